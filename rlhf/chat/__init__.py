@@ -1,0 +1,1 @@
+"""One conversation engine and the front ends over it."""

@@ -1,0 +1,155 @@
+"""Configuration: dataclasses, a YAML file over their defaults, the command line over that."""
+
+import argparse
+import dataclasses
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import yaml
+from trl import TrlParser
+
+from rlhf.errors import ConfigError
+
+
+class _Parser(TrlParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def parse_config(
+    *classes: type, description: str | None, argv: Sequence[str] | None = None
+) -> tuple[Any, ...]:
+    """One instance of each dataclass, from `--config FILE.yaml` and `--key value` over it.
+
+    Keys are flat and unique over all classes. `--print_config` prints the resolved YAML and
+    exits 0. A field's `metadata["help"]` is its sentence in `--help`; a field without a default
+    has to be given.
+
+    Raises:
+        ConfigError: an unknown key (the nearest known one is named), a repeated one, a value
+            of the wrong type or outside its choices, a missing key, an unreadable file.
+    """
+    parser = _Parser(
+        cast(Any, classes),
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--config", help="YAML file of keys; the command line goes over it.")
+    parser.add_argument("--print_config", action="store_true", help="Print the YAML and stop.")
+    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    _refuse_repeats(words)
+    known = {action.dest for action in parser._actions} | {
+        option.lstrip("-") for action in parser._actions for option in action.option_strings
+    }
+    path = _config_path(words)
+    from_file = _words_of_yaml(path, known, classes) if path else []
+    from_file = _without_overridden(from_file, words)
+    *configs, namespace, unknown = parser.parse_args_into_dataclasses(
+        from_file + words, return_remaining_strings=True, look_for_args_file=False
+    )
+    if unknown:
+        raise ConfigError(_unknown_key(unknown[0], known, "the command line"))
+    if namespace.print_config:
+        print(as_yaml(*configs), end="")
+        raise SystemExit(0)
+    return tuple(configs)
+
+
+def as_dict(*configs: Any) -> dict[str, Any]:
+    """Every key of `configs` in one flat dictionary."""
+    return {key: value for config in configs for key, value in dataclasses.asdict(config).items()}
+
+
+def as_yaml(*configs: Any) -> str:
+    """The resolved configuration as YAML; reading it back gives the same values."""
+    return yaml.safe_dump(as_dict(*configs), sort_keys=False, allow_unicode=True)
+
+
+def _underscored(word: str) -> str:
+    """`--some-key=x` as `--some_key=x`: one spelling, so that repeats are seen."""
+    if not word.startswith("--"):
+        return word
+    key, equals, value = word.partition("=")
+    return "--" + key[2:].replace("-", "_") + equals + value
+
+
+def _keys(words: Sequence[str]) -> list[str]:
+    return [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+
+
+def _refuse_repeats(words: Sequence[str]) -> None:
+    keys = [key.removeprefix("no_") for key in _keys(words)]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigError(
+                f"--{key} is given {keys.count(key)} times; give it once "
+                f"(several values of a list follow one --{key}, separated by spaces)."
+            )
+
+
+def _config_path(words: Sequence[str]) -> Path | None:
+    for index, word in enumerate(words):
+        if word == "--config":
+            if index + 1 == len(words) or words[index + 1].startswith("--"):
+                raise ConfigError("--config needs a file; write --config FILE.yaml.")
+            return Path(words[index + 1])
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+    return None
+
+
+def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list[str]:
+    """The file as command-line words, so that one parser checks types and choices of both."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if content is None:
+        return []
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; write `key: value` lines.")
+    optional = _optional_fields(classes)
+    words: list[str] = []
+    for key, value in content.items():
+        if key not in known or key in ("config", "print_config", "help"):
+            raise ConfigError(_unknown_key(f"--{key}", known, str(path)))
+        if value is None:
+            if key not in optional:
+                raise ConfigError(f"{path}: {key} is empty; give it a value or leave the line out.")
+        elif isinstance(value, dict):
+            raise ConfigError(f"{path}: {key} holds a mapping; keys are flat, `key: value`.")
+        elif isinstance(value, list):
+            words += [f"--{key}", *map(str, value)]
+        else:
+            words += [f"--{key}={value}"]
+    return words
+
+
+def _optional_fields(classes: Sequence[type]) -> set[str]:
+    return {f.name for c in classes for f in dataclasses.fields(c) if f.default is None}
+
+
+def _without_overridden(from_file: Sequence[str], words: Sequence[str]) -> list[str]:
+    """The file's words less the keys that the command line sets."""
+    overridden = {key.removeprefix("no_") for key in _keys(words)}
+    kept: list[str] = []
+    keep = True
+    for word in from_file:
+        if word.startswith("--"):
+            keep = word[2:].partition("=")[0].removeprefix("no_") not in overridden
+        if keep:
+            kept.append(word)
+    return kept
+
+
+def _unknown_key(word: str, known: set[str], place: str) -> str:
+    key = word.lstrip("-").partition("=")[0]
+    near = difflib.get_close_matches(key, sorted(known), n=1)
+    hint = f"did you mean {near[0]}?" if near else "--help lists the keys."
+    if not word.startswith("-"):
+        return f"{place}: {word!r} belongs to no key; {hint if near else 'write --key value.'}"
+    return f"{place}: unknown key {key!r}; {hint}"

@@ -1,0 +1,1 @@
+"""Rows: read them, check them, render them as chat, make token batches of them."""

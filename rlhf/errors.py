@@ -1,0 +1,21 @@
+"""The errors a user can meet. Each is also the stdlib error a caller would expect."""
+
+
+class RLHFError(Exception):
+    """A mistake in what was asked for: printed in a line or two, exit status 2, no traceback."""
+
+
+class ConfigError(RLHFError, ValueError):
+    """A key, a value or a combination of keys that cannot be run."""
+
+
+class DataError(RLHFError, ValueError):
+    """A file or a row that cannot be used as it is."""
+
+
+class CheckpointError(RLHFError, OSError):
+    """A folder that is not the model, run or checkpoint it was taken for."""
+
+
+class TrainingError(RLHFError, RuntimeError):
+    """A run that had to stop: non-finite numbers, a failed rank. Exit status 1."""

@@ -1,0 +1,1 @@
+"""What people say about answers: the store, simulated annotators, import and export."""

@@ -1,0 +1,98 @@
+"""What every recipe does around its `main`: processes, signals, exit status."""
+
+import os
+import signal
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from rlhf.errors import ConfigError, RLHFError, TrainingError
+
+STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
+
+
+class Stopped(Exception):
+    """SIGTERM came and a checkpoint was written; the process ends with status 75."""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call `main` and exit: 0 done, 2 the user's mistake, 1 a failure, 75 stopped by SIGTERM."""
+    try:
+        main()
+    except TrainingError as error:
+        _say(error)
+        sys.exit(STATUS_FAILED)
+    except RLHFError as error:
+        _say(error)
+        sys.exit(STATUS_USER)
+    except Stopped as stop:
+        _say(stop)
+        sys.exit(STATUS_STOPPED)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+    sys.exit(STATUS_DONE)
+
+
+def _say(message: object) -> None:
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+
+
+def start_processes(cpu_threads: int | None = None) -> int:
+    """The number of processes of this run, after making sure that they see each other.
+
+    Call it before any `Accelerator`. Where there is no accelerator it chooses the CPU, which
+    accelerate does not do by itself: without it two processes each believe they are alone and
+    write over each other.
+
+    Args:
+        cpu_threads: threads of this process on a CPU; None shares the cores out evenly
+            (`accelerate launch` alone would leave every process one).
+
+    Raises:
+        ConfigError: more processes were asked for than were started, or they do not form
+            one world.
+    """
+    import torch
+    from accelerate import PartialState
+
+    on_cpu = not torch.accelerator.is_available()
+    if on_cpu:
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(cpu_threads or max(1, _cores() // local))
+    # accelerate's launcher for one process sets MASTER_ADDR when it was asked for several
+    # (`--cpu --num_processes 2`, `distributed_type: NO`), starts one, and says nothing.
+    if "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
+        raise ConfigError(
+            "accelerate was asked for several processes and started one; leave --cpu out and "
+            "launch with --config_file accelerate_config.yaml --num_processes N."
+        )
+    expected = int(os.environ.get("WORLD_SIZE", "1"))
+    actual: int = PartialState(cpu=on_cpu).num_processes
+    if actual != expected:
+        raise ConfigError(
+            f"{expected} processes were started but accelerate sees {actual}: each would train "
+            "alone and write over the others; launch with accelerate_config.yaml."
+        )
+    return actual
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class SigtermFlag:
+    """True once SIGTERM has come; a trainer asks between steps, checkpoints, raises `Stopped`."""
+
+    def __init__(self) -> None:
+        self.received = False
+        signal.signal(signal.SIGTERM, self._receive)
+
+    def _receive(self, number: int, frame: types.FrameType | None) -> None:
+        self.received = True
+
+    def __bool__(self) -> bool:
+        return self.received

@@ -1,0 +1,172 @@
+"""What a stage hands on: `manifest.json` beside its weights, and the next stage's check of it.
+
+Most faults of RLHF runs sit on the seams: a chat template, an EOS id or a reward scale that
+changed between two stages. Every stage writes down what it used; the next one compares.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlhf.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+PACKAGES = ("rlhf", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
+WEIGHTS = ("*.safetensors",)
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataUse:
+    """One data file as it was used."""
+
+    role: str  # train, eval, prompts, normalization, …
+    path: str
+    sha256: str
+    rows: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Provenance of one stage's output folder."""
+
+    stage: str  # sft, reward_model, ppo, …
+    base_model: str
+    base_model_sha256: str
+    weights_sha256: str
+    tokenizer_sha256: str
+    chat_template_sha256: str
+    chat_template_source: str  # tokenizer | supplied | FILE | none
+    pad_token_id: int
+    eos_token_ids: tuple[int, ...]
+    seed: int
+    world_size: int
+    data: tuple[DataUse, ...] = ()
+    reward_mean: float | None = None
+    reward_std: float | None = None
+    config_sha256: str = ""
+    packages: dict[str, str] = field(default_factory=dict)
+    git_commit: str = ""
+    built_on: dict[str, str] = field(default_factory=dict)  # folder -> sha256 of its manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `folder/manifest.json`, whole or not at all."""
+    write_atomically(folder / MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The folder's manifest, or None where it has none (a model from elsewhere).
+
+    Raises:
+        CheckpointError: the file is there and is not a manifest of this project.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content["data"] = tuple(DataUse(**use) for use in content["data"])
+        content["eos_token_ids"] = tuple(content["eos_token_ids"])
+        return Manifest(**content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} is not a manifest this version can read ({error}); "
+            "run the stage that wrote it again."
+        ) from error
+
+
+def check_folder(folder: Path, manifest: Manifest) -> None:
+    """Refuse a folder whose weights or tokenizer are no longer those its manifest speaks of.
+
+    Raises:
+        CheckpointError: which of them changed.
+    """
+    for what, recorded, found in (
+        ("weights", manifest.weights_sha256, hash_weights(folder)),
+        ("tokenizer", manifest.tokenizer_sha256, hash_tokenizer(folder)),
+        ("chat template", manifest.chat_template_sha256, hash_chat_template(folder)),
+    ):
+        if recorded != found:
+            raise CheckpointError(
+                f"{folder}: the {what} changed after {MANIFEST} was written "
+                f"({recorded[:12]} then, {found[:12]} now); restore it or run the stage again."
+            )
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of the file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 of the text's UTF-8 bytes, in hex."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def hash_files(paths: Sequence[Path]) -> str:
+    """One SHA-256 over names and contents, in the order of the names; "" for no file."""
+    if not paths:
+        return ""
+    lines = [f"{path.name} {hash_file(path)}\n" for path in sorted(paths)]
+    return hash_text("".join(lines))
+
+
+def hash_weights(folder: Path) -> str:
+    """Hash of the safetensors files at the folder's root."""
+    return hash_files([path for pattern in WEIGHTS for path in folder.glob(pattern)])
+
+
+def hash_tokenizer(folder: Path) -> str:
+    """Hash of tokenizer.json (vocabulary, merges, special tokens); "" where there is none."""
+    return hash_files(list(folder.glob("tokenizer.json")))
+
+
+def hash_chat_template(folder: Path) -> str:
+    """Hash of chat_template.jinja as `save_pretrained` writes it; "" where there is none."""
+    path = folder / "chat_template.jinja"
+    return hash_text(path.read_text(encoding="utf-8")) if path.is_file() else ""
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages a result depends on, of those that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def git_commit() -> str:
+    """Commit of this checkout, with `-dirty` where files differ from it; "" outside git."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write the whole text or leave the old file: a temporary name, synced, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,1 @@
+"""Backbones, adapters, scalar heads, and the loop that generates."""

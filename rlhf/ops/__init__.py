@@ -1,0 +1,1 @@
+"""Pure tensor maths: tensors and scalars in, tensors out."""

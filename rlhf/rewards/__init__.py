@@ -1,0 +1,1 @@
+"""Score texts: a reward model, a Python function, or a weighted sum of several."""

@@ -1,0 +1,1 @@
+"""Trainers, each a file that reads from top to bottom; checkpoints; metrics."""

@@ -1,0 +1,98 @@
+"""What flows from stage to stage. Frozen; a stage returns a new type instead of filling a hole.
+
+Letters in shapes: B responses (rows) of a batch, P prompt tokens, R response tokens,
+T = P + R, V vocabulary, K answers to one prompt. Column t of every [B, R] tensor speaks of
+response token t, EOS included. Masks are bool, True = keep, and are made from lengths.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+Message = dict[str, str]
+"""One turn, {"role": "system" | "user" | "assistant", "content": text}."""
+
+Prompt = str | list[Message]
+"""A string (one user message, unless chat_template is none) or a conversation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRow:
+    """A prompt to answer, with the other columns of its row (a reward function may want them)."""
+
+    prompt: Prompt
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """A prompt and the answer to imitate."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """K answers to one prompt and one person's order of them. A pair is K = 2."""
+
+    prompt: Prompt
+    responses: Sequence[str]
+    ranks: Sequence[int]  # one per response; 1 is best, equal ranks tie
+    annotator: str = ""  # "" where nobody is named
+    strength: float = 1.0  # how clear the preference was; 1.0 where it was not asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptBatch:
+    """Left-padded prompts, ready to generate from."""
+
+    input_ids: Tensor  # long [B, P]
+    attention_mask: Tensor  # bool [B, P]
+    prompts: Sequence[Prompt]  # B
+    group_ids: Tensor  # long [B], equal for answers to one prompt
+    row_ids: Tensor  # long [B], global row of this iteration: keys the sampling noise
+    columns: Sequence[Mapping[str, Any]]  # B, the other columns of each row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """Answers sampled from the policy, right-padded."""
+
+    batch: PromptBatch
+    response_ids: Tensor  # long [B, R]
+    response_mask: Tensor  # bool [B, R]
+    logprobs: Tensor  # float [B, R], of the sampling policy; 0 on padding
+    ended_with_eos: Tensor  # bool [B]
+    texts: Sequence[str]  # B, special tokens left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One number an answer, and what it was made of."""
+
+    scores: Tensor  # float [B]
+    breakdown: Mapping[str, Tensor]  # source -> float [B], before its weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The rollouts under the frozen reference and the critic, before any update."""
+
+    rollouts: Rollouts
+    scores: Scores
+    ref_logprobs: Tensor  # float [B, R]
+    values: Tensor  # float [B, R]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experience:
+    """What the update learns from."""
+
+    rollouts: Rollouts
+    values: Tensor  # float [B, R]
+    rewards: Tensor  # float [B, R], per-token KL penalty and the score on the last token
+    advantages: Tensor  # float [B, R], whitened over all ranks
+    returns: Tensor  # float [B, R], from advantages that were not whitened
