@@ -96,3 +96,18 @@ class SigtermFlag:
 
     def __bool__(self) -> bool:
         return self.received
+
+
+def quiet_logs() -> None:
+    """Libraries report errors only, and show progress bars only on the main process."""
+    import warnings
+
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    if int(os.environ.get("RANK", "0")) != 0:
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,46 @@
+# Everything below needs Python >= 3.11, pip and make, and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/pocket
+
+.PHONY: help setup demo demo-short test test-slow lint format clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## .venv with the pinned set, `rlhf` and `accelerate` in .venv/bin
+
+# The stamp comes last: an interrupted installation is taken up again by the next make.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "rlhf needs Python >= 3.11; this is $$($(PYTHON) --version). Try: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@# torch first and by itself: a build that is already at hand is kept, whatever else asks for it
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## the whole loop on the embedded model: SFT, labels, reward model, PPO, evaluation
+	$(BIN)/rlhf launch recipes/align.py --config recipes/pocket/align.yaml --output_dir $(RUN)
+
+demo-short: setup ## the same chain with a few steps of each stage: does it run? (minutes)
+	$(BIN)/rlhf launch recipes/align.py --config recipes/pocket/align-short.yaml
+
+test: setup ## the default tests (minutes; the slow ones are left out)
+	$(BIN)/python -m pytest -m "not slow and not peer"
+
+test-slow: setup ## the tests that train for minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: setup ## ruff, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## delete the environment and the runs
+	rm -rf $(VENV) runs

@@ -1,0 +1,118 @@
+"""parse_config: a dataclass, a YAML file over it, the command line over that."""
+
+import dataclasses
+from typing import Literal
+
+import pytest
+import yaml
+
+from rlhf.config import as_dict, as_yaml, parse_config
+from rlhf.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Some:
+    output_dir: str
+    learning_rate: float = 1e-3
+    seed: int = 0
+    packing: bool = True
+    bf16: bool = False
+    names: list[str] = dataclasses.field(default_factory=list)
+    mode: Literal["separate", "lora"] = "separate"
+    eval_data: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Other:
+    max_steps: int = 10
+
+
+def parse(*argv, file=None, tmp_path=None):
+    words = list(argv)
+    if file is not None:
+        path = tmp_path / "some.yaml"
+        path.write_text(file, encoding="utf-8")
+        words += ["--config", str(path)]
+    return parse_config(Some, Other, description="Some.", argv=words)
+
+
+def test_the_command_line_goes_over_the_file_and_the_file_over_the_defaults(tmp_path):
+    some, other = parse(
+        "--seed", "7", "--no_packing",
+        file="output_dir: runs/a\nseed: 3\nlearning_rate: 1e-5\npacking: true\nmax_steps: 4\n",
+        tmp_path=tmp_path,
+    )  # fmt: skip
+    assert some == Some(output_dir="runs/a", seed=7, learning_rate=1e-5, packing=False)
+    assert other == Other(max_steps=4)
+
+
+def test_config_may_be_written_with_an_equals_sign(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("output_dir: x\n")
+    some, _ = parse_config(Some, Other, description=None, argv=[f"--config={path}"])
+    assert some.output_dir == "x"
+
+
+def test_lists_are_separated_by_spaces_and_replace_the_file(tmp_path):
+    file = "output_dir: x\nnames: [a, b]\n"
+    assert parse(file=file, tmp_path=tmp_path)[0].names == ["a", "b"]
+    assert parse("--names", "c", "d", file=file, tmp_path=tmp_path)[0].names == ["c", "d"]
+
+
+def test_an_empty_optional_key_is_its_default(tmp_path):
+    assert parse(file="output_dir: x\neval_data:\n", tmp_path=tmp_path)[0].eval_data is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--output_dir", "x", "--learning_rat", "1"], "did you mean learning_rate?"),
+        (["--output_dir", "x", "--seed", "1", "--seed", "2"], "--seed is given 2 times"),
+        (["--output_dir", "x", "--output-dir", "y"], "--output_dir is given 2 times"),
+        (["--output_dir", "x", "--packing", "--no_packing"], "--packing is given 2 times"),
+        (["--output_dir", "x", "--seed", "a"], "invalid int value: 'a'"),
+        (["--output_dir", "x", "--mode", "lara"], "invalid choice: 'lara'"),
+        (["--output_dir", "x", "stray"], "'stray' belongs to no key"),
+        (["--out", "x"], "output_dir"),
+        ([], "--output_dir"),
+        (["--config"], "--config needs a file"),
+        (["--config", "no/such.yaml"], "no/such.yaml cannot be read"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_named(argv, said):
+    with pytest.raises(ConfigError) as caught:
+        parse(*argv)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "output_dir: x\nlearning_rte: 1\n",
+            "unknown key 'learning_rte'; did you mean learning_rate?",
+        ),
+        ("output_dir: x\nseed: 1.5\n", "invalid int value: '1.5'"),
+        ("output_dir: x\nbf16: perhaps\n", "bf16"),
+        ("output_dir: x\nmode: fast\n", "invalid choice: 'fast'"),
+        ("output_dir: x\nseed:\n", "seed is empty"),
+        ("output_dir: {a: 1}\n", "output_dir holds a mapping"),
+        ("- a\n", "write `key: value` lines"),
+        ("a: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(file, said, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        parse(file=file, tmp_path=tmp_path)
+    assert said in str(caught.value)
+
+
+def test_print_config_reads_back_to_the_same_values(capsys, tmp_path):
+    with pytest.raises(SystemExit) as left:
+        parse("--output_dir", "x", "--names", "a", "b", "--print_config")
+    assert left.value.code == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["names"] == ["a", "b"]
+    again = parse(file=printed, tmp_path=tmp_path)
+    assert as_yaml(*again) == printed
+    assert as_dict(*again)["max_steps"] == 10

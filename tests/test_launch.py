@@ -1,0 +1,88 @@
+"""Processes and exit statuses, with the launchers that people use, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = """
+import sys
+from rlhf.errors import ConfigError, TrainingError
+from rlhf.launch import Stopped, run, start_processes
+
+def main():
+    what = sys.argv[1]
+    if what == "world":
+        world = start_processes()
+        from accelerate import Accelerator
+        print(f"world {world} rank {Accelerator().process_index}", flush=True)
+    elif what == "bug":
+        raise KeyError("a bug of ours")
+    elif what != "nothing":
+        raise {"user": ConfigError, "failed": TrainingError, "stopped": Stopped}[what]("in a line")
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return str(path)
+
+
+def call(*words):
+    left_out = {"WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "ACCELERATE_USE_CPU"}
+    env = {key: value for key, value in os.environ.items() if key not in left_out}
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "traceback"),
+    [
+        ("nothing", 0, False),
+        ("user", 2, False),
+        ("failed", 1, False),
+        ("stopped", 75, False),
+        ("bug", 1, True),
+    ],
+)
+def test_exit_status_tells_mistake_failure_and_stop_apart(script, what, status, traceback):
+    done = call(sys.executable, script, what)
+    assert done.returncode == status
+    assert ("Traceback" in done.stderr) is traceback
+    if what not in ("nothing", "bug"):
+        assert done.stderr == "script.py: in a line\n"
+
+
+def accelerate(*options):
+    binary = Path(sys.executable).parent / "accelerate"
+    return [str(binary), "launch", "--config_file", "accelerate_config.yaml", *options]
+
+
+def test_the_default_launch_is_one_process(script):
+    done = call(*accelerate(), script, "world")
+    assert "world 1 rank 0" in done.stdout, done.stderr
+
+
+def test_two_processes_see_each_other(script):
+    done = call(*accelerate("--num_processes", "2", "--main_process_port", "0"), script, "world")
+    assert {"world 2 rank 0", "world 2 rank 1"} <= set(done.stdout.splitlines()), done.stderr
+
+
+def test_torchrun_works_as_well(script):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    done = call(*torchrun, "--master_port", "29571", script, "world")
+    assert {"world 2 rank 0", "world 2 rank 1"} <= set(done.stdout.splitlines()), done.stderr
+
+
+def test_one_process_where_two_were_asked_for_stops_in_words(script):
+    """accelerate 1.15 starts one process for this and says nothing."""
+    done = call(*accelerate("--cpu", "--num_processes", "2"), script, "world")
+    assert "asked for several processes and started one" in done.stderr
+    assert "world" not in done.stdout
