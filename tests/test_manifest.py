@@ -26,12 +26,20 @@ def folder(tmp_path):
 
 def manifest_of(folder):
     return Manifest(
-        stage="sft", base_model="base", base_model_sha256="b", weights_sha256=hash_weights(folder),
-        tokenizer_sha256=hash_tokenizer(folder), chat_template_sha256=hash_chat_template(folder),
-        chat_template_source="tokenizer", pad_token_id=0, eos_token_ids=(1, 2), seed=3, world_size=2,
+        stage="sft",
+        base_model="base",
+        base_model_sha256="b",
+        weights_sha256=hash_weights(folder),
+        tokenizer_sha256=hash_tokenizer(folder),
+        chat_template_sha256=hash_chat_template(folder),
+        chat_template_source="tokenizer",
+        pad_token_id=0,
+        eos_token_ids=(1, 2),
+        seed=3,
+        world_size=2,
         data=(DataUse(role="train", path="a.jsonl", sha256="c", rows=10, dropped=1),),
         built_on={"runs/sft": "d"},
-    )  # fmt: skip
+    )
 
 
 def test_a_manifest_reads_back_equal(folder):
