@@ -1,0 +1,60 @@
+"""Which model a recipe starts from, and how it is held while it trains."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from rlhf.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Keys that the training recipes share: the model, LoRA, precision, memory."""
+
+    model_name_or_path: str = field(metadata={"help": "Model to start from: a folder or a hub id."})
+    use_peft: bool = field(
+        default=False, metadata={"help": "Train LoRA adapters instead of every weight."}
+    )
+    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA scale is lora_alpha / lora_r."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the layers that get LoRA; default is every linear layer."},
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={"help": "bf16 autocast; default is where the device is fast at it."},
+    )
+    gradient_checkpointing: bool = field(
+        default=False, metadata={"help": "Recompute activations backwards: less memory, slower."}
+    )
+    load_in_4bit: bool = field(
+        default=False, metadata={"help": "Hold the frozen base in 4 bits (GPU, with use_peft)."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.load_in_4bit and not self.use_peft:
+            raise ConfigError("load_in_4bit freezes the base model; add --use_peft true to train.")
+        if self.use_peft and self.lora_r < 1:
+            raise ConfigError(f"lora_r={self.lora_r} is no rank; use 1 or more.")
+        if not self.use_peft and self.lora_target_modules:
+            raise ConfigError("lora_target_modules is set without use_peft; add --use_peft true.")
+
+
+def use_bf16(config: ModelConfig) -> bool:
+    """Whether this run computes in bf16: as the key says, else where the device is fast at it."""
+    return fast_bf16() if config.bf16 is None else config.bf16
+
+
+def fast_bf16() -> bool:
+    """Whether bf16 autocast pays on this device.
+
+    A GPU that only emulates bf16, and a CPU without avx512_bf16 or amx_bf16, run it slower
+    than fp32.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if torch.accelerator.is_available():
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

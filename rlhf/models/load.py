@@ -1,0 +1,212 @@
+"""Load policies and reward models: folders, hub ids, LoRA adapters; dropout 0; safetensors only.
+
+Nothing here runs code that comes with a model (`trust_remote_code` stays off).
+"""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import PartialState
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from rlhf.errors import CheckpointError, ConfigError
+from rlhf.models.config import ModelConfig
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def load_policy(
+    path: str | Path, *, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False
+) -> PreTrainedModel:
+    """A causal language model with dropout 0; a LoRA folder comes merged into its base.
+
+    Raises:
+        CheckpointError: nothing there that loads as a causal language model.
+        ConfigError: 4 bits without a GPU, or of an adapter folder.
+    """
+    if adapter_base(path) is not None:
+        if load_in_4bit:
+            raise ConfigError(
+                f"{path} is a LoRA adapter, which does not merge into 4 bits; "
+                f"run `rlhf merge {path} --output DIR` and start from DIR."
+            )
+        return _load_merged_adapter(Path(path), dtype)
+    options: dict[str, Any] = _four_bit_options() if load_in_4bit else {}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, config=_config(path), dtype=dtype, use_safetensors=True, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unloadable(path, "a causal language model", error) from error
+    return _without_dropout(model)
+
+
+def load_reward_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A trained reward model: sequence classification with one label, head included.
+
+    Its raw logit is what plain transformers gives; `reward_scale` reads its normalisation.
+
+    Raises:
+        CheckpointError: nothing there that loads, or a language model without a reward head.
+    """
+    model, fresh_head = _load_classifier(path, dtype)
+    if fresh_head:
+        raise CheckpointError(
+            f"{path} has no reward head (it is a language model, not a reward model); "
+            "train one with recipes/reward_model.py."
+        )
+    return model
+
+
+def new_reward_model(
+    path: str | Path, *, seed: int, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """A reward model to train, from a policy (fresh head) or from another reward model.
+
+    The fresh head is drawn with std 1/√(D+1), as in Stiennon et al. 2020
+    (https://arxiv.org/abs/2009.01325), from a generator of its own: every rank gets the same.
+    """
+    if adapter_base(path) is not None:
+        model, fresh_head = _classifier_of_policy(load_policy(path, dtype=dtype)), True
+    else:
+        model, fresh_head = _load_classifier(path, dtype)
+    if fresh_head:
+        weight = model.score.weight
+        draw = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+        weight.data.copy_(draw / math.sqrt(weight.shape[1] + 1))
+    return model
+
+
+def reward_scale(model: PreTrainedModel) -> tuple[float, float]:
+    """(mean, std) of the reward model's normalisation; (0, 1) where it has none."""
+    config = model.config
+    return getattr(config, "rlhf_reward_mean", 0.0), getattr(config, "rlhf_reward_std", 1.0)
+
+
+def add_lora(
+    model: PreTrainedModel, config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]
+) -> PeftModel:
+    """`model` inside fresh LoRA adapters; only these (and a reward head) require gradients.
+
+    Raises:
+        ConfigError: lora_target_modules names no layer of the model.
+    """
+    try:
+        return get_peft_model(model, lora_config(config, task))
+    except ValueError as error:
+        raise ConfigError(
+            f"lora_target_modules={config.lora_target_modules}: {_first_line(error)}; "
+            "leave the key out for every linear layer."
+        ) from error
+
+
+def lora_config(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> LoraConfig:
+    """peft's configuration of the adapters; dropout 0, as everywhere in this project."""
+    return LoraConfig(
+        task_type=TaskType[task],
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules=config.lora_target_modules or "all-linear",
+    )
+
+
+def adapter_base(path: str | Path) -> str | None:
+    """What a local adapter folder was trained on; None where `path` is not an adapter folder."""
+    folder = Path(path)
+    if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
+        return None
+    base: str = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path or ""
+    if not Path(base).is_dir() and (folder / base).is_dir():
+        return str(folder / base)
+    return base
+
+
+def _load_merged_adapter(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    base = load_policy(adapter_base(folder) or "", dtype=dtype)
+    try:
+        merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unloadable(folder, "a LoRA adapter", error) from error
+    return merged
+
+
+def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
+    """The classifier, and whether its head is fresh instead of read from the file."""
+    config = _config(path)
+    config.num_labels = 1
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unloadable(path, "a sequence classifier", error) from error
+    if not isinstance(getattr(model, "score", None), nn.Linear):
+        raise CheckpointError(
+            f"{path}: {type(model).__name__} has no linear `score` head; use a decoder such as "
+            "Llama, Qwen2, Gemma or GPT-NeoX."
+        )
+    return _without_dropout(model), "score.weight" in info["missing_keys"]
+
+
+def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
+    """A classifier on the policy's own trunk (shared, not copied)."""
+    policy.config.num_labels = 1
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(policy.config)
+    setattr(model, model.base_model_prefix, policy.base_model)
+    return _without_dropout(model.to(policy.dtype))
+
+
+def _config(path: str | Path) -> PretrainedConfig:
+    """The model's configuration with every dropout at 0."""
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise _unloadable(path, "a model", error) from error
+    for key, value in config.to_dict().items():
+        if "drop" in key and isinstance(value, float):
+            setattr(config, key, 0.0)
+    return config
+
+
+def _without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def _four_bit_options() -> dict[str, Any]:
+    if not torch.cuda.is_available():
+        raise ConfigError("load_in_4bit needs a CUDA GPU and none is here; leave it out.")
+    return {
+        "device_map": {"": PartialState().local_process_index},
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        ),
+    }
+
+
+def _unloadable(path: str | Path, wanted: str, error: Exception) -> CheckpointError:
+    where = Path(path)
+    if not where.exists() and (where.is_absolute() or str(path).count("/") != 1):
+        return CheckpointError(f"{path}: no such folder; name a model's folder or a hub id.")
+    return CheckpointError(f"{path} does not load as {wanted}: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,94 @@
+"""Save policies and reward models in the ecosystem's own formats."""
+
+import copy
+import shutil
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.errors import CheckpointError
+
+
+def save_policy(folder: Path, model: PreTrainedModel | PeftModel, chat: ChatTokenizer) -> None:
+    """Write a policy that plain `AutoModelForCausalLM` loads (a PEFT adapter for a LoRA model).
+
+    Tokenizer, chat template and a generation_config with every stop id go beside it. Each
+    file is whole or not there at all. Call it on one process, with the unwrapped model.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    _set_special_ids(inner, chat)
+    staging = _staging(folder)
+    model.save_pretrained(staging)
+    if inner.generation_config is not None:
+        inner.generation_config.save_pretrained(staging)
+    saved_tokenizer(chat).save_pretrained(staging)
+    _move(staging, folder)
+
+
+def save_reward_model(
+    folder: Path, model: PreTrainedModel | PeftModel, chat: ChatTokenizer, mean: float, std: float
+) -> PreTrainedModel:
+    """Write a reward model that plain `AutoModelForSequenceClassification` loads; return it.
+
+    A LoRA model is merged (in place) for the root, its adapter is kept under `adapter/`: an
+    adapter alone reloads only with num_labels given and loses the normalisation. `mean` and
+    `std` of the raw logit on demonstrations become `rlhf_reward_mean` and `rlhf_reward_std`
+    of config.json.
+
+    Raises:
+        CheckpointError: the pad id is an EOS id; transformers would then pool the token
+            before EOS.
+    """
+    if chat.tokenizer.pad_token_id in chat.eos_token_ids:
+        raise CheckpointError(
+            f"pad token id {chat.tokenizer.pad_token_id} is also an end-of-sequence id; a reward "
+            "model would be read one token early. Give the tokenizer a pad token of its own."
+        )
+    staging = _staging(folder)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(staging / "adapter")
+        model = model.merge_and_unload()
+    assert isinstance(model, PreTrainedModel)
+    _set_special_ids(model, chat)
+    model.config.num_labels = 1
+    model.config.rlhf_reward_mean, model.config.rlhf_reward_std = mean, std
+    model.save_pretrained(staging)
+    saved_tokenizer(chat).save_pretrained(staging)
+    _move(staging, folder)
+    return model
+
+
+def saved_tokenizer(chat: ChatTokenizer) -> PreTrainedTokenizerBase:
+    """The tokenizer as it is saved: raw prompts (`chat_template: none`) carry no template."""
+    tokenizer: PreTrainedTokenizerBase = copy.deepcopy(chat.tokenizer)
+    if chat.template_source == "none":
+        tokenizer.chat_template = None
+    return tokenizer
+
+
+def _set_special_ids(model: PreTrainedModel, chat: ChatTokenizer) -> None:
+    """The ids that the model was trained with, in both places where transformers looks."""
+    eos = list(chat.eos_token_ids)
+    model.config.pad_token_id = chat.tokenizer.pad_token_id
+    model.config.eos_token_id = eos[0] if len(eos) == 1 else eos
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = chat.tokenizer.pad_token_id
+        model.generation_config.eos_token_id = eos
+
+
+def _staging(folder: Path) -> Path:
+    staging = folder / ".saving"
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    return staging
+
+
+def _move(staging: Path, folder: Path) -> None:
+    """Rename file by file onto the final names, so that no half-written file ever has one."""
+    for source in sorted(path for path in staging.rglob("*") if path.is_file()):
+        target = folder / source.relative_to(staging)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+    shutil.rmtree(staging)
