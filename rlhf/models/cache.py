@@ -1,0 +1,89 @@
+"""A key-value cache that is allocated once and written in place."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+
+class SlabLayer(CacheLayerMixin):
+    """One layer's keys and values, [B, heads, capacity, head_dim], filled from the left.
+
+    transformers' DynamicCache concatenates, so that every step copies everything before it.
+    Rows can be repeated or dropped with `select`. A layer with sliding-window attention keeps
+    all its keys too; its mask leaves out those outside the window.
+    """
+
+    is_sliding = False
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.length = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Allocate for these heads and sizes, in the type that attention computes in."""
+        self.dtype, self.device = _attention_dtype(key_states), key_states.device
+        self.keys = self._slab(key_states)
+        self.values = self._slab(value_states)
+        self.is_initialized = True
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values so far, as views, after writing the new ones behind them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[2]
+        self.keys[:, :, self.length : end] = key_states
+        self.values[:, :, self.length : end] = value_states
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may stand several times."""
+        self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the keys that the next query sees."""
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Tokens held."""
+        return self.length
+
+    def get_max_length(self) -> int:
+        """Tokens that fit."""
+        return self.capacity
+
+    def _slab(self, states: Tensor) -> Tensor:
+        rows, heads, _, size = states.shape
+        return states.new_empty((rows, heads, self.capacity, size), dtype=self.dtype)
+
+    def _taken(self, slab: Tensor, rows: Tensor) -> Tensor:
+        # Only the filled part is worth copying.
+        taken = slab.new_empty((len(rows), *slab.shape[1:]))
+        taken[:, :, : self.length] = slab[rows, :, : self.length]
+        return taken
+
+
+class SlabCache(Cache):
+    """A `SlabLayer` for each layer of a decoder."""
+
+    def __init__(self, num_layers: int, capacity: int) -> None:
+        self._slabs = [SlabLayer(capacity) for _ in range(num_layers)]
+        super().__init__(layers=self._slabs)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows in every layer, in this order; a row may stand several times."""
+        for layer in self._slabs:
+            layer.select(rows)
+
+
+def _attention_dtype(states: Tensor) -> torch.dtype:
+    # Under autocast rotary embeddings give float32 keys and attention casts them to bfloat16:
+    # with a float32 slab it would cast the whole past again at every step.
+    if torch.is_autocast_enabled(states.device.type):
+        return torch.get_autocast_dtype(states.device.type)
+    return states.dtype

@@ -1,0 +1,98 @@
+"""metrics.jsonl: one JSON object a logged step, and the trackers that mirror it."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate import PartialState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+from rlhf.errors import ConfigError
+from rlhf.manifest import write_atomically
+
+METRICS = "metrics.jsonl"
+
+
+class _Tracker(Protocol):
+    def log(self, values: Mapping[str, float], step: int | None) -> Any: ...
+
+
+class MetricsWriter:
+    """Appends to `folder/metrics.jsonl`, on the main process only.
+
+    A line holds `step`, `episode` where it was given, `time` (seconds since the epoch) and the
+    values. A value that is not finite is written as null, which every JSON reader takes; the
+    trainers stop on such numbers themselves.
+
+    Raises:
+        ConfigError: a tracker of `report_to` is unknown or not installed.
+    """
+
+    def __init__(self, folder: Path, report_to: Sequence[str] = ()) -> None:
+        self._path = folder / METRICS
+        self._trackers: list[_Tracker] = []
+        if PartialState().is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._trackers = [_tracker(name, folder) for name in report_to]
+
+    def write(self, step: int, values: Mapping[str, float], *, episode: int | None = None) -> None:
+        """Append one line; it is on disk when this returns."""
+        if not PartialState().is_main_process:
+            return
+        line: dict[str, float | None] = {"step": step}
+        if episode is not None:
+            line["episode"] = episode
+        line["time"] = round(time.time(), 3)
+        line |= {name: _finite(value) for name, value in values.items()}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        for tracker in self._trackers:
+            tracker.log(dict(values), step)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the folder's metrics.jsonl; a last line that was cut short is left out."""
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [parsed for line in lines if (parsed := _parse(line)) is not None]
+
+
+def forget_after(folder: Path, step: int) -> None:
+    """Drop the lines of later steps: a resumed run writes them again."""
+    if not PartialState().is_main_process or not (folder / METRICS).is_file():
+        return
+    kept = [line for line in read_metrics(folder) if line["step"] <= step]
+    write_atomically(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(line)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) and "step" in parsed else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _tracker(name: str, folder: Path) -> _Tracker:
+    """accelerate's tracker of that name, logging under the run folder."""
+    if name not in LOGGER_TYPE_TO_CLASS:
+        known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
+        raise ConfigError(f"report_to {name!r} is no tracker; known ones: {known}.")
+    if not filter_trackers([name], str(folder)):
+        raise ConfigError(f"report_to {name} is not installed; `pip install rlhf[tracking]`.")
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    if kind.requires_logging_directory:
+        return kind(folder.resolve().name, logging_dir=folder)  # type: ignore[no-any-return]
+    return kind(folder.resolve().name)  # type: ignore[no-any-return]
