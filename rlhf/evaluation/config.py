@@ -1,0 +1,116 @@
+"""Keys of recipes/evaluate.py."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rlhf.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """What is compared, on which prompts, and who judges."""
+
+    models: list[str] = field(
+        metadata={"help": "Models to compare: folders or hub ids, each as NAME=PATH or PATH."}
+    )
+    eval_data: str = field(metadata={"help": "Held-out prompts: a file or `hub_id[:split]`."})
+    baseline: str | None = field(
+        default=None,
+        metadata={"help": "Name of the model that win rates are against; default the first."},
+    )
+    reference: str | None = field(
+        default=None,
+        metadata={"help": "Name of the model that KL is measured from; default the baseline."},
+    )
+    gold: str | None = field(
+        default=None, metadata={"help": "Judge: a reward function, `file.py:function`."}
+    )
+    axes: str | None = field(
+        default=None,
+        metadata={
+            "help": "Function (prompt, completion, **columns) -> {axis: number or None}, as "
+            "`file.py:function`: one figure an axis."
+        },
+    )
+    reward_model: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Judges: reward models, folders or hub ids, each NAME=PATH or PATH."},
+    )
+    train_data: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Training files; held-out prompts that stand in them are flagged."},
+    )
+    category_column: str = field(
+        default="category", metadata={"help": "Column of eval_data that splits the figures."}
+    )
+    max_prompts: int | None = field(
+        default=None, metadata={"help": "Use this many prompts, drawn by seed; default all."}
+    )
+    num_generations: int = field(default=4, metadata={"help": "Answers per prompt and model."})
+    max_prompt_length: int = field(default=512, metadata={"help": "Tokens of a prompt, at most."})
+    max_completion_length: int = field(
+        default=128, metadata={"help": "Tokens of an answer, at most."}
+    )
+    temperature: float = field(
+        default=1.0, metadata={"help": "Sampling temperature, of KL too; PPO's, to compare."}
+    )
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Answers at a time."})
+    bootstrap_samples: int = field(default=2000, metadata={"help": "Resamples of an interval."})
+    num_examples: int = field(
+        default=10, metadata={"help": "Prompts in each of samples/best, worst and random."}
+    )
+    chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    bf16: bool = field(default=False, metadata={"help": "Load the models in bfloat16."})
+    drop_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave bad rows out and count them, instead of stopping."}
+    )
+
+    def __post_init__(self) -> None:
+        names = list(named_paths(self.models, "models"))
+        named_paths(self.reward_model, "reward_model")
+        for key in ("baseline", "reference"):
+            name = getattr(self, key)
+            if name is not None and name not in names:
+                raise ConfigError(f"{key}={name!r} is none of the models {', '.join(names)}.")
+        if self.temperature <= 0:
+            raise ConfigError(
+                f"temperature={self.temperature}: several answers and their KL need a temperature "
+                "above 0."
+            )
+        for key in ("num_generations", "max_completion_length", "per_device_eval_batch_size"):
+            if getattr(self, key) < 1:
+                raise ConfigError(f"{key}={getattr(self, key)}: give at least 1.")
+
+    @property
+    def model_paths(self) -> dict[str, str]:
+        """Name -> folder or hub id, in the order given."""
+        return named_paths(self.models, "models")
+
+    @property
+    def baseline_name(self) -> str:
+        """The model that win rates are against."""
+        return self.baseline or next(iter(self.model_paths))
+
+    @property
+    def reference_name(self) -> str:
+        """The model that KL is measured from."""
+        return self.reference or self.baseline_name
+
+
+def named_paths(items: list[str], key: str) -> dict[str, str]:
+    """`NAME=PATH` words as name -> path; the name of a plain PATH is its last part.
+
+    Raises:
+        ConfigError: two of one name.
+    """
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not equals:
+            name, path = Path(item).name, item
+        if not name or not path:
+            raise ConfigError(f"{key}: {item!r} is neither NAME=PATH nor PATH.")
+        if name in found:
+            raise ConfigError(f"{key}: two are called {name!r}; write NAME=PATH for each.")
+        found[name] = path
+    return found

@@ -1,0 +1,149 @@
+"""Figures of an evaluation: evaluation.json, and the table at its end."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlhf.errors import DataError
+from rlhf.evaluation.bootstrap import Estimate
+from rlhf.manifest import write_atomically
+
+EVALUATION = "evaluation.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One figure with its 95% interval, and what tells it apart from the others."""
+
+    metric: str  # win_rate, score, axis, kl, kl_per_token, length, eos_rate, distinct_2, …
+    model: str
+    value: float
+    low: float
+    high: float
+    n: int  # prompts
+    baseline: str | None = None
+    judge: str | None = None  # gold, reward_model, llm, human
+    judge_source: str | None = None  # which, where there are several
+    axis: str | None = None  # name of one axis of the gold score
+    subset: str | None = None  # value of the `category` column; None is all prompts
+    with_contaminated: bool = True  # False: without prompts that stood in the training data
+
+
+def result_of(
+    estimate: Estimate,
+    metric: str,
+    model: str,
+    *,
+    baseline: str | None = None,
+    judge: str | None = None,
+    judge_source: str | None = None,
+    axis: str | None = None,
+) -> Result:
+    """The estimate as a figure of `model` over all prompts."""
+    return Result(
+        metric=metric,
+        model=model,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        n=estimate.n,
+        baseline=baseline,
+        judge=judge,
+        judge_source=judge_source,
+        axis=axis,
+    )
+
+
+def write_results(
+    folder: Path, results: Sequence[Result], provenance: Mapping[str, Any] | None = None
+) -> Path:
+    """Write `folder/evaluation.json`, whole or not at all, and return its path.
+
+    Keys that say nothing of a figure (no axis, no subset) are left out of its object;
+    `baseline` and `judge` always stand there, null where there is none.
+    """
+    content = {"results": [_object(result) for result in results], **(provenance or {})}
+    path = folder / EVALUATION
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_results(folder: Path) -> list[Result]:
+    """The figures of `folder/evaluation.json`.
+
+    Raises:
+        DataError: it is not there, or not such a file.
+    """
+    path = folder / EVALUATION
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [Result(**item) for item in content["results"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}); run recipes/evaluate.py again."
+        ) from error
+
+
+def _object(result: Result) -> dict[str, Any]:
+    always = {"metric", "model", "value", "low", "high", "n", "baseline", "judge"}
+    everything = dict(vars(result))
+    return {k: v for k, v in everything.items() if k in always or v not in (None, True)}
+
+
+def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Result | None:
+    """The first figure of that metric and model over all prompts whose fields equal `where`."""
+    wanted = {"axis": None, "subset": None, "with_contaminated": True, **where}
+    for result in results:
+        fields = vars(result)
+        if (result.metric, result.model) == (metric, model) and all(
+            fields[key] == value for key, value in wanted.items()
+        ):
+            return result
+    return None
+
+
+def print_table(results: Sequence[Result], models: Sequence[str], title: str) -> None:
+    """One row a figure, one column a model, `value [low, high]`; subsets are left to the file."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("figure")
+    for model in models:
+        table.add_column(model, justify="right")
+    for label in row_labels(results):
+        cells = {r.model: r for r in results if row_label(r) == label and r.subset is None}
+        table.add_row(label, *(cell_text(cells.get(model)) for model in models))
+    Console().print(table)
+
+
+def row_labels(results: Sequence[Result]) -> list[str]:
+    """Labels of the figures over all prompts, each once, in order."""
+    return list(dict.fromkeys(row_label(r) for r in results if r.subset is None))
+
+
+def row_label(result: Result) -> str:
+    """What a figure is, in a few words: `win rate against sft (gold)`."""
+    parts = [result.axis or result.metric.replace("_", " ")]
+    if result.baseline:
+        parts.append(f"against {result.baseline}")
+    if result.judge:
+        source = f": {result.judge_source}" if result.judge_source else ""
+        parts.append(f"({result.judge}{source})")
+    if not result.with_contaminated:
+        parts.append("without contaminated")
+    return " ".join(parts)
+
+
+def cell_text(result: Result | None) -> str:
+    """`0.73 [0.70, 0.76]`, or a dash where the model has no such figure."""
+    if result is None:
+        return "–"
+    return f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
+
+
+def number(value: float) -> str:
+    """Three significant figures, without an exponent for everyday sizes."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

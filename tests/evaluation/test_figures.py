@@ -1,0 +1,123 @@
+"""Figures of made-up records: every number can be worked out by hand."""
+
+import pytest
+
+from rlhf.errors import DataError
+from rlhf.evaluation.examples import write_examples
+from rlhf.evaluation.figures import Judge, Question, all_figures
+from rlhf.evaluation.records import Record, by_prompt, read_records, write_records
+from rlhf.evaluation.results import find, print_table, read_results, write_results
+from rlhf.types import PromptRow
+
+GOLD = Judge(key="gold", kind="gold")
+
+
+def _record(prompt, sample, model, score, **more):
+    defaults = {"text": f"{model} says {score}", "num_tokens": 4, "ended_with_eos": True}
+    return Record(
+        prompt_index=prompt,
+        sample=sample,
+        model=model,
+        scores={"gold": score},
+        **{**defaults, **more},
+    )
+
+
+@pytest.fixture
+def records():
+    """Three prompts, two answers each; ppo wins the first two and loses the third."""
+    made = []
+    for prompt, gain in enumerate((1.0, 1.0, -1.0)):
+        for sample in range(2):
+            made.append(_record(prompt, sample, "sft", 0.0, axes={"polite": None}))
+            axes = {"polite": 1.0 if prompt == 0 else None, "brief": 0.5}
+            made.append(
+                _record(prompt, sample, "ppo", gain, kl=2.0 * prompt, num_tokens=8, axes=axes)
+            )
+    return made
+
+
+@pytest.fixture
+def question():
+    return Question(
+        models=("sft", "ppo"),
+        baseline="sft",
+        judges=(GOLD,),
+        categories=("facts", "facts", "stories"),
+        contaminated=(False, True, False),
+    )
+
+
+def test_win_rate_over_all_by_category_and_without_contaminated(records, question):
+    results = all_figures(records, question)
+    of = {"baseline": "sft", "judge": "gold"}
+    assert find(results, "win_rate", "ppo", **of).value == pytest.approx(2 / 3)
+    assert find(results, "win_rate", "ppo", **of, subset="facts").value == 1.0
+    assert find(results, "win_rate", "ppo", **of, subset="stories").value == 0.0
+    clean = find(results, "win_rate", "ppo", **of, with_contaminated=False)
+    assert (clean.value, clean.n) == (0.5, 2)
+    assert find(results, "win_rate", "sft") is None
+
+
+def test_kl_per_answer_and_per_token(records, question):
+    """Answers of 0, 2 and 4 nats, 8 tokens each."""
+    results = all_figures(records, question)
+    assert find(results, "kl", "ppo").value == pytest.approx(2.0)
+    assert find(results, "kl_per_token", "ppo").value == pytest.approx(0.25)
+    assert find(results, "kl", "sft") is None
+
+
+def test_axes_average_only_what_they_speak_of(records, question):
+    results = all_figures(records, question)
+    polite = find(results, "axis", "ppo", axis="polite")
+    assert (polite.value, polite.n) == (1.0, 1)
+    assert find(results, "axis", "ppo", axis="brief").value == 0.5
+    assert find(results, "axis", "sft", axis="polite") is None
+
+
+def test_length_and_endings(records, question):
+    results = all_figures(records, question)
+    assert find(results, "length", "ppo").value == 8.0
+    assert find(results, "eos_rate", "ppo").value == 1.0
+    assert find(results, "empty_rate", "ppo").value == 0.0
+
+
+def test_results_are_read_back_as_written(tmp_path, records, question):
+    results = all_figures(records, question)
+    write_results(tmp_path, results, {"seed": 3})
+    assert read_results(tmp_path) == results
+    print_table(results, ("sft", "ppo"), "made up")
+
+
+def test_results_of_an_empty_folder_are_missed_in_words(tmp_path):
+    with pytest.raises(DataError, match=r"evaluate\.py"):
+        read_results(tmp_path)
+
+
+def test_records_are_read_back_as_written(tmp_path, records):
+    rows = [PromptRow(prompt=f"p{i}") for i in range(3)]
+    assert read_records(write_records(tmp_path, rows, records)) == records
+
+
+def test_samples_are_sorted_within_a_prompt(records):
+    groups = by_prompt(list(reversed(records)), "ppo", 3)
+    assert [[r.sample for r in group] for group in groups] == [[0, 1]] * 3
+
+
+def test_examples_show_best_worst_and_random(tmp_path, records):
+    rows = [PromptRow(prompt=f"p{i}", columns={"category": "c"}) for i in range(3)]
+    write_examples(
+        tmp_path,
+        rows,
+        records,
+        models=("sft", "ppo"),
+        baseline="sft",
+        judge="gold",
+        count=1,
+        seed=0,
+    )
+    worst = (tmp_path / "samples" / "worst.jsonl").read_text()
+    best = (tmp_path / "samples" / "best.jsonl").read_text()
+    assert '"prompt": "p2"' in worst
+    assert '"prompt": "p1"' in best or '"prompt": "p0"' in best
+    assert (tmp_path / "samples" / "random.jsonl").read_text().count("\n") == 1
