@@ -1,0 +1,72 @@
+"""`rlhf COMMAND …`: finds the command and calls it; each is imported only when it is asked for."""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from rlhf.errors import RLHFError, TrainingError
+from rlhf.launch import STATUS_FAILED, STATUS_USER
+
+HELP = """usage: rlhf COMMAND …
+
+  sample        K answers to each prompt from one or several models
+  label         import | export | stats | simulate: the store of what people prefer
+  chat          talk to a model, or ask it one thing with --prompt
+  data          check | convert: rows before they cost a training run
+  report        one HTML file from a run folder
+  merge         one model out of a LoRA adapter and its base
+  launch        run a recipe on N processes, with the recipe's own exit status
+
+`rlhf COMMAND --help` lists what each takes."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 1 a failure in the run, 2 the user's mistake."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.exit(run_command(words))
+    except TrainingError as error:
+        _say(words, error)
+        sys.exit(STATUS_FAILED)
+    except RLHFError as error:
+        _say(words, error)
+        sys.exit(STATUS_USER)
+    except KeyboardInterrupt:
+        _say(words, "interrupted")
+        sys.exit(130)
+
+
+def run_command(words: Sequence[str]) -> int:
+    """The exit status of `rlhf WORDS`."""
+    match words:
+        case ["sample", *rest]:
+            from rlhf.labels.candidates import main as command
+        case ["label", *rest]:
+            from rlhf.labels.commands import main as command
+        case ["chat", *rest]:
+            from rlhf.chat.terminal import main as command
+        case ["data", "check", *rest]:
+            from rlhf.data.check import main as command
+        case ["data", "convert", *rest]:
+            from rlhf.data.convert import main as command
+        case ["report", *rest]:
+            from rlhf.report.write import main as command
+        case ["merge", *rest]:
+            from rlhf.models.merge import main as command
+        case ["launch", *rest]:
+            from rlhf.launcher import main as command
+        case [] | ["-h" | "--help"]:
+            print(HELP)
+            return 0 if words else STATUS_USER
+        case _:
+            _say([], f"no command {' '.join(words[:2])!r}; `rlhf --help` lists them.")
+            return STATUS_USER
+    return command(rest)
+
+
+def _say(words: Sequence[str], message: object) -> None:
+    print(f"{' '.join(['rlhf', *words[:1]])}: {message}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
