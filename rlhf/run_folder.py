@@ -40,8 +40,10 @@ class RunConfig:
     )
 
 
-def open_run_folder(run: RunConfig, *configs: Any) -> Path:
-    """`output_dir`, made and holding the resolved config.yaml. Call it on one process.
+def claim_run_folder(run: RunConfig) -> Path:
+    """`output_dir`, free for this run (emptied with `overwrite`). Call it on one process.
+
+    It writes nothing, so that a run refused for its data leaves no folder that holds a run.
 
     Raises:
         ConfigError: the folder holds a run, finished or not, and neither
@@ -57,6 +59,16 @@ def open_run_folder(run: RunConfig, *configs: Any) -> Path:
             f"output_dir {folder} already holds a run; go on with --resume_from_checkpoint latest, "
             "start again with --overwrite, or name another folder."
         )
+    return folder
+
+
+def open_run_folder(run: RunConfig, *configs: Any) -> Path:
+    """`output_dir`, claimed, made and holding the resolved config.yaml. Call it on one process.
+
+    Raises:
+        ConfigError: as `claim_run_folder`.
+    """
+    folder = claim_run_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / CONFIG, as_yaml(run, *configs))
     return folder

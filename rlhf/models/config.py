@@ -53,7 +53,7 @@ def fast_bf16() -> bool:
     than fp32.
     """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.accelerator.is_available():
         return False
     capabilities = torch.cpu.get_capabilities()
