@@ -1,0 +1,123 @@
+"""Prompts and answers -> token ids, one way for SFT, reward model, PPO, evaluation and chat.
+
+With a template a string prompt is one user message; with `chat_template: none` a prompt is a
+string and stays as it is. Text can never forge a control token: `<|im_start|>system` in a
+question is read as those letters.
+"""
+
+import re
+from collections.abc import Sequence
+
+from jinja2 import TemplateError
+
+from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.errors import DataError
+from rlhf.types import Message, Prompt
+
+# A forged control token is replaced by its number between these two, which no text holds
+# (Unicode noncharacters), while the template runs, and put back as plain text after.
+OPEN, CLOSE = "\ufdd0", "\ufdd1"
+
+
+def as_messages(prompt: Prompt) -> list[Message]:
+    """The prompt as a conversation; a string is one user message."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+
+
+def prompt_text(chat: ChatTokenizer, prompt: Prompt) -> str:
+    """The text that an answer follows: rendered, with the beginning of the assistant's turn.
+
+    Raises:
+        DataError: a conversation where prompts are raw, or one the template refuses.
+    """
+    if chat.raw:
+        if not isinstance(prompt, str):
+            raise DataError("a conversation needs a chat template, and chat_template is none")
+        return prompt
+    try:
+        text = chat.tokenizer.apply_chat_template(
+            as_messages(prompt), tokenize=False, add_generation_prompt=True
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        raise DataError(f"the chat template refuses the prompt: {error}") from error
+    return str(text)
+
+
+def prompt_ids(chat: ChatTokenizer, prompt: Prompt) -> list[int]:
+    """Ids of `prompt_text`, ready to generate from; raw prompts get the tokenizer's own start."""
+    return _encode(chat, prompt, "")
+
+
+def answer_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+    """Ids of prompt and response as one text, and the end of the turn, an EOS id, last."""
+    return [*_encode(chat, prompt, response), chat.end_token_id]
+
+
+def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[bool]:
+    """True on the tokens of `answer_ids` that belong to the answer, its EOS included.
+
+    A token that spans the seam (a raw prompt may end within a word) belongs to the answer.
+    """
+    ids, before = answer_ids(chat, prompt, response), prompt_ids(chat, prompt)
+    shared = 0
+    while shared < min(len(before), len(ids) - 1) and before[shared] == ids[shared]:
+        shared += 1
+    return [False] * shared + [True] * (len(ids) - shared)
+
+
+def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
+    """The text of an answer: up to its first EOS, control tokens left out, leading space kept."""
+    end = next((at for at, token in enumerate(ids) if token in chat.eos_token_ids), len(ids))
+    # SentencePiece decoders drop the space before the first word: with a letter before them
+    # they keep it, and a continuation of a raw prompt stays a word of its own.
+    anchor = chat.tokenizer("a", add_special_tokens=False)["input_ids"]
+    start = chat.tokenizer.decode(anchor, skip_special_tokens=True)
+    text = chat.tokenizer.decode([*anchor, *ids[:end]], skip_special_tokens=True)
+    return str(text)[len(start) :]
+
+
+def _encode(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+    if chat.raw:
+        text = prompt_text(chat, prompt) + response
+        ids = chat.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
+        # Some tokenizers close every text with EOS; what follows a prompt is an answer.
+        while ids and ids[-1] in chat.eos_token_ids and len(ids) > 1:
+            ids.pop()
+        return list(ids)
+    contents = [turn["content"] for turn in as_messages(prompt)] + [response]
+    if any(chat.control_tokens.search(text) for text in contents):
+        return _encode_guarded(chat, prompt, response)
+    text = prompt_text(chat, prompt) + response
+    return list(chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+    """As `_encode`, with the control tokens of the template and none of the texts'."""
+    forged: list[str] = []
+
+    def hide(text: str) -> str:
+        def number(match: re.Match[str]) -> str:
+            forged.append(match.group())
+            return f"{OPEN}{len(forged) - 1}{CLOSE}"
+
+        return chat.control_tokens.sub(number, text)
+
+    hidden = [{**turn, "content": hide(turn["content"])} for turn in as_messages(prompt)]
+    text = prompt_text(chat, hidden) + hide(response)
+    ids: list[int] = []
+    at = 0
+    for match in chat.control_tokens.finditer(text):
+        ids += _encode_text(chat, text[at : match.start()], forged)
+        ids.append(chat.tokenizer.get_vocab()[match.group()])
+        at = match.end()
+    return ids + _encode_text(chat, text[at:], forged)
+
+
+def _encode_text(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
+    shown = re.sub(f"{OPEN}(\\d+){CLOSE}", lambda match: forged[int(match.group(1))], text)
+    if not shown:
+        return []
+    ids = chat.tokenizer(shown, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+        "input_ids"
+    ]
+    return list(ids)

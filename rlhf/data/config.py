@@ -1,0 +1,46 @@
+"""Keys about data that the training recipes share."""
+
+from dataclasses import dataclass, field
+
+from rlhf.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where rows come from, how prompts are rendered, and what happens to bad rows."""
+
+    train_data: str = field(
+        metadata={"help": "Rows to train on: .jsonl/.json/.csv (.gz), .parquet, or hub_id[:split]."}
+    )
+    eval_data: str | None = field(
+        default=None, metadata={"help": "Held-out rows; default: eval_fraction of train_data."}
+    )
+    eval_fraction: float = field(
+        default=0.1,
+        metadata={"help": "Share of prompts held out when eval_data is not given; 0 for none."},
+    )
+    max_length: int = field(
+        default=512, metadata={"help": "Longest prompt and answer together, in tokens."}
+    )
+    chat_template: str = field(
+        default="auto",
+        metadata={
+            "help": "auto (the tokenizer's, or a supplied one), none (raw prompts), or a FILE."
+        },
+    )
+    drop_bad_rows: bool = field(
+        default=False,
+        metadata={"help": "Drop rows that cannot be used, count and list them, and go on."},
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eval_fraction < 1:
+            raise ConfigError(
+                f"eval_fraction={self.eval_fraction} is not a share of the prompts; "
+                "use 0 (hold nothing out) up to below 1."
+            )
+        if self.max_length < 2:
+            raise ConfigError(
+                f"max_length={self.max_length} leaves no room for a prompt and an answer; "
+                "use at least 2 tokens."
+            )

@@ -1,0 +1,61 @@
+"""Checks of typed rows that need the tokenizer: each returns the reason why a row does not fit."""
+
+from collections.abc import Callable, Sequence
+
+from rlhf.data.chat import answer_ids, prompt_ids
+from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.errors import DataError
+from rlhf.types import Demonstration, Prompt, PromptRow, Ranking
+
+
+def demonstration_fits(
+    chat: ChatTokenizer, max_length: int
+) -> Callable[[Demonstration], str | None]:
+    """Prompt, answer and end of turn have at most `max_length` tokens."""
+    return lambda row: _answers_fit(chat, row.prompt, [row.completion], max_length)
+
+
+def ranking_fits(chat: ChatTokenizer, max_length: int) -> Callable[[Ranking], str | None]:
+    """Every answer with its prompt has at most `max_length` tokens."""
+    return lambda row: _answers_fit(chat, row.prompt, row.responses, max_length)
+
+
+def prompt_fits(chat: ChatTokenizer, max_length: int) -> Callable[[PromptRow], str | None]:
+    """The prompt alone, ready to be answered, has at most `max_length` tokens."""
+    return lambda row: _reason(lambda: _prompt_length(chat, row.prompt), "the prompt", max_length)
+
+
+def text_fits(chat: ChatTokenizer, max_length: int) -> Callable[[str], str | None]:
+    """The text has at most `max_length` tokens."""
+    return lambda text: _reason(
+        lambda: len(chat.tokenizer(text, verbose=False)["input_ids"]), "the text", max_length
+    )
+
+
+def _answers_fit(
+    chat: ChatTokenizer, prompt: Prompt, responses: Sequence[str], max_length: int
+) -> str | None:
+    if reason := _reason(lambda: _prompt_length(chat, prompt), "the prompt", max_length - 1):
+        return reason
+    return _reason(
+        lambda: max(len(answer_ids(chat, prompt, response)) for response in responses),
+        "prompt and answer",
+        max_length,
+    )
+
+
+def _prompt_length(chat: ChatTokenizer, prompt: Prompt) -> int:
+    if not chat.raw and isinstance(prompt, str) and not prompt.strip():
+        raise DataError("the prompt is empty")
+    length = len(prompt_ids(chat, prompt))
+    if not length:
+        raise DataError("the prompt is empty and the tokenizer has no start token to answer after")
+    return length
+
+
+def _reason(count: Callable[[], int], what: str, limit: int) -> str | None:
+    try:
+        length = count()
+    except DataError as error:
+        return str(error)
+    return f"{what}: {length} tokens, {limit} is the limit" if length > limit else None

@@ -1,0 +1,175 @@
+"""One row as read -> one typed row, or a `DataError` with the reason; its place is added later."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from rlhf.data.read import Row
+from rlhf.errors import DataError
+from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking
+
+ROLES = ("system", "user", "assistant")
+
+
+def parse_demonstration(row: Row) -> Demonstration:
+    """`{"prompt", "completion"}`, or `{"messages"}` of which the last turn is the answer.
+
+    Raises:
+        DataError: the reason; a thumb (`label`) is refused, so that a thumb down never
+            becomes something to imitate.
+    """
+    if "label" in row and "completion" in row:
+        _refuse("a thumb (label) is no demonstration; convert its good answers first")
+    if "messages" in row:
+        messages = _messages(row["messages"], "messages", last="assistant")
+        return Demonstration(prompt=messages[:-1], completion=messages[-1]["content"])
+    prompt = _prompt(_value(row, "prompt", "prompt and completion, or messages"))
+    completion = _answer(_value(row, "completion", "prompt and completion"), prompt, "completion")
+    return Demonstration(prompt=prompt, completion=completion)
+
+
+def parse_prompt(row: Row) -> PromptRow:
+    """`{"prompt"}`, the other columns kept."""
+    prompt = _prompt(_value(row, "prompt", "prompt"))
+    return PromptRow(prompt=prompt, columns={k: v for k, v in row.items() if k != "prompt"})
+
+
+def parse_text(row: Row) -> str:
+    """`{"text"}`."""
+    return _text(_value(row, "text", "text"), "text")
+
+
+def parse_ranking(row: Row) -> Ranking:
+    """`{"prompt", "responses", "ranks"}` or `{"prompt", "chosen", "rejected"}`, a ranking of two.
+
+    A lower rank is better, equal ranks tie. Where chosen and rejected are whole
+    conversations with one beginning, that beginning may stand for the prompt.
+    """
+    if "chosen" in row or "rejected" in row:
+        return _pair(row)
+    wanted = "prompt, responses and ranks, or prompt, chosen and rejected"
+    prompt = _prompt(_value(row, "prompt", wanted))
+    responses = _list(_value(row, "responses", wanted), "responses")
+    ranks = _ranks(_value(row, "ranks", wanted), len(responses))
+    if len(responses) < 2:
+        _refuse(f"responses holds {len(responses)} answer; a ranking compares at least 2")
+    answers = [_answer(text, prompt, f"responses[{i}]") for i, text in enumerate(responses)]
+    return Ranking(
+        prompt=prompt,
+        responses=answers,
+        ranks=ranks,
+        annotator=str(row.get("annotator", "")),
+        strength=_strength(row),
+    )
+
+
+def _pair(row: Row) -> Ranking:
+    wanted = "prompt, chosen and rejected"
+    chosen, rejected = _value(row, "chosen", wanted), _value(row, "rejected", wanted)
+    prompt = _prompt(row["prompt"]) if "prompt" in row else _shared_start(chosen, rejected)
+    answers = [_answer(chosen, prompt, "chosen"), _answer(rejected, prompt, "rejected")]
+    if answers[0] == answers[1]:
+        _refuse("chosen and rejected are the same text: nothing is preferred")
+    return Ranking(
+        prompt=prompt,
+        responses=answers,
+        ranks=[1, 2],
+        annotator=str(row.get("annotator", "")),
+        strength=_strength(row),
+    )
+
+
+def _shared_start(chosen: Any, rejected: Any) -> list[Message]:
+    if isinstance(chosen, str) or isinstance(rejected, str):
+        _refuse("no prompt; a row needs prompt, chosen and rejected")
+    first = _messages(chosen, "chosen", last="assistant")[:-1]
+    if first != _messages(rejected, "rejected", last="assistant")[:-1] or not first:
+        _refuse("no prompt, and chosen and rejected do not begin with the same turns")
+    return first
+
+
+def _value(row: Row, key: str, wanted: str) -> Any:
+    if key not in row:
+        _refuse(f"no {key}; a row needs {wanted}, this one has {', '.join(row) or 'nothing'}")
+    return row[key]
+
+
+def _prompt(value: Any) -> Prompt:
+    """A string, or messages that end with the user's."""
+    if isinstance(value, str):
+        return value
+    return _messages(value, "prompt", last="user")
+
+
+def _answer(value: Any, prompt: Prompt, name: str) -> str:
+    """The answer's text; given as messages, the last one, after nothing or the prompt itself."""
+    if isinstance(value, str):
+        return _text(value, name)
+    last = _list(value, name)[-1:]
+    answer = _messages(last, name, last="assistant")[0]["content"]
+    before = value[:-1]
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if before and [_turn(turn, name) for turn in before] != asked:
+        _refuse(f"{name} is a conversation that does not begin with the prompt")
+    return answer
+
+
+def _messages(value: Any, name: str, *, last: str) -> list[Message]:
+    """System first if at all, then user and assistant in turn, `last` at the end."""
+    turns = [_turn(turn, name) for turn in _list(value, name)]
+    roles = [turn["role"] for turn in turns]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    first = 1 if last == "assistant" and len(turns) == 1 else 0  # an answer alone
+    expected = [("user", "assistant")[(i + first) % 2] for i in range(len(spoken))]
+    if not spoken or spoken != expected or spoken[-1] != last:
+        _refuse(
+            f"{name}: roles {', '.join(roles) or 'none'}; expected an optional system, "
+            f"then user and assistant in turn, ending with {last}"
+        )
+    return turns
+
+
+def _turn(value: Any, name: str) -> Message:
+    if not isinstance(value, dict) or not {"role", "content"} <= value.keys():
+        _refuse(f'{name}: a message is {{"role", "content"}}, not {str(value)[:60]!r}')
+    if value["role"] not in ROLES:
+        _refuse(f"{name}: unknown role {value['role']!r}; use {', '.join(ROLES)}")
+    content = value["content"]
+    if value["role"] == "assistant":
+        content = _text(content, f"{name}: the assistant's content")
+    elif not isinstance(content, str):
+        _refuse(f"{name}: content is {type(content).__name__}, not text")
+    return {"role": value["role"], "content": content}
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        _refuse(f"{name} is {type(value).__name__}, not text")
+    if not value.strip():
+        _refuse(f"{name} is empty")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        _refuse(f"{name} is {type(value).__name__ if value else 'empty'}, not a list")
+    return value
+
+
+def _ranks(value: Any, count: int) -> Sequence[int]:
+    ranks = _list(value, "ranks")
+    if any(isinstance(rank, bool) or not isinstance(rank, int) for rank in ranks):
+        _refuse(f"ranks {ranks} are not whole numbers (1 is best, equal ranks tie)")
+    if len(ranks) != count:
+        _refuse(f"{len(ranks)} ranks for {count} responses; give one rank a response")
+    return ranks
+
+
+def _strength(row: Row) -> float:
+    value = row.get("strength", 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        _refuse(f"strength {value!r} is not a number above 0")
+    return float(value)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise DataError(reason)

@@ -1,0 +1,203 @@
+"""A tokenizer ready for chat: template, end-of-turn, EOS and pad settled, or refused in words."""
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from rlhf.data.template import choose_template, end_of_turn
+from rlhf.errors import CheckpointError
+from rlhf.manifest import read_manifest
+
+# Tokens to pad with where a tokenizer names none, or names its EOS. The last two stand for a
+# control character (0x14) that no text holds, in SentencePiece and in byte-level vocabularies.
+PAD_CANDIDATES = (
+    "<|pad|>",
+    "<pad>",
+    "[PAD]",
+    "<|padding|>",
+    "<|finetune_right_pad_id|>",
+    "<|endoftext|>",
+    "<unk>",
+    "<0x14>",
+    "Ĕ",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTokenizer:
+    """A tokenizer and how this project speaks with it."""
+
+    tokenizer: PreTrainedTokenizerBase  # pad, EOS and chat template set; save it as it is
+    template_source: str  # tokenizer | supplied | none | the file's path
+    eos_token_ids: tuple[int, ...]  # any of them ends an answer
+    end_token_id: int = -1  # the one of them that we write at the end of an answer
+    notes: tuple[str, ...] = field(default=())  # what was settled, one sentence each
+
+    def __post_init__(self) -> None:
+        if self.end_token_id == -1:
+            object.__setattr__(self, "end_token_id", self.eos_token_ids[0])
+
+    @property
+    def raw(self) -> bool:
+        """Whether prompts stay as they are, with no template around them."""
+        return self.template_source == "none"
+
+    @property
+    def pad_token_id(self) -> int:
+        """Never one of `eos_token_ids`."""
+        return int(self.tokenizer.pad_token_id)
+
+    @cached_property
+    def control_tokens(self) -> re.Pattern[str]:
+        """Matches every token that a text may not forge: roles, ends of turn, padding."""
+        found = self.tokenizer.added_tokens_decoder.values()
+        texts = {token.content for token in found if token.special}
+        texts |= set(self.tokenizer.all_special_tokens)
+        longest_first = sorted(texts, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+
+def load_tokenizer(model_name_or_path: str, chat_template: str = "auto") -> ChatTokenizer:
+    """The tokenizer of a model folder or hub id.
+
+    `chat_template`: `auto` takes what the folder's manifest says it was trained with, else the
+    tokenizer's own template, else one that comes with this package; `none` keeps prompts raw;
+    anything else is a Jinja file. Every choice made here stands in `notes`.
+
+    Raises:
+        CheckpointError: no tokenizer there, no EOS, no token to pad with.
+        ConfigError: a template that is not there, or one that does not end an answer with EOS.
+    """
+    tokenizer = _read_tokenizer(model_name_or_path)
+    notes: list[str] = []
+    eos_ids = _eos_token_ids(model_name_or_path, tokenizer, notes)
+    manifest = read_manifest(Path(model_name_or_path))
+    if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
+        chat_template = "none"
+    source = choose_template(tokenizer, chat_template, notes)
+    end_id = int(tokenizer.eos_token_id)
+    if source != "none":
+        end_id = end_of_turn(tokenizer, eos_ids, source)
+        eos_ids = _with_end(tokenizer, end_id, eos_ids, notes)
+    _settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
+    if source == "tokenizer" and manifest:  # the stage before saved its template there
+        source = manifest.chat_template_source
+    return ChatTokenizer(
+        tokenizer=tokenizer,
+        template_source=source,
+        eos_token_ids=eos_ids,
+        end_token_id=end_id,
+        notes=tuple(notes),
+    )
+
+
+def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
+    """Refuse a tokenizer that has ids the model has no row for. Needs no weights.
+
+    Raises:
+        CheckpointError: the largest id and the model's size.
+    """
+    rows = int(model_config.get_text_config().vocab_size)
+    token, largest = max(chat.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= rows:
+        raise CheckpointError(
+            f"the tokenizer's largest id is {largest} ({token!r}) but the model has {rows} "
+            "embedding rows; use the tokenizer the model was trained with."
+        )
+
+
+def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # OSError, ValueError, ImportError, hub errors: one meaning here
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        raise CheckpointError(
+            f"{name} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
+            "name a folder with tokenizer.json or a hub id."
+        ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise CheckpointError(f"{name} gives a {type(tokenizer).__name__}, not a text tokenizer.")
+    return tokenizer
+
+
+def _eos_token_ids(
+    name: str, tokenizer: PreTrainedTokenizerBase, notes: list[str]
+) -> tuple[int, ...]:
+    """The tokenizer's EOS first, then those of generation_config.json (or config.json).
+
+    Raises:
+        CheckpointError: there is none anywhere: an answer could never end.
+    """
+    configured = [i for i in _configured_eos(name) if 0 <= i < len(tokenizer)]
+    if tokenizer.eos_token_id is None and configured:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(configured[0])
+        notes.append(f"EOS {tokenizer.eos_token!r} is the model config's; the tokenizer has none.")
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"{name} has no EOS token, neither in its tokenizer nor in its generation config: an "
+            "answer could never end; set eos_token in tokenizer_config.json."
+        )
+    own = int(tokenizer.eos_token_id)
+    ids = tuple(dict.fromkeys([own, *configured]))
+    if len(ids) > 1:
+        names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in ids)
+        notes.append(f"An answer ends at any of {names}; we write {tokenizer.eos_token!r}.")
+    return ids
+
+
+def _configured_eos(name: str) -> list[int]:
+    manifest = read_manifest(Path(name))
+    if manifest is not None:
+        return list(manifest.eos_token_ids)
+    for reader in (GenerationConfig, AutoConfig):
+        try:
+            ids = reader.from_pretrained(name).eos_token_id
+        except (OSError, ValueError, AttributeError):
+            continue  # an adapter's folder, or a tokenizer alone
+        if ids is not None:
+            return list(ids) if isinstance(ids, list | tuple) else [int(ids)]
+    return []
+
+
+def _with_end(
+    tokenizer: PreTrainedTokenizerBase, end_id: int, eos_ids: tuple[int, ...], notes: list[str]
+) -> tuple[int, ...]:
+    """`eos_ids` with the template's end of turn in front, and the tokenizer's EOS set to it.
+
+    Base models such as Qwen2.5 end a turn with <|im_end|> and name <|endoftext|> as their EOS:
+    generation would run past the turn.
+    """
+    if end_id != tokenizer.eos_token_id:
+        old = tokenizer.eos_token
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
+        notes.append(
+            f"EOS is {tokenizer.eos_token!r}, with which the chat template ends an answer "
+            f"(the tokenizer said {old!r})."
+        )
+    return tuple(dict.fromkeys([end_id, *eos_ids]))
+
+
+def _settle_pad(
+    tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], name: str, notes: list[str]
+) -> None:
+    """A pad token that is no EOS: transformers pools a reward at the last token that is no pad."""
+    old, old_id = tokenizer.pad_token, tokenizer.pad_token_id
+    if old_id is not None and old_id not in eos_ids:
+        if old_id == tokenizer.unk_token_id:
+            notes.append(f"Pad is the unknown token {old!r}; masks are made from lengths.")
+        return
+    vocabulary = tokenizer.get_vocab()
+    for candidate in PAD_CANDIDATES:
+        if candidate in vocabulary and vocabulary[candidate] not in eos_ids:
+            tokenizer.pad_token = candidate
+            why = "the tokenizer has no pad" if old_id is None else f"{old!r} is an EOS"
+            notes.append(f"Pad is {candidate!r}: {why}.")
+            return
+    raise CheckpointError(
+        f"{name} has no token to pad with but its EOS, which would hide the end of an answer; "
+        "set pad_token in tokenizer_config.json to a token that no text holds."
+    )
