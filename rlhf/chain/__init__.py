@@ -1,0 +1,1 @@
+"""Stages one after another: skip what is done, go on where it stopped."""
