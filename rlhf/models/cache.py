@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 
-class SlabLayer(CacheLayerMixin):
+class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's keys and values, [B, heads, capacity, head_dim], filled from the left.
 
     transformers' DynamicCache concatenates, so that every step copies everything before it.
@@ -18,7 +18,9 @@ class SlabLayer(CacheLayerMixin):
     is_sliding = False
 
     def __init__(self, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.keys: Tensor
+        self.values: Tensor
         self.capacity = capacity
         self.length = 0
 
@@ -73,7 +75,7 @@ class SlabCache(Cache):
 
     def __init__(self, num_layers: int, capacity: int) -> None:
         self._slabs = [SlabLayer(capacity) for _ in range(num_layers)]
-        super().__init__(layers=self._slabs)
+        super().__init__(layers=list(self._slabs))
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows in every layer, in this order; a row may stand several times."""

@@ -1,0 +1,59 @@
+"""The value function: a decoder without its output layer, and one linear head with a bias."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlhf.models.forward import Sequences
+from rlhf.models.load import load_policy, load_reward_model
+
+
+class Critic(nn.Module):
+    """V of the prefix before each response token."""
+
+    def __init__(self, trunk: Any, head: nn.Linear) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """Values, float32 [B, R], 0 on padding."""
+        hidden = self.trunk(input_ids=sequences.ids, use_cache=False).last_hidden_state
+        states = sequences.at_responses(hidden)
+        # The returns are fitted in fp32: bfloat16 knows 2.00 and 2.02 and nothing between.
+        with torch.autocast(states.device.type, enabled=False):
+            values = self.head(states.float())
+        return sequences.as_columns(values[:, 0])
+
+
+def critic_from_reward_model(path: str | Path, *, scale: float, shift: float) -> Critic:
+    """A critic that starts as scale * (raw logit - shift).
+
+    With the reward's own weight and normalisation (scale = weight / std, shift = mean) its
+    first value of a whole response is the score that the response gets.
+    """
+    model: Any = load_reward_model(path)
+    head = nn.Linear(model.score.in_features, 1)
+    with torch.no_grad():
+        head.weight.copy_(scale * model.score.weight)
+        bias = model.score.bias if model.score.bias is not None else torch.zeros(1)
+        head.bias.copy_(scale * (bias - shift))
+    return Critic(model.base_model, head)
+
+
+def fresh_critic(path: str | Path, *, seed: int) -> Critic:
+    """A critic on the policy's own trunk; head with std 1/√(D+1) and bias 0.
+
+    The same on every process: the head is drawn from a generator of its own.
+    """
+    model: Any = load_policy(path)
+    trunk = model.base_model
+    head = nn.Linear(model.get_output_embeddings().in_features, 1)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
+        head.bias.zero_()
+    return Critic(trunk, head)

@@ -1,0 +1,128 @@
+"""Forward passes over prompt + response that compute nothing for padding or for prompt logits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.ops.logprobs import token_logprobs
+from rlhf.ops.masking import left_justified
+from rlhf.types import PromptBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Rows ready for a causal forward without an attention mask, and where to read them."""
+
+    ids: Tensor  # long [B, T], prompt + response from column 0, padded on the right
+    rows: Tensor  # long [N], with `columns`: the place that predicts each response token
+    columns: Tensor  # long [N]
+    tokens: Tensor  # long [N], the response tokens, N = response_mask.sum()
+    response_mask: Tensor  # bool [B, R]
+
+    def at_responses(self, hidden: Tensor) -> Tensor:
+        """[N, …] of [B, T, …]: the states that predict the response tokens."""
+        return hidden[self.rows, self.columns]
+
+    def as_columns(self, flat: Tensor) -> Tensor:
+        """[B, R] of [N]: column t speaks of response token t; 0 on padding. Differentiable."""
+        zeros = torch.zeros(self.response_mask.shape, dtype=flat.dtype, device=flat.device)
+        return zeros.masked_scatter(self.response_mask, flat)
+
+
+def as_sequences(
+    prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
+) -> Sequences:
+    """Lay out prompts (left-padded [B, P]) and responses (right-padded [B, R])."""
+    ids, rows, columns = left_justified(prompt_ids, prompt_mask, response_ids, response_mask)
+    return Sequences(
+        ids=ids,
+        rows=rows,
+        columns=columns,
+        tokens=response_ids[response_mask],
+        response_mask=response_mask,
+    )
+
+
+def policy_logprobs(model: Any, sequences: Sequences, *, temperature: float) -> Tensor:
+    """Log-probs of the response tokens, float32 [B, R], with gradient where it is enabled."""
+    logits = _response_logits(model, sequences)
+    flat = token_logprobs(logits, sequences.tokens, temperature=temperature)
+    return sequences.as_columns(flat)
+
+
+def response_logprobs(
+    model: Any,
+    batch: PromptBatch,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    temperature: float,
+    max_tokens: int = 8192,
+) -> Tensor:
+    """Log-probs of the responses under `model`, float32 [B, R], 0 on padding, no gradient.
+
+    max_tokens: prompt and response tokens of one forward; bounds memory, changes no value.
+    """
+
+    def logprobs(sequences: Sequences) -> Tensor:
+        return policy_logprobs(model, sequences, temperature=temperature)
+
+    return evaluate_rows(logprobs, batch, response_ids, response_mask, max_tokens=max_tokens)
+
+
+@torch.no_grad()
+def evaluate_rows(
+    function: Callable[[Sequences], Tensor],
+    batch: PromptBatch,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    max_tokens: int,
+) -> Tensor:
+    """`function` of all rows, float32 [B, R], computed in microbatches of like length."""
+    result = torch.zeros(response_mask.shape, device=response_mask.device)
+    lengths = batch.attention_mask.sum(1) + response_mask.sum(1)
+    for rows in microbatches(lengths, max_tokens):
+        sequences = as_sequences(
+            batch.input_ids[rows],
+            batch.attention_mask[rows],
+            response_ids[rows],
+            response_mask[rows],
+        )
+        result[rows] = function(sequences)
+    return result
+
+
+def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
+    """Row indices sorted by length and cut so that rows * longest is at most `max_tokens`.
+
+    A row longer than that comes alone. lengths: long [B].
+    """
+    groups: list[list[int]] = []
+    # Longest first: what does not fit into memory fails at the start.
+    for row in lengths.argsort(descending=True, stable=True).tolist():
+        if groups and (len(groups[-1]) + 1) * int(lengths[groups[-1][0]]) <= max_tokens:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [torch.tensor(group, device=lengths.device) for group in groups]
+
+
+def _response_logits(model: Any, sequences: Sequences) -> Tensor:
+    """Logits [N, V] of the places that predict response tokens.
+
+    The output layer is handed only those places, so that [B, T, V] never exists. A hook, since
+    what a model does after its output layer (soft-capping, scaling) stays in its own forward.
+    """
+
+    def keep(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (sequences.at_responses(inputs[0]), *inputs[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    try:
+        return model(input_ids=sequences.ids, use_cache=False).logits  # type: ignore[no-any-return]
+    finally:
+        handle.remove()

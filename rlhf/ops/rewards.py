@@ -1,0 +1,43 @@
+"""From one score a response to one reward a token."""
+
+import torch
+from torch import Tensor
+
+from rlhf.ops.masking import length_mask
+
+
+def penalized_rewards(
+    scores: Tensor, kl: Tensor, response_mask: Tensor, *, kl_coef: float
+) -> Tensor:
+    """Per-token rewards: -kl_coef * kl_t, plus the score on the last response token.
+
+        r_t = -kl_coef * kl_t + [t = n - 1] * score      (Ziegler et al. 2019, eq. 2)
+
+    The last token is the EOS where there is one, never the slot after it.
+
+    scores: float [B]; kl: float [B, R]; response_mask: bool [B, R], at least one True a row.
+    Returns float [B, R], 0 on padding. Nothing here is differentiated.
+    """
+    lengths = response_mask.sum(1)
+    last = length_mask(lengths, kl.shape[1]) & ~length_mask(lengths - 1, kl.shape[1])
+    rewards = torch.where(response_mask, -kl_coef * kl, 0.0)
+    return rewards + torch.where(last, scores[:, None], 0.0)
+
+
+def judge_unfinished(
+    scores: Tensor,
+    ended_with_eos: Tensor,
+    *,
+    missing_eos_penalty: float | None,
+    missing_eos_score: float | None,
+) -> Tensor:
+    """Scores [B] where a response without EOS loses the penalty, or gets the fixed score.
+
+    At most one of the two is set. Whether a response ended is what the decode loop saw, with
+    any of its stop ids; comparing ids with the pad id would miss it where pad is EOS.
+    """
+    if missing_eos_score is not None:
+        return torch.where(ended_with_eos, scores, missing_eos_score)
+    if missing_eos_penalty is not None:
+        return torch.where(ended_with_eos, scores, scores - missing_eos_penalty)
+    return scores

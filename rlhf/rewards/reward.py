@@ -1,0 +1,156 @@
+"""The reward of a run: reward models and functions, weighted and added up, breakdown kept."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from rlhf.errors import ConfigError, TrainingError
+from rlhf.rewards.function import RewardFunction, call_function, is_function, load_function
+from rlhf.rewards.model import RewardModel
+from rlhf.types import Prompt, Scores
+
+Normalization = Literal["none", "mean", "mean_std"]
+_WEIGHTED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\*(.+)")
+SHOWN = 3  # prompts named in an error
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSource:
+    """One summand: weight * (value - shift) / divisor."""
+
+    name: str
+    weight: float
+    scorer: RewardModel | RewardFunction
+    shift: float = 0.0
+    divisor: float = 1.0
+
+    @property
+    def scale(self) -> float:
+        """What the raw value is multiplied with in the end."""
+        return self.weight / self.divisor
+
+
+class Reward:
+    """Scores answers with every source and adds them up."""
+
+    def __init__(self, sources: Sequence[RewardSource]) -> None:
+        self.sources = tuple(sources)
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        columns: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Scores:
+        """One score an answer; the breakdown holds each source's value before its weight.
+
+        Raises:
+            TrainingError: a source raised, or gave None, a number that is not finite, or
+                another count of numbers; with the prompts it gave them for.
+        """
+        columns = [{} for _ in prompts] if columns is None else columns
+        total = torch.zeros(len(prompts))
+        breakdown = {}
+        for source in self.sources:
+            values = torch.tensor(_values(source, prompts, responses, columns))
+            normalized = (values - source.shift) / source.divisor
+            breakdown[source.name] = normalized
+            total = total + source.weight * normalized
+        return Scores(scores=total, breakdown=breakdown)
+
+
+def split_weight(source: str) -> tuple[float, str]:
+    """(weight, source) of `WEIGHT*SOURCE`; the weight is 1.0 where none is written."""
+    match = _WEIGHTED.fullmatch(source)
+    return (float(match.group(1)), match.group(2)) if match else (1.0, source)
+
+
+def load_reward(
+    sources: Sequence[str],
+    *,
+    normalize: Normalization = "mean_std",
+    chat_template: str = "auto",
+    device: torch.device | str = "cpu",
+    bf16: bool = False,
+) -> Reward:
+    """The weighted sum of `sources`: folders, hub ids, `file.py:function`, `WEIGHT*SOURCE`.
+
+    A reward model's raw logit is shifted by its mean on demonstrations (so that their mean is
+    0) and, with `mean_std`, divided by its std. Functions are taken as they are.
+
+    Raises:
+        ConfigError: no source, the same one twice, a function that does not load.
+        CheckpointError: a folder or id that is no reward model.
+    """
+    weighted = [split_weight(source) for source in sources]
+    names = [name for _, name in weighted]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"reward={list(sources)} names {'a source twice' if names else 'nothing'}; "
+            "give each reward model or file.py:function once."
+        )
+    functions = {name: load_function(name) for name in names if is_function(name)}
+    loaded = []
+    for weight, name in weighted:
+        if name in functions:
+            loaded.append(RewardSource(name=name, weight=weight, scorer=functions[name]))
+            continue
+        model = RewardModel(name, chat_template=chat_template, device=device, bf16=bf16)
+        loaded.append(
+            RewardSource(
+                name=name,
+                weight=weight,
+                scorer=model,
+                shift=model.mean if normalize != "none" else 0.0,
+                divisor=model.std if normalize == "mean_std" else 1.0,
+            )
+        )
+    return Reward(loaded)
+
+
+def _values(
+    source: RewardSource,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+) -> list[float]:
+    try:
+        if isinstance(source.scorer, RewardModel):
+            values: Any = source.scorer.score(prompts, responses)
+        else:
+            values = call_function(source.scorer, prompts, responses, columns)
+    except Exception as error:
+        raise TrainingError(
+            f"reward {source.name} raised {type(error).__name__}: {error}; "
+            f"{_shown(prompts, range(len(prompts)))}"
+        ) from error
+    if not hasattr(values, "__len__") or len(values) != len(prompts):
+        count = len(values) if hasattr(values, "__len__") else type(values).__name__
+        raise TrainingError(
+            f"reward {source.name} returned {count} for {len(prompts)} answers, one number each "
+            f"is needed; {_shown(prompts, range(len(prompts)))}"
+        )
+    bad = [index for index, value in enumerate(values) if not _is_finite(value)]
+    if bad:
+        raise TrainingError(
+            f"reward {source.name} returned {values[bad[0]]!r}, which is no finite number, for "
+            f"{len(bad)} of {len(prompts)} answers; {_shown(prompts, bad)}"
+        )
+    return [float(value) for value in values]
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _shown(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:
+    texts = [repr(prompts[index])[:120] for index in indices[:SHOWN]]
+    more = len(indices) - len(texts)
+    return "prompts: " + ", ".join(texts) + (f" and {more} more" if more else "")
