@@ -1,0 +1,54 @@
+"""The database under the label store: where it is, and what makes SQLite safe."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from rlhf.errors import DataError
+
+BUSY_SECONDS = 30  # how long one process waits for another's write
+
+
+def open_engine(location: str | Path, *, create: bool) -> sa.Engine:
+    """An engine for a file (SQLite) or a SQLAlchemy URL.
+
+    Raises:
+        DataError: no such file and not `create`, or a URL whose driver is not installed.
+    """
+    engine = _engine(location, create)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _make_safe)
+    return engine
+
+
+def new_id(connection: sa.Connection, insert: sa.Insert) -> int:
+    """Run `insert` of one row and return its integer key."""
+    key = connection.execute(insert).inserted_primary_key
+    assert key is not None  # every table that this is called for has one
+    return int(key[0])
+
+
+def _engine(location: str | Path, create: bool) -> sa.Engine:
+    if "://" in str(location):
+        try:
+            return sa.create_engine(str(location))
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise DataError(f"label store {location} cannot be opened: {error}.") from error
+    path = Path(location)
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    elif not path.is_file():
+        raise DataError(f"{path} is no label store; make one with `rlhf label import`.")
+    return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+
+
+def _make_safe(connection: sqlite3.Connection, record: Any) -> None:
+    # None: transactions begin where the store says so; sqlite3 alone begins them at the first
+    # write, after a read that another process may have made stale.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")

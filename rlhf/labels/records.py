@@ -1,0 +1,51 @@
+"""What the label store holds, as its callers see it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlhf.types import Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """K answers to one prompt, waiting to be ranked."""
+
+    prompt: Prompt
+    responses: Sequence[str]  # K
+    models: Sequence[str] = ()  # K names, or none where nobody knows who wrote them
+    columns: Mapping[str, Any] = field(default_factory=dict)  # the row's other columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item(Candidate):
+    """A candidate in the store."""
+
+    id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """One person's order of an item's answers."""
+
+    item_id: int
+    annotator: str
+    ranks: Sequence[int]  # K, in the order of item.responses; 1 is best, equal ranks tie
+    order_shown: Sequence[int]  # K indices into item.responses, first shown first
+    seconds: float | None = None  # from seeing the item to submitting; None where not measured
+    guideline_version: int = 0  # 0 where there was none
+    strength: float = 1.0  # how clear the preference was
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what a form asks beside the order
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredLabel(Label):
+    """A label that was submitted and not taken back."""
+
+    event_id: int
+    at: float  # seconds since 1970
+
+
+def order_of(ranks: Sequence[int], i: int, j: int) -> int:
+    """1 where answer i is ranked better than j, -1 where worse, 0 on a tie."""
+    return (ranks[i] < ranks[j]) - (ranks[i] > ranks[j])
