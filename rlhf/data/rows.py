@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from rlhf.data import parse
 from rlhf.data.fit import demonstration_fits, prompt_fits, ranking_fits, text_fits
 from rlhf.data.read import Row, Unreadable, Where, read_rows, source_sha256
+from rlhf.data.shapes import guess_shape
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
 from rlhf.manifest import DataUse, write_atomically
@@ -115,8 +116,8 @@ def load_texts(
     return _settle(_load(source, role, parse.parse_text, fits), drop_bad_rows, reject_file)
 
 
-def raise_problems(problems: Sequence[Problem], source: str) -> None:
-    """Raise for `problems` if there are any.
+def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str = "") -> None:
+    """Raise for `problems` if there are any; `next_step` stands for the usual last line.
 
     Raises:
         DataError: their number, the first 20 with place and reason, and what to do.
@@ -128,8 +129,18 @@ def raise_problems(problems: Sequence[Problem], source: str) -> None:
     lines += [f"  {problem}" for problem in problems[:SHOWN]]
     if count > SHOWN:
         lines.append(f"  and {count - SHOWN} more")
-    lines.append("Correct them, or go on without them: --drop_bad_rows.")
+    lines.append(next_step or _next_step(problems, source))
     raise DataError("\n".join(lines))
+
+
+def _next_step(problems: Sequence[Problem], source: str) -> str:
+    shape = guess_shape(problems[0].row)
+    if shape is None:
+        return "Correct them, or go on without them: --drop_bad_rows."
+    return (
+        f"They look like `{shape}` rows; make rows of them first: "
+        f"rlhf data convert {source} --from {shape} --output ROWS.jsonl"
+    )
 
 
 def _load(

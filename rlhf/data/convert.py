@@ -1,0 +1,139 @@
+"""`rlhf data convert`: a file of another shape -> a file of rows that the recipes take."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from rlhf.data.parse import check_row
+from rlhf.data.read import Row, Unreadable, read_rows
+from rlhf.data.rows import Problem, raise_problems
+from rlhf.data.shapes import SHAPES
+from rlhf.data.split import prompt_key
+from rlhf.errors import ConfigError, DataError
+from rlhf.manifest import hash_text, write_atomically
+
+SENTIMENT = "sentiment"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert `argv`'s file and say what came of it.
+
+    Raises:
+        DataError: rows that do not have the shape; none is left out without --drop_bad_rows.
+    """
+    args = _parser().parse_args(argv)
+    if not 0 <= args.eval_fraction < 1:
+        raise ConfigError(f"--eval_fraction {args.eval_fraction} is not a share below 1.")
+    rows, problems = convert(args.file, args.shape, seed=args.seed, dropping=args.drop_bad_rows)
+    held: list[Row] = []
+    if args.eval_output:
+        rows, held = _hold_out(rows, args.eval_fraction, args.seed)
+        _write(Path(args.eval_output), held)
+    _write(Path(args.output), rows)
+    parts = [f"{len(rows)} rows in {args.output}"]
+    parts += [f"{len(held)} held out in {args.eval_output}"] if args.eval_output else []
+    parts += [f"{len(problems)} dropped"] if problems else []
+    print(f"{args.file} ({args.shape}): {', '.join(parts)}")
+
+
+def convert(
+    source: str, shape: str, *, seed: int = 0, dropping: bool = False
+) -> tuple[list[Row], list[Problem]]:
+    """The rows that `source` becomes when read as `shape`, and the rows that were dropped.
+
+    Raises:
+        DataError: rows that are not of this shape, unless `dropping`; or none that is.
+    """
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for where, row in read_rows(source):
+        try:
+            if isinstance(row, Unreadable):
+                raise DataError(row.reason)
+            rows += _converted(row, shape)
+        except DataError as error:
+            problems.append(Problem(where, str(error), row))
+    if not dropping:
+        step = f"Are they of the shape `{shape}`? Go on without them: --drop_bad_rows."
+        raise_problems(problems, source, next_step=step)
+    if shape == SENTIMENT:
+        rows = _sentiment_pairs(rows, seed)
+    if not rows:
+        raise DataError(f"{source} holds no row of the shape {shape}.")
+    return rows, problems
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlhf data convert",
+        description="Make rows that the recipes take of a file of another shape.",
+        epilog="Shapes: "
+        + " ".join(f"{name}: {function.__doc__}" for name, function in SHAPES.items())
+        + f' {SENTIMENT}: {{"text", "label"}}, label 1 or 0: pairs of a positive and a negative'
+        " text after an empty prompt (chat_template: none); each text stands in one pair.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", help="A file, or hub_id[:split].")
+    parser.add_argument(
+        "--from", dest="shape", required=True, choices=[*SHAPES, SENTIMENT], help="Its shape."
+    )
+    parser.add_argument("--output", required=True, help="JSONL file to write.")
+    parser.add_argument("--eval_output", help="JSONL file of rows held out, split by prompt.")
+    parser.add_argument("--eval_fraction", type=float, default=0.1, help="Share of --eval_output.")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the split and of the pairs.")
+    parser.add_argument("--drop_bad_rows", action="store_true", help="Go on without bad rows.")
+    return parser
+
+
+def _converted(row: Row, shape: str) -> list[Row]:
+    """What the row becomes, each checked as the recipes will check it."""
+    if shape == SENTIMENT:
+        return [_labelled_text(row)]
+    rows = SHAPES[shape](row)
+    for made in rows:
+        check_row(made)
+    return rows
+
+
+def _labelled_text(row: Row) -> Row:
+    if not isinstance(row.get("text"), str) or row.get("label") not in (0, 1):
+        raise DataError("no text with label 1 (positive) or 0 (negative)")
+    return row
+
+
+def _sentiment_pairs(rows: Sequence[Row], seed: int) -> list[Row]:
+    """A positive and a negative text each, paired at random; every text at most once.
+
+    A text stands in one pair only, so that a split by pairs is a split by texts.
+    """
+    texts = {label: {row["text"] for row in rows if row["label"] == label} for label in (0, 1)}
+    both = texts[0] & texts[1]
+    positive, negative = sorted(texts[1] - both), sorted(texts[0] - both)
+    Random(seed).shuffle(positive)
+    Random(seed + 1).shuffle(negative)
+    pairs = zip(positive, negative, strict=False)
+    return [{"prompt": "", "chosen": good, "rejected": bad} for good, bad in pairs]
+
+
+def _hold_out(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows held out; rows of one prompt stay together.
+
+    Where every prompt is empty the answers take its place.
+    """
+    keys = [_key(row) for row in rows]
+    ordered = sorted(set(keys), key=lambda key: hash_text(f"{seed} {key}"))
+    held = set(ordered[: round(fraction * len(ordered))])
+    pairs = list(zip(rows, keys, strict=True))
+    return [r for r, key in pairs if key not in held], [r for r, key in pairs if key in held]
+
+
+def _key(row: Row) -> str:
+    if "messages" in row:
+        return prompt_key(row["messages"][:-1])
+    return prompt_key(row["prompt"]) if row["prompt"] else json.dumps(row)
+
+
+def _write(path: Path, rows: Sequence[Row]) -> None:
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
