@@ -28,7 +28,7 @@ class EvaluateConfig:
     axes: str | None = field(
         default=None,
         metadata={
-            "help": "Function (prompt, completion, **columns) -> {axis: number or None}, as "
+            "help": "Function (prompt, completion) -> {axis: number or None}, as "
             "`file.py:function`: one figure an axis."
         },
     )

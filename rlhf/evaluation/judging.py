@@ -1,0 +1,86 @@
+"""Scores of the sampled answers: a gold function, reward models, and axes of the gold score."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from rlhf.errors import TrainingError
+from rlhf.evaluation.config import EvaluateConfig, named_paths
+from rlhf.evaluation.figures import Judge
+from rlhf.evaluation.records import Record
+from rlhf.rewards.function import load_function
+from rlhf.rewards.reward import load_reward
+from rlhf.types import PromptRow
+
+GOLD = "gold"
+
+
+def judges_of(config: EvaluateConfig) -> list[Judge]:
+    """Who judges; the gold function first, since it is what the others stand in for."""
+    found = [Judge(key=GOLD, kind="gold")] if config.gold else []
+    names = named_paths(config.reward_model, "reward_model")
+    for name in names:
+        source = name if len(names) > 1 else None
+        found.append(Judge(key=f"reward_model:{name}", kind="reward_model", source=source))
+    return found
+
+
+def judge_records(
+    records: Sequence[Record],
+    rows: Sequence[PromptRow],
+    config: EvaluateConfig,
+    device: torch.device,
+) -> list[Record]:
+    """The records with the scores of every judge and the axes.
+
+    A reward model's score is normalised as it was for PPO: (raw - mean) / std.
+
+    Raises:
+        TrainingError: a judge raised, or gave something other than a number, naming the prompt.
+    """
+    sources = {GOLD: config.gold} if config.gold else {}
+    for name, path in named_paths(config.reward_model, "reward_model").items():
+        sources[f"reward_model:{name}"] = path
+    for key, source in sources.items():
+        scores = _score(records, rows, source, device)
+        records = [
+            replace(r, scores={**r.scores, key: score})
+            for r, score in zip(records, scores, strict=True)
+        ]
+    return _with_axes(records, rows, config.axes) if config.axes else list(records)
+
+
+def _score(
+    records: Sequence[Record], rows: Sequence[PromptRow], source: str, device: torch.device
+) -> list[float]:
+    """One score a record. A text that came several times is scored once: a tie is a tie."""
+    first: dict[tuple[int, str], int] = {}
+    for record in records:
+        first.setdefault((record.prompt_index, record.text), len(first))
+    unique = list(first)
+    scored = load_reward([source], device=device).score(
+        [rows[index].prompt for index, _ in unique],
+        [text for _, text in unique],
+        [rows[index].columns for index, _ in unique],
+    )
+    values = scored.scores.tolist()
+    return [float(values[first[(r.prompt_index, r.text)]]) for r in records]
+
+
+def _with_axes(records: Sequence[Record], rows: Sequence[PromptRow], source: str) -> list[Record]:
+    function = load_function(source)
+    return [
+        replace(r, axes=_axes_of(function, rows[r.prompt_index], r.text, source)) for r in records
+    ]
+
+
+def _axes_of(
+    function: Callable[..., Any], row: PromptRow, text: str, source: str
+) -> Mapping[str, float | None]:
+    try:
+        found = function(row.prompt, text)
+        return {str(k): None if v is None else float(v) for k, v in found.items()}
+    except Exception as error:
+        raise TrainingError(f"axes {source} failed on prompt {row.prompt!r}: {error!r}") from error

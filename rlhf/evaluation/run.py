@@ -1,0 +1,134 @@
+"""An evaluation from the models to the records, on one process or several."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from rlhf.data.rows import Loaded, load_prompts
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.contamination import contaminated_rows
+from rlhf.evaluation.examples import write_examples
+from rlhf.evaluation.figures import Question, all_figures
+from rlhf.evaluation.judging import judge_records, judges_of
+from rlhf.evaluation.records import Record, write_records
+from rlhf.evaluation.results import Result, write_results
+from rlhf.evaluation.sampling import load_contender, sample_records
+from rlhf.manifest import MANIFEST, DataUse, hash_file
+from rlhf.rewards.function import load_function
+from rlhf.types import PromptRow
+
+REJECTS = "rejected.jsonl"
+
+
+def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
+    """The held-out prompts, checked before a weight is loaded.
+
+    Raises:
+        DataError: rows that cannot be used.
+        ConfigError: a gold or axes function that does not load.
+    """
+    for source in (config.gold, config.axes):
+        if source is not None:
+            load_function(source)
+    baseline = config.model_paths[config.baseline_name]
+    return load_prompts(
+        config.eval_data,
+        role="eval",
+        drop_bad_rows=config.drop_bad_rows,
+        reject_file=folder / REJECTS,
+        chat=load_tokenizer(baseline, config.chat_template),
+        max_length=config.max_prompt_length,
+    )
+
+
+def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) -> list[PromptRow]:
+    """`max_prompts` rows drawn by seed, in their order in the file; all without it."""
+    if config.max_prompts is None or config.max_prompts >= len(rows):
+        return list(rows)
+    picked = random.Random(seed).sample(range(len(rows)), config.max_prompts)
+    return [rows[index] for index in sorted(picked)]
+
+
+def collect_records(
+    rows: Sequence[PromptRow], config: EvaluateConfig, seed: int, say: Callable[[str], None]
+) -> list[Record]:
+    """Answers of every model to every prompt, judged; complete on every process.
+
+    Each process takes every n-th prompt; what is sampled does not depend on their number.
+    """
+    state = PartialState()
+    mine = list(range(state.process_index, len(rows), state.num_processes))
+    paths = config.model_paths
+    reference = load_contender(
+        config.reference_name, paths[config.reference_name], config, state.device
+    )
+    records: list[Record] = []
+    for name, path in paths.items():
+        say(f"{name}: {config.num_generations} answers to each of {len(rows)} prompts")
+        if name == reference.name:
+            records += sample_records(reference, None, rows, mine, config, seed)
+        else:
+            contender = load_contender(name, path, config, state.device)
+            records += sample_records(contender, reference, rows, mine, config, seed)
+            del contender
+    judged = judge_records(records, rows, config, state.device)
+    return gather_object(judged) if state.num_processes > 1 else judged
+
+
+def write_evaluation(
+    folder: Path,
+    rows: Sequence[PromptRow],
+    records: Sequence[Record],
+    config: EvaluateConfig,
+    seed: int,
+    provenance: Mapping[str, Any],
+) -> list[Result]:
+    """Write evaluation.json, answers.jsonl and samples/; the figures, for the table."""
+    models = list(config.model_paths)
+    judges = judges_of(config)
+    question = Question(
+        models=models,
+        baseline=config.baseline_name,
+        judges=judges,
+        categories=[row.columns.get(config.category_column) for row in rows],
+        contaminated=contaminated_rows(rows, config.train_data) if config.train_data else (),
+        seed=seed,
+        resamples=config.bootstrap_samples,
+    )
+    results = all_figures(records, question)
+    write_records(folder, rows, records)
+    write_examples(
+        folder,
+        rows,
+        records,
+        models=models,
+        baseline=config.baseline_name,
+        judge=judges[0].key if judges else None,
+        count=config.num_examples,
+        seed=seed,
+    )
+    counted = {"contaminated_prompts": sum(question.contaminated), "prompts": len(rows)}
+    write_results(folder, results, {**counted, **provenance})
+    return results
+
+
+def provenance_of(config: EvaluateConfig, seed: int, use: DataUse) -> dict[str, Any]:
+    """What the figures rest on: models and the manifests they came with, data, seed, sampling."""
+    manifests = {name: Path(path) / MANIFEST for name, path in config.model_paths.items()}
+    return {
+        "models": config.model_paths,
+        "manifests": {name: hash_file(path) for name, path in manifests.items() if path.is_file()},
+        "baseline": config.baseline_name,
+        "reference": config.reference_name,
+        "data": asdict(use),
+        "seed": seed,
+        "num_generations": config.num_generations,
+        "temperature": config.temperature,
+        "max_completion_length": config.max_completion_length,
+    }

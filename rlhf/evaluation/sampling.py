@@ -1,0 +1,125 @@
+"""Sample answers from every model and measure how far each has moved from the reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rlhf.data.chat import prompt_ids
+from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
+from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.records import Record
+from rlhf.manifest import hash_text
+from rlhf.models.forward import response_logprobs
+from rlhf.models.generate import as_answers, generate, prompt_batch
+from rlhf.models.load import load_config, load_policy
+from rlhf.types import PromptBatch, PromptRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model with its own tokenizer."""
+
+    name: str
+    model: Any  # PreTrainedModel, in evaluation mode
+    chat: ChatTokenizer
+
+
+def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.device) -> Contender:
+    """The model in evaluation mode on `device`.
+
+    Raises:
+        CheckpointError: no model there, or a tokenizer larger than the model.
+    """
+    chat = load_tokenizer(path, config.chat_template)
+    check_vocabulary(load_config(path), chat)
+    model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
+    return Contender(name=name, model=model.to(device).eval(), chat=chat)
+
+
+def sample_records(
+    contender: Contender,
+    reference: Contender | None,
+    rows: Sequence[PromptRow],
+    indices: Sequence[int],
+    config: EvaluateConfig,
+    seed: int,
+) -> list[Record]:
+    """`num_generations` answers of the model to each of `rows[i] for i in indices`.
+
+    The noise behind an answer depends on the seed, the model's name, the row and the sample
+    alone: the same answers come whatever the batch size and the number of processes. Names
+    differ, so that models are sampled independently of each other.
+
+    KL is left None where there is no reference or its token ids mean other tokens.
+    """
+    if reference is not None and not same_vocabulary(contender.chat, reference.chat):
+        reference = None
+    encoded = {i: prompt_ids(contender.chat, rows[i].prompt) for i in indices}
+    by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
+    step = max(1, config.per_device_eval_batch_size // config.num_generations)
+    records: list[Record] = []
+    for start in range(0, len(by_length), step):
+        chosen = by_length[start : start + step]
+        batch = prompt_batch(
+            [encoded[i] for i in chosen],
+            [rows[i].prompt for i in chosen],
+            prompt_indices=chosen,
+            num_responses=config.num_generations,
+            pad_token_id=contender.chat.pad_token_id,
+            device=contender.model.device,
+        )
+        records += _answer_batch(contender, reference, batch, chosen, config, seed)
+    return records
+
+
+def same_vocabulary(first: ChatTokenizer, second: ChatTokenizer) -> bool:
+    """Whether one id means one token to both."""
+    return bool(first.tokenizer.get_vocab() == second.tokenizer.get_vocab())
+
+
+def _answer_batch(
+    contender: Contender,
+    reference: Contender | None,
+    batch: PromptBatch,
+    chosen: Sequence[int],
+    config: EvaluateConfig,
+    seed: int,
+) -> list[Record]:
+    made = generate(
+        contender.model,
+        batch,
+        max_new_tokens=config.max_completion_length,
+        temperature=config.temperature,
+        eos_token_ids=contender.chat.eos_token_ids,
+        pad_token_id=contender.chat.pad_token_id,
+        seed=seed + int(hash_text(contender.name)[:8], 16),
+        iteration=0,
+    )
+    kl: list[float] | list[None] = [None] * len(made.ended_with_eos)
+    if reference is not None:
+        # Both through the same forward: a model's KL from itself is exactly 0.
+        ours, theirs = (
+            response_logprobs(
+                side.model,
+                batch,
+                made.response_ids,
+                made.response_mask,
+                temperature=config.temperature,
+            )
+            for side in (contender, reference)
+        )
+        kl = (ours - theirs).double().sum(1).tolist()
+    return [
+        Record(
+            prompt_index=chosen[row // config.num_generations],
+            sample=row % config.num_generations,
+            model=contender.name,
+            text=answer.text,
+            num_tokens=len(answer.ids),
+            ended_with_eos=answer.ended_with_eos,
+            kl=kl[row],
+        )
+        for row, answer in enumerate(as_answers(contender.chat, made))
+    ]
