@@ -47,7 +47,7 @@ def _run_agent(words: Sequence[str]) -> int:
     # it on once. Workers that get it twice die inside their own clean-up.
     agent = subprocess.Popen(
         [sys.executable, "-m", "rlhf.launch_agent", *words],
-        env=_environment(),
+        env=own_environment(),
         start_new_session=True,
     )
     with _forwarding(agent):
@@ -55,7 +55,8 @@ def _run_agent(words: Sequence[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
+    """This process's environment without the world that a launcher above it has put there."""
     inherited = dict(os.environ)
     under_launcher = "TORCHELASTIC_RUN_ID" in inherited
     for name in os.environ:

@@ -10,7 +10,7 @@ import pytest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from rlhf.launch_agent import first_failure, shell_status
-from rlhf.launcher import _environment, launch
+from rlhf.launcher import launch, own_environment
 
 # No torch in it: what is tested is the launcher.
 RECIPE = """
@@ -95,7 +95,7 @@ def test_a_stage_does_not_inherit_its_launchers_world(monkeypatch):
     for name in ("RANK", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    names = set(_environment())
+    names = set(own_environment())
     assert not names & {"RANK", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"}
     assert "OMP_NUM_THREADS" not in names
     assert "ACCELERATE_USE_CPU" in names
