@@ -1,0 +1,163 @@
+"""Candidates for ranking: K sampled answers to each prompt. `rlhf sample`."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from rlhf.data.rows import load_prompts
+from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
+from rlhf.errors import ConfigError
+from rlhf.labels.records import Candidate
+from rlhf.manifest import check_folder, read_manifest, write_atomically
+from rlhf.models.generate import sample_answers
+from rlhf.models.load import load_config, load_policy
+from rlhf.types import PromptRow
+
+
+def sample_candidates(
+    models: Sequence[str],
+    prompts_file: str,
+    *,
+    num_responses: int,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 64,
+    chat_template: str = "auto",
+) -> list[Candidate]:
+    """`num_responses` answers to each prompt of the file, shared out over the models in turn.
+
+    Prompts and tokenizers of every model are checked before a weight is loaded; then one model
+    at a time is in memory.
+
+    Raises:
+        ConfigError: fewer answers than models.
+        DataError: prompts that cannot be used, or that leave a model no room to answer.
+        CheckpointError: a folder that is no model, or changed after its manifest.
+    """
+    if not 0 < len(models) <= num_responses:
+        raise ConfigError(
+            f"num_responses={num_responses} cannot be shared out over {len(models)} models; "
+            "give at least one answer for each model."
+        )
+    chats = [_checked_tokenizer(model, chat_template) for model in models]
+    for model, chat in zip(models, chats, strict=True):
+        rows = _prompts_that_fit(model, chat, prompts_file, max_new_tokens)
+    answers: list[list[tuple[str, str]]] = [[] for _ in rows]
+    for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
+        share = len(range(index, num_responses, len(models)))
+        written = sample_answers(
+            _on_device(model),
+            chat,
+            [row.prompt for row in rows],
+            num_responses=share,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed + 1_000_003 * index,  # one model given twice answers twice, differently
+            batch_size=batch_size,
+        )
+        for of_prompt, of_model in zip(answers, written, strict=True):
+            of_prompt += [(answer.text, model) for answer in of_model]
+    return [
+        Candidate(
+            prompt=row.prompt,
+            responses=[text for text, _ in of_prompt],
+            models=[model for _, model in of_prompt],
+            columns=row.columns,
+        )
+        for row, of_prompt in zip(rows, answers, strict=True)
+    ]
+
+
+def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
+    """One JSON line each: the prompt's other columns, then prompt, responses and models."""
+    rows = [
+        {
+            **candidate.columns,
+            "prompt": candidate.prompt,
+            "responses": list(candidate.responses),
+            "models": list(candidate.models),
+        }
+        for candidate in candidates
+    ]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    write_atomically(path, "".join(lines))
+
+
+def main(argv: Sequence[str]) -> int:
+    """`rlhf sample`."""
+    given = _parser().parse_args(argv)
+    console = Console(stderr=True)
+    with console.status(f"sampling from {', '.join(given.model)}"):
+        candidates = sample_candidates(
+            given.model,
+            given.prompts,
+            num_responses=given.num_responses,
+            max_new_tokens=given.max_new_tokens,
+            temperature=given.temperature,
+            seed=given.seed,
+            batch_size=given.batch_size,
+            chat_template=given.chat_template,
+        )
+    write_candidates(Path(given.output), candidates)
+    blank = sum(not text.strip() for row in candidates for text in row.responses)
+    total = sum(len(row.responses) for row in candidates)
+    console.print(
+        f"{total} answers to {len(candidates)} prompts ({blank} of them empty) in {given.output}; "
+        f"next: rlhf label import {given.output} --store STORE",
+        highlight=False,
+    )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlhf sample",
+        description="Sample K answers to each prompt, for people to rank.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add: Any = parser.add_argument
+    add("--model", action="append", required=True, help="A policy's folder or hub id; may repeat.")
+    add("--prompts", required=True, help="File or hub id of prompts; other columns are kept.")
+    add("--output", required=True, help="JSONL file to write.")
+    add("--num_responses", type=int, default=4, help="Answers to each prompt, of all models.")
+    add("--max_new_tokens", type=int, default=128, help="Longest answer, in tokens.")
+    add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
+    add("--seed", type=int, default=0, help="Seed of the sampling.")
+    add("--batch_size", type=int, default=64, help="Answers written at a time.")
+    add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    return parser
+
+
+def _checked_tokenizer(model: str, chat_template: str) -> ChatTokenizer:
+    manifest = read_manifest(Path(model))
+    if manifest is not None:
+        check_folder(Path(model), manifest)
+    chat = load_tokenizer(model, chat_template)
+    check_vocabulary(load_config(model), chat)
+    return chat
+
+
+def _prompts_that_fit(
+    model: str, chat: ChatTokenizer, prompts_file: str, max_new_tokens: int
+) -> Sequence[PromptRow]:
+    positions = getattr(load_config(model), "max_position_embeddings", None)
+    if positions is not None and positions <= max_new_tokens:
+        raise ConfigError(
+            f"max_new_tokens={max_new_tokens} fills all {positions} positions of {model}; "
+            "leave room for the prompt."
+        )
+    longest = positions - max_new_tokens if positions is not None else None
+    return load_prompts(prompts_file, chat=chat, max_length=longest).rows
+
+
+def _on_device(model: str) -> Any:
+    if torch.cuda.is_available():
+        return load_policy(model, dtype=torch.bfloat16).to("cuda")  # type: ignore[arg-type]
+    return load_policy(model)

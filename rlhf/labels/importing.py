@@ -1,0 +1,137 @@
+"""Files -> label store: sampled candidates, and rankings or pairs that were made elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlhf.data.parse import parse_prompt, parse_ranking
+from rlhf.data.read import Row, Unreadable, read_rows
+from rlhf.data.rows import Problem, raise_problems
+from rlhf.errors import DataError
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.store import LabelStore
+
+# Columns of a row that are more than decoration; all others are kept as they come.
+OWN = ("prompt", "responses", "models", "ranks", "chosen", "rejected", "annotator", "strength")
+OWN_OF_LABEL = ("order_shown", "seconds", "guideline_version", "extra", "item_id", "labelled_at")
+UNNAMED = "unnamed"  # annotator of rankings that name none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What an import did."""
+
+    rows: int  # rows of the file that are in the store now
+    items: int  # items they made; a row met before makes none
+    labels: int  # labels they brought along
+    blank: int  # empty answers left out
+    left_out: int  # rows with fewer than two answers that are not empty
+    dropped: int  # bad rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """A ranking that came with its candidate, before the item has its id."""
+
+    ranks: Sequence[int]
+    row: Row
+
+
+def import_file(store: LabelStore, source: str, *, drop_bad_rows: bool = False) -> Imported:
+    """Put the rows of `source` into the store, all in one transaction.
+
+    Rows are `{"prompt", "responses", "models"?}` (as `rlhf sample` writes them: empty answers
+    are left out and counted), or rankings and pairs, whose label comes along. Importing a file
+    again adds nothing but labels that are not there yet.
+
+    Raises:
+        DataError: rows that cannot be used, each with its place.
+    """
+    found: list[tuple[Candidate, _Said | None]] = []
+    problems: list[Problem] = []
+    blank = left_out = 0
+    for where, row in read_rows(source):
+        try:
+            if isinstance(row, Unreadable):
+                raise DataError(row.reason)
+            candidate, said = _parse(row)
+        except DataError as error:
+            raw = row.raw if isinstance(row, Unreadable) else row
+            problems.append(Problem(where, str(error), raw))
+            continue
+        whole = _without_blank(candidate)
+        blank += len(candidate.responses) - len(whole.responses)
+        if len(whole.responses) < 2:
+            left_out += 1
+        else:
+            found.append((whole, said))
+    if not drop_bad_rows:
+        raise_problems(problems, source)
+    before = len(store.items())
+    ids = store.add_candidates([candidate for candidate, _ in found])
+    labels = [_label(item, said) for item, (_, said) in zip(ids, found, strict=True) if said]
+    return Imported(
+        rows=len(found),
+        items=len(store.items()) - before,
+        labels=_submit_new(store, labels),
+        blank=blank,
+        left_out=left_out,
+        dropped=len(problems),
+    )
+
+
+def _parse(row: Row) -> tuple[Candidate, _Said | None]:
+    columns = {key: value for key, value in row.items() if key not in OWN + OWN_OF_LABEL}
+    models = row.get("models") or ()
+    if "ranks" in row or "chosen" in row or "rejected" in row:
+        ranking = parse_ranking(row)
+        candidate = Candidate(
+            prompt=ranking.prompt, responses=ranking.responses, models=models, columns=columns
+        )
+        return candidate, _Said(ranks=ranking.ranks, row=row)
+    reserved = sorted(set(row) & {*OWN_OF_LABEL, "annotator", "strength"})
+    if reserved:
+        raise DataError(f"column {reserved[0]} belongs to labels and the row has no ranks")
+    responses = row.get("responses")
+    if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):
+        raise DataError("responses is not a list of texts")
+    if models and len(models) != len(responses):
+        raise DataError(f"{len(models)} models for {len(responses)} responses")
+    prompt = parse_prompt({"prompt": row["prompt"]} if "prompt" in row else row).prompt
+    return Candidate(prompt=prompt, responses=responses, models=models, columns=columns), None
+
+
+def _without_blank(candidate: Candidate) -> Candidate:
+    kept = [index for index, text in enumerate(candidate.responses) if text.strip()]
+    return Candidate(
+        prompt=candidate.prompt,
+        responses=[candidate.responses[index] for index in kept],
+        models=[candidate.models[index] for index in kept] if candidate.models else (),
+        columns=candidate.columns,
+    )
+
+
+def _label(item_id: int, said: _Said) -> Label:
+    row: dict[str, Any] = dict(said.row)
+    return Label(
+        item_id=item_id,
+        annotator=str(row.get("annotator") or UNNAMED),
+        ranks=said.ranks,
+        order_shown=row.get("order_shown") or list(range(len(said.ranks))),
+        seconds=row.get("seconds"),
+        guideline_version=row.get("guideline_version") or 0,
+        strength=float(row.get("strength", 1.0)),
+        extra=row.get("extra") or {},
+    )
+
+
+def _submit_new(store: LabelStore, labels: Sequence[Label]) -> int:
+    """Submit what the annotator has not said of the item already; how many those were."""
+    known = {(label.item_id, label.annotator, tuple(label.ranks)) for label in store.labels()}
+    new = [
+        label
+        for label in labels
+        if (label.item_id, label.annotator, tuple(label.ranks)) not in known
+    ]
+    store.submit_many(new)
+    return len(new)

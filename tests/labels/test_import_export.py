@@ -1,0 +1,139 @@
+"""Nothing is lost between a file, the store and the file that the reward model reads."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf.cli import run_command
+from rlhf.data.rows import load_rankings
+from rlhf.errors import DataError
+from rlhf.labels.export import export_rankings
+from rlhf.labels.importing import import_file
+from rlhf.labels.records import Label
+from rlhf.labels.stats import Share, label_stats
+from rlhf.labels.store import LabelStore
+
+TALK = [{"role": "user", "content": "Hallo?"}]
+SAMPLED = [
+    {"prompt": TALK, "responses": ["a", " ", "b"], "models": ["x", "y", "z"], "category": "q"},
+    {"prompt": "only one", "responses": ["a", ""], "models": ["x", "y"]},
+]
+
+
+def write(path: Path, rows: list) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+        yield store
+
+
+def test_empty_answers_are_left_out_and_counted(tmp_path, store):
+    done = import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
+    assert (done.rows, done.items, done.blank, done.left_out) == (1, 1, 2, 1)
+    [item] = store.items()
+    assert (item.responses, item.models) == (("a", "b"), ("x", "z"))
+    assert (item.prompt, item.columns) == (TALK, {"category": "q"})
+    assert import_file(store, str(tmp_path / "c.jsonl")).items == 0
+
+
+def test_rankings_and_pairs_bring_their_labels(tmp_path, store):
+    rows = [
+        {"prompt": "p", "responses": ["a", "b", "c"], "ranks": [2, 1, 2], "annotator": "ann"},
+        {"prompt": "p", "chosen": "good", "rejected": "bad", "source": "hh"},
+    ]
+    source = write(tmp_path / "r.jsonl", rows)
+    assert import_file(store, source).labels == 2
+    assert import_file(store, source).labels == 0
+    one, two = store.labels()
+    assert (tuple(one.ranks), one.annotator) == ((2, 1, 2), "ann")
+    assert (tuple(two.ranks), two.annotator) == ((1, 2), "unnamed")
+    assert store.items()[1].columns == {"source": "hh"}
+
+
+def test_bad_rows_are_listed_with_their_place_or_dropped(tmp_path, store):
+    rows = [{"prompt": "p", "responses": "a"}, {"responses": ["a", "b"]}, SAMPLED[0]]
+    source = write(tmp_path / "bad.jsonl", rows)
+    with pytest.raises(DataError, match=r"bad.jsonl:1 responses is not a list(.|\n)*bad.jsonl:2 "):
+        import_file(store, source)
+    assert store.items() == []
+    assert import_file(store, source, drop_bad_rows=True).dropped == 2
+
+
+def test_export_and_import_give_the_same_store(tmp_path, store):
+    import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
+    label = Label(
+        item_id=1,
+        annotator="ann",
+        ranks=(2, 1),
+        order_shown=(1, 0),
+        seconds=7.25,
+        guideline_version=3,
+        strength=2.0,
+        extra={"flags": ["untrue"]},
+    )
+    store.submit(label)
+    assert export_rankings(store, tmp_path / "r.jsonl") == 1
+    [row] = read(tmp_path / "r.jsonl")
+    assert row["prompt"] == TALK
+    assert (row["ranks"], row["responses"], row["category"]) == ([2, 1], ["a", "b"], "q")
+    with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
+        import_file(copy, str(tmp_path / "r.jsonl"))
+        assert copy.items() == store.items()
+        [again], [before] = copy.labels(), store.labels()
+    for name in Label.__dataclass_fields__:
+        assert getattr(again, name) == getattr(before, name), name
+
+
+def test_exported_rankings_are_what_the_reward_model_loads(tmp_path, store):
+    import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
+    store.submit(Label(item_id=1, annotator="ann", ranks=(2, 1), order_shown=(0, 1)))
+    export_rankings(store, tmp_path / "r.jsonl")
+    [ranking] = load_rankings(str(tmp_path / "r.jsonl")).rows
+    assert (ranking.prompt, list(ranking.ranks), ranking.annotator) == (TALK, [2, 1], "ann")
+
+
+def test_an_empty_store_is_no_rankings_file(tmp_path, store):
+    with pytest.raises(DataError, match="no label to export"):
+        export_rankings(store, tmp_path / "r.jsonl")
+
+
+def test_agreement_counts_pairs_that_both_decide(tmp_path, store):
+    """x says ab, ac, bc; y says ab, ac, cb: 2 of 3. z ties ab and says ac, bc: with x 2 of 2."""
+    rows = [{"prompt": "p", "responses": ["a", "b", "c"], "models": ["m", "m", "m"]}]
+    import_file(store, write(tmp_path / "c.jsonl", rows))
+    store.submit(Label(item_id=1, annotator="x", ranks=(1, 2, 3), order_shown=(0, 1, 2)))
+    store.submit(Label(item_id=1, annotator="y", ranks=(1, 3, 2), order_shown=(2, 1, 0)))
+    assert label_stats(store).agreement == Share(2 / 3, 3)
+    store.submit(Label(item_id=1, annotator="z", ranks=(1, 1, 3), order_shown=(0, 1, 2)))
+    x, y, z = label_stats(store, {1: [3.0, 2.0, 2.0]}).annotators
+    assert x.agreement == Share(4 / 5, 5)
+    assert z.ties == Share(1 / 3, 3)
+    assert (x.first_shown, y.first_shown) == (Share(1.0, 3), Share(1 / 3, 3))
+    assert x.gold_agreement == Share(1.0, 2)  # b and c are level in gold
+
+
+def test_the_commands_run_from_candidates_to_rankings(tmp_path, capsys):
+    source = write(tmp_path / "c.jsonl", SAMPLED)
+    (tmp_path / "gold.py").write_text(
+        "def score(prompts, completions, **columns):\n    return [len(c) for c in prompts]\n"
+    )
+    (tmp_path / "who.yaml").write_text("annotators: [{name: a, noise: 1}]")
+    store, gold = str(tmp_path / "s.sqlite"), f"{tmp_path / 'gold.py'}:score"
+    label = ["label"]
+    assert run_command([*label, "import", source, "--store", store]) == 0
+    who = ["--annotators", str(tmp_path / "who.yaml"), "--gold", gold]
+    assert run_command([*label, "simulate", "--store", store, *who]) == 0
+    assert run_command([*label, "stats", "--store", store, "--gold", gold]) == 0
+    output = str(tmp_path / "r.jsonl")
+    assert run_command([*label, "export", "--store", store, "--output", output]) == 0
+    assert "1 rankings in" in capsys.readouterr().out
+    assert len(read(tmp_path / "r.jsonl")) == 1
