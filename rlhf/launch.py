@@ -99,7 +99,7 @@ class SigtermFlag:
 
 
 def quiet_logs() -> None:
-    """Libraries report errors only, and show progress bars only on the main process."""
+    """Libraries report errors only, and show progress bars on the main process's terminal only."""
     import warnings
 
     import datasets
@@ -109,5 +109,5 @@ def quiet_logs() -> None:
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    if int(os.environ.get("RANK", "0")) != 0:
+    if int(os.environ.get("RANK", "0")) != 0 or not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

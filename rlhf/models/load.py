@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from accelerate import PartialState
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -45,7 +45,7 @@ def load_policy(
     options: dict[str, Any] = _four_bit_options() if load_in_4bit else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, config=_config(path), dtype=dtype, use_safetensors=True, **options
+            path, config=load_config(path), dtype=dtype, use_safetensors=True, **options
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(path, "a causal language model", error) from error
@@ -82,10 +82,25 @@ def new_reward_model(
     else:
         model, fresh_head = _load_classifier(path, dtype)
     if fresh_head:
-        weight = model.score.weight
+        weight: Tensor = reward_head(model).weight
         draw = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
         weight.data.copy_(draw / math.sqrt(weight.shape[1] + 1))
     return model
+
+
+def reward_head(model: PreTrainedModel) -> nn.Linear:
+    """The linear layer, without a bias, that makes a reward of the last hidden state.
+
+    Raises:
+        CheckpointError: the architecture has another head.
+    """
+    head = getattr(model, "score", None)
+    if not isinstance(head, nn.Linear):
+        raise CheckpointError(
+            f"{type(model).__name__} has no linear `score` head; use a decoder such as "
+            "Llama, Qwen2, Gemma or GPT-NeoX."
+        )
+    return head
 
 
 def reward_scale(model: PreTrainedModel) -> tuple[float, float]:
@@ -144,7 +159,7 @@ def _load_merged_adapter(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
     """The classifier, and whether its head is fresh instead of read from the file."""
-    config = _config(path)
+    config = load_config(path)
     config.num_labels = 1
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
@@ -152,26 +167,31 @@ def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedMo
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(path, "a sequence classifier", error) from error
-    if not isinstance(getattr(model, "score", None), nn.Linear):
-        raise CheckpointError(
-            f"{path}: {type(model).__name__} has no linear `score` head; use a decoder such as "
-            "Llama, Qwen2, Gemma or GPT-NeoX."
-        )
+    reward_head(model)
     return _without_dropout(model), "score.weight" in info["missing_keys"]
 
 
 def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
     """A classifier on the policy's own trunk (shared, not copied)."""
     policy.config.num_labels = 1
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(policy.config)
+    make: Any = AutoModelForSequenceClassification.from_config
+    model: PreTrainedModel = make(policy.config)
     setattr(model, model.base_model_prefix, policy.base_model)
-    return _without_dropout(model.to(policy.dtype))
+    model.score.to(policy.dtype)
+    return _without_dropout(model)
 
 
-def _config(path: str | Path) -> PretrainedConfig:
-    """The model's configuration with every dropout at 0."""
+def load_config(path: str | Path) -> PretrainedConfig:
+    """The model's configuration, of an adapter folder its base's, with every dropout at 0.
+
+    Raises:
+        CheckpointError: no model there.
+    """
+    base = adapter_base(path)
+    if base is not None:
+        return load_config(base)
     try:
-        config = AutoConfig.from_pretrained(path)
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise _unloadable(path, "a model", error) from error
     for key, value in config.to_dict().items():
@@ -190,9 +210,10 @@ def _without_dropout(model: PreTrainedModel) -> PreTrainedModel:
 def _four_bit_options() -> dict[str, Any]:
     if not torch.cuda.is_available():
         raise ConfigError("load_in_4bit needs a CUDA GPU and none is here; leave it out.")
+    quantization: Any = BitsAndBytesConfig
     return {
         "device_map": {"": PartialState().local_process_index},
-        "quantization_config": BitsAndBytesConfig(
+        "quantization_config": quantization(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -17,11 +17,11 @@ def save_policy(folder: Path, model: PreTrainedModel | PeftModel, chat: ChatToke
     Tokenizer, chat template and a generation_config with every stop id go beside it. Each
     file is whole or not there at all. Call it on one process, with the unwrapped model.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = inner_model(model)
     _set_special_ids(inner, chat)
     staging = _staging(folder)
-    model.save_pretrained(staging)
-    if inner.generation_config is not None:
+    model.save_pretrained(str(staging))
+    if isinstance(inner.generation_config, GenerationConfig):
         inner.generation_config.save_pretrained(staging)
     saved_tokenizer(chat).save_pretrained(staging)
     _move(staging, folder)
@@ -48,16 +48,23 @@ def save_reward_model(
         )
     staging = _staging(folder)
     if isinstance(model, PeftModel):
-        model.save_pretrained(staging / "adapter")
+        model.save_pretrained(str(staging / "adapter"))
         model = model.merge_and_unload()
-    assert isinstance(model, PreTrainedModel)
-    _set_special_ids(model, chat)
-    model.config.num_labels = 1
-    model.config.rlhf_reward_mean, model.config.rlhf_reward_std = mean, std
-    model.save_pretrained(staging)
+    inner = inner_model(model)
+    _set_special_ids(inner, chat)
+    inner.config.num_labels = 1
+    inner.config.rlhf_reward_mean, inner.config.rlhf_reward_std = mean, std
+    inner.save_pretrained(str(staging))
     saved_tokenizer(chat).save_pretrained(staging)
     _move(staging, folder)
-    return model
+    return inner
+
+
+def inner_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The transformers model: itself, or the one inside a peft wrapper."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(inner, PreTrainedModel)
+    return inner
 
 
 def saved_tokenizer(chat: ChatTokenizer) -> PreTrainedTokenizerBase:
@@ -73,7 +80,7 @@ def _set_special_ids(model: PreTrainedModel, chat: ChatTokenizer) -> None:
     eos = list(chat.eos_token_ids)
     model.config.pad_token_id = chat.tokenizer.pad_token_id
     model.config.eos_token_id = eos[0] if len(eos) == 1 else eos
-    if model.generation_config is not None:
+    if isinstance(model.generation_config, GenerationConfig):
         model.generation_config.pad_token_id = chat.tokenizer.pad_token_id
         model.generation_config.eos_token_id = eos
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from rlhf.config import as_yaml
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     MANIFEST,
@@ -22,6 +22,7 @@ from rlhf.manifest import (
     package_versions,
     read_manifest,
 )
+from rlhf.models.load import load_config
 from rlhf.models.save import saved_tokenizer
 from rlhf.run_folder import CONFIG
 
@@ -86,6 +87,23 @@ def check_input_model(path: str | Path) -> Manifest | None:
         return None
     check_folder(folder, manifest)
     return manifest
+
+
+def load_checked_tokenizer(
+    model: str | Path, chat_template: str
+) -> tuple[ChatTokenizer, Manifest | None]:
+    """The tokenizer of a model to build on, after every check that needs no weights.
+
+    Raises:
+        CheckpointError: an unfinished or altered folder, another chat template or other stop ids
+            than it was trained with, a tokenizer larger than the model.
+        ConfigError: a template that cannot be used.
+    """
+    manifest = check_input_model(model)
+    chat = load_tokenizer(str(model), chat_template)
+    check_chat(model, manifest, chat)
+    check_vocabulary(load_config(model), chat)
+    return chat, manifest
 
 
 def check_chat(path: str | Path, manifest: Manifest | None, chat: ChatTokenizer) -> None:

@@ -1,0 +1,58 @@
+"""What a model would take, before a weight is loaded: parameters and memory of a training run."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+from rlhf.models.config import ModelConfig, use_bf16
+from rlhf.models.load import add_lora, load_config
+
+BYTES_TRAINED = 16  # fp32 weight, gradient and AdamW's two moments
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSize:
+    """Counts of parameters, and bytes of the state that training them holds on a device."""
+
+    parameters: int
+    trained: int
+    state_bytes: int  # weights, gradients, optimizer; activations come on top
+
+    def __str__(self) -> str:
+        return (
+            f"{self.parameters / 1e6:,.1f} M parameters, {self.trained / 1e6:,.1f} M of them "
+            f"trained; about {self.state_bytes / GIB:,.2f} GiB a device before activations"
+        )
+
+
+def model_size(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> ModelSize:
+    """The size of the configured model, built without memory (on torch's meta device)."""
+    model_config = load_config(config.model_name_or_path)
+    kind: Any = AutoModelForCausalLM
+    if task == "SEQ_CLS":
+        model_config.num_labels = 1
+        kind = AutoModelForSequenceClassification
+    with torch.device("meta"):
+        model = kind.from_config(model_config)
+        if config.use_peft:
+            model = add_lora(model, config, task)
+    parameters = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen_bytes = 0.5 if config.load_in_4bit else frozen_dtype(config).itemsize
+    return ModelSize(
+        parameters=parameters,
+        trained=trained,
+        state_bytes=int((parameters - trained) * frozen_bytes) + trained * BYTES_TRAINED,
+    )
+
+
+def frozen_dtype(config: ModelConfig) -> torch.dtype:
+    """How the weights are loaded: fp32 where they are trained, else in the compute precision.
+
+    bf16 holds 8 bits of mantissa: an update of a trained weight would often round to nothing.
+    A frozen base under LoRA loses nothing that autocast would not take from it anyway.
+    """
+    return torch.bfloat16 if config.use_peft and use_bf16(config) else torch.float32

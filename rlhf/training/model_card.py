@@ -1,0 +1,43 @@
+"""README.md of a run folder: what the model is, its figures, and how to load it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rlhf.manifest import Manifest, write_atomically
+
+
+def write_model_card(
+    folder: Path, manifest: Manifest, *, title: str, figures: Mapping[str, str], usage: str
+) -> None:
+    """Write `folder/README.md` from the manifest, a table of `figures` and a line of `usage`."""
+    data = [
+        f"| {use.role} | {use.path} | {use.rows} | {use.dropped} | `{use.sha256[:12]}` |"
+        for use in manifest.data
+    ]
+    lines = [
+        "---",
+        f"base_model: {manifest.base_model}",
+        "library_name: transformers",
+        "tags: [rlhf]",
+        "---",
+        f"# {title}",
+        "",
+        f"Trained from `{manifest.base_model}` by the `{manifest.stage}` recipe of rlhf.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *[f"| {name} | {value} |" for name, value in figures.items()],
+        "",
+        "| data | source | rows | dropped | sha256 |",
+        "|---|---|---|---|---|",
+        *data,
+        "",
+        f"Seed {manifest.seed}, {manifest.world_size} process(es); chat template: "
+        f"{manifest.chat_template_source}; stops at ids {list(manifest.eos_token_ids)}. "
+        "`config.yaml` holds every setting, `manifest.json` every hash.",
+        "",
+        "```python",
+        usage,
+        "```",
+    ]
+    write_atomically(folder / "README.md", "\n".join(lines) + "\n")
