@@ -17,8 +17,8 @@ def fingerprint(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> dict
     """Settings by value and sources by what they hold, as `Stage.inputs`.
 
     A source stands for its content: a run folder copied elsewhere is still done. A source (or a
-    list of them) is a file, a model's folder, a hub id, or `file.py:function`, and may carry
-    a `WEIGHT*`.
+    list of them) is a file, a model's folder, a hub id, or `file.py:function`, and may stand
+    behind `WEIGHT*` or `NAME=`.
     """
     found = {key: _hash_sources(source) for key, source in sources.items()}
     kept = {key: value for key, value in settings.items() if key not in sources}
@@ -44,6 +44,9 @@ def settings_of(config: str | None, words: Mapping[str, Any]) -> dict[str, Any]:
 
 def hash_source(source: str) -> str:
     """What tells the source's content from another's; a hub id stands for itself."""
+    name, equals, named = source.partition("=")
+    if equals and not Path(source).exists():
+        return f"{name}={hash_source(named)}"
     weight, star, rest = source.partition("*")
     if star:
         return f"{weight}*{hash_source(rest)}"

@@ -1,0 +1,103 @@
+"""Keys of recipes/align.py."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from rlhf.errors import ConfigError
+
+SIMULATED = "simulated"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignConfig:
+    """The whole chain: which model, which prompts, whose labels, and each stage's own file."""
+
+    model_name_or_path: str = field(metadata={"help": "Pretrained model: a folder or a hub id."})
+    demonstrations: str = field(metadata={"help": "Rows for SFT, and to normalise rewards with."})
+    ppo_prompts: str = field(metadata={"help": "Prompts for PPO."})
+    heldout_prompts: str = field(metadata={"help": "Prompts for the evaluation, in none above."})
+    labels: str = field(
+        default=SIMULATED,
+        metadata={
+            "help": "`simulated` (annotators from a file rank samples), or a FILE of rankings."
+        },
+    )
+    ranking_prompts: str | None = field(
+        default=None, metadata={"help": "Prompts whose answers simulated annotators rank."}
+    )
+    annotators: str | None = field(
+        default=None, metadata={"help": "YAML file of the simulated annotators."}
+    )
+    gold: str | None = field(
+        default=None,
+        metadata={
+            "help": "What simulated annotators see through their noise, and the evaluation's "
+            "judge, as `file.py:function`."
+        },
+    )
+    axes: str | None = field(
+        default=None, metadata={"help": "Axes of the gold score, `file.py:function`."}
+    )
+    num_responses: int = field(default=4, metadata={"help": "Answers to rank per prompt."})
+    sample_temperature: float = field(default=1.0, metadata={"help": "Temperature of these."})
+    sample_max_new_tokens: int = field(default=128, metadata={"help": "Tokens of these, at most."})
+    label_overlap: int = field(default=1, metadata={"help": "Annotators who rank each prompt."})
+    label_eval_fraction: float = field(
+        default=0.15, metadata={"help": "Share of ranked prompts kept from the reward model."}
+    )
+    chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    sft_config: str | None = field(default=None, metadata={"help": "YAML file of sft.py."})
+    reward_model_config: str | None = field(
+        default=None, metadata={"help": "YAML file of reward_model.py."}
+    )
+    ppo_config: str | None = field(default=None, metadata={"help": "YAML file of ppo.py."})
+    evaluate_config: str | None = field(
+        default=None, metadata={"help": "YAML file of evaluate.py."}
+    )
+    sft_keys: list[str] = field(
+        default_factory=list, metadata={"help": "`key=value` over sft_config."}
+    )
+    reward_model_keys: list[str] = field(
+        default_factory=list, metadata={"help": "`key=value` over reward_model_config."}
+    )
+    ppo_keys: list[str] = field(
+        default_factory=list, metadata={"help": "`key=value` over ppo_config."}
+    )
+    evaluate_keys: list[str] = field(
+        default_factory=list, metadata={"help": "`key=value` over evaluate_config."}
+    )
+    skip_gate: bool = field(
+        default=False,
+        metadata={"help": "Go on to PPO although the check of the reward model failed."},
+    )
+    num_processes: int | None = field(
+        default=None,
+        metadata={"help": "Processes of each stage; default what this was launched with."},
+    )
+
+    def __post_init__(self) -> None:
+        for key in ("sft_keys", "reward_model_keys", "ppo_keys", "evaluate_keys"):
+            key_values(key, getattr(self, key))
+        if self.labels == SIMULATED:
+            for key in ("ranking_prompts", "annotators", "gold"):
+                if getattr(self, key) is None:
+                    raise ConfigError(f"labels: simulated needs {key}; give it, or labels: FILE.")
+
+
+def key_values(name: str, words: list[str]) -> dict[str, Any]:
+    """`key=value` words as a dictionary; values read as YAML reads them.
+
+    Raises:
+        ConfigError: a word of another shape, or a key given twice.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"{name}: {word!r} is not key=value.")
+        if key in found:
+            raise ConfigError(f"{name}: {key} is given twice.")
+        found[key] = yaml.safe_load(value)
+    return found
