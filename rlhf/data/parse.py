@@ -118,15 +118,15 @@ def _prompt(value: Any) -> Prompt:
 
 def _answer(value: Any, prompt: Prompt, name: str) -> str:
     """The answer's text; given as messages, the last one, after nothing or the prompt itself."""
-    if isinstance(value, str):
+    if not isinstance(value, list) or not value:
         return _text(value, name)
-    last = _list(value, name)[-1:]
-    answer = _messages(last, name, last="assistant")[0]["content"]
-    before = value[:-1]
+    *before, answer = [_turn(turn, name) for turn in value]
     asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if before and [_turn(turn, name) for turn in before] != asked:
+    if before and before != asked:
         _refuse(f"{name} is a conversation that does not begin with the prompt")
-    return answer
+    if answer["role"] != "assistant":
+        _refuse(f"{name} ends with {answer['role']}, not with the assistant")
+    return answer["content"]
 
 
 def _messages(value: Any, name: str, *, last: str) -> list[Message]:
@@ -134,8 +134,7 @@ def _messages(value: Any, name: str, *, last: str) -> list[Message]:
     turns = [_turn(turn, name) for turn in _list(value, name)]
     roles = [turn["role"] for turn in turns]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
-    first = 1 if last == "assistant" and len(turns) == 1 else 0  # an answer alone
-    expected = [("user", "assistant")[(i + first) % 2] for i in range(len(spoken))]
+    expected = [("user", "assistant")[i % 2] for i in range(len(spoken))]
     if not spoken or spoken != expected or spoken[-1] != last:
         _refuse(
             f"{name}: roles {', '.join(roles) or 'none'}; expected an optional system, "

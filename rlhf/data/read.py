@@ -146,7 +146,7 @@ def _row_of_line(line: bytes) -> Row | Unreadable:
         reason = f"invalid UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}"
         return Unreadable(reason, line[:200].decode("utf-8", "replace"))
     try:
-        return _as_row(json.loads(text, parse_constant=_refuse_constant), text)
+        return _as_row(json.loads(text.rstrip("\r\n"), parse_constant=_refuse_constant), text)
     except (ValueError, RecursionError) as error:
         return Unreadable(f"not JSON: {error}", text[:200])
 

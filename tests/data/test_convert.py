@@ -1,0 +1,207 @@
+"""Files of other shapes become rows that the recipes take; nothing gets lost unsaid."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf.data.check import check
+from rlhf.data.check import main as check_main
+from rlhf.data.convert import convert, main
+from rlhf.data.rows import load_demonstrations, load_rankings
+from rlhf.data.shapes import SHAPES, rank
+from rlhf.errors import DataError
+
+USER = {"role": "user", "content": "Hi there"}
+
+
+def test_ranks_of_scores_share_ties_and_count_on():
+    assert rank([0.5, 3.0, 1.0, 1.0]) == [4, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "row", "expected"),
+    [
+        (
+            "hh",
+            {"prompt": "\n\nHuman: Hi there\n\nAssistant:", "chosen": " Hello", "rejected": " No"},
+            [{"prompt": [USER], "chosen": "Hello", "rejected": "No"}],
+        ),
+        (
+            "hh",
+            {
+                "chosen": "\n\nHuman: Hi there\n\nAssistant: Hello",
+                "rejected": "\n\nHuman: Hi there\n\nAssistant: No",
+            },
+            [{"prompt": [USER], "chosen": "Hello", "rejected": "No"}],
+        ),
+        (
+            "pandalm",
+            {"instruction": "Do", "input": "this", "response1": "a", "response2": "b",
+             "annotator1": 2, "annotator2": 0},
+            [
+                {"prompt": "Do\n\nthis", "responses": ["a", "b"], "ranks": [2, 1],
+                 "annotator": "annotator1"},
+                {"prompt": "Do\n\nthis", "responses": ["a", "b"], "ranks": [1, 1],
+                 "annotator": "annotator2"},
+            ],
+        ),
+        (
+            "oasst",
+            {"messages": [USER], "responses": ["a", "b", "c"], "order": "best_first"},
+            [{"prompt": [USER], "responses": ["a", "b", "c"], "ranks": [1, 2, 3]}],
+        ),
+        (
+            "summeval",
+            {"prompt": "x", "responses": ["a", "b", "c"],
+             "scores": {"coherence": [1, 5, 3], "fluency": [3, 5, 1]}},
+            [{"prompt": "x", "responses": ["a", "b", "c"], "ranks": [2, 1, 2]}],
+        ),
+        (
+            "scored",
+            {"prompt": "x", "responses": ["a", "b"], "scores": [0.1, 0.9]},
+            [{"prompt": "x", "responses": ["a", "b"], "ranks": [2, 1]}],
+        ),
+        (
+            "question_answer",
+            {"question": "1 + 1?", "answer": "2"},
+            [{"prompt": "1 + 1?", "completion": "2"}],
+        ),
+        (
+            "instruction",
+            {"instruction": "Add", "input": "", "output": "2"},
+            [{"prompt": "Add", "completion": "2"}],
+        ),
+        (
+            "instruction",
+            {"instruction": "Add", "instances": [{"input": "1, 1", "output": "2"}]},
+            [{"prompt": "Add\n\n1, 1", "completion": "2"}],
+        ),
+        (
+            "sharegpt",
+            {"conversations": [{"from": "human", "value": "Hi there"},
+                               {"from": "gpt", "value": "Hello"}]},
+            [{"messages": [USER, {"role": "assistant", "content": "Hello"}]}],
+        ),
+        ("thumbs", {"prompt": "x", "completion": "y", "label": False}, []),
+        (
+            "thumbs",
+            {"prompt": "x", "completion": "y", "label": True},
+            [{"prompt": "x", "completion": "y"}],
+        ),
+        (
+            "opening",
+            {"text": " One day a cat sat down there.\nIt slept."},
+            [{"prompt": "One day a cat sat down", "completion": " there.\nIt slept."}],
+        ),
+    ],
+)  # fmt: skip
+def test_each_shape(shape, row, expected):
+    assert SHAPES[shape](row) == expected
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+@pytest.mark.parametrize("row", [{}, {"prompt": None, "chosen": 3, "scores": 1, "messages": "x"}])
+def test_a_row_of_another_shape_is_refused_in_words(tmp_path: Path, shape: str, row: dict):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=r"a\.jsonl:1 no "):
+        convert(str(path), shape)
+
+
+def test_what_comes_out_is_checked_at_the_place_where_it_went_in(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "x", "answer": "y"}\n{"question": "x", "answer": " "}\n')
+    with pytest.raises(DataError, match=r"a\.jsonl:2 completion is empty"):
+        convert(str(path), "question_answer")
+    rows, problems = convert(str(path), "question_answer", dropping=True)
+    assert (len(rows), len(problems)) == (1, 1)
+
+
+def sentiment_file(tmp_path: Path) -> str:
+    path = tmp_path / "sentiment.jsonl"
+    rows = [{"text": f"text {i}", "label": i % 2} for i in range(100)]
+    rows += [{"text": "both", "label": 0}, {"text": "both", "label": 1}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_sentiment_pairs_use_each_text_once_and_the_split_keeps_texts_apart(tmp_path: Path, capsys):
+    train, held = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+    main([sentiment_file(tmp_path), "--from", "sentiment", "--output", str(train),
+          "--eval_output", str(held), "--eval_fraction", "0.2"])  # fmt: skip
+    assert "40 rows in" in capsys.readouterr().out
+    sides = [load_rankings(str(path)).rows for path in (train, held)]
+    texts = [text for side in sides for row in side for text in row.responses]
+    assert sorted(texts) == sorted({f"text {i}" for i in range(100)})
+    for row in sides[0]:
+        positive, negative = (int(text.split()[1]) % 2 for text in row.responses)
+        assert (positive, negative) == (1, 0)
+    assert len(sides[1]) == 10
+
+
+def test_converting_twice_gives_the_same_file(tmp_path: Path):
+    source = sentiment_file(tmp_path)
+    assert convert(source, "sentiment", seed=3) == convert(source, "sentiment", seed=3)
+    assert convert(source, "sentiment", seed=3) != convert(source, "sentiment", seed=4)
+
+
+def test_held_out_rows_share_no_prompt_with_the_others(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    rows = [{"question": f"q{i % 20}", "answer": str(i)} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    train, held = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+    main([str(path), "--from", "question_answer", "--output", str(train),
+          "--eval_output", str(held), "--eval_fraction", "0.25"])  # fmt: skip
+    prompts = [{row.prompt for row in load_demonstrations(str(p)).rows} for p in (train, held)]
+    assert not prompts[0] & prompts[1]
+    assert (len(prompts[0]), len(prompts[1])) == (15, 5)
+
+
+def test_check_says_what_a_file_holds(tmp_path: Path):
+    """Pairs: a>b (longer wins), c>a, c>b, and a tie: 'the longer answer wins' in 1 of 3."""
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"prompt": "x", "responses": ["longer", "long"], "ranks": [1, 2]},
+        {"prompt": "x!", "responses": ["longer", "longer!", "l"], "ranks": [2, 2, 1]},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert check(str(path), None) == [
+        f"{path}: rankings (by the keys of its first row), 2 rows",
+        "  1 different prompts",
+        "  answers per prompt: 2 in 1 rows, 3 in 1 rows",
+        "  3 pairs with an order, 1 ties; `the longer answer wins` is right in 0.333 of them",
+    ]
+
+
+def test_check_names_the_bad_rows_of_every_file(tmp_path: Path, capsys):
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text('{"text": "x"}\n')
+    bad.write_text('{"prompt": "x", "completion": ""}\n')
+    with pytest.raises(DataError, match=r"bad\.jsonl:1 completion is empty"):
+        check_main([str(bad), str(good)])
+    assert "good.jsonl: texts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rows", "dropped"),
+    [
+        ("preferences/hh-helpful-base.jsonl.gz", "hh", 2333, 8),
+        ("preferences/hh-harmless-base.jsonl.gz", "hh", 2299, 4),
+        ("preferences/pandalm-3-annotators.json.gz", "pandalm", 2817, 60),
+        ("rankings/oasst_rankings.jsonl", "oasst", 212, 0),
+        ("rankings/summeval.jsonl.gz", "summeval", 100, 0),
+        ("corpora/sst2-train.jsonl.gz", "sentiment", 3305, 0),
+        ("corpora/tinystories.jsonl.gz", "opening", 2500, 0),
+        ("instructions/gsm8k-test.jsonl.gz", "question_answer", 1319, 0),
+        ("instructions/self-instruct-seed_tasks.jsonl", "instruction", 175, 0),
+    ],
+)
+def test_real_files_as_they_lie_there(
+    shared_dir: Path, tmp_path: Path, name: str, shape: str, rows: int, dropped: int
+):
+    made, problems = convert(str(shared_dir / "data" / name), shape, dropping=True)
+    assert (len(made), len(problems)) == (rows, dropped)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    check(str(path), None)

@@ -1,0 +1,128 @@
+"""Bad rows are all found before training, named by place, and dropped only when told to."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import DataError
+
+GOOD = {"prompt": "Hi", "completion": "Hello."}
+
+
+def write_rows(path: Path, rows: list) -> str:
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return str(path)
+
+
+def test_every_kind_of_fault_stands_in_one_list(tmp_path: Path, plain: str):
+    """Faults of bytes, of keys and of length (which needs the tokenizer), in file order."""
+    rows = [
+        GOOD,
+        {"prompt": "Hi"},
+        b'{"prompt": "caf\xe9", "completion": "x"}',
+        {"prompt": "Hi", "completion": ""},
+        {"prompt": "word " * 100, "completion": "x"},
+        {"prompt": "x", "completion": "word " * 100},
+        {"prompt": " ", "completion": "x"},
+        {"messages": [{"role": "assistant", "content": "x"}]},
+    ]
+    source = write_rows(tmp_path / "a.jsonl", rows)
+    with pytest.raises(DataError) as refusal:
+        load_demonstrations(source, chat=load_tokenizer(plain), max_length=64)
+    lines = str(refusal.value).splitlines()
+    assert lines[0] == f"{source}: 7 rows cannot be used:"
+    assert [line.split()[0] for line in lines[1:-1]] == [f"{source}:{n}" for n in range(2, 9)]
+    for line, reason in zip(
+        lines[1:],
+        ["no completion", "invalid UTF-8", "completion is empty", "the prompt: ", "prompt and "],
+        strict=False,
+    ):
+        assert reason in line
+    assert "63 is the limit" in lines[4]
+    assert "the prompt is empty" in lines[6]
+    assert lines[-1].endswith("--drop_bad_rows.")
+
+
+def test_twenty_are_named_and_the_rest_counted(tmp_path: Path):
+    source = write_rows(tmp_path / "a.jsonl", [{"prompt": "x"}] * 25)
+    with pytest.raises(DataError) as refusal:
+        load_demonstrations(source)
+    lines = str(refusal.value).splitlines()
+    assert sum(line.startswith(f"  {source}:") for line in lines) == 20
+    assert lines[-2] == "  and 5 more"
+
+
+def test_dropped_rows_are_counted_and_written_down_once(tmp_path: Path):
+    source = write_rows(tmp_path / "a.jsonl", [GOOD, {"prompt": "x"}, b"\xff", GOOD])
+    reject = tmp_path / "run" / "rejected.jsonl"
+    for _ in range(2):  # every process, and a resumed run, reads the file again
+        loaded = load_demonstrations(source, drop_bad_rows=True, reject_file=reject)
+    assert (len(loaded.rows), loaded.use.rows, loaded.use.dropped) == (2, 2, 2)
+    assert [str(place) for place in loaded.places] == [f"{source}:1", f"{source}:4"]
+    rejected = [json.loads(line) for line in reject.read_text().splitlines()]
+    assert [(row["file"], row["line"]) for row in rejected] == [(source, 2), (source, 3)]
+    assert rejected[0]["row"] == {"prompt": "x"}
+    assert rejected[1]["reason"].startswith("invalid UTF-8")
+
+
+def test_no_row_at_all_is_refused_even_when_dropping(tmp_path: Path):
+    empty = write_rows(tmp_path / "empty.jsonl", [])
+    with pytest.raises(DataError, match="holds no row that can be used"):
+        load_prompts(empty)
+    bad = write_rows(tmp_path / "bad.jsonl", [{"text": "x"}])
+    with pytest.raises(DataError, match=r"1 bad.*the first: .*bad\.jsonl:1 no prompt"):
+        load_prompts(bad, drop_bad_rows=True)
+
+
+def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path):
+    """A tie is a label, not a fault; but it holds no pair to learn from."""
+    rows = [
+        {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 1]},
+        {"prompt": "x", "responses": ["a", "a"], "ranks": [1, 2]},
+        {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
+        {"prompt": "x", "chosen": "a", "rejected": "b"},
+    ]
+    loaded = load_rankings(write_rows(tmp_path / "a.jsonl", rows))
+    assert [list(row.ranks) for row in loaded.rows] == [[1, 2, 2], [1, 2]]
+    assert [place.line for place in loaded.places] == [3, 4]
+    assert (loaded.undecided, loaded.use.rows, loaded.use.dropped) == (2, 2, 2)
+
+
+def test_the_longest_answer_of_a_ranking_has_to_fit(tmp_path: Path, plain: str):
+    row = {"prompt": "x", "responses": ["a", "word " * 99], "ranks": [1, 2]}
+    source = write_rows(tmp_path / "a.jsonl", [row])
+    with pytest.raises(DataError, match=r"prompt and answer: .* 64 is the limit"):
+        load_rankings(source, chat=load_tokenizer(plain), max_length=64)
+
+
+def test_prompts_and_texts_are_measured_alone(tmp_path: Path, plain: str):
+    chat = load_tokenizer(plain)
+    prompts = write_rows(tmp_path / "p.jsonl", [{"prompt": "word " * 99}])
+    with pytest.raises(DataError, match="the prompt: "):
+        load_prompts(prompts, chat=chat, max_length=64)
+    texts = write_rows(tmp_path / "t.jsonl", [{"text": "word " * 99}])
+    with pytest.raises(DataError, match="the text: "):
+        load_texts(texts, chat=chat, max_length=64)
+
+
+def test_a_conversation_under_raw_prompts_is_a_bad_row(tmp_path: Path, plain: str):
+    row = {"prompt": [{"role": "user", "content": "Hi"}], "completion": "x"}
+    source = write_rows(tmp_path / "a.jsonl", [row])
+    with pytest.raises(DataError, match="needs a chat template"):
+        load_demonstrations(source, chat=load_tokenizer(plain, "none"), max_length=64)
+
+
+def test_an_empty_raw_prompt_needs_a_start_token(tmp_path: Path, plain: str):
+    source = write_rows(tmp_path / "a.jsonl", [{"prompt": "", "completion": "x"}])
+    with pytest.raises(DataError, match="no start token"):
+        load_demonstrations(source, chat=load_tokenizer(plain, "none"), max_length=64)
+
+
+def test_a_known_shape_is_named_with_the_command_that_converts_it(tmp_path: Path):
+    source = write_rows(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
+    with pytest.raises(DataError, match=r"rlhf data convert .* --from question_answer"):
+        load_demonstrations(source)
