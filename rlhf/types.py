@@ -65,6 +65,7 @@ class Rollouts:
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
     logprobs: Tensor  # float [B, R], of the sampling policy; 0 on padding
+    entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
     ended_with_eos: Tensor  # bool [B]
     texts: Sequence[str]  # B, special tokens left out
 

@@ -1,0 +1,229 @@
+"""Reinforcement learning from a reward: proximal policy optimization (PPO).
+
+    accelerate launch --config_file accelerate_config.yaml recipes/ppo.py \\
+        --config recipes/pocket/ppo.yaml
+
+Rows are prompts ({"prompt"}, more columns go to reward functions). The reward is a reward model,
+a Python function, or a weighted sum. A step is one iteration of rollout_batch_size responses.
+The output folder loads with plain AutoModelForCausalLM; samples/ shows the same prompts answered
+before and after: the best, the worst and random ones by the reward.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from rlhf.config import parse_config
+from rlhf.data.rows import load_prompts
+from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.launch import quiet_logs, run, start_processes
+from rlhf.manifest import DataUse, Manifest, write_manifest
+from rlhf.models.config import ModelConfig
+from rlhf.models.estimate import model_size
+from rlhf.models.generate import Answer
+from rlhf.models.save import save_policy
+from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
+from rlhf.training.checkpoint import checkpoint_of_run
+from rlhf.training.model_card import write_model_card
+from rlhf.training.ppo import PPOResult, PPOTrainer
+from rlhf.training.ppo_config import PPOConfig
+from rlhf.training.ppo_figures import rollout_figures
+from rlhf.training.ppo_models import check_models
+from rlhf.training.provenance import stage_manifest
+from rlhf.training.publish import push_to_hub
+from rlhf.training.samples import write_samples
+from rlhf.types import Evaluated, PromptRow
+
+SHOWN = 8  # answers each in samples/best.jsonl and samples/worst.jsonl; twice that at random
+
+
+def main() -> None:
+    """Check, load, train, answer the same prompts before and after, save."""
+    run_config, config = parse_config(RunConfig, PPOConfig, description=__doc__)
+    world_size = start_processes(run_config.cpu_threads)
+    quiet_logs()
+    state = PartialState()
+    folder = Path(run_config.output_dir)
+    if state.is_main_process:
+        claim_run_folder(run_config)
+    state.wait_for_everyone()
+
+    chat, built_on = check_models(config)
+    data = load_data(config, chat, folder)
+    say(*chat.notes, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at")
+    if run_config.dry_run:
+        size = model_size(ModelConfig(model_name_or_path=config.model_name_or_path), "CAUSAL_LM")
+        say(f"policy: {size}", "critic, about the same; reference and reward, a quarter each")
+        return
+
+    configs = (run_config, config)
+    if state.is_main_process:
+        open_run_folder(*configs)
+    state.wait_for_everyone()
+    checkpoint, remarks = checkpoint_of_run(run_config)
+    say(*remarks)
+
+    def manifest_of(target: Path) -> Manifest:
+        return stage_manifest(
+            target,
+            stage="ppo",
+            base_model=config.model_name_or_path,
+            chat=chat,
+            seed=run_config.seed,
+            world_size=world_size,
+            data=data.uses,
+            configs=configs,
+            built_on=built_on,
+        )
+
+    with Bar(console=Console(stderr=True), disable=not state.is_main_process) as bar:
+        trainer = PPOTrainer(
+            run_config,
+            config,
+            chat,
+            data.prompts,
+            data.held_out,
+            checkpoint=checkpoint,
+            write_manifest=lambda target: write_manifest(target, manifest_of(target)),
+            report=reporter(bar, config.num_steps),
+        )
+        say(*trainer.models.notes)
+        result = trainer.train()
+    if state.is_main_process:
+        save_samples(folder, result, run_config.seed)
+        save_policy(folder, trainer.models.policy, chat)
+        manifest = manifest_of(folder)
+        write_model_card(
+            folder,
+            manifest,
+            title=f"{folder.name}: PPO",
+            figures=figures(result),
+            usage=f'AutoModelForCausalLM.from_pretrained("{folder.name}")',
+        )
+        write_manifest(folder, manifest)
+        show(folder, result)
+        if run_config.push_to_hub:
+            say(f"uploaded to {push_to_hub(folder, run_config.push_to_hub)}")
+    state.wait_for_everyone()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Prompts to train on, and the ones that are answered before and after."""
+
+    prompts: Sequence[PromptRow]
+    held_out: Sequence[PromptRow]
+    uses: Sequence[DataUse]
+
+
+def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
+    """All prompts, checked. Without eval_data the first training prompts are looked at."""
+
+    def load(source: str, role: str) -> Any:
+        return load_prompts(
+            source,
+            role=role,
+            drop_bad_rows=config.drop_bad_rows,
+            reject_file=folder / "rejected.jsonl",
+            chat=chat,
+            max_length=config.max_prompt_length,
+        )
+
+    train = load(config.train_data, "prompts")
+    if config.eval_data is None:
+        looked_at = train.rows[: config.num_eval_prompts]
+        return Data(prompts=train.rows, held_out=looked_at, uses=[train.use])
+    held_out = load(config.eval_data, "eval")
+    return Data(
+        prompts=train.rows,
+        held_out=held_out.rows[: config.num_eval_prompts],
+        uses=[train.use, held_out.use],
+    )
+
+
+def reporter(bar: Bar, num_steps: int) -> Callable[[int, dict[str, float]], None]:
+    """What the trainer calls after each step: moves the bar, prints a line now and then."""
+    task = bar.add_task("ppo", total=num_steps)
+    every = max(1, num_steps // 20)
+
+    def report(step: int, figures: dict[str, float]) -> None:
+        names = ("score", "kl", "response_length", "eos_rate")
+        words = "  ".join(f"{name} {figures[name]:.2f}" for name in names)
+        bar.update(task, completed=step, description=f"ppo {words}")
+        if step % every == 0 or step == num_steps:
+            bar.console.print(f"step {step}/{num_steps}  {words}", highlight=False)
+
+    return report
+
+
+def save_samples(folder: Path, result: PPOResult, seed: int) -> None:
+    """samples/{best,worst,random}.jsonl: the same prompts before and after."""
+    after = result.after.scores.scores.tolist()
+    ranking = sorted(range(len(after)), key=lambda row: -after[row])
+    picked = random.Random(seed).sample(ranking, min(2 * SHOWN, len(ranking)))
+    for name, rows in (
+        ("best", ranking[:SHOWN]),
+        ("worst", ranking[::-1][:SHOWN]),
+        ("random", picked),
+    ):
+        prompts = [result.after.rollouts.batch.prompts[row] for row in rows]
+        sides = {"before": result.before, "after": result.after}
+        answers = {side: [answer(of, row) for row in rows] for side, of in sides.items()}
+        scores = {
+            side: [float(of.scores.scores[row]) for row in rows] for side, of in sides.items()
+        }
+        write_samples(folder, name, prompts, answers, scores)
+
+
+def answer(evaluated: Evaluated, row: int) -> Answer:
+    """One row's answer."""
+    rollouts = evaluated.rollouts
+    ids = rollouts.response_ids[row][rollouts.response_mask[row]].tolist()
+    ended = bool(rollouts.ended_with_eos[row])
+    return Answer(text=rollouts.texts[row], ids=ids, ended_with_eos=ended)
+
+
+def figures(result: PPOResult) -> dict[str, str]:
+    """The run's figures in words, before -> after on the prompts looked at."""
+    before, after = rollout_figures(result.before), rollout_figures(result.after)
+    lines = {
+        "iterations": str(result.progress.step),
+        "responses": str(result.progress.episodes),
+        "score": f"{before['score']:.3f} -> {after['score']:.3f}",
+        "KL from the start": f"{after['kl']:.2f} nats per sequence",
+        "response length": (
+            f"{before['response_length']:.1f} -> {after['response_length']:.1f} tokens"
+        ),
+        "finished": f"{before['eos_rate']:.1%} -> {after['eos_rate']:.1%}",
+        "prompts looked at": str(len(result.after.rollouts.texts)),
+    }
+    return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
+
+
+def show(folder: Path, result: PPOResult) -> None:
+    """The table at the end."""
+    table = Table("figure", "before -> after", title="PPO")
+    for name, value in figures(result).items():
+        table.add_row(name, value)
+    table.add_row("model", str(folder))
+    table.add_row("answers before and after", str(folder / "samples"))
+    table.add_row("talk to it", f"rlhf chat {folder}")
+    Console().print(table)
+
+
+def say(*lines: object) -> None:
+    """Print on the main process."""
+    if PartialState().is_main_process:
+        for line in lines:
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

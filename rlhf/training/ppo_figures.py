@@ -1,0 +1,66 @@
+"""What is logged of a rollout batch: masked means over the rows of all ranks."""
+
+import resource
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from rlhf.ops.kl import kl_k1, kl_k3
+from rlhf.ops.masking import masked_mean, masked_sum
+from rlhf.ops.whitening import masked_variance
+from rlhf.types import Evaluated, Experience, Prompt
+
+
+def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
+    """Score, KL from the reference, entropy, length, EOS rate. KL per sequence is in nats."""
+    rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
+    k1 = kl_k1(rollouts.logprobs, evaluated.ref_logprobs)
+    k3 = kl_k3(rollouts.logprobs, evaluated.ref_logprobs)
+    num_rows = len(mask)
+    figures = {
+        "score": evaluated.scores.scores.mean(),
+        "score_std": evaluated.scores.scores.std(correction=0),
+        "kl": masked_sum(k1, mask) / num_rows,
+        "kl_k3": masked_sum(k3, mask) / num_rows,
+        "kl_per_token": masked_mean(k1, mask),
+        "kl_k3_per_token": masked_mean(k3, mask),
+        "entropy": masked_mean(rollouts.entropies, mask),
+        "response_length": mask.sum(1).float().mean(),
+        "eos_rate": rollouts.ended_with_eos.float().mean(),
+    }
+    if len(evaluated.scores.breakdown) > 1:
+        parts = evaluated.scores.breakdown.items()
+        figures |= {f"score/{name}": values.mean() for name, values in parts}
+    return {name: float(value) for name, value in figures.items()}
+
+
+def value_figures(experience: Experience) -> dict[str, float]:
+    """Explained variance, 1 - Var(return - value) / Var(return), and the mean shaped reward."""
+    mask = experience.rollouts.response_mask
+    left = masked_variance(experience.returns - experience.values, mask)
+    all_of_it = masked_variance(experience.returns, mask).clamp(min=1e-8)
+    return {
+        "explained_variance": float(1 - left / all_of_it),
+        "reward": float(masked_sum(experience.rewards, mask) / len(mask)),
+    }
+
+
+def held_out_figures(evaluated: Evaluated) -> dict[str, float]:
+    """Of `rollout_figures` what is worth following on held-out prompts, as `eval_…`."""
+    figures = rollout_figures(evaluated)
+    names = ("score", "kl", "response_length", "eos_rate")
+    return {f"eval_{name}": figures[name] for name in names}
+
+
+def peak_memory_mb() -> float:
+    """Most memory so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def shown(prompts: Sequence[Prompt], count: int) -> str:
+    """The first prompts, shortened, for a message."""
+    return ", ".join(repr(prompt)[:80] for prompt in prompts[:count])
