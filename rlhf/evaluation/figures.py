@@ -9,6 +9,9 @@ from rlhf.evaluation.results import Result, result_of
 from rlhf.evaluation.text_health import distinct, has_repeated_4gram, is_duplicate
 from rlhf.evaluation.win_rate import win_rate
 
+# The order in which people want to read them; what is not named here follows.
+ORDER = ("win_rate", "score", "axis", "kl", "kl_per_token", "length", "eos_rate")
+
 Groups = Sequence[Sequence[Record]]
 """Per prompt, the answers of one model."""
 
@@ -39,7 +42,7 @@ def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
     """Every figure of every model: over all prompts, without contaminated ones, by category."""
     groups = {m: by_prompt(records, m, len(question.categories)) for m in question.models}
     everything = list(range(len(question.categories)))
-    found = list(_figures(groups, everything, question))
+    found = _figures(groups, everything, question)
     clean = [i for i in everything if question.contaminated and not question.contaminated[i]]
     if 0 < len(clean) < len(everything):
         part = _figures(groups, clean, question)
@@ -52,14 +55,16 @@ def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
 
 def _figures(
     groups: Mapping[str, Groups], prompts: Sequence[int], question: Question
-) -> Iterator[Result]:
-    """The figures of the chosen prompts, model by model."""
+) -> list[Result]:
+    """The figures of the chosen prompts, in `ORDER`, within that by model."""
     chosen = {model: [groups[model][i] for i in prompts] for model in question.models}
+    found: list[Result] = []
     for model in question.models:
-        yield from _judged(model, chosen, question)
-        yield from _by_axis(model, chosen[model], question)
-        yield from _divergence(model, chosen[model], question)
-        yield from _text(model, chosen[model], question)
+        found += _judged(model, chosen, question)
+        found += _by_axis(model, chosen[model], question)
+        found += _divergence(model, chosen[model], question)
+        found += _text(model, chosen[model], question)
+    return sorted(found, key=lambda r: ORDER.index(r.metric) if r.metric in ORDER else len(ORDER))
 
 
 def _judged(model: str, chosen: Mapping[str, Groups], question: Question) -> Iterator[Result]:

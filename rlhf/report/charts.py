@@ -1,0 +1,157 @@
+"""Charts as inline SVG: no script, no font, no request; colours come from the page's style.
+
+Widths are in the SVG's own units; the page scales it. `Markup.format` escapes every text
+that goes in.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 360, 180
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 24
+MAX_POINTS = 400
+ROW = 32  # height of one line of a forest plot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line: y over x, equally many of both."""
+
+    name: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One line of a forest plot: a value with its interval."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+
+
+def line_chart(series: Sequence[Series], *, x_label: str = "step") -> Markup:
+    """All series on common axes: raw points thin, a running mean over them thick."""
+    shown = [thinned(one) for one in series if one.xs]
+    if not shown:
+        return Markup("")
+    x_low, x_high = _span([x for one in shown for x in one.xs])
+    y_low, y_high = _span([y for one in shown for y in one.ys])
+    parts = [_grid(x_low, x_high, y_low, y_high, x_label)]
+    for index, one in enumerate(shown):
+        xs = [LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT) for x in one.xs]
+        raw = [_y(y, y_low, y_high) for y in one.ys]
+        mean = [_y(y, y_low, y_high) for y in smoothed(one.ys)]
+        parts.append(_polyline(xs, raw, f"raw c{index}"))
+        parts.append(_polyline(xs, mean, f"line c{index}"))
+        tip = f"{one.name}: {_short(one.ys[0])} to {_short(one.ys[-1])}"
+        parts.append(
+            Markup('<circle class="dot c{}" cx="{:.1f}" cy="{:.1f}" r="3">').format(
+                index, xs[-1], raw[-1]
+            )
+            + Markup("<title>{}</title></circle>").format(tip)
+        )
+    return _svg(WIDTH, HEIGHT, parts)
+
+
+def forest_plot(bars: Sequence[Bar], *, middle: float = 0.5) -> Markup:
+    """Win rates from 0 to 1 with their intervals; the middle line is a tie."""
+    height = ROW * len(bars) + 24
+    inner = WIDTH - LEFT - RIGHT
+    parts = [_vertical(LEFT + middle * inner, 2, height - 18, "middle")]
+    marks = (0.0, 0.5, 1.0)
+    parts += [_label(LEFT + x * inner, height - 4, f"{x:g}", "middle") for x in marks]
+    for index, bar in enumerate(bars):
+        y = ROW * index + 24
+        tone = "good" if bar.low > middle else "bad" if bar.high < middle else "even"
+        # The label stands above its line: on a phone there is no room beside it.
+        parts.append(_label(LEFT, y - 9, bar.label, "start"))
+        parts.append(_label(LEFT - 8, y + 4, f"{bar.value:.2f}", "end"))
+        parts.append(
+            Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
+                tone, LEFT + bar.low * inner, LEFT + bar.high * inner, y, y
+            )
+        )
+        parts.append(
+            Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>').format(
+                tone, LEFT + bar.value * inner, y
+            )
+        )
+    return _svg(WIDTH, height, parts)
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Running mean over a tenth of the points around each; the values themselves where few."""
+    reach = len(values) // 20
+    windows = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
+
+
+def thinned(series: Series) -> Series:
+    """At most `MAX_POINTS` finite points of the series, evenly, the last always among them."""
+    points = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if math.isfinite(y)]
+    stride = max(1, math.ceil(len(points) / MAX_POINTS))
+    kept = points[::-1][::stride][::-1]
+    return Series(name=series.name, xs=[x for x, _ in kept], ys=[y for _, y in kept])
+
+
+def _span(values: Sequence[float]) -> tuple[float, float]:
+    """Lowest and highest, never equal."""
+    low, high = min(values), max(values)
+    if low < high:
+        return low, high
+    room = abs(low) * 0.1 or 1.0
+    return low - room, high + room
+
+
+def _y(value: float, low: float, high: float) -> float:
+    return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _grid(x_low: float, x_high: float, y_low: float, y_high: float, x_label: str) -> Markup:
+    lines = Markup("")
+    for share in (0.0, 0.5, 1.0):
+        value = y_low + share * (y_high - y_low)
+        y = _y(value, y_low, y_high)
+        lines += Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
+            LEFT, WIDTH - RIGHT, y, y
+        )
+        lines += _label(LEFT - 5, y + 4, _short(value), "end")
+    lines += _label(LEFT, HEIGHT - 6, _short(x_low), "start")
+    lines += _label(WIDTH - RIGHT, HEIGHT - 6, f"{x_label} {_short(x_high)}", "end")
+    return lines
+
+
+def _polyline(xs: Sequence[float], ys: Sequence[float], tone: str) -> Markup:
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
+    return Markup('<polyline class="{}" points="{}"/>').format(tone, points)
+
+
+def _vertical(x: float, top: float, bottom: float, tone: str) -> Markup:
+    return Markup('<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
+        tone, x, x, top, bottom
+    )
+
+
+def _label(x: float, y: float, text: str, anchor: str) -> Markup:
+    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(
+        x, y, anchor, text
+    )
+
+
+def _svg(width: int, height: int, parts: Sequence[Markup]) -> Markup:
+    return Markup('<svg viewBox="0 0 {} {}" role="img">{}</svg>').format(
+        width, height, Markup("").join(parts)
+    )
+
+
+def _short(value: float) -> str:
+    """Three significant figures; whole numbers as they are."""
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.3g}"

@@ -1,0 +1,105 @@
+"""A run folder as the report sees it. What is missing or cut short is left out, no error."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlhf.errors import CheckpointError
+from rlhf.manifest import MANIFEST
+from rlhf.run_folder import CONFIG
+
+STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageView:
+    """One folder with what a stage left in it."""
+
+    name: str
+    manifest: Row
+    metrics: Sequence[Row]
+    config: str  # config.yaml as it lies there
+    samples: Mapping[str, Sequence[Row]]  # best, worst, random, … -> rows
+    steps: Mapping[str, float]  # part of the stage -> seconds it took
+    evaluation: Row
+    gate: Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """Everything the report is made from."""
+
+    folder: Path
+    config: str
+    stages: Sequence[StageView]
+
+    def stage(self, name: str) -> StageView | None:
+        """The stage of that name, where there is one."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def read_run(folder: Path) -> RunView:
+    """What lies in the folder: a chain's stages, or one stage's own files.
+
+    Raises:
+        CheckpointError: it holds nothing that a run leaves.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; name a run's output_dir.")
+    names = [name for name in STAGES if (folder / name).is_dir()]
+    parts = [(name, folder / name) for name in names] or [(_kind(folder), folder)]
+    stages = [_read_stage(name, path) for name, path in parts]
+    if not any(s.manifest or s.metrics or s.evaluation or s.config or s.steps for s in stages):
+        raise CheckpointError(
+            f"{folder} holds no run: neither metrics.jsonl nor evaluation.json nor {CONFIG}."
+        )
+    return RunView(folder=folder, config=_text(folder / CONFIG), stages=stages)
+
+
+def read_lines(path: Path) -> list[Row]:
+    """The JSON objects of a JSONL file; a line that a crash cut short is left out."""
+    rows: list[Row] = []
+    for line in _text(path).splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _read_stage(name: str, folder: Path) -> StageView:
+    samples = {path.stem: read_lines(path) for path in sorted((folder / "samples").glob("*.jsonl"))}
+    return StageView(
+        name=name,
+        manifest=_object(folder / MANIFEST),
+        metrics=read_lines(folder / "metrics.jsonl"),
+        config=_text(folder / CONFIG),
+        samples=samples,
+        steps=_object(folder / "stage.json").get("done", {}),
+        evaluation=_object(folder / "evaluation.json"),
+        gate=_object(folder / "gate.json"),
+    )
+
+
+def _kind(folder: Path) -> str:
+    """What a single stage's folder is called in the report."""
+    if (folder / "evaluation.json").is_file():
+        return "evaluation"
+    return str(_object(folder / MANIFEST).get("stage", folder.name))
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(path) or "{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

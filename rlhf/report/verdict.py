@@ -1,0 +1,125 @@
+"""Three sentences with a light each: is it better, can that be believed, is it still text?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlhf.report.read import RunView, StageView
+
+GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Light:
+    """A sentence and its colour."""
+
+    tone: str
+    text: str
+
+
+def verdict(run: RunView) -> list[Light]:
+    """What to think of the run at a glance; for a training run alone, how it went."""
+    judged = next((stage for stage in run.stages if stage.evaluation), None)
+    if judged is None:
+        return [light for stage in run.stages if (light := _training(stage)) is not None]
+    results: list[Result] = list(judged.evaluation.get("results", []))
+    model = _last_model(results)
+    gate = next((stage.gate for stage in run.stages if stage.gate), {})
+    lights = (better(results, model), believable(results, model, gate), text(results, model))
+    return [light for light in lights if light is not None]
+
+
+def better(results: Sequence[Result], model: str) -> Light | None:
+    """By the most trustworthy judge there is: people, gold, a language model, a reward model."""
+    wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
+    order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
+    wins.sort(key=lambda r: order.get(str(r["judge"]), 9))
+    if not wins:
+        return None
+    win = wins[0]
+    said = (
+        f"{model} wins {win['value']:.0%} [{win['low']:.0%}, {win['high']:.0%}] against "
+        f"{win['baseline']} by {_judge(win)} on {win['n']} held-out prompts"
+    )
+    if win["low"] > 0.5:
+        return Light(tone=GREEN, text=f"Better: {said}.")
+    if win["high"] < 0.5:
+        return Light(tone=RED, text=f"Worse: {said}.")
+    return Light(tone=AMBER, text=f"No clear difference: {said}.")
+
+
+def believable(results: Sequence[Result], model: str, gate: Mapping[str, Any]) -> Light | None:
+    """Whether the reward that was trained on still means what it should."""
+    wins = {r["judge"]: r for r in _overall(results, model) if r["metric"] == "win_rate"}
+    gold, proxy = wins.get("gold"), wins.get("reward_model")
+    if gold and proxy and proxy["low"] > 0.5 and gold["low"] <= 0.5:
+        said = f"{proxy['value']:.0%} by the reward model, {gold['value']:.0%} by gold"
+        return Light(tone=RED, text=f"The reward was gamed: it wins {said}.")
+    if not gate:
+        return None
+    accuracy = gate["accuracy"]
+    figures = f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
+    tone = {"pass": GREEN, "warn": AMBER}.get(str(gate["verdict"]), RED)
+    why = "; ".join(gate["reasons"]) or (
+        f"it orders {figures} of held-out pairs as the annotators did"
+    )
+    return Light(tone=tone, text=f"The reward model's check says {gate['verdict']}: {why}.")
+
+
+def text(results: Sequence[Result], model: str) -> Light | None:
+    """Diversity, length, endings and loops beside the baseline's."""
+    now = {r["metric"]: r["value"] for r in _overall(results, model)}
+    base = next((r["baseline"] for r in results if r.get("baseline")), None)
+    then = {r["metric"]: r["value"] for r in _overall(results, str(base))}
+    if not {"distinct_2", "length"} <= (now.keys() & then.keys()):
+        return None
+    diversity = now["distinct_2"] / (then["distinct_2"] or 1.0)
+    length = now["length"] / (then["length"] or 1.0)
+    faults = []
+    if diversity < 0.75:
+        faults.append(f"distinct-2 is {diversity:.0%} of {base}'s")
+    if not 0.6 <= length <= 1.4:
+        faults.append(f"answers are {length:.1f} times as long as {base}'s")
+    for metric, name in (("repetition_rate", "loops"), ("empty_rate", "empty answers")):
+        if now.get(metric, 0.0) > then.get(metric, 0.0) + 0.05:
+            faults.append(f"{name} rose from {then[metric]:.0%} to {now[metric]:.0%}")
+    kl = f" It moved {now['kl']:.1f} nats per answer away." if "kl" in now else ""
+    if not faults:
+        said = f"diversity {diversity:.0%} and length {length:.0%} of {base}'s"
+        return Light(tone=GREEN, text=f"The text is healthy: {said}.{kl}")
+    tone = RED if diversity < 0.5 else AMBER
+    return Light(tone=tone, text=f"Look at the text: {'; '.join(faults)}.{kl}")
+
+
+def _training(stage: StageView) -> Light | None:
+    """How a training run went, from its curve."""
+    for key, name in (("eval_accuracy", "held-out accuracy"), ("eval_loss", "held-out loss"),
+                      ("score", "score"), ("loss", "loss")):  # fmt: skip
+        curve = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
+        if curve:
+            said = f"{stage.name}: {name} went from {curve[0]:.3g} to {curve[-1]:.3g}"
+            up = key in ("eval_accuracy", "score")
+            good = curve[-1] > curve[0] if up else curve[-1] < curve[0]
+            tone = GREY if len(curve) == 1 else GREEN if good else AMBER
+            return Light(tone=tone, text=f"{said}.")
+    return None
+
+
+def _overall(results: Sequence[Result], model: str) -> list[Result]:
+    """The model's figures over all prompts."""
+    return [
+        r
+        for r in results
+        if r["model"] == model and "subset" not in r and r.get("with_contaminated", True)
+    ]
+
+
+def _last_model(results: Sequence[Result]) -> str:
+    """The model the evaluation is about: the last one named."""
+    return str(results[-1]["model"]) if results else ""
+
+
+def _judge(result: Result) -> str:
+    names = {"gold": "the gold score", "reward_model": "the reward model", "human": "people"}
+    return names.get(str(result["judge"]), str(result["judge"]))

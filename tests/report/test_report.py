@@ -1,0 +1,148 @@
+"""report.html of a made-up run: everything in it, nothing executable, nothing fetched."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from rlhf.errors import CheckpointError
+from rlhf.report.charts import MAX_POINTS, Bar, Series, forest_plot, line_chart, smoothed, thinned
+from rlhf.report.read import read_lines
+from rlhf.report.verdict import believable, better, text
+from rlhf.report.write import REPORT, write_report
+
+sys.path.append(str(Path(__file__).parent))
+from made_up_run import evaluation, write_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "runs")
+
+
+@pytest.fixture
+def page(run):
+    return write_report(run).read_text()
+
+
+def test_the_page_says_what_happened(page):
+    assert "ppo wins 74% [70%, 78%] against sft by the gold score on 200 held-out prompts" in page
+    assert "The reward model&#39;s check says pass" in page
+    assert "grounded" in page
+    assert "rlhf launch recipes/align.py" in page
+    assert "3 of 200 prompts also stand in the training data" in page
+
+
+def test_model_text_is_escaped(page):
+    """Only what the template itself wrote may be markup."""
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "user: Name three birds." in page
+
+
+class _Tags(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_asks_nothing_of_anybody(page):
+    """No tag that fetches or runs, no style that imports; the policy forbids it besides."""
+    tags = _Tags(page).found
+    assert {tag for tag, _ in tags}.isdisjoint({"script", "img", "link", "iframe", "a", "object"})
+    names = {name for _, attributes in tags for name in attributes}
+    assert names.isdisjoint({"src", "href", "style", "xlink:href"})
+    assert not [name for name in names if name.startswith("on")]
+    assert not re.search(r"@import|url\(", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_page_is_small_enough_to_mail(page):
+    assert len(page) < 5_000_000
+
+
+def test_a_single_stage_has_a_report_too(run):
+    page = write_report(run / "sft").read_text()
+    assert "held-out loss went from 3.2 to" in page
+    assert "rlhf launch recipes/sft.py" in page
+
+
+def test_a_run_cut_short_still_has_a_report(run):
+    """A crash in the middle of a line, an empty manifest, samples of another shape."""
+    with (run / "ppo" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 100, "sco')
+    (run / "sft" / "manifest.json").write_text("")
+    (run / "evaluation" / "samples" / "best.jsonl").write_text('{"odd": 1}\n[2]\n')
+    (run / "evaluation" / "evaluation.json").unlink()
+    assert len(read_lines(run / "ppo" / "metrics.jsonl")) == 100
+    assert (run / REPORT) == write_report(run)
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_a_folder_without_a_run_is_refused(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=name):
+        write_report(tmp_path / name)
+
+
+@pytest.mark.parametrize(("gold", "tone"), [(0.74, "green"), (0.51, "amber"), (0.3, "red")])
+def test_the_first_light_is_the_win_rate(gold, tone):
+    assert better(evaluation(gold=gold)["results"], "ppo").tone == tone
+
+
+def test_a_win_by_the_proxy_alone_is_a_red_light():
+    gate = json.loads('{"verdict": "pass", "reasons": [], "accuracy": {"value": 1}}')
+    light = believable(evaluation(gold=0.45, proxy=0.95)["results"], "ppo", gate)
+    assert light.tone == "red"
+    assert "gamed" in light.text
+
+
+@pytest.mark.parametrize(("distinct", "tone"), [(0.30, "green"), (0.2, "amber"), (0.15, "red")])
+def test_the_third_light_turns_red_where_diversity_halves(distinct, tone):
+    """distinct-2 of the baseline is 0.31."""
+    assert text(evaluation(distinct=distinct)["results"], "ppo").tone == tone
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_end():
+    xs = [float(i) for i in range(10_000)]
+    kept = thinned(Series(name="loss", xs=xs, ys=xs))
+    assert len(kept.xs) <= MAX_POINTS
+    assert kept.xs[-1] == 9_999.0
+
+
+def test_smoothing_keeps_a_constant_and_few_points_as_they_are():
+    assert smoothed([2.0] * 50) == [2.0] * 50
+    assert smoothed([1.0, 5.0, 3.0]) == [1.0, 5.0, 3.0]
+
+
+def test_a_constant_curve_and_one_point_can_be_drawn():
+    assert "polyline" in line_chart([Series(name="kl", xs=[1.0], ys=[0.0])])
+    assert line_chart([Series(name="kl", xs=[], ys=[])]) == ""
+
+
+def test_labels_of_charts_are_escaped():
+    chart = forest_plot([Bar(label="<i>x</i>", value=0.5, low=0.4, high=0.6)])
+    assert "<i>" not in chart
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium, which is not here")
+def test_chromium_draws_the_page_on_a_phone(run, tmp_path):
+    """It loads and paints at a phone's width; a page that fails to load gives no picture."""
+    page, picture = write_report(run), tmp_path / "phone.png"
+    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    words += ["--window-size=400,2400", f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(words, check=True, capture_output=True, timeout=120)
+    assert picture.stat().st_size > 20_000
