@@ -71,8 +71,10 @@ def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
     # SentencePiece decoders drop the space before the first word: with a letter before them
     # they keep it, and a continuation of a raw prompt stays a word of its own.
     anchor = chat.tokenizer("a", add_special_tokens=False)["input_ids"]
-    start = chat.tokenizer.decode(anchor, skip_special_tokens=True)
-    text = chat.tokenizer.decode([*anchor, *ids[:end]], skip_special_tokens=True)
+    start, text = (
+        chat.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        for tokens in (anchor, [*anchor, *ids[:end]])
+    )
     return str(text)[len(start) :]
 
 

@@ -10,7 +10,7 @@ from rlhf.data.read import Unreadable, read_rows
 from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.split import prompt_key
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 from rlhf.types import Demonstration, Ranking
 
 KINDS = ("demonstrations", "prompts", "rankings", "texts")
@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         DataError: the bad rows of the files, up to 20 a file.
     """
     args = _parser().parse_args(argv)
+    if args.max_length and not args.model:
+        raise ConfigError("--max_length counts tokens: name the tokenizer with --model.")
     chat = load_tokenizer(args.model, args.chat_template) if args.model else None
     refusals: list[str] = []
     for source in args.files:

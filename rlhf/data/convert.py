@@ -24,12 +24,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         DataError: rows that do not have the shape; none is left out without --drop_bad_rows.
     """
     args = _parser().parse_args(argv)
-    if not 0 <= args.eval_fraction < 1:
-        raise ConfigError(f"--eval_fraction {args.eval_fraction} is not a share below 1.")
+    if args.eval_fraction is not None and not args.eval_output:
+        raise ConfigError("--eval_fraction needs --eval_output, the file for what is held out.")
+    fraction = 0.1 if args.eval_fraction is None else args.eval_fraction
+    if not 0 < fraction < 1:
+        raise ConfigError(f"--eval_fraction {fraction} is not a share between 0 and 1.")
     rows, problems = convert(args.file, args.shape, seed=args.seed, dropping=args.drop_bad_rows)
     held: list[Row] = []
     if args.eval_output:
-        rows, held = _hold_out(rows, args.eval_fraction, args.seed)
+        rows, held = _hold_out(rows, fraction, args.seed)
         _write(Path(args.eval_output), held)
     _write(Path(args.output), rows)
     parts = [f"{len(rows)} rows in {args.output}"]
@@ -69,10 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlhf data convert",
         description="Make rows that the recipes take of a file of another shape.",
-        epilog="Shapes: "
-        + " ".join(f"{name}: {function.__doc__}" for name, function in SHAPES.items())
-        + f' {SENTIMENT}: {{"text", "label"}}, label 1 or 0: pairs of a positive and a negative'
-        " text after an empty prompt (chat_template: none); each text stands in one pair.",
+        epilog="\n".join(["shapes:", *(f"  {name:16} {text}" for name, text in _shapes())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("file", help="A file, or hub_id[:split].")
@@ -81,10 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, help="JSONL file to write.")
     parser.add_argument("--eval_output", help="JSONL file of rows held out, split by prompt.")
-    parser.add_argument("--eval_fraction", type=float, default=0.1, help="Share of --eval_output.")
+    parser.add_argument("--eval_fraction", type=float, help="Share of --eval_output (0.1).")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the split and of the pairs.")
     parser.add_argument("--drop_bad_rows", action="store_true", help="Go on without bad rows.")
     return parser
+
+
+def _shapes() -> list[tuple[str, str]]:
+    """Each shape's name and its sentence."""
+    told = [(name, (function.__doc__ or "").strip()) for name, function in SHAPES.items()]
+    sentiment = "`text` and `label` 1 or 0: pairs of a positive and a negative text, no prompt."
+    return [*told, (SENTIMENT, sentiment)]
 
 
 def _converted(row: Row, shape: str) -> list[Row]:

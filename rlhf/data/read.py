@@ -16,7 +16,7 @@ from rlhf.manifest import hash_file, hash_text
 MAX_ROW_BYTES = 8 << 20  # no chat is that long: a file with its newlines lost looks like this
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 # Cells of a CSV file are text; in these columns they hold JSON.
-JSON_COLUMNS = ("messages", "responses", "ranks", "strength", "label")
+JSON_COLUMNS = ("messages", "responses", "ranks", "strength")
 
 Row = dict[str, Any]
 
@@ -65,9 +65,12 @@ def read_rows(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
 
 
 def source_sha256(source: str) -> str:
-    """SHA-256 of a local file's bytes; of a hub set, of its id and split."""
+    """SHA-256 of a local file's bytes; of a hub set, of its rows as JSON lines."""
     path = Path(source)
-    return hash_file(path) if path.is_file() else hash_text(source)
+    if path.is_file():
+        return hash_file(path)
+    lines = [hash_text(json.dumps(row, default=str)) for _, row in read_rows(source)]
+    return hash_text("\n".join(lines))
 
 
 def _is_local(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """A tokenizer ready for chat: template, end-of-turn, EOS and pad settled, or refused in words."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,8 @@ class ChatTokenizer:
     tokenizer: PreTrainedTokenizerBase  # pad, EOS and chat template set; save it as it is
     template_source: str  # tokenizer | supplied | none | the file's path
     eos_token_ids: tuple[int, ...]  # any of them ends an answer
-    end_token_id: int = -1  # the one of them that we write at the end of an answer
-    notes: tuple[str, ...] = field(default=())  # what was settled, one sentence each
-
-    def __post_init__(self) -> None:
-        if self.end_token_id == -1:
-            object.__setattr__(self, "end_token_id", self.eos_token_ids[0])
+    end_token_id: int  # the one of them that we write at the end of an answer
+    notes: tuple[str, ...] = ()  # what was settled, one sentence each
 
     @property
     def raw(self) -> bool:
@@ -83,6 +79,9 @@ def load_tokenizer(model_name_or_path: str, chat_template: str = "auto") -> Chat
     if source != "none":
         end_id = end_of_turn(tokenizer, eos_ids, source)
         eos_ids = _with_end(tokenizer, end_id, eos_ids, notes)
+    if len(eos_ids) > 1:
+        names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
+        notes.append(f"An answer ends at any of {names}; {tokenizer.eos_token!r} is written.")
     _settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
     if source == "tokenizer" and manifest:  # the stage before saved its template there
         source = manifest.chat_template_source
@@ -156,11 +155,7 @@ def _eos_token_ids(
             "answer could never end; set eos_token in tokenizer_config.json."
         )
     own = int(tokenizer.eos_token_id)
-    ids = tuple(dict.fromkeys([own, *configured]))
-    if len(ids) > 1:
-        names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in ids)
-        notes.append(f"An answer ends at any of {names}; we write {tokenizer.eos_token!r}.")
-    return ids
+    return tuple(dict.fromkeys([own, *configured]))
 
 
 def _configured_eos(name: str) -> list[int]:

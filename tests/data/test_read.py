@@ -177,6 +177,11 @@ def test_hub_rows_have_the_split_and_number_as_place(monkeypatch):
         ("someone/some-set:validation:1", {"text": "a"}),
         ("someone/some-set:validation:2", {}),
     ]
+    before = source_sha256("someone/some-set:validation")
+    assert source_sha256("someone/some-set:validation") == before
+    changed = datasets.Dataset.from_list([{"text": "b"}])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: changed)
+    assert source_sha256("someone/some-set:validation") != before
 
 
 def test_the_hash_is_of_the_bytes_as_they_lie_there(tmp_path: Path):

@@ -1,0 +1,129 @@
+"""Bad input stops a recipe with status 2, all rows named, before a weight is read."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_models import make_model
+from transformers import AutoTokenizer
+
+# What every row has that some recipe takes, so that only the prompt is at fault.
+WHOLE = {"completion": "A cat.", "responses": ["A cat.", "no"], "ranks": [1, 2]}
+FAULTS = [
+    ({"text": "x"}, "no prompt"),
+    (b'{"prompt": "caf\xe9"}', "invalid UTF-8"),
+    (b"{" + b" " * 9_000_000 + b"}", "MB long"),
+    ({**WHOLE, "prompt": [{"role": "assistant", "content": "x"}]}, "roles assistant"),
+    ({**WHOLE, "prompt": "word " * 300}, "is the limit"),
+]
+ANSWER_FAULTS = [
+    ({"completion": " "}, "completion is empty"),
+    ({"completion": "word " * 300}, "is the limit"),
+    ({"completion": "x", "label": False}, "a thumb"),
+]
+RANKING_FAULTS = [
+    ({"chosen": "x", "rejected": "x"}, "the same text"),
+    ({"responses": ["x", "y"], "ranks": [1]}, "1 ranks for 2 responses"),
+    ({"responses": ["x", ""], "ranks": [1, 2]}, "is empty"),
+    ({"chosen": "x", "rejected": "word " * 300}, "is the limit"),
+]
+ROWS = {
+    "sft": ({"prompt": "Hi", "completion": "A cat."}, ANSWER_FAULTS),
+    "reward_model": ({"prompt": "Hi", "chosen": "A cat.", "rejected": "no"}, RANKING_FAULTS),
+    "ppo": ({"prompt": "Hi"}, []),
+}
+LENGTHS = {
+    "sft": ["--max_length", "128"],
+    "reward_model": ["--max_length", "128"],
+    "ppo": ["--max_prompt_length", "128", "--max_steps", "1"],
+}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model whose weights cannot be read: whoever tries fails with another message."""
+    folder = make_model(tmp_path / "model", "qwen2")
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    return folder
+
+
+def write_rows(path: Path, recipe: str) -> list[str]:
+    """A good row, then one row a fault; the reasons in order."""
+    good, more = ROWS[recipe]
+    faults = [*FAULTS, *(({"prompt": "Hi", **row}, reason) for row, reason in more)]
+    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row, _ in faults]
+    path.write_bytes(b"\n".join([json.dumps(good).encode(), *lines]))
+    return [reason for _, reason in faults]
+
+
+def run_recipe(
+    root: Path, recipe: str, model: Path, data: Path, output: Path, monkeypatch, *more: str
+) -> int:
+    path = root / "recipes" / f"{recipe}.py"
+    words = ["--model_name_or_path", model, "--train_data", data, "--output_dir", output, *more]
+    if recipe == "ppo":
+        (data.parent / "reward.py").write_text(
+            "def score(prompts, completions, **columns):\n    return [0.0 for _ in prompts]\n"
+        )
+        words += ["--reward", f"{data.parent / 'reward.py'}:score"]
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, words), *LENGTHS[recipe]])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(path), run_name="__main__")
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize("recipe", sorted(ROWS))
+def test_every_bad_row_is_named_and_nothing_is_left(
+    root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
+):
+    data, output = tmp_path / "rows.jsonl", tmp_path / "run"
+    reasons = write_rows(data, recipe)
+    assert run_recipe(root, recipe, model, data, output, monkeypatch) == 2
+    said = capsys.readouterr().err
+    lines = [line for line in said.splitlines() if line.startswith(f"  {data}:")]
+    assert [line.split()[0] for line in lines] == [f"{data}:{n + 2}" for n in range(len(reasons))]
+    for line, reason in zip(lines, reasons, strict=True):
+        assert reason in line
+    assert f"{len(reasons)} rows cannot be used" in said
+    assert "Traceback" not in said
+    assert not (output / "config.yaml").exists()
+
+
+def test_dropped_rows_are_counted_listed_and_said(
+    root: Path, tmp_path: Path, model: Path, monkeypatch
+):
+    """A dry run stops before the weights."""
+    data, output = tmp_path / "rows.jsonl", tmp_path / "run"
+    reasons = write_rows(data, "sft")
+    more = ("--drop_bad_rows", "--eval_fraction", "0", "--dry_run")
+    assert run_recipe(root, "sft", model, data, output, monkeypatch, *more) == 0
+    rejected = (output / "rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["line"] for line in rejected] == [n + 2 for n in range(len(reasons))]
+
+
+def test_a_model_smaller_than_its_tokenizer_is_refused(
+    root: Path, tmp_path: Path, model: Path, monkeypatch, capsys
+):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(ROWS["sft"][0]))
+    assert run_recipe(root, "sft", model, data, tmp_path / "run", monkeypatch) == 2
+    assert "the model has 100 embedding rows" in capsys.readouterr().err
+
+
+def test_a_model_without_eos_is_refused(
+    root: Path, tmp_path: Path, model: Path, monkeypatch, capsys
+):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(model)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((model / name).read_text())
+        (model / name).write_text(json.dumps({**content, "eos_token_id": None}))
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(ROWS["sft"][0]))
+    assert run_recipe(root, "sft", model, data, tmp_path / "run", monkeypatch) == 2
+    assert "has no EOS token" in capsys.readouterr().err
