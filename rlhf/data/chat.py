@@ -14,9 +14,9 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
 from rlhf.types import Message, Prompt
 
-# A forged control token is replaced by its number between these two, which no text holds
-# (Unicode noncharacters), while the template runs, and put back as plain text after.
-OPEN, CLOSE = "\ufdd0", "\ufdd1"
+# A forged control token is replaced by its number between the first two of these Unicode
+# noncharacters while the template runs, and put back as plain text after; SEAM cuts it in two.
+OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"
 
 
 def as_messages(prompt: Prompt) -> list[Message]:
@@ -102,7 +102,7 @@ def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[
             forged.append(match.group())
             return f"{OPEN}{len(forged) - 1}{CLOSE}"
 
-        return chat.control_tokens.sub(number, text)
+        return re.sub(f"{chat.control_tokens.pattern}|[{OPEN}{CLOSE}{SEAM}]", number, text)
 
     hidden = [{**turn, "content": hide(turn["content"])} for turn in as_messages(prompt)]
     text = prompt_text(chat, hidden) + hide(response)
@@ -116,10 +116,17 @@ def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[
 
 
 def _encode_text(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
-    shown = re.sub(f"{OPEN}(\\d+){CLOSE}", lambda match: forged[int(match.group(1))], text)
-    if not shown:
-        return []
-    ids = chat.tokenizer(shown, add_special_tokens=False, split_special_tokens=True, verbose=False)[
-        "input_ids"
-    ]
-    return list(ids)
+    """Ids of text between control tokens, with what was forged in it back as letters."""
+
+    def shown(match: re.Match[str]) -> str:
+        token = forged[int(match.group(1))]
+        # The tokenizer leaves apart only what it marks as special; the rest we cut ourselves.
+        return token[:1] + SEAM + token[1:] if token in chat.unmarked_role_tokens else token
+
+    ids: list[int] = []
+    for part in re.sub(f"{OPEN}(\\d+){CLOSE}", shown, text).split(SEAM):
+        encoded = chat.tokenizer(
+            part, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        ids += encoded["input_ids"] if part else []
+    return ids

@@ -60,7 +60,7 @@ def supplied_template(name: str) -> str:
 def end_of_turn(tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], source: str) -> int:
     """The id of the token that the template writes right after an answer.
 
-    It has to be an EOS or another control token of the vocabulary, which then counts as one.
+    It has to be an EOS or another token that was added to the vocabulary, which then counts as one.
 
     Raises:
         ConfigError: the template fails, or text or nothing follows the answer: a model trained
@@ -73,8 +73,8 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], so
         raise ConfigError(f"the chat template ({source}) cannot be rendered: {error}") from error
     before, found, after = str(text).rpartition(ANSWER)
     ids = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
-    control = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    if not before or not found or not ids or ids[0] not in control | set(eos_ids):
+    added = set(tokenizer.added_tokens_decoder)
+    if not before or not found or not ids or ids[0] not in added | set(eos_ids):
         raise ConfigError(
             f"the chat template ({source}) writes {after[:40]!r} after an answer, which does not "
             "begin with an EOS token: a model trained with it would never stop; end the "

@@ -50,11 +50,19 @@ class ChatTokenizer:
     @cached_property
     def control_tokens(self) -> re.Pattern[str]:
         """Matches every token that a text may not forge: roles, ends of turn, padding."""
-        found = self.tokenizer.added_tokens_decoder.values()
-        texts = {token.content for token in found if token.special}
-        texts |= set(self.tokenizer.all_special_tokens)
+        texts = {*self.tokenizer.all_special_tokens, *self.unmarked_role_tokens}
+        texts |= {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special}
         longest_first = sorted(texts, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    @cached_property
+    def unmarked_role_tokens(self) -> frozenset[str]:
+        """Tokens of the template that the tokenizer does not mark as special, as some do."""
+        template = self.tokenizer.chat_template
+        added = self.tokenizer.added_tokens_decoder.values()
+        return frozenset(
+            token.content for token in added if not token.special and token.content in str(template)
+        )
 
 
 def load_tokenizer(model_name_or_path: str, chat_template: str = "auto") -> ChatTokenizer:
