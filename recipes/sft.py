@@ -30,12 +30,13 @@ from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.save import save_policy
-from rlhf.run_folder import RunConfig, checkpoint_to_resume, claim_run_folder, open_run_folder
+from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
 from rlhf.training.model_card import write_model_card
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
 from rlhf.training.publish import push_to_hub
+from rlhf.training.resume import resume_point
 from rlhf.training.samples import write_samples
-from rlhf.training.sft import SFTConfig, SFTResult, remove_unfinished, train_sft
+from rlhf.training.sft import SFTConfig, SFTResult, train_sft
 from rlhf.types import Demonstration, Prompt
 
 Rows = list[Demonstration]
@@ -66,13 +67,8 @@ def main() -> None:
     configs = (run_config, model_config, data, config)
     if state.is_main_process:
         open_run_folder(*configs)
-        for cut_off in remove_unfinished(folder):
-            say(f"{cut_off} was cut off while it was written; removed")
     state.wait_for_everyone()
-    resume = checkpoint_to_resume(run_config)
-    if run_config.resume_from_checkpoint:
-        say(f"goes on from {resume}" if resume else "no checkpoint yet; starts at the beginning")
-
+    resume = resume_point(run_config)
     model = load_model(model_config)
     shown = pick_prompts(held_out or train, config.num_samples, run_config.seed)
     before = answer(model, chat, shown, config, run_config.seed)

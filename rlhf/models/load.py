@@ -112,18 +112,30 @@ def reward_scale(model: PreTrainedModel) -> tuple[float, float]:
 def add_lora(
     model: PreTrainedModel, config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]
 ) -> PeftModel:
-    """`model` inside fresh LoRA adapters; only these (and a reward head) require gradients.
+    """`model` inside fresh LoRA adapters; only these (and a reward head) are trained, in fp32.
 
     Raises:
         ConfigError: lora_target_modules names no layer of the model.
     """
     try:
-        return get_peft_model(model, lora_config(config, task))
+        wrapped = get_peft_model(model, lora_config(config, task))
     except ValueError as error:
         raise ConfigError(
             f"lora_target_modules={config.lora_target_modules}: {_first_line(error)}; "
             "leave the key out for every linear layer."
         ) from error
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:  # a reward head would stay in the base's bf16
+            parameter.data = parameter.data.float()
+    return wrapped
+
+
+def enable_gradient_checkpointing(model: PreTrainedModel | PeftModel) -> None:
+    """Recompute activations backwards. The embeddings' output then has to carry a gradient."""
+    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if isinstance(model, PeftModel):
+        inner.enable_input_require_grads()
 
 
 def lora_config(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> LoraConfig:

@@ -27,12 +27,23 @@ def save_policy(folder: Path, model: PreTrainedModel | PeftModel, chat: ChatToke
     _move(staging, folder)
 
 
-def save_reward_model(
-    folder: Path, model: PreTrainedModel | PeftModel, chat: ChatTokenizer, mean: float, std: float
-) -> PreTrainedModel:
-    """Write a reward model that plain `AutoModelForSequenceClassification` loads; return it.
+def merge_reward_model(model: PeftModel, adapter_folder: Path | None) -> PreTrainedModel:
+    """The reward model with its LoRA adapter merged (in place), in fp32.
 
-    A LoRA model is merged (in place) for the root, its adapter is kept under `adapter/`: an
+    The adapter goes to `adapter_folder` first. fp32, because an adapter's update is small
+    beside the weight, and bf16's 8 bits would round most of it away.
+    """
+    if adapter_folder is not None:
+        model.save_pretrained(str(adapter_folder))
+    return inner_model(model.float().merge_and_unload())
+
+
+def save_reward_model(
+    folder: Path, model: PreTrainedModel, chat: ChatTokenizer, mean: float, std: float
+) -> None:
+    """Write a reward model that plain `AutoModelForSequenceClassification` loads.
+
+    A LoRA model comes merged, with its adapter under `folder/adapter` (`merge_reward_model`): an
     adapter alone reloads only with num_labels given and loses the normalisation. `mean` and
     `std` of the raw logit on demonstrations become `rlhf_reward_mean` and `rlhf_reward_std`
     of config.json.
@@ -41,23 +52,18 @@ def save_reward_model(
         CheckpointError: the pad id is an EOS id; transformers would then pool the token
             before EOS.
     """
-    if chat.tokenizer.pad_token_id in chat.eos_token_ids:
+    if chat.pad_token_id in chat.eos_token_ids:
         raise CheckpointError(
-            f"pad token id {chat.tokenizer.pad_token_id} is also an end-of-sequence id; a reward "
-            "model would be read one token early. Give the tokenizer a pad token of its own."
+            f"pad token id {chat.pad_token_id} is also an end-of-sequence id; a reward model "
+            "would be read one token early. Give the tokenizer a pad token of its own."
         )
+    _set_special_ids(model, chat)
+    model.config.num_labels = 1
+    model.config.rlhf_reward_mean, model.config.rlhf_reward_std = mean, std
     staging = _staging(folder)
-    if isinstance(model, PeftModel):
-        model.save_pretrained(str(staging / "adapter"))
-        model = model.merge_and_unload()
-    inner = inner_model(model)
-    _set_special_ids(inner, chat)
-    inner.config.num_labels = 1
-    inner.config.rlhf_reward_mean, inner.config.rlhf_reward_std = mean, std
-    inner.save_pretrained(str(staging))
+    model.save_pretrained(str(staging))
     saved_tokenizer(chat).save_pretrained(staging)
     _move(staging, folder)
-    return inner
 
 
 def inner_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -80,9 +86,10 @@ def _set_special_ids(model: PreTrainedModel, chat: ChatTokenizer) -> None:
     eos = list(chat.eos_token_ids)
     model.config.pad_token_id = chat.tokenizer.pad_token_id
     model.config.eos_token_id = eos[0] if len(eos) == 1 else eos
-    if isinstance(model.generation_config, GenerationConfig):
-        model.generation_config.pad_token_id = chat.tokenizer.pad_token_id
-        model.generation_config.eos_token_id = eos
+    generation = getattr(model, "generation_config", None)  # classifiers have none
+    if isinstance(generation, GenerationConfig):
+        generation.pad_token_id = chat.tokenizer.pad_token_id
+        generation.eos_token_id = eos
 
 
 def _staging(folder: Path) -> Path:

@@ -32,12 +32,7 @@ def save_checkpoint(
     temporary = folder / f".checkpoint-{step}.writing"
     temporary.mkdir(parents=True)
     write(temporary)
-    files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    for path in files:
-        _sync(path)
-    hashes = {str(path.relative_to(temporary)): hash_file(path) for path in files}
-    write_atomically(temporary / HASHES, json.dumps(hashes, indent=2) + "\n")
-    _sync(temporary)
+    seal_checkpoint(temporary)
     if final.exists():  # left by a run that was torn here, or by an earlier, longer one
         shutil.rmtree(final)
     temporary.rename(final)
@@ -48,6 +43,20 @@ def save_checkpoint(
     for old in whole[:-save_total_limit]:
         shutil.rmtree(old)
     return final
+
+
+def seal_checkpoint(checkpoint: Path) -> None:
+    """Put the files on the disk, and their hashes beside them, last: the folder is whole now.
+
+    For checkpoints that another library writes under their final name, this is what tells a
+    whole one from one that was cut off.
+    """
+    files = sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name != HASHES)
+    for path in files:
+        _sync(path)
+    hashes = {str(path.relative_to(checkpoint)): hash_file(path) for path in files}
+    write_atomically(checkpoint / HASHES, json.dumps(hashes, indent=2) + "\n")
+    _sync(checkpoint)
 
 
 def verify_checkpoint(checkpoint: Path) -> None:

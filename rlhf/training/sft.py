@@ -6,7 +6,6 @@ alone whatever the chat template looks like.
 """
 
 import math
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,12 +24,12 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.launch import SigtermFlag, Stopped
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.run_folder import RunConfig, checkpoints
+from rlhf.run_folder import RunConfig
+from rlhf.training.checkpoint import seal_checkpoint
 from rlhf.training.metrics import MetricsWriter
 from rlhf.types import Demonstration
 
 IGNORED = -100  # label of a token that carries no loss
-WHOLE = "complete"  # file that marks a checkpoint as wholly written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,18 +142,6 @@ def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
     return Dataset.from_dict({"input_ids": inputs, "labels": labels})
 
 
-def remove_unfinished(folder: Path) -> list[Path]:
-    """Checkpoints that were cut off while they were written, now removed.
-
-    transformers writes a checkpoint under its final name, so a killed run can leave half of
-    one. A whole one carries a mark that is written last.
-    """
-    cut_off = [path for path in checkpoints(folder) if not (path / WHOLE).is_file()]
-    for path in cut_off:
-        shutil.rmtree(path)
-    return cut_off
-
-
 class _RunCallback(TrainerCallback):
     """What happens around a step: metrics, the check of the gradients, SIGTERM, the mark."""
 
@@ -179,7 +166,7 @@ class _RunCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         PartialState().wait_for_everyone()  # other ranks write their random state into it
         if PartialState().is_main_process:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.last_evaluated = state.global_step

@@ -1,0 +1,26 @@
+"""Where a run goes on, said to the user, with metrics.jsonl cut back to that point."""
+
+from pathlib import Path
+
+from accelerate import PartialState
+
+from rlhf.run_folder import RunConfig, step_of
+from rlhf.training.checkpoint import checkpoint_of_run
+from rlhf.training.metrics import forget_after
+
+
+def resume_point(run: RunConfig) -> Path | None:
+    """The checkpoint to go on from, verified; None to start at the beginning.
+
+    Call it on every process.
+
+    Raises:
+        CheckpointError: the checkpoint that was named is not there, or torn.
+    """
+    checkpoint, notes = checkpoint_of_run(run)
+    forget_after(Path(run.output_dir), step_of(checkpoint) if checkpoint else -1)
+    if PartialState().is_main_process:
+        for note in notes:
+            print(note, flush=True)
+    PartialState().wait_for_everyone()
+    return checkpoint

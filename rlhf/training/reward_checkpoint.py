@@ -1,0 +1,67 @@
+"""The state of a reward-model run: what it needs to go on exactly where it was."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rlhf.errors import CheckpointError
+from rlhf.training.checkpoint import save_checkpoint
+
+STATE = "state.pt"
+
+
+def state_of(
+    scorer: nn.Module, optimizer: Any, schedule: Any, step: int, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Trained weights, AdamW, schedule, steps taken, and what makes the run this one.
+
+    There is no random state in it: dropout is 0 and the order of the rows depends on the seed
+    and the step alone.
+    """
+    weights = {name: p.detach() for name, p in scorer.named_parameters() if p.requires_grad}
+    return {
+        "weights": weights,
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "step": step,
+        "identity": dict(identity),
+    }
+
+
+def save_state(folder: Path, state: Mapping[str, Any], *, keep: int) -> Path:
+    """`folder/checkpoint-N` with the state, whole or not there; the newest `keep` stay."""
+
+    def write(into: Path) -> None:
+        torch.save(state, into / STATE)
+
+    return save_checkpoint(folder, state["step"], write, save_total_limit=keep)
+
+
+def load_state(
+    checkpoint: Path, scorer: nn.Module, optimizer: Any, schedule: Any, identity: Mapping[str, Any]
+) -> int:
+    """Put everything back as `state_of` saw it; returns the number of steps taken.
+
+    Raises:
+        CheckpointError: no such state, or one of a run whose steps would not be these.
+    """
+    try:
+        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint} holds no state of a reward model: {error}") from error
+    for name, value in identity.items():
+        if state["identity"][name] != value:
+            raise CheckpointError(
+                f"{checkpoint} was written with {name} {state['identity'][name]}, this run has "
+                f"{value}: its steps would not be the same; start anew with --overwrite true."
+            )
+    parameters = dict(scorer.named_parameters())
+    with torch.no_grad():
+        for name, weight in state["weights"].items():
+            parameters[name].copy_(weight)
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["step"])
