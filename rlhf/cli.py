@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rlhf.errors import RLHFError, TrainingError
@@ -40,28 +41,47 @@ def run_command(words: Sequence[str]) -> int:
     """The exit status of `rlhf WORDS`."""
     match words:
         case ["sample", *rest]:
-            from rlhf.labels.candidates import main as command
+            from rlhf.labels.candidates import main as sample
+
+            return sample(rest)
         case ["label", *rest]:
-            from rlhf.labels.commands import main as command
+            from rlhf.labels.commands import main as label
+
+            return label(rest)
         case ["chat", *rest]:
-            from rlhf.chat.terminal import main as command
+            from rlhf.chat.terminal import main as chat
+
+            return chat(rest)
         case ["data", "check", *rest]:
-            from rlhf.data.check import main as command
+            from rlhf.data.check import main as check
+
+            check(rest)
         case ["data", "convert", *rest]:
-            from rlhf.data.convert import main as command
+            from rlhf.data.convert import main as convert
+
+            convert(rest)
+        case ["report", folder] if not folder.startswith("-"):
+            from rlhf.report.write import write_report
+
+            print(write_report(Path(folder)))
         case ["report", *rest]:
-            from rlhf.report.write import main as command
+            print("usage: rlhf report RUN_DIR\n\nWrites RUN_DIR/report.html and prints its place.")
+            return 0 if set(rest) & {"-h", "--help"} else STATUS_USER
         case ["merge", *rest]:
-            from rlhf.models.merge import main as command
+            from rlhf.models.merge import main as merge
+
+            return merge(rest)
         case ["launch", *rest]:
-            from rlhf.launcher import main as command
+            from rlhf.launcher import main as launch
+
+            return launch(rest)
         case [] | ["-h" | "--help"]:
             print(HELP)
             return 0 if words else STATUS_USER
         case _:
             _say([], f"no command {' '.join(words[:2])!r}; `rlhf --help` lists them.")
             return STATUS_USER
-    return command(rest)
+    return 0
 
 
 def _say(words: Sequence[str], message: object) -> None:

@@ -1,0 +1,71 @@
+"""`rlhf merge DIR --output DIR2`: one model out of a LoRA adapter and its base."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import CheckpointError
+from rlhf.manifest import (
+    MANIFEST,
+    check_folder,
+    hash_chat_template,
+    hash_file,
+    hash_tokenizer,
+    hash_weights,
+    read_manifest,
+    write_manifest,
+)
+from rlhf.models.load import adapter_base, load_config, load_policy
+from rlhf.models.save import save_policy
+
+
+def merge(folder: Path, output: Path) -> str:
+    """Write the adapter in `folder`, merged into its base, to `output`; return the base's name.
+
+    The sum is made in float32 and kept in the base's own dtype. A manifest comes along, with the
+    new weights' hash and the adapter it was built on.
+
+    Raises:
+        CheckpointError: no adapter there, one that changed after its manifest, a base that does
+            not load, or an output folder that is not empty.
+    """
+    base = adapter_base(folder)
+    if base is None:
+        raise CheckpointError(f"{folder} is no LoRA adapter (no adapter_config.json); name one.")
+    if output.exists() and any(output.iterdir()):
+        raise CheckpointError(f"{output} is not empty; name a new folder.")
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        check_folder(folder, manifest)
+    chat = load_tokenizer(str(folder))
+    dtype = getattr(load_config(folder), "dtype", None) or torch.float32
+    save_policy(output, load_policy(folder).to(dtype), chat)  # type: ignore[arg-type]
+    if manifest is not None:
+        merged = replace(
+            manifest,
+            weights_sha256=hash_weights(output),
+            tokenizer_sha256=hash_tokenizer(output),
+            chat_template_sha256=hash_chat_template(output),
+            built_on={str(folder): hash_file(folder / MANIFEST)},
+        )
+        write_manifest(output, merged)
+    return base
+
+
+def main(argv: Sequence[str]) -> int:
+    """`rlhf merge`."""
+    parser = argparse.ArgumentParser(
+        prog="rlhf merge",
+        description="Merge a LoRA adapter into its base: one model that loads without peft.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", help="The adapter's folder, as a run with use_peft leaves it.")
+    parser.add_argument("--output", required=True, help="New folder for the merged model.")
+    given = parser.parse_args(argv)
+    base = merge(Path(given.folder), Path(given.output))
+    print(f"{given.folder} merged into {base}: {given.output}; next: rlhf chat {given.output}")
+    return 0
