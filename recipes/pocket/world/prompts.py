@@ -1,0 +1,105 @@
+"""The prompt files: what is asked in ranking, in PPO, and only when the result is measured."""
+
+from collections.abc import Callable
+from random import Random
+
+from .deeds import benign_item, decline_item
+from .facts import fact_item
+from .item import Item
+from .requests import (
+    arithmetic_item,
+    feelings_item,
+    name_item,
+    small_talk_item,
+    story_item,
+    two_sentences_item,
+)
+from .scenes import grounded_item, one_word_item, unknown_item
+from .words import reserved
+
+Maker = Callable[[Random], Item]
+
+
+def format_item(rng: Random) -> Item:
+    """A list, a number of sentences, or one word."""
+    return rng.choice((name_item, two_sentences_item, one_word_item))(rng)
+
+
+MAKERS: dict[str, Maker] = {
+    "grounded": grounded_item,
+    "unknown": unknown_item,
+    "format": format_item,
+    "arithmetic": arithmetic_item,
+    "small_talk": small_talk_item,
+    "feelings": feelings_item,
+    "story": story_item,
+    "decline": decline_item,
+    "benign": benign_item,
+    "fact": fact_item,
+}
+# Prompts of each category among a hundred; facts are few, as preferences cannot teach them.
+TRAIN_MIX = {
+    "grounded": 28,
+    "unknown": 13,
+    "format": 15,
+    "arithmetic": 4,
+    "small_talk": 6,
+    "feelings": 8,
+    "story": 6,
+    "decline": 10,
+    "benign": 9,
+    "fact": 1,
+}
+HELD_OUT_COUNTS = {
+    "grounded": 96,
+    "unknown": 48,
+    "format": 54,
+    "arithmetic": 16,
+    "small_talk": 24,
+    "feelings": 28,
+    "story": 24,
+    "decline": 40,
+    "benign": 34,
+    "fact": 44,
+}
+
+
+def clean(item: Item, held_out: bool) -> bool:
+    """Whether the item may stand on this side: on the training side no statement of its scene
+    may be a reserved pair, on the other side what is asked for has to be one."""
+    if item.held_out != held_out:
+        return False
+    return held_out or not any(reserved(pair) for pair in item.pairs)
+
+
+def draw(rng: Random, category: str, *, held_out: bool) -> Item:
+    """An item of the category from the side that is trained on, or from the other."""
+    while not clean(item := MAKERS[category](rng), held_out):
+        pass
+    return item
+
+
+def counts(total: int) -> dict[str, int]:
+    """TRAIN_MIX scaled to `total` prompts; what rounding leaves over goes to grounded."""
+    scaled = {category: total * share // 100 for category, share in TRAIN_MIX.items()}
+    scaled["grounded"] += total - sum(scaled.values())
+    return scaled
+
+
+def draw_items(seed: str, wanted: dict[str, int], *, held_out: bool) -> list[Item]:
+    """So many items of each category, in random order, no prompt twice."""
+    rng = Random(seed)
+    items: dict[str, Item] = {}
+    for category, count in wanted.items():
+        before = len(items)
+        while len(items) < before + count:
+            item = draw(rng, category, held_out=held_out)
+            items.setdefault(item.prompt, item)
+    return rng.sample(list(items.values()), len(items))
+
+
+def prompt_rows(items: list[Item]) -> list[dict[str, str]]:
+    """Rows of {"prompt", "category", "combination"}."""
+    return [
+        {"prompt": i.prompt, "category": i.category, "combination": i.combination} for i in items
+    ]

@@ -1,0 +1,272 @@
+"""Requests without a scene: lists and lengths, sums, small talk, feelings, stories."""
+
+from random import Random
+
+from .item import Item, pick
+from .words import (
+    ANIMALS,
+    CLASSES,
+    COLOURS,
+    FEELINGS,
+    FOODS,
+    NAMES,
+    NUMBERS,
+    OBJECTS,
+    PLACES,
+    article,
+    listing,
+    reserved,
+)
+
+LISTED = {
+    "animals": "animal",
+    "things": "object",
+    "foods": "food",
+    "colours": "colour",
+    "places": "place",
+    "names": "name",
+}
+
+
+def make(
+    category: str,
+    words: tuple[object, ...],
+    *,
+    prompt: str,
+    right: str,
+    wrong: str,
+    fault: str,
+    short: str = "",
+) -> Item:
+    """An item whose combination is `words`; without a shorter answer the right one stands in."""
+    return Item(
+        category=category,
+        prompt=prompt,
+        right=right,
+        wrong=wrong,
+        short=short or right,
+        fault=fault,
+        combination="+".join(map(str, words)),
+        held_out=reserved(*words),
+    )
+
+
+def name_item(rng: Random) -> Item:
+    """ "Name three animals.", at times without one of them: so many, of that class, no other."""
+    number = rng.choice(list(NUMBERS))
+    group = rng.choice(list(LISTED))
+    words = rng.sample(CLASSES[LISTED[group]], 6)
+    left_out, parts = words[5], [article(word) for word in words]
+    size = NUMBERS[number]
+    ask = rng.choice(("Name {} {}.", "Tell me {} {}.", "Can you name {} {}?"))
+    prompt = ask.format(number, group)
+    if rng.random() < 0.7:
+        prompt = f"{prompt[:-1]}, but not {article(left_out)}{prompt[-1]}"
+    else:
+        left_out = ""
+    others = [other for other in LISTED.values() if other != LISTED[group]]
+    strange = article(rng.choice(CLASSES[rng.choice(others)]))
+    wrong = rng.choice((parts[: size - 1], parts[: size + 1], [*parts[: size - 1], strange]))
+    return make(
+        "format",
+        (number, group, left_out),
+        prompt=prompt,
+        right=f"{listing(parts[:size])}.",
+        wrong=f"{listing(wrong)}.",
+        fault="not as asked",
+    )
+
+
+def about(rng: Random, subject: str) -> list[str]:
+    """Three sentences about a thing or an animal."""
+    place, colour, name = rng.choice(PLACES), rng.choice(COLOURS), rng.choice(NAMES)
+    if subject in ANIMALS:
+        lines = [
+            f"A {subject} can run in the {place}.",
+            f"{name} saw a {colour} {subject}.",
+            f"A {subject} is a fine animal.",
+            "It sleeps at night.",
+            "It likes to play.",
+        ]
+    else:
+        lines = [
+            f"A {subject} is a useful thing.",
+            f"{name} keeps a {subject} in the {place}.",
+            f"A {subject} can be {colour}.",
+            "You can buy it in a shop.",
+            "It is not very big.",
+        ]
+    return [*rng.sample(lines[:3], 1), *rng.sample(lines[3:], 2)]
+
+
+def two_sentences_item(rng: Random) -> Item:
+    """ "Tell me about a dog in two sentences.": two, and about the dog."""
+    subject = rng.choice(ANIMALS + OBJECTS)
+    number = rng.choice(("one", "two", "three"))
+    size = {"one": 1, "two": 2, "three": 3}[number]
+    lines = about(rng, subject)
+    other = about(rng, pick(rng, ANIMALS + OBJECTS, but=(subject,)))
+    sizes = [n for n in (1, 2, 3) if n != size]
+    wrong = other[:size] if rng.random() < 0.3 else lines[: rng.choice(sizes)]
+    noun = "sentence" if size == 1 else "sentences"
+    return make(
+        "format",
+        (number, subject),
+        prompt=f"Tell me about a {subject} in {number} {noun}.",
+        right=" ".join(lines[:size]),
+        wrong=" ".join(wrong),
+        fault="not as asked",
+    )
+
+
+def arithmetic_item(rng: Random) -> Item:
+    """A sum or a difference of numbers up to twelve."""
+    a, b = rng.randint(0, 12), rng.randint(0, 12)
+    sign = rng.choice(("plus", "minus"))
+    a, b = (max(a, b), min(a, b)) if sign == "minus" else (a, b)
+    answer = a + b if sign == "plus" else a - b
+    wrong = max(0, answer + rng.choice((-3, -2, -1, 1, 2, 3)))
+    wrong += wrong == answer
+    ask = rng.choice(("What is {}?", "How much is {}?", "Tell me what {} is."))
+    said = f"{a} {sign} {b}"
+    return make(
+        "arithmetic",
+        (a, sign, b),
+        prompt=ask.format(said),
+        right=f"{said} is {answer}.",
+        wrong=f"{said} is {wrong}.",
+        short=f"{answer}.",
+        fault="wrong",
+    )
+
+
+def small_talk_item(rng: Random) -> Item:
+    """A greeting, a thanks, a goodbye or a liking; the right answer takes up its word."""
+    name, food, place = rng.choice(NAMES), rng.choice(FOODS), rng.choice(PLACES)
+    colour, thing = rng.choice(COLOURS), rng.choice(OBJECTS)
+    other = pick(rng, NAMES, but=(name,))
+    hello = rng.choice(("Hello", "Good morning", "Hi", "Good evening"))
+    rows = [
+        (
+            f"{hello}, I am {name}.",
+            name,
+            f"{hello}, {name}. How are you today?",
+            f"{hello}, {other}. How are you today?",
+        ),
+        (
+            f"{hello}, this is {name}. How are you?",
+            name,
+            f"{hello}, {name}. I am well today.",
+            f"I like {food}.",
+        ),
+        (
+            f"Thank you for the {thing}.",
+            thing,
+            f"You are welcome. Enjoy the {thing}.",
+            f"Goodbye, {other}.",
+        ),
+        (
+            f"Goodbye, I am going to the {place} now.",
+            place,
+            f"Goodbye. Enjoy the {place}.",
+            f"{hello}, {other}. How are you today?",
+        ),
+        (
+            f"I like {food}.",
+            food,
+            f"Many people like {food}. What else do you like?",
+            f"The {thing} is {colour}.",
+        ),
+        (
+            f"My favourite colour is {colour}.",
+            colour,
+            f"A {colour} {thing} would look good.",
+            f"You can buy {food} in a shop.",
+        ),
+    ]
+    kind = rng.randrange(len(rows))
+    prompt, word, right, wrong = rows[kind]
+    return make(
+        "small_talk",
+        (kind, hello if kind < 2 else "", word),
+        prompt=prompt,
+        right=right,
+        wrong=wrong,
+        fault="off the point",
+    )
+
+
+def feelings_item(rng: Random) -> Item:
+    """Bad or good news; the right answer is sorry or glad, and speaks of what happened."""
+    name, thing, animal = rng.choice(NAMES), rng.choice(OBJECTS), rng.choice(ANIMALS)
+    rows = [
+        ("sad", thing, f"I lost my {thing}.", f"you lost your {thing}"),
+        ("sad", thing, f"My {thing} is broken.", f"your {thing} is broken"),
+        ("sad", animal, f"My {animal} is ill.", f"your {animal} is ill"),
+        ("sad", name, f"{name} went away.", f"{name} went away"),
+        ("happy", thing, f"I found my {thing}.", f"you found your {thing}"),
+        ("happy", animal, f"I have a new {animal}.", f"you have a new {animal}"),
+        ("happy", animal, f"My {animal} is well again.", f"your {animal} is well again"),
+        ("happy", name, f"{name} came to see me.", f"{name} came to see you"),
+    ]
+    kind = rng.randrange(len(rows))
+    feeling, word, news, echo = rows[kind]
+    prompt = rng.choice((f"{news} I am {feeling}.", f"I am {feeling}. {news}"))
+    right, swapped = f"I am sorry that {echo}.", f"I am glad that {echo}."
+    if feeling == "happy":
+        right, swapped = swapped, right
+    off = rng.choice((f"You can buy {rng.choice(FOODS)} in a shop.", "The sun is up.", swapped))
+    return make(
+        "feelings", (kind, word), prompt=prompt, right=right, wrong=off, fault="off the point"
+    )
+
+
+def tell(rng: Random, subject: str, name: str) -> list[str]:
+    """A story of four sentences about the animal and the person."""
+    place, thing, colour = rng.choice(PLACES), rng.choice(OBJECTS), rng.choice(COLOURS)
+    begin = rng.choice(
+        (
+            f"{name} met a {subject} in the {place}.",
+            f"A {subject} lived with {name} in the {place}.",
+            f"One day {name} saw a {subject} in the {place}.",
+        )
+    )
+    middle = rng.choice(
+        (
+            f"They found a {colour} {thing}.",
+            f"The {subject} had a {colour} {thing}.",
+            f"The {subject} lost a {thing} and {name} found it.",
+            f"{name} gave the {subject} some {rng.choice(FOODS)}.",
+        )
+    )
+    end = rng.choice(
+        (
+            f"The {subject} was {rng.choice(FEELINGS)}.",
+            "They were friends from that day.",
+            f"Then they went home to the {rng.choice(PLACES)}.",
+            f"{name} was very happy.",
+        )
+    )
+    return [begin, middle, end]
+
+
+def story_item(rng: Random) -> Item:
+    """A request for a story about an animal and a person; the wrong story has other heroes."""
+    subject, name = rng.choice(ANIMALS), rng.choice(NAMES)
+    ask = rng.choice(
+        (
+            "Tell me a story about {} and a {}.",
+            "Tell me a short story about {} and a {}.",
+            "Please make up a story with {} and a {}.",
+        )
+    )
+    other, stranger = pick(rng, ANIMALS, but=(subject,)), pick(rng, NAMES, but=(name,))
+    wrong = tell(rng, other, rng.choice((name, stranger)))
+    return make(
+        "story",
+        (name, subject),
+        prompt=ask.format(name, subject),
+        right=" ".join(tell(rng, subject, name)),
+        wrong=" ".join(wrong),
+        fault="off the point",
+    )
