@@ -1,6 +1,8 @@
 """Files -> typed rows. Every bad row is found before training starts, and reported at its place."""
 
 import json
+import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from rlhf.types import Demonstration, PromptRow, Ranking
 
 T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
 SHOWN = 20
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,8 +198,21 @@ def _settle(loaded: Loaded[T], drop_bad_rows: bool, reject_file: Path | None) ->
         raise DataError(f"{source} holds no row that can be used{why}{first}.")
     if reject_file is not None and loaded.problems:
         _write_rejects(reject_file, loaded.problems)
+    _say_drops(loaded, reject_file)
     dropped = len(loaded.problems) + loaded.undecided
     return replace(loaded, use=replace(loaded.use, dropped=dropped))
+
+
+def _say_drops(loaded: Loaded[T], reject_file: Path | None) -> None:
+    """Warn of every row that is not used; once, not from every process."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    source = loaded.use.path
+    if loaded.problems:
+        where = f", listed in {reject_file}" if reject_file else ""
+        logger.warning("%s: %d bad rows left out%s", source, len(loaded.problems), where)
+    if loaded.undecided:
+        logger.warning("%s: %d rankings tie all their answers, left out", source, loaded.undecided)
 
 
 def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from rlhf.data.template import choose_template, end_of_turn
-from rlhf.errors import CheckpointError, ConfigError
+from rlhf.errors import CheckpointError
 from rlhf.manifest import read_manifest
 
 # Tokens to pad with where a tokenizer names none, or names its EOS. The last two stand for a
@@ -114,20 +114,6 @@ def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
         raise CheckpointError(
             f"the tokenizer's largest id is {largest} ({token!r}) but the model has {rows} "
             "embedding rows; use the tokenizer the model was trained with."
-        )
-
-
-def check_positions(model_config: Any, length: int) -> None:
-    """Refuse sequences longer than the model has positions for. Needs no weights.
-
-    Raises:
-        ConfigError: both numbers.
-    """
-    limit = getattr(model_config.get_text_config(), "max_position_embeddings", None)
-    if limit is not None and length > limit:
-        raise ConfigError(
-            f"sequences of {length} tokens were asked for, but the model has {limit} positions; "
-            "lower max_length (in PPO max_prompt_length or max_completion_length)."
         )
 
 

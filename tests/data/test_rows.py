@@ -56,13 +56,14 @@ def test_twenty_are_named_and_the_rest_counted(tmp_path: Path):
     assert lines[-2] == "  and 5 more"
 
 
-def test_dropped_rows_are_counted_and_written_down_once(tmp_path: Path):
+def test_dropped_rows_are_counted_said_and_written_down_once(tmp_path: Path, caplog):
     source = write_rows(tmp_path / "a.jsonl", [GOOD, {"prompt": "x"}, b"\xff", GOOD])
     reject = tmp_path / "run" / "rejected.jsonl"
     for _ in range(2):  # every process, and a resumed run, reads the file again
         loaded = load_demonstrations(source, drop_bad_rows=True, reject_file=reject)
     assert (len(loaded.rows), loaded.use.rows, loaded.use.dropped) == (2, 2, 2)
     assert [str(place) for place in loaded.places] == [f"{source}:1", f"{source}:4"]
+    assert f"{source}: 2 bad rows left out, listed in {reject}" in caplog.messages
     rejected = [json.loads(line) for line in reject.read_text().splitlines()]
     assert [(row["file"], row["line"]) for row in rejected] == [(source, 2), (source, 3)]
     assert rejected[0]["row"] == {"prompt": "x"}
@@ -78,7 +79,7 @@ def test_no_row_at_all_is_refused_even_when_dropping(tmp_path: Path):
         load_prompts(bad, drop_bad_rows=True)
 
 
-def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path):
+def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path, caplog):
     """A tie is a label, not a fault; but it holds no pair to learn from."""
     rows = [
         {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 1]},
@@ -90,6 +91,7 @@ def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path):
     assert [list(row.ranks) for row in loaded.rows] == [[1, 2, 2], [1, 2]]
     assert [place.line for place in loaded.places] == [3, 4]
     assert (loaded.undecided, loaded.use.rows, loaded.use.dropped) == (2, 2, 2)
+    assert "2 rankings tie all their answers, left out" in caplog.text
 
 
 def test_the_longest_answer_of_a_ranking_has_to_fit(tmp_path: Path, plain: str):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from tokenizer_shapes import CHATML, Write, byte_level, sentencepiece
-from transformers import AutoTokenizer, GPT2Config, LlamaConfig
+from transformers import AutoTokenizer, LlamaConfig
 
 from rlhf.data.chat import answer_ids, prompt_text
-from rlhf.data.tokenizer import check_positions, check_vocabulary, load_tokenizer
+from rlhf.data.tokenizer import check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError
 
 LLAMA = ["<unk>", "<s>", "</s>"]
@@ -130,12 +130,6 @@ def test_a_tokenizer_larger_than_the_model_is_refused(plain: str):
     check_vocabulary(LlamaConfig(vocab_size=size), chat)
     with pytest.raises(CheckpointError, match=f"largest id is {size - 1} .* has {size - 1} emb"):
         check_vocabulary(LlamaConfig(vocab_size=size - 1), chat)
-
-
-def test_more_positions_than_the_model_has_are_refused():
-    check_positions(GPT2Config(n_positions=64), 64)
-    with pytest.raises(ConfigError, match=r"65 tokens .* 64 positions"):
-        check_positions(GPT2Config(n_positions=64), 65)
 
 
 def test_a_real_checkpoint_with_every_awkwardness(shared_dir: Path):
