@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +26,7 @@ from rlhf.models.scorer import Scorer, as_batch
 from rlhf.ops.ranking import ranking_loss
 from rlhf.run_folder import RunConfig
 from rlhf.training.metrics import MetricsWriter
+from rlhf.training.ranges import check_ranges
 from rlhf.training.reward_checkpoint import load_state, save_state, state_of
 from rlhf.training.reward_health import Health, TokenRanking, flatten, measure
 
@@ -48,12 +50,9 @@ class RewardModelConfig:
     gradient_accumulation_steps: int = field(
         default=1, metadata={"help": "Batches summed up to one optimizer step."}
     )
-    ties: str = field(
+    ties: Literal["out", "half"] = field(
         default="out",
-        metadata={
-            "help": "Tied answers: out of the loss, or half a pair in each direction.",
-            "choices": ["out", "half"],
-        },
+        metadata={"help": "Tied answers: out of the loss, or half a pair in each direction."},
     )
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
@@ -67,6 +66,9 @@ class RewardModelConfig:
     num_samples: int = field(
         default=16, metadata={"help": "Held-out rankings shown in samples/ with their rewards."}
     )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def train_reward_model(

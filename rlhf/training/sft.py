@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import trl
@@ -27,6 +27,7 @@ from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import seal_checkpoint
 from rlhf.training.metrics import MetricsWriter
+from rlhf.training.ranges import check_ranges
 from rlhf.types import Demonstration
 
 IGNORED = -100  # label of a token that carries no loss
@@ -51,9 +52,8 @@ class SFTConfig:
         default=True,
         metadata={"help": "Put short rows together up to max_length; they do not see each other."},
     )
-    lr_scheduler_type: str = field(
-        default="cosine",
-        metadata={"help": "Learning rate over time.", "choices": ["cosine", "linear", "constant"]},
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = field(
+        default="cosine", metadata={"help": "Learning rate after the warm-up."}
     )
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
     weight_decay: float = field(default=0.0, metadata={"help": "AdamW's weight decay."})
@@ -70,6 +70,9 @@ class SFTConfig:
     sample_max_new_tokens: int = field(
         default=128, metadata={"help": "Longest answer in samples/, in tokens."}
     )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
