@@ -69,7 +69,7 @@ def test_signal_reaches_two_workers_which_write_their_checkpoint(recipe, number,
     process = subprocess.Popen([*command, "wait", folder], stderr=subprocess.PIPE, text=True)
     _wait_for(lambda: len(list(recipe.parent.glob("ready-*"))) == 2)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == status
     assert "wrote checkpoint-7" in errors
     assert "Traceback" not in errors
@@ -107,7 +107,7 @@ def _failure(rank: int, exitcode: int, seconds: int) -> ProcessFailure:
     return failure
 
 
-def _wait_for(condition, seconds: float = 60) -> None:
+def _wait_for(condition, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the workers did not start"

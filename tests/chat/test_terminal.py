@@ -34,7 +34,7 @@ class Terminal:
             os.execve(command[0], command, {**os.environ, "TERM": "dumb", "COLUMNS": "200"})
         self.seen = ""
 
-    def wait_for(self, text: str, seconds: float = 60) -> str:
+    def wait_for(self, text: str, seconds: float = 240) -> str:
         """All that came up to and with `text`."""
         end = time.monotonic() + seconds
         while text not in self.seen:
@@ -80,15 +80,15 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(folder):
 
 def test_one_prompt_and_a_pipe_give_the_answer_alone(folder):
     flags = [str(folder), "--temperature", "0", "--max_new_tokens", "12"]
-    once = subprocess.run([*CHAT, *flags, "--prompt", "A cat?"], capture_output=True, timeout=60)
+    once = subprocess.run([*CHAT, *flags, "--prompt", "A cat?"], capture_output=True, timeout=240)
     assert once.returncode == 0
-    piped = subprocess.run([*CHAT, *flags], input=b"A cat?\n", capture_output=True, timeout=60)
+    piped = subprocess.run([*CHAT, *flags], input=b"A cat?\n", capture_output=True, timeout=240)
     assert piped.stdout == once.stdout != b"\n"
     assert b"chat template" in once.stderr
 
 
 def test_what_cannot_talk_is_refused_with_status_2(tmp_path):
-    done = subprocess.run([*CHAT, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*CHAT, str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "holds no model" in done.stderr
     assert "Traceback" not in done.stderr

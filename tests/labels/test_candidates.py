@@ -1,0 +1,66 @@
+"""`rlhf sample`: K answers, from the models in turn, with the prompt's other columns."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_models import make_model
+
+from rlhf.errors import CheckpointError, ConfigError, DataError
+from rlhf.labels.candidates import main, sample_candidates
+from rlhf.labels.importing import import_file
+from rlhf.labels.store import LabelStore
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return make_model(tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture
+def prompts(tmp_path) -> str:
+    rows = [{"prompt": f"Where is ball {n}?", "category": f"c{n}"} for n in range(3)]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(tmp_path / "prompts.jsonl")
+
+
+def test_command_writes_rows_that_the_store_takes(folder, prompts, tmp_path, capsys):
+    output = tmp_path / "c.jsonl"
+    keys = {"--num_responses": "3", "--max_new_tokens": "8", "--seed": "4"}
+    words = [word for pair in keys.items() for word in pair]
+    assert (
+        main(["--model", str(folder), "--prompts", prompts, "--output", str(output), *words]) == 0
+    )
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["category"] for row in rows] == ["c0", "c1", "c2"]
+    assert all(row["models"] == [str(folder)] * 3 for row in rows)
+    assert len({text for row in rows for text in row["responses"]}) > 6
+    with LabelStore(tmp_path / "s.sqlite", create=True) as store:
+        assert import_file(store, str(output)).rows == 3
+        assert store.items()[0].columns == {"category": "c0"}
+
+
+def test_answers_do_not_depend_on_the_batch_and_a_model_given_twice_answers_twice(folder, prompts):
+    def sample(models, batch_size):
+        candidates = sample_candidates(
+            models, prompts, num_responses=4, max_new_tokens=8, batch_size=batch_size
+        )
+        return [list(candidate.responses) for candidate in candidates]
+
+    one = sample([str(folder)], 2)
+    assert one == sample([str(folder)], 64)
+    twice = sample([str(folder)] * 2, 64)
+    assert len(twice[0]) == 4
+    assert twice[0][:2] != twice[0][2:]
+
+
+def test_mistakes_are_found_before_weights_load(folder, prompts, tmp_path):
+    model = [str(folder)]
+    with pytest.raises(ConfigError, match="num_responses=1 cannot be shared out over 2"):
+        sample_candidates(model * 2, prompts, num_responses=1, max_new_tokens=8)
+    with pytest.raises(ConfigError, match="fills all 256 positions"):
+        sample_candidates(model, prompts, num_responses=1, max_new_tokens=256)
+    with pytest.raises(DataError, match=r"prompts.jsonl:1 the prompt: \d+ tokens, 6 is the limit"):
+        sample_candidates(model, prompts, num_responses=1, max_new_tokens=250)
+    with pytest.raises(CheckpointError, match="gives no tokenizer"):
+        sample_candidates([str(tmp_path)], prompts, num_responses=1, max_new_tokens=8)
