@@ -60,6 +60,8 @@ def read_rows(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
                 yield from _read_text(path, file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is a damaged archive ({error}); fetch or pack it again.") from None
+    except csv.Error as error:
+        raise DataError(f"{path} is no CSV file that can be read: {error}.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 

@@ -38,11 +38,11 @@ def pandalm(row: Row) -> list[Row]:
     (instruction,) = _texts(row, "instruction")
     names = [key for key in row if re.fullmatch(r"annotator\d+", key)]
     prompt = _with_input(instruction, row.get("input", ""))
-    ranks = {1: [1, 2], 2: [2, 1], 0: [1, 1]}
-    if not names or any(row[name] not in ranks for name in names):
+    ranks = {"1": [1, 2], "2": [2, 1], "0": [1, 1]}
+    if not names or any(str(row[name]) not in ranks for name in names):
         raise DataError("no annotator1, annotator2, … with 1, 2 or 0")
     shared = {"prompt": prompt, "responses": list(_texts(row, "response1", "response2"))}
-    return [{**shared, "ranks": ranks[row[name]], "annotator": name} for name in names]
+    return [{**shared, "ranks": ranks[str(row[name])], "annotator": name} for name in names]
 
 
 def oasst(row: Row) -> list[Row]:
@@ -57,16 +57,17 @@ def oasst(row: Row) -> list[Row]:
 def summeval(row: Row) -> list[Row]:
     """SummEval: expert scores on several axes; ranked by their mean, equal means tie."""
     scores = row.get("scores")
-    if not isinstance(scores, dict) or not scores:
+    axes = list(scores.values()) if isinstance(scores, dict) else []
+    if not axes or not all(_numbers(axis) and len(axis) == len(axes[0]) for axis in axes):
         raise DataError("no scores: axis -> one number a response")
-    means = [round(sum(axes) / len(axes), 6) for axes in zip(*scores.values(), strict=True)]
+    means = [round(sum(of_one) / len(axes), 6) for of_one in zip(*axes, strict=True)]
     return [{"prompt": row.get("prompt"), "responses": row.get("responses"), "ranks": rank(means)}]
 
 
 def scored(row: Row) -> list[Row]:
     """`scores` as one list, a number a response: the higher the better, equal ones tie."""
     scores = row.get("scores")
-    if not isinstance(scores, list):
+    if not isinstance(scores, list) or not _numbers(scores):
         raise DataError("no scores, one number a response")
     return [{**{k: v for k, v in row.items() if k != "scores"}, "ranks": rank(scores)}]
 
@@ -81,6 +82,8 @@ def instruction(row: Row) -> list[Row]:
     """`{"instruction", "input", "output"}` (Alpaca), or `instances` of them (Self-Instruct)."""
     (asked,) = _texts(row, "instruction")
     instances = row.get("instances", [row])
+    if not isinstance(instances, list) or not all(isinstance(one, dict) for one in instances):
+        raise DataError("no instances, each with input and output")
     return [
         {
             "prompt": _with_input(asked, instance.get("input", "")),
@@ -157,6 +160,10 @@ def _texts(row: Row, *keys: str) -> tuple[str, ...]:
         if not isinstance(row.get(key), str):
             raise DataError(f"no {key} that is text")
     return tuple(row[key] for key in keys)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, int | float) for one in value)
 
 
 def _with_input(asked: str, given: Any) -> str:

@@ -1,0 +1,78 @@
+"""Whatever stands in a file, the answer is rows or a DataError, never a crash."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rlhf.data.convert import SENTIMENT, convert
+from rlhf.data.read import read_rows
+from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.shapes import SHAPES
+from rlhf.errors import DataError
+
+KEYS = [
+    "prompt", "completion", "messages", "chosen", "rejected", "responses", "ranks", "label",
+    "strength", "text", "role", "content", "scores", "instances", "instruction", "annotator1",
+    "response1", "response2", "conversations", "from", "value", "question", "answer",
+]  # fmt: skip
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(
+    ["", " ", "user", "assistant", "human", "text", "best_first", "\ud800", "\x00"]
+)  # fmt: skip
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=8,
+)
+rows = st.dictionaries(st.sampled_from(KEYS), values, max_size=6)
+calm = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@calm
+@given(
+    content=st.binary(max_size=80),
+    name=st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.jsonl.gz", "a.parquet"]),
+)
+@example(content=b'[{"text": 1},,]', name="a.json")
+@example(content=b"\xff\xfe[", name="a.json")
+@example(content=b'text\n"open\r\x00', name="a.csv")
+def test_any_bytes(tmp_path: Path, content: bytes, name: str):
+    (tmp_path / name).write_bytes(content)
+    with contextlib.suppress(DataError):
+        for where, _ in read_rows(str(tmp_path / name)):
+            assert str(where).startswith(str(tmp_path / name))
+
+
+@calm
+@given(
+    found=st.lists(rows, max_size=3),
+    load=st.sampled_from([load_demonstrations, load_prompts, load_rankings, load_texts]),
+)
+def test_any_rows(tmp_path: Path, found: list, load):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    with contextlib.suppress(DataError):
+        loaded = load(str(path), drop_bad_rows=True)
+        assert loaded.use.rows == len(loaded.rows) > 0
+        assert loaded.use.rows + loaded.use.dropped == len(found)
+
+
+@calm
+@given(row=rows, shape=st.sampled_from([*SHAPES, SENTIMENT]))
+@example(row={"prompt": "x", "responses": ["a"], "scores": {"axis": ["high"]}}, shape="summeval")
+@example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": 2}}, shape="summeval")
+@example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": []}}, shape="summeval")
+@example(row={"prompt": "x", "responses": ["a", "b"], "scores": [1, None]}, shape="scored")
+@example(row={"instruction": "x", "annotator1": [1]}, shape="pandalm")
+@example(row={"instruction": "x", "instances": ["y"]}, shape="instruction")
+@example(row={"instruction": "x", "instances": 5}, shape="instruction")
+@example(row={"text": "x", "label": [1]}, shape=SENTIMENT)
+def test_any_row_as_any_shape(tmp_path: Path, row: dict, shape: str):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with contextlib.suppress(DataError):
+        convert(str(path), shape)
