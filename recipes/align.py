@@ -11,14 +11,13 @@ changed is run again, and the old one kept as NAME.old-N.
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rlhf.report.write import write_report
 
 from rlhf.chain.commands import as_words, run_module, stop_on_sigterm
 from rlhf.chain.config import SIMULATED, AlignConfig, key_values
@@ -33,6 +32,7 @@ from rlhf.evaluation.gate import FAIL, GATE, PASS
 from rlhf.evaluation.results import cell_text, find, read_results
 from rlhf.launch import quiet_logs, run
 from rlhf.manifest import write_atomically
+from rlhf.report.write import write_report
 from rlhf.run_folder import CONFIG, RunConfig
 from rlhf.types import Ranking
 
@@ -307,7 +307,7 @@ def evaluation(run_config: RunConfig, config: AlignConfig) -> Stage:
     )
 
 
-def common(run_config: RunConfig, config: AlignConfig) -> Mapping[str, Any]:
+def common(run_config: RunConfig, config: AlignConfig) -> dict[str, Any]:
     """Keys that every training stage gets."""
     return {
         "seed": run_config.seed,

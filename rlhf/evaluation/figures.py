@@ -93,9 +93,9 @@ def _by_axis(model: str, group: Groups, question: Question) -> Iterator[Result]:
 
 
 def _divergence(model: str, group: Groups, question: Question) -> Iterator[Result]:
-    """KL(model || reference), nats per answer and per token: the mean log-ratio of its own samples.
+    """KL(model || reference) of its own samples, nats per answer and per token.
 
-    Unbiased for answers cut at max_completion_length; single answers may well be below 0.
+    Answers are those of at most max_completion_length tokens: what is cut off counts no further.
     """
     kept = [[r for r in answers if r.kl is not None] for answers in group]
     if not any(kept):

@@ -22,7 +22,7 @@ class Record:
     text: str
     num_tokens: int  # the end-of-turn token counts
     ended_with_eos: bool
-    kl: float | None = None  # log p(answer) - log p_ref(answer), nats; None: not comparable
+    kl: float | None = None  # nats from the reference, see divergence.py; None: not comparable
     scores: Mapping[str, float] = field(default_factory=dict)  # judge -> score
     axes: Mapping[str, float | None] = field(default_factory=dict)  # axis -> score, None: no say
 

@@ -108,20 +108,25 @@ def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Re
 
 
 def print_table(results: Sequence[Result], models: Sequence[str], title: str) -> None:
-    """One row a figure, one column a model, `value [low, high]`; subsets are left to the file."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("figure")
+    """One row a figure, one column a model; categories are left to the file.
+
+    Figures without contaminated prompts only where they are of the win rate or score.
+    """
+    chosen = [r for r in results if r.subset is None and _worth_a_row(r)]
+    table = Table(title=title, title_justify="left", caption="value [95% interval]")
+    table.add_column("figure", overflow="fold")
     for model in models:
-        table.add_column(model, justify="right")
-    for label in row_labels(results):
-        cells = {r.model: r for r in results if row_label(r) == label and r.subset is None}
+        table.add_column(model, justify="right", no_wrap=True)
+    for label in dict.fromkeys(row_label(result) for result in chosen):
+        cells = {r.model: r for r in chosen if row_label(r) == label}
         table.add_row(label, *(cell_text(cells.get(model)) for model in models))
     Console().print(table)
 
 
-def row_labels(results: Sequence[Result]) -> list[str]:
-    """Labels of the figures over all prompts, each once, in order."""
-    return list(dict.fromkeys(row_label(r) for r in results if r.subset is None))
+def _worth_a_row(result: Result) -> bool:
+    if not result.with_contaminated:
+        return result.metric in ("win_rate", "score")
+    return result.metric not in ("distinct_1", "distinct_3")
 
 
 def row_label(result: Result) -> str:
@@ -138,12 +143,12 @@ def row_label(result: Result) -> str:
 
 
 def cell_text(result: Result | None) -> str:
-    """`0.73 [0.70, 0.76]`, or a dash where the model has no such figure."""
+    """`0.73 [0.70,0.76]`, or a dash where the model has no such figure."""
     if result is None:
         return "–"
-    return f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
+    return f"{number(result.value)} [{number(result.low)},{number(result.high)}]"
 
 
 def number(value: float) -> str:
-    """Three significant figures, without an exponent for everyday sizes."""
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    """Two decimals below 10, one below 100, none above."""
+    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"

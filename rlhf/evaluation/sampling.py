@@ -9,9 +9,9 @@ import torch
 from rlhf.data.chat import prompt_ids
 from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.divergence import sequence_kl
 from rlhf.evaluation.records import Record
 from rlhf.manifest import hash_text
-from rlhf.models.forward import response_logprobs
 from rlhf.models.generate import as_answers, generate, prompt_batch
 from rlhf.models.load import load_config, load_policy
 from rlhf.types import PromptBatch, PromptRow
@@ -54,7 +54,7 @@ def sample_records(
 
     KL is left None where there is no reference or its token ids mean other tokens.
     """
-    if reference is not None and not same_vocabulary(contender.chat, reference.chat):
+    if reference is not None and not same_vocabulary(contender, reference):
         reference = None
     encoded = {i: prompt_ids(contender.chat, rows[i].prompt) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
@@ -74,9 +74,11 @@ def sample_records(
     return records
 
 
-def same_vocabulary(first: ChatTokenizer, second: ChatTokenizer) -> bool:
-    """Whether one id means one token to both."""
-    return bool(first.tokenizer.get_vocab() == second.tokenizer.get_vocab())
+def same_vocabulary(first: Contender, second: Contender) -> bool:
+    """Whether one id means one token to both, and both give as many logits."""
+    sizes = [side.model.config.get_text_config().vocab_size for side in (first, second)]
+    tokens = [side.chat.tokenizer.get_vocab() for side in (first, second)]
+    return bool(sizes[0] == sizes[1] and tokens[0] == tokens[1])
 
 
 def _answer_batch(
@@ -99,18 +101,14 @@ def _answer_batch(
     )
     kl: list[float] | list[None] = [None] * len(made.ended_with_eos)
     if reference is not None:
-        # Both through the same forward: a model's KL from itself is exactly 0.
-        ours, theirs = (
-            response_logprobs(
-                side.model,
-                batch,
-                made.response_ids,
-                made.response_mask,
-                temperature=config.temperature,
-            )
-            for side in (contender, reference)
-        )
-        kl = (ours - theirs).double().sum(1).tolist()
+        kl = sequence_kl(
+            contender.model,
+            reference.model,
+            batch,
+            made.response_ids,
+            made.response_mask,
+            temperature=config.temperature,
+        ).tolist()
     return [
         Record(
             prompt_index=chosen[row // config.num_generations],

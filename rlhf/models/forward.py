@@ -48,7 +48,7 @@ def as_sequences(
 
 def policy_logprobs(model: Any, sequences: Sequences, *, temperature: float) -> Tensor:
     """Log-probs of the response tokens, float32 [B, R], with gradient where it is enabled."""
-    logits = _response_logits(model, sequences)
+    logits = response_logits(model, sequences)
     flat = token_logprobs(logits, sequences.tokens, temperature=temperature)
     return sequences.as_columns(flat)
 
@@ -111,7 +111,7 @@ def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
     return [torch.tensor(group, device=lengths.device) for group in groups]
 
 
-def _response_logits(model: Any, sequences: Sequences) -> Tensor:
+def response_logits(model: Any, sequences: Sequences) -> Tensor:
     """Logits [N, V] of the places that predict response tokens.
 
     The output layer is handed only those places, so that [B, T, V] never exists. A hook, since

@@ -105,11 +105,16 @@ def label_of(result: Row) -> str:
     if result.get("baseline"):
         parts.append(f"against {result['baseline']}")
     if result.get("judge"):
-        source = f": {result['judge_source']}" if result.get("judge_source") else ""
-        parts.append(f"({str(result['judge']).replace('_', ' ')}{source})")
+        parts.append(f"({judge_name(result)})")
     if not result.get("with_contaminated", True):
         parts.append("without contaminated prompts")
     return " ".join(parts)
+
+
+def judge_name(result: Row) -> str:
+    """`gold`, or `reward model: NAME` where there are several."""
+    source = f": {result['judge_source']}" if result.get("judge_source") else ""
+    return str(result["judge"]).replace("_", " ") + source
 
 
 def cell(result: Row) -> str:
@@ -124,7 +129,7 @@ def forest(results: Sequence[Row]) -> Markup:
     wins.sort(key=lambda r: "subset" in r)
     bars = [
         Bar(
-            label=f"{r['model']}, {r.get('subset', 'all prompts')} ({r['judge']})",
+            label=f"{r['model']}, {r.get('subset', 'all prompts')} ({judge_name(r)})",
             value=r["value"],
             low=r["low"],
             high=r["high"],

@@ -4,20 +4,16 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from made_up_run import evaluation, write_run
 
 from rlhf.errors import CheckpointError
 from rlhf.report.charts import MAX_POINTS, Bar, Series, forest_plot, line_chart, smoothed, thinned
 from rlhf.report.read import read_lines
 from rlhf.report.verdict import believable, better, text
 from rlhf.report.write import REPORT, write_report
-
-sys.path.append(str(Path(__file__).parent))
-from made_up_run import evaluation, write_run
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""The gate's verdicts, and what its figures are made of."""
+
+import random
+
+import pytest
+
+from rlhf.evaluation.bootstrap import Estimate
+from rlhf.evaluation.gate import judge_reward_model, pair_accuracy, shuffled
+from rlhf.types import Ranking
+
+
+def _estimate(value, spread=0.05, n=100):
+    return Estimate(value=value, low=value - spread, high=value + spread, n=n)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "shuffled_words", "verdict", "reason"),
+    [
+        (_estimate(0.75), _estimate(0.95), "pass", None),
+        (_estimate(0.54), _estimate(0.95), "fail", "a coin"),
+        (_estimate(0.2), _estimate(0.95), "fail", "a coin"),
+        (_estimate(0.58), _estimate(0.95), "warn", "a weak guide"),
+        (_estimate(0.75, n=12), _estimate(0.95), "warn", "fewer than 30"),
+        (_estimate(0.75), _estimate(0.52), "warn", "hardly sees"),
+        (_estimate(0.75), _estimate(0.2), "fail", "word salad"),
+        (_estimate(0.5), _estimate(0.5), "fail", "a coin"),
+    ],
+)
+def test_verdicts(accuracy, shuffled_words, verdict, reason):
+    gate = judge_reward_model(accuracy, shuffled_words)
+    assert gate.verdict == verdict
+    assert (not gate.reasons) == (verdict == "pass")
+    if reason is not None:
+        assert reason in " ".join(gate.reasons)
+
+
+def test_accuracy_leaves_ties_out_and_clusters_by_prompt():
+    """Ranks 1, 2, 2 make two pairs; scores 3, 1, 4 order one of them; one prompt twice is one."""
+    rankings = [
+        Ranking(prompt="p", responses=["a", "b", "c"], ranks=[1, 2, 2]),
+        Ranking(prompt="P!", responses=["a", "b"], ranks=[2, 1]),
+        Ranking(prompt="q", responses=["a", "b"], ranks=[1, 2]),
+    ]
+    estimate = pair_accuracy(rankings, [[3.0, 1.0, 4.0], [0.0, 1.0], [2.0, 2.0]])
+    assert estimate.value == pytest.approx((1 + 1 + 0.5) / 4)
+    assert estimate.n == 2
+
+
+def test_shuffling_keeps_the_words():
+    text = "one two three four five"
+    mixed = shuffled(text, random.Random(0))
+    assert mixed != text
+    assert sorted(mixed.split()) == sorted(text.split())
