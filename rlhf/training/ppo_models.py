@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError
+from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.forward import Sequences, policy_logprobs
@@ -90,6 +91,8 @@ def load_models(
     policy: Any = load_policy(checkpoint or config.model_name_or_path)
     reference: Any = load_policy(config.model_name_or_path)
     critic, note = _critic(config, chat, reward, seed)
+    use_fast_cpu_attention(policy)
+    use_fast_cpu_attention(critic.trunk)
     if config.gradient_checkpointing:
         for trained in (policy, critic.trunk):
             trained.gradient_checkpointing_enable(
