@@ -7,7 +7,6 @@ tokenizer, `metrics.jsonl` and `checkpoint.pt`, from which an interrupted run go
 """
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 # A script sees its own folder alone; the world is a package of the repository.
@@ -54,12 +54,25 @@ class PretrainConfig:
     intermediate_size: int = field(default=512, metadata={"help": "Width of its MLPs."})
     num_hidden_layers: int = field(default=4, metadata={"help": "Layers."})
     num_attention_heads: int = field(default=6, metadata={"help": "Attention heads."})
-    max_length: int = field(default=256, metadata={"help": "Tokens of a packed block."})
-    per_device_train_batch_size: int = field(default=32, metadata={"help": "Blocks of a step."})
-    max_steps: int = field(default=3200, metadata={"help": "Optimizer steps."})
-    learning_rate: float = field(default=3e-3, metadata={"help": "Peak of the cosine."})
-    warmup_steps: int = field(default=150, metadata={"help": "Steps of linear warm-up."})
-    weight_decay: float = field(default=0.1, metadata={"help": "AdamW's, on matrices alone."})
+    row_lengths: list[int] = field(
+        default_factory=lambda: [32, 64, 128],
+        metadata={"help": "Lengths of the rows of documents, by turns; the shortest comes first."},
+    )
+    short_steps: int = field(
+        default=500, metadata={"help": "Steps at the beginning with the shortest rows alone."}
+    )
+    tokens_per_step: int = field(default=4096, metadata={"help": "Tokens of a step, padding too."})
+    max_steps: int = field(default=4000, metadata={"help": "Optimizer steps."})
+    learning_rate: float = field(
+        default=0.02, metadata={"help": "Muon's, for the matrices of the layers."}
+    )
+    embedding_learning_rate: float = field(
+        default=3e-3, metadata={"help": "AdamW's, for the embeddings and the norms."}
+    )
+    warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
+    decay_fraction: float = field(
+        default=0.4, metadata={"help": "Share of the steps, the last ones, that decay to 0."}
+    )
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to it."})
     bf16: bool = field(default=True, metadata={"help": "bf16 autocast; the weights stay fp32."})
     compile: bool = field(
@@ -99,19 +112,37 @@ def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
     return fast
 
 
-def blocks(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, step: int | str) -> Tensor:
-    """int64 [B, max_length]: the text of one step, documents end to end with EOS after each.
+def row_length(config: PretrainConfig, step: int) -> int:
+    """The length of this step's rows: short ones alone at first, then short and long by turns.
 
-    A step's text depends on the seed and the step alone: a resumed run sees what the other saw.
+    In a short text there is little to look up in, and so looking things up is learned soon; with
+    long rows from the beginning it was not learned in four million tokens.
+    """
+    lengths = config.row_lengths
+    return lengths[0] if step < config.short_steps else lengths[step % len(lengths)]
+
+
+def rows_of_documents(
+    tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, step: int | str, length: int
+) -> Tensor:
+    """int64 [B, length]: the text of one step, whole documents, an EOS after each, padded right.
+
+    Documents longer than a row wait for a step with longer ones, those that fit share a row. B
+    times `length` is `tokens_per_step`. A step's text depends on the seed and the step alone: a
+    resumed run sees what the other saw.
     """
     stream = documents(f"{config.seed} {step}")
-    wanted = config.per_device_train_batch_size * config.max_length
-    ids: list[int] = []
-    while len(ids) < wanted:
-        texts = [next(stream) for _ in range(32)]
-        for row in tokenizer(texts)["input_ids"]:
-            ids += [*row, tokenizer.eos_token_id]
-    return torch.tensor(ids[:wanted]).view(-1, config.max_length)
+    size = config.tokens_per_step // length
+    rows: list[list[int]] = [[]]
+    while len(rows) <= size:
+        for ids in tokenizer([next(stream) for _ in range(64)])["input_ids"]:
+            if len(ids) + 1 > length:
+                continue
+            if len(rows[-1]) + len(ids) + 1 > length:
+                rows.append([])
+            rows[-1] += [*ids, tokenizer.eos_token_id]
+    pad = tokenizer.pad_token_id
+    return torch.tensor([row + [pad] * (length - len(row)) for row in rows[:size]])
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> LlamaForCausalLM:
@@ -134,37 +165,44 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> L
 
 
 def next_token_losses(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
-    """fp32 [B, T-1]: the cross entropy of every token but the first, in nats."""
+    """fp32 [B, T-1]: the cross entropy of every token but the first, in nats; 0 at padding.
+
+    Rows are padded on the right, so that causality alone keeps padding out of what is read.
+    """
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
         logits = model(input_ids=ids).logits[:, :-1]
     flat = functional.cross_entropy(
-        logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+        logits.float().flatten(0, 1),
+        ids[:, 1:].flatten(),
+        reduction="none",
+        ignore_index=model.config.pad_token_id,
     )
     return flat.view(ids.shape[0], -1)
 
 
 def mean_next_token_loss(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
-    """The mean over all tokens of `next_token_losses`; a function of its own to be compiled."""
-    return next_token_losses(model, ids, bf16=bf16).mean()
+    """The mean of `next_token_losses` over all tokens but padding; compiled as one function."""
+    kept = (ids[:, 1:] != model.config.pad_token_id).sum()
+    return next_token_losses(model, ids, bf16=bf16).sum() / kept
 
 
-def learning_rate(config: PretrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine that reaches 0 at `max_steps`."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.max_steps - config.warmup_steps)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def schedule(config: PretrainConfig, step: int) -> float:
+    """The share of the learning rates at this step: up in a line, level, down in a line to 0."""
+    left = (config.max_steps - step) / max(1.0, config.decay_fraction * config.max_steps)
+    return min(1.0, (step + 1) / config.warmup_steps, left)
 
 
-def build_optimizer(model: LlamaForCausalLM, config: PretrainConfig) -> torch.optim.AdamW:
-    """AdamW; weight decay on matrices, not on norms."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim == 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+def build_optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[Optimizer]:
+    """Muon (https://kellerjordan.github.io/posts/muon/) for the layers, AdamW for the rest."""
+    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    muon = torch.optim.Muon(hidden, lr=config.learning_rate, weight_decay=0.01)
+    rate = config.embedding_learning_rate
+    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [muon, adam]
 
 
 @torch.no_grad()
@@ -199,15 +237,21 @@ def preferred(
 def evaluate(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig
 ) -> dict[str, float]:
-    """Loss on text of a seed that is never trained on, and `preferred`."""
-    ids = [blocks(tokenizer, config, f"held-out {i}").to(model.device) for i in range(4)]
-    losses = [next_token_losses(model, rows, bf16=config.bf16).mean().item() for rows in ids]
-    return {"eval_loss": sum(losses) / len(losses), **preferred(model, tokenizer)}
+    """Loss on text that is never trained on, by row length (`eval_loss`: the longest).
+
+    And `preferred`, by category.
+    """
+    rows = []
+    for length in config.row_lengths:
+        ids = rows_of_documents(tokenizer, config, "held-out", length).to(model.device)
+        rows.append((length, mean_next_token_loss(model, ids, bf16=config.bf16).item()))
+    by_length = {f"eval_loss/{length}": loss for length, loss in rows}
+    return by_length | {"eval_loss": rows[-1][1]} | preferred(model, tokenizer)
 
 
 def train_step(
     model: LlamaForCausalLM,
-    optimizer: torch.optim.Optimizer,
+    optimizers: list[Optimizer],
     mean_loss: MeanLoss,
     ids: Tensor,
     config: PretrainConfig,
@@ -226,22 +270,21 @@ def train_step(
         )
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return {
-        "loss": loss.item(),
-        "grad_norm": norm.item(),
-        "learning_rate": learning_rate(config, step),
-    }
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(config, step)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    rate = config.learning_rate * schedule(config, step)
+    return {"loss": loss.item(), "grad_norm": norm.item(), "learning_rate": rate}
 
 
 def save_checkpoint(
-    folder: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int
+    folder: Path, model: LlamaForCausalLM, optimizers: list[Optimizer], step: int
 ) -> None:
     """`checkpoint.pt`, written beside and moved over the old one: never half a file."""
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    state = {"model": model.state_dict(), "optimizers": states, "step": step}
     torch.save(state, folder / "checkpoint.tmp")
     (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
 
@@ -296,27 +339,38 @@ def train(config: PretrainConfig) -> None:
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = build_model(tokenizer, config)
     model.to(device)  # type: ignore[arg-type]
-    optimizer = build_optimizer(model, config)
+    optimizers = build_optimizers(model, config)
     mean_loss: MeanLoss = mean_next_token_loss
     if config.compile:
-        mean_loss = torch.compile(mean_next_token_loss)
+        mean_loss = torch.compile(mean_next_token_loss, dynamic=False)
     start = 0
     if state:
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         start = state["step"]
     began = time.monotonic()
     for step, last in steps(config, start):
-        ids = blocks(tokenizer, config, step).to(device)
-        row = train_step(model, optimizer, mean_loss, ids, config, step)
+        length = row_length(config, step)
+        ids = rows_of_documents(tokenizer, config, step, length).to(device)
+        row = train_step(model, optimizers, mean_loss, ids, config, step)
         if step % config.logging_steps == 0 or last:
             rate = (step + 1 - start) * ids.numel() / (time.monotonic() - began)
             tokens = (step + 1) * ids.numel()
-            log(folder, {"step": step + 1, "tokens": tokens, **row, "tokens_per_second": rate})
+            log(
+                folder,
+                {
+                    "step": step + 1,
+                    "tokens": tokens,
+                    "row_length": length,
+                    **row,
+                    "tokens_per_second": rate,
+                },
+            )
         if (step + 1) % config.eval_steps == 0 or last:
             log(folder, {"step": step + 1, **evaluate(model, tokenizer, config)})
         if (step + 1) % config.save_steps == 0 or last or stop:
-            save_checkpoint(folder, model, optimizer, step + 1)
+            save_checkpoint(folder, model, optimizers, step + 1)
             save_model(folder, model, tokenizer)
         if stop and not last:
             raise Stopped(f"stopped after step {step + 1}; --resume_from_checkpoint latest goes on")
