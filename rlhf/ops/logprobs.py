@@ -15,9 +15,3 @@ def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float) -> Ten
     scaled = logits.float() / temperature
     # cross_entropy fuses log-softmax and gather: one [N, V] buffer kept for backward, not two.
     return -torch.nn.functional.cross_entropy(scaled, tokens, reduction="none")
-
-
-def token_entropies(logits: Tensor, *, temperature: float) -> Tensor:
-    """Entropy in nats of softmax(logits / temperature). logits: float [N, V] -> float32 [N]."""
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    return -(logprobs.exp() * logprobs).sum(-1)

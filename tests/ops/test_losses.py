@@ -1,0 +1,93 @@
+import math
+
+import pytest
+import torch
+
+from rlhf.ops.losses import policy_loss, value_loss
+
+ONE = torch.ones(1, 1, dtype=torch.bool)
+
+
+def loss_of(ratio: float, advantage: float, dual_clip: float | None = None) -> float:
+    found = policy_loss(
+        torch.tensor([[math.log(ratio)]]),
+        torch.zeros(1, 1),
+        torch.tensor([[advantage]]),
+        ONE,
+        clip_range=0.2,
+        dual_clip=dual_clip,
+    )
+    return found.loss.item()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "expected"),
+    [
+        (1.0, 2.0, -2.0),  # -A ρ
+        (1.5, 2.0, -2.4),  # clipped: -2 * 1.2
+        (0.5, 2.0, -1.0),  # a worse ratio keeps its gradient: max(-1, -1.6)
+        (0.5, -2.0, 1.6),  # clipped: 2 * 0.8
+        (1.5, -2.0, 3.0),  # keeps its gradient: max(3, 2.4)
+    ],
+)
+def test_literal_policy_loss(ratio, advantage, expected):
+    assert loss_of(ratio, advantage) == pytest.approx(expected, abs=1e-6)
+
+
+def test_dual_clip_bounds_the_loss_of_a_negative_advantage():
+    """ρ = 10, A = -2 would cost 20; with c = 3 it costs 6, and A > 0 is as before."""
+    assert loss_of(10.0, -2.0, dual_clip=3.0) == pytest.approx(6.0)
+    assert loss_of(1.5, 2.0, dual_clip=3.0) == pytest.approx(-2.4)
+
+
+def test_log_ratio_is_clamped():
+    """exp(20) = 4.85e8, where exp(100) would be infinite."""
+    assert loss_of(math.exp(100), -1.0) == pytest.approx(math.exp(20), rel=1e-5)
+
+
+def test_policy_figures_are_sums_over_response_tokens_only():
+    """Ratios 1.5 (A > 0: clipped) and 1: k3 = 0.5 - ln 1.5 = 0.0945, padding counts nothing."""
+    mask = torch.tensor([[True, True, False]])
+    new = torch.tensor([[math.log(1.5), 0.0, float("nan")]], requires_grad=True)
+    found = policy_loss(new, torch.zeros(1, 3), torch.ones(1, 3), mask, clip_range=0.2)
+    assert found.ratio.item() == pytest.approx(2.5)
+    assert found.clipped.item() == 1.0
+    assert found.approx_kl.item() == pytest.approx(0.5 - math.log(1.5), abs=1e-6)
+    assert found.loss.item() == pytest.approx(-2.2)
+    found.loss.backward()
+    assert new.grad.tolist() == [[0.0, -1.0, 0.0]]  # clipped, -A, padding
+
+
+def test_gradient_at_ratio_one_is_the_policy_gradient():
+    new = torch.zeros(1, 1, requires_grad=True)
+    found = policy_loss(new, torch.zeros(1, 1), torch.tensor([[3.0]]), ONE, clip_range=0.2)
+    found.loss.backward()
+    assert new.grad.item() == -3.0
+
+
+@pytest.mark.parametrize(
+    ("value", "old", "target", "expected"),
+    [
+        (0.1, 0.0, 1.0, 0.405),  # inside the range: ½ 0.9²
+        (0.5, 0.0, 1.0, 0.32),  # clipped to 0.2: ½ max(0.5², 0.8²)
+        (-0.5, 0.0, 1.0, 1.125),  # worse than its clip: ½ max(1.5², 1.2²)
+    ],
+)
+def test_literal_value_loss(value, old, target, expected):
+    tensors = [torch.tensor([[x]]) for x in (value, old, target)]
+    found = value_loss(*tensors, ONE, value_clip_range=0.2)
+    assert found.loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_value_loss_without_clip_is_half_the_squared_error():
+    tensors = [torch.tensor([[x]]) for x in (0.5, 0.0, 1.0)]
+    assert value_loss(*tensors, ONE, value_clip_range=None).loss.item() == 0.125
+
+
+def test_value_loss_ignores_padding():
+    mask = torch.tensor([[True, False]])
+    new = torch.tensor([[0.0, float("nan")]], requires_grad=True)
+    found = value_loss(new, torch.zeros(1, 2), torch.ones(1, 2), mask, value_clip_range=0.2)
+    found.loss.backward()
+    assert found.loss.item() == 0.5
+    assert new.grad.tolist() == [[-1.0, 0.0]]
