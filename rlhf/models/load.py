@@ -166,6 +166,8 @@ def _load_merged_adapter(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(folder, "a LoRA adapter", error) from error
+    # What an adapter on top will name as its base: this folder, not the model below it.
+    merged.name_or_path = str(folder)
     return merged
 
 

@@ -62,9 +62,11 @@ def pairs_in_order(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> tuple[Te
 def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, float]:
     """Σ correct / Σ pairs and its 95% interval, clustered by prompt.
 
-    Pairs of one prompt share answers, so they are no independent coin flips. This is the ratio
+    Pairs of one prompt share answers, so they are no independent coin flips. The ratio
     estimator's linearised variance (Cochran, Sampling Techniques, 6.4),
-    G/(G-1) * Σ (correct_g - share * pairs_g)² / (Σ pairs)², with a normal quantile, cut to [0, 1].
+    G/(G-1) * Σ (correct_g - share * pairs_g)² / (Σ pairs)², says how many independent flips
+    would be as certain, share * (1 - share) / variance; Wilson's interval of so many flips stays
+    within [0, 1] and keeps a width where every pair is right.
 
     Args:
         correct: float [G], right pairs of each prompt.
@@ -80,8 +82,20 @@ def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, f
     if groups == 1:
         return share, 0.0, 1.0
     residuals = correct.double() - share * pairs.double()
-    error = math.sqrt(groups / (groups - 1) * float(residuals.square().sum())) / total
-    return share, max(0.0, share - NORMAL_95 * error), min(1.0, share + NORMAL_95 * error)
+    variance = groups / (groups - 1) * float(residuals.square().sum()) / total**2
+    # All right or all wrong: no spread to measure, a flip a prompt is the cautious count.
+    flips = share * (1 - share) / variance if variance > 0 else groups
+    low, high = _wilson(share, flips)
+    return share, low, high
+
+
+def _wilson(share: float, flips: float) -> tuple[float, float]:
+    """Wilson's 95% score interval (https://doi.org/10.2307/2276774) of `flips` coin flips."""
+    square = NORMAL_95**2
+    middle = (share + square / (2 * flips)) / (1 + square / flips)
+    half = math.sqrt(share * (1 - share) / flips + square / (4 * flips**2))
+    half *= NORMAL_95 / (1 + square / flips)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _pair_weights(ranks: Tensor, group_ids: Tensor, tie_weight: float) -> Tensor:

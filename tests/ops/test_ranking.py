@@ -96,14 +96,24 @@ def test_a_constant_model_is_right_half_the_time():
     assert (correct.tolist(), pairs.tolist()) == ([3.0], [6.0])
 
 
-def test_interval_is_the_binomial_one_for_single_pairs():
-    """100 prompts of one pair, 80 right: 0.8 ± 1.96 √(0.16 / 99) = 0.8 ± 0.078793."""
+def test_interval_is_wilsons_for_single_pairs():
+    """100 prompts of one pair, 80 right: variance 0.16 / 99, as certain as 99 flips.
+
+    Middle (0.8 + 3.8415/198) / (1 + 3.8415/99) = 0.788794; half width
+    1.959964 / 1.038803 * √(0.16/99 + 3.8415/39204) = 0.078115.
+    """
     correct = torch.tensor([1.0] * 80 + [0.0] * 20)
     share, low, high = share_with_interval(correct, torch.ones(100))
-    assert (share, low, high) == pytest.approx((0.8, 0.721207, 0.878793), abs=1e-5)
+    assert (share, low, high) == pytest.approx((0.8, 0.710679, 0.866909), abs=1e-5)
 
 
-def test_interval_is_wider_where_pairs_of_a_prompt_agree():
+def test_interval_of_all_right_is_not_a_point():
+    """20 of 20: Wilson's lower bound is 20 / (20 + 3.8415) = 0.838875."""
+    found = share_with_interval(torch.ones(20), torch.ones(20))
+    assert found == pytest.approx((1.0, 0.838875, 1.0), abs=1e-5)
+
+
+def test_interval_does_not_shrink_where_pairs_of_a_prompt_agree():
     """Ten copies of each pair hold no more evidence: the interval must not shrink."""
     correct = torch.tensor([1.0] * 80 + [0.0] * 20)
     once = share_with_interval(correct, torch.ones(100))

@@ -1,0 +1,239 @@
+"""Reward-model training: exact resume, gradients that batching leaves alone, a model that learns."""
+
+import json
+import math
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_models import make_model
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import CheckpointError, ConfigError, TrainingError
+from rlhf.launch import start_processes
+from rlhf.models.config import ModelConfig
+from rlhf.models.load import add_lora, new_reward_model
+from rlhf.models.scorer import Scorer, score_ids
+from rlhf.run_folder import RunConfig
+from rlhf.training.reward_health import measure, normalization, tokenize
+from rlhf.training.reward_model import (
+    RewardModelConfig,
+    batch_rows,
+    num_steps,
+    rate,
+    train_reward_model,
+)
+from rlhf.types import Demonstration, Ranking
+
+WORDS = "red ball box cat dog bird sea story".split()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny Llama and its tokenizer."""
+    start_processes(1)
+    path = make_model(tmp_path_factory.mktemp("model"))
+    return path, load_tokenizer(str(path))
+
+
+def rankings(count, seed=0, answers=3):
+    """Answers in the order of how many of their words are `cat`."""
+    draw, rows = random.Random(seed), []
+    while len(rows) < count:
+        texts = [" ".join(draw.choice(WORDS) for _ in range(4)) for _ in range(answers)]
+        ranks = [1 + sum(b.count("cat") > a.count("cat") for b in texts) for a in texts]
+        if len(set(ranks)) > 1:
+            rows.append(Ranking(prompt=f"Story {draw.random()}", responses=texts, ranks=ranks))
+    return rows
+
+
+def train(base, folder, rows, *, held_out=(), resume=None, model=None, **keys):
+    """The trained model and the lines of metrics.jsonl."""
+    path, chat = base
+    model = model if model is not None else new_reward_model(path, seed=0)
+    settings = {"learning_rate": 1e-3, "per_device_train_batch_size": 4, "logging_steps": 1}
+    config = RewardModelConfig(**(settings | keys))
+    folder.mkdir(exist_ok=True)
+    train_reward_model(
+        model,
+        tokenize(chat, rows),
+        tokenize(chat, held_out),
+        run=RunConfig(output_dir=str(folder)),
+        model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+        config=config,
+        pad_token_id=chat.pad_token_id,
+        data_sha256="rows",
+        resume=resume,
+    )
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return model, [json.loads(line) for line in lines]
+
+
+def same(one, two, **tolerance):
+    """All weights of two models."""
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+def test_resumed_equals_uninterrupted(base, tmp_path):
+    """Eight steps at once, and the last four again from checkpoint-4: bit for bit."""
+    keys = {"max_steps": 8, "save_steps": 4, "save_total_limit": 5}
+    whole, lines = train(base, tmp_path / "run", rankings(20), **keys)
+    again, later = train(
+        base, tmp_path / "again", rankings(20), resume=tmp_path / "run" / "checkpoint-4", **keys
+    )
+    same(whole, again, rtol=0, atol=0)
+    assert [x["loss"] for x in later] == [x["loss"] for x in lines if x["step"] > 4]
+
+
+def test_another_run_is_not_resumed(base, tmp_path):
+    train(base, tmp_path / "run", rankings(20), max_steps=2)
+    with pytest.raises(CheckpointError, match="batch_size 4, this run has 8"):
+        train(
+            base,
+            tmp_path / "again",
+            rankings(20),
+            resume=tmp_path / "run" / "checkpoint-2",
+            max_steps=2,
+            per_device_train_batch_size=8,
+        )
+
+
+def test_accumulation_changes_nothing(base, tmp_path):
+    """4 prompts at once, or 4 times 1: the same sums, so the same weights."""
+    one, _ = train(base, tmp_path / "a", rankings(12), max_steps=3)
+    four, _ = train(
+        base,
+        tmp_path / "b",
+        rankings(12),
+        max_steps=3,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=4,
+    )
+    same(one, four, rtol=1e-3, atol=1e-5)
+
+
+def test_first_loss_of_a_zero_head_is_log_2(base, tmp_path):
+    """All rewards 0: every pair is a coin, whatever the number of answers."""
+    model = new_reward_model(base[0], seed=0)
+    model.score.weight.data.zero_()
+    rows = rankings(2, answers=2) + rankings(2, answers=5)
+    _, lines = train(base, tmp_path / "run", rows, model=model, max_steps=1)
+    assert lines[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_it_learns_what_people_prefer(base, tmp_path):
+    """Rankings by a word's count: from a coin's accuracy to nearly all held-out pairs."""
+    held_out = rankings(40, seed=1)
+    _, lines = train(
+        base,
+        tmp_path / "run",
+        rankings(100),
+        held_out=held_out,
+        max_steps=25,
+        per_device_train_batch_size=8,
+        learning_rate=3e-3,
+        eval_steps=25,
+    )
+    evaluated = [line for line in lines if "eval_accuracy" in line]
+    assert evaluated[0]["step"] == 0
+    assert evaluated[-1]["eval_accuracy"] > 0.9
+    assert evaluated[-1]["eval_accuracy_low"] < evaluated[-1]["eval_accuracy"]
+    assert evaluated[-1]["eval_loss"] < 0.4
+
+
+def test_lora_trains_the_adapters_and_the_head_alone(base, tmp_path):
+    path, _ = base
+    model = new_reward_model(path, seed=0)
+    before = {name: p.clone() for name, p in model.base_model.named_parameters()}
+    lora = ModelConfig(model_name_or_path=str(path), use_peft=True, lora_r=4)
+    model = add_lora(model, lora, "SEQ_CLS")
+    train(base, tmp_path / "run", rankings(8), model=model, max_steps=2)
+    after = dict(model.get_base_model().base_model.named_parameters())
+    for name, weight in before.items():
+        kept = after.get(name, after.get(name.replace(".weight", ".base_layer.weight")))
+        assert torch.equal(kept, weight)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(base, tmp_path):
+    """The message names the step and a prompt; no weight moves, no checkpoint appears."""
+    model = new_reward_model(base[0], seed=0)
+    model.score.weight.data[0, 0] = math.nan
+    others = model.base_model.state_dict()["norm.weight"].clone()
+    with pytest.raises(TrainingError, match=r"step 1: loss nan.*'Story"):
+        train(base, tmp_path / "run", rankings(8), model=model, max_steps=2)
+    assert torch.equal(model.base_model.state_dict()["norm.weight"], others)
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_padding_and_neighbours_do_not_change_a_score(base):
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    ids = [answer for ranking in tokenize(chat, rankings(5)) for answer in ranking.ids]
+    ids += [ids[0] * 3]
+    together = score_ids(scorer, ids, chat.pad_token_id)
+    alone = torch.cat([score_ids(scorer, [row], chat.pad_token_id) for row in ids])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_normalization_makes_demonstrations_mean_0_and_std_1(base):
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    rows = [Demonstration(prompt=r.prompt, completion=r.responses[0]) for r in rankings(30)]
+    found = normalization(scorer, chat, rows, seed=0)
+    ids = [
+        answer
+        for row in rows
+        for answer in tokenize(
+            chat, [Ranking(prompt=row.prompt, responses=[row.completion], ranks=[1])]
+        )[0].ids
+    ]
+    rewards = (score_ids(scorer, ids, chat.pad_token_id) - found.mean) / found.std
+    assert rewards.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert rewards.std().item() == pytest.approx(1.0, abs=1e-5)
+    assert found.rows == 30
+
+
+def test_one_demonstration_leaves_the_scale(base):
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    rows = [Demonstration(prompt="Where?", completion="In the box")]
+    assert normalization(scorer, chat, rows, seed=0).std == 1.0
+
+
+def test_health_does_not_count_ties(base):
+    """Two answers of one rank make no pair: 3 answers with ranks 1, 2, 2 make two."""
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    row = replace(rankings(1)[0], ranks=[1, 2, 2])
+    assert measure(scorer, tokenize(chat, [row]), chat.pad_token_id).pairs == 2
+
+
+def test_epochs_are_permutations_without_a_seam():
+    """10 rows in batches of 4: rows 0-9 and 10-19 of the stream each hold every row once."""
+    stream = [row for step in range(5) for row in batch_rows(step, 10, 4, seed=1)]
+    assert sorted(stream[:10]) == list(range(10))
+    assert sorted(stream[10:]) == list(range(10))
+    assert stream[:10] != stream[10:]
+
+
+def test_number_of_steps():
+    """1.5 epochs of 10 prompts in fours: 15 / 4, rounded up, are 4 steps."""
+    config = RewardModelConfig(num_train_epochs=1.5)
+    assert num_steps(config, 10, 4) == 4
+    assert num_steps(replace(config, max_steps=7), 10, 4) == 7
+
+
+def test_learning_rate_goes_up_and_down_to_zero():
+    """Ten steps, two of warm-up: 1/3, 2/3, then 8/8 … 1/8, and 0 after the last."""
+    rates = [rate(step, total=10, warmup_ratio=0.2) for step in range(11)]
+    expected = [1 / 3, 2 / 3, *(k / 8 for k in range(8, -1, -1))]
+    assert rates == pytest.approx(expected)
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match="eval_steps=0"):
+        RewardModelConfig(eval_steps=0)
+    with pytest.raises(ConfigError, match="warmup_ratio=1"):
+        RewardModelConfig(warmup_ratio=1.0)
