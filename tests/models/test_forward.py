@@ -1,0 +1,92 @@
+import pytest
+import torch
+from tiny_models import FAMILIES, make_model
+
+from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
+from rlhf.models.forward import as_sequences, evaluate_rows, microbatches, response_logprobs
+from rlhf.models.generate import prompt_batch
+from rlhf.models.load import load_policy, new_reward_model
+
+PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14], [8, 8]]
+RESPONSES = torch.tensor([[20, 21, 0], [22, 23, 24], [25, 0, 0]])
+MASK = torch.tensor([[True, True, False], [True, True, True], [True, False, False]])
+BATCH = prompt_batch(
+    PROMPTS,
+    ["", "", ""],
+    prompt_indices=[0, 1, 2],
+    num_responses=1,
+    pad_token_id=0,
+    device=torch.device("cpu"),
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logprobs_are_those_of_each_row_alone(family, tmp_path):
+    """Whatever stands beside a row, and however much padding: below 1e-5 apart."""
+    model = load_policy(make_model(tmp_path / family, family))
+    found = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=0.7)
+    for row, prompt in enumerate(PROMPTS):
+        response = RESPONSES[row][MASK[row]]
+        logits = model(torch.cat([torch.tensor(prompt), response])[None]).logits[0]
+        logprobs = (logits[len(prompt) - 1 : -1] / 0.7).log_softmax(-1)
+        expected = logprobs.gather(-1, response[:, None])[:, 0]
+        torch.testing.assert_close(found[row][MASK[row]], expected, atol=1e-5, rtol=0)
+    assert torch.all(found[~MASK] == 0)
+
+
+def test_microbatches_change_no_value(tmp_path):
+    model = load_policy(make_model(tmp_path / "llama"))
+    whole = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=1.0)
+    split = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=1.0, max_tokens=1)
+    torch.testing.assert_close(whole, split, atol=1e-5, rtol=0)
+
+
+def test_microbatches_hold_like_lengths_and_keep_to_the_budget():
+    """Longest first, budget 20: 9 | 8 7 | 3 2 1 (two rows of 9 would be 18 + … = 9 * 3 > 20)."""
+    groups = microbatches(torch.tensor([3, 9, 1, 8, 2, 7]), 20)
+    assert [group.tolist() for group in groups] == [[1, 3], [5, 0], [4, 2]]
+    assert [g.tolist() for g in microbatches(torch.tensor([50, 60]), 20)] == [[1], [0]]
+
+
+def sequences():
+    return as_sequences(BATCH.input_ids, BATCH.attention_mask, RESPONSES, MASK)
+
+
+def test_critic_starts_as_the_normalised_reward_model(tmp_path):
+    """Its value before a token is (logit of the prefix - mean) / std, at that very place."""
+    model = new_reward_model(make_model(tmp_path / "llama"), seed=1)
+    model.save_pretrained(tmp_path / "reward")
+    critic = critic_from_reward_model(tmp_path / "reward", scale=1 / 0.5, shift=0.25)
+    values = evaluate_rows(critic, BATCH, RESPONSES, MASK, max_tokens=1000)
+    prefix = torch.tensor([PROMPTS[1] + RESPONSES[1, :2].tolist()])
+    hidden = model.base_model(prefix).last_hidden_state[0, -1]
+    raw = model.score(hidden).item()
+    assert values[1, 2].item() == pytest.approx((raw - 0.25) / 0.5, abs=1e-5)
+    assert values[2, 1].item() == 0.0
+
+
+def test_fresh_critic_has_a_small_head_without_bias_and_the_same_on_every_process(tmp_path):
+    """std 1/√(D+1) = 0.174 for D = 32."""
+    folder = make_model(tmp_path / "llama")
+    critic, again = fresh_critic(folder, seed=3), fresh_critic(folder, seed=3)
+    assert critic.head.bias.item() == 0
+    assert 0.12 < critic.head.weight.std().item() < 0.23
+    assert torch.equal(critic.head.weight, again.head.weight)
+    assert isinstance(critic, Critic)
+
+
+def test_padding_changes_no_gradient(tmp_path):
+    critic = fresh_critic(make_model(tmp_path / "llama"), seed=0)
+    critic(sequences()).sum().backward()
+    together = critic.head.weight.grad.clone()
+    critic.head.weight.grad = None
+    for row in range(3):
+        one = slice(row, row + 1)
+        wide = (
+            torch.nn.functional.pad(RESPONSES[one], (0, 4)),
+            torch.nn.functional.pad(MASK[one], (0, 4)),
+        )
+        critic(
+            as_sequences(BATCH.input_ids[one], BATCH.attention_mask[one], *wide)
+        ).sum().backward()
+    torch.testing.assert_close(critic.head.weight.grad, together, atol=1e-5, rtol=1e-5)
