@@ -76,6 +76,15 @@ def test_signal_reaches_two_workers_which_write_their_checkpoint(recipe, number,
     assert _gone(recipe.parent)
 
 
+def test_kill_9_of_the_launcher_leaves_no_worker_behind(recipe):
+    command = [sys.executable, "-m", "rlhf.cli", "launch", "--num_processes", "2", str(recipe)]
+    process = subprocess.Popen([*command, "wait", str(recipe.parent)])
+    _wait_for(lambda: len(list(recipe.parent.glob("ready-*"))) == 2)
+    process.kill()
+    process.wait()
+    _wait_for(lambda: _gone(recipe.parent))
+
+
 def test_missing_recipe_is_the_users_mistake(tmp_path, capfd):
     assert launch(tmp_path / "no.py", []) == 2
     assert "no.py is not a file" in capfd.readouterr().err
@@ -110,7 +119,7 @@ def _failure(rank: int, exitcode: int, seconds: int) -> ProcessFailure:
 def _wait_for(condition, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "the workers did not start"
+        assert time.monotonic() < end, "it did not come about"
         time.sleep(0.05)
 
 

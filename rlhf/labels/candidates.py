@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from rich.console import Console
 
 from rlhf.data.rows import load_prompts
 from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
+from rlhf.launch import quiet_logs
 from rlhf.manifest import check_folder, read_manifest, write_atomically
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_config, load_policy
@@ -27,7 +29,7 @@ def sample_candidates(
     max_new_tokens: int,
     temperature: float = 1.0,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int = 128,
     chat_template: str = "auto",
 ) -> list[Candidate]:
     """`num_responses` answers to each prompt of the file, shared out over the models in turn.
@@ -92,6 +94,8 @@ def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
 def main(argv: Sequence[str]) -> int:
     """`rlhf sample`."""
     given = _parser().parse_args(argv)
+    quiet_logs()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = Console(stderr=True)
     with console.status(f"sampling from {', '.join(given.model)}"):
         candidates = sample_candidates(
@@ -130,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_new_tokens", type=int, default=128, help="Longest answer, in tokens.")
     add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
     add("--seed", type=int, default=0, help="Seed of the sampling.")
-    add("--batch_size", type=int, default=64, help="Answers written at a time.")
+    add("--batch_size", type=int, default=128, help="Answers written at a time.")
     add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
     return parser
 

@@ -38,7 +38,7 @@ class _Said:
 
 
 def import_file(store: LabelStore, source: str, *, drop_bad_rows: bool = False) -> Imported:
-    """Put the rows of `source` into the store, all in one transaction.
+    """Put the rows of `source` into the store, none of them where one cannot be used.
 
     Rows are `{"prompt", "responses", "models"?}` (as `rlhf sample` writes them: empty answers
     are left out and counted), or rankings and pairs, whose label comes along. Importing a file
