@@ -1,0 +1,149 @@
+"""The chain on a tiny random model: end to end, skipped, changed, interrupted, refused."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from tiny_models import make_model
+
+from rlhf.evaluation.results import read_results
+
+THINGS = "ball box cat dog bird sea tree house sun moon car boat".split()
+STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
+GOLD = """
+def score(prompts, completions, **columns):
+    return [float(sum(c in "aeiou" for c in text)) for text in completions]
+
+def axes(prompt, completion):
+    return {"short": float(len(completion) < 20), "asked": None if "ball" in prompt else 1.0}
+"""
+PPO_KEYS = (
+    "rollout_batch_size=4",
+    "num_minibatches=2",
+    "num_ppo_epochs=1",
+    "max_completion_length=8",
+    "num_eval_prompts=2",
+)
+ANNOTATORS = "annotators:\n  - name: a\n    noise: 0.5\n  - name: b\n    noise: 1.0\n"
+
+
+def _rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """The keys of a chain of two steps a stage."""
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / "gold.py").write_text(GOLD)
+    (folder / "annotators.yaml").write_text(ANNOTATORS)
+    demonstrations = [
+        {"prompt": f"Where is the {t}?", "completion": f"In the {t}."} for t in THINGS
+    ]
+    held_out = [{"prompt": f"See the {t}?", "category": t[0]} for t in THINGS]
+    steps = ["max_steps=2", "save_steps=1"]
+    return {
+        "model_name_or_path": str(make_model(folder / "model")),
+        "demonstrations": _rows(folder / "demonstrations.jsonl", demonstrations),
+        "ranking_prompts": _rows(folder / "rank.jsonl", [{"prompt": f"Name {t}."} for t in THINGS]),
+        "ppo_prompts": _rows(folder / "ppo.jsonl", [{"prompt": f"Tell of {t}."} for t in THINGS]),
+        "heldout_prompts": _rows(folder / "heldout.jsonl", held_out),
+        "annotators": str(folder / "annotators.yaml"),
+        "gold": f"{folder}/gold.py:score",
+        "axes": f"{folder}/gold.py:axes",
+        "num_responses": 3,
+        "sample_max_new_tokens": 8,
+        "skip_gate": True,
+        "cpu_threads": 1,
+        "sft_keys": [*steps, "sample_max_new_tokens=8"],
+        "reward_model_keys": steps,
+        "ppo_keys": [*steps, *PPO_KEYS],
+        "evaluate_keys": ["num_generations=2", "max_completion_length=8", "bootstrap_samples=100"],
+    }
+
+
+def _command(root, folder, config, *words):
+    """align.py with the keys as a YAML file."""
+    file = folder / "align.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return [sys.executable, str(root / "recipes" / "align.py"), f"--config={file}", *words]
+
+
+def _run(root, folder, config, *words, status=0):
+    done = subprocess.run(
+        _command(root, folder, config, *words), capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_chain_is_skipped_when_done_and_runs_what_changed(root, tmp_path, config):
+    """Everything once; nothing the second time; after a PPO key changed, PPO and what follows."""
+    folder = tmp_path / "run"
+    config = {**config, "output_dir": str(folder)}
+    said = _run(root, tmp_path, config)
+    results = read_results(folder / "evaluation")
+    assert {r.model for r in results} == {"base", "sft", "ppo"}
+    assert {"win_rate", "kl", "length", "score", "axis"} <= {r.metric for r in results}
+    assert {r.judge for r in results if r.metric == "win_rate"} == {"gold", "reward_model"}
+    assert "rlhf chat" in said
+    page = (folder / "report.html").read_text()
+    assert "Curves: ppo" in page
+
+    said = _run(root, tmp_path, config)
+    assert said.count("done before, inputs unchanged") == len(STAGES)
+
+    changed = {**config, "ppo_keys": [*config["ppo_keys"], "kl_coef=0.5"]}
+    said = _run(root, tmp_path, changed)
+    assert said.count("done before, inputs unchanged") == 3
+    assert "ppo: inputs changed (kl_coef" in said
+    assert (folder / "ppo.old-1" / "model.safetensors").is_file()
+    assert (folder / "evaluation.old-1" / "evaluation.json").is_file()
+
+
+@pytest.mark.slow
+def test_an_interrupted_chain_goes_on(root, tmp_path, config):
+    """SIGTERM while the reward model trains: status 75, nothing half done, then to the end."""
+    folder = tmp_path / "run"
+    config = {**config, "output_dir": str(folder)}
+    chain = subprocess.Popen(_command(root, tmp_path, config), stdout=subprocess.DEVNULL)
+    while not (folder / "reward_model" / "config.yaml").exists():
+        assert chain.poll() is None
+        time.sleep(0.2)
+    chain.send_signal(signal.SIGTERM)
+    assert chain.wait(120) == 75
+    said = _run(root, tmp_path, config)
+    assert said.count("done before, inputs unchanged") == 2
+    assert "reward_model: goes on where it stopped" in said
+    assert not list(folder.glob("*.old-*"))
+    assert read_results(folder / "evaluation")
+
+
+def test_a_bad_row_of_the_last_stage_is_found_before_the_first(root, tmp_path, config):
+    held_out = _rows(tmp_path / "heldout.jsonl", [{"prompt": "a"}, {"question": "b"}])
+    broken = {**config, "heldout_prompts": held_out, "output_dir": str(tmp_path / "run")}
+    said = _run(root, tmp_path, broken, status=2)
+    assert "heldout.jsonl:2" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_gate_stops_a_reward_model_that_learned_nothing(root, tmp_path, config):
+    """Two steps on random labels: the interval of the accuracy reaches 0.5. Also: labels FILE."""
+    rankings = [
+        {"prompt": f"Name {t}.", "chosen": f"{i % 2} {t}", "rejected": f"{(i + 1) % 2} {t}"}
+        for i, t in enumerate(THINGS)
+    ]
+    own = {**config, "labels": _rows(tmp_path / "mine.jsonl", rankings), "skip_gate": False}
+    said = _run(root, tmp_path, {**own, "output_dir": str(tmp_path / "run")}, status=1)
+    assert "the reward model did not pass" in said
+    assert "--skip_gate" in said
+    assert not (tmp_path / "run" / "ppo").exists()
+    assert not (tmp_path / "run" / "labels" / "labels.sqlite").exists()
