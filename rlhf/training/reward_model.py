@@ -95,7 +95,7 @@ def train_reward_model(
         Stopped: SIGTERM came; a checkpoint of this step was written.
     """
     folder, sigterm = Path(run.output_dir), SigtermFlag()
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
     world, rank = accelerator.num_processes, accelerator.process_index
     share = config.per_device_train_batch_size * config.gradient_accumulation_steps
     batch_size = share * world

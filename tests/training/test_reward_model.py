@@ -1,4 +1,4 @@
-"""Reward-model training: exact resume, gradients that batching leaves alone, a model that learns."""
+"""Reward-model training: exact resume, gradients that batching leaves alone, learning."""
 
 import json
 import math

@@ -1,0 +1,116 @@
+"""Supervised fine-tuning: which tokens carry the loss, packing, exact resume, bad numbers."""
+
+import json
+import math
+
+import pytest
+import torch
+from tiny_models import FAMILIES, make_model
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import ConfigError, TrainingError
+from rlhf.launch import quiet_logs, start_processes
+from rlhf.models.config import ModelConfig
+from rlhf.models.load import load_policy
+from rlhf.run_folder import RunConfig
+from rlhf.training.checkpoint import verify_checkpoint
+from rlhf.training.sft import IGNORED, SFTConfig, as_dataset, train_sft
+from rlhf.types import Demonstration
+
+ROWS = [
+    Demonstration(prompt=f"Where is the {thing}?", completion=f"The {thing} is in the {place}.")
+    for thing in ("ball", "cat", "dog", "bird")
+    for place in ("box", "sea")
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny Llama and its tokenizer."""
+    start_processes(1)
+    quiet_logs()
+    path = make_model(tmp_path_factory.mktemp("model"))
+    return path, load_tokenizer(str(path))
+
+
+def train(base, folder, *, model=None, resume=None, held_out=(), **keys):
+    """The result and the lines of metrics.jsonl."""
+    path, chat = base
+    settings = {"learning_rate": 1e-3, "per_device_train_batch_size": 2, "logging_steps": 1}
+    result = train_sft(
+        model or load_policy(path),
+        chat,
+        ROWS,
+        list(held_out),
+        run=RunConfig(output_dir=str(folder)),
+        model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+        config=SFTConfig(**(settings | keys)),
+        max_length=128,
+        resume=resume,
+    )
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return result, [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_is_on_the_answer_and_its_end_of_turn_alone(tmp_path, family):
+    chat = load_tokenizer(str(make_model(tmp_path, family)))
+    for example, row in zip(as_dataset(chat, ROWS), ROWS, strict=True):
+        learned = [token for token in example["labels"] if token != IGNORED]
+        assert learned[-1] == chat.end_token_id
+        assert chat.tokenizer.decode(learned[:-1]) == row.completion
+        assert example["input_ids"][-len(learned) :] == learned
+
+
+def test_first_loss_is_the_mean_over_answer_tokens(base, tmp_path):
+    """By hand from the untouched model's log-probs, over all answer tokens of the batch."""
+    path, chat = base
+    model, logprobs = load_policy(path).eval(), []
+    for example in as_dataset(chat, ROWS):
+        ids, labels = torch.tensor(example["input_ids"]), torch.tensor(example["labels"])
+        with torch.no_grad():
+            all_logprobs = model(ids[None]).logits[0, :-1].log_softmax(-1)
+        kept = labels[1:] != IGNORED
+        logprobs += all_logprobs[kept].gather(1, ids[1:][kept, None])[:, 0].tolist()
+    keys = {"max_steps": 1, "per_device_train_batch_size": len(ROWS)}
+    _, lines = train(base, tmp_path / "plain", packing=False, **keys)
+    assert lines[0]["loss"] == pytest.approx(-sum(logprobs) / len(logprobs), rel=1e-4)
+    _, packed = train(base, tmp_path / "packed", packing=True, **keys)
+    assert packed[0]["loss"] == pytest.approx(lines[0]["loss"], rel=1e-4)
+    assert packed[0]["grad_norm"] == pytest.approx(lines[0]["grad_norm"], rel=1e-3)
+
+
+def test_resumed_equals_uninterrupted(base, tmp_path):
+    """Six steps at once, and the last three again from checkpoint-3: bit for bit."""
+    keys = {"max_steps": 6, "save_steps": 3, "save_total_limit": 5, "packing": False}
+    whole, _ = train(base, tmp_path / "run", **keys)
+    checkpoint = tmp_path / "run" / "checkpoint-3"
+    verify_checkpoint(checkpoint)
+    again, _ = train(base, tmp_path / "again", resume=checkpoint, **keys)
+    assert again.steps == whole.steps == 6
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_held_out_loss_falls_and_is_measured_before_and_after(base, tmp_path):
+    result, lines = train(base, tmp_path / "run", held_out=ROWS[:2], max_steps=15, eval_steps=10)
+    assert [line["step"] for line in lines if "eval_loss" in line] == [0, 10, 15]
+    assert result.eval_loss_after < result.eval_loss_before - 0.3
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step(base, tmp_path):
+    """transformers alone would log 0.0 and go on."""
+    model = load_policy(base[0])
+    model.lm_head.weight.data[0, 0] = math.nan
+    before = model.model.norm.weight.detach().clone()
+    with pytest.raises(TrainingError, match="step 1"):
+        train(base, tmp_path / "run", model=model, max_steps=2)
+    assert torch.equal(model.model.norm.weight, before)
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(ConfigError, match="learning_rate=0"):
+        SFTConfig(learning_rate=0.0)
+    with pytest.raises(ConfigError, match="save_steps=-1"):
+        SFTConfig(save_steps=-1)
