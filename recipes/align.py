@@ -29,7 +29,7 @@ from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings
 from rlhf.data.split import split_by_prompt
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.gate import FAIL, GATE, PASS
-from rlhf.evaluation.results import cell_text, find, read_results
+from rlhf.evaluation.results import cell_text, find, read_results, row_label
 from rlhf.launch import quiet_logs, run
 from rlhf.manifest import write_atomically
 from rlhf.report.write import write_report
@@ -37,6 +37,7 @@ from rlhf.run_folder import CONFIG, RunConfig
 from rlhf.types import Ranking
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
+SUMMARY = ("win_rate", "score", "axis", "kl", "length", "eos_rate", "distinct_2")
 console = Console(highlight=False)
 
 
@@ -326,14 +327,12 @@ def summarize(folder: Path, report: Path) -> None:
     """The table at the end: before, after, and where things are."""
     results = read_results(folder / "evaluation")
     table = Table("held-out prompts", "sft", "ppo", title="before and after, with 95% intervals")
-    kinds = [r for r in results if r.model == "ppo" and r.subset is None and r.with_contaminated]
-    for result in kinds:
-        if result.metric not in ("win_rate", "score", "kl", "length", "eos_rate", "distinct_2"):
-            continue
-        same = {"judge": result.judge, "judge_source": result.judge_source}
-        name = result.metric.replace("_", " ") + (f" ({result.judge})" if result.judge else "")
-        before = find(results, result.metric, "sft", **same)
-        table.add_row(name, cell_text(before), cell_text(result))
+    for result in results:
+        shown = result.model == "ppo" and result.subset is None and result.with_contaminated
+        if shown and result.metric in SUMMARY:
+            same = {key: getattr(result, key) for key in ("judge", "judge_source", "axis")}
+            before = find(results, result.metric, "sft", **same)
+            table.add_row(row_label(result), cell_text(before), cell_text(result))
     console.print(table)
     say(f"report:   {report}")
     say(f"samples:  {folder / 'evaluation' / 'samples'}")

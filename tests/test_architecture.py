@@ -16,6 +16,7 @@ ABOVE_REWARDS = {
     "chat": [*FLOORS, "labels", "chat"],
     "evaluation": [*FLOORS, "labels", "evaluation"],
     "report": ["errors", "types", "manifest", "report"],
+    "chain": ["errors", "types", "manifest", "chain"],
 }
 # What surrounds a run (configuration, processes, folders) may be used from every room but ops.
 EVERYWHERE = {"config", "launch", "run_folder", "launcher"}
