@@ -17,6 +17,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
+from rlhf.labels import queries
 from rlhf.labels.checks import check_candidate, check_label, content_sha256
 from rlhf.labels.database import new_id, open_engine
 from rlhf.labels.records import Candidate, Item, Label, StoredLabel
@@ -104,7 +105,7 @@ class LabelStore:
         """
         ids: list[int] = []
         with self._write() as connection:
-            known = {row.content_sha256: row.id for row in connection.execute(_CONTENTS)}
+            known = queries.item_ids_by_content(connection)
             for number, candidate in enumerate(candidates, 1):
                 check_candidate(candidate, number)
                 content = content_sha256(candidate)
@@ -123,17 +124,7 @@ class LabelStore:
     def items(self) -> list[Item]:
         """Every item, oldest first."""
         with self._engine.connect() as connection:
-            rows = connection.execute(sa.select(items).order_by(items.c.id)).mappings().all()
-        return [
-            Item(
-                id=row["id"],
-                prompt=row["prompt"],
-                responses=tuple(row["responses"]),
-                models=tuple(row["models"]),
-                columns=row["columns"],
-            )
-            for row in rows
-        ]
+            return queries.items_of(connection)
 
     def add_guideline(self, text: str) -> int:
         """The version of this text, 1 for the first; text that is there keeps its version."""
@@ -173,15 +164,15 @@ class LabelStore:
         """
         keys = request_keys if request_keys is not None else [None] * len(labels)
         with self._write() as connection:
-            sizes = _sizes(connection, {label.item_id for label in labels})
-            for label in labels:
+            sizes = queries.item_sizes(connection, {label.item_id for label in labels})
+            ids = []
+            for label, key in zip(labels, keys, strict=True):
                 check_label(label, sizes)
-            return [
-                self._append(
-                    connection, SUBMIT, label.item_id, label.annotator, key, _payload(label)
+                said = queries.payload_of(label)
+                ids.append(
+                    self._append(connection, SUBMIT, label.item_id, label.annotator, key, said)
                 )
-                for label, key in zip(labels, keys, strict=True)
-            ]
+        return ids
 
     def undo(self, event_id: int, *, request_key: str | None = None) -> int:
         """The id of the event that takes the label `event_id` back.
@@ -190,7 +181,7 @@ class LabelStore:
             DataError: no such label, or it was taken back before.
         """
         with self._write() as connection:
-            again = _by_key(connection, request_key)
+            again = queries.event_of_request(connection, request_key)
             if again is not None:
                 return again
             query = sa.select(events).where(events.c.id == event_id, events.c.kind == SUBMIT)
@@ -204,25 +195,8 @@ class LabelStore:
 
     def labels(self) -> list[StoredLabel]:
         """Every label that stands (submitted, not undone), oldest first."""
-        undo = events.alias("undo")
-        query = (
-            sa.select(events)
-            .outerjoin(undo, undo.c.undoes == events.c.id)
-            .where(events.c.kind == SUBMIT, undo.c.id.is_(None))
-            .order_by(events.c.id)
-        )
         with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return [
-            StoredLabel(
-                event_id=row.id,
-                at=row.at,
-                item_id=row.item_id,
-                annotator=row.annotator,
-                **row.payload,
-            )
-            for row in rows
-        ]
+            return queries.standing_labels(connection)
 
     def _append(
         self,
@@ -234,7 +208,7 @@ class LabelStore:
         payload: Mapping[str, Any],
         undoes: int | None = None,
     ) -> int:
-        again = _by_key(connection, request_key)
+        again = queries.event_of_request(connection, request_key)
         if again is not None:
             return again
         insert = sa.insert(events).values(
@@ -247,36 +221,3 @@ class LabelStore:
             payload=payload,
         )
         return new_id(connection, insert)
-
-
-_CONTENTS = sa.select(items.c.content_sha256, items.c.id)
-
-
-def _payload(label: Label) -> dict[str, Any]:
-    """What was said, apart from who said it of which item."""
-    return {
-        "ranks": list(label.ranks),
-        "order_shown": list(label.order_shown),
-        "seconds": label.seconds,
-        "guideline_version": label.guideline_version,
-        "strength": label.strength,
-        "extra": dict(label.extra),
-    }
-
-
-def _sizes(connection: sa.Connection, item_ids: set[int]) -> dict[int, int]:
-    """K of each item that is there. Asked in parts: SQLite limits a statement's variables."""
-    wanted = sorted(item_ids)
-    sizes: dict[int, int] = {}
-    for start in range(0, len(wanted), 500):
-        some = items.c.id.in_(wanted[start : start + 500])
-        rows = connection.execute(sa.select(items.c.id, items.c.responses).where(some))
-        sizes |= {row.id: len(row.responses) for row in rows}
-    return sizes
-
-
-def _by_key(connection: sa.Connection, request_key: str | None) -> int | None:
-    """The event that carries this key already, if any."""
-    if request_key is None:
-        return None
-    return connection.scalar(sa.select(events.c.id).where(events.c.request_key == request_key))

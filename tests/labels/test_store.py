@@ -101,7 +101,9 @@ def test_threads_and_a_second_process_lose_nothing(tmp_path):
     path = tmp_path / "labels.sqlite"
     with LabelStore(path, create=True) as store:
         store.add_candidates([PAIR])
-        other = subprocess.Popen([sys.executable, "-c", WRITER, str(path), "10"])
+        command = [sys.executable, "-c", WRITER, str(path), "10"]
+        other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        other.stdout.readline()  # from here on both write
 
         def write(name: str) -> None:
             for _ in range(10):
@@ -112,7 +114,8 @@ def test_threads_and_a_second_process_lose_nothing(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
-        assert other.wait(timeout=60) == 0
+        other.communicate(timeout=240)
+        assert other.returncode == 0
         assert len(store.labels()) == 90
 
 
