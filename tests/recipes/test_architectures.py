@@ -46,7 +46,7 @@ def words(recipe, data, model, output, **more):
     """The command line of two steps of `recipe`."""
     # One precision for all: accelerate keeps its first for the life of a process.
     keys = {"model_name_or_path": model, "output_dir": output, "max_steps": 2, "bf16": False}
-    keys |= {"cpu_threads": 1}
+    keys |= {"cpu_threads": 1, "save_steps": 1}
     if recipe == "ppo":
         keys |= {
             "train_data": data["prompts"],
@@ -64,7 +64,6 @@ def words(recipe, data, model, output, **more):
             "eval_fraction": 0.25,
             "max_length": 128,
             "num_samples": 2,
-            "save_steps": 1,
         }
     if recipe == "sft":
         keys |= {"sample_max_new_tokens": 4}
