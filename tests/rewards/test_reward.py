@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from tiny_models import make_model
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rlhf.data.chat import answer_ids
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import ConfigError, TrainingError
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+from rlhf.rewards.model import RewardModel
+from rlhf.rewards.reward import load_reward, split_weight
+
+PROMPTS = ["Where is the red ball?", "Name three animals.", "Hi"]
+ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]
+FUNCTIONS = """
+from neighbour import ONE
+
+def length(prompts, completions, **columns):
+    return [len(text) * ONE for text in completions]
+
+def right(prompts, completions, answer):
+    return [float(a in c) for a, c in zip(answer, completions)]
+
+def raises(prompts, completions):
+    raise KeyError("boom")
+
+def nothing(prompts, completions):
+    return [1.0, None, 2.0]
+
+def nan(prompts, completions):
+    return [1.0, 2.0, float("nan")]
+
+def short(prompts, completions):
+    return [1.0]
+
+def scalar(prompts, completions):
+    return 1.0
+
+def roles(prompts, completions):
+    return [float(c[0]["role"] == "assistant") for c in completions]
+"""
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A Qwen2-shaped reward model, mean 0.25 and std 0.5."""
+    folder = tmp_path_factory.mktemp("reward")
+    base = make_model(folder / "base", "qwen2")
+    chat = load_tokenizer(str(base))
+    save_reward_model(folder / "model", new_reward_model(base, seed=1), chat, 0.25, 0.5)
+    return str(folder / "model")
+
+
+@pytest.fixture
+def functions(tmp_path):
+    (tmp_path / "neighbour.py").write_text("ONE = 1.0\n")
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    return f"{tmp_path}/functions.py"
+
+
+def test_raw_scores_are_what_plain_transformers_gives(model_folder):
+    scores = RewardModel(model_folder).score(PROMPTS, ANSWERS)
+    plain = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=1)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    chat = load_tokenizer(model_folder)
+    for prompt, answer, score in zip(PROMPTS, ANSWERS, scores, strict=True):
+        ids = torch.tensor([answer_ids(chat, prompt, answer)])
+        assert plain(ids).logits.item() == pytest.approx(score, abs=1e-5)
+    batch = tokenizer.pad(
+        {"input_ids": [answer_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]},
+        return_tensors="pt",
+    )
+    torch.testing.assert_close(plain(**batch).logits[:, 0], torch.tensor(scores), atol=1e-5, rtol=0)
+
+
+def test_weighted_sum_keeps_the_breakdown(model_folder, functions):
+    """Model: (raw - 0.25) / 0.5; function: as it is; total: model + 0.1 * function."""
+    raw = torch.tensor(RewardModel(model_folder).score(PROMPTS, ANSWERS))
+    name = f"{functions}:length"
+    scores = load_reward([model_folder, f"0.1*{name}"]).score(PROMPTS, ANSWERS)
+    normalized, lengths = (raw - 0.25) / 0.5, torch.tensor([11.0, 24.0, 0.0])
+    torch.testing.assert_close(scores.breakdown[model_folder], normalized)
+    assert torch.equal(scores.breakdown[name], lengths)
+    torch.testing.assert_close(scores.scores, normalized + 0.1 * lengths)
+
+
+@pytest.mark.parametrize(("normalize", "shift", "divisor"), [("none", 0, 1), ("mean", 0.25, 1)])
+def test_normalization_can_be_left_out(model_folder, normalize, shift, divisor):
+    raw = torch.tensor(RewardModel(model_folder).score(PROMPTS, ANSWERS))
+    scores = load_reward([model_folder], normalize=normalize).score(PROMPTS, ANSWERS).scores
+    torch.testing.assert_close(scores, (raw - shift) / divisor)
+
+
+def test_columns_go_to_the_function_by_name(functions):
+    columns = [{"answer": "box", "other": 1}, {"answer": "cow"}, {"answer": ""}]
+    reward = load_reward([f"{functions}:right"])
+    assert reward.score(PROMPTS, ANSWERS, columns).scores.tolist() == [1.0, 0.0, 1.0]
+
+
+def test_a_conversation_gets_a_conversational_completion(functions):
+    prompts = [[{"role": "user", "content": "Hi"}]]
+    assert load_reward([f"{functions}:roles"]).score(prompts, ["x"]).scores.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("raises", "raised KeyError: 'boom'.*red ball"),
+        ("nothing", "returned None.*1 of 3.*Name three"),
+        ("nan", "returned nan.*'Hi'"),
+        ("short", "returned 1 for 3 answers"),
+        ("scalar", "returned float for 3 answers"),
+    ],
+)
+def test_a_reward_that_cannot_be_used_stops_the_run_naming_the_prompts(functions, name, words):
+    with pytest.raises(TrainingError, match=words):
+        load_reward([f"{functions}:{name}"]).score(PROMPTS, ANSWERS)
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ([], "names nothing"),
+        (["{f}:length", "2*{f}:length"], "a source twice"),
+        (["{f}:missing"], "defines no function 'missing'"),
+        (["nowhere.py:score"], "no such file"),
+    ],
+)
+def test_sources_that_do_not_load_are_refused(functions, sources, words):
+    with pytest.raises(ConfigError, match=words):
+        load_reward([source.format(f=functions) for source in sources])
+
+
+def test_weights():
+    assert split_weight("0.5*runs/reward") == (0.5, "runs/reward")
+    assert split_weight("-1e-2*f.py:g") == (-0.01, "f.py:g")
+    assert split_weight("runs/reward") == (1.0, "runs/reward")
+    assert math.isclose(split_weight(".5*a*b")[0], 0.5)
