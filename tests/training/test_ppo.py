@@ -1,0 +1,194 @@
+"""The engine on a tiny random policy: exactness against itself, and the faults of others."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from tiny_models import make_model
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import TrainingError
+from rlhf.run_folder import RunConfig
+from rlhf.training.metrics import read_metrics
+from rlhf.training.ppo import PPOTrainer
+from rlhf.training.ppo_config import PPOConfig
+from rlhf.types import PromptRow
+
+REWARD = """
+def vowels(prompts, completions):
+    return [sum(c in "aeiou" for c in text) / 4 for text in completions]
+"""
+ROWS = [PromptRow(prompt=f"Where is the {'red ' * (i % 4)}ball {i}?") for i in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices: a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ppo")
+    make_model(folder / "policy")
+    (folder / "reward.py").write_text(REWARD)
+    return folder
+
+
+def trainer(folder, output_dir, checkpoint=None, **changes) -> PPOTrainer:
+    options = {
+        "model_name_or_path": str(folder / "policy"),
+        "train_data": "unused",
+        "reward": [f"{folder}/reward.py:vowels"],
+        "max_steps": 3,
+        "rollout_batch_size": 8,
+        "num_generations": 2,
+        "num_minibatches": 2,
+        "num_ppo_epochs": 2,
+        "max_completion_length": 6,
+        "learning_rate": 1e-3,
+        "bf16": False,
+        "save_steps": 1,
+        "save_total_limit": 9,
+    }
+    config = PPOConfig(**{**options, **changes})
+    chat = load_tokenizer(config.model_name_or_path)
+    return PPOTrainer(
+        RunConfig(output_dir=str(output_dir)),
+        config,
+        chat,
+        ROWS,
+        ROWS[:3],
+        checkpoint=checkpoint,
+        write_manifest=lambda target: None,
+        report=lambda step, figures: None,
+    )
+
+
+def weights(of: PPOTrainer) -> dict[str, torch.Tensor]:
+    both = {"policy": of.models.policy, "critic": of.models.critic}
+    return {
+        f"{name}.{key}": tensor
+        for name, module in both.items()
+        for key, tensor in module.state_dict().items()
+    }
+
+
+def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path):
+    """Policy is reference: ratio 1, clip fraction 0, KL below 1e-5 nats per token (fp32)."""
+    one = trainer(folder, tmp_path, max_steps=1)
+    one.train()
+    (line,) = read_metrics(tmp_path)
+    assert line["first_ratio"] == pytest.approx(1.0, abs=1e-4)
+    assert line["first_clip_fraction"] == 0.0
+    assert abs(line["kl_per_token"]) < 1e-5
+    assert line["kl_k3_per_token"] < 1e-5
+    assert line["kl"] == pytest.approx(line["kl_per_token"] * line["response_length"], abs=1e-6)
+
+
+def test_accumulation_changes_neither_weights_nor_figures(folder, tmp_path):
+    """One microbatch a minibatch against one a row, over two iterations."""
+    whole = trainer(folder, tmp_path / "a", max_steps=2)
+    split = trainer(folder, tmp_path / "b", max_steps=2, max_tokens_per_microbatch=1)
+    whole.train()
+    split.train()
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(tensor, weights(split)[name], atol=2e-5, rtol=0, msg=name)
+    for a, b in zip(read_metrics(tmp_path / "a"), read_metrics(tmp_path / "b"), strict=True):
+        for name in ("score", "kl", "ratio", "policy_loss", "value_loss", "grad_norm"):
+            assert a[name] == pytest.approx(b[name], abs=1e-4), name
+
+
+def test_minibatches_are_optimizer_steps_whatever_the_accumulation(folder, tmp_path):
+    """3 iterations x 2 epochs x 2 minibatches = 12 steps."""
+    one = trainer(folder, tmp_path, max_tokens_per_microbatch=1)
+    one.train()
+    for optimizer in (one.updater.policy_optimizer, one.updater.value_optimizer):
+        assert {int(state["step"]) for state in optimizer.state.values()} == {12}
+
+
+def test_resumed_is_bit_for_bit_the_uninterrupted_run(folder, tmp_path):
+    whole = trainer(folder, tmp_path / "a", target_kl=0.01)
+    whole.train()
+    resumed = trainer(folder, tmp_path / "b", tmp_path / "a" / "checkpoint-2", target_kl=0.01)
+    resumed.train()
+    assert resumed.progress == whole.progress
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+def test_gradient_is_that_of_the_masked_token_mean(folder, tmp_path):
+    """The critic's first gradient against a plain loop over the rows, one by one."""
+    one = trainer(folder, tmp_path, num_minibatches=1, num_ppo_epochs=1, max_grad_norm=1e9)
+    batch = one.next_prompts(1)
+    experience = one.experience(one.evaluate(one.roll_out(one.models.policy, batch, 1)))
+    critic = copy.deepcopy(one.models.critic).requires_grad_(True)
+    figures = one.updater.update(experience, step=1, seed=0)
+    total = torch.zeros(())
+    for row, length in enumerate(experience.rollouts.response_mask.sum(1).tolist()):
+        prompt = batch.input_ids[row][batch.attention_mask[row]]
+        ids = torch.cat([prompt, experience.rollouts.response_ids[row, :length]])[None]
+        hidden = critic.trunk(input_ids=ids).last_hidden_state[0, len(prompt) - 1 : -1]
+        total = (
+            total + (critic.head(hidden)[:, 0] - experience.returns[row, :length]).square().sum()
+        )
+    loss = 0.1 * total / 2 / experience.rollouts.response_mask.sum()
+    loss.backward()
+    norm = torch.nn.utils.get_total_norm([p.grad for p in critic.parameters()])
+    assert figures["value_grad_norm"] == pytest.approx(norm.item(), rel=1e-3)
+
+
+def test_advantages_are_whitened_and_returns_are_not(folder, tmp_path):
+    one = trainer(folder, tmp_path)
+    evaluated = one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
+    experience = one.experience(evaluated)
+    mask = experience.rollouts.response_mask
+    assert experience.advantages[mask].mean().item() == pytest.approx(0, abs=1e-6)
+    assert experience.advantages[mask].std().item() == pytest.approx(1, abs=1e-5)
+    # gamma 1: the first return of lambda-weighted sums is near the row's rewards, unscaled.
+    assert experience.returns[mask].std() != pytest.approx(1, abs=1e-3)
+    assert torch.all(experience.returns[~mask] == 0)
+
+
+def test_each_epoch_walks_through_every_prompt_once(folder, tmp_path):
+    """10 prompts, 4 an iteration: five iterations are two epochs."""
+    one = trainer(folder, tmp_path)
+    seen = [p for step in range(1, 6) for p in one.next_prompts(step).prompts[::2]]
+    first, second = sorted(seen[:10], key=str), sorted(r.prompt for r in ROWS)
+    assert len(seen) == 20
+    assert {p: seen.count(p) for p in seen} == {row.prompt: 2 for row in ROWS}
+    assert len(set(first)) <= len(second)
+
+
+def test_warm_up_leaves_the_policy_alone(folder, tmp_path):
+    one = trainer(folder, tmp_path, max_steps=1, critic_warmup_steps=1)
+    before = copy.deepcopy(weights(one))
+    one.train()
+    moved = {name for name, tensor in weights(one).items() if not torch.equal(tensor, before[name])}
+    assert moved
+    assert all(name.startswith("critic.") for name in moved)
+
+
+def test_kl_budget_stops_before_the_next_update(folder, tmp_path):
+    result = trainer(folder, tmp_path, kl_budget=1e-3, learning_rate=1e-2, max_steps=9).train()
+    assert "passed kl_budget 0.001 before step 2" in result.stopped_early
+    assert result.progress.step == 1
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_naming_step_and_rows(folder, tmp_path):
+    one = trainer(folder, tmp_path)
+    experience = one.experience(
+        one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
+    )
+    broken = experience.returns.clone()
+    broken[3, 0] = float("nan")
+    before = copy.deepcopy(weights(one))
+    with pytest.raises(TrainingError, match=r"step 1: the gradient of the critic.*rows \["):
+        one.updater.update(dataclasses.replace(experience, returns=broken), step=1, seed=0)
+    assert one.updater.value_optimizer.param_groups[0]["lr"] == 1e-3
+    assert all(tensor.isfinite().all() for tensor in weights(one).values())
+    assert before.keys() == weights(one).keys()
