@@ -38,9 +38,11 @@ def by_prompt(records: Sequence[Record], model: str, num_prompts: int) -> list[l
 
 def write_records(folder: Path, rows: Sequence[PromptRow], records: Sequence[Record]) -> Path:
     """Write `folder/answers.jsonl`: every answer with its prompt, for any later judge."""
+    # In an order of its own: batches and processes must not show in the file.
+    ordered = sorted(records, key=lambda r: (r.prompt_index, r.model, r.sample))
     lines = [
         json.dumps({"prompt": rows[r.prompt_index].prompt, **asdict(r)}, ensure_ascii=False)
-        for r in records
+        for r in ordered
     ]
     path = folder / ANSWERS
     write_atomically(path, "".join(line + "\n" for line in lines))

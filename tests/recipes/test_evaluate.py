@@ -1,0 +1,121 @@
+"""evaluate.py on tiny random models, in this process."""
+
+import json
+import runpy
+import sys
+
+import pytest
+from tiny_models import make_model
+
+from rlhf.evaluation.records import read_records
+from rlhf.evaluation.results import find, read_results
+
+GOLD = """
+def score(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
+
+def axes(prompt, completion):
+    return {"long": float(len(completion) > 5)}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two models of one vocabulary, one of another; prompts; a gold score."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    make_model(folder / "first", seed=0)
+    make_model(folder / "second", seed=1)
+    make_model(folder / "other", "qwen2")
+    (folder / "gold.py").write_text(GOLD)
+    prompts = [
+        {"prompt": f"Say {i}.", "category": "even" if i % 2 == 0 else "odd"} for i in range(6)
+    ]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+    (folder / "seen.jsonl").write_text('{"prompt": "say 3", "completion": "x"}\n')
+    return folder
+
+
+def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "second")):
+    """Exit status of the recipe."""
+    keys = [
+        f"--output_dir={output}",
+        f"--eval_data={folder}/prompts.jsonl",
+        "--num_generations=3",
+        "--max_completion_length=6",
+        "--bootstrap_samples=100",
+        "--models",
+        *(str(folder / model) for model in models),
+    ]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words, *keys])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "recipes" / "evaluate.py"), run_name="__main__")
+    return ended.value.code
+
+
+def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder):
+    words = [f"--gold={folder}/gold.py:score", f"--axes={folder}/gold.py:axes"]
+    words += ["--train_data", str(folder / "seen.jsonl")]
+    output = tmp_path / "run"
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 0
+    results = read_results(output)
+    of = {"baseline": "first", "judge": "gold"}
+    win = find(results, "win_rate", "second", **of)
+    assert win.n == 6
+    assert find(results, "win_rate", "second", **of, subset="even").n == 3
+    assert find(results, "win_rate", "second", **of, with_contaminated=False).n == 5
+    assert find(results, "kl", "second").value > 0
+    assert find(results, "kl", "first") is None
+    assert find(results, "axis", "first", axis="long", judge="gold") is not None
+    records = read_records(output / "answers.jsonl")
+    assert len(records) == 2 * 6 * 3
+    # A win rate can be made again from the answers alone.
+    lengths = {(r.model, r.prompt_index): [] for r in records}
+    for r in records:
+        lengths[r.model, r.prompt_index].append(len(r.text))
+    wins = [
+        (a > b) + 0.5 * (a == b)
+        for i in range(6)
+        for a in lengths["second", i]
+        for b in lengths["first", i]
+    ]
+    assert win.value == pytest.approx(sum(wins) / len(wins))
+    assert {p.name for p in (output / "samples").iterdir()} == {
+        "best.jsonl",
+        "worst.jsonl",
+        "random.jsonl",
+    }
+    assert "Held-out prompts" in (output / "report.html").read_text()
+
+
+def test_batch_size_changes_no_answer(root, tmp_path, monkeypatch, folder):
+    for size in (3, 64):
+        words = [f"--per_device_eval_batch_size={size}"]
+        assert _evaluate(root, monkeypatch, folder, tmp_path / str(size), *words) == 0
+    few, many = (read_records(tmp_path / size / "answers.jsonl") for size in ("3", "64"))
+    assert [r.text for r in few] == [r.text for r in many]
+    assert [r.kl or 0.0 for r in few] == pytest.approx([r.kl or 0.0 for r in many], abs=1e-5)
+
+
+def test_another_vocabulary_has_win_rates_and_no_kl(root, tmp_path, monkeypatch, folder):
+    words = [f"--gold={folder}/gold.py:score"]
+    models = ("first", "other")
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words, models=models) == 0
+    results = read_results(tmp_path / "run")
+    assert find(results, "win_rate", "other", baseline="first", judge="gold") is not None
+    assert find(results, "kl", "other") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--baseline=third"], "none of the models first, second"),
+        (["--temperature=0"], "temperature"),
+        (["--push_to_hub=me/x"], "push_to_hub means nothing"),
+        (["--gold=nowhere.py:score"], "no such file"),
+        (["--max_prompt_length=3"], "tokens"),
+    ],
+)
+def test_mistakes_end_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, said):
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run" / "evaluation.json").exists()
