@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -75,21 +76,31 @@ def _stats(given: argparse.Namespace, console: Console) -> None:
     console.print(
         f"{stats.labels} labels on {stats.labelled_items} of {stats.items} items; annotators "
         f"agree on {stats.agreement} of the pairs that both decide"
+        + (f", with gold on {stats.gold_agreement}" if points is not None else "")
     )
     console.print(_table(stats, with_gold=points is not None))
 
 
 def _table(stats: StoreStats, *, with_gold: bool) -> Table:
-    table = Table(caption="first shown, longer: share of decided pairs that this side won")
-    names = ["annotator", "labels", "ties", "agreement", "first shown", "longer", "seconds"]
+    table = Table(
+        box=box.SIMPLE,
+        caption="pairs: of answers, that the annotator did not tie; "
+        "first, longer: the share of them that the one shown first, the longer one won",
+    )
+    table.add_column("annotator", no_wrap=True)
+    names = ["labels", "pairs", "tied", "agree", "first", "longer", "seconds"]
     for name in [*names, "gold"] if with_gold else names:
-        table.add_column(name)
+        table.add_column(name, justify="right")
     for one in stats.annotators:
-        seconds = "-" if one.seconds is None else f"{one.seconds:.0f}"
-        shares: list[Share] = [one.ties, one.agreement, one.first_shown, one.longer]
-        cells = [one.name, str(one.labels), *map(str, shares), seconds]
-        table.add_row(*cells, *([str(one.gold_agreement)] if with_gold else []))
+        shares = [one.ties, one.agreement, one.first_shown, one.longer]
+        cells = [one.name, str(one.labels), str(one.first_shown.n), *map(_cell, shares)]
+        cells.append("-" if one.seconds is None else f"{one.seconds:.0f}")
+        table.add_row(*cells, *([_cell(one.gold_agreement)] if with_gold else []))
     return table
+
+
+def _cell(share: Share) -> str:
+    return f"{share.value:.2f}" if share.n else "-"
 
 
 def _parser() -> argparse.ArgumentParser:
