@@ -84,6 +84,7 @@ def _stats(given: argparse.Namespace, console: Console) -> None:
 def _table(stats: StoreStats, *, with_gold: bool) -> Table:
     table = Table(
         box=box.SIMPLE,
+        padding=(0, 1, 0, 0),  # 80 columns hold it
         caption="pairs: of answers, that the annotator did not tie; "
         "first, longer: the share of them that the one shown first, the longer one won",
     )
