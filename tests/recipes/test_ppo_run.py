@@ -1,0 +1,134 @@
+"""recipes/ppo.py as it is launched: one process, two, killed and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import make_model
+from transformers import AutoModelForCausalLM
+
+REWARD = """
+def vowels(prompts, completions, number):
+    return [sum(c in "aeiou" for c in text) / 4 for text in completions]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ppo_run")
+    make_model(folder / "policy")
+    (folder / "reward.py").write_text(REWARD)
+    rows = [{"prompt": f"Where is the {'red ' * (i % 4)}ball {i}?", "number": i} for i in range(12)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def words(place: Path, output: str, *more: str, steps: int = 3) -> list[str]:
+    options = {
+        "model_name_or_path": place / "policy",
+        "train_data": place / "prompts.jsonl",
+        "reward": f"{place}/reward.py:vowels",
+        "output_dir": place / output,
+        "rollout_batch_size": 8,
+        "num_generations": 2,
+        "num_minibatches": 2,
+        "num_ppo_epochs": 2,
+        "max_completion_length": 6,
+        "learning_rate": 1e-3,
+        "bf16": "false",
+        "save_steps": 1,
+        "save_total_limit": 9,
+        "num_eval_prompts": 4,
+        "cpu_threads": 1,
+        "max_steps": steps,
+    }
+    given = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    return ["recipes/ppo.py", *given, *more]
+
+
+def launch(command: list[str], root: Path, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=root, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(place, root) -> Path:
+    """The run on one process that nobody interrupted."""
+    launch(words(place, "whole"), root)
+    return place / "whole"
+
+
+def test_the_run_folder_is_complete(whole, root, place):
+    AutoModelForCausalLM.from_pretrained(whole)
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["stage"] == "ppo"
+    assert manifest["data"][0]["rows"] == 12
+    assert [json.loads(x)["step"] for x in (whole / "metrics.jsonl").open()] == [1, 2, 3]
+    for name in ("best", "worst", "random"):
+        rows = [json.loads(x) for x in (whole / "samples" / f"{name}.jsonl").open()]
+        assert rows[0]["answers"].keys() == {"before", "after"}
+    refused = launch(words(place, "whole"), root, status=2)
+    assert "already holds a run" in refused
+
+
+def test_two_processes_give_what_one_gives(whole, place, root):
+    launch(
+        [
+            *"-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split(),
+            *words(place, "two"),
+        ],
+        root,
+    )
+    one, two = load_file(whole / "model.safetensors"), load_file(place / "two/model.safetensors")
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], atol=3e-5, rtol=0, msg=name)
+    read = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (whole, place / "two")]
+    for a, b in zip(*read, strict=True):
+        for name in ("score", "kl", "response_length", "ratio", "policy_loss", "grad_norm"):
+            assert a[name] == pytest.approx(b[name], abs=1e-4), name
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_whole_run(whole, place, root):
+    process = subprocess.Popen(
+        [sys.executable, *words(place, "killed")],
+        cwd=root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while not (place / "killed" / "checkpoint-1").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    launch(words(place, "killed", "--resume_from_checkpoint", "latest"), root)
+    one, two = load_file(whole / "model.safetensors"), load_file(place / "killed/model.safetensors")
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    steps = [json.loads(line)["step"] for line in (place / "killed/metrics.jsonl").open()]
+    assert steps == [1, 2, 3]
+
+
+def test_sigterm_ends_with_75_after_a_checkpoint(place, root):
+    process = subprocess.Popen(
+        [sys.executable, *words(place, "stopped", steps=500)],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not (place / "stopped" / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 75, output
+    assert "--resume_from_checkpoint latest" in output
