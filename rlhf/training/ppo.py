@@ -10,7 +10,6 @@ Everything random is a function of (seed, iteration, row), so that the number of
 batches and an interruption change nothing of what is sampled.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,8 +38,8 @@ from rlhf.training.kl_controller import next_kl_coef
 from rlhf.training.metrics import MetricsWriter, forget_after
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import (
+    Clock,
     held_out_figures,
-    peak_memory_mb,
     rollout_figures,
     value_figures,
 )
@@ -115,7 +114,7 @@ class PPOTrainer:
         if self.progress.step == 0 and config.eval_data is not None:
             self.metrics.write(0, held_out_figures(self.answer_held_out()), episode=0)
         for step in range(self.progress.step + 1, config.num_steps + 1):
-            clock = _Clock()
+            clock = Clock()
             batch = self.next_prompts(step)
             rollouts = self.roll_out(self.models.policy, batch, step)
             clock.lap("seconds_rollout")
@@ -132,6 +131,7 @@ class PPOTrainer:
             figures |= value_figures(experience)
             figures |= self.updater.update(experience, step=step, seed=self.run.seed)
             clock.lap("seconds_update")
+            self.check_first_ratio(step, figures["first_ratio"])
             self.advance(step, figures["kl"])
 
             if step % config.eval_steps == 0 and config.eval_data is not None:
@@ -259,6 +259,18 @@ class PPOTrainer:
             returns=returns,
         )
 
+    def check_first_ratio(self, step: int, ratio: float) -> None:
+        """Say so where the policy that is trained is not the one that was sampled from.
+
+        Before the first optimizer step of an iteration both are the same weights.
+        """
+        limit = 1e-2 if computes_in_bf16(self.config) else 1e-4
+        if abs(ratio - 1) > limit:
+            self.accelerator.print(
+                f"warning: step {step} began with a mean ratio of {ratio:.5f}, not 1 ± {limit}: "
+                "sampling and training compute different log-probs; try --bf16 false."
+            )
+
     def advance(self, step: int, kl: float) -> None:
         """Count the iteration and adapt the KL coefficient."""
         config, kl_coef = self.config, self.progress.kl_coef
@@ -338,30 +350,6 @@ class PPOTrainer:
             "rollout_batch_size": self.config.rollout_batch_size,
             "num_generations": self.config.num_generations,
             "rows of train_data": len(self.prompts),
-        }
-
-
-class _Clock:
-    """Seconds of the phases of one iteration."""
-
-    def __init__(self) -> None:
-        self.start = self.last = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-
-    def lap(self, name: str) -> None:
-        """Book the time since the last lap under `name`."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        self.seconds[name], self.last = now - self.last, now
-
-    def speeds(self, experience: Experience) -> dict[str, float]:
-        """The laps, and responses and response tokens (of all ranks) per second of them."""
-        mask, total = experience.rollouts.response_mask, sum(self.seconds.values())
-        return self.seconds | {
-            "samples_per_second": len(mask) / total,
-            "tokens_per_second": int(mask.sum()) / total,
-            "peak_memory_mb": peak_memory_mb(),
         }
 
 

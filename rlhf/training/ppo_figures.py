@@ -2,6 +2,7 @@
 
 import resource
 import sys
+import time
 from collections.abc import Sequence
 
 import torch
@@ -30,9 +31,16 @@ def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
         "eos_rate": rollouts.ended_with_eos.float().mean(),
     }
     if len(evaluated.scores.breakdown) > 1:
-        parts = evaluated.scores.breakdown.items()
+        short = _short(list(evaluated.scores.breakdown))
+        parts = zip(short, evaluated.scores.breakdown.values(), strict=True)
         figures |= {f"score/{name}": values.mean() for name, values in parts}
     return {name: float(value) for name, value in figures.items()}
+
+
+def _short(sources: Sequence[str]) -> Sequence[str]:
+    """Last parts of the paths, where these tell the sources apart."""
+    names = [source.rpartition("/")[2] for source in sources]
+    return names if len(set(names)) == len(names) else sources
 
 
 def value_figures(experience: Experience) -> dict[str, float]:
@@ -64,3 +72,27 @@ def peak_memory_mb() -> float:
 def shown(prompts: Sequence[Prompt], count: int) -> str:
     """The first prompts, shortened, for a message."""
     return ", ".join(repr(prompt)[:80] for prompt in prompts[:count])
+
+
+class Clock:
+    """Seconds of the phases of one iteration."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under `name`."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds[name], self.last = now - self.last, now
+
+    def speeds(self, experience: Experience) -> dict[str, float]:
+        """The laps, and responses and response tokens (of all ranks) per second of them."""
+        mask, total = experience.rollouts.response_mask, sum(self.seconds.values())
+        return self.seconds | {
+            "samples_per_second": len(mask) / total,
+            "tokens_per_second": int(mask.sum()) / total,
+            "peak_memory_mb": peak_memory_mb(),
+        }
