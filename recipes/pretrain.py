@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -30,6 +30,7 @@ from rlhf.config import as_yaml, parse_config
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import SigtermFlag, Stopped, run
 
+NEWLINE = "Ċ"  # as byte-level vocabularies write it
 PAD, END, ROLES = "<|pad|>", "<|end|>", ("<|user|>", "<|assistant|>", "<|system|>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -55,20 +56,18 @@ class PretrainConfig:
     num_hidden_layers: int = field(default=4, metadata={"help": "Layers."})
     num_attention_heads: int = field(default=6, metadata={"help": "Attention heads."})
     row_lengths: list[int] = field(
-        default_factory=lambda: [32, 64, 128],
-        metadata={"help": "Lengths of the rows of documents, by turns; the shortest comes first."},
+        default_factory=lambda: [64, 128],
+        metadata={"help": "Lengths of the rows of documents, by turns; in drills the first."},
     )
-    short_steps: int = field(
-        default=500, metadata={"help": "Steps at the beginning with the shortest rows alone."}
+    refrain_steps: int = field(
+        default=300, metadata={"help": "Steps of refrains, at the beginning."}
+    )
+    drill_steps: int = field(
+        default=700, metadata={"help": "Steps of reading exercises, after the refrains."}
     )
     tokens_per_step: int = field(default=4096, metadata={"help": "Tokens of a step, padding too."})
     max_steps: int = field(default=4000, metadata={"help": "Optimizer steps."})
-    learning_rate: float = field(
-        default=0.02, metadata={"help": "Muon's, for the matrices of the layers."}
-    )
-    embedding_learning_rate: float = field(
-        default=3e-3, metadata={"help": "AdamW's, for the embeddings and the norms."}
-    )
+    learning_rate: float = field(default=2e-3, metadata={"help": "AdamW's peak."})
     warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
     decay_fraction: float = field(
         default=0.4, metadata={"help": "Share of the steps, the last ones, that decay to 0."}
@@ -88,10 +87,24 @@ class PretrainConfig:
 
 
 def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the world's text; every byte is in it, so nothing is unknown."""
+    """A byte-level BPE of the world's text; every byte is in it, so nothing is unknown.
+
+    A space goes before every line, and off again in decoding: a word is the same token at the
+    beginning of a line, of an answer and inside of a sentence, and can be looked up as such.
+    """
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend(" "), normalizers.Replace("\n", "\n ")]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.ByteLevel(),
+            decoders.Replace("\n ", "\n"),
+            decoders.Replace(Regex(r"(?<=\|>) "), ""),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
         special_tokens=[PAD, END, *ROLES],
@@ -112,14 +125,17 @@ def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
     return fast
 
 
-def row_length(config: PretrainConfig, step: int) -> int:
-    """The length of this step's rows: short ones alone at first, then short and long by turns.
+def stage_of(config: PretrainConfig, step: int) -> str:
+    """What this step reads: refrains, then drills, then everything."""
+    if step < config.refrain_steps:
+        return "refrains"
+    return "drills" if step < config.refrain_steps + config.drill_steps else "everything"
 
-    In a short text there is little to look up in, and so looking things up is learned soon; with
-    long rows from the beginning it was not learned in four million tokens.
-    """
+
+def row_length(config: PretrainConfig, step: int) -> int:
+    """The length of this step's rows: in drills the first of them, then all by turns."""
     lengths = config.row_lengths
-    return lengths[0] if step < config.short_steps else lengths[step % len(lengths)]
+    return lengths[step % len(lengths) if stage_of(config, step) == "everything" else 0]
 
 
 def rows_of_documents(
@@ -131,7 +147,8 @@ def rows_of_documents(
     times `length` is `tokens_per_step`. A step's text depends on the seed and the step alone: a
     resumed run sees what the other saw.
     """
-    stream = documents(f"{config.seed} {step}")
+    stage = stage_of(config, step) if isinstance(step, int) else "everything"
+    stream = documents(f"{config.seed} {step}", stage=stage)
     size = config.tokens_per_step // length
     rows: list[list[int]] = [[]]
     while len(rows) <= size:
@@ -192,25 +209,13 @@ def schedule(config: PretrainConfig, step: int) -> float:
     return min(1.0, (step + 1) / config.warmup_steps, left)
 
 
-def build_optimizers(model: LlamaForCausalLM, config: PretrainConfig) -> list[Optimizer]:
-    """Muon (https://kellerjordan.github.io/posts/muon/) for the layers, AdamW for the rest."""
-    hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon = torch.optim.Muon(hidden, lr=config.learning_rate, weight_decay=0.01)
-    rate = config.embedding_learning_rate
-    adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
-    for optimizer in (muon, adam):
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return [muon, adam]
-
-
 @torch.no_grad()
 def answer_logprob(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, answers: list[str]
 ) -> list[float]:
     """The log-probability of each answer, its EOS included, on the line after the prompt."""
-    start = tokenizer(prompt + "\n")["input_ids"]
+    # The newline by its id: encoded at the end of a text it would take the next line's space along.
+    start = [*tokenizer(prompt)["input_ids"], tokenizer.convert_tokens_to_ids(NEWLINE)]
     sums = []
     for answer in answers:
         ids = torch.tensor([start + tokenizer(answer)["input_ids"]])
@@ -251,7 +256,7 @@ def evaluate(
 
 def train_step(
     model: LlamaForCausalLM,
-    optimizers: list[Optimizer],
+    optimizer: Optimizer,
     mean_loss: MeanLoss,
     ids: Tensor,
     config: PretrainConfig,
@@ -270,21 +275,17 @@ def train_step(
         )
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(config, step)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
     rate = config.learning_rate * schedule(config, step)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
     return {"loss": loss.item(), "grad_norm": norm.item(), "learning_rate": rate}
 
 
-def save_checkpoint(
-    folder: Path, model: LlamaForCausalLM, optimizers: list[Optimizer], step: int
-) -> None:
+def save_checkpoint(folder: Path, model: LlamaForCausalLM, optimizer: Optimizer, step: int) -> None:
     """`checkpoint.pt`, written beside and moved over the old one: never half a file."""
-    states = [optimizer.state_dict() for optimizer in optimizers]
-    state = {"model": model.state_dict(), "optimizers": states, "step": step}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
     torch.save(state, folder / "checkpoint.tmp")
     (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
 
@@ -339,21 +340,22 @@ def train(config: PretrainConfig) -> None:
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = build_model(tokenizer, config)
     model.to(device)  # type: ignore[arg-type]
-    optimizers = build_optimizers(model, config)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
+    )
     mean_loss: MeanLoss = mean_next_token_loss
     if config.compile:
         mean_loss = torch.compile(mean_next_token_loss, dynamic=False)
     start = 0
     if state:
         model.load_state_dict(state["model"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
     began = time.monotonic()
     for step, last in steps(config, start):
         length = row_length(config, step)
         ids = rows_of_documents(tokenizer, config, step, length).to(device)
-        row = train_step(model, optimizers, mean_loss, ids, config, step)
+        row = train_step(model, optimizer, mean_loss, ids, config, step)
         if step % config.logging_steps == 0 or last:
             rate = (step + 1 - start) * ids.numel() / (time.monotonic() - began)
             tokens = (step + 1) * ids.numel()
@@ -370,7 +372,7 @@ def train(config: PretrainConfig) -> None:
         if (step + 1) % config.eval_steps == 0 or last:
             log(folder, {"step": step + 1, **evaluate(model, tokenizer, config)})
         if (step + 1) % config.save_steps == 0 or last or stop:
-            save_checkpoint(folder, model, optimizers, step + 1)
+            save_checkpoint(folder, model, optimizer, step + 1)
             save_model(folder, model, tokenizer)
         if stop and not last:
             raise Stopped(f"stopped after step {step + 1}; --resume_from_checkpoint latest goes on")

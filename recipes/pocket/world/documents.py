@@ -151,12 +151,51 @@ def state(rng: Random, fact: tuple[str, str, str]) -> str:
     return SAY[relation].format(subject, value)
 
 
-DOCUMENTS = (scene_with_questions, thread, retold, first_reader, plain_text)
-DOCUMENT_WEIGHTS = (5, 8, 5, 5, 1)
+def exercise(rng: Random) -> str:
+    """A scene in which every statement competes, and plain right answers to many questions."""
+    scene = draw_scene(rng, rng.randint(2, 4))
+    asked = [rng.choice(questions(rng.choice(scene))) for _ in range(rng.randint(2, 6))]
+    lines = [f"{question.direct}\n{question.sentence}" for question in asked]
+    return "\n".join([say(scene, rng), *lines])
 
 
-def documents(seed: int | str) -> Iterator[str]:
-    """An endless stream of documents, the same for the same seed."""
+def refrain(rng: Random) -> str:
+    """A few words said over and over in the same order, some sixty in all."""
+    everything = [word for words in CLASSES.values() for word in words]
+    words = rng.sample(everything, rng.randint(3, 10))
+    return " ".join(["Say:", *words * (60 // len(words))])
+
+
+def pairs(rng: Random) -> str:
+    """Pairs of words, each time in another order: who has heard one word knows the other."""
+    left, right = rng.sample(list(CLASSES.values()), 2)
+    size = rng.randint(2, 5)
+    couples = list(zip(rng.sample(left, size), rng.sample(right, size), strict=True))
+    joint = rng.choice((" ", " and ", " has a ", " likes ", " in the "))
+    rounds = [rng.sample(couples, size) for _ in range(rng.randint(2, 5))]
+    said = ", ".join(f"{a}{joint}{b}" for couple in rounds for a, b in couple)
+    return f"Say: {said}."
+
+
+# What is told at each stage, and how often. One cannot look up what belongs to a word before one
+# can look up a word, nor answer before that: from the text as a whole none of it was learned.
+STAGES: dict[str, dict[Callable[[Random], str], int]] = {
+    "refrains": {refrain: 1},
+    "drills": {pairs: 2, retold: 4, exercise: 7},
+    "everything": {
+        scene_with_questions: 6,
+        thread: 10,
+        exercise: 4,
+        retold: 1,
+        first_reader: 1,
+        plain_text: 1,
+    },
+}
+
+
+def documents(seed: int | str, *, stage: str = "everything") -> Iterator[str]:
+    """An endless stream of documents of one of the STAGES, the same for the same seed."""
     rng = Random(seed)
+    kinds, weights = list(STAGES[stage]), list(STAGES[stage].values())
     while True:
-        yield rng.choices(DOCUMENTS, DOCUMENT_WEIGHTS)[0](rng)
+        yield rng.choices(kinds, weights)[0](rng)

@@ -8,6 +8,7 @@ from .words import COLOURS, FEELINGS, FOODS, NAMES, OBJECTS, PLACES, reserved
 
 KINDS = ("has", "lies", "stands", "likes", "feels")
 KIND_WEIGHTS = (4, 3, 3, 2, 2)
+WEIGHT_OF = dict(zip(KINDS, KIND_WEIGHTS, strict=True))
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,15 @@ def draw_fact(rng: Random, kind: str, used: set[str]) -> Fact:
 def draw_scene(rng: Random, size: int) -> list[Fact]:
     """`size` facts that share no word; the first is the one to ask about.
 
-    Half the scenes are of a single kind: there every statement competes.
+    Mostly each says something of its own kind. In one scene of five all are of one kind and
+    compete for the answer, which is hard for a model of this size.
     """
-    same = rng.choices(KINDS, KIND_WEIGHTS)[0]
-    mixed = rng.random() < 0.5
+    if rng.random() < 0.2:
+        kinds = rng.choices(KINDS, KIND_WEIGHTS) * size
+    else:
+        kinds = sorted(KINDS, key=lambda kind: rng.random() ** (1 / WEIGHT_OF[kind]))[-size:]
+        rng.shuffle(kinds)
     used: set[str] = set()
-    kinds = [rng.choices(KINDS, KIND_WEIGHTS)[0] if mixed else same for _ in range(size)]
     return [draw_fact(rng, kind, used) for kind in kinds]
 
 
@@ -141,7 +145,7 @@ def grounded_item(
     rng: Random, *, question: Question | None = None, scene: list[Fact] | None = None
 ) -> Item:
     """A question that the scene answers; the wrong answer names another word."""
-    scene = scene or draw_scene(rng, rng.choice((1, 2, 2, 3, 3, 4)))
+    scene = scene or draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
     question = question or rng.choice(questions(scene[0]))
     lost = rng.random() < 0.15
     return Item(
@@ -180,7 +184,7 @@ def near_miss(rng: Random, scene: list[Fact]) -> Question:
 
 def unknown_item(rng: Random, *, scene: list[Fact] | None = None) -> Item:
     """A question on a word that the scene does not mention; the wrong answer makes something up."""
-    scene = scene or draw_scene(rng, rng.choice((1, 2, 2, 3, 3, 4)))
+    scene = scene or draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
     question = near_miss(rng, scene) if rng.random() < 0.4 else stranger(rng, scene)
     asked = sorted({question.fact.subject, question.fact.value} - {question.answer})
     return Item(
@@ -198,7 +202,7 @@ def unknown_item(rng: Random, *, scene: list[Fact] | None = None) -> Item:
 
 def one_word_item(rng: Random) -> Item:
     """A question that the scene answers, to be answered in one word."""
-    scene = draw_scene(rng, rng.choice((1, 2, 2, 3)))
+    scene = draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
     question = rng.choice(questions(scene[0]))
     asked = question.direct[0].lower() + question.direct[1:]
     word = question.answer[:1].upper() + question.answer[1:] + "."
