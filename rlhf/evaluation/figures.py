@@ -39,7 +39,10 @@ class Question:
 
 
 def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
-    """Every figure of every model: over all prompts, without contaminated ones, by category."""
+    """Every figure of every model: over all prompts, without contaminated ones, by category.
+
+    A category of a single prompt gets none: one prompt has no interval.
+    """
     groups = {m: by_prompt(records, m, len(question.categories)) for m in question.models}
     everything = list(range(len(question.categories)))
     found = _figures(groups, everything, question)
@@ -49,6 +52,8 @@ def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
         found += [replace(result, with_contaminated=False) for result in part]
     for name in sorted({name for name in question.categories if name is not None}):
         chosen = [i for i in everything if question.categories[i] == name]
+        if len(chosen) < 2:
+            continue
         found += [replace(result, subset=name) for result in _figures(groups, chosen, question)]
     return found
 

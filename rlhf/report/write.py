@@ -14,6 +14,7 @@ from rlhf.report.samples import sample_sets
 from rlhf.report.verdict import verdict
 
 REPORT = "report.html"
+MIN_PROMPTS = 10  # of a category, for a line in the forest plot
 # One chart each, in this order; names of one line share the axes.
 CURVES = (
     ("loss", ("loss", "eval_loss")),
@@ -66,7 +67,8 @@ def render(run: RunView) -> str:
     judged = next((stage for stage in run.stages if stage.evaluation), None)
     evaluation: Row = judged.evaluation if judged else {}
     results: list[Row] = list(evaluation.get("results", []))
-    models = list(dict.fromkeys(str(r["model"]) for r in results))
+    named = dict.fromkeys([*evaluation.get("models", {}), *(str(r["model"]) for r in results)])
+    models = list(named)
     return environment.get_template("report.html.j2").render(
         title=run.folder.resolve().name,
         lights=verdict(run),
@@ -124,9 +126,22 @@ def cell(result: Row) -> str:
 
 
 def forest(results: Sequence[Row]) -> Markup:
-    """Every win rate as a line: over all prompts first, then by category."""
+    """Win rates over all prompts, then the last model's by category, by its best judge alone.
+
+    Categories of a few prompts stay in the table: their intervals are not worth a line.
+    """
     wins = [r for r in results if r["metric"] == "win_rate" and r.get("with_contaminated", True)]
-    wins.sort(key=lambda r: "subset" in r)
+    overall = [r for r in wins if "subset" not in r]
+    last = [r for r in overall if r["model"] == overall[-1]["model"]]
+    judges = [r["judge"] for r in last][:1]  # evaluate.py names the most trustworthy judge first
+    by_category = [
+        r
+        for r in wins
+        if "subset" in r
+        and r["model"] == last[0]["model"]
+        and r["judge"] in judges
+        and r["n"] >= MIN_PROMPTS
+    ]
     bars = [
         Bar(
             label=f"{r['model']}, {r.get('subset', 'all prompts')} ({judge_name(r)})",
@@ -134,7 +149,7 @@ def forest(results: Sequence[Row]) -> Markup:
             low=r["low"],
             high=r["high"],
         )
-        for r in wins
+        for r in overall + by_category
     ]
     return forest_plot(bars) if bars else Markup("")
 
