@@ -60,13 +60,13 @@ class PretrainConfig:
         metadata={"help": "Lengths of the rows of documents, by turns; in drills the first."},
     )
     refrain_steps: int = field(
-        default=300, metadata={"help": "Steps of refrains, at the beginning."}
+        default=350, metadata={"help": "Steps of refrains, at the beginning."}
     )
     drill_steps: int = field(
-        default=700, metadata={"help": "Steps of reading exercises, after the refrains."}
+        default=1300, metadata={"help": "Steps of reading exercises, after the refrains."}
     )
     tokens_per_step: int = field(default=4096, metadata={"help": "Tokens of a step, padding too."})
-    max_steps: int = field(default=4000, metadata={"help": "Optimizer steps."})
+    max_steps: int = field(default=3400, metadata={"help": "Optimizer steps."})
     learning_rate: float = field(default=2e-3, metadata={"help": "AdamW's peak."})
     warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
     decay_fraction: float = field(
@@ -188,6 +188,7 @@ def next_token_losses(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Te
     """
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
         logits = model(input_ids=ids).logits[:, :-1]
+    assert model.config.pad_token_id is not None  # build_model sets it
     flat = functional.cross_entropy(
         logits.float().flatten(0, 1),
         ids[:, 1:].flatten(),
@@ -199,7 +200,7 @@ def next_token_losses(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Te
 
 def mean_next_token_loss(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
     """The mean of `next_token_losses` over all tokens but padding; compiled as one function."""
-    kept = (ids[:, 1:] != model.config.pad_token_id).sum()
+    kept = torch.ne(ids[:, 1:], model.config.pad_token_id or 0).sum()
     return next_token_losses(model, ids, bf16=bf16).sum() / kept
 
 
