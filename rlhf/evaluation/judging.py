@@ -14,16 +14,15 @@ from rlhf.rewards.function import load_function
 from rlhf.rewards.reward import load_reward
 from rlhf.types import PromptRow
 
-GOLD = "gold"
+GOLD, REWARD_MODEL = "gold", "reward_model"
 
 
 def judges_of(config: EvaluateConfig) -> list[Judge]:
     """Who judges; the gold function first, since it is what the others stand in for."""
     found = [Judge(key=GOLD, kind="gold")] if config.gold else []
-    names = named_paths(config.reward_model, "reward_model")
-    for name in names:
-        source = name if len(names) > 1 else None
-        found.append(Judge(key=f"reward_model:{name}", kind="reward_model", source=source))
+    for key, (name, _) in _reward_models(config).items():
+        source = name if key != REWARD_MODEL else None
+        found.append(Judge(key=key, kind=REWARD_MODEL, source=source))
     return found
 
 
@@ -41,8 +40,7 @@ def judge_records(
         TrainingError: a judge raised, or gave something other than a number, naming the prompt.
     """
     sources = {GOLD: config.gold} if config.gold else {}
-    for name, path in named_paths(config.reward_model, "reward_model").items():
-        sources[f"reward_model:{name}"] = path
+    sources |= {key: path for key, (_, path) in _reward_models(config).items()}
     for key, source in sources.items():
         scores = _score(records, rows, source, device)
         records = [
@@ -50,6 +48,14 @@ def judge_records(
             for r, score in zip(records, scores, strict=True)
         ]
     return _with_axes(records, rows, config.axes) if config.axes else list(records)
+
+
+def _reward_models(config: EvaluateConfig) -> dict[str, tuple[str, str]]:
+    """Key in a record's scores -> (name, path); the key of a single one needs no name."""
+    paths = named_paths(config.reward_model, "reward_model")
+    if len(paths) == 1:
+        return {REWARD_MODEL: item for item in paths.items()}
+    return {f"{REWARD_MODEL}:{name}": (name, path) for name, path in paths.items()}
 
 
 def _score(

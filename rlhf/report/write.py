@@ -77,6 +77,7 @@ def render(run: RunView) -> str:
         by_category=table(results, models, by_category=True),
         forest=forest(results),
         stages=run.stages,
+        speaking=sorted(run.stages, key=lambda stage: not stage.evaluation),
         curves={stage.name: curves(stage) for stage in run.stages},
         samples={stage.name: sample_sets(stage) for stage in run.stages},
         manifests=[stage for stage in run.stages if stage.manifest],
