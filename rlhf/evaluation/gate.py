@@ -28,6 +28,7 @@ GATE = "gate.json"
 PASS, WARN, FAIL = "pass", "warn", "fail"
 WEAK_ACCURACY = 0.6
 FEW_PROMPTS = 30
+TOO_FEW_PROMPTS = 8  # all of 8 coins fall heads once in 256; of 4, once in 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,18 +58,21 @@ class Gate:
 def judge_reward_model(accuracy: Estimate, above_shuffled: Estimate) -> Gate:
     """The verdict on two figures.
 
-    fail: the interval of the accuracy reaches down to chance, or demonstrations lie clearly
-    below shuffled text. warn: the accuracy is weak or rests on few prompts, or demonstrations
+    fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to be
+    an interval (of two right ones a bootstrap makes [1, 1]), or demonstrations lie clearly below
+    shuffled text. warn: the accuracy is weak or rests on few prompts, or demonstrations
     are not clearly above shuffled text. pass: neither.
     """
     held = f"held-out accuracy {_shown(accuracy)}, {accuracy.n} prompts"
     above = f"demonstrations above shuffled text {_shown(above_shuffled)}"
     failures, warnings = [], []
-    if accuracy.low <= 0.5:
+    if accuracy.n < TOO_FEW_PROMPTS:
+        failures.append(f"{held}: fewer than {TOO_FEW_PROMPTS} cannot be told from coins")
+    elif accuracy.low <= 0.5:
         failures.append(f"{held}: the interval reaches 0.5, a coin")
     elif accuracy.value < WEAK_ACCURACY:
         warnings.append(f"{held}: below {WEAK_ACCURACY}, a weak guide")
-    if accuracy.low > 0.5 and accuracy.n < FEW_PROMPTS:
+    if not failures and accuracy.n < FEW_PROMPTS:
         warnings.append(f"{held}: fewer than {FEW_PROMPTS}")
     if above_shuffled.high < 0.5:
         failures.append(f"{above}: it prefers word salad")

@@ -53,9 +53,11 @@ def judge_records(
 def _reward_models(config: EvaluateConfig) -> dict[str, tuple[str, str]]:
     """Key in a record's scores -> (name, path); the key of a single one needs no name."""
     paths = named_paths(config.reward_model, "reward_model")
-    if len(paths) == 1:
-        return {REWARD_MODEL: item for item in paths.items()}
-    return {f"{REWARD_MODEL}:{name}": (name, path) for name, path in paths.items()}
+    single = len(paths) == 1
+    return {
+        REWARD_MODEL if single else f"{REWARD_MODEL}:{name}": (name, path)
+        for name, path in paths.items()
+    }
 
 
 def _score(

@@ -21,6 +21,7 @@ def _estimate(value, spread=0.05, n=100):
         (_estimate(0.2), _estimate(0.95), "fail", "a coin"),
         (_estimate(0.58), _estimate(0.95), "warn", "a weak guide"),
         (_estimate(0.75, n=12), _estimate(0.95), "warn", "fewer than 30"),
+        (_estimate(1.0, spread=0.0, n=2), _estimate(0.95), "fail", "told from coins"),
         (_estimate(0.75), _estimate(0.52), "warn", "hardly sees"),
         (_estimate(0.75), _estimate(0.2), "fail", "word salad"),
         (_estimate(0.5), _estimate(0.5), "fail", "a coin"),
