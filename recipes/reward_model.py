@@ -26,6 +26,7 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.manifest import DataUse, write_manifest
+from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
@@ -179,6 +180,7 @@ def load_normalization(
 def load_model(config: ModelConfig, chat: ChatTokenizer, seed: int) -> PreTrainedModel | PeftModel:
     """The reward model to train, with LoRA and gradient checkpointing where asked for."""
     base = new_reward_model(config.model_name_or_path, seed=seed, dtype=frozen_dtype(config))
+    use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base
     if config.gradient_checkpointing:

@@ -25,6 +25,7 @@ from rlhf.data.split import split_by_prompt
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.manifest import DataUse, write_manifest
+from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
@@ -144,6 +145,7 @@ def load_model(config: ModelConfig) -> Model:
     model = load_policy(
         config.model_name_or_path, dtype=frozen_dtype(config), load_in_4bit=config.load_in_4bit
     )
+    use_fast_cpu_attention(model)
     return add_lora(model, config, "CAUSAL_LM") if config.use_peft else model
 
 
