@@ -28,10 +28,11 @@ demo-short: setup ## the same chain with a few steps of each stage: does it run?
 	$(BIN)/rlhf launch recipes/align.py --config recipes/pocket/align-short.yaml
 
 test: setup ## the default tests (minutes; the slow ones are left out)
-	$(BIN)/python -m pytest -m "not slow and not peer"
+	@# one thread: the models are tiny, and threads that wait for each other cost more than they save
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not peer"
 
 test-slow: setup ## the tests that train for minutes
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: setup ## ruff, formatting, types
 	$(BIN)/ruff check .
