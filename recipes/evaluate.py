@@ -9,7 +9,6 @@ Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
 from pathlib import Path
 
 from accelerate import PartialState
-from rlhf.report.write import write_report
 
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
@@ -23,6 +22,7 @@ from rlhf.evaluation.run import (
     write_evaluation,
 )
 from rlhf.launch import quiet_logs, run, start_processes
+from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
 
 
