@@ -66,10 +66,20 @@ def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[
 
 
 def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
-    """The text of an answer: up to its first EOS, control tokens left out, leading space kept."""
+    """The text of an answer: up to its first EOS, control tokens left out.
+
+    `answer_ids` of the text gives the ids back. A continuation of a raw prompt keeps its leading
+    space; an answer in chat begins a text of its own.
+    """
     end = next((at for at, token in enumerate(ids) if token in chat.eos_token_ids), len(ids))
-    # SentencePiece decoders drop the space before the first word: with a letter before them
-    # they keep it, and a continuation of a raw prompt stays a word of its own.
+    if not chat.raw:
+        return str(
+            chat.tokenizer.decode(
+                ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
+    # Decoders of tokenizers that put a space before a text take it off again: with a letter
+    # before them they keep it, and a continuation stays a word of its own.
     anchor = chat.tokenizer("a", add_special_tokens=False)["input_ids"]
     start, text = (
         chat.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -157,3 +157,11 @@ def test_whatever_is_written_only_the_template_speaks(qwen: str, question, answe
     ids = answer_ids(chat, "".join(question), "".join(answer))
     assert special(chat, ids) == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>"]
     assert tokens(chat, ids[:-1]) == prompt_text(chat, "".join(question)) + "".join(answer)
+
+
+def test_an_answer_of_the_embedded_model_comes_back_as_it_was(root):
+    """Its tokenizer puts a space before every line: kept in decoding, it would be scored twice."""
+    chat = load_tokenizer(str(root / "data/pocket/model"))
+    for response in ("I am sorry.", "A cat and a fox.\nThat is all."):
+        ids = answer_ids(chat, "Hi.", response)[len(prompt_ids(chat, "Hi.")) :]
+        assert decode(chat, ids) == response
