@@ -65,7 +65,7 @@ def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[
     return [False] * shared + [True] * (len(ids) - shared)
 
 
-def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
+def decode(chat: ChatTokenizer, ids: list[int]) -> str:
     """The text of an answer: up to its first EOS, control tokens left out.
 
     `answer_ids` of the text gives the ids back. A continuation of a raw prompt keeps its leading
