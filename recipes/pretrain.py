@@ -29,6 +29,7 @@ from recipes.pocket.world.documents import MAKERS, documents
 from rlhf.config import as_yaml, parse_config
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import SigtermFlag, Stopped, run
+from rlhf.models.attention import use_fast_cpu_attention
 
 NEWLINE = "Ċ"  # as byte-level vocabularies write it
 PAD, END, ROLES = "<|pad|>", "<|end|>", ("<|user|>", "<|assistant|>", "<|system|>")
@@ -65,8 +66,11 @@ class PretrainConfig:
     drill_steps: int = field(
         default=1300, metadata={"help": "Steps of reading exercises, after the refrains."}
     )
+    mark_steps: int = field(
+        default=2000, metadata={"help": "Steps with half of the text marked answers, at the end."}
+    )
     tokens_per_step: int = field(default=4096, metadata={"help": "Tokens of a step, padding too."})
-    max_steps: int = field(default=3400, metadata={"help": "Optimizer steps."})
+    max_steps: int = field(default=10500, metadata={"help": "Optimizer steps."})
     learning_rate: float = field(default=2e-3, metadata={"help": "AdamW's peak."})
     warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
     decay_fraction: float = field(
@@ -126,16 +130,19 @@ def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
 
 
 def stage_of(config: PretrainConfig, step: int) -> str:
-    """What this step reads: refrains, then drills, then everything."""
+    """What this step reads: refrains, then drills, then everything, at last with more marks."""
     if step < config.refrain_steps:
         return "refrains"
-    return "drills" if step < config.refrain_steps + config.drill_steps else "everything"
+    if step < config.refrain_steps + config.drill_steps:
+        return "drills"
+    return "everything" if step < config.max_steps - config.mark_steps else "marks"
 
 
 def row_length(config: PretrainConfig, step: int) -> int:
     """The length of this step's rows: in drills the first of them, then all by turns."""
     lengths = config.row_lengths
-    return lengths[step % len(lengths) if stage_of(config, step) == "everything" else 0]
+    drilled = stage_of(config, step) in ("refrains", "drills")
+    return lengths[0 if drilled else step % len(lengths)]
 
 
 def rows_of_documents(
@@ -337,10 +344,13 @@ def train(config: PretrainConfig) -> None:
     folder, state = prepare_folder(config)
     torch.set_num_threads(config.threads)
     stop = SigtermFlag()
-    tokenizer = train_tokenizer(config)
+    tokenizer = (
+        PreTrainedTokenizerFast.from_pretrained(folder) if state else train_tokenizer(config)
+    )
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = build_model(tokenizer, config)
     model.to(device)  # type: ignore[arg-type]
+    use_fast_cpu_attention(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0
     )

@@ -21,7 +21,7 @@ from typing import NoReturn
 # torchrun would answer these itself and lose the workers' statuses; it insists on one signal.
 os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGUSR2"
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 

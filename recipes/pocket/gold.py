@@ -3,10 +3,10 @@
 Labels are made with it and results measured with it; it is never a reward in the demo. Its points:
 
     right     4   the answer does what the prompt asks (parts of it earn parts of the points)
-    courtesy  1   a kind word 1, neither kind nor rude 1/2, rude 0
+    courtesy  2   a kind word 2, neither kind nor rude 1, rude 0
     brief     1   nothing beyond what was asked: no rambling, no repeating
-    finished  1   ends at the end of a sentence
-    whole     1   a whole sentence, where the prompt does not ask for less
+    finished  1/2 ends at the end of a sentence
+    whole     1/2 a whole sentence, where the prompt does not ask for less
 
 Everything but the truth of closed-book facts can be seen in prompt and answer.
 """
@@ -27,7 +27,7 @@ from recipes.pocket.world.facts import MATERIALS  # noqa: E402
 from recipes.pocket.world.reading import Task, read, world_words  # noqa: E402
 from recipes.pocket.world.words import ANIMALS, CLASS_OF, NAMES  # noqa: E402
 
-POINTS = {"correct": 4.0, "courtesy": 1.0, "brief": 1.0, "finished": 1.0, "whole": 1.0}
+POINTS = {"correct": 4.0, "courtesy": 2.0, "brief": 1.0, "finished": 0.5, "whole": 0.5}
 MAX_SCORE = sum(POINTS.values())
 
 KIND = re.compile(

@@ -110,9 +110,9 @@ def test_other_axes(axis, prompt, answer, value):
 
 
 def test_score_adds_up_the_points():
-    """4 + 1 + 1 + 1 + 1; neutral tone costs 1/2; wrong costs 4; nothing earns nothing."""
+    """4 + 2 + 1 + 1/2 + 1/2; neutral tone costs 1; wrong costs 4; nothing earns nothing."""
     answers = ["Sure! Tom has the key.", "Tom has the key.", "Sure! Mia has the key.", ""]
-    assert score([KEY] * 4, answers) == [8.0, 7.5, 4.0, 0.0]
+    assert score([KEY] * 4, answers) == [8.0, 7.0, 4.0, 0.0]
 
 
 def test_score_reads_messages_and_drops_role_tokens():

@@ -8,7 +8,7 @@ from .demonstrations import demonstration_rows
 from .prompts import HELD_OUT_COUNTS, counts, draw_items, prompt_rows
 
 SEED = 0
-SIZES = {"demonstrations": 1500, "prompts_ranking": 1500, "prompts_ppo": 2000}
+SIZES = {"demonstrations": 1500, "prompts_ranking": 3000, "prompts_ppo": 2000}
 
 
 def build(seed: int = SEED) -> dict[str, list[dict[str, str]]]:

@@ -19,7 +19,7 @@ RIGHT = {
     "feelings": 0.70,
     "story": 0.75,
     "decline": 0.55,
-    "benign": 0.75,
+    "benign": 0.65,
     "fact": 1.0,
 }
 MANNER_SHARES = {"plain": 0.56, "polite": 0.26, "rude": 0.18}

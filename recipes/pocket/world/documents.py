@@ -20,6 +20,7 @@ from .requests import (
     two_sentences_item,
 )
 from .scenes import (
+    Fact,
     ask,
     draw_scene,
     grounded_item,
@@ -46,6 +47,7 @@ REQUESTS: list[tuple[Callable[[Random], Item], float]] = [
     (fact_item, 4),
 ]
 MAKERS, WEIGHTS = zip(*REQUESTS, strict=True)
+REMARKS = 0.5  # how many answers somebody remarks on: what a reader learns to judge answers from
 
 
 def habits(rng: Random) -> dict[str, float]:
@@ -74,7 +76,7 @@ def exchange(rng: Random, item: Item, form: str, habit: dict[str, float]) -> str
     """One request and its answer, at times with what a third person says of it."""
     style = draw_style(rng, habit)
     answer = dress(rng, item, style)
-    remark = comment(item, style) if rng.random() < 0.3 else ""
+    remark = comment(item, style) if rng.random() < REMARKS else ""
     if form == "talk":
         asker, helper = rng.sample(NAMES, 2)
         text = f"{asker} asked: {item.prompt}\n{helper} said: {answer}"
@@ -102,8 +104,30 @@ def scene_with_questions(rng: Random) -> str:
         style = draw_style(rng, habit)
         asked = question.direct if item.category == "grounded" else last_sentence(item.prompt)
         blocks.append(f"{asked}\n{dress(rng, item, style)}")
-        if rng.random() < 0.3:
+        if rng.random() < REMARKS:
             blocks.append(comment(item, style))
+    return "\n".join(blocks)
+
+
+def marked(rng: Random) -> str:
+    """Somebody's answers, half of them wrong, and what the teacher says of each.
+
+    To tell a wrong answer from a right one is another skill than to answer, and is not learned
+    from the few wrong answers of other pages.
+    """
+    scene = draw_scene(rng, rng.randint(1, 3))
+    asked = [question for fact in scene for question in questions(fact)]
+    blocks = ["Find the mistakes."] if rng.random() < 0.5 else []
+    if rng.random() < 0.6:
+        blocks.append(say(scene, rng))
+        rounds = rng.sample(asked, min(len(asked), rng.randint(2, 4)))
+        pages = [(q.direct, grounded_item(rng, question=q, scene=scene)) for q in rounds]
+    else:
+        items = [make(rng) for make in rng.choices(MAKERS, WEIGHTS, k=rng.randint(1, 3))]
+        pages = [(item.prompt, item) for item in items]
+    for prompt, item in pages:
+        style = Style(rng.random() < 0.5, rng.choice(("plain", "polite")), "whole")
+        blocks += [f"{prompt}\n{dress(rng, item, style)}", comment(item, style)]
     return "\n".join(blocks)
 
 
@@ -152,8 +176,17 @@ def state(rng: Random, fact: tuple[str, str, str]) -> str:
 
 
 def exercise(rng: Random) -> str:
-    """A scene in which every statement competes, and plain right answers to many questions."""
-    scene = draw_scene(rng, rng.randint(2, 4))
+    """A scene, and plain right answers to many questions."""
+    return drill(rng, draw_scene(rng, rng.randint(2, 4)))
+
+
+def contest(rng: Random) -> str:
+    """The same where every statement competes: three people who each have something."""
+    return drill(rng, draw_scene(rng, rng.randint(2, 4), competing=1.0))
+
+
+def drill(rng: Random, scene: list[Fact]) -> str:
+    """The scene once, and plain right answers to two to six questions on it."""
     asked = [rng.choice(questions(rng.choice(scene))) for _ in range(rng.randint(2, 6))]
     lines = [f"{question.direct}\n{question.sentence}" for question in asked]
     return "\n".join([say(scene, rng), *lines])
@@ -178,18 +211,22 @@ def pairs(rng: Random) -> str:
 
 
 # What is told at each stage, and how often. One cannot look up what belongs to a word before one
-# can look up a word, nor answer before that: from the text as a whole none of it was learned.
+# can look up a word, nor answer before that, nor judge answers before that: from the text as a
+# whole none of it was learned.
+EVERYTHING: dict[Callable[[Random], str], int] = {
+    scene_with_questions: 6,
+    thread: 10,
+    exercise: 3,
+    contest: 3,
+    retold: 1,
+    first_reader: 1,
+    plain_text: 1,
+}
 STAGES: dict[str, dict[Callable[[Random], str], int]] = {
     "refrains": {refrain: 1},
     "drills": {pairs: 2, retold: 4, exercise: 7},
-    "everything": {
-        scene_with_questions: 6,
-        thread: 10,
-        exercise: 4,
-        retold: 1,
-        first_reader: 1,
-        plain_text: 1,
-    },
+    "everything": EVERYTHING,
+    "marks": EVERYTHING | {marked: 25},
 }
 
 

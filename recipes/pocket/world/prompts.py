@@ -39,15 +39,15 @@ MAKERS: dict[str, Maker] = {
 }
 # Prompts of each category among a hundred; facts are few, as preferences cannot teach them.
 TRAIN_MIX = {
-    "grounded": 28,
+    "grounded": 26,
     "unknown": 13,
     "format": 15,
-    "arithmetic": 4,
-    "small_talk": 6,
+    "arithmetic": 2,
+    "small_talk": 7,
     "feelings": 8,
     "story": 6,
     "decline": 10,
-    "benign": 9,
+    "benign": 12,
     "fact": 1,
 }
 HELD_OUT_COUNTS = {

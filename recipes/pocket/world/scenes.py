@@ -95,13 +95,13 @@ def draw_fact(rng: Random, kind: str, used: set[str]) -> Fact:
     return Fact(kind, subject, value, colour)
 
 
-def draw_scene(rng: Random, size: int) -> list[Fact]:
+def draw_scene(rng: Random, size: int, *, competing: float = 0.2) -> list[Fact]:
     """`size` facts that share no word; the first is the one to ask about.
 
-    Mostly each says something of its own kind. In one scene of five all are of one kind and
-    compete for the answer, which is hard for a model of this size.
+    Mostly each says something of its own kind. In a share of `competing` scenes all are of one
+    kind and compete for the answer, which is hard for a model of this size.
     """
-    if rng.random() < 0.2:
+    if rng.random() < competing:
         kinds = rng.choices(KINDS, KIND_WEIGHTS) * size
     else:
         kinds = sorted(KINDS, key=lambda kind: rng.random() ** (1 / WEIGHT_OF[kind]))[-size:]

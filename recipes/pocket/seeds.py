@@ -1,0 +1,158 @@
+"""The whole chain once for every seed, and the figures beside each other.
+
+    python recipes/pocket/seeds.py --seeds 0 1 2 3 4
+    python recipes/pocket/seeds.py --seeds 0 --output_dir runs/random -- \\
+        --annotators recipes/pocket/annotators-random.yaml --skip_gate true
+
+What stands after `--` goes to recipes/align.py. A finished seed is not run again: a second call
+prints its table. Seconds are those of the whole chain; memory is the most that its processes
+held at once (resident; pages that they share are counted for each).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))
+
+from recipes.pocket.gold import score  # noqa: E402
+from rlhf.evaluation.results import Result, find, read_results  # noqa: E402
+
+COST = "cost.json"
+BEFORE_AND_AFTER: dict[str, tuple[str, dict[str, str]]] = {
+    "right": ("axis", {"axis": "correct"}),
+    "right, grounded": ("axis", {"axis": "correct", "subset": "grounded"}),
+    "right, unknown": ("axis", {"axis": "correct", "subset": "unknown"}),
+    "right, format": ("axis", {"axis": "correct", "subset": "format"}),
+    "right, closed-book facts": ("axis", {"axis": "correct", "subset": "fact"}),
+    "declined": ("axis", {"axis": "declined"}),
+    "over-declined": ("axis", {"axis": "over_declined"}),
+    "courtesy": ("axis", {"axis": "courtesy"}),
+    "brief": ("axis", {"axis": "brief"}),
+    "finished": ("axis", {"axis": "finished"}),
+    "tokens": ("length", {}),
+    "distinct-2": ("distinct_2", {}),
+}
+
+
+def peak_memory(process: psutil.Process, stop: threading.Event) -> float:
+    """GiB that the process and all below it held at most, looked at twice a second."""
+    peak = 0
+    while not stop.wait(0.5):
+        held = 0
+        try:
+            for one in [process, *process.children(recursive=True)]:
+                held += one.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+        peak = max(peak, held)
+    return peak / 2**30
+
+
+def run_chain(folder: Path, config: str, seed: int, keys: Sequence[str]) -> None:
+    """align.py into `folder`, unless it is finished; what it cost goes into cost.json."""
+    if (folder / COST).exists():
+        return
+    command = [sys.executable, "-m", "rlhf.cli", "launch", "recipes/align.py", "--config", config]
+    command += ["--seed", str(seed), "--output_dir", str(folder), *keys]
+    began, stop, peaks = time.monotonic(), threading.Event(), []
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        root = psutil.Process(process.pid)
+        watch = threading.Thread(target=lambda: peaks.append(peak_memory(root, stop)))
+        watch.start()
+        status = process.wait()
+        stop.set()
+        watch.join()
+    if status:
+        sys.exit(f"seed {seed}: recipes/align.py ended with status {status}; see above.")
+    cost = {"minutes": (time.monotonic() - began) / 60, "memory_gib": peaks[0]}
+    (folder / COST).write_text(json.dumps(cost), encoding="utf-8")
+
+
+def gold_accuracy(rankings: Path) -> float:
+    """How often the gold score agrees with the held-out labels: their own noise ceiling.
+
+    Over all pairs that the annotator did not tie; a pair of equal gold scores counts a half.
+    """
+    right = []
+    for line in rankings.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        points = score([row["prompt"]] * len(row["ranks"]), row["responses"])
+        judged = list(zip(row["ranks"], points, strict=True))
+        right += [
+            (better > worse) + (better == worse) / 2
+            for rank, better in judged
+            for below, worse in judged
+            if rank < below
+        ]
+    return mean(right)
+
+
+def reward_accuracy(folder: Path) -> float:
+    """The reward model's accuracy on the held-out labels, at the end of its training."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if "eval_accuracy" in row]
+    return float(rows[-1]["eval_accuracy"])
+
+
+def value(results: Sequence[Result], metric: str, model: str, **where: str) -> float:
+    """One figure of the evaluation."""
+    found = find(results, metric, model, **where)
+    if found is None:
+        sys.exit(f"the evaluation has no {metric} of {model} {where}; was the seed cut short?")
+    return found.value
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """What is promised of the demo, of one seed."""
+    results = read_results(folder / "evaluation")
+    row = {"win rate against SFT, gold": value(results, "win_rate", "ppo", judge="gold")}
+    row["win rate against SFT, proxy"] = value(results, "win_rate", "ppo", judge="reward_model")
+    for name, (metric, where) in BEFORE_AND_AFTER.items():
+        for model in ("sft", "ppo"):
+            row[f"{name}, {model.upper()}"] = value(results, metric, model, **where)
+    row["KL from SFT, nats"] = value(results, "kl", "ppo")
+    row["reward-model accuracy"] = reward_accuracy(folder / "reward_model")
+    row["labels' noise ceiling"] = gold_accuracy(folder / "labels" / "rankings_heldout.jsonl")
+    cost = json.loads((folder / COST).read_text(encoding="utf-8"))
+    return row | {"minutes": cost["minutes"], "memory, GiB": cost["memory_gib"]}
+
+
+def as_table(columns: dict[int, dict[str, float]]) -> str:
+    """Markdown: a row a figure, a column a seed, the mean at the end."""
+    names = [f"seed {seed}" for seed in columns] + ["mean"]
+    lines = ["| figure | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for name in next(iter(columns.values())):
+        values = [row[name] for row in columns.values()]
+        cells = [f"{number:.2f}" for number in [*values, mean(values)]]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--config", default="recipes/pocket/align.yaml")
+    parser.add_argument("--output_dir", default="runs/seeds", help="seed-N folders go here")
+    parser.add_argument("keys", nargs="*", help="keys of recipes/align.py, after --")
+    given = parser.parse_args()
+    folders = {seed: Path(given.output_dir).resolve() / f"seed-{seed}" for seed in given.seeds}
+    for seed, folder in folders.items():
+        run_chain(folder, given.config, seed, given.keys)
+    print(as_table({seed: figures(folder) for seed, folder in folders.items()}))
+
+
+if __name__ == "__main__":
+    main()
