@@ -37,8 +37,9 @@ from rlhf.training.model_card import write_model_card
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
 from rlhf.training.publish import push_to_hub
 from rlhf.training.resume import resume_point
+from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.reward_health import Health, Normalization, measure, normalization, tokenize
-from rlhf.training.reward_model import RewardModelConfig, train_reward_model
+from rlhf.training.reward_model import train_reward_model
 from rlhf.training.reward_samples import write_ranked_samples
 from rlhf.types import Demonstration, Ranking
 
