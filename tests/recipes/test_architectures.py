@@ -115,7 +115,8 @@ def check_run(folder, world_size):
     results = read_results(folder / "evaluation")
     judge = {"baseline": "sft", "judge": "reward_model"}
     assert find(results, "win_rate", "ppo", **judge).n == len(THINGS)
-    assert find(results, "kl", "ppo").value >= 0
+    # Two steps at 3e-6 move the policy by nothing that can be seen beside rounding.
+    assert find(results, "kl", "ppo").value == pytest.approx(0.0, abs=1e-3)
     answers = read_records(folder / "evaluation" / "answers.jsonl")
     assert len(answers) == 2 * 2 * len(THINGS)
 
