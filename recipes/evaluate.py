@@ -8,8 +8,6 @@ Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
 
 from pathlib import Path
 
-from accelerate import PartialState
-
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
 from rlhf.evaluation.config import EvaluateConfig
@@ -21,39 +19,34 @@ from rlhf.evaluation.run import (
     provenance_of,
     write_evaluation,
 )
-from rlhf.launch import quiet_logs, run, start_processes
+from rlhf.launch import on_main_process, run, say
 from rlhf.report.write import write_report
-from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
+from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 
 
 def main() -> None:
     """Check, sample, judge, write."""
     run_config, config = parse_config(RunConfig, EvaluateConfig, description=__doc__)
     refuse_what_means_nothing(run_config)
-    start_processes(run_config.cpu_threads)
-    quiet_logs()
-    state = PartialState()
+    begin_run(run_config)
     folder, seed = Path(run_config.output_dir), run_config.seed
-    if state.is_main_process:
-        claim_run_folder(run_config)
-    state.wait_for_everyone()
-
     loaded = load_rows(config, folder)
     rows = choose_rows(loaded.rows, config, seed)
     if run_config.dry_run:
         answers = len(rows) * config.num_generations
-        state.print(f"{len(config.models)} models x {answers} answers to {len(rows)} prompts")
+        say(f"{len(config.models)} models x {answers} answers to {len(rows)} prompts")
         return
-    if state.is_main_process:
-        open_run_folder(run_config, config)
 
-    records = collect_records(rows, config, seed, state.print)
-    if not state.is_main_process:
-        return
-    provenance = provenance_of(config, seed, loaded.use)
-    results = write_evaluation(folder, rows, records, config, seed, provenance)
-    print_table(results, list(config.model_paths), f"{len(rows)} held-out prompts")
-    print(f"report: {write_report(folder)}")
+    on_main_process(lambda: open_run_folder(run_config, config))
+    records = collect_records(rows, config, seed, say)
+
+    def save() -> None:
+        provenance = provenance_of(config, seed, loaded.use)
+        results = write_evaluation(folder, rows, records, config, seed, provenance)
+        print_table(results, list(config.model_paths), f"{len(rows)} held-out prompts")
+        say(f"report: {write_report(folder)}")
+
+    on_main_process(save)
 
 
 def refuse_what_means_nothing(run_config: RunConfig) -> None:

@@ -13,31 +13,28 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from accelerate import PartialState
 from rich.console import Console
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from rlhf.config import parse_config
-from rlhf.data.rows import load_prompts
+from rlhf.data.bad_rows import REJECTS, BadRows
+from rlhf.data.rows import Loaded, load_prompts
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import quiet_logs, run, start_processes
+from rlhf.launch import is_main_process, on_main_process, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import model_size
 from rlhf.models.generate import Answer
 from rlhf.models.save import save_policy
-from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
+from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
-from rlhf.training.model_card import write_model_card
 from rlhf.training.ppo import PPOResult, PPOTrainer
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import rollout_figures
 from rlhf.training.ppo_models import check_models
 from rlhf.training.provenance import stage_manifest
-from rlhf.training.publish import push_to_hub
+from rlhf.training.publish import publish
 from rlhf.training.samples import write_samples
 from rlhf.types import Evaluated, PromptRow
 
@@ -46,14 +43,10 @@ SHOWN = 8  # answers each in samples/best.jsonl and samples/worst.jsonl; twice t
 
 def main() -> None:
     """Check, load, train, answer the same prompts before and after, save."""
-    run_config, config = parse_config(RunConfig, PPOConfig, description=__doc__)
-    world_size = start_processes(run_config.cpu_threads)
-    quiet_logs()
-    state = PartialState()
+    configs = parse_config(RunConfig, PPOConfig, description=__doc__)
+    run_config, config = configs
+    world_size = begin_run(run_config)
     folder = Path(run_config.output_dir)
-    if state.is_main_process:
-        claim_run_folder(run_config)
-    state.wait_for_everyone()
 
     chat, built_on = check_models(config)
     data = load_data(config, chat, folder)
@@ -63,10 +56,7 @@ def main() -> None:
         say(f"policy: {size}", "critic, about the same; reference and reward, a quarter each")
         return
 
-    configs = (run_config, config)
-    if state.is_main_process:
-        open_run_folder(*configs)
-    state.wait_for_everyone()
+    on_main_process(lambda: open_run_folder(*configs))
     checkpoint, remarks = checkpoint_of_run(run_config)
     say(*remarks)
 
@@ -83,7 +73,7 @@ def main() -> None:
             built_on=built_on,
         )
 
-    with Bar(console=Console(stderr=True), disable=not state.is_main_process) as bar:
+    with Bar(console=Console(stderr=True), disable=not is_main_process()) as bar:
         trainer = PPOTrainer(
             run_config,
             config,
@@ -96,22 +86,24 @@ def main() -> None:
         )
         say(*trainer.models.notes)
         result = trainer.train()
-    if state.is_main_process:
+
+    def save() -> None:
         save_samples(folder, result, run_config.seed)
         save_policy(folder, trainer.models.policy, chat)
-        manifest = manifest_of(folder)
-        write_model_card(
+        publish(
             folder,
-            manifest,
-            title=f"{folder.name}: PPO",
+            manifest_of(folder),
+            title="PPO",
             figures=figures(result),
-            usage=f'AutoModelForCausalLM.from_pretrained("{folder.name}")',
+            loads_with="AutoModelForCausalLM",
+            places={
+                "answers before and after": folder / "samples",
+                "talk to it": f"rlhf chat {folder}",
+            },
+            hub_id=run_config.push_to_hub,
         )
-        write_manifest(folder, manifest)
-        show(folder, result)
-        if run_config.push_to_hub:
-            say(f"uploaded to {push_to_hub(folder, run_config.push_to_hub)}")
-    state.wait_for_everyone()
+
+    on_main_process(save)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,26 +118,22 @@ class Data:
 def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
     """All prompts, checked. Without eval_data the first training prompts are looked at."""
 
-    def load(source: str, role: str) -> Any:
+    def read(source: str, role: str) -> Loaded[PromptRow]:
         return load_prompts(
             source,
             role=role,
-            drop_bad_rows=config.drop_bad_rows,
-            reject_file=folder / "rejected.jsonl",
             chat=chat,
             max_length=config.max_prompt_length,
+            answer_length=config.max_completion_length,
+            bad_rows=bad_rows,
         )
 
-    train = load(config.train_data, "prompts")
-    if config.eval_data is None:
-        looked_at = train.rows[: config.num_eval_prompts]
-        return Data(prompts=train.rows, held_out=looked_at, uses=[train.use])
-    held_out = load(config.eval_data, "eval")
-    return Data(
-        prompts=train.rows,
-        held_out=held_out.rows[: config.num_eval_prompts],
-        uses=[train.use, held_out.use],
-    )
+    with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
+        train = read(config.train_data, "prompts")
+        held_out = read(config.eval_data, "eval") if config.eval_data is not None else None
+    looked_at = (held_out or train).rows[: config.num_eval_prompts]
+    uses = [train.use, held_out.use] if held_out is not None else [train.use]
+    return Data(prompts=train.rows, held_out=looked_at, uses=uses)
 
 
 def reporter(bar: Bar, num_steps: int) -> Callable[[int, dict[str, float]], None]:
@@ -205,24 +193,6 @@ def figures(result: PPOResult) -> dict[str, str]:
         "prompts looked at": str(len(result.after.rollouts.texts)),
     }
     return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
-
-
-def show(folder: Path, result: PPOResult) -> None:
-    """The table at the end."""
-    table = Table("figure", "before -> after", title="PPO")
-    for name, value in figures(result).items():
-        table.add_row(name, value)
-    table.add_row("model", str(folder))
-    table.add_row("answers before and after", str(folder / "samples"))
-    table.add_row("talk to it", f"rlhf chat {folder}")
-    Console().print(table)
-
-
-def say(*lines: object) -> None:
-    """Print on the main process."""
-    if PartialState().is_main_process:
-        for line in lines:
-            print(line, flush=True)
 
 
 if __name__ == "__main__":

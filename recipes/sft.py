@@ -8,136 +8,122 @@ The output folder loads with plain AutoModelForCausalLM (with use_peft it is a P
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import PartialState
 from peft import PeftModel
-from rich.console import Console
-from rich.table import Table
 from transformers import PreTrainedModel
 
 from rlhf.config import parse_config
+from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import DataConfig
+from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_demonstrations
-from rlhf.data.split import split_by_prompt
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import quiet_logs, run, start_processes
-from rlhf.manifest import DataUse, write_manifest
+from rlhf.launch import is_main_process, on_main_process, run, say
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.save import save_policy
-from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
-from rlhf.training.model_card import write_model_card
+from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
-from rlhf.training.publish import push_to_hub
+from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
 from rlhf.training.samples import write_samples
 from rlhf.training.sft import SFTConfig, SFTResult, train_sft
 from rlhf.types import Demonstration, Prompt
 
-Rows = list[Demonstration]
 Model = PreTrainedModel | PeftModel
 SAMPLE_TEMPERATURE = 0.7
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is settled before a weight is loaded."""
+
+    run: RunConfig
+    model: ModelConfig
+    data: DataConfig
+    config: SFTConfig
+    world_size: int
+    chat: ChatTokenizer
+    rows: TrainAndHeldOut[Demonstration]
+
+    @property
+    def configs(self) -> tuple[RunConfig, ModelConfig, DataConfig, SFTConfig]:
+        """Everything that was set."""
+        return self.run, self.model, self.data, self.config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The model, and the same prompts answered before and after."""
+
+    result: SFTResult
+    shown: Sequence[Prompt]
+    answers: Mapping[str, Sequence[Answer]]
+
+
 def main() -> None:
-    """Check, load, answer, train, answer again, save."""
-    run_config, model_config, data, config = parse_config(
+    """Check, train, save."""
+    setup = check()
+    rows = setup.rows
+    say(*setup.chat.notes)
+    say(f"{len(rows.train)} demonstrations to train on, {len(rows.held_out)} held out")
+    if setup.run.dry_run:
+        say(model_size(setup.model, "CAUSAL_LM"))
+        return
+    on_main_process(lambda: open_run_folder(*setup.configs))
+    trained = train(setup)
+    on_main_process(lambda: save(setup, trained))
+
+
+def check() -> Setup:
+    """Keys, folder, tokenizer, then every row: what is wrong is said before a weight is loaded."""
+    run_config, model, data, config = parse_config(
         RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__
     )
-    world_size = start_processes(run_config.cpu_threads)
-    quiet_logs()
-    state = PartialState()
-    folder = Path(run_config.output_dir)
-    if state.is_main_process:
-        claim_run_folder(run_config)
-    state.wait_for_everyone()
+    world_size = begin_run(run_config)
+    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
+    rejects = Path(run_config.output_dir) / REJECTS
+    with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
+        rows = load_train_and_held_out(
+            load_demonstrations, data, chat, bad_rows, seed=run_config.seed
+        )
+    return Setup(
+        run=run_config,
+        model=model,
+        data=data,
+        config=config,
+        world_size=world_size,
+        chat=chat,
+        rows=rows,
+    )
 
-    chat, _ = load_checked_tokenizer(model_config.model_name_or_path, data.chat_template)
-    train, held_out, uses = load_data(data, chat, folder, run_config.seed)
-    say(*chat.notes, f"{len(train)} demonstrations to train on, {len(held_out)} held out")
-    if run_config.dry_run:
-        say(model_size(model_config, "CAUSAL_LM"))
-        return
 
-    configs = (run_config, model_config, data, config)
-    if state.is_main_process:
-        open_run_folder(*configs)
-    state.wait_for_everyone()
-    resume = resume_point(run_config)
-    model = load_model(model_config)
-    shown = pick_prompts(held_out or train, config.num_samples, run_config.seed)
-    before = answer(model, chat, shown, config, run_config.seed)
+def train(setup: Setup) -> Trained:
+    """Answer, train, answer again."""
+    resume = resume_point(setup.run)
+    model = load_model(setup.model)
+    shown = pick_prompts(setup)
+    before = answer(model, setup, shown)
     result = train_sft(
         model,
-        chat,
-        train,
-        held_out,
-        run=run_config,
-        model_config=model_config,
-        config=config,
-        max_length=data.max_length,
+        setup.chat,
+        setup.rows.train,
+        setup.rows.held_out,
+        run=setup.run,
+        model_config=setup.model,
+        config=setup.config,
+        max_length=setup.data.max_length,
         resume=resume,
     )
-    after = answer(result.model, chat, shown, config, run_config.seed)
-    if state.is_main_process:
-        write_samples(folder, "random", shown, {"before": before, "after": after})
-        save_policy(folder, result.model, chat)
-        manifest = stage_manifest(
-            folder,
-            stage="sft",
-            base_model=model_config.model_name_or_path,
-            chat=chat,
-            seed=run_config.seed,
-            world_size=world_size,
-            data=uses,
-            configs=configs,
-            built_on=[model_config.model_name_or_path],
-        )
-        write_model_card(
-            folder,
-            manifest,
-            title=f"{folder.name}: supervised fine-tuning",
-            figures=figures(result, len(held_out)),
-            usage=f'AutoModelForCausalLM.from_pretrained("{folder.name}")',
-        )
-        write_manifest(folder, manifest)
-        show(folder, result, len(held_out))
-        if run_config.push_to_hub:
-            say(f"uploaded to {push_to_hub(folder, run_config.push_to_hub)}")
-    state.wait_for_everyone()
-
-
-def load_data(
-    data: DataConfig, chat: ChatTokenizer, folder: Path, seed: int
-) -> tuple[Rows, Rows, list[DataUse]]:
-    """Demonstrations to train on and held out (by prompt), and what the manifest says of them."""
-    found = load_demonstrations(
-        data.train_data,
-        drop_bad_rows=data.drop_bad_rows,
-        reject_file=folder / "rejected.jsonl",
-        chat=chat,
-        max_length=data.max_length,
-    )
-    if data.eval_data is None:
-        train, held_out = split_by_prompt(found.rows, data.eval_fraction, seed)
-        held_use = replace(found.use, role="eval", rows=len(held_out), dropped=0)
-        uses = [replace(found.use, rows=len(train)), *([held_use] if held_out else [])]
-        return train, held_out, uses
-    held = load_demonstrations(
-        data.eval_data,
-        role="eval",
-        drop_bad_rows=data.drop_bad_rows,
-        reject_file=folder / "rejected.jsonl",
-        chat=chat,
-        max_length=data.max_length,
-    )
-    return list(found.rows), list(held.rows), [found.use, held.use]
+    after = answer(result.model, setup, shown)
+    return Trained(result=result, shown=shown, answers={"before": before, "after": after})
 
 
 def load_model(config: ModelConfig) -> Model:
@@ -149,30 +135,59 @@ def load_model(config: ModelConfig) -> Model:
     return add_lora(model, config, "CAUSAL_LM") if config.use_peft else model
 
 
-def pick_prompts(rows: Sequence[Demonstration], count: int, seed: int) -> list[Prompt]:
-    """The prompts of `count` rows at random, the same on every process."""
-    picked = random.Random(seed).sample(list(rows), min(count, len(rows)))
+def pick_prompts(setup: Setup) -> list[Prompt]:
+    """Prompts to show, held-out ones where there are any, the same on every process."""
+    rows = list(setup.rows.held_out or setup.rows.train)
+    picked = random.Random(setup.run.seed).sample(rows, min(setup.config.num_samples, len(rows)))
     return [row.prompt for row in picked]
 
 
-def answer(
-    model: Model, chat: ChatTokenizer, prompts: Sequence[Prompt], config: SFTConfig, seed: int
-) -> list[Answer]:
+def answer(model: Model, setup: Setup, prompts: Sequence[Prompt]) -> list[Answer]:
     """One answer to each prompt, on the main process; none on the others."""
-    if not PartialState().is_main_process or not prompts:
+    if not is_main_process() or not prompts:
         return []
     model.to(PartialState().device)
     answers = sample_answers(
         model,
-        chat,
+        setup.chat,
         prompts,
         num_responses=1,
-        max_new_tokens=config.sample_max_new_tokens,
+        max_new_tokens=setup.config.sample_max_new_tokens,
         temperature=SAMPLE_TEMPERATURE,
-        seed=seed,
+        seed=setup.run.seed,
         batch_size=len(prompts),
     )
     return [group[0] for group in answers]
+
+
+def save(setup: Setup, trained: Trained) -> None:
+    """Samples, model, card and manifest."""
+    folder, base = Path(setup.run.output_dir), setup.model.model_name_or_path
+    write_samples(folder, "random", trained.shown, trained.answers)
+    save_policy(folder, trained.result.model, setup.chat)
+    manifest = stage_manifest(
+        folder,
+        stage="sft",
+        base_model=base,
+        chat=setup.chat,
+        seed=setup.run.seed,
+        world_size=setup.world_size,
+        data=setup.rows.uses,
+        configs=setup.configs,
+        built_on=[base],
+    )
+    publish(
+        folder,
+        manifest,
+        title="supervised fine-tuning",
+        figures=figures(trained.result, len(setup.rows.held_out)),
+        loads_with="AutoModelForCausalLM",
+        places={
+            "answers before and after": folder / "samples" / "random.jsonl",
+            "talk to it": f"rlhf chat {folder}",
+        },
+        hub_id=setup.run.push_to_hub,
+    )
 
 
 def figures(result: SFTResult, held_out: int) -> dict[str, str]:
@@ -185,24 +200,6 @@ def figures(result: SFTResult, held_out: int) -> dict[str, str]:
         "held-out loss after": f"{result.eval_loss_after:.3f} nats per token",
         "held-out rows": str(held_out),
     }
-
-
-def show(folder: Path, result: SFTResult, held_out: int) -> None:
-    """The table at the end."""
-    table = Table("figure", "value", title="supervised fine-tuning")
-    for name, value in figures(result, held_out).items():
-        table.add_row(name, value)
-    table.add_row("model", str(folder))
-    table.add_row("answers before and after", str(folder / "samples" / "random.jsonl"))
-    table.add_row("talk to it", f"rlhf chat {folder}")
-    Console().print(table)
-
-
-def say(*lines: object) -> None:
-    """Print on the main process."""
-    if PartialState().is_main_process:
-        for line in lines:
-            print(line, flush=True)
 
 
 if __name__ == "__main__":

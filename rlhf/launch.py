@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 from rlhf.errors import ConfigError, RLHFError, TrainingError
 
+SECONDS_TO_SPEAK = 5.0
 STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
 
 
@@ -25,19 +27,56 @@ def run(main: Callable[[], None]) -> NoReturn:
         _say(error)
         sys.exit(STATUS_FAILED)
     except RLHFError as error:
+        _let_the_first_speak()
         _say(error)
         sys.exit(STATUS_USER)
     except Stopped as stop:
-        _say(stop)
+        _say_once(stop)
         sys.exit(STATUS_STOPPED)
     except KeyboardInterrupt:
-        _say("interrupted")
+        _say_once("interrupted")
         sys.exit(130)
     sys.exit(STATUS_DONE)
 
 
 def _say(message: object) -> None:
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+
+
+def _say_once(message: object) -> None:
+    """What happens to all ranks at once is said by the first."""
+    if is_main_process():
+        _say(message)
+
+
+def _let_the_first_speak() -> None:
+    """Wait, on the other ranks, for the end that the launcher brings when rank 0 failed alike.
+
+    A user's mistake is mostly every rank's; where it is this one's alone it is said after all.
+    """
+    if not is_main_process():
+        time.sleep(SECONDS_TO_SPEAK)
+
+
+def say(*lines: object) -> None:
+    """Print each on a line of its own, on the main process, at once."""
+    if is_main_process():
+        for line in lines:
+            print(line, flush=True)
+
+
+def is_main_process() -> bool:
+    """Whether this is rank 0 of its run; known before the processes see each other."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def on_main_process(do: Callable[[], object]) -> None:
+    """Call `do` on the main process; the others wait until it is done. Call it on all of them."""
+    from accelerate import PartialState
+
+    if is_main_process():
+        do()
+    PartialState().wait_for_everyone()
 
 
 def start_processes(cpu_threads: int | None = None) -> int:
@@ -109,5 +148,5 @@ def quiet_logs() -> None:
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    if int(os.environ.get("RANK", "0")) != 0 or not sys.stderr.isatty():
+    if not is_main_process() or not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -8,6 +8,7 @@ from typing import Any
 
 from rlhf.config import as_yaml
 from rlhf.errors import CheckpointError, ConfigError
+from rlhf.launch import on_main_process, quiet_logs, start_processes
 from rlhf.manifest import write_atomically
 
 CONFIG = "config.yaml"
@@ -38,6 +39,20 @@ class RunConfig:
     cpu_threads: int | None = field(
         default=None, metadata={"help": "CPU threads of a process; default shares the cores out."}
     )
+
+
+def begin_run(run: RunConfig) -> int:
+    """The number of processes, once they see each other and `output_dir` is free for this run.
+
+    The first call of a recipe, on every process.
+
+    Raises:
+        ConfigError: as `start_processes` and `claim_run_folder`.
+    """
+    world_size = start_processes(run.cpu_threads)
+    quiet_logs()
+    on_main_process(lambda: claim_run_folder(run))
+    return world_size
 
 
 def claim_run_folder(run: RunConfig) -> Path:

@@ -16,7 +16,7 @@ ABOVE_REWARDS = {
     "chat": [*FLOORS, "labels", "chat"],
     "evaluation": [*FLOORS, "labels", "evaluation"],
     "report": ["errors", "types", "manifest", "report"],
-    "chain": ["errors", "types", "manifest", "chain"],
+    "chain": [*FLOORS, "training", "labels", "evaluation", "chain"],
 }
 # What surrounds a run (configuration, processes, folders) may be used from every room but ops.
 EVERYWHERE = {"config", "launch", "run_folder", "launcher"}
@@ -60,6 +60,18 @@ def test_a_room_imports_only_the_rooms_below_it(room):
             name for name in used if (PACKAGE / name).exists() or (PACKAGE / f"{name}.py").exists()
         }
         assert used <= allowed, f"{path.relative_to(ROOT)} imports {sorted(used - allowed)}"
+
+
+def test_every_room_has_its_directions_and_its_line_in_the_guide():
+    guide = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert rooms <= ALLOWED.keys()
+    for room in rooms:
+        assert guide.count(f"| `{room}/` |") == 2, (
+            f"docs/architecture.md: {room}/ is not in both tables"
+        )
+    for path in PACKAGE.glob("[a-z]*.py"):
+        assert f"`{path.name}`" in guide, f"the guide does not mention {path.name}"
 
 
 def test_trl_is_imported_only_where_a_trl_class_is_wrapped():

@@ -71,9 +71,14 @@ def test_signal_reaches_two_workers_which_write_their_checkpoint(recipe, number,
     process.send_signal(number)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == status
-    assert "wrote checkpoint-7" in errors
+    assert errors.count("wrote checkpoint-7") == 1  # not once a rank
     assert "Traceback" not in errors
     assert _gone(recipe.parent)
+
+
+def test_what_both_ranks_refuse_is_said_once(recipe, capfd):
+    assert launch(recipe, ["user", str(recipe.parent)], num_processes=2) == 2
+    assert capfd.readouterr().err.count("learning_rate is -1") == 1
 
 
 def test_kill_9_of_the_launcher_leaves_no_worker_behind(recipe):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf.data.bad_rows import BadRows
 from rlhf.data.read import Unreadable, read_rows
 from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.split import prompt_key
@@ -62,13 +63,9 @@ def check(
         "texts": load_texts,
     }
     taken = kind or _kind_of(source)
-    loaded = load[taken](
-        source,
-        chat=chat,
-        max_length=max_length or 1 << 30,
-        drop_bad_rows=reject_file is not None,
-        reject_file=Path(reject_file) if reject_file else None,
-    )
+    reject_path = Path(reject_file) if reject_file else None
+    with BadRows(drop=reject_path is not None, reject_file=reject_path) as bad_rows:
+        loaded = load[taken](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
     guessed = "" if kind else " (by the keys of its first row)"
     return [f"{source}: {taken}{guessed}, {_counts(loaded)}", *_about(loaded)]
 

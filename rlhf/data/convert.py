@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+from rlhf.data.bad_rows import Problem, raise_problems
 from rlhf.data.parse import check_row
 from rlhf.data.read import Row, Unreadable, read_rows
-from rlhf.data.rows import Problem, raise_problems
 from rlhf.data.shapes import SHAPES
 from rlhf.data.split import prompt_key
 from rlhf.errors import ConfigError, DataError

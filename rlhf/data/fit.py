@@ -9,38 +9,57 @@ from rlhf.types import Demonstration, Prompt, PromptRow, Ranking
 
 
 def demonstration_fits(
-    chat: ChatTokenizer, max_length: int
+    chat: ChatTokenizer, max_length: int | None
 ) -> Callable[[Demonstration], str | None]:
-    """Prompt, answer and end of turn have at most `max_length` tokens."""
+    """Prompt, answer and end of turn have at most `max_length` tokens.
+
+    Here and below: and at most as many as the model has positions, where that is known.
+    """
     return lambda row: _answers_fit(chat, row.prompt, [row.completion], max_length)
 
 
-def ranking_fits(chat: ChatTokenizer, max_length: int) -> Callable[[Ranking], str | None]:
+def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranking], str | None]:
     """Every answer with its prompt has at most `max_length` tokens."""
     return lambda row: _answers_fit(chat, row.prompt, row.responses, max_length)
 
 
-def prompt_fits(chat: ChatTokenizer, max_length: int) -> Callable[[PromptRow], str | None]:
-    """The prompt alone, ready to be answered, has at most `max_length` tokens."""
-    return lambda row: _reason(lambda: _prompt_length(chat, row.prompt), "the prompt", max_length)
+def prompt_fits(
+    chat: ChatTokenizer, max_length: int | None, answer_length: int = 0
+) -> Callable[[PromptRow], str | None]:
+    """The prompt alone, ready to be answered, has at most `max_length` tokens.
+
+    `answer_length` tokens more fit into the model's positions behind it.
+    """
+    return lambda row: _reason(
+        lambda: _prompt_length(chat, row.prompt),
+        "the prompt",
+        max_length,
+        positions=chat.max_positions,
+        answer_length=answer_length,
+    )
 
 
-def text_fits(chat: ChatTokenizer, max_length: int) -> Callable[[str], str | None]:
+def text_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[str], str | None]:
     """The text has at most `max_length` tokens."""
     return lambda text: _reason(
-        lambda: len(chat.tokenizer(text, verbose=False)["input_ids"]), "the text", max_length
+        lambda: len(chat.tokenizer(text, verbose=False)["input_ids"]),
+        "the text",
+        max_length,
+        positions=chat.max_positions,
     )
 
 
 def _answers_fit(
-    chat: ChatTokenizer, prompt: Prompt, responses: Sequence[str], max_length: int
+    chat: ChatTokenizer, prompt: Prompt, responses: Sequence[str], max_length: int | None
 ) -> str | None:
-    if reason := _reason(lambda: _prompt_length(chat, prompt), "the prompt", max_length - 1):
+    room = None if max_length is None else max_length - 1
+    if reason := _reason(lambda: _prompt_length(chat, prompt), "the prompt", room):
         return reason
     return _reason(
         lambda: max(len(answer_ids(chat, prompt, response)) for response in responses),
         "prompt and answer",
         max_length,
+        positions=chat.max_positions,
     )
 
 
@@ -53,9 +72,21 @@ def _prompt_length(chat: ChatTokenizer, prompt: Prompt) -> int:
     return length
 
 
-def _reason(count: Callable[[], int], what: str, limit: int) -> str | None:
+def _reason(
+    count: Callable[[], int],
+    what: str,
+    limit: int | None,
+    *,
+    positions: int | None = None,
+    answer_length: int = 0,
+) -> str | None:
     try:
         length = count()
     except DataError as error:
         return str(error)
-    return f"{what}: {length} tokens, {limit} is the limit" if length > limit else None
+    if limit is not None and length > limit:
+        return f"{what}: {length} tokens, {limit} is the limit"
+    if positions is not None and length + answer_length > positions:
+        room = f" and {answer_length} for the answer" if answer_length else ""
+        return f"{what}: {length} tokens{room}, but the model has {positions} positions"
+    return None

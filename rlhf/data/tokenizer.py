@@ -1,7 +1,7 @@
 """A tokenizer ready for chat: template, end-of-turn, EOS and pad settled, or refused in words."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class ChatTokenizer:
     eos_token_ids: tuple[int, ...]  # any of them ends an answer
     end_token_id: int  # the one of them that we write at the end of an answer
     notes: tuple[str, ...] = ()  # what was settled, one sentence each
+    max_positions: int | None = None  # of the model it stands before; None: no limit is known
 
     @property
     def raw(self) -> bool:
@@ -115,6 +116,12 @@ def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
             f"the tokenizer's largest id is {largest} ({token!r}) but the model has {rows} "
             "embedding rows; use the tokenizer the model was trained with."
         )
+
+
+def with_positions(chat: ChatTokenizer, model_config: Any) -> ChatTokenizer:
+    """`chat`, knowing for how many tokens the model has positions. Needs no weights."""
+    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    return replace(chat, max_positions=positions)
 
 
 def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from rlhf.config import parse_config
+from rlhf.data.bad_rows import BadRows
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.data.split import prompt_key
 from rlhf.errors import DataError
@@ -21,6 +22,7 @@ from rlhf.evaluation.bootstrap import Estimate, ratio
 from rlhf.evaluation.win_rate import win_rate
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.manifest import write_atomically
+from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Demonstration, Ranking
 
@@ -42,6 +44,9 @@ class GateConfig:
     num_demonstrations: int = field(default=200, metadata={"help": "Score this many of them."})
     seed: int = field(default=0, metadata={"help": "Which of them, and how words are shuffled."})
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    drop_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave bad rows out, instead of stopping."}
+    )
     cpu_threads: int | None = field(default=None, metadata={"help": "CPU threads."})
 
 
@@ -115,10 +120,14 @@ def shuffled(text: str, rng: random.Random) -> str:
 def main() -> None:
     """Score, judge, write."""
     (config,) = parse_config(GateConfig, description=__doc__)
-    rankings = load_rankings(config.rankings, role="eval").rows
-    demonstrations = load_demonstrations(config.demonstrations).rows
     start_processes(config.cpu_threads)
     quiet_logs()
+    chat = tokenizer_of_model(config.reward_model, config.chat_template)
+    with BadRows(drop=config.drop_bad_rows) as bad_rows:
+        rankings = load_rankings(config.rankings, role="eval", chat=chat, bad_rows=bad_rows).rows
+        demonstrations = load_demonstrations(
+            config.demonstrations, chat=chat, bad_rows=bad_rows
+        ).rows
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = RewardModel(config.reward_model, chat_template=config.chat_template, device=device)
     gate = judge_reward_model(

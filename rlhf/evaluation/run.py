@@ -9,9 +9,10 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
+from rlhf.data.bad_rows import REJECTS, BadRows
+from rlhf.data.read import read_rows
 from rlhf.data.rows import Loaded, load_prompts
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.config import EvaluateConfig, named_paths
 from rlhf.evaluation.contamination import contaminated_rows
 from rlhf.evaluation.examples import write_examples
 from rlhf.evaluation.figures import Question, all_figures
@@ -20,31 +21,36 @@ from rlhf.evaluation.records import Record, write_records
 from rlhf.evaluation.results import Result, write_results
 from rlhf.evaluation.sampling import load_contender, sample_records
 from rlhf.manifest import MANIFEST, DataUse, hash_file
+from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.rewards.function import load_function
 from rlhf.types import PromptRow
 
-REJECTS = "rejected.jsonl"
-
 
 def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
-    """The held-out prompts, checked before a weight is loaded.
+    """The held-out prompts, checked with every model's tokenizer before a weight is loaded.
 
     Raises:
-        DataError: rows that cannot be used.
+        DataError: rows that cannot be used, or a training file that is not there.
         ConfigError: a gold or axes function that does not load.
+        CheckpointError: a model or judge that is none, or smaller than its tokenizer.
     """
     for source in (config.gold, config.axes):
         if source is not None:
             load_function(source)
-    baseline = config.model_paths[config.baseline_name]
-    return load_prompts(
-        config.eval_data,
-        role="eval",
-        drop_bad_rows=config.drop_bad_rows,
-        reject_file=folder / REJECTS,
-        chat=load_tokenizer(baseline, config.chat_template),
-        max_length=config.max_prompt_length,
-    )
+    for judge in named_paths(config.reward_model, "reward_model").values():
+        tokenizer_of_model(judge, "auto")
+    for source in config.train_data:
+        next(read_rows(source), None)
+    chats = [tokenizer_of_model(m, config.chat_template) for m in config.model_paths.values()]
+    with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
+        return load_prompts(
+            config.eval_data,
+            role="eval",
+            max_length=config.max_prompt_length,
+            answer_length=config.max_completion_length,
+            others=chats,
+            bad_rows=bad_rows,
+        )
 
 
 def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) -> list[PromptRow]:

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from rlhf.data.chat import prompt_ids
-from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
+from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.divergence import sequence_kl
 from rlhf.evaluation.records import Record
 from rlhf.manifest import hash_text
 from rlhf.models.generate import as_answers, generate, prompt_batch
-from rlhf.models.load import load_config, load_policy
+from rlhf.models.load import load_policy
+from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.types import PromptBatch, PromptRow
 
 
@@ -32,8 +33,7 @@ def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.d
     Raises:
         CheckpointError: no model there, or a tokenizer larger than the model.
     """
-    chat = load_tokenizer(path, config.chat_template)
-    check_vocabulary(load_config(path), chat)
+    chat = tokenizer_of_model(path, config.chat_template)
     model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
     return Contender(name=name, model=model.to(device).eval(), chat=chat)
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlhf.data.bad_rows import Problem, raise_problems
 from rlhf.data.parse import parse_prompt, parse_ranking
 from rlhf.data.read import Row, Unreadable, read_rows
-from rlhf.data.rows import Problem, raise_problems
 from rlhf.errors import DataError
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.store import LabelStore

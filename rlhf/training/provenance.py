@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from rlhf.config import as_yaml
-from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
+from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     MANIFEST,
@@ -22,8 +22,8 @@ from rlhf.manifest import (
     package_versions,
     read_manifest,
 )
-from rlhf.models.load import load_config
 from rlhf.models.save import saved_tokenizer
+from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.run_folder import CONFIG
 
 
@@ -100,9 +100,8 @@ def load_checked_tokenizer(
         ConfigError: a template that cannot be used.
     """
     manifest = check_input_model(model)
-    chat = load_tokenizer(str(model), chat_template)
+    chat = tokenizer_of_model(model, chat_template)
     check_chat(model, manifest, chat)
-    check_vocabulary(load_config(model), chat)
     return chat, manifest
 
 

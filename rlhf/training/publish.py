@@ -1,12 +1,49 @@
-"""Upload a finished run's model to the hub."""
+"""What is left to do when a model lies in its run folder: card, manifest, table, hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from rich.console import Console
+from rich.table import Table
 
 from rlhf.errors import TrainingError
+from rlhf.launch import say
+from rlhf.manifest import Manifest, write_manifest
+from rlhf.training.model_card import write_model_card
 
 LEFT_OUT = ["checkpoint-*", "samples/*", "rejected.jsonl"]
+
+
+def publish(
+    folder: Path,
+    manifest: Manifest,
+    *,
+    title: str,
+    figures: Mapping[str, str],
+    loads_with: str,
+    places: Mapping[str, object],
+    hub_id: str | None,
+) -> None:
+    """Write model card and manifest, print the table of `figures` and `places`, upload.
+
+    The manifest comes after everything else that is written: a folder that has one is finished.
+    `loads_with` is the transformers class that reads the model. Call it on one process.
+
+    Raises:
+        TrainingError: as `push_to_hub`.
+    """
+    usage = f'{loads_with}.from_pretrained("{folder.name}")'
+    write_model_card(
+        folder, manifest, title=f"{folder.name}: {title}", figures=figures, usage=usage
+    )
+    write_manifest(folder, manifest)
+    table = Table("figure", "value", title=title)
+    for name, value in {**figures, "model": folder, **places}.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+    if hub_id:
+        say(f"uploaded to {push_to_hub(folder, hub_id)}")
 
 
 def push_to_hub(folder: Path, hub_id: str) -> str:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from accelerate import PartialState
-
+from rlhf.launch import on_main_process, say
 from rlhf.run_folder import RunConfig, step_of
 from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.metrics import forget_after
@@ -18,9 +17,7 @@ def resume_point(run: RunConfig) -> Path | None:
         CheckpointError: the checkpoint that was named is not there, or torn.
     """
     checkpoint, notes = checkpoint_of_run(run)
-    forget_after(Path(run.output_dir), step_of(checkpoint) if checkpoint else -1)
-    if PartialState().is_main_process:
-        for note in notes:
-            print(note, flush=True)
-    PartialState().wait_for_everyone()
+    last = step_of(checkpoint) if checkpoint else -1
+    on_main_process(lambda: forget_after(Path(run.output_dir), last))
+    say(*notes)
     return checkpoint

@@ -4,12 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import PretrainedConfig
 
+from rlhf.data.bad_rows import BadRows
 from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenizer import load_tokenizer, with_positions
 from rlhf.errors import DataError
 
 GOOD = {"prompt": "Hi", "completion": "Hello."}
+
+
+def _config(positions: int) -> PretrainedConfig:
+    """A model's configuration with that many positions."""
+    return PretrainedConfig(max_position_embeddings=positions)
 
 
 def write_rows(path: Path, rows: list) -> str:
@@ -60,7 +67,8 @@ def test_dropped_rows_are_counted_said_and_written_down_once(tmp_path: Path, cap
     source = write_rows(tmp_path / "a.jsonl", [GOOD, {"prompt": "x"}, b"\xff", GOOD])
     reject = tmp_path / "run" / "rejected.jsonl"
     for _ in range(2):  # every process, and a resumed run, reads the file again
-        loaded = load_demonstrations(source, drop_bad_rows=True, reject_file=reject)
+        with BadRows(drop=True, reject_file=reject) as bad_rows:
+            loaded = load_demonstrations(source, bad_rows=bad_rows)
     assert (len(loaded.rows), loaded.use.rows, loaded.use.dropped) == (2, 2, 2)
     assert [str(place) for place in loaded.places] == [f"{source}:1", f"{source}:4"]
     assert f"{source}: 2 bad rows left out, listed in {reject}" in caplog.messages
@@ -76,7 +84,7 @@ def test_no_row_at_all_is_refused_even_when_dropping(tmp_path: Path):
         load_prompts(empty)
     bad = write_rows(tmp_path / "bad.jsonl", [{"text": "x"}])
     with pytest.raises(DataError, match=r"1 bad.*the first: .*bad\.jsonl:1 no prompt"):
-        load_prompts(bad, drop_bad_rows=True)
+        load_prompts(bad, bad_rows=BadRows(drop=True))
 
 
 def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path, caplog):
@@ -109,6 +117,52 @@ def test_prompts_and_texts_are_measured_alone(tmp_path: Path, plain: str):
     texts = write_rows(tmp_path / "t.jsonl", [{"text": "word " * 99}])
     with pytest.raises(DataError, match="the text: "):
         load_texts(texts, chat=chat, max_length=64)
+
+
+def read_together(*sources: str) -> None:
+    """As a run reads its files."""
+    with BadRows() as bad_rows:
+        for source in sources:
+            load_demonstrations(source, bad_rows=bad_rows)
+
+
+def test_bad_rows_of_several_files_stand_in_one_list(tmp_path: Path):
+    """Of three files two hold bad rows; one of them is read twice, its row is one all the same."""
+    first = write_rows(tmp_path / "a.jsonl", [GOOD, {"prompt": "x"}])
+    second = write_rows(tmp_path / "b.jsonl", [b"\xff", {"prompt": 5}])
+    good = write_rows(tmp_path / "c.jsonl", [GOOD])
+    with pytest.raises(DataError) as refusal:
+        read_together(first, good, first, second)
+    lines = str(refusal.value).splitlines()
+    assert lines[0] == f"{first}, {second}: 3 rows cannot be used:"
+    assert [line.split()[0] for line in lines[1:-1]] == [f"{first}:2", f"{second}:1", f"{second}:2"]
+
+
+def test_another_error_goes_before_the_bad_rows(tmp_path: Path):
+    bad = write_rows(tmp_path / "a.jsonl", [{"prompt": "x"}])
+    with pytest.raises(DataError, match="is not there"):
+        read_together(bad, str(tmp_path / "none.jsonl"))
+
+
+def test_a_row_has_to_fit_into_the_models_positions(tmp_path: Path, plain: str):
+    """max_length allows 500; the model has 64 positions, of which an answer may take 60."""
+    chat = with_positions(load_tokenizer(plain), _config(64))
+    rows = [{"prompt": "x", "completion": "word " * 99}]
+    demonstrations = write_rows(tmp_path / "d.jsonl", rows)
+    with pytest.raises(DataError, match=r"answer: \d+ tokens, but the model has 64 positions"):
+        load_demonstrations(demonstrations, chat=chat, max_length=500)
+    prompts = write_rows(tmp_path / "p.jsonl", [{"prompt": "x"}])
+    load_prompts(prompts, chat=chat, max_length=500)
+    with pytest.raises(DataError, match=r"tokens and 60 for the answer, but .* 64 positions"):
+        load_prompts(prompts, chat=chat, max_length=500, answer_length=60)
+
+
+def test_a_prompt_has_to_fit_for_every_model(tmp_path: Path, plain: str):
+    wide, narrow = load_tokenizer(plain), with_positions(load_tokenizer(plain), _config(16))
+    prompts = write_rows(tmp_path / "p.jsonl", [{"prompt": "x"}, {"prompt": "word " * 20}])
+    assert len(load_prompts(prompts, others=[wide]).rows) == 2
+    with pytest.raises(DataError, match=r"p\.jsonl:2 the prompt: \d+ tokens, but the model has 16"):
+        load_prompts(prompts, others=[wide, narrow])
 
 
 def test_a_conversation_under_raw_prompts_is_a_bad_row(tmp_path: Path, plain: str):

@@ -7,6 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from rlhf.data.bad_rows import BadRows
 from rlhf.data.convert import SENTIMENT, convert
 from rlhf.data.read import read_rows
 from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
@@ -56,7 +57,7 @@ def test_any_rows(tmp_path: Path, found: list, load):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in found))
     with contextlib.suppress(DataError):
-        loaded = load(str(path), drop_bad_rows=True)
+        loaded = load(str(path), bad_rows=BadRows(drop=True))
         assert loaded.use.rows == len(loaded.rows) > 0
         assert loaded.use.rows + loaded.use.dropped == len(found)
 

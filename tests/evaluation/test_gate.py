@@ -1,11 +1,19 @@
 """The gate's verdicts, and what its figures are made of."""
 
+import json
 import random
+import sys
 
 import pytest
+from tiny_models import make_model
 
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import DataError
+from rlhf.evaluation import gate
 from rlhf.evaluation.bootstrap import Estimate
 from rlhf.evaluation.gate import judge_reward_model, pair_accuracy, shuffled
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
 from rlhf.types import Ranking
 
 
@@ -52,3 +60,25 @@ def test_shuffling_keeps_the_words():
     mixed = shuffled(text, random.Random(0))
     assert mixed != text
     assert sorted(mixed.split()) == sorted(text.split())
+
+
+def test_bad_rows_are_refused_together_or_left_out(tmp_path, monkeypatch):
+    """Of 3 rankings one has no prompt, one has more tokens than the model's 256 positions."""
+    base = make_model(tmp_path / "base")
+    save_reward_model(
+        tmp_path / "reward", new_reward_model(base, seed=0), load_tokenizer(str(base)), 0.0, 1.0
+    )
+    pair = {"prompt": "Where?", "chosen": "In the box.", "rejected": "A cat."}
+    rankings = [pair, {**pair, "chosen": "red ball " * 300}, {"chosen": "x", "rejected": "y"}]
+    said = [{"prompt": "Where?", "completion": "In the red box."}, {"prompt": "x"}]
+    for name, rows in (("rankings", rankings), ("demonstrations", said)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [f"--{key}={tmp_path / key}.jsonl" for key in ("rankings", "demonstrations")]
+    words += [f"--reward_model={tmp_path / 'reward'}", f"--output={tmp_path / 'gate.json'}"]
+    monkeypatch.setattr(sys, "argv", ["gate", *words, "--cpu_threads=1"])
+    with pytest.raises(DataError, match="3 rows cannot be used"):
+        gate.main()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--drop_bad_rows"])
+    gate.main()
+    verdict = json.loads((tmp_path / "gate.json").read_text())
+    assert (verdict["accuracy"]["n"], verdict["above_shuffled"]["n"]) == (1, 1)

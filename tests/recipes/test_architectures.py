@@ -10,10 +10,30 @@ from safetensors.torch import load_file
 from tiny_models import FAMILIES, make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from rlhf.evaluation.records import read_records
+from rlhf.evaluation.results import find, read_results
 from rlhf.launcher import launch
 from rlhf.manifest import check_folder, read_manifest
 
 THINGS = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
+ROWS = {
+    "per_device_train_batch_size": 2,
+    "eval_fraction": 0.25,
+    "max_length": 128,
+    "num_samples": 2,
+}
+KEYS = {
+    "sft": {**ROWS, "sample_max_new_tokens": 4},
+    "reward_model": ROWS,
+    "ppo": {
+        "rollout_batch_size": 4,
+        "num_minibatches": 2,
+        "num_ppo_epochs": 1,
+        "max_completion_length": 6,
+        "num_eval_prompts": 2,
+    },
+    "evaluate": {"num_generations": 2, "max_completion_length": 6, "bootstrap_samples": 50},
+}
 
 
 def write_rows(path, rows):
@@ -44,32 +64,30 @@ def data(tmp_path_factory):
 
 def words(recipe, data, model, output, **more):
     """The command line of two steps of `recipe`."""
-    # One precision for all: accelerate keeps its first for the life of a process.
-    keys = {"model_name_or_path": model, "output_dir": output, "max_steps": 2, "bf16": False}
-    keys |= {"cpu_threads": 1, "save_steps": 1}
-    if recipe == "ppo":
-        keys |= {
-            "train_data": data["prompts"],
-            "rollout_batch_size": 4,
-            "num_minibatches": 2,
-            "num_ppo_epochs": 1,
-            "max_completion_length": 6,
-            "num_eval_prompts": 2,
-        }
+    keys = {"output_dir": output, "cpu_threads": 1, **KEYS[recipe]}
+    if recipe == "evaluate":
+        keys |= {"eval_data": data["prompts"]}
     else:
-        rows = {"sft": "demonstrations", "reward_model": "rankings"}[recipe]
-        keys |= {
-            "train_data": data[rows],
-            "per_device_train_batch_size": 2,
-            "eval_fraction": 0.25,
-            "max_length": 128,
-            "num_samples": 2,
-        }
-    if recipe == "sft":
-        keys |= {"sample_max_new_tokens": 4}
+        rows = {"sft": "demonstrations", "reward_model": "rankings", "ppo": "prompts"}[recipe]
+        # One precision for all: accelerate keeps its first for the life of a process.
+        keys |= {"model_name_or_path": model, "max_steps": 2, "save_steps": 1, "bf16": False}
+        keys |= {"train_data": data[rows]}
     if recipe == "reward_model":
         keys |= {"normalization_data": data["demonstrations"]}
     return [f"--{key}={value}" for key, value in (keys | more).items()]
+
+
+def stages(data, base, folder):
+    """(recipe, its words, its folder) of the whole loop; each builds on those before it."""
+    sft, reward, ppo, figures = (folder / n for n in ("sft", "reward_model", "ppo", "evaluation"))
+    compared = ["--models", f"sft={sft}", f"ppo={ppo}"]
+    judged = {"reward_model": reward}
+    return [
+        ("sft", words("sft", data, base, sft), sft),
+        ("reward_model", words("reward_model", data, sft, reward), reward),
+        ("ppo", words("ppo", data, sft, ppo, reward=reward), ppo),
+        ("evaluate", [*words("evaluate", data, sft, figures, **judged), *compared], figures),
+    ]
 
 
 def run_here(root, monkeypatch, recipe, arguments):
@@ -78,26 +96,37 @@ def run_here(root, monkeypatch, recipe, arguments):
     runpy.run_path(str(root / "recipes" / f"{recipe}.py"))["main"]()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_two_steps_of_each_stage(root, data, tmp_path, monkeypatch, family):
-    """Each stage builds on the one before it; both models load with plain transformers."""
-    base = make_model(tmp_path / "base", family)
-    sft, reward, ppo = tmp_path / "sft", tmp_path / "reward_model", tmp_path / "ppo"
-    run_here(root, monkeypatch, "sft", words("sft", data, base, sft))
-    run_here(root, monkeypatch, "reward_model", words("reward_model", data, sft, reward))
-    run_here(root, monkeypatch, "ppo", words("ppo", data, sft, ppo, reward=reward))
-    AutoModelForCausalLM.from_pretrained(sft)
-    AutoModelForCausalLM.from_pretrained(ppo)
+def check_run(folder, world_size):
+    """The loop's folders are whole, and their models load with plain transformers."""
+    for name in ("sft", "ppo"):
+        AutoModelForCausalLM.from_pretrained(folder / name)
+    reward = folder / "reward_model"
     model = AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1)
     manifest = read_manifest(reward)
     assert manifest.reward_mean == model.config.rlhf_reward_mean
     assert [use.role for use in manifest.data] == ["train", "eval", "normalization"]
-    assert str(sft) in manifest.built_on
-    for folder in (sft, reward, ppo):
-        check_folder(folder, read_manifest(folder))
+    assert str(folder / "sft") in manifest.built_on
+    for stage in ("sft", "reward_model", "ppo"):
+        check_folder(folder / stage, read_manifest(folder / stage))
+        assert read_manifest(folder / stage).world_size == world_size
         for name in ("config.yaml", "metrics.jsonl", "README.md", "checkpoint-2"):
-            assert (folder / name).exists(), f"{folder.name} has no {name}"
-        assert list((folder / "samples").glob("*.jsonl"))
+            assert (folder / stage / name).exists(), f"{stage} has no {name}"
+        assert list((folder / stage / "samples").glob("*.jsonl"))
+    results = read_results(folder / "evaluation")
+    judge = {"baseline": "sft", "judge": "reward_model"}
+    assert find(results, "win_rate", "ppo", **judge).n == len(THINGS)
+    # Two steps at 3e-6 move the policy by nothing that can be seen beside rounding.
+    assert find(results, "kl", "ppo").value == pytest.approx(0.0, abs=1e-3)
+    answers = read_records(folder / "evaluation" / "answers.jsonl")
+    assert len(answers) == 2 * 2 * len(THINGS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_steps_of_each_stage(root, data, tmp_path, monkeypatch, family):
+    base = make_model(tmp_path / "base", family)
+    for recipe, arguments, _ in stages(data, base, tmp_path):
+        run_here(root, monkeypatch, recipe, arguments)
+    check_run(tmp_path, world_size=1)
 
 
 def test_lora_through_the_recipes(root, data, tmp_path, monkeypatch):
@@ -134,33 +163,38 @@ def test_resuming_a_finished_run_changes_no_weight(root, data, tmp_path, monkeyp
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(root, data, tmp_path):
-    """Reward model, gloo: 4 prompts on one process, 2 on each of two; weights equal to fp32."""
-    base = make_model(tmp_path / "base")
-    for count in (1, 2):
-        share = {"per_device_train_batch_size": 4 // count, "bf16": False}
-        arguments = words("reward_model", data, base, tmp_path / f"on-{count}", **share)
-        recipe = root / "recipes" / "reward_model.py"
-        assert launch(recipe, arguments, num_processes=count) == 0
-    one, two = (load_file(tmp_path / f"on-{count}" / "model.safetensors") for count in (1, 2))
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
-    first, second = (read_manifest(tmp_path / f"on-{count}") for count in (1, 2))
-    assert (first.world_size, second.world_size) == (1, 2)
-    assert first.reward_mean == pytest.approx(second.reward_mean, abs=1e-4)
+@pytest.fixture(scope="module")
+def on_two(root, data, tmp_path_factory):
+    """Everything that runs on two processes (gloo), in one launch."""
+    folder, jobs = tmp_path_factory.mktemp("on_two"), []
+    for family in FAMILIES:
+        base = make_model(folder / family / "base", family)
+        jobs += [stage[:2] for stage in stages(data, base, folder / family)]
+    base, half = make_model(folder / "base"), {"per_device_train_batch_size": 2}
+    jobs += [("reward_model", words("reward_model", data, base, folder / "halves", **half))]
+    named = [(str(root / "recipes" / f"{recipe}.py"), arguments) for recipe, arguments in jobs]
+    (folder / "jobs.json").write_text(json.dumps(named))
+    script = root / "tests" / "recipes" / "run_stages.py"
+    assert launch(script, [str(folder / "jobs.json")], num_processes=2) == 0
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_each_stage_on_two_processes(root, data, tmp_path, family):
-    base = make_model(tmp_path / "base", family)
-    sft, reward = tmp_path / "sft", tmp_path / "reward_model"
-    for recipe, model, output, more in (
-        ("sft", base, sft, {}),
-        ("reward_model", sft, reward, {}),
-        ("ppo", sft, tmp_path / "ppo", {"reward": reward}),
-    ):
-        arguments = words(recipe, data, model, output, **more)
-        assert launch(root / "recipes" / f"{recipe}.py", arguments, num_processes=2) == 0
-        assert read_manifest(output).world_size == 2
+def test_two_steps_of_each_stage_on_two_processes(on_two, family):
+    check_run(on_two / family, world_size=2)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(root, data, on_two, tmp_path, monkeypatch):
+    """Reward model: 4 prompts a step on one process, 2 on each of two; weights equal to fp32."""
+    whole = {"per_device_train_batch_size": 4}
+    arguments = words("reward_model", data, on_two / "base", tmp_path / "one", **whole)
+    run_here(root, monkeypatch, "reward_model", arguments)
+    folders = (tmp_path / "one", on_two / "halves")
+    one, two = (load_file(folder / "model.safetensors") for folder in folders)
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+    first, second = (read_manifest(folder) for folder in folders)
+    assert (first.world_size, second.world_size) == (1, 2)
+    assert first.reward_mean == pytest.approx(second.reward_mean, abs=1e-4)

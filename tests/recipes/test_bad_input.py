@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,35 @@ ROWS = {
     "sft": ({"prompt": "Hi", "completion": "A cat."}, ANSWER_FAULTS),
     "reward_model": ({"prompt": "Hi", "chosen": "A cat.", "rejected": "no"}, RANKING_FAULTS),
     "ppo": ({"prompt": "Hi"}, []),
+    "evaluate": ({"prompt": "Hi"}, []),
+    "align": ({"prompt": "Hi", "completion": "A cat."}, ANSWER_FAULTS),
+}
+# Each recipe's own keys; MODEL and DATA stand for what the test gives.
+TRAINS = {"model_name_or_path": "MODEL", "train_data": "DATA"}
+KEYS = {
+    "sft": TRAINS,
+    "reward_model": TRAINS,
+    "ppo": {**TRAINS, "reward": "REWARD", "max_steps": "1"},
+    "evaluate": {"models": "MODEL", "eval_data": "DATA"},
+    "align": {
+        "model_name_or_path": "MODEL",
+        "demonstrations": "DATA",
+        "labels": "PAIRS",
+        "ppo_prompts": "PROMPTS",
+        "heldout_prompts": "PROMPTS",
+    },
 }
 LENGTHS = {
     "sft": ["--max_length", "128"],
     "reward_model": ["--max_length", "128"],
-    "ppo": ["--max_prompt_length", "128", "--max_steps", "1"],
+    "ppo": ["--max_prompt_length", "128"],
+    "evaluate": ["--max_prompt_length", "128"],
+    "align": [
+        *("--sft_keys", "max_length=128"),
+        *("--reward_model_keys", "max_length=128"),
+    ],
 }
+REWARD = "def score(prompts, completions, **columns):\n    return [0.0 for _ in prompts]\n"
 
 
 @pytest.fixture
@@ -58,20 +82,49 @@ def write_rows(path: Path, recipe: str) -> list[str]:
     return [reason for _, reason in faults]
 
 
+def words_of(recipe: str, model: Path, data: Path) -> list[str]:
+    """The recipe's command line but for lengths and output_dir, with good files beside `data`."""
+    folder = data.parent
+    (folder / "reward.py").write_text(REWARD)
+    (folder / "pairs.jsonl").write_text(json.dumps(ROWS["reward_model"][0]))
+    (folder / "prompts.jsonl").write_text(json.dumps(ROWS["ppo"][0]))
+    files = {
+        "MODEL": model,
+        "DATA": data,
+        "REWARD": f"{folder / 'reward.py'}:score",
+        "PAIRS": folder / "pairs.jsonl",
+        "PROMPTS": folder / "prompts.jsonl",
+    }
+    return [
+        word
+        for key, value in KEYS[recipe].items()
+        for word in (f"--{key}", str(files.get(value, value)))
+    ]
+
+
 def run_recipe(
     root: Path, recipe: str, model: Path, data: Path, output: Path, monkeypatch, *more: str
 ) -> int:
+    """The exit status; a key of `more` goes over the recipe's usual one."""
     path = root / "recipes" / f"{recipe}.py"
-    words = ["--model_name_or_path", model, "--train_data", data, "--output_dir", output, *more]
-    if recipe == "ppo":
-        (data.parent / "reward.py").write_text(
-            "def score(prompts, completions, **columns):\n    return [0.0 for _ in prompts]\n"
-        )
-        words += ["--reward", f"{data.parent / 'reward.py'}:score"]
-    monkeypatch.setattr(sys, "argv", [str(path), *map(str, words), *LENGTHS[recipe]])
+    usual = {"--output_dir": [str(output)], **pairs(words_of(recipe, model, data))}
+    keys = usual | pairs(LENGTHS[recipe]) | pairs(more)
+    words = [word for key, values in keys.items() for word in (key, *values)]
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(str(path), run_name="__main__")
     return int(stop.value.code or 0)
+
+
+def pairs(words: Sequence[str]) -> dict[str, list[str]]:
+    """`--key value …` words by key."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            found[word] = []
+        else:
+            found[list(found)[-1]].append(word)
+    return found
 
 
 @pytest.mark.parametrize("recipe", sorted(ROWS))
@@ -89,6 +142,51 @@ def test_every_bad_row_is_named_and_nothing_is_left(
     assert f"{len(reasons)} rows cannot be used" in said
     assert "Traceback" not in said
     assert not (output / "config.yaml").exists()
+
+
+SEVERAL = {
+    "sft": (["--train_data", "--eval_data"], "sft"),
+    "reward_model": (["--train_data", "--eval_data"], "reward_model"),
+    "ppo": (["--train_data", "--eval_data"], "ppo"),
+    "align": (["--demonstrations", "--ppo_prompts", "--heldout_prompts"], "sft"),
+}
+
+
+@pytest.mark.parametrize("recipe", SEVERAL)
+def test_bad_rows_of_all_files_stand_in_one_list(
+    root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
+):
+    """The row has no prompt and is bad whatever it is read for."""
+    keys, rows = SEVERAL[recipe]
+    files = [tmp_path / f"{key[2:]}.jsonl" for key in keys]
+    for file in files:
+        file.write_text(json.dumps(ROWS[rows][0]) + '\n{"text": "x"}\n')
+    given = [word for key, file in zip(keys, files, strict=True) for word in (key, str(file))]
+    if recipe == "reward_model":
+        demonstrations = tmp_path / "demonstrations.jsonl"
+        demonstrations.write_text('{"prompt": "x"}\n')
+        given += ["--normalization_data", str(demonstrations)]
+    assert run_recipe(root, recipe, model, files[0], tmp_path / "run", monkeypatch, *given) == 2
+    said = capsys.readouterr().err
+    assert f"{len(files) + (recipe == 'reward_model')} rows cannot be used" in said
+    for file in files:
+        assert f"{file}:2 " in said
+    assert recipe != "reward_model" or f"{demonstrations}:1 no completion" in said
+
+
+@pytest.mark.parametrize("recipe", sorted(ROWS))
+def test_a_row_beyond_the_models_positions_is_refused(
+    root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
+):
+    """The model has 256 positions; the lengths allowed are far above."""
+    data, longer = tmp_path / "rows.jsonl", "word " * 300
+    good, _ = ROWS[recipe]
+    data.write_text(json.dumps(good) + "\n" + json.dumps({**good, "prompt": longer}))
+    lengths = [word.replace("128", "4096") for word in LENGTHS[recipe]]
+    assert run_recipe(root, recipe, model, data, tmp_path / "run", monkeypatch, *lengths) == 2
+    said = capsys.readouterr().err
+    assert f"{data}:2 " in said
+    assert "but the model has 256 positions" in said
 
 
 def test_dropped_rows_are_counted_listed_and_said(

@@ -1,0 +1,99 @@
+"""The stage between SFT and reward model: answers, ranked, split by prompt."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rlhf.chain.check import drops
+from rlhf.chain.commands import as_words, run_module
+from rlhf.chain.config import SIMULATED, AlignConfig
+from rlhf.chain.fingerprint import fingerprint
+from rlhf.chain.stages import Stage, Step
+from rlhf.data.bad_rows import REJECTS, BadRows
+from rlhf.data.rows import load_rankings
+from rlhf.data.split import split_by_prompt
+from rlhf.launch import say
+from rlhf.manifest import write_atomically
+from rlhf.run_folder import RunConfig
+from rlhf.types import Ranking
+
+# Keys that decide which answers are ranked, and the files that do.
+SAMPLING = ("num_responses", "sample_temperature", "sample_max_new_tokens", "label_overlap")
+SOURCES = ("ranking_prompts", "annotators", "gold")
+
+
+def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
+    """SFT model and prompts (or a file of rankings) -> labels/rankings_{train,heldout}.jsonl."""
+    folder = Path(run_config.output_dir) / "labels"
+    simulated = config.labels == SIMULATED
+    keys = ("labels", "label_eval_fraction", *(SAMPLING if simulated else ()))
+    settings = {"seed": run_config.seed, **{key: getattr(config, key) for key in keys}}
+    sources: dict[str, Any] = {"labels": config.labels}
+    if simulated:
+        sources |= {key: getattr(config, key) for key in SOURCES}
+        sources["model"] = str(folder.parent / "sft")
+    rankings = str(folder / "rankings.jsonl") if simulated else config.labels
+    split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
+    before = simulated_labels(folder, rankings, run_config, config) if simulated else []
+    return Stage(
+        name="labels",
+        folder=folder,
+        inputs=fingerprint(settings, sources),
+        steps=[*before, split_step],
+        makes=("rankings_train.jsonl", "rankings_heldout.jsonl"),
+    )
+
+
+def simulated_labels(
+    folder: Path, rankings: str, run_config: RunConfig, config: AlignConfig
+) -> list[Step]:
+    """Answers of the SFT model, ranked by simulated annotators through the label store."""
+    candidates, store = folder / "candidates.jsonl", folder / "labels.sqlite"
+    sample = {
+        "model": folder.parent / "sft",
+        "prompts": config.ranking_prompts,
+        "num_responses": config.num_responses,
+        "temperature": config.sample_temperature,
+        "max_new_tokens": config.sample_max_new_tokens,
+        "seed": run_config.seed,
+        "output": candidates,
+        "chat_template": config.chat_template,
+    }
+    simulate = {
+        "annotators": config.annotators,
+        "gold": config.gold,
+        "overlap": config.label_overlap,
+        "seed": run_config.seed,
+    }
+    to_store = ["--store", str(store)]
+    return [
+        _command("sample", ["sample", *as_words(sample)]),
+        _command("import", ["label", "import", str(candidates), *to_store], leftovers=[store]),
+        _command("rank", ["label", "simulate", *to_store, *as_words(simulate)]),
+        _command("export", ["label", "export", *to_store, "--output", rankings]),
+    ]
+
+
+def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig) -> int:
+    """Keep the rankings of some prompts from the reward model, to measure it with."""
+    drop = drops(config, "reward_model")
+    with BadRows(drop=drop, reject_file=folder / REJECTS) as bad_rows:
+        rows = load_rankings(source, bad_rows=bad_rows).rows
+    train, heldout = split_by_prompt(rows, config.label_eval_fraction, run_config.seed)
+    _write_rankings(folder / "rankings_train.jsonl", train)
+    _write_rankings(folder / "rankings_heldout.jsonl", heldout)
+    say(f"labels: {len(train)} rankings to train on, {len(heldout)} held out")
+    return 0
+
+
+def _command(name: str, words: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:
+    """A step that is a command of `rlhf`."""
+    return Step(name=name, run=lambda: run_module("rlhf.cli", words), leftovers=leftovers)
+
+
+def _write_rankings(path: Path, rankings: Sequence[Ranking]) -> None:
+    """One JSON line a ranking."""
+    lines = [json.dumps(asdict(ranking), ensure_ascii=False) for ranking in rankings]
+    write_atomically(path, "".join(f"{line}\n" for line in lines))

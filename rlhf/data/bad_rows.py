@@ -1,0 +1,122 @@
+"""Bad rows of all files of a run: refused in one list, or dropped, counted and written down."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rlhf.data.read import Where
+from rlhf.data.shapes import guess_shape
+from rlhf.errors import DataError
+from rlhf.launch import is_main_process
+from rlhf.manifest import write_atomically
+
+SHOWN = 20
+REJECTS = "rejected.jsonl"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that cannot be used."""
+
+    where: Where
+    reason: str
+    row: Any  # as it was read
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.reason}"
+
+
+@dataclass(kw_only=True)
+class BadRows:
+    """Collects the bad rows of every file that is read inside `with`, and refuses them at its end.
+
+        with BadRows() as bad_rows:
+            train = load_prompts("a.jsonl", bad_rows=bad_rows)
+            held_out = load_prompts("b.jsonl", bad_rows=bad_rows)
+
+    So a run names all of them at once, whichever files they stand in. With `drop` nothing is
+    refused: they are counted, said, and written to `reject_file` where there is one.
+
+    Raises:
+        DataError: at the end, up to 20 of them as `file:line reason`.
+    """
+
+    drop: bool = False
+    reject_file: Path | None = None
+    problems: list[Problem] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None and not self.drop:
+            raise_problems(self.problems, ", ".join(self.sources))
+
+    def take(self, source: str, problems: Sequence[Problem]) -> None:
+        """Those of one file: to be refused at the end, or dropped now."""
+        if not problems:
+            return
+        if self.drop:
+            self._write_and_say(source, problems)
+        else:  # one file may be read for two purposes
+            self.problems += [p for p in problems if str(p) not in map(str, self.problems)]
+            self.sources += [source] if source not in self.sources else []
+
+    def _write_and_say(self, source: str, problems: Sequence[Problem]) -> None:
+        if self.reject_file is not None:
+            _write_rejects(self.reject_file, problems)
+        if is_main_process():
+            where = f", listed in {self.reject_file}" if self.reject_file else ""
+            logger.warning("%s: %d bad rows left out%s", source, len(problems), where)
+
+
+def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str = "") -> None:
+    """Raise for `problems` if there are any; `next_step` stands for the usual last line.
+
+    Raises:
+        DataError: their number, the first 20 with place and reason, and what to do.
+    """
+    if not problems:
+        return
+    count = len(problems)
+    lines = [f"{source}: {count} row{'s' * (count > 1)} cannot be used:"]
+    lines += [f"  {problem}" for problem in problems[:SHOWN]]
+    if count > SHOWN:
+        lines.append(f"  and {count - SHOWN} more")
+    lines.append(next_step or _next_step(problems[0]))
+    raise DataError("\n".join(lines))
+
+
+def _next_step(first: Problem) -> str:
+    shape = guess_shape(first.row)
+    if shape is None:
+        return "Correct them, or go on without them: --drop_bad_rows."
+    return (
+        f"They look like `{shape}` rows; make rows of them first: "
+        f"rlhf data convert {first.where.file} --from {shape} --output ROWS.jsonl"
+    )
+
+
+def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:
+    """Add the problems, each once: every process and every resumed run comes by here."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines += [_reject_line(problem) for problem in problems]
+    write_atomically(path, "".join(f"{line}\n" for line in dict.fromkeys(lines)))
+
+
+def _reject_line(problem: Problem) -> str:
+    row = {
+        "file": problem.where.file,
+        "line": problem.where.line,
+        "reason": problem.reason,
+        "row": problem.row,
+    }
+    return json.dumps(row, default=str)

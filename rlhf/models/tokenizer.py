@@ -1,0 +1,19 @@
+"""The tokenizer of a model, checked against the model. No weight is read."""
+
+from pathlib import Path
+
+from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer, with_positions
+from rlhf.models.load import load_config
+
+
+def tokenizer_of_model(model: str | Path, chat_template: str) -> ChatTokenizer:
+    """The tokenizer, which knows how many positions the model has.
+
+    Raises:
+        CheckpointError: no model or tokenizer there, or a tokenizer larger than the model.
+        ConfigError: a template that cannot be used.
+    """
+    chat = load_tokenizer(str(model), chat_template)
+    config = load_config(model)
+    check_vocabulary(config, chat)
+    return with_positions(chat, config)
