@@ -22,6 +22,7 @@ from rlhf.evaluation.run import (
     write_evaluation,
 )
 from rlhf.launch import quiet_logs, run, start_processes
+from rlhf.models.positions import check_positions
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
 
@@ -38,6 +39,10 @@ def main() -> None:
         claim_run_folder(run_config)
     state.wait_for_everyone()
 
+    longest = config.max_prompt_length + config.max_completion_length
+    for path in config.model_paths.values():
+        for sentence in check_positions(path, longest):
+            state.print(sentence)
     loaded = load_rows(config, folder)
     rows = choose_rows(loaded.rows, config, seed)
     if run_config.dry_run:

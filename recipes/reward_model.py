@@ -30,6 +30,7 @@ from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
+from rlhf.models.positions import check_positions
 from rlhf.models.save import merge_reward_model, save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
@@ -64,9 +65,11 @@ def main() -> None:
     state.wait_for_everyone()
 
     chat, _ = load_checked_tokenizer(model_config.model_name_or_path, data.chat_template)
+    positions = check_positions(model_config.model_name_or_path, data.max_length)
     train, held_out, uses = load_data(data, chat, folder, run_config.seed)
     demonstrations, demonstration_uses = load_normalization(config, data, chat, folder)
-    say(*chat.notes, f"{len(train)} rankings to train on, {len(held_out)} held out by prompt")
+    say(*chat.notes, *positions)
+    say(f"{len(train)} rankings to train on, {len(held_out)} held out by prompt")
     if not demonstrations:
         say("warning: no normalization_data; the reward keeps mean 0 and std 1 as they come")
     if run_config.dry_run:
@@ -194,7 +197,8 @@ def figures(steps: int, health: Health | None, scale: Normalization) -> dict[str
     if health is not None:
         interval = f"{health.low:.3f} to {health.high:.3f}"
         lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
-        lines["the longer answer wins"] = f"{health.longer_wins:.3f} on the same pairs"
+        interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
+        lines["the longer answer wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
         lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
     if scale.rows:
         lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"

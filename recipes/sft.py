@@ -30,6 +30,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
+from rlhf.models.positions import check_positions
 from rlhf.models.save import save_policy
 from rlhf.run_folder import RunConfig, claim_run_folder, open_run_folder
 from rlhf.training.model_card import write_model_card
@@ -59,8 +60,13 @@ def main() -> None:
     state.wait_for_everyone()
 
     chat, _ = load_checked_tokenizer(model_config.model_name_or_path, data.chat_template)
+    positions = check_positions(model_config.model_name_or_path, data.max_length)
     train, held_out, uses = load_data(data, chat, folder, run_config.seed)
-    say(*chat.notes, f"{len(train)} demonstrations to train on, {len(held_out)} held out")
+    say(
+        *chat.notes,
+        *positions,
+        f"{len(train)} demonstrations to train on, {len(held_out)} held out",
+    )
     if run_config.dry_run:
         say(model_size(model_config, "CAUSAL_LM"))
         return
