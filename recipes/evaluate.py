@@ -20,6 +20,7 @@ from rlhf.evaluation.run import (
     write_evaluation,
 )
 from rlhf.launch import on_main_process, run, say
+from rlhf.models.positions import beyond_training
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 
@@ -30,6 +31,9 @@ def main() -> None:
     refuse_what_means_nothing(run_config)
     begin_run(run_config)
     folder, seed = Path(run_config.output_dir), run_config.seed
+    longest = config.max_prompt_length + config.max_completion_length
+    for path in config.model_paths.values():
+        say(*beyond_training(path, longest))
     loaded = load_rows(config, folder)
     rows = choose_rows(loaded.rows, config, seed)
     if run_config.dry_run:

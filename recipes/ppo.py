@@ -26,6 +26,7 @@ from rlhf.manifest import DataUse, Manifest, write_manifest
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import model_size
 from rlhf.models.generate import Answer
+from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
@@ -49,8 +50,10 @@ def main() -> None:
     folder = Path(run_config.output_dir)
 
     chat, built_on = check_models(config)
+    longest = config.max_prompt_length + config.max_completion_length
+    positions = beyond_training(config.model_name_or_path, longest)
     data = load_data(config, chat, folder)
-    say(*chat.notes, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at")
+    say(*chat.notes, *positions, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at")
     if run_config.dry_run:
         size = model_size(ModelConfig(model_name_or_path=config.model_name_or_path), "CAUSAL_LM")
         say(f"policy: {size}", "critic, about the same; reference and reward, a quarter each")

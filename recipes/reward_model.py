@@ -28,6 +28,7 @@ from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
+from rlhf.models.positions import beyond_training
 from rlhf.models.save import merge_reward_model, save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
@@ -79,6 +80,7 @@ def main() -> None:
     setup = check()
     rows = setup.rows
     say(*setup.chat.notes)
+    say(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
     say(f"{len(rows.train)} rankings to train on, {len(rows.held_out)} held out by prompt")
     if not setup.demonstrations:
         say("warning: no normalization_data; the reward keeps mean 0 and std 1 as they come")
@@ -231,7 +233,8 @@ def figures(steps: int, health: Health | None, scale: Normalization) -> dict[str
     if health is not None:
         interval = f"{health.low:.3f} to {health.high:.3f}"
         lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
-        lines["the longer answer wins"] = f"{health.longer_wins:.3f} on the same pairs"
+        interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
+        lines["the longer answer wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
         lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
     if scale.rows:
         lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"

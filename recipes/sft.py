@@ -28,6 +28,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
+from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
@@ -73,6 +74,7 @@ def main() -> None:
     setup = check()
     rows = setup.rows
     say(*setup.chat.notes)
+    say(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
     say(f"{len(rows.train)} demonstrations to train on, {len(rows.held_out)} held out")
     if setup.run.dry_run:
         say(model_size(setup.model, "CAUSAL_LM"))

@@ -3,6 +3,7 @@
 Each family's awkwardness is kept: Qwen2 ends a turn with another token than its EOS and pads
 with the EOS; Llama adds a start token and has no pad; Gemma ties its embeddings and names the
 assistant "model"; GPT-NeoX has neither template nor pad and one special token for everything.
+A fifth, GPT-2, has a table of positions where these four turn theirs.
 """
 
 import string
@@ -13,6 +14,7 @@ from transformers import (
     AutoModelForCausalLM,
     GemmaConfig,
     GenerationConfig,
+    GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     PretrainedConfig,
@@ -70,6 +72,16 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
     if family == "gemma":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8}
         return GemmaConfig(**common, **heads, eos_token_id=[1, 3], pad_token_id=4)
+    if family == "gpt2":
+        return GPT2Config(
+            vocab_size=vocab_size,
+            n_positions=256,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
     dropout = {"hidden_dropout": 0.1, "attention_dropout": 0.1}
     return GPTNeoXConfig(
         **common, **dropout, num_attention_heads=4, eos_token_id=0, pad_token_id=None
@@ -95,6 +107,7 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
             GEMMA,
         ),
         "gpt_neox": (["<|endoftext|>"], {"eos_token": "<|endoftext|>"}, None),
+        "gpt2": (["<|endoftext|>"], {"eos_token": "<|endoftext|>"}, None),
     }[family]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -3,12 +3,15 @@
 It shares neither data nor model with the reward model that PPO trains against. Its sentences are
 the held-out half of docs/real-data.md, rows of a positive text (`chosen`) and a negative one
 (`rejected`), in the file that SENTIMENT_JUDGE_DATA names (default runs/sentiment/judge.jsonl).
+
+    python recipes/stories260k/classifier.py runs/sentiment/pairs.jsonl    # its accuracy there
 """
 
 import functools
 import json
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +34,21 @@ def positive(prompts: Sequence[str], completions: Sequence[str], **columns: obje
 
 @functools.cache
 def _fitted() -> tuple[dict[str, int], Tensor]:
-    path = Path(os.environ.get("SENTIMENT_JUDGE_DATA", DATA))
+    return fit(*_sentences(Path(os.environ.get("SENTIMENT_JUDGE_DATA", DATA))))
+
+
+def accuracy(path: Path) -> tuple[float, int]:
+    """Share of the file's sentences that the judge reads as their label says, and their number."""
+    texts, labels = _sentences(path)
+    found = positive([""] * len(texts), texts)
+    return sum(a == b for a, b in zip(found, labels, strict=True)) / len(texts), len(texts)
+
+
+def _sentences(path: Path) -> tuple[list[str], list[int]]:
+    """Every `chosen` with label 1, every `rejected` with label 0."""
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     texts = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
-    return fit(texts, [1] * len(rows) + [0] * len(rows))
+    return texts, [1] * len(rows) + [0] * len(rows)
 
 
 def fit(texts: Sequence[str], labels: Sequence[int]) -> tuple[dict[str, int], Tensor]:
@@ -65,3 +79,8 @@ def _counts(texts: Sequence[str], vocabulary: dict[str, int]) -> Tensor:
             if word in vocabulary:
                 counts[row, vocabulary[word]] = 1.0
     return counts
+
+
+if __name__ == "__main__":
+    share, sentences = accuracy(Path(sys.argv[1]))
+    print(f"accuracy {share:.3f} on {sentences} sentences")

@@ -2,22 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from rlhf.manifest import hash_text
-from rlhf.types import Prompt
+from rlhf.types import Demonstration, Prompt, Ranking
 
 PUNCTUATION = frozenset(".,;:!?\"'`“”‘’„…")
-
-
-class HasPrompt(Protocol):
-    """A typed row that answers a prompt."""
-
-    @property
-    def prompt(self) -> Prompt: ...
-
-
-T = TypeVar("T", bound=HasPrompt)
+T = TypeVar("T", Demonstration, Ranking)
 
 
 def prompt_key(prompt: Prompt) -> str:
@@ -27,13 +18,24 @@ def prompt_key(prompt: Prompt) -> str:
     return json.dumps([[turn["role"], _words(turn["content"])] for turn in prompt])
 
 
+def group_key(row: Demonstration | Ranking) -> str:
+    """What stays on one side of a split: the prompt; the answers where the prompt is empty.
+
+    Texts that answer nothing (sentences with a sentiment) all have the empty prompt.
+    """
+    if row.prompt:
+        return prompt_key(row.prompt)
+    answers = row.responses if isinstance(row, Ranking) else [row.completion]
+    return json.dumps(sorted(answers))
+
+
 def split_by_prompt(rows: Sequence[T], fraction: float, seed: int) -> tuple[list[T], list[T]]:
-    """Rows to train on and rows held out; all rows of a prompt stay together.
+    """Rows to train on and rows held out; all rows of one `group_key` stay together.
 
     `fraction` counts prompts, rounded; above 0 at least one is held out and one is kept.
     Which prompts depends on the seed and their words alone, not on the order of the rows.
     """
-    keys = [prompt_key(row.prompt) for row in rows]
+    keys = [group_key(row) for row in rows]
     ordered = sorted(set(keys), key=lambda key: hash_text(f"{seed} {key}"))
     count = round(fraction * len(ordered))
     if fraction > 0:

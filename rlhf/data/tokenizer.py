@@ -36,7 +36,7 @@ class ChatTokenizer:
     eos_token_ids: tuple[int, ...]  # any of them ends an answer
     end_token_id: int  # the one of them that we write at the end of an answer
     notes: tuple[str, ...] = ()  # what was settled, one sentence each
-    max_positions: int | None = None  # of the model it stands before; None: no limit is known
+    max_positions: int | None = None  # rows of the model's table of positions; None: no limit
 
     @property
     def raw(self) -> bool:
@@ -119,9 +119,18 @@ def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
 
 
 def with_positions(chat: ChatTokenizer, model_config: Any) -> ChatTokenizer:
-    """`chat`, knowing for how many tokens the model has positions. Needs no weights."""
-    positions = getattr(model_config.get_text_config(), "max_position_embeddings", None)
+    """`chat`, knowing for how many tokens the model has positions. Needs no weights.
+
+    Where positions are a table. Rotary ones are computed, and have no end but that of training.
+    """
+    config = model_config.get_text_config()
+    positions = None if is_rotary(config) else getattr(config, "max_position_embeddings", None)
     return replace(chat, max_positions=positions)
+
+
+def is_rotary(text_config: Any) -> bool:
+    """Whether the model turns its keys by their position instead of adding a learned row."""
+    return getattr(text_config, "rope_parameters", None) is not None
 
 
 def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:

@@ -10,7 +10,9 @@ from rlhf.evaluation.text_health import distinct, has_repeated_4gram, is_duplica
 from rlhf.evaluation.win_rate import win_rate
 
 # The order in which people want to read them; what is not named here follows.
-ORDER = ("win_rate", "score", "axis", "kl", "kl_per_token", "length", "eos_rate")
+ORDER = (
+    "win_rate", "score", "axis", "kl", "kl_per_token", "reference_loss", "length", "eos_rate",
+)  # fmt: skip
 
 Groups = Sequence[Sequence[Record]]
 """Per prompt, the answers of one model."""
@@ -68,6 +70,7 @@ def _figures(
         found += _judged(model, chosen, question)
         found += _by_axis(model, chosen[model], question)
         found += _divergence(model, chosen[model], question)
+        found += _reference_loss(model, chosen[model], question)
         found += _text(model, chosen[model], question)
     return sorted(found, key=lambda r: ORDER.index(r.metric) if r.metric in ORDER else len(ORDER))
 
@@ -112,6 +115,23 @@ def _divergence(model: str, group: Groups, question: Question) -> Iterator[Resul
     ):
         estimate = ratio(nats, counts, seed=question.seed, resamples=question.resamples)
         yield result_of(estimate, metric, model)
+
+
+def _reference_loss(model: str, group: Groups, question: Question) -> Iterator[Result]:
+    """Nats per token of the model's own answers under the reference, at temperature 1.
+
+    The reference's own is its entropy: far above it the answers are no longer text as the
+    reference knows it, far below it they are of its most usual.
+    """
+    kept = [[r for r in answers if r.reference_nll is not None] for answers in group]
+    if not any(kept):
+        return
+    nats = [
+        sum(r.reference_nll for r in answers if r.reference_nll is not None) for answers in kept
+    ]
+    tokens = [float(sum(r.num_tokens for r in answers)) for answers in kept]
+    estimate = ratio(nats, tokens, seed=question.seed, resamples=question.resamples)
+    yield result_of(estimate, "reference_loss", model)
 
 
 def _text(model: str, group: Groups, question: Question) -> Iterator[Result]:

@@ -23,6 +23,7 @@ class Record:
     num_tokens: int  # the end-of-turn token counts
     ended_with_eos: bool
     kl: float | None = None  # nats from the reference, see divergence.py; None: not comparable
+    reference_nll: float | None = None  # nats of the whole answer under the reference; None: as kl
     scores: Mapping[str, float] = field(default_factory=dict)  # judge -> score
     axes: Mapping[str, float | None] = field(default_factory=dict)  # axis -> score, None: no say
 

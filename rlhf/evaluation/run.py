@@ -78,7 +78,7 @@ def collect_records(
     for name, path in paths.items():
         say(f"{name}: {config.num_generations} answers to each of {len(rows)} prompts")
         if name == reference.name:
-            records += sample_records(reference, None, rows, mine, config, seed)
+            records += sample_records(reference, reference, rows, mine, config, seed)
         else:
             contender = load_contender(name, path, config, state.device)
             records += sample_records(contender, reference, rows, mine, config, seed)

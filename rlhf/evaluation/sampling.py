@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlhf.data.chat import prompt_ids
 from rlhf.data.tokenizer import ChatTokenizer
@@ -12,7 +13,8 @@ from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.divergence import sequence_kl
 from rlhf.evaluation.records import Record
 from rlhf.manifest import hash_text
-from rlhf.models.generate import as_answers, generate, prompt_batch
+from rlhf.models.forward import response_logprobs
+from rlhf.models.generate import Generated, as_answers, generate, prompt_batch
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.types import PromptBatch, PromptRow
@@ -40,7 +42,7 @@ def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.d
 
 def sample_records(
     contender: Contender,
-    reference: Contender | None,
+    reference: Contender,
     rows: Sequence[PromptRow],
     indices: Sequence[int],
     config: EvaluateConfig,
@@ -52,10 +54,10 @@ def sample_records(
     alone: the same answers come whatever the batch size and the number of processes. Names
     differ, so that models are sampled independently of each other.
 
-    KL is left None where there is no reference or its token ids mean other tokens.
+    KL and loss are left None where the reference's token ids mean other tokens, and so is the
+    reference's KL from itself.
     """
-    if reference is not None and not same_vocabulary(contender, reference):
-        reference = None
+    comparable = reference if same_vocabulary(contender, reference) else None
     encoded = {i: prompt_ids(contender.chat, rows[i].prompt) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
     step = max(1, config.per_device_eval_batch_size // config.num_generations)
@@ -70,7 +72,7 @@ def sample_records(
             pad_token_id=contender.chat.pad_token_id,
             device=contender.model.device,
         )
-        records += _answer_batch(contender, reference, batch, chosen, config, seed)
+        records += _answer_batch(contender, comparable, batch, chosen, config, seed)
     return records
 
 
@@ -100,7 +102,11 @@ def _answer_batch(
         iteration=0,
     )
     kl: list[float] | list[None] = [None] * len(made.ended_with_eos)
+    nll: list[float] | list[None] = [None] * len(made.ended_with_eos)
     if reference is not None:
+        # A loss is a loss at temperature 1, whatever the answers were sampled at.
+        nll = (-_reference_logprobs(reference, batch, made).double().sum(1)).tolist()
+    if reference is not None and reference is not contender:
         kl = sequence_kl(
             contender.model,
             reference.model,
@@ -118,6 +124,14 @@ def _answer_batch(
             num_tokens=len(answer.ids),
             ended_with_eos=answer.ended_with_eos,
             kl=kl[row],
+            reference_nll=nll[row],
         )
         for row, answer in enumerate(as_answers(contender.chat, made))
     ]
+
+
+def _reference_logprobs(reference: Contender, batch: PromptBatch, made: Generated) -> Tensor:
+    """Float [B, R], of the sampled tokens under the reference at temperature 1."""
+    return response_logprobs(
+        reference.model, batch, made.response_ids, made.response_mask, temperature=1.0
+    )

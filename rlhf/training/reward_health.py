@@ -1,6 +1,7 @@
 """How good a reward model is on answers it never saw, and where its zero lies."""
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.data.chat import answer_ids
+from rlhf.data.split import group_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.ops.ranking import pairs_in_order, ranking_loss, share_with_interval
@@ -21,6 +23,7 @@ class TokenRanking:
     """A ranking whose answers are token ids."""
 
     prompt: Prompt
+    group: str  # rankings of one prompt, by several people, are no independent evidence
     ids: Sequence[Sequence[int]]  # K rows: prompt, answer, end of turn
     ranks: Sequence[int]  # K
 
@@ -34,7 +37,9 @@ class Health:
     low: float  # 95%, clustered by prompt
     high: float
     pairs: int
-    longer_wins: float  # the accuracy of "the longer answer wins" on the same pairs
+    longer_wins: float  # the accuracy of "the answer with more tokens wins" on the same pairs
+    longer_low: float  # 95%, clustered by prompt
+    longer_high: float
 
     def metrics(self) -> dict[str, float]:
         """The figures under their names in metrics.jsonl."""
@@ -45,6 +50,8 @@ class Health:
             "eval_accuracy_high": self.high,
             "eval_pairs": self.pairs,
             "eval_longer_wins": self.longer_wins,
+            "eval_longer_wins_low": self.longer_low,
+            "eval_longer_wins_high": self.longer_high,
         }
 
 
@@ -63,6 +70,7 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
     return [
         TokenRanking(
             prompt=row.prompt,
+            group=group_key(row),
             ids=[answer_ids(chat, row.prompt, answer) for answer in row.responses],
             ranks=row.ranks,
         )
@@ -91,14 +99,20 @@ def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int)
     longer, _ = pairs_in_order(lengths, ranks, groups)
     columns = torch.stack([ranking_loss(scores, ranks, groups), correct, pairs, longer], dim=1)
     loss, correct, pairs, longer = torch.tensor(_gathered(columns.tolist())).unbind(dim=1)
+    everyones = [held_out[rank :: state.num_processes] for rank in range(state.num_processes)]
+    prompts = [ranking.group for rows in everyones for ranking in rows]
+    correct, pairs, longer = (_by_prompt(column, prompts) for column in (correct, pairs, longer))
     share, low, high = share_with_interval(correct, pairs)
+    longer_wins, longer_low, longer_high = share_with_interval(longer, pairs)
     return Health(
         loss=float(loss.mean()),
         accuracy=share,
         low=low,
         high=high,
         pairs=int(pairs.sum()),
-        longer_wins=float(longer.sum() / pairs.sum()),
+        longer_wins=longer_wins,
+        longer_low=longer_low,
+        longer_high=longer_high,
     )
 
 
@@ -124,6 +138,14 @@ def normalization(
         rows=len(rows),
         above_shuffled=float((both[:, 0] > both[:, 1])[changed].float().mean()),
     )
+
+
+def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Sums over the rankings of each prompt: float [prompts] of [rankings]."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for prompt, value in zip(prompts, column.tolist(), strict=True):
+        sums[prompt] += value
+    return torch.tensor(list(sums.values()))
 
 
 def _shuffled(text: str, seed: int) -> str:

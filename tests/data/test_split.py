@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rlhf.data.leakage import leaked_prompts
 from rlhf.data.rows import load_demonstrations
-from rlhf.data.split import prompt_key, split_by_prompt
-from rlhf.types import Demonstration
+from rlhf.data.split import group_key, prompt_key, split_by_prompt
+from rlhf.types import Demonstration, Ranking
 
 
 def rows(prompts: list[str]) -> list[Demonstration]:
@@ -36,6 +36,20 @@ def test_the_share_is_of_prompts_and_at_least_one():
     assert (len(train), len(held)) == (270, 30)
     assert len(split_by_prompt(rows(["a", "b"]), 0.01, 0)[1]) == 1
     assert split_by_prompt(rows(["a", "b"]), 0, 0)[1] == []
+
+
+def test_texts_that_answer_nothing_are_split_by_text():
+    """The empty prompt is no prompt: 30 sentences of 10 texts split as 10 prompts would."""
+    texts = [Demonstration(prompt="", completion=f"text {i % 10}") for i in range(30)]
+    train, held = split_by_prompt(texts, 0.2, 0)
+    assert (len(train), len(held)) == (24, 6)
+    assert not {row.completion for row in train} & {row.completion for row in held}
+
+
+def test_two_people_rank_one_pair_of_texts():
+    first = Ranking(prompt="", responses=["a", "b"], ranks=[1, 2], annotator="x")
+    second = Ranking(prompt="", responses=["b", "a"], ranks=[1, 2], annotator="y")
+    assert group_key(first) == group_key(second)
 
 
 def test_the_split_depends_on_seed_and_words_not_on_order():

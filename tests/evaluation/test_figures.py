@@ -67,6 +67,17 @@ def test_kl_per_answer_and_per_token(records, question):
     assert find(results, "kl", "sft") is None
 
 
+def test_loss_under_the_reference_is_per_token(question):
+    """Answers of 2, 4, 6 nats and 1, 2, 3 tokens: 12 nats over 6 tokens; sft has no loss."""
+    made = [_record(i, 0, "sft", 0.0) for i in range(3)]
+    made += [
+        _record(i, 0, "ppo", 1.0, num_tokens=i + 1, reference_nll=2.0 * (i + 1)) for i in range(3)
+    ]
+    results = all_figures(made, question)
+    assert find(results, "reference_loss", "ppo").value == pytest.approx(2.0)
+    assert find(results, "reference_loss", "sft") is None
+
+
 def test_axes_average_only_what_they_speak_of(records, question):
     results = all_figures(records, question)
     polite = find(results, "axis", "ppo", axis="polite")

@@ -64,7 +64,7 @@ def test_shuffling_keeps_the_words():
 
 def test_bad_rows_are_refused_together_or_left_out(tmp_path, monkeypatch):
     """Of 3 rankings one has no prompt, one has more tokens than the model's 256 positions."""
-    base = make_model(tmp_path / "base")
+    base = make_model(tmp_path / "base", "gpt2")
     save_reward_model(
         tmp_path / "reward", new_reward_model(base, seed=0), load_tokenizer(str(base)), 0.0, 1.0
     )

@@ -176,9 +176,10 @@ def test_bad_rows_of_all_files_stand_in_one_list(
 
 @pytest.mark.parametrize("recipe", sorted(ROWS))
 def test_a_row_beyond_the_models_positions_is_refused(
-    root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
+    root: Path, tmp_path: Path, recipe: str, monkeypatch, capsys
 ):
-    """The model has 256 positions; the lengths allowed are far above."""
+    """The model has a table of 256 positions; the lengths allowed are far above."""
+    model = make_model(tmp_path / "model", "gpt2")
     data, longer = tmp_path / "rows.jsonl", "word " * 300
     good, _ = ROWS[recipe]
     data.write_text(json.dumps(good) + "\n" + json.dumps({**good, "prompt": longer}))

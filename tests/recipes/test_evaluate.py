@@ -66,6 +66,8 @@ def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder)
     assert find(results, "kl", "second").value > 0
     assert find(results, "kl", "first") is None
     assert find(results, "axis", "first", axis="long", judge="gold") is not None
+    # A random model of 340 tokens: its own answers cost it about log 340 = 5.83 nats a token.
+    assert find(results, "reference_loss", "first").value == pytest.approx(5.83, abs=0.1)
     records = read_records(output / "answers.jsonl")
     assert len(records) == 2 * 6 * 3
     # A win rate can be made again from the answers alone.
@@ -103,6 +105,7 @@ def test_another_vocabulary_has_win_rates_and_no_kl(root, tmp_path, monkeypatch,
     results = read_results(tmp_path / "run")
     assert find(results, "win_rate", "other", baseline="first", judge="gold") is not None
     assert find(results, "kl", "other") is None
+    assert find(results, "reference_loss", "other") is None
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,34 @@ def test_health_does_not_count_ties(base):
     assert measure(scorer, tokenize(chat, [row]), chat.pad_token_id).pairs == 2
 
 
+def test_three_people_on_one_prompt_are_one_piece_of_evidence(base):
+    """Each ranking three times: three times the pairs, the same shares and the same intervals."""
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    once, thrice = (
+        measure(scorer, tokenize(chat, rows), chat.pad_token_id)
+        for rows in (rankings(12), rankings(12) * 3)
+    )
+    assert thrice.pairs == 3 * once.pairs
+    for name in ("accuracy", "low", "high", "longer_wins", "longer_low", "longer_high"):
+        assert getattr(thrice, name) == pytest.approx(getattr(once, name), abs=1e-6), name
+
+
+def test_the_longer_answer_wins_by_tokens(base):
+    """Four prompts, the longer answer better in three: 0.75, and 4 coins leave much open."""
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    rows = [
+        Ranking(prompt=f"Say {i}", responses=["red ball box", "cat"], ranks=ranks)
+        for i, ranks in enumerate([[1, 2], [1, 2], [1, 2], [2, 1]])
+    ]
+    found = measure(scorer, tokenize(chat, rows), chat.pad_token_id)
+    assert found.longer_wins == 0.75
+    # Residuals .25, .25, .25, -.75: variance 4/3 * 0.75 / 16 = 1/16, so 0.1875 / (1/16) = 3 flips.
+    # Wilson: (0.75 + 3.8415/6) / 2.2805 = 0.6096 ∓ 1.96 * sqrt(0.0625 + 3.8415/36) / 2.2805.
+    assert (found.longer_low, found.longer_high) == pytest.approx((0.256, 0.963), abs=2e-3)
+
+
 def test_epochs_are_permutations_without_a_seam():
     """10 rows in batches of 4: rows 0-9 and 10-19 of the stream each hold every row once."""
     stream = [row for step in range(5) for row in batch_rows(step, 10, 4, seed=1)]
