@@ -15,28 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, save_file
 
-from rlhf.data.chat import decode, prompt_ids
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.errors import CheckpointError, ConfigError
+from rlhf.errors import ConfigError
 from rlhf.launch import SigtermFlag, Stopped
 from rlhf.models.forward import evaluate_rows, response_logprobs
-from rlhf.models.generate import generate, prompt_batch
 from rlhf.models.save import save_policy
-from rlhf.ops.advantages import gae
-from rlhf.ops.kl import estimate_kl
-from rlhf.ops.rewards import judge_unfinished, penalized_rewards
-from rlhf.ops.whitening import whiten
 from rlhf.run_folder import RunConfig
-from rlhf.training.checkpoint import random_state, restore_random_state, save_checkpoint
+from rlhf.training.checkpoint import random_state, save_checkpoint
 from rlhf.training.kl_controller import next_kl_coef
 from rlhf.training.metrics import MetricsWriter, forget_after
 from rlhf.training.ppo_config import PPOConfig
+from rlhf.training.ppo_experience import make_experience
 from rlhf.training.ppo_figures import (
     Clock,
     held_out_figures,
@@ -45,20 +38,12 @@ from rlhf.training.ppo_figures import (
 )
 from rlhf.training.ppo_gather import gather_rows
 from rlhf.training.ppo_models import autocast, computes_in_bf16, load_models
+from rlhf.training.ppo_rollout import roll_out, rows_of_step, share_of_process
+from rlhf.training.ppo_state import Progress, read_state, write_state
 from rlhf.training.ppo_update import Updater
 from rlhf.types import Evaluated, Experience, PromptBatch, PromptRow, Rollouts
 
 HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
-STATE, CRITIC = "trainer.pt", "critic.safetensors"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the run is. With weights, optimizers and random states it is all of its state."""
-
-    step: int = 0
-    episodes: int = 0
-    kl_coef: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +82,22 @@ class PPOTrainer:
         _check_processes(config, len(held_out), self.accelerator.num_processes)
         self.models = load_models(config, chat, checkpoint, seed=run.seed, device=self.device)
         self.updater = Updater(self.accelerator, self.models, config)
+        self.fixed = {  # what decides which prompts and which noise an iteration gets
+            "seed": run.seed,
+            "rollout_batch_size": config.rollout_batch_size,
+            "num_generations": config.num_generations,
+            "rows of train_data": len(prompts),
+        }
         self.progress = Progress(kl_coef=config.kl_coef)
         if checkpoint is not None:
-            self.load_state(checkpoint)
+            self.progress = read_state(
+                checkpoint,
+                self.models,
+                self.updater,
+                fixed=self.fixed,
+                process_index=self.accelerator.process_index,
+                num_processes=self.accelerator.num_processes,
+            )
         forget_after(Path(run.output_dir), self.progress.step)
         self.metrics = MetricsWriter(Path(run.output_dir), run.report_to)
 
@@ -157,57 +155,27 @@ class PPOTrainer:
         )
 
     def next_prompts(self, step: int) -> PromptBatch:
-        """This process's prompts of iteration `step`, `num_generations` rows each.
-
-        The data are walked through in a fresh order each epoch; where in them an iteration
-        stands follows from its number.
-        """
-        count, total = self.config.num_prompts, len(self.prompts)
-        rows = []
-        for place in range((step - 1) * count, step * count):
-            order = np.random.default_rng((self.run.seed, place // total)).permutation(total)
-            rows.append(self.prompts[order[place % total]])
+        """This process's prompts of iteration `step`, `num_generations` rows each."""
+        rows = rows_of_step(
+            self.prompts, step, num_prompts=self.config.num_prompts, seed=self.run.seed
+        )
         return self.as_batch(rows, self.config.num_generations)
 
     def as_batch(self, rows: Sequence[PromptRow], num_generations: int) -> PromptBatch:
-        """This process's share of `rows`, dealt out by length so that ranks get like amounts."""
-        encoded = [prompt_ids(self.chat, row.prompt) for row in rows]
-        by_length = sorted(range(len(rows)), key=lambda index: len(encoded[index]))
-        mine = by_length[self.accelerator.process_index :: self.accelerator.num_processes]
-        return prompt_batch(
-            [encoded[index] for index in mine],
-            [rows[index].prompt for index in mine],
-            prompt_indices=mine,
-            num_responses=num_generations,
-            pad_token_id=self.chat.pad_token_id,
+        """This process's share of `rows`, `num_generations` times each."""
+        return share_of_process(
+            rows,
+            self.chat,
+            num_generations=num_generations,
+            process_index=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
             device=self.device,
-            columns=[rows[index].columns for index in mine],
         )
 
     def roll_out(self, policy: Any, batch: PromptBatch, iteration: int) -> Rollouts:
         """A sampled response to every row, with the log-probs it was sampled with."""
-        with autocast(self.device, computes_in_bf16(self.config)):
-            generated = generate(
-                policy,
-                batch,
-                max_new_tokens=self.config.max_completion_length,
-                temperature=self.config.temperature,
-                eos_token_ids=self.chat.eos_token_ids,
-                pad_token_id=self.chat.pad_token_id,
-                seed=self.run.seed,
-                iteration=iteration,
-            )
-        lengths = generated.response_mask.sum(1).tolist()
-        ids = generated.response_ids.tolist()
-        texts = [decode(self.chat, row[:n]) for row, n in zip(ids, lengths, strict=True)]
-        return Rollouts(
-            batch=batch,
-            response_ids=generated.response_ids,
-            response_mask=generated.response_mask,
-            logprobs=generated.logprobs,
-            entropies=generated.entropies,
-            ended_with_eos=generated.ended_with_eos,
-            texts=texts,
+        return roll_out(
+            policy, batch, self.config, self.chat, seed=self.run.seed, iteration=iteration
         )
 
     def evaluate(self, rollouts: Rollouts) -> Evaluated:
@@ -234,30 +202,7 @@ class PPOTrainer:
 
     def experience(self, evaluated: Evaluated) -> Experience:
         """Per-token rewards, advantages (whitened over the rows of all ranks), returns."""
-        config, rollouts = self.config, evaluated.rollouts
-        mask = rollouts.response_mask
-        scores = judge_unfinished(
-            evaluated.scores.scores,
-            rollouts.ended_with_eos,
-            missing_eos_penalty=config.missing_eos_penalty,
-            missing_eos_score=config.missing_eos_score,
-        )
-        if config.reward_clip is not None:
-            scores = scores.clamp(-config.reward_clip, config.reward_clip)
-        kl = estimate_kl(rollouts.logprobs, evaluated.ref_logprobs, estimator=config.kl_estimator)
-        rewards = penalized_rewards(scores, kl, mask, kl_coef=self.progress.kl_coef)
-        if config.whiten_rewards:
-            rewards = whiten(rewards, mask, shift_mean=False)
-        advantages, returns = gae(
-            rewards, evaluated.values, mask, gamma=config.gamma, lam=config.lam
-        )
-        return Experience(
-            rollouts=rollouts,
-            values=evaluated.values,
-            rewards=rewards,
-            advantages=whiten(advantages, mask),
-            returns=returns,
-        )
+        return make_experience(evaluated, self.config, kl_coef=self.progress.kl_coef)
 
     def check_first_ratio(self, step: int, ratio: float) -> None:
         """Say so where the policy that is trained is not the one that was sampled from.
@@ -302,55 +247,22 @@ class PPOTrainer:
             save_checkpoint(
                 Path(self.run.output_dir),
                 self.progress.step,
-                lambda folder: self._write_state(folder, states),
+                lambda folder: self._write_checkpoint(folder, states),
                 save_total_limit=self.config.save_total_limit,
             )
         self.accelerator.wait_for_everyone()
 
-    def _write_state(self, folder: Path, random_states: list[dict[str, Any]]) -> None:
+    def _write_checkpoint(self, folder: Path, random_states: list[dict[str, Any]]) -> None:
         save_policy(folder, self.models.policy, self.chat)
         self.write_manifest(folder)
-        save_file(_contiguous(self.models.critic.state_dict()), folder / CRITIC)
-        state = {
-            "step": self.progress.step,
-            "episodes": self.progress.episodes,
-            "kl_coef": self.progress.kl_coef,
-            "fixed": self._fixed(),
-            "random_states": random_states,
-            "policy_optimizer": self.updater.policy_optimizer.state_dict(),
-            "value_optimizer": self.updater.value_optimizer.state_dict(),
-        }
-        torch.save(state, folder / STATE)
-
-    def load_state(self, checkpoint: Path) -> None:
-        """Everything but the policy's weights, which `load_models` took from the checkpoint.
-
-        Raises:
-            CheckpointError: it belongs to a run over other data or with other batches.
-        """
-        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-        for name, value in self._fixed().items():
-            if state["fixed"][name] != value:
-                raise CheckpointError(
-                    f"{checkpoint} was made with {name}={state['fixed'][name]}, this run has "
-                    f"{value}: it would walk through other data; give the same value."
-                )
-        self.models.critic.load_state_dict(load_file(checkpoint / CRITIC))
-        self.updater.policy_optimizer.load_state_dict(state["policy_optimizer"])
-        self.updater.value_optimizer.load_state_dict(state["value_optimizer"])
-        states = state["random_states"]
-        if len(states) == self.accelerator.num_processes:
-            restore_random_state(states[self.accelerator.process_index])
-        self.progress = Progress(state["step"], state["episodes"], state["kl_coef"])
-
-    def _fixed(self) -> dict[str, int]:
-        """What decides which prompts and which noise an iteration gets."""
-        return {
-            "seed": self.run.seed,
-            "rollout_batch_size": self.config.rollout_batch_size,
-            "num_generations": self.config.num_generations,
-            "rows of train_data": len(self.prompts),
-        }
+        write_state(
+            folder,
+            self.progress,
+            self.models,
+            self.updater,
+            fixed=self.fixed,
+            random_states=random_states,
+        )
 
 
 def _check_processes(config: PPOConfig, num_held_out: int, num_processes: int) -> None:
@@ -364,7 +276,3 @@ def _check_processes(config: PPOConfig, num_held_out: int, num_processes: int) -
                 f"{count} {name} do not give {num_processes} processes one each; "
                 "raise it or launch fewer processes."
             )
-
-
-def _contiguous(state: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
