@@ -21,7 +21,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from rlhf.config import parse_config
-from rlhf.data.rows import load_prompts
+from rlhf.data.rows import load_prompts, load_texts
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.manifest import DataUse, Manifest, write_manifest
@@ -93,8 +93,9 @@ def main() -> None:
             checkpoint=checkpoint,
             write_manifest=lambda target: write_manifest(target, manifest_of(target)),
             report=reporter(bar, config.num_steps),
+            texts=data.texts,
         )
-        say(*trainer.models.notes)
+        say(*trainer.notes)
         result = trainer.train()
     if state.is_main_process:
         save_samples(folder, result, run_config.seed)
@@ -120,6 +121,7 @@ class Data:
 
     prompts: Sequence[PromptRow]
     held_out: Sequence[PromptRow]
+    texts: Sequence[str]  # of ptx_data
     uses: Sequence[DataUse]
 
 
@@ -137,14 +139,23 @@ def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
         )
 
     train = load(config.train_data, "prompts")
-    if config.eval_data is None:
-        looked_at = train.rows[: config.num_eval_prompts]
-        return Data(prompts=train.rows, held_out=looked_at, uses=[train.use])
-    held_out = load(config.eval_data, "eval")
+    held_out_rows, uses, texts = train.rows, [train.use], []
+    if config.eval_data is not None:
+        held_out = load(config.eval_data, "eval")
+        held_out_rows, uses = held_out.rows, [*uses, held_out.use]
+    if config.ptx_data is not None:
+        pretraining = load_texts(
+            config.ptx_data,
+            role="ptx",
+            drop_bad_rows=config.drop_bad_rows,
+            reject_file=folder / "rejected.jsonl",
+        )
+        texts, uses = list(pretraining.rows), [*uses, pretraining.use]
     return Data(
         prompts=train.rows,
-        held_out=held_out.rows[: config.num_eval_prompts],
-        uses=[train.use, held_out.use],
+        held_out=held_out_rows[: config.num_eval_prompts],
+        texts=texts,
+        uses=uses,
     )
 
 
@@ -204,6 +215,9 @@ def figures(result: PPOResult) -> dict[str, str]:
         "finished": f"{before['eos_rate']:.1%} -> {after['eos_rate']:.1%}",
         "prompts looked at": str(len(result.after.rollouts.texts)),
     }
+    if result.progress.best_step:
+        step, score = result.progress.best_step, result.progress.best_score
+        lines["best held-out score"] = f"{score:.3f} at iteration {step}, kept in best/"
     return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
 
 
