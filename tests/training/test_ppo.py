@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -170,3 +171,48 @@ def test_best_holds_the_highest_held_out_score_within_the_bound(folder, tmp_path
     bounded = trainer(folder, tmp_path / "b", best_kl=1e-4, **options).train()
     within = [line for line in read_metrics(tmp_path / "b") if line["eval_kl"] <= 1e-4]
     assert bounded.progress.best_score == max(line["eval_score"] for line in within)
+
+
+FUSSY = """
+def fussy(prompts, completions):
+    if any("ball 7" in prompt for prompt in prompts):
+        raise ValueError("no number 7")
+    return [float(len(text)) for text in completions]
+"""
+
+
+def test_an_answer_without_a_reward_is_left_out_and_counted(folder, tmp_path):
+    """100 answers of 10 prompts: ball 7 takes ten of them, too many; one of 100 is skipped."""
+    (tmp_path / "fussy.py").write_text(FUSSY)
+    options = {
+        "reward": [f"{tmp_path}/fussy.py:fussy"],
+        "on_reward_error": "skip",
+        "max_steps": 1,
+        "num_generations": 1,
+        "num_ppo_epochs": 1,
+    }
+    many = trainer(folder, tmp_path / "a", rollout_batch_size=100, **options)
+    with pytest.raises(TrainingError, match=r"10 of 100 answers have no usable reward.*number 7"):
+        many.train()
+    rare = trainer(folder, tmp_path / "b", rollout_batch_size=100, **options)
+    others = [row for row in ROWS if "ball 7" not in row.prompt]
+    rare.prompts = [*others * 11, ROWS[7]]  # 100 rows: 99 others and one of ball 7
+    rare.train()
+    (line,) = read_metrics(tmp_path / "b")
+    assert line["rewards_skipped"] == 1
+    assert math.isfinite(line["score"])
+
+
+def test_held_out_answers_without_a_reward_leave_the_two_sides_alike(folder, tmp_path):
+    (tmp_path / "fussy.py").write_text(FUSSY.replace("ball 7", "ball 1"))
+    one = trainer(
+        folder,
+        tmp_path,
+        reward=[f"{tmp_path}/fussy.py:fussy"],
+        on_reward_error="skip",
+        max_steps=1,
+    )
+    one.prompts = [row for row in ROWS if "ball 1" not in row.prompt]
+    result = one.train()
+    for side in (result.before, result.after):
+        assert side.rollouts.batch.row_ids.tolist() == [0, 2]

@@ -160,3 +160,22 @@ def test_importance_weights_put_the_kl_of_an_untrained_policy_at_exactly_zero(fo
     )
     one.train()
     assert read_metrics(tmp_path)[0]["kl"] == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("changes", [{}, *VARIANTS], ids=str)
+def test_the_reward_rises(folder, tmp_path, changes, seed):
+    """30 iterations of 32 answers: vowels a text, over 4, rise by more than half."""
+    options = {
+        "rollout_batch_size": 32,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "max_steps": 30,
+        "save_steps": 30,
+        "kl_coef": 0.01,
+        "learning_rate": 1e-2 if changes.get("mode") == "lora" else 3e-3,
+    }
+    trainer(folder, tmp_path, seed=seed, **options, **changes).train()
+    scores = [line["score"] for line in read_metrics(tmp_path)]
+    assert sum(scores[-3:]) > 1.5 * sum(scores[:3])

@@ -25,7 +25,7 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def trainer(folder, output_dir, checkpoint=None, texts=(), **changes) -> PPOTrainer:
+def trainer(folder, output_dir, checkpoint=None, texts=(), seed=0, **changes) -> PPOTrainer:
     """A trainer over `folder`'s policy; `changes` are keys of PPOConfig."""
     options = {
         "model_name_or_path": str(folder / "policy"),
@@ -45,7 +45,7 @@ def trainer(folder, output_dir, checkpoint=None, texts=(), **changes) -> PPOTrai
     config = PPOConfig(**{**options, **changes})
     chat = load_tokenizer(config.model_name_or_path)
     return PPOTrainer(
-        RunConfig(output_dir=str(output_dir)),
+        RunConfig(output_dir=str(output_dir), seed=seed),
         config,
         chat,
         ROWS,
