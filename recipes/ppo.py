@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
-from rlhf.data.rows import Loaded, load_prompts
+from rlhf.data.rows import Loaded, load_prompts, load_texts
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
@@ -86,8 +86,9 @@ def main() -> None:
             checkpoint=checkpoint,
             write_manifest=lambda target: write_manifest(target, manifest_of(target)),
             report=reporter(bar, config.num_steps),
+            texts=data.texts,
         )
-        say(*trainer.models.notes)
+        say(*trainer.notes)
         result = trainer.train()
 
     def save() -> None:
@@ -115,6 +116,7 @@ class Data:
 
     prompts: Sequence[PromptRow]
     held_out: Sequence[PromptRow]
+    texts: Sequence[str]  # of ptx_data
     uses: Sequence[DataUse]
 
 
@@ -134,9 +136,15 @@ def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
     with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
         train = read(config.train_data, "prompts")
         held_out = read(config.eval_data, "eval") if config.eval_data is not None else None
-    looked_at = (held_out or train).rows[: config.num_eval_prompts]
-    uses = [train.use, held_out.use] if held_out is not None else [train.use]
-    return Data(prompts=train.rows, held_out=looked_at, uses=uses)
+        texts = None
+        if config.ptx_data is not None:
+            texts = load_texts(config.ptx_data, role="ptx", bad_rows=bad_rows)
+    return Data(
+        prompts=train.rows,
+        held_out=(held_out or train).rows[: config.num_eval_prompts],
+        texts=texts.rows if texts is not None else [],
+        uses=[loaded.use for loaded in (train, held_out, texts) if loaded is not None],
+    )
 
 
 def reporter(bar: Bar, num_steps: int) -> Callable[[int, dict[str, float]], None]:
@@ -195,6 +203,9 @@ def figures(result: PPOResult) -> dict[str, str]:
         "finished": f"{before['eos_rate']:.1%} -> {after['eos_rate']:.1%}",
         "prompts looked at": str(len(result.after.rollouts.texts)),
     }
+    if result.progress.best_step:
+        step, score = result.progress.best_step, result.progress.best_score
+        lines["best held-out score"] = f"{score:.3f} at iteration {step}, kept in best/"
     return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
 
 

@@ -65,6 +65,7 @@ class Rollouts:
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
     logprobs: Tensor  # float [B, R], of the sampling policy; 0 on padding
+    weights: Tensor  # float [B, R], of each token's loss; 1 unless importance_weight_cap is set
     entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
     ended_with_eos: Tensor  # bool [B]
     texts: Sequence[str]  # B, special tokens left out
@@ -76,6 +77,7 @@ class Scores:
 
     scores: Tensor  # float [B]
     breakdown: Mapping[str, Tensor]  # source -> float [B], before its weight
+    failures: Sequence[str]  # B, why an answer has no score (it is NaN); "" where it has one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class Evaluated:
     rollouts: Rollouts
     scores: Scores
     ref_logprobs: Tensor  # float [B, R]
-    values: Tensor  # float [B, R]
+    values: Tensor  # float [B, R]; 0 where there is no critic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,9 @@ class Experience:
     """What the update learns from."""
 
     rollouts: Rollouts
+    ref_logprobs: Tensor  # float [B, R]
     values: Tensor  # float [B, R]
     rewards: Tensor  # float [B, R], per-token KL penalty and the score on the last token
-    advantages: Tensor  # float [B, R], whitened over all ranks
-    returns: Tensor  # float [B, R], from advantages that were not whitened
+    advantages: Tensor  # float [B, R], over all ranks; gae's are whitened
+    returns: Tensor  # float [B, R], from advantages that were not whitened; 0 without a critic
+    kl_loss_coef: float  # of the KL penalty in the loss; 0 where it stands in the rewards

@@ -22,11 +22,15 @@ class Critic(nn.Module):
     def forward(self, sequences: Sequences) -> Tensor:
         """Values, float32 [B, R], 0 on padding."""
         hidden = self.trunk(input_ids=sequences.ids, use_cache=False).last_hidden_state
-        states = sequences.at_responses(hidden)
-        # The returns are fitted in fp32: bfloat16 knows 2.00 and 2.02 and nothing between.
-        with torch.autocast(states.device.type, enabled=False):
-            values = self.head(states.float())
-        return sequences.as_columns(values[:, 0])
+        return values_of_states(self.head, sequences.at_responses(hidden), sequences)
+
+
+def values_of_states(head: nn.Linear, states: Tensor, sequences: Sequences) -> Tensor:
+    """Values, float32 [B, R], of the hidden states [N, D] that predict the response tokens."""
+    # The returns are fitted in fp32: bfloat16 knows 2.00 and 2.02 and nothing between.
+    with torch.autocast(states.device.type, enabled=False):
+        values = head(states.float())
+    return sequences.as_columns(values[:, 0])
 
 
 def critic_from_reward_model(path: str | Path, *, scale: float, shift: float) -> Critic:
@@ -50,10 +54,14 @@ def fresh_critic(path: str | Path, *, seed: int) -> Critic:
     The same on every process: the head is drawn from a generator of its own.
     """
     model: Any = load_policy(path)
-    trunk = model.base_model
+    return Critic(model.base_model, fresh_head(model, seed=seed))
+
+
+def fresh_head(model: Any, *, seed: int) -> nn.Linear:
+    """A value head for the language model's hidden states: std 1/√(D+1), bias 0."""
     head = nn.Linear(model.get_output_embeddings().in_features, 1)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
         head.bias.zero_()
-    return Critic(trunk, head)
+    return head

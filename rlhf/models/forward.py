@@ -112,17 +112,25 @@ def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
 
 
 def response_logits(model: Any, sequences: Sequences) -> Tensor:
-    """Logits [N, V] of the places that predict response tokens.
+    """Logits [N, V] of the places that predict response tokens."""
+    return states_and_logits(model, sequences)[1]
+
+
+def states_and_logits(model: Any, sequences: Sequences) -> tuple[Tensor, Tensor]:
+    """Last hidden states [N, D] and logits [N, V] of the places that predict response tokens.
 
     The output layer is handed only those places, so that [B, T, V] never exists. A hook, since
     what a model does after its output layer (soft-capping, scaling) stays in its own forward.
     """
+    kept: list[Tensor] = []
 
     def keep(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (sequences.at_responses(inputs[0]), *inputs[1:])
+        kept.append(sequences.at_responses(inputs[0]))
+        return (kept[0], *inputs[1:])
 
     handle = model.get_output_embeddings().register_forward_pre_hook(keep)
     try:
-        return model(input_ids=sequences.ids, use_cache=False).logits  # type: ignore[no-any-return]
+        logits = model(input_ids=sequences.ids, use_cache=False).logits
     finally:
         handle.remove()
+    return kept[0], logits

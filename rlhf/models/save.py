@@ -20,7 +20,10 @@ def save_policy(folder: Path, model: PreTrainedModel | PeftModel, chat: ChatToke
     inner = inner_model(model)
     _set_special_ids(inner, chat)
     staging = _staging(folder)
-    model.save_pretrained(str(staging))
+    if isinstance(model, PeftModel):  # a critic's adapter is no part of the policy
+        model.save_pretrained(str(staging), selected_adapters=["default"])
+    else:
+        model.save_pretrained(str(staging))
     if isinstance(inner.generation_config, GenerationConfig):
         inner.generation_config.save_pretrained(staging)
     saved_tokenizer(chat).save_pretrained(staging)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+GROUP_EPSILON = 1e-4
+
 
 def gae(
     rewards: Tensor, values: Tensor, response_mask: Tensor, *, gamma: float, lam: float
@@ -37,3 +39,41 @@ def gae(
         next_value = values[:, t]
         advantages[:, t] = next_advantage
     return advantages, torch.where(response_mask, advantages + values, 0.0)
+
+
+def rloo(sequence_rewards: Tensor, group_ids: Tensor) -> Tensor:
+    """REINFORCE leave-one-out (https://arxiv.org/abs/2402.14740, eq. 8), float [B].
+
+        A_i = R_i - (Σ_{j≠i} R_j) / (K - 1) = (R_i - mean of the group) * K / (K - 1)
+
+    Each answer's baseline is the mean of the other answers to its prompt, which does not depend
+    on the answer itself: no bias, and no critic. Not whitened. An answer that is alone in its
+    group gets 0.
+
+    sequence_rewards: float [B], score less the KL penalty of the whole response.
+    group_ids: long [B], equal for answers to one prompt; in any order.
+    """
+    mean, count = _of_groups(sequence_rewards, group_ids)
+    return (sequence_rewards - mean) * count / (count - 1).clamp(min=1)
+
+
+def grpo(scores: Tensor, group_ids: Tensor) -> Tensor:
+    """Group-relative advantages (https://arxiv.org/abs/2402.03300, 4.1.2), float [B].
+
+        A_i = (r_i - mean of the group) / (std of the group + 1e-4)
+
+    The std is Bessel-corrected and the 1e-4 is there, as in TRL's GRPO; the paper says neither.
+    The KL penalty is no part of the scores: it stands in the loss. Groups of equal scores, and
+    answers alone in their group, get 0. Arguments as in `rloo`.
+    """
+    mean, count = _of_groups(scores, group_ids)
+    mean_square, _ = _of_groups((scores - mean) ** 2, group_ids)
+    std = (mean_square * count / (count - 1).clamp(min=1)).sqrt()
+    return (scores - mean) / (std + GROUP_EPSILON)
+
+
+def _of_groups(values: Tensor, group_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """For each value the mean and the size of its group, float [B] each."""
+    _, group, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(sizes), device=values.device).index_add_(0, group, values)
+    return (sums / sizes)[group], sizes[group].to(values.dtype)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rlhf.ops.kl import KLEstimator, estimate_kl
 from rlhf.ops.masking import masked_sum
 
 LOG_RATIO_LIMIT = 20.0  # exp(20) is 4.9e8: larger ratios are a broken step, not a gradient
@@ -36,6 +37,7 @@ def policy_loss(
     *,
     clip_range: float,
     dual_clip: float | None = None,
+    weights: Tensor | None = None,
 ) -> PolicyLoss:
     """Clipped surrogate loss (https://arxiv.org/abs/1707.06347, eq. 7), as a sum.
 
@@ -44,6 +46,7 @@ def policy_loss(
 
     `dual_clip` c > 1 bounds the loss of tokens with A < 0 at -c A (https://arxiv.org/abs/1912.09729,
     eq. 5), where ρ alone would let it grow without limit. The log-ratio is clamped to ±20.
+    `weights` (see `importance_weights`) multiply each token's loss, not the figures.
 
     All float [B, R]; only `new_logprobs` has a gradient. The mask leaves out padding, whatever
     stands there.
@@ -57,6 +60,8 @@ def policy_loss(
     loss = torch.maximum(unclipped, clipped)
     if dual_clip is not None:
         loss = torch.where(advantages < 0, torch.minimum(loss, -dual_clip * advantages), loss)
+    if weights is not None:
+        loss = loss * weights
     with torch.no_grad():
         k3 = log_ratio.expm1() - log_ratio
         taken = (clipped > unclipped).float()
@@ -66,6 +71,36 @@ def policy_loss(
         approx_kl=masked_sum(k3, response_mask),
         clipped=masked_sum(taken, response_mask),
     )
+
+
+def importance_weights(
+    train_logprobs: Tensor, rollout_logprobs: Tensor, response_mask: Tensor, *, cap: float
+) -> Tensor:
+    """min(exp(train_logprobs - rollout_logprobs), cap), float [B, R], without gradient.
+
+    Corrects for tokens that were sampled by another forward pass than the one that trains (other
+    kernels, other precision): importance sampling, truncated at `cap` so that no single token
+    outweighs a batch (Ionides 2008). 1 on padding. All float [B, R]; mask: bool.
+    """
+    log_ratio = torch.where(response_mask, train_logprobs - rollout_logprobs, 0.0).detach()
+    return log_ratio.clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=cap)
+
+
+def kl_loss(
+    new_logprobs: Tensor, ref_logprobs: Tensor, response_mask: Tensor, *, estimator: KLEstimator
+) -> Tensor:
+    """Σ of the estimator of KL(policy || reference), as a loss (GRPO: arXiv 2402.03300, eq. 4).
+
+    k1 is of no use here: the mean of its gradient over tokens of the policy is 0. k2 has the
+    exact KL's gradient on tokens of the policy itself; k3 is GRPO's own. The log-ratio is
+    clamped to ±20, so that exp() of a token that the policy gave up stays finite.
+
+    All float [B, R]; only `new_logprobs` has a gradient.
+    """
+    log_ratio = torch.where(response_mask, new_logprobs - ref_logprobs, 0.0)
+    log_ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    kl = estimate_kl(log_ratio, torch.zeros_like(log_ratio), estimator=estimator)
+    return masked_sum(kl, response_mask)
 
 
 def value_loss(

@@ -14,6 +14,7 @@ from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt, Scores
 
 Normalization = Literal["none", "mean", "mean_std"]
+OnError = Literal["stop", "skip"]
 _WEIGHTED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\*(.+)")
 SHOWN = 3  # prompts named in an error
 
@@ -35,10 +36,15 @@ class RewardSource:
 
 
 class Reward:
-    """Scores answers with every source and adds them up."""
+    """Scores answers with every source and adds them up.
 
-    def __init__(self, sources: Sequence[RewardSource]) -> None:
+    on_error: `stop` raises for an answer that a source gives no finite number for; `skip` leaves
+    that answer without a score and says why in `Scores.failures`.
+    """
+
+    def __init__(self, sources: Sequence[RewardSource], *, on_error: OnError = "stop") -> None:
         self.sources = tuple(sources)
+        self.on_error = on_error
 
     def score(
         self,
@@ -54,13 +60,17 @@ class Reward:
         """
         columns = [{} for _ in prompts] if columns is None else columns
         total = torch.zeros(len(prompts))
-        breakdown = {}
+        breakdown, failures = {}, [""] * len(prompts)
         for source in self.sources:
-            values = torch.tensor(_values(source, prompts, responses, columns))
+            if self.on_error == "stop":
+                found = _values(source, prompts, responses, columns)
+            else:
+                found = _values_or_failures(source, prompts, responses, columns, failures)
+            values = torch.tensor(found)
             normalized = (values - source.shift) / source.divisor
             breakdown[source.name] = normalized
             total = total + source.weight * normalized
-        return Scores(scores=total, breakdown=breakdown)
+        return Scores(scores=total, breakdown=breakdown, failures=failures)
 
 
 def split_weight(source: str) -> tuple[float, str]:
@@ -73,6 +83,7 @@ def load_reward(
     sources: Sequence[str],
     *,
     normalize: Normalization = "mean_std",
+    on_error: OnError = "stop",
     chat_template: str = "auto",
     device: torch.device | str = "cpu",
     bf16: bool = False,
@@ -109,7 +120,7 @@ def load_reward(
                 divisor=model.std if normalize == "mean_std" else 1.0,
             )
         )
-    return Reward(loaded)
+    return Reward(loaded, on_error=on_error)
 
 
 def _values(
@@ -141,6 +152,31 @@ def _values(
             f"{len(bad)} of {len(prompts)} answers; {_shown(prompts, bad)}"
         )
     return [float(value) for value in values]
+
+
+def _values_or_failures(
+    source: RewardSource,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+    failures: list[str],
+) -> list[float]:
+    """As `_values`, with NaN where there is no usable number; the reason goes into `failures`.
+
+    One bad answer makes a function fail for the whole batch: each is then scored alone.
+    """
+    try:
+        return _values(source, prompts, responses, columns)
+    except TrainingError:
+        values = []
+        for row in range(len(prompts)):
+            one = slice(row, row + 1)
+            try:
+                values += _values(source, prompts[one], responses[one], columns[one])
+            except TrainingError as error:
+                failures[row] = failures[row] or str(error)
+                values.append(math.nan)
+        return values
 
 
 def _is_finite(value: Any) -> bool:

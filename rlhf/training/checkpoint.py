@@ -45,6 +45,22 @@ def save_checkpoint(
     return final
 
 
+def replace_folder(final: Path, write: Callable[[Path], None]) -> None:
+    """`final` with what `write` puts into the folder it is given, sealed, verified.
+
+    The old one goes only when the new one is whole. Call it on one process.
+    """
+    temporary = final.parent / f".{final.name}.writing"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    write(temporary)
+    seal_checkpoint(temporary)
+    verify_checkpoint(temporary)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    _sync(final.parent)
+
+
 def seal_checkpoint(checkpoint: Path) -> None:
     """Put the files on the disk, and their hashes beside them, last: the folder is whole now.
 
@@ -55,6 +71,8 @@ def seal_checkpoint(checkpoint: Path) -> None:
     for path in files:
         _sync(path)
     hashes = {str(path.relative_to(checkpoint)): hash_file(path) for path in files}
+    for inner in sorted(p for p in checkpoint.rglob("*") if p.is_dir()):
+        _sync(inner)
     write_atomically(checkpoint / HASHES, json.dumps(hashes, indent=2) + "\n")
     _sync(checkpoint)
 

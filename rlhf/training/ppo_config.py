@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rlhf.errors import ConfigError
 from rlhf.ops.kl import KLEstimator
+from rlhf.rewards.reward import OnError
+from rlhf.training.ppo_checks import check_config
+
+Mode = Literal["separate", "shared_trunk", "lora"]
+Advantage = Literal["gae", "rloo", "grpo"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,26 @@ class PPOConfig:
         metadata={"help": "Drop rows that cannot be used, count and list them, and go on."},
     )
 
+    mode: Mode = field(
+        default="separate",
+        metadata={
+            "help": "separate models; shared_trunk: policy and critic on one trunk; lora: "
+            "adapters on one frozen backbone, which is the reference too."
+        },
+    )
+    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices (mode lora)."})
+    lora_alpha: int = field(default=32, metadata={"help": "LoRA scale is lora_alpha / lora_r."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the layers that get LoRA; default is every linear layer."},
+    )
+    advantage: Advantage = field(
+        default="gae",
+        metadata={
+            "help": "gae: with a critic; rloo, grpo: K answers to a prompt judge each other."
+        },
+    )
+
     reward: list[str] = field(
         default_factory=list,
         metadata={
@@ -42,6 +66,13 @@ class PPOConfig:
         default="mean_std",
         metadata={
             "help": "Reward models: subtract their mean on demonstrations, and divide by std."
+        },
+    )
+    on_reward_error: OnError = field(
+        default="stop",
+        metadata={
+            "help": "stop at an answer without a usable reward, or skip at most 1% of an "
+            "iteration's answers and count them."
         },
     )
     reward_clip: float | None = field(
@@ -113,7 +144,10 @@ class PPOConfig:
     )
 
     kl_coef: float = field(default=0.05, metadata={"help": "Weight of the per-token KL penalty."})
-    kl_estimator: KLEstimator = field(default="k1", metadata={"help": "Of the KL penalty."})
+    kl_estimator: KLEstimator | None = field(
+        default=None,
+        metadata={"help": "Of the KL penalty; default k1, and k3 in grpo's loss."},
+    )
     target_kl: float | None = field(
         default=None,
         metadata={"help": "Adapt kl_coef to hold this KL, in nats per sequence."},
@@ -123,6 +157,21 @@ class PPOConfig:
     )
     kl_budget: float | None = field(
         default=None, metadata={"help": "Stop the run above this KL, in nats per sequence."}
+    )
+
+    importance_weight_cap: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weigh tokens by min(p_train / p_rollout, this), where sampling and training "
+            "compute in different ways; one more forward pass."
+        },
+    )
+    ptx_data: str | None = field(
+        default=None,
+        metadata={"help": 'Pretraining texts, {"text"} rows, to keep learning beside the reward.'},
+    )
+    ptx_coef: float | None = field(
+        default=None, metadata={"help": "Weight of the language-model loss on ptx_data."}
     )
 
     bf16: bool | None = field(
@@ -138,23 +187,34 @@ class PPOConfig:
     num_eval_prompts: int = field(
         default=64, metadata={"help": "Prompts answered for held-out figures and samples/."}
     )
+    best_kl: float | None = field(
+        default=None,
+        metadata={
+            "help": "best/ holds the highest eval_score whose eval_kl is at most this; "
+            "default is kl_budget, else any."
+        },
+    )
     logging_steps: int = field(
         default=1, metadata={"help": "Iterations between lines of metrics.jsonl."}
     )
 
     def __post_init__(self) -> None:
-        self._check_length_of_run()
-        self._check_batches()
-        self._check_ranges()
-        if not self.reward:
-            raise ConfigError(
-                "reward is missing: name a reward model's folder or hub id, or file.py:function."
-            )
-        if self.missing_eos_penalty is not None and self.missing_eos_score is not None:
-            raise ConfigError(
-                "missing_eos_penalty and missing_eos_score both say what an unfinished response "
-                "gets; set one of them."
-            )
+        check_config(self)
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether a value function is trained; the group estimators need none."""
+        return self.advantage == "gae"
+
+    @property
+    def kl_in_loss(self) -> bool:
+        """Whether the KL penalty stands in the loss (GRPO) and not in the rewards."""
+        return self.advantage == "grpo"
+
+    @property
+    def penalty_estimator(self) -> KLEstimator:
+        """Of the KL penalty, wherever it stands."""
+        return self.kl_estimator or ("k3" if self.kl_in_loss else "k1")
 
     @property
     def num_prompts(self) -> int:
@@ -173,46 +233,3 @@ class PPOConfig:
             return self.max_steps
         assert self.total_episodes is not None
         return -(-self.total_episodes // self.rollout_batch_size)
-
-    def _check_length_of_run(self) -> None:
-        if (self.total_episodes is None) == (self.max_steps is None):
-            given = "both" if self.max_steps is not None else "neither"
-            raise ConfigError(
-                f"{given} of total_episodes (responses) and max_steps (iterations of "
-                f"{self.rollout_batch_size} responses) are set; set one."
-            )
-
-    def _check_batches(self) -> None:
-        for name, count in (
-            ("num_minibatches", self.num_minibatches),
-            ("num_generations", self.num_generations),
-        ):
-            if count < 1 or self.rollout_batch_size % count:
-                raise ConfigError(
-                    f"rollout_batch_size={self.rollout_batch_size} does not split into "
-                    f"{name}={count} equal parts; use a multiple of it."
-                )
-
-    def _check_ranges(self) -> None:
-        for name in (
-            "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
-            "save_total_limit", "eval_steps", "logging_steps", "num_eval_prompts", "kl_horizon",
-            "max_tokens_per_microbatch", "rollout_batch_size",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.")
-        for name in (
-            "temperature", "clip_range", "value_clip_range", "max_grad_norm", "learning_rate",
-            "value_learning_rate", "reward_clip", "target_kl", "kl_budget",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name}={value}; use a number above 0.")
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name}={getattr(self, name)}; use a number from 0 to 1.")
-        for name in ("kl_coef", "vf_coef", "critic_warmup_steps"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)}; use 0 or more.")
-        if self.dual_clip is not None and self.dual_clip <= 1:
-            raise ConfigError(f"dual_clip={self.dual_clip}; use a number above 1.")

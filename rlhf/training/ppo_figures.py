@@ -1,15 +1,18 @@
 """What is logged of a rollout batch: masked means over the rows of all ranks."""
 
+import math
 import resource
 import sys
 import time
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
+from rlhf.training.ppo_config import PPOConfig
 from rlhf.types import Evaluated, Experience, Prompt
 
 
@@ -19,7 +22,7 @@ def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
     k1 = kl_k1(rollouts.logprobs, evaluated.ref_logprobs)
     k3 = kl_k3(rollouts.logprobs, evaluated.ref_logprobs)
     num_rows = len(mask)
-    figures = {
+    figures: dict[str, Tensor | float] = {
         "score": evaluated.scores.scores.mean(),
         "score_std": evaluated.scores.scores.std(correction=0),
         "kl": masked_sum(k1, mask) / num_rows,
@@ -29,6 +32,7 @@ def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
         "entropy": masked_mean(rollouts.entropies, mask),
         "response_length": mask.sum(1).float().mean(),
         "eos_rate": rollouts.ended_with_eos.float().mean(),
+        "distinct_2": distinct_2(rollouts.response_ids, mask),
     }
     if len(evaluated.scores.breakdown) > 1:
         short = _short(list(evaluated.scores.breakdown))
@@ -37,28 +41,48 @@ def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items()}
 
 
+def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
+    """Distinct pairs of neighbouring tokens over all pairs, of all responses together.
+
+    1.0 where no pair comes twice; it falls as answers become alike. It also falls with more
+    text, so compare it within one run. 0.0 where there is no pair. long and bool [B, R].
+    """
+    pairs = response_ids[:, :-1] * 2**32 + response_ids[:, 1:]
+    pairs = pairs[response_mask[:, 1:]]
+    return len(set(pairs.tolist())) / max(1, len(pairs))
+
+
 def _short(sources: Sequence[str]) -> Sequence[str]:
     """Last parts of the paths, where these tell the sources apart."""
     names = [source.rpartition("/")[2] for source in sources]
     return names if len(set(names)) == len(names) else sources
 
 
-def value_figures(experience: Experience) -> dict[str, float]:
-    """Explained variance, 1 - Var(return - value) / Var(return), and the mean shaped reward."""
-    mask = experience.rollouts.response_mask
-    left = masked_variance(experience.returns - experience.values, mask)
-    all_of_it = masked_variance(experience.returns, mask).clamp(min=1e-8)
-    return {
-        "explained_variance": float(1 - left / all_of_it),
-        "reward": float(masked_sum(experience.rewards, mask) / len(mask)),
-    }
+def experience_figures(experience: Experience, config: PPOConfig) -> dict[str, float]:
+    """Mean reward of a response; of a critic the explained variance; answers left out.
+
+    Explained variance is 1 - Var(return - value) / Var(return) over response tokens.
+    """
+    mask, num_rows = experience.rollouts.response_mask, len(experience.rewards)
+    figures = {"reward": float(masked_sum(experience.rewards, mask) / num_rows)}
+    if config.has_critic:
+        left = masked_variance(experience.returns - experience.values, mask)
+        all_of_it = masked_variance(experience.returns, mask).clamp(min=1e-8)
+        figures["explained_variance"] = float(1 - left / all_of_it)
+    if config.on_reward_error == "skip":
+        figures["rewards_skipped"] = config.rollout_batch_size - num_rows
+    return figures
 
 
 def held_out_figures(evaluated: Evaluated) -> dict[str, float]:
-    """Of `rollout_figures` what is worth following on held-out prompts, as `eval_…`."""
+    """Of `rollout_figures` what is worth following on held-out prompts, as `eval_…`.
+
+    `eval_score_error` is the standard error of `eval_score`.
+    """
     figures = rollout_figures(evaluated)
     names = ("score", "kl", "response_length", "eos_rate")
-    return {f"eval_{name}": figures[name] for name in names}
+    error = figures["score_std"] / math.sqrt(len(evaluated.rollouts.texts))
+    return {f"eval_{name}": figures[name] for name in names} | {"eval_score_error": error}
 
 
 def peak_memory_mb() -> float:

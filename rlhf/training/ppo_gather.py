@@ -7,6 +7,7 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from rlhf.errors import TrainingError
 from rlhf.types import Evaluated, PromptBatch, Rollouts, Scores
 
 
@@ -20,9 +21,45 @@ def gather_rows(evaluated: Evaluated, num_processes: int) -> Evaluated:
     parts = [evaluated]
     if num_processes > 1:
         parts = [_on(device, part) for part in gather_object([_on("cpu", evaluated)])]
+    order = torch.cat([part.rollouts.batch.row_ids for part in parts]).argsort()
+    return _joined(parts, order)
+
+
+def select_rows(evaluated: Evaluated, rows: Tensor) -> Evaluated:
+    """These rows, in this order. rows: long [N]."""
+    return _joined([evaluated], rows)
+
+
+def without_failures(evaluated: Evaluated, *, at_most: float) -> Evaluated:
+    """The rows whose answers have a score.
+
+    Raises:
+        TrainingError: more than the share `at_most` have none; with the first reason.
+    """
+    failures = evaluated.scores.failures
+    kept = [row for row, failure in enumerate(failures) if not failure]
+    count = len(failures) - len(kept)
+    if count > at_most * len(failures):
+        raise TrainingError(
+            f"{count} of {len(failures)} answers have no usable reward, more than the "
+            f"{at_most:.0%} that on_reward_error=skip leaves out; the first: "
+            f"{next(filter(None, failures))}"
+        )
+    return select_rows(evaluated, torch.tensor(kept, device=evaluated.values.device))
+
+
+def common_rows(one: Evaluated, two: Evaluated) -> tuple[Evaluated, Evaluated]:
+    """The rows that both have, so that they can stand side by side."""
+    ids = [evaluated.rollouts.batch.row_ids for evaluated in (one, two)]
+    return (
+        select_rows(one, torch.isin(ids[0], ids[1]).nonzero()[:, 0]),
+        select_rows(two, torch.isin(ids[1], ids[0]).nonzero()[:, 0]),
+    )
+
+
+def _joined(parts: list[Evaluated], order: Tensor) -> Evaluated:
     rollouts = [part.rollouts for part in parts]
     batches = [part.rollouts.batch for part in parts]
-    order = torch.cat([batch.row_ids for batch in batches]).argsort()
     batch = PromptBatch(
         input_ids=_stacked([batch.input_ids for batch in batches], order, left=True),
         attention_mask=_stacked([batch.attention_mask for batch in batches], order, left=True),
@@ -31,13 +68,14 @@ def gather_rows(evaluated: Evaluated, num_processes: int) -> Evaluated:
         row_ids=torch.cat([batch.row_ids for batch in batches])[order],
         columns=_picked([batch.columns for batch in batches], order),
     )
-    names = evaluated.scores.breakdown
+    names = parts[0].scores.breakdown
     return Evaluated(
         rollouts=Rollouts(
             batch=batch,
             response_ids=_stacked([part.response_ids for part in rollouts], order),
             response_mask=_stacked([part.response_mask for part in rollouts], order),
             logprobs=_stacked([part.logprobs for part in rollouts], order),
+            weights=_stacked([part.weights for part in rollouts], order),
             entropies=_stacked([part.entropies for part in rollouts], order),
             ended_with_eos=torch.cat([part.ended_with_eos for part in rollouts])[order],
             texts=_picked([part.texts for part in rollouts], order),
@@ -48,6 +86,7 @@ def gather_rows(evaluated: Evaluated, num_processes: int) -> Evaluated:
                 name: torch.cat([part.scores.breakdown[name] for part in parts])[order]
                 for name in names
             },
+            failures=_picked([part.scores.failures for part in parts], order),
         ),
         ref_logprobs=_stacked([part.ref_logprobs for part in parts], order),
         values=_stacked([part.values for part in parts], order),

@@ -1,52 +1,25 @@
 """PPO's four models: what each starts from, and what is checked before one is loaded."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
-from rlhf.models.forward import Sequences, policy_logprobs
-from rlhf.models.load import load_policy, load_reward_model, reward_scale
+from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
+from rlhf.models.save import inner_model
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward, split_weight
 from rlhf.training.ppo_config import PPOConfig
+from rlhf.training.ppo_modes import PPOModels, lora, separate, shared_trunk
 from rlhf.training.provenance import check_same_format, load_checked_tokenizer
 
 FRESH = "fresh"
-
-
-class ActorCritic(nn.Module):
-    """Policy and critic under one forward, so that one wrapper (DDP) sees all that is trained."""
-
-    def __init__(self, policy: Any, critic: Critic, *, temperature: float) -> None:
-        super().__init__()
-        self.policy = policy
-        self.critic = critic
-        self.temperature = temperature
-
-    def forward(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
-        """Log-probs and values of the response tokens, each float32 [B, R]."""
-        logprobs = policy_logprobs(self.policy, sequences, temperature=self.temperature)
-        return logprobs, self.critic(sequences)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOModels:
-    """On the run's device. Policy and critic are trained, the others are frozen."""
-
-    policy: Any
-    critic: Critic
-    reference: Any
-    reward: Reward
-    notes: tuple[str, ...]  # what was settled, one sentence each
 
 
 def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
@@ -74,9 +47,16 @@ def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
 
 
 def load_models(
-    config: PPOConfig, chat: ChatTokenizer, checkpoint: Path | None, *, seed: int, device: Any
-) -> PPOModels:
-    """All four, the policy from `checkpoint` where there is one.
+    config: PPOConfig,
+    chat: ChatTokenizer,
+    checkpoint: Path | None,
+    *,
+    seed: int,
+    device: torch.device,
+) -> tuple[PPOModels, Reward, list[str]]:
+    """The mode's models, the policy from `checkpoint` where there is one; the reward; notes.
+
+    Notes say what was settled, one sentence each.
 
     Raises:
         ConfigError: value_model_path has another vocabulary than the policy.
@@ -84,27 +64,44 @@ def load_models(
     reward = load_reward(
         config.reward,
         normalize=config.normalize_reward,
+        on_error=config.on_reward_error,
         chat_template=_template_of_rewards(chat),
         device=device,
         bf16=computes_in_bf16(config),
     )
-    policy: Any = load_policy(checkpoint or config.model_name_or_path)
-    reference: Any = load_policy(config.model_name_or_path)
-    critic, note = _critic(config, chat, reward, seed)
-    use_fast_cpu_attention(policy)
-    use_fast_cpu_attention(critic.trunk)
+    models, note = _models_of_mode(config, chat, reward, checkpoint, seed=seed, device=device)
+    use_fast_cpu_attention(inner_model(models.policy))
     if config.gradient_checkpointing:
-        for trained in (policy, critic.trunk):
-            trained.gradient_checkpointing_enable(
-                gradient_checkpointing_kwargs={"use_reentrant": False}
-            )
-    return PPOModels(
-        policy=policy.to(device),
-        critic=critic.to(device),
-        reference=reference.to(device).eval().requires_grad_(False),
-        reward=reward,
-        notes=(note,),
-    )
+        enable_gradient_checkpointing(models.policy)
+    if config.mode == "separate" and isinstance(models.critic, Critic):
+        use_fast_cpu_attention(models.critic.trunk)
+        if config.gradient_checkpointing:
+            enable_gradient_checkpointing(models.critic.trunk)
+    return models, reward, [note]
+
+
+def _models_of_mode(
+    config: PPOConfig,
+    chat: ChatTokenizer,
+    reward: Reward,
+    checkpoint: Path | None,
+    *,
+    seed: int,
+    device: torch.device,
+) -> tuple[PPOModels, str]:
+    if config.mode == "shared_trunk":
+        note = "Policy and critic share one trunk; the value head starts fresh."
+        return shared_trunk(config, checkpoint, device, seed=seed), note
+    if config.mode == "lora":
+        note = "One frozen backbone: adapters are policy and critic, and none is the reference."
+        if not config.has_critic:
+            note = "One frozen backbone: an adapter is the policy, and none is the reference."
+        return lora(config, checkpoint, device, seed=seed), note
+    if not config.has_critic:
+        note = f"advantage={config.advantage}: no critic."
+        return separate(config, None, checkpoint, device), note
+    critic, note = _critic(config, chat, reward, seed)
+    return separate(config, critic, checkpoint, device), note
 
 
 def computes_in_bf16(config: PPOConfig) -> bool:

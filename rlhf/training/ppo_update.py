@@ -7,38 +7,51 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.errors import TrainingError
 from rlhf.models.forward import as_sequences, microbatches
-from rlhf.ops.losses import policy_loss, value_loss
+from rlhf.ops.losses import kl_loss, policy_loss, value_loss
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import shown
-from rlhf.training.ppo_models import ActorCritic, PPOModels, autocast, computes_in_bf16
+from rlhf.training.ppo_models import autocast, computes_in_bf16
+from rlhf.training.ppo_modes import PPOModels
+from rlhf.training.ppo_ptx import Pretraining
 from rlhf.types import Experience
 
 ADAM_EPSILON = 1e-5  # as in OpenAI's PPO; torch's 1e-8 lets the first steps of a value grow
 SUMS = (
     "policy_loss",
     "value_loss",
+    "kl_loss",
     "ratio",
     "approx_kl",
     "clip_fraction",
     "value_clip_fraction",
 )
+OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
 class Updater:
     """Policy and critic as they are trained: wrapper, optimizers, the loop over minibatches."""
 
-    def __init__(self, accelerator: Accelerator, models: PPOModels, config: PPOConfig) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        models: PPOModels,
+        config: PPOConfig,
+        pretraining: Pretraining | None = None,
+    ) -> None:
         self.accelerator = accelerator
         self.config = config
-        self.policy, self.critic = models.policy, models.critic
-        joint = ActorCritic(models.policy, models.critic, temperature=config.temperature)
-        self.model: Any = accelerator.prepare_model(joint)
-        self.policy_optimizer = _adam(self.policy)
-        self.value_optimizer = _adam(self.critic)
+        self.policy_parameters = models.policy_parameters
+        self.value_parameters = models.value_parameters
+        self.pretraining = pretraining
+        self.actor_critic = models.actor_critic
+        self.model: Any = accelerator.prepare_model(models.actor_critic)
+        self.policy_optimizer = _adam(models.policy_parameters)
+        self.value_optimizer = _adam(models.value_parameters) if models.critic else None
 
     def update(self, experience: Experience, *, step: int, seed: int) -> dict[str, float]:
         """Train on `experience` (the rows of all ranks) and return the figures of PPO's losses.
@@ -52,20 +65,27 @@ class Updater:
         """
         self._set_learning_rates(step)
         self.model.train()
-        rows = [
-            self._optimizer_step(experience, minibatch, step)
+        minibatches = [
+            minibatch
             for epoch in range(self.config.num_ppo_epochs)
             for minibatch in self._minibatches(len(experience.rewards), (seed, step, epoch))
         ]
+        before = (step - 1) * len(minibatches)  # optimizer steps of earlier iterations
+        steps = [
+            self._optimizer_step(experience, minibatch, step, before + index)
+            for index, minibatch in enumerate(minibatches)
+        ]
         self.model.eval()
-        return self._figures(torch.stack(rows))
+        return self._figures(steps)
 
     def _minibatches(self, num_rows: int, key: tuple[int, ...]) -> Iterator[Tensor]:
         order = torch.from_numpy(np.random.default_rng(key).permutation(num_rows))
-        yield from order.to(self.accelerator.device).chunk(self.config.num_minibatches)
+        yield from order.to(self.accelerator.device).tensor_split(self.config.num_minibatches)
 
-    def _optimizer_step(self, experience: Experience, minibatch: Tensor, step: int) -> Tensor:
-        """One step on the minibatch's rows; this rank's sums and the global norms, float [9]."""
+    def _optimizer_step(
+        self, experience: Experience, minibatch: Tensor, step: int, number: int
+    ) -> dict[str, Tensor]:
+        """One step on the minibatch's rows: this rank's means per token, and the global norms."""
         rollouts = experience.rollouts
         num_tokens = rollouts.response_mask[minibatch].sum()  # over all ranks
         lengths = rollouts.batch.attention_mask.sum(1) + rollouts.response_mask.sum(1)
@@ -79,8 +99,11 @@ class Updater:
             last = number == len(groups) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 sums += self._backward(experience, mine[group], num_tokens, step)
-        norms = self._clip_and_step(experience, minibatch, step)
-        return torch.cat([sums, norms, num_tokens[None].float()])
+        figures = {}
+        if self.pretraining is not None and step > self.config.critic_warmup_steps:
+            figures = self.pretraining.add_gradients(self.policy_parameters, number)
+        figures |= self._clip_and_step(experience, minibatch, step)
+        return {"sums": sums / num_tokens, **figures}
 
     def _backward(
         self, experience: Experience, rows: Tensor, num_tokens: Tensor, step: int
@@ -103,6 +126,7 @@ class Updater:
             mask,
             clip_range=config.clip_range,
             dual_clip=config.dual_clip,
+            weights=rollouts.weights[rows],
         )
         value = value_loss(
             new_values,
@@ -113,69 +137,106 @@ class Updater:
         )
         # Warm-up: the policy stays in the graph with weight 0, since DDP waits for each gradient.
         policy_weight = 0.0 if step <= config.critic_warmup_steps else 1.0
-        loss = policy_weight * policy.loss + config.vf_coef * value.loss
+        loss = policy_weight * policy.loss
+        if self.value_optimizer is not None:
+            loss = loss + config.vf_coef * value.loss
+        penalty = torch.zeros_like(policy.loss)
+        if config.kl_in_loss:
+            penalty = kl_loss(
+                new_logprobs,
+                experience.ref_logprobs[rows],
+                mask,
+                estimator=config.penalty_estimator,
+            )
+            loss = loss + experience.kl_loss_coef * penalty
         # A sum over the global token count; DDP then averages over ranks, hence the factor.
         (loss * self.accelerator.num_processes / num_tokens).backward()
-        figures = (policy.loss, value.loss, policy.ratio, policy.approx_kl, policy.clipped)
-        return torch.stack([*figures, value.clipped]).detach()
+        figures = (policy.loss, value.loss, penalty, policy.ratio, policy.approx_kl)
+        return torch.stack([*figures, policy.clipped, value.clipped]).detach()
 
-    def _clip_and_step(self, experience: Experience, minibatch: Tensor, step: int) -> Tensor:
-        """Clip and step both optimizers; the norms before clipping, float [2]."""
+    def _clip_and_step(
+        self, experience: Experience, minibatch: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        """Clip and step the optimizers; the norms before clipping."""
         limit = self.config.max_grad_norm
-        norms = torch.stack(
-            [
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit),
-                torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit),
-            ]
-        ).detach()
-        if not norms.isfinite().all():
-            raise TrainingError(_not_finite(norms, experience, minibatch, step))
+        norms = {"grad_norm": torch.nn.utils.clip_grad_norm_(self.policy_parameters, limit)}
+        if self.value_optimizer is not None:
+            norms["value_grad_norm"] = torch.nn.utils.clip_grad_norm_(self.value_parameters, limit)
+        bad = [name for name, norm in norms.items() if not norm.isfinite()]
+        if bad:
+            rows = self._rows_not_finite(experience, minibatch) or sorted(minibatch.tolist())
+            raise TrainingError(_not_finite(bad, experience, rows, step))
         if step > self.config.critic_warmup_steps:
             self.policy_optimizer.step()
-        self.value_optimizer.step()
         self.policy_optimizer.zero_grad()
-        self.value_optimizer.zero_grad()
-        return norms
+        if self.value_optimizer is not None:
+            self.value_optimizer.step()
+            self.value_optimizer.zero_grad()
+        return {name: norm.detach() for name, norm in norms.items()}
+
+    @torch.no_grad()
+    def _rows_not_finite(self, experience: Experience, minibatch: Tensor) -> list[int]:
+        """Rows of the minibatch, of all ranks, whose own numbers are not finite.
+
+        Empty where each row's are, and the gradient overflowed on its way back.
+        """
+        rollouts, found = experience.rollouts, []
+        mine = minibatch[self.accelerator.process_index :: self.accelerator.num_processes]
+        for row in mine.tolist():
+            one = slice(row, row + 1)
+            mask = rollouts.response_mask[one]
+            sequences = as_sequences(
+                rollouts.batch.input_ids[one],
+                rollouts.batch.attention_mask[one],
+                rollouts.response_ids[one],
+                mask,
+            )
+            with autocast(self.accelerator.device, computes_in_bf16(self.config)):
+                outputs = self.actor_critic(sequences)
+            inputs = (rollouts.logprobs, experience.advantages, experience.returns)
+            tensors = [*outputs, *(tensor[one] for tensor in inputs)]
+            if not all(tensor[mask].isfinite().all() for tensor in tensors):
+                found.append(row)
+        return sorted(gather_object(found))
 
     def _set_learning_rates(self, step: int) -> None:
         """Constant within an iteration; linear to 0 over the run unless told otherwise."""
         config = self.config
         linear = config.lr_scheduler_type == "linear"
         left = 1 - (step - 1) / config.num_steps if linear else 1.0
-        value_rate = config.value_learning_rate or config.learning_rate
         for group in self.policy_optimizer.param_groups:
             group["lr"] = left * config.learning_rate
-        for group in self.value_optimizer.param_groups:
-            group["lr"] = left * value_rate
+        if self.value_optimizer is not None:
+            for group in self.value_optimizer.param_groups:
+                group["lr"] = left * (config.value_learning_rate or config.learning_rate)
 
-    def _figures(self, rows: Tensor) -> dict[str, float]:
+    def _figures(self, steps: list[dict[str, Tensor]]) -> dict[str, float]:
         """Means per token over ranks and minibatches, from one row of sums per optimizer step."""
-        sums, norms, num_tokens = rows[:, : len(SUMS)], rows[:, len(SUMS) : -1], rows[:, -1:]
-        sums = self.accelerator.reduce(sums, "sum") / num_tokens
+        sums = self.accelerator.reduce(torch.stack([row["sums"] for row in steps]), "sum")
         figures = dict(zip(SUMS, sums.mean(0).tolist(), strict=True))
         first = dict(zip(SUMS, sums[0].tolist(), strict=True))
-        grad_norm, value_grad_norm = norms.mean(0).tolist()
+        for name in steps[0].keys() - {"sums"}:
+            figures[name] = float(torch.stack([row[name] for row in steps]).mean())
+        for name in OF_THE_CRITIC if self.value_optimizer is None else ():
+            figures.pop(name, None)
+        if not self.config.kl_in_loss:
+            figures.pop("kl_loss")
         return figures | {
             "first_ratio": first["ratio"],
             "first_clip_fraction": first["clip_fraction"],
-            "grad_norm": grad_norm,
-            "value_grad_norm": value_grad_norm,
             "learning_rate": self.policy_optimizer.param_groups[0]["lr"],
         }
 
 
-def _adam(module: torch.nn.Module) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
-        module.parameters(), lr=0.0, eps=ADAM_EPSILON, weight_decay=0.0, fused=True
-    )
+def _adam(parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=0.0, eps=ADAM_EPSILON, weight_decay=0.0, fused=True)
 
 
-def _not_finite(norms: Tensor, experience: Experience, minibatch: Tensor, step: int) -> str:
-    which = [n for n, x in zip(("policy", "critic"), norms.isfinite(), strict=True) if not x]
-    rows = sorted(minibatch.tolist())
+def _not_finite(bad: list[str], experience: Experience, rows: list[int], step: int) -> str:
+    which = " and ".join("critic" if name.startswith("value") else "policy" for name in bad)
     prompts = shown([experience.rollouts.batch.prompts[row] for row in rows], 3)
     return (
-        f"step {step}: the gradient of the {' and '.join(which)} is not finite and the step was "
-        f"not taken (rows {rows[:8]}…, prompts {prompts}…); lower learning_rate or try "
-        "--bf16 false, and go on from the last checkpoint."
+        f"step {step}: the gradient of the {which} is not finite and the step was not taken "
+        f"(rows {rows[:8]}{'…' if len(rows) > 8 else ''}, prompts {prompts}); lower "
+        "learning_rate or try --bf16 false, and go on from the last checkpoint."
     )

@@ -92,6 +92,22 @@ def test_answers_to_one_prompt_share_its_prefill_and_differ(model):
     assert len({tuple(row) for row in shared.response_ids[:3].tolist()}) == 3
 
 
+def test_answers_to_one_prompt_are_those_of_as_many_prefills(model, monkeypatch):
+    """Log-probs within 1e-5 of prompts read apart; the prompts are read once for all answers."""
+    batch = batch_of(PROMPTS, num_responses=4)
+    apart = sampled(model, dataclasses.replace(batch, group_ids=torch.arange(12)))
+    read = []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda **inputs: (read.append(inputs["input_ids"]), forward(**inputs))[1]
+    )
+    shared = sampled(model, batch)
+    assert read[0].shape == (3, 6)  # 3 prompts, not 12 rows
+    assert all(ids.shape[1] == 1 for ids in read[1:])  # afterwards one token a step
+    assert torch.equal(shared.response_ids, apart.response_ids)
+    torch.testing.assert_close(shared.logprobs, apart.logprobs, atol=1e-5, rtol=0)
+
+
 def test_first_end_of_any_kind_ends_a_response_and_belongs_to_it(model):
     generated = sampled(model, batch_of(PROMPTS * 5))
     for ids, mask, ended in zip(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from rlhf.ops.losses import policy_loss, value_loss
+from rlhf.ops.losses import importance_weights, kl_loss, policy_loss, value_loss
 
 ONE = torch.ones(1, 1, dtype=torch.bool)
 
@@ -91,3 +91,63 @@ def test_value_loss_ignores_padding():
     found.loss.backward()
     assert found.loss.item() == 0.5
     assert new.grad.tolist() == [[-1.0, 0.0]]
+
+
+def test_weights_scale_the_loss_and_not_the_figures():
+    """Ratios 1, advantages 1 and 2, weights 0.5 and 2: -(0.5 + 4); the ratios still sum to 2."""
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    zeros = torch.zeros(1, 2)
+    weights = torch.tensor([[0.5, 2.0]])
+    found = policy_loss(
+        zeros, zeros, torch.tensor([[1.0, 2.0]]), mask, clip_range=0.2, weights=weights
+    )
+    assert found.loss.item() == pytest.approx(-4.5)
+    assert found.ratio.item() == 2.0
+
+
+def test_literal_importance_weights():
+    """p_train / p_rollout = 3/2, 1/2, 8 capped at 2, and 1 on padding; no gradient."""
+    train = torch.tensor([[0.3, 0.1, 0.8, 1.0]]).log().requires_grad_(True)
+    rollout = torch.tensor([[0.2, 0.2, 0.1, float("nan")]]).log()
+    mask = torch.tensor([[True, True, True, False]])
+    found = importance_weights(train, rollout, mask, cap=2.0)
+    torch.testing.assert_close(found, torch.tensor([[1.5, 0.5, 2.0, 1.0]]))
+    assert not found.requires_grad
+
+
+def test_importance_weights_make_the_mean_that_of_the_training_forward():
+    """Tokens drawn by [0.6, 0.4], weighed by [0.5, 0.5] / that: E[w f] = mean of f."""
+    rollout, train = torch.tensor([0.6, 0.4]), torch.tensor([0.5, 0.5])
+    weights = importance_weights(
+        train.log()[None], rollout.log()[None], torch.ones(1, 2, dtype=torch.bool), cap=10.0
+    )[0]
+    f = torch.tensor([3.0, -1.0])
+    assert (rollout * weights * f).sum().item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_literal_kl_loss():
+    """log-ratio ln 2: k2 = 0.2402, k3 = 1/2 - 1 + 0.6931 = 0.1931; gradients k1 = 0.6931, 1/2."""
+    new = torch.tensor([[math.log(0.6), float("nan")]], requires_grad=True)
+    ref, mask = torch.full((1, 2), math.log(0.3)), torch.tensor([[True, False]])
+    for estimator, value, slope in (("k2", 0.240227, 0.693147), ("k3", 0.193147, 0.5)):
+        new.grad = None
+        loss = kl_loss(new, ref, mask, estimator=estimator)
+        loss.backward()
+        assert loss.item() == pytest.approx(value, abs=1e-6)
+        assert new.grad[0].tolist() == pytest.approx([slope, 0.0], abs=1e-6)
+
+
+def test_k2_as_a_loss_has_the_gradient_of_the_kl():
+    """Over all three tokens, weighted by the policy: what autograd gives for the enumerated KL."""
+    logits = torch.tensor([0.2, -0.5, 1.0], requires_grad=True)
+    ref = torch.tensor([0.3, 0.3, 0.4]).log()
+    logprobs = logits.log_softmax(-1)
+    exact = torch.autograd.grad((logprobs.exp() * (logprobs - ref)).sum(), logits)[0]
+    logprobs = logits.log_softmax(-1)
+    each = [
+        logprobs[i].exp().detach()
+        * kl_loss(logprobs[i].view(1, 1), ref[i].view(1, 1), ONE, estimator="k2")
+        for i in range(3)
+    ]
+    found = torch.autograd.grad(sum(each), logits)[0]
+    torch.testing.assert_close(found, exact, atol=1e-6, rtol=0)

@@ -19,6 +19,14 @@ def vowels(prompts, completions, number):
     return [sum(c in "aeiou" for c in text) / 4 for text in completions]
 """
 
+TWO = "-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split()
+VARIANTS = [
+    ("--advantage", "grpo", "--ptx_data", "{place}/texts.jsonl", "--ptx_coef", "0.3"),
+    ("--advantage", "rloo", "--importance_weight_cap", "2"),
+    ("--mode", "shared_trunk"),
+    ("--mode", "lora", "--lora_r", "4"),
+]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
@@ -27,6 +35,8 @@ def place(tmp_path_factory) -> Path:
     (folder / "reward.py").write_text(REWARD)
     rows = [{"prompt": f"Where is the {'red ' * (i % 4)}ball {i}?", "number": i} for i in range(12)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = "".join(json.dumps({"text": f"The red ball {i} is here."}) + "\n" for i in range(9))
+    (folder / "texts.jsonl").write_text(texts)
     return folder
 
 
@@ -82,13 +92,7 @@ def test_the_run_folder_is_complete(whole, root, place):
 
 
 def test_two_processes_give_what_one_gives(whole, place, root):
-    launch(
-        [
-            *"-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split(),
-            *words(place, "two"),
-        ],
-        root,
-    )
+    launch([*TWO, *words(place, "two")], root)
     one, two = load_file(whole / "model.safetensors"), load_file(place / "two/model.safetensors")
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, two[name], atol=3e-5, rtol=0, msg=name)
@@ -96,6 +100,36 @@ def test_two_processes_give_what_one_gives(whole, place, root):
     for a, b in zip(*read, strict=True):
         for name in ("score", "kl", "response_length", "ratio", "policy_loss", "grad_norm"):
             assert a[name] == pytest.approx(b[name], abs=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_two_processes_give_what_one_gives_in_every_mode(place, root, variant):
+    name = variant[1]
+    given = [word.format(place=place) for word in variant]
+    launch(words(place, f"{name}1", *given), root)
+    launch([*TWO, *words(place, f"{name}2", *given)], root)
+    one, two = (load_file(weights_of(place / f"{name}{n}")) for n in (1, 2))
+    for key, tensor in one.items():
+        torch.testing.assert_close(tensor, two[key], atol=1e-4, rtol=0, msg=key)
+
+
+def weights_of(folder: Path) -> Path:
+    """The policy's weights: of a whole model, or of an adapter."""
+    adapter = folder / "adapter_model.safetensors"
+    return adapter if adapter.is_file() else folder / "model.safetensors"
+
+
+def kill_after(command: list[str], root: Path, seconds: float) -> None:
+    """Start the command and end it with SIGKILL, wherever it is."""
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def test_killed_and_resumed_is_bit_for_bit_the_whole_run(whole, place, root):
@@ -111,10 +145,35 @@ def test_killed_and_resumed_is_bit_for_bit_the_whole_run(whole, place, root):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     launch(words(place, "killed", "--resume_from_checkpoint", "latest"), root)
-    one, two = load_file(whole / "model.safetensors"), load_file(place / "killed/model.safetensors")
-    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
-    steps = [json.loads(line)["step"] for line in (place / "killed/metrics.jsonl").open()]
-    assert steps == [1, 2, 3]
+    is_the_same_run(whole, place / "killed")
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_any_moment_it_still_is_the_whole_run(place, root):
+    """Killed ever later, wherever that is: loading, sampling, writing a checkpoint or best/."""
+    more = ["--eval_data", f"{place}/prompts.jsonl", "--eval_steps", "1", "--target_kl", "0.01"]
+    started = time.monotonic()
+    launch(words(place, "calm", *more, steps=6), root)
+    whole_time = time.monotonic() - started
+    resume = [*more, "--resume_from_checkpoint", "latest"]
+    for share in (0.4, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9):
+        kill_after(words(place, "hunted", *resume, steps=6), root, share * whole_time)
+    launch(words(place, "hunted", *resume, steps=6), root)
+    is_the_same_run(place / "calm", place / "hunted", steps=6)
+    kept = [folder / "best" for folder in (place / "calm", place / "hunted")]
+    assert kept[0].is_dir() == kept[1].is_dir()
+
+
+def is_the_same_run(one: Path, two: Path, steps: int = 3) -> None:
+    """Final weights bit for bit; each step logged once, with the same figures."""
+    mine, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    assert all(torch.equal(tensor, others[name]) for name, tensor in mine.items())
+    lines = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (one, two)]
+    assert [line["step"] for line in lines[1]] == [line["step"] for line in lines[0]]
+    assert lines[1][-1]["step"] == steps
+    assert [line.get("policy_loss") for line in lines[1]] == [
+        line.get("policy_loss") for line in lines[0]
+    ]
 
 
 def test_sigterm_ends_with_75_after_a_checkpoint(place, root):

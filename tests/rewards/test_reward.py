@@ -28,7 +28,12 @@ def raises(prompts, completions):
     raise KeyError("boom")
 
 def nothing(prompts, completions):
-    return [1.0, None, 2.0]
+    return [None if "animals" in prompt else 1.0 for prompt in prompts]
+
+def fussy(prompts, completions):
+    if any("animals" in prompt for prompt in prompts):
+        raise ValueError("no animals")
+    return [1.0 for _ in prompts]
 
 def nan(prompts, completions):
     return [1.0, 2.0, float("nan")]
@@ -118,6 +123,22 @@ def test_a_conversation_gets_a_conversational_completion(functions):
 def test_a_reward_that_cannot_be_used_stops_the_run_naming_the_prompts(functions, name, words):
     with pytest.raises(TrainingError, match=words):
         load_reward([f"{functions}:{name}"]).score(PROMPTS, ANSWERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "why"),
+    [
+        ("raises", [0, 1, 2], "raised KeyError"),
+        ("fussy", [1], "raised ValueError: no animals"),
+        ("nothing", [1], "returned None"),
+    ],
+)
+def test_skip_leaves_out_the_answers_that_fail_and_says_why(functions, name, bad, why):
+    """A function that raises for one answer of three still scores the other two."""
+    scores = load_reward([f"{functions}:{name}"], on_error="skip").score(PROMPTS, ANSWERS)
+    assert [row for row, failure in enumerate(scores.failures) if failure] == bad
+    assert why in scores.failures[bad[0]]
+    assert scores.scores.isfinite().tolist() == [row not in bad for row in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,15 @@
 
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
-from tiny_models import make_model
+from tiny_ppo import ROWS, experience_of, make_folder, trainer, weights
 
-from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import TrainingError
-from rlhf.run_folder import RunConfig
+from rlhf.training.checkpoint import verify_checkpoint
 from rlhf.training.metrics import read_metrics
-from rlhf.training.ppo import PPOTrainer
-from rlhf.training.ppo_config import PPOConfig
-from rlhf.types import PromptRow
-
-REWARD = """
-def vowels(prompts, completions):
-    return [sum(c in "aeiou" for c in text) / 4 for text in completions]
-"""
-ROWS = [PromptRow(prompt=f"Where is the {'red ' * (i % 4)}ball {i}?") for i in range(10)]
 
 
 @pytest.fixture(autouse=True)
@@ -33,49 +24,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ppo")
-    make_model(folder / "policy")
-    (folder / "reward.py").write_text(REWARD)
-    return folder
-
-
-def trainer(folder, output_dir, checkpoint=None, **changes) -> PPOTrainer:
-    options = {
-        "model_name_or_path": str(folder / "policy"),
-        "train_data": "unused",
-        "reward": [f"{folder}/reward.py:vowels"],
-        "max_steps": 3,
-        "rollout_batch_size": 8,
-        "num_generations": 2,
-        "num_minibatches": 2,
-        "num_ppo_epochs": 2,
-        "max_completion_length": 6,
-        "learning_rate": 1e-3,
-        "bf16": False,
-        "save_steps": 1,
-        "save_total_limit": 9,
-    }
-    config = PPOConfig(**{**options, **changes})
-    chat = load_tokenizer(config.model_name_or_path)
-    return PPOTrainer(
-        RunConfig(output_dir=str(output_dir)),
-        config,
-        chat,
-        ROWS,
-        ROWS[:3],
-        checkpoint=checkpoint,
-        write_manifest=lambda target: None,
-        report=lambda step, figures: None,
-    )
-
-
-def weights(of: PPOTrainer) -> dict[str, torch.Tensor]:
-    both = {"policy": of.models.policy, "critic": of.models.critic}
-    return {
-        f"{name}.{key}": tensor
-        for name, module in both.items()
-        for key, tensor in module.state_dict().items()
-    }
+    return make_folder(tmp_path_factory.mktemp("ppo"))
 
 
 def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path):
@@ -124,8 +73,8 @@ def test_resumed_is_bit_for_bit_the_uninterrupted_run(folder, tmp_path):
 def test_gradient_is_that_of_the_masked_token_mean(folder, tmp_path):
     """The critic's first gradient against a plain loop over the rows, one by one."""
     one = trainer(folder, tmp_path, num_minibatches=1, num_ppo_epochs=1, max_grad_norm=1e9)
-    batch = one.next_prompts(1)
-    experience = one.experience(one.evaluate(one.roll_out(one.models.policy, batch, 1)))
+    experience = experience_of(one)
+    batch = experience.rollouts.batch
     critic = copy.deepcopy(one.models.critic).requires_grad_(True)
     figures = one.updater.update(experience, step=1, seed=0)
     total = torch.zeros(())
@@ -144,8 +93,7 @@ def test_gradient_is_that_of_the_masked_token_mean(folder, tmp_path):
 
 def test_advantages_are_whitened_and_returns_are_not(folder, tmp_path):
     one = trainer(folder, tmp_path)
-    evaluated = one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
-    experience = one.experience(evaluated)
+    experience = experience_of(one)
     mask = experience.rollouts.response_mask
     assert experience.advantages[mask].mean().item() == pytest.approx(0, abs=1e-6)
     assert experience.advantages[mask].std().item() == pytest.approx(1, abs=1e-5)
@@ -180,15 +128,91 @@ def test_kl_budget_stops_before_the_next_update(folder, tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_naming_step_and_rows(folder, tmp_path):
-    one = trainer(folder, tmp_path)
-    experience = one.experience(
-        one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
-    )
+    """One return of row 3 is NaN: that row alone is named, and nothing has moved."""
+    one = trainer(folder, tmp_path, num_minibatches=1)
+    experience = experience_of(one)
     broken = experience.returns.clone()
     broken[3, 0] = float("nan")
     before = copy.deepcopy(weights(one))
-    with pytest.raises(TrainingError, match=r"step 1: the gradient of the critic.*rows \["):
+    with pytest.raises(TrainingError, match=r"step 1: the gradient of the critic.*\(rows \[3\],"):
         one.updater.update(dataclasses.replace(experience, returns=broken), step=1, seed=0)
-    assert one.updater.value_optimizer.param_groups[0]["lr"] == 1e-3
-    assert all(tensor.isfinite().all() for tensor in weights(one).values())
-    assert before.keys() == weights(one).keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
+
+
+def test_a_broken_step_leaves_the_last_checkpoint_whole(folder, tmp_path, monkeypatch):
+    one = trainer(folder, tmp_path)
+    update = one.updater.update
+
+    def breaks_in_step_2(experience, *, step, seed):
+        if step == 2:
+            advantages = experience.advantages * float("inf")
+            experience = dataclasses.replace(experience, advantages=advantages)
+        return update(experience, step=step, seed=seed)
+
+    monkeypatch.setattr(one.updater, "update", breaks_in_step_2)
+    with pytest.raises(TrainingError, match="step 2: the gradient of the policy"):
+        one.train()
+    verify_checkpoint(tmp_path / "checkpoint-1")
+    resumed = trainer(folder, tmp_path / "again", tmp_path / "checkpoint-1")
+    assert all(tensor.isfinite().all() for tensor in weights(resumed).values())
+
+
+def test_best_holds_the_highest_held_out_score_within_the_bound(folder, tmp_path):
+    """No bound: the step with the highest eval_score; a bound below every KL: the start alone."""
+    options = {"eval_data": "unused", "eval_steps": 1, "learning_rate": 3e-3}
+    result = trainer(folder, tmp_path / "a", **options).train()
+    scores = {line["step"]: line["eval_score"] for line in read_metrics(tmp_path / "a")}
+    best = max(scores, key=lambda step: (scores[step], -step))
+    assert result.progress.best_step == best
+    assert result.progress.best_score == scores[best]
+    assert (tmp_path / "a" / "best").is_dir() == (best > 0)
+    if best > 0:
+        verify_checkpoint(tmp_path / "a" / "best")
+    bounded = trainer(folder, tmp_path / "b", best_kl=1e-4, **options).train()
+    within = [line for line in read_metrics(tmp_path / "b") if line["eval_kl"] <= 1e-4]
+    assert bounded.progress.best_score == max(line["eval_score"] for line in within)
+
+
+FUSSY = """
+def fussy(prompts, completions):
+    if any("ball 7" in prompt for prompt in prompts):
+        raise ValueError("no number 7")
+    return [float(len(text)) for text in completions]
+"""
+
+
+def test_an_answer_without_a_reward_is_left_out_and_counted(folder, tmp_path):
+    """100 answers of 10 prompts: ball 7 takes ten of them, too many; one of 100 is skipped."""
+    (tmp_path / "fussy.py").write_text(FUSSY)
+    options = {
+        "reward": [f"{tmp_path}/fussy.py:fussy"],
+        "on_reward_error": "skip",
+        "max_steps": 1,
+        "num_generations": 1,
+        "num_ppo_epochs": 1,
+    }
+    many = trainer(folder, tmp_path / "a", rollout_batch_size=100, **options)
+    with pytest.raises(TrainingError, match=r"10 of 100 answers have no usable reward.*number 7"):
+        many.train()
+    rare = trainer(folder, tmp_path / "b", rollout_batch_size=100, **options)
+    others = [row for row in ROWS if "ball 7" not in row.prompt]
+    rare.prompts = [*others * 11, ROWS[7]]  # 100 rows: 99 others and one of ball 7
+    rare.train()
+    (line,) = read_metrics(tmp_path / "b")
+    assert line["rewards_skipped"] == 1
+    assert math.isfinite(line["score"])
+
+
+def test_held_out_answers_without_a_reward_leave_the_two_sides_alike(folder, tmp_path):
+    (tmp_path / "fussy.py").write_text(FUSSY.replace("ball 7", "ball 1"))
+    one = trainer(
+        folder,
+        tmp_path,
+        reward=[f"{tmp_path}/fussy.py:fussy"],
+        on_reward_error="skip",
+        max_steps=1,
+    )
+    one.prompts = [row for row in ROWS if "ball 1" not in row.prompt]
+    result = one.train()
+    for side in (result.before, result.after):
+        assert side.rollouts.batch.row_ids.tolist() == [0, 2]

@@ -1,9 +1,12 @@
 import pytest
 
+from rlhf.config import parse_config
 from rlhf.errors import ConfigError
+from rlhf.training.ppo_checks import check_processes
 from rlhf.training.ppo_config import PPOConfig
 
 GIVEN = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 2}
+GROUP = {"advantage": "rloo", "num_generations": 2}
 
 
 def test_episodes_become_iterations_rounded_up():
@@ -26,8 +29,50 @@ def test_episodes_become_iterations_rounded_up():
         ({"kl_coef": -0.1}, "kl_coef=-0.1"),
         ({"dual_clip": 0.9}, "dual_clip=0.9"),
         ({"save_steps": 0}, "save_steps=0"),
+        ({"advantage": "rloo"}, "num_generations=1 gives one; use 2 or more"),
+        ({"advantage": "grpo"}, "num_generations=1 gives one; use 2 or more"),
+        ({**GROUP, "critic_warmup_steps": 1}, "critic_warmup_steps=1 belongs to a critic"),
+        ({**GROUP, "whiten_rewards": True}, "whiten_rewards=True belongs to a critic"),
+        ({**GROUP, "value_model_path": "fresh"}, "value_model_path=fresh belongs to a critic"),
+        ({**GROUP, "gamma": 0.9}, "gamma=0.9"),
+        ({**GROUP, "mode": "shared_trunk"}, "mode=shared_trunk shares a trunk with a critic"),
+        ({**GROUP, "advantage": "grpo", "kl_estimator": "k1"}, "kl_estimator=k1 has no gradient"),
+        ({"mode": "lora", "value_model_path": "reward"}, "value_model_path=reward: in mode=lora"),
+        ({"mode": "lora", "gradient_checkpointing": True}, "with the critic's adapter"),
+        ({"lora_target_modules": ["q_proj"]}, "lora_target_modules is set with mode=separate"),
+        ({"ptx_data": "texts.jsonl"}, "ptx_coef=None go together"),
+        ({"ptx_coef": 0.1}, "ptx_data=None and"),
+        ({"importance_weight_cap": 0.5}, "importance_weight_cap=0.5"),
     ],
 )
 def test_refused_in_words(changes, words):
     with pytest.raises(ConfigError, match=words):
         PPOConfig(**{**GIVEN, **changes})
+
+
+def test_the_penalty_estimator_follows_from_where_the_penalty_stands():
+    group = {**GIVEN, **GROUP}
+    assert PPOConfig(**GIVEN).penalty_estimator == "k1"
+    assert PPOConfig(**group).penalty_estimator == "k1"
+    assert PPOConfig(**{**group, "advantage": "grpo"}).penalty_estimator == "k3"
+    assert PPOConfig(**{**group, "kl_estimator": "k2"}).penalty_estimator == "k2"
+
+
+def test_choices_are_read_from_the_command_line():
+    words = "--model_name_or_path m --train_data d --reward r --max_steps 2 --num_generations 4"
+    more = "--advantage grpo --kl_estimator k2 --mode lora --on_reward_error skip --best_kl 5"
+    (config,) = parse_config(PPOConfig, description=None, argv=f"{words} {more}".split())
+    assert (config.advantage, config.kl_estimator, config.mode) == ("grpo", "k2", "lora")
+    assert (config.on_reward_error, config.best_kl) == ("skip", 5.0)
+    with pytest.raises(ConfigError, match="invalid choice: 'a2c'"):
+        parse_config(PPOConfig, description=None, argv=[*words.split(), "--advantage", "a2c"])
+
+
+def test_skipped_answers_leave_each_process_a_row():
+    """200 answers, 100 minibatches of 2: with 2 of them left out some minibatch has 1."""
+    options = {**GIVEN, "rollout_batch_size": 200, "num_minibatches": 100}
+    check_processes(PPOConfig(**options), num_held_out=9, num_processes=2)
+    with pytest.raises(ConfigError, match="1 responses per minibatch"):
+        check_processes(
+            PPOConfig(**options, on_reward_error="skip"), num_held_out=9, num_processes=2
+        )

@@ -1,0 +1,97 @@
+"""Policy, critic and reference on one frozen backbone: two LoRA adapters, and none."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rlhf.models.config import ModelConfig
+from rlhf.models.critic import values_of_states
+from rlhf.models.forward import Sequences
+from rlhf.models.load import add_lora, load_policy, lora_config
+
+POLICY, CRITIC = "default", "critic"  # peft saves an adapter named `default` at a folder's root
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+class AdapterCritic(nn.Module):
+    """V of the prefix before each response token, read through the backbone's second adapter."""
+
+    def __init__(self, model: PeftModel, head: nn.Linear) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head
+
+    def forward(self, sequences: Sequences) -> Tensor:
+        """Values, float32 [B, R], 0 on padding."""
+        trunk: Any = self.model.get_base_model().base_model
+        with using_adapter(self.model, CRITIC):
+            hidden = trunk(input_ids=sequences.ids, use_cache=False).last_hidden_state
+        return values_of_states(self.head, sequences.at_responses(hidden), sequences)
+
+
+def policy_with_adapters(
+    path: str | Path, config: ModelConfig, *, critic: bool, checkpoint: Path | None, seed: int
+) -> PeftModel:
+    """The frozen model at `path` with an adapter for the policy and one for a critic.
+
+    The policy's is active and, where there is a `checkpoint`, read from it. Fresh adapters
+    change nothing yet, and are drawn alike on every process.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = add_lora(load_policy(path), config, "CAUSAL_LM")
+        if critic:
+            model.add_adapter(CRITIC, lora_config(config, "CAUSAL_LM"))
+    if checkpoint is not None:
+        weights = load_file(checkpoint / ADAPTER_WEIGHTS)
+        set_peft_model_state_dict(model, weights, adapter_name=POLICY)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = ".lora_" in name  # peft leaves an adapter added later frozen
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
+def parameters_of(model: PeftModel, adapter: str) -> list[nn.Parameter]:
+    """The weights of one adapter."""
+    return [p for name, p in model.named_parameters() if f".{adapter}." in name]
+
+
+@contextmanager
+def using_adapter(model: PeftModel, name: str) -> Iterator[None]:
+    """The model with another adapter, for the time being; what is trained stays so."""
+    trained, before = _trained(model), model.active_adapter
+    model.set_adapter(name)
+    try:
+        yield
+    finally:
+        model.set_adapter(before)
+        _train(trained)
+
+
+@contextmanager
+def without_adapters(model: PeftModel) -> Iterator[PeftModel]:
+    """The backbone as it was loaded, which is the reference; what is trained stays so."""
+    trained = _trained(model)
+    try:
+        with model.disable_adapter():
+            yield model
+    finally:
+        _train(trained)
+
+
+def _trained(model: PeftModel) -> list[nn.Parameter]:
+    return [p for p in model.parameters() if p.requires_grad]
+
+
+def _train(parameters: list[nn.Parameter]) -> None:
+    # set_adapter freezes every other adapter, and so does leaving disable_adapter: a critic
+    # frozen on the way would train no more, without a word.
+    for parameter in parameters:
+        parameter.requires_grad = True

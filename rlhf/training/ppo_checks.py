@@ -1,0 +1,161 @@
+"""What PPO's keys may be, one by one and together, checked before anything is loaded."""
+
+from typing import Any
+
+from rlhf.errors import ConfigError
+
+AT_LEAST_ONE = (
+    "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
+    "save_total_limit", "eval_steps", "logging_steps", "num_eval_prompts", "kl_horizon",
+    "max_tokens_per_microbatch", "rollout_batch_size", "lora_r",
+)  # fmt: skip
+ABOVE_ZERO = (
+    "temperature", "clip_range", "value_clip_range", "max_grad_norm", "learning_rate",
+    "value_learning_rate", "reward_clip", "target_kl", "kl_budget", "best_kl", "ptx_coef",
+)  # fmt: skip
+# Keys that only a critic reads, with the values that say nothing.
+OF_THE_CRITIC = {
+    "value_model_path": None,
+    "value_learning_rate": None,
+    "critic_warmup_steps": 0,
+    "whiten_rewards": False,
+}
+
+
+def check_config(config: Any) -> None:
+    """Refuse a `PPOConfig` that cannot be run, or that sets a key which would be ignored.
+
+    Raises:
+        ConfigError: the key, its value, why, and what to do.
+    """
+    _check_length_of_run(config)
+    _check_batches(config)
+    _check_ranges(config)
+    _check_rewards(config)
+    _check_advantage(config)
+    _check_mode(config)
+    if (config.ptx_data is None) != (config.ptx_coef is None):
+        raise ConfigError(
+            f"ptx_data={config.ptx_data} and ptx_coef={config.ptx_coef} go together; "
+            "set both (start with a ptx_coef near 0.1) or neither."
+        )
+
+
+def check_processes(config: Any, num_held_out: int, num_processes: int) -> None:
+    """Refuse more processes than there are rows for in any part of the run.
+
+    Raises:
+        ConfigError: which rows are too few.
+    """
+    # Where answers may be skipped a minibatch can be short of its share of them.
+    skipped = config.rollout_batch_size // 100 if config.on_reward_error == "skip" else 0
+    per_minibatch = (config.rollout_batch_size - skipped) // config.num_minibatches
+    for name, count in (
+        ("prompts per iteration (rollout_batch_size / num_generations)", config.num_prompts),
+        ("responses per minibatch (rollout_batch_size / num_minibatches)", per_minibatch),
+        ("held-out prompts (eval_data, num_eval_prompts)", num_held_out),
+    ):
+        if count < num_processes:
+            raise ConfigError(
+                f"{count} {name} do not give {num_processes} processes one each; "
+                "raise it or launch fewer processes."
+            )
+
+
+def _check_length_of_run(config: Any) -> None:
+    if (config.total_episodes is None) == (config.max_steps is None):
+        given = "both" if config.max_steps is not None else "neither"
+        raise ConfigError(
+            f"{given} of total_episodes (responses) and max_steps (iterations of "
+            f"{config.rollout_batch_size} responses) are set; set one."
+        )
+
+
+def _check_batches(config: Any) -> None:
+    for name in ("num_minibatches", "num_generations"):
+        count = getattr(config, name)
+        if count < 1 or config.rollout_batch_size % count:
+            raise ConfigError(
+                f"rollout_batch_size={config.rollout_batch_size} does not split into "
+                f"{name}={count} equal parts; use a multiple of it."
+            )
+
+
+def _check_ranges(config: Any) -> None:
+    for name in AT_LEAST_ONE:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.")
+    for name in ABOVE_ZERO:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name}={value}; use a number above 0.")
+    for name in ("gamma", "lam"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ConfigError(f"{name}={getattr(config, name)}; use a number from 0 to 1.")
+    for name in ("kl_coef", "vf_coef", "critic_warmup_steps"):
+        if getattr(config, name) < 0:
+            raise ConfigError(f"{name}={getattr(config, name)}; use 0 or more.")
+    if config.dual_clip is not None and config.dual_clip <= 1:
+        raise ConfigError(f"dual_clip={config.dual_clip}; use a number above 1.")
+    if config.importance_weight_cap is not None and config.importance_weight_cap < 1:
+        raise ConfigError(
+            f"importance_weight_cap={config.importance_weight_cap} would weigh down tokens that "
+            "both forward passes agree on; use 1 or more."
+        )
+
+
+def _check_rewards(config: Any) -> None:
+    if not config.reward:
+        raise ConfigError(
+            "reward is missing: name a reward model's folder or hub id, or file.py:function."
+        )
+    if config.missing_eos_penalty is not None and config.missing_eos_score is not None:
+        raise ConfigError(
+            "missing_eos_penalty and missing_eos_score both say what an unfinished response "
+            "gets; set one of them."
+        )
+
+
+def _check_advantage(config: Any) -> None:
+    if config.has_critic:
+        return
+    if config.num_generations < 2:
+        raise ConfigError(
+            f"advantage={config.advantage} compares the answers to one prompt, and "
+            f"num_generations={config.num_generations} gives one; use 2 or more, or advantage=gae."
+        )
+    for name, unset in OF_THE_CRITIC.items():
+        if getattr(config, name) != unset:
+            raise ConfigError(
+                f"{name}={getattr(config, name)} belongs to a critic, and "
+                f"advantage={config.advantage} has none; leave it out or use advantage=gae."
+            )
+    if config.gamma != 1:
+        raise ConfigError(
+            f"gamma={config.gamma}: advantage={config.advantage} takes a response as one "
+            "decision, which nothing discounts; leave it out."
+        )
+    if config.kl_in_loss and config.kl_estimator == "k1":
+        raise ConfigError(
+            "kl_estimator=k1 has no gradient on average in grpo's loss; use k3 or k2."
+        )
+
+
+def _check_mode(config: Any) -> None:
+    if config.mode != "lora" and config.lora_target_modules:
+        raise ConfigError(f"lora_target_modules is set with mode={config.mode}; use mode=lora.")
+    if config.mode == "shared_trunk" and not config.has_critic:
+        raise ConfigError(
+            f"mode=shared_trunk shares a trunk with a critic, and advantage={config.advantage} "
+            "has none; use mode=separate."
+        )
+    if config.mode != "separate" and config.value_model_path not in (None, "fresh"):
+        raise ConfigError(
+            f"value_model_path={config.value_model_path}: in mode={config.mode} the critic is a "
+            "fresh head on the policy's backbone; leave it out."
+        )
+    if config.mode == "lora" and config.has_critic and config.gradient_checkpointing:
+        raise ConfigError(
+            "gradient_checkpointing with mode=lora would recompute the policy's layers with the "
+            "critic's adapter; leave it out, or use advantage=rloo or grpo."
+        )

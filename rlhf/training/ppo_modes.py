@@ -1,0 +1,146 @@
+"""The trained models of each mode, under one forward each, so that one wrapper sees them all."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlhf.models.adapters import (
+    CRITIC,
+    POLICY,
+    AdapterCritic,
+    parameters_of,
+    policy_with_adapters,
+    without_adapters,
+)
+from rlhf.models.config import ModelConfig
+from rlhf.models.critic import Critic, fresh_head, values_of_states
+from rlhf.models.forward import Sequences, policy_logprobs, states_and_logits
+from rlhf.models.load import load_policy
+from rlhf.ops.logprobs import token_logprobs
+from rlhf.training.ppo_config import PPOConfig
+
+Reference = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOModels:
+    """What is trained, and the frozen reference."""
+
+    policy: Any  # what is sampled from and saved: a transformers or a peft model
+    critic: nn.Module | None  # Sequences -> values [B, R]; None for the group estimators
+    actor_critic: nn.Module  # Sequences -> log-probs and values, for training
+    reference: Reference  # `with reference() as model:`
+    policy_parameters: list[nn.Parameter]
+    value_parameters: list[nn.Parameter]
+
+
+class ActorCritic(nn.Module):
+    """Policy and critic under one forward, so that one wrapper (DDP) sees all that is trained."""
+
+    def __init__(self, policy: Any, critic: nn.Module | None, *, temperature: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.critic = critic
+        self.temperature = temperature
+
+    def forward(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        """Log-probs and values of the response tokens, each float32 [B, R]; no critic: zeros."""
+        logprobs = policy_logprobs(self.policy, sequences, temperature=self.temperature)
+        if self.critic is None:
+            return logprobs, torch.zeros_like(logprobs)
+        return logprobs, self.critic(sequences)
+
+
+class SharedTrunk(nn.Module):
+    """A policy whose hidden states a value head reads too: one pass gives both."""
+
+    def __init__(self, policy: Any, head: nn.Linear, *, temperature: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.head = head
+        self.temperature = temperature
+
+    def forward(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
+        """As `ActorCritic`."""
+        states, logits = states_and_logits(self.policy, sequences)
+        flat = token_logprobs(logits, sequences.tokens, temperature=self.temperature)
+        values = values_of_states(self.head, states, sequences)
+        return sequences.as_columns(flat), values
+
+
+def separate(
+    config: PPOConfig, critic: Critic | None, checkpoint: Path | None, device: torch.device
+) -> PPOModels:
+    """Policy, critic (unless the estimator needs none) and reference, each a model of its own."""
+    policy: Any = load_policy(checkpoint or config.model_name_or_path)
+    policy.to(device)
+    if critic is not None:
+        critic.to(device)
+    return PPOModels(
+        policy=policy,
+        critic=critic,
+        actor_critic=ActorCritic(policy, critic, temperature=config.temperature),
+        reference=_frozen_copy(config, device),
+        policy_parameters=list(policy.parameters()),
+        value_parameters=[] if critic is None else list(critic.parameters()),
+    )
+
+
+def shared_trunk(
+    config: PPOConfig, checkpoint: Path | None, device: torch.device, *, seed: int
+) -> PPOModels:
+    """One trunk for logits and values; the value loss moves the trunk as well."""
+    policy: Any = load_policy(checkpoint or config.model_name_or_path)
+    head = fresh_head(policy, seed=seed)
+    return PPOModels(
+        policy=policy.to(device),
+        critic=Critic(policy.base_model, head.to(device)),
+        actor_critic=SharedTrunk(policy, head, temperature=config.temperature),
+        reference=_frozen_copy(config, device),
+        policy_parameters=list(policy.parameters()),
+        value_parameters=list(head.parameters()),
+    )
+
+
+def lora(
+    config: PPOConfig, checkpoint: Path | None, device: torch.device, *, seed: int
+) -> PPOModels:
+    """One frozen backbone: an adapter is the policy, one with a head the critic, none the KL's."""
+    adapters = ModelConfig(
+        model_name_or_path=config.model_name_or_path,
+        use_peft=True,
+        lora_r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_target_modules=config.lora_target_modules,
+    )
+    policy = policy_with_adapters(
+        config.model_name_or_path,
+        adapters,
+        critic=config.has_critic,
+        checkpoint=checkpoint,
+        seed=seed,
+    ).to(device)
+    critic = None
+    if config.has_critic:
+        critic = AdapterCritic(policy, fresh_head(policy, seed=seed).to(device))
+    return PPOModels(
+        policy=policy,
+        critic=critic,
+        actor_critic=ActorCritic(policy, critic, temperature=config.temperature),
+        reference=lambda: without_adapters(policy),
+        policy_parameters=parameters_of(policy, POLICY),
+        value_parameters=[]
+        if critic is None
+        else [*parameters_of(policy, CRITIC), *critic.head.parameters()],
+    )
+
+
+def _frozen_copy(config: PPOConfig, device: torch.device) -> Reference:
+    model: Any = load_policy(config.model_name_or_path)
+    model.to(device).eval().requires_grad_(False)
+    return lambda: nullcontext(model)

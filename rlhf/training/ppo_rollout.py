@@ -1,0 +1,118 @@
+"""Which prompts an iteration answers, who answers which, and the answering."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from rlhf.data.chat import decode, prompt_ids
+from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.models.forward import response_logprobs
+from rlhf.models.generate import generate, prompt_batch
+from rlhf.ops.losses import importance_weights
+from rlhf.training.ppo_config import PPOConfig
+from rlhf.training.ppo_models import autocast, computes_in_bf16
+from rlhf.types import PromptBatch, PromptRow, Rollouts
+
+T = TypeVar("T")
+
+
+def walk_through(rows: Sequence[T], number: int, *, count: int, seed: int) -> list[T]:
+    """The `count` rows that come up for the number-th time (from 0) that rows are taken.
+
+    The data are walked through in a fresh order each epoch; where in them one stands follows
+    from the number alone.
+    """
+    taken, total = [], len(rows)
+    for place in range(number * count, (number + 1) * count):
+        order = np.random.default_rng((seed, place // total)).permutation(total)
+        taken.append(rows[order[place % total]])
+    return taken
+
+
+def share_of_process(
+    rows: Sequence[PromptRow],
+    chat: ChatTokenizer,
+    accelerator: Accelerator,
+    *,
+    num_generations: int,
+) -> PromptBatch:
+    """This process's share of `rows`, dealt out by length so that ranks get like amounts.
+
+    Each prompt stands `num_generations` times in a row.
+    """
+    encoded = [prompt_ids(chat, row.prompt) for row in rows]
+    by_length = sorted(range(len(rows)), key=lambda index: len(encoded[index]))
+    mine = by_length[accelerator.process_index :: accelerator.num_processes]
+    return prompt_batch(
+        [encoded[index] for index in mine],
+        [rows[index].prompt for index in mine],
+        prompt_indices=mine,
+        num_responses=num_generations,
+        pad_token_id=chat.pad_token_id,
+        device=accelerator.device,
+        columns=[rows[index].columns for index in mine],
+    )
+
+
+def roll_out(
+    policy: Any,
+    batch: PromptBatch,
+    config: PPOConfig,
+    chat: ChatTokenizer,
+    *,
+    seed: int,
+    iteration: int,
+) -> Rollouts:
+    """A sampled response to every row, with the log-probs it was sampled with.
+
+    With `importance_weight_cap` the log-probs are those of the forward pass that trains, and
+    each token is weighed by how much likelier that pass finds it than the decode loop did.
+    """
+    with autocast(batch.input_ids.device, computes_in_bf16(config)):
+        generated = generate(
+            policy,
+            batch,
+            max_new_tokens=config.max_completion_length,
+            temperature=config.temperature,
+            eos_token_ids=chat.eos_token_ids,
+            pad_token_id=chat.pad_token_id,
+            seed=seed,
+            iteration=iteration,
+        )
+    ids, mask, logprobs = generated.response_ids, generated.response_mask, generated.logprobs
+    weights = torch.ones_like(logprobs)
+    if config.importance_weight_cap is not None:
+        logprobs = frozen_logprobs(policy, batch, ids, mask, config)
+        weights = importance_weights(
+            logprobs, generated.logprobs, mask, cap=config.importance_weight_cap
+        )
+    rows = zip(ids.tolist(), mask.sum(1).tolist(), strict=True)
+    return Rollouts(
+        batch=batch,
+        response_ids=ids,
+        response_mask=mask,
+        logprobs=logprobs,
+        weights=weights,
+        entropies=generated.entropies,
+        ended_with_eos=generated.ended_with_eos,
+        texts=[decode(chat, row[:length]) for row, length in rows],
+    )
+
+
+def frozen_logprobs(
+    model: Any, batch: PromptBatch, response_ids: Tensor, mask: Tensor, config: PPOConfig
+) -> Tensor:
+    """Log-probs of the responses in the forward pass that trains, float32 [B, R], no gradient."""
+    with autocast(batch.input_ids.device, computes_in_bf16(config)):
+        return response_logprobs(
+            model,
+            batch,
+            response_ids,
+            mask,
+            temperature=config.temperature,
+            max_tokens=config.max_tokens_per_microbatch,
+        )

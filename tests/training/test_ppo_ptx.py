@@ -1,0 +1,87 @@
+"""PPO-ptx: the gradient is PPO's plus ptx_coef times that of the language-model loss."""
+
+import copy
+
+import pytest
+import torch
+from tiny_ppo import experience_of, make_folder, trainer, weights
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import DataError
+from rlhf.training.metrics import read_metrics
+from rlhf.training.ppo_ptx import encode_texts
+
+TEXTS = ["Where is the red ball?", "A cat, a dog and a bird.", "Tell me a story.", "The sea."]
+PTX = {"ptx_data": "unused", "ptx_coef": 0.5, "texts": TEXTS}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("ptx"))
+
+
+def test_gradient_is_the_sum_of_both_parts(folder, tmp_path):
+    """Against a plain loop: 0.5 * Σ cross-entropy over predicted tokens / their number."""
+    one = trainer(folder, tmp_path, num_minibatches=2, **PTX)
+    policy = copy.deepcopy(one.models.policy)
+    parameters = one.models.policy_parameters
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 0.01)
+    figures = one.updater.pretraining.add_gradients(parameters, 0)
+    rows = [torch.tensor(ids) for ids in one.updater.pretraining.texts]  # all 4 in a minibatch
+    total = sum(
+        torch.nn.functional.cross_entropy(
+            policy(ids[None]).logits[0, :-1], ids[1:], reduction="sum"
+        )
+        for ids in rows
+    )
+    loss = total / sum(len(ids) - 1 for ids in rows)
+    (0.5 * loss).backward()
+    assert figures["ptx_loss"].item() == pytest.approx(loss.item(), abs=1e-5)
+    alone = torch.nn.utils.get_total_norm([p.grad for p in policy.parameters()])
+    assert figures["ptx_grad_norm"].item() == pytest.approx(alone.item(), rel=1e-4)
+    count = sum(p.numel() for p in parameters)
+    assert figures["ppo_grad_norm"].item() == pytest.approx(0.01 * count**0.5, rel=1e-4)
+    for mine, plain in zip(parameters, policy.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, plain.grad + 0.01, atol=1e-5, rtol=1e-4)
+
+
+def test_microbatches_change_no_gradient(folder, tmp_path):
+    grads = []
+    for limit in (4096, 1):
+        one = trainer(folder, tmp_path, max_tokens_per_microbatch=limit, **PTX)
+        one.updater.pretraining.add_gradients(one.models.policy_parameters, 3)
+        grads.append([p.grad for p in one.models.policy_parameters])
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_the_texts_become_likelier_and_the_norms_are_logged(folder, tmp_path):
+    one = trainer(folder, tmp_path, **PTX)
+    one.train()
+    lines = read_metrics(tmp_path)
+    assert lines[-1]["ptx_loss"] < lines[0]["ptx_loss"] - 0.1
+    assert all(line["ppo_grad_norm"] > 0 and line["ptx_grad_norm"] > 0 for line in lines)
+
+
+def test_warm_up_reads_no_text(folder, tmp_path):
+    one = trainer(folder, tmp_path, critic_warmup_steps=1, **PTX)
+    figures = one.updater.update(experience_of(one), step=1, seed=0)
+    assert "ptx_loss" not in figures
+
+
+def test_resumed_reads_the_texts_it_would_have_read(folder, tmp_path):
+    whole = trainer(folder, tmp_path / "a", max_steps=2, **PTX)
+    whole.train()
+    resumed = trainer(folder, tmp_path / "b", tmp_path / "a/checkpoint-1", max_steps=2, **PTX)
+    resumed.train()
+    assert all(torch.equal(x, weights(resumed)[name]) for name, x in weights(whole).items())
+
+
+def test_long_texts_are_cut_and_those_that_predict_nothing_refused(folder, tmp_path):
+    """Llama's tokenizer here puts a start token before each text, and "" is that alone."""
+    one = trainer(folder, tmp_path, max_prompt_length=3, max_completion_length=2)
+    chat = load_tokenizer(str(folder / "policy"))
+    assert [len(ids) for ids in encode_texts(TEXTS, chat, one.config)] == [5, 5, 5, 5]
+    with pytest.raises(DataError, match="ptx_data: the text '' has 1 tokens"):
+        encode_texts([""], chat, one.config)
