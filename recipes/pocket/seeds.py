@@ -27,7 +27,8 @@ sys.path.append(str(ROOT))
 from recipes.pocket.gold import score  # noqa: E402
 from rlhf.evaluation.results import Result, find, read_results  # noqa: E402
 
-COST = "cost.json"
+COST, HELD_OUT = "cost.json", "rankings_heldout.jsonl"
+WINS = {"gold": "win rate against SFT, gold", "reward_model": "win rate against SFT, proxy"}
 BEFORE_AND_AFTER: dict[str, tuple[str, dict[str, str]]] = {
     "right": ("axis", {"axis": "correct"}),
     "right, grounded": ("axis", {"axis": "correct", "subset": "grounded"}),
@@ -112,28 +113,34 @@ def value(results: Sequence[Result], metric: str, model: str, **where: str) -> f
     return found.value
 
 
-def figures(folder: Path) -> dict[str, float]:
-    """What is promised of the demo, of one seed."""
+def figures(folder: Path) -> dict[str, tuple[float, ...]]:
+    """What is promised of the demo, of one seed: one number, or SFT's and PPO's."""
     results = read_results(folder / "evaluation")
-    row = {"win rate against SFT, gold": value(results, "win_rate", "ppo", judge="gold")}
-    row["win rate against SFT, proxy"] = value(results, "win_rate", "ppo", judge="reward_model")
-    for name, (metric, where) in BEFORE_AND_AFTER.items():
-        for model in ("sft", "ppo"):
-            row[f"{name}, {model.upper()}"] = value(results, metric, model, **where)
-    row["KL from SFT, nats"] = value(results, "kl", "ppo")
-    row["reward-model accuracy"] = reward_accuracy(folder / "reward_model")
-    row["labels' noise ceiling"] = gold_accuracy(folder / "labels" / "rankings_heldout.jsonl")
     cost = json.loads((folder / COST).read_text(encoding="utf-8"))
-    return row | {"minutes": cost["minutes"], "memory, GiB": cost["memory_gib"]}
+    won = {judge: value(results, "win_rate", "ppo", judge=judge) for judge in WINS}
+    before_and_after = {
+        name: tuple(value(results, metric, model, **where) for model in ("sft", "ppo"))
+        for name, (metric, where) in BEFORE_AND_AFTER.items()
+    }
+    return {
+        **{label: (won[judge],) for judge, label in WINS.items()},
+        **before_and_after,
+        "KL from SFT, nats an answer": (value(results, "kl", "ppo"),),
+        "reward model, accuracy": (reward_accuracy(folder / "reward_model"),),
+        "the labels' noise ceiling": (gold_accuracy(folder / "labels" / HELD_OUT),),
+        "minutes": (cost["minutes"],),
+        "memory, GiB": (cost["memory_gib"],),
+    }
 
 
-def as_table(columns: dict[int, dict[str, float]]) -> str:
+def as_table(columns: dict[int, dict[str, tuple[float, ...]]]) -> str:
     """Markdown: a row a figure, a column a seed, the mean at the end."""
     names = [f"seed {seed}" for seed in columns] + ["mean"]
     lines = ["| figure | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for name in next(iter(columns.values())):
         values = [row[name] for row in columns.values()]
-        cells = [f"{number:.2f}" for number in [*values, mean(values)]]
+        values.append(tuple(map(mean, zip(*values, strict=True))))
+        cells = [" → ".join(f"{number:.2f}" for number in cell) for cell in values]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

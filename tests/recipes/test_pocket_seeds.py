@@ -1,0 +1,41 @@
+"""The table over seeds: literal numbers."""
+
+import json
+
+import pytest
+
+from recipes.pocket.seeds import as_table, gold_accuracy, reward_accuracy
+
+PROMPT = "Tom has a red key. Who has the key?"
+
+
+def test_noise_ceiling_is_how_often_gold_agrees(tmp_path):
+    """Gold 8, 7 and 4 points. Ranked 1, 2, 2: both pairs as gold has them, the tie left out.
+
+    Ranked 2, 1, 3: of three pairs one is reversed. Two equal answers ranked apart: a half.
+    """
+    answers = ["Sure! Tom has the key.", "Tom has the key.", "Sure! Mia has the key."]
+    rows = [
+        {"prompt": PROMPT, "responses": answers, "ranks": [1, 2, 2]},
+        {"prompt": PROMPT, "responses": answers, "ranks": [2, 1, 3]},
+        {"prompt": PROMPT, "responses": [answers[1]] * 2, "ranks": [1, 2]},
+    ]
+    file = tmp_path / "rankings.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert gold_accuracy(file) == pytest.approx((2 + 2 + 0.5) / 6)
+
+
+def test_accuracy_is_that_of_the_end(tmp_path):
+    rows = [{"step": 1, "eval_accuracy": 0.5}, {"step": 2, "eval_accuracy": 0.75}, {"step": 2}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert reward_accuracy(tmp_path) == 0.75
+
+
+def test_table_has_a_column_a_seed_and_the_mean():
+    columns = {0: {"won": (0.5,), "right": (0.2, 0.4)}, 3: {"won": (0.7,), "right": (0.4, 0.8)}}
+    assert as_table(columns).splitlines() == [
+        "| figure | seed 0 | seed 3 | mean |",
+        "|---|---:|---:|---:|",
+        "| won | 0.50 | 0.70 | 0.60 |",
+        "| right | 0.20 → 0.40 | 0.40 → 0.80 | 0.30 → 0.60 |",
+    ]
