@@ -149,9 +149,6 @@ def test_killed_and_resumed_is_bit_for_bit_the_whole_run(whole, place, root):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="a policy loaded from a checkpoint can round otherwise in a later update", strict=False
-)
 def test_killed_again_and_again_at_any_moment_it_still_is_the_whole_run(place, root):
     """Killed ever later, wherever that is: loading, sampling, writing a checkpoint or best/."""
     more = ["--eval_data", f"{place}/prompts.jsonl", "--eval_steps", "1", "--target_kl", "0.01"]
