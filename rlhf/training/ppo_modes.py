@@ -77,7 +77,7 @@ def separate(
     config: PPOConfig, critic: Critic | None, checkpoint: Path | None, device: torch.device
 ) -> PPOModels:
     """Policy, critic (unless the estimator needs none) and reference, each a model of its own."""
-    policy: Any = load_policy(checkpoint or config.model_name_or_path)
+    policy = _trained_policy(config, checkpoint)
     policy.to(device)
     if critic is not None:
         critic.to(device)
@@ -95,7 +95,7 @@ def shared_trunk(
     config: PPOConfig, checkpoint: Path | None, device: torch.device, *, seed: int
 ) -> PPOModels:
     """One trunk for logits and values; the value loss moves the trunk as well."""
-    policy: Any = load_policy(checkpoint or config.model_name_or_path)
+    policy = _trained_policy(config, checkpoint)
     head = fresh_head(policy, seed=seed)
     return PPOModels(
         policy=policy.to(device),
@@ -138,6 +138,18 @@ def lora(
         if critic is None
         else [*parameters_of(policy, CRITIC), *critic.head.parameters()],
     )
+
+
+def _trained_policy(config: PPOConfig, checkpoint: Path | None) -> Any:
+    """The policy with every weight to be trained, from `checkpoint` where there is one.
+
+    A checkpoint's config names the pad token, and transformers then gives that token's embedding
+    no gradient; the model the run began with may name none. A policy can sample that token, and
+    a resumed run would go another way.
+    """
+    policy: Any = load_policy(checkpoint or config.model_name_or_path)
+    policy.get_input_embeddings().padding_idx = None
+    return policy
 
 
 def _frozen_copy(config: PPOConfig, device: torch.device) -> Reference:

@@ -27,9 +27,13 @@ def folder(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("ppo"))
 
 
-def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path):
-    """Policy is reference: ratio 1, clip fraction 0, KL below 1e-5 nats per token (fp32)."""
-    one = trainer(folder, tmp_path, max_steps=1)
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path, temperature):
+    """Policy is reference: ratio 1, clip fraction 0, KL below 1e-5 nats per token (fp32).
+
+    A temperature that rollout, reference or update forgot would show in either.
+    """
+    one = trainer(folder, tmp_path, max_steps=1, temperature=temperature)
     one.train()
     (line,) = read_metrics(tmp_path)
     assert line["first_ratio"] == pytest.approx(1.0, abs=1e-4)
@@ -37,6 +41,38 @@ def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path):
     assert abs(line["kl_per_token"]) < 1e-5
     assert line["kl_k3_per_token"] < 1e-5
     assert line["kl"] == pytest.approx(line["kl_per_token"] * line["response_length"], abs=1e-6)
+
+
+def test_every_figure_is_logged(folder, tmp_path):
+    trainer(folder, tmp_path, max_steps=1).train()
+    (line,) = read_metrics(tmp_path)
+    wanted = """score score_std kl kl_k3 kl_per_token kl_k3_per_token entropy kl_coef
+        response_length eos_rate ratio approx_kl clip_fraction value_clip_fraction
+        explained_variance policy_loss value_loss grad_norm value_grad_norm learning_rate
+        samples_per_second tokens_per_second seconds_rollout seconds_score seconds_update
+        peak_memory_mb step episode time"""
+    assert set(wanted.split()) <= line.keys()
+    assert all(value is not None for value in line.values())
+
+
+def test_learning_rates_fall_in_a_line_and_adam_has_ppos_epsilon(folder, tmp_path):
+    """Three iterations at 1e-3: 1e-3, 2/3e-3, 1/3e-3; the critic's own rate falls alike."""
+    one = trainer(folder, tmp_path, value_learning_rate=3e-3)
+    one.train()
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path)]
+    assert rates == pytest.approx([1e-3, 2e-3 / 3, 1e-3 / 3])
+    (group,) = one.updater.value_optimizer.param_groups
+    assert (group["lr"], group["eps"], group["weight_decay"]) == (pytest.approx(1e-3), 1e-5, 0.0)
+
+
+def test_the_reference_stays_where_it_was(folder, tmp_path):
+    one = trainer(folder, tmp_path, learning_rate=1e-2)
+    with one.models.reference() as reference:
+        before = copy.deepcopy(reference.state_dict())
+    one.train()
+    with one.models.reference() as reference:
+        assert all(torch.equal(x, before[name]) for name, x in reference.state_dict().items())
+        assert not any(parameter.requires_grad for parameter in reference.parameters())
 
 
 def test_accumulation_changes_neither_weights_nor_figures(folder, tmp_path):

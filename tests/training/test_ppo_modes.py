@@ -164,7 +164,7 @@ def test_importance_weights_put_the_kl_of_an_untrained_policy_at_exactly_zero(fo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("changes", [{}, *VARIANTS], ids=str)
+@pytest.mark.parametrize("changes", [{}, *VARIANTS[:3]], ids=str)
 def test_the_reward_rises(folder, tmp_path, changes, seed):
     """30 iterations of 32 answers: vowels a text, over 4, rise by more than half."""
     options = {
@@ -174,7 +174,7 @@ def test_the_reward_rises(folder, tmp_path, changes, seed):
         "max_steps": 30,
         "save_steps": 30,
         "kl_coef": 0.01,
-        "learning_rate": 1e-2 if changes.get("mode") == "lora" else 3e-3,
+        "learning_rate": 3e-3,
     }
     trainer(folder, tmp_path, seed=seed, **options, **changes).train()
     scores = [line["score"] for line in read_metrics(tmp_path)]
