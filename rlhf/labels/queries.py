@@ -61,6 +61,18 @@ def standing_labels(connection: sa.Connection) -> list[StoredLabel]:
     ]
 
 
+def standing_counts(connection: sa.Connection) -> dict[str, int]:
+    """Kind -> number of events that no undo takes back."""
+    undo = events.alias("undo")
+    query = (
+        sa.select(events.c.kind, sa.func.count())
+        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
+        .where(undo.c.id.is_(None))
+        .group_by(events.c.kind)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def add_taken(connection: sa.Connection, item_id: int, change: int) -> None:
     """Count places of an item as taken (1) or free again (-1)."""
     update = sa.update(items).where(items.c.id == item_id)

@@ -8,7 +8,7 @@ the same key again gives the same answer and writes nothing.
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,18 @@ class Queue:
             claim_rows.put_draft(connection, claim_id, payload)
         self.leases.renew(claim_id)
         return True
+
+    def order_shown(self, annotator: str, claim_id: int) -> Sequence[int]:
+        """Order in which the claim's answers were shown.
+
+        Raises:
+            FencedError: no such claim of this annotator.
+        """
+        with self.store.read() as connection:
+            row = claim_rows.own(connection, annotator, claim_id)
+        if row is None:
+            raise FencedError("this item is not yours; go on with the next.")
+        return tuple(row.order_shown)
 
     def submit(self, annotator: str, claim_id: int, answer: Answer, *, request_key: str) -> str:
         """What became of it: `submit`, or `late` where the place was somebody else's by then.

@@ -125,5 +125,5 @@ def _repeat(
     return Choice(draw.choice(left), REPEAT) if left else None
 
 
-def _ranked(row: sa.Row[Any]) -> bool:
+def _ranked(row: Any) -> bool:
     return bool(row.purpose == LABEL and row.state == DONE)

@@ -263,3 +263,8 @@ class LabelStore:
         """Every label that stands (submitted, not undone), oldest first."""
         with self.read() as connection:
             return queries.standing_labels(connection)
+
+    def count_events(self) -> dict[str, int]:
+        """How many events of each kind stand, undone ones left out."""
+        with self.read() as connection:
+            return queries.standing_counts(connection)
