@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlhf.chain.commands import as_words, run_module, stop_on_sigterm
-from rlhf.chain.config import SIMULATED, AlignConfig, key_values
+from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig, key_values
 from rlhf.chain.fingerprint import fingerprint, settings_of
 from rlhf.chain.recipe_stage import RecipeStage, recipe_stage
 from rlhf.chain.stages import Stage, Step, locked, run_stage
@@ -80,7 +80,7 @@ def check(run_config: RunConfig, config: AlignConfig) -> None:
     load_demonstrations(config.demonstrations, drop_bad_rows=drops(config, "sft"))
     load_prompts(config.ppo_prompts, drop_bad_rows=drops(config, "ppo"))
     load_prompts(config.heldout_prompts, drop_bad_rows=drops(config, "evaluate"))
-    if config.labels != SIMULATED:
+    if config.labels not in SAMPLED:
         load_rankings(config.labels, drop_bad_rows=drops(config, "reward_model"))
     elif config.ranking_prompts is not None:
         load_prompts(config.ranking_prompts)
@@ -120,7 +120,7 @@ def labels(run_config: RunConfig, config: AlignConfig) -> Stage:
     }
     sources: dict[str, Any] = {"labels": config.labels}
     steps = []
-    if config.labels == SIMULATED:
+    if config.labels in SAMPLED:
         for key in (
             "num_responses",
             "sample_temperature",
@@ -128,11 +128,12 @@ def labels(run_config: RunConfig, config: AlignConfig) -> Stage:
             "label_overlap",
         ):
             settings[key] = getattr(config, key)
-        for key in ("ranking_prompts", "annotators", "gold"):
+        by = ("annotators", "gold") if config.labels == SIMULATED else ("guideline",)
+        for key in ("ranking_prompts", *by):
             sources[key] = getattr(config, key)
         sources["model"] = str(folder.parent / "sft")
-        steps = simulated_labels(folder, rankings, run_config, config)
-    source = str(rankings) if config.labels == SIMULATED else config.labels
+        steps = sampled_labels(folder, rankings, run_config, config)
+    source = str(rankings) if config.labels in SAMPLED else config.labels
     steps.append(Step(name="split", run=lambda: split(source, folder, run_config, config)))
     return Stage(
         name="labels",
@@ -143,10 +144,10 @@ def labels(run_config: RunConfig, config: AlignConfig) -> Stage:
     )
 
 
-def simulated_labels(
+def sampled_labels(
     folder: Path, rankings: Path, run_config: RunConfig, config: AlignConfig
 ) -> list[Step]:
-    """Answers of the SFT model, ranked by simulated annotators through the label store."""
+    """Answers of the SFT model, ranked through the label store, by people or simulated ones."""
     candidates, store = folder / "candidates.jsonl", folder / "labels.sqlite"
     sample = {
         "model": folder.parent / "sft",
@@ -158,17 +159,12 @@ def simulated_labels(
         "output": candidates,
         "chat_template": config.chat_template,
     }
-    simulate = {
-        "annotators": config.annotators,
-        "gold": config.gold,
-        "overlap": config.label_overlap,
-        "seed": run_config.seed,
-    }
     to_store = ["--store", str(store)]
+    guideline = as_words({"guideline": config.guideline})
     commands = {
         "sample": ["sample", *as_words(sample)],
-        "import": ["label", "import", str(candidates), *to_store],
-        "rank": ["label", "simulate", *to_store, *as_words(simulate)],
+        "import": ["label", "import", str(candidates), *to_store, *guideline],
+        "rank": ["label", *rank_words(run_config, config), *to_store],
         "export": ["label", "export", *to_store, "--output", str(rankings)],
     }
     leftovers = {"import": [store]}
@@ -179,6 +175,19 @@ def simulated_labels(
             leftovers=leftovers.get(name, []),
         )
         for name, words in commands.items()
+    ]
+
+
+def rank_words(run_config: RunConfig, config: AlignConfig) -> list[str]:
+    """The `rlhf label` command by which the answers get their labels."""
+    shared = {"overlap": config.label_overlap, "seed": run_config.seed}
+    if config.labels == WEB:
+        page = {"port": config.label_port, "annotators": config.label_names}
+        quota = {"until": "all" if config.label_quota is None else config.label_quota}
+        return ["serve", "--new_admin_token", *as_words(shared | page | quota)]
+    return [
+        "simulate",
+        *as_words({"annotators": config.annotators, "gold": config.gold, **shared}),
     ]
 
 
@@ -278,7 +287,7 @@ def ppo(run_config: RunConfig, config: AlignConfig) -> Stage:
 def evaluation(run_config: RunConfig, config: AlignConfig) -> Stage:
     """Base, SFT and PPO model on held-out prompts -> evaluation/."""
     root = Path(run_config.output_dir)
-    ranked = config.ranking_prompts if config.labels == SIMULATED else config.labels
+    ranked = config.ranking_prompts if config.labels in SAMPLED else config.labels
     keys: dict[str, Any] = {
         "models": [
             f"base={config.model_name_or_path}",

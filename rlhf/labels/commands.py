@@ -242,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--repeat_rate", type=float, default=0.0, help="Share of repeated items mixed in.")
     add("--active_floor", type=float, help="Draw by priority, this share at random.")
     add("--lease_minutes", type=float, default=15.0, help="Until an item left alone is free.")
-    add("--until", type=int, help="Stop by itself when that many labels stand.")
+    add("--until", help="Stop by itself when that many labels stand, or `all` that are wanted.")
     add("--model", nargs="*", default=[], help="Models that answer what annotators ask.")
     add("--num_responses", type=int, default=4, help="Answers of these models to a question.")
     add("--max_new_tokens", type=int, default=128, help="Longest of these answers, in tokens.")

@@ -25,9 +25,11 @@ from rlhf.labels.migrate import bring_up_to_date, version_of
 from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import (
     GOLD,
+    LIVE,
     SCHEMA_VERSION,
     SUBMIT,
     UNDO,
+    claims,
     events,
     gold,
     guidelines,
@@ -268,3 +270,9 @@ class LabelStore:
         """How many events of each kind stand, undone ones left out."""
         with self.read() as connection:
             return queries.standing_counts(connection)
+
+    def living_claims(self) -> int:
+        """How many items are in somebody's hands."""
+        query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
+        with self.read() as connection:
+            return int(connection.scalar(query) or 0)

@@ -31,6 +31,7 @@ ROUTES = [
     ("POST", "/logout"),
     ("GET", "/admin"),
     ("POST", "/admin/invite"),
+    ("POST", "/admin/finish"),
     ("GET", "/admin/export/rankings"),
 ]
 OPEN_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]

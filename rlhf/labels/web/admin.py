@@ -62,11 +62,19 @@ def add_admin(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envir
             overlap=queue.config.overlap,
             names=access.names(store),
             kinds=list(KINDS),
+            finishes=config.finish is not None,
         )
 
     @app.post("/admin/invite")
     def invite(body: Invite) -> Mapping[str, str]:
         return {"name": body.name, "token": access.invite(store, body.name)}
+
+    @app.post("/admin/finish")
+    def finish() -> Mapping[str, bool]:
+        if config.finish is None:
+            raise HTTPException(404, "nothing waits for these labels")
+        config.finish.set()
+        return {"finished": True}
 
     @app.get("/admin/export/{kind}")
     def take(kind: str, format: str = "jsonl") -> Response:

@@ -36,6 +36,7 @@ class WebConfig:
     hosts: Collection[str] = ("127.0.0.1", "localhost", "[::1]")
     https: bool = False  # behind a proxy that speaks it: cookies are marked Secure
     form: FormConfig = field(default_factory=FormConfig)
+    finish: threading.Event | None = None  # set when the researcher has enough labels
 
 
 class Strict(BaseModel):

@@ -4,7 +4,6 @@ import fcntl
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +18,13 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.schema import SUBMIT
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.admin import places_left
 from rlhf.labels.web.app import WebConfig, create_app
 from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.live import LiveSource
 from rlhf.labels.web.models import load_sampler
 
+ALL = "all"
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -43,7 +44,7 @@ class ServeConfig:
     models: Sequence[str] = ()
     num_responses: int = 4
     max_new_tokens: int = 128
-    until: int | None = None  # labels after which the server stops by itself
+    until: str | None = None  # labels after which the server stops by itself, or "all"
 
     def __post_init__(self) -> None:
         if self.host not in LOCAL and not self.public:
@@ -51,6 +52,8 @@ class ServeConfig:
                 f"host={self.host} can be reached by others; add --public if that is meant, and "
                 "put a proxy with HTTPS before it."
             )
+        if self.until not in (None, ALL) and not str(self.until).isdigit():
+            raise ConfigError(f"until={self.until} is neither a number of labels nor {ALL}.")
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port={self.port} is none; use 1 to 65535, or 0 for a free one.")
 
@@ -68,28 +71,33 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
         port = listener.getsockname()[1]
         hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
         live = LiveSource(store, load_sampler(config)) if config.models else None
-        app = create_app(
-            Queue(store, queue_config),
-            WebConfig(hosts=hosts, https=config.https, form=form),
-            live,
-        )
+        finish = threading.Event() if config.until is not None else None
+        web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
+        app = create_app(Queue(store, queue_config), web, live)
         announce(store, config, f"http://{_in_url(config.host)}:{port}", console)
         settings = uvicorn.Config(
             app, log_level="warning", proxy_headers=False, server_header=False, lifespan="off"
         )
         server = uvicorn.Server(settings)
-        if config.until is not None:
-            threading.Thread(
-                target=_stop_at, args=(server, store, config.until), daemon=True
-            ).start()
+        if config.until is not None and finish is not None:
+            watch = (server, store, queue_config.overlap, config.until, finish)
+            threading.Thread(target=_stop_at, args=watch, daemon=True).start()
         server.run(sockets=[listener])
 
 
-def _stop_at(server: uvicorn.Server, store: LabelStore, labels: int) -> None:
-    """Stop the server when that many labels stand; checked once a second."""
-    while store.count_events().get(SUBMIT, 0) < labels:
-        time.sleep(1.0)
+def _stop_at(
+    server: uvicorn.Server, store: LabelStore, overlap: int, until: str, finish: threading.Event
+) -> None:
+    """Stop the server when so many labels stand or the researcher says so."""
+    while not finish.wait(1.0) and not _reached(store, overlap, until):
+        pass
     server.should_exit = True
+
+
+def _reached(store: LabelStore, overlap: int, until: str) -> bool:
+    if until == ALL:
+        return places_left(store, overlap) == 0 and store.living_claims() == 0
+    return store.count_events().get(SUBMIT, 0) >= int(until)
 
 
 def announce(store: LabelStore, config: ServeConfig, address: str, console: Console) -> None:

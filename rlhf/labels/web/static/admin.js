@@ -11,6 +11,11 @@ at("invite").addEventListener("submit", async (event) => {
     at("made").textContent = error.message;
   }
 });
+at("finish")?.addEventListener("click", async () => {
+  await call("/admin/finish", {});
+  at("finish").disabled = true;
+  at("finished").textContent = "The run goes on. You can close this page.";
+});
 at("logout").addEventListener("click", async () => {
   await call("/logout", {});
   location.assign("/login");
