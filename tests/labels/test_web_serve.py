@@ -44,8 +44,9 @@ def path(tmp_path):
 def test_it_stops_by_itself_when_every_label_is_in(path):
     server, said = start(path, "--annotators", "ann", "--until", "all")
     ann = person(said, "annotator ann")
-    while (item := ann.next())["claim"] is not None:
-        ann.submit(item, f"key-{item['claim']:08}")
+    item = ann.next()
+    while item["claim"] is not None:  # the last answer says that nothing is left: no more asking
+        item = ann.submit(item, f"key-{item['claim']:08}").raise_for_status().json()
     assert server.wait(60) == 0
     with LabelStore(path) as store:
         assert len(store.labels()) == 2

@@ -311,7 +311,10 @@ function connect() {
   setInterval(() => {
     if (item !== null && timer.isActive()) call("/api/heartbeat", { claim: item.claim }).catch(() => undefined);
   }, 60_000);
-  setInterval(async () => { if (item === null && !busy) show(await call("/api/next", {})); }, 10_000);
+  setInterval(() => {
+    // A server that has gone, with all labels in, is no fault to speak of.
+    if (item === null && !busy) call("/api/next", {}).then(show).catch(() => undefined);
+  }, 10_000);
 }
 
 async function start() {
