@@ -11,7 +11,7 @@ from rlhf.launch import STATUS_FAILED, STATUS_USER
 HELP = """usage: rlhf COMMAND …
 
   sample        K answers to each prompt from one or several models
-  label         import | export | stats | simulate: the store of what people prefer
+  label         serve | import | export | stats | simulate …: what people prefer, and the page
   chat          talk to a model, or ask it one thing with --prompt
   data          check | convert: rows before they cost a training run
   report        one HTML file from a run folder

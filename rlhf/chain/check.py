@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rlhf.chain.config import SIMULATED, AlignConfig, key_values
+from rlhf.chain.config import SAMPLED, AlignConfig, key_values
 from rlhf.chain.fingerprint import settings_of
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.config import DataConfig
@@ -53,12 +53,12 @@ def _check_sft_and_labels(config: AlignConfig, chat: ChatTokenizer, refused: Bad
         load_demonstrations(
             config.demonstrations, chat=chat, max_length=max_length, bad_rows=bad_rows
         )
-        if recipe == "reward_model" and config.labels != SIMULATED:
+        if recipe == "reward_model" and config.labels not in SAMPLED:
             load_rankings(config.labels, chat=chat, max_length=max_length, bad_rows=bad_rows)
 
 
 def _check_prompts(config: AlignConfig, chat: ChatTokenizer, refused: BadRows) -> None:
-    if config.labels == SIMULATED and config.ranking_prompts is not None:
+    if config.labels in SAMPLED and config.ranking_prompts is not None:
         answer = config.sample_max_new_tokens
         load_prompts(config.ranking_prompts, chat=chat, answer_length=answer, bad_rows=refused)
     for recipe, source, default in (

@@ -7,7 +7,8 @@ import yaml
 
 from rlhf.errors import ConfigError
 
-SIMULATED = "simulated"
+SIMULATED, WEB = "simulated", "web"
+SAMPLED = (SIMULATED, WEB)  # labels of answers that the chain samples itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +22,12 @@ class AlignConfig:
     labels: str = field(
         default=SIMULATED,
         metadata={
-            "help": "`simulated` (annotators from a file rank samples), or a FILE of rankings."
+            "help": "`simulated` (annotators from a file rank samples), `web` (people do, on a "
+            "page that is served), or a FILE of rankings."
         },
     )
     ranking_prompts: str | None = field(
-        default=None, metadata={"help": "Prompts whose answers simulated annotators rank."}
+        default=None, metadata={"help": "Prompts whose sampled answers are ranked."}
     )
     annotators: str | None = field(
         default=None, metadata={"help": "YAML file of the simulated annotators."}
@@ -44,6 +46,21 @@ class AlignConfig:
     sample_temperature: float = field(default=1.0, metadata={"help": "Temperature of these."})
     sample_max_new_tokens: int = field(default=128, metadata={"help": "Tokens of these, at most."})
     label_overlap: int = field(default=1, metadata={"help": "Annotators who rank each prompt."})
+    label_names: list[str] = field(
+        default_factory=lambda: ["annotator"],
+        metadata={"help": "`labels: web`: people who get a link each."},
+    )
+    label_quota: int | None = field(
+        default=None,
+        metadata={
+            "help": "`labels: web`: labels after which the chain goes on; default label_overlap "
+            "of each prompt. Ctrl-C on the server's line goes on with what there is."
+        },
+    )
+    label_port: int = field(default=8000, metadata={"help": "`labels: web`: port of the page."})
+    guideline: str | None = field(
+        default=None, metadata={"help": "`labels: web`: text file that annotators go by."}
+    )
     label_eval_fraction: float = field(
         default=0.15, metadata={"help": "Share of ranked prompts kept from the reward model."}
     )
@@ -80,10 +97,12 @@ class AlignConfig:
     def __post_init__(self) -> None:
         for key in ("sft_keys", "reward_model_keys", "ppo_keys", "evaluate_keys"):
             key_values(key, getattr(self, key))
-        if self.labels == SIMULATED:
-            for key in ("ranking_prompts", "annotators", "gold"):
-                if getattr(self, key) is None:
-                    raise ConfigError(f"labels: simulated needs {key}; give it, or labels: FILE.")
+        needed = {SIMULATED: ("ranking_prompts", "annotators", "gold"), WEB: ("ranking_prompts",)}
+        for key in needed.get(self.labels, ()):
+            if getattr(self, key) is None:
+                raise ConfigError(f"labels: {self.labels} needs {key}; give it, or labels: FILE.")
+        if self.labels == WEB and not self.label_names:
+            raise ConfigError("labels: web needs label_names, one for each annotator.")
 
 
 def key_values(name: str, words: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf.chain.check import drops
 from rlhf.chain.commands import as_words, run_module
-from rlhf.chain.config import SIMULATED, AlignConfig
+from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig
 from rlhf.chain.fingerprint import fingerprint
 from rlhf.chain.stages import Stage, Step
 from rlhf.data.bad_rows import REJECTS, BadRows
@@ -21,22 +21,25 @@ from rlhf.types import Ranking
 
 # Keys that decide which answers are ranked, and the files that do.
 SAMPLING = ("num_responses", "sample_temperature", "sample_max_new_tokens", "label_overlap")
-SOURCES = ("ranking_prompts", "annotators", "gold")
+SOURCES = {
+    SIMULATED: ("ranking_prompts", "annotators", "gold"),
+    WEB: ("ranking_prompts", "guideline"),
+}
 
 
 def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     """SFT model and prompts (or a file of rankings) -> labels/rankings_{train,heldout}.jsonl."""
     folder = Path(run_config.output_dir) / "labels"
-    simulated = config.labels == SIMULATED
-    keys = ("labels", "label_eval_fraction", *(SAMPLING if simulated else ()))
+    sampled = config.labels in SAMPLED
+    keys = ("labels", "label_eval_fraction", *(SAMPLING if sampled else ()))
     settings = {"seed": run_config.seed, **{key: getattr(config, key) for key in keys}}
     sources: dict[str, Any] = {"labels": config.labels}
-    if simulated:
-        sources |= {key: getattr(config, key) for key in SOURCES}
+    if sampled:
+        sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
         sources["model"] = str(folder.parent / "sft")
-    rankings = str(folder / "rankings.jsonl") if simulated else config.labels
+    rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
-    before = simulated_labels(folder, rankings, run_config, config) if simulated else []
+    before = sampled_labels(folder, rankings, run_config, config) if sampled else []
     return Stage(
         name="labels",
         folder=folder,
@@ -46,10 +49,10 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     )
 
 
-def simulated_labels(
+def sampled_labels(
     folder: Path, rankings: str, run_config: RunConfig, config: AlignConfig
 ) -> list[Step]:
-    """Answers of the SFT model, ranked by simulated annotators through the label store."""
+    """Answers of the SFT model, ranked through the label store, by people or simulated ones."""
     candidates, store = folder / "candidates.jsonl", folder / "labels.sqlite"
     sample = {
         "model": folder.parent / "sft",
@@ -61,19 +64,26 @@ def simulated_labels(
         "output": candidates,
         "chat_template": config.chat_template,
     }
-    simulate = {
-        "annotators": config.annotators,
-        "gold": config.gold,
-        "overlap": config.label_overlap,
-        "seed": run_config.seed,
-    }
     to_store = ["--store", str(store)]
+    guideline = as_words({"guideline": config.guideline})
+    imported = ["label", "import", str(candidates), *to_store, *guideline]
     return [
         _command("sample", ["sample", *as_words(sample)]),
-        _command("import", ["label", "import", str(candidates), *to_store], leftovers=[store]),
-        _command("rank", ["label", "simulate", *to_store, *as_words(simulate)]),
+        _command("import", imported, leftovers=[store]),
+        _command("rank", ["label", *rank_words(run_config, config), *to_store]),
         _command("export", ["label", "export", *to_store, "--output", rankings]),
     ]
+
+
+def rank_words(run_config: RunConfig, config: AlignConfig) -> list[str]:
+    """The `rlhf label` command by which the answers get their labels."""
+    shared = {"overlap": config.label_overlap, "seed": run_config.seed}
+    if config.labels == WEB:
+        page = {"port": config.label_port, "annotators": config.label_names}
+        quota = {"until": "all" if config.label_quota is None else config.label_quota}
+        return ["serve", "--new_admin_token", *as_words(shared | page | quota)]
+    judges = {"annotators": config.annotators, "gold": config.gold}
+    return ["simulate", *as_words(judges | shared)]
 
 
 def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf.chain.check import drops
 from rlhf.chain.commands import as_words, run_module
-from rlhf.chain.config import SIMULATED, AlignConfig, key_values
+from rlhf.chain.config import SAMPLED, AlignConfig, key_values
 from rlhf.chain.recipe_stage import RecipeStage, recipe_stage
 from rlhf.chain.stages import Stage, Step
 from rlhf.errors import TrainingError
@@ -98,7 +98,7 @@ def ppo_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
 def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     """Base, SFT and PPO model on held-out prompts -> evaluation/."""
     root = Path(run_config.output_dir)
-    ranked = config.ranking_prompts if config.labels == SIMULATED else config.labels
+    ranked = config.ranking_prompts if config.labels in SAMPLED else config.labels
     models = {"base": config.model_name_or_path, "sft": root / "sft", "ppo": root / "ppo"}
     keys: dict[str, Any] = {
         "models": [f"{name}={path}" for name, path in models.items()],

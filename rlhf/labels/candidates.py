@@ -54,7 +54,7 @@ def sample_candidates(
     for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
         share = len(range(index, num_responses, len(models)))
         written = sample_answers(
-            _on_device(model),
+            on_device(model),
             chat,
             [row.prompt for row in rows],
             num_responses=share,
@@ -161,7 +161,8 @@ def _prompts_that_fit(
     return load_prompts(prompts_file, chat=chat, max_length=longest).rows
 
 
-def _on_device(model: str) -> Any:
+def on_device(model: str) -> Any:
+    """The policy, on the GPU in bfloat16 where there is one."""
     if torch.cuda.is_available():
         return load_policy(model, dtype=torch.bfloat16).to("cuda")  # type: ignore[arg-type]
     return load_policy(model)

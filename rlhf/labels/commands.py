@@ -1,4 +1,4 @@
-"""`rlhf label import | export | stats | simulate`."""
+"""`rlhf label serve | import | export | stats | simulate | prioritize | invite | erase`."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,13 +9,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from rlhf.errors import DataError
-from rlhf.labels.export import export_rankings
-from rlhf.labels.importing import import_file
-from rlhf.labels.simulate import gold_points, load_annotators, simulate_labels
+from rlhf.errors import ConfigError, DataError
+from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import Share, StoreStats, label_stats
 from rlhf.labels.store import LabelStore
-from rlhf.rewards.reward import load_reward
+
+# What loads torch is imported by the command that needs it: `serve` is to start at once.
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,31 +22,84 @@ def main(argv: Sequence[str]) -> int:
     given = _parser().parse_args(argv)
     console = Console(highlight=False)
     match given.command:
+        case "serve":
+            _serve(given)
         case "import":
             _import(given, console)
         case "export":
-            with LabelStore(given.store) as store:
-                rows = export_rankings(store, given.output)
-            console.print(f"{rows} rankings in {given.output}")
+            _export(given, console)
         case "simulate":
             _simulate(given, console)
         case "stats":
             _stats(given, console)
+        case "prioritize":
+            _prioritize(given, console)
+        case "invite":
+            _invite(given, console)
+        case "erase":
+            _erase(given, console)
     return 0
 
 
+def _serve(given: argparse.Namespace) -> None:
+    try:
+        from rlhf.labels.web.serve import ServeConfig, serve
+    except ImportError as error:
+        raise ConfigError(
+            f"the web app needs {error.name}; install it with pip install 'rlhf[labels]'."
+        ) from error
+    config = ServeConfig(
+        store=given.store,
+        host=given.host,
+        port=given.port,
+        public=given.public,
+        allowed_hosts=given.allowed_hosts,
+        https=given.https,
+        annotators=given.annotators,
+        form=given.form,
+        new_admin_token=given.new_admin_token,
+        models=given.model,
+        num_responses=given.num_responses,
+        max_new_tokens=given.max_new_tokens,
+        until=given.until,
+    )
+    queue = QueueConfig(
+        overlap=given.overlap,
+        seed=given.seed,
+        gold_rate=given.gold_rate,
+        repeat_rate=given.repeat_rate,
+        active_floor=given.active_floor,
+        lease_seconds=60 * given.lease_minutes,
+    )
+    serve(config, queue)
+
+
 def _import(given: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.importing import import_file
+
     with LabelStore(given.store, create=True) as store:
         if given.guideline:
             version = store.add_guideline(_read_text(given.guideline))
             console.print(f"guideline version {version}: {given.guideline}")
         for source in given.files:
-            done = import_file(store, source, drop_bad_rows=given.drop_bad_rows)
+            done = import_file(
+                store, source, drop_bad_rows=given.drop_bad_rows, as_gold=given.as_gold
+            )
             console.print(
                 f"{source}: {done.rows} rows, {done.items} new items, {done.labels} new labels; "
                 f"{done.blank} empty answers and {done.left_out} rows with fewer than two left "
                 f"out, {done.dropped} bad rows dropped"
             )
+
+
+def _export(given: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.export import export
+
+    with LabelStore(given.store) as store:
+        made = export(store, given.output, given.kind)
+    console.print(f"{len(made.rows)} {given.kind} in {given.output}")
+    for reason, count in made.left_out.items():
+        console.print(f"left out: {count} {reason}")
 
 
 def _read_text(path: str) -> str:
@@ -58,6 +110,9 @@ def _read_text(path: str) -> str:
 
 
 def _simulate(given: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.simulate import load_annotators, simulate_labels
+    from rlhf.rewards.reward import load_reward
+
     annotators = load_annotators(given.annotators)
     gold = load_reward([given.gold])
     with LabelStore(given.store) as store:
@@ -65,10 +120,40 @@ def _simulate(given: argparse.Namespace, console: Console) -> None:
     console.print(f"{count} new labels of {len(annotators)} annotators in {given.store}")
 
 
+def _prioritize(given: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.priorities import prioritize
+
+    with LabelStore(given.store) as store:
+        count = prioritize(store, given.reward_model)
+    console.print(
+        f"{count} items have a priority; `rlhf label serve --active_floor 0.2` draws by it"
+    )
+
+
+def _invite(given: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.access import invite
+
+    with LabelStore(given.store) as store:
+        for name in given.names:
+            console.print(f"{name}: {given.address}/login#{invite(store, name)}", soft_wrap=True)
+
+
+def _erase(given: argparse.Namespace, console: Console) -> None:
+    with LabelStore(given.store) as store:
+        count = store.erase(given.annotator)
+    console.print(
+        f"{count} events deleted and a tombstone left. Files that were exported before still hold "
+        "them: export again."
+    )
+
+
 def _stats(given: argparse.Namespace, console: Console) -> None:
     with LabelStore(given.store) as store:
         points = None
         if given.gold:
+            from rlhf.labels.simulate import gold_points
+            from rlhf.rewards.reward import load_reward
+
             items = store.items()
             scores = gold_points(items, load_reward([given.gold]))
             points = {item.id: row for item, row in zip(items, scores, strict=True)}
@@ -78,7 +163,26 @@ def _stats(given: argparse.Namespace, console: Console) -> None:
         f"agree on {stats.agreement} of the pairs that both decide"
         + (f", with gold on {stats.gold_agreement}" if points is not None else "")
     )
+    console.print(
+        f"Krippendorff's alpha of the ranks: {stats.alpha}; {stats.skips} skips, "
+        f"{stats.late} labels too late"
+    )
     console.print(_table(stats, with_gold=points is not None))
+    if len(stats.names) > 1:
+        console.print(_matrix_table(stats))
+    for concern in stats.concerns:
+        console.print(f"look at {concern.annotator}: {concern.reason}", markup=False)
+
+
+def _matrix_table(stats: StoreStats) -> Table:
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), caption="who agrees with whom, on pairs")
+    table.add_column("", no_wrap=True)
+    for name in stats.names:
+        table.add_column(name, justify="right")
+    for name in stats.names:
+        row = [stats.matrix[name].get(other) for other in stats.names]
+        table.add_row(name, *("·" if share is None else _cell(share) for share in row))
+    return table
 
 
 def _table(stats: StoreStats, *, with_gold: bool) -> Table:
@@ -86,14 +190,16 @@ def _table(stats: StoreStats, *, with_gold: bool) -> Table:
         box=box.SIMPLE,
         padding=(0, 1, 0, 0),  # 80 columns hold it
         caption="pairs: of answers, that the annotator did not tie; "
-        "first, longer: the share of them that the one shown first, the longer one won",
+        "first, longer: the share of them that the one shown first, the longer one won; "
+        "checks: right on gold items; self: the same on repeats",
     )
     table.add_column("annotator", no_wrap=True)
-    names = ["labels", "pairs", "tied", "agree", "first", "longer", "seconds"]
+    names = ["labels", "pairs", "tied", "agree", "first", "longer", "checks", "self", "seconds"]
     for name in [*names, "gold"] if with_gold else names:
         table.add_column(name, justify="right")
     for one in stats.annotators:
         shares = [one.ties, one.agreement, one.first_shown, one.longer]
+        shares += [one.gold_items, one.self_agreement]
         cells = [one.name, str(one.labels), str(one.first_shown.n), *map(_cell, shares)]
         cells.append("-" if one.seconds is None else f"{one.seconds:.0f}")
         table.add_row(*cells, *([_cell(one.gold_agreement)] if with_gold else []))
@@ -121,12 +227,41 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--store", required=True, help="SQLite file or database URL.")
         return made.add_argument
 
+    add = command("serve", "Open the page on which people rank answers.")
+    add("--host", default="127.0.0.1", help="Address to bind; another needs --public.")
+    add("--port", type=int, default=8000, help="Port to bind; 0 takes a free one.")
+    add("--public", action="store_true", help="Allow an address that others can reach.")
+    add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
+    add("--https", action="store_true", help="Behind a proxy with HTTPS: cookies are Secure.")
+    add("--annotators", nargs="*", default=[], help="Print a new invite link for each name.")
+    add("--form", help="YAML file: flags, skip_reasons, overall, comment, rewrite.")
+    add("--new_admin_token", action="store_true", help="Replace the researcher's link.")
+    add("--overlap", type=int, default=1, help="Annotators that label each item.")
+    add("--seed", type=int, default=0, help="Seed of the order in which answers are shown.")
+    add("--gold_rate", type=float, default=0.0, help="Share of gold items mixed in.")
+    add("--repeat_rate", type=float, default=0.0, help="Share of repeated items mixed in.")
+    add("--active_floor", type=float, help="Draw by priority, this share at random.")
+    add("--lease_minutes", type=float, default=15.0, help="Until an item left alone is free.")
+    add("--until", help="Stop by itself when that many labels stand, or `all` that are wanted.")
+    add("--model", nargs="*", default=[], help="Models that answer what annotators ask.")
+    add("--num_responses", type=int, default=4, help="Answers of these models to a question.")
+    add("--max_new_tokens", type=int, default=128, help="Longest of these answers, in tokens.")
+    add = command("invite", "Make a link for each annotator; their old links end.")
+    add("names", nargs="+", help="Names, as they stand in the exported rows.")
+    add("--address", default="http://127.0.0.1:8000", help="Where the page is served.")
+    add = command("erase", "Delete all that an annotator said; a tombstone stays.")
+    add("annotator", help="Name of the annotator.")
+    add = command("prioritize", "Give items that reward models are unsure of a higher priority.")
+    add("--reward_model", nargs="+", required=True, help="One (its margin) or several (variance).")
     add = command("import", "Put candidates, rankings or pairs into the store.")
     add("files", nargs="+", help="JSONL, JSON, Parquet or CSV files, or hub ids.")
     add("--guideline", help="Text file that annotators go by; a new text is a new version.")
     add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
-    add = command("export", "Write every label as a row of rankings.")
-    add("--output", required=True, help="JSONL file to write.")
+    add("--as_gold", action="store_true", help="The rows' ranks are known: they measure people.")
+    add = command("export", "Write the labels as rows for training.")
+    add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
+    kinds = ("rankings", "pairs", "demonstrations", "thumbs")
+    add("--kind", choices=kinds, default="rankings", help="Rows to write; rankings lose nothing.")
     add = command("stats", "Counts, agreement and biases of each annotator.")
     add("--gold", help="Gold score to compare with: file.py:function or a reward model.")
     add = command("simulate", "Have simulated annotators label the items.")

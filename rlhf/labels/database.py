@@ -1,5 +1,7 @@
 """The database under the label store: where it is, and what makes SQLite safe."""
 
+import contextlib
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 
 BUSY_SECONDS = 30  # how long one process waits for another's write
+WRITE_LOCK = 7_205_103  # PostgreSQL's advisory lock of the one transaction that writes
 
 
 def open_engine(location: str | Path, *, create: bool) -> sa.Engine:
@@ -21,6 +24,14 @@ def open_engine(location: str | Path, *, create: bool) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _make_safe)
     return engine
+
+
+def begin(connection: sa.Connection) -> None:
+    """Take the right to write before the first read, so that no read is stale by the write."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
 def new_id(connection: sa.Connection, insert: sa.Insert) -> int:
@@ -39,6 +50,9 @@ def _engine(location: str | Path, create: bool) -> sa.Engine:
     path = Path(location)
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # What people said, and the hashes of their tokens, are for the owner's eyes.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     elif not path.is_file():
         raise DataError(f"{path} is no label store; make one with `rlhf label import`.")
     return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
@@ -52,3 +66,4 @@ def _make_safe(connection: sqlite3.Connection, record: Any) -> None:
     connection.execute("PRAGMA journal_mode = DELETE")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # who is erased is not in the file either

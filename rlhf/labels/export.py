@@ -1,35 +1,153 @@
-"""Label store -> files that the reward model reads."""
+"""Label store -> files that training reads: rankings, pairs, demonstrations, thumbs."""
 
+import csv
+import io
+import itertools
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlhf.errors import DataError
-from rlhf.labels.records import Item, StoredLabel
+from rlhf.labels.records import LABEL, REPEAT, Item, StoredLabel
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
 
+SUFFIXES = (".jsonl", ".csv", ".parquet")
+# A cell that begins so is a formula to a spreadsheet, which would run it.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Rows of one kind, and what the store held that they do not."""
+
+    rows: Sequence[dict[str, Any]]
+    left_out: dict[str, int]  # reason -> count
+
 
 def export_rankings(store: LabelStore, path: str | Path) -> int:
-    """Write every label that stands, one JSON line each; how many there were.
+    """Write every label that stands, one row an annotator and item; how many there were.
 
     Nothing is lost: besides prompt, responses, ranks, annotator and strength a row holds models,
-    order_shown, seconds, guideline_version, the item's number, the time and the item's other
-    columns. Importing the file into an empty store gives the same items and labels.
+    order_shown, seconds, guideline_version, purpose, probability, the item's number, the time,
+    what the annotator said of a repeat, and the item's other columns. Importing the file into an
+    empty store gives the same items and labels.
 
     Raises:
         DataError: the store holds no label.
     """
-    items = {item.id: item for item in store.items()}
-    labels = store.labels()
-    if not labels:
+    return len(export(store, path, "rankings").rows)
+
+
+def export(store: LabelStore, path: str | Path, kind: str) -> Exported:
+    """Write rows of one kind to a .jsonl, .csv or .parquet file; Parquet gets a card beside it.
+
+    Raises:
+        DataError: no row of that kind in the store, or another suffix.
+    """
+    path = Path(path)
+    made = rows_of(store, kind)
+    if not made.rows:
         raise DataError(
-            f"no label to export to {path}; have people rank, or run `rlhf label simulate`."
+            f"no label to export to {path} as {kind}; have people rank, or run "
+            "`rlhf label simulate`."
         )
-    rows = [ranking_row(items[label.item_id], label) for label in labels]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_atomically(Path(path), "".join(lines))
-    return len(rows)
+    if path.suffix == ".jsonl":
+        write_atomically(path, as_jsonl(made.rows))
+    elif path.suffix == ".csv":
+        write_atomically(path, as_csv(made.rows))
+    elif path.suffix == ".parquet":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(as_parquet(made.rows))
+        write_atomically(path.with_suffix(".md"), card(kind, made))
+    else:
+        raise DataError(f"{path}: name a file that ends with {', '.join(SUFFIXES)}.")
+    return made
+
+
+def rows_of(store: LabelStore, kind: str) -> Exported:
+    """Rows of rankings, pairs, demonstrations or thumbs; raises `DataError` for another kind."""
+    if kind not in KINDS:
+        raise DataError(f"export kind {kind!r} is not one of {', '.join(KINDS)}.")
+    items = {item.id: item for item in store.items()}
+    return KINDS[kind](items, store.labels())
+
+
+def _rankings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
+    repeats: dict[tuple[int, str], list[StoredLabel]] = {}
+    for label in labels:
+        if label.purpose == REPEAT:
+            repeats.setdefault((label.item_id, label.annotator), []).append(label)
+    rows = [
+        ranking_row(items[label.item_id], label)
+        | _repeats(repeats.get((label.item_id, label.annotator), []))
+        for label in labels
+        if label.purpose != REPEAT
+    ]
+    return Exported(rows, {})
+
+
+def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
+    rows, ties, checks = [], 0, 0
+    for label in labels:
+        item = items[label.item_id]
+        if label.purpose != LABEL:
+            checks += 1
+            continue
+        for i, j in itertools.combinations(range(len(label.ranks)), 2):
+            better, worse = (i, j) if label.ranks[i] < label.ranks[j] else (j, i)
+            if label.ranks[i] == label.ranks[j] or item.responses[i] == item.responses[j]:
+                ties += 1
+            else:
+                rows.append(_pair(item, label, item.responses[better], item.responses[worse]))
+        rewrite = label.extra.get("rewrite")
+        if rewrite:
+            best = min(range(len(label.ranks)), key=label.ranks.__getitem__)
+            if rewrite != item.responses[best]:
+                rows.append(_pair(item, label, rewrite, item.responses[best]))
+    return Exported(rows, {"tied pairs": ties, "gold and repeated items": checks})
+
+
+def _demonstrations(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
+    rows = [
+        {
+            "prompt": items[label.item_id].prompt,
+            "completion": label.extra["rewrite"],
+            "annotator": label.annotator,
+        }
+        for label in labels
+        if label.extra.get("rewrite") and label.purpose == LABEL
+    ]
+    return Exported(rows, {"labels without a better answer": len(labels) - len(rows)})
+
+
+def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
+    """KTO rows: an overall mark above the middle is a thumb up, below it down."""
+    rows, unmarked, middle = [], 0, 0
+    for label in labels:
+        if label.purpose != LABEL:
+            continue
+        item = items[label.item_id]
+        marks = label.extra.get("overall") or [None] * len(item.responses)
+        for text, mark in zip(item.responses, marks, strict=True):
+            if mark is None:
+                unmarked += 1
+            elif mark == 4:
+                middle += 1
+            else:
+                row = {"prompt": item.prompt, "completion": text, "label": mark > 4}
+                rows.append({**row, "annotator": label.annotator})
+    return Exported(rows, {"answers without an overall mark": unmarked, "marks of 4": middle})
+
+
+KINDS: dict[str, Callable[[dict[int, Item], Sequence[StoredLabel]], Exported]] = {
+    "rankings": _rankings,
+    "pairs": _pairs,
+    "demonstrations": _demonstrations,
+    "thumbs": _thumbs,
+}
 
 
 def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
@@ -45,7 +163,105 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
         "order_shown": list(label.order_shown),
         "seconds": label.seconds,
         "guideline_version": label.guideline_version,
-        "extra": dict(label.extra),
+        "purpose": label.purpose,
+        "probability": label.probability,
+        # The form as the page had it says nothing that is not said in the order of the responses.
+        "extra": {key: value for key, value in label.extra.items() if key != "form"},
         "item_id": item.id,
         "labelled_at": label.at,
     }
+
+
+def _repeats(labels: Sequence[StoredLabel]) -> dict[str, Any]:
+    said = [
+        {
+            "ranks": list(label.ranks),
+            "order_shown": list(label.order_shown),
+            "seconds": label.seconds,
+            "labelled_at": label.at,
+        }
+        for label in labels
+    ]
+    return {"repeats": said} if said else {}
+
+
+def _pair(item: Item, label: StoredLabel, chosen: str, rejected: str) -> dict[str, Any]:
+    return {
+        "prompt": item.prompt,
+        "chosen": chosen,
+        "rejected": rejected,
+        "annotator": label.annotator,
+        "strength": label.strength,
+    }
+
+
+def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
+    """One JSON object a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """A table for spreadsheets: lists as JSON, and no cell that one would run as a formula."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.writer(text)
+    writer.writerow([_cell(name) for name in columns])
+    for row in rows:
+        writer.writerow([_cell(row.get(name)) for name in columns])
+    return text.getvalue()
+
+
+def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+    """The rows as a Parquet file; what a column cannot hold in one type is JSON text there."""
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    columns: dict[str, Any] = {}
+    for name in dict.fromkeys(key for row in rows for key in row):
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pyarrow.array(values)
+        except pyarrow.ArrowException:
+            columns[name] = pyarrow.array(
+                [json.dumps(value, ensure_ascii=False) for value in values]
+            )
+        if pyarrow.types.is_struct(columns[name].type):
+            columns[name] = pyarrow.array(
+                [json.dumps(value, ensure_ascii=False) for value in values]
+            )
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
+    return bytes(sink.getvalue())
+
+
+def card(kind: str, made: Exported) -> str:
+    """What the file holds, as a dataset card."""
+    names = sorted({str(row.get("annotator", "")) for row in made.rows})
+    lines = [f"- left out: {count} {reason}" for reason, count in made.left_out.items()]
+    return "\n".join(
+        [
+            "---",
+            "tags: [preferences, rlhf]",
+            "---",
+            f"# {kind}",
+            "",
+            f"{len(made.rows)} rows of {len(names)} annotators, made with `rlhf label export`.",
+            "",
+            *lines,
+            "",
+        ]
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | int | float):
+        return str(value)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return "'" + text if text.startswith(FORMULA) else text
+
+
+def file_name(kind: str, suffix: str) -> str:
+    """A name that the server chose: nothing of what anybody typed is in it."""
+    return f"{kind}{suffix}"

@@ -1,19 +1,22 @@
 """Files -> label store: sampled candidates, and rankings or pairs that were made elsewhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rlhf.data.bad_rows import Problem, raise_problems
 from rlhf.data.parse import parse_prompt, parse_ranking
 from rlhf.data.read import Row, Unreadable, read_rows
 from rlhf.errors import DataError
-from rlhf.labels.records import Candidate, Label
+from rlhf.labels.records import LABEL, REPEAT, Candidate, Label
 from rlhf.labels.store import LabelStore
 
 # Columns of a row that are more than decoration; all others are kept as they come.
 OWN = ("prompt", "responses", "models", "ranks", "chosen", "rejected", "annotator", "strength")
-OWN_OF_LABEL = ("order_shown", "seconds", "guideline_version", "extra", "item_id", "labelled_at")
+OWN_OF_LABEL = (
+    *("order_shown", "seconds", "guideline_version", "extra", "item_id", "labelled_at"),
+    *("purpose", "probability", "repeats"),
+)
 UNNAMED = "unnamed"  # annotator of rankings that name none
 
 
@@ -37,12 +40,15 @@ class _Said:
     row: Row
 
 
-def import_file(store: LabelStore, source: str, *, drop_bad_rows: bool = False) -> Imported:
+def import_file(
+    store: LabelStore, source: str, *, drop_bad_rows: bool = False, as_gold: bool = False
+) -> Imported:
     """Put the rows of `source` into the store, none of them where one cannot be used.
 
     Rows are `{"prompt", "responses", "models"?}` (as `rlhf sample` writes them: empty answers
     are left out and counted), or rankings and pairs, whose label comes along. Importing a file
-    again adds nothing but labels that are not there yet.
+    again adds nothing but labels that are not there yet. With `as_gold` the rankings are what is
+    known of the items, which then measure annotators.
 
     Raises:
         DataError: rows that cannot be used, each with its place.
@@ -67,9 +73,16 @@ def import_file(store: LabelStore, source: str, *, drop_bad_rows: bool = False) 
             found.append((whole, said))
     if not drop_bad_rows:
         raise_problems(problems, source)
+    if as_gold:
+        return _import_gold(store, found, blank, left_out, len(problems))
     before = len(store.items())
     ids = store.add_candidates([candidate for candidate, _ in found])
-    labels = [_label(item, said) for item, (_, said) in zip(ids, found, strict=True) if said]
+    labels = [
+        label
+        for item, (_, said) in zip(ids, found, strict=True)
+        if said
+        for label in _labels(item, said)
+    ]
     return Imported(
         rows=len(found),
         items=len(store.items()) - before,
@@ -77,6 +90,24 @@ def import_file(store: LabelStore, source: str, *, drop_bad_rows: bool = False) 
         blank=blank,
         left_out=left_out,
         dropped=len(problems),
+    )
+
+
+def _import_gold(
+    store: LabelStore,
+    found: Sequence[tuple[Candidate, _Said | None]],
+    blank: int,
+    left_out: int,
+    dropped: int,
+) -> Imported:
+    known = [(candidate, said.ranks) for candidate, said in found if said is not None]
+    if len(known) < len(found) or blank:
+        raise DataError("gold rows need ranks (or chosen and rejected) and no empty answer.")
+    before = len(store.items())
+    store.add_gold([candidate for candidate, _ in known], [ranks for _, ranks in known])
+    items = len(store.items()) - before
+    return Imported(
+        rows=len(known), items=items, labels=0, blank=0, left_out=left_out, dropped=dropped
     )
 
 
@@ -111,9 +142,10 @@ def _without_blank(candidate: Candidate) -> Candidate:
     )
 
 
-def _label(item_id: int, said: _Said) -> Label:
+def _labels(item_id: int, said: _Said) -> list[Label]:
+    """The row's label, and what its annotator said when they were shown the item again."""
     row: dict[str, Any] = dict(said.row)
-    return Label(
+    label = Label(
         item_id=item_id,
         annotator=str(row.get("annotator") or UNNAMED),
         ranks=said.ranks,
@@ -121,17 +153,30 @@ def _label(item_id: int, said: _Said) -> Label:
         seconds=row.get("seconds"),
         guideline_version=row.get("guideline_version") or 0,
         strength=float(row.get("strength", 1.0)),
+        purpose=row.get("purpose") or LABEL,
+        probability=row.get("probability"),
         extra=row.get("extra") or {},
     )
+    repeats = [
+        replace(
+            label,
+            ranks=again["ranks"],
+            order_shown=again["order_shown"],
+            seconds=again["seconds"],
+            purpose=REPEAT,
+        )
+        for again in row.get("repeats") or []
+    ]
+    return [label, *repeats]
 
 
 def _submit_new(store: LabelStore, labels: Sequence[Label]) -> int:
     """Submit what the annotator has not said of the item already; how many those were."""
-    known = {(label.item_id, label.annotator, tuple(label.ranks)) for label in store.labels()}
-    new = [
-        label
-        for label in labels
-        if (label.item_id, label.annotator, tuple(label.ranks)) not in known
-    ]
+    known = {_what(label) for label in store.labels()}
+    new = [label for label in labels if _what(label) not in known]
     store.submit_many(new)
     return len(new)
+
+
+def _what(label: Label) -> tuple[int, str, tuple[int, ...], str]:
+    return (label.item_id, label.annotator, tuple(label.ranks), label.purpose)

@@ -13,16 +13,18 @@ VARIABLES = 500  # SQLite limits how many a statement may have
 def items_of(connection: sa.Connection) -> list[Item]:
     """Every item, oldest first."""
     rows = connection.execute(sa.select(items).order_by(items.c.id))
-    return [
-        Item(
-            id=row.id,
-            prompt=row.prompt,
-            responses=tuple(row.responses),
-            models=tuple(row.models),
-            columns=row._mapping["columns"],
-        )
-        for row in rows
-    ]
+    return [item_of(row) for row in rows]
+
+
+def item_of(row: sa.Row[Any]) -> Item:
+    """The item that a row of `items` holds."""
+    return Item(
+        id=row.id,
+        prompt=row.prompt,
+        responses=tuple(row.responses),
+        models=tuple(row.models),
+        columns=row._mapping["columns"],
+    )
 
 
 def item_ids_by_content(connection: sa.Connection) -> dict[str, int]:
@@ -59,6 +61,24 @@ def standing_labels(connection: sa.Connection) -> list[StoredLabel]:
     ]
 
 
+def standing_counts(connection: sa.Connection) -> dict[str, int]:
+    """Kind -> number of events that no undo takes back."""
+    undo = events.alias("undo")
+    query = (
+        sa.select(events.c.kind, sa.func.count())
+        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
+        .where(undo.c.id.is_(None))
+        .group_by(events.c.kind)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def add_taken(connection: sa.Connection, item_id: int, change: int) -> None:
+    """Count places of an item as taken (1) or free again (-1)."""
+    update = sa.update(items).where(items.c.id == item_id)
+    connection.execute(update.values(taken=items.c.taken + change))
+
+
 def event_of_request(connection: sa.Connection, request_key: str | None) -> int | None:
     """The event that this request made when it came before, if it did."""
     if request_key is None:
@@ -74,5 +94,7 @@ def payload_of(label: Label) -> dict[str, Any]:
         "seconds": label.seconds,
         "guideline_version": label.guideline_version,
         "strength": label.strength,
+        "purpose": label.purpose,
+        "probability": label.probability,
         "extra": dict(label.extra),
     }

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlhf.types import Prompt
+if TYPE_CHECKING:
+    from rlhf.types import Prompt  # which loads torch; the store and the web app do without
+
+# Why an annotator was shown an item: to label it, to be compared with known ranks, or with what
+# they said of it before.
+LABEL, GOLD_CHECK, REPEAT = "label", "gold", "repeat"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """K answers to one prompt, waiting to be ranked."""
 
-    prompt: Prompt
+    prompt: "Prompt"
     responses: Sequence[str]  # K
     models: Sequence[str] = ()  # K names, or none where nobody knows who wrote them
     columns: Mapping[str, Any] = field(default_factory=dict)  # the row's other columns
@@ -35,6 +40,8 @@ class Label:
     seconds: float | None = None  # from seeing the item to submitting; None where not measured
     guideline_version: int = 0  # 0 where there was none
     strength: float = 1.0  # how clear the preference was
+    purpose: str = LABEL  # or GOLD_CHECK, REPEAT: these measure the annotator
+    probability: float | None = None  # of the item being drawn; None where order decided
     extra: Mapping[str, Any] = field(default_factory=dict)  # what a form asks beside the order
 
 
@@ -44,6 +51,24 @@ class StoredLabel(Label):
 
     event_id: int
     at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """An annotator's hold on an item, and what the page needs to show it."""
+
+    id: int  # fencing token: a later claim has a higher one
+    annotator: str
+    item: Item
+    purpose: str
+    order_shown: Sequence[int]  # K indices into item.responses, first shown first
+    probability: float | None
+    draft: Mapping[str, Any] | None  # what was not submitted yet, as the page saved it
+
+
+def competition_ranks(tiers: Sequence[int]) -> list[int]:
+    """Ranks of tiers: a tier of n answers takes n ranks, so tiers 1, 3, 3, 5 give 1, 2, 2, 4."""
+    return [1 + sum(other < tier for other in tiers) for tier in tiers]
 
 
 def order_of(ranks: Sequence[int], i: int, j: int) -> int:

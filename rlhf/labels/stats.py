@@ -1,11 +1,17 @@
 """Who labelled how much, how well people agree, and which biases show."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rlhf.labels.records import Item, StoredLabel, order_of
+from rlhf.labels.agreement import Alpha, rank_alpha
+from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT, Item, StoredLabel, order_of
+from rlhf.labels.schema import LATE, SKIP
 from rlhf.labels.store import LabelStore
+
+TOO_FAST = 0.3  # share of the median time of all that nobody reads in
+FEW = 20  # cases below which nothing is said of a person
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,17 @@ class AnnotatorStats:
     first_shown: Share  # decided pairs won by the answer shown earlier; 0.5 is no bias
     longer: Share  # decided pairs of unequal length won by the longer answer
     seconds: float | None  # median time of an item; None where none was measured
+    gold_items: Share  # pairs of gold items decided as their known ranks do
+    self_agreement: Share  # pairs of repeated items decided the same way twice
+    too_fast: Share  # labels made in less than TOO_FAST of the median second per word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concern:
+    """Somebody to be looked at, and why."""
+
+    annotator: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +60,16 @@ class StoreStats:
     agreement: Share
     gold_agreement: Share  # what no reward model trained on these labels should beat
     annotators: Sequence[AnnotatorStats]
+    alpha: Alpha
+    matrix: Mapping[str, Mapping[str, Share]]  # agreement of each two annotators
+    concerns: Sequence[Concern]
+    skips: int
+    late: int  # labels that came after their place was given to somebody else
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Annotators, as the matrix counts them."""
+        return [one.name for one in self.annotators]
 
 
 def label_stats(
@@ -53,30 +80,46 @@ def label_stats(
     gold_points: the gold score of every answer, by item id; without it gold columns stay empty.
     """
     items = {item.id: item for item in store.items()}
-    labels = store.labels()
-    gold = gold_points or {}
+    every = store.labels()
+    labels = [label for label in every if label.purpose == LABEL]
+    gold, known = gold_points or {}, store.gold_ranks()
     by_item: dict[int, list[StoredLabel]] = {}
     for label in labels:
         by_item.setdefault(label.item_id, []).append(label)
-    names = sorted({label.annotator for label in labels})
+    names = sorted({label.annotator for label in every})
+    pace = _pace(items, every)
+    annotators = [
+        _of_annotator(
+            name, items, [one for one in every if one.annotator == name], by_item, gold, known, pace
+        )
+        for name in names
+    ]
+    counts = store.count_events()
     return StoreStats(
         items=len(items),
         labelled_items=len(by_item),
         labels=len(labels),
         agreement=_agreement(by_item.values(), lambda one, other: True),
         gold_agreement=_gold_agreement(labels, gold),
-        annotators=[_of_annotator(name, items, labels, by_item, gold) for name in names],
+        annotators=annotators,
+        alpha=rank_alpha({item: [label.ranks for label in said] for item, said in by_item.items()}),
+        matrix=_matrix(names, by_item.values()),
+        concerns=[concern for one in annotators for concern in _concerns(one)],
+        skips=counts.get(SKIP, 0),
+        late=counts.get(LATE, 0),
     )
 
 
 def _of_annotator(
     name: str,
     items: Mapping[int, Item],
-    labels: Sequence[StoredLabel],
+    said: Sequence[StoredLabel],
     by_item: Mapping[int, list[StoredLabel]],
     gold: Mapping[int, Sequence[float]],
+    known: Mapping[int, Sequence[int]],
+    pace: float,
 ) -> AnnotatorStats:
-    own = [label for label in labels if label.annotator == name]
+    own = [label for label in said if label.purpose == LABEL]
     decided = [
         (label, best, worst) for label in own for best, worst in _decided(label.ranks)
     ]  # (label, index of the better answer, index of the worse)
@@ -90,7 +133,9 @@ def _of_annotator(
         name=name,
         labels=len(own),
         ties=Share((pairs - len(decided)) / pairs if pairs else 0.0, pairs),
-        agreement=_agreement(by_item.values(), lambda one, other: name in (one, other)),
+        agreement=_agreement(
+            (by_item[label.item_id] for label in own), lambda one, other: name in (one, other)
+        ),
         gold_agreement=_gold_agreement(own, gold),
         first_shown=_share(
             label.order_shown.index(best) < label.order_shown.index(worst)
@@ -98,7 +143,91 @@ def _of_annotator(
         ),
         longer=_share(better > worse for better, worse in lengths if better != worse),
         seconds=seconds[len(seconds) // 2] if seconds else None,
+        gold_items=_share(
+            same
+            for label in said
+            if label.purpose == GOLD_CHECK and label.item_id in known
+            for same in _same_pairs(known[label.item_id], label.ranks)
+        ),
+        self_agreement=_self_agreement(said),
+        too_fast=_share(
+            label.seconds / words_of(items[label.item_id]) < TOO_FAST * pace
+            for label in said
+            if label.seconds is not None
+        ),
     )
+
+
+def words_of(item: Item) -> int:
+    """Words of the answers, what there is to read."""
+    return max(1, sum(len(text.split()) for text in item.responses))
+
+
+def _pace(items: Mapping[int, Item], labels: Sequence[StoredLabel]) -> float:
+    """Median seconds a word over all labels whose time was measured."""
+    paces = sorted(
+        label.seconds / words_of(items[label.item_id])
+        for label in labels
+        if label.seconds is not None
+    )
+    return paces[len(paces) // 2] if paces else 0.0
+
+
+def _same_pairs(one: Sequence[int], other: Sequence[int]) -> list[bool]:
+    """Of the pairs that both decide, whether the same way."""
+    orders = [order_of(other, i, j) for i, j in _decided(one)]
+    return [order == 1 for order in orders if order]
+
+
+def _self_agreement(said: Sequence[StoredLabel]) -> Share:
+    first = {label.item_id: label for label in said if label.purpose == LABEL}
+    return _share(
+        same
+        for label in said
+        if label.purpose == REPEAT and label.item_id in first
+        for same in _same_pairs(first[label.item_id].ranks, label.ranks)
+    )
+
+
+def _matrix(
+    names: Sequence[str], by_item: Iterable[Sequence[StoredLabel]]
+) -> dict[str, dict[str, Share]]:
+    same: dict[tuple[str, str], list[bool]] = {}
+    for of_item in by_item:
+        for one, other in itertools.permutations(of_item, 2):
+            pair = (one.annotator, other.annotator)
+            same.setdefault(pair, []).extend(_same_pairs(one.ranks, other.ranks))
+    return {
+        name: {other: _share(same.get((name, other), [])) for other in names if other != name}
+        for name in names
+    }
+
+
+def _concerns(one: AnnotatorStats) -> list[Concern]:
+    """What is further from where it should be than chance explains (two-sided, 1 in 1000)."""
+    reasons = []
+    for share, should, words in (
+        (one.first_shown, 0.5, "of pairs won by the answer shown first, 0.5 is no bias"),
+        (one.gold_items, 0.9, "right on gold items, 0.9 is expected"),
+        (one.self_agreement, 0.8, "the same answer to a repeated item, 0.8 is expected"),
+    ):
+        far = _deviations(share, should)
+        if abs(far) > 3.29 and (should == 0.5 or far < 0):
+            reasons.append(f"{share} {words}")
+    if one.agreement.n >= FEW and _deviations(one.agreement, 0.6) < -3.29:
+        reasons.append(f"{one.agreement} agreement with others")
+    if one.too_fast.n >= FEW and one.too_fast.value > 0.2:
+        reasons.append(f"{one.too_fast} of labels faster than can be read")
+    if one.ties.n >= FEW and one.ties.value > 0.8:
+        reasons.append(f"{one.ties} of pairs tied")
+    return [Concern(annotator=one.name, reason=reason) for reason in reasons]
+
+
+def _deviations(share: Share, should: float) -> float:
+    """How many standard deviations of a share of n the value is from what it should be."""
+    if share.n < FEW:
+        return 0.0
+    return (share.value - should) / math.sqrt(should * (1 - should) / share.n)
 
 
 def _agreement(

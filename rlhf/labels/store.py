@@ -7,29 +7,34 @@ of SQLite before 3.51 can corrupt a database that several connections write).
 
 import hashlib
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.checks import check_candidate, check_label, content_sha256
-from rlhf.labels.database import new_id, open_engine
-from rlhf.labels.records import Candidate, Item, Label, StoredLabel
+from rlhf.labels.database import begin, new_id, open_engine
+from rlhf.labels.erase import forget
+from rlhf.labels.log import Event, append, append_label
+from rlhf.labels.migrate import bring_up_to_date, version_of
+from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import (
+    GOLD,
+    LIVE,
     SCHEMA_VERSION,
     SUBMIT,
     UNDO,
+    claims,
     events,
+    gold,
     guidelines,
     items,
     meta,
-    metadata,
 )
 
 
@@ -56,22 +61,11 @@ class LabelStore:
             raise DataError(f"{location} cannot be used as a label store: {reason}.") from error
 
     def _open(self, location: str | Path, create: bool) -> None:
-        if create:
-            with self._write() as connection:
-                metadata.create_all(connection)
-                present = connection.execute(sa.select(meta.c.value)).first()
-                if present is None:
-                    row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
-                    connection.execute(sa.insert(meta), row)
-        with self._engine.connect() as connection:
-            found = connection.scalar(
-                sa.select(meta.c.value).where(meta.c.name == "schema_version")
-            )
-        if found != str(SCHEMA_VERSION):
-            raise DataError(
-                f"{location} is a label store of version {found}; this rlhf reads version "
-                f"{SCHEMA_VERSION}; open it with the rlhf that wrote it."
-            )
+        with self.read() as connection:
+            if version_of(connection) == SCHEMA_VERSION:
+                return
+        with self.write() as connection:
+            bring_up_to_date(connection, location, create=create)
 
     def __enter__(self) -> Self:
         return self
@@ -89,13 +83,19 @@ class LabelStore:
         self._engine.dispose()
 
     @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        """One transaction: all of it or none. SQLite takes its write lock at the start."""
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction: all of it or none. The right to write is taken at its start."""
         with self._lock, self._engine.connect() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            begin(connection)
             yield connection
             connection.commit()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection to read with. It waits for this process's writes: SQLite would have the
+        two sleep until they miss each other."""
+        with self._lock, self._engine.connect() as connection:
+            yield connection
 
     def add_candidates(self, candidates: Sequence[Candidate]) -> list[int]:
         """The item id of each candidate; one that is there already keeps its id.
@@ -104,7 +104,7 @@ class LabelStore:
             DataError: fewer than two answers, or names of models that do not match them.
         """
         ids: list[int] = []
-        with self._write() as connection:
+        with self.write() as connection:
             known = queries.item_ids_by_content(connection)
             for number, candidate in enumerate(candidates, 1):
                 check_candidate(candidate, number)
@@ -121,16 +121,46 @@ class LabelStore:
                 ids.append(known[content])
         return ids
 
+    def add_gold(self, candidates: Sequence[Candidate], ranks: Sequence[Sequence[int]]) -> None:
+        """Items whose right ranks are known: shown to everybody in between, and labelled by
+        nobody in earnest.
+
+        Raises:
+            DataError: as for candidates, or ranks of another number than answers.
+        """
+        ids = self.add_candidates(candidates)
+        with self.write() as connection:
+            for item_id, candidate, known in zip(ids, candidates, ranks, strict=True):
+                if len(known) != len(candidate.responses):
+                    raise DataError(f"gold ranks {list(known)} do not fit item {item_id}.")
+                update = sa.update(items).where(items.c.id == item_id)
+                connection.execute(update.values(queue=GOLD))
+                connection.execute(sa.delete(gold).where(gold.c.item_id == item_id))
+                insert = sa.insert(gold).values(item_id=item_id, ranks=list(known))
+                connection.execute(insert)
+
+    def gold_ranks(self) -> dict[int, list[int]]:
+        """Item id -> known ranks."""
+        with self.read() as connection:
+            return {row.item_id: row.ranks for row in connection.execute(sa.select(gold))}
+
+    def set_priorities(self, priorities: Mapping[int, float]) -> None:
+        """Item id -> how much its label is wanted, 0 or more; the highest come first."""
+        with self.write() as connection:
+            for item_id, priority in priorities.items():
+                update = sa.update(items).where(items.c.id == item_id)
+                connection.execute(update.values(priority=priority))
+
     def items(self) -> list[Item]:
         """Every item, oldest first."""
-        with self._engine.connect() as connection:
+        with self.read() as connection:
             return queries.items_of(connection)
 
     def add_guideline(self, text: str) -> int:
         """The version of this text, 1 for the first; text that is there keeps its version."""
         digest = hashlib.sha256(text.encode()).hexdigest()
         same = sa.select(guidelines.c.version).where(guidelines.c.sha256 == digest)
-        with self._write() as connection:
+        with self.write() as connection:
             version = connection.scalar(same)
             if version is None:
                 insert = sa.insert(guidelines).values(sha256=digest, text=text)
@@ -140,11 +170,30 @@ class LabelStore:
     def guideline(self, version: int) -> str:
         """The text of one version; raises `DataError` where there is no such version."""
         query = sa.select(guidelines.c.text).where(guidelines.c.version == version)
-        with self._engine.connect() as connection:
+        with self.read() as connection:
             text = connection.scalar(query)
         if text is None:
             raise DataError(f"the store has no guideline version {version}.")
         return str(text)
+
+    def newest_guideline(self) -> tuple[int, str]:
+        """(version, text) of the guideline that was added last; (0, "") where there is none."""
+        query = sa.select(guidelines).order_by(guidelines.c.version.desc())
+        with self.read() as connection:
+            row = connection.execute(query).first()
+        return (row.version, row.text) if row is not None else (0, "")
+
+    def setting(self, name: str, default: str = "") -> str:
+        """A setting that lives with the store."""
+        with self.read() as connection:
+            value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
+        return default if value is None else str(value)
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Keep a setting with the store."""
+        with self.write() as connection:
+            connection.execute(sa.delete(meta).where(meta.c.name == name))
+            connection.execute(sa.insert(meta).values(name=name, value=value))
 
     def submit(self, label: Label, *, request_key: str | None = None) -> int:
         """The event id of the label, on disk when this returns.
@@ -163,15 +212,12 @@ class LabelStore:
             DataError: no such item, ranks or order that do not fit its answers, no annotator.
         """
         keys = request_keys if request_keys is not None else [None] * len(labels)
-        with self._write() as connection:
+        with self.write() as connection:
             sizes = queries.item_sizes(connection, {label.item_id for label in labels})
             ids = []
             for label, key in zip(labels, keys, strict=True):
                 check_label(label, sizes)
-                said = queries.payload_of(label)
-                ids.append(
-                    self._append(connection, SUBMIT, label.item_id, label.annotator, key, said)
-                )
+                ids.append(append_label(connection, label, request_key=key))
         return ids
 
     def undo(self, event_id: int, *, request_key: str | None = None) -> int:
@@ -180,7 +226,7 @@ class LabelStore:
         Raises:
             DataError: no such label, or it was taken back before.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             again = queries.event_of_request(connection, request_key)
             if again is not None:
                 return again
@@ -189,35 +235,44 @@ class LabelStore:
             taken = sa.select(events.c.id).where(events.c.undoes == event_id)
             if label is None or connection.scalar(taken) is not None:
                 raise DataError(f"event {event_id} is no label that can be undone.")
-            return self._append(
-                connection, UNDO, label.item_id, label.annotator, request_key, {}, event_id
+            if label.payload.get("purpose", LABEL) == LABEL:
+                queries.add_taken(connection, label.item_id, -1)
+            return append(
+                connection,
+                Event(
+                    kind=UNDO,
+                    item_id=label.item_id,
+                    annotator=label.annotator,
+                    request_key=request_key,
+                    undoes=event_id,
+                ),
             )
+
+    def erase(self, annotator: str) -> int:
+        """Forget a person: every event, claim, draft and session of theirs is deleted, and a
+        tombstone with the counts, without the name, stays. The number of events deleted.
+
+        Raises:
+            DataError: nothing in the store is theirs.
+        """
+        with self.write() as connection:
+            deleted = forget(connection, annotator)
+        if not deleted.rows:
+            raise DataError(f"the store holds nothing of annotator {annotator!r}.")
+        return deleted.events
 
     def labels(self) -> list[StoredLabel]:
         """Every label that stands (submitted, not undone), oldest first."""
-        with self._engine.connect() as connection:
+        with self.read() as connection:
             return queries.standing_labels(connection)
 
-    def _append(
-        self,
-        connection: sa.Connection,
-        kind: str,
-        item_id: int,
-        annotator: str,
-        request_key: str | None,
-        payload: Mapping[str, Any],
-        undoes: int | None = None,
-    ) -> int:
-        again = queries.event_of_request(connection, request_key)
-        if again is not None:
-            return again
-        insert = sa.insert(events).values(
-            kind=kind,
-            item_id=item_id,
-            annotator=annotator,
-            at=time.time(),
-            request_key=request_key,
-            undoes=undoes,
-            payload=payload,
-        )
-        return new_id(connection, insert)
+    def count_events(self) -> dict[str, int]:
+        """How many events of each kind stand, undone ones left out."""
+        with self.read() as connection:
+            return queries.standing_counts(connection)
+
+    def living_claims(self) -> int:
+        """How many items are in somebody's hands."""
+        query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
+        with self.read() as connection:
+            return int(connection.scalar(query) or 0)

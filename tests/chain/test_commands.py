@@ -72,3 +72,11 @@ def test_simulated_labels_need_their_annotators():
     with pytest.raises(ConfigError, match="needs ranking_prompts"):
         AlignConfig(**NEEDED)
     AlignConfig(**NEEDED, labels="rankings.jsonl")
+
+
+def test_labels_of_people_need_prompts_and_somebody_who_ranks():
+    with pytest.raises(ConfigError, match="web needs ranking_prompts"):
+        AlignConfig(**NEEDED, labels="web")
+    with pytest.raises(ConfigError, match="label_names"):
+        AlignConfig(**NEEDED, labels="web", ranking_prompts="r.jsonl", label_names=[])
+    AlignConfig(**NEEDED, labels="web", ranking_prompts="r.jsonl")

@@ -1,0 +1,58 @@
+"""Label stores of older versions -> this version, in one transaction each."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from rlhf.errors import DataError
+from rlhf.labels import queries
+from rlhf.labels.schema import SCHEMA_VERSION, items, meta, metadata
+
+# Columns that version 2 added to tables of version 1; its new tables are made by `create_all`.
+ADDED_IN_2 = (
+    "ALTER TABLE items ADD COLUMN queue VARCHAR DEFAULT 'open' NOT NULL",
+    "ALTER TABLE items ADD COLUMN taken INTEGER DEFAULT 0 NOT NULL",
+    "ALTER TABLE items ADD COLUMN priority FLOAT DEFAULT 0 NOT NULL",
+    "ALTER TABLE events ADD COLUMN claim_id INTEGER",
+)
+
+
+def bring_up_to_date(connection: sa.Connection, location: str | Path, *, create: bool) -> None:
+    """Make the tables of an empty store, or add to an older one what it lacks.
+
+    Raises:
+        DataError: no store, or one that a newer version wrote.
+    """
+    found = version_of(connection)
+    if found is None and not create:
+        raise DataError(f"{location} is no label store; make one with `rlhf label import`.")
+    if found is None:
+        metadata.create_all(connection)
+        row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
+        connection.execute(sa.insert(meta), row)
+    elif found == 1:
+        _from_1_to_2(connection)
+    elif found != SCHEMA_VERSION:
+        raise DataError(
+            f"{location} is a label store of version {found}; this rlhf reads versions 1 to "
+            f"{SCHEMA_VERSION}; open it with the rlhf that wrote it."
+        )
+
+
+def version_of(connection: sa.Connection) -> int | None:
+    """The store's schema version; None where there is no store."""
+    if not sa.inspect(connection).has_table("meta"):
+        return None
+    value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
+    return None if value is None else int(value)
+
+
+def _from_1_to_2(connection: sa.Connection) -> None:
+    for statement in ADDED_IN_2:
+        connection.exec_driver_sql(statement)
+    metadata.create_all(connection)
+    for index in items.indexes:
+        index.create(connection, checkfirst=True)
+    for label in queries.standing_labels(connection):
+        queries.add_taken(connection, label.item_id, 1)
+    connection.execute(sa.update(meta).where(meta.c.name == "schema_version").values(value="2"))

@@ -1,0 +1,320 @@
+"""The web app: an annotator's page and API here, the researcher's in `admin.py`."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp
+
+from rlhf.errors import DataError
+from rlhf.labels import access
+from rlhf.labels.queue import FencedError, Queue
+from rlhf.labels.records import Claim
+from rlhf.labels.web.form import Form, FormConfig, answer_of, as_json
+from rlhf.labels.web.guard import COOKIE, Guard
+from rlhf.labels.web.live import Busy, LiveSource
+from rlhf.labels.web.markdown import render
+
+HERE = Path(__file__).parent
+LOGIN_TRIES, LOGIN_SECONDS = 10, 60.0  # failures from one address in so many seconds
+LONGEST_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebConfig:
+    """What the app serves, and under which names."""
+
+    hosts: Collection[str] = ("127.0.0.1", "localhost", "[::1]")
+    https: bool = False  # behind a proxy that speaks it: cookies are marked Secure
+    form: FormConfig = field(default_factory=FormConfig)
+    finish: threading.Event | None = None  # set when the researcher has enough labels
+
+
+class Strict(BaseModel):
+    """Every body is checked: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+ClaimId = Annotated[int, Field(ge=1, le=2**62)]
+Key = Annotated[str, Field(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
+
+
+class Login(Strict):
+    """A token, the researcher's or an invite's."""
+
+    token: Annotated[str, Field(max_length=256)]
+
+
+class Draft(Strict):
+    """What is not submitted yet."""
+
+    claim: ClaimId
+    form: Form
+
+
+class Submission(Draft):
+    """A finished form."""
+
+    key: Key
+    seconds: Seconds
+    guideline_version: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class Skip(Strict):
+    """Why an item is passed on."""
+
+    claim: ClaimId
+    key: Key
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    comment: Annotated[str, Field(max_length=10_000)] = ""
+    seconds: Seconds
+
+
+class Undo(Strict):
+    """Take the last one back."""
+
+    key: Key
+
+
+class Beat(Strict):
+    """A sign of life."""
+
+    claim: ClaimId
+
+
+class Ask(Strict):
+    """A prompt of the annotator's own."""
+
+    prompt: Annotated[str, Field(min_length=1, max_length=20_000)]
+
+
+def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) -> ASGIApp:
+    """The guarded app over one queue."""
+    from rlhf.labels.web.admin import add_admin
+
+    app = FastAPI(title="rlhf label", docs_url=None, redoc_url=None, openapi_url=None)
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_exception_handler(FencedError, _conflict)
+    app.add_exception_handler(DataError, _unfit)
+    app.state.queue, app.state.config = queue, config
+    _add_doors(app, queue, config, pages)
+    _add_labelling(app, queue, config, pages, live)
+    if live is not None:
+        _add_live(app, queue, live)
+    add_admin(app, queue, config, pages)
+    return Guard(app, queue.store, config.hosts)
+
+
+def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:
+    tries = Tries(LOGIN_TRIES, LOGIN_SECONDS)
+
+    @app.get("/health")
+    def health() -> Mapping[str, str]:
+        return {"status": "up"}
+
+    @app.get("/login", response_class=HTMLResponse)
+    def login_page() -> str:
+        return pages.get_template("login.html").render()
+
+    @app.post("/login")
+    def login(request: Request, body: Login) -> Response:
+        address = request.client.host if request.client else ""
+        if tries.spent(address):
+            raise HTTPException(429, "too many tries; wait a minute")
+        found = access.log_in(queue.store, body.token)
+        if found is None:
+            tries.count(address)
+            raise HTTPException(401, "this link is not valid, or was replaced by a newer one")
+        cookie, session = found
+        response = JSONResponse({"to": "/admin" if session.is_admin else "/"})
+        response.set_cookie(
+            COOKIE,
+            cookie,
+            max_age=access.SESSION_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=config.https,
+        )
+        return response
+
+    @app.post("/logout")
+    def logout(request: Request) -> Response:
+        access.log_out(queue.store, request.scope["session"])
+        response = JSONResponse({"to": "/login"})
+        response.delete_cookie(COOKIE)
+        return response
+
+
+def _add_labelling(
+    app: FastAPI,
+    queue: Queue,
+    config: WebConfig,
+    pages: jinja2.Environment,
+    live: LiveSource | None,
+) -> None:
+    store = queue.store
+
+    @app.get("/", response_class=HTMLResponse)
+    def page(request: Request) -> Response:
+        session = request.scope["session"]
+        if session.is_admin:
+            return RedirectResponse("/admin", 303)
+        html = pages.get_template("label.html").render(
+            csrf=session.csrf, name=session.annotator, live=live is not None
+        )
+        return HTMLResponse(html)
+
+    @app.get("/api/form")
+    def form() -> Mapping[str, Any]:
+        return as_json(config.form)
+
+    @app.get("/api/guideline")
+    def guideline() -> Mapping[str, Any]:
+        version, text = store.newest_guideline()
+        return {"version": version, "html": render(text)}
+
+    @app.post("/api/next")
+    def next_item(request: Request) -> Mapping[str, Any]:
+        name = _name(request)
+        return shown(queue, name, queue.next(name))
+
+    @app.post("/api/heartbeat")
+    def heartbeat(request: Request, body: Beat) -> Mapping[str, bool]:
+        return {"holds": queue.heartbeat(_name(request), body.claim)}
+
+    @app.post("/api/draft")
+    def draft(request: Request, body: Draft) -> Mapping[str, bool]:
+        form = body.form.model_dump(exclude_defaults=True)
+        return {"saved": queue.save_draft(_name(request), body.claim, form)}
+
+    @app.post("/api/submit")
+    def submit(request: Request, body: Submission) -> Mapping[str, Any]:
+        name = _name(request)
+        answer = answer_of(
+            body.form,
+            queue.order_shown(name, body.claim),
+            config.form,
+            seconds=body.seconds,
+            guideline_version=body.guideline_version,
+        )
+        kind = queue.submit(name, body.claim, answer, request_key=body.key)
+        return {"kind": kind, **shown(queue, name, queue.next(name))}
+
+    @app.post("/api/skip")
+    def skip(request: Request, body: Skip) -> Mapping[str, Any]:
+        name = _name(request)
+        why = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
+        queue.skip(name, body.claim, why, request_key=body.key)
+        return {"kind": "skip", **shown(queue, name, queue.next(name))}
+
+    @app.post("/api/undo")
+    def undo(request: Request, body: Undo) -> Mapping[str, Any]:
+        name = _name(request)
+        claim = queue.undo(name, request_key=body.key)
+        kind = "nothing" if claim is None else "undo"
+        return {"kind": kind, **shown(queue, name, claim or queue.next(name))}
+
+
+def _add_live(app: FastAPI, queue: Queue, live: LiveSource) -> None:
+    @app.post("/api/ask")
+    def ask(request: Request, body: Ask) -> Mapping[str, str]:
+        try:
+            live.ask(_name(request), body.prompt)
+        except Busy as busy:
+            raise HTTPException(503, str(busy)) from busy
+        return {"state": "waiting"}
+
+    @app.get("/api/ask")
+    def asked(request: Request) -> Mapping[str, Any]:
+        name = _name(request)
+        state = live.take(name)
+        if state.item_id is not None:
+            queue.claim_item(name, state.item_id)
+        return {"state": state.state, "error": state.error}
+
+
+def shown(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, Any]:
+    """What the browser gets of a claim: texts in the order shown, and nothing of who wrote them."""
+    progress = queue.progress(annotator)
+    content: dict[str, Any] = {
+        "claim": None,
+        "done": progress.done,
+        "left": progress.left,
+        "pace": progress.seconds,
+    }
+    if claim is None:
+        return content
+    prompt = claim.item.prompt
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    texts = [claim.item.responses[index] for index in claim.order_shown]
+    return content | {
+        "claim": claim.id,
+        "prompt": [
+            {"role": turn["role"], "text": turn["content"], "html": render(turn["content"])}
+            for turn in turns
+        ],
+        "answers": [{"text": text, "html": render(text)} for text in texts],
+        "draft": claim.draft,
+    }
+
+
+class Tries:
+    """Failures by address within a sliding time, on a clock that nobody sets."""
+
+    def __init__(
+        self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._failures: dict[str, list[float]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, address: str) -> None:
+        """One more failure."""
+        now = self._clock()
+        with self._lock:
+            kept = {
+                a: [t for t in times if now - t < self._seconds]
+                for a, times in self._failures.items()
+            }
+            self._failures = {a: times for a, times in kept.items() if times}
+            self._failures.setdefault(_key(address), []).append(now)
+
+    def spent(self, address: str) -> bool:
+        """Whether the address has to wait."""
+        now = self._clock()
+        times = self._failures.get(_key(address), [])
+        return sum(now - t < self._seconds for t in times) >= self._most
+
+
+def _key(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()
+
+
+def _name(request: Request) -> str:
+    name = request.scope["session"].annotator
+    assert isinstance(name, str)  # the guard lets no researcher in here
+    return name
+
+
+def _conflict(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 409)
+
+
+def _unfit(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": str(error)}, 422)

@@ -1,0 +1,155 @@
+"""`rlhf label serve`: the web app on one store, by one process."""
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from rich.console import Console
+
+from rlhf.errors import ConfigError
+from rlhf.labels import access
+from rlhf.labels.queue import Queue
+from rlhf.labels.schema import SUBMIT
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.store import LabelStore
+from rlhf.labels.web.admin import places_left
+from rlhf.labels.web.app import WebConfig, create_app
+from rlhf.labels.web.form import FormConfig, load_form
+from rlhf.labels.web.live import LiveSource
+from rlhf.labels.web.models import load_sampler
+
+ALL = "all"
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """What `rlhf label serve` was asked for."""
+
+    store: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public: bool = False
+    allowed_hosts: Sequence[str] = ()
+    https: bool = False
+    annotators: Sequence[str] = ()
+    form: str | None = None
+    new_admin_token: bool = False
+    models: Sequence[str] = ()
+    num_responses: int = 4
+    max_new_tokens: int = 128
+    until: str | None = None  # labels after which the server stops by itself, or "all"
+
+    def __post_init__(self) -> None:
+        if self.host not in LOCAL and not self.public:
+            raise ConfigError(
+                f"host={self.host} can be reached by others; add --public if that is meant, and "
+                "put a proxy with HTTPS before it."
+            )
+        if self.until not in (None, ALL) and not str(self.until).isdigit():
+            raise ConfigError(f"until={self.until} is neither a number of labels nor {ALL}.")
+        if not 0 <= self.port < 65536:
+            raise ConfigError(f"port={self.port} is none; use 1 to 65535, or 0 for a free one.")
+
+
+def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigError: another server has the store, the port is taken, a form that cannot be used.
+        DataError: no such store.
+    """
+    form = load_form(config.form) if config.form else FormConfig()
+    console = Console(highlight=False, soft_wrap=True)
+    with LabelStore(config.store) as store, only_server(config.store), bound(config) as listener:
+        port = listener.getsockname()[1]
+        hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
+        live = LiveSource(store, load_sampler(config)) if config.models else None
+        finish = threading.Event() if config.until is not None else None
+        web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
+        app = create_app(Queue(store, queue_config), web, live)
+        announce(store, config, f"http://{_in_url(config.host)}:{port}", console)
+        settings = uvicorn.Config(
+            app, log_level="warning", proxy_headers=False, server_header=False, lifespan="off"
+        )
+        server = uvicorn.Server(settings)
+        if config.until is not None and finish is not None:
+            watch = (server, store, queue_config.overlap, config.until, finish)
+            threading.Thread(target=_stop_at, args=watch, daemon=True).start()
+        server.run(sockets=[listener])
+
+
+def _stop_at(
+    server: uvicorn.Server, store: LabelStore, overlap: int, until: str, finish: threading.Event
+) -> None:
+    """Stop the server when so many labels stand or the researcher says so."""
+    while not finish.wait(1.0) and not _reached(store, overlap, until):
+        pass
+    server.should_exit = True
+
+
+def _reached(store: LabelStore, overlap: int, until: str) -> bool:
+    if until == ALL:
+        return places_left(store, overlap) == 0 and store.living_claims() == 0
+    return store.count_events().get(SUBMIT, 0) >= int(until)
+
+
+def announce(store: LabelStore, config: ServeConfig, address: str, console: Console) -> None:
+    """Print where the page is, and links that are shown this once."""
+    console.print(f"serving {config.store} at {address}", markup=False)
+    token = access.admin_token(store, renew=config.new_admin_token)
+    if token is None:
+        console.print("researcher: the link of the first start (--new_admin_token makes another)")
+    else:
+        console.print(f"researcher: {address}/login#{token}", markup=False)
+    for name in config.annotators:
+        link = f"{address}/login#{access.invite(store, name)}"
+        console.print(f"annotator {name}: {link}", markup=False)
+
+
+@contextmanager
+def only_server(location: str) -> Iterator[None]:
+    """Hold the store, so that leases are counted by one process.
+
+    Raises:
+        ConfigError: another server has it.
+    """
+    if "://" in location:
+        yield  # its server's advisory lock orders writers; see docs/labels.md
+        return
+    with Path(f"{location}.serving").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{location} is served by another process; use its page.") from error
+        yield
+
+
+@contextmanager
+def bound(config: ServeConfig) -> Iterator[socket.socket]:
+    """A socket that listens.
+
+    Raises:
+        ConfigError: the address is taken or is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as error:
+            raise ConfigError(
+                f"{config.host}:{config.port} cannot be used: {os.strerror(error.errno or 0)}; "
+                "choose another --port."
+            ) from error
+        yield listener
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,56 @@
+// Requests that are not given up: a click that was made is sent until the server has it.
+const csrf = document.querySelector("meta[name=csrf]").content;
+const PENDING = "rlhf-label-pending";
+
+export class Refusal extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export async function call(path, body) {
+  const answer = await fetch(path, {
+    method: body === undefined ? "GET" : "POST",
+    headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    keepalive: path === "/api/draft",
+  });
+  if (answer.status === 401) location.assign("/login");
+  const content = await answer.json().catch(() => ({}));
+  if (!answer.ok) {
+    const detail = content.detail;
+    throw new Refusal(answer.status, typeof detail === "string" ? detail : `status ${answer.status}`);
+  }
+  return content;
+}
+
+const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+// The key names the click: however often it is sent, the server counts it once.
+export async function deliver(path, body, onWait) {
+  const sent = { key: crypto.getRandomValues(new Uint32Array(4)).join("-"), ...body };
+  sessionStorage.setItem(PENDING, JSON.stringify([path, sent]));
+  for (let pause = 500; ; pause = Math.min(2 * pause, 5000)) {
+    try {
+      const content = await call(path, sent);
+      sessionStorage.removeItem(PENDING);
+      return content;
+    } catch (error) {
+      if (error instanceof Refusal && error.status < 500) {
+        sessionStorage.removeItem(PENDING);
+        throw error;
+      }
+      onWait();
+      await wait(pause);
+    }
+  }
+}
+
+// What a reload interrupted goes first.
+export async function deliverLeftover(onWait) {
+  const left = sessionStorage.getItem(PENDING);
+  if (left === null) return;
+  const [path, body] = JSON.parse(left);
+  await deliver(path, body, onWait).catch(() => undefined);
+}

@@ -1,0 +1,104 @@
+"""What is taken out of the store: nothing invented, what is left out counted, cells harmless."""
+
+import csv
+import io
+
+import pyarrow.parquet
+import pytest
+
+from rlhf.data.rows import load_demonstrations, load_rankings
+from rlhf.errors import DataError
+from rlhf.labels.export import as_csv, export, rows_of
+from rlhf.labels.importing import import_file
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.store import LabelStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+        store.add_candidates([Candidate(prompt="p", responses=("a", "b", "c"))])
+        yield store
+
+
+def label(ranks=(1, 2, 2), purpose="label", **extra) -> Label:
+    return Label(
+        item_id=1,
+        annotator="ann",
+        ranks=ranks,
+        order_shown=(2, 0, 1),
+        strength=2.0,
+        purpose=purpose,
+        extra=extra,
+    )
+
+
+def test_pairs_leave_ties_out_and_count_them(store):
+    """1 2 2: a beats b and c, b and c tie. The better answer beats a."""
+    store.submit(label(rewrite="better"))
+    store.submit(label((2, 1, 3), purpose="repeat"))
+    made = rows_of(store, "pairs")
+    assert [(row["chosen"], row["rejected"]) for row in made.rows] == [
+        ("a", "b"),
+        ("a", "c"),
+        ("better", "a"),
+    ]
+    assert made.left_out == {"tied pairs": 1, "gold and repeated items": 1}
+    assert {row["strength"] for row in made.rows} == {2.0}
+
+
+def test_exported_kinds_are_rows_that_the_recipes_load(store, tmp_path):
+    store.submit(label(rewrite="better"))
+    export(store, tmp_path / "pairs.jsonl", "pairs")
+    assert len(load_rankings(str(tmp_path / "pairs.jsonl")).rows) == 3
+    export(store, tmp_path / "demonstrations.jsonl", "demonstrations")
+    [row] = load_demonstrations(str(tmp_path / "demonstrations.jsonl")).rows
+    assert row.completion == "better"
+
+
+def test_overall_marks_become_thumbs(store):
+    store.submit(label(overall=[7, 4, 1]))
+    made = rows_of(store, "thumbs")
+    assert [(row["completion"], row["label"]) for row in made.rows] == [("a", True), ("c", False)]
+    assert made.left_out == {"answers without an overall mark": 0, "marks of 4": 1}
+
+
+def test_a_repeat_stands_in_the_row_of_its_label_and_comes_back(store, tmp_path):
+    store.submit(label(form={"tiers": [1, 1, 2]}, comment="x"))
+    store.submit(label((3, 1, 2), purpose="repeat"))
+    [row] = export(store, tmp_path / "r.jsonl", "rankings").rows
+    assert row["repeats"][0]["ranks"] == [3, 1, 2]
+    assert row["extra"] == {"comment": "x"}
+    with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
+        for _ in range(2):
+            import_file(copy, str(tmp_path / "r.jsonl"))
+        said = [(tuple(one.ranks), one.purpose) for one in copy.labels()]
+    assert said == [((1, 2, 2), "label"), ((3, 1, 2), "repeat")]
+
+
+def test_gold_rows_are_items_that_measure(store, tmp_path):
+    (tmp_path / "gold.jsonl").write_text('{"prompt": "g", "chosen": "yes", "rejected": "no"}\n')
+    done = import_file(store, str(tmp_path / "gold.jsonl"), as_gold=True)
+    assert (done.items, done.labels) == (1, 0)
+    assert store.gold_ranks() == {2: [1, 2]}
+    (tmp_path / "bare.jsonl").write_text('{"prompt": "g", "responses": ["yes", "no"]}\n')
+    with pytest.raises(DataError, match="gold rows need ranks"):
+        import_file(store, str(tmp_path / "bare.jsonl"), as_gold=True)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_cell_is_a_formula(text):
+    [_, [cell]] = csv.reader(io.StringIO(as_csv([{"comment": text}]), newline=""))
+    assert cell == "'" + text
+
+
+def test_parquet_comes_with_a_card(store, tmp_path):
+    store.submit(label(comment="x"))
+    export(store, tmp_path / "r.parquet", "rankings")
+    [row] = pyarrow.parquet.read_table(tmp_path / "r.parquet").to_pylist()
+    assert (row["ranks"], row["responses"], row["annotator"]) == ([1, 2, 2], ["a", "b", "c"], "ann")
+    assert "1 rows of 1 annotators" in (tmp_path / "r.md").read_text()
+    with pytest.raises(DataError, match="ends with"):
+        export(store, tmp_path / "r.xlsx", "rankings")
+    with pytest.raises(DataError, match="not one of"):
+        rows_of(store, "opinions")

@@ -1,0 +1,51 @@
+"""A store of version 1 is read as it was, and gets what version 2 adds."""
+
+import json
+import sqlite3
+
+from rlhf.labels.queue import Queue
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.store import LabelStore
+
+VERSION_1 = """
+CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY (name));
+CREATE TABLE guidelines (version INTEGER NOT NULL, sha256 VARCHAR NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (version), UNIQUE (sha256));
+CREATE TABLE items (id INTEGER NOT NULL, content_sha256 VARCHAR NOT NULL, prompt JSON NOT NULL,
+  responses JSON NOT NULL, models JSON NOT NULL, columns JSON NOT NULL, PRIMARY KEY (id),
+  UNIQUE (content_sha256));
+CREATE TABLE events (id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind VARCHAR NOT NULL,
+  item_id INTEGER NOT NULL, annotator VARCHAR NOT NULL, at FLOAT NOT NULL, request_key VARCHAR,
+  undoes INTEGER, payload JSON NOT NULL, UNIQUE (request_key), UNIQUE (undoes),
+  FOREIGN KEY(item_id) REFERENCES items (id), FOREIGN KEY(undoes) REFERENCES events (id));
+CREATE INDEX ix_events_item_id ON events (item_id);
+CREATE INDEX ix_events_annotator ON events (annotator);
+INSERT INTO meta VALUES ('schema_version', '1');
+INSERT INTO items VALUES (1, 'x', '"p"', '["a", "b"]', '[]', '{}');
+INSERT INTO items VALUES (2, 'y', '"q"', '["a", "b"]', '[]', '{"k": 1}');
+"""
+SAID = {"ranks": [2, 1], "order_shown": [0, 1], "seconds": None, "guideline_version": 0}
+
+
+def test_version_1_becomes_version_2_with_its_labels(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(VERSION_1)
+        payload = json.dumps({**SAID, "strength": 1.0, "extra": {}})
+        insert = "INSERT INTO events VALUES (?, ?, 1, 'ann', 0.0, NULL, ?, ?)"
+        connection.execute(insert, (1, "submit", None, payload))
+        connection.execute(insert, (2, "undo", 1, "{}"))
+        connection.execute(insert, (3, "submit", None, payload))
+    for _ in range(2):  # the second time there is nothing left to do
+        with LabelStore(path) as store:
+            [label] = store.labels()
+            assert (label.event_id, label.ranks, label.purpose) == (3, [2, 1], "label")
+            queue = Queue(store, QueueConfig(overlap=1))
+            assert queue.next("bob").item.id == 2  # the label of item 1 takes its only place
+    with LabelStore(tmp_path / "new.sqlite", create=True):
+        pass
+    tables = [
+        {row[0] for row in sqlite3.connect(file).execute("select name from sqlite_master")}
+        for file in (path, tmp_path / "new.sqlite")
+    ]
+    assert tables[1] <= tables[0]

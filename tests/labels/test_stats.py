@@ -1,0 +1,120 @@
+"""Figures of agreement, by value and against the krippendorff package."""
+
+import random
+
+import pytest
+
+from rlhf.labels.agreement import rank_alpha
+from rlhf.labels.priorities import spread, unsure
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.stats import Share, label_stats
+from rlhf.labels.store import LabelStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+        yield store
+
+
+def test_alpha_is_one_for_agreement_and_below_zero_for_reversal():
+    assert rank_alpha({1: [(1, 2, 3), (1, 2, 3)], 2: [(3, 1, 2), (3, 1, 2)]}).value == 1.0
+    assert rank_alpha({1: [(1, 2, 3), (3, 2, 1)]}).value < 0
+    assert rank_alpha({1: [(1, 2, 3)]}).n == 0
+    assert rank_alpha({1: [(1, 1), (1, 1)]}).n == 0  # nothing varies: not defined
+
+
+def test_alpha_by_hand():
+    """Two annotators, ranks (1, 2) and (2, 1): both units hold one 1 and one 2, so 4 values, two
+    of each, all coincidences apart. Observed 4 d², expected 2 * 2 * 2 / 3 d² = 8/3 d²: 1 - 1.5."""
+    assert rank_alpha({1: [(1, 2), (2, 1)]}).value == pytest.approx(-0.5)
+
+
+def test_alpha_equals_the_krippendorff_package():
+    krippendorff = pytest.importorskip("krippendorff")
+    draw = random.Random(3)
+    items = {}
+    for item in range(60):
+        true = draw.sample(range(1, 5), 4)
+        items[item] = [
+            [max(1, min(4, rank + draw.choice((0, 0, 0, 1, -1)))) for rank in true]
+            for _ in range(draw.choice((2, 3)))
+        ]
+    values = [
+        [ranks[answer] for ranks in said] + [float("nan")] * (3 - len(said))
+        for said in items.values()
+        for answer in range(4)
+    ]
+    theirs = krippendorff.alpha(
+        reliability_data=list(map(list, zip(*values, strict=True))),
+        level_of_measurement="ordinal",
+    )
+    ours = rank_alpha(items)
+    assert ours.value == pytest.approx(theirs, abs=1e-12)
+    assert ours.low < ours.value < ours.high
+    assert ours.n == 60
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    """Random ranks have alpha 0; of 60 sets of 40 items some 57 intervals hold it."""
+    draw = random.Random(5)
+    held = 0
+    for seed in range(60):
+        items = {item: [draw.sample(range(1, 5), 4) for _ in range(2)] for item in range(40)}
+        alpha = rank_alpha(items, samples=200, seed=seed)
+        held += alpha.low <= 0 <= alpha.high
+    assert held >= 51
+
+
+def say(store, item, who, ranks, purpose="label", order=(0, 1), seconds=10.0):
+    store.submit(
+        Label(
+            item_id=item,
+            annotator=who,
+            ranks=ranks,
+            order_shown=order,
+            purpose=purpose,
+            seconds=seconds,
+        )
+    )
+
+
+def test_gold_repeats_matrix_and_speed(store):
+    store.add_candidates([Candidate(prompt=f"p{i}", responses=("a", "b")) for i in range(4)])
+    store.add_gold([Candidate(prompt="g", responses=("a", "b"))], [(2, 1)])
+    for item in (1, 2, 3, 4):
+        say(store, item, "ann", (1, 2))
+        say(store, item, "bob", (1, 2) if item < 4 else (2, 1), seconds=1.0 if item == 1 else 10.0)
+    say(store, 1, "ann", (2, 1), purpose="repeat")
+    say(store, 2, "ann", (1, 2), purpose="repeat")
+    say(store, 5, "ann", (2, 1), purpose="gold")
+    say(store, 5, "bob", (1, 2), purpose="gold")
+    stats = label_stats(store)
+    ann, bob = stats.annotators
+    assert stats.labels == 8  # checks are no labels
+    assert stats.matrix["ann"]["bob"] == stats.matrix["bob"]["ann"] == Share(0.75, 4)
+    assert (ann.gold_items, bob.gold_items) == (Share(1.0, 1), Share(0.0, 1))
+    assert (ann.self_agreement, bob.self_agreement) == (Share(0.5, 2), Share(0.0, 0))
+    assert (ann.too_fast, bob.too_fast) == (Share(0.0, 7), Share(0.2, 5))
+    assert stats.concerns == []  # five labels are too few to speak of anybody
+
+
+def test_who_always_takes_the_first_is_named_and_a_careful_one_is_not(store):
+    """100 items; `first` takes what is shown first, 100 of 100 is 10 deviations from a half."""
+    store.add_candidates([Candidate(prompt=f"p{i}", responses=("a", "b")) for i in range(100)])
+    draw = random.Random(1)
+    for item in range(1, 101):
+        order = tuple(draw.sample((0, 1), 2))
+        say(store, item, "first", (1, 2) if order == (0, 1) else (2, 1), order=order)
+        say(store, item, "good", draw.choice(((1, 2), (2, 1))), order=order)
+    [concern] = label_stats(store).concerns
+    assert concern.annotator == "first"
+    assert "shown first" in concern.reason
+
+
+def test_priorities_are_high_where_models_are_unsure():
+    """A margin of ln 3 is 3 to 1: 1 - |2 * 0.75 - 1| = 0.5."""
+    assert unsure([2.0, 2.0, -5.0]) == 1.0
+    assert unsure([1.0986123, 0.0]) == pytest.approx(0.5, abs=1e-6)
+    assert spread([(1.0, 3.0), (11.0, 13.0)]) == 0.0  # they differ in their zero alone
+    assert spread([(0.0, 2.0), (2.0, 0.0)]) == 1.0

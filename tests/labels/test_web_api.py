@@ -1,0 +1,346 @@
+"""The web app over HTTP: what an annotator says arrives, and nobody else comes near it."""
+
+import json
+
+import httpx
+import pytest
+from web_server import Person, pairs_and_more, serving
+
+from rlhf.labels.records import Candidate
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.web.app import LOGIN_TRIES, Tries
+from rlhf.labels.web.form import FormConfig, load_form
+from rlhf.labels.web.guard import MAX_BODY
+from rlhf.labels.web.live import LiveSource
+from rlhf.labels.web.markdown import render
+
+PAIR = Candidate(prompt="p", responses=("first", "second"), models=("m1", "m2"))
+# Every route that the app has. A new one is to be named here, and is closed until it is.
+ROUTES = [
+    ("GET", "/"),
+    ("GET", "/api/form"),
+    ("GET", "/api/guideline"),
+    ("POST", "/api/next"),
+    ("POST", "/api/heartbeat"),
+    ("POST", "/api/draft"),
+    ("POST", "/api/submit"),
+    ("POST", "/api/skip"),
+    ("POST", "/api/undo"),
+    ("POST", "/api/ask"),
+    ("GET", "/api/ask"),
+    ("POST", "/logout"),
+    ("GET", "/admin"),
+    ("POST", "/admin/invite"),
+    ("POST", "/admin/finish"),
+    ("GET", "/admin/export/rankings"),
+]
+OPEN_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]
+
+
+@pytest.fixture
+def site(tmp_path):
+    with serving(tmp_path, pairs_and_more(4), QueueConfig(overlap=2)) as site:
+        yield site
+
+
+def test_a_ranking_arrives_in_the_order_of_the_stored_answers(site):
+    """Shown order o, tiers 2 1 1 4 of the shown answers: competition ranks 3 1 1 4, put back."""
+    ann = site.client("ann")
+    item = ann.next()
+    form = {
+        "tiers": [2, 1, 1, 4],
+        "flags": [["untrue"], [], [], []],
+        "overall": [None, 7, None, 1],
+        "comment": " hm ",
+        "rewrite": "a better one",
+    }
+    answer = ann.submit(item, "key-00000001", **form).raise_for_status().json()
+    assert (answer["kind"], answer["done"], answer["left"]) == ("submit", 1, 3)
+    [label] = site.store.labels()
+    order = list(label.order_shown)
+    assert [label.ranks[index] for index in order] == [3, 1, 1, 4]
+    assert [label.extra["flags"][index] for index in order] == [["untrue"], [], [], []]
+    assert [label.extra["overall"][index] for index in order] == [None, 7, None, 1]
+    assert (label.extra["comment"], label.extra["rewrite"]) == ("hm", "a better one")
+    assert (label.seconds, label.strength) == (3.0, 1.0)
+    texts = [answer["text"] for answer in item["answers"]]
+    assert texts == [f"answer 0.{index}" for index in order]
+
+
+@pytest.mark.parametrize(
+    ("form", "ranks_shown", "strength"),
+    [
+        ({"scale": -4}, [1, 2], 4.0),
+        ({"scale": 2}, [2, 1], 2.0),
+        ({"scale": 0}, [1, 1], 1.0),
+        ({"both_bad": True}, [1, 1], 1.0),
+    ],
+)
+def test_two_answers_have_a_scale(tmp_path, form, ranks_shown, strength):
+    with serving(tmp_path, [PAIR]) as site:
+        ann = site.client("ann")
+        ann.submit(ann.next(), "key-00000001", **form).raise_for_status()
+        [label] = site.store.labels()
+    assert [label.ranks[index] for index in label.order_shown] == ranks_shown
+    assert label.strength == strength
+    assert label.extra.get("both_bad", False) is form.get("both_bad", False)
+    if "scale" in form:  # its sign follows the stored order, as the ranks do
+        first_better = (label.ranks[0] < label.ranks[1]) - (label.ranks[0] > label.ranks[1])
+        assert label.extra["scale"] == -abs(form["scale"]) * first_better
+
+
+def test_names_of_models_never_reach_the_browser(site):
+    ann = site.client("ann")
+    sent = [ann.http.get("/").text, ann.http.get("/api/form").text]
+    while (item := ann.next())["claim"] is not None:
+        sent += [json.dumps(item), ann.submit(item, f"key-{item['claim']:08}").text]
+    assert len(site.store.labels()) == 4
+    assert not any("hidden-model" in text for text in sent)
+
+
+def test_undo_and_drafts_come_back_filled_in(site):
+    ann = site.client("ann")
+    item = ann.next()
+    draft = {"tiers": [1, None, 2, None], "comment": "not done"}
+    assert ann.post("/api/draft", {"claim": item["claim"], "form": draft}).json() == {"saved": True}
+    assert ann.next()["draft"] == draft
+    ann.submit(item, "key-00000001", tiers=[1, 2, 2, 4], comment="done").raise_for_status()
+    back = ann.post("/api/undo", {"key": "key-00000002"}).json()
+    assert (back["kind"], back["answers"]) == ("undo", item["answers"])
+    assert back["draft"] == {"tiers": [1, 2, 2, 4], "comment": "done"}
+    assert site.store.labels() == []
+    assert ann.post("/api/undo", {"key": "key-00000003"}).json()["kind"] == "nothing"
+
+
+def test_a_skip_gives_the_next_item_and_its_reason_is_kept(site):
+    ann = site.client("ann")
+    item = ann.next()
+    body = {"claim": item["claim"], "key": "key-00000001", "reason": "unclear prompt"}
+    after = ann.post("/api/skip", {**body, "seconds": 1.0}).json()
+    assert after["claim"] != item["claim"]
+    assert site.store.count_events() == {"skip": 1}
+
+
+def test_a_retried_submission_is_one_label_and_a_second_window_is_told(site):
+    ann = site.client("ann")
+    item = ann.next()
+    assert ann.submit(item, "key-00000001").json() == ann.submit(item, "key-00000001").json()
+    second = ann.submit(item, "key-00000002")
+    assert (second.status_code, "another window" in second.json()["detail"]) == (409, True)
+    assert len(site.store.labels()) == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"tiers": [1, 2, 3]},
+        {"tiers": [1, 2, 3, None]},
+        {"tiers": [1, 2, 3, 5]},
+        {"tiers": [1, 2, 3, 0]},
+        {"tiers": [1, 2, 3, "4"]},
+        {"tiers": [1, 2, 3, 4], "flags": [["made up"], [], [], []]},
+        {"tiers": [1, 2, 3, 4], "overall": [8, None, None, None]},
+        {"tiers": [1, 2, 3, 4], "model": "x"},
+    ],
+)
+def test_forms_that_do_not_fit_are_refused_and_change_nothing(site, form):
+    ann = site.client("ann")
+    item = ann.next()
+    body = {"claim": item["claim"], "key": "key-00000001", "seconds": 1.0, "form": form}
+    assert ann.post("/api/submit", body).status_code == 422
+    assert site.store.labels() == []
+
+
+def test_the_list_of_routes_is_whole(site):
+    """What the app serves is what the tests of its doors walk."""
+    from fastapi.routing import APIRoute
+
+    from rlhf.labels.web.app import WebConfig, create_app
+
+    guarded = create_app(site.queue, WebConfig(), LiveSource(site.store, lambda prompt: []))
+    found = {
+        (method, route.path.replace("{kind}", "rankings"))
+        for route in guarded._app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert found == set(ROUTES) | set(OPEN_ROUTES)
+    others = {route.path for route in guarded._app.routes if not isinstance(route, APIRoute)}
+    assert others == {"/static"}
+
+
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/openapi.json"), ("PUT", "/x")])
+def test_nobody_comes_in_without_a_session(site, method, path):
+    headers = {"origin": site.address, "x-csrf-token": "x", "cookie": "rlhf_label=made-up"}
+    answer = httpx.request(method, site.address + path, headers=headers, json={})
+    assert answer.status_code == (303 if path == "/" else 401)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_an_annotator_is_no_researcher_and_the_other_way_round(site, method, path):
+    admin = path.startswith("/admin")
+    person = site.client("ann" if admin else "admin")
+    answer = person.http.request(method, path, json={} if method == "POST" else None)
+    if path in ("/", "/logout"):
+        assert answer.status_code in (200, 303)
+    else:
+        assert answer.status_code == 403
+
+
+def test_an_annotator_cannot_touch_anothers_item(site):
+    ann, bob = site.client("ann"), site.client("bob")
+    item = ann.next()
+    ann.post("/api/draft", {"claim": item["claim"], "form": {"comment": "mine"}})
+    assert bob.submit(item, "key-00000001").status_code == 409
+    skip = {"claim": item["claim"], "key": "key-00000002", "reason": "other", "seconds": 0.0}
+    assert bob.post("/api/skip", skip).status_code == 409
+    draft = {"claim": item["claim"], "form": {"comment": "bob's"}}
+    assert bob.post("/api/draft", draft).json() == {"saved": False}
+    assert bob.post("/api/heartbeat", {"claim": item["claim"]}).json() == {"holds": False}
+    assert bob.post("/api/undo", {"key": "key-00000003"}).json()["kind"] == "nothing"
+    assert ann.next()["draft"] == {"comment": "mine"}
+    # The same key from two people is two clicks.
+    ann.submit(item, "key-00000009").raise_for_status()
+    bob.submit(bob.next(), "key-00000009").raise_for_status()
+    assert len(site.store.labels()) == 2
+
+
+def test_a_request_from_elsewhere_is_refused(site):
+    ann = site.client("ann")
+    for origin in ("http://evil.example", "null", "", f"{site.address}.evil.example"):
+        answer = ann.http.post("/api/next", json={}, headers={"origin": origin})
+        assert answer.status_code == 403, origin
+    ann.http.headers["x-csrf-token"] = "guessed"
+    assert ann.post("/api/next", {}).status_code == 403
+    rebound = ann.http.get("/", headers={"host": "evil.example"})
+    assert rebound.status_code == 421
+
+
+def test_large_bodies_are_refused_announced_or_not(site):
+    ann = site.client("ann")
+    large = b'{"x": "' + b"a" * MAX_BODY + b'"}'
+    assert ann.http.post("/api/next", content=large).status_code == 413
+    chunks = (large[start : start + 65536] for start in range(0, len(large), 65536))
+    answer = ann.http.post("/api/draft", content=chunks)
+    assert answer.status_code in (400, 413)
+    assert ann.next()["claim"] is not None
+
+
+def test_headers_forbid_inline_script_and_foreign_sources(site):
+    for path in ("/login", "/static/label.js", "/nowhere"):
+        headers = httpx.get(site.address + path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+    ann = site.client("ann")
+    assert ann.http.get("/").headers["cache-control"] == "no-store"
+
+
+def test_cookies_are_strict_and_out_of_reach_of_scripts(site):
+    answer = httpx.post(
+        f"{site.address}/login", json={"token": site.token("ann")}, headers={"origin": site.address}
+    )
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_guessing_tokens_is_slowed_down(site):
+    def log_in(token):
+        headers = {"origin": site.address}
+        return httpx.post(f"{site.address}/login", json={"token": token}, headers=headers)
+
+    assert [log_in(f"guess{i}").status_code for i in range(LOGIN_TRIES)] == [401] * LOGIN_TRIES
+    assert log_in(site.token("ann")).status_code == 429
+
+
+def test_tries_are_forgotten_after_their_time():
+    now = [0.0]
+    tries = Tries(2, 60.0, clock=lambda: now[0])
+    tries.count("a")
+    tries.count("a")
+    assert (tries.spent("a"), tries.spent("b")) == (True, False)
+    now[0] = 61.0
+    assert not tries.spent("a")
+
+
+def test_a_new_link_ends_the_old_one_and_logging_out_ends_the_session(site):
+    ann = site.client("ann")
+    made = site.client("admin").post("/admin/invite", {"name": "ann"}).json()
+    assert ann.post("/api/next", {}).status_code == 401
+    again = Person(site.address, made["token"])
+    assert again.next()["claim"] is not None
+    cookie = again.http.cookies["rlhf_label"]
+    again.post("/logout", {})
+    again.http.cookies.set("rlhf_label", cookie)
+    assert again.post("/api/next", {}).status_code == 401
+
+
+def test_tokens_are_stored_as_hashes_in_a_file_for_the_owner_alone(site, tmp_path):
+    ann = site.client("ann")
+    content = (tmp_path / "labels.sqlite").read_bytes()
+    for secret in (site.admin_token, site.token("ann"), ann.http.cookies["rlhf_label"]):
+        assert secret.encode() not in content
+    assert (tmp_path / "labels.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_researcher_sees_figures_and_takes_rows(site):
+    for name in ("ann", "bob"):
+        person = site.client(name)
+        while (item := person.next())["claim"] is not None:
+            person.submit(item, f"key-{item['claim']:08}", tiers=[1, 2, 3, 3], comment="=1+1")
+    admin = site.client("admin")
+    page = admin.http.get("/admin").text
+    assert "ann" in page
+    assert "Krippendorff" in page
+    rows = admin.http.get("/admin/export/rankings?format=jsonl")
+    assert rows.headers["content-disposition"] == 'attachment; filename="rankings.jsonl"'
+    assert len(rows.text.splitlines()) == 8
+    pairs = admin.http.get("/admin/export/pairs?format=csv").text
+    assert len(pairs.splitlines()) == 1 + 8 * 5  # of 6 pairs an item one is tied
+    assert admin.http.get("/admin/export/passwords").status_code == 404
+    assert admin.http.get("/admin/export/rankings?format=../x").status_code == 404
+
+
+def test_a_live_prompt_is_answered_and_ranked(tmp_path):
+    def sampler(prompt):
+        if prompt == "fail":
+            raise ValueError("no answer")
+        return [(f"{prompt} one", "m1"), (f"{prompt} two", "m2"), (" ", "m3")]
+
+    def wait(person):
+        while (said := person.http.get("/api/ask").json())["state"] == "waiting":
+            pass
+        return said
+
+    with serving(tmp_path, [], live=lambda store: LiveSource(store, sampler)) as site:
+        ann = site.client("ann")
+        assert ann.next()["claim"] is None
+        assert ann.post("/api/ask", {"prompt": "fail"}).status_code == 200
+        assert wait(ann) == {"state": "failed", "error": "ValueError: no answer"}
+        ann.post("/api/ask", {"prompt": "hello"})
+        assert wait(ann)["state"] == "ready"
+        item = ann.next()
+        assert sorted(a["text"] for a in item["answers"]) == ["hello one", "hello two"]
+        ann.submit(item, "key-00000001").raise_for_status()
+        assert len(site.store.labels()) == 1
+
+
+def test_markdown_keeps_structure_and_loses_what_acts():
+    assert render("**b** `c`") == "<p><strong>b</strong> <code>c</code></p>\n"
+    assert "<script" not in render("<script>alert(1)</script>")
+    assert "<img" not in render("![x](http://tracker.example/x.png)")
+    assert "href" not in render("[x](javascript:alert(1))")
+    link = render("[x](https://example.org)")
+    assert 'rel="noopener noreferrer nofollow"' in link
+
+
+def test_forms_come_from_yaml(tmp_path):
+    (tmp_path / "form.yaml").write_text("flags: [rude]\noverall: false\n")
+    assert load_form(tmp_path / "form.yaml") == FormConfig(flags=["rude"], overall=False)
+    for wrong in ("flags: rude", "colour: red", "skip_reasons: []", "- a"):
+        (tmp_path / "form.yaml").write_text(wrong)
+        with pytest.raises(ValueError, match="form"):
+            load_form(tmp_path / "form.yaml")

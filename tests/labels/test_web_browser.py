@@ -1,0 +1,297 @@
+"""The page in a real browser: everything that a person does there, by keyboard and by hand."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from web_server import pairs_and_more, serving
+
+from rlhf.labels.records import Candidate
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.web.live import LiveSource
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)"),
+]
+PATIENCE = 120_000  # milliseconds: the browser shares its cores with other tests
+PAIR = Candidate(prompt="Which?", responses=("first", "second"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open the label page as somebody; the test fails on any error in the console."""
+    contexts, problems = [], []
+
+    def note(message):
+        # A status that a test asked for is no fault of the page.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            problems.append(message.text)
+
+    def open_as(site, name, **how):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
+        page.on("console", note)
+        page.goto(site.link(name))
+        page.click("button.primary")
+        page.wait_for_selector(".figures" if name == "admin" else "body[data-ready]")
+        return page
+
+    yield open_as
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def done(page, count: int) -> None:
+    page.locator("#count", has_text=re.compile(f"^{count} done")).wait_for()
+
+
+def ranks_shown(site) -> list[list[int]]:
+    """Ranks of each label in the order in which its answers were shown."""
+    return [[one.ranks[i] for i in one.order_shown] for one in site.store.labels()]
+
+
+def test_keyboard_alone_ranks_ties_skips_and_undoes(tmp_path, open_page):
+    with serving(tmp_path, pairs_and_more(4)) as site:
+        page = open_page(site, "ann")
+        for key in ("2", "1", "1", "4", "Enter"):
+            page.keyboard.press(key)
+        done(page, 1)
+        assert ranks_shown(site) == [[3, 1, 1, 4]]
+
+        page.keyboard.press("s")
+        page.keyboard.press("2")
+        page.locator("#talk", has_text="prompt 2").wait_for()
+        assert site.store.count_events()["skip"] == 1
+
+        page.keyboard.press("u")  # the skip
+        page.locator("#talk", has_text="prompt 1").wait_for()
+        page.keyboard.press("u")  # the label: its places are as they were
+        page.locator("#talk", has_text="prompt 0").wait_for()
+        page.locator(".slot[data-tier='1'] .chip").nth(1).wait_for()
+        page.keyboard.press("j")
+        page.keyboard.press("3")
+        page.keyboard.press("Enter")
+        done(page, 1)
+        [[*ranks]] = ranks_shown(site)
+        assert sorted(ranks) != [1, 1, 3, 4]
+
+
+def test_the_order_shown_is_asked_once_and_missing_places_are_named(tmp_path, open_page):
+    with serving(tmp_path, pairs_and_more(1, answers=3)) as site:
+        page = open_page(site, "ann")
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        page.locator("#status.problem", has_text="B, C").wait_for()
+        for key in ("2", "3", "Enter"):
+            page.keyboard.press(key)
+        page.locator("#status", has_text="order in which they were shown").wait_for()
+        assert site.store.labels() == []
+        page.keyboard.press("Enter")
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert ranks_shown(site) == [[1, 2, 3]]
+
+
+def test_dragging_gives_places(tmp_path, open_page):
+    with serving(tmp_path, pairs_and_more(1, answers=3)) as site:
+        page = open_page(site, "ann")
+        for letter, tier in (("A", 3), ("B", 1), ("C", 1)):
+            chip = page.locator(".slot[data-tier=''] .chip", has_text=letter).bounding_box()
+            slot = page.locator(f".slot[data-tier='{tier}']").bounding_box()
+            page.mouse.move(chip["x"] + 8, chip["y"] + 8)
+            page.mouse.down()
+            page.mouse.move(slot["x"] + 20, slot["y"] + 20, steps=4)
+            page.mouse.up()
+        page.click("#submit")
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert ranks_shown(site) == [[3, 1, 1]]
+
+
+def test_two_answers_have_a_scale_a_tie_and_both_bad(tmp_path, open_page):
+    pairs = [Candidate(prompt=f"p{i}", responses=("x", "y")) for i in range(3)]
+    with serving(tmp_path, pairs) as site:
+        page = open_page(site, "ann")
+        for number, key in enumerate(("2", "0", "b"), 1):
+            page.keyboard.press(key)
+            page.keyboard.press("Enter")
+            if number < 3:
+                done(page, number)
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert ranks_shown(site) == [[1, 2], [1, 1], [1, 1]]
+        strong, _, bad = site.store.labels()
+        assert strong.strength == 3.0
+        assert bad.extra["both_bad"] is True
+
+
+def test_a_draft_survives_a_reload_and_keys_are_silent_in_text_boxes(tmp_path, open_page):
+    with serving(tmp_path, pairs_and_more(2)) as site:
+        page = open_page(site, "ann")
+        page.keyboard.press("3")
+        page.keyboard.press("w")
+        page.keyboard.type("I would say 1 2 3 4 s u ?")
+        page.keyboard.press("Escape")
+        page.keyboard.press("f")
+        page.keyboard.press("Space")
+        page.reload()  # at once: what was not saved yet is sent as the page goes
+        page.wait_for_selector("body[data-ready]")
+        assert page.locator("#rewrite").input_value() == "I would say 1 2 3 4 s u ?"
+        assert page.locator(".slot[data-tier='3'] .chip").inner_text() == "A"
+        for key in ("1", "2", "4", "Enter"):
+            page.keyboard.press(key)
+        done(page, 1)
+        [label] = site.store.labels()
+        assert label.extra["rewrite"] == "I would say 1 2 3 4 s u ?"
+        assert sum(map(len, label.extra["flags"])) == 1
+
+
+def test_two_annotators_at_once_never_hold_the_same_place(tmp_path, open_page):
+    with serving(tmp_path, pairs_and_more(4), QueueConfig(overlap=1)) as site:
+        ann, bob = open_page(site, "ann"), open_page(site, "bob")
+        for number in (1, 2):
+            for page in (ann, bob):
+                for key in ("4", "3", "2", "1", "Enter"):
+                    page.keyboard.press(key)
+            if number == 1:
+                done(ann, 1)
+                done(bob, 1)
+        ann.locator("#empty-title", has_text="All done").wait_for()
+        bob.locator("#empty-title", has_text="All done").wait_for()
+        labels = site.store.labels()
+        assert sorted(label.item_id for label in labels) == [1, 2, 3, 4]
+        assert {label.annotator for label in labels} == {"ann", "bob"}
+
+
+def test_it_fits_360_pixels_and_works_by_touch(tmp_path, open_page):
+    small = {"width": 360, "height": 740}
+    with serving(tmp_path, pairs_and_more(1)) as site:
+        page = open_page(site, "ann", viewport=small, has_touch=True, is_mobile=True)
+        assert page.evaluate("() => document.documentElement.scrollWidth") == 360
+        for index, tier in enumerate((2, 1, 4, 3)):
+            page.locator(f"input[name=tier-{index}][value='{tier}']").tap()
+        page.locator("#submit").tap()
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert ranks_shown(site) == [[2, 1, 4, 3]]
+
+
+def test_a_screen_reader_finds_names_for_everything(tmp_path, open_page):
+    """Every control has a name, places are radio groups, and what happens is announced."""
+    with serving(tmp_path, pairs_and_more(1)) as site:
+        page = open_page(site, "ann")
+        page.get_by_role("group", name="Place of answer B").wait_for()
+        page.get_by_role("radio", name="place 2 of 4").nth(1).check()
+        page.locator("#spoken", has_text="B place 2").wait_for(state="attached")
+        page.keyboard.press("2")
+        page.locator("#spoken", has_text="tied with B").wait_for(state="attached")
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll('button, input, textarea')]
+                .filter((node) => !node.closest('[hidden]'))
+                .filter((node) => !(node.getAttribute('aria-label') || node.labels?.length
+                    || node.textContent.trim())).map((node) => node.outerHTML)"""
+        )
+        assert nameless == []
+
+
+def test_a_click_made_while_the_server_is_away_arrives(tmp_path, open_page):
+    with serving(tmp_path, [PAIR]) as site:
+        page = open_page(site, "ann")
+        page.route("**/api/submit", lambda route: route.fulfill(status=503, body="{}"))
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        page.locator("#status.problem", has_text="Not saved yet").wait_for()
+        page.unroute("**/api/submit")
+        page.reload()  # even if the page is loaded anew in between
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert ranks_shown(site) == [[1, 2]]
+
+
+def test_the_models_answer_what_a_person_types(tmp_path, open_page):
+    def live(store):
+        return LiveSource(store, lambda prompt: [("yes", "m1"), ("no", "m2")])
+
+    with serving(tmp_path, [], live=live) as site:
+        page = open_page(site, "ann")
+        page.keyboard.press("a")
+        page.keyboard.type("Is it?")
+        page.click("#send-question")
+        page.locator("#talk", has_text="Is it?").wait_for()
+        page.keyboard.press("8")
+        page.keyboard.press("Enter")
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert ranks_shown(site) == [[2, 1]]
+
+
+def test_the_researcher_reads_figures_and_makes_a_link(tmp_path, open_page):
+    with serving(tmp_path, pairs_and_more(3), QueueConfig(overlap=2)) as site:
+        for name in ("ann", "bob"):
+            person = site.client(name)
+            while (item := person.next())["claim"] is not None:
+                person.submit(item, f"key-{item['claim']:08}")
+        page = open_page(site, "admin")
+        assert page.locator("tbody tr").count() == 4  # two annotators, in two tables
+        page.fill("#name", "cleo")
+        page.click("#invite button")
+        made = page.locator("#made", has_text="/login#")
+        made.wait_for()
+        link = made.inner_text().split(": ")[-1]
+        other = page.context.browser.new_context().new_page()
+        other.set_default_timeout(PATIENCE)
+        other.goto(link)
+        other.click("button.primary")
+        other.wait_for_selector("body[data-ready]")
+        other.context.close()
+
+
+def test_no_payload_runs(tmp_path, open_page):
+    """Fifty payloads as prompt, answers, guideline, name and comment: no dialog, no error, no
+    request elsewhere, on the annotator's page formatted and raw, and on the researcher's."""
+    payloads = (Path(__file__).parent / "xss.txt").read_text().splitlines()
+    assert len(payloads) >= 50
+    items = [
+        Candidate(prompt=[{"role": "user", "content": one}], responses=(one, f"{one} "))
+        for one in payloads
+    ]
+    with serving(tmp_path, items) as site:
+        site.store.add_guideline("\n\n".join(payloads))
+        name = "<img src=x onerror=alert(1)>"
+        page = open_page(site, name)
+        requests = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.keyboard.press("g")
+        page.locator("#guideline[open]").wait_for()
+        page.keyboard.press("Escape")
+        for number in range(1, len(payloads) + 1):
+            page.keyboard.press("r")
+            for selector in (".text a", "[href]"):
+                for link in page.locator(selector).all():
+                    assert not (link.get_attribute("href") or "").lower().startswith("javascript")
+            page.keyboard.press("c")
+            page.fill("#comment", payloads[number - 1])
+            page.keyboard.press("Escape")
+            page.keyboard.press("1")
+            page.keyboard.press("Enter")
+            if number < len(payloads):
+                done(page, number)
+        page.locator("#empty-title", has_text="All done").wait_for()
+        assert page.evaluate("() => window.hacked") is None
+        assert all(url.startswith(site.address) for url in requests)
+        admin = open_page(site, "admin")
+        assert admin.locator("tbody th", has_text="onerror").count() == 1
+        assert len(site.store.labels()) == len(payloads)

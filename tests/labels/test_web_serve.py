@@ -1,0 +1,86 @@
+"""`rlhf label serve` as a process: its links work, it stops when it has enough, it refuses."""
+
+import re
+import socket
+import subprocess
+import sys
+
+import pytest
+from web_server import Person, pairs_and_more
+
+from rlhf.errors import ConfigError
+from rlhf.labels.store import LabelStore
+from rlhf.labels.web.serve import ServeConfig, bound, only_server
+
+
+def start(path, *words):
+    command = [sys.executable, "-m", "rlhf.cli", "label", "serve", "--store", str(path)]
+    server = subprocess.Popen(
+        [*command, "--port", "0", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = ""
+    while "annotator ann" not in said:
+        line = server.stdout.readline()
+        assert line, said
+        said += line
+    return server, said
+
+
+def person(said, name):
+    address, token = re.search(rf"{name}: (\S+)/login#(\S+)", said).groups()
+    return Person(address, token)
+
+
+@pytest.fixture
+def path(tmp_path):
+    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+        store.add_candidates(pairs_and_more(2))
+    return tmp_path / "labels.sqlite"
+
+
+def test_it_stops_by_itself_when_every_label_is_in(path):
+    server, said = start(path, "--annotators", "ann", "--until", "all")
+    ann = person(said, "annotator ann")
+    item = ann.next()
+    while item["claim"] is not None:  # the last answer says that nothing is left: no more asking
+        item = ann.submit(item, f"key-{item['claim']:08}").raise_for_status().json()
+    assert server.wait(60) == 0
+    with LabelStore(path) as store:
+        assert len(store.labels()) == 2
+
+
+def test_the_researcher_ends_it_early(path):
+    server, said = start(path, "--annotators", "ann", "--until", "100")
+    ann = person(said, "annotator ann")
+    ann.submit(ann.next(), "key-00000001").raise_for_status()
+    person(said, "researcher").post("/admin/finish", {}).raise_for_status()
+    assert server.wait(60) == 0
+    with LabelStore(path) as store:
+        assert len(store.labels()) == 1
+
+
+def test_an_address_for_others_has_to_be_asked_for():
+    with pytest.raises(ConfigError, match="--public"):
+        ServeConfig(store="x", host="0.0.0.0")
+    assert ServeConfig(store="x", host="0.0.0.0", public=True).host == "0.0.0.0"
+    with pytest.raises(ConfigError, match="until"):
+        ServeConfig(store="x", until="soon")
+
+
+def test_two_servers_never_share_a_store_or_a_port(tmp_path):
+    store = str(tmp_path / "labels.sqlite")
+    with (
+        only_server(store),
+        pytest.raises(ConfigError, match="another process"),
+        only_server(store),
+    ):
+        pass
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        config = ServeConfig(store=store, port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match="another --port"), bound(config):
+            pass
