@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and every program that
-# they start would inherit that.
+# A shell that starts the tests in the background has them ignore Ctrl-C, nohup has them ignore a
+# hang-up, and every program that they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 
