@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from rlhf.errors import ConfigError, RLHFError, TrainingError
 
-SECONDS_TO_SPEAK = 5.0
+SECONDS_TO_SPEAK = 30.0
 STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
 
 
@@ -71,12 +71,30 @@ def is_main_process() -> bool:
 
 
 def on_main_process(do: Callable[[], object]) -> None:
-    """Call `do` on the main process; the others wait until it is done. Call it on all of them."""
-    from accelerate import PartialState
+    """Call `do` on the main process; the others wait until it is done. Call it on all of them.
 
+    Where it raises an `RLHFError` the others exit with its status: left waiting, they would
+    report a lost connection.
+    """
+    from accelerate.utils import broadcast_object_list
+
+    error: RLHFError | None = None
     if is_main_process():
-        do()
-    PartialState().wait_for_everyone()
+        try:
+            do()
+        except RLHFError as raised:
+            error = raised
+    [status] = broadcast_object_list([_status_of(error)])
+    if error is not None:
+        raise error
+    if status != STATUS_DONE:
+        sys.exit(status)
+
+
+def _status_of(error: RLHFError | None) -> int:
+    if error is None:
+        return STATUS_DONE
+    return STATUS_FAILED if isinstance(error, TrainingError) else STATUS_USER
 
 
 def start_processes(cpu_threads: int | None = None) -> int:

@@ -66,8 +66,9 @@ class BadRows:
             return
         if self.drop:
             self._write_and_say(source, problems)
-        else:  # one file may be read for two purposes
-            self.problems += [p for p in problems if str(p) not in map(str, self.problems)]
+        else:
+            known = set(map(str, self.problems))  # one file may be read for two purposes
+            self.problems += [problem for problem in problems if str(problem) not in known]
             self.sources += [source] if source not in self.sources else []
 
     def _write_and_say(self, source: str, problems: Sequence[Problem]) -> None:

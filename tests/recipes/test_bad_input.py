@@ -10,6 +10,8 @@ import pytest
 from tiny_models import make_model
 from transformers import AutoTokenizer
 
+from rlhf.launcher import launch
+
 # What every row has that some recipe takes, so that only the prompt is at fault.
 WHOLE = {"completion": "A cat.", "responses": ["A cat.", "no"], "ranks": [1, 2]}
 FAULTS = [
@@ -226,3 +228,22 @@ def test_a_model_without_eos_is_refused(
     data.write_text(json.dumps(ROWS["sft"][0]))
     assert run_recipe(root, "sft", model, data, tmp_path / "run", monkeypatch) == 2
     assert "has no EOS token" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["a bad row", "a folder that is taken"])
+def test_two_processes_say_a_mistake_once(
+    root: Path, tmp_path: Path, model: Path, fault: str, capfd
+):
+    """The first both find, the second only rank 0 looks for while the other waits for it."""
+    data, output = tmp_path / "rows.jsonl", tmp_path / "run"
+    row = {"prompt": "Hi"} if fault == "a bad row" else ROWS["sft"][0]
+    data.write_text(json.dumps(row))
+    if fault == "a folder that is taken":
+        output.mkdir()
+        (output / "config.yaml").touch()
+    words = [*words_of("sft", model, data), "--output_dir", str(output)]
+    assert launch(root / "recipes" / "sft.py", words, num_processes=2) == 2
+    said = capfd.readouterr().err
+    assert said.count("sft.py: ") == 1
+    assert "Traceback" not in said
