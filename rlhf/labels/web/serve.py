@@ -143,6 +143,7 @@ def bound(config: ServeConfig) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((config.host, config.port))
+            listener.listen()  # who follows a link before the server is up waits, and is served
         except OSError as error:
             raise ConfigError(
                 f"{config.host}:{config.port} cannot be used: {os.strerror(error.errno or 0)}; "
