@@ -47,6 +47,7 @@ REQUESTS: list[tuple[Callable[[Random], Item], float]] = [
     (fact_item, 4),
 ]
 MAKERS, WEIGHTS = zip(*REQUESTS, strict=True)
+MARKED_WEIGHTS = (2, 2, 3, 3, 3, 4, 2, 2, 5, 1, 2, 1)  # of the same, where mistakes are looked for
 REMARKS = 0.5  # how many answers somebody remarks on: what a reader learns to judge answers from
 
 
@@ -115,20 +116,28 @@ def marked(rng: Random) -> str:
     To tell a wrong answer from a right one is another skill than to answer, and is not learned
     from the few wrong answers of other pages.
     """
-    scene = draw_scene(rng, rng.randint(1, 3))
-    asked = [question for fact in scene for question in questions(fact)]
     blocks = ["Find the mistakes."] if rng.random() < 0.5 else []
     if rng.random() < 0.6:
+        scene = draw_scene(rng, rng.randint(1, 3))
         blocks.append(say(scene, rng))
-        rounds = rng.sample(asked, min(len(asked), rng.randint(2, 4)))
-        pages = [(q.direct, grounded_item(rng, question=q, scene=scene)) for q in rounds]
+        pages = [on_scene(rng, scene) for _ in range(rng.randint(2, 4))]
     else:
-        items = [make(rng) for make in rng.choices(MAKERS, WEIGHTS, k=rng.randint(1, 3))]
+        items = [make(rng) for make in rng.choices(MAKERS, MARKED_WEIGHTS, k=rng.randint(1, 3))]
         pages = [(item.prompt, item) for item in items]
     for prompt, item in pages:
         style = Style(rng.random() < 0.5, rng.choice(("plain", "polite")), "whole")
         blocks += [f"{prompt}\n{dress(rng, item, style)}", comment(item, style)]
     return "\n".join(blocks)
+
+
+def on_scene(rng: Random, scene: list[Fact]) -> tuple[str, Item]:
+    """A question and its item: told by the scene or not, so that "I do not know" and a word of
+    the scene are each as often right as wrong, and only the scene tells which."""
+    question = rng.choice(questions(rng.choice(scene)))
+    item = grounded_item(rng, question=question, scene=scene, lost=0.5)
+    if rng.random() < 0.4:
+        item = unknown_item(rng, scene=scene)
+    return last_sentence(item.prompt), item
 
 
 def retold(rng: Random) -> str:

@@ -141,18 +141,31 @@ def short_answer(question: Question) -> str:
     return f"{answer[:1].upper()}{answer[1:]}."
 
 
+def not_known(question: Question) -> str:
+    """ "I do not know where the cup is." """
+    return f"I do not know {question.indirect}."
+
+
 def grounded_item(
-    rng: Random, *, question: Question | None = None, scene: list[Fact] | None = None
+    rng: Random,
+    *,
+    question: Question | None = None,
+    scene: list[Fact] | None = None,
+    lost: float = 0.15,
 ) -> Item:
-    """A question that the scene answers; the wrong answer names another word."""
+    """A question that the scene answers; the wrong answer names another word.
+
+    In a share of `lost` it says that this is not known, in the words that would be right if the
+    scene did not tell: only who has looked can call it wrong.
+    """
     scene = scene or draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
     question = question or rng.choice(questions(scene[0]))
-    lost = rng.random() < 0.15
+    gave_up = rng.random() < lost
     return Item(
         category="grounded",
         prompt=f"{say(scene, rng)} {ask(rng, question)}",
         right=question.sentence,
-        wrong="I do not know." if lost else another_value(rng, question, scene),
+        wrong=not_known(question) if gave_up else another_value(rng, question, scene),
         short=short_answer(question),
         fault="wrong",
         combination=question.fact.pair,
@@ -190,7 +203,7 @@ def unknown_item(rng: Random, *, scene: list[Fact] | None = None) -> Item:
     return Item(
         category="unknown",
         prompt=f"{say(scene, rng)} {ask(rng, question)}",
-        right=f"I do not know {question.indirect}.",
+        right=not_known(question),
         wrong=another_value(rng, question, scene),
         short="I do not know.",
         fault="made up",

@@ -36,9 +36,18 @@ class Style:
     shape: str
 
 
+def refuses(text: str) -> bool:
+    """Whether the answer does not give what was asked for."""
+    return text.startswith(("I do not know", "I cannot", "I will not"))
+
+
 def courteous(rng: Random, item: Item, text: str) -> str:
-    """The text with one kind word before or after it, as the request allows."""
-    if item.category in ("decline", "unknown"):
+    """The text with one kind word before or after it, as request and answer allow.
+
+    Sorry is who does not give what was asked for, rightly or not: the kind word tells nobody
+    whether the answer is right.
+    """
+    if refuses(text):
         return f"{rng.choice(SORRY)} {text}"
     if item.category in ("feelings", "small_talk"):
         return f"{text} {rng.choice(KIND_CLOSERS)}"
