@@ -9,6 +9,7 @@ plain AutoModelForSequenceClassification(num_labels=1); (logit - mean) / std is 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,8 +37,10 @@ from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import Health, Normalization, measure, normalization, tokenize
+from rlhf.training.reward_health import Health, Normalization, measure, normalization
+from rlhf.training.reward_loss import check_strengths
 from rlhf.training.reward_model import train_reward_model
+from rlhf.training.reward_rows import tokenize
 from rlhf.training.reward_samples import write_ranked_samples
 from rlhf.types import Demonstration, Ranking
 
@@ -102,8 +105,11 @@ def check() -> Setup:
     chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
-        rows = load_train_and_held_out(load_rankings, data, chat, bad_rows, seed=run_config.seed)
+        # Where ties are no pairs, a ranking that ties everything has nothing to say.
+        load = partial(load_rankings, keep_tied=config.ties != "out")
+        rows = load_train_and_held_out(load, data, chat, bad_rows, seed=run_config.seed)
         demonstrations, uses = load_normalization(config, data, chat, bad_rows)
+    check_strengths(config, [row.strength for row in rows.train])
     return Setup(
         run=run_config,
         model=model,

@@ -89,11 +89,17 @@ def load_rankings(
     chat: ChatTokenizer | None = None,
     max_length: int | None = None,
     bad_rows: BadRows | None = None,
+    keep_tied: bool = False,
 ) -> Loaded[Ranking]:
-    """Rankings and pairs. One that ties all its answers teaches no order: left out and counted."""
+    """Rankings and pairs. One that ties all its answers teaches no order: left out and counted.
+
+    With `keep_tied` only those whose answers are all one text: for a loss or a report that ties
+    say something to.
+    """
     fits = ranking_fits(chat, max_length) if chat else None
     loaded = _load(source, role, parse.parse_ranking, fits)
-    return _settle(_without_undecided(loaded), bad_rows)
+    decides = _differs if keep_tied else _decides
+    return _settle(_without_undecided(loaded, decides), bad_rows)
 
 
 def load_texts(
@@ -132,9 +138,11 @@ def _load(
     return Loaded(rows=rows, places=places, use=use, problems=problems)
 
 
-def _without_undecided(loaded: Loaded[Ranking]) -> Loaded[Ranking]:
+def _without_undecided(
+    loaded: Loaded[Ranking], decides: Callable[[Ranking], bool]
+) -> Loaded[Ranking]:
     pairs = zip(loaded.rows, loaded.places, strict=True)
-    kept = [(row, place) for row, place in pairs if _decides(row)]
+    kept = [(row, place) for row, place in pairs if decides(row)]
     return replace(
         loaded,
         rows=[row for row, _ in kept],
@@ -146,7 +154,12 @@ def _without_undecided(loaded: Loaded[Ranking]) -> Loaded[Ranking]:
 
 def _decides(ranking: Ranking) -> bool:
     """Whether some answer stands above another with different text."""
-    return len(set(ranking.ranks)) > 1 and len(set(ranking.responses)) > 1
+    return len(set(ranking.ranks)) > 1 and _differs(ranking)
+
+
+def _differs(ranking: Ranking) -> bool:
+    """Whether there are two texts to compare."""
+    return len(set(ranking.responses)) > 1
 
 
 def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
@@ -159,7 +172,9 @@ def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
     bad_rows.take(loaded.use.path, loaded.problems)
     if loaded.undecided and is_main_process():
         logger.warning(
-            "%s: %d rankings tie all their answers, left out", loaded.use.path, loaded.undecided
+            "%s: %d rankings tie all their answers, or hold one text, left out",
+            loaded.use.path,
+            loaded.undecided,
         )
     dropped = len(loaded.problems) + loaded.undecided
     return replace(loaded, use=replace(loaded.use, dropped=dropped))

@@ -1,4 +1,4 @@
-"""A reward model's forward: one number an answer, nothing computed for padding."""
+"""A reward model's forward: a number an answer and head, nothing computed for padding."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ class Scorer(nn.Module):
         self.bf16 = bf16
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Raw logits, float32 [B]; ids: long [B, T] right-padded, lengths: long [B]."""
+        """Raw logits, float32 [B, heads]; ids: long [B, T] right-padded, lengths: long [B]."""
         budget = TOKENS_ON_CPU if ids.device.type == "cpu" else TOKENS_ON_GPU
         groups = microbatches(lengths, budget)
         scores = [
@@ -47,7 +47,7 @@ class Scorer(nn.Module):
             last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
         with torch.autocast(ids.device.type, enabled=False):
             head = model.score
-            scores: Tensor = head(last.to(next(head.parameters()).dtype))[:, 0]  # type: ignore[operator, union-attr]
+            scores: Tensor = head(last.to(next(head.parameters()).dtype))  # type: ignore[operator, union-attr]
         return scores.float()
 
 
@@ -59,11 +59,18 @@ def as_batch(
     return ids.to(device), mask.sum(1).to(device)
 
 
-@torch.no_grad()
 def score_ids(
     scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int, *, batch_size: int = 256
 ) -> Tensor:
-    """Raw logits of many answers in evaluation mode, float32 [N] on the CPU."""
+    """Raw logits of many answers in evaluation mode, float32 [N] on the CPU; the heads' mean."""
+    return head_scores(scorer, rows, pad_token_id, batch_size=batch_size).mean(dim=1)
+
+
+@torch.no_grad()
+def head_scores(
+    scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int, *, batch_size: int = 256
+) -> Tensor:
+    """Raw logits of every head, in evaluation mode: float32 [N, heads] on the CPU."""
     training, device = scorer.training, next(scorer.parameters()).device
     scorer.eval()
     scores = [
@@ -71,4 +78,4 @@ def score_ids(
         for start in range(0, len(rows), batch_size)
     ]
     scorer.train(training)
-    return torch.cat(scores) if scores else torch.zeros(0)
+    return torch.cat(scores) if scores else torch.zeros(0, 1)

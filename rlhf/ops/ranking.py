@@ -1,113 +1,159 @@
-"""The ranking loss of a reward model, and its accuracy with an interval.
+"""Losses of a reward model on rankings: Bradley-Terry with ties and margins, Plackett-Luce.
 
-Answers of all prompts lie in one flat row of N; `group_ids` says which prompt each belongs to.
-G prompts, numbered 0 … G-1; ranks as people give them, 1 is best, equal ranks tie.
+Answers of all rankings lie in one flat row of N; `group_ids` says which ranking each belongs to.
+G rankings, numbered 0 … G-1; ranks as people give them, 1 is best, equal ranks tie.
 """
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-NORMAL_95 = 1.959964  # two-sided 95% quantile of the normal distribution
+Ties = Literal["out", "half", "rao_kupper"]
 
 
 def ranking_loss(
-    scores: Tensor, ranks: Tensor, group_ids: Tensor, *, tie_weight: float = 0.0
+    scores: Tensor,
+    ranks: Tensor,
+    group_ids: Tensor,
+    *,
+    ties: Ties = "out",
+    tie_threshold: float = 0.0,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Each prompt's mean over its pairs of -log σ(score of the better - score of the worse).
+    """Each ranking's mean over its pairs of -log P(what was said of the pair).
 
     Bradley-Terry on all pairs of a ranking, as in InstructGPT (https://arxiv.org/abs/2203.02155,
-    eq. 1). The mean over pairs keeps a prompt with many answers from outweighing one with few:
-    K answers give K(K-1)/2 pairs, and all of them share K forward passes.
+    eq. 1). With d = score of the better - score of the worse, η the tie threshold, m the margin
+    and ε the label smoothing, an ordered pair costs
 
-    A tie counts as one pair in each direction with `tie_weight` each: 0 leaves ties out, 0.5
-    makes a tie one pair with target ½, which pulls the two scores together.
+        -(1 - ε) log σ(d - η - m) - ε log σ(-d - η - m)
+
+    The margin is Llama 2's (https://arxiv.org/abs/2307.09288, eq. 2), the smoothing that of a
+    label which is wrong with probability ε. The mean over pairs keeps a ranking of many answers
+    from outweighing one of few: K answers give K(K-1)/2 pairs and share K forward passes.
+
+    Ties. `out`: no pair. `half`: half a pair in each direction, least where the scores are equal.
+    `rao_kupper` (https://doi.org/10.1080/01621459.1967.10482901): two answers tie where their
+    noisy difference stays below η, so that P(tie) = σ(d + η) - σ(d - η); it costs
+
+        -log σ(d - η) - log σ(-d - η) - log(e^2η - 1)
+
+    Not Davidson's model (P(tie) ∝ √(p p')), because a person ties what looks alike, which is
+    a threshold: η is in units of the reward, adds to a margin, and is exactly what two noisy
+    opinions with a just noticeable difference give.
 
     Args:
         scores: float [N], raw logits; their gradient is kept.
         ranks: long [N].
         group_ids: long [N], 0 … G-1, every number used.
-        tie_weight: 0 or 0.5.
+        ties: see above.
+        tie_threshold: η >= 0; above 0 with rao_kupper, where it must be.
+        margins: float [G], m of each ranking's ordered pairs; None is 0.
+        label_smoothing: ε, 0 to below ½.
 
     Returns:
-        float [G]; 0 for a prompt without a pair.
+        float [G]; 0 for a ranking without a pair.
     """
-    weights = _pair_weights(ranks, group_ids, tie_weight)
-    # softplus(-d) is -log σ(d) without the overflow of log(1 + e^-d).
-    losses = F.softplus(scores[None, :] - scores[:, None]) * weights
-    return _by_group(losses, group_ids) / _by_group(weights, group_ids).clamp(min=1e-6)
+    better, tied = ordered_pairs(ranks, group_ids), tied_pairs(ranks, group_ids)
+    d = scores[:, None] - scores[None, :]
+    cut: Tensor | float = tie_threshold
+    if margins is not None:
+        cut = tie_threshold + margins[group_ids][:, None]
+    # softplus(-x) is -log σ(x) without the overflow of log(1 + e^-x).
+    losses = better * (1 - label_smoothing) * F.softplus(cut - d)
+    if label_smoothing:
+        losses = losses + better * label_smoothing * F.softplus(cut + d)
+    if ties == "out":
+        return by_group(losses, group_ids) / by_group(better, group_ids).clamp(min=1e-6)
+    if ties == "half":
+        losses = losses + tied / 2 * F.softplus(-d)
+    else:
+        # Entry (i, j) holds one of the two terms of the tie, and half of its constant.
+        constant = math.log(math.expm1(2 * tie_threshold))
+        losses = losses + tied * (F.softplus(tie_threshold - d) - constant / 2)
+    pairs = better + tied / 2
+    return by_group(losses, group_ids) / by_group(pairs, group_ids).clamp(min=1e-6)
 
 
-def pairs_in_order(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Each prompt's pairs that the scores put in the people's order, and its pairs; ties left out.
+def tie_threshold_of(tie_rate: float) -> float:
+    """η of Rao and Kupper at which two answers of equal score tie with this probability.
 
-    Equal scores of an ordered pair count half: a constant reward model is right half the time.
+        tanh(η / 2) = tie_rate
+
+    From the rate over all pairs it is a lower bound: answers that differ tie less often.
+
+    Raises:
+        ValueError: the rate is not between 0 and 1.
+    """
+    if not 0 < tie_rate < 1:
+        raise ValueError(f"a tie rate of {tie_rate} gives no threshold")
+    return 2 * math.atanh(tie_rate)
+
+
+def plackett_luce_loss(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> Tensor:
+    """Each ranking's mean over its choices of -log P(this answer is chosen from what is left).
+
+        P(i) = e^s_i / (e^s_i + Σ_{k ranked below i} e^s_k)
+
+    (Plackett 1975, https://doi.org/10.2307/2346567; Luce 1959.) An answer with nobody below it is
+    no choice. Deviation: tied answers do not compete with each other, each is chosen from itself
+    and what stands strictly below, as ties are left out of pairs. K = 2 is Bradley-Terry.
+
+    Args:
+        scores: float [N], raw logits; their gradient is kept.
+        ranks: long [N].
+        group_ids: long [N], 0 … G-1, every number used.
+
+    Returns:
+        float [G]; 0 for a ranking that ties everything.
+    """
+    below = ordered_pairs(ranks, group_ids).bool()
+    rivals = below | torch.eye(len(ranks), dtype=torch.bool, device=ranks.device)
+    lowest = torch.finfo(scores.dtype).min  # not -inf: its gradient would be NaN
+    left = torch.where(rivals, scores[None, :], lowest).logsumexp(dim=1)
+    is_choice = below.any(dim=1).to(scores.dtype)
+    losses, choices = ((left - scores) * is_choice)[:, None], is_choice[:, None]
+    return by_group(losses, group_ids) / by_group(choices, group_ids).clamp(min=1e-6)
+
+
+def centering_loss(scores: Tensor, group_ids: Tensor) -> Tensor:
+    """Each ranking's mean over its pairs of (sum of the two scores)²: it pulls scores to 0.
+
+    Eisenstein et al. 2023 (https://arxiv.org/abs/2312.09244, eq. 2) for a pair; here over all
+    pairs of K answers, whoever won. Rankings say nothing of a reward's zero, this does.
 
     Args:
         scores: float [N].
-        ranks: long [N].
-        group_ids: long [N], 0 … G-1.
+        group_ids: long [N], 0 … G-1, every number used.
 
     Returns:
-        correct, pairs: float [G].
+        float [G].
     """
-    weights = _pair_weights(ranks, group_ids, tie_weight=0.0)
-    difference = scores[:, None] - scores[None, :]
-    correct = (torch.sign(difference) + 1) / 2 * weights
-    return _by_group(correct, group_ids), _by_group(weights, group_ids)
+    pairs = _same_ranking(group_ids).to(scores.dtype).triu(diagonal=1)
+    squares = (scores[:, None] + scores[None, :]).square() * pairs
+    return by_group(squares, group_ids) / by_group(pairs, group_ids).clamp(min=1e-6)
 
 
-def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, float]:
-    """Σ correct / Σ pairs and its 95% interval, clustered by prompt.
-
-    Pairs of one prompt share answers, so they are no independent coin flips. The ratio
-    estimator's linearised variance (Cochran, Sampling Techniques, 6.4),
-    G/(G-1) * Σ (correct_g - share * pairs_g)² / (Σ pairs)², says how many independent flips
-    would be as certain, share * (1 - share) / variance; Wilson's interval of so many flips stays
-    within [0, 1] and keeps a width where every pair is right.
-
-    Args:
-        correct: float [G], right pairs of each prompt.
-        pairs: float [G], pairs of each prompt.
-
-    Returns:
-        share, low, high; (nan, nan, nan) without a pair, (share, 0, 1) with a single prompt.
-    """
-    total, groups = float(pairs.sum()), int((pairs > 0).sum())
-    if groups == 0:
-        return math.nan, math.nan, math.nan
-    share = float(correct.sum()) / total
-    if groups == 1:
-        return share, 0.0, 1.0
-    residuals = correct.double() - share * pairs.double()
-    variance = groups / (groups - 1) * float(residuals.square().sum()) / total**2
-    # All right or all wrong: no spread to measure, a flip a prompt is the cautious count.
-    flips = share * (1 - share) / variance if variance > 0 else groups
-    low, high = _wilson(share, flips)
-    return share, low, high
+def ordered_pairs(ranks: Tensor, group_ids: Tensor) -> Tensor:
+    """float [N, N]: 1 at (i, j) where i and j are of one ranking and i is better."""
+    return ((ranks[:, None] < ranks[None, :]) & _same_ranking(group_ids)).float()
 
 
-def _wilson(share: float, flips: float) -> tuple[float, float]:
-    """Wilson's 95% score interval (https://doi.org/10.2307/2276774) of `flips` coin flips."""
-    square = NORMAL_95**2
-    middle = (share + square / (2 * flips)) / (1 + square / flips)
-    half = math.sqrt(share * (1 - share) / flips + square / (4 * flips**2))
-    half *= NORMAL_95 / (1 + square / flips)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def tied_pairs(ranks: Tensor, group_ids: Tensor) -> Tensor:
+    """float [N, N]: 1 at (i, j) and at (j, i) where i and j are of one ranking and tie."""
+    tied = (ranks[:, None] == ranks[None, :]) & _same_ranking(group_ids)
+    return tied.fill_diagonal_(False).float()
 
 
-def _pair_weights(ranks: Tensor, group_ids: Tensor, tie_weight: float) -> Tensor:
-    """float [N, N]: entry (i, j) weighs the pair "i is better than j"."""
-    same = group_ids[:, None] == group_ids[None, :]
-    better = (ranks[:, None] < ranks[None, :]) & same
-    tied = (ranks[:, None] == ranks[None, :]) & same
-    tied.fill_diagonal_(False)
-    return better.float() + tie_weight * tied.float()
-
-
-def _by_group(matrix: Tensor, group_ids: Tensor) -> Tensor:
-    """float [G]: sums of the rows' sums over each group."""
+def by_group(matrix: Tensor, group_ids: Tensor) -> Tensor:
+    """float [G]: sums of the rows' sums over each ranking; matrix: float [N, any]."""
     groups = int(group_ids.max()) + 1 if group_ids.numel() else 0
     return matrix.new_zeros(groups).index_add(0, group_ids, matrix.sum(dim=1))
+
+
+def _same_ranking(group_ids: Tensor) -> Tensor:
+    return group_ids[:, None] == group_ids[None, :]

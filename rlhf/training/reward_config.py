@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rlhf.errors import ConfigError
+from rlhf.ops.ranking import Ties
 from rlhf.training.ranges import check_ranges
 
 
@@ -25,9 +27,31 @@ class RewardModelConfig:
     gradient_accumulation_steps: int = field(
         default=1, metadata={"help": "Batches summed up to one optimizer step."}
     )
-    ties: Literal["out", "half"] = field(
+    loss_type: Literal["bradley_terry", "plackett_luce"] = field(
+        default="bradley_terry",
+        metadata={"help": "All pairs of a ranking, or one choice after the other from the top."},
+    )
+    ties: Ties = field(
         default="out",
-        metadata={"help": "Tied answers: out of the loss, or half a pair in each direction."},
+        metadata={
+            "help": "Tied answers: out of the loss, half a pair in each direction, or likely where "
+            "scores are nearer than a threshold (rao_kupper)."
+        },
+    )
+    tie_threshold: float | None = field(
+        default=None,
+        metadata={"help": "Of rao_kupper, in raw reward; default by the rate of ties."},
+    )
+    margin_coef: float = field(
+        default=0.0,
+        metadata={"help": "Margin of a pair is this times (strength - 1), in raw reward."},
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "Share of pairs taken to be labelled the wrong way round."}
+    )
+    center_rewards_coefficient: float | None = field(
+        default=None,
+        metadata={"help": "Weight of (sum of a pair's rewards)², which holds rewards near 0."},
     )
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
@@ -44,3 +68,31 @@ class RewardModelConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        _check_loss(self)
+
+
+def _check_loss(config: RewardModelConfig) -> None:
+    """Refuse keys of the loss that are out of range, or that another one leaves without effect."""
+    if not 0 <= config.label_smoothing < 0.5:
+        raise ConfigError(
+            f"label_smoothing={config.label_smoothing}: at half of the labels wrong nothing is "
+            "left to learn; use 0 to below 0.5."
+        )
+    for name in ("tie_threshold", "center_rewards_coefficient"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"{name}={value}; use a number above 0, or leave it out.")
+    if config.margin_coef < 0:
+        raise ConfigError(f"margin_coef={config.margin_coef}; use 0 or more.")
+    if config.tie_threshold is not None and config.ties != "rao_kupper":
+        raise ConfigError(
+            f"tie_threshold={config.tie_threshold} means nothing with ties={config.ties}; use "
+            "ties=rao_kupper or leave it out."
+        )
+    if config.loss_type == "plackett_luce":
+        for name, unset in (("ties", "out"), ("margin_coef", 0.0), ("label_smoothing", 0.0)):
+            if getattr(config, name) != unset:
+                raise ConfigError(
+                    f"{name}={getattr(config, name)} speaks of pairs, and loss_type=plackett_luce "
+                    "has choices; leave it out or use loss_type=bradley_terry."
+                )

@@ -11,28 +11,21 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.data.chat import answer_ids
-from rlhf.data.split import group_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.scorer import Scorer, score_ids
-from rlhf.ops.ranking import pairs_in_order, ranking_loss, share_with_interval
-from rlhf.types import Demonstration, Prompt, Ranking
+from rlhf.ops.accuracy import pairs_in_order, share_with_interval
+from rlhf.ops.ranking import ranking_loss
+from rlhf.training.reward_rows import TokenRanking, flatten
+from rlhf.types import Demonstration
 
-
-@dataclass(frozen=True, kw_only=True)
-class TokenRanking:
-    """A ranking whose answers are token ids."""
-
-    prompt: Prompt
-    group: str  # rankings of one prompt, by several people, are no independent evidence
-    ids: Sequence[Sequence[int]]  # K rows: prompt, answer, end of turn
-    ranks: Sequence[int]  # K
+CHUNK = 256  # rankings at a time: the pairs of N answers are looked up in [N, N] tables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
     """How the model orders held-out answers. Ties are no pairs."""
 
-    loss: float  # mean over prompts of their mean over pairs
+    loss: float  # Bradley-Terry, mean over rankings of their mean over pairs; a coin: log 2
     accuracy: float  # share of pairs in the people's order
     low: float  # 95%, clustered by prompt
     high: float
@@ -65,47 +58,21 @@ class Normalization:
     above_shuffled: float  # share of demonstrations scored above their own words in random order
 
 
-def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]:
-    """Rankings as token ids, by the one function that every stage renders answers with."""
-    return [
-        TokenRanking(
-            prompt=row.prompt,
-            group=group_key(row),
-            ids=[answer_ids(chat, row.prompt, answer) for answer in row.responses],
-            ranks=row.ranks,
-        )
-        for row in rows
-    ]
-
-
-def flatten(
-    rankings: Sequence[TokenRanking],
-) -> tuple[list[Sequence[int]], Tensor, Tensor]:
-    """The answers of all rankings in one row of N; their ranks [N] and rankings' numbers [N]."""
-    ids = [answer for ranking in rankings for answer in ranking.ids]
-    ranks = torch.tensor([r for ranking in rankings for r in ranking.ranks], dtype=torch.long)
-    sizes = torch.tensor([len(ranking.ids) for ranking in rankings], dtype=torch.long)
-    return ids, ranks, torch.arange(len(rankings)).repeat_interleave(sizes)
-
-
 def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int) -> Health:
     """The health on `held_out`, whose rows all processes share out. At least one row."""
     state = PartialState()
     mine = held_out[state.process_index :: state.num_processes]
-    ids, ranks, groups = flatten(mine)
-    scores = score_ids(scorer, ids, pad_token_id)
-    lengths = torch.tensor([float(len(row)) for row in ids])
-    correct, pairs = pairs_in_order(scores, ranks, groups)
-    longer, _ = pairs_in_order(lengths, ranks, groups)
-    columns = torch.stack([ranking_loss(scores, ranks, groups), correct, pairs, longer], dim=1)
-    loss, correct, pairs, longer = torch.tensor(_gathered(columns.tolist())).unbind(dim=1)
+    rows = [row for start in range(0, len(mine), CHUNK)
+            for row in _columns(scorer, mine[start:][:CHUNK], pad_token_id)]  # fmt: skip
+    # [rankings of everybody, 4]; a process without a row has nothing to add.
+    loss, right, counted, long = torch.tensor(_gathered(rows)).unbind(dim=1)
     everyones = [held_out[rank :: state.num_processes] for rank in range(state.num_processes)]
-    prompts = [ranking.group for rows in everyones for ranking in rows]
-    correct, pairs, longer = (_by_prompt(column, prompts) for column in (correct, pairs, longer))
+    prompts = [ranking.group for rankings in everyones for ranking in rankings]
+    correct, pairs, longer = (_by_prompt(column, prompts) for column in (right, counted, long))
     share, low, high = share_with_interval(correct, pairs)
     longer_wins, longer_low, longer_high = share_with_interval(longer, pairs)
     return Health(
-        loss=float(loss.mean()),
+        loss=float(loss[counted > 0].mean()),
         accuracy=share,
         low=low,
         high=high,
@@ -114,6 +81,20 @@ def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int)
         longer_low=longer_low,
         longer_high=longer_high,
     )
+
+
+def _columns(
+    scorer: Scorer, rankings: Sequence[TokenRanking], pad_token_id: int
+) -> list[list[float]]:
+    """Of each ranking: loss, pairs in order, pairs, pairs that the longer answer wins."""
+    flat = flatten(rankings)
+    scores = score_ids(scorer, flat.ids, pad_token_id)[flat.index]
+    lengths = torch.tensor([float(len(row)) for row in flat.ids])[flat.index]
+    correct, pairs = pairs_in_order(scores, flat.ranks, flat.group_ids)
+    longer, _ = pairs_in_order(lengths, flat.ranks, flat.group_ids)
+    losses = ranking_loss(scores, flat.ranks, flat.group_ids)
+    found: list[list[float]] = torch.stack([losses, correct, pairs, longer], dim=1).tolist()
+    return found
 
 
 def normalization(

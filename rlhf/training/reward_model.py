@@ -1,8 +1,8 @@
 """Reward-model training: K-wise ranking loss, a loop on accelerate that resumes exactly.
 
 The loop is this project's own instead of transformers.Trainer: one batch element is a prompt with
-all its answers, of any number, and the loss is a mean over the global batch's prompts, so that
-neither processes nor accumulation change the gradient.
+all its answers and everybody's rankings of them, each answer read once, and the loss is a mean over
+rankings that neither processes nor accumulation change.
 """
 
 import math
@@ -13,20 +13,21 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
 from rlhf.errors import TrainingError
 from rlhf.launch import SigtermFlag, Stopped
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.scorer import Scorer, as_batch
-from rlhf.ops.ranking import ranking_loss
+from rlhf.models.scorer import Scorer
 from rlhf.run_folder import RunConfig
 from rlhf.training.metrics import MetricsWriter
 from rlhf.training.reward_checkpoint import load_state, save_state, state_of
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import TokenRanking, flatten, measure
+from rlhf.training.reward_health import measure
+from rlhf.training.reward_loss import batch_loss, settled_tie_threshold
+from rlhf.training.reward_rows import TokenRanking, by_prompt
 from rlhf.training.reward_schedule import batch_rows, make_optimizer, num_steps, rate
 
 
@@ -44,9 +45,9 @@ def train_reward_model(
 ) -> int:
     """Train `model` in place; returns the number of optimizer steps of the whole run.
 
-    Loss: the mean over the global batch's prompts of each prompt's mean over its pairs. Which
-    prompts a step reads depends on the seed and the step alone, and dropout is 0: a resumed run
-    takes exactly the steps that an uninterrupted one takes.
+    Loss: the mean over the global batch's rankings of each one's mean over its pairs, weighted.
+    Which prompts a step reads depends on the seed and the step alone, and dropout is 0: a resumed
+    run takes exactly the steps that an uninterrupted one takes.
 
     Raises:
         TrainingError: a loss or gradient that is not finite, with the step and its prompts.
@@ -84,11 +85,13 @@ class _Trainer:
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(), mixed_precision="no"
         )
-        self.rows, self.held_out = train, held_out
+        self.prompts, self.held_out = by_prompt(train), held_out
+        self.per_prompt = len(train) / len(self.prompts)  # rankings
+        self.tie_threshold = settled_tie_threshold(config, train)
         self.run, self.config, self.pad_token_id = run, config, pad_token_id
         self.share = config.per_device_train_batch_size * config.gradient_accumulation_steps
         self.batch_size = self.share * self.accelerator.num_processes
-        self.total = num_steps(config, len(train), self.batch_size)
+        self.total = num_steps(config, len(self.prompts), self.batch_size)
         self.done = 0  # steps taken
         self.losses: list[float] = []  # of the steps since the last logged one
         self.scorer = scorer.to(self.accelerator.device)
@@ -142,22 +145,29 @@ class _Trainer:
         self.done += 1
         return loss, norm
 
-    def next_batch(self) -> list[TokenRanking]:
-        """This process's share of the rows of the next step."""
-        rows = batch_rows(self.done, len(self.rows), self.batch_size, self.run.seed)
+    def next_batch(self) -> list[list[TokenRanking]]:
+        """This process's share of the prompts of the next step, each with all its rankings."""
+        rows = batch_rows(self.done, len(self.prompts), self.batch_size, self.run.seed)
         first = self.accelerator.process_index * self.share
-        return [self.rows[row] for row in rows[first:][: self.share]]
+        return [self.prompts[row] for row in rows[first:][: self.share]]
 
-    def accumulate(self, batch: Sequence[TokenRanking]) -> float:
-        """Leave the gradient of the global batch on the model; the mean loss over its prompts."""
+    def accumulate(self, batch: Sequence[Sequence[TokenRanking]]) -> float:
+        """Leave the gradient of the global batch on the model; its loss.
+
+        A sum over the rankings divided by how many a batch holds on average, a constant: then
+        every ranking counts the same, in whichever batch and beside however many others.
+        """
+        expected = self.batch_size * self.per_prompt
         size, world = self.config.per_device_train_batch_size, self.accelerator.num_processes
         loss = torch.zeros((), device=self.accelerator.device)
         for start in range(0, self.share, size):
             last = start + size >= self.share
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                rows, ties = batch[start:][:size], self.config.ties
-                part = batch_loss(self.wrapped, rows, self.pad_token_id, ties=ties)
-                part = part / self.batch_size
+                rows = [ranking for prompt in batch[start:][:size] for ranking in prompt]
+                part = batch_loss(
+                    self.wrapped, rows, self.pad_token_id, self.config, self.tie_threshold
+                )
+                part = part / expected
                 # DDP averages gradients over ranks; times `world` makes that their sum.
                 (part * world).backward()
             loss += part.detach()
@@ -208,24 +218,15 @@ class _Trainer:
             raise Stopped(f"stopped by SIGTERM; {folder} holds {at} to resume from.")
 
 
-def batch_loss(
-    scorer: nn.Module, batch: Sequence[TokenRanking], pad_token_id: int, *, ties: str
-) -> Tensor:
-    """Sum over the batch's prompts of their ranking losses; one forward for all answers."""
-    device = next(scorer.parameters()).device
-    ids, ranks, groups = flatten(batch)
-    scores = scorer(*as_batch(ids, pad_token_id, device))
-    weight = 0.5 if ties == "half" else 0.0
-    return ranking_loss(scores, ranks.to(device), groups.to(device), tie_weight=weight).sum()
-
-
 def _on_any_process(accelerator: Accelerator, flag: bool) -> bool:
     """Whether `flag` is set on any rank: all of them have to stop at the same step."""
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
-def _not_finite(step: int, loss: float, norm: float, rows: Sequence[TokenRanking]) -> str:
-    prompts = ", ".join(repr(str(row.prompt)[:60]) for row in rows[:3])
+def _not_finite(
+    step: int, loss: float, norm: float, batch: Sequence[Sequence[TokenRanking]]
+) -> str:
+    prompts = ", ".join(repr(str(rankings[0].prompt)[:60]) for rankings in batch[:3])
     return (
         f"step {step}: loss {loss:.4g}, gradient norm {norm:.4g}; the step was not taken and the "
         f"checkpoints are whole. Its prompts begin with {prompts}. Lower learning_rate or try "

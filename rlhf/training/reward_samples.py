@@ -11,7 +11,8 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.ops.ranking import ranking_loss
-from rlhf.training.reward_health import Normalization, flatten, tokenize
+from rlhf.training.reward_health import Normalization
+from rlhf.training.reward_rows import flatten, tokenize
 from rlhf.types import Ranking
 
 
@@ -32,9 +33,9 @@ def write_ranked_samples(
     """
     if not rows or not count:
         return
-    ids, ranks, groups = flatten(tokenize(chat, rows))
-    scores = score_ids(scorer, ids, chat.pad_token_id)
-    losses = ranking_loss(scores, ranks, groups).tolist()
+    flat = flatten(tokenize(chat, rows))
+    scores = score_ids(scorer, flat.ids, chat.pad_token_id)[flat.index]
+    losses = ranking_loss(scores, flat.ranks, flat.group_ids).tolist()
     rewards = torch.split((scores - scale.mean) / scale.std, [len(row.ranks) for row in rows])
     order = sorted(range(len(rows)), key=lambda index: losses[index])
     picks = {

@@ -1,6 +1,7 @@
-"""The ranking loss and the accuracy, against hand-worked numbers."""
+"""The losses of a reward model, against hand-worked numbers."""
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
@@ -8,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import logsigmoid
 
-from rlhf.ops.ranking import pairs_in_order, ranking_loss, share_with_interval
+from rlhf.ops.ranking import (
+    centering_loss,
+    plackett_luce_loss,
+    ranking_loss,
+    tie_threshold_of,
+)
 
 
 def one(values, ranks, **keys):
@@ -38,8 +44,8 @@ def test_ties_are_left_out():
 
 def test_a_half_weight_tie_is_one_pair_with_target_one_half():
     """d = 2: ½(0.126928 + 2.126928) = 1.126928; at d = 0 it is log 2, its minimum."""
-    assert one([2.0, 0.0], [1, 1], tie_weight=0.5) == pytest.approx(1.126928, abs=1e-6)
-    assert one([1.0, 1.0], [1, 1], tie_weight=0.5) == pytest.approx(math.log(2), abs=1e-6)
+    assert one([2.0, 0.0], [1, 1], ties="half") == pytest.approx(1.126928, abs=1e-6)
+    assert one([1.0, 1.0], [1, 1], ties="half") == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_nothing_but_ties_gives_zero_and_no_gradient():
@@ -81,49 +87,6 @@ def test_a_large_difference_stays_finite():
     assert one([-1e4, 1e4], [1, 2]) == pytest.approx(2e4)
 
 
-def test_accuracy_counts_ordered_pairs_only():
-    """Ranks 1, 2, 2 and scores 1, 2, 0: 1>2 wrong, 1>0 right; the tie is no pair."""
-    correct, pairs = pairs_in_order(
-        torch.tensor([1.0, 2.0, 0.0]), torch.tensor([1, 2, 2]), torch.zeros(3, dtype=torch.long)
-    )
-    assert (correct.tolist(), pairs.tolist()) == ([1.0], [2.0])
-
-
-def test_a_constant_model_is_right_half_the_time():
-    correct, pairs = pairs_in_order(
-        torch.zeros(4), torch.tensor([1, 2, 3, 4]), torch.zeros(4, dtype=torch.long)
-    )
-    assert (correct.tolist(), pairs.tolist()) == ([3.0], [6.0])
-
-
-def test_interval_is_wilsons_for_single_pairs():
-    """100 prompts of one pair, 80 right: variance 0.16 / 99, as certain as 99 flips.
-
-    Middle (0.8 + 3.8415/198) / (1 + 3.8415/99) = 0.788794; half width
-    1.959964 / 1.038803 * √(0.16/99 + 3.8415/39204) = 0.078115.
-    """
-    correct = torch.tensor([1.0] * 80 + [0.0] * 20)
-    share, low, high = share_with_interval(correct, torch.ones(100))
-    assert (share, low, high) == pytest.approx((0.8, 0.710679, 0.866909), abs=1e-5)
-
-
-def test_interval_of_all_right_is_not_a_point():
-    """20 of 20: Wilson's lower bound is 20 / (20 + 3.8415) = 0.838875."""
-    found = share_with_interval(torch.ones(20), torch.ones(20))
-    assert found == pytest.approx((1.0, 0.838875, 1.0), abs=1e-5)
-
-
-def test_interval_does_not_shrink_where_pairs_of_a_prompt_agree():
-    """Ten copies of each pair hold no more evidence: the interval must not shrink."""
-    correct = torch.tensor([1.0] * 80 + [0.0] * 20)
-    once = share_with_interval(correct, torch.ones(100))
-    assert share_with_interval(correct * 10, torch.full((100,), 10.0)) == pytest.approx(once)
-
-
-def test_no_pair_gives_nan():
-    assert all(math.isnan(x) for x in share_with_interval(torch.zeros(1), torch.zeros(1)))
-
-
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(1, 4)), min_size=2, max_size=9))
 def test_loss_is_the_plain_double_loop(answers):
     """The vectorised loss against the sum as one would write it down."""
@@ -136,3 +99,113 @@ def test_loss_is_the_plain_double_loop(answers):
     ]
     expected = sum(terms) / len(terms) if terms else 0.0
     assert one(scores, ranks) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_rao_kupper_pair_and_tie():
+    """η = 0.5, d = 1: better -log σ(0.5) = 0.474077; tie -log(σ(1.5) - σ(0.5)) = 1.634166."""
+    keys = {"ties": "rao_kupper", "tie_threshold": 0.5}
+    assert one([1.0, 0.0], [1, 2], **keys) == pytest.approx(0.474077, abs=1e-5)
+    assert one([1.0, 0.0], [1, 1], **keys) == pytest.approx(1.634166, abs=1e-5)
+    assert one([0.0, 1.0], [1, 1], **keys) == pytest.approx(1.634166, abs=1e-5)
+
+
+def test_a_rao_kupper_tie_is_one_pair_of_the_mean():
+    """Ranks 1, 2, 2, scores 3, 2, 0, η = 0.5: -log σ(0.5), -log σ(2.5), -log(σ(2.5) - σ(1.5)):
+    (0.474077 + 0.078890 + 2.238977) / 3 = 0.930648."""
+    found = one([3.0, 2.0, 0.0], [1, 2, 2], ties="rao_kupper", tie_threshold=0.5)
+    assert found == pytest.approx(0.930648, abs=1e-5)
+
+
+@given(st.floats(-6, 6), st.floats(0.05, 3))
+def test_better_worse_and_tie_are_all_that_can_be_said(d, threshold):
+    """The three probabilities of Rao and Kupper add up to 1, whatever the scores."""
+    keys = {"ties": "rao_kupper", "tie_threshold": threshold}
+    said = [one([d, 0.0], ranks, **keys) for ranks in ([1, 2], [2, 1], [1, 1])]
+    assert sum(math.exp(-loss) for loss in said) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_two_noisy_opinions_with_a_just_noticeable_difference_tie_as_rao_kupper_says():
+    """Gumbel noise makes differences logistic: d = 0.7, η = 0.6, 200,000 draws, ±0.004."""
+    draw = torch.Generator().manual_seed(0)
+    noise = -torch.log(-torch.log(torch.rand(2, 200_000, generator=draw, dtype=torch.double)))
+    gap = 0.7 + noise[0] - noise[1]
+    tied, better = float((gap.abs() < 0.6).double().mean()), float((gap >= 0.6).double().mean())
+    keys = {"ties": "rao_kupper", "tie_threshold": 0.6}
+    assert math.exp(-one([0.7, 0.0], [1, 1], **keys)) == pytest.approx(tied, abs=4e-3)
+    assert math.exp(-one([0.7, 0.0], [1, 2], **keys)) == pytest.approx(better, abs=4e-3)
+
+
+def test_threshold_of_a_tie_rate():
+    """tanh(η/2) = 0.2: η = log(1.2/0.8) = 0.405465, and equal scores then tie in 1 of 5."""
+    threshold = tie_threshold_of(0.2)
+    assert threshold == pytest.approx(0.405465, abs=1e-6)
+    said = one([1.0, 1.0], [1, 1], ties="rao_kupper", tie_threshold=threshold)
+    assert math.exp(-said) == pytest.approx(0.2, abs=1e-6)
+    for rate in (0.0, 1.0):
+        with pytest.raises(ValueError, match="gives no threshold"):
+            tie_threshold_of(rate)
+
+
+def test_a_margin_is_taken_off_the_difference():
+    """d = 1.5, m = 0.5: log(1 + e^-1) = 0.313262; the other ranking keeps 0.201413."""
+    loss = ranking_loss(
+        torch.tensor([2.0, 0.5, 2.0, 0.5]),
+        torch.tensor([1, 2, 1, 2]),
+        torch.tensor([0, 0, 1, 1]),
+        margins=torch.tensor([0.5, 0.0]),
+    )
+    assert loss.tolist() == pytest.approx([0.313262, 0.201413], abs=1e-6)
+
+
+def test_label_smoothing():
+    """d = 1.5, ε = 0.1: 0.9 * 0.201413 + 0.1 * 1.701413 = 0.351413; least at σ(d) = 0.9."""
+    assert one([2.0, 0.5], [1, 2], label_smoothing=0.1) == pytest.approx(0.351413, abs=1e-6)
+    scores = torch.tensor([math.log(9.0), 0.0], requires_grad=True)
+    ids = torch.zeros(2, dtype=torch.long)
+    ranking_loss(scores, torch.tensor([1, 2]), ids, label_smoothing=0.1).sum().backward()
+    assert scores.grad.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def choices(values, ranks):
+    """The Plackett-Luce loss of a single prompt."""
+    groups = torch.zeros(len(ranks), dtype=torch.long)
+    return plackett_luce_loss(torch.tensor(values), torch.tensor(ranks), groups).item()
+
+
+def test_plackett_luce_of_three():
+    """Best of three: log(e³ + e² + 1) - 3 = 0.349012; of two: log(e² + 1) - 2 = 0.126928."""
+    assert choices([3.0, 2.0, 0.0], [1, 2, 3]) == pytest.approx(0.237970, abs=1e-6)
+    assert choices([0.0, 3.0, 2.0], [3, 1, 2]) == pytest.approx(0.237970, abs=1e-6)
+
+
+def test_plackett_luce_of_tied_answers():
+    """Ranks 1, 2, 2: one choice, 0.349012. Ranks 1, 1, 2: each against the last alone,
+    (log(e³ + 1) - 3 + log(e² + 1) - 2) / 2 = (0.048587 + 0.126928) / 2 = 0.087758."""
+    assert choices([3.0, 2.0, 0.0], [1, 2, 2]) == pytest.approx(0.349012, abs=1e-6)
+    assert choices([3.0, 2.0, 0.0], [1, 1, 2]) == pytest.approx(0.087758, abs=1e-6)
+    assert choices([3.0, 2.0], [1, 1]) == 0.0
+
+
+def test_plackett_luce_of_a_pair_is_bradley_terry():
+    assert choices([2.0, 0.5], [1, 2]) == pytest.approx(one([2.0, 0.5], [1, 2]))
+
+
+@given(st.permutations([0, 1, 2, 3]), st.lists(st.floats(-5, 5), min_size=4, max_size=4))
+def test_plackett_luce_is_a_distribution_over_orders(order, scores):
+    """e^-(sum of the choices' losses), summed over all 24 orders of four answers, is 1."""
+    total = sum(math.exp(-3 * choices(scores, [1 + i for i in p])) for p in permutations(order))
+    assert total == pytest.approx(1.0, abs=1e-4)
+
+
+def test_plackett_luce_has_a_finite_gradient_and_keeps_groups_apart():
+    scores = torch.tensor([50.0, -50.0, 0.0, 9.0], requires_grad=True)
+    loss = plackett_luce_loss(scores, torch.tensor([2, 1, 1, 1]), torch.tensor([0, 0, 1, 1]))
+    loss.sum().backward()
+    assert loss.tolist() == pytest.approx([100.0, 0.0])
+    assert scores.grad.tolist() == pytest.approx([1.0, -1.0, 0.0, 0.0])
+
+
+def test_centering():
+    """Two answers: (2 + 0.5)² = 6.25. Three: ((3+2)² + (3+0)² + (2+0)²) / 3 = 38/3."""
+    found = centering_loss(torch.tensor([2.0, 0.5, 3.0, 2.0, 0.0]), torch.tensor([0, 0, 1, 1, 1]))
+    assert found.tolist() == pytest.approx([6.25, 38 / 3])

@@ -17,8 +17,9 @@ from rlhf.models.load import add_lora, new_reward_model
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.run_folder import RunConfig
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import measure, normalization, tokenize
+from rlhf.training.reward_health import measure, normalization
 from rlhf.training.reward_model import train_reward_model
+from rlhf.training.reward_rows import tokenize
 from rlhf.training.reward_schedule import batch_rows, num_steps, rate
 from rlhf.types import Demonstration, Ranking
 

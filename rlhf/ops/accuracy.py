@@ -1,0 +1,68 @@
+"""How many pairs the scores put in the people's order, and how sure that share is."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from rlhf.ops.ranking import by_group, ordered_pairs
+
+NORMAL_95 = 1.959964  # two-sided 95% quantile of the normal distribution
+
+
+def pairs_in_order(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Each prompt's pairs that the scores put in the people's order, and its pairs; ties left out.
+
+    Equal scores of an ordered pair count half: a constant reward model is right half the time.
+
+    Args:
+        scores: float [N].
+        ranks: long [N].
+        group_ids: long [N], 0 … G-1.
+
+    Returns:
+        correct, pairs: float [G].
+    """
+    weights = ordered_pairs(ranks, group_ids)
+    difference = scores[:, None] - scores[None, :]
+    correct = (torch.sign(difference) + 1) / 2 * weights
+    return by_group(correct, group_ids), by_group(weights, group_ids)
+
+
+def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, float]:
+    """Σ correct / Σ pairs and its 95% interval, clustered by prompt.
+
+    Pairs of one prompt share answers, so they are no independent coin flips. The ratio
+    estimator's linearised variance (Cochran, Sampling Techniques, 6.4),
+    G/(G-1) * Σ (correct_g - share * pairs_g)² / (Σ pairs)², says how many independent flips
+    would be as certain, share * (1 - share) / variance; Wilson's interval of so many flips stays
+    within [0, 1] and keeps a width where every pair is right.
+
+    Args:
+        correct: float [G], right pairs of each prompt.
+        pairs: float [G], pairs of each prompt.
+
+    Returns:
+        share, low, high; (nan, nan, nan) without a pair, (share, 0, 1) with a single prompt.
+    """
+    total, groups = float(pairs.sum()), int((pairs > 0).sum())
+    if groups == 0:
+        return math.nan, math.nan, math.nan
+    share = float(correct.sum()) / total
+    if groups == 1:
+        return share, 0.0, 1.0
+    residuals = correct.double() - share * pairs.double()
+    variance = groups / (groups - 1) * float(residuals.square().sum()) / total**2
+    # All right or all wrong: no spread to measure, a flip a prompt is the cautious count.
+    flips = share * (1 - share) / variance if variance > 0 else groups
+    low, high = _wilson(share, flips)
+    return share, low, high
+
+
+def _wilson(share: float, flips: float) -> tuple[float, float]:
+    """Wilson's 95% score interval (https://doi.org/10.2307/2276774) of `flips` coin flips."""
+    square = NORMAL_95**2
+    middle = (share + square / (2 * flips)) / (1 + square / flips)
+    half = math.sqrt(share * (1 - share) / flips + square / (4 * flips**2))
+    half *= NORMAL_95 / (1 + square / flips)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,85 @@
+"""Rankings as token ids, and batches of them in which no text is read twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rlhf.data.chat import answer_ids
+from rlhf.data.split import group_key
+from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.types import Prompt, Ranking
+
+AT_ONCE = 16  # rankings of one prompt that are read together; more of them follow as another prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRanking:
+    """A ranking whose answers are token ids."""
+
+    prompt: Prompt
+    group: str  # rankings of one prompt, by several people, are no independent evidence
+    ids: Sequence[Sequence[int]]  # K rows: prompt, answer, end of turn
+    ranks: Sequence[int]  # K
+    annotator: str = ""
+    strength: float = 1.0
+    weights: Sequence[float] = (1.0,)  # of this ranking in the loss of each head
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatRankings:
+    """The N answers of G rankings in one row; each of the U different texts once in `ids`."""
+
+    ids: Sequence[Sequence[int]]  # U
+    index: Tensor  # long [N], the text of each answer
+    ranks: Tensor  # long [N]
+    group_ids: Tensor  # long [N], the number of each answer's ranking
+    strengths: Tensor  # float [G]
+    weights: Tensor  # float [G, heads]
+
+
+def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]:
+    """Rankings as token ids, by the one function that every stage renders answers with."""
+    return [
+        TokenRanking(
+            prompt=row.prompt,
+            group=group_key(row),
+            ids=[answer_ids(chat, row.prompt, answer) for answer in row.responses],
+            ranks=row.ranks,
+            annotator=row.annotator,
+            strength=row.strength,
+        )
+        for row in rows
+    ]
+
+
+def by_prompt(rankings: Sequence[TokenRanking]) -> list[list[TokenRanking]]:
+    """The rankings of each prompt together, prompts in the order of their first one.
+
+    So the answers that several people or several pairs speak of are read once a step; beyond
+    `AT_ONCE` rankings a prompt begins anew, so that one prompt of a thousand pairs fits.
+    """
+    groups: dict[tuple[str, int], list[TokenRanking]] = {}
+    seen: dict[str, int] = {}
+    for ranking in rankings:
+        number = seen.get(ranking.group, 0)
+        seen[ranking.group] = number + 1
+        groups.setdefault((ranking.group, number // AT_ONCE), []).append(ranking)
+    return list(groups.values())
+
+
+def flatten(rankings: Sequence[TokenRanking]) -> FlatRankings:
+    """All answers in one row; equal token rows, of one ranking or of several, share a place."""
+    places: dict[tuple[int, ...], int] = {}
+    answers = [tuple(answer) for ranking in rankings for answer in ranking.ids]
+    index = [places.setdefault(answer, len(places)) for answer in answers]
+    sizes = torch.tensor([len(ranking.ids) for ranking in rankings], dtype=torch.long)
+    return FlatRankings(
+        ids=list(places),
+        index=torch.tensor(index, dtype=torch.long),
+        ranks=torch.tensor([r for ranking in rankings for r in ranking.ranks], dtype=torch.long),
+        group_ids=torch.arange(len(rankings)).repeat_interleave(sizes),
+        strengths=torch.tensor([ranking.strength for ranking in rankings]),
+        weights=torch.tensor([list(ranking.weights) for ranking in rankings]),
+    )
