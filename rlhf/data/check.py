@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.data.bad_rows import BadRows
+from rlhf.data.conflicts import find_conflicts
 from rlhf.data.read import Unreadable, read_rows
 from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.split import prompt_key
@@ -129,6 +130,7 @@ def _about_rankings(rows: Sequence[Ranking]) -> list[str]:
         "  answers per prompt: " + ", ".join(f"{k} in {n} rows" for k, n in sizes),
         f"  {pairs:.0f} pairs with an order, {ties:.0f} ties; "
         f"`the longer answer wins` is right in {right / pairs:.3f} of them",
+        *(f"  {line}" for line in find_conflicts(rows).lines()),
     ]
 
 
