@@ -28,17 +28,19 @@ from rlhf.manifest import DataUse
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
+from rlhf.models.heads import Heads, merge_heads, save_heads
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import merge_reward_model, save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
+from rlhf.training.reward_checks import about_rankings, check_rankings
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.reward_health import Health, Normalization, measure, normalization
-from rlhf.training.reward_loss import check_strengths
 from rlhf.training.reward_model import train_reward_model
 from rlhf.training.reward_rows import tokenize
 from rlhf.training.reward_samples import write_ranked_samples
@@ -73,6 +75,7 @@ class Trained:
 
     scorer: Scorer
     model: PreTrainedModel  # the scorer's, with LoRA merged
+    heads: Heads | None  # of an ensemble
     steps: int
     health: Health | None  # None: nothing was held out
     scale: Normalization
@@ -85,6 +88,7 @@ def main() -> None:
     say(*setup.chat.notes)
     say(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
     say(f"{len(rows.train)} rankings to train on, {len(rows.held_out)} held out by prompt")
+    say(*about_rankings(rows))
     if not setup.demonstrations:
         say("warning: no normalization_data; the reward keeps mean 0 and std 1 as they come")
     if setup.run.dry_run:
@@ -109,7 +113,7 @@ def check() -> Setup:
         load = partial(load_rankings, keep_tied=config.ties != "out")
         rows = load_train_and_held_out(load, data, chat, bad_rows, seed=run_config.seed)
         demonstrations, uses = load_normalization(config, data, chat, bad_rows)
-    check_strengths(config, [row.strength for row in rows.train])
+    check_rankings(config, rows)
     return Setup(
         run=run_config,
         model=model,
@@ -153,10 +157,19 @@ def train(setup: Setup) -> Trained:
     chat, seed = setup.chat, setup.run.seed
     held_out = tokenize(chat, setup.rows.held_out)
     resume = resume_point(setup.run)
-    model = load_model(setup.model, chat, seed)
+    rankings = weigh_annotators(
+        tokenize(chat, setup.rows.train),
+        partial(load_model, setup.model, chat, seed),
+        run=setup.run,
+        model_config=setup.model,
+        config=setup.config,
+        pad_token_id=chat.pad_token_id,
+        resuming=resume is not None,
+    )
+    model = load_model(setup.model, chat, seed, setup.config.num_heads)
     steps = train_reward_model(
         model,
-        tokenize(chat, setup.rows.train),
+        rankings,
         held_out,
         run=setup.run,
         model_config=setup.model,
@@ -171,12 +184,21 @@ def train(setup: Setup) -> Trained:
     scale = NOT_NORMALIZED
     if setup.demonstrations:
         scale = normalization(scorer, chat, setup.demonstrations, seed=seed)
-    return Trained(scorer=scorer, model=final, steps=steps, health=health, scale=scale)
+    weight = merge_heads(final)  # from here on the scorer has one head, their mean
+    heads = None
+    if weight is not None:
+        offsets = scale.offsets if scale.rows else [0.0] * len(weight)
+        heads = Heads(weight=weight, offset=torch.tensor(offsets))
+    return Trained(scorer=scorer, model=final, heads=heads, steps=steps, health=health, scale=scale)
 
 
-def load_model(config: ModelConfig, chat: ChatTokenizer, seed: int) -> PreTrainedModel | PeftModel:
+def load_model(
+    config: ModelConfig, chat: ChatTokenizer, seed: int, num_heads: int = 1
+) -> PreTrainedModel | PeftModel:
     """The reward model to train, with LoRA and gradient checkpointing where asked for."""
-    base = new_reward_model(config.model_name_or_path, seed=seed, dtype=frozen_dtype(config))
+    base = new_reward_model(
+        config.model_name_or_path, seed=seed, num_heads=num_heads, dtype=frozen_dtype(config)
+    )
     use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base
@@ -197,6 +219,8 @@ def save(setup: Setup, trained: Trained) -> None:
     folder, base = Path(setup.run.output_dir), setup.model.model_name_or_path
     scale, seed = trained.scale, setup.run.seed
     save_reward_model(folder, trained.model, setup.chat, scale.mean, scale.std)
+    if trained.heads is not None:
+        save_heads(folder, trained.heads)
     write_ranked_samples(
         folder,
         trained.scorer,

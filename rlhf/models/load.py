@@ -70,18 +70,22 @@ def load_reward_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -
 
 
 def new_reward_model(
-    path: str | Path, *, seed: int, dtype: torch.dtype = torch.float32
+    path: str | Path, *, seed: int, num_heads: int = 1, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
     """A reward model to train, from a policy (fresh head) or from another reward model.
 
     The fresh head is drawn with std 1/√(D+1), as in Stiennon et al. 2020
     (https://arxiv.org/abs/2009.01325), from a generator of its own: every rank gets the same.
+    Several heads are all fresh, each drawn apart: the rows of `score.weight`, [heads, D].
     """
     if adapter_base(path) is not None:
         model, fresh_head = _classifier_of_policy(load_policy(path, dtype=dtype)), True
     else:
         model, fresh_head = _load_classifier(path, dtype)
-    if fresh_head:
+    if num_heads > 1:
+        head = reward_head(model)
+        model.score = nn.Linear(head.in_features, num_heads, bias=False, dtype=head.weight.dtype)
+    if fresh_head or num_heads > 1:
         weight: Tensor = reward_head(model).weight
         draw = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
         weight.data.copy_(draw / math.sqrt(weight.shape[1] + 1))

@@ -1,6 +1,6 @@
 """Score texts with a reward model, through its own tokenizer and chat template."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rlhf.data.chat import answer_ids
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.models.forward import microbatches
+from rlhf.models.heads import load_heads
 from rlhf.models.load import load_reward_model, reward_scale
 from rlhf.types import Prompt
 
@@ -19,6 +20,7 @@ class RewardModel:
     """A trained reward model, frozen. Policies of any tokenizer may be scored: texts come in.
 
     mean, std: of the raw logit on demonstrations; 0 and 1 where the model was not normalised.
+    num_heads: of an ensemble on one backbone; 1 of any other model.
 
     Raises:
         CheckpointError: nothing at `path` that loads as a reward model.
@@ -38,28 +40,53 @@ class RewardModel:
         model: Any = load_reward_model(path)
         self.mean, self.std = reward_scale(model)
         self._model = model.to(device).eval().requires_grad_(False)
+        self._heads = load_heads(path, model)
+        self.num_heads = len(self._heads.weight)
         self._bf16 = bf16
         self._max_tokens = max_tokens
 
-    @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
         """Raw logits, one an answer: what plain transformers gives for the same ids."""
+        return self._read(prompts, responses, self._model.score)[:, 0].tolist()
+
+    def score_heads(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Tensor:
+        """Raw logits of every head, float32 [B, heads], each shifted to the zero of their mean.
+
+        Their mean is `score`. A head's own zero says nothing: rankings leave it open.
+        """
+        if self.num_heads == 1:
+            return torch.tensor(self.score(prompts, responses))[:, None]
+        weight = self._heads.weight.to(self._model.device)
+
+        def heads(last: Tensor) -> Tensor:
+            return last @ weight.T
+
+        return self._read(prompts, responses, heads) - self._heads.offset
+
+    @torch.no_grad()
+    def _read(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        head: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """float32 [B, outputs of head] of the last hidden states."""
         encoded = [
             answer_ids(self.chat, prompt, response)
             for prompt, response in zip(prompts, responses, strict=True)
         ]
-        logits = torch.zeros(len(encoded))
         lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
-        device = self._model.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self._bf16):
-            for rows in microbatches(lengths, self._max_tokens):
-                logits[rows] = self._logits([encoded[row] for row in rows.tolist()]).cpu()
-        return logits.tolist()
+        groups = microbatches(lengths, self._max_tokens)
+        if not groups:
+            return torch.zeros(0, self.num_heads)
+        with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._bf16):
+            parts = [self._logits([encoded[row] for row in g.tolist()], head) for g in groups]
+        return torch.cat(parts).cpu()[torch.cat(groups).argsort()]
 
-    def _logits(self, encoded: Sequence[list[int]]) -> Tensor:
+    def _logits(self, encoded: Sequence[list[int]], head: Callable[[Tensor], Tensor]) -> Tensor:
         """Read at each row's last token; no mask, nothing real stands behind padding."""
         ids, mask = right_pad(encoded, self.chat.pad_token_id)
         hidden = self._model.base_model(input_ids=ids.to(self._model.device), use_cache=False)
         last = hidden.last_hidden_state[torch.arange(len(ids)), mask.sum(1) - 1]
         with torch.autocast(last.device.type, enabled=False):
-            return self._model.score(last.float())[:, 0]  # type: ignore[no-any-return]
+            return head(last.float())

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from rlhf.errors import ConfigError, TrainingError
+from rlhf.rewards.ensemble import (
+    UNCERTAINTY_COEF,
+    Aggregation,
+    aggregate,
+    check_ensemble,
+)
 from rlhf.rewards.function import RewardFunction, call_function, is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt, Scores
@@ -40,11 +47,23 @@ class Reward:
 
     on_error: `stop` raises for an answer that a source gives no finite number for; `skip` leaves
     that answer without a score and says why in `Scores.failures`.
+    aggregation: `sum` adds reward models up like any source, each the mean of its heads.
+    Otherwise all of them, and all their heads, are the members of one ensemble, which counts as
+    one source: see rlhf/rewards/ensemble.py.
     """
 
-    def __init__(self, sources: Sequence[RewardSource], *, on_error: OnError = "stop") -> None:
+    def __init__(
+        self,
+        sources: Sequence[RewardSource],
+        *,
+        on_error: OnError = "stop",
+        aggregation: Aggregation = "sum",
+        uncertainty_coef: float = UNCERTAINTY_COEF,
+    ) -> None:
         self.sources = tuple(sources)
         self.on_error = on_error
+        self.aggregation = aggregation
+        self.uncertainty_coef = uncertainty_coef
 
     def score(
         self,
@@ -61,7 +80,12 @@ class Reward:
         columns = [{} for _ in prompts] if columns is None else columns
         total = torch.zeros(len(prompts))
         breakdown, failures = {}, [""] * len(prompts)
+        members = []
         for source in self.sources:
+            if self.aggregation != "sum" and isinstance(source.scorer, RewardModel):
+                members.append(_head_values(source, source.scorer, prompts, responses))
+                breakdown[source.name] = members[-1].mean(dim=1)
+                continue
             if self.on_error == "stop":
                 found = _values(source, prompts, responses, columns)
             else:
@@ -70,6 +94,12 @@ class Reward:
             normalized = (values - source.shift) / source.divisor
             breakdown[source.name] = normalized
             total = total + source.weight * normalized
+        if members:
+            total = total + aggregate(
+                torch.cat(members, dim=1),
+                self.aggregation,
+                uncertainty_coef=self.uncertainty_coef,
+            )
         return Scores(scores=total, breakdown=breakdown, failures=failures)
 
 
@@ -84,6 +114,8 @@ def load_reward(
     *,
     normalize: Normalization = "mean_std",
     on_error: OnError = "stop",
+    aggregation: Aggregation = "sum",
+    uncertainty_coef: float = UNCERTAINTY_COEF,
     chat_template: str = "auto",
     device: torch.device | str = "cpu",
     bf16: bool = False,
@@ -94,7 +126,8 @@ def load_reward(
     0) and, with `mean_std`, divided by its std. Functions are taken as they are.
 
     Raises:
-        ConfigError: no source, the same one twice, a function that does not load.
+        ConfigError: no source, the same one twice, a function that does not load, an ensemble of
+            fewer than two members or with weights.
         CheckpointError: a folder or id that is no reward model.
     """
     weighted = [split_weight(source) for source in sources]
@@ -105,7 +138,7 @@ def load_reward(
             "give each reward model or file.py:function once."
         )
     functions = {name: load_function(name) for name in names if is_function(name)}
-    loaded = []
+    loaded: list[RewardSource] = []
     for weight, name in weighted:
         if name in functions:
             loaded.append(RewardSource(name=name, weight=weight, scorer=functions[name]))
@@ -120,7 +153,33 @@ def load_reward(
                 divisor=model.std if normalize == "mean_std" else 1.0,
             )
         )
-    return Reward(loaded, on_error=on_error)
+    if aggregation != "sum":
+        models = [
+            (one.name, one.weight, one.scorer.num_heads)
+            for one in loaded
+            if isinstance(one.scorer, RewardModel)
+        ]
+        check_ensemble(aggregation, models)
+    return Reward(
+        loaded, on_error=on_error, aggregation=aggregation, uncertainty_coef=uncertainty_coef
+    )
+
+
+def _head_values(
+    source: RewardSource,
+    model: RewardModel,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+) -> Tensor:
+    """float [B, heads], normalised."""
+    values = model.score_heads(prompts, responses)
+    bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+    if bad:
+        raise TrainingError(
+            f"reward {source.name} gave a number that is not finite for {len(bad)} of "
+            f"{len(prompts)} answers; {_shown(prompts, bad)}"
+        )
+    return (values - source.shift) / source.divisor
 
 
 def _values(

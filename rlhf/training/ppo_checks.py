@@ -12,6 +12,7 @@ AT_LEAST_ONE = (
 ABOVE_ZERO = (
     "temperature", "clip_range", "value_clip_range", "max_grad_norm", "learning_rate",
     "value_learning_rate", "reward_clip", "target_kl", "kl_budget", "best_kl", "ptx_coef",
+    "reward_uncertainty_coef",
 )  # fmt: skip
 # Keys that only a critic reads, with the values that say nothing.
 OF_THE_CRITIC = {
@@ -108,6 +109,12 @@ def _check_rewards(config: Any) -> None:
     if not config.reward:
         raise ConfigError(
             "reward is missing: name a reward model's folder or hub id, or file.py:function."
+        )
+    coef = config.reward_uncertainty_coef
+    if coef is not None and config.reward_aggregation != "uncertainty":
+        raise ConfigError(
+            f"reward_uncertainty_coef={coef} means nothing with reward_aggregation="
+            f"{config.reward_aggregation}; leave it out or use uncertainty."
         )
     if config.missing_eos_penalty is not None and config.missing_eos_score is not None:
         raise ConfigError(

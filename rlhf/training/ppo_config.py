@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rlhf.ops.kl import KLEstimator
+from rlhf.rewards.ensemble import Aggregation
 from rlhf.rewards.reward import OnError
 from rlhf.training.ppo_checks import check_config
 
@@ -67,6 +68,16 @@ class PPOConfig:
         metadata={
             "help": "Reward models: subtract their mean on demonstrations, and divide by std."
         },
+    )
+    reward_aggregation: Aggregation = field(
+        default="sum",
+        metadata={
+            "help": "sum adds reward models up; mean, worst, uncertainty (mean - coef * variance) "
+            "take them and their heads as members of one ensemble."
+        },
+    )
+    reward_uncertainty_coef: float | None = field(
+        default=None, metadata={"help": "Of reward_aggregation=uncertainty; default 0.5."}
     )
     on_reward_error: OnError = field(
         default="stop",

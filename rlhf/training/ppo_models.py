@@ -12,6 +12,7 @@ from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
 from rlhf.models.save import inner_model
+from rlhf.rewards.ensemble import UNCERTAINTY_COEF
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward, split_weight
@@ -65,6 +66,8 @@ def load_models(
         config.reward,
         normalize=config.normalize_reward,
         on_error=config.on_reward_error,
+        aggregation=config.reward_aggregation,
+        uncertainty_coef=config.reward_uncertainty_coef or UNCERTAINTY_COEF,
         chat_template=_template_of_rewards(chat),
         device=device,
         bf16=computes_in_bf16(config),

@@ -53,6 +53,24 @@ class RewardModelConfig:
         default=None,
         metadata={"help": "Weight of (sum of a pair's rewards)², which holds rewards near 0."},
     )
+    annotator_weights: Literal["none", "agreement", "model"] = field(
+        default="none",
+        metadata={
+            "help": "Weigh rankings by how reliable their annotators are: by agreement with each "
+            "other, or also with models of the other half of the prompts (twice the time)."
+        },
+    )
+    num_heads: int = field(
+        default=1,
+        metadata={"help": "Heads on one backbone, each on another draw of the rankings."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after this many evaluations without a lower held-out loss, and keep "
+            "the weights of the lowest."
+        },
+    )
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this."})
@@ -73,6 +91,12 @@ class RewardModelConfig:
 
 def _check_loss(config: RewardModelConfig) -> None:
     """Refuse keys of the loss that are out of range, or that another one leaves without effect."""
+    if config.num_heads < 1:
+        raise ConfigError(f"num_heads={config.num_heads}; use 1 or more.")
+    if config.early_stopping_patience is not None and config.early_stopping_patience < 1:
+        raise ConfigError(
+            f"early_stopping_patience={config.early_stopping_patience}; use 1 or more."
+        )
     if not 0 <= config.label_smoothing < 0.5:
         raise ConfigError(
             f"label_smoothing={config.label_smoothing}: at half of the labels wrong nothing is "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rlhf.data.chat import answer_ids
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.models.scorer import Scorer, score_ids
+from rlhf.models.scorer import Scorer, head_scores, score_ids
 from rlhf.ops.accuracy import pairs_in_order, share_with_interval
 from rlhf.ops.ranking import ranking_loss
 from rlhf.training.reward_rows import TokenRanking, flatten
@@ -56,6 +56,7 @@ class Normalization:
     std: float
     rows: int
     above_shuffled: float  # share of demonstrations scored above their own words in random order
+    offsets: Sequence[float] = (0.0,)  # each head's mean minus that of all heads
 
 
 def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int) -> Health:
@@ -108,16 +109,19 @@ def normalization(
     mine = rows[state.process_index :: state.num_processes]
     said = [answer_ids(chat, row.prompt, row.completion) for row in mine]
     words = [answer_ids(chat, row.prompt, _shuffled(row.completion, seed)) for row in mine]
-    scores = score_ids(scorer, said, chat.pad_token_id)
+    heads = head_scores(scorer, said, chat.pad_token_id)
     shuffled = score_ids(scorer, words, chat.pad_token_id)
-    both = torch.tensor(_gathered(torch.stack([scores, shuffled], dim=1).tolist()))
-    changed = both[:, 0] != both[:, 1]  # an answer of one word has no other order
-    std = float(both[:, 0].std()) if len(rows) > 1 else 0.0
+    all_rows = torch.tensor(_gathered(torch.cat([heads, shuffled[:, None]], dim=1).tolist()))
+    heads, shuffled = all_rows[:, :-1], all_rows[:, -1]
+    scores = heads.mean(dim=1)
+    changed = scores != shuffled  # an answer of one word has no other order
+    std = float(scores.std()) if len(rows) > 1 else 0.0
     return Normalization(
-        mean=float(both[:, 0].mean()),
+        mean=float(scores.mean()),
         std=std if std > 1e-6 else 1.0,
         rows=len(rows),
-        above_shuffled=float((both[:, 0] > both[:, 1])[changed].float().mean()),
+        above_shuffled=float((scores > shuffled)[changed].float().mean()),
+        offsets=(heads.mean(dim=0) - scores.mean()).tolist(),
     )
 
 

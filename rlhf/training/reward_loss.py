@@ -78,19 +78,6 @@ def settled_tie_threshold(config: RewardModelConfig, rankings: Sequence[TokenRan
         ) from error
 
 
-def check_strengths(config: RewardModelConfig, strengths: Sequence[float]) -> None:
-    """Refuse a margin by strength where nobody said how strong a preference was.
-
-    Raises:
-        ConfigError: margin_coef is set and no strength differs from 1.
-    """
-    if config.margin_coef and all(strength == 1 for strength in strengths):
-        raise ConfigError(
-            f"margin_coef={config.margin_coef}: the strength of every training ranking is 1, so "
-            "that no pair would get a margin; leave the key out, or give rows a `strength`."
-        )
-
-
 def tie_rate(rankings: Sequence[Sequence[int]]) -> float:
     """Share of the pairs of answers, over all rankings, that have one rank."""
     tied = pairs = 0

@@ -18,16 +18,24 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
 from rlhf.errors import TrainingError
-from rlhf.launch import SigtermFlag, Stopped
+from rlhf.launch import SigtermFlag, Stopped, say
+from rlhf.manifest import hash_text
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.scorer import Scorer
 from rlhf.run_folder import RunConfig
 from rlhf.training.metrics import MetricsWriter
-from rlhf.training.reward_checkpoint import load_state, save_state, state_of
+from rlhf.training.reward_checkpoint import (
+    EarlyStopping,
+    load_state,
+    put_weights,
+    save_state,
+    state_of,
+    trained_weights,
+)
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.reward_health import measure
 from rlhf.training.reward_loss import batch_loss, settled_tie_threshold
-from rlhf.training.reward_rows import TokenRanking, by_prompt
+from rlhf.training.reward_rows import TokenRanking, by_prompt, draw_for_heads
 from rlhf.training.reward_schedule import batch_rows, make_optimizer, num_steps, rate
 
 
@@ -43,11 +51,12 @@ def train_reward_model(
     data_sha256: str,
     resume: Path | None,
 ) -> int:
-    """Train `model` in place; returns the number of optimizer steps of the whole run.
+    """Train `model` in place; returns the number of optimizer steps that were taken.
 
     Loss: the mean over the global batch's rankings of each one's mean over its pairs, weighted.
     Which prompts a step reads depends on the seed and the step alone, and dropout is 0: a resumed
-    run takes exactly the steps that an uninterrupted one takes.
+    run takes exactly the steps that an uninterrupted one takes. With early stopping the model is
+    left with the weights of the lowest held-out loss.
 
     Raises:
         TrainingError: a loss or gradient that is not finite, with the step and its prompts.
@@ -85,6 +94,7 @@ class _Trainer:
         self.accelerator = Accelerator(
             cpu=not torch.accelerator.is_available(), mixed_precision="no"
         )
+        train = draw_for_heads(train, config.num_heads, run.seed)
         self.prompts, self.held_out = by_prompt(train), held_out
         self.per_prompt = len(train) / len(self.prompts)  # rankings
         self.tie_threshold = settled_tie_threshold(config, train)
@@ -105,7 +115,9 @@ class _Trainer:
             "batch_size": self.batch_size,
             "total": self.total,
             "data_sha256": data_sha256,
+            "weights": hash_text(repr([row.weights for row in train])),
         }
+        self.stopper = EarlyStopping(config.early_stopping_patience)
         self.wrapped = self.accelerator.prepare_model(self.scorer)
         self.metrics = MetricsWriter(Path(run.output_dir), run.report_to)
         self.sigterm = SigtermFlag()
@@ -113,24 +125,33 @@ class _Trainer:
     def restore(self, checkpoint: Path) -> None:
         """Go on from there."""
         self.done = load_state(
-            checkpoint, self.scorer, self.optimizer, self.schedule, self.identity
+            checkpoint,
+            self.scorer,
+            self.optimizer,
+            self.schedule,
+            self.identity,
+            self.stopper,
         )
 
     def train(self) -> int:
-        """Step after step to the last; their number."""
+        """Step after step to the last, or until early stopping ends the run; their number."""
         self.wrapped.train()
         if self.done == 0:
             self.measure()
         on_screen = self.accelerator.is_main_process
         with tqdm(total=self.total, initial=self.done, disable=None if on_screen else True) as bar:
-            while self.done < self.total:
+            while not self.finished:
                 loss, norm = self.step()
                 bar.update()
                 self.log(loss, norm)
                 if self.due(self.config.eval_steps):
                     self.measure()
                 self.save()
-        return self.total
+        if self.stopper.weights:
+            put_weights(self.scorer, self.stopper.weights)
+            say(f"kept the weights of step {self.stopper.step}: lowest held-out loss "
+                f"{self.stopper.lowest:.4f}")  # fmt: skip
+        return self.done
 
     def step(self) -> tuple[float, float]:
         """One optimizer step over the global batch; its loss and the norm of its gradient."""
@@ -173,9 +194,14 @@ class _Trainer:
             loss += part.detach()
         return float(self.accelerator.reduce(loss, "sum"))
 
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was taken."""
+        return self.done == self.total or self.stopper.over
+
     def due(self, every: int) -> bool:
         """Whether what comes every so many steps, and after the last, comes now."""
-        return self.done % every == 0 or self.done == self.total
+        return self.done % every == 0 or self.finished
 
     def log(self, loss: float, norm: float) -> None:
         """A line of metrics: the mean loss since the last one."""
@@ -194,6 +220,7 @@ class _Trainer:
             return
         health = measure(self.scorer, self.held_out, self.pad_token_id)
         self.metrics.write(self.done, health.metrics())
+        self.stopper.see(health.loss, self.done, trained_weights(self.scorer))
         if self.accelerator.is_main_process and self.done > 0:
             words = f"held-out loss {health.loss:.4f}, accuracy {health.accuracy:.3f}"
             tqdm.write(f"step {self.done}/{self.total}: {words}")
@@ -209,11 +236,16 @@ class _Trainer:
         if self.due(self.config.save_steps) or stop:
             if self.accelerator.is_main_process:
                 state = state_of(
-                    self.scorer, self.optimizer, self.schedule, self.done, self.identity
+                    self.scorer,
+                    self.optimizer,
+                    self.schedule,
+                    self.done,
+                    self.identity,
+                    self.stopper,
                 )
                 save_state(folder, state, keep=self.config.save_total_limit)
             self.accelerator.wait_for_everyone()
-        if stop and self.done < self.total:
+        if stop and not self.finished:
             at = f"checkpoint-{self.done}"
             raise Stopped(f"stopped by SIGTERM; {folder} holds {at} to resume from.")
 

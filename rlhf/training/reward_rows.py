@@ -1,7 +1,7 @@
 """Rankings as token ids, and batches of them in which no text is read twice."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,26 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
             strength=row.strength,
         )
         for row in rows
+    ]
+
+
+def draw_for_heads(
+    rankings: Sequence[TokenRanking], num_heads: int, seed: int
+) -> list[TokenRanking]:
+    """The rankings with a weight for each of several heads; unchanged where there is one.
+
+    Exponential weights of mean 1 (the Bayesian bootstrap, Rubin 1981,
+    https://doi.org/10.1214/aos/1176345338): each head learns as if from another sample of the
+    people, and where too few have spoken the heads differ. Drawn from the seed and a ranking's
+    place, so that a resumed run draws the same.
+    """
+    if num_heads == 1:
+        return list(rankings)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_009)
+    draws = -torch.rand(len(rankings), num_heads, generator=generator).clamp(min=1e-7).log()
+    return [
+        replace(ranking, weights=tuple(ranking.weights[0] * one for one in row))
+        for ranking, row in zip(rankings, draws.tolist(), strict=True)
     ]
 
 

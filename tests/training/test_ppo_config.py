@@ -23,6 +23,11 @@ def test_episodes_become_iterations_rounded_up():
         ({"num_minibatches": 5}, "does not split into num_minibatches=5"),
         ({"num_generations": 3}, "does not split into num_generations=3"),
         ({"reward": []}, "reward is missing"),
+        ({"reward_uncertainty_coef": 1.0}, "means nothing with reward_aggregation=sum"),
+        (
+            {"reward_aggregation": "uncertainty", "reward_uncertainty_coef": 0.0},
+            "reward_uncertainty_coef=0.0",
+        ),
         ({"missing_eos_penalty": 1.0, "missing_eos_score": 0.0}, "set one of them"),
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"lam": 1.5}, "lam=1.5"),

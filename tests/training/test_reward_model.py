@@ -4,6 +4,7 @@ import json
 import math
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,10 +17,12 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.load import add_lora, new_reward_model
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.run_folder import RunConfig
+from rlhf.training.annotators import ANNOTATORS
+from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.reward_health import measure, normalization
 from rlhf.training.reward_model import train_reward_model
-from rlhf.training.reward_rows import tokenize
+from rlhf.training.reward_rows import draw_for_heads, tokenize
 from rlhf.training.reward_schedule import batch_rows, num_steps, rate
 from rlhf.types import Demonstration, Ranking
 
@@ -63,7 +66,8 @@ def train(base, folder, rows, *, held_out=(), resume=None, model=None, **keys):
         data_sha256="rows",
         resume=resume,
     )
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    metrics = folder / "metrics.jsonl"  # none where nothing was left to do
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
     return model, [json.loads(line) for line in lines]
 
 
@@ -262,3 +266,106 @@ def test_settings_out_of_range_are_refused():
         RewardModelConfig(eval_steps=0)
     with pytest.raises(ConfigError, match="warmup_ratio=1"):
         RewardModelConfig(warmup_ratio=1.0)
+
+
+def test_early_stopping_keeps_the_weights_of_the_lowest_loss(base, tmp_path):
+    """A rate far too high: the loss rises, the run ends early with the best weights it had."""
+    held_out = rankings(20, seed=1)
+    keys = {"eval_steps": 2, "learning_rate": 3e-2, "max_steps": 60}
+    model, lines = train(
+        base, tmp_path / "run", rankings(30), held_out=held_out, early_stopping_patience=2, **keys
+    )
+    losses = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
+    best = min(losses, key=losses.get)
+    assert max(losses) == best + 4 < 60
+    _, chat = base
+    found = measure(Scorer(model, bf16=False), tokenize(chat, held_out), chat.pad_token_id)
+    assert found.loss == pytest.approx(losses[best], abs=1e-5)
+
+
+def test_a_run_that_early_stopping_ended_resumes_to_the_same(base, tmp_path):
+    """From a checkpoint in the middle, and from the last: the same end, the same weights."""
+    held_out, rows = rankings(20, seed=1), rankings(30)
+    keys = {"eval_steps": 2, "learning_rate": 3e-2, "max_steps": 60, "save_steps": 2}
+    keys |= {"early_stopping_patience": 2, "save_total_limit": 50, "held_out": held_out}
+    whole, lines = train(base, tmp_path / "run", rows, **keys)
+    last = max(line["step"] for line in lines)
+    for step in (2, last):
+        at = tmp_path / "run" / f"checkpoint-{step}"
+        again, _ = train(base, tmp_path / f"again-{step}", rows, resume=at, **keys)
+        same(whole, again, rtol=0, atol=0)
+
+
+def test_heads_learn_apart_and_resume_exactly(base, tmp_path):
+    """Three heads, each on its own draw of the rankings; the last half again, bit for bit."""
+    path, _ = base
+    keys = {"max_steps": 8, "save_steps": 4, "num_heads": 3}
+    whole, _ = train(
+        base, tmp_path / "run", rankings(20), model=new_reward_model(path, seed=0, num_heads=3),
+        **keys,
+    )  # fmt: skip
+    again, _ = train(
+        base, tmp_path / "again", rankings(20), resume=tmp_path / "run" / "checkpoint-4",
+        model=new_reward_model(path, seed=0, num_heads=3), **keys,
+    )  # fmt: skip
+    same(whole, again, rtol=0, atol=0)
+    drawn = draw_for_heads(tokenize(base[1], rankings(2000)), 3, seed=0)
+    weights = torch.tensor([row.weights for row in drawn])
+    # Exponential: mean 1 and std 1, each within 4 standard errors of 2000 draws.
+    torch.testing.assert_close(weights.mean(dim=0), torch.ones(3), rtol=0, atol=0.09)
+    torch.testing.assert_close(weights.std(dim=0), torch.ones(3), rtol=0, atol=0.15)
+
+
+def test_a_checkpoint_of_other_weights_is_not_resumed(base, tmp_path):
+    """Annotators weighed anew are another run."""
+    rows = [replace(row, annotator="Ann") for row in rankings(20)]
+    train(base, tmp_path / "run", rows, max_steps=2)
+    chat = base[1]
+    changed = [replace(row, weights=(0.5,)) for row in tokenize(chat, rows)]
+    with pytest.raises(CheckpointError, match="weights"):
+        train_reward_model(
+            new_reward_model(base[0], seed=0),
+            changed,
+            [],
+            run=RunConfig(output_dir=str(tmp_path / "again")),
+            model_config=ModelConfig(model_name_or_path=str(base[0]), bf16=False),
+            config=RewardModelConfig(max_steps=2, per_device_train_batch_size=4),
+            pad_token_id=chat.pad_token_id,
+            data_sha256="rows",
+            resume=tmp_path / "run" / "checkpoint-2",
+        )
+
+
+def test_annotator_weights_are_estimated_once_and_read_again(base, tmp_path):
+    """Two people who know and one who says the opposite, on prompts that nobody shares: only the
+    models of the other half can tell. A resumed run reads what was written."""
+    rows = [
+        replace(row, annotator="XYZ"[number % 3])
+        for number, row in enumerate(rankings(150, answers=4))
+    ]
+    rows = [
+        replace(row, ranks=[5 - rank for rank in row.ranks]) if row.annotator == "X" else row
+        for row in rows
+    ]
+    path, chat = base
+    settings = {
+        "run": RunConfig(output_dir=str(tmp_path)),
+        "model_config": ModelConfig(model_name_or_path=str(path), bf16=False),
+        "pad_token_id": chat.pad_token_id,
+        "config": RewardModelConfig(
+            annotator_weights="model",
+            max_steps=50,
+            per_device_train_batch_size=8,
+            learning_rate=3e-3,
+        ),
+    }
+    make = partial(new_reward_model, path, seed=0)
+    found = weigh_annotators(tokenize(chat, rows), make, resuming=False, **settings)
+    weights = {row.annotator: row.weights for row in found}
+    assert weights["X"] == (0.0,)
+    assert min(weights["Y"], weights["Z"]) > (1.2,)
+    assert not (tmp_path / "cross_fit").exists()
+    written = (tmp_path / ANNOTATORS).read_text().replace('"weight": 0.0', '"weight": 0.25')
+    (tmp_path / ANNOTATORS).write_text(written)
+    again = weigh_annotators(tokenize(chat, rows), make, resuming=True, **settings)
+    assert {row.annotator: row.weights for row in again}["X"] == (0.25,)

@@ -1,0 +1,48 @@
+"""Several opinions of one answer as one reward: mean, worst case, mean minus uncertainty.
+
+Coste et al. 2023, https://arxiv.org/abs/2310.02743: an answer that one member likes and the
+others do not is more often a fault of that member than a good answer.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from rlhf.errors import ConfigError
+
+Aggregation = Literal["sum", "mean", "worst", "uncertainty"]
+UNCERTAINTY_COEF = 0.5
+
+
+def aggregate(members: Tensor, aggregation: Aggregation, *, uncertainty_coef: float) -> Tensor:
+    """One score an answer, float [B]: the members' mean, lowest, or mean - coef * variance.
+
+    members: float [B, M], on one scale and with one zero; the variance is over M, not M - 1.
+    """
+    if aggregation == "worst":
+        return members.min(dim=1).values
+    mean = members.mean(dim=1)
+    if aggregation == "uncertainty":
+        return mean - uncertainty_coef * members.var(dim=1, correction=0)
+    return mean
+
+
+def check_ensemble(aggregation: Aggregation, models: Sequence[tuple[str, float, int]]) -> None:
+    """Refuse what is no ensemble of equals; models: name, weight and number of heads of each.
+
+    Raises:
+        ConfigError: a weight, or fewer than two members.
+    """
+    weighted = [name for name, weight, _ in models if weight != 1]
+    if weighted:
+        raise ConfigError(
+            f"reward_aggregation={aggregation} takes reward models as equals, and {weighted[0]} "
+            "has a weight; leave the weight out, or use reward_aggregation=sum."
+        )
+    members = sum(heads for _, _, heads in models)
+    if members < 2:
+        raise ConfigError(
+            f"reward_aggregation={aggregation} needs an ensemble, and the reward has {members} "
+            "member(s); name several reward models, or train one with num_heads."
+        )

@@ -1,0 +1,39 @@
+"""Keys that the rankings leave without effect, and what is said of the rankings."""
+
+import pytest
+
+from rlhf.data.held_out import TrainAndHeldOut
+from rlhf.errors import ConfigError
+from rlhf.training.reward_checks import about_rankings, check_rankings
+from rlhf.training.reward_config import RewardModelConfig
+from rlhf.types import Ranking
+
+
+def ranking(prompt="Where?", ranks=(1, 2), **more):
+    return Ranking(prompt=prompt, responses=["a", "b"], ranks=list(ranks), **more)
+
+
+def test_a_margin_by_strengths_that_nobody_gave_is_refused():
+    rows = TrainAndHeldOut(train=[ranking(), ranking("Who?")], held_out=[], uses=[])
+    with pytest.raises(ConfigError, match="strength of every training ranking is 1"):
+        check_rankings(RewardModelConfig(margin_coef=1.0), rows)
+    strong = TrainAndHeldOut(train=[ranking(strength=2.0)], held_out=[], uses=[])
+    check_rankings(RewardModelConfig(margin_coef=1.0), strong)
+
+
+def test_early_stopping_needs_rankings_that_are_held_out():
+    rows = TrainAndHeldOut(train=[ranking()], held_out=[], uses=[])
+    with pytest.raises(ConfigError, match="needs held-out rankings"):
+        check_rankings(RewardModelConfig(early_stopping_patience=2), rows)
+
+
+def test_held_out_prompts_that_are_trained_on_are_counted():
+    rows = TrainAndHeldOut(train=[ranking()], held_out=[ranking("where"), ranking("Who?")], uses=[])
+    assert "1 of 2 held-out rankings" in about_rankings(rows)[-1]
+    apart = TrainAndHeldOut(train=[ranking()], held_out=[ranking("Who?")], uses=[])
+    assert about_rankings(apart) == []
+
+
+def test_texts_without_a_prompt_are_not_one_prompt():
+    rows = TrainAndHeldOut(train=[ranking("")], held_out=[ranking("")], uses=[])
+    assert not [line for line in about_rankings(rows) if "warning" in line]
