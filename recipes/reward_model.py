@@ -23,6 +23,7 @@ from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
+from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import is_main_process, on_main_process, run, say
 from rlhf.manifest import DataUse
 from rlhf.models.attention import use_fast_cpu_attention
@@ -33,12 +34,13 @@ from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import merge_reward_model, save_reward_model
 from rlhf.models.scorer import Scorer
+from rlhf.rewards.model import RewardModel
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
-from rlhf.training.reward_checks import about_rankings, check_rankings
+from rlhf.training.reward_checks import about_rankings, check_rankings, without_undecided
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.reward_health import Health, Normalization, measure, normalization
 from rlhf.training.reward_model import train_reward_model
@@ -95,6 +97,12 @@ def main() -> None:
         say(model_size(setup.model, "SEQ_CLS"))
         return
     on_main_process(lambda: open_run_folder(*setup.configs))
+    train_and_save(setup)
+    report(setup)
+
+
+def train_and_save(setup: Setup) -> None:
+    """The trained model is let go here: the report reads it from its folder, as PPO will."""
     trained = train(setup)
     on_main_process(lambda: save(setup, trained))
 
@@ -109,10 +117,11 @@ def check() -> Setup:
     chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
-        # Where ties are no pairs, a ranking that ties everything has nothing to say.
-        load = partial(load_rankings, keep_tied=config.ties != "out")
+        load = partial(load_rankings, keep_tied=True)
         rows = load_train_and_held_out(load, data, chat, bad_rows, seed=run_config.seed)
         demonstrations, uses = load_normalization(config, data, chat, bad_rows)
+    if config.ties == "out":
+        rows = without_undecided(rows)
     check_rankings(config, rows)
     return Setup(
         run=run_config,
@@ -255,6 +264,26 @@ def save(setup: Setup, trained: Trained) -> None:
         },
         hub_id=setup.run.push_to_hub,
     )
+
+
+def report(setup: Setup) -> None:
+    """The health of what was saved: evaluation.json, gate.json, and a table."""
+    if not setup.rows.held_out:
+        say("warning: nothing was held out: no accuracy, no health report")
+        return
+    folder = setup.run.output_dir
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    found = make_report(
+        RewardModel(folder, device=device),
+        setup.rows.held_out,
+        setup.demonstrations,
+        name="reward_model",
+        num_demonstrations=setup.config.num_demonstrations,
+        seed=setup.run.seed,
+    )
+    on_main_process(lambda: write_report_of_rewards(Path(folder), found))
+    if is_main_process():
+        print_report(found, f"{folder}: {len(setup.rows.held_out)} held-out rankings")
 
 
 def figures(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:

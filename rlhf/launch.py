@@ -142,11 +142,18 @@ def _cores() -> int:
 
 
 class SigtermFlag:
-    """True once SIGTERM has come; a trainer asks between steps, checkpoints, raises `Stopped`."""
+    """True once SIGTERM has come; a trainer asks between steps, checkpoints, raises `Stopped`.
+
+    `release` gives the signal back to whom it did its work for before: nobody asks any more.
+    """
 
     def __init__(self) -> None:
         self.received = False
-        signal.signal(signal.SIGTERM, self._receive)
+        self._before = signal.signal(signal.SIGTERM, self._receive)
+
+    def release(self) -> None:
+        """Let SIGTERM do again what it did before."""
+        signal.signal(signal.SIGTERM, self._before)
 
     def _receive(self, number: int, frame: types.FrameType | None) -> None:
         self.received = True

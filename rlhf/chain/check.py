@@ -54,7 +54,9 @@ def _check_sft_and_labels(config: AlignConfig, chat: ChatTokenizer, refused: Bad
             config.demonstrations, chat=chat, max_length=max_length, bad_rows=bad_rows
         )
         if recipe == "reward_model" and config.labels not in SAMPLED:
-            load_rankings(config.labels, chat=chat, max_length=max_length, bad_rows=bad_rows)
+            load_rankings(
+                config.labels, chat=chat, max_length=max_length, bad_rows=bad_rows, keep_tied=True
+            )
 
 
 def _check_prompts(config: AlignConfig, chat: ChatTokenizer, refused: BadRows) -> None:

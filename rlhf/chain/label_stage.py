@@ -90,7 +90,7 @@ def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig)
     """Keep the rankings of some prompts from the reward model, to measure it with."""
     drop = drops(config, "reward_model")
     with BadRows(drop=drop, reject_file=folder / REJECTS) as bad_rows:
-        rows = load_rankings(source, bad_rows=bad_rows).rows
+        rows = load_rankings(source, bad_rows=bad_rows, keep_tied=True).rows
     train, heldout = split_by_prompt(rows, config.label_eval_fraction, run_config.seed)
     _write_rankings(folder / "rankings_train.jsonl", train)
     _write_rankings(folder / "rankings_heldout.jsonl", heldout)

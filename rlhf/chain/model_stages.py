@@ -5,11 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rlhf.chain.check import drops
-from rlhf.chain.commands import as_words, run_module
 from rlhf.chain.config import SAMPLED, AlignConfig, key_values
 from rlhf.chain.recipe_stage import RecipeStage, recipe_stage
-from rlhf.chain.stages import Stage, Step
+from rlhf.chain.stages import Stage
 from rlhf.errors import TrainingError
 from rlhf.evaluation.gate import FAIL, GATE, PASS
 from rlhf.launch import say
@@ -51,7 +49,6 @@ def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
             keys=_common(run_config, config) | keys | given,
             num_processes=processes(config),
             makes=("manifest.json", GATE),
-            after=[_gate_step(root, run_config, config)],
         )
     )
 
@@ -128,20 +125,6 @@ def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
 def processes(config: AlignConfig) -> int:
     """Processes of each stage: as many as the chain was launched with."""
     return config.num_processes or int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _gate_step(root: Path, run_config: RunConfig, config: AlignConfig) -> Step:
-    keys = {
-        "reward_model": root / "reward_model",
-        "rankings": root / "labels" / "rankings_heldout.jsonl",
-        "demonstrations": config.demonstrations,
-        "output": root / "reward_model" / GATE,
-        "drop_bad_rows": drops(config, "reward_model"),
-        "seed": run_config.seed,
-        "cpu_threads": run_config.cpu_threads,
-    }
-    words = as_words(keys)
-    return Step(name="gate", run=lambda: run_module("rlhf.evaluation.gate", words))
 
 
 def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, Any]:

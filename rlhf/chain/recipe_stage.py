@@ -40,7 +40,6 @@ class RecipeStage:
     keys: Mapping[str, Any]
     num_processes: int
     makes: Sequence[str]
-    after: Sequence[Step] = ()  # what belongs to the stage and follows the recipe
 
 
 def recipe_stage(what: RecipeStage) -> Stage:
@@ -64,6 +63,6 @@ def recipe_stage(what: RecipeStage) -> Stage:
         name=what.name,
         folder=what.folder,
         inputs=fingerprint(counted, sources),
-        steps=[step, *what.after],
+        steps=[step],
         makes=what.makes,
     )

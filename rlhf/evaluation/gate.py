@@ -1,53 +1,40 @@
-"""`python -m rlhf.evaluation.gate`: may PPO be let loose on this reward model?
+"""May PPO be let loose on this reward model? pass, warn or fail, each with its reason.
 
-PPO finds whatever the reward model rewards. Two questions that are cheap to ask before: does it
-order held-out answers better than chance, and does it score a demonstration above the same words
-shuffled? The verdict is pass, warn or fail, each with its reason.
+PPO finds whatever the reward model rewards. What is cheap to ask before: does it order held-out
+answers better than chance, and better than their length does? Does it score a demonstration above
+the same words shuffled, above nothing, above an answer to something else? Is the best of N by its
+choice also better to people? Whose labels does it contradict?
 """
 
-import json
-import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-
-from rlhf.config import parse_config
-from rlhf.data.bad_rows import BadRows
-from rlhf.data.rows import load_demonstrations, load_rankings
-from rlhf.data.split import prompt_key
-from rlhf.errors import DataError
-from rlhf.evaluation.bootstrap import Estimate, ratio
-from rlhf.evaluation.win_rate import win_rate
-from rlhf.launch import quiet_logs, run, start_processes
-from rlhf.manifest import write_atomically
-from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.rewards.model import RewardModel
-from rlhf.types import Demonstration, Ranking
+from rlhf.evaluation.best_of_n import BestOfN
+from rlhf.evaluation.probes import EMPTY, OTHER, SHUFFLED
+from rlhf.evaluation.results import Result
 
 GATE = "gate.json"
 PASS, WARN, FAIL = "pass", "warn", "fail"
 WEAK_ACCURACY = 0.6
 FEW_PROMPTS = 30
 TOO_FEW_PROMPTS = 8  # all of 8 coins fall heads once in 256; of 4, once in 16
+HIGH_ECE = 0.1
+ANNOTATOR = "annotator "
+# What is said of a reward model that does not tell a demonstration from each.
+PREFERENCES = {SHUFFLED: "word salad", EMPTY: "to say nothing", OTHER: "what was not asked"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateConfig:
-    """What is asked of which reward model."""
+class Figure:
+    """A figure that a verdict rests on."""
 
-    reward_model: str = field(metadata={"help": "Folder of the reward model."})
-    rankings: str = field(metadata={"help": "Held-out rankings it was not trained on."})
-    demonstrations: str = field(metadata={"help": "Demonstrations, to be told from shuffled text."})
-    output: str = field(metadata={"help": "Where the verdict goes, as JSON."})
-    num_demonstrations: int = field(default=200, metadata={"help": "Score this many of them."})
-    seed: int = field(default=0, metadata={"help": "Which of them, and how words are shuffled."})
-    chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
-    drop_bad_rows: bool = field(
-        default=False, metadata={"help": "Leave bad rows out, instead of stopping."}
-    )
-    cpu_threads: int | None = field(default=None, metadata={"help": "CPU threads."})
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,116 +43,109 @@ class Gate:
 
     verdict: str  # pass, warn, fail
     reasons: Sequence[str]  # why it is not a pass; empty where it is
-    accuracy: Estimate  # of held-out pairs, ties left out
-    above_shuffled: Estimate  # share of demonstrations scored above their own words shuffled
+    accuracy: Figure | None  # of held-out pairs, ties left out; None of fewer than two prompts
+    above_shuffled: Figure | None  # share of demonstrations above their own words shuffled
 
 
-def judge_reward_model(accuracy: Estimate, above_shuffled: Estimate) -> Gate:
-    """The verdict on two figures.
+def judge_reward_model(results: Sequence[Result], curve: Sequence[BestOfN] = ()) -> Gate:
+    """The verdict on the figures of a report.
 
     fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to be
-    an interval (of two right ones a bootstrap makes [1, 1]), or demonstrations lie clearly below
-    shuffled text. warn: the accuracy is weak or rests on few prompts, or demonstrations
-    are not clearly above shuffled text. pass: neither.
+    an interval (of two right ones a bootstrap makes [1, 1]); or demonstrations lie clearly below
+    shuffled text, the empty answer or another prompt's. warn: the accuracy is weak, no better
+    than that of length or rests on few prompts; demonstrations are not clearly above; rewards
+    claim more certainty than they have; the best of many by reward is worse to people than the
+    best of fewer; an annotator says the opposite or clicks at random. pass: none of these.
     """
-    held = f"held-out accuracy {_shown(accuracy)}, {accuracy.n} prompts"
-    above = f"demonstrations above shuffled text {_shown(above_shuffled)}"
-    failures, warnings = [], []
-    if accuracy.n < TOO_FEW_PROMPTS:
-        failures.append(f"{held}: fewer than {TOO_FEW_PROMPTS} cannot be told from coins")
-    elif accuracy.low <= 0.5:
-        failures.append(f"{held}: the interval reaches 0.5, a coin")
-    elif accuracy.value < WEAK_ACCURACY:
-        warnings.append(f"{held}: below {WEAK_ACCURACY}, a weak guide")
-    if not failures and accuracy.n < FEW_PROMPTS:
-        warnings.append(f"{held}: fewer than {FEW_PROMPTS}")
-    if above_shuffled.high < 0.5:
-        failures.append(f"{above}: it prefers word salad")
-    elif above_shuffled.low <= 0.5:
-        warnings.append(f"{above}: it hardly sees the difference")
-    verdict = FAIL if failures else WARN if warnings else PASS
+    failures, warnings = _of_accuracy(results)
+    for name, preference in PREFERENCES.items():
+        above = _find(results, "demonstrations_above", axis=name)
+        if above is None:
+            continue
+        said = f"demonstrations above {name} {above}"
+        if above.high < 0.5:
+            failures.append(f"{said}: it prefers {preference}")
+        elif above.low <= 0.5:
+            warnings.append(f"{said}: it hardly sees the difference")
+    shuffled = _find(results, "demonstrations_above", axis=SHUFFLED)
+    if shuffled is None:
+        warnings.append("no demonstrations of 3 words or more to compare with shuffled text")
+    warnings += _of_calibration(results) + _of_best_of_n(curve) + careless(results)
     return Gate(
-        verdict=verdict,
+        verdict=FAIL if failures else WARN if warnings else PASS,
         reasons=failures + warnings,
-        accuracy=accuracy,
-        above_shuffled=above_shuffled,
+        accuracy=_find(results, "accuracy"),
+        above_shuffled=shuffled,
     )
 
 
-def pair_accuracy(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]) -> Estimate:
-    """Share of the rankings' ordered pairs that the scores put in that order, by prompt.
-
-    Ties of people are left out; equal scores count half.
-    """
-    correct: dict[str, float] = {}
-    pairs: dict[str, float] = {}
-    for ranking, given in zip(rankings, scores, strict=True):
-        key = prompt_key(ranking.prompt)
-        for i, rank in enumerate(ranking.ranks):
-            for j, other in enumerate(ranking.ranks):
-                if rank < other:
-                    right = (given[i] > given[j]) + 0.5 * (given[i] == given[j])
-                    correct[key] = correct.get(key, 0.0) + right
-                    pairs[key] = pairs.get(key, 0.0) + 1.0
-    return ratio([correct[key] for key in pairs], list(pairs.values()))
-
-
-def shuffled(text: str, rng: random.Random) -> str:
-    """The text's words in another order."""
-    words = text.split()
-    rng.shuffle(words)
-    return " ".join(words)
+def careless(results: Sequence[Result]) -> list[str]:
+    """A sentence on each annotator whose held-out labels the model cannot have learned from:
+    it agrees with them clearly less than half of the time, or no more than by chance where it
+    agrees with all together clearly more."""
+    whole = _find(results, "accuracy")
+    found = []
+    for result in results:
+        subset = result.subset or ""
+        if result.metric != "accuracy" or not subset.startswith(ANNOTATOR) or whole is None:
+            continue
+        own = _figure(result)
+        if own.n >= TOO_FEW_PROMPTS and own.high < 0.5:
+            found.append(f"{subset}: accuracy {own} on these labels, they say the opposite")
+        elif own.n >= TOO_FEW_PROMPTS and own.low <= 0.5 and own.high < whole.value:
+            found.append(f"{subset}: accuracy {own} on these labels, as of random clicks")
+    return found
 
 
-def main() -> None:
-    """Score, judge, write."""
-    (config,) = parse_config(GateConfig, description=__doc__)
-    start_processes(config.cpu_threads)
-    quiet_logs()
-    chat = tokenizer_of_model(config.reward_model, config.chat_template)
-    with BadRows(drop=config.drop_bad_rows) as bad_rows:
-        rankings = load_rankings(config.rankings, role="eval", chat=chat, bad_rows=bad_rows).rows
-        demonstrations = load_demonstrations(
-            config.demonstrations, chat=chat, bad_rows=bad_rows
-        ).rows
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    model = RewardModel(config.reward_model, chat_template=config.chat_template, device=device)
-    gate = judge_reward_model(
-        pair_accuracy(rankings, _score_rankings(model, rankings)),
-        _above_shuffled(model, demonstrations, config),
-    )
-    write_atomically(Path(config.output), json.dumps(asdict(gate), indent=2) + "\n")
-    print(f"gate: {gate.verdict}", *gate.reasons, sep="\n  ")
+def _of_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
+    """Failures and warnings."""
+    accuracy = _find(results, "accuracy")
+    if accuracy is None:
+        return ["fewer than two held-out prompts with an order: nothing is known of it"], []
+    held = f"held-out accuracy {accuracy}, {accuracy.n} prompts"
+    if accuracy.n < TOO_FEW_PROMPTS:
+        return [f"{held}: fewer than {TOO_FEW_PROMPTS} cannot be told from coins"], []
+    if accuracy.low <= 0.5:
+        return [f"{held}: the interval reaches 0.5, a coin"], []
+    warnings = []
+    if accuracy.value < WEAK_ACCURACY:
+        warnings.append(f"{held}: below {WEAK_ACCURACY}, a weak guide")
+    if accuracy.n < FEW_PROMPTS:
+        warnings.append(f"{held}: fewer than {FEW_PROMPTS}")
+    longer = _find(results, "longer_wins")
+    if longer is not None and max(longer.value, 1 - longer.value) >= accuracy.value:
+        rule = "longer" if longer.value >= 0.5 else "shorter"
+        best = max(longer.value, 1 - longer.value)
+        warnings.append(f"{held}: `the {rule} answer wins` is right in {best:.2f}")
+    return [], warnings
 
 
-def _score_rankings(model: RewardModel, rankings: Sequence[Ranking]) -> list[list[float]]:
-    flat = [(ranking.prompt, text) for ranking in rankings for text in ranking.responses]
-    scores = iter(model.score([prompt for prompt, _ in flat], [text for _, text in flat]))
-    return [[next(scores) for _ in ranking.responses] for ranking in rankings]
+def _of_calibration(results: Sequence[Result]) -> list[str]:
+    error = _find(results, "ece")
+    if error is None or error.low <= HIGH_ECE:
+        return []
+    return [f"calibration error {error}: differences of reward claim too much or too little"]
 
 
-def _above_shuffled(
-    model: RewardModel, demonstrations: Sequence[Demonstration], config: GateConfig
-) -> Estimate:
-    """Each demonstration against its own words shuffled; those of fewer than 3 words left out.
-
-    Raises:
-        DataError: none is longer.
-    """
-    rng = random.Random(config.seed)
-    long_enough = [row for row in demonstrations if len(row.completion.split()) > 2]
-    if not long_enough:
-        raise DataError(f"{config.demonstrations}: no answer of 3 words or more to shuffle.")
-    chosen = rng.sample(long_enough, min(config.num_demonstrations, len(long_enough)))
-    prompts = [row.prompt for row in chosen]
-    real = model.score(prompts, [row.completion for row in chosen])
-    salad = model.score(prompts, [shuffled(row.completion, rng) for row in chosen])
-    return win_rate([[score] for score in real], [[score] for score in salad])
+def _of_best_of_n(curve: Sequence[BestOfN]) -> list[str]:
+    """Whether people's view falls where the reward model's choice grows."""
+    if not curve:
+        return []
+    last, best = curve[-1], max(curve, key=lambda point: point.people)
+    if last.people_high >= best.people_low:
+        return []
+    return [
+        f"the best of {last.n} by reward is above {last.people:.2f} of the others to people, the "
+        f"best of {best.n} above {best.people:.2f}: more of this reward is worse"
+    ]
 
 
-def _shown(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+def _find(results: Sequence[Result], metric: str, axis: str | None = None) -> Figure | None:
+    for result in results:
+        if (result.metric, result.axis, result.subset) == (metric, axis, None):
+            return _figure(result)
+    return None
 
 
-if __name__ == "__main__":
-    run(main)
+def _figure(result: Result) -> Figure:
+    return Figure(value=result.value, low=result.low, high=result.high, n=result.n)

@@ -26,6 +26,7 @@ class StageView:
     steps: Mapping[str, float]  # part of the stage -> seconds it took
     evaluation: Row
     gate: Row
+    health: Row  # a reward model's own evaluation.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ def read_lines(path: Path) -> list[Row]:
 
 
 def _read_stage(name: str, folder: Path) -> StageView:
+    figures = _object(folder / "evaluation.json")
+    of_rewards = figures.get("kind") == "reward_model"
     samples = {path.stem: read_lines(path) for path in sorted((folder / "samples").glob("*.jsonl"))}
     return StageView(
         name=name,
@@ -81,16 +84,18 @@ def _read_stage(name: str, folder: Path) -> StageView:
         config=_text(folder / CONFIG),
         samples=samples,
         steps=_object(folder / "stage.json").get("done", {}),
-        evaluation=_object(folder / "evaluation.json"),
+        evaluation={} if of_rewards else figures,
+        health=figures if of_rewards else {},
         gate=_object(folder / "gate.json"),
     )
 
 
 def _kind(folder: Path) -> str:
     """What a single stage's folder is called in the report."""
-    if (folder / "evaluation.json").is_file():
-        return "evaluation"
-    return str(_object(folder / MANIFEST).get("stage", folder.name))
+    stage = _object(folder / MANIFEST).get("stage")
+    if stage is None and (folder / "evaluation.json").is_file():
+        return str(_object(folder / "evaluation.json").get("kind", "evaluation"))
+    return str(stage or folder.name)
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -21,11 +21,12 @@ class Light:
 def verdict(run: RunView) -> list[Light]:
     """What to think of the run at a glance; for a training run alone, how it went."""
     judged = next((stage for stage in run.stages if stage.evaluation), None)
+    gate = next((stage.gate for stage in run.stages if stage.gate), {})
     if judged is None:
-        return [light for stage in run.stages if (light := _training(stage)) is not None]
+        trained = [light for stage in run.stages if (light := _training(stage)) is not None]
+        return [*trained, *([gated(gate)] if gate else [])]
     results: list[Result] = list(judged.evaluation.get("results", []))
     model = _last_model(results)
-    gate = next((stage.gate for stage in run.stages if stage.gate), {})
     lights = (better(results, model), believable(results, model, gate), text(results, model))
     return [light for light in lights if light is not None]
 
@@ -56,9 +57,12 @@ def believable(results: Sequence[Result], model: str, gate: Mapping[str, Any]) -
     if gold and proxy and proxy["low"] > 0.5 and gold["low"] <= 0.5:
         said = f"{proxy['value']:.0%} by the reward model, {gold['value']:.0%} by gold"
         return Light(tone=RED, text=f"The reward was gamed: it wins {said}.")
-    if not gate:
-        return None
-    accuracy = gate["accuracy"]
+    return gated(gate) if gate else None
+
+
+def gated(gate: Mapping[str, Any]) -> Light:
+    """What the gate before PPO said."""
+    accuracy = gate.get("accuracy") or {"value": float("nan"), "low": 0.0, "high": 1.0}
     figures = f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
     tone = {"pass": GREEN, "warn": AMBER}.get(str(gate["verdict"]), RED)
     why = "; ".join(gate["reasons"]) or (

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from rlhf.manifest import write_atomically
 from rlhf.report.charts import Bar, Series, forest_plot, line_chart
+from rlhf.report.health import health
 from rlhf.report.read import Row, RunView, StageView, read_run
 from rlhf.report.samples import sample_sets
 from rlhf.report.verdict import verdict
@@ -78,6 +79,7 @@ def render(run: RunView) -> str:
         forest=forest(results),
         stages=run.stages,
         speaking=sorted(run.stages, key=lambda stage: not stage.evaluation),
+        health=next((drawn for stage in run.stages if (drawn := health(stage.health))), None),
         curves={stage.name: curves(stage) for stage in run.stages},
         samples={stage.name: sample_sets(stage) for stage in run.stages},
         manifests=[stage for stage in run.stages if stage.manifest],

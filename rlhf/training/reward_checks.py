@@ -1,11 +1,37 @@
 """What can be said of the rankings, and of the keys that need more of them than they hold."""
 
+import logging
+from dataclasses import replace
+
 from rlhf.data.conflicts import find_conflicts
 from rlhf.data.held_out import TrainAndHeldOut
 from rlhf.data.leakage import leaked_prompts
-from rlhf.errors import ConfigError
+from rlhf.errors import ConfigError, DataError
+from rlhf.launch import is_main_process
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.types import Ranking
+
+logger = logging.getLogger(__name__)
+
+
+def without_undecided(rows: TrainAndHeldOut[Ranking]) -> TrainAndHeldOut[Ranking]:
+    """Without the training rankings that tie all their answers: where ties are no pairs they
+    have nothing to teach. They are counted as dropped; the held-out ones stay, to be reported.
+
+    Raises:
+        DataError: none is left.
+    """
+    kept = [row for row in rows.train if len(set(row.ranks)) > 1]
+    tied = len(rows.train) - len(kept)
+    if not kept:
+        raise DataError(
+            f"{rows.uses[0].path} holds no ranking with an order ({tied} tie all their answers); "
+            "with ties=rao_kupper ties teach something, an order they do not."
+        )
+    if tied and is_main_process():
+        logger.warning("%s: %d rankings tie all their answers, left out", rows.uses[0].path, tied)
+    use = replace(rows.uses[0], rows=len(kept), dropped=rows.uses[0].dropped + tied)
+    return replace(rows, train=kept, uses=[use, *rows.uses[1:]])
 
 
 def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) -> None:

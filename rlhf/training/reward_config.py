@@ -80,6 +80,10 @@ class RewardModelConfig:
     )
     save_steps: int = field(default=100, metadata={"help": "Steps between checkpoints."})
     save_total_limit: int = field(default=2, metadata={"help": "Checkpoints that are kept."})
+    num_demonstrations: int = field(
+        default=200,
+        metadata={"help": "Of normalization_data, compared with nonsense for the health report."},
+    )
     num_samples: int = field(
         default=16, metadata={"help": "Held-out rankings shown in samples/ with their rewards."}
     )
@@ -91,8 +95,9 @@ class RewardModelConfig:
 
 def _check_loss(config: RewardModelConfig) -> None:
     """Refuse keys of the loss that are out of range, or that another one leaves without effect."""
-    if config.num_heads < 1:
-        raise ConfigError(f"num_heads={config.num_heads}; use 1 or more.")
+    for name in ("num_heads", "num_demonstrations"):
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.")
     if config.early_stopping_patience is not None and config.early_stopping_patience < 1:
         raise ConfigError(
             f"early_stopping_patience={config.early_stopping_patience}; use 1 or more."

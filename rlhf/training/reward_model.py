@@ -74,7 +74,10 @@ def train_reward_model(
     )
     if resume is not None:
         trainer.restore(resume)
-    return trainer.train()
+    try:
+        return trainer.train()
+    finally:
+        trainer.sigterm.release()
 
 
 class _Trainer:
@@ -229,7 +232,7 @@ class _Trainer:
         """A checkpoint where one is due or SIGTERM came, which ends the run after it.
 
         Raises:
-            Stopped: the run is not at its end and has to stop.
+            Stopped: the run has to stop, be it after its last step: what follows takes time too.
         """
         folder = Path(self.run.output_dir)
         stop = _on_any_process(self.accelerator, bool(self.sigterm))
@@ -245,7 +248,7 @@ class _Trainer:
                 )
                 save_state(folder, state, keep=self.config.save_total_limit)
             self.accelerator.wait_for_everyone()
-        if stop and not self.finished:
+        if stop:
             at = f"checkpoint-{self.done}"
             raise Stopped(f"stopped by SIGTERM; {folder} holds {at} to resume from.")
 

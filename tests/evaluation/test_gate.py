@@ -1,84 +1,115 @@
-"""The gate's verdicts, and what its figures are made of."""
-
-import json
-import random
-import sys
+"""The gate's verdicts on figures, each rule by itself."""
 
 import pytest
-from tiny_models import make_model
 
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import DataError
-from rlhf.evaluation import gate
-from rlhf.evaluation.bootstrap import Estimate
-from rlhf.evaluation.gate import judge_reward_model, pair_accuracy, shuffled
-from rlhf.models.load import new_reward_model
-from rlhf.models.save import save_reward_model
-from rlhf.types import Ranking
+from rlhf.evaluation.best_of_n import BestOfN
+from rlhf.evaluation.gate import careless, judge_reward_model
+from rlhf.evaluation.probes import EMPTY, OTHER, SHUFFLED
+from rlhf.evaluation.results import Result
 
 
-def _estimate(value, spread=0.05, n=100):
-    return Estimate(value=value, low=value - spread, high=value + spread, n=n)
+def figure(metric, value, spread=0.05, n=100, **where):
+    return Result(
+        metric=metric,
+        model="m",
+        value=value,
+        low=value - spread,
+        high=value + spread,
+        n=n,
+        **where,
+    )
+
+
+def above(value, name=SHUFFLED, **more):
+    return figure("demonstrations_above", value, axis=name, **more)
+
+
+def point(n, people, spread=0.02):
+    return BestOfN(
+        n=n,
+        kl_bound=0.0,
+        reward=float(n),
+        reward_low=0.0,
+        reward_high=0.0,
+        people=people,
+        people_low=people - spread,
+        people_high=people + spread,
+    )
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "shuffled_words", "verdict", "reason"),
+    ("accuracy", "others", "verdict", "reason"),
     [
-        (_estimate(0.75), _estimate(0.95), "pass", None),
-        (_estimate(0.54), _estimate(0.95), "fail", "a coin"),
-        (_estimate(0.2), _estimate(0.95), "fail", "a coin"),
-        (_estimate(0.58), _estimate(0.95), "warn", "a weak guide"),
-        (_estimate(0.75, n=12), _estimate(0.95), "warn", "fewer than 30"),
-        (_estimate(1.0, spread=0.0, n=2), _estimate(0.95), "fail", "told from coins"),
-        (_estimate(0.75), _estimate(0.52), "warn", "hardly sees"),
-        (_estimate(0.75), _estimate(0.2), "fail", "word salad"),
-        (_estimate(0.5), _estimate(0.5), "fail", "a coin"),
+        (figure("accuracy", 0.75), [above(0.95)], "pass", None),
+        (figure("accuracy", 0.54), [above(0.95)], "fail", "a coin"),
+        (figure("accuracy", 0.2), [above(0.95)], "fail", "a coin"),
+        (figure("accuracy", 0.58), [above(0.95)], "warn", "a weak guide"),
+        (figure("accuracy", 0.75, n=12), [above(0.95)], "warn", "fewer than 30"),
+        (figure("accuracy", 1.0, spread=0.0, n=2), [above(0.95)], "fail", "told from coins"),
+        (figure("accuracy", 0.75), [above(0.52)], "warn", "hardly sees"),
+        (figure("accuracy", 0.75), [above(0.2)], "fail", "word salad"),
+        (figure("accuracy", 0.5), [above(0.5)], "fail", "a coin"),
+        (figure("accuracy", 0.75), [above(0.95), above(0.1, EMPTY)], "fail", "to say nothing"),
+        (figure("accuracy", 0.75), [above(0.95), above(0.3, OTHER)], "fail", "was not asked"),
+        (figure("accuracy", 0.75), [above(0.95), above(0.5, OTHER)], "warn", "hardly sees"),
+        (figure("accuracy", 0.75), [], "warn", "no demonstrations"),
+        (
+            figure("accuracy", 0.65),
+            [above(0.95), figure("longer_wins", 0.7)],
+            "warn",
+            "`the longer answer wins` is right in 0.70",
+        ),
+        (
+            figure("accuracy", 0.65),
+            [above(0.95), figure("longer_wins", 0.3)],
+            "warn",
+            "`the shorter answer wins` is right in 0.70",
+        ),
+        (
+            figure("accuracy", 0.75),
+            [above(0.95), figure("ece", 0.2)],
+            "warn",
+            "calibration error",
+        ),
+        (figure("accuracy", 0.75), [above(0.95), figure("ece", 0.12)], "pass", None),
     ],
 )
-def test_verdicts(accuracy, shuffled_words, verdict, reason):
-    gate = judge_reward_model(accuracy, shuffled_words)
+def test_verdicts(accuracy, others, verdict, reason):
+    gate = judge_reward_model([accuracy, *others])
     assert gate.verdict == verdict
     assert (not gate.reasons) == (verdict == "pass")
     if reason is not None:
         assert reason in " ".join(gate.reasons)
 
 
-def test_accuracy_leaves_ties_out_and_clusters_by_prompt():
-    """Ranks 1, 2, 2 make two pairs; scores 3, 1, 4 order one of them; one prompt twice is one."""
-    rankings = [
-        Ranking(prompt="p", responses=["a", "b", "c"], ranks=[1, 2, 2]),
-        Ranking(prompt="P!", responses=["a", "b"], ranks=[2, 1]),
-        Ranking(prompt="q", responses=["a", "b"], ranks=[1, 2]),
+def test_nothing_held_out_is_a_fail():
+    gate = judge_reward_model([above(0.95)])
+    assert (gate.verdict, gate.accuracy) == ("fail", None)
+
+
+def test_more_of_a_reward_that_is_worse_to_people_is_a_warning():
+    """0.66 at N = 4 after 0.75 at N = 2, ±0.02 each; 0.72 could be chance."""
+    figures = [figure("accuracy", 0.75), above(0.95)]
+    fallen = judge_reward_model(figures, [point(1, 0.5), point(2, 0.75), point(4, 0.66)])
+    assert fallen.verdict == "warn"
+    assert "more of this reward is worse" in fallen.reasons[0]
+    level = judge_reward_model(figures, [point(1, 0.5), point(2, 0.75), point(4, 0.72)])
+    assert level.verdict == "pass"
+
+
+def test_annotators_whom_nothing_can_be_learned_from_are_named():
+    """Reversed: high end below a half. Random: the interval holds a half and ends below the rest.
+    An honest one of few labels (0.45 to 0.95) is not named, nor is one of 7 prompts."""
+    results = [
+        figure("accuracy", 0.7),
+        figure("accuracy", 0.75, subset="annotator Ann"),
+        figure("accuracy", 0.3, subset="annotator Rev"),
+        figure("accuracy", 0.52, subset="annotator Ran"),
+        figure("accuracy", 0.7, spread=0.25, subset="annotator New"),
+        figure("accuracy", 0.1, n=7, subset="annotator Few"),
+        figure("accuracy", 0.4, subset="gap of 1 rank"),
     ]
-    estimate = pair_accuracy(rankings, [[3.0, 1.0, 4.0], [0.0, 1.0], [2.0, 2.0]])
-    assert estimate.value == pytest.approx((1 + 1 + 0.5) / 4)
-    assert estimate.n == 2
-
-
-def test_shuffling_keeps_the_words():
-    text = "one two three four five"
-    mixed = shuffled(text, random.Random(0))
-    assert mixed != text
-    assert sorted(mixed.split()) == sorted(text.split())
-
-
-def test_bad_rows_are_refused_together_or_left_out(tmp_path, monkeypatch):
-    """Of 3 rankings one has no prompt, one has more tokens than the model's 256 positions."""
-    base = make_model(tmp_path / "base", "gpt2")
-    save_reward_model(
-        tmp_path / "reward", new_reward_model(base, seed=0), load_tokenizer(str(base)), 0.0, 1.0
-    )
-    pair = {"prompt": "Where?", "chosen": "In the box.", "rejected": "A cat."}
-    rankings = [pair, {**pair, "chosen": "red ball " * 300}, {"chosen": "x", "rejected": "y"}]
-    said = [{"prompt": "Where?", "completion": "In the red box."}, {"prompt": "x"}]
-    for name, rows in (("rankings", rankings), ("demonstrations", said)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = [f"--{key}={tmp_path / key}.jsonl" for key in ("rankings", "demonstrations")]
-    words += [f"--reward_model={tmp_path / 'reward'}", f"--output={tmp_path / 'gate.json'}"]
-    monkeypatch.setattr(sys, "argv", ["gate", *words, "--cpu_threads=1"])
-    with pytest.raises(DataError, match="3 rows cannot be used"):
-        gate.main()
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--drop_bad_rows"])
-    gate.main()
-    verdict = json.loads((tmp_path / "gate.json").read_text())
-    assert (verdict["accuracy"]["n"], verdict["above_shuffled"]["n"]) == (1, 1)
+    said = careless(results)
+    assert [line.split(":")[0] for line in said] == ["annotator Rev", "annotator Ran"]
+    assert "say the opposite" in said[0]
+    assert "random clicks" in said[1]

@@ -11,9 +11,9 @@ from made_up_run import evaluation, write_run
 
 from rlhf.errors import CheckpointError
 from rlhf.report.charts import MAX_POINTS, Bar, Series, forest_plot, line_chart, smoothed, thinned
-from rlhf.report.read import read_lines
+from rlhf.report.read import read_lines, read_run
 from rlhf.report.verdict import believable, better, text
-from rlhf.report.write import REPORT, write_report
+from rlhf.report.write import REPORT, render, write_report
 
 
 @pytest.fixture
@@ -142,3 +142,33 @@ def test_chromium_draws_the_page_on_a_phone(run, tmp_path):
     words += ["--window-size=400,2400", f"--screenshot={picture}", page.as_uri()]
     subprocess.run(words, check=True, capture_output=True, timeout=120)
     assert picture.stat().st_size > 20_000
+
+
+def test_a_reward_models_figures_are_drawn_and_are_no_evaluation_of_policies(tmp_path):
+    """Its evaluation.json has no win rate: it makes a section and a light of its own."""
+    folder = tmp_path / "run" / "reward_model"
+    folder.mkdir(parents=True)
+    figure = {"metric": "accuracy", "model": "reward_model", "value": 0.7, "low": 0.6,
+              "high": 0.8, "n": 50, "baseline": None, "judge": None}  # fmt: skip
+    bins = [{"confidence": x, "accuracy": x, "low": x, "high": x, "pairs": 9} for x in (0.6, 0.9)]
+    points = [{"n": n, "kl_bound": n / 9, "reward": n, "people": 0.5} for n in (1, 2)]
+    content = {
+        "kind": "reward_model",
+        "results": [figure, {**figure, "subset": "annotator <b>Ann</b>", "value": 0.4}],
+        "reliability": bins,
+        "best_of_n": points,
+    }
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    gate = {"verdict": "warn", "reasons": ["too few <prompts>"], "accuracy": None}
+    (folder / "gate.json").write_text(json.dumps(gate))
+    (folder / "manifest.json").write_text(json.dumps({"stage": "reward_model"}))
+    for run in (folder, folder.parent):
+        view = read_run(run)
+        assert [stage.name for stage in view.stages] == ["reward_model"]
+        page = render(view)
+        assert "The reward model&#39;s health" in page or "The reward model's health" in page
+        assert "annotator &lt;b&gt;Ann&lt;/b&gt;" in page
+        assert "<b>Ann" not in page
+        assert "calibration" in page
+        assert "best of N: reward" in page
+        assert "says warn: too few &lt;prompts&gt;" in page

@@ -1,0 +1,91 @@
+"""Whether a reward difference means what Bradley and Terry say: P(better) = σ(difference)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf.evaluation.bootstrap import Estimate
+from rlhf.evaluation.scored import ScoredRanking, share
+
+BINS = 10  # of the confidence, from 0.5 to 1
+RESAMPLES = 500
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Pairs of like confidence."""
+
+    confidence: float  # mean of σ(|difference|)
+    accuracy: float  # share that people ordered so
+    low: float
+    high: float
+    pairs: int
+
+
+def reliability(scored: Sequence[ScoredRanking]) -> list[Bin]:
+    """The reliability curve: accuracy by confidence; bins with pairs of fewer than two prompts
+    are left out."""
+    found = []
+    cases = _cases(scored)
+    for number in range(BINS):
+        inside = [case for case in cases if _bin(case[1]) == number]
+        estimate = share((prompt, right) for prompt, _, right in inside)
+        if estimate is not None:
+            found.append(
+                Bin(
+                    confidence=sum(confidence for _, confidence, _ in inside) / len(inside),
+                    accuracy=estimate.value,
+                    low=estimate.low,
+                    high=estimate.high,
+                    pairs=len(inside),
+                )
+            )
+    return found
+
+
+def calibration_error(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estimate | None:
+    """Expected calibration error: Σ_bins share of pairs * |accuracy - confidence|.
+
+    (Naeini et al. 2015; ten bins of equal width.) Percentile bootstrap over prompts. It is above
+    0 by chance alone, the more so the fewer the pairs. None without two prompts.
+    """
+    cases = _cases(scored)
+    prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(p for p, _, _ in cases))}
+    if len(prompts) < 2:
+        return None
+    # [prompts, bins, 3]: pairs, confidence and right ones.
+    sums = np.zeros((len(prompts), BINS, 3))
+    for prompt, confidence, right in cases:
+        sums[prompts[prompt], _bin(confidence)] += (1.0, confidence, right)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), RESAMPLES)
+    drawn = _error(np.einsum("rp,pbk->rbk", counts.astype(float), sums))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    value = float(_error(sums.sum(0, keepdims=True))[0])
+    return Estimate(value=value, low=float(low), high=float(high), n=len(prompts))
+
+
+def _error(sums: Table) -> Table:
+    """[draws] of [draws, bins, 3]."""
+    gaps: Table = np.abs(sums[:, :, 2] - sums[:, :, 1]).sum(1) / sums[:, :, 0].sum(1)
+    return gaps
+
+
+def _cases(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
+    """(prompt, confidence, right) of each ordered pair; ½ right where the scores are equal."""
+    found = []
+    for one in scored:
+        for better, worse in one.ordered:
+            difference = one.scores[better] - one.scores[worse]
+            confidence = 1 / (1 + math.exp(-min(abs(difference), 50.0)))
+            right = 0.5 if difference == 0 else float(difference > 0)
+            found.append((one.prompt, confidence, right))
+    return found
+
+
+def _bin(confidence: float) -> int:
+    return min(int((confidence - 0.5) * 2 * BINS), BINS - 1)

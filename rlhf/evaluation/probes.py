@@ -1,0 +1,80 @@
+"""Answers that any reward model should put below a demonstration: nonsense, nothing, off topic."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlhf.evaluation.bootstrap import Estimate
+from rlhf.evaluation.scored import normalized, score_texts, share, win
+from rlhf.rewards.model import RewardModel
+from rlhf.types import Demonstration, Prompt
+
+DEMONSTRATIONS = "demonstrations"
+SHUFFLED, EMPTY, OTHER = "shuffled words", "empty answer", "another prompt's answer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What became of the demonstrations' place in the reward when something else stood there."""
+
+    name: str
+    score: Estimate  # normalised
+    demonstrations_above: Estimate | None  # share scored above it, ½ for a tie; None of themselves
+
+
+def probe(
+    model: RewardModel, rows: Sequence[Demonstration], *, count: int, seed: int
+) -> list[Probe]:
+    """The probes on `count` demonstrations drawn by seed; shuffled words only of 3 words or more.
+
+    Every demonstration meets its own words shuffled, the empty answer, and the completion of
+    another one that was drawn (not of an equal text). Call it on every process. Probes of fewer
+    than two demonstrations are left out.
+    """
+    rng = random.Random(seed)
+    chosen = rng.sample(list(rows), min(count, len(rows)))
+    texts = [row.completion for row in chosen]
+    real = _score(model, chosen, texts)
+    found = [_probe(DEMONSTRATIONS, real, None)]
+    long_enough = [i for i, text in enumerate(texts) if len(text.split()) > 2]
+    stray = [_stray(i, texts) for i in range(len(texts))]
+    others = [i for i, text in enumerate(stray) if text is not None]
+    for name, which, replaced in (
+        (SHUFFLED, long_enough, [shuffled(texts[i], rng) for i in long_enough]),
+        (EMPTY, list(range(len(texts))), [""] * len(texts)),
+        (OTHER, others, [stray[i] or "" for i in others]),
+    ):
+        scores = _score(model, [chosen[i] for i in which], replaced)
+        found.append(_probe(name, scores, [real[i] for i in which]))
+    return [one for one in found if one is not None]
+
+
+def shuffled(text: str, rng: random.Random) -> str:
+    """The text's words in another order."""
+    words = text.split()
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+def _stray(index: int, texts: Sequence[str]) -> str | None:
+    """The next different text, in a circle; None where all are one."""
+    behind = [*texts[index + 1 :], *texts[:index]]
+    return next((text for text in behind if text != texts[index]), None)
+
+
+def _score(model: RewardModel, rows: Sequence[Demonstration], texts: Sequence[str]) -> list[float]:
+    asked: list[tuple[Prompt, str]] = [
+        (row.prompt, text) for row, text in zip(rows, texts, strict=True)
+    ]
+    return normalized(model, score_texts(model, asked))
+
+
+def _probe(name: str, scores: Sequence[float], real: Sequence[float] | None) -> Probe | None:
+    mean = share((str(i), score) for i, score in enumerate(scores))
+    if mean is None:
+        return None
+    above = None
+    if real is not None:
+        pairs = enumerate(zip(real, scores, strict=True))
+        above = share((str(i), win(ours, theirs)) for i, (ours, theirs) in pairs)
+    return Probe(name=name, score=mean, demonstrations_above=above)

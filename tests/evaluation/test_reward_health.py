@@ -1,0 +1,130 @@
+"""The report on a tiny model: its files, its probes, what it refuses."""
+
+import json
+import random
+import sys
+
+import pytest
+from tiny_models import make_model
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import DataError
+from rlhf.evaluation import reward_health
+from rlhf.evaluation.probes import DEMONSTRATIONS, EMPTY, OTHER, SHUFFLED, probe, shuffled
+from rlhf.evaluation.scored import score_heads, score_rankings
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+from rlhf.rewards.model import RewardModel
+from rlhf.types import Demonstration, Ranking
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A GPT-2 shaped reward model with mean 0.5 and std 2."""
+    root = tmp_path_factory.mktemp("reward")
+    base = make_model(root / "base", "gpt2")
+    save_reward_model(
+        root / "model", new_reward_model(base, seed=0), load_tokenizer(str(base)), 0.5, 2.0
+    )
+    return root / "model"
+
+
+class ByLength:
+    """Scores a text by its words; counts what it was asked."""
+
+    mean, std, asked = 0.0, 1.0, 0
+
+    def score_heads(self, prompts, responses):
+        import torch
+
+        self.asked += len(responses)
+        return torch.tensor([[float(len(text.split()))] for text in responses])
+
+
+def test_shuffling_keeps_the_words():
+    text = "one two three four five"
+    mixed = shuffled(text, random.Random(0))
+    assert mixed != text
+    assert sorted(mixed.split()) == sorted(text.split())
+
+
+def test_probes_of_a_model_that_counts_words():
+    """1, 2 and 3 words: shuffling changes nothing (½), nothing is always below (1), and another's
+    answer is above, above and below: the next one in a circle has 2, 3, 1 words."""
+    rows = [Demonstration(prompt=f"Say {n}", completion=" ".join(["word"] * n)) for n in (3, 1, 2)]
+    found = {one.name: one for one in probe(ByLength(), rows, count=9, seed=0)}
+    assert found[DEMONSTRATIONS].score.value == pytest.approx(2.0)
+    assert found[DEMONSTRATIONS].demonstrations_above is None
+    assert found[EMPTY].score.value == 0.0
+    assert found[EMPTY].demonstrations_above.value == 1.0
+    assert found[OTHER].score.value == pytest.approx(2.0)
+    assert found[OTHER].demonstrations_above.value in (pytest.approx(1 / 3), pytest.approx(2 / 3))
+    assert SHUFFLED not in found  # one text of three words is no figure
+
+
+def test_a_text_that_comes_twice_is_scored_once():
+    model = ByLength()
+    texts = [("p", "a b"), ("q", "a"), ("p", "a b"), ([{"role": "user", "content": "p"}], "a b")]
+    assert score_heads(model, texts) == [[2.0], [1.0], [2.0], [2.0]]
+    assert model.asked == 3
+
+
+def test_rankings_are_scored_as_the_reward_scores(folder):
+    model = RewardModel(folder)
+    row = Ranking(prompt="Where?", responses=["In the box.", "A cat."], ranks=[1, 2])
+    (found,) = score_rankings(model, [row])
+    assert found.scores == pytest.approx(model.score(["Where?"] * 2, row.responses), abs=1e-5)
+    assert found.lengths[0] > found.lengths[1]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Rankings of eight prompts by two people, demonstrations, and one bad row in each."""
+    things = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
+    rankings = [
+        {
+            "prompt": f"Where is the {thing}?",
+            "responses": ["In the box.", f"The {thing} is by the sea.", "No"],
+            "ranks": ranks,
+            "annotator": name,
+        }
+        for thing in things
+        for name, ranks in (("Ann", [2, 1, 3]), ("Bob", [1, 1, 3]))
+    ]
+    said = [{"prompt": "Where?", "completion": f"In the red {thing}."} for thing in things]
+    rankings.append({"chosen": "x", "rejected": "y"})
+    said.append({"prompt": "x"})
+    for name, rows in (("rankings", rankings), ("demonstrations", said)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def words(files, folder, *more):
+    keys = [f"--{key}={files / key}.jsonl" for key in ("rankings", "demonstrations")]
+    keys += [f"--reward_model={folder}", f"--output_dir={files / 'out'}", "--cpu_threads=1"]
+    return ["reward_health", *keys, *more]
+
+
+def test_bad_rows_are_refused_together(files, folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", words(files, folder))
+    with pytest.raises(DataError, match="2 rows cannot be used"):
+        reward_health.main()
+
+
+def test_the_report_is_printed_and_saved(files, folder, monkeypatch, capsys):
+    """Eight prompts, two people: parts by annotator, agreement 1 (Bob's tie decides nothing)."""
+    monkeypatch.setattr(sys, "argv", words(files, folder, "--drop_bad_rows"))
+    reward_health.main()
+    content = json.loads((files / "out" / "evaluation.json").read_text())
+    assert content["kind"] == "reward_model"
+    found = {(r["metric"], r.get("axis"), r.get("subset")): r for r in content["results"]}
+    assert found["human_agreement", None, None]["value"] == 1.0
+    assert found["tie_rate", None, None]["value"] == pytest.approx(1 / 6)
+    assert ("accuracy", None, "annotator Ann") in found
+    assert ("demonstrations_above", SHUFFLED, None) in found
+    assert [point["n"] for point in content["best_of_n"]] == [1, 2, 3]
+    gate = json.loads((files / "out" / "gate.json").read_text())
+    assert gate["accuracy"]["n"] == 8
+    said = capsys.readouterr().out
+    assert f"gate: {gate['verdict']}" in said
+    assert "human agreement" in said
