@@ -13,26 +13,23 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
-from rlhf.data.rows import load_demonstrations, load_rankings
+from rlhf.data.rows import load_rankings
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.errors import ConfigError
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import is_main_process, on_main_process, run, say
 from rlhf.manifest import DataUse
-from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
-from rlhf.models.estimate import frozen_dtype, model_size
+from rlhf.models.estimate import model_size
 from rlhf.models.heads import Heads, merge_heads, save_heads
-from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
 from rlhf.models.positions import beyond_training
-from rlhf.models.save import merge_reward_model, save_reward_model
+from rlhf.models.reward_start import load_model, merged
+from rlhf.models.save import save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.rewards.model import RewardModel
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
@@ -40,15 +37,26 @@ from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
-from rlhf.training.reward_checks import about_rankings, check_rankings, without_undecided
+from rlhf.training.reward_checks import (
+    about_rankings,
+    check_rankings,
+    load_normalization,
+    refuse_4bit,
+    without_undecided,
+)
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import Health, Normalization, measure, normalization
+from rlhf.training.reward_health import (
+    NOT_NORMALIZED,
+    Health,
+    Normalization,
+    in_words,
+    measure,
+    normalization,
+)
 from rlhf.training.reward_model import train_reward_model
 from rlhf.training.reward_rows import tokenize
 from rlhf.training.reward_samples import write_ranked_samples
 from rlhf.types import Demonstration, Ranking
-
-NOT_NORMALIZED = Normalization(mean=0.0, std=1.0, rows=0, above_shuffled=float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,31 +144,6 @@ def check() -> Setup:
     )
 
 
-def refuse_4bit(model: ModelConfig) -> None:
-    """4 bits and what is saved at the end do not go together."""
-    if model.load_in_4bit:
-        raise ConfigError(
-            "load_in_4bit: a reward model is saved merged, and 4-bit weights do not merge exactly; "
-            "use --use_peft true --bf16 true instead."
-        )
-
-
-def load_normalization(
-    config: RewardModelConfig, data: DataConfig, chat: ChatTokenizer, bad_rows: BadRows
-) -> tuple[Sequence[Demonstration], list[DataUse]]:
-    """The demonstrations on which the reward's mean becomes 0; none where none are named."""
-    if config.normalization_data is None:
-        return [], []
-    found = load_demonstrations(
-        config.normalization_data,
-        role="normalization",
-        chat=chat,
-        max_length=data.max_length,
-        bad_rows=bad_rows,
-    )
-    return found.rows, [found.use]
-
-
 def train(setup: Setup) -> Trained:
     """Train, measure on held-out rankings, normalise on demonstrations."""
     chat, seed = setup.chat, setup.run.seed
@@ -168,14 +151,14 @@ def train(setup: Setup) -> Trained:
     resume = resume_point(setup.run)
     rankings = weigh_annotators(
         tokenize(chat, setup.rows.train),
-        partial(load_model, setup.model, chat, seed),
+        partial(load_model, setup.model, seed),
         run=setup.run,
         model_config=setup.model,
         config=setup.config,
         pad_token_id=chat.pad_token_id,
         resuming=resume is not None,
     )
-    model = load_model(setup.model, chat, seed, setup.config.num_heads)
+    model = load_model(setup.model, seed, setup.config.num_heads)
     steps = train_reward_model(
         model,
         rankings,
@@ -199,28 +182,6 @@ def train(setup: Setup) -> Trained:
         offsets = scale.offsets if scale.rows else [0.0] * len(weight)
         heads = Heads(weight=weight, offset=torch.tensor(offsets))
     return Trained(scorer=scorer, model=final, heads=heads, steps=steps, health=health, scale=scale)
-
-
-def load_model(
-    config: ModelConfig, chat: ChatTokenizer, seed: int, num_heads: int = 1
-) -> PreTrainedModel | PeftModel:
-    """The reward model to train, with LoRA and gradient checkpointing where asked for."""
-    base = new_reward_model(
-        config.model_name_or_path, seed=seed, num_heads=num_heads, dtype=frozen_dtype(config)
-    )
-    use_fast_cpu_attention(base)
-    torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
-    model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base
-    if config.gradient_checkpointing:
-        enable_gradient_checkpointing(model)
-    return model
-
-
-def merged(model: PreTrainedModel | PeftModel, folder: Path) -> PreTrainedModel:
-    """The model itself, or with its LoRA adapter merged; the adapter goes to `folder/adapter`."""
-    if isinstance(model, PeftModel):
-        return merge_reward_model(model, folder / "adapter" if is_main_process() else None)
-    return model
 
 
 def save(setup: Setup, trained: Trained) -> None:
@@ -256,7 +217,7 @@ def save(setup: Setup, trained: Trained) -> None:
         folder,
         manifest,
         title="reward model",
-        figures=figures(trained.steps, trained.health, scale),
+        figures=in_words(trained.steps, trained.health, scale),
         loads_with="AutoModelForSequenceClassification",
         places={
             "held-out rankings with rewards": folder / "samples",
@@ -284,21 +245,6 @@ def report(setup: Setup) -> None:
     on_main_process(lambda: write_report_of_rewards(Path(folder), found))
     if is_main_process():
         print_report(found, f"{folder}: {len(setup.rows.held_out)} held-out rankings")
-
-
-def figures(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
-    """The run's figures in words."""
-    lines = {"optimizer steps": str(steps)}
-    if health is not None:
-        interval = f"{health.low:.3f} to {health.high:.3f}"
-        lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
-        interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
-        lines["the longer answer wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
-        lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
-    if scale.rows:
-        lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"
-        lines["demonstrations above their shuffled words"] = f"{scale.above_shuffled:.3f}"
-    return lines
 
 
 if __name__ == "__main__":

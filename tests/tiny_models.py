@@ -3,7 +3,8 @@
 Each family's awkwardness is kept: Qwen2 ends a turn with another token than its EOS and pads
 with the EOS; Llama adds a start token and has no pad; Gemma ties its embeddings and names the
 assistant "model"; GPT-NeoX has neither template nor pad and one special token for everything.
-A fifth, GPT-2, has a table of positions where these four turn theirs.
+A fifth, GPT-2, has a table of positions where these four turn theirs; a sixth, Mistral, attends
+within a window and comes with Llama's tokenizer.
 """
 
 import string
@@ -17,6 +18,7 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    MistralConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -69,6 +71,9 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
     if family == "llama":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
         return LlamaConfig(**common, **heads, eos_token_id=[1, 4], pad_token_id=None)
+    if family == "mistral":
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 8}
+        return MistralConfig(**common, **heads, eos_token_id=[1, 4], pad_token_id=None)
     if family == "gemma":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8}
         return GemmaConfig(**common, **heads, eos_token_id=[1, 3], pad_token_id=4)
@@ -90,6 +95,7 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
 
 def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     """Byte-level BPE on a few words; special tokens take the first ids, in the order given."""
+    shape = "llama" if family == "mistral" else family
     special, names, template = {
         "qwen2": (
             ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
@@ -108,7 +114,7 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
         ),
         "gpt_neox": (["<|endoftext|>"], {"eos_token": "<|endoftext|>"}, None),
         "gpt2": (["<|endoftext|>"], {"eos_token": "<|endoftext|>"}, None),
-    }[family]
+    }[shape]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -117,7 +123,7 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
         vocab_size=340, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator([TEXT, string.printable], trainer)
-    if family == "llama":
+    if shape == "llama":
         bpe.post_processor = processors.TemplateProcessing(
             single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
         )

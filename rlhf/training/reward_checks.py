@@ -1,15 +1,22 @@
-"""What can be said of the rankings, and of the keys that need more of them than they hold."""
+"""What is settled before a reward model is loaded: rows, and keys that need more than they hold."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
+from rlhf.data.bad_rows import BadRows
+from rlhf.data.config import DataConfig
 from rlhf.data.conflicts import find_conflicts
 from rlhf.data.held_out import TrainAndHeldOut
 from rlhf.data.leakage import leaked_prompts
+from rlhf.data.rows import load_demonstrations
+from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.launch import is_main_process
+from rlhf.manifest import DataUse
+from rlhf.models.config import ModelConfig
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.types import Ranking
+from rlhf.types import Demonstration, Ranking
 
 logger = logging.getLogger(__name__)
 
@@ -64,3 +71,28 @@ def about_rankings(rows: TrainAndHeldOut[Ranking]) -> list[str]:
         counts = f"{len(leaked)} of {len(rows.held_out)} held-out rankings"
         lines.append(f"warning: {counts} are of prompts that are trained on; expect too much")
     return lines
+
+
+def refuse_4bit(model: ModelConfig) -> None:
+    """4 bits and what is saved at the end do not go together."""
+    if model.load_in_4bit:
+        raise ConfigError(
+            "load_in_4bit: a reward model is saved merged, and 4-bit weights do not merge exactly; "
+            "use --use_peft true --bf16 true instead."
+        )
+
+
+def load_normalization(
+    config: RewardModelConfig, data: DataConfig, chat: ChatTokenizer, bad_rows: BadRows
+) -> tuple[Sequence[Demonstration], list[DataUse]]:
+    """The demonstrations on which the reward's mean becomes 0; none where none are named."""
+    if config.normalization_data is None:
+        return [], []
+    found = load_demonstrations(
+        config.normalization_data,
+        role="normalization",
+        chat=chat,
+        max_length=data.max_length,
+        bad_rows=bad_rows,
+    )
+    return found.rows, [found.use]

@@ -59,6 +59,9 @@ class Normalization:
     offsets: Sequence[float] = (0.0,)  # each head's mean minus that of all heads
 
 
+NOT_NORMALIZED = Normalization(mean=0.0, std=1.0, rows=0, above_shuffled=float("nan"))
+
+
 def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int) -> Health:
     """The health on `held_out`, whose rows all processes share out. At least one row."""
     state = PartialState()
@@ -123,6 +126,21 @@ def normalization(
         above_shuffled=float((scores > shuffled)[changed].float().mean()),
         offsets=(heads.mean(dim=0) - scores.mean()).tolist(),
     )
+
+
+def in_words(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
+    """The run's figures in words."""
+    lines = {"optimizer steps": str(steps)}
+    if health is not None:
+        interval = f"{health.low:.3f} to {health.high:.3f}"
+        lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
+        interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
+        lines["the longer answer wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
+        lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
+    if scale.rows:
+        lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"
+        lines["demonstrations above their shuffled words"] = f"{scale.above_shuffled:.3f}"
+    return lines
 
 
 def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -1,0 +1,80 @@
+"""One text, one score: trainer, PPO, evaluation and plain transformers, on six architectures."""
+
+import pytest
+import torch
+from tiny_models import make_model
+from transformers import AutoModelForSequenceClassification
+
+from rlhf.data.chat import answer_ids
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.judging import judge_records
+from rlhf.evaluation.records import Record
+from rlhf.evaluation.scored import score_texts
+from rlhf.launch import start_processes
+from rlhf.models.config import ModelConfig
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+from rlhf.models.scorer import Scorer, score_ids
+from rlhf.rewards.model import RewardModel
+from rlhf.rewards.reward import load_reward
+from rlhf.run_folder import RunConfig
+from rlhf.training.reward_config import RewardModelConfig
+from rlhf.training.reward_model import train_reward_model
+from rlhf.training.reward_rows import tokenize
+from rlhf.types import PromptRow, Ranking
+
+FAMILIES = ("llama", "qwen2", "gpt_neox", "gemma", "mistral", "gpt2")
+PROMPTS = ["Where is the red ball?", [{"role": "user", "content": "Name three animals."}], "Hi"]
+ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]
+ROWS = [
+    Ranking(
+        prompt=f"Where is the {thing}?", responses=[f"The {thing}.", "No", "A"], ranks=[1, 2, 2]
+    )
+    for thing in ("ball", "cat", "dog", "bird")
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_has_one_score_everywhere(tmp_path, family):
+    start_processes(1)
+    base = make_model(tmp_path / "base", family)
+    chat = load_tokenizer(str(base))
+    model = new_reward_model(base, seed=0)
+    train_reward_model(
+        model,
+        tokenize(chat, ROWS),
+        [],
+        run=RunConfig(output_dir=str(tmp_path / "run")),
+        model_config=ModelConfig(model_name_or_path=str(base), bf16=False),
+        config=RewardModelConfig(max_steps=2, per_device_train_batch_size=2, learning_rate=1e-3),
+        pad_token_id=chat.pad_token_id,
+        data_sha256="",
+        resume=None,
+    )
+    ids = [answer_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
+    trainer = score_ids(Scorer(model, bf16=False), ids, chat.pad_token_id)
+    folder = tmp_path / "reward"
+    save_reward_model(folder, model, chat, 0.5, 2.0)
+
+    plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
+    with torch.no_grad():
+        alone = torch.stack([plain(torch.tensor([row])).logits[0, 0] for row in ids])
+    ppo = load_reward([str(folder)], normalize="none").score(PROMPTS, ANSWERS).scores
+    texts = list(zip(PROMPTS, ANSWERS, strict=True))
+    health = torch.tensor(score_texts(RewardModel(folder), texts))
+    for found in (trainer, ppo, health):
+        torch.testing.assert_close(found, alone, rtol=0, atol=1e-5)
+    torch.testing.assert_close(evaluated(folder), (alone - 0.5) / 2, rtol=0, atol=1e-5)
+
+
+def evaluated(folder):
+    """The normalised scores that evaluate.py's judge gives."""
+    records = [
+        Record(prompt_index=i, sample=0, model="m", text=a, num_tokens=1, ended_with_eos=True)
+        for i, a in enumerate(ANSWERS)
+    ]
+    config = EvaluateConfig(models=["m=x"], eval_data="x", reward_model=[str(folder)])
+    rows = [PromptRow(prompt=prompt) for prompt in PROMPTS]
+    judged = judge_records(records, rows, config, torch.device("cpu"))
+    return torch.tensor([record.scores["reward_model"] for record in judged])
