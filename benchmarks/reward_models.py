@@ -1,0 +1,288 @@
+"""Reward models on files of human rankings: variants against length and a bag of words.
+
+    pip install scikit-learn
+    python benchmarks/reward_models.py --models data/pocket/model ../shared/models/stories260K
+    python benchmarks/reward_models.py --data pandalm --variants plain weights \\
+        --poison random:0.05 random:0.2 reversed:0.05 reversed:0.2
+
+    python benchmarks/reward_models.py --data runs/pocket/labels/rankings_train.jsonl \\
+        --eval_data runs/pocket/labels/rankings_heldout.jsonl --models runs/pocket/sft \\
+        --max_length 128 --max_rankings 1000 --splits 1 --variants plain weights \\
+        --poison reversed:0.2
+
+Each file is split by prompt five times, a fifth held out. A cell is the mean held-out accuracy over
+the splits with a 95% interval; every line of --output is one training.
+"""
+
+import argparse
+import json
+import math
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))
+
+from rlhf.data.bad_rows import BadRows  # noqa: E402
+from rlhf.data.convert import convert  # noqa: E402
+from rlhf.data.rows import load_rankings  # noqa: E402
+from rlhf.data.split import split_by_prompt  # noqa: E402
+from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer  # noqa: E402
+from rlhf.errors import ConfigError  # noqa: E402
+from rlhf.launch import quiet_logs, start_processes  # noqa: E402
+from rlhf.models.config import ModelConfig  # noqa: E402
+from rlhf.models.reward_start import load_model  # noqa: E402
+from rlhf.models.scorer import Scorer, score_ids  # noqa: E402
+from rlhf.ops.accuracy import pairs_in_order  # noqa: E402
+from rlhf.run_folder import RunConfig  # noqa: E402
+from rlhf.training.cross_fit import weigh_annotators  # noqa: E402
+from rlhf.training.reward_config import RewardModelConfig  # noqa: E402
+from rlhf.training.reward_model import train_reward_model  # noqa: E402
+from rlhf.training.reward_rows import tokenize  # noqa: E402
+from rlhf.types import Ranking  # noqa: E402
+
+SHARED = ROOT.parent / "shared" / "data"
+FILES = {  # name -> file, shape of `rlhf data convert`
+    "helpful": (SHARED / "preferences/hh-helpful-base.jsonl.gz", "hh"),
+    "harmless": (SHARED / "preferences/hh-harmless-base.jsonl.gz", "hh"),
+    "pandalm": (SHARED / "preferences/pandalm-3-annotators.json.gz", "pandalm"),
+    "oasst": (SHARED / "rankings/oasst_rankings.jsonl", "oasst"),
+    "summeval": (SHARED / "rankings/summeval.jsonl.gz", "summeval"),
+}
+VARIANTS = {
+    "plain": {},
+    "one-pair": {},  # one random pair of each ranking instead of all
+    "ties-half": {"ties": "half"},
+    "rao-kupper": {"ties": "rao_kupper"},
+    "plackett-luce": {"loss_type": "plackett_luce"},
+    "smoothing": {"label_smoothing": 0.1},
+    "agreement": {"annotator_weights": "agreement"},
+    "weights": {"annotator_weights": "model"},
+    "heads": {"num_heads": 4},
+}
+STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 10: 2.262}  # by number of splits
+HELD_OUT = 0.2
+
+
+def main() -> None:
+    """Every model, variant and poison on every file and split; the table at the end."""
+    given = arguments()
+    start_processes(given.cpu_threads)
+    quiet_logs()
+    accuracies: dict[tuple[str, str], list[float]] = {}
+    for name in given.data:
+        for split in range(given.splits):
+            for method, value, more in of_split(name, split, given):
+                accuracies.setdefault((method, name), []).append(value)
+                line = {"data": name, "split": split, "method": method, "accuracy": value, **more}
+                with Path(given.output).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+    print(table(accuracies, given.data))
+
+
+def of_split(name: str, split: int, given: argparse.Namespace):
+    """(method, held-out accuracy, what else is known) of each method on one split."""
+    for model in given.models:
+        chat = load_tokenizer(model)
+        rows = read(name, chat, given.max_length)[: given.max_rankings]
+        if given.eval_data:
+            train, held_out = rows, read(given.eval_data, chat, given.max_length)
+        else:
+            train, held_out = split_by_prompt(rows, HELD_OUT, split)
+        held_out = [row for row in held_out if len(set(row.ranks)) > 1]
+        counts = {"train": len(train), "held_out": len(held_out)}
+        if model == given.models[0]:  # these do not depend on the model
+            lengths = [[len(text) for text in row.responses] for row in held_out]
+            yield "longer", accuracy(lengths, held_out), counts
+            yield "bag of words", bag_of_words(train, held_out), counts
+        for poison in [None, *given.poison]:
+            for variant in given.variants:
+                rankings, keys = poisoned(train, poison, split), VARIANTS[variant]
+                rankings = one_pair(rankings, split) if variant == "one-pair" else rankings
+                try:
+                    value = reward_model(model, chat, rankings, held_out, keys, split, given)
+                except ConfigError as error:  # no ties, no annotators: not for this file
+                    print(f"{name}, {variant}: {error}")
+                    continue
+                parts = [Path(model).name, variant, *([poison] if poison else [])]
+                yield " ".join(parts), value, counts
+
+
+def read(name: str, chat: ChatTokenizer, max_length: int) -> list[Ranking]:
+    """The rankings of a file that fit, all-tied ones with them."""
+    with tempfile.TemporaryDirectory() as folder, BadRows(drop=True) as bad_rows:
+        path = name
+        if name in FILES:
+            rows, _ = convert(str(FILES[name][0]), FILES[name][1], dropping=True)
+            file = Path(folder) / f"{name}.jsonl"
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            file.write_text(lines, encoding="utf-8")
+            path = str(file)
+        found = load_rankings(
+            path, chat=chat, max_length=max_length, bad_rows=bad_rows, keep_tied=True
+        )
+    return list(found.rows)
+
+
+def reward_model(
+    model: str,
+    chat: ChatTokenizer,
+    train: Sequence[Ranking],
+    held_out: Sequence[Ranking],
+    keys: dict,
+    seed: int,
+    given: argparse.Namespace,
+) -> float:
+    """Held-out accuracy after one training."""
+    config = RewardModelConfig(
+        **{
+            "learning_rate": given.learning_rate,
+            "num_train_epochs": given.epochs,
+            "max_steps": given.max_steps,
+            "save_steps": 10**9,
+            **keys,
+        }
+    )
+    if config.ties == "out":
+        train = [row for row in train if len(set(row.ranks)) > 1]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "run": RunConfig(output_dir=folder, seed=seed),
+            "model_config": ModelConfig(model_name_or_path=model),
+            "config": config,
+            "pad_token_id": chat.pad_token_id,
+        }
+        start = partial(load_model, settings["model_config"], seed)
+        rankings = weigh_annotators(tokenize(chat, train), start, resuming=False, **settings)
+        trained = start(config.num_heads)
+        train_reward_model(trained, rankings, [], data_sha256="", resume=None, **settings)
+    ids = [answer for row in tokenize(chat, held_out) for answer in row.ids]
+    scores = iter(score_ids(Scorer(trained, bf16=False), ids, chat.pad_token_id).tolist())
+    return accuracy([[next(scores) for _ in row.ranks] for row in held_out], held_out)
+
+
+def accuracy(scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]) -> float:
+    """Share of the ordered pairs that the scores put in order; equal scores count half."""
+    right = pairs = 0.0
+    for values, ranking in zip(scores, rankings, strict=True):
+        numbers = torch.tensor([float(value) for value in values])
+        group = torch.zeros(len(values), dtype=torch.long)
+        correct, count = pairs_in_order(numbers, torch.tensor(list(ranking.ranks)), group)
+        right, pairs = right + float(correct), pairs + float(count)
+    return right / pairs
+
+
+def bag_of_words(train: Sequence[Ranking], held_out: Sequence[Ranking]) -> float:
+    """Logistic regression on the difference of two answers' words and pairs of words, each
+    answer's 1 + log(count) of length 1; one side of each pair in turn is the first."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, use_idf=False)
+    vectorizer.fit([text for row in train for text in row.responses])
+    better, worse = [], []
+    for row in train:
+        for i, rank in enumerate(row.ranks):
+            for j, other in enumerate(row.ranks):
+                if rank < other:
+                    better.append(row.responses[i])
+                    worse.append(row.responses[j])
+    difference = vectorizer.transform(better) - vectorizer.transform(worse)
+    sides = [1 if number % 2 else -1 for number in range(len(better))]
+    signs = torch.tensor(sides, dtype=torch.float64).numpy()[:, None]
+    model = LogisticRegression(fit_intercept=False, max_iter=1000)
+    model.fit(difference.multiply(signs).tocsr(), sides)
+    scores = [model.decision_function(vectorizer.transform(row.responses)) for row in held_out]
+    return accuracy(scores, held_out)
+
+
+def one_pair(rankings: Sequence[Ranking], seed: int) -> list[Ranking]:
+    """One random ordered pair of each ranking, which is what most trainers are given."""
+    draw, found = random.Random(seed), []
+    for row in rankings:
+        pairs = [
+            (i, j)
+            for i, rank in enumerate(row.ranks)
+            for j, other in enumerate(row.ranks)
+            if rank < other and row.responses[i] != row.responses[j]
+        ]
+        if pairs:
+            i, j = draw.choice(pairs)
+            found.append(replace(row, responses=[row.responses[i], row.responses[j]], ranks=[1, 2]))
+    return found
+
+
+def poisoned(rankings: Sequence[Ranking], poison: str | None, seed: int) -> list[Ranking]:
+    """`random:0.2`: a fifth of the rankings made anew by an annotator X who does not look;
+    `reversed:0.2`: by one who wants the opposite of what was said."""
+    if poison is None:
+        return list(rankings)
+    kind, share = poison.split(":")
+    draw, found = random.Random(7 + seed), []
+    for row in rankings:
+        if draw.random() >= float(share):
+            found.append(row)
+        elif kind == "random":
+            clicked = draw.sample(range(1, len(row.ranks) + 1), len(row.ranks))
+            found.append(replace(row, ranks=clicked, annotator="X"))
+        else:
+            turned = [max(row.ranks) + 1 - rank for rank in row.ranks]
+            found.append(replace(row, ranks=turned, annotator="X"))
+    return found
+
+
+def table(accuracies: dict[tuple[str, str], list[float]], data: Sequence[str]) -> str:
+    """Markdown: a row a method, a column a file."""
+    lines = ["| method | " + " | ".join(data) + " |", "|---|" + "---:|" * len(data)]
+    for method in dict.fromkeys(method for method, _ in accuracies):
+        cells = [cell(accuracies.get((method, name), [])) for name in data]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(values: Sequence[float]) -> str:
+    """Mean over the splits and its interval, which counts that splits share their rows.
+
+    Nadeau and Bengio 2003 (https://doi.org/10.1023/A:1024068626366): variance of the mean is
+    (1/J + held out/trained on) s², Student's t with J - 1 degrees of freedom.
+    """
+    if len(values) < 2:
+        return f"{values[0]:.3f}" if values else "–"
+    error = math.sqrt(1 / len(values) + HELD_OUT / (1 - HELD_OUT)) * stdev(values)
+    half = STUDENT_95[len(values)] * error
+    return f"{mean(values):.3f} [{mean(values) - half:.3f}, {mean(values) + half:.3f}]"
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", default=["data/pocket/model"])
+    parser.add_argument(
+        "--data", nargs="+", default=list(FILES), help=f"{', '.join(FILES)}, or files of rankings"
+    )
+    parser.add_argument("--eval_data", help="hold this file's rankings out instead of splitting")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["plain"])
+    parser.add_argument("--poison", nargs="+", default=[], help="KIND:SHARE, e.g. reversed:0.2")
+    parser.add_argument("--splits", type=int, choices=(1, *STUDENT_95), default=5)
+    parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument("--max_steps", type=int)
+    parser.add_argument("--max_rankings", type=int, help="of a file, its first")
+    parser.add_argument("--max_length", type=int, default=512, help="tokens; longer ones leave")
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--output", default="reward_models.jsonl", help="a line a training")
+    parser.add_argument("--cpu_threads", type=int)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
