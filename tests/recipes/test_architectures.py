@@ -141,6 +141,27 @@ def test_lora_through_the_recipes(root, data, tmp_path, monkeypatch):
     AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1)
 
 
+def test_an_ensemble_through_the_recipes(root, data, tmp_path, monkeypatch):
+    """Two heads: a plain model with its report and verdict, heads beside it, PPO on the worst."""
+    base = make_model(tmp_path / "base", "qwen2")
+    reward, ppo = tmp_path / "reward_model", tmp_path / "ppo"
+    run_here(
+        root, monkeypatch, "reward_model", words("reward_model", data, base, reward, num_heads=2)
+    )
+    AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1)
+    assert load_file(reward / "heads.safetensors")["weight"].shape[0] == 2
+    check_folder(reward, read_manifest(reward))
+    found = json.loads((reward / "evaluation.json").read_text())
+    assert found["kind"] == "reward_model"
+    assert "heads_agree" in {result["metric"] for result in found["results"]}
+    # Two prompts were held out: too few to be told from coins.
+    assert json.loads((reward / "gate.json").read_text())["verdict"] == "fail"
+    worst = words("ppo", data, base, ppo, reward=reward, reward_aggregation="worst")
+    run_here(root, monkeypatch, "ppo", worst)
+    rows = [json.loads(line) for line in (ppo / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == 2
+
+
 def test_a_dry_run_says_what_would_run_and_writes_nothing(
     root, data, tmp_path, monkeypatch, capsys
 ):
