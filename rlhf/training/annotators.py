@@ -5,7 +5,9 @@ t = 1 never errs, 0 clicks at random, -1 says the opposite. If errors are indepe
 annotators agree on c_ab = 2 P(agree) - 1 = t_a t_b, so that the table of agreements alone tells
 who is who (Dawid and Skene's one-coin model, https://doi.org/10.2307/2346806, in moments instead
 of EM: it needs no start and has one answer). A reward model that did not see an annotator's
-rankings is one more voice in the table, and the only one where nobody shares an item.
+rankings is one more voice in the table, and the only one where nobody shares an item. Then the
+table holds t_a t_model alone: who is more reliable than whom, and who is below 0, but not how
+reliable anybody is as such. Weights and remarks ask for no more.
 """
 
 import json
@@ -69,10 +71,7 @@ def estimate_reliabilities(
     """
     names = sorted({ranking.annotator for ranking in rankings})
     if len(names) < 2:
-        raise ConfigError(
-            f"annotator_weights compares annotators, and the rankings have {len(names)} "
-            f"({', '.join(names) or 'unnamed'}); leave it out, or give rows an `annotator`."
-        )
+        raise ConfigError(f"annotator_weights compares annotators, and there is {len(names)}.")
     same, both = agreement_tables(rankings, scores, [*names, MODEL])
     if not both.sum():
         raise ConfigError(

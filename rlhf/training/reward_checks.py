@@ -45,9 +45,16 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
     """Refuse keys that these rankings leave without effect.
 
     Raises:
-        ConfigError: early stopping without held-out rankings; a margin by strength where nobody
-            said how strong a preference was.
+        ConfigError: early stopping without held-out rankings; annotators weighed where there is
+            one; a margin by strength where nobody said how strong a preference was.
     """
+    names = {row.annotator for row in rows.train}
+    if config.annotator_weights != "none" and len(names) < 2:
+        raise ConfigError(
+            f"annotator_weights={config.annotator_weights} compares annotators, and the rankings "
+            f"are all of {next(iter(names)) or 'nobody by name'}; leave it out, or give rows an "
+            "`annotator`."
+        )
     if config.early_stopping_patience is not None and not rows.held_out:
         raise ConfigError(
             "early_stopping_patience needs held-out rankings; give eval_data or eval_fraction."

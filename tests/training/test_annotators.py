@@ -103,7 +103,7 @@ def test_ties_and_equal_texts_are_no_votes():
 
 
 def test_one_annotator_cannot_be_compared():
-    with pytest.raises(ConfigError, match="the rankings have 1"):
+    with pytest.raises(ConfigError, match="there is 1"):
         estimate_reliabilities([pair(0, "", True)], None)
 
 

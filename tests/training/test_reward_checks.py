@@ -37,3 +37,10 @@ def test_held_out_prompts_that_are_trained_on_are_counted():
 def test_texts_without_a_prompt_are_not_one_prompt():
     rows = TrainAndHeldOut(train=[ranking("")], held_out=[ranking("")], uses=[])
     assert not [line for line in about_rankings(rows) if "warning" in line]
+
+
+@pytest.mark.parametrize(("name", "words"), [("Ann", "all of Ann"), ("", "nobody by name")])
+def test_one_annotator_is_not_weighed(name, words):
+    rows = TrainAndHeldOut(train=[ranking(annotator=name)] * 3, held_out=[], uses=[])
+    with pytest.raises(ConfigError, match=words):
+        check_rankings(RewardModelConfig(annotator_weights="model"), rows)
