@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.ops.ranking import ranking_loss
-from rlhf.training.reward_health import Normalization
+from rlhf.training.reward_health import CHUNK, Normalization
 from rlhf.training.reward_rows import flatten, tokenize
 from rlhf.types import Ranking
 
@@ -33,9 +34,8 @@ def write_ranked_samples(
     """
     if not rows or not count:
         return
-    flat = flatten(tokenize(chat, rows))
-    scores = score_ids(scorer, flat.ids, chat.pad_token_id)[flat.index]
-    losses = ranking_loss(scores, flat.ranks, flat.group_ids).tolist()
+    parts = [_scored(scorer, chat, rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
+    scores, losses = torch.cat([s for s, _ in parts]), torch.cat([x for _, x in parts]).tolist()
     rewards = torch.split((scores - scale.mean) / scale.std, [len(row.ranks) for row in rows])
     order = sorted(range(len(rows)), key=lambda index: losses[index])
     picks = {
@@ -46,6 +46,13 @@ def write_ranked_samples(
     for name, chosen in picks.items():
         lines = [_line(rows[index], rewards[index].tolist()) for index in chosen]
         write_atomically(folder / "samples" / f"{name}.jsonl", "".join(lines))
+
+
+def _scored(scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Ranking]) -> tuple[Tensor, Tensor]:
+    """Raw scores of all answers [N], and each ranking's loss [G]."""
+    flat = flatten(tokenize(chat, rows))
+    scores = score_ids(scorer, flat.ids, chat.pad_token_id)[flat.index]
+    return scores, ranking_loss(scores, flat.ranks, flat.group_ids)
 
 
 def _line(row: Ranking, rewards: Sequence[float]) -> str:
