@@ -99,7 +99,7 @@ def check() -> Setup:
     )
     refuse_4bit(model)
     world_size = begin_run(run_config)
-    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
+    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template, judges=True)
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(load_rankings, data, chat, bad_rows, seed=run_config.seed)

@@ -122,7 +122,7 @@ def main() -> None:
     (config,) = parse_config(GateConfig, description=__doc__)
     start_processes(config.cpu_threads)
     quiet_logs()
-    chat = tokenizer_of_model(config.reward_model, config.chat_template)
+    chat = tokenizer_of_model(config.reward_model, config.chat_template, judges=True)
     with BadRows(drop=config.drop_bad_rows) as bad_rows:
         rankings = load_rankings(config.rankings, role="eval", chat=chat, bad_rows=bad_rows).rows
         demonstrations = load_demonstrations(

@@ -38,7 +38,7 @@ def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
         if source is not None:
             load_function(source)
     for judge in named_paths(config.reward_model, "reward_model").values():
-        tokenizer_of_model(judge, "auto")
+        tokenizer_of_model(judge, "auto", judges=True)
     for source in config.train_data:
         next(read_rows(source), None)
     chats = [tokenizer_of_model(m, config.chat_template) for m in config.model_paths.values()]

@@ -36,12 +36,12 @@ def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
         if is_function(name):
             load_function(name)
             continue
-        reward_chat, _ = load_checked_tokenizer(name, _template_of_rewards(chat))
+        reward_chat, _ = load_checked_tokenizer(name, _template_of_rewards(chat), judges=True)
         check_same_format(config.model_name_or_path, chat, name, reward_chat)
         built_on.append(name)
     if config.value_model_path not in (None, FRESH, *built_on):
         assert config.value_model_path is not None
-        load_checked_tokenizer(config.value_model_path, _template_of_rewards(chat))
+        load_checked_tokenizer(config.value_model_path, _template_of_rewards(chat), judges=True)
         built_on.append(config.value_model_path)
     return chat, built_on
 
@@ -117,7 +117,7 @@ def _critic(
     if path == FRESH:
         critic = fresh_critic(config.model_name_or_path, seed=seed)
         return critic, "The critic starts from the policy's trunk with a fresh head."
-    if load_tokenizer(path).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
+    if load_tokenizer(path, judges=True).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
         raise ConfigError(
             f"value_model_path {path} has another vocabulary than {config.model_name_or_path}, "
             f"whose token ids the critic reads; leave it out or use {FRESH}."

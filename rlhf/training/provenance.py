@@ -90,9 +90,11 @@ def check_input_model(path: str | Path) -> Manifest | None:
 
 
 def load_checked_tokenizer(
-    model: str | Path, chat_template: str
+    model: str | Path, chat_template: str, *, judges: bool = False
 ) -> tuple[ChatTokenizer, Manifest | None]:
     """The tokenizer of a model to build on, after every check that needs no weights.
+
+    `judges`: a reward model is built, whose template may go on after an answer as it likes.
 
     Raises:
         CheckpointError: an unfinished or altered folder, another chat template or other stop ids
@@ -100,7 +102,7 @@ def load_checked_tokenizer(
         ConfigError: a template that cannot be used.
     """
     manifest = check_input_model(model)
-    chat = tokenizer_of_model(model, chat_template)
+    chat = tokenizer_of_model(model, chat_template, judges=judges)
     check_chat(model, manifest, chat)
     return chat, manifest
 

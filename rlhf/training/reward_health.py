@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.split import group_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.scorer import Scorer, score_ids
@@ -71,7 +71,7 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
         TokenRanking(
             prompt=row.prompt,
             group=group_key(row),
-            ids=[answer_ids(chat, row.prompt, answer) for answer in row.responses],
+            ids=[judged_ids(chat, row.prompt, answer) for answer in row.responses],
             ranks=row.ranks,
         )
         for row in rows
@@ -125,8 +125,8 @@ def normalization(
     """
     state = PartialState()
     mine = rows[state.process_index :: state.num_processes]
-    said = [answer_ids(chat, row.prompt, row.completion) for row in mine]
-    words = [answer_ids(chat, row.prompt, _shuffled(row.completion, seed)) for row in mine]
+    said = [judged_ids(chat, row.prompt, row.completion) for row in mine]
+    words = [judged_ids(chat, row.prompt, _shuffled(row.completion, seed)) for row in mine]
     scores = score_ids(scorer, said, chat.pad_token_id)
     shuffled = score_ids(scorer, words, chat.pad_token_id)
     both = torch.tensor(_gathered(torch.stack([scores, shuffled], dim=1).tolist()))
