@@ -18,7 +18,7 @@ from typing import Any
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import STATUS_DONE, STATUS_STOPPED, STATUS_USER, Stopped
 from rlhf.manifest import write_atomically
-from rlhf.run_folder import CONFIG
+from rlhf.run_folder import CONFIG, make_folder
 
 STAGE = "stage.json"
 
@@ -106,7 +106,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
