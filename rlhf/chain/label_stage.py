@@ -36,7 +36,7 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     sources: dict[str, Any] = {"labels": config.labels}
     if sampled:
         sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
-        sources["model"] = str(folder.parent / "sft")
+        sources |= {"model": str(folder.parent / "sft"), "chat_template": config.chat_template}
     rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
     before = sampled_labels(folder, rankings, run_config, config) if sampled else []

@@ -28,6 +28,7 @@ def sft_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
             keys=_common(run_config, config) | keys | key_values("sft_keys", config.sft_keys),
             num_processes=processes(config),
             makes=("manifest.json",),
+            per_device=True,
         )
     )
 
@@ -51,6 +52,7 @@ def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
             keys=_common(run_config, config) | keys | given,
             num_processes=processes(config),
             makes=("manifest.json", GATE),
+            per_device=True,
             after=[_gate_step(root, run_config, config)],
         )
     )

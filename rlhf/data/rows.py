@@ -134,7 +134,7 @@ def _load(
 
 def _without_undecided(loaded: Loaded[Ranking]) -> Loaded[Ranking]:
     pairs = zip(loaded.rows, loaded.places, strict=True)
-    kept = [(row, place) for row, place in pairs if _decides(row)]
+    kept = [(row, place) for row, place in pairs if len(set(row.ranks)) > 1]
     return replace(
         loaded,
         rows=[row for row, _ in kept],
@@ -142,11 +142,6 @@ def _without_undecided(loaded: Loaded[Ranking]) -> Loaded[Ranking]:
         use=replace(loaded.use, rows=len(kept)),
         undecided=len(loaded.rows) - len(kept),
     )
-
-
-def _decides(ranking: Ranking) -> bool:
-    """Whether some answer stands above another with different text."""
-    return len(set(ranking.ranks)) > 1 and len(set(ranking.responses)) > 1
 
 
 def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:

@@ -9,10 +9,16 @@ from rlhf.data.check import check
 from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
 from rlhf.data.rows import load_demonstrations, load_rankings
-from rlhf.data.shapes import SHAPES, rank
+from rlhf.data.shapes import SHAPES, rank, scored
 from rlhf.errors import DataError
 
 USER = {"role": "user", "content": "Hi there"}
+
+
+def test_equal_texts_share_the_mean_of_their_scores():
+    """x is scored 3 and 1, 2 on average, between 2.5 and 1.5."""
+    row = {"prompt": "p", "responses": ["x", "y", "x ", "z"], "scores": [3, 2.5, 1, 1.5]}
+    assert scored(row)[0]["ranks"] == [2, 1, 2, 4]
 
 
 def test_ranks_of_scores_share_ties_and_count_on():

@@ -91,7 +91,7 @@ def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path, capl
     """A tie is a label, not a fault; but it holds no pair to learn from."""
     rows = [
         {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 1]},
-        {"prompt": "x", "responses": ["a", "a"], "ranks": [1, 2]},
+        {"prompt": "x", "responses": ["a", "a"], "ranks": [1, 1]},
         {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
         {"prompt": "x", "chosen": "a", "rejected": "b"},
     ]
