@@ -22,7 +22,7 @@ from rlhf.evaluation.bootstrap import Estimate, ratio
 from rlhf.evaluation.win_rate import win_rate
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.manifest import write_atomically
-from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.models.seam import load_checked_tokenizer
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Demonstration, Ranking
 
@@ -122,7 +122,7 @@ def main() -> None:
     (config,) = parse_config(GateConfig, description=__doc__)
     start_processes(config.cpu_threads)
     quiet_logs()
-    chat = tokenizer_of_model(config.reward_model, config.chat_template)
+    chat, _ = load_checked_tokenizer(config.reward_model, config.chat_template)
     with BadRows(drop=config.drop_bad_rows) as bad_rows:
         rankings = load_rankings(config.rankings, role="eval", chat=chat, bad_rows=bad_rows).rows
         demonstrations = load_demonstrations(

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import DataError
+from rlhf.errors import CheckpointError, DataError
 from rlhf.evaluation import gate
 from rlhf.evaluation.bootstrap import Estimate
 from rlhf.evaluation.gate import judge_reward_model, pair_accuracy, shuffled
@@ -82,3 +82,12 @@ def test_bad_rows_are_refused_together_or_left_out(tmp_path, monkeypatch):
     gate.main()
     verdict = json.loads((tmp_path / "gate.json").read_text())
     assert (verdict["accuracy"]["n"], verdict["above_shuffled"]["n"]) == (1, 1)
+
+
+def test_an_unfinished_reward_model_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    keys = ("reward_model", "rankings", "demonstrations", "output")
+    words = [f"--{key}={tmp_path}" for key in keys]
+    monkeypatch.setattr(sys, "argv", ["gate", *words, "--cpu_threads=1"])
+    with pytest.raises(CheckpointError, match="did not finish"):
+        gate.main()
