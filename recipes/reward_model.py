@@ -31,8 +31,9 @@ from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import merge_reward_model, save_reward_model
 from rlhf.models.scorer import Scorer
+from rlhf.models.seam import load_checked_tokenizer
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
+from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
 from rlhf.training.reward_config import RewardModelConfig

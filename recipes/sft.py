@@ -30,8 +30,9 @@ from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
+from rlhf.models.seam import load_checked_tokenizer
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
+from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
 from rlhf.training.samples import write_samples

@@ -154,6 +154,15 @@ class SigtermFlag:
     def __bool__(self) -> bool:
         return self.received
 
+    def on_any_process(self) -> bool:
+        """Whether it has come to any rank: all of them have to stop at the same step."""
+        import torch
+        from accelerate import PartialState
+        from accelerate.utils import reduce
+
+        votes = torch.tensor(float(self.received), device=PartialState().device)
+        return bool(reduce(votes, "sum").item())
+
 
 def quiet_logs() -> None:
     """Libraries report errors only, and show progress bars on the main process's terminal only."""

@@ -96,6 +96,11 @@ class EvaluateConfig:
         """The model that KL is measured from."""
         return self.reference or self.baseline_name
 
+    @property
+    def template_of_judges(self) -> str:
+        """Reward models read their own template, unless prompts are raw in every stage."""
+        return "none" if self.chat_template == "none" else "auto"
+
 
 def named_paths(items: list[str], key: str) -> dict[str, str]:
     """`NAME=PATH` words as name -> path; the name of a plain PATH is its last part.

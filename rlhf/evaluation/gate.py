@@ -16,14 +16,16 @@ import torch
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.rows import load_demonstrations, load_rankings
-from rlhf.data.split import prompt_key
+from rlhf.data.split import group_key
 from rlhf.errors import DataError
-from rlhf.evaluation.bootstrap import Estimate, ratio
+from rlhf.evaluation.bootstrap import Estimate
 from rlhf.evaluation.win_rate import win_rate
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.manifest import write_atomically
-from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.models.seam import load_checked_tokenizer
+from rlhf.ops.ranking import pairs_in_order, share_with_interval
 from rlhf.rewards.model import RewardModel
+from rlhf.rewards.word_salad import shuffled
 from rlhf.types import Demonstration, Ranking
 
 GATE = "gate.json"
@@ -63,10 +65,9 @@ class Gate:
 def judge_reward_model(accuracy: Estimate, above_shuffled: Estimate) -> Gate:
     """The verdict on two figures.
 
-    fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to be
-    an interval (of two right ones a bootstrap makes [1, 1]), or demonstrations lie clearly below
-    shuffled text. warn: the accuracy is weak or rests on few prompts, or demonstrations
-    are not clearly above shuffled text. pass: neither.
+    fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to
+    tell from coins, or demonstrations lie clearly below shuffled text. warn: the accuracy is weak
+    or rests on few prompts, or demonstrations are not clearly above shuffled text. pass: neither.
     """
     held = f"held-out accuracy {_shown(accuracy)}, {accuracy.n} prompts"
     above = f"demonstrations above shuffled text {_shown(above_shuffled)}"
@@ -100,21 +101,14 @@ def pair_accuracy(rankings: Sequence[Ranking], scores: Sequence[Sequence[float]]
     correct: dict[str, float] = {}
     pairs: dict[str, float] = {}
     for ranking, given in zip(rankings, scores, strict=True):
-        key = prompt_key(ranking.prompt)
-        for i, rank in enumerate(ranking.ranks):
-            for j, other in enumerate(ranking.ranks):
-                if rank < other:
-                    right = (given[i] > given[j]) + 0.5 * (given[i] == given[j])
-                    correct[key] = correct.get(key, 0.0) + right
-                    pairs[key] = pairs.get(key, 0.0) + 1.0
-    return ratio([correct[key] for key in pairs], list(pairs.values()))
-
-
-def shuffled(text: str, rng: random.Random) -> str:
-    """The text's words in another order."""
-    words = text.split()
-    rng.shuffle(words)
-    return " ".join(words)
+        one_group = torch.zeros(len(given), dtype=torch.long)
+        right, of = pairs_in_order(torch.tensor(given), torch.tensor(ranking.ranks), one_group)
+        key = group_key(ranking)
+        correct[key] = correct.get(key, 0.0) + float(right)
+        pairs[key] = pairs.get(key, 0.0) + float(of)
+    totals = torch.tensor(list(pairs.values()))
+    value, low, high = share_with_interval(torch.tensor(list(correct.values())), totals)
+    return Estimate(value=value, low=low, high=high, n=int((totals > 0).sum()))
 
 
 def main() -> None:
@@ -122,7 +116,7 @@ def main() -> None:
     (config,) = parse_config(GateConfig, description=__doc__)
     start_processes(config.cpu_threads)
     quiet_logs()
-    chat = tokenizer_of_model(config.reward_model, config.chat_template, judges=True)
+    chat, _ = load_checked_tokenizer(config.reward_model, config.chat_template, judges=True)
     with BadRows(drop=config.drop_bad_rows) as bad_rows:
         rankings = load_rankings(config.rankings, role="eval", chat=chat, bad_rows=bad_rows).rows
         demonstrations = load_demonstrations(
@@ -159,7 +153,7 @@ def _above_shuffled(
     chosen = rng.sample(long_enough, min(config.num_demonstrations, len(long_enough)))
     prompts = [row.prompt for row in chosen]
     real = model.score(prompts, [row.completion for row in chosen])
-    salad = model.score(prompts, [shuffled(row.completion, rng) for row in chosen])
+    salad = model.score(prompts, [shuffled(row.completion, config.seed) for row in chosen])
     return win_rate([[score] for score in real], [[score] for score in salad])
 
 

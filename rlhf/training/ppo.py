@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import SigtermFlag, Stopped
+from rlhf.manifest import hash_text
 from rlhf.models.save import save_policy
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import random_state, replace_folder, save_checkpoint
@@ -100,13 +100,14 @@ class PPOTrainer:
                 self.accelerator, self.models.policy, texts, chat, config, seed=run.seed
             )
         self.updater = Updater(self.accelerator, self.models, config, pretraining)
-        self.fixed: dict[str, int | str] = {  # what another value of would make another run
+        self.fixed = {  # what another value of would make another run
             "seed": run.seed,
             "mode": config.mode,
             "advantage": config.advantage,
             "rollout_batch_size": config.rollout_batch_size,
             "num_generations": config.num_generations,
-            "rows of train_data": len(prompts),
+            "kl_coef": config.kl_coef,
+            "train_data of sha256": hash_text(repr([*prompts, *texts])),
         }
         self.progress = Progress(kl_coef=config.kl_coef)
         if checkpoint is not None:
@@ -156,7 +157,7 @@ class PPOTrainer:
             if step % config.logging_steps == 0 or step == config.num_steps:
                 self.metrics.write(step, figures, episode=self.progress.episodes)
             self.report(step, figures)
-            stop = self.any_process(bool(sigterm))
+            stop = sigterm.on_any_process()
             if step % config.save_steps == 0 or stop:
                 self.save()
             if stop:
@@ -238,11 +239,6 @@ class PPOTrainer:
             if kind not in self.warned:
                 self.accelerator.print(f"warning: step {self.progress.step}: {sentence}")
         self.warned |= warnings.keys()
-
-    def any_process(self, flag: bool) -> bool:
-        """Whether `flag` is set on any process: all have to stop at the same step."""
-        votes = torch.tensor(float(flag), device=self.device)
-        return bool(self.accelerator.reduce(votes, "sum").item())
 
     def save(self) -> None:
         """Write checkpoint-N: a policy that loads as it is, and all the rest of the state."""

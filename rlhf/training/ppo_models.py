@@ -12,12 +12,12 @@ from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
 from rlhf.models.save import inner_model
+from rlhf.models.seam import check_same_format, load_checked_tokenizer
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward, split_weight
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_modes import PPOModels, lora, separate, shared_trunk
-from rlhf.training.provenance import check_same_format, load_checked_tokenizer
 
 FRESH = "fresh"
 

@@ -94,9 +94,9 @@ class Updater:
         mine = by_length[self.accelerator.process_index :: self.accelerator.num_processes]
         groups = microbatches(lengths[mine], self.config.max_tokens_per_microbatch)
         sums = torch.zeros(len(SUMS), device=num_tokens.device)
-        for number, group in enumerate(groups):
+        for index, group in enumerate(groups):
             # DDP adds up gradients over ranks in the last backward pass alone.
-            last = number == len(groups) - 1
+            last = index == len(groups) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 sums += self._backward(experience, mine[group], num_tokens, step)
         figures = {}

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rlhf.errors import CheckpointError
-from rlhf.training.checkpoint import save_checkpoint
+from rlhf.training.checkpoint import refuse_another_run, save_checkpoint
 
 STATE = "state.pt"
 
@@ -52,12 +52,7 @@ def load_state(
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint} holds no state of a reward model: {error}") from error
-    for name, value in identity.items():
-        if state["identity"][name] != value:
-            raise CheckpointError(
-                f"{checkpoint} was written with {name} {state['identity'][name]}, this run has "
-                f"{value}: its steps would not be the same; start anew with --overwrite true."
-            )
+    refuse_another_run(checkpoint, state["identity"], identity)
     parameters = dict(scorer.named_parameters())
     with torch.no_grad():
         for name, weight in state["weights"].items():

@@ -1,6 +1,5 @@
 """How good a reward model is on answers it never saw, and where its zero lies."""
 
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from rlhf.data.split import group_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.ops.ranking import pairs_in_order, ranking_loss, share_with_interval
+from rlhf.rewards.word_salad import shuffled
 from rlhf.types import Demonstration, Prompt, Ranking
 
 
@@ -126,10 +126,10 @@ def normalization(
     state = PartialState()
     mine = rows[state.process_index :: state.num_processes]
     said = [judged_ids(chat, row.prompt, row.completion) for row in mine]
-    words = [judged_ids(chat, row.prompt, _shuffled(row.completion, seed)) for row in mine]
+    words = [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in mine]
     scores = score_ids(scorer, said, chat.pad_token_id)
-    shuffled = score_ids(scorer, words, chat.pad_token_id)
-    both = torch.tensor(_gathered(torch.stack([scores, shuffled], dim=1).tolist()))
+    salad = score_ids(scorer, words, chat.pad_token_id)
+    both = torch.tensor(_gathered(torch.stack([scores, salad], dim=1).tolist()))
     changed = both[:, 0] != both[:, 1]  # an answer of one word has no other order
     std = float(both[:, 0].std()) if len(rows) > 1 else 0.0
     return Normalization(
@@ -146,12 +146,6 @@ def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:
     for prompt, value in zip(prompts, column.tolist(), strict=True):
         sums[prompt] += value
     return torch.tensor(list(sums.values()))
-
-
-def _shuffled(text: str, seed: int) -> str:
-    words = text.split()
-    random.Random(f"{seed} {text}").shuffle(words)
-    return " ".join(words)
 
 
 def _gathered(rows: list[list[float]]) -> list[list[float]]:

@@ -195,7 +195,7 @@ class _Trainer:
             Stopped: the run is not at its end and has to stop.
         """
         folder = Path(self.run.output_dir)
-        stop = _on_any_process(self.accelerator, bool(self.sigterm))
+        stop = self.sigterm.on_any_process()
         if self.due(self.config.save_steps) or stop:
             if self.accelerator.is_main_process:
                 state = state_of(
@@ -217,11 +217,6 @@ def batch_loss(
     scores = scorer(*as_batch(ids, pad_token_id, device))
     weight = 0.5 if ties == "half" else 0.0
     return ranking_loss(scores, ranks.to(device), groups.to(device), tie_weight=weight).sum()
-
-
-def _on_any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether `flag` is set on any rank: all of them have to stop at the same step."""
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
 def _not_finite(step: int, loss: float, norm: float, rows: Sequence[TokenRanking]) -> str:

@@ -1,17 +1,16 @@
 """The gate's verdicts, and what its figures are made of."""
 
 import json
-import random
 import sys
 
 import pytest
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import DataError
+from rlhf.errors import CheckpointError, DataError
 from rlhf.evaluation import gate
 from rlhf.evaluation.bootstrap import Estimate
-from rlhf.evaluation.gate import judge_reward_model, pair_accuracy, shuffled
+from rlhf.evaluation.gate import judge_reward_model, pair_accuracy
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.types import Ranking
@@ -55,11 +54,13 @@ def test_accuracy_leaves_ties_out_and_clusters_by_prompt():
     assert estimate.n == 2
 
 
-def test_shuffling_keeps_the_words():
-    text = "one two three four five"
-    mixed = shuffled(text, random.Random(0))
-    assert mixed != text
-    assert sorted(mixed.split()) == sorted(text.split())
+def test_pairs_without_a_prompt_are_prompts_of_their_own():
+    """20 sentences over 20 others, all answers to nothing: 20 coins, not one."""
+    rankings = [Ranking(prompt="", responses=[f"a{i}", f"b{i}"], ranks=[1, 2]) for i in range(20)]
+    estimate = pair_accuracy(rankings, [[1.0, 0.0]] * 20)
+    assert (estimate.n, estimate.value) == (20, 1.0)
+    # Wilson's interval of 20 heads in 20 flips: 1 / (1 + 1.96² / 20).
+    assert estimate.low == pytest.approx(0.8389, abs=1e-4)
 
 
 def test_bad_rows_are_refused_together_or_left_out(tmp_path, monkeypatch):
@@ -82,3 +83,12 @@ def test_bad_rows_are_refused_together_or_left_out(tmp_path, monkeypatch):
     gate.main()
     verdict = json.loads((tmp_path / "gate.json").read_text())
     assert (verdict["accuracy"]["n"], verdict["above_shuffled"]["n"]) == (1, 1)
+
+
+def test_an_unfinished_reward_model_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    keys = ("reward_model", "rankings", "demonstrations", "output")
+    words = [f"--{key}={tmp_path}" for key in keys]
+    monkeypatch.setattr(sys, "argv", ["gate", *words, "--cpu_threads=1"])
+    with pytest.raises(CheckpointError, match="did not finish"):
+        gate.main()
