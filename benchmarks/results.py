@@ -16,7 +16,7 @@ from benchmarks.section import Section
 
 MIB = 2**20
 COLUMNS = (
-    "line", "samples/s", "× trl", "tokens/s", "CPU s", "rollout s", "score s",
+    "line", "samples/s", "× trl", "tokens/s", "× trl, tokens", "CPU s", "rollout s", "score s",
     "update s",    "update, share of matmul rate", "floor s (FLOPs + bytes)", "share of floor",
     "peak MiB", "less imports", "× trl ", "tokens",
 )  # fmt: skip
@@ -77,6 +77,7 @@ the floor is what was reached of that speed."""
 def row_of(line: Measured, usual: Measured | None, section: Section) -> list[str]:
     """The cells of COLUMNS."""
     seconds, tokens = line.mean("seconds"), line.mean("response_tokens")
+    usual_tokens = usual.mean("response_tokens") / usual.mean("seconds") if usual else None
     work = count_work(section.workload, prompt_tokens=section.prompt_tokens, response_tokens=tokens)
     operations, moved = floor_seconds(work, section.rates, bf16=line.contestant.bf16)
     of_separate = [
@@ -89,6 +90,7 @@ def row_of(line: Measured, usual: Measured | None, section: Section) -> list[str
         f"{section.workload.batch_size / seconds:.2f}",
         f"{usual.mean('seconds') / seconds:.2f}" if usual else "",
         f"{tokens / seconds:.0f}",
+        f"{tokens / seconds / usual_tokens:.2f}" if usual_tokens else "",
         f"{line.mean('cpu_seconds'):.2f}",
         *(f"{line.mean(f'seconds_{phase}'):.2f}" for phase in ("rollout", "score", "update")),
         *(of_separate if line.contestant.mode == "separate" else [""] * 3),
