@@ -72,7 +72,8 @@ def load_models(
     )
     models, note = _models_of_mode(config, chat, reward, checkpoint, seed=seed, device=device)
     use_fast_cpu_attention(inner_model(models.policy))
-    use_fast_cpu_linear(models.actor_critic)
+    for learner in models.learners:
+        use_fast_cpu_linear(learner)
     with models.reference() as reference:
         use_fast_cpu_linear(reference)
     if config.gradient_checkpointing:
