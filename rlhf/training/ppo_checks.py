@@ -83,8 +83,9 @@ def _check_batches(config: Any) -> None:
 
 def _check_ranges(config: Any) -> None:
     for name in AT_LEAST_ONE:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.")
+        count = getattr(config, name)
+        if count is not None and count < 1:
+            raise ConfigError(f"{name}={count}; use 1 or more.")
     for name in ABOVE_ZERO:
         value = getattr(config, name)
         if value is not None and not value > 0:

@@ -10,6 +10,7 @@ from rlhf.errors import ConfigError
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
+from rlhf.models.linear import use_fast_cpu_linear
 from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
 from rlhf.models.save import inner_model
 from rlhf.models.seam import check_same_format, load_checked_tokenizer
@@ -71,6 +72,10 @@ def load_models(
     )
     models, note = _models_of_mode(config, chat, reward, checkpoint, seed=seed, device=device)
     use_fast_cpu_attention(inner_model(models.policy))
+    for learner in models.learners:
+        use_fast_cpu_linear(learner)
+    with models.reference() as reference:
+        use_fast_cpu_linear(reference)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(models.policy)
     if config.mode == "separate" and isinstance(models.critic, Critic):

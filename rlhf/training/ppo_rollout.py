@@ -115,5 +115,5 @@ def frozen_logprobs(
             response_ids,
             mask,
             temperature=config.temperature,
-            max_tokens=config.max_tokens_per_microbatch,
+            max_tokens=config.microbatch_tokens,
         )

@@ -86,6 +86,21 @@ def test_the_texts_become_likelier_and_the_norms_are_logged(folder, tmp_path):
     assert all(line["ppo_grad_norm"] > 0 and line["ptx_grad_norm"] > 0 for line in lines)
 
 
+@pytest.mark.parametrize("limit", [4096, 1])
+def test_every_optimizer_step_reads_texts_of_its_own(folder, tmp_path, monkeypatch, limit):
+    """2 epochs x 2 minibatches: steps 4 to 7 in the second iteration, whatever the microbatches."""
+    one = trainer(folder, tmp_path, max_tokens_per_microbatch=limit, **PTX)
+    numbers, add = [], one.updater.pretraining.add_gradients
+
+    def noting(parameters, number):
+        numbers.append(number)
+        return add(parameters, number)
+
+    monkeypatch.setattr(one.updater.pretraining, "add_gradients", noting)
+    one.updater.update(experience_of(one), step=2, seed=0)
+    assert numbers == [4, 5, 6, 7]
+
+
 def test_warm_up_reads_no_text(folder, tmp_path):
     one = trainer(folder, tmp_path, critic_warmup_steps=1, **PTX)
     figures = one.updater.update(experience_of(one), step=1, seed=0)
