@@ -29,7 +29,7 @@ from rlhf.chain.model_stages import (
 from rlhf.chain.stages import locked, read_stage, run_stage
 from rlhf.config import as_yaml, parse_config
 from rlhf.evaluation.results import cell_text, find, read_results, row_label
-from rlhf.launch import is_main_process, run, say
+from rlhf.launch import is_main_process, rlhf_command, run, say
 from rlhf.manifest import write_atomically
 from rlhf.report.write import write_report
 from rlhf.run_folder import CONFIG, RunConfig, refuse_foreign_folder, refuse_inputs_inside
@@ -93,7 +93,7 @@ def summarize(folder: Path, report: Path) -> None:
         f"report:   {report}",
         f"samples:  {folder / 'evaluation' / 'samples'}",
         f"model:    {folder / 'ppo'}",
-        f"next:     rlhf chat {folder / 'ppo'}",
+        f"next:     {rlhf_command('chat', folder / 'ppo')}",
     )
 
 

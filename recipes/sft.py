@@ -22,7 +22,7 @@ from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_demonstrations
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import is_main_process, on_main_process, run, say
+from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
@@ -187,7 +187,7 @@ def save(setup: Setup, trained: Trained) -> None:
         loads_with="AutoModelForCausalLM",
         places={
             "answers before and after": folder / "samples" / "random.jsonl",
-            "talk to it": f"rlhf chat {folder}",
+            "talk to it": rlhf_command("chat", folder),
         },
         hub_id=setup.run.push_to_hub,
     )

@@ -1,6 +1,8 @@
 """What every recipe does around its `main`: processes, signals, exit status."""
 
 import os
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -63,6 +65,12 @@ def say(*lines: object) -> None:
     if is_main_process():
         for line in lines:
             print(line, flush=True)
+
+
+def rlhf_command(*words: object) -> str:
+    """`rlhf WORDS` as one types it into this shell: quoted, with rlhf's path where it needs one."""
+    program = "rlhf" if shutil.which("rlhf") else str(Path(sys.executable).with_name("rlhf"))
+    return shlex.join([program, *map(str, words)])
 
 
 def is_main_process() -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rlhf.launch import rlhf_command
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import sys
@@ -92,3 +94,12 @@ def test_one_process_where_two_were_asked_for_stops_in_words(script):
     done = call(*accelerate("--cpu", "--num_processes", "2"), script, "world")
     assert "asked for several processes and started one" in done.stderr
     assert "world" not in done.stdout
+
+
+def test_a_command_to_type_is_quoted_and_found(monkeypatch):
+    """Beside this Python where the shell would not find it."""
+    bare = Path(sys.executable).with_name("rlhf")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert rlhf_command("chat", Path("my runs/ppo")) == f"{bare} chat 'my runs/ppo'"
+    monkeypatch.setenv("PATH", str(bare.parent))
+    assert rlhf_command("chat", Path("runs/ppo")) == "rlhf chat runs/ppo"

@@ -14,7 +14,7 @@ from rlhf.data.rows import load_prompts
 from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
-from rlhf.launch import quiet_logs
+from rlhf.launch import quiet_logs, rlhf_command
 from rlhf.manifest import check_folder, read_manifest, write_atomically
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_config, load_policy
@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
     total = sum(len(row.responses) for row in candidates)
     console.print(
         f"{total} answers to {len(candidates)} prompts ({blank} of them empty) in {given.output}; "
-        f"next: rlhf label import {given.output} --store STORE",
+        f"next: {rlhf_command('label', 'import', given.output, '--store', 'STORE')}",
         highlight=False,
     )
     return 0

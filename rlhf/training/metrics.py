@@ -91,7 +91,7 @@ def _tracker(name: str, folder: Path) -> _Tracker:
         known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
         raise ConfigError(f"report_to {name!r} is no tracker; known ones: {known}.")
     if not filter_trackers([name], str(folder)):
-        raise ConfigError(f"report_to {name} is not installed; `pip install rlhf[tracking]`.")
+        raise ConfigError(f"report_to {name} is not installed; `pip install -e '.[tracking]'`.")
     kind = LOGGER_TYPE_TO_CLASS[name]
     if kind.requires_logging_directory:
         return kind(folder.resolve().name, logging_dir=folder)  # type: ignore[no-any-return]

@@ -166,6 +166,9 @@ def test_a_judge_of_raw_answers_reads_raw_text(root, tmp_path, monkeypatch, fold
     [
         (["--baseline=third"], "none of the models first, second"),
         (["--temperature=0"], "temperature"),
+        (["--max_prompts=0"], "max_prompts=0: give at least 1"),
+        (["--num_examples=-1"], "num_examples=-1: give 0 or more"),
+        (["--seed=-1"], "seed=-1"),
         (["--push_to_hub=me/x"], "push_to_hub means nothing"),
         (["--gold=nowhere.py:score"], "no such file"),
         (["--max_prompt_length=3"], "tokens"),

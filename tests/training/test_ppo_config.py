@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from rlhf.config import parse_config
@@ -27,6 +29,12 @@ def test_episodes_become_iterations_rounded_up():
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"lam": 1.5}, "lam=1.5"),
         ({"kl_coef": -0.1}, "kl_coef=-0.1"),
+        ({"kl_coef": math.nan}, "kl_coef=nan"),
+        ({"vf_coef": math.inf}, "vf_coef=inf"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"dual_clip": math.nan}, "dual_clip=nan"),
+        ({"max_steps": 0}, "max_steps=0; use 1 or more"),
+        ({"max_steps": None, "total_episodes": 0}, "total_episodes=0; use 1 or more"),
         ({"dual_clip": 0.9}, "dual_clip=0.9"),
         ({"save_steps": 0}, "save_steps=0"),
         ({"advantage": "rloo"}, "num_generations=1 gives one; use 2 or more"),
