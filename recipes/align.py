@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rlhf.chain.check import check_inputs
+from rlhf.chain.check import check_inputs, plan
 from rlhf.chain.commands import stop_on_sigterm
 from rlhf.chain.config import AlignConfig
 from rlhf.chain.label_stage import label_stage
@@ -26,6 +26,7 @@ from rlhf.chain.model_stages import (
     reward_model_stage,
     sft_stage,
 )
+from rlhf.chain.recipe_stage import recipe_stage
 from rlhf.chain.stages import locked, read_stage, run_stage
 from rlhf.config import as_yaml, parse_config
 from rlhf.evaluation.results import cell_text, find, read_results, row_label
@@ -45,9 +46,9 @@ def main() -> None:
         return  # each stage starts its own processes
     folder = Path(run_config.output_dir)
     refuse_foreign_folder(folder)
-    check_inputs(run_config, config)
+    checked = check_inputs(run_config, config)
     if run_config.dry_run:
-        say(f"would run {', '.join(FOLDERS)} in {folder} on {processes(config)} process(es)")
+        say(f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked))
         return
     stop_on_sigterm()
     with locked(folder):
@@ -70,12 +71,12 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
 
 def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
     """Each reads what the one before it left, and so is put together when its turn has come."""
-    run_stage(sft_stage(run_config, config), say)
+    run_stage(recipe_stage(sft_stage(run_config, config)), say)
     run_stage(label_stage(run_config, config), say)
-    run_stage(reward_model_stage(run_config, config), say)
+    run_stage(recipe_stage(reward_model_stage(run_config, config)), say)
     pass_gate(Path(run_config.output_dir), config)
-    run_stage(ppo_stage(run_config, config), say)
-    run_stage(evaluation_stage(run_config, config), say)
+    run_stage(recipe_stage(ppo_stage(run_config, config)), say)
+    run_stage(recipe_stage(evaluation_stage(run_config, config)), say)
 
 
 def summarize(folder: Path, report: Path) -> None:

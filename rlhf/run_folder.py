@@ -52,6 +52,25 @@ class RunConfig:
         default=None, metadata={"help": "CPU threads of a process; default shares the cores out."}
     )
 
+    def __post_init__(self) -> None:
+        for name in self.report_to:
+            _check_tracker(name)
+        if not 0 <= self.seed < 1 << 32:
+            raise ConfigError(f"seed={self.seed}: seeds go from 0 to {(1 << 32) - 1}.")
+
+
+def _check_tracker(name: str) -> None:
+    """Refuse a tracker that accelerate does not know, or cannot import here."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+    if name not in LOGGER_TYPE_TO_CLASS:
+        known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
+        raise ConfigError(f"report_to {name!r} is no tracker; known ones: {known}.")
+    if not filter_trackers([name], "."):
+        raise ConfigError(
+            f"report_to {name} is not installed; `pip install -e '.[tracking]'` in the checkout."
+        )
+
 
 def begin_run(run: RunConfig) -> int:
     """The number of processes, once they see each other and `output_dir` is free for this run.

@@ -87,6 +87,17 @@ def test_a_folder_of_other_things_is_not_a_run_and_loses_nothing(tmp_path):
     assert (tmp_path / "notes.txt").exists()
 
 
+def test_an_unknown_tracker_is_refused_with_the_other_keys():
+    with pytest.raises(ConfigError, match="'nobody' is no tracker"):
+        RunConfig(output_dir="x", report_to=["nobody"])
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 32])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(ConfigError, match="seeds go from 0"):
+        RunConfig(output_dir="x", seed=seed)
+
+
 def test_overwrite_and_resume_exclude_each_other(tmp_path):
     run = RunConfig(output_dir=str(tmp_path), overwrite=True, resume_from_checkpoint="latest")
     with pytest.raises(ConfigError, match="exclude each other"):

@@ -56,10 +56,7 @@ def recipe_stage(what: RecipeStage) -> Stage:
     if what.per_device:  # the batch, and so the steps, grow with the processes
         counted["num_processes"] = what.num_processes
     sources = {key: value for key, value in counted.items() if key in SOURCES}
-    words = ["--config", what.config] if what.config else []
-    # `latest` also where nothing is there yet: a first run and a resumed one are one command.
-    words += as_words({**what.keys, "resume_from_checkpoint": "latest"})
-    words += as_words({"output_dir": what.folder})
+    words = recipe_words(what)
     step = Step(
         name=what.recipe,
         run=lambda: launch(RECIPES / f"{what.recipe}.py", words, num_processes=what.num_processes),
@@ -71,3 +68,11 @@ def recipe_stage(what: RecipeStage) -> Stage:
         steps=[step, *what.after],
         makes=what.makes,
     )
+
+
+def recipe_words(what: RecipeStage) -> list[str]:
+    """The recipe's command line."""
+    words = ["--config", what.config] if what.config else []
+    # `latest` also where nothing is there yet: a first run and a resumed one are one command.
+    words += as_words({**what.keys, "resume_from_checkpoint": "latest"})
+    return words + as_words({"output_dir": what.folder})

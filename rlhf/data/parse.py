@@ -10,20 +10,17 @@ from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking
 ROLES = ("system", "user", "assistant")
 
 
-def check_row(row: Row) -> None:
-    """Nothing for a row of any of our types, known by its keys.
+def parse_row(row: Row) -> Demonstration | Ranking | PromptRow | str:
+    """A row of any of our types, known by its keys.
 
     Raises:
         DataError: the reason.
     """
     if row.keys() & {"chosen", "rejected", "responses"}:
-        parse_ranking(row)
-    elif row.keys() & {"completion", "messages"}:
-        parse_demonstration(row)
-    elif "prompt" in row:
-        parse_prompt(row)
-    else:
-        parse_text(row)
+        return parse_ranking(row)
+    if row.keys() & {"completion", "messages"}:
+        return parse_demonstration(row)
+    return parse_prompt(row) if "prompt" in row else parse_text(row)
 
 
 def parse_demonstration(row: Row) -> Demonstration:

@@ -149,8 +149,12 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # OSError, ValueError, ImportError, hub errors: one meaning here
         first_line = (str(error).strip().splitlines() or [""])[0]
+        # The hub's own words about a path that is not here speak of repositories only.
+        where = (
+            "" if Path(name).exists() else f" is no folder here (paths count from {Path.cwd()}) and"
+        )
         raise CheckpointError(
-            f"{name} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
+            f"{name}{where} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
             "name a folder with tokenizer.json or a hub id."
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):

@@ -5,6 +5,7 @@ import pytest
 from rlhf.chain.config import AlignConfig
 from rlhf.chain.label_stage import label_stage
 from rlhf.chain.model_stages import ppo_stage, reward_model_stage, sft_stage
+from rlhf.chain.recipe_stage import RecipeStage, recipe_stage
 from rlhf.run_folder import RunConfig
 
 
@@ -23,7 +24,8 @@ def inputs(tmp_path):
 
     def of(stage, **keys):
         config = AlignConfig(**usual, **keys)
-        return stage(RunConfig(output_dir=str(tmp_path / "run")), config).inputs
+        made = stage(RunConfig(output_dir=str(tmp_path / "run")), config)
+        return (recipe_stage(made) if isinstance(made, RecipeStage) else made).inputs
 
     return of
 

@@ -164,6 +164,16 @@ def test_held_out_rows_share_no_prompt_with_the_others(tmp_path: Path):
     assert (len(prompts[0]), len(prompts[1])) == (15, 5)
 
 
+def test_of_few_prompts_one_is_held_out(tmp_path: Path):
+    """A tenth of 3 is none; what was asked for is a file to measure on."""
+    path, train, held = (tmp_path / name for name in ("a.jsonl", "train.jsonl", "held.jsonl"))
+    rows = [{"question": f"q{i}", "answer": str(i)} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    main([str(path), "--from", "question_answer", "--output", str(train),
+          "--eval_output", str(held)])  # fmt: skip
+    assert [len(load_demonstrations(str(p)).rows) for p in (train, held)] == [2, 1]
+
+
 def test_check_says_what_a_file_holds(tmp_path: Path):
     """Pairs: a>b (longer wins), c>a, c>b, and a tie: 'the longer answer wins' in 1 of 3."""
     path = tmp_path / "a.jsonl"

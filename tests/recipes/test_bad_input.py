@@ -52,6 +52,7 @@ KEYS = {
         "labels": "PAIRS",
         "ppo_prompts": "PROMPTS",
         "heldout_prompts": "PROMPTS",
+        "ppo_keys": "max_steps=1",
     },
 }
 LENGTHS = {
