@@ -23,14 +23,12 @@ from rlhf.launch import on_main_process, run, say
 from rlhf.models.positions import beyond_training
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.ranges import check_seed
 
 
 def main() -> None:
     """Check, sample, judge, write."""
     run_config, config = parse_config(RunConfig, EvaluateConfig, description=__doc__)
     refuse_what_means_nothing(run_config)
-    check_seed(run_config.seed)
     begin_run(run_config)
     folder, seed = Path(run_config.output_dir), run_config.seed
     longest = config.max_prompt_length + config.max_completion_length

@@ -36,7 +36,6 @@ from rlhf.training.ppo_figures import rollout_figures
 from rlhf.training.ppo_models import check_models
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
-from rlhf.training.ranges import check_seed
 from rlhf.training.samples import write_samples
 from rlhf.types import Evaluated, PromptRow
 
@@ -47,7 +46,6 @@ def main() -> None:
     """Check, load, train, answer the same prompts before and after, save."""
     configs = parse_config(RunConfig, PPOConfig, description=__doc__)
     run_config, config = configs
-    check_seed(run_config.seed)
     world_size = begin_run(run_config)
     folder = Path(run_config.output_dir)
 

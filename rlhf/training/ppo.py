@@ -25,7 +25,7 @@ from rlhf.models.save import save_policy
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import random_state, replace_folder, save_checkpoint
 from rlhf.training.metrics import MetricsWriter, forget_after
-from rlhf.training.ppo_checks import check_processes
+from rlhf.training.ppo_checks import check_not_sharded, check_processes
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_evaluate import evaluate_rollouts
 from rlhf.training.ppo_experience import make_experience
@@ -90,6 +90,7 @@ class PPOTrainer:
         self.prompts, self.held_out = prompts, held_out
         self.write_manifest, self.report = write_manifest, report
         self.warned: set[str] = set()
+        check_not_sharded(self.accelerator.distributed_type.value)
         check_processes(config, len(held_out), self.accelerator.num_processes)
         self.models, self.reward, self.notes = load_models(
             config, chat, checkpoint, seed=run.seed, device=self.device

@@ -42,6 +42,22 @@ def check_config(config: Any) -> None:
         )
 
 
+def check_not_sharded(distributed_type: str) -> None:
+    """Refuse a launch whose FSDP or DeepSpeed this engine would not apply.
+
+    The optimizers hold the parameters that were there before sharding: nothing would be trained.
+
+    Raises:
+        ConfigError: what was asked for, and what to launch with instead.
+    """
+    if distributed_type in ("FSDP", "DEEPSPEED"):
+        raise ConfigError(
+            f"the launch configuration asks for {distributed_type}, and PPO holds whole models on "
+            "every process; launch with recipes/accelerate/ddp.yaml, and save memory with "
+            "mode=lora, gradient_checkpointing or a smaller max_tokens_per_microbatch."
+        )
+
+
 def check_processes(config: Any, num_held_out: int, num_processes: int) -> None:
     """Refuse more processes than there are rows for in any part of the run.
 

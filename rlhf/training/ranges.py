@@ -11,16 +11,6 @@ AT_LEAST_ONE = (
 ABOVE_ZERO = ("learning_rate", "num_train_epochs", "max_grad_norm")
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed below 0, which NumPy's generators do not take.
-
-    Raises:
-        ConfigError: the seed.
-    """
-    if seed < 0:
-        raise ConfigError(f"seed={seed}; use 0 or more.")
-
-
 def check_ranges(config: Any) -> None:
     """Refuse counts below 1, rates of 0 or less, and a warm-up that is no share.
 
