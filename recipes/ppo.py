@@ -28,6 +28,7 @@ from rlhf.models.estimate import model_size
 from rlhf.models.generate import Answer
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
+from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.ppo import PPOResult, PPOTrainer
@@ -168,6 +169,7 @@ def save(
         },
         hub_id=run_config.push_to_hub,
     )
+    say(f"report: {write_report(folder)}")
 
 
 def save_samples(folder: Path, result: PPOResult, seed: int) -> None:

@@ -32,6 +32,7 @@ from rlhf.models.positions import beyond_training
 from rlhf.models.save import merge_reward_model, save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.models.seam import load_checked_tokenizer
+from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
@@ -226,6 +227,7 @@ def save(setup: Setup, trained: Trained) -> None:
         },
         hub_id=setup.run.push_to_hub,
     )
+    say(f"report: {write_report(folder)}")
 
 
 def figures(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:

@@ -31,6 +31,7 @@ from rlhf.models.load import add_lora, load_policy
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
 from rlhf.models.seam import load_checked_tokenizer
+from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
@@ -191,6 +192,7 @@ def save(setup: Setup, trained: Trained) -> None:
         },
         hub_id=setup.run.push_to_hub,
     )
+    say(f"report: {write_report(folder)}")
 
 
 def figures(result: SFTResult, held_out: int) -> dict[str, str]:
