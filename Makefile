@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/pocket
+PEER := benchmarks/.venv-peer
 
-.PHONY: help setup demo demo-short test test-slow lint format clean
+.PHONY: help setup demo demo-short test test-slow bench bench-full test-peer lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +35,22 @@ test: setup ## the default tests (minutes; the slow ones are left out)
 test-slow: setup ## the tests that train for minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
+# TRL 1.12, the last with a PPO trainer, in an environment of its own: ours holds a newer one.
+$(PEER)/.installed: benchmarks/requirements-peer.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check -r $< torch
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (half an hour)
+	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
+
+bench-full: setup $(PEER)/.installed ## what learns what (D) and the GPU's workloads too; needs make demo first (hours)
+	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C D E GPU
+
+test-peer: setup $(PEER)/.installed ## the formulas against TRL 1.12's
+	RLHF_PEER_PYTHON=$(CURDIR)/$(PEER)/bin/python $(BIN)/python -m pytest -m peer
+
 lint: setup ## ruff, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +61,4 @@ format: setup ## put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## delete the environment and the runs
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(PEER) runs

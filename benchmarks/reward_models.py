@@ -20,11 +20,12 @@ import math
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 
@@ -57,7 +58,7 @@ FILES = {  # name -> file, shape of `rlhf data convert`
     "oasst": (SHARED / "rankings/oasst_rankings.jsonl", "oasst"),
     "summeval": (SHARED / "rankings/summeval.jsonl.gz", "summeval"),
 }
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "one-pair": {},  # one random pair of each ranking instead of all
     "ties-half": {"ties": "half"},
@@ -88,10 +89,12 @@ def main() -> None:
     print(table(accuracies, given.data))
 
 
-def of_split(name: str, split: int, given: argparse.Namespace):
+def of_split(
+    name: str, split: int, given: argparse.Namespace
+) -> Iterator[tuple[str, float, dict[str, int]]]:
     """(method, held-out accuracy, what else is known) of each method on one split."""
     for model in given.models:
-        chat = load_tokenizer(model)
+        chat = load_tokenizer(model, judges=True)
         rows = read(name, chat, given.max_length)[: given.max_rankings]
         if given.eval_data:
             train, held_out = rows, read(given.eval_data, chat, given.max_length)
@@ -137,7 +140,7 @@ def reward_model(
     chat: ChatTokenizer,
     train: Sequence[Ranking],
     held_out: Sequence[Ranking],
-    keys: dict,
+    keys: dict[str, Any],
     seed: int,
     given: argparse.Namespace,
 ) -> float:
@@ -154,7 +157,7 @@ def reward_model(
     if config.ties == "out":
         train = [row for row in train if len(set(row.ranks)) > 1]
     with tempfile.TemporaryDirectory() as folder:
-        settings = {
+        settings: dict[str, Any] = {
             "run": RunConfig(output_dir=folder, seed=seed),
             "model_config": ModelConfig(model_name_or_path=model),
             "config": config,

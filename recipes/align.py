@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from rlhf.chain.check import check_inputs
+from rlhf.chain.check import check_inputs, plan
 from rlhf.chain.commands import stop_on_sigterm
 from rlhf.chain.config import AlignConfig
 from rlhf.chain.label_stage import label_stage
@@ -26,13 +26,14 @@ from rlhf.chain.model_stages import (
     reward_model_stage,
     sft_stage,
 )
-from rlhf.chain.stages import locked, run_stage
+from rlhf.chain.recipe_stage import recipe_stage
+from rlhf.chain.stages import locked, read_stage, run_stage
 from rlhf.config import as_yaml, parse_config
 from rlhf.evaluation.results import cell_text, find, read_results, row_label
-from rlhf.launch import is_main_process, run, say
+from rlhf.launch import is_main_process, rlhf_command, run, say
 from rlhf.manifest import write_atomically
 from rlhf.report.write import write_report
-from rlhf.run_folder import CONFIG, RunConfig
+from rlhf.run_folder import CONFIG, RunConfig, refuse_foreign_folder, refuse_inputs_inside
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
 SUMMARY = ("win_rate", "score", "axis", "kl", "length", "eos_rate", "distinct_2")
@@ -43,30 +44,39 @@ def main() -> None:
     run_config, config = parse_config(RunConfig, AlignConfig, description=__doc__)
     if not is_main_process():
         return  # each stage starts its own processes
-    check_inputs(run_config, config)
     folder = Path(run_config.output_dir)
+    refuse_foreign_folder(folder)
+    checked = check_inputs(run_config, config)
     if run_config.dry_run:
-        say(f"would run {', '.join(FOLDERS)} in {folder} on {processes(config)} process(es)")
+        say(f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked))
         return
     stop_on_sigterm()
     with locked(folder):
         if run_config.overwrite:
-            for name in FOLDERS:
-                shutil.rmtree(folder / name, ignore_errors=True)
+            delete_stages(folder, config)
         write_atomically(folder / CONFIG, as_yaml(run_config, config))
         run_stages(run_config, config)
         report = write_report(folder)
     summarize(folder, report)
 
 
+def delete_stages(folder: Path, config: AlignConfig) -> None:
+    """Delete the stages of an earlier chain; a folder of the same name that is none stays."""
+    stages = [folder / name for name in FOLDERS if read_stage(folder / name)]
+    for stage in stages:
+        refuse_inputs_inside(stage, config)
+    for stage in stages:
+        shutil.rmtree(stage)
+
+
 def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
     """Each reads what the one before it left, and so is put together when its turn has come."""
-    run_stage(sft_stage(run_config, config), say)
+    run_stage(recipe_stage(sft_stage(run_config, config)), say)
     run_stage(label_stage(run_config, config), say)
-    run_stage(reward_model_stage(run_config, config), say)
+    run_stage(recipe_stage(reward_model_stage(run_config, config)), say)
     pass_gate(Path(run_config.output_dir), config)
-    run_stage(ppo_stage(run_config, config), say)
-    run_stage(evaluation_stage(run_config, config), say)
+    run_stage(recipe_stage(ppo_stage(run_config, config)), say)
+    run_stage(recipe_stage(evaluation_stage(run_config, config)), say)
 
 
 def summarize(folder: Path, report: Path) -> None:
@@ -84,7 +94,7 @@ def summarize(folder: Path, report: Path) -> None:
         f"report:   {report}",
         f"samples:  {folder / 'evaluation' / 'samples'}",
         f"model:    {folder / 'ppo'}",
-        f"next:     rlhf chat {folder / 'ppo'}",
+        f"next:     {rlhf_command('chat', folder / 'ppo')}",
     )
 
 

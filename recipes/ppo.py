@@ -21,13 +21,14 @@ from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.rows import Loaded, load_prompts, load_texts
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import is_main_process, on_main_process, run, say
+from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import model_size
 from rlhf.models.generate import Answer
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
+from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.ppo import PPOResult, PPOTrainer
@@ -91,23 +92,7 @@ def main() -> None:
         say(*trainer.notes)
         result = trainer.train()
 
-    def save() -> None:
-        save_samples(folder, result, run_config.seed)
-        save_policy(folder, trainer.models.policy, chat)
-        publish(
-            folder,
-            manifest_of(folder),
-            title="PPO",
-            figures=figures(result),
-            loads_with="AutoModelForCausalLM",
-            places={
-                "answers before and after": folder / "samples",
-                "talk to it": f"rlhf chat {folder}",
-            },
-            hub_id=run_config.push_to_hub,
-        )
-
-    on_main_process(save)
+    on_main_process(lambda: save(run_config, trainer, result, manifest_of))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +145,31 @@ def reporter(bar: Bar, num_steps: int) -> Callable[[int, dict[str, float]], None
             bar.console.print(f"step {step}/{num_steps}  {words}", highlight=False)
 
     return report
+
+
+def save(
+    run_config: RunConfig,
+    trainer: PPOTrainer,
+    result: PPOResult,
+    manifest_of: Callable[[Path], Manifest],
+) -> None:
+    """Samples, model, card and manifest."""
+    folder = Path(run_config.output_dir)
+    save_samples(folder, result, run_config.seed)
+    save_policy(folder, trainer.models.policy, trainer.chat)
+    publish(
+        folder,
+        manifest_of(folder),
+        title="PPO",
+        figures=figures(result),
+        loads_with="AutoModelForCausalLM",
+        places={
+            "answers before and after": folder / "samples",
+            "talk to it": rlhf_command("chat", folder),
+        },
+        hub_id=run_config.push_to_hub,
+    )
+    say(f"report: {write_report(folder)}")
 
 
 def save_samples(folder: Path, result: PPOResult, seed: int) -> None:

@@ -31,10 +31,12 @@ from rlhf.models.positions import beyond_training
 from rlhf.models.reward_start import load_model, merged
 from rlhf.models.save import save_reward_model
 from rlhf.models.scorer import Scorer
+from rlhf.models.seam import load_checked_tokenizer
+from rlhf.report.write import write_report
 from rlhf.rewards.model import RewardModel
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.cross_fit import weigh_annotators
-from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
+from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
 from rlhf.training.reward_checks import (
@@ -107,6 +109,7 @@ def main() -> None:
     on_main_process(lambda: open_run_folder(*setup.configs))
     train_and_save(setup)
     report(setup)
+    on_main_process(lambda: say(f"report: {write_report(Path(setup.run.output_dir))}"))
 
 
 def train_and_save(setup: Setup) -> None:
@@ -122,7 +125,7 @@ def check() -> Setup:
     )
     refuse_4bit(model)
     world_size = begin_run(run_config)
-    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
+    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template, judges=True)
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         load = partial(load_rankings, keep_tied=True)

@@ -22,7 +22,7 @@ from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_demonstrations
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import is_main_process, on_main_process, run, say
+from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
@@ -30,8 +30,10 @@ from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
+from rlhf.models.seam import load_checked_tokenizer
+from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.provenance import load_checked_tokenizer, stage_manifest
+from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.resume import resume_point
 from rlhf.training.samples import write_samples
@@ -186,10 +188,11 @@ def save(setup: Setup, trained: Trained) -> None:
         loads_with="AutoModelForCausalLM",
         places={
             "answers before and after": folder / "samples" / "random.jsonl",
-            "talk to it": f"rlhf chat {folder}",
+            "talk to it": rlhf_command("chat", folder),
         },
         hub_id=setup.run.push_to_hub,
     )
+    say(f"report: {write_report(folder)}")
 
 
 def figures(result: SFTResult, held_out: int) -> dict[str, str]:

@@ -14,6 +14,18 @@ from trl import TrlParser
 from rlhf.errors import ConfigError
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML's own would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if (times := keys.count(key.value)) > 1:
+                said = f"{key.value} is given {times} times"
+                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 class _Parser(TrlParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message)
@@ -40,6 +52,9 @@ def parse_config(
     )
     parser.add_argument("--config", help="YAML file of keys; the command line goes over it.")
     parser.add_argument("--print_config", action="store_true", help="Print the YAML and stop.")
+    for action in parser._actions:
+        if action.nargs == "+" and not action.required:
+            action.nargs = "*"  # an empty list is a value, too: as_yaml writes it
     words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
     _refuse_repeats(words)
     known = {action.dest for action in parser._actions} | {
@@ -67,6 +82,23 @@ def as_dict(*configs: Any) -> dict[str, Any]:
 def as_yaml(*configs: Any) -> str:
     """The resolved configuration as YAML; reading it back gives the same values."""
     return yaml.safe_dump(as_dict(*configs), sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The file's keys and values.
+
+    Raises:
+        ConfigError: it cannot be read as `key: value` lines, or a key stands twice.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}; write `key: value` lines.")
+    return content
 
 
 def _underscored(word: str) -> str:
@@ -104,14 +136,7 @@ def _config_path(words: Sequence[str]) -> Path | None:
 
 def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list[str]:
     """The file as command-line words, so that one parser checks types and choices of both."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
-    if content is None:
-        return []
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}; write `key: value` lines.")
+    content = read_yaml(path)
     optional = _optional_fields(classes)
     words: list[str] = []
     for key, value in content.items():

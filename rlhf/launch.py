@@ -1,6 +1,8 @@
 """What every recipe does around its `main`: processes, signals, exit status."""
 
 import os
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -12,6 +14,8 @@ from typing import NoReturn
 from rlhf.errors import ConfigError, RLHFError, TrainingError
 
 SECONDS_TO_SPEAK = 30.0
+# What accelerate's launcher puts into the environment where a configuration asks for them.
+SHARDING = {"FSDP": "ACCELERATE_USE_FSDP", "DeepSpeed": "ACCELERATE_USE_DEEPSPEED"}
 STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
 
 
@@ -65,6 +69,12 @@ def say(*lines: object) -> None:
             print(line, flush=True)
 
 
+def rlhf_command(*words: object) -> str:
+    """`rlhf WORDS` as one types it into this shell: quoted, with rlhf's path where it needs one."""
+    program = "rlhf" if shutil.which("rlhf") else str(Path(sys.executable).with_name("rlhf"))
+    return shlex.join([program, *map(str, words)])
+
+
 def is_main_process() -> bool:
     """Whether this is rank 0 of its run; known before the processes see each other."""
     return os.environ.get("RANK", "0") == "0"
@@ -110,7 +120,7 @@ def start_processes(cpu_threads: int | None = None) -> int:
 
     Raises:
         ConfigError: more processes were asked for than were started, or they do not form
-            one world.
+            one world, or models sharded over them were asked for on a CPU.
     """
     import torch
     from accelerate import PartialState
@@ -127,6 +137,13 @@ def start_processes(cpu_threads: int | None = None) -> int:
             "accelerate was asked for several processes and started one; leave --cpu out and "
             "launch with --config_file accelerate_config.yaml --num_processes N."
         )
+    for name, variable in SHARDING.items():
+        if on_cpu and os.environ.get(variable, "false").lower() == "true":
+            raise ConfigError(
+                f"the launch configuration asks for {name}, which accelerate leaves out without a "
+                "word where there is no GPU: every process would hold whole models; launch with "
+                "accelerate_config.yaml."
+            )
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     actual: int = PartialState(cpu=on_cpu).num_processes
     if actual != expected:
@@ -160,6 +177,15 @@ class SigtermFlag:
 
     def __bool__(self) -> bool:
         return self.received
+
+    def on_any_process(self) -> bool:
+        """Whether it has come to any rank: all of them have to stop at the same step."""
+        import torch
+        from accelerate import PartialState
+        from accelerate.utils import reduce
+
+        votes = torch.tensor(float(self.received), device=PartialState().device)
+        return bool(reduce(votes, "sum").item())
 
 
 def quiet_logs() -> None:

@@ -57,7 +57,6 @@ def _run_agent(words: Sequence[str]) -> int:
 
 def own_environment() -> dict[str, str]:
     """This process's environment without the world that a launcher above it has set up."""
-    """This process's environment without the world that a launcher above it has put there."""
     inherited = dict(os.environ)
     under_launcher = "TORCHELASTIC_RUN_ID" in inherited
     for name in os.environ:

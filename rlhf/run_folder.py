@@ -1,18 +1,30 @@
 """A run's folder: refuse one that is taken, write config.yaml, find checkpoints in it."""
 
+import os
 import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import as_yaml
+from rlhf.config import as_dict, as_yaml
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.launch import on_main_process, quiet_logs, start_processes
 from rlhf.manifest import write_atomically
 
 CONFIG = "config.yaml"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+# What runs write, and so all that `overwrite` deletes. rejected.jsonl is not among it: when the
+# folder is opened that list is already the new run's.
+MADE = (
+    *(CONFIG, "manifest.json", "metrics.jsonl", "README.md", "report.html", "samples"),
+    *("checkpoint-*", ".checkpoint-*", ".saving"),
+    *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
+    *("adapter", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
+    *("vocab.txt", "merges.txt", "chat_template.jinja"),
+    *("evaluation.json", "answers.jsonl", "gate.json", "best", "stage.json"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +33,7 @@ class RunConfig:
 
     output_dir: str = field(metadata={"help": "Folder of this run."})
     seed: int = field(default=0, metadata={"help": "Seed of everything random."})
-    overwrite: bool = field(default=False, metadata={"help": "Delete a run in output_dir first."})
+    overwrite: bool = field(default=False, metadata={"help": "Delete the run in output_dir first."})
     resume_from_checkpoint: str | None = field(
         default=None,
         metadata={"help": "Checkpoint folder to go on from, or `latest` of output_dir."},
@@ -40,6 +52,25 @@ class RunConfig:
         default=None, metadata={"help": "CPU threads of a process; default shares the cores out."}
     )
 
+    def __post_init__(self) -> None:
+        for name in self.report_to:
+            _check_tracker(name)
+        if not 0 <= self.seed < 1 << 32:
+            raise ConfigError(f"seed={self.seed}: seeds go from 0 to {(1 << 32) - 1}.")
+
+
+def _check_tracker(name: str) -> None:
+    """Refuse a tracker that accelerate does not know, or cannot import here."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+    if name not in LOGGER_TYPE_TO_CLASS:
+        known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
+        raise ConfigError(f"report_to {name!r} is no tracker; known ones: {known}.")
+    if not filter_trackers([name], "."):
+        raise ConfigError(
+            f"report_to {name} is not installed; `pip install -e '.[tracking]'` in the checkout."
+        )
+
 
 def begin_run(run: RunConfig) -> int:
     """The number of processes, once they see each other and `output_dir` is free for this run.
@@ -56,20 +87,20 @@ def begin_run(run: RunConfig) -> int:
 
 
 def claim_run_folder(run: RunConfig) -> Path:
-    """`output_dir`, free for this run (emptied with `overwrite`). Call it on one process.
+    """`output_dir`, free for this run. Call it on one process.
 
-    It writes nothing, so that a run refused for its data leaves no folder that holds a run.
+    It only looks, so that a run refused for its data leaves no folder that holds a run and has
+    deleted none.
 
     Raises:
-        ConfigError: the folder holds a run, finished or not, and neither
-            `resume_from_checkpoint` nor `overwrite` is set.
+        ConfigError: the folder cannot be one, or it holds a run, finished or not, and neither
+            `resume_from_checkpoint` nor `overwrite` is set, or config.yaml is something else's.
     """
     folder = Path(run.output_dir)
     if run.overwrite and run.resume_from_checkpoint:
         raise ConfigError("overwrite and resume_from_checkpoint exclude each other; give one.")
-    if holds_run(folder) and run.overwrite:
-        shutil.rmtree(folder)
-    elif holds_run(folder) and not run.resume_from_checkpoint:
+    refuse_foreign_folder(folder)
+    if holds_run(folder) and not (run.overwrite or run.resume_from_checkpoint):
         raise ConfigError(
             f"output_dir {folder} already holds a run; go on with --resume_from_checkpoint latest, "
             "start again with --overwrite, or name another folder."
@@ -77,16 +108,81 @@ def claim_run_folder(run: RunConfig) -> Path:
     return folder
 
 
+def refuse_foreign_folder(folder: Path) -> None:
+    """Refuse a file, a folder below one, and a folder whose config.yaml no run wrote.
+
+    Raises:
+        ConfigError: which of these it is.
+    """
+    if (lowest := next(p for p in (folder, *folder.absolute().parents) if p.exists())).is_file():
+        raise ConfigError(f"output_dir {folder}: {lowest} is a file; name another folder.")
+    config = folder / CONFIG
+    if config.is_file() and not config.read_bytes().startswith(b"output_dir:"):
+        raise ConfigError(
+            f"output_dir {folder}: its {CONFIG} is no run's and would be written over; "
+            "name another folder."
+        )
+
+
 def open_run_folder(run: RunConfig, *configs: Any) -> Path:
     """`output_dir`, claimed, made and holding the resolved config.yaml. Call it on one process.
 
+    With `overwrite` what an earlier run made there is deleted first, and nothing else.
+
     Raises:
-        ConfigError: as `claim_run_folder`.
+        ConfigError: as `claim_run_folder`; or a file that the run reads would be deleted.
     """
     folder = claim_run_folder(run)
-    folder.mkdir(parents=True, exist_ok=True)
+    if run.overwrite:
+        refuse_inputs_inside(folder, run, *configs)
+        delete_run(folder)
+    make_folder(folder)
     write_atomically(folder / CONFIG, as_yaml(run, *configs))
     return folder
+
+
+def make_folder(folder: Path) -> None:
+    """The folder, made where it is not there.
+
+    Raises:
+        ConfigError: it cannot be made, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir {folder} cannot be made: {error.strerror}; name another folder."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"output_dir {folder} cannot be written to; name another folder.")
+
+
+def delete_run(folder: Path) -> None:
+    """Delete what a run made in the folder; other files stay."""
+    if holds_run(folder):
+        for path in [path for pattern in MADE for path in folder.glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def refuse_inputs_inside(folder: Path, *configs: Any) -> None:
+    """Refuse to delete in a folder that a key of `configs` names something in.
+
+    Raises:
+        ConfigError: the key and the path.
+    """
+    for key, value in as_dict(*configs).items():
+        for word in value if isinstance(value, list) else [value]:
+            if key != "output_dir" and isinstance(word, str) and _lies_in(word, folder):
+                raise ConfigError(
+                    f"{key} {word} lies in output_dir {folder}, which --overwrite would empty; "
+                    "name another output_dir."
+                )
+
+
+def _lies_in(word: str, folder: Path) -> bool:
+    """Whether the word, maybe `NAME=PATH`, `WEIGHT*PATH` or `FILE:function`, names a path there."""
+    path = Path(re.split(r"[=*]", word)[-1].partition(":")[0])
+    return word != "" and path.exists() and path.resolve().is_relative_to(folder.resolve())
 
 
 def holds_run(folder: Path) -> bool:

@@ -99,6 +99,7 @@ def test_a_mistake_on_the_command_line_is_named(argv, said):
         ("output_dir: {a: 1}\n", "output_dir holds a mapping"),
         ("- a\n", "write `key: value` lines"),
         ("a: [\n", "cannot be read as YAML"),
+        ("output_dir: x\nseed: 1\nseed: 2\n", "seed is given 2 times"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(file, said, tmp_path):
@@ -116,3 +117,12 @@ def test_print_config_reads_back_to_the_same_values(capsys, tmp_path):
     again = parse(file=printed, tmp_path=tmp_path)
     assert as_yaml(*again) == printed
     assert as_dict(*again)["max_steps"] == 10
+
+
+def test_empty_lists_read_back_too(tmp_path):
+    """`names: []` is what the default is written as; it also empties a list that has a default."""
+    some = Some(output_dir="x")
+    assert parse(file=as_yaml(some), tmp_path=tmp_path)[0] == some
+    assert parse("--names", "--seed", "1", file="output_dir: x\nnames: [a]\n", tmp_path=tmp_path)[
+        0
+    ] == Some(output_dir="x", seed=1)

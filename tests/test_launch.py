@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rlhf.launch import SHARDING, rlhf_command
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import sys
@@ -91,4 +93,32 @@ def test_one_process_where_two_were_asked_for_stops_in_words(script):
     """accelerate 1.15 starts one process for this and says nothing."""
     done = call(*accelerate("--cpu", "--num_processes", "2"), script, "world")
     assert "asked for several processes and started one" in done.stderr
+    assert "world" not in done.stdout
+
+
+def test_a_command_to_type_is_quoted_and_found(monkeypatch):
+    """Beside this Python where the shell would not find it."""
+    bare = Path(sys.executable).with_name("rlhf")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert rlhf_command("chat", Path("my runs/ppo")) == f"{bare} chat 'my runs/ppo'"
+    monkeypatch.setenv("PATH", str(bare.parent))
+    assert rlhf_command("chat", Path("runs/ppo")) == "rlhf chat runs/ppo"
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DeepSpeed"])
+def test_sharding_that_was_asked_for_and_is_not_applied_stops_in_words(script, monkeypatch, name):
+    """accelerate 1.15 runs plain processes for either where there is no GPU, and says nothing."""
+    monkeypatch.setenv(SHARDING[name], "true")
+    done = call(sys.executable, script, "world")
+    assert done.returncode == 2
+    assert f"asks for {name}, which accelerate leaves out" in done.stderr
+    assert "world" not in done.stdout
+
+
+def test_accelerates_own_fsdp2_on_two_cpu_processes_stops_in_words(script):
+    """`recipes/accelerate/fsdp2.yaml` as it is launched."""
+    config = ["--config_file", "recipes/accelerate/fsdp2.yaml", "--num_processes", "2"]
+    binary = str(Path(sys.executable).parent / "accelerate")
+    done = call(binary, "launch", *config, "--main_process_port", "0", script, "world")
+    assert "asks for FSDP, which accelerate leaves out" in done.stderr
     assert "world" not in done.stdout

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from rlhf.chain.fingerprint import settings_of
 from rlhf.errors import ConfigError
 
 SIMULATED, WEB = "simulated", "web"
@@ -89,6 +90,10 @@ class AlignConfig:
         default=False,
         metadata={"help": "Go on to PPO although the check of the reward model failed."},
     )
+    drop_bad_rows: bool = field(
+        default=False,
+        metadata={"help": "Leave rows that cannot be used out of every stage, and list them."},
+    )
     num_processes: int | None = field(
         default=None,
         metadata={"help": "Processes of each stage; default what this was launched with."},
@@ -118,5 +123,18 @@ def key_values(name: str, words: list[str]) -> dict[str, Any]:
             raise ConfigError(f"{name}: {word!r} is not key=value.")
         if key in found:
             raise ConfigError(f"{name}: {key} is given twice.")
-        found[key] = yaml.safe_load(value)
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError(f"{name}: {word!r} cannot be read as YAML ({problem}).") from error
     return found
+
+
+def drops(config: AlignConfig, recipe: str) -> bool:
+    """Whether that recipe is told to leave bad rows out, here, in its YAML file or its keys."""
+    name = f"{recipe}_keys"
+    settings = settings_of(
+        getattr(config, f"{recipe}_config"), key_values(name, getattr(config, name))
+    )
+    return config.drop_bad_rows or bool(settings.get("drop_bad_rows"))

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rlhf.errors import ConfigError
+from rlhf.config import read_yaml
 from rlhf.manifest import MANIFEST, hash_file, hash_files, hash_text
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
@@ -33,13 +31,7 @@ def settings_of(config: str | None, words: Mapping[str, Any]) -> dict[str, Any]:
     """
     if config is None:
         return dict(words)
-    try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{config} cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{config} holds {type(content).__name__}; write `key: value` lines.")
-    return {**content, **words}
+    return {**read_yaml(Path(config)), **words}
 
 
 def hash_source(source: str) -> str:

@@ -6,9 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rlhf.chain.check import drops
 from rlhf.chain.commands import as_words, run_module
-from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig
+from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig, drops
 from rlhf.chain.fingerprint import fingerprint
 from rlhf.chain.stages import Stage, Step
 from rlhf.data.bad_rows import REJECTS, BadRows
@@ -36,7 +35,7 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     sources: dict[str, Any] = {"labels": config.labels}
     if sampled:
         sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
-        sources["model"] = str(folder.parent / "sft")
+        sources |= {"model": str(folder.parent / "sft"), "chat_template": config.chat_template}
     rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
     before = sampled_labels(folder, rankings, run_config, config) if sampled else []
@@ -64,11 +63,12 @@ def sampled_labels(
         "output": candidates,
         "chat_template": config.chat_template,
     }
+    dropping = ["--drop_bad_rows"] if config.drop_bad_rows else []
     to_store = ["--store", str(store)]
     guideline = as_words({"guideline": config.guideline})
     imported = ["label", "import", str(candidates), *to_store, *guideline]
     return [
-        _command("sample", ["sample", *as_words(sample)]),
+        _command("sample", ["sample", *as_words(sample), *dropping]),
         _command("import", imported, leftovers=[store]),
         _command("rank", ["label", *rank_words(run_config, config), *to_store]),
         _command("export", ["label", "export", *to_store, "--output", rankings]),

@@ -6,31 +6,29 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.chain.config import SAMPLED, AlignConfig, key_values
-from rlhf.chain.recipe_stage import RecipeStage, recipe_stage
-from rlhf.chain.stages import Stage
+from rlhf.chain.recipe_stage import RecipeStage
 from rlhf.errors import TrainingError
 from rlhf.evaluation.gate import FAIL, GATE, PASS
 from rlhf.launch import say
 from rlhf.run_folder import RunConfig
 
 
-def sft_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
+def sft_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
     """Pretrained model and demonstrations -> sft/."""
     keys = {"model_name_or_path": config.model_name_or_path, "train_data": config.demonstrations}
-    return recipe_stage(
-        RecipeStage(
-            name="sft",
-            folder=Path(run_config.output_dir) / "sft",
-            recipe="sft",
-            config=config.sft_config,
-            keys=_common(run_config, config) | keys | key_values("sft_keys", config.sft_keys),
-            num_processes=processes(config),
-            makes=("manifest.json",),
-        )
+    return RecipeStage(
+        name="sft",
+        folder=Path(run_config.output_dir) / "sft",
+        recipe="sft",
+        config=config.sft_config,
+        keys=_common(run_config, config) | keys | key_values("sft_keys", config.sft_keys),
+        num_processes=processes(config),
+        makes=("manifest.json",),
+        per_device=True,
     )
 
 
-def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
+def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
     """SFT model and rankings -> reward_model/, with the gate's verdict."""
     root = Path(run_config.output_dir)
     keys = {
@@ -40,16 +38,15 @@ def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
         "normalization_data": config.demonstrations,
     }
     given = key_values("reward_model_keys", config.reward_model_keys)
-    return recipe_stage(
-        RecipeStage(
-            name="reward_model",
-            folder=root / "reward_model",
-            recipe="reward_model",
-            config=config.reward_model_config,
-            keys=_common(run_config, config) | keys | given,
-            num_processes=processes(config),
-            makes=("manifest.json", GATE),
-        )
+    return RecipeStage(
+        name="reward_model",
+        folder=root / "reward_model",
+        recipe="reward_model",
+        config=config.reward_model_config,
+        keys=_common(run_config, config) | keys | given,
+        num_processes=processes(config),
+        makes=("manifest.json", GATE),
+        per_device=True,
     )
 
 
@@ -70,7 +67,7 @@ def pass_gate(folder: Path, config: AlignConfig) -> None:
         say(f"reward model: {gate['verdict']}: {reasons}")
 
 
-def ppo_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
+def ppo_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
     """SFT model, reward model and prompts -> ppo/."""
     root = Path(run_config.output_dir)
     keys = {
@@ -79,20 +76,18 @@ def ppo_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
         "reward": [str(root / "reward_model")],
         "push_to_hub": run_config.push_to_hub,
     }
-    return recipe_stage(
-        RecipeStage(
-            name="ppo",
-            folder=root / "ppo",
-            recipe="ppo",
-            config=config.ppo_config,
-            keys=_common(run_config, config) | keys | key_values("ppo_keys", config.ppo_keys),
-            num_processes=processes(config),
-            makes=("manifest.json",),
-        )
+    return RecipeStage(
+        name="ppo",
+        folder=root / "ppo",
+        recipe="ppo",
+        config=config.ppo_config,
+        keys=_common(run_config, config) | keys | key_values("ppo_keys", config.ppo_keys),
+        num_processes=processes(config),
+        makes=("manifest.json",),
     )
 
 
-def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
+def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
     """Base, SFT and PPO model on held-out prompts -> evaluation/."""
     root = Path(run_config.output_dir)
     ranked = config.ranking_prompts if config.labels in SAMPLED else config.labels
@@ -108,17 +103,16 @@ def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
         "seed": run_config.seed,
         "cpu_threads": run_config.cpu_threads,
         "chat_template": config.chat_template,
+        **_dropping(config),
     }
-    return recipe_stage(
-        RecipeStage(
-            name="evaluation",
-            folder=root / "evaluation",
-            recipe="evaluate",
-            config=config.evaluate_config,
-            keys=keys | key_values("evaluate_keys", config.evaluate_keys),
-            num_processes=processes(config),
-            makes=("evaluation.json",),
-        )
+    return RecipeStage(
+        name="evaluation",
+        folder=root / "evaluation",
+        recipe="evaluate",
+        config=config.evaluate_config,
+        keys=keys | key_values("evaluate_keys", config.evaluate_keys),
+        num_processes=processes(config),
+        makes=("evaluation.json",),
     )
 
 
@@ -134,4 +128,10 @@ def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, Any]:
         "cpu_threads": run_config.cpu_threads,
         "report_to": run_config.report_to or None,
         "chat_template": config.chat_template,
+        **_dropping(config),
     }
+
+
+def _dropping(config: AlignConfig) -> dict[str, bool]:
+    """Not set it is left to the stage's own file."""
+    return {"drop_bad_rows": True} if config.drop_bad_rows else {}

@@ -24,6 +24,7 @@ SOURCES = (
     "reward_model",
     "gold",
     "axes",
+    "chat_template",  # a file, or one of the words auto and none, which stand for themselves
 )
 # Keys that change where or how fast a stage runs, not what comes out.
 WITHOUT_EFFECT = ("output_dir", "cpu_threads", "report_to", "push_to_hub", "logging_steps")
@@ -40,6 +41,7 @@ class RecipeStage:
     keys: Mapping[str, Any]
     num_processes: int
     makes: Sequence[str]
+    per_device: bool = False  # whether its batch size is that of one process
 
 
 def recipe_stage(what: RecipeStage) -> Stage:
@@ -50,11 +52,10 @@ def recipe_stage(what: RecipeStage) -> Stage:
     """
     settings = settings_of(what.config, what.keys)
     counted = {key: value for key, value in settings.items() if key not in WITHOUT_EFFECT}
+    if what.per_device:  # the batch, and so the steps, grow with the processes
+        counted["num_processes"] = what.num_processes
     sources = {key: value for key, value in counted.items() if key in SOURCES}
-    words = ["--config", what.config] if what.config else []
-    # `latest` also where nothing is there yet: a first run and a resumed one are one command.
-    words += as_words({**what.keys, "resume_from_checkpoint": "latest"})
-    words += as_words({"output_dir": what.folder})
+    words = recipe_words(what)
     step = Step(
         name=what.recipe,
         run=lambda: launch(RECIPES / f"{what.recipe}.py", words, num_processes=what.num_processes),
@@ -66,3 +67,11 @@ def recipe_stage(what: RecipeStage) -> Stage:
         steps=[step],
         makes=what.makes,
     )
+
+
+def recipe_words(what: RecipeStage) -> list[str]:
+    """The recipe's command line."""
+    words = ["--config", what.config] if what.config else []
+    # `latest` also where nothing is there yet: a first run and a resumed one are one command.
+    words += as_words({**what.keys, "resume_from_checkpoint": "latest"})
+    return words + as_words({"output_dir": what.folder})

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhf.errors import ConfigError, TrainingError
+from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.launch import STATUS_DONE, STATUS_STOPPED, STATUS_USER, Stopped
-from rlhf.manifest import write_atomically
-from rlhf.run_folder import CONFIG
+from rlhf.manifest import check_folder, read_manifest, write_atomically
+from rlhf.run_folder import CONFIG, make_folder
 
 STAGE = "stage.json"
 
@@ -106,7 +106,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -147,6 +147,16 @@ def _why_anew(stage: Stage, record: StageRecord | None) -> str:
     missing = [name for name in stage.makes if not (stage.folder / name).exists()]
     if record.finished and missing:
         return f"{missing[0]} is missing"
+    return _altered(stage.folder) if record.finished else ""
+
+
+def _altered(folder: Path) -> str:
+    """What no longer is as the folder's manifest has it; "" where all is, or it has none."""
+    try:
+        if manifest := read_manifest(folder):
+            check_folder(folder, manifest)
+    except CheckpointError as error:
+        return str(error)
     return ""
 
 

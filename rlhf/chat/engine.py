@@ -1,5 +1,6 @@
 """One conversation with one model: what was said, and the next answer as a stream of text."""
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +14,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.types import Message, Prompt
 
 REPLACEMENT = "\ufffd"  # what a decoder gives for half a character
+SEEDS = 2**63  # as many as torch takes
 SHORTEST_ANSWER = 32  # tokens of room below which old turns are let go
 
 
@@ -26,12 +28,14 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ConfigError(f"temperature={self.temperature} is below 0; 0 is greedy.")
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"temperature={self.temperature} is not from 0 up; 0 is greedy.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p={self.top_p} is no probability above 0; 1 keeps all.")
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens={self.max_new_tokens} leaves no answer; use 1 up.")
+        if not 0 <= self.seed < SEEDS:
+            raise ConfigError(f"seed={self.seed} is no seed; use 0 to 2**63 - 1.")
 
 
 @dataclass(kw_only=True)
@@ -82,7 +86,7 @@ class Conversation:
         sampling = replace(
             self.sampling,
             max_new_tokens=min(self.sampling.max_new_tokens, self._room(len(prompt))),
-            seed=self.sampling.seed + 1_000_003 * self.answers,
+            seed=(self.sampling.seed + 1_000_003 * self.answers) % SEEDS,
         )
         self.answers += 1
         self.cut_off = True
@@ -120,10 +124,12 @@ class Conversation:
         return ids
 
     def _encode(self, messages: list[Message]) -> list[int]:
-        raw = self.model.chat.raw
-        prompt: Prompt = messages[-1]["content"] if raw else messages
+        for message in messages:
+            _refuse_broken_text(message["content"])
+        asked = messages[-1]["content"]
+        prompt: Prompt = asked if self.model.chat.raw else messages
         ids = prompt_ids(self.model.chat, prompt)
-        if not ids:
+        if not ids or not asked.strip():
             raise DataError("the prompt is empty; type something.")
         return ids
 
@@ -131,6 +137,16 @@ class Conversation:
         """Tokens that an answer may have after a prompt of `length`."""
         positions = self.model.positions
         return self.sampling.max_new_tokens if positions is None else positions - length
+
+
+def _refuse_broken_text(text: str) -> None:
+    # A terminal or pipe hands on bytes that are no UTF-8 as lone surrogates.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the text is not UTF-8 at character {error.start + 1}; write it again."
+        ) from None
 
 
 @torch.no_grad()

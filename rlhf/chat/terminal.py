@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, replace
@@ -44,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
         max_new_tokens=given.max_new_tokens,
         seed=given.seed,
     )
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # refused in words, by the conversation
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one line of ours
     status = Console(stderr=True, highlight=False)

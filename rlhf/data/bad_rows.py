@@ -72,9 +72,10 @@ class BadRows:
             self.sources += [source] if source not in self.sources else []
 
     def _write_and_say(self, source: str, problems: Sequence[Problem]) -> None:
-        if self.reject_file is not None:
-            _write_rejects(self.reject_file, problems)
         if is_main_process():
+            self.problems += problems
+            if self.reject_file is not None:
+                _write_rejects(self.reject_file, self.problems)
             where = f", listed in {self.reject_file}" if self.reject_file else ""
             logger.warning("%s: %d bad rows left out%s", source, len(problems), where)
 
@@ -107,10 +108,9 @@ def _next_step(first: Problem) -> str:
 
 
 def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:
-    """Add the problems, each once: every process and every resumed run comes by here."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    lines += [_reject_line(problem) for problem in problems]
-    write_atomically(path, "".join(f"{line}\n" for line in dict.fromkeys(lines)))
+    """Write all of this run's, each once, over the list of an earlier run in the folder."""
+    lines = dict.fromkeys(_reject_line(problem) for problem in problems)
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
 def _reject_line(problem: Problem) -> str:

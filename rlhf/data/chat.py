@@ -53,6 +53,17 @@ def answer_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
     return [*_encode(chat, prompt, response), chat.end_token_id]
 
 
+def judged_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+    """Ids of what a reward model reads, its last token the one that the reward is read at.
+
+    The conversation as the template renders it, with all that it writes after an answer: what
+    `apply_chat_template` of plain transformers gives. Raw prompts and answers end with EOS.
+    """
+    if chat.raw:
+        return answer_ids(chat, prompt, response)
+    return _encode(chat, prompt, response, after=chat.after_answer)
+
+
 def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[bool]:
     """True on the tokens of `answer_ids` that belong to the answer, its EOS included.
 
@@ -88,7 +99,7 @@ def decode(chat: ChatTokenizer, ids: list[int]) -> str:
     return str(text)[len(start) :]
 
 
-def _encode(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+def _encode(chat: ChatTokenizer, prompt: Prompt, response: str, *, after: str = "") -> list[int]:
     if chat.raw:
         text = prompt_text(chat, prompt) + response
         ids = chat.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
@@ -98,12 +109,12 @@ def _encode(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
         return list(ids)
     contents = [turn["content"] for turn in as_messages(prompt)] + [response]
     if any(chat.control_tokens.search(text) for text in contents):
-        return _encode_guarded(chat, prompt, response)
-    text = prompt_text(chat, prompt) + response
+        return _encode_guarded(chat, prompt, response, after)
+    text = prompt_text(chat, prompt) + response + after
     return list(chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str, after: str) -> list[int]:
     """As `_encode`, with the control tokens of the template and none of the texts'."""
     forged: list[str] = []
 
@@ -115,7 +126,7 @@ def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[
         return re.sub(f"{chat.control_tokens.pattern}|[{OPEN}{CLOSE}{SEAM}]", number, text)
 
     hidden = [{**turn, "content": hide(turn["content"])} for turn in as_messages(prompt)]
-    text = prompt_text(chat, hidden) + hide(response)
+    text = prompt_text(chat, hidden) + hide(response) + after
     ids: list[int] = []
     at = 0
     for match in chat.control_tokens.finditer(text):

@@ -14,7 +14,6 @@ class Conflicts:
     """Counts over all rankings. Nothing is left out of the training for it."""
 
     repeated: int  # rankings that say of the same answers what their annotator has said before
-    twins_apart: int  # rankings that put two answers of one text on different ranks
     contradicted: int  # pairs of answers that one named annotator ordered both ways
     disputed: int  # pairs of answers that were ordered both ways, by whomever
     ordered_twice: int  # pairs of answers that were ordered more than once
@@ -24,8 +23,6 @@ class Conflicts:
         found = []
         if self.repeated:
             found.append(f"{self.repeated} rankings repeat what their annotator said before")
-        if self.twins_apart:
-            found.append(f"{self.twins_apart} rankings put equal texts on different ranks")
         if self.disputed:
             own = f", {self.contradicted} of them by one annotator" if self.contradicted else ""
             share = self.disputed / self.ordered_twice
@@ -40,19 +37,17 @@ def find_conflicts(rankings: Sequence[Ranking]) -> Conflicts:
     """Repeated and contradicting rankings, prompts told apart as in a split by prompt."""
     said: set[tuple[str, str, tuple[tuple[str, int], ...]]] = set()
     orders: dict[Pair, list[tuple[str, bool]]] = {}
-    repeated = twins_apart = 0
+    repeated = 0
     for ranking in rankings:
         prompt = group_key(ranking)
         answers = tuple(sorted(zip(ranking.responses, ranking.ranks, strict=True)))
         repeated += (prompt, ranking.annotator, answers) in said
         said.add((prompt, ranking.annotator, answers))
-        twins_apart += len(set(answers)) > len(set(ranking.responses))
         for first, second in _decided(answers):
             pair = (prompt, first[0], second[0])
             orders.setdefault(pair, []).append((ranking.annotator, first[1] < second[1]))
     return Conflicts(
         repeated=repeated,
-        twins_apart=twins_apart,
         contradicted=sum(_by_one_person(given) for given in orders.values()),
         disputed=sum(len({first for _, first in given}) > 1 for given in orders.values()),
         ordered_twice=sum(len(given) > 1 for given in orders.values()),

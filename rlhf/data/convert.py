@@ -7,12 +7,13 @@ from pathlib import Path
 from random import Random
 
 from rlhf.data.bad_rows import Problem, raise_problems
-from rlhf.data.parse import check_row
+from rlhf.data.parse import parse_row
 from rlhf.data.read import Row, Unreadable, read_rows
 from rlhf.data.shapes import SHAPES
-from rlhf.data.split import prompt_key
+from rlhf.data.split import group_key, split_by_key
 from rlhf.errors import ConfigError, DataError
-from rlhf.manifest import hash_text, write_atomically
+from rlhf.manifest import write_atomically
+from rlhf.types import Demonstration, Ranking
 
 SENTIMENT = "sentiment"
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows, problems = convert(args.file, args.shape, seed=args.seed, dropping=args.drop_bad_rows)
     held: list[Row] = []
     if args.eval_output:
-        rows, held = _hold_out(rows, fraction, args.seed)
+        rows, held = split_by_key(rows, [_key(row) for row in rows], fraction, args.seed)
         _write(Path(args.eval_output), held)
     _write(Path(args.output), rows)
     parts = [f"{len(rows)} rows in {args.output}"]
@@ -101,7 +102,7 @@ def _converted(row: Row, shape: str) -> list[Row]:
         return [_labelled_text(row)]
     rows = SHAPES[shape](row)
     for made in rows:
-        check_row(made)
+        parse_row(made)
     return rows
 
 
@@ -125,22 +126,9 @@ def _sentiment_pairs(rows: Sequence[Row], seed: int) -> list[Row]:
     return [{"prompt": "", "chosen": good, "rejected": bad} for good, bad in pairs]
 
 
-def _hold_out(rows: Sequence[Row], fraction: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows held out; rows of one prompt stay together.
-
-    Where every prompt is empty the answers take its place.
-    """
-    keys = [_key(row) for row in rows]
-    ordered = sorted(set(keys), key=lambda key: hash_text(f"{seed} {key}"))
-    held = set(ordered[: round(fraction * len(ordered))])
-    pairs = list(zip(rows, keys, strict=True))
-    return [r for r, key in pairs if key not in held], [r for r, key in pairs if key in held]
-
-
 def _key(row: Row) -> str:
-    if "messages" in row:
-        return prompt_key(row["messages"][:-1])
-    return prompt_key(row["prompt"]) if row["prompt"] else json.dumps(row)
+    parsed = parse_row(row)
+    return group_key(parsed) if isinstance(parsed, Demonstration | Ranking) else json.dumps(row)
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from rlhf.data.chat import answer_ids, prompt_ids
+from rlhf.data.chat import answer_ids, judged_ids, prompt_ids
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
 from rlhf.types import Demonstration, Prompt, PromptRow, Ranking
@@ -15,12 +15,12 @@ def demonstration_fits(
 
     Here and below: and at most as many as the model has positions, where that is known.
     """
-    return lambda row: _answers_fit(chat, row.prompt, [row.completion], max_length)
+    return lambda row: _answers_fit(chat, row.prompt, [row.completion], max_length, answer_ids)
 
 
 def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranking], str | None]:
-    """Every answer with its prompt has at most `max_length` tokens."""
-    return lambda row: _answers_fit(chat, row.prompt, row.responses, max_length)
+    """Every answer with its prompt, as a reward model reads it, has at most `max_length` tokens."""
+    return lambda row: _answers_fit(chat, row.prompt, row.responses, max_length, judged_ids)
 
 
 def prompt_fits(
@@ -50,13 +50,17 @@ def text_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[str], st
 
 
 def _answers_fit(
-    chat: ChatTokenizer, prompt: Prompt, responses: Sequence[str], max_length: int | None
+    chat: ChatTokenizer,
+    prompt: Prompt,
+    responses: Sequence[str],
+    max_length: int | None,
+    encode: Callable[[ChatTokenizer, Prompt, str], list[int]],
 ) -> str | None:
     room = None if max_length is None else max_length - 1
     if reason := _reason(lambda: _prompt_length(chat, prompt), "the prompt", room):
         return reason
     return _reason(
-        lambda: max(len(answer_ids(chat, prompt, response)) for response in responses),
+        lambda: max(len(encode(chat, prompt, response)) for response in responses),
         "prompt and answer",
         max_length,
         positions=chat.max_positions,

@@ -10,20 +10,17 @@ from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking
 ROLES = ("system", "user", "assistant")
 
 
-def check_row(row: Row) -> None:
-    """Nothing for a row of any of our types, known by its keys.
+def parse_row(row: Row) -> Demonstration | Ranking | PromptRow | str:
+    """A row of any of our types, known by its keys.
 
     Raises:
         DataError: the reason.
     """
     if row.keys() & {"chosen", "rejected", "responses"}:
-        parse_ranking(row)
-    elif row.keys() & {"completion", "messages"}:
-        parse_demonstration(row)
-    elif "prompt" in row:
-        parse_prompt(row)
-    else:
-        parse_text(row)
+        return parse_ranking(row)
+    if row.keys() & {"completion", "messages"}:
+        return parse_demonstration(row)
+    return parse_prompt(row) if "prompt" in row else parse_text(row)
 
 
 def parse_demonstration(row: Row) -> Demonstration:
@@ -57,8 +54,8 @@ def parse_text(row: Row) -> str:
 def parse_ranking(row: Row) -> Ranking:
     """`{"prompt", "responses", "ranks"}` or `{"prompt", "chosen", "rejected"}`, a ranking of two.
 
-    A lower rank is better, equal ranks tie. Where chosen and rejected are whole
-    conversations with one beginning, that beginning may stand for the prompt.
+    A lower rank is better, equal ranks tie, and equal texts have to. Where chosen and rejected
+    are whole conversations with one beginning, that beginning may stand for the prompt.
     """
     if "chosen" in row or "rejected" in row:
         return _pair(row)
@@ -69,6 +66,7 @@ def parse_ranking(row: Row) -> Ranking:
     if len(responses) < 2:
         _refuse(f"responses holds {len(responses)} answer; a ranking compares at least 2")
     answers = [_answer(text, prompt, f"responses[{i}]") for i, text in enumerate(responses)]
+    _refuse_equal_texts_apart(answers, ranks)
     return Ranking(
         prompt=prompt,
         responses=answers,
@@ -83,7 +81,7 @@ def _pair(row: Row) -> Ranking:
     chosen, rejected = _value(row, "chosen", wanted), _value(row, "rejected", wanted)
     prompt = _prompt(row["prompt"]) if "prompt" in row else _shared_start(chosen, rejected)
     answers = [_answer(chosen, prompt, "chosen"), _answer(rejected, prompt, "rejected")]
-    if answers[0] == answers[1]:
+    if answers[0].strip() == answers[1].strip():
         _refuse("chosen and rejected are the same text: nothing is preferred")
     return Ranking(
         prompt=prompt,
@@ -174,9 +172,23 @@ def _ranks(value: Any, count: int) -> Sequence[int]:
     ranks = _list(value, "ranks")
     if any(isinstance(rank, bool) or not isinstance(rank, int) for rank in ranks):
         _refuse(f"ranks {ranks} are not whole numbers (1 is best, equal ranks tie)")
+    if min(ranks) < 1:
+        _refuse(f"ranks {ranks} hold one below 1 (1 is best)")
     if len(ranks) != count:
         _refuse(f"{len(ranks)} ranks for {count} responses; give one rank a response")
     return ranks
+
+
+def _refuse_equal_texts_apart(answers: Sequence[str], ranks: Sequence[int]) -> None:
+    """The space around a text does not count: no reader sees it."""
+    first: dict[str, int] = {}
+    for index, text in enumerate(answers):
+        same = first.setdefault(text.strip(), index)
+        if ranks[same] != ranks[index]:
+            _refuse(
+                f"responses[{same}] and responses[{index}] are the same text with ranks "
+                f"{ranks[same]} and {ranks[index]}; equal texts tie"
+            )
 
 
 def _strength(row: Row) -> float:

@@ -174,9 +174,9 @@ def _as_row(value: Any, text: str) -> Row | Unreadable:
 def _read_array(path: Path, file: BinaryIO) -> Iterator[tuple[Where, Row | Unreadable]]:
     text = file.read().decode("utf-8-sig", "surrogateescape")
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    at, line = _next_value(text, text.index("[") + 1), 1
+    at, line = _past_space(text, text.index("[") + 1), 1
     seen = number = 0
-    while at < len(text) and text[at] != "]":
+    while not text.startswith("]", at):
         line, seen = line + text.count("\n", seen, at), at
         number += 1
         where = Where(str(path), line, number)
@@ -188,11 +188,20 @@ def _read_array(path: Path, file: BinaryIO) -> Iterator[tuple[Where, Row | Unrea
         size = end - at
         raw = text[at:end]
         yield where, _as_row(value, raw) if size <= MAX_ROW_BYTES else _too_long(size, b"")
-        at = _next_value(text, end)
+        at = _past_space(text, end)
+        if text.startswith(",", at):
+            at = _past_space(text, at + 1)
+        elif not text.startswith("]", at):
+            raise DataError(
+                f"{where} is followed by neither `,` nor `]`: the array is cut off or damaged; "
+                "fetch it again, correct it or write JSONL."
+            )
+    if text[at + 1 :].strip():
+        raise DataError(f"{path} goes on after its array's `]`; correct it or write JSONL.")
 
 
-def _next_value(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\r\n,":
+def _past_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
 

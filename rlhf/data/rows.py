@@ -153,13 +153,13 @@ def _without_undecided(
 
 
 def _decides(ranking: Ranking) -> bool:
-    """Whether some answer stands above another with different text."""
-    return len(set(ranking.ranks)) > 1 and _differs(ranking)
+    """Whether some answer stands above another, which is another text then."""
+    return len(set(ranking.ranks)) > 1
 
 
 def _differs(ranking: Ranking) -> bool:
-    """Whether there are two texts to compare."""
-    return len(set(ranking.responses)) > 1
+    """Whether there are two texts to compare; the space around them does not count."""
+    return len({text.strip() for text in ranking.responses}) > 1
 
 
 def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:

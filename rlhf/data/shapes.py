@@ -1,6 +1,7 @@
 """Rows of other people's files -> rows of ours: each function takes one and returns its rows."""
 
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,7 +62,14 @@ def summeval(row: Row) -> list[Row]:
     if not axes or not all(_numbers(axis) and len(axis) == len(axes[0]) for axis in axes):
         raise DataError("no scores: axis -> one number a response")
     means = [round(sum(of_one) / len(axes), 6) for of_one in zip(*axes, strict=True)]
-    return [{"prompt": row.get("prompt"), "responses": row.get("responses"), "ranks": rank(means)}]
+    responses = row.get("responses")
+    return [
+        {
+            "prompt": row.get("prompt"),
+            "responses": responses,
+            "ranks": rank(mean_of_text(means, responses)),
+        }
+    ]
 
 
 def scored(row: Row) -> list[Row]:
@@ -69,7 +77,8 @@ def scored(row: Row) -> list[Row]:
     scores = row.get("scores")
     if not isinstance(scores, list) or not _numbers(scores):
         raise DataError("no scores, one number a response")
-    return [{**{k: v for k, v in row.items() if k != "scores"}, "ranks": rank(scores)}]
+    ranks = rank(mean_of_text(scores, row.get("responses")))
+    return [{**{k: v for k, v in row.items() if k != "scores"}, "ranks": ranks}]
 
 
 def question_answer(row: Row) -> list[Row]:
@@ -153,6 +162,21 @@ def guess_shape(row: Any) -> str | None:
 def rank(scores: Sequence[float]) -> list[int]:
     """1 for the highest score, equal scores share a rank, the next one counts on: [1, 2, 2, 4]."""
     return [1 + sum(other > score for other in scores) for score in scores]
+
+
+def mean_of_text(scores: Sequence[float], texts: Any) -> list[float]:
+    """`scores` with those of equal texts, but for the space around them, at their mean.
+
+    People score one text twice, and not alike. What is no list of as many texts is for the
+    check of the row to refuse.
+    """
+    if not isinstance(texts, list | tuple) or len(texts) != len(scores):
+        return list(scores)
+    keys = [text.strip() if isinstance(text, str) else repr(text) for text in texts]
+    of_text: dict[str, list[float]] = {}
+    for key, score in zip(keys, scores, strict=True):
+        of_text.setdefault(key, []).append(score)
+    return [statistics.mean(of_text[key]) for key in keys]
 
 
 def _texts(row: Row, *keys: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from rlhf.types import Demonstration, Prompt, Ranking
 
 PUNCTUATION = frozenset(".,;:!?\"'`“”‘’„…")
 T = TypeVar("T", Demonstration, Ranking)
+Item = TypeVar("Item")
 
 
 def prompt_key(prompt: Prompt) -> str:
@@ -35,7 +36,13 @@ def split_by_prompt(rows: Sequence[T], fraction: float, seed: int) -> tuple[list
     `fraction` counts prompts, rounded; above 0 at least one is held out and one is kept.
     Which prompts depends on the seed and their words alone, not on the order of the rows.
     """
-    keys = [group_key(row) for row in rows]
+    return split_by_key(rows, [group_key(row) for row in rows], fraction, seed)
+
+
+def split_by_key(
+    rows: Sequence[Item], keys: Sequence[str], fraction: float, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """`split_by_prompt` of rows of any kind, with the key of each."""
     ordered = sorted(set(keys), key=lambda key: hash_text(f"{seed} {key}"))
     count = round(fraction * len(ordered))
     if fraction > 0:

@@ -57,14 +57,11 @@ def supplied_template(name: str) -> str:
     return (resources.files("rlhf.data") / "templates" / f"{name}.jinja").read_text("utf-8")
 
 
-def end_of_turn(tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], source: str) -> int:
-    """The id of the token that the template writes right after an answer.
-
-    It has to be an EOS or another token that was added to the vocabulary, which then counts as one.
+def text_after_answer(tokenizer: PreTrainedTokenizerBase, source: str) -> str:
+    """What the template writes after an answer, to the end of the conversation.
 
     Raises:
-        ConfigError: the template fails, or text or nothing follows the answer: a model trained
-            with it would never learn to stop.
+        ConfigError: the template fails, or leaves the answer out.
     """
     turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     try:
@@ -72,15 +69,22 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], so
     except (TemplateError, ValueError, TypeError) as error:
         raise ConfigError(f"the chat template ({source}) cannot be rendered: {error}") from error
     before, found, after = str(text).rpartition(ANSWER)
+    if not before or not found:
+        raise ConfigError(f"the chat template ({source}) renders no question and answer: {text!r}")
+    return after
+
+
+def end_of_turn(
+    tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], after: str
+) -> int | None:
+    """The id of the token with which `after`, the text after an answer, begins.
+
+    It has to be an EOS or another token that was added to the vocabulary, which then counts as one.
+    None: text or nothing follows the answer; a model trained to answer so would never stop.
+    """
     ids = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
     added = set(tokenizer.added_tokens_decoder)
-    if not before or not found or not ids or ids[0] not in added | set(eos_ids):
-        raise ConfigError(
-            f"the chat template ({source}) writes {after[:40]!r} after an answer, which does not "
-            "begin with an EOS token: a model trained with it would never stop; end the "
-            "assistant's turn with eos_token, or use chat_template: none."
-        )
-    return int(ids[0])
+    return int(ids[0]) if ids and ids[0] in added | set(eos_ids) else None
 
 
 def _read_template(path: Path) -> str:

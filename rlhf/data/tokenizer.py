@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from rlhf.data.template import choose_template, end_of_turn
-from rlhf.errors import CheckpointError
+from rlhf.data.template import choose_template, end_of_turn, text_after_answer
+from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import read_manifest
 
 # Tokens to pad with where a tokenizer names none, or names its EOS. The last two stand for a
@@ -35,6 +35,7 @@ class ChatTokenizer:
     template_source: str  # tokenizer | supplied | none | the file's path
     eos_token_ids: tuple[int, ...]  # any of them ends an answer
     end_token_id: int  # the one of them that we write at the end of an answer
+    after_answer: str = ""  # what the template writes after an answer; raw prompts have none
     notes: tuple[str, ...] = ()  # what was settled, one sentence each
     max_positions: int | None = None  # rows of the model's table of positions; None: no limit
 
@@ -66,12 +67,15 @@ class ChatTokenizer:
         )
 
 
-def load_tokenizer(model_name_or_path: str, chat_template: str = "auto") -> ChatTokenizer:
+def load_tokenizer(
+    model_name_or_path: str, chat_template: str = "auto", *, judges: bool = False
+) -> ChatTokenizer:
     """The tokenizer of a model folder or hub id.
 
     `chat_template`: `auto` takes what the folder's manifest says it was trained with, else the
     tokenizer's own template, else one that comes with this package; `none` keeps prompts raw;
-    anything else is a Jinja file. Every choice made here stands in `notes`.
+    anything else is a Jinja file. Every choice made here stands in `notes`. `judges`: for a reward
+    model, which writes no answers: its template may go on after one as it likes.
 
     Raises:
         CheckpointError: no tokenizer there, no EOS, no token to pad with.
@@ -84,10 +88,16 @@ def load_tokenizer(model_name_or_path: str, chat_template: str = "auto") -> Chat
     if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
         chat_template = "none"
     source = choose_template(tokenizer, chat_template, notes)
-    end_id = int(tokenizer.eos_token_id)
-    if source != "none":
-        end_id = end_of_turn(tokenizer, eos_ids, source)
+    after = "" if source == "none" else text_after_answer(tokenizer, source)
+    end_id = end_of_turn(tokenizer, eos_ids, after)
+    if end_id is not None:
         eos_ids = _with_end(tokenizer, end_id, eos_ids, notes)
+    elif source != "none" and not judges:
+        raise ConfigError(
+            f"the chat template ({source}) writes {after[:40]!r} after an answer, which does not "
+            "begin with an EOS token: a model trained with it would never stop; end the "
+            "assistant's turn with eos_token, or use chat_template: none."
+        )
     if len(eos_ids) > 1:
         names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
         notes.append(f"An answer ends at any of {names}; {tokenizer.eos_token!r} is written.")
@@ -98,7 +108,8 @@ def load_tokenizer(model_name_or_path: str, chat_template: str = "auto") -> Chat
         tokenizer=tokenizer,
         template_source=source,
         eos_token_ids=eos_ids,
-        end_token_id=end_id,
+        end_token_id=eos_ids[0],
+        after_answer=after,
         notes=tuple(notes),
     )
 
@@ -138,8 +149,12 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # OSError, ValueError, ImportError, hub errors: one meaning here
         first_line = (str(error).strip().splitlines() or [""])[0]
+        # The hub's own words about a path that is not here speak of repositories only.
+        where = (
+            "" if Path(name).exists() else f" is no folder here (paths count from {Path.cwd()}) and"
+        )
         raise CheckpointError(
-            f"{name} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
+            f"{name}{where} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
             "name a folder with tokenizer.json or a hub id."
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlhf.evaluation.scored import ScoredRanking, share, win
+from rlhf.evaluation.scored import ScoredRanking, average, share, win
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def best_of_n(scored: Sequence[ScoredRanking], *, mean: float, std: float) -> li
     kept = [_sorted(one) for one in scored if len(one.scores) >= most]
     curve = []
     for n in range(1, most + 1):
-        rewards = share((prompt, (_pick(scores, n) - mean) / std) for prompt, scores, _ in kept)
+        rewards = average((prompt, (_pick(scores, n) - mean) / std) for prompt, scores, _ in kept)
         people = share((prompt, _pick(views, n)) for prompt, _, views in kept)
         if rewards is None or people is None:
             return []

@@ -5,6 +5,11 @@ from pathlib import Path
 
 from rlhf.errors import ConfigError
 
+AT_LEAST_ONE = (
+    "max_prompts", "num_generations", "max_prompt_length", "max_completion_length",
+    "per_device_eval_batch_size", "bootstrap_samples",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
@@ -72,14 +77,17 @@ class EvaluateConfig:
             name = getattr(self, key)
             if name is not None and name not in names:
                 raise ConfigError(f"{key}={name!r} is none of the models {', '.join(names)}.")
-        if self.temperature <= 0:
+        if not self.temperature > 0:
             raise ConfigError(
                 f"temperature={self.temperature}: several answers and their KL need a temperature "
                 "above 0."
             )
-        for key in ("num_generations", "max_completion_length", "per_device_eval_batch_size"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"{key}={getattr(self, key)}: give at least 1.")
+        for key in AT_LEAST_ONE:
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ConfigError(f"{key}={value}: give at least 1.")
+        if self.num_examples < 0:
+            raise ConfigError(f"num_examples={self.num_examples}: give 0 or more.")
 
     @property
     def model_paths(self) -> dict[str, str]:
@@ -95,6 +103,11 @@ class EvaluateConfig:
     def reference_name(self) -> str:
         """The model that KL is measured from."""
         return self.reference or self.baseline_name
+
+    @property
+    def template_of_judges(self) -> str:
+        """Reward models read their own template, unless prompts are raw in every stage."""
+        return "none" if self.chat_template == "none" else "auto"
 
 
 def named_paths(items: list[str], key: str) -> dict[str, str]:

@@ -50,12 +50,12 @@ class Gate:
 def judge_reward_model(results: Sequence[Result], curve: Sequence[BestOfN] = ()) -> Gate:
     """The verdict on the figures of a report.
 
-    fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to be
-    an interval (of two right ones a bootstrap makes [1, 1]); or demonstrations lie clearly below
-    shuffled text, the empty answer or another prompt's. warn: the accuracy is weak, no better
-    than that of length or rests on few prompts; demonstrations are not clearly above; rewards
-    claim more certainty than they have; the best of many by reward is worse to people than the
-    best of fewer; an annotator says the opposite or clicks at random. pass: none of these.
+    fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to
+    tell from coins; or demonstrations lie clearly below shuffled text, the empty answer or another
+    prompt's. warn: the accuracy is weak, no better than that of length or rests on few prompts;
+    demonstrations are not clearly above; rewards claim more certainty than they have; the best of
+    many by reward is worse to people than the best of fewer; an annotator says the opposite or
+    clicks at random. pass: none of these.
     """
     failures, warnings = _of_accuracy(results)
     for name, preference in PREFERENCES.items():

@@ -42,7 +42,7 @@ def judge_records(
     sources = {GOLD: config.gold} if config.gold else {}
     sources |= {key: path for key, (_, path) in _reward_models(config).items()}
     for key, source in sources.items():
-        scores = _score(records, rows, source, device)
+        scores = _score(records, rows, source, config.template_of_judges, device)
         records = [
             replace(r, scores={**r.scores, key: score})
             for r, score in zip(records, scores, strict=True)
@@ -61,14 +61,18 @@ def _reward_models(config: EvaluateConfig) -> dict[str, tuple[str, str]]:
 
 
 def _score(
-    records: Sequence[Record], rows: Sequence[PromptRow], source: str, device: torch.device
+    records: Sequence[Record],
+    rows: Sequence[PromptRow],
+    source: str,
+    chat_template: str,
+    device: torch.device,
 ) -> list[float]:
     """One score a record. A text that came several times is scored once: a tie is a tie."""
     first: dict[tuple[int, str], int] = {}
     for record in records:
         first.setdefault((record.prompt_index, record.text), len(first))
     unique = list(first)
-    scored = load_reward([source], device=device).score(
+    scored = load_reward([source], chat_template=chat_template, device=device).score(
         [rows[index].prompt for index, _ in unique],
         [text for _, text in unique],
         [rows[index].columns for index, _ in unique],

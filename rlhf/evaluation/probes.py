@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhf.evaluation.bootstrap import Estimate
-from rlhf.evaluation.scored import normalized, score_texts, share, win
+from rlhf.evaluation.scored import average, normalized, score_texts, share, win
 from rlhf.rewards.model import RewardModel
+from rlhf.rewards.word_salad import shuffled
 from rlhf.types import Demonstration, Prompt
 
 DEMONSTRATIONS = "demonstrations"
@@ -31,8 +32,7 @@ def probe(
     another one that was drawn (not of an equal text). Call it on every process. Probes of fewer
     than two demonstrations are left out.
     """
-    rng = random.Random(seed)
-    chosen = rng.sample(list(rows), min(count, len(rows)))
+    chosen = random.Random(seed).sample(list(rows), min(count, len(rows)))
     texts = [row.completion for row in chosen]
     real = _score(model, chosen, texts)
     found = [_probe(DEMONSTRATIONS, real, None)]
@@ -40,20 +40,13 @@ def probe(
     stray = [_stray(i, texts) for i in range(len(texts))]
     others = [i for i, text in enumerate(stray) if text is not None]
     for name, which, replaced in (
-        (SHUFFLED, long_enough, [shuffled(texts[i], rng) for i in long_enough]),
+        (SHUFFLED, long_enough, [shuffled(texts[i], seed) for i in long_enough]),
         (EMPTY, list(range(len(texts))), [""] * len(texts)),
         (OTHER, others, [stray[i] or "" for i in others]),
     ):
         scores = _score(model, [chosen[i] for i in which], replaced)
         found.append(_probe(name, scores, [real[i] for i in which]))
     return [one for one in found if one is not None]
-
-
-def shuffled(text: str, rng: random.Random) -> str:
-    """The text's words in another order."""
-    words = text.split()
-    rng.shuffle(words)
-    return " ".join(words)
 
 
 def _stray(index: int, texts: Sequence[str]) -> str | None:
@@ -70,7 +63,7 @@ def _score(model: RewardModel, rows: Sequence[Demonstration], texts: Sequence[st
 
 
 def _probe(name: str, scores: Sequence[float], real: Sequence[float] | None) -> Probe | None:
-    mean = share((str(i), score) for i, score in enumerate(scores))
+    mean = average((str(i), score) for i, score in enumerate(scores))
     if mean is None:
         return None
     above = None

@@ -112,7 +112,7 @@ def tie_rate(scored: Sequence[ScoredRanking]) -> Estimate | None:
         (one.prompt, float(one.ranking.ranks[i] == one.ranking.ranks[j]))
         for one in scored
         for i, j in combinations(range(len(one.scores)), 2)
-        if one.ranking.responses[i] != one.ranking.responses[j]
+        if one.ranking.responses[i].strip() != one.ranking.responses[j].strip()
     )
 
 

@@ -17,7 +17,7 @@ from rlhf.data.bad_rows import BadRows
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import quiet_logs, run, start_processes
-from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.models.seam import load_checked_tokenizer
 from rlhf.rewards.model import RewardModel
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     (config,) = parse_config(HealthConfig, description=__doc__)
     start_processes(config.cpu_threads)
     quiet_logs()
-    chat = tokenizer_of_model(config.reward_model, config.chat_template)
+    chat, _ = load_checked_tokenizer(config.reward_model, config.chat_template, judges=True)
     with BadRows(drop=config.drop_bad_rows) as bad_rows:
         rankings = load_rankings(
             config.rankings, role="eval", chat=chat, bad_rows=bad_rows, keep_tied=True

@@ -21,7 +21,7 @@ from rlhf.evaluation.records import Record, write_records
 from rlhf.evaluation.results import Result, write_results
 from rlhf.evaluation.sampling import load_contender, sample_records
 from rlhf.manifest import MANIFEST, DataUse, hash_file
-from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.models.seam import load_checked_tokenizer
 from rlhf.rewards.function import load_function
 from rlhf.types import PromptRow
 
@@ -32,16 +32,20 @@ def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
     Raises:
         DataError: rows that cannot be used, or a training file that is not there.
         ConfigError: a gold or axes function that does not load.
-        CheckpointError: a model or judge that is none, or smaller than its tokenizer.
+        CheckpointError: a model or judge that is none, is smaller than its tokenizer, was altered
+            after its manifest, or was trained with another chat template.
     """
     for source in (config.gold, config.axes):
         if source is not None:
             load_function(source)
     for judge in named_paths(config.reward_model, "reward_model").values():
-        tokenizer_of_model(judge, "auto")
+        load_checked_tokenizer(judge, config.template_of_judges, judges=True)
     for source in config.train_data:
         next(read_rows(source), None)
-    chats = [tokenizer_of_model(m, config.chat_template) for m in config.model_paths.values()]
+    chats = [
+        load_checked_tokenizer(model, config.chat_template)[0]
+        for model in config.model_paths.values()
+    ]
     with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
         return load_prompts(
             config.eval_data,

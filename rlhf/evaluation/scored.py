@@ -9,9 +9,10 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.split import group_key
 from rlhf.evaluation.bootstrap import Estimate, ratio
+from rlhf.ops.accuracy import share_with_interval
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt, Ranking
 
@@ -23,7 +24,7 @@ class ScoredRanking:
     ranking: Ranking
     scores: Sequence[float]  # K raw logits
     heads: Sequence[Sequence[float]]  # K rows of one score a head; their mean is the score
-    lengths: Sequence[int]  # K, tokens of prompt and answer
+    lengths: Sequence[int]  # K, tokens that it reads
 
     @property
     def prompt(self) -> str:
@@ -75,16 +76,23 @@ def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list
     return [everybodys[place] for place in index]
 
 
-def share(cases: Iterable[tuple[str, float]], *, seed: int = 0) -> Estimate | None:
-    """Mean of (prompt, value) cases with the bootstrap over prompts; None of fewer than two."""
-    sums: dict[str, float] = {}
-    counts: dict[str, float] = {}
-    for prompt, value in cases:
-        sums[prompt] = sums.get(prompt, 0.0) + value
-        counts[prompt] = counts.get(prompt, 0.0) + 1.0
+def share(cases: Iterable[tuple[str, float]]) -> Estimate | None:
+    """Mean of (prompt, number from 0 to 1) cases; None of fewer than two prompts.
+
+    Wilson's interval over prompts, that of the training's held-out accuracy: a bootstrap of
+    cases that are all right would say [1, 1].
+    """
+    sums, counts = _by_prompt(cases)
     if len(counts) < 2:
         return None
-    return ratio(list(sums.values()), list(counts.values()), seed=seed)
+    value, low, high = share_with_interval(torch.tensor(sums), torch.tensor(counts))
+    return Estimate(value=value, low=low, high=high, n=len(counts), num_answers=int(sum(counts)))
+
+
+def average(cases: Iterable[tuple[str, float]]) -> Estimate | None:
+    """Mean of (prompt, value) cases with the bootstrap over prompts; None of fewer than two."""
+    sums, counts = _by_prompt(cases)
+    return ratio(sums, counts) if len(counts) > 1 else None
 
 
 def win(ours: float, theirs: float) -> float:
@@ -92,8 +100,18 @@ def win(ours: float, theirs: float) -> float:
     return (ours > theirs) + 0.5 * (ours == theirs)
 
 
+def _by_prompt(cases: Iterable[tuple[str, float]]) -> tuple[list[float], list[float]]:
+    """Each prompt's sum of the values, and their number."""
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    for prompt, value in cases:
+        sums[prompt] = sums.get(prompt, 0.0) + value
+        counts[prompt] = counts.get(prompt, 0.0) + 1.0
+    return list(sums.values()), list(counts.values())
+
+
 def _lengths(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[int]:
-    return [len(answer_ids(model.chat, prompt, text)) for prompt, text in texts]
+    return [len(judged_ids(model.chat, prompt, text)) for prompt, text in texts]
 
 
 def normalized(model: RewardModel, scores: Sequence[float]) -> list[float]:

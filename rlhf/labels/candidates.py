@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ import torch
 import transformers
 from rich.console import Console
 
+from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.rows import load_prompts
-from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
+from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
-from rlhf.launch import quiet_logs
+from rlhf.launch import quiet_logs, rlhf_command
 from rlhf.manifest import check_folder, read_manifest, write_atomically
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_config, load_policy
-from rlhf.types import PromptRow
+from rlhf.models.tokenizer import tokenizer_of_model
 
 
 def sample_candidates(
@@ -31,6 +33,7 @@ def sample_candidates(
     seed: int = 0,
     batch_size: int = 128,
     chat_template: str = "auto",
+    bad_rows: BadRows | None = None,
 ) -> list[Candidate]:
     """`num_responses` answers to each prompt of the file, shared out over the models in turn.
 
@@ -47,9 +50,14 @@ def sample_candidates(
             f"num_responses={num_responses} cannot be shared out over {len(models)} models; "
             "give at least one answer for each model."
         )
-    chats = [_checked_tokenizer(model, chat_template) for model in models]
-    for model, chat in zip(models, chats, strict=True):
-        rows = _prompts_that_fit(model, chat, prompts_file, max_new_tokens)
+    chats = [sampling_tokenizer(model, chat_template, max_new_tokens) for model in models]
+    rows = load_prompts(
+        prompts_file,
+        chat=chats[0],
+        others=chats[1:],
+        answer_length=max_new_tokens,
+        bad_rows=bad_rows,
+    ).rows
     answers: list[list[tuple[str, str]]] = [[] for _ in rows]
     for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
         share = len(range(index, num_responses, len(models)))
@@ -98,6 +106,7 @@ def main(argv: Sequence[str]) -> int:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = Console(stderr=True)
     with console.status(f"sampling from {', '.join(given.model)}"):
+        rejects = Path(given.output).parent / REJECTS
         candidates = sample_candidates(
             given.model,
             given.prompts,
@@ -107,13 +116,14 @@ def main(argv: Sequence[str]) -> int:
             seed=given.seed,
             batch_size=given.batch_size,
             chat_template=given.chat_template,
+            bad_rows=BadRows(drop=True, reject_file=rejects) if given.drop_bad_rows else None,
         )
     write_candidates(Path(given.output), candidates)
     blank = sum(not text.strip() for row in candidates for text in row.responses)
     total = sum(len(row.responses) for row in candidates)
     console.print(
         f"{total} answers to {len(candidates)} prompts ({blank} of them empty) in {given.output}; "
-        f"next: rlhf label import {given.output} --store STORE",
+        f"next: {rlhf_command('label', 'import', given.output, '--store', 'STORE')}",
         highlight=False,
     )
     return 0
@@ -136,29 +146,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="Seed of the sampling.")
     add("--batch_size", type=int, default=128, help="Answers written at a time.")
     add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add("--drop_bad_rows", action="store_true", help="Go on without bad rows; count, list them.")
     return parser
 
 
-def _checked_tokenizer(model: str, chat_template: str) -> ChatTokenizer:
+def sampling_tokenizer(model: str, chat_template: str, max_new_tokens: int) -> ChatTokenizer:
+    """The model's tokenizer, which holds rotary positions too for as many as were trained.
+
+    Raises:
+        ConfigError: `max_new_tokens` leave no room for a prompt.
+        CheckpointError: a folder that is no model, or changed after its manifest.
+    """
     manifest = read_manifest(Path(model))
     if manifest is not None:
         check_folder(Path(model), manifest)
-    chat = load_tokenizer(model, chat_template)
-    check_vocabulary(load_config(model), chat)
-    return chat
-
-
-def _prompts_that_fit(
-    model: str, chat: ChatTokenizer, prompts_file: str, max_new_tokens: int
-) -> Sequence[PromptRow]:
+    chat = tokenizer_of_model(model, chat_template)
     positions = getattr(load_config(model), "max_position_embeddings", None)
     if positions is not None and positions <= max_new_tokens:
         raise ConfigError(
             f"max_new_tokens={max_new_tokens} fills all {positions} positions of {model}; "
             "leave room for the prompt."
         )
-    longest = positions - max_new_tokens if positions is not None else None
-    return load_prompts(prompts_file, chat=chat, max_length=longest).rows
+    return replace(chat, max_positions=positions)
 
 
 def on_device(model: str) -> Any:

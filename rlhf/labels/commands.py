@@ -46,7 +46,7 @@ def _serve(given: argparse.Namespace) -> None:
         from rlhf.labels.web.serve import ServeConfig, serve
     except ImportError as error:
         raise ConfigError(
-            f"the web app needs {error.name}; install it with pip install 'rlhf[labels]'."
+            f"the web app needs {error.name}; install it with pip install -e '.[labels]'."
         ) from error
     config = ServeConfig(
         store=given.store,

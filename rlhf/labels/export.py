@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlhf.data.shapes import mean_of_text, rank
 from rlhf.errors import DataError
 from rlhf.labels.records import LABEL, REPEAT, Item, StoredLabel
 from rlhf.labels.store import LabelStore
@@ -30,10 +31,11 @@ class Exported:
 def export_rankings(store: LabelStore, path: str | Path) -> int:
     """Write every label that stands, one row an annotator and item; how many there were.
 
-    Nothing is lost: besides prompt, responses, ranks, annotator and strength a row holds models,
-    order_shown, seconds, guideline_version, purpose, probability, the item's number, the time,
-    what the annotator said of a repeat, and the item's other columns. Importing the file into an
-    empty store gives the same items and labels.
+    Nothing is lost but an order among equal texts (`one_rank_a_text`): besides prompt, responses,
+    ranks, annotator and strength a row holds models, order_shown, seconds, guideline_version,
+    purpose, probability, the item's number, the time, what the annotator said of a repeat, and
+    the item's other columns. Importing the file into an empty store gives the same items and
+    labels.
 
     Raises:
         DataError: the store holds no label.
@@ -96,16 +98,17 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
         if label.purpose != LABEL:
             checks += 1
             continue
-        for i, j in itertools.combinations(range(len(label.ranks)), 2):
-            better, worse = (i, j) if label.ranks[i] < label.ranks[j] else (j, i)
-            if label.ranks[i] == label.ranks[j] or item.responses[i] == item.responses[j]:
+        ranks = one_rank_a_text(item.responses, label.ranks)
+        for i, j in itertools.combinations(range(len(ranks)), 2):
+            better, worse = (i, j) if ranks[i] < ranks[j] else (j, i)
+            if ranks[i] == ranks[j]:
                 ties += 1
             else:
                 rows.append(_pair(item, label, item.responses[better], item.responses[worse]))
         rewrite = label.extra.get("rewrite")
         if rewrite:
-            best = min(range(len(label.ranks)), key=label.ranks.__getitem__)
-            if rewrite != item.responses[best]:
+            best = min(range(len(ranks)), key=ranks.__getitem__)
+            if rewrite.strip() != item.responses[best].strip():
                 rows.append(_pair(item, label, rewrite, item.responses[best]))
     return Exported(rows, {"tied pairs": ties, "gold and repeated items": checks})
 
@@ -156,7 +159,7 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
         **item.columns,
         "prompt": item.prompt,
         "responses": list(item.responses),
-        "ranks": list(label.ranks),
+        "ranks": one_rank_a_text(item.responses, label.ranks),
         "annotator": label.annotator,
         "strength": label.strength,
         "models": list(item.models),
@@ -170,6 +173,15 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
         "item_id": item.id,
         "labelled_at": label.at,
     }
+
+
+def one_rank_a_text(responses: Sequence[str], ranks: Sequence[int]) -> list[int]:
+    """`ranks`; where equal texts were ranked apart, that of the mean of each text's ranks.
+
+    People may rank one text above itself; a row that did would be refused.
+    """
+    means = mean_of_text(ranks, responses)
+    return list(ranks) if means == list(ranks) else rank([-mean for mean in means])
 
 
 def _repeats(labels: Sequence[StoredLabel]) -> dict[str, Any]:

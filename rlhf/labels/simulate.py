@@ -135,16 +135,17 @@ def _judge(
 ) -> Label:
     count = len(item.responses)
     shown = draw.sample(range(count), count)
-    noise = {text: _gumbel(draw) for text in dict.fromkeys(item.responses)}
+    texts = [text.strip() for text in item.responses]  # equal ones are one answer, of one opinion
+    noise = {text: _gumbel(draw) for text in dict.fromkeys(texts)}
     if draw.random() < who.error_rate:
-        opinions = [noise[text] for text in item.responses]
+        opinions = [noise[text] for text in texts]
     else:
         opinions = [
-            who.gold_weight * points[index]
+            who.gold_weight * points[texts.index(text)]
             + who.noise * noise[text]
             + who.length_bias * len(text.split()) / 10
-            + who.position_bias * (1 - shown.index(item.responses.index(text)) / (count - 1))
-            for index, text in enumerate(item.responses)
+            + who.position_bias * (1 - shown.index(texts.index(text)) / (count - 1))
+            for text in texts
         ]
     return Label(
         item_id=item.id,

@@ -9,6 +9,7 @@ import torch
 
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError
+from rlhf.launch import rlhf_command
 from rlhf.manifest import (
     MANIFEST,
     check_folder,
@@ -67,5 +68,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--output", required=True, help="New folder for the merged model.")
     given = parser.parse_args(argv)
     base = merge(Path(given.folder), Path(given.output))
-    print(f"{given.folder} merged into {base}: {given.output}; next: rlhf chat {given.output}")
+    following = rlhf_command("chat", given.output)
+    print(f"{given.folder} merged into {base}: {given.output}; next: {following}")
     return 0

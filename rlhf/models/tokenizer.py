@@ -6,14 +6,16 @@ from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer,
 from rlhf.models.load import load_config
 
 
-def tokenizer_of_model(model: str | Path, chat_template: str) -> ChatTokenizer:
-    """The tokenizer, which knows how many positions the model has.
+def tokenizer_of_model(
+    model: str | Path, chat_template: str, *, judges: bool = False
+) -> ChatTokenizer:
+    """The tokenizer, which knows how many positions the model has. `judges`: a reward model.
 
     Raises:
         CheckpointError: no model or tokenizer there, or a tokenizer larger than the model.
         ConfigError: a template that cannot be used.
     """
-    chat = load_tokenizer(str(model), chat_template)
+    chat = load_tokenizer(str(model), chat_template, judges=judges)
     config = load_config(model)
     check_vocabulary(config, chat)
     return with_positions(chat, config)

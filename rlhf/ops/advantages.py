@@ -66,14 +66,17 @@ def grpo(scores: Tensor, group_ids: Tensor) -> Tensor:
     The KL penalty is no part of the scores: it stands in the loss. Groups of equal scores, and
     answers alone in their group, get 0. Arguments as in `rloo`.
     """
-    mean, count = _of_groups(scores, group_ids)
-    mean_square, _ = _of_groups((scores - mean) ** 2, group_ids)
+    # In float64: the rounding of a float32 mean of equal scores, over 1e-4, is no small number.
+    exact = scores.double()
+    mean, count = _of_groups(exact, group_ids)
+    mean_square, _ = _of_groups((exact - mean) ** 2, group_ids)
     std = (mean_square * count / (count - 1).clamp(min=1)).sqrt()
-    return (scores - mean) / (std + GROUP_EPSILON)
+    return ((exact - mean) / (std + GROUP_EPSILON)).to(scores.dtype)
 
 
 def _of_groups(values: Tensor, group_ids: Tensor) -> tuple[Tensor, Tensor]:
     """For each value the mean and the size of its group, float [B] each."""
     _, group, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(sizes), device=values.device).index_add_(0, group, values)
+    sums = torch.zeros(len(sizes), dtype=values.dtype, device=values.device)
+    sums.index_add_(0, group, values)
     return (sums / sizes)[group], sizes[group].to(values.dtype)

@@ -15,12 +15,14 @@ def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     rows of all ranks, statistics of one rank's rows would weigh ranks unequally. Without the
     shift the sign of a reward survives. values: float, mask: bool, same shape.
     """
-    mean = masked_mean(values, mask)
-    variance = masked_variance(values, mask)
-    whitened = (values - mean) / torch.sqrt(variance + EPSILON)
+    # In float64: a float32 mean of equal values is off by a rounding, which would be divided by
+    # √1e-8 and come out as large as a real advantage.
+    exact = values.double()
+    mean = masked_mean(exact, mask)
+    whitened = (exact - mean) / torch.sqrt(masked_variance(exact, mask) + EPSILON)
     if not shift_mean:
         whitened = whitened + mean
-    return torch.where(mask, whitened, 0.0)
+    return torch.where(mask, whitened, 0.0).to(values.dtype)
 
 
 def masked_variance(values: Tensor, mask: Tensor) -> Tensor:

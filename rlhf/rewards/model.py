@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.models.forward import microbatches
@@ -36,7 +36,7 @@ class RewardModel:
         max_tokens: int = 8192,
     ) -> None:
         self.path = str(path)
-        self.chat = load_tokenizer(self.path, chat_template)
+        self.chat = load_tokenizer(self.path, chat_template, judges=True)
         model: Any = load_reward_model(path)
         self.mean, self.std = reward_scale(model)
         self._model = model.to(device).eval().requires_grad_(False)
@@ -72,7 +72,7 @@ class RewardModel:
     ) -> Tensor:
         """float32 [B, outputs of head] of the last hidden states."""
         encoded = [
-            answer_ids(self.chat, prompt, response)
+            judged_ids(self.chat, prompt, response)
             for prompt, response in zip(prompts, responses, strict=True)
         ]
         lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)

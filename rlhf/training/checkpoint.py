@@ -4,7 +4,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,25 @@ def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
         else:
             return checkpoint, [*torn, f"goes on from {checkpoint}"]
     return None, [*torn, "no checkpoint yet; starts at the beginning"]
+
+
+def refuse_another_run(
+    checkpoint: Path, written: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Refuse a checkpoint of a run whose next steps would not be those of this one.
+
+    written, now: what decides the steps, by name.
+
+    Raises:
+        CheckpointError: the first that differs, and what to do.
+    """
+    for name, value in now.items():
+        if written.get(name) != value:
+            raise CheckpointError(
+                f"{checkpoint} was written with {name} {written.get(name)}, this run has {value}: "
+                "its steps would not be the same; give the same or start anew in another "
+                "output_dir."
+            )
 
 
 def random_state() -> dict[str, Any]:

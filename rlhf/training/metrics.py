@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from accelerate import PartialState
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-from rlhf.errors import ConfigError
 from rlhf.manifest import write_atomically
 
 METRICS = "metrics.jsonl"
@@ -26,10 +25,7 @@ class MetricsWriter:
 
     A line holds `step`, `episode` where it was given, `time` (seconds since the epoch) and the
     values. A value that is not finite is written as null, which every JSON reader takes; the
-    trainers stop on such numbers themselves.
-
-    Raises:
-        ConfigError: a tracker of `report_to` is unknown or not installed.
+    trainers stop on such numbers themselves. `report_to` are names that `RunConfig` has checked.
     """
 
     def __init__(self, folder: Path, report_to: Sequence[str] = ()) -> None:
@@ -87,11 +83,6 @@ def _finite(value: float) -> float | None:
 
 def _tracker(name: str, folder: Path) -> _Tracker:
     """accelerate's tracker of that name, logging under the run folder."""
-    if name not in LOGGER_TYPE_TO_CLASS:
-        known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
-        raise ConfigError(f"report_to {name!r} is no tracker; known ones: {known}.")
-    if not filter_trackers([name], str(folder)):
-        raise ConfigError(f"report_to {name} is not installed; `pip install rlhf[tracking]`.")
     kind = LOGGER_TYPE_TO_CLASS[name]
     if kind.requires_logging_directory:
         return kind(folder.resolve().name, logging_dir=folder)  # type: ignore[no-any-return]

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import SigtermFlag, Stopped
+from rlhf.manifest import hash_text
 from rlhf.models.save import save_policy
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import random_state, replace_folder, save_checkpoint
 from rlhf.training.metrics import MetricsWriter, forget_after
-from rlhf.training.ppo_checks import check_processes
+from rlhf.training.ppo_checks import check_not_sharded, check_processes
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_evaluate import evaluate_rollouts
 from rlhf.training.ppo_experience import make_experience
@@ -90,6 +90,7 @@ class PPOTrainer:
         self.prompts, self.held_out = prompts, held_out
         self.write_manifest, self.report = write_manifest, report
         self.warned: set[str] = set()
+        check_not_sharded(self.accelerator.distributed_type.value)
         check_processes(config, len(held_out), self.accelerator.num_processes)
         self.models, self.reward, self.notes = load_models(
             config, chat, checkpoint, seed=run.seed, device=self.device
@@ -100,13 +101,14 @@ class PPOTrainer:
                 self.accelerator, self.models.policy, texts, chat, config, seed=run.seed
             )
         self.updater = Updater(self.accelerator, self.models, config, pretraining)
-        self.fixed: dict[str, int | str] = {  # what another value of would make another run
+        self.fixed = {  # what another value of would make another run
             "seed": run.seed,
             "mode": config.mode,
             "advantage": config.advantage,
             "rollout_batch_size": config.rollout_batch_size,
             "num_generations": config.num_generations,
-            "rows of train_data": len(prompts),
+            "kl_coef": config.kl_coef,
+            "train_data of sha256": hash_text(repr([*prompts, *texts])),
         }
         self.progress = Progress(kl_coef=config.kl_coef)
         if checkpoint is not None:
@@ -156,7 +158,7 @@ class PPOTrainer:
             if step % config.logging_steps == 0 or step == config.num_steps:
                 self.metrics.write(step, figures, episode=self.progress.episodes)
             self.report(step, figures)
-            stop = self.any_process(bool(sigterm))
+            stop = sigterm.on_any_process()
             if step % config.save_steps == 0 or stop:
                 self.save()
             if stop:
@@ -238,11 +240,6 @@ class PPOTrainer:
             if kind not in self.warned:
                 self.accelerator.print(f"warning: step {self.progress.step}: {sentence}")
         self.warned |= warnings.keys()
-
-    def any_process(self, flag: bool) -> bool:
-        """Whether `flag` is set on any process: all have to stop at the same step."""
-        votes = torch.tensor(float(flag), device=self.device)
-        return bool(self.accelerator.reduce(votes, "sum").item())
 
     def save(self) -> None:
         """Write checkpoint-N: a policy that loads as it is, and all the rest of the state."""

@@ -1,5 +1,6 @@
 """What PPO's keys may be, one by one and together, checked before anything is loaded."""
 
+import math
 from typing import Any
 
 from rlhf.errors import ConfigError
@@ -7,7 +8,7 @@ from rlhf.errors import ConfigError
 AT_LEAST_ONE = (
     "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
     "save_total_limit", "eval_steps", "logging_steps", "num_eval_prompts", "kl_horizon",
-    "max_tokens_per_microbatch", "rollout_batch_size", "lora_r",
+    "max_tokens_per_microbatch", "rollout_batch_size", "lora_r", "max_steps", "total_episodes",
 )  # fmt: skip
 ABOVE_ZERO = (
     "temperature", "clip_range", "value_clip_range", "max_grad_norm", "learning_rate",
@@ -39,6 +40,22 @@ def check_config(config: Any) -> None:
         raise ConfigError(
             f"ptx_data={config.ptx_data} and ptx_coef={config.ptx_coef} go together; "
             "set both (start with a ptx_coef near 0.1) or neither."
+        )
+
+
+def check_not_sharded(distributed_type: str) -> None:
+    """Refuse a launch whose FSDP or DeepSpeed this engine would not apply.
+
+    The optimizers hold the parameters that were there before sharding: nothing would be trained.
+
+    Raises:
+        ConfigError: what was asked for, and what to launch with instead.
+    """
+    if distributed_type in ("FSDP", "DEEPSPEED"):
+        raise ConfigError(
+            f"the launch configuration asks for {distributed_type}, and PPO holds whole models on "
+            "every process; launch with recipes/accelerate/ddp.yaml, and save memory with "
+            "mode=lora, gradient_checkpointing or a smaller max_tokens_per_microbatch."
         )
 
 
@@ -84,8 +101,9 @@ def _check_batches(config: Any) -> None:
 
 def _check_ranges(config: Any) -> None:
     for name in AT_LEAST_ONE:
-        if getattr(config, name) < 1:
-            raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.")
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}; use 1 or more.")
     for name in ABOVE_ZERO:
         value = getattr(config, name)
         if value is not None and not value > 0:
@@ -94,11 +112,11 @@ def _check_ranges(config: Any) -> None:
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name}={getattr(config, name)}; use a number from 0 to 1.")
     for name in ("kl_coef", "vf_coef", "critic_warmup_steps"):
-        if getattr(config, name) < 0:
+        if not 0 <= getattr(config, name) < math.inf:
             raise ConfigError(f"{name}={getattr(config, name)}; use 0 or more.")
-    if config.dual_clip is not None and config.dual_clip <= 1:
+    if config.dual_clip is not None and not config.dual_clip > 1:
         raise ConfigError(f"dual_clip={config.dual_clip}; use a number above 1.")
-    if config.importance_weight_cap is not None and config.importance_weight_cap < 1:
+    if config.importance_weight_cap is not None and not config.importance_weight_cap >= 1:
         raise ConfigError(
             f"importance_weight_cap={config.importance_weight_cap} would weigh down tokens that "
             "both forward passes agree on; use 1 or more."

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from rlhf.ops.kl import KLEstimator
 from rlhf.rewards.ensemble import Aggregation
 from rlhf.rewards.reward import OnError
@@ -125,9 +127,12 @@ class PPOConfig:
     num_minibatches: int = field(
         default=4, metadata={"help": "Optimizer steps per pass over the rollouts."}
     )
-    max_tokens_per_microbatch: int = field(
-        default=4096,
-        metadata={"help": "Prompt + response tokens of one forward: memory, never results."},
+    max_tokens_per_microbatch: int | None = field(
+        default=None,
+        metadata={
+            "help": "Prompt + response tokens of one forward: memory, never results. Default: "
+            "512 on a CPU, whose caches hold no more, 4096 on a GPU."
+        },
     )
     learning_rate: float = field(default=3e-6, metadata={"help": "Of the policy."})
     value_learning_rate: float | None = field(
@@ -226,6 +231,13 @@ class PPOConfig:
     def penalty_estimator(self) -> KLEstimator:
         """Of the KL penalty, wherever it stands."""
         return self.kl_estimator or ("k3" if self.kl_in_loss else "k1")
+
+    @property
+    def microbatch_tokens(self) -> int:
+        """`max_tokens_per_microbatch`, or what suits the device."""
+        if self.max_tokens_per_microbatch is not None:
+            return self.max_tokens_per_microbatch
+        return 4096 if torch.accelerator.is_available() else 512
 
     @property
     def num_prompts(self) -> int:

@@ -28,7 +28,7 @@ def evaluate_rollouts(
         ref_logprobs = frozen_logprobs(reference, batch, ids, mask, config)
     values = torch.zeros_like(ref_logprobs)
     if models.critic is not None:
-        limit = config.max_tokens_per_microbatch
+        limit = config.microbatch_tokens
         with autocast(device, computes_in_bf16(config)):
             values = evaluate_rows(models.critic, batch, ids, mask, max_tokens=limit)
     return Evaluated(

@@ -10,15 +10,16 @@ from rlhf.errors import ConfigError
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
+from rlhf.models.linear import use_fast_cpu_linear
 from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
 from rlhf.models.save import inner_model
+from rlhf.models.seam import check_same_format, load_checked_tokenizer
 from rlhf.rewards.ensemble import UNCERTAINTY_COEF
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward, split_weight
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_modes import PPOModels, lora, separate, shared_trunk
-from rlhf.training.provenance import check_same_format, load_checked_tokenizer
 
 FRESH = "fresh"
 
@@ -37,12 +38,12 @@ def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
         if is_function(name):
             load_function(name)
             continue
-        reward_chat, _ = load_checked_tokenizer(name, _template_of_rewards(chat))
+        reward_chat, _ = load_checked_tokenizer(name, _template_of_rewards(chat), judges=True)
         check_same_format(config.model_name_or_path, chat, name, reward_chat)
         built_on.append(name)
     if config.value_model_path not in (None, FRESH, *built_on):
         assert config.value_model_path is not None
-        load_checked_tokenizer(config.value_model_path, _template_of_rewards(chat))
+        load_checked_tokenizer(config.value_model_path, _template_of_rewards(chat), judges=True)
         built_on.append(config.value_model_path)
     return chat, built_on
 
@@ -74,6 +75,10 @@ def load_models(
     )
     models, note = _models_of_mode(config, chat, reward, checkpoint, seed=seed, device=device)
     use_fast_cpu_attention(inner_model(models.policy))
+    for learner in models.learners:
+        use_fast_cpu_linear(learner)
+    with models.reference() as reference:
+        use_fast_cpu_linear(reference)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(models.policy)
     if config.mode == "separate" and isinstance(models.critic, Critic):
@@ -120,7 +125,7 @@ def _critic(
     if path == FRESH:
         critic = fresh_critic(config.model_name_or_path, seed=seed)
         return critic, "The critic starts from the policy's trunk with a fresh head."
-    if load_tokenizer(path).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
+    if load_tokenizer(path, judges=True).tokenizer.get_vocab() != chat.tokenizer.get_vocab():
         raise ConfigError(
             f"value_model_path {path} has another vocabulary than {config.model_name_or_path}, "
             f"whose token ids the critic reads; leave it out or use {FRESH}."

@@ -25,6 +25,8 @@ from rlhf.ops.logprobs import token_logprobs
 from rlhf.training.ppo_config import PPOConfig
 
 Reference = Callable[[], AbstractContextManager[Any]]
+Outputs = tuple[Tensor | None, Tensor | None]
+"""Log-probs and values of the response tokens, float32 [B, R], of a learner that has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,26 +35,49 @@ class PPOModels:
 
     policy: Any  # what is sampled from and saved: a transformers or a peft model
     critic: nn.Module | None  # Sequences -> values [B, R]; None for the group estimators
-    actor_critic: nn.Module  # Sequences -> log-probs and values, for training
+    learners: list[nn.Module]  # what is trained, Sequences -> Outputs
     reference: Reference  # `with reference() as model:`
     policy_parameters: list[nn.Parameter]
     value_parameters: list[nn.Parameter]
 
 
-class ActorCritic(nn.Module):
-    """Policy and critic under one forward, so that one wrapper (DDP) sees all that is trained."""
+class Actor(nn.Module):
+    """The policy as a learner: Sequences -> Outputs."""
 
-    def __init__(self, policy: Any, critic: nn.Module | None, *, temperature: float) -> None:
+    def __init__(self, policy: Any, *, temperature: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.temperature = temperature
+
+    def forward(self, sequences: Sequences) -> Outputs:
+        """Log-probs alone."""
+        return policy_logprobs(self.policy, sequences, temperature=self.temperature), None
+
+
+class ValueLearner(nn.Module):
+    """A critic of its own as a learner."""
+
+    def __init__(self, critic: Critic) -> None:
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, sequences: Sequences) -> Outputs:
+        """Values alone."""
+        return None, self.critic(sequences)
+
+
+class ActorCritic(nn.Module):
+    """Policy and critic on one backbone under one forward: one wrapper (DDP) has to see both."""
+
+    def __init__(self, policy: Any, critic: nn.Module, *, temperature: float) -> None:
         super().__init__()
         self.policy = policy
         self.critic = critic
         self.temperature = temperature
 
-    def forward(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
-        """Log-probs and values of the response tokens, each float32 [B, R]; no critic: zeros."""
+    def forward(self, sequences: Sequences) -> Outputs:
+        """Both, each from a pass of its own."""
         logprobs = policy_logprobs(self.policy, sequences, temperature=self.temperature)
-        if self.critic is None:
-            return logprobs, torch.zeros_like(logprobs)
         return logprobs, self.critic(sequences)
 
 
@@ -65,8 +90,8 @@ class SharedTrunk(nn.Module):
         self.head = head
         self.temperature = temperature
 
-    def forward(self, sequences: Sequences) -> tuple[Tensor, Tensor]:
-        """As `ActorCritic`."""
+    def forward(self, sequences: Sequences) -> Outputs:
+        """Both, from one pass."""
         states, logits = states_and_logits(self.policy, sequences)
         flat = token_logprobs(logits, sequences.tokens, temperature=self.temperature)
         values = values_of_states(self.head, states, sequences)
@@ -76,15 +101,19 @@ class SharedTrunk(nn.Module):
 def separate(
     config: PPOConfig, critic: Critic | None, checkpoint: Path | None, device: torch.device
 ) -> PPOModels:
-    """Policy, critic (unless the estimator needs none) and reference, each a model of its own."""
+    """Policy, critic (unless the estimator needs none) and reference, each a model of its own.
+
+    Two learners: the activations of one are gone before those of the other are there.
+    """
     policy = _trained_policy(config, checkpoint)
     policy.to(device)
+    learners: list[nn.Module] = [Actor(policy, temperature=config.temperature)]
     if critic is not None:
-        critic.to(device)
+        learners.append(ValueLearner(critic.to(device)))
     return PPOModels(
         policy=policy,
         critic=critic,
-        actor_critic=ActorCritic(policy, critic, temperature=config.temperature),
+        learners=learners,
         reference=_frozen_copy(config, device),
         policy_parameters=list(policy.parameters()),
         value_parameters=[] if critic is None else list(critic.parameters()),
@@ -100,7 +129,7 @@ def shared_trunk(
     return PPOModels(
         policy=policy.to(device),
         critic=Critic(policy.base_model, head.to(device)),
-        actor_critic=SharedTrunk(policy, head, temperature=config.temperature),
+        learners=[SharedTrunk(policy, head, temperature=config.temperature)],
         reference=_frozen_copy(config, device),
         policy_parameters=list(policy.parameters()),
         value_parameters=list(head.parameters()),
@@ -125,13 +154,15 @@ def lora(
         checkpoint=checkpoint,
         seed=seed,
     ).to(device)
-    critic = None
+    critic, temperature = None, config.temperature
+    learner: nn.Module = Actor(policy, temperature=temperature)
     if config.has_critic:
         critic = AdapterCritic(policy, fresh_head(policy, seed=seed).to(device))
+        learner = ActorCritic(policy, critic, temperature=temperature)
     return PPOModels(
         policy=policy,
         critic=critic,
-        actor_critic=ActorCritic(policy, critic, temperature=config.temperature),
+        learners=[learner],
         reference=lambda: without_adapters(policy),
         policy_parameters=parameters_of(policy, POLICY),
         value_parameters=[]

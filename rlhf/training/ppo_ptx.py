@@ -66,7 +66,7 @@ class Pretraining:
         device = self.accelerator.device
         total = torch.zeros((), device=device)
         lengths = torch.tensor([len(ids) for ids in mine])
-        for group in microbatches(lengths, self.config.max_tokens_per_microbatch):
+        for group in microbatches(lengths, self.config.microbatch_tokens):
             sequences = _sequences([mine[row] for row in group.tolist()], device)
             with autocast(device, computes_in_bf16(self.config)):
                 logprobs = policy_logprobs(self.policy, sequences, temperature=1.0)

@@ -26,11 +26,12 @@ def walk_through(rows: Sequence[T], number: int, *, count: int, seed: int) -> li
     The data are walked through in a fresh order each epoch; where in them one stands follows
     from the number alone.
     """
-    taken, total = [], len(rows)
-    for place in range(number * count, (number + 1) * count):
-        order = np.random.default_rng((seed, place // total)).permutation(total)
-        taken.append(rows[order[place % total]])
-    return taken
+    total, first = len(rows), number * count
+    orders = {
+        epoch: np.random.default_rng((seed, epoch)).permutation(total)
+        for epoch in range(first // total, (first + count - 1) // total + 1)
+    }
+    return [rows[orders[i // total][i % total]] for i in range(first, first + count)]
 
 
 def share_of_process(
@@ -114,5 +115,5 @@ def frozen_logprobs(
             response_ids,
             mask,
             temperature=config.temperature,
-            max_tokens=config.max_tokens_per_microbatch,
+            max_tokens=config.microbatch_tokens,
         )

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rlhf.errors import CheckpointError
-from rlhf.training.checkpoint import restore_random_state
+from rlhf.training.checkpoint import refuse_another_run, restore_random_state
 from rlhf.training.kl_controller import next_kl_coef
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_health import BASELINE
@@ -60,19 +59,19 @@ def write_state(
     models: PPOModels,
     updater: Updater,
     *,
-    fixed: dict[str, int | str],
+    fixed: Mapping[str, Any],
     random_states: list[dict[str, Any]],
 ) -> None:
     """Everything but the policy's weights, which are saved as a model of their own.
 
-    fixed: what decides which prompts and which noise an iteration gets, by name.
+    fixed: what decides which prompts, noise and loss an iteration gets, by name.
     random_states: of each process, in the order of their indices.
     """
     if models.critic is not None:
         save_file(_value_weights(models, models.critic), folder / CRITIC)
     state = {
         "progress": asdict(progress),
-        "fixed": fixed,
+        "fixed": dict(fixed),
         "random_states": random_states,
         "policy_optimizer": updater.policy_optimizer.state_dict(),
     }
@@ -86,7 +85,7 @@ def read_state(
     models: PPOModels,
     updater: Updater,
     *,
-    fixed: dict[str, int | str],
+    fixed: Mapping[str, Any],
     process_index: int,
     num_processes: int,
 ) -> Progress:
@@ -99,12 +98,7 @@ def read_state(
         CheckpointError: it belongs to a run over other data or with other batches.
     """
     state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-    for name, value in fixed.items():
-        if state["fixed"][name] != value:
-            raise CheckpointError(
-                f"{checkpoint} was made with {name}={state['fixed'][name]}, this run has "
-                f"{value}, and would be another run; give the same value."
-            )
+    refuse_another_run(checkpoint, state["fixed"], fixed)
     updater.policy_optimizer.load_state_dict(state["policy_optimizer"])
     if models.critic is not None:
         models.critic.load_state_dict(load_file(checkpoint / CRITIC), strict=False)

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from rlhf.errors import TrainingError
 from rlhf.models.forward import as_sequences, microbatches
-from rlhf.ops.losses import kl_loss, policy_loss, value_loss
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import shown
 from rlhf.training.ppo_models import autocast, computes_in_bf16
 from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_ptx import Pretraining
+from rlhf.training.ppo_terms import policy_term, value_term
 from rlhf.types import Experience
 
 ADAM_EPSILON = 1e-5  # as in OpenAI's PPO; torch's 1e-8 lets the first steps of a value grow
@@ -48,8 +48,8 @@ class Updater:
         self.policy_parameters = models.policy_parameters
         self.value_parameters = models.value_parameters
         self.pretraining = pretraining
-        self.actor_critic = models.actor_critic
-        self.model: Any = accelerator.prepare_model(models.actor_critic)
+        self.learners = models.learners
+        self.wrapped: list[Any] = [accelerator.prepare_model(each) for each in models.learners]
         self.policy_optimizer = _adam(models.policy_parameters)
         self.value_optimizer = _adam(models.value_parameters) if models.critic else None
 
@@ -64,7 +64,8 @@ class Updater:
             TrainingError: a gradient is not finite; on all ranks, before the step is taken.
         """
         self._set_learning_rates(step)
-        self.model.train()
+        for learner in self.learners:
+            learner.train()
         minibatches = [
             minibatch
             for epoch in range(self.config.num_ppo_epochs)
@@ -75,7 +76,8 @@ class Updater:
             self._optimizer_step(experience, minibatch, step, before + index)
             for index, minibatch in enumerate(minibatches)
         ]
-        self.model.eval()
+        for learner in self.learners:
+            learner.eval()
         return self._figures(steps)
 
     def _minibatches(self, num_rows: int, key: tuple[int, ...]) -> Iterator[Tensor]:
@@ -92,13 +94,12 @@ class Updater:
         # Sorted by length and dealt out in turn, so that ranks get like amounts of work.
         by_length = minibatch[lengths[minibatch].argsort(descending=True, stable=True)]
         mine = by_length[self.accelerator.process_index :: self.accelerator.num_processes]
-        groups = microbatches(lengths[mine], self.config.max_tokens_per_microbatch)
+        groups = microbatches(lengths[mine], self.config.microbatch_tokens)
         sums = torch.zeros(len(SUMS), device=num_tokens.device)
-        for number, group in enumerate(groups):
+        for index, group in enumerate(groups):
             # DDP adds up gradients over ranks in the last backward pass alone.
-            last = number == len(groups) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                sums += self._backward(experience, mine[group], num_tokens, step)
+            last = index == len(groups) - 1
+            sums += self._backward(experience, mine[group], num_tokens, step, last=last)
         figures = {}
         if self.pretraining is not None and step > self.config.critic_warmup_steps:
             figures = self.pretraining.add_gradients(self.policy_parameters, number)
@@ -106,53 +107,36 @@ class Updater:
         return {"sums": sums / num_tokens, **figures}
 
     def _backward(
-        self, experience: Experience, rows: Tensor, num_tokens: Tensor, step: int
+        self, experience: Experience, rows: Tensor, num_tokens: Tensor, step: int, *, last: bool
     ) -> Tensor:
         """Add these rows' gradients; returns the sums that SUMS names."""
-        rollouts, config = experience.rollouts, self.config
-        mask = rollouts.response_mask[rows]
+        rollouts = experience.rollouts
         sequences = as_sequences(
             rollouts.batch.input_ids[rows],
             rollouts.batch.attention_mask[rows],
             rollouts.response_ids[rows],
-            mask,
+            rollouts.response_mask[rows],
         )
-        with autocast(self.accelerator.device, computes_in_bf16(config)):
-            new_logprobs, new_values = self.model(sequences)
-        policy = policy_loss(
-            new_logprobs,
-            rollouts.logprobs[rows],
-            experience.advantages[rows],
-            mask,
-            clip_range=config.clip_range,
-            dual_clip=config.dual_clip,
-            weights=rollouts.weights[rows],
-        )
-        value = value_loss(
-            new_values,
-            experience.values[rows],
-            experience.returns[rows],
-            mask,
-            value_clip_range=config.value_clip_range,
-        )
-        # Warm-up: the policy stays in the graph with weight 0, since DDP waits for each gradient.
-        policy_weight = 0.0 if step <= config.critic_warmup_steps else 1.0
-        loss = policy_weight * policy.loss
-        if self.value_optimizer is not None:
-            loss = loss + config.vf_coef * value.loss
-        penalty = torch.zeros_like(policy.loss)
-        if config.kl_in_loss:
-            penalty = kl_loss(
-                new_logprobs,
-                experience.ref_logprobs[rows],
-                mask,
-                estimator=config.penalty_estimator,
-            )
-            loss = loss + experience.kl_loss_coef * penalty
-        # A sum over the global token count; DDP then averages over ranks, hence the factor.
-        (loss * self.accelerator.num_processes / num_tokens).backward()
-        figures = (policy.loss, value.loss, penalty, policy.ratio, policy.approx_kl)
-        return torch.stack([*figures, policy.clipped, value.clipped]).detach()
+        config = self.config
+        figures = dict.fromkeys(SUMS, torch.zeros((), device=num_tokens.device))
+        # Learner after learner: the first one's activations are freed by its backward pass.
+        for learner in self.wrapped:
+            with nullcontext() if last else self.accelerator.no_sync(learner):
+                with autocast(self.accelerator.device, computes_in_bf16(config)):
+                    new_logprobs, new_values = learner(sequences)
+                losses = []
+                if new_logprobs is not None:
+                    loss, sums = policy_term(experience, rows, new_logprobs, config)
+                    # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
+                    losses.append(loss * (0.0 if step <= config.critic_warmup_steps else 1.0))
+                    figures |= sums
+                if new_values is not None:
+                    loss, sums = value_term(experience, rows, new_values, config)
+                    losses.append(loss)
+                    figures |= sums
+                # A sum over the global token count; DDP then averages over ranks, hence the factor.
+                (sum(losses) * self.accelerator.num_processes / num_tokens).backward()
+        return torch.stack([figures[name].detach() for name in SUMS])
 
     def _clip_and_step(
         self, experience: Experience, minibatch: Tensor, step: int
@@ -192,9 +176,10 @@ class Updater:
                 mask,
             )
             with autocast(self.accelerator.device, computes_in_bf16(self.config)):
-                outputs = self.actor_critic(sequences)
+                outputs = [output for learner in self.learners for output in learner(sequences)]
             inputs = (rollouts.logprobs, experience.advantages, experience.returns)
-            tensors = [*outputs, *(tensor[one] for tensor in inputs)]
+            tensors = [tensor for tensor in outputs if tensor is not None]
+            tensors += [tensor[one] for tensor in inputs]
             if not all(tensor[mask].isfinite().all() for tensor in tensors):
                 found.append(row)
         return sorted(gather_object(found))

@@ -1,4 +1,4 @@
-"""The seam between stages: what a stage writes into its manifest, what the next one refuses."""
+"""Provenance: what a stage writes into its manifest."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,10 @@ from huggingface_hub import try_to_load_from_cache
 
 from rlhf.config import as_yaml
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     MANIFEST,
     DataUse,
     Manifest,
-    check_folder,
     git_commit,
     hash_chat_template,
     hash_file,
@@ -20,11 +18,7 @@ from rlhf.manifest import (
     hash_tokenizer,
     hash_weights,
     package_versions,
-    read_manifest,
 )
-from rlhf.models.save import saved_tokenizer
-from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.run_folder import CONFIG
 
 
 def stage_manifest(
@@ -68,92 +62,6 @@ def stage_manifest(
     )
 
 
-def check_input_model(path: str | Path) -> Manifest | None:
-    """The manifest of a model to build on, checked against its files; None for one from elsewhere.
-
-    Raises:
-        CheckpointError: the folder is an unfinished run, or changed after its manifest.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        return None
-    manifest = read_manifest(folder)
-    if manifest is None:
-        if (folder / CONFIG).is_file() and not (folder / "config.json").is_file():
-            raise CheckpointError(
-                f"{folder} holds a run that did not finish; go on with it "
-                "(--resume_from_checkpoint latest) or name a checkpoint in it."
-            )
-        return None
-    check_folder(folder, manifest)
-    return manifest
-
-
-def load_checked_tokenizer(
-    model: str | Path, chat_template: str
-) -> tuple[ChatTokenizer, Manifest | None]:
-    """The tokenizer of a model to build on, after every check that needs no weights.
-
-    Raises:
-        CheckpointError: an unfinished or altered folder, another chat template or other stop ids
-            than it was trained with, a tokenizer larger than the model.
-        ConfigError: a template that cannot be used.
-    """
-    manifest = check_input_model(model)
-    chat = tokenizer_of_model(model, chat_template)
-    check_chat(model, manifest, chat)
-    return chat, manifest
-
-
-def check_chat(path: str | Path, manifest: Manifest | None, chat: ChatTokenizer) -> None:
-    """Refuse a chat template or stop ids other than those the model at `path` was trained with.
-
-    Raises:
-        CheckpointError: what differs, in one sentence.
-    """
-    if manifest is None:
-        return
-    if (manifest.chat_template_source == "none") != (chat.template_source == "none"):
-        trained, asked = _format(manifest.chat_template_source), _format(chat.template_source)
-        raise CheckpointError(
-            f"{path} was trained on {trained} prompts and this run uses {asked} ones; set "
-            f"chat_template: {'none' if trained == 'raw' else 'auto'}."
-        )
-    if manifest.chat_template_sha256 != template_hash(chat):
-        raise CheckpointError(
-            f"{path} was trained with another chat template; "
-            "set chat_template: auto to keep its own."
-        )
-    if set(manifest.eos_token_ids) != set(chat.eos_token_ids):
-        raise CheckpointError(
-            f"{path} was trained to stop at ids {list(manifest.eos_token_ids)}, its files now say "
-            f"{list(chat.eos_token_ids)}; restore its tokenizer and generation_config.json."
-        )
-
-
-def check_same_format(
-    policy: str | Path, chat: ChatTokenizer, reward: str | Path, reward_chat: ChatTokenizer
-) -> None:
-    """Refuse a policy and a reward model of which one reads chats and the other raw text.
-
-    Raises:
-        CheckpointError: naming both.
-    """
-    if (chat.template_source == "none") != (reward_chat.template_source == "none"):
-        raise CheckpointError(
-            f"{policy} reads {_format(chat.template_source)} prompts and {reward} reads "
-            f"{_format(reward_chat.template_source)} ones; train both with the same chat_template."
-        )
-
-
-def template_hash(chat: ChatTokenizer) -> str:
-    """What `hash_chat_template` gives for a folder that this tokenizer is saved in."""
-    template = saved_tokenizer(chat).chat_template
-    if isinstance(template, dict):
-        template = template.get("default")
-    return hash_text(template) if template else ""
-
-
 def local_folder(model: str | Path) -> Path | None:
     """The folder that holds a model's files: itself, or its snapshot in the hub's cache."""
     if Path(model).is_dir():
@@ -162,10 +70,6 @@ def local_folder(model: str | Path) -> Path | None:
         return None
     cached = try_to_load_from_cache(str(model), "config.json")
     return Path(cached).parent if isinstance(cached, str) else None
-
-
-def _format(template_source: str) -> str:
-    return "raw" if template_source == "none" else "chat"
 
 
 def _weights_of(model: str | Path) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rlhf.errors import CheckpointError
-from rlhf.training.checkpoint import save_checkpoint
+from rlhf.training.checkpoint import refuse_another_run, save_checkpoint
 
 STATE = "state.pt"
 
@@ -118,12 +118,7 @@ def load_state(
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint} holds no state of a reward model: {error}") from error
-    for name, value in identity.items():
-        if state["identity"].get(name) != value:
-            raise CheckpointError(
-                f"{checkpoint} was written with {name} {state['identity'].get(name)}, this run has "
-                f"{value}: its steps would not be the same; start anew with --overwrite true."
-            )
+    refuse_another_run(checkpoint, state["identity"], identity)
     put_weights(scorer, state["weights"])
     stopper.restore(state["stopper"])
     optimizer.load_state_dict(state["optimizer"])

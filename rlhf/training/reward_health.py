@@ -1,6 +1,5 @@
 """How good a reward model is on answers it never saw, and where its zero lies."""
 
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.scorer import Scorer, head_scores, score_ids
 from rlhf.ops.accuracy import pairs_in_order, share_with_interval
 from rlhf.ops.ranking import ranking_loss
+from rlhf.rewards.word_salad import shuffled
 from rlhf.training.reward_rows import TokenRanking, flatten
 from rlhf.types import Demonstration
 
@@ -110,20 +110,20 @@ def normalization(
     """
     state = PartialState()
     mine = rows[state.process_index :: state.num_processes]
-    said = [answer_ids(chat, row.prompt, row.completion) for row in mine]
-    words = [answer_ids(chat, row.prompt, _shuffled(row.completion, seed)) for row in mine]
+    said = [judged_ids(chat, row.prompt, row.completion) for row in mine]
+    words = [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in mine]
     heads = head_scores(scorer, said, chat.pad_token_id)
-    shuffled = score_ids(scorer, words, chat.pad_token_id)
-    all_rows = torch.tensor(_gathered(torch.cat([heads, shuffled[:, None]], dim=1).tolist()))
-    heads, shuffled = all_rows[:, :-1], all_rows[:, -1]
+    salad = score_ids(scorer, words, chat.pad_token_id)
+    all_rows = torch.tensor(_gathered(torch.cat([heads, salad[:, None]], dim=1).tolist()))
+    heads, salad = all_rows[:, :-1], all_rows[:, -1]
     scores = heads.mean(dim=1)
-    changed = scores != shuffled  # an answer of one word has no other order
+    changed = scores != salad  # an answer of one word has no other order
     std = float(scores.std()) if len(rows) > 1 else 0.0
     return Normalization(
         mean=float(scores.mean()),
         std=std if std > 1e-6 else 1.0,
         rows=len(rows),
-        above_shuffled=float((scores > shuffled)[changed].float().mean()),
+        above_shuffled=float((scores > salad)[changed].float().mean()),
         offsets=(heads.mean(dim=0) - scores.mean()).tolist(),
     )
 
@@ -149,12 +149,6 @@ def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:
     for prompt, value in zip(prompts, column.tolist(), strict=True):
         sums[prompt] += value
     return torch.tensor(list(sums.values()))
-
-
-def _shuffled(text: str, seed: int) -> str:
-    words = text.split()
-    random.Random(f"{seed} {text}").shuffle(words)
-    return " ".join(words)
 
 
 def _gathered(rows: list[list[float]]) -> list[list[float]]:

@@ -235,7 +235,7 @@ class _Trainer:
             Stopped: the run has to stop, be it after its last step: what follows takes time too.
         """
         folder = Path(self.run.output_dir)
-        stop = _on_any_process(self.accelerator, bool(self.sigterm))
+        stop = self.sigterm.on_any_process()
         if self.due(self.config.save_steps) or stop:
             if self.accelerator.is_main_process:
                 state = state_of(
@@ -251,11 +251,6 @@ class _Trainer:
         if stop:
             at = f"checkpoint-{self.done}"
             raise Stopped(f"stopped by SIGTERM; {folder} holds {at} to resume from.")
-
-
-def _on_any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether `flag` is set on any rank: all of them have to stop at the same step."""
-    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum"))
 
 
 def _not_finite(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.split import group_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.types import Prompt, Ranking
@@ -20,7 +20,7 @@ class TokenRanking:
 
     prompt: Prompt
     group: str  # rankings of one prompt, by several people, are no independent evidence
-    ids: Sequence[Sequence[int]]  # K rows: prompt, answer, end of turn
+    ids: Sequence[Sequence[int]]  # K rows: what a reward model reads of each answer
     ranks: Sequence[int]  # K
     annotator: str = ""
     strength: float = 1.0
@@ -40,12 +40,12 @@ class FlatRankings:
 
 
 def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]:
-    """Rankings as token ids, by the one function that every stage renders answers with."""
+    """Rankings as token ids, by the one function that renders for every reward model."""
     return [
         TokenRanking(
             prompt=row.prompt,
             group=group_key(row),
-            ids=[answer_ids(chat, row.prompt, answer) for answer in row.responses],
+            ids=[judged_ids(chat, row.prompt, answer) for answer in row.responses],
             ranks=row.ranks,
             annotator=row.annotator,
             strength=row.strength,

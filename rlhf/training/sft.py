@@ -5,6 +5,7 @@ here as under the reward model and in PPO, and the loss is on the answer and its
 alone whatever the chat template looks like.
 """
 
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -23,13 +24,15 @@ from rlhf.data.chat import answer_ids, completion_mask
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.launch import SigtermFlag, Stopped
+from rlhf.manifest import hash_text, write_atomically
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.run_folder import RunConfig
-from rlhf.training.checkpoint import seal_checkpoint
+from rlhf.training.checkpoint import refuse_another_run, seal_checkpoint
 from rlhf.training.metrics import MetricsWriter
 from rlhf.training.ranges import check_ranges
 from rlhf.types import Demonstration
 
+IDENTITY = "identity.json"  # in a checkpoint: what decides the steps of its run
 IGNORED = -100  # label of a token that carries no loss
 
 
@@ -104,9 +107,20 @@ def train_sft(
 
     Raises:
         TrainingError: a gradient that is not finite; the step that made it is not taken.
+        CheckpointError: `resume` belongs to other data, another batch size or another length.
         Stopped: SIGTERM came; a checkpoint of this step was written.
     """
-    callback = _RunCallback(MetricsWriter(Path(run.output_dir), run.report_to), SigtermFlag())
+    batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    callback = _RunCallback(
+        MetricsWriter(Path(run.output_dir), run.report_to),
+        SigtermFlag(),
+        resume=resume,
+        identity={
+            "seed": run.seed,
+            "batch_size": batch_size * PartialState().num_processes,
+            "train_data of sha256": hash_text(repr(list(train))),
+        },
+    )
     trainer = trl.SFTTrainer(
         model=model,
         args=_arguments(run, model_config, config, max_length, evaluates=bool(held_out)),
@@ -148,11 +162,26 @@ def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
 class _RunCallback(TrainerCallback):
     """What happens around a step: metrics, the check of the gradients, SIGTERM, the mark."""
 
-    def __init__(self, metrics: MetricsWriter, sigterm: SigtermFlag) -> None:
+    def __init__(
+        self,
+        metrics: MetricsWriter,
+        sigterm: SigtermFlag,
+        *,
+        resume: Path | None,
+        identity: dict[str, int | str],
+    ) -> None:
         self.metrics = metrics
         self.sigterm = sigterm
+        self.resume, self.identity = resume, identity
         self.stopped = False
         self.last_evaluated = -1
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.identity["total"] = state.max_steps
+        if self.resume is not None:
+            path = self.resume / IDENTITY
+            written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            refuse_another_run(self.resume, written, self.identity)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
@@ -163,13 +192,15 @@ class _RunCallback(TrainerCallback):
             )
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if _on_any_process(bool(self.sigterm)):
+        if self.sigterm.on_any_process():
             self.stopped = control.should_save = control.should_training_stop = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         PartialState().wait_for_everyone()  # other ranks write their random state into it
         if PartialState().is_main_process:
-            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_atomically(checkpoint / IDENTITY, json.dumps(self.identity) + "\n")
+            seal_checkpoint(checkpoint)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.last_evaluated = state.global_step
@@ -237,12 +268,3 @@ def _arguments(
         # A bar for a terminal, lines for a file.
         disable_tqdm=not (PartialState().is_main_process and sys.stderr.isatty()),
     )
-
-
-def _on_any_process(flag: bool) -> bool:
-    """Whether `flag` is set on any rank: all of them have to stop at the same step."""
-    if PartialState().num_processes == 1:
-        return flag
-    votes = torch.tensor(float(flag), device=PartialState().device)
-    torch.distributed.all_reduce(votes)
-    return bool(votes.item())

@@ -5,6 +5,7 @@ import pytest
 from rlhf.chain.stages import STAGE, Stage, Step, locked, read_stage, run_stage
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import Stopped
+from rlhf.manifest import Manifest, hash_weights, write_manifest
 
 
 class Chain:
@@ -69,6 +70,22 @@ def test_a_stage_whose_output_was_deleted_runs_again(chain):
     (chain.folder / "rank.txt").unlink()
     assert chain.go({}, makes=("rank.txt",)) is True
     assert (chain.folder / "rank.txt").exists()
+
+
+def test_a_stage_whose_weights_are_gone_runs_again(chain):
+    """The manifest alone is no model: what it speaks of has to be there, and the same."""
+    chain.go({})
+    (chain.folder / "model.safetensors").write_bytes(b"weights")
+    hashes = {"weights_sha256": hash_weights(chain.folder)}
+    empty = dict.fromkeys(
+        ["stage", "base_model", "base_model_sha256", "tokenizer_sha256", "chat_template_sha256"], ""
+    )
+    ids = {"chat_template_source": "none", "pad_token_id": 0, "eos_token_ids": (1,)}
+    write_manifest(chain.folder, Manifest(**hashes, **empty, **ids, seed=0, world_size=1))
+    assert chain.go({}) is False
+    (chain.folder / "model.safetensors").unlink()
+    assert chain.go({}) is True
+    assert any("the weights changed" in line for line in chain.said)
 
 
 def test_a_refused_try_leaves_no_old_folder_behind(chain, tmp_path):

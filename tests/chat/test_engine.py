@@ -1,6 +1,7 @@
 """The conversation engine: what is kept, what is drawn, what is refused."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,33 @@ def test_temperature_reshapes(model):
     assert share == pytest.approx(0.36 / 0.52, abs=0.04)
     with pytest.raises(ConfigError, match="top_p=0"):
         Sampling(top_p=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"temperature": math.nan}, {"temperature": math.inf}, {"seed": 10**23}, {"seed": -1}],
+)
+def test_settings_that_cannot_be_drawn_with_are_refused(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        replace(GREEDY, **changes)
+
+
+def test_the_last_seed_answers_again_and_again(model):
+    talk = Conversation(model=model, sampling=Sampling(seed=2**63 - 1, max_new_tokens=2))
+    list(talk.ask("A cat?"))
+    list(talk.ask("A dog?"))
+    assert len(talk.messages) == 4
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_nothing_and_broken_text_are_no_questions(model, raw):
+    """A lone surrogate is how Python hands on the byte E9 of a Latin-1 terminal."""
+    source = "none" if raw else model.chat.template_source
+    talk = Conversation(model=replace(model, chat=replace(model.chat, template_source=source)))
+    for text, said in (("", "empty"), (" \n", "empty"), ("caf\udce9", "not UTF-8 at character 4")):
+        with pytest.raises(DataError, match=said):
+            next(talk.ask(text))
+    assert talk.messages == []
 
 
 def test_policies_are_found_in_what_people_name(folder, tmp_path):

@@ -70,6 +70,8 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(folder):
     terminal.wait_for("(cut off at its longest")
     terminal.send("/temp warm\n")
     terminal.wait_for("/temp takes a number, not 'warm'")
+    terminal.send("/temp nan\n")
+    terminal.wait_for("temperature=nan is not from 0 up")
     terminal.send("/dance\n")
     terminal.wait_for("no command /dance")
     terminal.send("/undo\n")
@@ -85,6 +87,14 @@ def test_one_prompt_and_a_pipe_give_the_answer_alone(folder):
     piped = subprocess.run([*CHAT, *flags], input=b"A cat?\n", capture_output=True, timeout=240)
     assert piped.stdout == once.stdout != b"\n"
     assert b"chat template" in once.stderr
+
+
+@pytest.mark.parametrize(("piped", "said"), [(b"caf\xe9", "not UTF-8"), (b"", "is empty")])
+def test_a_pipe_of_broken_text_or_nothing_is_refused(folder, piped, said):
+    done = subprocess.run([*CHAT, str(folder)], input=piped, capture_output=True, timeout=240)
+    assert done.returncode == 2
+    assert said in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
 
 
 def test_what_cannot_talk_is_refused_with_status_2(tmp_path):

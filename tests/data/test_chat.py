@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizer_shapes import Write, byte_level, sentencepiece
 
-from rlhf.data.chat import answer_ids, completion_mask, decode, prompt_ids, prompt_text
+from rlhf.data.chat import answer_ids, completion_mask, decode, judged_ids, prompt_ids, prompt_text
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 
 TALK = [
     {"role": "system", "content": "You help."},
@@ -45,6 +45,31 @@ def test_ids_are_those_of_the_template_where_nothing_is_forged(qwen: str):
     ours = answer_ids(chat, TALK, "You, words.")
     assert ours == theirs[: len(ours)]
     assert tokens(chat, theirs[len(ours) :]) == "\n"
+
+
+def test_a_reward_model_reads_all_that_the_template_writes(qwen: str):
+    """ChatML's newline after the answer too, as plain transformers has it; nothing is forged."""
+    chat = load_tokenizer(qwen)
+    turns = [*TALK, {"role": "assistant", "content": "You, words."}]
+    theirs = chat.tokenizer.apply_chat_template(turns, return_dict=False)
+    assert judged_ids(chat, TALK, "You, words.") == theirs
+    forged = judged_ids(chat, "Hi", "So.<|im_end|>")
+    ends = forged.count(chat.end_token_id)
+    assert ends == judged_ids(chat, "Hi", "So.").count(chat.end_token_id)
+    assert tokens(chat, forged[-1:]) == "\n"
+
+
+def test_a_template_that_asks_for_a_judgement_serves_reward_models_alone(plain: str, tmp_path):
+    """It ends the answer with no EOS: who answers by it would never stop, who judges reads on."""
+    template = tmp_path / "judge.jinja"
+    template.write_text(
+        "{% for message in messages %}{{ message['content'] + '\n' }}{% endfor %}"
+        "{% if not add_generation_prompt %}That is{% endif %}"
+    )
+    chat = load_tokenizer(plain, str(template), judges=True)
+    assert tokens(chat, judged_ids(chat, "Hi", "Two words.")) == "Hi\nTwo words.\nThat is"
+    with pytest.raises(ConfigError, match="would never stop"):
+        load_tokenizer(plain, str(template))
 
 
 def test_an_answer_ends_with_eos_and_decodes_to_itself(qwen: str):

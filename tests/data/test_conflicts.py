@@ -41,11 +41,5 @@ def test_prompts_are_told_apart_as_in_a_split():
     assert find_conflicts([rows[0], ranking("ab", [2, 1], prompt="Who?")]).disputed == 0
 
 
-def test_equal_texts_on_different_ranks():
-    found = find_conflicts([ranking(["a", "a", "b"], [1, 2, 3])])
-    assert found.twins_apart == 1
-    assert found.lines() == ["1 rankings put equal texts on different ranks"]
-
-
 def test_clean_rankings_have_nothing_to_be_said_of():
     assert find_conflicts([ranking("ab", [1, 2]), ranking("cd", [1, 2])]).lines() == []

@@ -9,10 +9,16 @@ from rlhf.data.check import check
 from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
 from rlhf.data.rows import load_demonstrations, load_rankings
-from rlhf.data.shapes import SHAPES, rank
+from rlhf.data.shapes import SHAPES, rank, scored
 from rlhf.errors import DataError
 
 USER = {"role": "user", "content": "Hi there"}
+
+
+def test_equal_texts_share_the_mean_of_their_scores():
+    """x is scored 3 and 1, 2 on average, between 2.5 and 1.5."""
+    row = {"prompt": "p", "responses": ["x", "y", "x ", "z"], "scores": [3, 2.5, 1, 1.5]}
+    assert scored(row)[0]["ranks"] == [2, 1, 2, 4]
 
 
 def test_ranks_of_scores_share_ties_and_count_on():
@@ -156,6 +162,16 @@ def test_held_out_rows_share_no_prompt_with_the_others(tmp_path: Path):
     prompts = [{row.prompt for row in load_demonstrations(str(p)).rows} for p in (train, held)]
     assert not prompts[0] & prompts[1]
     assert (len(prompts[0]), len(prompts[1])) == (15, 5)
+
+
+def test_of_few_prompts_one_is_held_out(tmp_path: Path):
+    """A tenth of 3 is none; what was asked for is a file to measure on."""
+    path, train, held = (tmp_path / name for name in ("a.jsonl", "train.jsonl", "held.jsonl"))
+    rows = [{"question": f"q{i}", "answer": str(i)} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    main([str(path), "--from", "question_answer", "--output", str(train),
+          "--eval_output", str(held)])  # fmt: skip
+    assert [len(load_demonstrations(str(p)).rows) for p in (train, held)] == [2, 1]
 
 
 def test_check_says_what_a_file_holds(tmp_path: Path):

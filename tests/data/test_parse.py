@@ -95,6 +95,12 @@ def test_rankings_keep_ties_annotator_and_strength():
     assert (ranking.ranks, ranking.annotator, ranking.strength) == ([2, 1, 2], "ann", 2.0)
 
 
+def test_equal_texts_may_tie():
+    """Sampled answers repeat; of equal rank they say nothing against each other."""
+    row = {"prompt": "Hi", "responses": ["x", "x ", "y"], "ranks": [1, 1, 3]}
+    assert parse_ranking(row).ranks == [1, 1, 3]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
@@ -110,6 +116,9 @@ def test_rankings_keep_ties_annotator_and_strength():
         ({**RANKED, "ranks": "1 2 3"}, "ranks is str, not a list"),
         ({**RANKED, "responses": ["a", "", "c"]}, r"responses\[1\] is empty"),
         ({**RANKED, "responses": ["a"], "ranks": [1]}, "holds 1 answer"),
+        ({**PAIR, "rejected": "Hello. "}, "the same text"),
+        ({**RANKED, "responses": ["x", "y", "x "], "ranks": [1, 2, 3]}, "ranks 1 and 3; equal"),
+        ({**RANKED, "ranks": [1, 0, 2]}, "below 1"),
         ({**RANKED, "strength": "much"}, "strength 'much'"),
         ({"prompt": "Hi"}, "no responses"),
     ],

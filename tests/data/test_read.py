@@ -138,6 +138,10 @@ def test_a_csv_row_with_another_number_of_cells_is_a_finding(tmp_path: Path):
         ("no.jsonl.gz", "damaged archive"),
         ("no.parquet", "no Parquet file"),
         ("broken.json", r"broken\.json:2 \(row 2\) not JSON"),
+        ("cut.json", r"cut\.json:2 \(row 2\) is followed by neither"),
+        ("comma.json", r"comma\.json:2 \(row 2\) not JSON"),
+        ("unparted.json", r"unparted\.json:1 \(row 1\) is followed by neither"),
+        ("more.json", r"more\.json goes on after"),
     ],
 )
 def test_a_file_that_is_no_file_of_rows_is_refused(tmp_path: Path, name: str, message: str):
@@ -145,6 +149,10 @@ def test_a_file_that_is_no_file_of_rows_is_refused(tmp_path: Path, name: str, me
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n' * 1000)[:-20])
     (tmp_path / "no.jsonl.gz").write_text("not packed")
     (tmp_path / "no.parquet").write_text("not columns")
+    (tmp_path / "cut.json").write_text('[{"text": "x"},\n{"text": "y"}\n')
+    (tmp_path / "comma.json").write_text('[{"text": "x"},\n')
+    (tmp_path / "unparted.json").write_text('[{"text": "x"} {"text": "y"}]')
+    (tmp_path / "more.json").write_text('[{"text": "x"}] [{"text": "y"}]')
     (tmp_path / "broken.json").write_text('[{"text": "x"},\n{"text": }]')
     with pytest.raises(DataError, match=message):
         list(read_rows(str(tmp_path / name)))

@@ -78,6 +78,18 @@ def test_dropped_rows_are_counted_said_and_written_down_once(tmp_path: Path, cap
     assert rejected[1]["reason"].startswith("invalid UTF-8")
 
 
+def test_the_list_of_dropped_rows_is_of_this_run_alone(tmp_path: Path):
+    """Two files of one run stand in it; what an earlier run left there does not."""
+    reject = tmp_path / "rejected.jsonl"
+    for names in (("old",), ("one", "two")):
+        with BadRows(drop=True, reject_file=reject) as bad_rows:
+            for name in names:
+                source = write_rows(tmp_path / f"{name}.jsonl", [GOOD, {"prompt": "x"}])
+                load_demonstrations(source, bad_rows=bad_rows)
+    files = [json.loads(line)["file"] for line in reject.read_text().splitlines()]
+    assert files == [str(tmp_path / f"{name}.jsonl") for name in ("one", "two")]
+
+
 def test_no_row_at_all_is_refused_even_when_dropping(tmp_path: Path):
     empty = write_rows(tmp_path / "empty.jsonl", [])
     with pytest.raises(DataError, match="holds no row that can be used"):
@@ -91,7 +103,7 @@ def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path, capl
     """A tie is a label, not a fault; but it holds no pair to learn from."""
     rows = [
         {"prompt": "x", "responses": ["a", "b"], "ranks": [1, 1]},
-        {"prompt": "x", "responses": ["a", "a"], "ranks": [1, 2]},
+        {"prompt": "x", "responses": ["a", "a"], "ranks": [1, 1]},
         {"prompt": "x", "responses": ["a", "b", "c"], "ranks": [1, 2, 2]},
         {"prompt": "x", "chosen": "a", "rejected": "b"},
     ]

@@ -124,6 +124,12 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path: Path):
         load_tokenizer(str(tmp_path))
 
 
+def test_a_folder_that_is_not_there_is_looked_for_from_here(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=f"no folder here .paths count from {tmp_path}."):
+        load_tokenizer("data/pocket/model")
+
+
 def test_a_tokenizer_larger_than_the_model_is_refused(plain: str):
     chat = load_tokenizer(plain)
     size = len(chat.tokenizer)

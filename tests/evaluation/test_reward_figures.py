@@ -46,6 +46,15 @@ def test_accuracy_leaves_ties_out_and_clusters_by_prompt():
     assert accuracy(rows[:2]) is None  # one prompt is no evidence
 
 
+def test_pairs_without_a_prompt_are_prompts_of_their_own():
+    """20 sentences over 20 others, all answers to nothing: 20 coins, not one."""
+    rows = [scored([1.0, 0.0], [1, 2], "", texts=[f"a{i}", f"b{i}"]) for i in range(20)]
+    found = accuracy(rows)
+    assert (found.n, found.value) == (20, 1.0)
+    # Wilson's interval of 20 heads in 20 flips: 1 / (1 + 1.96² / 20).
+    assert found.low == pytest.approx(0.8389, abs=1e-4)
+
+
 def test_parts_of_the_accuracy():
     """Gaps of ranks 1, 1 and 2 in three answers; strengths; annotators; each a part of its own."""
     rows = [
@@ -88,10 +97,10 @@ def test_what_one_person_says_twice_is_no_agreement():
 
 
 def test_tie_rate_counts_pairs_of_different_texts():
-    """1, 1, 2: one of three pairs; equal texts are no pair: 1 of 4 in all."""
+    """1, 1, 2: one of three pairs; equal texts, but for their ends, are no pair: 1 of 4."""
     rows = [
         scored([0.0, 1.0, 2.0], [1, 1, 2], "p"),
-        scored([0.0, 0.0, 1.0], [1, 1, 1], "q", texts=["a", "a", "a"]),
+        scored([0.0, 0.0, 1.0], [1, 1, 1], "q", texts=["a", "a ", "a"]),
         scored([0.0, 1.0], [1, 2], "r"),
     ]
     assert tie_rate(rows).value == pytest.approx(1 / 4)

@@ -1,16 +1,15 @@
 """The report on a tiny model: its files, its probes, what it refuses."""
 
 import json
-import random
 import sys
 
 import pytest
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import DataError
+from rlhf.errors import CheckpointError, DataError
 from rlhf.evaluation import reward_health
-from rlhf.evaluation.probes import DEMONSTRATIONS, EMPTY, OTHER, SHUFFLED, probe, shuffled
+from rlhf.evaluation.probes import DEMONSTRATIONS, EMPTY, OTHER, SHUFFLED, probe
 from rlhf.evaluation.scored import score_heads, score_rankings
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
@@ -39,13 +38,6 @@ class ByLength:
 
         self.asked += len(responses)
         return torch.tensor([[float(len(text.split()))] for text in responses])
-
-
-def test_shuffling_keeps_the_words():
-    text = "one two three four five"
-    mixed = shuffled(text, random.Random(0))
-    assert mixed != text
-    assert sorted(mixed.split()) == sorted(text.split())
 
 
 def test_probes_of_a_model_that_counts_words():
@@ -108,6 +100,15 @@ def words(files, folder, *more):
 def test_bad_rows_are_refused_together(files, folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", words(files, folder))
     with pytest.raises(DataError, match="2 rows cannot be used"):
+        reward_health.main()
+
+
+def test_an_unfinished_reward_model_is_refused(files, tmp_path, monkeypatch):
+    """Before a weight is loaded: there is none."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
+    monkeypatch.setattr(sys, "argv", words(files, tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="did not finish"):
         reward_health.main()
 
 

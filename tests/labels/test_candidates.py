@@ -60,7 +60,7 @@ def test_mistakes_are_found_before_weights_load(folder, prompts, tmp_path):
         sample_candidates(model * 2, prompts, num_responses=1, max_new_tokens=8)
     with pytest.raises(ConfigError, match="fills all 256 positions"):
         sample_candidates(model, prompts, num_responses=1, max_new_tokens=256)
-    with pytest.raises(DataError, match=r"prompts.jsonl:1 the prompt: \d+ tokens, 6 is the limit"):
+    with pytest.raises(DataError, match=r"prompts.jsonl:1 the prompt: \d+ tokens and 250 for"):
         sample_candidates(model, prompts, num_responses=1, max_new_tokens=250)
     with pytest.raises(CheckpointError, match="gives no tokenizer"):
         sample_candidates([str(tmp_path)], prompts, num_responses=1, max_new_tokens=8)

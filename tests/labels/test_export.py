@@ -47,6 +47,17 @@ def test_pairs_leave_ties_out_and_count_them(store):
     assert {row["strength"] for row in made.rows} == {2.0}
 
 
+def test_a_text_ranked_apart_from_itself_gets_one_rank(tmp_path):
+    """x is first and third of three, 2 on average, as y is: of four, w stands above all."""
+    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+        store.add_candidates([Candidate(prompt="p", responses=("x", "x ", "y", "w"))])
+        order = (0, 1, 2, 3)
+        store.submit(Label(item_id=1, annotator="a", ranks=(2, 4, 3, 1), order_shown=order))
+        assert rows_of(store, "pairs").left_out["tied pairs"] == 3
+        export(store, tmp_path / "rankings.jsonl", "rankings")
+    assert load_rankings(str(tmp_path / "rankings.jsonl")).rows[0].ranks == [2, 2, 2, 1]
+
+
 def test_exported_kinds_are_rows_that_the_recipes_load(store, tmp_path):
     store.submit(label(rewrite="better"))
     export(store, tmp_path / "pairs.jsonl", "pairs")

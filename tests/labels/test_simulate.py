@@ -101,7 +101,7 @@ def test_labels_do_not_depend_on_what_else_is_there_and_are_made_once(tmp_path, 
 
 def test_identical_answers_tie_whatever_the_noise(tmp_path, gold):
     with LabelStore(tmp_path / "s.sqlite", create=True) as store:
-        store.add_candidates([Candidate(prompt="p", responses=("2", "1", "2"))])
+        store.add_candidates([Candidate(prompt="p", responses=("2", "1", "2 "))])
         noisy = Annotator(name="n", noise=9.0, position_bias=1.0)
         simulate_labels(store, [noisy], gold, seed=0)
         [label] = store.labels()

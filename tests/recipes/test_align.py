@@ -10,6 +10,8 @@ import pytest
 import yaml
 from tiny_models import make_model
 
+from rlhf.chain.config import key_values
+from rlhf.chain.fingerprint import settings_of
 from rlhf.evaluation.results import read_results
 
 THINGS = "ball box cat dog bird sea tree house sun moon car boat".split()
@@ -93,6 +95,8 @@ def test_chain_is_skipped_when_done_and_runs_what_changed(root, tmp_path, config
     assert {"win_rate", "kl", "length", "score", "axis"} <= {r.metric for r in results}
     assert {r.judge for r in results if r.metric == "win_rate"} == {"gold", "reward_model"}
     assert "rlhf chat" in said
+    weights = {(folder / name / "model.safetensors").read_bytes() for name in ("sft", "ppo")}
+    assert len(weights) == 2  # the policy was trained
     page = (folder / "report.html").read_text()
     assert "Curves: ppo" in page
 
@@ -123,6 +127,14 @@ def test_an_interrupted_chain_goes_on(root, tmp_path, config):
     assert "reward_model: goes on where it stopped" in said
     assert not list(folder.glob("*.old-*"))
     assert read_results(folder / "evaluation")
+
+
+def test_the_short_demo_trains_the_policy(root, monkeypatch):
+    """Its two iterations come after the warm-up of the critic."""
+    monkeypatch.chdir(root)
+    short = yaml.safe_load((root / "recipes/pocket/align-short.yaml").read_text())
+    settings = settings_of(short["ppo_config"], key_values("ppo_keys", short["ppo_keys"]))
+    assert settings["critic_warmup_steps"] < settings["max_steps"]
 
 
 def test_a_bad_row_of_the_last_stage_is_found_before_the_first(root, tmp_path, config):

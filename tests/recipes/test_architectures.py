@@ -109,7 +109,7 @@ def check_run(folder, world_size):
     for stage in ("sft", "reward_model", "ppo"):
         check_folder(folder / stage, read_manifest(folder / stage))
         assert read_manifest(folder / stage).world_size == world_size
-        for name in ("config.yaml", "metrics.jsonl", "README.md", "checkpoint-2"):
+        for name in ("config.yaml", "metrics.jsonl", "README.md", "report.html", "checkpoint-2"):
             assert (folder / stage / name).exists(), f"{stage} has no {name}"
         assert list((folder / stage / "samples").glob("*.jsonl"))
     results = read_results(folder / "evaluation")

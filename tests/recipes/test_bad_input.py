@@ -52,6 +52,7 @@ KEYS = {
         "labels": "PAIRS",
         "ppo_prompts": "PROMPTS",
         "heldout_prompts": "PROMPTS",
+        "ppo_keys": "max_steps=1",
     },
 }
 LENGTHS = {
@@ -241,7 +242,7 @@ def test_two_processes_say_a_mistake_once(
     data.write_text(json.dumps(row))
     if fault == "a folder that is taken":
         output.mkdir()
-        (output / "config.yaml").touch()
+        (output / "config.yaml").write_text("output_dir: run\n")
     words = [*words_of("sft", model, data), "--output_dir", str(output)]
     assert launch(root / "recipes" / "sft.py", words, num_processes=2) == 2
     said = capfd.readouterr().err

@@ -7,8 +7,14 @@ import sys
 import pytest
 from tiny_models import make_model
 
+from rlhf.data.tokenizer import load_tokenizer
 from rlhf.evaluation.records import read_records
 from rlhf.evaluation.results import find, read_results
+from rlhf.manifest import write_manifest
+from rlhf.models.load import load_policy, new_reward_model
+from rlhf.models.save import save_policy, save_reward_model
+from rlhf.rewards.model import RewardModel
+from rlhf.training.provenance import stage_manifest
 
 GOLD = """
 def score(prompts, completions, **columns):
@@ -108,11 +114,61 @@ def test_another_vocabulary_has_win_rates_and_no_kl(root, tmp_path, monkeypatch,
     assert find(results, "reference_loss", "other") is None
 
 
+def _finished_stage(folder, base):
+    """A chat-trained policy of `base` with its manifest."""
+    chat = load_tokenizer(str(base))
+    save_policy(folder, load_policy(base), chat)
+    manifest = stage_manifest(
+        folder,
+        stage="sft",
+        base_model=str(base),
+        chat=chat,
+        seed=0,
+        world_size=1,
+        data=[],
+        configs=[],
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+def test_seams_that_do_not_fit_are_refused(root, tmp_path, monkeypatch, capsys, folder):
+    """A chat model asked in raw text, as policy and as judge; then a model altered since."""
+    sft = _finished_stage(tmp_path / "sft", folder / "first")
+    output, models = tmp_path / "run", ("first", sft)
+    raw = "--chat_template=none"
+    for words, of in (([raw], models), ([raw, f"--reward_model={sft}"], ("first",))):
+        assert _evaluate(root, monkeypatch, folder, output, *words, models=of) == 2
+        assert "was trained on chat prompts and this run uses raw" in capsys.readouterr().err
+    (sft / "model.safetensors").write_bytes((folder / "second/model.safetensors").read_bytes())
+    assert _evaluate(root, monkeypatch, folder, output, models=models) == 2
+    assert "the weights changed after manifest.json was written" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_judge_of_raw_answers_reads_raw_text(root, tmp_path, monkeypatch, folder):
+    judge, base = tmp_path / "judge", folder / "first"
+    save_reward_model(judge, new_reward_model(base, seed=0), load_tokenizer(str(base)), 0.0, 1.0)
+    words = [f"--reward_model={judge}", "--chat_template=none"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words, models=("first",)) == 0
+    records = [r for r in read_records(tmp_path / "run" / "answers.jsonl") if r.prompt_index == 0]
+    wanted, chat = (
+        RewardModel(judge, chat_template=template).score(["Say 0."] * 3, [r.text for r in records])
+        for template in ("none", "auto")
+    )
+    found = [r.scores["reward_model"] for r in records]
+    assert found == pytest.approx(wanted, abs=1e-4)
+    assert found != pytest.approx(chat, abs=1e-2)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--baseline=third"], "none of the models first, second"),
         (["--temperature=0"], "temperature"),
+        (["--max_prompts=0"], "max_prompts=0: give at least 1"),
+        (["--num_examples=-1"], "num_examples=-1: give 0 or more"),
+        (["--seed=-1"], "seed=-1"),
         (["--push_to_hub=me/x"], "push_to_hub means nothing"),
         (["--gold=nowhere.py:score"], "no such file"),
         (["--max_prompt_length=3"], "tokens"),

@@ -5,7 +5,7 @@ import torch
 from tiny_models import make_model
 from transformers import AutoModelForSequenceClassification
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.judging import judge_records
@@ -39,7 +39,7 @@ ROWS = [
 def test_a_text_has_one_score_everywhere(tmp_path, family):
     start_processes(1)
     base = make_model(tmp_path / "base", family)
-    chat = load_tokenizer(str(base))
+    chat = load_tokenizer(str(base), judges=True)
     model = new_reward_model(base, seed=0)
     train_reward_model(
         model,
@@ -52,7 +52,7 @@ def test_a_text_has_one_score_everywhere(tmp_path, family):
         data_sha256="",
         resume=None,
     )
-    ids = [answer_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
+    ids = [judged_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
     trainer = score_ids(Scorer(model, bf16=False), ids, chat.pad_token_id)
     folder = tmp_path / "reward"
     save_reward_model(folder, model, chat, 0.5, 2.0)

@@ -5,7 +5,7 @@ import torch
 from tiny_models import make_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rlhf.data.chat import answer_ids
+from rlhf.data.chat import judged_ids
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.load import new_reward_model
@@ -72,10 +72,13 @@ def test_raw_scores_are_what_plain_transformers_gives(model_folder):
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     chat = load_tokenizer(model_folder)
     for prompt, answer, score in zip(PROMPTS, ANSWERS, scores, strict=True):
-        ids = torch.tensor([answer_ids(chat, prompt, answer)])
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        rendered = chat.tokenizer.apply_chat_template(turns, return_dict=False)
+        assert rendered == judged_ids(chat, prompt, answer)
+        ids = torch.tensor([rendered])
         assert plain(ids).logits.item() == pytest.approx(score, abs=1e-5)
     batch = tokenizer.pad(
-        {"input_ids": [answer_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]},
+        {"input_ids": [judged_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]},
         return_tensors="pt",
     )
     torch.testing.assert_close(plain(**batch).logits[:, 0], torch.tensor(scores), atol=1e-5, rtol=0)

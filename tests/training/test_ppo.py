@@ -8,9 +8,10 @@ import pytest
 import torch
 from tiny_ppo import ROWS, experience_of, make_folder, trainer, weights
 
-from rlhf.errors import TrainingError
+from rlhf.errors import CheckpointError, TrainingError
 from rlhf.training.checkpoint import verify_checkpoint
 from rlhf.training.metrics import read_metrics
+from rlhf.types import PromptRow
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +105,19 @@ def test_resumed_is_bit_for_bit_the_uninterrupted_run(folder, tmp_path):
     assert resumed.progress == whole.progress
     for name, tensor in weights(whole).items():
         assert torch.equal(tensor, weights(resumed)[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kl_coef": 0.5}, "kl_coef 0.05, this run has 0.5"),
+        ({"rows": [*ROWS[:-1], PromptRow(prompt="Another?")]}, "train_data of sha256"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(folder, tmp_path, changes, said):
+    trainer(folder, tmp_path / "a", max_steps=1).train()
+    with pytest.raises(CheckpointError, match=said):
+        trainer(folder, tmp_path / "b", tmp_path / "a" / "checkpoint-1", max_steps=2, **changes)
 
 
 def test_gradient_is_that_of_the_masked_token_mean(folder, tmp_path):

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
-from rlhf.training.ppo_checks import check_processes
+from rlhf.training.ppo_checks import check_not_sharded, check_processes
 from rlhf.training.ppo_config import PPOConfig
 
 GIVEN = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 2}
@@ -32,6 +34,12 @@ def test_episodes_become_iterations_rounded_up():
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"lam": 1.5}, "lam=1.5"),
         ({"kl_coef": -0.1}, "kl_coef=-0.1"),
+        ({"kl_coef": math.nan}, "kl_coef=nan"),
+        ({"vf_coef": math.inf}, "vf_coef=inf"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"dual_clip": math.nan}, "dual_clip=nan"),
+        ({"max_steps": 0}, "max_steps=0; use 1 or more"),
+        ({"max_steps": None, "total_episodes": 0}, "total_episodes=0; use 1 or more"),
         ({"dual_clip": 0.9}, "dual_clip=0.9"),
         ({"save_steps": 0}, "save_steps=0"),
         ({"advantage": "rloo"}, "num_generations=1 gives one; use 2 or more"),
@@ -81,3 +89,18 @@ def test_skipped_answers_leave_each_process_a_row():
         check_processes(
             PPOConfig(**options, on_reward_error="skip"), num_held_out=9, num_processes=2
         )
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_sharding_that_the_engine_would_not_apply_is_refused(kind):
+    with pytest.raises(ConfigError, match=f"asks for {kind}, and PPO holds whole models"):
+        check_not_sharded(kind)
+    check_not_sharded("MULTI_GPU")
+
+
+@pytest.mark.parametrize("tokens", [0, -1])
+def test_microbatches_hold_a_token_at_least_and_have_a_default(tokens):
+    assert PPOConfig(**GIVEN).microbatch_tokens in (512, 4096)
+    assert PPOConfig(**GIVEN, max_tokens_per_microbatch=7).microbatch_tokens == 7
+    with pytest.raises(ConfigError, match=f"max_tokens_per_microbatch={tokens}; use 1 or more"):
+        PPOConfig(**GIVEN, max_tokens_per_microbatch=tokens)

@@ -109,7 +109,8 @@ def test_a_shared_trunk_gives_in_one_pass_what_two_passes_give(folder, tmp_path)
         rollouts.response_ids,
         rollouts.response_mask,
     )
-    logprobs, values = one.models.actor_critic(sequences)
+    (learner,) = one.models.learners
+    logprobs, values = learner(sequences)
     apart = policy_logprobs(one.models.policy, sequences, temperature=1.0)
     torch.testing.assert_close(logprobs, apart, atol=1e-6, rtol=0)
     torch.testing.assert_close(values, one.models.critic(sequences), atol=1e-6, rtol=0)

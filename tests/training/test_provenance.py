@@ -11,14 +11,14 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST, DataUse, read_manifest, write_manifest
 from rlhf.models.load import load_policy
 from rlhf.models.save import save_policy
-from rlhf.run_folder import RunConfig
-from rlhf.training.provenance import (
+from rlhf.models.seam import (
     check_chat,
     check_input_model,
     check_same_format,
     load_checked_tokenizer,
-    stage_manifest,
 )
+from rlhf.run_folder import RunConfig
+from rlhf.training.provenance import stage_manifest
 
 
 @pytest.fixture

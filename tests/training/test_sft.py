@@ -8,7 +8,7 @@ import torch
 from tiny_models import FAMILIES, make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import ConfigError, TrainingError
+from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.launch import quiet_logs, start_processes
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import load_policy
@@ -33,14 +33,14 @@ def base(tmp_path_factory):
     return path, load_tokenizer(str(path))
 
 
-def train(base, folder, *, model=None, resume=None, held_out=(), **keys):
+def train(base, folder, *, model=None, resume=None, rows=ROWS, held_out=(), **keys):
     """The result and the lines of metrics.jsonl."""
     path, chat = base
     settings = {"learning_rate": 1e-3, "per_device_train_batch_size": 2, "logging_steps": 1}
     result = train_sft(
         model or load_policy(path),
         chat,
-        ROWS,
+        rows,
         list(held_out),
         run=RunConfig(output_dir=str(folder)),
         model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
@@ -90,6 +90,20 @@ def test_resumed_equals_uninterrupted(base, tmp_path):
     assert again.steps == whole.steps == 6
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_checkpoint_of_another_run_is_refused(base, tmp_path):
+    """Other rows of the same number, other batches, another length; the weights stay whole."""
+    keys = {"max_steps": 2, "save_steps": 1}
+    train(base, tmp_path / "run", **keys)
+    checkpoint = tmp_path / "run" / "checkpoint-1"
+    for changes, said in (
+        ({"rows": [*ROWS[:-1], ROWS[0]]}, "train_data of sha256"),
+        ({"per_device_train_batch_size": 4}, "batch_size 2, this run has 4"),
+        ({"max_steps": 5}, "total 2, this run has 5"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            train(base, tmp_path / "again", resume=checkpoint, **{**keys, **changes})
 
 
 def test_held_out_loss_falls_and_is_measured_before_and_after(base, tmp_path):

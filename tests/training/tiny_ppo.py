@@ -25,7 +25,9 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def trainer(folder, output_dir, checkpoint=None, texts=(), seed=0, **changes) -> PPOTrainer:
+def trainer(
+    folder, output_dir, checkpoint=None, texts=(), seed=0, rows=ROWS, **changes
+) -> PPOTrainer:
     """A trainer over `folder`'s policy; `changes` are keys of PPOConfig."""
     options = {
         "model_name_or_path": str(folder / "policy"),
@@ -48,8 +50,8 @@ def trainer(folder, output_dir, checkpoint=None, texts=(), seed=0, **changes) ->
         RunConfig(output_dir=str(output_dir), seed=seed),
         config,
         chat,
-        ROWS,
-        ROWS[:3],
+        rows,
+        rows[:3],
         checkpoint=checkpoint,
         write_manifest=lambda target: None,
         report=lambda step, figures: None,

@@ -29,7 +29,7 @@ from .scenes import (
     say,
     unknown_item,
 )
-from .voices import SHAPES, Style, comment, dress
+from .voices import MANNERS, SHAPES, Style, comment, dress
 from .words import ANIMALS, CLASSES, NAMES, OBJECTS, article, listing
 
 REQUESTS: list[tuple[Callable[[Random], Item], float]] = [
@@ -125,7 +125,8 @@ def marked(rng: Random) -> str:
         items = [make(rng) for make in rng.choices(MAKERS, MARKED_WEIGHTS, k=rng.randint(1, 3))]
         pages = [(item.prompt, item) for item in items]
     for prompt, item in pages:
-        style = Style(rng.random() < 0.5, rng.choice(("plain", "polite")), "whole")
+        shape = "whole" if rng.random() < 0.6 else rng.choice(SHAPES)
+        style = Style(rng.random() < 0.5, rng.choice(MANNERS), shape)
         blocks += [f"{prompt}\n{dress(rng, item, style)}", comment(item, style)]
     return "\n".join(blocks)
 

@@ -98,7 +98,10 @@ def ideal(rng: Random, item: Item) -> str:
 
 
 def comment(item: Item, style: Style) -> str:
-    """What the next person in a thread says of such an answer: its worst fault, or thanks."""
+    """What the next person in a thread says of such an answer: its worst fault, or thanks.
+
+    Each judgement has a word of its own after "That is": who foretells it has judged all of it.
+    """
     if not style.right:
         return f"That is {item.fault}."
     if style.shape == "cut":
@@ -108,5 +111,5 @@ def comment(item: Item, style: Style) -> str:
     if style.shape in ("rambling", "repeated"):
         return "That is too long."
     if style.shape == "short" and item.category != "unknown" and item.short != item.right:
-        return "That is right, but short."
-    return "That is right, and kind." if style.manner == "polite" else "That is right."
+        return "That is short, but right."
+    return "That is kind, and right." if style.manner == "polite" else "That is right."

@@ -1,0 +1,67 @@
+"""What we set out for, beside what was measured."""
+
+from collections.abc import Sequence
+
+from benchmarks.floors import count_work
+from benchmarks.measure import Measured
+from benchmarks.section import Section
+
+SPEED = {
+    "A": {"rlhf bf16": 2.0, "rlhf fp32": 1.3},
+    "B": {"rlhf bf16": 4.0},
+    "C": {"rlhf bf16": 3.0},
+}
+MEMORY = {"A": 1 / 2, "B": 1 / 2, "C": 1 / 3}
+PROCESSES, UPDATE = 1.7, 0.6
+USUAL = "trl"  # the line that ratios are against: as its users run it
+
+
+def aim_lines(sections: Sequence[Section]) -> list[str]:
+    """A table of the aims that these sections speak of; empty where there is none."""
+    rows = [row for section in sections for row in _rows(section)]
+    if not rows:
+        return []
+    header = ["## Aims", "", "| what | aim | measured | |", "| --- | --- | ---: | --- |"]
+    return [*header, *("| " + " | ".join(row) + " |" for row in rows), ""]
+
+
+def _rows(section: Section) -> list[tuple[str, str, str, str]]:
+    lines = {line.contestant.label: line for line in section.measured}
+    name, rows = section.title.partition(":")[0], []
+    usual = lines.get(USUAL)
+    if usual is not None and name in SPEED:
+        for label, aim in SPEED[name].items():
+            if label in lines:
+                ratio = usual.mean("seconds") / lines[label].mean("seconds")
+                rows.append(_at_least(f"{name}: samples/s, {label} over trl", aim, ratio))
+        if "rlhf bf16" in lines:
+            own, peer = lines["rlhf bf16"], usual
+            rows.append(_at_most(f"{name}: peak memory over trl's", MEMORY[name], own, peer))
+    for label, line in lines.items():
+        if name in SPEED and label in ("rlhf bf16", "rlhf fp32"):
+            share = update_share(line, section)
+            rows.append(_at_least(f"{name}: update over the matmul rate, {label}", UPDATE, share))
+    if name == "E" and {"rlhf 1 x 1", "rlhf 2 x 1"} <= lines.keys():
+        ratio = lines["rlhf 1 x 1"].mean("seconds") / lines["rlhf 2 x 1"].mean("seconds")
+        rows.append(_at_least("E: two processes over one", PROCESSES, ratio))
+    return rows
+
+
+def update_share(line: Measured, section: Section) -> float:
+    """The update's counted operations a second over the matmul rate."""
+    work = count_work(
+        section.workload,
+        prompt_tokens=section.prompt_tokens,
+        response_tokens=line.mean("response_tokens"),
+    )
+    return work.update_flops / line.mean("seconds_update") / section.matmul_rate(line)
+
+
+def _at_least(what: str, aim: float, value: float) -> tuple[str, str, str, str]:
+    return what, f"at least {aim:.2f}", f"{value:.2f}", "met" if value >= aim else "**missed**"
+
+
+def _at_most(what: str, aim: float, own: Measured, peer: Measured) -> tuple[str, str, str, str]:
+    whole, less = own.peak / peer.peak, own.after_loading / peer.after_loading
+    met = "met" if max(whole, less) <= aim else "**missed**"
+    return what, f"at most {aim:.2f}", f"{whole:.2f}, less imports {less:.2f}", met

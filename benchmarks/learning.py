@@ -1,0 +1,175 @@
+"""D: what is learned, per sample and per second, on the pocket model and its reward model."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from benchmarks.measure import Measured, measure
+from benchmarks.workloads import Contestant, Job
+from rlhf.data.chat import prompt_ids
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import ConfigError
+
+PROMPTS = Path(__file__).resolve().parents[1] / "data" / "pocket" / "prompts_ppo.jsonl"
+ITERATIONS, BATCH_SIZE = 60, 128
+LAST = 10  # iterations that a run's final score is the mean of
+WORDS = """\
+recipes/pocket/ppo.yaml's keys, as far as both engines have them: {batch} responses an
+iteration, {iterations} iterations, 2 epochs of 4 minibatches, one learning rate of 1e-4 for
+policy and critic, kl_coef 0.3, raw logits of the reward model, no critic warm-up; {seeds}
+seeds. Final is the mean of the last {last} iterations, ± the standard error over seeds. Seconds
+are those of the iterations alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One run: a value for each iteration."""
+
+    label: str
+    seconds: list[float]  # since the start
+    scores: list[float]
+    kls: list[float]  # nats per sequence
+
+    @property
+    def final(self) -> float:
+        """Score at the end."""
+        return mean(self.scores[-LAST:])
+
+    @property
+    def final_kl(self) -> float:
+        """KL at the end."""
+        return mean(self.kls[-LAST:])
+
+    def seconds_to(self, score: float) -> float:
+        """Until the mean of LAST iterations reaches it; infinite where it never does."""
+        for end in range(LAST, len(self.scores) + 1):
+            if mean(self.scores[end - LAST : end]) >= score:
+                return self.seconds[end - 1]
+        return float("inf")
+
+
+def measure_learning(
+    models: Path, seeds: Sequence[int], num_threads: int, folder: Path, peer: Path | None
+) -> list[Curve]:
+    """A curve for every engine and seed; the engines of one seed take turns.
+
+    models: holds sft/ and reward_model/, as `make demo` leaves them.
+
+    Raises:
+        ConfigError: they are not there.
+    """
+    for name in ("sft", "reward_model"):
+        if not (models / name).is_dir():
+            raise ConfigError(f"D needs {models / name}, which is not there; run make demo first.")
+    prompts = _prompts(models, folder)
+    lines = [Contestant(engine="rlhf", label="rlhf", bf16=True, num_threads=num_threads)]
+    if peer is not None:
+        lines.append(Contestant(engine="trl", label="trl", num_threads=num_threads))
+    curves = []
+    for seed in seeds:
+        runs = folder / f"seed-{seed}"
+        jobs = [_job(models, prompts, line, runs / line.label, seed) for line in lines]
+        measured, _ = measure(jobs, runs, peer_python=peer or Path(), warm_up=0)
+        curves += [_curve(one) for one in measured]
+    return curves
+
+
+def learning_lines(curves: Sequence[Curve]) -> list[str]:
+    """The table of D."""
+    labels = list(dict.fromkeys(curve.label for curve in curves))
+    runs = {label: [curve for curve in curves if curve.label == label] for label in labels}
+    target = min(mean(curve.final for curve in runs[label]) for label in labels)
+    words = WORDS.format(
+        batch=BATCH_SIZE,
+        iterations=ITERATIONS,
+        last=LAST,
+        seeds=len(runs[labels[0]]),
+    )
+    header = f"| line | final score | final KL | seconds to score {target:.2f} | seconds in all |"
+    rows = [
+        f"| {label} | {_spread([c.final for c in own])} | {_spread([c.final_kl for c in own])} | "
+        f"{_spread([c.seconds_to(target) for c in own])} | "
+        f"{_spread([c.seconds[-1] for c in own])} |"
+        for label, own in runs.items()
+    ]
+    title = ["## D: learning", "", words, "", header, "| --- | ---: | ---: | ---: | ---: |"]
+    return [*title, *rows, "", "![score per sample and per second](learning.svg)", ""]
+
+
+def draw_learning(path: Path, curves: Sequence[Curve]) -> None:
+    """Score and KL over responses and over seconds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(2, 2, figsize=(10, 6), sharex="col", layout="constrained")
+    for curve in curves:
+        responses = [BATCH_SIZE * (step + 1) for step in range(len(curve.scores))]
+        color = "#888888" if curve.label == "trl" else "#2a6fb0"
+        for column, over in enumerate((responses, curve.seconds)):
+            for row, values in enumerate((curve.scores, curve.kls)):
+                panels[row][column].plot(over, values, color=color, alpha=0.7, linewidth=1)
+    panels[0][0].set_ylabel("score")
+    panels[1][0].set_ylabel("KL, nats a response")
+    panels[1][0].set_xlabel("responses")
+    panels[1][1].set_xlabel("seconds")
+    panels[0][0].set_title("rlhf blue, trl grey; a line a seed", loc="left", fontsize=10)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _prompts(models: Path, folder: Path) -> Path:
+    """The prompts as text and as the ids that both engines' policies read."""
+    chat = load_tokenizer(str(models / "sft"))
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line)["prompt"] for line in PROMPTS.read_text("utf-8").splitlines()]
+    text = "".join(
+        json.dumps({"prompt": prompt, "ids": prompt_ids(chat, prompt)}) + "\n" for prompt in rows
+    )
+    (folder / "prompts.jsonl").write_text(text, encoding="utf-8")
+    return folder / "prompts.jsonl"
+
+
+def _job(models: Path, prompts: Path, line: Contestant, output_dir: Path, seed: int) -> Job:
+    return Job(
+        policy=str(models / "sft"),
+        reward_model=str(models / "reward_model"),
+        prompts=str(prompts),
+        output_dir=str(output_dir),
+        iterations=ITERATIONS,
+        seed=seed,
+        batch_size=BATCH_SIZE,
+        num_epochs=2,
+        num_minibatches=4,
+        max_prompt_length=96,
+        max_response_length=48,
+        learning_rate=1e-4,
+        kl_coef=0.3,
+        missing_eos_penalty=1.0,
+        contestant=line,
+        on_gpu=False,
+    )
+
+
+def _curve(measured: Measured) -> Curve:
+    seconds, total = [], 0.0
+    for turn in measured.turns:
+        total += turn["seconds"]
+        seconds.append(total)
+    return Curve(
+        label=measured.contestant.label,
+        seconds=seconds,
+        scores=[turn["score"] for turn in measured.turns],
+        kls=[turn["kl"] for turn in measured.turns],
+    )
+
+
+def _spread(values: list[float]) -> str:
+    if not all(map(math.isfinite, values)):
+        return "not reached by all"
+    error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{mean(values):.2f} ± {error:.2f}"

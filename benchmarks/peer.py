@@ -1,0 +1,175 @@
+"""A worker of TRL's PPO, in the peer's environment: `torchrun --module benchmarks.peer JOB.json`.
+
+Nothing of TRL is changed: two of its functions are timed from outside, and a callback, which it
+calls after each iteration, ends the turn.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    TrainerCallback,
+)
+from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+
+from benchmarks.turns import Turns
+from benchmarks.workloads import Job, job_from
+
+
+class Phases:
+    """Ends of rollout and score within an iteration, and the tokens that were sampled."""
+
+    def __init__(self, eos_token_id: int) -> None:
+        self.eos_token_id = eos_token_id
+        self.start = self.rollout_end = self.score_end = 0.0
+        self.response_tokens = self.ended = 0
+        ppo_trainer.batch_generation = self._after(ppo_trainer.batch_generation, self._sampled)
+        ppo_trainer.get_reward = self._after(ppo_trainer.get_reward, self._scored)
+
+    def seconds(self) -> dict[str, float]:
+        """Of the iteration that ends now; the update begins where the last score was given."""
+        now = _now()
+        return {
+            "seconds_rollout": self.rollout_end - self.start,
+            "seconds_score": self.score_end - self.rollout_end,
+            "seconds_update": now - self.score_end,
+        }
+
+    def _sampled(self, result: Any, arguments: tuple[Any, ...]) -> None:
+        self.rollout_end = _now()
+        responses = result[0][:, arguments[1].shape[1] :]
+        is_end = responses == self.eos_token_id
+        length = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, responses.shape[1])
+        self.response_tokens, self.ended = int(length.sum()), int(is_end.any(1).sum())
+
+    def _scored(self, result: Any, arguments: tuple[Any, ...]) -> None:
+        self.score_end = _now()
+
+    def _after(self, function: Callable[..., Any], note: Callable[..., None]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            result = function(*arguments)
+            note(result, arguments)
+            return result
+
+        return timed
+
+
+class OneTurn(TrainerCallback):
+    """Tells what the iteration took, and waits for the next turn."""
+
+    def __init__(self, turns: Turns, phases: Phases, job: Job) -> None:
+        self.turns, self.phases, self.job = turns, phases, job
+        self.logged: dict[str, float] = {}
+
+    def on_log(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+        """Keep TRL's own figures of the iteration."""
+        self.logged = fields["logs"]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+        """End the turn."""
+        share = self.job.contestant.num_processes  # counts are this rank's
+        figures = {
+            "score": self.logged["objective/scores"],
+            "kl": self.logged["objective/kl"],
+            "eos_rate": self.phases.ended * share / self.job.batch_size,
+            "step": state.global_step,
+            "response_tokens": self.phases.response_tokens * share,
+        }
+        self.turns.tell(figures | self.phases.seconds())
+        if state.global_step < self.job.iterations:
+            self.turns.wait()
+        self.phases.start = _now()
+
+
+def main() -> None:
+    """Train as the job says, one iteration a turn."""
+    job = job_from(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    turns = Turns()
+    torch.set_num_threads(job.contestant.num_threads)
+    tokenizer = AutoTokenizer.from_pretrained(job.policy, padding_side="left")
+    phases = Phases(tokenizer.eos_token_id)
+    trainer = _trainer(job, tokenizer, OneTurn(turns, phases, job))
+    turns.tell({"loaded": True})
+    turns.wait()
+    phases.start = _now()
+    # What a user can do for the bf16 that PPOConfig's flag does not bring.
+    device = "cuda" if job.on_gpu else "cpu"
+    autocast = torch.autocast(device, torch.bfloat16) if job.contestant.bf16 else None
+    with autocast or contextlib.nullcontext():
+        trainer.train()
+
+
+def _trainer(job: Job, tokenizer: Any, callback: TrainerCallback) -> Any:
+    lines = Path(job.prompts).read_text(encoding="utf-8").splitlines()
+    rows = Dataset.from_dict({"input_ids": [json.loads(line)["ids"] for line in lines]})
+    reward_models = [
+        AutoModelForSequenceClassification.from_pretrained(job.reward_model, dtype=torch.float32)
+        for _ in range(2)
+    ]
+    policy, reference = (
+        AutoModelForCausalLM.from_pretrained(job.policy, dtype=torch.float32) for _ in range(2)
+    )
+    return PPOTrainer(
+        args=_config(job),
+        processing_class=tokenizer,
+        model=policy,
+        ref_model=reference,
+        reward_model=reward_models[0],
+        value_model=reward_models[1],
+        train_dataset=rows,
+        eval_dataset=rows.select(range(job.batch_size)),
+        callbacks=[callback],
+    )
+
+
+def _config(job: Job) -> PPOConfig:
+    """TRL's defaults but for what the job names.
+
+    Accumulation 1: with more, num_mini_batches would no longer be the number of optimizer steps.
+    """
+    local = job.batch_size // job.contestant.num_processes
+    config = PPOConfig(
+        output_dir=job.output_dir,
+        use_cpu=not job.on_gpu,
+        seed=job.seed,
+        total_episodes=job.iterations * job.batch_size,
+        per_device_train_batch_size=local,
+        gradient_accumulation_steps=1,
+        num_mini_batches=job.num_minibatches,
+        num_ppo_epochs=job.num_epochs,
+        response_length=job.max_response_length,
+        stop_token="eos",
+        missing_eos_penalty=job.missing_eos_penalty,
+        temperature=1.0,
+        learning_rate=job.learning_rate,
+        kl_coef=job.kl_coef,
+        logging_steps=1,
+        num_sample_generations=0,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if job.contestant.tuned:
+        # Smaller pieces of a rollout: less of [B, R, V] at once, and short answers end theirs.
+        config.local_rollout_forward_batch_size = max(1, local // 4)
+    return config
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What this machine does while the engines wait: matmul rates and the rate of a copy."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+SECONDS = 1.0  # of measuring, each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Best of several, on the threads of the run."""
+
+    matmul_fp32: float  # floating-point operations a second
+    matmul_bf16: float
+    copy: float  # bytes a second, read and written
+
+
+def measure_rates(num_threads: int, *, device: str = "cpu", seconds: float = SECONDS) -> Rates:
+    """The rates of this machine now."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    size = 1024 if device == "cpu" else 8192
+
+    def matmul(dtype: torch.dtype) -> float:
+        left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        return 2 * size**3 / _best(lambda: left @ right, seconds)
+
+    source = torch.ones(1 << 25, device=device)  # 128 MiB: beyond any cache
+    target = torch.empty_like(source)
+    rates = Rates(
+        matmul_fp32=matmul(torch.float32),
+        matmul_bf16=matmul(torch.bfloat16),
+        copy=2 * source.nbytes / _best(lambda: target.copy_(source), seconds),
+    )
+    torch.set_num_threads(before)
+    return rates
+
+
+def best_of(rates: list[Rates]) -> Rates:
+    """The highest of each: noise only ever slows down."""
+    return Rates(
+        matmul_fp32=max(rate.matmul_fp32 for rate in rates),
+        matmul_bf16=max(rate.matmul_bf16 for rate in rates),
+        copy=max(rate.copy for rate in rates),
+    )
+
+
+def _best(do: Callable[[], object], seconds: float) -> float:
+    """Seconds of the fastest call."""
+    fastest, end = float("inf"), time.perf_counter() + seconds
+    do()
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        do()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest

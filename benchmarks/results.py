@@ -1,0 +1,155 @@
+"""RESULTS.md and its plot, from what was measured."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from benchmarks.aims import USUAL, aim_lines, update_share
+from benchmarks.floors import count_work, floor_seconds
+from benchmarks.learning import Curve, draw_learning, learning_lines
+from benchmarks.measure import Measured
+from benchmarks.section import Section
+
+MIB = 2**20
+COLUMNS = (
+    "line", "samples/s", "× trl", "tokens/s", "× trl, tokens", "CPU s", "rollout s", "score s",
+    "update s",    "update, share of matmul rate", "floor s (FLOPs + bytes)", "share of floor",
+    "peak MiB", "less imports", "× trl ", "tokens",
+)  # fmt: skip
+
+
+def say_machine(num_threads: int) -> list[str]:
+    """What the figures belong to, and what else the machine was doing."""
+    load = os.getloadavg()[0]
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
+    return [
+        f"{_processor()}, {os.cpu_count()} cores, {num_threads} threads a process; {gpu}",
+        f"Python {platform.python_version()}, torch {version('torch')}, transformers "
+        f"{version('transformers')}; peer trl 1.12.0",
+        f"load average of the minute before: {load:.2f}"
+        + (" — **the machine was busy, take no figure from here**" if load > 0.5 else ""),
+    ]
+
+
+def write_results(
+    path: Path,
+    sections: Sequence[Section],
+    curves: Sequence[Curve],
+    notes: Sequence[str],
+    *,
+    machine: Sequence[str],
+    command: str,
+    minutes: float,
+) -> None:
+    """The page, and its plots beside it."""
+    lines = ["# Results", "", f"`{command}`: {minutes:.0f} minutes.", ""]
+    lines += [f"- {line}" for line in machine]
+    lines += ["", READING, ""]
+    for section in sections:
+        lines += [f"## {section.title}", "", *_about(section), "", *_table(section), ""]
+    lines += aim_lines(sections)
+    if sections:
+        draw(path.with_name("results.svg"), sections)
+        lines += ["![samples per second and peak memory](results.svg)", ""]
+    if curves:
+        draw_learning(path.with_name("learning.svg"), curves)
+        lines += learning_lines(curves)
+    lines += [note + "\n" for note in notes]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    print(f"written: {path}")
+
+
+READING = """\
+Means of the counted iterations, after one that is not counted; the lines took turns of one
+iteration. `trl` is TRL 1.12 as its users run it: its `bf16=True` computes in float32. `tuned`
+rolls out a quarter of the batch at a time; `tuned bf16` trains inside `torch.autocast` besides.
+Ratios are against `trl`. `shared_trunk` and `lora` are other algorithms and stand here for
+themselves. CPU s is the processor time of all processes in a turn. Memory is the sum of the
+peaks of launcher and workers. The floor is the counted operations at the matmul rate plus the
+counted bytes at the copy rate, both measured between the turns (`floors.py` counts); a share of
+the floor is what was reached of that speed."""
+
+
+def row_of(line: Measured, usual: Measured | None, section: Section) -> list[str]:
+    """The cells of COLUMNS."""
+    seconds, tokens = line.mean("seconds"), line.mean("response_tokens")
+    usual_tokens = usual.mean("response_tokens") / usual.mean("seconds") if usual else None
+    work = count_work(section.workload, prompt_tokens=section.prompt_tokens, response_tokens=tokens)
+    operations, moved = floor_seconds(work, section.rates, bf16=line.contestant.bf16)
+    of_separate = [
+        f"{update_share(line, section):.0%}",
+        f"{operations:.2f} + {moved:.2f}",
+        f"{(operations + moved) / seconds:.0%}",
+    ]
+    return [
+        line.contestant.label,
+        f"{section.workload.batch_size / seconds:.2f}",
+        f"{usual.mean('seconds') / seconds:.2f}" if usual else "",
+        f"{tokens / seconds:.0f}",
+        f"{tokens / seconds / usual_tokens:.2f}" if usual_tokens else "",
+        f"{line.mean('cpu_seconds'):.2f}",
+        *(f"{line.mean(f'seconds_{phase}'):.2f}" for phase in ("rollout", "score", "update")),
+        *(of_separate if line.contestant.mode == "separate" else [""] * 3),
+        f"{line.peak / MIB:.0f}",
+        f"{line.after_loading / MIB:.0f}",
+        f"{line.peak / usual.peak:.2f}, {line.after_loading / usual.after_loading:.2f}"
+        if usual
+        else "",
+        f"{tokens:.0f}",
+    ]
+
+
+def _about(section: Section) -> list[str]:
+    rates = section.rates
+    return [
+        f"Matmul {rates.matmul_fp32 / 1e9:.0f} GFLOP/s in fp32, {rates.matmul_bf16 / 1e9:.0f} in "
+        f"bf16; copy {rates.copy / 1e9:.1f} GB/s read and written."
+    ]
+
+
+def _table(section: Section) -> list[str]:
+    usual = next((line for line in section.measured if line.contestant.label == USUAL), None)
+    rows = [row_of(line, usual, section) for line in section.measured]
+    header = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
+    return ["| " + " | ".join(cells) + " |" for cells in [*header, *rows]]
+
+
+def draw(path: Path, sections: Sequence[Section]) -> None:
+    """Bars of speed and of memory, one pair of panels for each workload."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    height = 0.6 + 0.32 * max(len(section.measured) for section in sections)
+    figure, panels = pyplot.subplots(
+        len(sections), 2, figsize=(10, height * len(sections)), squeeze=False, layout="constrained"
+    )
+    for (speed, memory), section in zip(panels, sections, strict=True):
+        labels = [line.contestant.label for line in section.measured]
+        colors = ["#888888" if label.startswith("trl") else "#2a6fb0" for label in labels]
+        rates = [section.workload.batch_size / line.mean("seconds") for line in section.measured]
+        peaks = [line.peak / MIB for line in section.measured]
+        for panel, values, form in ((speed, rates, "%.2f"), (memory, peaks, "%.0f")):
+            panel.bar_label(panel.barh(labels, values, color=colors), fmt=form, padding=3)
+            panel.invert_yaxis()
+            panel.margins(x=0.15)
+            panel.spines[["top", "right"]].set_visible(False)
+        memory.set_yticks([])
+        speed.set_title(f"{section.title}: samples a second", loc="left", fontsize=10)
+        memory.set_title("peak MiB, all processes", loc="left", fontsize=10)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

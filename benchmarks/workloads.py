@@ -1,0 +1,190 @@
+"""What is measured: models, lengths and batches. Imports nothing but the standard library."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+Engine = Literal["rlhf", "trl"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A Llama of random weights and the rollouts it is trained on, 16 optimizer steps each."""
+
+    name: str
+    about: str
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    vocab_size: int
+    prompt_lengths: tuple[int, int]  # tokens, uniform, both ends included
+    max_response_length: int  # tokens
+    eos_hazard: float  # probability of EOS at each token; 0: every response has full length
+    batch_size: int  # responses an iteration, over all processes
+    num_epochs: int = 4
+    num_minibatches: int = 4
+    on_gpu: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One engine in one setting; a line of the table."""
+
+    engine: Engine
+    label: str
+    bf16: bool = False
+    tuned: bool = False  # trl: what its users can set to make it faster
+    mode: str = "separate"  # rlhf
+    num_processes: int = 1
+    num_threads: int = 2  # of each process
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker is told: everything that both engines have to agree on."""
+
+    policy: str
+    reward_model: str
+    prompts: str  # JSONL of {"prompt", "ids"}
+    output_dir: str
+    iterations: int
+    seed: int
+    batch_size: int
+    num_epochs: int
+    num_minibatches: int
+    max_prompt_length: int
+    max_response_length: int
+    learning_rate: float
+    kl_coef: float
+    missing_eos_penalty: float | None
+    contestant: Contestant
+    on_gpu: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def job_from(fields: dict[str, Any]) -> Job:
+    """The inverse of `Job.as_dict`."""
+    return Job(**{**fields, "contestant": Contestant(**fields["contestant"])})
+
+
+A = Workload(
+    name="A",
+    about="fixed length",
+    num_layers=8,
+    hidden_size=384,
+    intermediate_size=1024,
+    num_heads=6,
+    num_kv_heads=6,
+    vocab_size=4096,
+    prompt_lengths=(64, 64),
+    max_response_length=64,
+    eos_hazard=0.0,
+    batch_size=32,
+)
+B = replace(
+    A,
+    name="B",
+    about="variable length",
+    prompt_lengths=(16, 64),
+    max_response_length=128,
+    eos_hazard=1 / 32,
+)
+C = Workload(
+    name="C",
+    about="wide vocabulary",
+    num_layers=6,
+    hidden_size=288,
+    intermediate_size=768,
+    num_heads=6,
+    num_kv_heads=6,
+    vocab_size=32000,
+    prompt_lengths=(64, 64),
+    max_response_length=64,
+    eos_hazard=0.0,
+    batch_size=32,
+)
+SMOKE = Workload(
+    name="smoke",
+    about="seconds, for the tests",
+    num_layers=2,
+    hidden_size=32,
+    intermediate_size=64,
+    num_heads=4,
+    num_kv_heads=4,
+    vocab_size=128,
+    prompt_lengths=(4, 8),
+    max_response_length=8,
+    eos_hazard=1 / 8,
+    batch_size=8,
+    num_epochs=1,
+    num_minibatches=2,
+)
+WORKLOADS = {workload.name: workload for workload in (A, B, C)}
+
+
+def gpu_workloads() -> list[Workload]:
+    """Qwen2.5-0.5B's and 1.5B's shapes at two response lengths and three batch sizes."""
+    shapes = {"0.5B": (24, 896, 4864, 14, 2), "1.5B": (28, 1536, 8960, 12, 2)}
+    return [
+        Workload(
+            name=f"{size} R{length} B{batch}",
+            about=f"Qwen2.5-{size}'s shape, random weights",
+            num_layers=shape[0],
+            hidden_size=shape[1],
+            intermediate_size=shape[2],
+            num_heads=shape[3],
+            num_kv_heads=shape[4],
+            vocab_size=151936,
+            prompt_lengths=(128, 128),
+            max_response_length=length,
+            eos_hazard=0.0,
+            batch_size=batch,
+            on_gpu=True,
+        )
+        for size, shape in shapes.items()
+        for length in (128, 512)
+        for batch in (64, 256, 512)
+    ]
+
+
+def contestants(num_threads: int) -> list[Contestant]:
+    """The lines of A, B and C. `trl` in float32 is trl as its users run it: bf16=True, its
+    default, changes nothing there."""
+    return [
+        Contestant(engine="trl", label="trl", num_threads=num_threads),
+        Contestant(engine="trl", label="trl tuned", tuned=True, num_threads=num_threads),
+        Contestant(
+            engine="trl", label="trl tuned bf16", tuned=True, bf16=True, num_threads=num_threads
+        ),
+        Contestant(engine="rlhf", label="rlhf fp32", num_threads=num_threads),
+        Contestant(engine="rlhf", label="rlhf bf16", bf16=True, num_threads=num_threads),
+        Contestant(
+            engine="rlhf",
+            label="rlhf bf16 shared_trunk",
+            bf16=True,
+            mode="shared_trunk",
+            num_threads=num_threads,
+        ),
+        Contestant(
+            engine="rlhf", label="rlhf bf16 lora", bf16=True, mode="lora", num_threads=num_threads
+        ),
+    ]
+
+
+def process_contestants() -> list[Contestant]:
+    """The lines of E: workload A on one process of one and of two threads, and on two of one."""
+    return [
+        Contestant(
+            engine=engine,
+            label=f"{engine} {processes} x {threads}",
+            bf16=engine == "rlhf",
+            num_processes=processes,
+            num_threads=threads,
+        )
+        for engine in ("rlhf", "trl")
+        for processes, threads in ((1, 1), (1, 2), (2, 1))
+    ]

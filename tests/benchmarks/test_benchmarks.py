@@ -1,0 +1,150 @@
+"""The benchmark measures what it says: its models, its counting, its tables; a run in seconds."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import __main__ as program
+from benchmarks.aims import aim_lines
+from benchmarks.floors import count_work, floor_seconds
+from benchmarks.learning import Curve
+from benchmarks.measure import Measured
+from benchmarks.models import EOS, PAD, UNKNOWN, make_folders
+from benchmarks.rates import Rates
+from benchmarks.results import COLUMNS, row_of
+from benchmarks.section import Section
+from benchmarks.workloads import SMOKE, A, Contestant, Job, gpu_workloads, job_from
+from rlhf.data.chat import answer_ids, decode, prompt_ids
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.models.load import load_policy
+
+RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)
+
+
+def test_a_run_in_small_writes_the_page_and_the_plot(tmp_path):
+    """Without the peer: our engine in processes of its own, turn by turn."""
+    page = tmp_path / "RESULTS.md"
+    assert program.main(["--smoke", "--iterations", "2", "--output", str(page)]) == 0
+    text = page.read_text()
+    (row,) = [line for line in text.splitlines() if line.startswith("| rlhf fp32 ")]
+    cells = dict(zip(COLUMNS, (cell.strip() for cell in row[1:-1].split(" | ")), strict=True))
+    seconds = sum(float(cells[f"{phase} s"]) for phase in ("rollout", "score", "update"))
+    assert SMOKE.batch_size / float(cells["samples/s"]) == pytest.approx(seconds, rel=0.5)
+    assert 8 <= float(cells["tokens"]) <= 64  # 8 responses of 1 to 8 tokens
+    assert 0 < float(cells["less imports"]) < float(cells["peak MiB"])
+    assert (tmp_path / "results.svg").stat().st_size > 1000
+    assert "trl was not there" in text
+
+
+@pytest.mark.parametrize("hazard", [0.0, 1 / 32])
+def test_eos_has_the_probability_that_the_workload_names(tmp_path, hazard):
+    """At every place, whatever stands before; pad and unknown have none."""
+    workload = dataclasses.replace(SMOKE, eos_hazard=hazard, hidden_size=128)
+    make_folders(workload, tmp_path)
+    ids = torch.randint(3, workload.vocab_size, (8, 32), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        probs = load_policy(tmp_path / "policy")(input_ids=ids).logits.softmax(-1)
+    torch.testing.assert_close(probs[..., EOS], torch.full((8, 32), hazard), rtol=0.1, atol=1e-6)
+    assert probs[..., [PAD, UNKNOWN]].max() < 1e-6
+
+
+def test_text_and_ids_are_the_same_thing(tmp_path):
+    """Our engine starts from text, the peer from ids: no token more or less on either side."""
+    make_folders(SMOKE, tmp_path)
+    chat = load_tokenizer(str(tmp_path / "policy"))
+    rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    for row in rows[:20]:
+        assert prompt_ids(chat, row["prompt"]) == row["ids"]
+        answer = [5, 6, 7, EOS]
+        whole = answer_ids(chat, row["prompt"], decode(chat, answer))
+        assert whole == [*row["ids"], *answer]
+
+
+def test_work_of_a_small_model_counted_by_hand():
+    """One layer, D 2, I 3, one head, V 5, one row of 3 + 1 tokens, one step.
+
+    Trunk 4 * 2 * 2 + 3 * 2 * 3 = 34 weights, output 10. Pairs 4² / 2 = 8.
+    Body 2 * 34 * 4 + 4 * 2 * 8 = 336, head 2 * 10 * 1 = 20.
+    Update 3 * (336 + 20 + 336) = 2076; rollout 356; score 356 + 672 = 1028.
+    Bytes: one decoding step reads 44 weights and 2 * 2 * 8 = 32 keys and values: 304 bytes.
+    The optimizer touches (34 + 20) + (34 + 10) = 98 weights ten times: 3920 bytes.
+    """
+    workload = dataclasses.replace(
+        A, num_layers=1, hidden_size=2, intermediate_size=3, num_heads=1, num_kv_heads=1,
+        vocab_size=5, batch_size=1, num_epochs=1, num_minibatches=1,
+    )  # fmt: skip
+    work = count_work(workload, prompt_tokens=3, response_tokens=1)
+    assert work.update_flops == 2076
+    assert work.flops == 2076 + 356 + 1028
+    assert work.bytes == 304 + 3920
+    assert floor_seconds(work, RATES, bf16=True) == pytest.approx((1.73e-6, 4.224e-6))
+
+
+def measured(label, *, seconds, peak, **changes):
+    engine = label.split()[0]
+    turn = {"seconds": seconds, "cpu_seconds": seconds, "response_tokens": 2048.0}
+    turn |= {f"seconds_{phase}": seconds / 4 for phase in ("rollout", "score")}
+    turn |= {"seconds_update": seconds / 2}
+    contestant = Contestant(engine=engine, label=label, bf16="bf16" in label, **changes)
+    return Measured(contestant=contestant, after_imports=2**30, peak=peak, turns=[turn, turn])
+
+
+def test_ratios_are_against_the_peer_as_its_users_run_it():
+    """32 responses in 4 s are 8 a second, 2.5 times the peer's in 10 s; 2 of 4 GiB are half, and
+    less 1 GiB of imports on either side a third."""
+    peer = measured("trl", seconds=10, peak=2**32)
+    ours = measured("rlhf bf16", seconds=4, peak=2**31)
+    section = Section(title="A: x", workload=A, measured=[peer, ours], rates=RATES)
+    cells = dict(zip(COLUMNS, row_of(ours, peer, section), strict=True))
+    assert (cells["samples/s"], cells["× trl"], cells["tokens/s"]) == ("8.00", "2.50", "512")
+    assert (cells["peak MiB"], cells["less imports"], cells["× trl "]) == (
+        "2048",
+        "1024",
+        "0.50, 0.33",
+    )
+    said = aim_lines([section])
+    assert any("rlhf bf16 over trl | at least 2.00 | 2.50 | met" in line for line in said)
+    assert any("at most 0.50 | 0.50, less imports 0.33 | met" in line for line in said)
+    slower = dataclasses.replace(section, measured=[peer, measured("rlhf bf16", seconds=6, peak=9)])
+    assert any("1.67 | **missed**" in line for line in aim_lines([slower]))
+
+
+def test_two_processes_are_compared_with_one():
+    lines = [
+        measured("rlhf 1 x 1", seconds=9, peak=1),
+        measured("rlhf 2 x 1", seconds=5, peak=1, num_processes=2),
+    ]
+    section = Section(title="E: processes", workload=A, measured=lines, rates=RATES)
+    assert any("at least 1.70 | 1.80 | met" in line for line in aim_lines([section]))
+
+
+def test_seconds_to_a_score_are_those_of_the_mean_of_ten():
+    """Scores 0, 1, …, 19 at 2 s each: the mean of ten reaches 9.5 after 0.5 + 14 = fifteen."""
+    scores = [float(step) for step in range(20)]
+    seconds = [2.0 * (step + 1) for step in range(20)]
+    curve = Curve(label="rlhf", seconds=seconds, scores=scores, kls=scores)
+    assert curve.seconds_to(9.5) == 30.0
+    assert curve.final == 14.5
+    assert curve.seconds_to(15) == float("inf")
+
+
+def test_a_job_comes_back_as_it_was_sent(tmp_path):
+    job = program._job(A, Contestant(engine="trl", label="trl"), tmp_path, _options())
+    assert isinstance(job, Job)
+    assert job_from(json.loads(json.dumps(job.as_dict()))) == job
+
+
+def test_workloads_of_the_gpu_have_qwens_parameters():
+    """0.5B: 24 layers of 2 * 896² + 2 * 896 * 128 + 3 * 896 * 4864 weights."""
+    from benchmarks.floors import trunk_weights
+
+    assert len(gpu_workloads()) == 12
+    layer = 2 * 896**2 + 2 * 896 * 128 + 3 * 896 * 4864
+    assert trunk_weights(gpu_workloads()[0]) == 24 * layer
+
+
+def _options():
+    return program._parser().parse_args(["--iterations", "3", "--output", str(Path("x"))])

@@ -1,0 +1,65 @@
+"""oneDNN's products are the usual ones, with their gradients; float32 alone goes there."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from rlhf.models.linear import FastLinear, use_fast_cpu_linear
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this PyTorch was built without oneDNN"
+)
+
+
+def layers(bias: bool) -> tuple[nn.Sequential, nn.Sequential]:
+    """A layer of 256 x 192 weights, as it was and through oneDNN."""
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(192, 256, bias=bias))
+    fast = copy.deepcopy(plain)
+    use_fast_cpu_linear(fast)
+    assert isinstance(fast[0], FastLinear)
+    return plain, fast
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(5, 192), (3, 7, 192), (1, 1, 192)])
+def test_values_and_gradients_are_those_of_the_usual_layer(bias, shape):
+    plain, fast = layers(bias)
+    found = []
+    for layer in (plain, fast):
+        inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        output = layer(inputs)
+        output.square().sum().backward()
+        found.append([output.detach(), inputs.grad, *(p.grad for p in layer.parameters())])
+        with torch.no_grad():
+            torch.testing.assert_close(layer(inputs), output)
+    for usual, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, usual, atol=1e-3, rtol=1e-5)
+
+
+def test_a_frozen_layer_passes_the_gradient_on_and_keeps_none():
+    _, fast = layers(True)
+    fast.requires_grad_(False)
+    inputs = torch.randn(4, 192, requires_grad=True)
+    fast(inputs).sum().backward()
+    torch.testing.assert_close(inputs.grad, fast[0].weight.sum(0).expand(4, -1))
+    assert fast[0].weight.grad is None
+
+
+def test_autocast_and_float64_go_the_usual_way():
+    plain, fast = layers(False)
+    inputs = torch.randn(4, 192)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fast(inputs), plain(inputs))
+        assert fast(inputs).dtype == torch.bfloat16
+    assert fast.double()(inputs.double()).dtype == torch.float64
+
+
+def test_small_layers_and_names_stay_as_they_are():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(192, 256))
+    names = list(model.state_dict())
+    use_fast_cpu_linear(model)
+    assert type(model[0]) is nn.Linear
+    assert list(model.state_dict()) == names
