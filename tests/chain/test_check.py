@@ -74,6 +74,20 @@ def test_prompts_to_rank_have_to_leave_room_for_the_answer(keys, run, tmp_path):
     check_inputs(run, AlignConfig(**{**keys, **changed}, drop_bad_rows=True))
 
 
+def test_labels_have_to_hold_what_the_loss_learns_from(keys, run, tmp_path):
+    """A ranking that ties all is no row where a tie is no pair, one where it is half a pair."""
+    tied = tmp_path / "tied.jsonl"
+    row = {"prompt": "Hi", "responses": ["A cat.", "A dog."]}
+    file = AlignConfig(**{**keys, "labels": str(tied)})
+    tied.write_text(json.dumps({**row, "ranks": [1, 1]}) + "\n")
+    with pytest.raises(DataError, match="1 without an order"):
+        check_inputs(run, file)
+    with tied.open("a") as more:
+        more.write(json.dumps({**row, "ranks": [1, 2]}) + "\n")
+    half = AlignConfig(**{**keys, "labels": str(tied)}, reward_model_keys=["ties=half"])
+    assert [check_inputs(run, config).rows["labels"] for config in (file, half)] == [1, 2]
+
+
 @pytest.mark.parametrize("stage", [sft_stage, reward_model_stage, ppo_stage, evaluation_stage])
 def test_dropping_bad_rows_reaches_every_recipe(keys, run, stage):
     """Not set, it is left to the recipe's own file."""

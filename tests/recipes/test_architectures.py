@@ -154,6 +154,7 @@ def test_an_ensemble_through_the_recipes(root, data, tmp_path, monkeypatch):
     found = json.loads((reward / "evaluation.json").read_text())
     assert found["kind"] == "reward_model"
     assert "heads_agree" in {result["metric"] for result in found["results"]}
+    assert "heads agree" in (reward / "report.html").read_text()
     # Two prompts were held out: too few to be told from coins.
     assert json.loads((reward / "gate.json").read_text())["verdict"] == "fail"
     worst = words("ppo", data, base, ppo, reward=reward, reward_aggregation="worst")
