@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sections: list[Section] = []
     curves: list[Curve] = []
     notes: list[str] = []
+    if not torch.cuda.is_available():
+        notes.append("No GPU was at hand: the GPU's workloads were not run.")
     peer = Path(options.peer) if options.peer else None
     if peer is None:
         notes.append("trl was not there: no ratios.")
@@ -56,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name == "D":
                 models, seeds = Path(options.models).resolve(), options.seeds
                 curves = measure_learning(models, seeds, options.threads, folder, peer)
-            elif name == "GPU" and not torch.cuda.is_available():
-                notes.append("No GPU was at hand: the GPU workloads were not run.")
-            else:
+            elif name != "GPU" or torch.cuda.is_available():
                 sections += _sections(name, options, folder, peer)
             shutil.rmtree(folder, ignore_errors=True)
     minutes = (time.monotonic() - start) / 60

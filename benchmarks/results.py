@@ -65,13 +65,14 @@ def write_results(
 
 READING = """\
 Means of the counted iterations, after one that is not counted; the lines took turns of one
-iteration. `trl` is TRL 1.12 as its users run it: its `bf16=True` computes in float32. `tuned`
-rolls out a quarter of the batch at a time; `tuned bf16` trains inside `torch.autocast` besides.
-Ratios are against `trl`. `shared_trunk` and `lora` are other algorithms and stand here for
-themselves. CPU s is the processor time of all processes in a turn. Memory is the sum of the
-peaks of launcher and workers. The floor is the counted operations at the matmul rate plus the
-counted bytes at the copy rate, both measured between the turns (`floors.py` counts); a share of
-the floor is what was reached of that speed."""
+iteration. `trl` is TRL 1.12 as its users run it: its `bf16=True` computes in float32. `trl
+tuned` trains inside `torch.autocast` and rolls out a quarter of the batch at a time. Ratios are
+against `trl`. `shared_trunk` and `lora` are other algorithms and stand here for themselves. CPU
+s is the processor time of all processes in a turn. Memory is the sum of the peaks of launcher
+and workers. The floor is the counted operations at the matmul rate plus the counted bytes at
+the copy rate, both measured between the turns (`floors.py` counts); a share of the floor is
+what was reached of that speed. Answers of different lengths are sampled by chance: on B compare
+tokens as well."""
 
 
 def row_of(line: Measured, usual: Measured | None, section: Section) -> list[str]:

@@ -156,10 +156,7 @@ def contestants(num_threads: int) -> list[Contestant]:
     default, changes nothing there."""
     return [
         Contestant(engine="trl", label="trl", num_threads=num_threads),
-        Contestant(engine="trl", label="trl tuned", tuned=True, num_threads=num_threads),
-        Contestant(
-            engine="trl", label="trl tuned bf16", tuned=True, bf16=True, num_threads=num_threads
-        ),
+        Contestant(engine="trl", label="trl tuned", tuned=True, bf16=True, num_threads=num_threads),
         Contestant(engine="rlhf", label="rlhf fp32", num_threads=num_threads),
         Contestant(engine="rlhf", label="rlhf bf16", bf16=True, num_threads=num_threads),
         Contestant(
@@ -179,12 +176,11 @@ def process_contestants() -> list[Contestant]:
     """The lines of E: workload A on one process of one and of two threads, and on two of one."""
     return [
         Contestant(
-            engine=engine,
-            label=f"{engine} {processes} x {threads}",
-            bf16=engine == "rlhf",
+            engine="rlhf",
+            label=f"rlhf {processes} x {threads}",
+            bf16=True,
             num_processes=processes,
             num_threads=threads,
         )
-        for engine in ("rlhf", "trl")
         for processes, threads in ((1, 1), (1, 2), (2, 1))
     ]

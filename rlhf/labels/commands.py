@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(given: argparse.Namespace) -> None:
     try:
-        from rlhf.labels.web.serve import ServeConfig, serve
+        from rlhf.labels.web.config import ServeConfig
+        from rlhf.labels.web.serve import serve
     except ImportError as error:
         raise ConfigError(
             f"the web app needs {error.name}; install it with pip install -e '.[labels]'."

@@ -12,6 +12,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float) -> Ten
 
     logits: float [N, V]; tokens: long [N]. Returns float32 [N].
     """
-    scaled = logits.float() / temperature
+    # Not divided by 1: a copy of [N, V] here and one in the backward pass.
+    scaled = logits.float() if temperature == 1 else logits.float() / temperature
     # cross_entropy fuses log-softmax and gather: one [N, V] buffer kept for backward, not two.
     return -torch.nn.functional.cross_entropy(scaled, tokens, reduction="none")

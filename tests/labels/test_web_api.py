@@ -156,7 +156,8 @@ def test_the_list_of_routes_is_whole(site):
     """What the app serves is what the tests of its doors walk."""
     from fastapi.routing import APIRoute
 
-    from rlhf.labels.web.app import WebConfig, create_app
+    from rlhf.labels.web.app import create_app
+    from rlhf.labels.web.config import WebConfig
 
     guarded = create_app(site.queue, WebConfig(), LiveSource(site.store, lambda prompt: []))
     found = {

@@ -10,7 +10,8 @@ from web_server import Person, pairs_and_more
 
 from rlhf.errors import ConfigError
 from rlhf.labels.store import LabelStore
-from rlhf.labels.web.serve import ServeConfig, bound, only_server
+from rlhf.labels.web.config import ServeConfig
+from rlhf.labels.web.serve import bound, only_server
 
 
 def start(path, *words):

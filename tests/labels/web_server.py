@@ -15,7 +15,8 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
-from rlhf.labels.web.app import WebConfig, create_app
+from rlhf.labels.web.app import create_app
+from rlhf.labels.web.config import WebConfig
 
 
 @dataclass

@@ -17,7 +17,7 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.schema import OPEN, items
 from rlhf.labels.stats import StoreStats, label_stats
 from rlhf.labels.store import LabelStore
-from rlhf.labels.web.app import WebConfig
+from rlhf.labels.web.config import WebConfig
 
 STATS_SECONDS = 10.0  # the page is not worked out anew more often
 TYPES = {

@@ -3,8 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,8 @@ from rlhf.errors import DataError
 from rlhf.labels import access
 from rlhf.labels.queue import FencedError, Queue
 from rlhf.labels.records import Claim
-from rlhf.labels.web.form import Form, FormConfig, answer_of, as_json
+from rlhf.labels.web.config import WebConfig
+from rlhf.labels.web.form import Form, answer_of, as_json
 from rlhf.labels.web.guard import COOKIE, Guard
 from rlhf.labels.web.live import Busy, LiveSource
 from rlhf.labels.web.markdown import render
@@ -27,16 +27,6 @@ from rlhf.labels.web.markdown import render
 HERE = Path(__file__).parent
 LOGIN_TRIES, LOGIN_SECONDS = 10, 60.0  # failures from one address in so many seconds
 LONGEST_SECONDS = 86_400.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebConfig:
-    """What the app serves, and under which names."""
-
-    hosts: Collection[str] = ("127.0.0.1", "localhost", "[::1]")
-    https: bool = False  # behind a proxy that speaks it: cookies are marked Secure
-    form: FormConfig = field(default_factory=FormConfig)
-    finish: threading.Event | None = None  # set when the researcher has enough labels
 
 
 class Strict(BaseModel):

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlhf.errors import ConfigError
+from rlhf.labels.web.config import ServeConfig
 
 if TYPE_CHECKING:
     from rlhf.labels.web.live import Sampler
-    from rlhf.labels.web.serve import ServeConfig
 
 
-def load_sampler(config: "ServeConfig") -> "Sampler":
+def load_sampler(config: ServeConfig) -> "Sampler":
     """A function from a prompt to (answer, model) pairs, answers shared out over the models.
 
     Raises:

@@ -4,9 +4,8 @@ import fcntl
 import os
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -19,43 +18,11 @@ from rlhf.labels.schema import SUBMIT
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.admin import places_left
-from rlhf.labels.web.app import WebConfig, create_app
+from rlhf.labels.web.app import create_app
+from rlhf.labels.web.config import ALL, ServeConfig, WebConfig
 from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.live import LiveSource
 from rlhf.labels.web.models import load_sampler
-
-ALL = "all"
-LOCAL = ("127.0.0.1", "localhost", "::1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeConfig:
-    """What `rlhf label serve` was asked for."""
-
-    store: str
-    host: str = "127.0.0.1"
-    port: int = 8000
-    public: bool = False
-    allowed_hosts: Sequence[str] = ()
-    https: bool = False
-    annotators: Sequence[str] = ()
-    form: str | None = None
-    new_admin_token: bool = False
-    models: Sequence[str] = ()
-    num_responses: int = 4
-    max_new_tokens: int = 128
-    until: str | None = None  # labels after which the server stops by itself, or "all"
-
-    def __post_init__(self) -> None:
-        if self.host not in LOCAL and not self.public:
-            raise ConfigError(
-                f"host={self.host} can be reached by others; add --public if that is meant, and "
-                "put a proxy with HTTPS before it."
-            )
-        if self.until not in (None, ALL) and not str(self.until).isdigit():
-            raise ConfigError(f"until={self.until} is neither a number of labels nor {ALL}.")
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"port={self.port} is none; use 1 to 65535, or 0 for a free one.")
 
 
 def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
