@@ -27,6 +27,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     """Call `main` and exit: 0 done, 2 the user's mistake, 1 a failure, 75 stopped by SIGTERM."""
     try:
         main()
+        _leave_the_others()
     except TrainingError as error:
         _say(error)
         sys.exit(STATUS_FAILED)
@@ -41,6 +42,15 @@ def run(main: Callable[[], None]) -> NoReturn:
         _say_once("interrupted")
         sys.exit(130)
     sys.exit(STATUS_DONE)
+
+
+def _leave_the_others() -> None:
+    """Close the process group: one that ends with the interpreter aborts it at times (gloo's
+    threads: "terminate called without an active exception"), and a finished run reads as failed."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def _say(message: object) -> None:
