@@ -10,163 +10,26 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from torch.nn import functional
 from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 # A script sees its own folder alone; the world is a package of the repository.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from recipes.pocket.world.documents import MAKERS, documents
+from recipes.pocket.pretrain_config import PretrainConfig, row_length, schedule
+from recipes.pocket.pretrain_loss import mean_next_token_loss, preferred
+from recipes.pocket.pretrain_text import rows_of_documents, train_tokenizer
 from rlhf.config import as_yaml, parse_config
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import SigtermFlag, Stopped, run
 from rlhf.models.attention import use_fast_cpu_attention
 
-NEWLINE = "Ċ"  # as byte-level vocabularies write it
-PAD, END, ROLES = "<|pad|>", "<|end|>", ("<|user|>", "<|assistant|>", "<|system|>")
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}"
-    "{{ '<|assistant|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
-    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
-
-
 MeanLoss = Callable[..., Tensor]
-
-
-@dataclass(kw_only=True)
-class PretrainConfig:
-    """Every key of pretrain.py."""
-
-    output_dir: str = field(default="runs/pretrain", metadata={"help": "Where the model goes."})
-    seed: int = field(default=0, metadata={"help": "Seed of the text and of the weights."})
-    vocab_size: int = field(default=1024, metadata={"help": "Entries of the tokenizer."})
-    hidden_size: int = field(default=192, metadata={"help": "Width of the model."})
-    intermediate_size: int = field(default=512, metadata={"help": "Width of its MLPs."})
-    num_hidden_layers: int = field(default=4, metadata={"help": "Layers."})
-    num_attention_heads: int = field(default=6, metadata={"help": "Attention heads."})
-    row_lengths: list[int] = field(
-        default_factory=lambda: [64, 128],
-        metadata={"help": "Lengths of the rows of documents, by turns; in drills the first."},
-    )
-    refrain_steps: int = field(
-        default=350, metadata={"help": "Steps of refrains, at the beginning."}
-    )
-    drill_steps: int = field(
-        default=1300, metadata={"help": "Steps of reading exercises, after the refrains."}
-    )
-    mark_steps: int = field(
-        default=2000, metadata={"help": "Steps with half of the text marked answers, at the end."}
-    )
-    tokens_per_step: int = field(default=4096, metadata={"help": "Tokens of a step, padding too."})
-    max_steps: int = field(default=10500, metadata={"help": "Optimizer steps."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "AdamW's peak."})
-    warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
-    decay_fraction: float = field(
-        default=0.4, metadata={"help": "Share of the steps, the last ones, that decay to 0."}
-    )
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to it."})
-    bf16: bool = field(default=True, metadata={"help": "bf16 autocast; the weights stay fp32."})
-    compile: bool = field(
-        default=False, metadata={"help": "torch.compile the loss; needs a C++ compiler on a CPU."}
-    )
-    threads: int = field(default=2, metadata={"help": "CPU threads."})
-    logging_steps: int = field(default=20, metadata={"help": "Steps between logged losses."})
-    eval_steps: int = field(default=250, metadata={"help": "Steps between held-out losses."})
-    save_steps: int = field(default=250, metadata={"help": "Steps between checkpoints."})
-    resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "`latest` goes on from output_dir/checkpoint.pt."}
-    )
-
-
-def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the world's text; every byte is in it, so nothing is unknown.
-
-    A space goes before every line, and off again in decoding: a word is the same token at the
-    beginning of a line, of an answer and inside of a sentence, and can be looked up as such.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend(" "), normalizers.Replace("\n", "\n ")]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.ByteLevel(),
-            decoders.Replace("\n ", "\n"),
-            decoders.Replace(Regex(r"(?<=\|>) "), ""),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab_size,
-        special_tokens=[PAD, END, *ROLES],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    stream = documents(f"{config.seed} tokenizer")
-    tokenizer.train_from_iterator((next(stream) for _ in range(20_000)), trainer)
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        eos_token=END,
-        additional_special_tokens=list(ROLES),
-        model_max_length=512,
-        clean_up_tokenization_spaces=False,
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
-
-
-def stage_of(config: PretrainConfig, step: int) -> str:
-    """What this step reads: refrains, then drills, then everything, at last with more marks."""
-    if step < config.refrain_steps:
-        return "refrains"
-    if step < config.refrain_steps + config.drill_steps:
-        return "drills"
-    return "everything" if step < config.max_steps - config.mark_steps else "marks"
-
-
-def row_length(config: PretrainConfig, step: int) -> int:
-    """The length of this step's rows: in drills the first of them, then all by turns."""
-    lengths = config.row_lengths
-    drilled = stage_of(config, step) in ("refrains", "drills")
-    return lengths[0 if drilled else step % len(lengths)]
-
-
-def rows_of_documents(
-    tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, step: int | str, length: int
-) -> Tensor:
-    """int64 [B, length]: the text of one step, whole documents, an EOS after each, padded right.
-
-    Documents longer than a row wait for a step with longer ones, those that fit share a row. B
-    times `length` is `tokens_per_step`. A step's text depends on the seed and the step alone: a
-    resumed run sees what the other saw.
-    """
-    stage = stage_of(config, step) if isinstance(step, int) else "everything"
-    stream = documents(f"{config.seed} {step}", stage=stage)
-    size = config.tokens_per_step // length
-    rows: list[list[int]] = [[]]
-    while len(rows) <= size:
-        for ids in tokenizer([next(stream) for _ in range(64)])["input_ids"]:
-            if len(ids) + 1 > length:
-                continue
-            if len(rows[-1]) + len(ids) + 1 > length:
-                rows.append([])
-            rows[-1] += [*ids, tokenizer.eos_token_id]
-    pad = tokenizer.pad_token_id
-    return torch.tensor([row + [pad] * (length - len(row)) for row in rows[:size]])
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> LlamaForCausalLM:
@@ -186,64 +49,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> L
             bos_token_id=None,
         )
     )
-
-
-def next_token_losses(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
-    """fp32 [B, T-1]: the cross entropy of every token but the first, in nats; 0 at padding.
-
-    Rows are padded on the right, so that causality alone keeps padding out of what is read.
-    """
-    with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
-        logits = model(input_ids=ids).logits[:, :-1]
-    assert model.config.pad_token_id is not None  # build_model sets it
-    flat = functional.cross_entropy(
-        logits.float().flatten(0, 1),
-        ids[:, 1:].flatten(),
-        reduction="none",
-        ignore_index=model.config.pad_token_id,
-    )
-    return flat.view(ids.shape[0], -1)
-
-
-def mean_next_token_loss(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
-    """The mean of `next_token_losses` over all tokens but padding; compiled as one function."""
-    kept = torch.ne(ids[:, 1:], model.config.pad_token_id or 0).sum()
-    return next_token_losses(model, ids, bf16=bf16).sum() / kept
-
-
-def schedule(config: PretrainConfig, step: int) -> float:
-    """The share of the learning rates at this step: up in a line, level, down in a line to 0."""
-    left = (config.max_steps - step) / max(1.0, config.decay_fraction * config.max_steps)
-    return min(1.0, (step + 1) / config.warmup_steps, left)
-
-
-@torch.no_grad()
-def answer_logprob(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, answers: list[str]
-) -> list[float]:
-    """The log-probability of each answer, its EOS included, on the line after the prompt."""
-    # The newline by its id: encoded at the end of a text it would take the next line's space along.
-    start = [*tokenizer(prompt)["input_ids"], tokenizer.convert_tokens_to_ids(NEWLINE)]
-    sums = []
-    for answer in answers:
-        ids = torch.tensor([start + tokenizer(answer)["input_ids"]])
-        losses = next_token_losses(model, ids.to(model.device), bf16=False)
-        sums.append(-losses[0, len(start) - 1 :].sum().item())
-    return sums
-
-
-def preferred(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, items: int = 25
-) -> dict[str, float]:
-    """How often the model finds the right answer likelier than the wrong one, by category."""
-    rng, shares = Random("held-out items"), {}
-    for make in MAKERS:
-        wins = 0
-        for item in (make(rng) for _ in range(items)):
-            right, wrong = answer_logprob(model, tokenizer, item.prompt, [item.right, item.wrong])
-            wins += right > wrong
-        shares[f"preferred/{make.__name__.removesuffix('_item')}"] = wins / items
-    return shares
 
 
 @torch.no_grad()

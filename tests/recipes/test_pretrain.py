@@ -8,6 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipes import pretrain
+from recipes.pocket.pretrain_config import PretrainConfig, schedule
+from recipes.pocket.pretrain_loss import answer_logprob
+from recipes.pocket.pretrain_text import rows_of_documents
 from recipes.pocket.world.scenes import grounded_item
 from rlhf.errors import ConfigError, TrainingError
 
@@ -24,7 +27,7 @@ def tiny(tmp_path, monkeypatch, tokenizer):
     """A configuration of four quick steps, without the tokenizer's and the evaluation's time."""
     monkeypatch.setattr(pretrain, "train_tokenizer", lambda config: tokenizer)
     monkeypatch.setattr(pretrain, "evaluate", lambda *args: {"eval_loss": 0.0})
-    return pretrain.PretrainConfig(
+    return PretrainConfig(
         output_dir=str(tmp_path / "run"),
         hidden_size=32,
         intermediate_size=64,
@@ -75,7 +78,7 @@ def test_non_finite_loss_names_the_step(tiny, monkeypatch):
 
 def test_rows_are_whole_documents(tiny, tokenizer):
     """Each row begins with a document and ends with an EOS, but for the padding behind it."""
-    rows = pretrain.rows_of_documents(tokenizer, tiny, 0, 64)
+    rows = rows_of_documents(tokenizer, tiny, 0, 64)
     assert rows.shape == (2, 64)
     for row in rows.tolist():
         kept = [i for i in row if i != tokenizer.pad_token_id]
@@ -85,8 +88,8 @@ def test_rows_are_whole_documents(tiny, tokenizer):
 
 def test_schedule():
     """Ten steps, two of warm-up, the last four decay: half, then 1, then 4/4 … 1/4."""
-    config = pretrain.PretrainConfig(max_steps=10, warmup_steps=2, decay_fraction=0.4)
-    shares = [pretrain.schedule(config, step) for step in range(10)]
+    config = PretrainConfig(max_steps=10, warmup_steps=2, decay_fraction=0.4)
+    shares = [schedule(config, step) for step in range(10)]
     assert shares == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
 
 
@@ -125,6 +128,6 @@ def test_shipped_model_looks_things_up(tokenizer):
     wins = 0
     for item in (grounded_item(rng) for _ in range(50)):
         answers = [item.right, item.wrong]
-        right, wrong = pretrain.answer_logprob(model, tokenizer, item.prompt, answers)
+        right, wrong = answer_logprob(model, tokenizer, item.prompt, answers)
         wins += right > wrong
     assert wins >= 40
