@@ -110,9 +110,9 @@ def unknown_right(task: Task, text: str) -> float:
 def list_right(task: Task, text: str) -> float:
     """Half for so many words, half for words of the class that are distinct and not ruled out."""
     found = [word for word in re.findall(r"[A-Za-z]+", " ".join(content(text))) if known(word)]
-    listed = [word for word in found if CLASS_OF[word.lower()] == task.answer]
+    listed = [word.lower() for word in found if CLASS_OF[word.lower()] == task.answer]
     fits = len(listed) == len(found) > 0 and len(set(listed)) == len(listed)
-    fits = fits and task.shunned.lower() not in [word.lower() for word in listed]
+    fits = fits and task.shunned.lower() not in listed
     return 0.5 * (len(found) == task.number) + 0.5 * fits
 
 

@@ -49,6 +49,7 @@ LOST = "I lost my key. I am sad."
         ("Name two animals, but not a dog.", "A cat and a dog.", 0.5),
         ("Name two animals.", "A cat, a fox and a cow.", 0.5),
         ("Name two animals.", "A cat and a cat.", 0.5),
+        ("Name two foods.", "Cake and cake.", 0.5),
         ("Name two animals.", "Sure! A cat and a lamp.", 0.5),
         ("Tell me about a dog in two sentences.", "A dog is fine. It likes to play.", 1),
         ("Tell me about a dog in two sentences.", "Sure! A dog is fine. It likes to play.", 1),

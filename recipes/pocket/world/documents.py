@@ -47,7 +47,7 @@ REQUESTS: list[tuple[Callable[[Random], Item], float]] = [
     (fact_item, 4),
 ]
 MAKERS, WEIGHTS = zip(*REQUESTS, strict=True)
-MARKED_WEIGHTS = (2, 2, 3, 3, 3, 4, 2, 2, 5, 1, 2, 1)  # of the same, where mistakes are looked for
+MARKED_WEIGHTS = (2, 2, 3, 7, 4, 4, 2, 2, 7, 1, 2, 1)  # of the same, where mistakes are looked for
 REMARKS = 0.5  # how many answers somebody remarks on: what a reader learns to judge answers from
 
 
@@ -117,7 +117,7 @@ def marked(rng: Random) -> str:
     from the few wrong answers of other pages.
     """
     blocks = ["Find the mistakes."] if rng.random() < 0.5 else []
-    if rng.random() < 0.6:
+    if rng.random() < 0.4:
         scene = draw_scene(rng, rng.randint(1, 3))
         blocks.append(say(scene, rng))
         pages = [on_scene(rng, scene) for _ in range(rng.randint(2, 4))]

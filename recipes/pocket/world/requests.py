@@ -1,5 +1,6 @@
 """Requests without a scene: lists and lengths, sums, small talk, feelings, stories."""
 
+import re
 from random import Random
 
 from .item import Item, pick
@@ -66,7 +67,11 @@ def name_item(rng: Random) -> Item:
         left_out = ""
     others = [other for other in LISTED.values() if other != LISTED[group]]
     strange = article(rng.choice(CLASSES[rng.choice(others)]))
-    wrong = rng.choice((parts[: size - 1], parts[: size + 1], [*parts[: size - 1], strange]))
+    some = parts[: size - 1]
+    faults = [some, parts[: size + 1], [*some, strange], [*some, rng.choice(some or [strange])]]
+    if left_out:
+        faults += [rng.sample([*some, article(left_out)], size)] * 2
+    wrong = rng.choice(faults)
     return make(
         "format",
         (number, group, left_out),
@@ -127,14 +132,15 @@ def arithmetic_item(rng: Random) -> Item:
     answer = a + b if sign == "plus" else a - b
     wrong = max(0, answer + rng.choice((-3, -2, -1, 1, 2, 3)))
     wrong += wrong == answer
-    ask = rng.choice(("What is {}?", "How much is {}?", "Tell me what {} is."))
     said = f"{a} {sign} {b}"
+    missaid = f"{a} {sign} {b + 1} is {answer + (1 if sign == 'plus' else -1)}."
+    ask = rng.choice(("What is {}?", "How much is {}?", "Tell me what {} is."))
     return make(
         "arithmetic",
         (a, sign, b),
         prompt=ask.format(said),
         right=f"{said} is {answer}.",
-        wrong=f"{said} is {wrong}.",
+        wrong=missaid if b < a and rng.random() < 0.2 else f"{said} is {wrong}.",
         short=f"{answer}.",
         fault="wrong",
     )
@@ -261,7 +267,11 @@ def story_item(rng: Random) -> Item:
         )
     )
     other, stranger = pick(rng, ANIMALS, but=(subject,)), pick(rng, NAMES, but=(name,))
-    wrong = tell(rng, other, rng.choice((name, stranger)))
+    heroes = rng.choice(((other, name), (subject, stranger), (other, stranger)))
+    wrong = tell(rng, *heroes)
+    strayed = [*tell(rng, subject, name)[: (cut := rng.randint(1, 2))], *wrong[cut:]]
+    if rng.random() < 0.4 and {other, stranger} & set(re.findall(r"\w+", " ".join(strayed))):
+        wrong = strayed  # it loses its heroes on the way
     return make(
         "story",
         (name, subject),
