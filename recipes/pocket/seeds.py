@@ -5,7 +5,7 @@
         --annotators recipes/pocket/annotators-random.yaml --skip_gate true
 
 What stands after `--` goes to recipes/align.py. A finished seed is not run again: a second call
-prints its table. Seconds are those of the whole chain; memory is the most that its processes
+prints its tables. Minutes are those of the whole chain; memory is the most that its processes
 held at once (resident; pages that they share are counted for each).
 """
 
@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
 from recipes.pocket.gold import score  # noqa: E402
+from recipes.pocket.world.prompts import HELD_OUT_COUNTS  # noqa: E402
 from rlhf.evaluation.results import Result, find, read_results  # noqa: E402
 
 COST, HELD_OUT = "cost.json", "rankings_heldout.jsonl"
@@ -43,6 +44,8 @@ BEFORE_AND_AFTER: dict[str, tuple[str, dict[str, str]]] = {
     "tokens": ("length", {}),
     "distinct-2": ("distinct_2", {}),
 }
+
+AXES = {"correct": "right", "courtesy": "courtesy", "brief": "brief"}
 
 
 def peak_memory(process: psutil.Process, stop: threading.Event) -> float:
@@ -145,8 +148,27 @@ def as_table(columns: dict[int, dict[str, tuple[float, ...]]]) -> str:
     return "\n".join(lines)
 
 
+def by_category(runs: Sequence[Sequence[Result]]) -> str:
+    """Markdown: a row a category of held-out prompts, SFT's and PPO's mean over the runs."""
+    lines = [
+        "| category | " + " | ".join(AXES.values()) + " | win rate |",
+        "|---|" + "---:|" * (len(AXES) + 1),
+    ]
+    for category in HELD_OUT_COUNTS:
+        cells = []
+        for axis in AXES:
+            where = {"axis": axis, "subset": category}
+            before, after = (
+                mean(value(run, "axis", model, **where) for run in runs) for model in ("sft", "ppo")
+            )
+            cells.append(f"{before:.2f} → {after:.2f}")
+        won = mean(value(run, "win_rate", "ppo", judge="gold", subset=category) for run in runs)
+        lines.append(f"| {category} | " + " | ".join(cells) + f" | {won:.2f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Run what is missing, print the table."""
+    """Run what is missing, print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -159,6 +181,7 @@ def main() -> None:
     for seed, folder in folders.items():
         run_chain(folder, given.config, seed, given.keys)
     print(as_table({seed: figures(folder) for seed, folder in folders.items()}))
+    print("\n" + by_category([read_results(folder / "evaluation") for folder in folders.values()]))
 
 
 if __name__ == "__main__":

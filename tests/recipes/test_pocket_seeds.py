@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from recipes.pocket.seeds import as_table, gold_accuracy, reward_accuracy
+from recipes.pocket import seeds
+from recipes.pocket.seeds import as_table, by_category, gold_accuracy, reward_accuracy
+from rlhf.evaluation.results import Result
 
 PROMPT = "Tom has a red key. Who has the key?"
 
@@ -39,3 +41,24 @@ def test_table_has_a_column_a_seed_and_the_mean():
         "| won | 0.50 | 0.70 | 0.60 |",
         "| right | 0.20 → 0.40 | 0.40 → 0.80 | 0.30 → 0.60 |",
     ]
+
+
+def result(**fields):
+    return Result(low=0.0, high=1.0, n=44, **fields)
+
+
+def test_categories_are_means_over_the_runs(monkeypatch):
+    """Right 0.2 and 0.4 before, 0.6 and 1.0 after; won 0.5 and 0.75."""
+    monkeypatch.setattr(seeds, "HELD_OUT_COUNTS", {"fact": 44})
+    monkeypatch.setattr(seeds, "AXES", {"correct": "right"})
+
+    def run(before, after, won):
+        axis = {"metric": "axis", "axis": "correct", "judge": "gold", "subset": "fact"}
+        return [
+            result(model="sft", value=before, **axis),
+            result(model="ppo", value=after, **axis),
+            result(model="ppo", value=won, metric="win_rate", judge="gold", subset="fact"),
+        ]
+
+    table = by_category([run(0.2, 0.6, 0.5), run(0.4, 1.0, 0.75)])
+    assert table.splitlines()[-1] == "| fact | 0.30 → 0.80 | 0.62 |"
