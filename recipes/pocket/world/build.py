@@ -5,17 +5,17 @@ import sys
 from pathlib import Path
 
 from .demonstrations import demonstration_rows
-from .prompts import HELD_OUT_COUNTS, counts, draw_items, prompt_rows
+from .prompts import HELD_OUT_COUNTS, RANKING_MIX, TRAIN_MIX, counts, draw_items, prompt_rows
 
 SEED = 0
-SIZES = {"demonstrations": 1500, "prompts_ranking": 3000, "prompts_ppo": 2000}
+SIZES = {"demonstrations": 1500, "prompts_ranking": 4500, "prompts_ppo": 2000}
 
 
 def build(seed: int = SEED) -> dict[str, list[dict[str, str]]]:
     """The rows of every data file by its name, the same for the same seed."""
     files = {"demonstrations": demonstration_rows(seed, SIZES["demonstrations"])}
-    for name in ("prompts_ranking", "prompts_ppo"):
-        items = draw_items(f"{seed} {name}", counts(SIZES[name]), held_out=False)
+    for name, mix in (("prompts_ranking", RANKING_MIX), ("prompts_ppo", TRAIN_MIX)):
+        items = draw_items(f"{seed} {name}", counts(SIZES[name], mix), held_out=False)
         files[name] = prompt_rows(items)
     held_out = draw_items(f"{seed} prompts_heldout", HELD_OUT_COUNTS, held_out=True)
     return files | {"prompts_heldout": prompt_rows(held_out)}

@@ -7,7 +7,7 @@ so it sets how much is left for preferences to improve.
 from random import Random
 
 from .item import Item
-from .prompts import counts, draw_items
+from .prompts import TRAIN_MIX, counts, draw_items
 from .voices import SHAPES, Style, dress
 
 RIGHT = {
@@ -39,6 +39,6 @@ def demonstrate(rng: Random, item: Item) -> dict[str, str]:
 
 def demonstration_rows(seed: int, total: int) -> list[dict[str, str]]:
     """`total` demonstrations, none of them on a reserved combination."""
-    items = draw_items(f"{seed} demonstrations", counts(total), held_out=False)
+    items = draw_items(f"{seed} demonstrations", counts(total, TRAIN_MIX), held_out=False)
     rng = Random(f"{seed} answers")
     return [demonstrate(rng, item) for item in items]

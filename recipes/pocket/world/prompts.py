@@ -50,6 +50,15 @@ TRAIN_MIX = {
     "benign": 12,
     "fact": 1,
 }
+# The same for the prompts that are ranked, which are more than there are different ones of small
+# talk and feelings.
+RANKING_MIX = TRAIN_MIX | {
+    "grounded": 27,
+    "unknown": 15,
+    "small_talk": 5,
+    "feelings": 6,
+    "benign": 13,
+}
 HELD_OUT_COUNTS = {
     "grounded": 96,
     "unknown": 48,
@@ -79,9 +88,9 @@ def draw(rng: Random, category: str, *, held_out: bool) -> Item:
     return item
 
 
-def counts(total: int) -> dict[str, int]:
-    """TRAIN_MIX scaled to `total` prompts; what rounding leaves over goes to grounded."""
-    scaled = {category: total * share // 100 for category, share in TRAIN_MIX.items()}
+def counts(total: int, mix: dict[str, int]) -> dict[str, int]:
+    """The mix scaled to `total` prompts; what rounding leaves over goes to grounded."""
+    scaled = {category: total * share // 100 for category, share in mix.items()}
     scaled["grounded"] += total - sum(scaled.values())
     return scaled
 
