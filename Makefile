@@ -60,5 +60,5 @@ format: setup ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## delete the environment and the runs
-	rm -rf $(VENV) $(PEER) runs
+clean: ## delete the environments; runs/ may hold what people said, and stays
+	rm -rf $(VENV) $(PEER)

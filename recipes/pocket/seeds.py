@@ -5,8 +5,9 @@
         --annotators recipes/pocket/annotators-random.yaml --skip_gate true
 
 What stands after `--` goes to recipes/align.py. A finished seed is not run again: a second call
-prints its tables. Minutes are those of the whole chain; memory is the most that its processes
-held at once (resident; pages that they share are counted for each).
+prints its tables. Minutes are those of the call that finished the chain, all of it where it was not
+interrupted; memory is the most that its processes held at once (resident; pages that they share
+are counted for each).
 """
 
 import argparse
@@ -65,7 +66,12 @@ def peak_memory(process: psutil.Process, stop: threading.Event) -> float:
 def run_chain(folder: Path, config: str, seed: int, keys: Sequence[str]) -> None:
     """align.py into `folder`, unless it is finished; what it cost goes into cost.json."""
     if (folder / COST).exists():
+        cost = json.loads((folder / COST).read_text(encoding="utf-8"))
+        if cost["arguments"] != [config, *keys]:
+            sys.exit(f"{folder} holds a chain of {cost['arguments']}; name another --output_dir.")
         return
+    if folder.exists():
+        print(f"{folder} is gone on with: its minutes will be those of what is left")
     command = [sys.executable, "-m", "rlhf.cli", "launch", "recipes/align.py", "--config", config]
     command += ["--seed", str(seed), "--output_dir", str(folder), *keys]
     began, stop, peaks = time.monotonic(), threading.Event(), []
@@ -78,7 +84,8 @@ def run_chain(folder: Path, config: str, seed: int, keys: Sequence[str]) -> None
         watch.join()
     if status:
         sys.exit(f"seed {seed}: recipes/align.py ended with status {status}; see above.")
-    cost = {"minutes": (time.monotonic() - began) / 60, "memory_gib": peaks[0]}
+    minutes = (time.monotonic() - began) / 60
+    cost = {"minutes": minutes, "memory_gib": peaks[0], "arguments": [config, *keys]}
     (folder / COST).write_text(json.dumps(cost), encoding="utf-8")
 
 
@@ -119,7 +126,6 @@ def value(results: Sequence[Result], metric: str, model: str, **where: str) -> f
 def figures(folder: Path) -> dict[str, tuple[float, ...]]:
     """What is promised of the demo, of one seed: one number, or SFT's and PPO's."""
     results = read_results(folder / "evaluation")
-    cost = json.loads((folder / COST).read_text(encoding="utf-8"))
     won = {judge: value(results, "win_rate", "ppo", judge=judge) for judge in WINS}
     before_and_after = {
         name: tuple(value(results, metric, model, **where) for model in ("sft", "ppo"))
@@ -131,9 +137,13 @@ def figures(folder: Path) -> dict[str, tuple[float, ...]]:
         "KL from SFT, nats an answer": (value(results, "kl", "ppo"),),
         "reward model, accuracy": (reward_accuracy(folder / "reward_model"),),
         "the labels' noise ceiling": (gold_accuracy(folder / "labels" / HELD_OUT),),
-        "minutes": (cost["minutes"],),
-        "memory, GiB": (cost["memory_gib"],),
     }
+
+
+def cost_of(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Minutes and memory of a finished chain."""
+    cost = json.loads((folder / COST).read_text(encoding="utf-8"))
+    return {"minutes": (cost["minutes"],), "memory, GiB": (cost["memory_gib"],)}
 
 
 def as_table(columns: dict[int, dict[str, tuple[float, ...]]]) -> str:
@@ -180,7 +190,7 @@ def main() -> None:
     folders = {seed: Path(given.output_dir).resolve() / f"seed-{seed}" for seed in given.seeds}
     for seed, folder in folders.items():
         run_chain(folder, given.config, seed, given.keys)
-    print(as_table({seed: figures(folder) for seed, folder in folders.items()}))
+    print(as_table({seed: figures(at) | cost_of(at) for seed, at in folders.items()}))
     print("\n" + by_category([read_results(folder / "evaluation") for folder in folders.values()]))
 
 

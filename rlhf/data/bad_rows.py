@@ -40,13 +40,15 @@ class BadRows:
             held_out = load_prompts("b.jsonl", bad_rows=bad_rows)
 
     So a run names all of them at once, whichever files they stand in. With `drop` nothing is
-    refused: they are counted, said, and written to `reject_file` where there is one.
+    refused: they are counted, said, and written to `reject_file` where there is one. `next_step`
+    is what a refusal advises where the rows are of no shape that can be converted.
 
     Raises:
         DataError: at the end, up to 20 of them as `file:line reason`.
     """
 
     drop: bool = False
+    next_step: str = "Correct them, or go on without them: --drop_bad_rows."
     reject_file: Path | None = None
     problems: list[Problem] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -58,7 +60,8 @@ class BadRows:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None and not self.drop:
-            raise_problems(self.problems, ", ".join(self.sources))
+            step = _convert(self.problems) or self.next_step
+            raise_problems(self.problems, ", ".join(self.sources), next_step=step)
 
     def take(self, source: str, problems: Sequence[Problem]) -> None:
         """Those of one file: to be refused at the end, or dropped now."""
@@ -93,14 +96,16 @@ def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str =
     lines += [f"  {problem}" for problem in problems[:SHOWN]]
     if count > SHOWN:
         lines.append(f"  and {count - SHOWN} more")
-    lines.append(next_step or _next_step(problems[0]))
+    lines.append(next_step or _convert(problems) or BadRows.next_step)
     raise DataError("\n".join(lines))
 
 
-def _next_step(first: Problem) -> str:
-    shape = guess_shape(first.row)
-    if shape is None:
-        return "Correct them, or go on without them: --drop_bad_rows."
+def _convert(problems: Sequence[Problem]) -> str:
+    """The command that makes rows of the first of them, where it has a shape that is known."""
+    first = problems[0] if problems else None
+    shape = guess_shape(first.row) if first else None
+    if first is None or shape is None:
+        return ""
     return (
         f"They look like `{shape}` rows; make rows of them first: "
         f"rlhf data convert {first.where.file} --from {shape} --output ROWS.jsonl"

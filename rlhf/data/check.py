@@ -15,6 +15,7 @@ from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.types import Demonstration, Ranking
 
+NEXT_STEP = "Correct them, or have them written to a file and go on: --reject_file FILE."
 KINDS = ("demonstrations", "prompts", "rankings", "texts")
 
 
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         DataError: the bad rows of the files, up to 20 a file.
     """
     args = _parser().parse_args(argv)
+    if args.max_length is not None and args.max_length < 1:
+        raise ConfigError(f"--max_length {args.max_length} leaves no token; name 1 or more.")
     if args.max_length and not args.model:
         raise ConfigError("--max_length counts tokens: name the tokenizer with --model.")
     chat = load_tokenizer(args.model, args.chat_template) if args.model else None
@@ -65,7 +68,8 @@ def check(
     }
     taken = kind or _kind_of(source)
     reject_path = Path(reject_file) if reject_file else None
-    with BadRows(drop=reject_path is not None, reject_file=reject_path) as bad_rows:
+    bad = BadRows(drop=reject_path is not None, reject_file=reject_path, next_step=NEXT_STEP)
+    with bad as bad_rows:
         loaded = load[taken](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
     guessed = "" if kind else " (by the keys of its first row)"
     return [f"{source}: {taken}{guessed}, {_counts(loaded)}", *_about(loaded)]

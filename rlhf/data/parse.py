@@ -71,7 +71,7 @@ def parse_ranking(row: Row) -> Ranking:
         prompt=prompt,
         responses=answers,
         ranks=ranks,
-        annotator=str(row.get("annotator", "")),
+        annotator=_annotator(row),
         strength=_strength(row),
     )
 
@@ -87,7 +87,7 @@ def _pair(row: Row) -> Ranking:
         prompt=prompt,
         responses=answers,
         ranks=[1, 2],
-        annotator=str(row.get("annotator", "")),
+        annotator=_annotator(row),
         strength=_strength(row),
     )
 
@@ -103,7 +103,9 @@ def _shared_start(chosen: Any, rejected: Any) -> list[Message]:
 
 def _value(row: Row, key: str, wanted: str) -> Any:
     if key not in row:
-        _refuse(f"no {key}; a row needs {wanted}, this one has {', '.join(row) or 'nothing'}")
+        _refuse(
+            f"no {key}; a row needs {wanted}, this one has {', '.join(row) or 'nothing but null'}"
+        )
     return row[key]
 
 
@@ -111,6 +113,8 @@ def _prompt(value: Any) -> Prompt:
     """A string, or messages that end with the user's."""
     if isinstance(value, str):
         return value
+    if not isinstance(value, list):
+        _refuse(f"prompt is {_kind(value)}, neither text nor a list of messages")
     return _messages(value, "prompt", last="user")
 
 
@@ -150,22 +154,28 @@ def _turn(value: Any, name: str) -> Message:
     if value["role"] == "assistant":
         content = _text(content, f"{name}: the assistant's content")
     elif not isinstance(content, str):
-        _refuse(f"{name}: content is {type(content).__name__}, not text")
+        _refuse(f"{name}: content is {_kind(content)}, not text")
     return {"role": value["role"], "content": content}
 
 
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        _refuse(f"{name} is {type(value).__name__}, not text")
+        _refuse(f"{name} is {_kind(value)}, not text")
     if not value.strip():
         _refuse(f"{name} is empty")
     return value
 
 
 def _list(value: Any, name: str) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        _refuse(f"{name} is {type(value).__name__ if value else 'empty'}, not a list")
+    if not isinstance(value, list):
+        _refuse(f"{name} is {_kind(value)}, not a list")
+    if not value:
+        _refuse(f"{name} is an empty list")
     return value
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
 
 
 def _ranks(value: Any, count: int) -> Sequence[int]:
@@ -189,6 +199,14 @@ def _refuse_equal_texts_apart(answers: Sequence[str], ranks: Sequence[int]) -> N
                 f"responses[{same}] and responses[{index}] are the same text with ranks "
                 f"{ranks[same]} and {ranks[index]}; equal texts tie"
             )
+
+
+def _annotator(row: Row) -> str:
+    """Who ranked, "" where the row does not say; a number is a name too."""
+    value = row.get("annotator")
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        _refuse(f"annotator is {type(value).__name__}, neither a name nor a number")
+    return "" if value is None else str(value)
 
 
 def _strength(row: Row) -> float:

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 
 from rlhf.config import parse_config
-from rlhf.data.bad_rows import BadRows
+from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.models.seam import load_checked_tokenizer
 from rlhf.rewards.model import RewardModel
+from rlhf.run_folder import make_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,9 @@ def main() -> None:
     start_processes(config.cpu_threads)
     quiet_logs()
     chat, _ = load_checked_tokenizer(config.reward_model, config.chat_template, judges=True)
-    with BadRows(drop=config.drop_bad_rows) as bad_rows:
+    folder = Path(config.output_dir)
+    make_folder(folder)
+    with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
         rankings = load_rankings(
             config.rankings, role="eval", chat=chat, bad_rows=bad_rows, keep_tied=True
         ).rows
@@ -65,8 +68,6 @@ def main() -> None:
         num_demonstrations=config.num_demonstrations,
         seed=config.seed,
     )
-    folder = Path(config.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     write_report_of_rewards(folder, report)
     print_report(report, f"{config.reward_model}: {len(rankings)} held-out rankings")
 

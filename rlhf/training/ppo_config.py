@@ -84,8 +84,8 @@ class PPOConfig:
     on_reward_error: OnError = field(
         default="stop",
         metadata={
-            "help": "stop at an answer without a usable reward, or skip at most 1% of an "
-            "iteration's answers and count them."
+            "help": "stop at an answer without a usable reward, or skip it, at most one in a "
+            "hundred of an iteration, and count them."
         },
     )
     reward_clip: float | None = field(

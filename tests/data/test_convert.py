@@ -10,7 +10,7 @@ from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.data.shapes import SHAPES, rank, scored
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 
 USER = {"role": "user", "content": "Hi there"}
 
@@ -194,9 +194,14 @@ def test_check_names_the_bad_rows_of_every_file(tmp_path: Path, capsys):
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     good.write_text('{"text": "x"}\n')
     bad.write_text('{"prompt": "x", "completion": ""}\n')
-    with pytest.raises(DataError, match=r"bad\.jsonl:1 completion is empty"):
+    with pytest.raises(DataError, match=r"bad\.jsonl:1 completion is empty(.|\n)*--reject_file"):
         check_main([str(bad), str(good)])
     assert "good.jsonl: texts" in capsys.readouterr().out
+
+
+def test_check_refuses_a_length_of_no_token(tmp_path: Path):
+    with pytest.raises(ConfigError, match="--max_length 0 leaves no token"):
+        check_main([str(tmp_path / "x.jsonl"), "--max_length", "0"])
 
 
 @pytest.mark.parametrize(

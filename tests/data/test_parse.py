@@ -35,9 +35,10 @@ def test_demonstrations(row, expected):
         ({"prompt": "x", "text": "y"}, "no completion"),
         ({"prompt": "x", "completion": " \n"}, "completion is empty"),
         ({"prompt": "x", "completion": 5}, "completion is int, not text"),
-        ({"prompt": 5, "completion": "x"}, "prompt is int, not a list"),
+        ({"prompt": 5, "completion": "x"}, "prompt is int, neither text nor a list of messages"),
         ({"prompt": "x", "completion": "y", "label": False}, "a thumb"),
-        ({"messages": []}, "messages is empty"),
+        ({"messages": []}, "messages is an empty list"),
+        ({"messages": None}, "messages is null, not a list"),
         ({"messages": [USER]}, "roles user; expected .* ending with assistant"),
         ({"messages": [BOT, USER]}, "roles assistant, user"),
         ({"messages": [BOT]}, "roles assistant; expected"),
@@ -89,6 +90,11 @@ def test_whole_conversations_bring_their_prompt():
     assert parse_ranking(row).prompt == [USER]
 
 
+def test_a_number_names_an_annotator_and_null_nobody():
+    assert parse_ranking({**PAIR, "annotator": 7}).annotator == "7"
+    assert parse_ranking({**PAIR, "annotator": None}).annotator == ""
+
+
 def test_rankings_keep_ties_annotator_and_strength():
     row = {**RANKED, "annotator": "ann", "strength": 2}
     ranking = parse_ranking(row)
@@ -121,6 +127,7 @@ def test_equal_texts_may_tie():
         ({**RANKED, "ranks": [1, 0, 2]}, "below 1"),
         ({**RANKED, "strength": "much"}, "strength 'much'"),
         ({"prompt": "Hi"}, "no responses"),
+        ({**PAIR, "annotator": {"name": "ann"}}, "annotator is dict, neither a name"),
     ],
 )
 def test_what_is_no_ranking(row, reason):

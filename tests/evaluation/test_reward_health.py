@@ -7,7 +7,7 @@ import pytest
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import CheckpointError, DataError
+from rlhf.errors import CheckpointError, ConfigError, DataError
 from rlhf.evaluation import reward_health
 from rlhf.evaluation.probes import DEMONSTRATIONS, EMPTY, OTHER, SHUFFLED, probe
 from rlhf.evaluation.scored import score_heads, score_rankings
@@ -100,6 +100,27 @@ def words(files, folder, *more):
 def test_bad_rows_are_refused_together(files, folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", words(files, folder))
     with pytest.raises(DataError, match="2 rows cannot be used"):
+        reward_health.main()
+
+
+def test_dropped_rows_are_written_down(files, folder, monkeypatch):
+    """A report in a folder of its own, the two bad rows beside it."""
+    monkeypatch.setattr(sys, "argv", words(files, folder, "--drop_bad_rows"))
+    reward_health.main()
+    rejected = (files / "out" / "rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in rejected] == [
+        {"chosen": "x", "rejected": "y"},
+        {"prompt": "x"},
+    ]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_at_once(files, folder, monkeypatch):
+    (files / "taken").write_text("a file")
+    keys = words(files, folder, "--drop_bad_rows", f"--output_dir={files / 'taken' / 'out'}")
+    monkeypatch.setattr(
+        sys, "argv", [key for key in keys if key != f"--output_dir={files / 'out'}"]
+    )
+    with pytest.raises(ConfigError, match="taken/out cannot be made"):
         reward_health.main()
 
 
