@@ -43,19 +43,16 @@ def check_config(config: Any) -> None:
         )
 
 
-def check_not_sharded(distributed_type: str) -> None:
-    """Refuse a launch whose FSDP or DeepSpeed this engine would not apply.
-
-    The optimizers hold the parameters that were there before sharding: nothing would be trained.
+def check_sharding(config: Any, *, sharded: bool) -> None:
+    """Refuse a mode whose weights this engine would not share out.
 
     Raises:
         ConfigError: what was asked for, and what to launch with instead.
     """
-    if distributed_type in ("FSDP", "DEEPSPEED"):
+    if sharded and config.mode == "lora":
         raise ConfigError(
-            f"the launch configuration asks for {distributed_type}, and PPO holds whole models on "
-            "every process; launch with recipes/accelerate/ddp.yaml, and save memory with "
-            "mode=lora, gradient_checkpointing or a smaller max_tokens_per_microbatch."
+            "the launch configuration asks for FSDP, and mode=lora holds its one backbone whole on "
+            "every process; launch with recipes/accelerate/ddp.yaml."
         )
 
 
