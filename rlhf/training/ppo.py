@@ -85,8 +85,9 @@ class PPOTrainer:
         texts: Sequence[str] = (),
     ) -> None:
         # Buffers are the same everywhere and never change: broadcasting them at each forward
-        # would hang where ranks have different numbers of microbatches.
-        ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+        # would hang where ranks have different numbers of microbatches. Gradients lie in the
+        # buffers that are summed over ranks, not beside them.
+        ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
         self.device = self.accelerator.device
         self.run, self.config, self.chat = run, config, chat

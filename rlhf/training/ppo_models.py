@@ -10,7 +10,7 @@ from rlhf.errors import ConfigError
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
-from rlhf.models.linear import use_fast_cpu_linear
+from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
 from rlhf.models.save import inner_model
 from rlhf.models.seam import check_same_format, load_checked_tokenizer
@@ -84,6 +84,9 @@ def load_models(
         use_fast_cpu_linear(learner)
     with models.reference() as reference:
         use_fast_cpu_linear(reference)
+        # FSDP gathers a layer's weights as one: they have one type.
+        if config.mode != "lora" and computes_in_bf16(config) and not sharded:
+            hold_in_bf16(reference)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(models.policy)
     if config.mode == "separate" and isinstance(models.critic, Critic):

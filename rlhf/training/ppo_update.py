@@ -31,6 +31,7 @@ SUMS = (
     "clip_fraction",
     "value_clip_fraction",
 )
+NORMS = ("grad_norm", "value_grad_norm")
 OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
@@ -99,18 +100,22 @@ class Updater:
             lengths[minibatch], self.accelerator.num_processes, self.config.microbatch_tokens
         )
         sums = torch.zeros(len(SUMS), device=num_tokens.device)
-        mine = turns(dealt, self.accelerator.process_index, alike=self.sharded)
-        for group, weight, last in mine:
-            rows = minibatch[group]
-            sums += self._backward(experience, rows, num_tokens, step, weight=weight, last=last)
-        figures = {}
-        if self.pretraining is not None and step > self.config.critic_warmup_steps:
-            figures = self.pretraining.add_gradients(self.policy_parameters, number)
-        figures |= self._clip_and_step(experience, minibatch, step)
+        figures: dict[str, Tensor] = {}
+        # Learner after learner, the critic first: neither activations nor gradients of one are
+        # there while another computes.
+        for learner in reversed(self.wrapped):
+            mine = turns(dealt, self.accelerator.process_index, alike=self.sharded)
+            for group, weight, last in mine:
+                rows = minibatch[group]
+                sums += self._backward(
+                    learner, experience, rows, num_tokens, step, weight=weight, last=last
+                )
+            figures |= self._clip_and_step(learner, experience, minibatch, step, number)
         return {"sums": sums / num_tokens, **figures}
 
     def _backward(
         self,
+        learner: Any,
         experience: Experience,
         rows: Tensor,
         num_tokens: Tensor,
@@ -129,49 +134,60 @@ class Updater:
         )
         config = self.config
         figures = dict.fromkeys(SUMS, torch.zeros((), device=num_tokens.device))
-        # Learner after learner: the first one's activations are freed by its backward pass.
-        for learner in self.wrapped:
-            # DDP adds up gradients over ranks in the last backward pass alone; FSDP in each, since
-            # gradients that wait for it would be as large as the whole model.
-            waits = not last and not self.sharded
-            with self.accelerator.no_sync(learner) if waits else nullcontext():
-                with autocast(self.accelerator.device, computes_in_bf16(config)):
-                    new_logprobs, new_values = learner(sequences)
-                losses = []
-                if new_logprobs is not None:
-                    loss, sums = policy_term(experience, rows, new_logprobs, config)
-                    # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
-                    losses.append(loss * (0.0 if step <= config.critic_warmup_steps else 1.0))
-                    figures |= sums
-                if new_values is not None:
-                    loss, sums = value_term(experience, rows, new_values, config)
-                    losses.append(loss)
-                    figures |= sums
-                # A sum over the global token count. DDP and FSDP then average over ranks, hence the
-                # factor.
-                scale = weight * self.accelerator.num_processes / num_tokens
-                (sum(losses) * scale).backward()
+        # DDP adds up gradients over ranks in the last backward pass alone; FSDP in each, since
+        # gradients that wait for it would be as large as the whole model.
+        waits = not last and not self.sharded
+        with self.accelerator.no_sync(learner) if waits else nullcontext():
+            with autocast(self.accelerator.device, computes_in_bf16(config)):
+                new_logprobs, new_values = learner(sequences)
+            losses = []
+            if new_logprobs is not None:
+                loss, sums = policy_term(experience, rows, new_logprobs, config)
+                # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
+                losses.append(loss * (0.0 if step <= config.critic_warmup_steps else 1.0))
+                figures |= sums
+            if new_values is not None:
+                loss, sums = value_term(experience, rows, new_values, config)
+                losses.append(loss)
+                figures |= sums
+            # A sum over the global token count. DDP and FSDP then average over ranks, hence the
+            # factor.
+            scale = weight * self.accelerator.num_processes / num_tokens
+            (sum(losses) * scale).backward()
         return weight * torch.stack([figures[name].detach() for name in SUMS])
 
     def _clip_and_step(
-        self, experience: Experience, minibatch: Tensor, step: int
+        self, learner: Any, experience: Experience, minibatch: Tensor, step: int, number: int
     ) -> dict[str, Tensor]:
-        """Clip and step the optimizers; the norms before clipping."""
+        """Clip and step the optimizers of what this learner trains; the norms before clipping."""
+        figures: dict[str, Tensor] = {}
+        policy, warm_up = learner is self.wrapped[0], step <= self.config.critic_warmup_steps
+        critic = self.value_optimizer if learner is self.wrapped[-1] else None
+        if policy and self.pretraining is not None and not warm_up:
+            figures = self.pretraining.add_gradients(self.policy_parameters, number)
         limit = self.config.max_grad_norm
-        norms = {"grad_norm": _clip(self.policy_parameters, limit)}
-        if self.value_optimizer is not None:
-            norms["value_grad_norm"] = _clip(self.value_parameters, limit)
+        if policy:
+            figures["grad_norm"] = _clip(self.policy_parameters, limit)
+        if critic is not None:
+            figures["value_grad_norm"] = _clip(self.value_parameters, limit)
+        self._check_norms(figures, experience, minibatch, step)
+        if policy and not warm_up:
+            self.policy_optimizer.step()
+        if critic is not None:
+            critic.step()
+        for parameter in learner.parameters():
+            parameter.grad = None
+        return {name: figure.detach() for name, figure in figures.items()}
+
+    def _check_norms(
+        self, figures: dict[str, Tensor], experience: Experience, minibatch: Tensor, step: int
+    ) -> None:
+        """Stop the run, on all ranks, before a step along a gradient that is not finite."""
+        norms = {name: figures[name] for name in NORMS if name in figures}
         bad = [name for name, norm in norms.items() if not norm.isfinite()]
         if bad:
             rows = self._rows_not_finite(experience, minibatch) or sorted(minibatch.tolist())
             raise TrainingError(_not_finite(bad, experience, rows, step))
-        if step > self.config.critic_warmup_steps:
-            self.policy_optimizer.step()
-        self.policy_optimizer.zero_grad()
-        if self.value_optimizer is not None:
-            self.value_optimizer.step()
-            self.value_optimizer.zero_grad()
-        return {name: norm.detach() for name, norm in norms.items()}
 
     @torch.no_grad()
     def _rows_not_finite(self, experience: Experience, minibatch: Tensor) -> list[int]:
