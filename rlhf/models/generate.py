@@ -11,12 +11,14 @@ from rlhf.data.chat import decode, prompt_ids
 from rlhf.data.collate import left_pad
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.cache import SlabCache
+from rlhf.models.cuda_graph import GraphedStep
 from rlhf.models.noise import uniform_noise
 from rlhf.types import Prompt, PromptBatch
 
 # Rows are compacted away when this share of them or less is still being written: each
 # compaction copies the cache, so that one for every finished row would cost more than it saves.
 ALIVE_SHARE = 0.75
+ALIVE_SHARE_OF_GRAPHS = 0.5  # a step of fewer rows has to be recorded anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,15 @@ def generate(
     pad_token_id: int,
     seed: int,
     iteration: int,
+    cuda_graphs: bool = False,
 ) -> Generated:
     """One response to each row of `batch`, at most `max_new_tokens` long.
 
     Plain sampling from softmax(logits / temperature), no top-k or top-p; temperature 0 takes
     the likeliest token (and reports log-probs at temperature 1). Rows of one `group_id` must
     hold the same prompt: it is read once for all of them. The random number behind a token is a
-    function of (seed, iteration, row_id, position) alone. Autocast is the caller's.
+    function of (seed, iteration, row_id, position) alone. Autocast is the caller's. With
+    `cuda_graphs` a step is recorded for each number of rows and replayed.
     """
     training = model.training
     model.eval()  # in training mode gradient checkpointing would switch the cache off
@@ -64,7 +68,7 @@ def generate(
     noise = uniform_noise(seed, iteration, batch.row_ids, max_new_tokens).to(device)
     eos = torch.tensor(list(eos_token_ids), device=device)
     responses = _Responses(num_rows, max_new_tokens, pad_token_id, device)
-    decoder = _Decoder(model, batch, max_new_tokens)
+    decoder = _Decoder(model, batch, max_new_tokens, cuda_graphs=cuda_graphs)
     logits = decoder.read_prompts()
     for t in range(max_new_tokens):
         sampled = _sample(logits, noise[decoder.rows, t], temperature)
@@ -121,14 +125,20 @@ class _Responses:
 class _Decoder:
     """The model with its cache, over the rows that are not finished."""
 
-    def __init__(self, model: Any, batch: PromptBatch, max_new_tokens: int) -> None:
+    def __init__(
+        self, model: Any, batch: PromptBatch, max_new_tokens: int, *, cuda_graphs: bool
+    ) -> None:
         num_rows, self.width = batch.input_ids.shape
         device = batch.input_ids.device
         self.model, self.batch = model, batch
         ones = torch.ones(num_rows, max_new_tokens, dtype=torch.bool, device=device)
         self.mask = torch.cat([batch.attention_mask, ones], dim=1)
         self.prompt_lengths = batch.attention_mask.sum(1)
-        self.cache = SlabCache(model.config.num_hidden_layers, self.width + max_new_tokens)
+        place = torch.zeros(1, dtype=torch.long, device=device) if cuda_graphs else None
+        capacity = self.width + max_new_tokens
+        self.cache = SlabCache(model.config.num_hidden_layers, capacity, place)
+        self.cuda_graphs = cuda_graphs
+        self.graphed: GraphedStep | None = None
         self.rows = torch.arange(num_rows, device=device)  # of the batch, that cache rows serve
         self.alive = torch.ones_like(self.rows, dtype=torch.bool)
 
@@ -156,18 +166,28 @@ class _Decoder:
 
     def step(self, tokens: Tensor, t: int) -> Tensor:
         """Logits [B, V] after token t of each row; finished rows are dropped now and then."""
-        if self.alive.sum() <= ALIVE_SHARE * len(self.alive):
+        share = ALIVE_SHARE_OF_GRAPHS if self.cuda_graphs else ALIVE_SHARE
+        if self.alive.sum() <= share * len(self.alive):
             self.cache.select(self.alive.nonzero()[:, 0])
             self.rows, tokens = self.rows[self.alive], tokens[self.alive]
-            self.alive = self.alive[self.alive]
+            self.alive, self.graphed = self.alive[self.alive], None
+        positions, place = self.prompt_lengths[self.rows] + t, self.width + t
+        if self.cuda_graphs:
+            return self._graphed_step(tokens, positions, place)
         logits: Tensor = self.model(
             input_ids=tokens[:, None],
-            attention_mask=self.mask[self.rows, : self.width + t + 1],
-            position_ids=(self.prompt_lengths[self.rows] + t)[:, None],
+            attention_mask=self.mask[self.rows, : place + 1],
+            position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
         ).logits[:, -1]
         return logits
+
+    def _graphed_step(self, tokens: Tensor, positions: Tensor, place: int) -> Tensor:
+        if self.graphed is None:
+            mask = self.mask[self.rows]
+            self.graphed = GraphedStep(self.model, self.cache, mask, length=place)
+        return self.graphed(tokens, positions, place)
 
 
 def sample_answers(

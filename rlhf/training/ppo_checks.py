@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import torch
+
 from rlhf.errors import ConfigError
 
 AT_LEAST_ONE = (
@@ -41,6 +43,16 @@ def check_config(config: Any) -> None:
             f"ptx_data={config.ptx_data} and ptx_coef={config.ptx_coef} go together; "
             "set both (start with a ptx_coef near 0.1) or neither."
         )
+
+
+def check_device(config: Any) -> None:
+    """Refuse a key that this machine has no device for.
+
+    Raises:
+        ConfigError: the key.
+    """
+    if config.cuda_graphs and not torch.cuda.is_available():
+        raise ConfigError("cuda_graphs=true needs a CUDA GPU and none is here; leave it out.")
 
 
 def check_sharding(config: Any, *, sharded: bool) -> None:

@@ -19,7 +19,7 @@ from rlhf.rewards.ensemble import UNCERTAINTY_COEF
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward, split_weight
-from rlhf.training.ppo_checks import check_sharding
+from rlhf.training.ppo_checks import check_device, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_modes import PPOModels, lora, separate, shard_models, shared_trunk
 
@@ -32,8 +32,9 @@ def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
     Raises:
         CheckpointError: a seam that does not fit: altered folders, other templates or stop ids,
             a tokenizer larger than its model, a raw policy under a chat reward model.
-        ConfigError: a reward function that does not load, or sharding that is not applied.
+        ConfigError: a reward function that does not load; what launch or machine do not do.
     """
+    check_device(config)
     check_sharding(config, sharded=sharding_asked_for())
     chat, _ = load_checked_tokenizer(config.model_name_or_path, config.chat_template)
     built_on = [config.model_name_or_path]

@@ -4,7 +4,7 @@ import pytest
 
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
-from rlhf.training.ppo_checks import check_processes, check_sharding
+from rlhf.training.ppo_checks import check_device, check_processes, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 
 GIVEN = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 2}
@@ -89,6 +89,12 @@ def test_skipped_answers_leave_each_process_a_row():
         check_processes(
             PPOConfig(**options, on_reward_error="skip"), num_held_out=9, num_processes=2
         )
+
+
+def test_a_key_for_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cuda_graphs=true needs a CUDA GPU"):
+        check_device(PPOConfig(**GIVEN, cuda_graphs=True))
 
 
 def test_a_mode_that_the_engine_would_not_shard_is_refused():
