@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress as Bar
+from torch import Tensor
 
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
@@ -47,7 +48,7 @@ def main() -> None:
     """Check, load, train, answer the same prompts before and after, save."""
     configs = parse_config(RunConfig, PPOConfig, description=__doc__)
     run_config, config = configs
-    world_size = begin_run(run_config)
+    world_size = begin_run(run_config, sharding="own")
     folder = Path(run_config.output_dir)
 
     chat, built_on = check_models(config)
@@ -92,7 +93,8 @@ def main() -> None:
         say(*trainer.notes)
         result = trainer.train()
 
-    on_main_process(lambda: save(run_config, trainer, result, manifest_of))
+    weights = trainer.models.policy_weights()
+    on_main_process(lambda: save(run_config, trainer, result, weights, manifest_of))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ def reporter(bar: Bar, num_steps: int) -> Callable[[int, dict[str, float]], None
         names = ("score", "kl", "response_length", "eos_rate")
         words = "  ".join(f"{name} {figures[name]:.2f}" for name in names)
         bar.update(task, completed=step, description=f"ppo {words}")
-        if step % every == 0 or step == num_steps:
+        if is_main_process() and (step % every == 0 or step == num_steps):
             bar.console.print(f"step {step}/{num_steps}  {words}", highlight=False)
 
     return report
@@ -151,12 +153,13 @@ def save(
     run_config: RunConfig,
     trainer: PPOTrainer,
     result: PPOResult,
+    weights: dict[str, Tensor] | None,
     manifest_of: Callable[[Path], Manifest],
 ) -> None:
     """Samples, model, card and manifest."""
     folder = Path(run_config.output_dir)
     save_samples(folder, result, run_config.seed)
-    save_policy(folder, trainer.models.policy, trainer.chat)
+    save_policy(folder, trainer.models.policy, trainer.chat, weights)
     publish(
         folder,
         manifest_of(folder),

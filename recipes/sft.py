@@ -91,7 +91,7 @@ def check() -> Setup:
     run_config, model, data, config = parse_config(
         RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__
     )
-    world_size = begin_run(run_config)
+    world_size = begin_run(run_config, sharding="accelerate")
     chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:

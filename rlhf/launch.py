@@ -1,5 +1,6 @@
 """What every recipe does around its `main`: processes, signals, exit status."""
 
+import atexit
 import os
 import shlex
 import shutil
@@ -9,13 +10,15 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from rlhf.errors import ConfigError, RLHFError, TrainingError
 
 SECONDS_TO_SPEAK = 30.0
 # What accelerate's launcher puts into the environment where a configuration asks for them.
 SHARDING = {"FSDP": "ACCELERATE_USE_FSDP", "DeepSpeed": "ACCELERATE_USE_DEEPSPEED"}
+Sharding = Literal["none", "accelerate", "own"]
+"""Who applies FSDP or DeepSpeed to a recipe's models: nobody, accelerate, or (FSDP) the recipe."""
 STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
 
 
@@ -30,27 +33,42 @@ def run(main: Callable[[], None]) -> NoReturn:
         _leave_the_others()
     except TrainingError as error:
         _say(error)
-        sys.exit(STATUS_FAILED)
+        _exit(STATUS_FAILED)
     except RLHFError as error:
         _let_the_first_speak()
         _say(error)
-        sys.exit(STATUS_USER)
+        _exit(STATUS_USER)
     except Stopped as stop:
         _say_once(stop)
-        sys.exit(STATUS_STOPPED)
+        _leave_the_others()
+        _exit(STATUS_STOPPED)
     except KeyboardInterrupt:
         _say_once("interrupted")
-        sys.exit(130)
-    sys.exit(STATUS_DONE)
+        _exit(130)
+    _exit(STATUS_DONE)
 
 
 def _leave_the_others() -> None:
-    """Close the process group: one that ends with the interpreter aborts it at times (gloo's
-    threads: "terminate called without an active exception"), and a finished run reads as failed."""
+    """Wait until all ranks have come to their end, and close the process group."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+
+
+def _exit(status: int) -> NoReturn:
+    """End this process; one of several without the interpreter's own way down.
+
+    gloo's threads may still be letting go of tensors. One that asks for the interpreter while that
+    is shutting down aborts the process ("terminate called without an active exception"), and a
+    finished run reads as failed. Closing the group does not help where FSDP still holds it.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _say(message: object) -> None:
@@ -117,7 +135,7 @@ def _status_of(error: RLHFError | None) -> int:
     return STATUS_FAILED if isinstance(error, TrainingError) else STATUS_USER
 
 
-def start_processes(cpu_threads: int | None = None) -> int:
+def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "none") -> int:
     """The number of processes of this run, after making sure that they see each other.
 
     Call it before any `Accelerator`. Where there is no accelerator it chooses the CPU, which
@@ -127,10 +145,11 @@ def start_processes(cpu_threads: int | None = None) -> int:
     Args:
         cpu_threads: threads of this process on a CPU; None shares the cores out evenly
             (`accelerate launch` alone would leave every process one).
+        sharding: who applies FSDP or DeepSpeed, where the launch configuration asks for it.
 
     Raises:
         ConfigError: more processes were asked for than were started, or they do not form
-            one world, or models sharded over them were asked for on a CPU.
+            one world, or models sharded over them were asked for and nobody would do it.
     """
     import torch
     from accelerate import PartialState
@@ -147,13 +166,7 @@ def start_processes(cpu_threads: int | None = None) -> int:
             "accelerate was asked for several processes and started one; leave --cpu out and "
             "launch with --config_file accelerate_config.yaml --num_processes N."
         )
-    for name, variable in SHARDING.items():
-        if on_cpu and os.environ.get(variable, "false").lower() == "true":
-            raise ConfigError(
-                f"the launch configuration asks for {name}, which accelerate leaves out without a "
-                "word where there is no GPU: every process would hold whole models; launch with "
-                "accelerate_config.yaml."
-            )
+    _check_sharding(sharding, on_cpu=on_cpu)
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     actual: int = PartialState(cpu=on_cpu).num_processes
     if actual != expected:
@@ -162,6 +175,24 @@ def start_processes(cpu_threads: int | None = None) -> int:
             "alone and write over the others; launch with accelerate_config.yaml."
         )
     return actual
+
+
+def _check_sharding(sharding: Sharding, *, on_cpu: bool) -> None:
+    """Refuse FSDP or DeepSpeed that the launch configuration asks for and nobody applies."""
+    for name, variable in SHARDING.items():
+        if os.environ.get(variable, "false").lower() != "true":
+            continue
+        if sharding == "none" or (sharding == "own" and name == "DeepSpeed"):
+            raise ConfigError(
+                f"the launch configuration asks for {name}, which this recipe does not apply: "
+                "every process would hold whole models; launch with accelerate_config.yaml."
+            )
+        if on_cpu and sharding == "accelerate":
+            raise ConfigError(
+                f"the launch configuration asks for {name}, which accelerate leaves out without a "
+                "word where there is no GPU: every process would hold whole models; launch with "
+                "accelerate_config.yaml."
+            )
 
 
 def _cores() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rlhf.config import as_dict, as_yaml
 from rlhf.errors import CheckpointError, ConfigError
-from rlhf.launch import on_main_process, quiet_logs, start_processes
+from rlhf.launch import Sharding, on_main_process, quiet_logs, start_processes
 from rlhf.manifest import write_atomically
 
 CONFIG = "config.yaml"
@@ -72,15 +72,15 @@ def _check_tracker(name: str) -> None:
         )
 
 
-def begin_run(run: RunConfig) -> int:
+def begin_run(run: RunConfig, *, sharding: Sharding = "none") -> int:
     """The number of processes, once they see each other and `output_dir` is free for this run.
 
-    The first call of a recipe, on every process.
+    The first call of a recipe, on every process. sharding: as in `start_processes`.
 
     Raises:
         ConfigError: as `start_processes` and `claim_run_folder`.
     """
-    world_size = start_processes(run.cpu_threads)
+    world_size = start_processes(run.cpu_threads, sharding=sharding)
     quiet_logs()
     on_main_process(lambda: claim_run_folder(run))
     return world_size

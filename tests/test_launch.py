@@ -12,16 +12,30 @@ from rlhf.launch import SHARDING, rlhf_command
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
+import atexit
+import os
 import sys
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import Stopped, run, start_processes
 
+class Abort:
+    def __del__(self, abort=os.abort):
+        abort()
+
 def main():
     what = sys.argv[1]
     if what == "world":
-        world = start_processes()
+        world = start_processes(sharding=sys.argv[2] if sys.argv[2:] else "none")
         from accelerate import Accelerator
         print(f"world {world} rank {Accelerator().process_index}", flush=True)
+    elif what == "ends":
+        start_processes()
+        from accelerate import Accelerator
+        Accelerator()
+        from torch import distributed
+        atexit.register(lambda: print("open", distributed.is_initialized(), flush=True))
+        globals()["held"] = Abort()  # the interpreter lets go of it on its way down
+        print("begun", distributed.is_initialized(), flush=True)
     elif what == "bug":
         raise KeyError("a bug of ours")
     elif what != "nothing":
@@ -89,6 +103,14 @@ def test_torchrun_works_as_well(script):
     assert ranks_of_two(done.stdout) == {"0", "1"}, done.stderr
 
 
+def test_a_finished_run_of_two_closes_its_group_and_does_not_tear_down_the_interpreter(script):
+    """gloo's threads abort a process that is on its way down; here an object does it for sure."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    done = call(*torchrun, "--master_port", "29572", script, "ends")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("begun True") == done.stdout.count("open False") == 2
+
+
 def test_one_process_where_two_were_asked_for_stops_in_words(script):
     """accelerate 1.15 starts one process for this and says nothing."""
     done = call(*accelerate("--cpu", "--num_processes", "2"), script, "world")
@@ -105,20 +127,31 @@ def test_a_command_to_type_is_quoted_and_found(monkeypatch):
     assert rlhf_command("chat", Path("runs/ppo")) == "rlhf chat runs/ppo"
 
 
-@pytest.mark.parametrize("name", ["FSDP", "DeepSpeed"])
-def test_sharding_that_was_asked_for_and_is_not_applied_stops_in_words(script, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "sharding", "said"),
+    [
+        ("FSDP", "accelerate", "asks for FSDP, which accelerate leaves out"),
+        ("DeepSpeed", "accelerate", "asks for DeepSpeed, which accelerate leaves out"),
+        ("DeepSpeed", "own", "asks for DeepSpeed, which this recipe does not apply"),
+        ("FSDP", "none", "asks for FSDP, which this recipe does not apply"),
+    ],
+)
+def test_sharding_that_was_asked_for_and_is_not_applied_stops_in_words(
+    script, monkeypatch, name, sharding, said
+):
     """accelerate 1.15 runs plain processes for either where there is no GPU, and says nothing."""
     monkeypatch.setenv(SHARDING[name], "true")
-    done = call(sys.executable, script, "world")
+    done = call(sys.executable, script, "world", sharding)
     assert done.returncode == 2
-    assert f"asks for {name}, which accelerate leaves out" in done.stderr
+    assert said in done.stderr
     assert "world" not in done.stdout
 
 
-def test_accelerates_own_fsdp2_on_two_cpu_processes_stops_in_words(script):
-    """`recipes/accelerate/fsdp2.yaml` as it is launched."""
+@pytest.mark.parametrize(("sharding", "runs"), [("accelerate", False), ("own", True)])
+def test_accelerates_fsdp2_on_two_cpu_processes_runs_or_stops_in_words(script, sharding, runs):
+    """`recipes/accelerate/fsdp2.yaml` as it is launched: PPO shards by itself, others do not."""
     config = ["--config_file", "recipes/accelerate/fsdp2.yaml", "--num_processes", "2"]
     binary = str(Path(sys.executable).parent / "accelerate")
-    done = call(binary, "launch", *config, "--main_process_port", "0", script, "world")
-    assert "asks for FSDP, which accelerate leaves out" in done.stderr
-    assert "world" not in done.stdout
+    done = call(binary, "launch", *config, "--main_process_port", "0", script, "world", sharding)
+    assert (ranks_of_two(done.stdout) == {"0", "1"}) is runs, done.stderr
+    assert ("asks for FSDP, which accelerate leaves out" in done.stderr) is not runs

@@ -61,21 +61,65 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def _slab(self, states: Tensor) -> Tensor:
         rows, heads, _, size = states.shape
-        return states.new_empty((rows, heads, self.capacity, size), dtype=self.dtype)
+        return self._room(states, (rows, heads, self.capacity, size))
 
     def _taken(self, slab: Tensor, rows: Tensor) -> Tensor:
         # Only the filled part is worth copying.
-        taken = slab.new_empty((len(rows), *slab.shape[1:]))
+        taken = self._room(slab, (len(rows), *slab.shape[1:]))
         taken[:, :, : self.length] = slab[rows, :, : self.length]
         return taken
 
+    def _room(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return like.new_empty(shape, dtype=self.dtype)
+
+
+class FixedSlabLayer(SlabLayer):  # type: ignore[no-untyped-call]
+    """A `SlabLayer` whose decoding steps use the same memory in the same shapes.
+
+    A CUDA graph is replayed on the addresses that it was recorded with. So once `fixed` is set
+    the place to write to is a tensor, long [1], and attention gets the whole slab: its mask has to
+    leave out what is not filled yet.
+    """
+
+    def __init__(self, capacity: int, place: Tensor) -> None:
+        super().__init__(capacity)
+        self.place, self.fixed = place, False
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """All keys and values, after writing the new ones."""
+        if not self.fixed:
+            return super().update(key_states, value_states, *args, **kwargs)
+        self.keys.index_copy_(2, self.place, key_states.to(self.dtype))
+        self.values.index_copy_(2, self.place, value_states.to(self.dtype))
+        return self.keys, self.values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """As of a `SlabLayer`; the whole slab once it is fixed."""
+        return (self.capacity, 0) if self.fixed else super().get_mask_sizes(query_length)
+
+    def _room(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        # Zeros: a NaN that lay there would pass through attention in spite of its weight of 0.
+        return like.new_zeros(shape, dtype=self.dtype)
+
 
 class SlabCache(Cache):
-    """A `SlabLayer` for each layer of a decoder."""
+    """A `SlabLayer` for each layer of a decoder; with a `place` ones that `fix` can fix."""
 
-    def __init__(self, num_layers: int, capacity: int) -> None:
-        self._slabs = [SlabLayer(capacity) for _ in range(num_layers)]
+    def __init__(self, num_layers: int, capacity: int, place: Tensor | None = None) -> None:
+        self.place = place
+        self._slabs = [
+            SlabLayer(capacity) if place is None else FixedSlabLayer(capacity, place)
+            for _ in range(num_layers)
+        ]
         super().__init__(layers=list(self._slabs))
+
+    def fix(self, length: int) -> None:
+        """From now on write where `place` says; `length` tokens are held, for `select` to copy."""
+        for layer in self._slabs:
+            assert isinstance(layer, FixedSlabLayer)
+            layer.fixed, layer.length = True, length
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows in every layer, in this order; a row may stand several times."""

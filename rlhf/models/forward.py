@@ -1,6 +1,6 @@
 """Forward passes over prompt + response that compute nothing for padding or for prompt logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,31 @@ def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
         else:
             groups.append([row])
     return [torch.tensor(group, device=lengths.device) for group in groups]
+
+
+def shares(lengths: Tensor, num_processes: int, max_tokens: int) -> list[list[Tensor]]:
+    """For each process its microbatches: rows dealt out by length, so that all get like amounts.
+
+    Each process can tell all shares, and so how many microbatches another one makes.
+    """
+    by_length = lengths.argsort(descending=True, stable=True)
+    dealt = [by_length[process::num_processes] for process in range(num_processes)]
+    return [[rows[group] for group in microbatches(lengths[rows], max_tokens)] for rows in dealt]
+
+
+def turns(
+    dealt: list[list[Tensor]], process: int, *, alike: bool
+) -> Iterator[tuple[Tensor, float, bool]]:
+    """(rows, weight, whether it is the last) of each of a process's microbatches, of `shares`.
+
+    alike: every process makes as many; one that has fewer reads a row again, with weight 0.
+    """
+    mine = dealt[process]
+    count = max(map(len, dealt)) if alike else len(mine)
+    for index in range(count):
+        again = index >= len(mine)
+        rows = mine[-1][:1] if again else mine[index]
+        yield rows, 0.0 if again else 1.0, index == count - 1
 
 
 def response_logits(model: Any, sequences: Sequences) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,11 +11,14 @@ from rlhf.data.chat import decode, prompt_ids
 from rlhf.data.collate import left_pad
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.cache import SlabCache
+from rlhf.models.cuda_graph import GraphedStep
+from rlhf.models.noise import uniform_noise
 from rlhf.types import Prompt, PromptBatch
 
 # Rows are compacted away when this share of them or less is still being written: each
 # compaction copies the cache, so that one for every finished row would cost more than it saves.
 ALIVE_SHARE = 0.75
+ALIVE_SHARE_OF_GRAPHS = 0.5  # a step of fewer rows has to be recorded anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,64 +52,142 @@ def generate(
     pad_token_id: int,
     seed: int,
     iteration: int,
+    cuda_graphs: bool = False,
 ) -> Generated:
     """One response to each row of `batch`, at most `max_new_tokens` long.
 
     Plain sampling from softmax(logits / temperature), no top-k or top-p; temperature 0 takes
     the likeliest token (and reports log-probs at temperature 1). Rows of one `group_id` must
     hold the same prompt: it is read once for all of them. The random number behind a token is a
-    function of (seed, iteration, row_id, position) alone. Autocast is the caller's.
+    function of (seed, iteration, row_id, position) alone. Autocast is the caller's. With
+    `cuda_graphs` a step is recorded for each number of rows and replayed.
     """
     training = model.training
     model.eval()  # in training mode gradient checkpointing would switch the cache off
-    device, (num_rows, width) = batch.input_ids.device, batch.input_ids.shape
+    device, num_rows = batch.input_ids.device, len(batch.input_ids)
     noise = uniform_noise(seed, iteration, batch.row_ids, max_new_tokens).to(device)
     eos = torch.tensor(list(eos_token_ids), device=device)
-    ids = torch.full((num_rows, max_new_tokens), pad_token_id, device=device)
-    logprobs = torch.zeros(num_rows, max_new_tokens, device=device)
-    entropies = torch.zeros_like(logprobs)
-    lengths = torch.zeros(num_rows, dtype=torch.long, device=device)
-    ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
-    ones = torch.ones(num_rows, max_new_tokens, dtype=torch.bool, device=device)
-    mask = torch.cat([batch.attention_mask, ones], dim=1)
-    prompt_lengths = batch.attention_mask.sum(1)
-
-    cache = SlabCache(model.config.num_hidden_layers, width + max_new_tokens)
-    logits = _read_prompts(model, batch, cache)
-    rows = torch.arange(num_rows, device=device)  # row of the batch that each cache row serves
-    alive = torch.ones_like(rows, dtype=torch.bool)
+    responses = _Responses(num_rows, max_new_tokens, pad_token_id, device)
+    decoder = _Decoder(model, batch, max_new_tokens, cuda_graphs=cuda_graphs)
+    logits = decoder.read_prompts()
     for t in range(max_new_tokens):
-        tokens, token_logprobs, token_entropies = _sample(logits, noise[rows, t], temperature)
-        written = rows[alive]
-        ids[written, t] = tokens[alive]
-        logprobs[written, t] = token_logprobs[alive]
-        entropies[written, t] = token_entropies[alive]
-        lengths[written] += 1
-        stops = torch.isin(tokens, eos)
-        ended[rows[alive & stops]] = True
-        alive &= ~stops
-        if t + 1 == max_new_tokens or not alive.any():
+        sampled = _sample(logits, noise[decoder.rows, t], temperature)
+        stops = torch.isin(sampled.tokens, eos)
+        responses.write(t, decoder.rows, decoder.alive, sampled, stops)
+        if t + 1 == max_new_tokens or not decoder.any_left(stops):
             break
-        if alive.sum() <= ALIVE_SHARE * len(alive):
-            cache.select(alive.nonzero()[:, 0])
-            rows, tokens, alive = rows[alive], tokens[alive], alive[alive]
-        logits = model(
+        logits = decoder.step(sampled.tokens, t)
+    model.train(training)
+    return responses.finished()
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """A token for each row of the cache, [B] each."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    entropies: Tensor
+
+
+class _Responses:
+    """What has been written so far, of all rows of the batch."""
+
+    def __init__(self, num_rows: int, width: int, pad_token_id: int, device: torch.device) -> None:
+        self.ids = torch.full((num_rows, width), pad_token_id, device=device)
+        self.logprobs = torch.zeros(num_rows, width, device=device)
+        self.entropies = torch.zeros(num_rows, width, device=device)
+        self.lengths = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self.ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
+
+    def write(self, t: int, rows: Tensor, alive: Tensor, sampled: _Sampled, stops: Tensor) -> None:
+        """Token t of those rows that are still being written; `stops` end theirs."""
+        written = rows[alive]
+        self.ids[written, t] = sampled.tokens[alive]
+        self.logprobs[written, t] = sampled.logprobs[alive]
+        self.entropies[written, t] = sampled.entropies[alive]
+        self.lengths[written] += 1
+        self.ended[rows[alive & stops]] = True
+
+    def finished(self) -> Generated:
+        """Cut to the longest."""
+        longest = int(self.lengths.max())
+        columns = torch.arange(longest, device=self.ids.device)
+        return Generated(
+            response_ids=self.ids[:, :longest],
+            response_mask=columns < self.lengths[:, None],
+            logprobs=self.logprobs[:, :longest],
+            entropies=self.entropies[:, :longest],
+            ended_with_eos=self.ended,
+        )
+
+
+class _Decoder:
+    """The model with its cache, over the rows that are not finished."""
+
+    def __init__(
+        self, model: Any, batch: PromptBatch, max_new_tokens: int, *, cuda_graphs: bool
+    ) -> None:
+        num_rows, self.width = batch.input_ids.shape
+        device = batch.input_ids.device
+        self.model, self.batch = model, batch
+        ones = torch.ones(num_rows, max_new_tokens, dtype=torch.bool, device=device)
+        self.mask = torch.cat([batch.attention_mask, ones], dim=1)
+        self.prompt_lengths = batch.attention_mask.sum(1)
+        place = torch.zeros(1, dtype=torch.long, device=device) if cuda_graphs else None
+        capacity = self.width + max_new_tokens
+        self.cache = SlabCache(model.config.num_hidden_layers, capacity, place)
+        self.cuda_graphs = cuda_graphs
+        self.graphed: GraphedStep | None = None
+        self.rows = torch.arange(num_rows, device=device)  # of the batch, that cache rows serve
+        self.alive = torch.ones_like(self.rows, dtype=torch.bool)
+
+    def read_prompts(self) -> Tensor:
+        """Logits [B, V] after each prompt; a prompt with several answers is read once."""
+        groups = self.batch.group_ids
+        unique, group_of_row = torch.unique(groups, return_inverse=True)
+        first = torch.stack([(groups == group).nonzero()[0, 0] for group in unique])
+        mask = self.batch.attention_mask[first]
+        logits: Tensor = self.model(
+            input_ids=self.batch.input_ids[first],
+            attention_mask=mask,
+            position_ids=mask.cumsum(1) - mask.long(),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.cache.select(group_of_row)
+        return logits[group_of_row]
+
+    def any_left(self, stops: Tensor) -> bool:
+        """Whether a row goes on, after these stopped."""
+        self.alive &= ~stops
+        return bool(self.alive.any())
+
+    def step(self, tokens: Tensor, t: int) -> Tensor:
+        """Logits [B, V] after token t of each row; finished rows are dropped now and then."""
+        share = ALIVE_SHARE_OF_GRAPHS if self.cuda_graphs else ALIVE_SHARE
+        if self.alive.sum() <= share * len(self.alive):
+            self.cache.select(self.alive.nonzero()[:, 0])
+            self.rows, tokens = self.rows[self.alive], tokens[self.alive]
+            self.alive, self.graphed = self.alive[self.alive], None
+        positions, place = self.prompt_lengths[self.rows] + t, self.width + t
+        if self.cuda_graphs:
+            return self._graphed_step(tokens, positions, place)
+        logits: Tensor = self.model(
             input_ids=tokens[:, None],
-            attention_mask=mask[rows, : width + t + 1],
-            position_ids=(prompt_lengths[rows] + t)[:, None],
-            past_key_values=cache,
+            attention_mask=self.mask[self.rows, : place + 1],
+            position_ids=positions[:, None],
+            past_key_values=self.cache,
             use_cache=True,
         ).logits[:, -1]
-    model.train(training)
+        return logits
 
-    longest = int(lengths.max())
-    return Generated(
-        response_ids=ids[:, :longest],
-        response_mask=torch.arange(longest, device=device) < lengths[:, None],
-        logprobs=logprobs[:, :longest],
-        entropies=entropies[:, :longest],
-        ended_with_eos=ended,
-    )
+    def _graphed_step(self, tokens: Tensor, positions: Tensor, place: int) -> Tensor:
+        if self.graphed is None:
+            mask = self.mask[self.rows]
+            self.graphed = GraphedStep(self.model, self.cache, mask, length=place)
+        return self.graphed(tokens, positions, place)
 
 
 def sample_answers(
@@ -196,48 +276,8 @@ def prompt_batch(
     )
 
 
-def uniform_noise(seed: int, iteration: int, row_ids: Tensor, num_positions: int) -> Tensor:
-    """float [B, R] in (0, 1]: a pure function of (seed, iteration, row, position).
-
-    A counter-based generator (the finalizer of SplitMix64, Steele et al. 2014), so that
-    processes, batch composition and resuming do not change it. 24 bits, exact in float32.
-    """
-    rows = row_ids.cpu().numpy().astype(np.uint64)[:, None]
-    positions = np.arange(num_positions, dtype=np.uint64)[None, :]
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
-        key = _mix(np.array([[seed % 2**64]], dtype=np.uint64))
-        key = _mix(key ^ np.uint64(iteration % 2**64))
-        bits = _mix(_mix(key ^ rows) ^ positions) >> np.uint64(40)
-    return torch.from_numpy((bits.astype(np.float32) + 1.0) / np.float32(2**24))
-
-
-def _mix(values: Any) -> Any:
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-def _read_prompts(model: Any, batch: PromptBatch, cache: SlabCache) -> Tensor:
-    """Logits [B, V] after each prompt; a prompt with several answers is read once."""
-    groups = batch.group_ids
-    unique, group_of_row = torch.unique(groups, return_inverse=True)
-    first = torch.stack([(groups == group).nonzero()[0, 0] for group in unique])
-    mask = batch.attention_mask[first]
-    logits = model(
-        input_ids=batch.input_ids[first],
-        attention_mask=mask,
-        position_ids=mask.cumsum(1) - mask.long(),
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    cache.select(group_of_row)
-    return logits[group_of_row]  # type: ignore[no-any-return]
-
-
-def _sample(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens, their log-probs and the entropies, each [B], from logits [B, V] and noise [B].
+def _sample(logits: Tensor, noise: Tensor, temperature: float) -> _Sampled:
+    """Tokens, their log-probs and the entropies, from logits [B, V] and noise [B].
 
     Inverse transform: the first token whose cumulative probability reaches noise * total. Since
     noise is above 0 and at most 1, that token exists and has positive probability.
@@ -251,4 +291,4 @@ def _sample(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, 
         target = noise[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, target)[:, 0]
     entropies = -(probs * logprobs).sum(-1)
-    return tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies
+    return _Sampled(tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies)

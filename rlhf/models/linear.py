@@ -25,6 +25,24 @@ def use_fast_cpu_linear(model: nn.Module) -> None:
             module.__class__ = FastLinear
 
 
+def hold_in_bf16(model: Any) -> None:
+    """Keep the weights of linear layers of a frozen `model` as bf16 autocast makes them.
+
+    For a model that is only ever called under bf16 autocast: the same results from half the
+    memory, and nothing to cast at each call. A weight that an embedding shares stays as it is.
+    What stays float32 is copied, so that the file that transformers maps weights from can go.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    halves = {
+        id(m.weight)
+        for m in model.modules()
+        if isinstance(m, nn.Linear) and id(m.weight) not in embeddings
+    }
+    for parameter in model.parameters():
+        half = id(parameter) in halves
+        parameter.data = parameter.data.bfloat16() if half else parameter.data.clone()
+
+
 class FastLinear(nn.Linear):
     """`nn.Linear`, float32 through oneDNN; what autocast turns to bf16 goes the usual way."""
 

@@ -5,17 +5,25 @@ import shutil
 from pathlib import Path
 
 from peft import PeftModel
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 
 
-def save_policy(folder: Path, model: PreTrainedModel | PeftModel, chat: ChatTokenizer) -> None:
+def save_policy(
+    folder: Path,
+    model: PreTrainedModel | PeftModel,
+    chat: ChatTokenizer,
+    weights: dict[str, Tensor] | None = None,
+) -> None:
     """Write a policy that plain `AutoModelForCausalLM` loads (a PEFT adapter for a LoRA model).
 
     Tokenizer, chat template and a generation_config with every stop id go beside it. Each
     file is whole or not there at all. Call it on one process, with the unwrapped model.
+
+    weights: what to write where the model itself holds a share of them alone; by name.
     """
     inner = inner_model(model)
     _set_special_ids(inner, chat)
@@ -23,7 +31,7 @@ def save_policy(folder: Path, model: PreTrainedModel | PeftModel, chat: ChatToke
     if isinstance(model, PeftModel):  # a critic's adapter is no part of the policy
         model.save_pretrained(str(staging), selected_adapters=["default"])
     else:
-        model.save_pretrained(str(staging))
+        model.save_pretrained(str(staging), state_dict=weights)
     if isinstance(inner.generation_config, GenerationConfig):
         inner.generation_config.save_pretrained(staging)
     saved_tokenizer(chat).save_pretrained(staging)

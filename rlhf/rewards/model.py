@@ -12,7 +12,9 @@ from rlhf.data.collate import right_pad
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
+from rlhf.models.linear import hold_in_bf16
 from rlhf.models.load import load_reward_model, reward_scale
+from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.types import Prompt
 
 
@@ -33,17 +35,20 @@ class RewardModel:
         chat_template: str = "auto",
         device: torch.device | str = "cpu",
         bf16: bool = False,
-        max_tokens: int = 8192,
+        max_tokens: int | None = None,
     ) -> None:
         self.path = str(path)
         self.chat = load_tokenizer(self.path, chat_template, judges=True)
         model: Any = load_reward_model(path)
         self.mean, self.std = reward_scale(model)
         self._model = model.to(device).eval().requires_grad_(False)
+        if bf16:
+            hold_in_bf16(self._model.base_model)
         self._heads = load_heads(path, model)
         self.num_heads = len(self._heads.weight)
         self._bf16 = bf16
-        self._max_tokens = max_tokens
+        on_cpu = self._model.device.type == "cpu"
+        self._max_tokens = max_tokens or (TOKENS_ON_CPU if on_cpu else 8192)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
         """Raw logits, one an answer: what plain transformers gives for the same ids."""

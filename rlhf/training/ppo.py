@@ -11,21 +11,24 @@ batches and an interruption change nothing of what is sampled.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import SigtermFlag, Stopped
 from rlhf.manifest import hash_text
 from rlhf.models.save import save_policy
+from rlhf.models.shard import sharding_asked_for
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import random_state, replace_folder, save_checkpoint
 from rlhf.training.metrics import MetricsWriter, forget_after
-from rlhf.training.ppo_checks import check_not_sharded, check_processes
+from rlhf.training.ppo_checks import check_processes
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_evaluate import evaluate_rollouts
 from rlhf.training.ppo_experience import make_experience
@@ -46,7 +49,7 @@ from rlhf.training.ppo_health import (
 from rlhf.training.ppo_models import load_models
 from rlhf.training.ppo_ptx import Pretraining
 from rlhf.training.ppo_rollout import roll_out, share_of_process, walk_through
-from rlhf.training.ppo_state import Progress, advanced, read_state, write_state
+from rlhf.training.ppo_state import Progress, advanced, read_state, state_of
 from rlhf.training.ppo_update import Updater
 from rlhf.types import Evaluated, Experience, PromptBatch, PromptRow, Rollouts
 
@@ -82,23 +85,24 @@ class PPOTrainer:
         texts: Sequence[str] = (),
     ) -> None:
         # Buffers are the same everywhere and never change: broadcasting them at each forward
-        # would hang where ranks have different numbers of microbatches.
-        ddp = DistributedDataParallelKwargs(broadcast_buffers=False)
+        # would hang where ranks have different numbers of microbatches. Gradients lie in the
+        # buffers that are summed over ranks, not beside them.
+        ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
         self.device = self.accelerator.device
         self.run, self.config, self.chat = run, config, chat
         self.prompts, self.held_out = prompts, held_out
         self.write_manifest, self.report = write_manifest, report
         self.warned: set[str] = set()
-        check_not_sharded(self.accelerator.distributed_type.value)
+        sharded = sharding_asked_for() and self.accelerator.num_processes > 1
         check_processes(config, len(held_out), self.accelerator.num_processes)
         self.models, self.reward, self.notes = load_models(
-            config, chat, checkpoint, seed=run.seed, device=self.device
+            config, chat, checkpoint, seed=run.seed, device=self.device, sharded=sharded
         )
         pretraining = None
         if texts:
             pretraining = Pretraining(
-                self.accelerator, self.models.policy, texts, chat, config, seed=run.seed
+                self.accelerator, self.models, texts, chat, config, seed=run.seed
             )
         self.updater = Updater(self.accelerator, self.models, config, pretraining)
         self.fixed = {  # what another value of would make another run
@@ -136,7 +140,8 @@ class PPOTrainer:
         for step in range(self.progress.step + 1, config.num_steps + 1):
             clock = Clock()
             batch = self.next_prompts(step)
-            rollouts = self.roll_out(self.models.policy, batch, step)
+            with self.models.whole_policy() as policy:
+                rollouts = self.roll_out(policy, batch, step)
             clock.lap("seconds_rollout")
             evaluated = self.evaluate(rollouts)
             clock.lap("seconds_score")
@@ -166,9 +171,8 @@ class PPOTrainer:
                     f"stopped by SIGTERM after step {step}; go on with "
                     f"--resume_from_checkpoint latest."
                 )
-        with self.models.reference() as reference:
-            before = self.answer_held_out(reference)
-        before, after = common_rows(before, self.answer_held_out(self.models.policy))
+        before = self.answer_held_out(self.models.reference)
+        before, after = common_rows(before, self.answer_held_out(self.models.whole_policy))
         return PPOResult(
             progress=self.progress, before=before, after=after, stopped_early=stopped_early
         )
@@ -209,7 +213,7 @@ class PPOTrainer:
 
         score: on the training prompts of this step; None before the first.
         """
-        figures = held_out_figures(self.answer_held_out(self.models.policy))
+        figures = held_out_figures(self.answer_held_out(self.models.whole_policy))
         now = self.progress
         score = figures["eval_score"] if score is None else score
         self.warn(
@@ -223,15 +227,15 @@ class PPOTrainer:
             self.progress = replace(
                 now, best_step=now.step, best_score=figures["eval_score"], score_at_best=score
             )
-            if now.step > 0 and self.accelerator.is_main_process:
-                replace_folder(Path(self.run.output_dir) / BEST, self._write_policy)
-            self.accelerator.wait_for_everyone()
+            if now.step > 0:
+                self._keep_as_best()
         return figures
 
-    def answer_held_out(self, policy: Any) -> Evaluated:
+    def answer_held_out(self, model: Callable[[], AbstractContextManager[Any]]) -> Evaluated:
         """One answer to each held-out prompt, always with the same noise."""
         batch = share_of_process(self.held_out, self.chat, self.accelerator, num_generations=1)
-        rollouts = self.roll_out(policy, batch, HELD_OUT)
+        with model() as policy:
+            rollouts = self.roll_out(policy, batch, HELD_OUT)
         return self.evaluate(rollouts, left_out=LEFT_OUT_HELD_OUT)
 
     def warn(self, warnings: Mapping[str, str]) -> None:
@@ -243,18 +247,18 @@ class PPOTrainer:
 
     def save(self) -> None:
         """Write checkpoint-N: a policy that loads as it is, and all the rest of the state."""
-        states = gather_object([random_state()])
+        state = state_of(
+            self.progress,
+            self.models,
+            self.updater,
+            fixed=self.fixed,
+            random_states=gather_object([random_state()]),
+        )
+        weights = self.models.policy_weights()
 
         def write(folder: Path) -> None:
-            self._write_policy(folder)
-            write_state(
-                folder,
-                self.progress,
-                self.models,
-                self.updater,
-                fixed=self.fixed,
-                random_states=states,
-            )
+            self._write_policy(folder, weights)
+            state.write(folder)
 
         if self.accelerator.is_main_process:
             limit = self.config.save_total_limit
@@ -263,6 +267,14 @@ class PPOTrainer:
             )
         self.accelerator.wait_for_everyone()
 
-    def _write_policy(self, folder: Path) -> None:
-        save_policy(folder, self.models.policy, self.chat)
+    def _keep_as_best(self) -> None:
+        weights = self.models.policy_weights()
+        if self.accelerator.is_main_process:
+            replace_folder(
+                Path(self.run.output_dir) / BEST, lambda folder: self._write_policy(folder, weights)
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _write_policy(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
+        save_policy(folder, self.models.policy, self.chat, weights)
         self.write_manifest(folder)

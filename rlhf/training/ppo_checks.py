@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import torch
+
 from rlhf.errors import ConfigError
 
 AT_LEAST_ONE = (
@@ -43,19 +45,26 @@ def check_config(config: Any) -> None:
         )
 
 
-def check_not_sharded(distributed_type: str) -> None:
-    """Refuse a launch whose FSDP or DeepSpeed this engine would not apply.
+def check_device(config: Any) -> None:
+    """Refuse a key that this machine has no device for.
 
-    The optimizers hold the parameters that were there before sharding: nothing would be trained.
+    Raises:
+        ConfigError: the key.
+    """
+    if config.cuda_graphs and not torch.cuda.is_available():
+        raise ConfigError("cuda_graphs=true needs a CUDA GPU and none is here; leave it out.")
+
+
+def check_sharding(config: Any, *, sharded: bool) -> None:
+    """Refuse a mode whose weights this engine would not share out.
 
     Raises:
         ConfigError: what was asked for, and what to launch with instead.
     """
-    if distributed_type in ("FSDP", "DEEPSPEED"):
+    if sharded and config.mode == "lora":
         raise ConfigError(
-            f"the launch configuration asks for {distributed_type}, and PPO holds whole models on "
-            "every process; launch with recipes/accelerate/ddp.yaml, and save memory with "
-            "mode=lora, gradient_checkpointing or a smaller max_tokens_per_microbatch."
+            "the launch configuration asks for FSDP, and mode=lora holds its one backbone whole on "
+            "every process; launch with recipes/accelerate/ddp.yaml."
         )
 
 

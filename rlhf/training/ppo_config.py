@@ -197,6 +197,10 @@ class PPOConfig:
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Recompute activations backwards: less memory, slower."}
     )
+    cuda_graphs: bool = field(
+        default=False,
+        metadata={"help": "Decode with recorded CUDA graphs; not measured on a GPU yet."},
+    )
     save_steps: int = field(default=50, metadata={"help": "Iterations between checkpoints."})
     save_total_limit: int = field(default=2, metadata={"help": "Checkpoints that are kept."})
     eval_steps: int = field(default=25, metadata={"help": "Iterations between held-out figures."})

@@ -29,8 +29,8 @@ def evaluate_rollouts(
     values = torch.zeros_like(ref_logprobs)
     if models.critic is not None:
         limit = config.microbatch_tokens
-        with autocast(device, computes_in_bf16(config)):
-            values = evaluate_rows(models.critic, batch, ids, mask, max_tokens=limit)
+        with models.whole_critic() as critic, autocast(device, computes_in_bf16(config)):
+            values = evaluate_rows(critic, batch, ids, mask, max_tokens=limit)
     return Evaluated(
         rollouts=rollouts,
         scores=replace(scores, scores=scores.scores.to(device)),

@@ -10,16 +10,18 @@ from rlhf.errors import ConfigError
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
-from rlhf.models.linear import use_fast_cpu_linear
+from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
 from rlhf.models.save import inner_model
 from rlhf.models.seam import check_same_format, load_checked_tokenizer
+from rlhf.models.shard import sharding_asked_for
 from rlhf.rewards.ensemble import UNCERTAINTY_COEF
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward, split_weight
+from rlhf.training.ppo_checks import check_device, check_sharding
 from rlhf.training.ppo_config import PPOConfig
-from rlhf.training.ppo_modes import PPOModels, lora, separate, shared_trunk
+from rlhf.training.ppo_modes import PPOModels, lora, separate, shard_models, shared_trunk
 
 FRESH = "fresh"
 
@@ -30,8 +32,10 @@ def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
     Raises:
         CheckpointError: a seam that does not fit: altered folders, other templates or stop ids,
             a tokenizer larger than its model, a raw policy under a chat reward model.
-        ConfigError: a reward function that does not load.
+        ConfigError: a reward function that does not load; what launch or machine do not do.
     """
+    check_device(config)
+    check_sharding(config, sharded=sharding_asked_for())
     chat, _ = load_checked_tokenizer(config.model_name_or_path, config.chat_template)
     built_on = [config.model_name_or_path]
     for name in (split_weight(source)[1] for source in config.reward):
@@ -55,10 +59,12 @@ def load_models(
     *,
     seed: int,
     device: torch.device,
+    sharded: bool = False,
 ) -> tuple[PPOModels, Reward, list[str]]:
     """The mode's models, the policy from `checkpoint` where there is one; the reward; notes.
 
-    Notes say what was settled, one sentence each.
+    Notes say what was settled, one sentence each. sharded: weights of what is trained and of the
+    reference in shares, one on each process.
 
     Raises:
         ConfigError: value_model_path has another vocabulary than the policy.
@@ -79,13 +85,23 @@ def load_models(
         use_fast_cpu_linear(learner)
     with models.reference() as reference:
         use_fast_cpu_linear(reference)
+        # FSDP gathers a layer's weights as one: they have one type.
+        if config.mode != "lora" and computes_in_bf16(config) and not sharded:
+            hold_in_bf16(reference)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(models.policy)
     if config.mode == "separate" and isinstance(models.critic, Critic):
         use_fast_cpu_attention(models.critic.trunk)
         if config.gradient_checkpointing:
             enable_gradient_checkpointing(models.critic.trunk)
-    return models, reward, [note]
+    notes = [note]
+    if sharded:
+        models = shard_models(models, device)
+        notes.append(
+            f"FSDP2: policy, critic and reference in {torch.distributed.get_world_size()} shares; "
+            "the reward model whole on each process."
+        )
+    return models, reward, notes
 
 
 def _models_of_mode(

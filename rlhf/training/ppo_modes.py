@@ -1,8 +1,8 @@
 """The trained models of each mode, under one forward each, so that one wrapper sees them all."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.critic import Critic, fresh_head, values_of_states
 from rlhf.models.forward import Sequences, policy_logprobs, states_and_logits
 from rlhf.models.load import load_policy
+from rlhf.models.save import inner_model
+from rlhf.models.shard import gathered, shard, whole
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.training.ppo_config import PPOConfig
 
@@ -39,6 +41,31 @@ class PPOModels:
     reference: Reference  # `with reference() as model:`
     policy_parameters: list[nn.Parameter]
     value_parameters: list[nn.Parameter]
+    sharded: bool = False  # weights in shares, one on each process
+
+    @contextmanager
+    def whole_policy(self) -> Iterator[Any]:
+        """The policy, to be called as often as each process likes; without gradients."""
+        with whole(self.learners[0]):
+            yield self.policy
+
+    @contextmanager
+    def whole_critic(self) -> Iterator[nn.Module]:
+        """The critic, as `whole_policy`."""
+        assert self.critic is not None
+        with whole(self.learners[-1]):
+            yield self.critic
+
+    def policy_weights(self) -> dict[str, Tensor] | None:
+        """The policy's weights, whole, on the first process, where they are sharded; else None.
+
+        Call it on all processes.
+        """
+        if not self.sharded:
+            return None
+        named = self.policy.state_dict(keep_vars=True)  # tied weights are one object then
+        tensors = {id(tensor): gathered(tensor.detach()) for tensor in named.values()}
+        return {name: tensors[id(tensor)] for name, tensor in named.items()}
 
 
 class Actor(nn.Module):
@@ -169,6 +196,50 @@ def lora(
         if critic is None
         else [*parameters_of(policy, CRITIC), *critic.head.parameters()],
     )
+
+
+def shard_models(models: PPOModels, device: torch.device) -> PPOModels:
+    """The models, in mode `separate` or `shared_trunk`, with their weights shared out (FSDP2).
+
+    The reference too; the reward model stays whole on every process.
+    """
+    layers = inner_model(models.policy)._no_split_modules or []
+    names = [
+        _names_in(models.learners, parameters)
+        for parameters in (models.policy_parameters, models.value_parameters)
+    ]
+    for learner in models.learners:
+        shard(learner, layers, device)
+    with models.reference() as reference:
+        shard(reference, layers, device)
+    trained = {
+        (number, name): parameter
+        for number, learner in enumerate(models.learners)
+        for name, parameter in learner.named_parameters()
+    }
+    return replace(
+        models,
+        reference=lambda: _whole(reference),
+        policy_parameters=[trained[key] for key in names[0]],
+        value_parameters=[trained[key] for key in names[1]],
+        sharded=True,
+    )
+
+
+def _names_in(learners: list[nn.Module], parameters: list[nn.Parameter]) -> list[tuple[int, str]]:
+    """(index of the learner, name in it) of each parameter."""
+    places = {
+        id(parameter): (number, name)
+        for number, learner in enumerate(learners)
+        for name, parameter in learner.named_parameters()
+    }
+    return [places[id(parameter)] for parameter in parameters]
+
+
+@contextmanager
+def _whole(model: Any) -> Iterator[Any]:
+    with whole(model):
+        yield model
 
 
 def _trained_policy(config: PPOConfig, checkpoint: Path | None) -> Any:

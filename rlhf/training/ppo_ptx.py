@@ -1,7 +1,7 @@
 """PPO-ptx: beside the reward, go on learning the text the model was pretrained on."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
-from rlhf.models.forward import Sequences, as_sequences, microbatches, policy_logprobs
+from rlhf.models.forward import Sequences, as_sequences, policy_logprobs, shares, turns
+from rlhf.models.shard import as_forward_of, full
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_models import autocast, computes_in_bf16
+from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_rollout import walk_through
 
 
@@ -27,14 +29,18 @@ class Pretraining:
     def __init__(
         self,
         accelerator: Accelerator,
-        policy: Any,
+        models: PPOModels,
         texts: Sequence[str],
         chat: ChatTokenizer,
         config: PPOConfig,
         *,
         seed: int,
     ) -> None:
-        self.accelerator, self.policy, self.config, self.seed = accelerator, policy, config, seed
+        self.accelerator, self.config, self.seed = accelerator, config, seed
+        self.sharded = models.sharded
+        self.logprobs = as_forward_of(
+            models.learners[0], partial(policy_logprobs, models.policy, temperature=1.0)
+        )
         self.coef = config.ptx_coef or 0.0
         self.texts = encode_texts(texts, chat, config)
 
@@ -48,30 +54,30 @@ class Pretraining:
         for parameter in parameters:
             parameter.grad = None
         loss = self._backward(number)
-        added = [self.accelerator.reduce(_gradient(p), "sum") for p in parameters]
+        added = [_gradient(parameter) for parameter in parameters]
+        if not self.sharded:  # else they are means over ranks already
+            added = [self.accelerator.reduce(gradient, "mean") for gradient in added]
         for parameter, mine, others in zip(parameters, added, before, strict=True):
             parameter.grad = mine + others
         return {
             "ptx_loss": self.accelerator.reduce(loss, "sum"),
-            "ppo_grad_norm": torch.nn.utils.get_total_norm(before),
-            "ptx_grad_norm": torch.nn.utils.get_total_norm(added),
+            "ppo_grad_norm": full(torch.nn.utils.get_total_norm(before)),
+            "ptx_grad_norm": full(torch.nn.utils.get_total_norm(added)),
         }
 
     def _backward(self, number: int) -> Tensor:
         """This rank's part of the loss per token, a scalar, after its backward pass."""
         rows = walk_through(self.texts, number, count=self.config.minibatch_size, seed=self.seed)
         num_tokens = sum(len(ids) - 1 for ids in rows)  # over all ranks
-        rows = sorted(rows, key=len, reverse=True)
-        mine = rows[self.accelerator.process_index :: self.accelerator.num_processes]
-        device = self.accelerator.device
+        device, world = self.accelerator.device, self.accelerator.num_processes
         total = torch.zeros((), device=device)
-        lengths = torch.tensor([len(ids) for ids in mine])
-        for group in microbatches(lengths, self.config.microbatch_tokens):
-            sequences = _sequences([mine[row] for row in group.tolist()], device)
+        lengths = torch.tensor([len(ids) for ids in rows])
+        dealt = shares(lengths, world, self.config.microbatch_tokens)
+        for group, weight, _ in turns(dealt, self.accelerator.process_index, alike=self.sharded):
+            sequences = _sequences([rows[row] for row in group.tolist()], device)
             with autocast(device, computes_in_bf16(self.config)):
-                logprobs = policy_logprobs(self.policy, sequences, temperature=1.0)
-            loss = -logprobs.sum() / num_tokens
-            torch.autograd.backward(self.coef * loss)
+                loss = -weight * self.logprobs(sequences).sum() / num_tokens
+            torch.autograd.backward(self.coef * world * loss)
             total += loss.detach()
         return total
 

@@ -83,6 +83,7 @@ def roll_out(
             pad_token_id=chat.pad_token_id,
             seed=seed,
             iteration=iteration,
+            cuda_graphs=config.cuda_graphs,
         )
     ids, mask, logprobs = generated.response_ids, generated.response_mask, generated.logprobs
     weights = torch.ones_like(logprobs)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.training.checkpoint import refuse_another_run, restore_random_state
 from rlhf.training.kl_controller import next_kl_coef
 from rlhf.training.ppo_config import PPOConfig
@@ -53,31 +54,43 @@ def advanced(now: Progress, step: int, figures: Mapping[str, float], config: PPO
     )
 
 
-def write_state(
-    folder: Path,
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds beside the policy's weights."""
+
+    trainer: dict[str, Any]
+    value_weights: dict[str, Tensor] | None  # what the critic trains of itself
+
+    def write(self, folder: Path) -> None:
+        """Into the checkpoint's folder; on one process."""
+        if self.value_weights is not None:
+            save_file(self.value_weights, folder / CRITIC)
+        torch.save(self.trainer, folder / STATE)
+
+
+def state_of(
     progress: Progress,
     models: PPOModels,
     updater: Updater,
     *,
     fixed: Mapping[str, Any],
     random_states: list[dict[str, Any]],
-) -> None:
-    """Everything but the policy's weights, which are saved as a model of their own.
+) -> State:
+    """The run's state, whole on the first process. Call it on all of them.
 
     fixed: what decides which prompts, noise and loss an iteration gets, by name.
     random_states: of each process, in the order of their indices.
     """
-    if models.critic is not None:
-        save_file(_value_weights(models, models.critic), folder / CRITIC)
-    state = {
+    trainer = {
         "progress": asdict(progress),
         "fixed": dict(fixed),
         "random_states": random_states,
-        "policy_optimizer": updater.policy_optimizer.state_dict(),
+        "policy_optimizer": gathered(updater.policy_optimizer.state_dict()),
     }
     if updater.value_optimizer is not None:
-        state["value_optimizer"] = updater.value_optimizer.state_dict()
-    torch.save(state, folder / STATE)
+        trainer["value_optimizer"] = gathered(updater.value_optimizer.state_dict())
+    weights = None if models.critic is None else _value_weights(models, models.critic)
+    return State(trainer=trainer, value_weights=weights)
 
 
 def read_state(
@@ -89,7 +102,7 @@ def read_state(
     process_index: int,
     num_processes: int,
 ) -> Progress:
-    """Put critic, optimizers and random generators where `write_state` saw them.
+    """Put critic, optimizers and random generators where `state_of` saw them.
 
     The policy's weights are not among it: `load_models` took them from the checkpoint. With
     another number of processes the random generators start afresh; nothing here draws from them.
@@ -99,11 +112,11 @@ def read_state(
     """
     state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     refuse_another_run(checkpoint, state["fixed"], fixed)
-    updater.policy_optimizer.load_state_dict(state["policy_optimizer"])
+    put_optimizer_state(updater.policy_optimizer, state["policy_optimizer"])
     if models.critic is not None:
-        models.critic.load_state_dict(load_file(checkpoint / CRITIC), strict=False)
+        put_weights(models.critic, load_file(checkpoint / CRITIC))
     if updater.value_optimizer is not None:
-        updater.value_optimizer.load_state_dict(state["value_optimizer"])
+        put_optimizer_state(updater.value_optimizer, state["value_optimizer"])
     if len(state["random_states"]) == num_processes:
         restore_random_state(state["random_states"][process_index])
     return Progress(**state["progress"])
@@ -113,7 +126,7 @@ def _value_weights(models: PPOModels, critic: nn.Module) -> dict[str, Tensor]:
     """What the critic trains of itself: with a shared trunk its head alone."""
     trained = {id(parameter) for parameter in models.value_parameters}
     return {
-        name: parameter.detach().cpu().contiguous()
+        name: gathered(parameter.detach()).cpu().contiguous()
         for name, parameter in critic.named_parameters()
         if id(parameter) in trained
     }

@@ -11,7 +11,8 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.errors import TrainingError
-from rlhf.models.forward import as_sequences, microbatches
+from rlhf.models.forward import as_sequences, shares, turns
+from rlhf.models.shard import full, whole
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import shown
 from rlhf.training.ppo_models import autocast, computes_in_bf16
@@ -30,6 +31,7 @@ SUMS = (
     "clip_fraction",
     "value_clip_fraction",
 )
+NORMS = ("grad_norm", "value_grad_norm")
 OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
@@ -49,7 +51,10 @@ class Updater:
         self.value_parameters = models.value_parameters
         self.pretraining = pretraining
         self.learners = models.learners
-        self.wrapped: list[Any] = [accelerator.prepare_model(each) for each in models.learners]
+        self.sharded = models.sharded
+        self.wrapped: list[Any] = models.learners
+        if not self.sharded:
+            self.wrapped = [accelerator.prepare_model(each) for each in models.learners]
         self.policy_optimizer = _adam(models.policy_parameters)
         self.value_optimizer = _adam(models.value_parameters) if models.critic else None
 
@@ -91,25 +96,35 @@ class Updater:
         rollouts = experience.rollouts
         num_tokens = rollouts.response_mask[minibatch].sum()  # over all ranks
         lengths = rollouts.batch.attention_mask.sum(1) + rollouts.response_mask.sum(1)
-        # Sorted by length and dealt out in turn, so that ranks get like amounts of work.
-        by_length = minibatch[lengths[minibatch].argsort(descending=True, stable=True)]
-        mine = by_length[self.accelerator.process_index :: self.accelerator.num_processes]
-        groups = microbatches(lengths[mine], self.config.microbatch_tokens)
+        dealt = shares(
+            lengths[minibatch], self.accelerator.num_processes, self.config.microbatch_tokens
+        )
         sums = torch.zeros(len(SUMS), device=num_tokens.device)
-        for index, group in enumerate(groups):
-            # DDP adds up gradients over ranks in the last backward pass alone.
-            last = index == len(groups) - 1
-            sums += self._backward(experience, mine[group], num_tokens, step, last=last)
-        figures = {}
-        if self.pretraining is not None and step > self.config.critic_warmup_steps:
-            figures = self.pretraining.add_gradients(self.policy_parameters, number)
-        figures |= self._clip_and_step(experience, minibatch, step)
+        figures: dict[str, Tensor] = {}
+        # Learner after learner, the critic first: neither activations nor gradients of one are
+        # there while another computes.
+        for learner in reversed(self.wrapped):
+            mine = turns(dealt, self.accelerator.process_index, alike=self.sharded)
+            for group, weight, last in mine:
+                rows = minibatch[group]
+                sums += self._backward(
+                    learner, experience, rows, num_tokens, step, weight=weight, last=last
+                )
+            figures |= self._clip_and_step(learner, experience, minibatch, step, number)
         return {"sums": sums / num_tokens, **figures}
 
     def _backward(
-        self, experience: Experience, rows: Tensor, num_tokens: Tensor, step: int, *, last: bool
+        self,
+        learner: Any,
+        experience: Experience,
+        rows: Tensor,
+        num_tokens: Tensor,
+        step: int,
+        *,
+        weight: float,
+        last: bool,
     ) -> Tensor:
-        """Add these rows' gradients; returns the sums that SUMS names."""
+        """Add these rows' gradients, times `weight`; returns the sums that SUMS names, likewise."""
         rollouts = experience.rollouts
         sequences = as_sequences(
             rollouts.batch.input_ids[rows],
@@ -119,44 +134,60 @@ class Updater:
         )
         config = self.config
         figures = dict.fromkeys(SUMS, torch.zeros((), device=num_tokens.device))
-        # Learner after learner: the first one's activations are freed by its backward pass.
-        for learner in self.wrapped:
-            with nullcontext() if last else self.accelerator.no_sync(learner):
-                with autocast(self.accelerator.device, computes_in_bf16(config)):
-                    new_logprobs, new_values = learner(sequences)
-                losses = []
-                if new_logprobs is not None:
-                    loss, sums = policy_term(experience, rows, new_logprobs, config)
-                    # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
-                    losses.append(loss * (0.0 if step <= config.critic_warmup_steps else 1.0))
-                    figures |= sums
-                if new_values is not None:
-                    loss, sums = value_term(experience, rows, new_values, config)
-                    losses.append(loss)
-                    figures |= sums
-                # A sum over the global token count; DDP then averages over ranks, hence the factor.
-                (sum(losses) * self.accelerator.num_processes / num_tokens).backward()
-        return torch.stack([figures[name].detach() for name in SUMS])
+        # DDP adds up gradients over ranks in the last backward pass alone; FSDP in each, since
+        # gradients that wait for it would be as large as the whole model.
+        waits = not last and not self.sharded
+        with self.accelerator.no_sync(learner) if waits else nullcontext():
+            with autocast(self.accelerator.device, computes_in_bf16(config)):
+                new_logprobs, new_values = learner(sequences)
+            losses = []
+            if new_logprobs is not None:
+                loss, sums = policy_term(experience, rows, new_logprobs, config)
+                # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
+                losses.append(loss * (0.0 if step <= config.critic_warmup_steps else 1.0))
+                figures |= sums
+            if new_values is not None:
+                loss, sums = value_term(experience, rows, new_values, config)
+                losses.append(loss)
+                figures |= sums
+            # A sum over the global token count. DDP and FSDP then average over ranks, hence the
+            # factor.
+            scale = weight * self.accelerator.num_processes / num_tokens
+            (sum(losses) * scale).backward()
+        return weight * torch.stack([figures[name].detach() for name in SUMS])
 
     def _clip_and_step(
-        self, experience: Experience, minibatch: Tensor, step: int
+        self, learner: Any, experience: Experience, minibatch: Tensor, step: int, number: int
     ) -> dict[str, Tensor]:
-        """Clip and step the optimizers; the norms before clipping."""
+        """Clip and step the optimizers of what this learner trains; the norms before clipping."""
+        figures: dict[str, Tensor] = {}
+        policy, warm_up = learner is self.wrapped[0], step <= self.config.critic_warmup_steps
+        critic = self.value_optimizer if learner is self.wrapped[-1] else None
+        if policy and self.pretraining is not None and not warm_up:
+            figures = self.pretraining.add_gradients(self.policy_parameters, number)
         limit = self.config.max_grad_norm
-        norms = {"grad_norm": torch.nn.utils.clip_grad_norm_(self.policy_parameters, limit)}
-        if self.value_optimizer is not None:
-            norms["value_grad_norm"] = torch.nn.utils.clip_grad_norm_(self.value_parameters, limit)
+        if policy:
+            figures["grad_norm"] = _clip(self.policy_parameters, limit)
+        if critic is not None:
+            figures["value_grad_norm"] = _clip(self.value_parameters, limit)
+        self._check_norms(figures, experience, minibatch, step)
+        if policy and not warm_up:
+            self.policy_optimizer.step()
+        if critic is not None:
+            critic.step()
+        for parameter in learner.parameters():
+            parameter.grad = None
+        return {name: figure.detach() for name, figure in figures.items()}
+
+    def _check_norms(
+        self, figures: dict[str, Tensor], experience: Experience, minibatch: Tensor, step: int
+    ) -> None:
+        """Stop the run, on all ranks, before a step along a gradient that is not finite."""
+        norms = {name: figures[name] for name in NORMS if name in figures}
         bad = [name for name, norm in norms.items() if not norm.isfinite()]
         if bad:
             rows = self._rows_not_finite(experience, minibatch) or sorted(minibatch.tolist())
             raise TrainingError(_not_finite(bad, experience, rows, step))
-        if step > self.config.critic_warmup_steps:
-            self.policy_optimizer.step()
-        self.policy_optimizer.zero_grad()
-        if self.value_optimizer is not None:
-            self.value_optimizer.step()
-            self.value_optimizer.zero_grad()
-        return {name: norm.detach() for name, norm in norms.items()}
 
     @torch.no_grad()
     def _rows_not_finite(self, experience: Experience, minibatch: Tensor) -> list[int]:
@@ -164,25 +195,27 @@ class Updater:
 
         Empty where each row's are, and the gradient overflowed on its way back.
         """
-        rollouts, found = experience.rollouts, []
         mine = minibatch[self.accelerator.process_index :: self.accelerator.num_processes]
-        for row in mine.tolist():
-            one = slice(row, row + 1)
-            mask = rollouts.response_mask[one]
-            sequences = as_sequences(
-                rollouts.batch.input_ids[one],
-                rollouts.batch.attention_mask[one],
-                rollouts.response_ids[one],
-                mask,
-            )
-            with autocast(self.accelerator.device, computes_in_bf16(self.config)):
-                outputs = [output for learner in self.learners for output in learner(sequences)]
-            inputs = (rollouts.logprobs, experience.advantages, experience.returns)
-            tensors = [tensor for tensor in outputs if tensor is not None]
-            tensors += [tensor[one] for tensor in inputs]
-            if not all(tensor[mask].isfinite().all() for tensor in tensors):
-                found.append(row)
+        with whole(*self.learners):  # ranks may have different numbers of rows
+            found = [row for row in mine.tolist() if not self._is_finite(experience, row)]
         return sorted(gather_object(found))
+
+    def _is_finite(self, experience: Experience, row: int) -> bool:
+        """Whether the row's outputs and what they are compared with are finite numbers."""
+        rollouts, one = experience.rollouts, slice(row, row + 1)
+        mask = rollouts.response_mask[one]
+        sequences = as_sequences(
+            rollouts.batch.input_ids[one],
+            rollouts.batch.attention_mask[one],
+            rollouts.response_ids[one],
+            mask,
+        )
+        with autocast(self.accelerator.device, computes_in_bf16(self.config)):
+            outputs = [output for learner in self.learners for output in learner(sequences)]
+        inputs = (rollouts.logprobs, experience.advantages, experience.returns)
+        tensors = [tensor for tensor in outputs if tensor is not None]
+        tensors += [tensor[one] for tensor in inputs]
+        return all(bool(tensor[mask].isfinite().all()) for tensor in tensors)
 
     def _set_learning_rates(self, step: int) -> None:
         """Constant within an iteration; linear to 0 over the run unless told otherwise."""
@@ -211,6 +244,11 @@ class Updater:
             "first_clip_fraction": first["clip_fraction"],
             "learning_rate": self.policy_optimizer.param_groups[0]["lr"],
         }
+
+
+def _clip(parameters: list[torch.nn.Parameter], limit: float) -> Tensor:
+    """Clip the gradients to this norm; the norm before, over all ranks' shares of them."""
+    return full(torch.nn.utils.clip_grad_norm_(parameters, limit))
 
 
 def _adam(parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:

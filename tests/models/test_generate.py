@@ -9,6 +9,7 @@ from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.models import generate as generate_module
+from rlhf.models.cache import FixedSlabLayer
 from rlhf.models.generate import generate, prompt_batch, sample_answers, uniform_noise
 from rlhf.models.load import load_policy
 from rlhf.types import PromptBatch
@@ -81,6 +82,33 @@ def test_compaction_changes_nothing(model, monkeypatch):
     monkeypatch.setattr(generate_module, "ALIVE_SHARE", 0.0)
     kept = sampled(model, batch)
     assert torch.equal(compacted.response_ids, kept.response_ids)
+
+
+def test_a_step_that_can_be_recorded_gives_what_the_plain_one_gives(model):
+    """Fixed shapes: attention over the whole slab under a mask, rows compacted at half of them."""
+    batch = batch_of(PROMPTS * 5, num_responses=2)
+    plain, fixed = sampled(model, batch), sampled(model, batch, cuda_graphs=True)
+    assert plain.response_mask.sum(1).unique().numel() > 1
+    assert torch.equal(plain.response_ids, fixed.response_ids)
+    torch.testing.assert_close(plain.logprobs, fixed.logprobs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(plain.entropies, fixed.entropies, atol=1e-4, rtol=0)
+
+
+def test_a_recordable_step_keeps_its_memory(model, monkeypatch):
+    """Every step of as many rows sees the same keys at the same address."""
+    seen = []
+    update = FixedSlabLayer.update
+
+    def noting(self, *inputs):
+        keys, values = update(self, *inputs)
+        if self.fixed:
+            seen.append((len(keys), keys.data_ptr(), keys.shape[2]))
+        return keys, values
+
+    monkeypatch.setattr(FixedSlabLayer, "update", noting)
+    sampled(model, batch_of(PROMPTS), cuda_graphs=True, eos_token_ids=(339,))
+    assert len(seen) > len(set(seen)) == model.config.num_hidden_layers
+    assert {length for _, _, length in seen} == {6 + 12}
 
 
 def test_answers_to_one_prompt_share_its_prefill_and_differ(model):

@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from tiny_models import make_model
 from torch import nn
 
-from rlhf.models.linear import FastLinear, use_fast_cpu_linear
+from rlhf.models.linear import FastLinear, hold_in_bf16, use_fast_cpu_linear
+from rlhf.models.load import load_policy
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this PyTorch was built without oneDNN"
@@ -63,3 +65,23 @@ def test_small_layers_and_names_stay_as_they_are():
     use_fast_cpu_linear(model)
     assert type(model[0]) is nn.Linear
     assert list(model.state_dict()) == names
+
+
+def test_weights_held_in_bf16_give_what_autocast_gives(tmp_path):
+    """Bit for bit: autocast rounds the same weights at each call. Embeddings stay float32."""
+    model = load_policy(make_model(tmp_path / "llama"))
+    held = copy.deepcopy(model)
+    hold_in_bf16(held)
+    ids = torch.arange(3, 23)[None]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(held(ids).logits, model(ids).logits)
+    assert held.lm_head.weight.dtype == torch.bfloat16
+    assert held.get_input_embeddings().weight.dtype == torch.float32
+
+
+def test_a_weight_that_an_embedding_shares_is_not_halved():
+    embedding, head = torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5, bias=False)
+    head.weight = embedding.weight
+    hold_in_bf16(torch.nn.ModuleList([embedding, head]))
+    assert head.weight is embedding.weight
+    assert head.weight.dtype == torch.float32

@@ -9,17 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from tiny_models import make_model
+from ppo_runs import TWO, gives_the_same, is_the_same_run, kill_after, launch, make_place, words
 from transformers import AutoModelForCausalLM
 
-REWARD = """
-def vowels(prompts, completions, number):
-    return [sum(c in "aeiou" for c in text) / 4 for text in completions]
-"""
-
-TWO = "-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split()
 VARIANTS = [
     ("--advantage", "grpo", "--ptx_data", "{place}/texts.jsonl", "--ptx_coef", "0.3"),
     ("--advantage", "rloo", "--importance_weight_cap", "2"),
@@ -30,45 +22,7 @@ VARIANTS = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("ppo_run")
-    make_model(folder / "policy")
-    (folder / "reward.py").write_text(REWARD)
-    rows = [{"prompt": f"Where is the {'red ' * (i % 4)}ball {i}?", "number": i} for i in range(12)]
-    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    texts = "".join(json.dumps({"text": f"The red ball {i} is here."}) + "\n" for i in range(9))
-    (folder / "texts.jsonl").write_text(texts)
-    return folder
-
-
-def words(place: Path, output: str, *more: str, steps: int = 3) -> list[str]:
-    options = {
-        "model_name_or_path": place / "policy",
-        "train_data": place / "prompts.jsonl",
-        "reward": f"{place}/reward.py:vowels",
-        "output_dir": place / output,
-        "rollout_batch_size": 8,
-        "num_generations": 2,
-        "num_minibatches": 2,
-        "num_ppo_epochs": 2,
-        "max_completion_length": 6,
-        "learning_rate": 1e-3,
-        "bf16": "false",
-        "save_steps": 1,
-        "save_total_limit": 9,
-        "num_eval_prompts": 4,
-        "cpu_threads": 1,
-        "max_steps": steps,
-    }
-    given = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    return ["recipes/ppo.py", *given, *more]
-
-
-def launch(command: list[str], root: Path, status: int = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, *command], cwd=root, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return make_place(tmp_path_factory.mktemp("ppo_run"))
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +47,7 @@ def test_the_run_folder_is_complete(whole, root, place):
 
 def test_two_processes_give_what_one_gives(whole, place, root):
     launch([*TWO, *words(place, "two")], root)
-    one, two = load_file(whole / "model.safetensors"), load_file(place / "two/model.safetensors")
-    for name, tensor in one.items():
-        torch.testing.assert_close(tensor, two[name], atol=3e-5, rtol=0, msg=name)
-    read = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (whole, place / "two")]
-    for a, b in zip(*read, strict=True):
-        for name in ("score", "kl", "response_length", "ratio", "policy_loss", "grad_norm"):
-            assert a[name] == pytest.approx(b[name], abs=1e-4), name
+    gives_the_same(whole, place / "two", atol=3e-5)
 
 
 @pytest.mark.slow
@@ -109,27 +57,7 @@ def test_two_processes_give_what_one_gives_in_every_mode(place, root, variant):
     given = [word.format(place=place) for word in variant]
     launch(words(place, f"{name}1", *given), root)
     launch([*TWO, *words(place, f"{name}2", *given)], root)
-    one, two = (load_file(weights_of(place / f"{name}{n}")) for n in (1, 2))
-    for key, tensor in one.items():
-        torch.testing.assert_close(tensor, two[key], atol=1e-4, rtol=0, msg=key)
-
-
-def weights_of(folder: Path) -> Path:
-    """The policy's weights: of a whole model, or of an adapter."""
-    adapter = folder / "adapter_model.safetensors"
-    return adapter if adapter.is_file() else folder / "model.safetensors"
-
-
-def kill_after(command: list[str], root: Path, seconds: float) -> None:
-    """Start the command and end it with SIGKILL, wherever it is."""
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    gives_the_same(place / f"{name}1", place / f"{name}2", atol=1e-4)
 
 
 def test_killed_and_resumed_is_bit_for_bit_the_whole_run(whole, place, root):
@@ -162,18 +90,6 @@ def test_killed_again_and_again_at_any_moment_it_still_is_the_whole_run(place, r
     is_the_same_run(place / "calm", place / "hunted", steps=6)
     kept = [folder / "best" for folder in (place / "calm", place / "hunted")]
     assert kept[0].is_dir() == kept[1].is_dir()
-
-
-def is_the_same_run(one: Path, two: Path, steps: int = 3) -> None:
-    """Final weights bit for bit; each step logged once, with the same figures."""
-    mine, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
-    assert all(torch.equal(tensor, others[name]) for name, tensor in mine.items())
-    lines = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (one, two)]
-    assert [line["step"] for line in lines[1]] == [line["step"] for line in lines[0]]
-    assert lines[1][-1]["step"] == steps
-    assert [line.get("policy_loss") for line in lines[1]] == [
-        line.get("policy_loss") for line in lines[0]
-    ]
 
 
 def test_sigterm_ends_with_75_after_a_checkpoint(place, root):

@@ -4,7 +4,7 @@ import pytest
 
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
-from rlhf.training.ppo_checks import check_not_sharded, check_processes
+from rlhf.training.ppo_checks import check_device, check_processes, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 
 GIVEN = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 2}
@@ -91,11 +91,18 @@ def test_skipped_answers_leave_each_process_a_row():
         )
 
 
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
-def test_sharding_that_the_engine_would_not_apply_is_refused(kind):
-    with pytest.raises(ConfigError, match=f"asks for {kind}, and PPO holds whole models"):
-        check_not_sharded(kind)
-    check_not_sharded("MULTI_GPU")
+def test_a_key_for_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="cuda_graphs=true needs a CUDA GPU"):
+        check_device(PPOConfig(**GIVEN, cuda_graphs=True))
+
+
+def test_a_mode_that_the_engine_would_not_shard_is_refused():
+    lora = PPOConfig(**GIVEN, mode="lora")
+    with pytest.raises(ConfigError, match="mode=lora holds its one backbone whole"):
+        check_sharding(lora, sharded=True)
+    check_sharding(lora, sharded=False)
+    check_sharding(PPOConfig(**GIVEN), sharded=True)
 
 
 @pytest.mark.parametrize("tokens", [0, -1])

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_ppo import experience_of, make_folder, trainer, weights
 from transformers import AutoModelForCausalLM
 
@@ -20,6 +21,17 @@ VARIANTS = [
     {"mode": "lora", "lora_r": 4},
     {"mode": "lora", "lora_r": 4, "advantage": "grpo"},
 ]
+
+
+LONG_RUN = {
+    "rollout_batch_size": 32,
+    "num_generations": 4,
+    "max_completion_length": 8,
+    "max_steps": 30,
+    "save_steps": 30,
+    "kl_coef": 0.01,
+    "learning_rate": 3e-3,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -168,15 +180,30 @@ def test_importance_weights_put_the_kl_of_an_untrained_policy_at_exactly_zero(fo
 @pytest.mark.parametrize("changes", [{}, *VARIANTS[:3]], ids=str)
 def test_the_reward_rises(folder, tmp_path, changes, seed):
     """30 iterations of 32 answers: vowels a text, over 4, rise by more than half."""
-    options = {
-        "rollout_batch_size": 32,
-        "num_generations": 4,
-        "max_completion_length": 8,
-        "max_steps": 30,
-        "save_steps": 30,
-        "kl_coef": 0.01,
-        "learning_rate": 3e-3,
-    }
-    trainer(folder, tmp_path, seed=seed, **options, **changes).train()
+    trainer(folder, tmp_path, seed=seed, **LONG_RUN, **changes).train()
+    scores = [line["score"] for line in read_metrics(tmp_path)]
+    assert sum(scores[-3:]) > 1.5 * sum(scores[:3])
+
+
+@pytest.fixture(scope="module")
+def peaked(tmp_path_factory):
+    """A policy whose output layer is ten times as large: its logits spread as a trained one's do.
+
+    Adapters leave the output layer alone. A random one of std 0.02 holds every logit of a state
+    of norm √32 within about ±0.6, and whatever the layers below learn, no token becomes likely.
+    """
+    folder = make_folder(tmp_path_factory.mktemp("peaked"))
+    file = folder / "policy" / "model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {"lm_head.weight": 10 * tensors["lm_head.weight"]}, file, {"format": "pt"})
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reward_rises_with_adapters_and_a_critic(peaked, tmp_path, seed):
+    """As above, by adapters of rank 4 for policy and critic on one frozen backbone."""
+    options = LONG_RUN | {"mode": "lora", "lora_r": 4, "learning_rate": 1e-2}
+    trainer(peaked, tmp_path, seed=seed, **options).train()
     scores = [line["score"] for line in read_metrics(tmp_path)]
     assert sum(scores[-3:]) > 1.5 * sum(scores[:3])
