@@ -30,8 +30,10 @@ def bring_up_to_date(connection: sa.Connection, location: str | Path, *, create:
         metadata.create_all(connection)
         row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
         connection.execute(sa.insert(meta), row)
-    elif found == 1:
-        _from_1_to_2(connection)
+    elif found in (1, 2):
+        if found == 1:
+            _from_1_to_2(connection)
+        _from_2_to_3(connection)
     elif found != SCHEMA_VERSION:
         raise DataError(
             f"{location} is a label store of version {found}; this rlhf reads versions 1 to "
@@ -51,8 +53,14 @@ def _from_1_to_2(connection: sa.Connection) -> None:
     for statement in ADDED_IN_2:
         connection.exec_driver_sql(statement)
     metadata.create_all(connection)
-    for index in items.indexes:
-        index.create(connection, checkfirst=True)
     for label in queries.standing_labels(connection):
         queries.add_taken(connection, label.item_id, 1)
-    connection.execute(sa.update(meta).where(meta.c.name == "schema_version").values(value="2"))
+
+
+def _from_2_to_3(connection: sa.Connection) -> None:
+    for old in ("ix_items_queue_priority", "ix_items_queue_taken"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {old}")
+    for index in items.indexes:
+        index.create(connection, checkfirst=True)
+    version = sa.update(meta).where(meta.c.name == "schema_version")
+    connection.execute(version.values(value=str(SCHEMA_VERSION)))

@@ -11,7 +11,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.labels.leases import Leases
 from rlhf.labels.queue import Answer, FencedError, Queue
 from rlhf.labels.records import Candidate, Label, competition_ranks
-from rlhf.labels.selection import QueueConfig
+from rlhf.labels.selection import QueueConfig, choose
 from rlhf.labels.store import LabelStore
 
 
@@ -79,8 +79,8 @@ def test_the_order_shown_depends_on_person_and_item_and_is_stored(store):
 def test_a_request_that_comes_twice_is_one_label(store):
     queue = queue_of(store)
     claim = queue.next("ann")
-    assert queue.submit("ann", claim.id, said(), request_key="k") == "submit"
-    assert queue.submit("ann", claim.id, said(), request_key="k") == "submit"
+    assert queue.submit("ann", claim.id, said(), request_key="k")[0] == "submit"
+    assert queue.submit("ann", claim.id, said(), request_key="k")[0] == "submit"
     assert len(store.labels()) == 1
 
 
@@ -117,9 +117,9 @@ def test_a_lease_that_ran_out_gives_the_place_away(store):
     clock.now = 61.0
     taken = queue.next("bob")
     assert (taken.item.id, taken.id > asleep.id) == (asleep.item.id, True)
-    assert queue.submit("ann", asleep.id, said(), request_key="a") == "late"
-    assert queue.submit("ann", asleep.id, said(), request_key="a") == "late"
-    assert queue.submit("bob", taken.id, said(), request_key="b") == "submit"
+    assert queue.submit("ann", asleep.id, said(), request_key="a")[0] == "late"
+    assert queue.submit("ann", asleep.id, said(), request_key="a")[0] == "late"
+    assert queue.submit("bob", taken.id, said(), request_key="b")[0] == "submit"
     assert [label.annotator for label in store.labels()] == ["bob"]
 
 
@@ -130,7 +130,7 @@ def test_an_expired_claim_still_counts_while_its_place_is_free(store):
     clock.now = 61.0
     assert queue.next("bob").item.id == asleep.item.id  # the place is given away…
     queue.skip("bob", queue.next("bob").id, {"reason": "unclear"}, request_key="s")  # …and back
-    assert queue.submit("ann", asleep.id, said(), request_key="a") == "submit"
+    assert queue.submit("ann", asleep.id, said(), request_key="a")[0] == "submit"
 
 
 def test_a_draft_outlives_its_lease(store):
@@ -221,6 +221,27 @@ def test_active_sampling_stores_the_probability_that_it_drew_with(store):
     assert min(first[1], first[2], first[3]) > 5
 
 
+@pytest.mark.parametrize("config", [{}, {"active_floor": 0.0}, {"active_floor": 1.0}])
+def test_choosing_reads_an_index_and_none_of_the_answers(store, config):
+    """SQLite's own plan of every statement: 10,000 long answers are never read to choose one."""
+    queue = queue_of(store, 3, overlap=2, **config)
+    store.set_priorities({1: 0.5, 2: 0.1})
+    statements: list[str] = []
+    with store.write() as connection:
+        raw = connection.connection.driver_connection
+        raw.set_trace_callback(statements.append)
+        assert choose(connection, "ann", queue.config) is not None
+        raw.set_trace_callback(None)
+        plans = [
+            step
+            for statement in statements
+            for (*_, step) in raw.execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    of_items = [step for step in plans if " items " in step]
+    assert of_items
+    assert all("COVERING INDEX" in step for step in of_items), plans
+
+
 def test_progress_counts_what_is_done_and_open(store):
     queue = queue_of(store, 3)
     assert queue.progress("ann").left == 3
@@ -229,7 +250,7 @@ def test_progress_counts_what_is_done_and_open(store):
     queue.submit("ann", claim.id, said(), request_key="k")
     progress = queue.progress("ann")
     assert (progress.done, progress.left, progress.seconds) == (1, 2, 2.0)
-    assert queue.progress("bob").left == 2
+    assert queue.progress("bob").left == 1  # the second is in Ann's hands by now
 
 
 def test_threads_hand_out_every_place_once(store):

@@ -203,15 +203,15 @@ def _add_labelling(
             seconds=body.seconds,
             guideline_version=body.guideline_version,
         )
-        kind = queue.submit(name, body.claim, answer, request_key=body.key)
-        return {"kind": kind, **shown(queue, name, queue.next(name))}
+        kind, following = queue.submit(name, body.claim, answer, request_key=body.key)
+        return {"kind": kind, **shown(queue, name, following)}
 
     @app.post("/api/skip")
     def skip(request: Request, body: Skip) -> Mapping[str, Any]:
         name = _name(request)
         why = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
-        queue.skip(name, body.claim, why, request_key=body.key)
-        return {"kind": "skip", **shown(queue, name, queue.next(name))}
+        following = queue.skip(name, body.claim, why, request_key=body.key)
+        return {"kind": "skip", **shown(queue, name, following)}
 
     @app.post("/api/undo")
     def undo(request: Request, body: Undo) -> Mapping[str, Any]:
