@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlhf.errors import ConfigError, DataError
+from rlhf.labels.database import shown
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import Share, StoreStats, label_stats
 from rlhf.labels.store import LabelStore
@@ -118,7 +119,7 @@ def _simulate(given: argparse.Namespace, console: Console) -> None:
     gold = load_reward([given.gold])
     with LabelStore(given.store) as store:
         count = simulate_labels(store, annotators, gold, seed=given.seed, overlap=given.overlap)
-    console.print(f"{count} new labels of {len(annotators)} annotators in {given.store}")
+    console.print(f"{count} new labels of {len(annotators)} annotators in {shown(given.store)}")
 
 
 def _prioritize(given: argparse.Namespace, console: Console) -> None:

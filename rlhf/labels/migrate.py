@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
+from rlhf.labels.database import shown
 from rlhf.labels.schema import SCHEMA_VERSION, items, meta, metadata
 
 # Columns that version 2 added to tables of version 1; its new tables are made by `create_all`.
@@ -25,7 +26,7 @@ def bring_up_to_date(connection: sa.Connection, location: str | Path, *, create:
     """
     found = version_of(connection)
     if found is None and not create:
-        raise DataError(f"{location} is no label store; make one with `rlhf label import`.")
+        raise DataError(f"{shown(location)} is no label store; make one with `rlhf label import`.")
     if found is None:
         metadata.create_all(connection)
         row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
@@ -36,7 +37,7 @@ def bring_up_to_date(connection: sa.Connection, location: str | Path, *, create:
         _from_2_to_3(connection)
     elif found != SCHEMA_VERSION:
         raise DataError(
-            f"{location} is a label store of version {found}; this rlhf reads versions 1 to "
+            f"{shown(location)} is a label store of version {found}; this rlhf reads versions 1 to "
             f"{SCHEMA_VERSION}; open it with the rlhf that wrote it."
         )
 

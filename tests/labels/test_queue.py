@@ -1,16 +1,17 @@
 """The queue: every item to as many people as it is meant for, whatever they and clocks do."""
 
-import sqlite3
 import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.leases import Leases
 from rlhf.labels.queue import Answer, FencedError, Queue
 from rlhf.labels.records import Candidate, Label, competition_ranks
+from rlhf.labels.schema import metadata, tombstones
 from rlhf.labels.selection import QueueConfig, choose
 from rlhf.labels.store import LabelStore
 
@@ -25,7 +26,13 @@ class Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(location):
+    with LabelStore(location, create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path):
     with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
         yield store
 
@@ -222,12 +229,12 @@ def test_active_sampling_stores_the_probability_that_it_drew_with(store):
 
 
 @pytest.mark.parametrize("config", [{}, {"active_floor": 0.0}, {"active_floor": 1.0}])
-def test_choosing_reads_an_index_and_none_of_the_answers(store, config):
+def test_choosing_reads_an_index_and_none_of_the_answers(sqlite_store, config):
     """SQLite's own plan of every statement: 10,000 long answers are never read to choose one."""
-    queue = queue_of(store, 3, overlap=2, **config)
-    store.set_priorities({1: 0.5, 2: 0.1})
+    queue = queue_of(sqlite_store, 3, overlap=2, **config)
+    sqlite_store.set_priorities({1: 0.5, 2: 0.1})
     statements: list[str] = []
-    with store.write() as connection:
+    with sqlite_store.write() as connection:
         raw = connection.connection.driver_connection
         raw.set_trace_callback(statements.append)
         assert choose(connection, "ann", queue.config) is not None
@@ -266,24 +273,38 @@ def test_threads_hand_out_every_place_once(store):
     assert len({(label.item_id, label.annotator) for label in labels}) == 36
 
 
-def test_erase_deletes_the_person_and_leaves_a_tombstone(store, tmp_path):
+def test_erase_deletes_the_person_and_leaves_a_tombstone(store):
+    say_secrets(store)
+    assert store.erase("zebedee") == 3
+    assert [label.annotator for label in store.labels()] == ["bob"]
+    queue = Queue(store, QueueConfig())
+    assert queue.next("cat").item.id == 1  # the place is free again
+    with store.read() as connection:
+        rows = connection.execute(sa.select(tombstones.c.events, tombstones.c.labels)).all()
+        assert rows == [(3, 1)]
+        for table in metadata.sorted_tables:
+            assert "zebedee" not in str(connection.execute(sa.select(table)).all())
+    with pytest.raises(DataError, match="nothing of annotator"):
+        store.erase("zebedee")
+
+
+def test_who_is_erased_is_not_in_the_file_either(sqlite_store, tmp_path):
+    say_secrets(sqlite_store)
+    assert b"my secret" in (tmp_path / "labels.sqlite").read_bytes()
+    sqlite_store.erase("zebedee")
+    content = (tmp_path / "labels.sqlite").read_bytes()
+    assert b"zebedee" not in content
+    assert b"my secret" not in content
+
+
+def say_secrets(store):
+    """Zebedee labels, takes it back, labels again and holds an item; Bob labels once."""
     queue = queue_of(store, 2)
     claim = queue.next("zebedee")
     queue.submit("zebedee", claim.id, said(comment="my secret opinion"), request_key="k")
     queue.undo("zebedee", request_key="u")
     queue.submit("zebedee", queue.next("zebedee").id, said(comment="my secret"), request_key="k2")
-    queue.next("zebedee")
     store.submit(Label(item_id=2, annotator="bob", ranks=(1, 2), order_shown=(0, 1)))
-    assert store.erase("zebedee") == 3
-    assert [label.annotator for label in store.labels()] == ["bob"]
-    assert queue.next("cat").item.id == 1  # the place is free again
-    content = (tmp_path / "labels.sqlite").read_bytes()
-    assert b"zebedee" not in content
-    assert b"my secret" not in content
-    with sqlite3.connect(tmp_path / "labels.sqlite") as connection:
-        assert connection.execute("select events, labels from tombstones").fetchall() == [(3, 1)]
-    with pytest.raises(DataError, match="nothing of annotator"):
-        store.erase("zebedee")
 
 
 @pytest.mark.parametrize("wrong", [{"overlap": 0}, {"gold_rate": 2}, {"repeat_rate": 0.95}])
