@@ -1,8 +1,9 @@
-"""Where a test's label store is: SQLite, and PostgreSQL where there is one."""
+"""What the tests of labels run in: a database (SQLite, PostgreSQL) and a browser."""
 
 import itertools
 
 import pytest
+from browsing import Window, chromium
 from postgres import new_schema, running
 
 numbers = itertools.count()
@@ -27,3 +28,36 @@ def location(request, tmp_path):
 def location_of_postgres(postgres):
     """URL of a place for a store in PostgreSQL."""
     return new_schema(postgres, f"store{next(numbers)}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; the test is skipped where there is none."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def window(browser):
+    """Opens a window of somebody's own; the test fails on any error in the console."""
+    windows, problems = [], []
+
+    def open_window(**how):
+        windows.append(Window(browser, problems, **how))
+        return windows[-1]
+
+    yield open_window
+    for one in windows:
+        one.context.close()
+    assert problems == []
+
+
+@pytest.fixture
+def open_page(window):
+    """Opens the page of somebody, in a window of their own."""
+
+    def open_as(site, name, **how):
+        ready = ".figures" if name == "admin" else "body[data-ready]"
+        return window(**how).enter(site.link(name), ready)
+
+    return open_as

@@ -33,7 +33,13 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
     """
     form = load_form(config.form) if config.form else FormConfig()
     console = Console(highlight=False, soft_wrap=True)
-    with LabelStore(config.store) as store, store.served(), bound(config) as listener:
+    # Where models answer, there need be nothing to rank yet.
+    create = bool(config.models)
+    with (
+        LabelStore(config.store, create=create) as store,
+        store.served(),
+        bound(config) as listener,
+    ):
         port = listener.getsockname()[1]
         hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
         live = LiveSource(store, load_sampler(config)) if config.models else None
