@@ -85,7 +85,11 @@ def _import(given: argparse.Namespace, console: Console) -> None:
             console.print(f"guideline version {version}: {given.guideline}")
         for source in given.files:
             done = import_file(
-                store, source, drop_bad_rows=given.drop_bad_rows, as_gold=given.as_gold
+                store,
+                source,
+                drop_bad_rows=given.drop_bad_rows,
+                as_gold=given.as_gold,
+                as_candidates=given.as_candidates,
             )
             console.print(
                 f"{source}: {done.rows} rows, {done.items} new items, {done.labels} new labels; "
@@ -260,6 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--guideline", help="Text file that annotators go by; a new text is a new version.")
     add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
     add("--as_gold", action="store_true", help="The rows' ranks are known: they measure people.")
+    add("--as_candidates", action="store_true", help="Leave the rows' own ranks out.")
     add = command("export", "Write the labels as rows for training.")
     add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
     kinds = ("rankings", "pairs", "demonstrations", "thumbs")
