@@ -166,9 +166,10 @@ class Queue:
             assert old is not None  # an event's claim is never deleted before the event
             append(connection, _event(UNDO, old, {}, key, undoes=last.id))
             set_state(connection, old.id, UNDONE)
-            if last.kind != SUBMIT and old.purpose == LABEL:
-                queries.add_taken(connection, old.item_id, 1)
-            held = new_id(connection, claim_rows.copy_of(old))
+            # A label holds its place; that of a skip, or of a late label, may be somebody else's.
+            kept = last.kind == SUBMIT or old.purpose != LABEL
+            lives = kept or self._take_place(connection, old.item_id)
+            held = new_id(connection, claim_rows.copy_of(old, LIVE if lives else EXPIRED))
             claim_rows.put_draft(connection, held, claim_rows.draft_of(last.payload))
             self.leases.renew(held)
             return claim_rows.read(connection, held)
@@ -263,10 +264,14 @@ class Queue:
         """Whether the claim still counts; one that expired takes a place that is free yet."""
         if row.state == LIVE or row.purpose != LABEL:
             return True
-        item = connection.execute(sa.select(items).where(items.c.id == row.item_id)).one()
+        return self._take_place(connection, row.item_id)
+
+    def _take_place(self, connection: sa.Connection, item_id: int) -> bool:
+        """Whether the item had a free place, which is taken now."""
+        item = connection.execute(sa.select(items).where(items.c.id == item_id)).one()
         if item.queue != OPEN or item.taken >= self.config.overlap:
             return False
-        queries.add_taken(connection, row.item_id, 1)
+        queries.add_taken(connection, item_id, 1)
         return True
 
 

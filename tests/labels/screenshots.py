@@ -32,7 +32,8 @@ def ranking(browser, folder: Path) -> None:
     more = [Candidate(prompt=f"{PROMPT} {i}", responses=ANSWERS) for i in range(40)]
     with tempfile.TemporaryDirectory() as place, serving(Path(place), [item, *more]) as site:
         page = Window(browser, [], viewport={"width": 1280, "height": 860}).enter(site.link("ann"))
-        press(page, "2", "1", "2")
+        press(page, "1", "3", "3")
+        page.wait_for_timeout(300)  # colours change slowly
         page.screenshot(path=folder / "ranking.png")
 
 
@@ -41,8 +42,8 @@ def phone(browser, folder: Path) -> None:
     item = Candidate(prompt=PROMPT, responses=ANSWERS[1:3])
     with tempfile.TemporaryDirectory() as place, serving(Path(place), [item]) as site:
         page = Window(browser, [], **PHONE).enter(site.link("ann"))
-        press(page, "6")
-        page.wait_for_timeout(300)  # colours change slowly
+        press(page, "2")
+        page.wait_for_timeout(300)
         page.screenshot(path=folder / "phone.png")
 
 

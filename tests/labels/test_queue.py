@@ -199,6 +199,32 @@ def test_undo_gives_the_item_back_as_it_was_filled_in(store):
     assert queue.next("ann").item.id == two.item.id
 
 
+@pytest.mark.parametrize("first", ["skip", "late"])
+def test_taking_back_a_skip_or_a_late_label_takes_nobody_elses_place(store, first):
+    """One item of one place, which Bob has filled when Ann thinks again: hers is kept as late."""
+    clock = Clock()
+    queue = queue_of(store, 1, clock)
+    claim = queue.next("ann")
+    if first == "skip":
+        queue.skip("ann", claim.id, {"reason": "unclear"}, request_key="1")
+    clock.now = 61.0
+    queue.submit("bob", queue.next("bob").id, said(), request_key="b")
+    if first == "late":
+        assert queue.submit("ann", claim.id, said(), request_key="1")[0] == "late"
+    back = queue.undo("ann", request_key="u")
+    assert back.item == claim.item
+    assert queue.submit("ann", back.id, said((2, 1)), request_key="2") == ("late", None)
+    assert [label.annotator for label in store.labels()] == ["bob"]
+
+
+def test_taking_back_a_skip_takes_its_place_again_where_it_is_free(store):
+    queue = queue_of(store, 1)
+    queue.skip("ann", queue.next("ann").id, {"reason": "unclear"}, request_key="1")
+    back = queue.undo("ann", request_key="u")
+    assert queue.next("bob") is None
+    assert queue.submit("ann", back.id, said(), request_key="2") == ("submit", None)
+
+
 def test_gold_and_repeats_are_mixed_in_and_marked_in_the_store_alone(store):
     """20% gold of 10 and 20% repeats beside 60 ordinary items; none of them takes a place."""
     queue = queue_of(store, 60, gold_rate=0.2, repeat_rate=0.2, repeat_gap=3)
