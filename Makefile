@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := runs/pocket
 PEER := benchmarks/.venv-peer
 
-.PHONY: help setup demo demo-short test test-slow bench bench-full test-peer lint format clean
+.PHONY: help setup demo demo-short test test-slow test-browser bench bench-full test-peer lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: setup ## the default tests (minutes; the slow ones are left out)
 
 test-slow: setup ## the tests that train for minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+test-browser: setup ## the labelling page in Chromium, and the chain with people who label there
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
 
 # TRL 1.12, the last with a PPO trainer, in an environment of its own: ours holds a newer one.
 $(PEER)/.installed: benchmarks/requirements-peer.txt

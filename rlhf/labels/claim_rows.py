@@ -77,10 +77,10 @@ def read(connection: sa.Connection, claim_id: int) -> Claim:
     )
 
 
-def copy_of(row: sa.Row[Any]) -> sa.Insert:
+def copy_of(row: sa.Row[Any], state: str) -> sa.Insert:
     """The same hold on the same item under a new number."""
     kept = {key: value for key, value in row._mapping.items() if key != "id"}
-    return sa.insert(claims).values(**{**kept, "state": LIVE})
+    return sa.insert(claims).values(**{**kept, "state": state})
 
 
 def set_state(connection: sa.Connection, claim_id: int, state: str) -> None:

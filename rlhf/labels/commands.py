@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlhf.errors import ConfigError, DataError
+from rlhf.labels.database import shown
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import Share, StoreStats, label_stats
 from rlhf.labels.store import LabelStore
@@ -84,7 +85,11 @@ def _import(given: argparse.Namespace, console: Console) -> None:
             console.print(f"guideline version {version}: {given.guideline}")
         for source in given.files:
             done = import_file(
-                store, source, drop_bad_rows=given.drop_bad_rows, as_gold=given.as_gold
+                store,
+                source,
+                drop_bad_rows=given.drop_bad_rows,
+                as_gold=given.as_gold,
+                as_candidates=given.as_candidates,
             )
             console.print(
                 f"{source}: {done.rows} rows, {done.items} new items, {done.labels} new labels; "
@@ -118,7 +123,7 @@ def _simulate(given: argparse.Namespace, console: Console) -> None:
     gold = load_reward([given.gold])
     with LabelStore(given.store) as store:
         count = simulate_labels(store, annotators, gold, seed=given.seed, overlap=given.overlap)
-    console.print(f"{count} new labels of {len(annotators)} annotators in {given.store}")
+    console.print(f"{count} new labels of {len(annotators)} annotators in {shown(given.store)}")
 
 
 def _prioritize(given: argparse.Namespace, console: Console) -> None:
@@ -259,6 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--guideline", help="Text file that annotators go by; a new text is a new version.")
     add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
     add("--as_gold", action="store_true", help="The rows' ranks are known: they measure people.")
+    add("--as_candidates", action="store_true", help="Leave the rows' own ranks out.")
     add = command("export", "Write the labels as rows for training.")
     add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
     kinds = ("rankings", "pairs", "demonstrations", "thumbs")

@@ -1,17 +1,20 @@
 """The database under the label store: where it is, and what makes SQLite safe."""
 
 import contextlib
+import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 
 BUSY_SECONDS = 30  # how long one process waits for another's write
-WRITE_LOCK = 7_205_103  # PostgreSQL's advisory lock of the one transaction that writes
+# PostgreSQL's advisory locks: of the one transaction that writes, of the one process that serves.
+WRITE_LOCK, SERVE_LOCK = 7_205_103, 7_205_104
 
 
 def open_engine(location: str | Path, *, create: bool) -> sa.Engine:
@@ -34,6 +37,40 @@ def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
 
 
+@contextlib.contextmanager
+def only_server(engine: sa.Engine) -> Iterator[None]:
+    """Hold the store, so that leases are counted by one process; the lock ends with the process.
+
+    Raises:
+        ConfigError: another server has it.
+    """
+    held = f"{shown(engine.url)} is served by another process; use its page."
+    if engine.dialect.name != "sqlite":
+        # Autocommit: a transaction that stays open for days keeps old rows from being cleaned up.
+        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.detach()  # closed at the end, and the lock with it, instead of pooled
+            if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(SERVE_LOCK))):
+                raise ConfigError(held)
+            yield
+        return
+    with Path(f"{engine.url.database}.serving").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(held) from error
+        yield
+
+
+def shown(location: str | Path | sa.URL) -> str:
+    """A store's name for people: the file, or the URL without its password."""
+    if isinstance(location, Path) or "://" not in str(location):
+        return str(location)
+    url = sa.make_url(location) if isinstance(location, str) else location
+    if url.get_backend_name() == "sqlite":
+        return url.database or "sqlite"
+    return url.render_as_string(hide_password=True)
+
+
 def new_id(connection: sa.Connection, insert: sa.Insert) -> int:
     """Run `insert` of one row and return its integer key."""
     key = connection.execute(insert).inserted_primary_key
@@ -44,9 +81,15 @@ def new_id(connection: sa.Connection, insert: sa.Insert) -> int:
 def _engine(location: str | Path, create: bool) -> sa.Engine:
     if "://" in str(location):
         try:
-            return sa.create_engine(str(location))
-        except (sa.exc.ArgumentError, ImportError) as error:
-            raise DataError(f"label store {location} cannot be opened: {error}.") from error
+            # Pre-ping: a database that was restarted costs a new connection, not an error.
+            return sa.create_engine(str(location), pool_pre_ping=True)
+        except ImportError as error:
+            raise DataError(
+                f"label store {shown(str(location))} needs {error.name}; for PostgreSQL write "
+                "postgresql+psycopg://… and install it with pip install -e '.[postgres]'."
+            ) from error
+        except sa.exc.ArgumentError as error:
+            raise DataError(f"the label store's URL cannot be read: {error}.") from error
     path = Path(location)
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from typing import Any
 from rlhf.data.bad_rows import Problem, raise_problems
 from rlhf.data.parse import parse_prompt, parse_ranking
 from rlhf.data.read import Row, Unreadable, read_rows
-from rlhf.errors import DataError
+from rlhf.data.shapes import hh
+from rlhf.errors import ConfigError, DataError
 from rlhf.labels.records import LABEL, REPEAT, Candidate, Label
 from rlhf.labels.store import LabelStore
 
@@ -41,17 +42,24 @@ class _Said:
 
 
 def import_file(
-    store: LabelStore, source: str, *, drop_bad_rows: bool = False, as_gold: bool = False
+    store: LabelStore,
+    source: str,
+    *,
+    drop_bad_rows: bool = False,
+    as_gold: bool = False,
+    as_candidates: bool = False,
 ) -> Imported:
     """Put the rows of `source` into the store, none of them where one cannot be used.
 
     Rows are `{"prompt", "responses", "models"?}` (as `rlhf sample` writes them: empty answers
-    are left out and counted), or rankings and pairs, whose label comes along. Importing a file
-    again adds nothing but labels that are not there yet. With `as_gold` the rankings are what is
-    known of the items, which then measure annotators.
+    are left out and counted), or rankings, TRL's pairs and Anthropic HH's transcripts, whose label
+    comes along. Importing a file again adds nothing but labels that are not there yet. With
+    `as_gold` the rankings are what is known of the items, which then measure annotators; with
+    `as_candidates` they are left out, and people rank the answers anew.
 
     Raises:
         DataError: rows that cannot be used, each with its place.
+        ConfigError: both `as_gold` and `as_candidates`.
     """
     found: list[tuple[Candidate, _Said | None]] = []
     problems: list[Problem] = []
@@ -73,6 +81,8 @@ def import_file(
             found.append((whole, said))
     if not drop_bad_rows:
         raise_problems(problems, source)
+    if as_gold and as_candidates:
+        raise ConfigError("as_gold and as_candidates exclude each other; give one of them.")
     if as_gold:
         return _import_gold(store, found, blank, left_out, len(problems))
     before = len(store.items())
@@ -80,7 +90,7 @@ def import_file(
     labels = [
         label
         for item, (_, said) in zip(ids, found, strict=True)
-        if said
+        if said and not as_candidates
         for label in _labels(item, said)
     ]
     return Imported(
@@ -112,6 +122,8 @@ def _import_gold(
 
 
 def _parse(row: Row) -> tuple[Candidate, _Said | None]:
+    if _is_transcript(row):
+        row = {**row, **hh(row)[0]}
     columns = {key: value for key, value in row.items() if key not in OWN + OWN_OF_LABEL}
     models = row.get("models") or ()
     if "ranks" in row or "chosen" in row or "rejected" in row:
@@ -130,6 +142,11 @@ def _parse(row: Row) -> tuple[Candidate, _Said | None]:
         raise DataError(f"{len(models)} models for {len(responses)} responses")
     prompt = parse_prompt({"prompt": row["prompt"]} if "prompt" in row else row).prompt
     return Candidate(prompt=prompt, responses=responses, models=models, columns=columns), None
+
+
+def _is_transcript(row: Row) -> bool:
+    start = row.get("prompt", row.get("chosen"))
+    return "chosen" in row and isinstance(start, str) and start.startswith("\n\nHuman:")
 
 
 def _without_blank(candidate: Candidate) -> Candidate:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
+from rlhf.labels.database import shown
 from rlhf.labels.schema import SCHEMA_VERSION, items, meta, metadata
 
 # Columns that version 2 added to tables of version 1; its new tables are made by `create_all`.
@@ -25,16 +26,18 @@ def bring_up_to_date(connection: sa.Connection, location: str | Path, *, create:
     """
     found = version_of(connection)
     if found is None and not create:
-        raise DataError(f"{location} is no label store; make one with `rlhf label import`.")
+        raise DataError(f"{shown(location)} is no label store; make one with `rlhf label import`.")
     if found is None:
         metadata.create_all(connection)
         row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
         connection.execute(sa.insert(meta), row)
-    elif found == 1:
-        _from_1_to_2(connection)
+    elif found in (1, 2):
+        if found == 1:
+            _from_1_to_2(connection)
+        _from_2_to_3(connection)
     elif found != SCHEMA_VERSION:
         raise DataError(
-            f"{location} is a label store of version {found}; this rlhf reads versions 1 to "
+            f"{shown(location)} is a label store of version {found}; this rlhf reads versions 1 to "
             f"{SCHEMA_VERSION}; open it with the rlhf that wrote it."
         )
 
@@ -51,8 +54,14 @@ def _from_1_to_2(connection: sa.Connection) -> None:
     for statement in ADDED_IN_2:
         connection.exec_driver_sql(statement)
     metadata.create_all(connection)
-    for index in items.indexes:
-        index.create(connection, checkfirst=True)
     for label in queries.standing_labels(connection):
         queries.add_taken(connection, label.item_id, 1)
-    connection.execute(sa.update(meta).where(meta.c.name == "schema_version").values(value="2"))
+
+
+def _from_2_to_3(connection: sa.Connection) -> None:
+    for old in ("ix_items_queue_priority", "ix_items_queue_taken"):
+        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {old}")
+    for index in items.indexes:
+        index.create(connection, checkfirst=True)
+    version = sa.update(meta).where(meta.c.name == "schema_version")
+    connection.execute(version.values(value=str(SCHEMA_VERSION)))

@@ -77,15 +77,7 @@ class Queue:
     def next(self, annotator: str) -> Claim | None:
         """The item that the annotator holds, or else a new one; None where nothing is left."""
         with self.store.write() as connection:
-            held = claim_rows.held(connection, annotator, self.config.overlap)
-            if held is None:
-                self._expire(connection)
-                choice = choose(connection, annotator, self.config)
-                if choice is None:
-                    return None
-                held = self._claim(connection, annotator, choice)
-            self.leases.renew(held)
-            return claim_rows.read(connection, held)
+            return self._next(connection, annotator)
 
     def claim_item(self, annotator: str, item_id: int) -> Claim:
         """Hold one item, whatever the queue's order; what they hold already waits."""
@@ -124,8 +116,11 @@ class Queue:
             raise FencedError("this item is not yours; go on with the next.")
         return tuple(row.order_shown)
 
-    def submit(self, annotator: str, claim_id: int, answer: Answer, *, request_key: str) -> str:
-        """What became of it: `submit`, or `late` where the place was somebody else's by then.
+    def submit(
+        self, annotator: str, claim_id: int, answer: Answer, *, request_key: str
+    ) -> tuple[str, Claim | None]:
+        """What became of it (`submit`, or `late` where the place was somebody else's by then),
+        and the next item: both in one transaction, for the disk is what takes the time.
 
         Raises:
             FencedError: the claim was answered before, or is not the annotator's.
@@ -133,36 +128,28 @@ class Queue:
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
-            again = claim_rows.kind_of_request(connection, key, claim_id)
-            if again is not None:
-                return again
-            row = self._open_claim(connection, annotator, claim_id)
-            label = _label(row, answer)
-            check_label(label, queries.item_sizes(connection, {row.item_id}))
-            kind = SUBMIT if self._has_place(connection, row) else LATE
-            append(connection, _event(kind, row, queries.payload_of(label), key))
-            set_state(connection, claim_id, DONE)
+            kind = claim_rows.kind_of_request(connection, key, claim_id)
+            if kind is None:
+                kind = self._submit(connection, annotator, claim_id, answer, key)
+            following = self._next(connection, annotator)
         self.leases.drop(claim_id)
-        return kind
+        return kind, following
 
     def skip(
         self, annotator: str, claim_id: int, reason: Mapping[str, Any], *, request_key: str
-    ) -> None:
-        """Pass on the item and say why; its place is free for somebody else.
+    ) -> Claim | None:
+        """Pass on the item and say why; its place is free for somebody else. The next item.
 
         Raises:
             FencedError: as `submit` does.
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
-            if claim_rows.kind_of_request(connection, key, claim_id) is not None:
-                return
-            row = self._open_claim(connection, annotator, claim_id)
-            if row.state == LIVE and row.purpose == LABEL:
-                queries.add_taken(connection, row.item_id, -1)
-            append(connection, _event(SKIP, row, reason, key))
-            set_state(connection, claim_id, SKIPPED)
+            if claim_rows.kind_of_request(connection, key, claim_id) is None:
+                self._skip(connection, annotator, claim_id, reason, key)
+            following = self._next(connection, annotator)
         self.leases.drop(claim_id)
+        return following
 
     def undo(self, annotator: str, *, request_key: str) -> Claim | None:
         """Take the annotator's last label or skip back and hold its item again, filled in as it
@@ -179,9 +166,10 @@ class Queue:
             assert old is not None  # an event's claim is never deleted before the event
             append(connection, _event(UNDO, old, {}, key, undoes=last.id))
             set_state(connection, old.id, UNDONE)
-            if last.kind != SUBMIT and old.purpose == LABEL:
-                queries.add_taken(connection, old.item_id, 1)
-            held = new_id(connection, claim_rows.copy_of(old))
+            # A label holds its place; that of a skip, or of a late label, may be somebody else's.
+            kept = last.kind == SUBMIT or old.purpose != LABEL
+            lives = kept or self._take_place(connection, old.item_id)
+            held = new_id(connection, claim_rows.copy_of(old, LIVE if lives else EXPIRED))
             claim_rows.put_draft(connection, held, claim_rows.draft_of(last.payload))
             self.leases.renew(held)
             return claim_rows.read(connection, held)
@@ -194,6 +182,42 @@ class Queue:
         return Progress(
             done=done, left=left, seconds=seconds[len(seconds) // 2] if seconds else None
         )
+
+    def _next(self, connection: sa.Connection, annotator: str) -> Claim | None:
+        held = claim_rows.held(connection, annotator, self.config.overlap)
+        if held is None:
+            self._expire(connection)
+            choice = choose(connection, annotator, self.config)
+            if choice is None:
+                return None
+            held = self._claim(connection, annotator, choice)
+        self.leases.renew(held)
+        return claim_rows.read(connection, held)
+
+    def _submit(
+        self, connection: sa.Connection, annotator: str, claim_id: int, answer: Answer, key: str
+    ) -> str:
+        row = self._open_claim(connection, annotator, claim_id)
+        label = _label(row, answer)
+        check_label(label, queries.item_sizes(connection, {row.item_id}))
+        kind = SUBMIT if self._has_place(connection, row) else LATE
+        append(connection, _event(kind, row, queries.payload_of(label), key))
+        set_state(connection, claim_id, DONE)
+        return kind
+
+    def _skip(
+        self,
+        connection: sa.Connection,
+        annotator: str,
+        claim_id: int,
+        reason: Mapping[str, Any],
+        key: str,
+    ) -> None:
+        row = self._open_claim(connection, annotator, claim_id)
+        if row.state == LIVE and row.purpose == LABEL:
+            queries.add_taken(connection, row.item_id, -1)
+        append(connection, _event(SKIP, row, reason, key))
+        set_state(connection, claim_id, SKIPPED)
 
     def _claim(self, connection: sa.Connection, annotator: str, choice: Choice) -> int:
         row = connection.execute(sa.select(items).where(items.c.id == choice.item_id)).one()
@@ -240,10 +264,14 @@ class Queue:
         """Whether the claim still counts; one that expired takes a place that is free yet."""
         if row.state == LIVE or row.purpose != LABEL:
             return True
-        item = connection.execute(sa.select(items).where(items.c.id == row.item_id)).one()
+        return self._take_place(connection, row.item_id)
+
+    def _take_place(self, connection: sa.Connection, item_id: int) -> bool:
+        """Whether the item had a free place, which is taken now."""
+        item = connection.execute(sa.select(items).where(items.c.id == item_id)).one()
         if item.queue != OPEN or item.taken >= self.config.overlap:
             return False
-        queries.add_taken(connection, row.item_id, 1)
+        queries.add_taken(connection, item_id, 1)
         return True
 
 

@@ -104,7 +104,7 @@ def label_stats(
         annotators=annotators,
         alpha=rank_alpha({item: [label.ranks for label in said] for item, said in by_item.items()}),
         matrix=_matrix(names, by_item.values()),
-        concerns=[concern for one in annotators for concern in _concerns(one)],
+        concerns=[concern for one in annotators for concern in _concerns(one, annotators)],
         skips=counts.get(SKIP, 0),
         late=counts.get(LATE, 0),
     )
@@ -203,9 +203,19 @@ def _matrix(
     }
 
 
-def _concerns(one: AnnotatorStats) -> list[Concern]:
-    """What is further from where it should be than chance explains (two-sided, 1 in 1000)."""
+def _concerns(one: AnnotatorStats, everybody: Sequence[AnnotatorStats]) -> list[Concern]:
+    """What is further from where it should be than chance explains (two-sided, 1 in 1000).
+
+    The longer answer may be the better one: what is looked at is how far from the others' share
+    of longer winners somebody is, by both sides' deviations.
+    """
     reasons = []
+    others = _pooled([other.longer for other in everybody if other is not one])
+    if min(one.longer.n, others.n) >= FEW:
+        all_ = _pooled([one.longer, others])
+        spread = math.sqrt(all_.value * (1 - all_.value) * (1 / one.longer.n + 1 / others.n))
+        if abs(one.longer.value - others.value) > 3.29 * spread:
+            reasons.append(f"{one.longer} of pairs won by the longer answer, {others} with others")
     for share, should, words in (
         (one.first_shown, 0.5, "of pairs won by the answer shown first, 0.5 is no bias"),
         (one.gold_items, 0.9, "right on gold items, 0.9 is expected"),
@@ -221,6 +231,11 @@ def _concerns(one: AnnotatorStats) -> list[Concern]:
     if one.ties.n >= FEW and one.ties.value > 0.8:
         reasons.append(f"{one.ties} of pairs tied")
     return [Concern(annotator=one.name, reason=reason) for reason in reasons]
+
+
+def _pooled(shares: Sequence[Share]) -> Share:
+    total = sum(share.n for share in shares)
+    return Share(sum(share.value * share.n for share in shares) / total if total else 0.0, total)
 
 
 def _deviations(share: Share, should: float) -> float:

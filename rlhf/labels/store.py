@@ -1,14 +1,14 @@
 """The label store: candidates in, one event a click, labels out. SQLite by default.
 
-One process writes, over one connection behind a lock; any number may read. On SQLite the journal
-is DELETE with synchronous=FULL, so that a label that was acknowledged survives a power cut (WAL
-of SQLite before 3.51 can corrupt a database that several connections write).
+One process serves, over one connection behind a lock. On SQLite the journal is DELETE with
+synchronous=FULL, so that a label that was acknowledged survives a power cut (WAL of SQLite before
+3.51 can corrupt a database that several connections write).
 """
 
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.checks import check_candidate, check_label, content_sha256
-from rlhf.labels.database import begin, new_id, open_engine
+from rlhf.labels.database import begin, new_id, only_server, open_engine, shown
 from rlhf.labels.erase import forget
 from rlhf.labels.log import Event, append, append_label
 from rlhf.labels.migrate import bring_up_to_date, version_of
@@ -58,7 +58,9 @@ class LabelStore:
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
             reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise DataError(f"{location} cannot be used as a label store: {reason}.") from error
+            raise DataError(
+                f"{shown(location)} cannot be used as a label store: {reason}."
+            ) from error
 
     def _open(self, location: str | Path, create: bool) -> None:
         with self.read() as connection:
@@ -96,6 +98,11 @@ class LabelStore:
         two sleep until they miss each other."""
         with self._lock, self._engine.connect() as connection:
             yield connection
+
+    def served(self) -> AbstractContextManager[None]:
+        """Hold the store as the one process that serves it; raises `ConfigError` where another
+        does."""
+        return only_server(self._engine)
 
     def add_candidates(self, candidates: Sequence[Candidate]) -> list[int]:
         """The item id of each candidate; one that is there already keeps its id.

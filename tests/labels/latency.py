@@ -1,10 +1,12 @@
-"""How long the next item takes: 10,000 items of 8 answers, 50 annotators.
+"""How long the next item takes: 10,000 items of 8 answers, 50 annotators at work.
 
     python tests/labels/latency.py FOLDER [--items 10000] [--answers 8] [--annotators 50]
-        [--seconds 60] [--think 5]
+        [--seconds 120] [--think 20] [--drafts 4] [--active_floor 0.2]
 
-Annotators take an item, think for about `think` seconds, submit and take the next, over HTTP
-against a server in a process of its own. Prints median, 95th percentile and count as JSON.
+Each annotator has an item for about `think` seconds, saves `drafts` drafts of it meanwhile, and
+submits; the reply brings the next item. Over HTTP, against a server in a process of its own that
+stands on the same cores. Prints milliseconds from the submission to the next item, and those of a
+draft, as JSON.
 """
 
 import argparse
@@ -12,8 +14,11 @@ import json
 import random
 import threading
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+import httpx
 from hammer import Server
 from web_server import Person
 
@@ -32,9 +37,11 @@ def measure(
     annotators: int,
     seconds: float,
     think: float,
+    drafts: int,
+    active_floor: float | None,
     port: int,
 ) -> dict:
-    """Milliseconds of `next` and of `submit` (which brings the next item along)."""
+    """Milliseconds from a submission to the next item, and of a draft."""
     path = folder / "labels.sqlite"
     draw = random.Random(1)
     with LabelStore(path, create=True) as store:
@@ -51,21 +58,29 @@ def measure(
             ]
         )
         tokens = [invite(store, f"a{i}") for i in range(annotators)]
-    server = Server(path, port, overlap=3)
-    times: dict[str, list[float]] = {"next": [], "submit": []}
+    active = [] if active_floor is None else ["--active_floor", str(active_floor)]
+    server = Server(path, port, overlap=3, words=active)
+    times: dict[str, list[float]] = {"next_item": [], "draft": []}
     end = time.monotonic() + seconds
+
+    def timed(name: str, send: Callable[[], httpx.Response]) -> dict:
+        start = time.perf_counter()
+        content = send().raise_for_status().json()
+        times[name].append(time.perf_counter() - start)
+        return content
 
     def work(index: int) -> None:
         person, own = Person(server.address, tokens[index]), random.Random(index)
         time.sleep(own.uniform(0, think))
+        item = person.next()
         while time.monotonic() < end:
-            start = time.perf_counter()
-            item = person.next()
-            times["next"].append(time.perf_counter() - start)
-            time.sleep(own.uniform(0.5, 1.5) * think)
-            start = time.perf_counter()
-            person.submit(item, f"key-{index:04}-{item['claim']:08}").raise_for_status()
-            times["submit"].append(time.perf_counter() - start)
+            draft = {"claim": item["claim"], "form": {"comment": "so far"}}
+            for _ in range(drafts):
+                time.sleep(own.uniform(0.5, 1.5) * think / (drafts + 1))
+                timed("draft", partial(person.post, "/api/draft", draft))
+            time.sleep(own.uniform(0.5, 1.5) * think / (drafts + 1))
+            key = f"key-{index:04}-{item['claim']:08}"
+            item = timed("next_item", partial(person.submit, item, key))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(annotators)]
     for thread in threads:
@@ -73,22 +88,25 @@ def measure(
     for thread in threads:
         thread.join()
     server.kill()
-    return {
-        name: {
-            "median_ms": round(1000 * sorted(all_)[len(all_) // 2], 1),
-            "p95_ms": round(1000 * sorted(all_)[int(0.95 * len(all_))], 1),
-            "n": len(all_),
-        }
-        for name, all_ in times.items()
+    return {name: summary(sorted(each)) for name, each in times.items()}
+
+
+def summary(ordered: Sequence[float]) -> dict:
+    """Quantiles of sorted seconds, in milliseconds."""
+    at = {"median_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
+    quantiles = {
+        name: round(1000 * ordered[int(share * len(ordered))], 1) for name, share in at.items()
     }
+    return {**quantiles, "n": len(ordered)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    for name, value in (("items", 10_000), ("answers", 8), ("annotators", 50), ("port", 8392)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    for name, seconds in (("seconds", 60.0), ("think", 5.0)):
+    counts = {"items": 10_000, "answers": 8, "annotators": 50, "drafts": 4, "port": 8392}
+    for name, count in counts.items():
+        parser.add_argument(f"--{name}", type=int, default=count)
+    for name, seconds in (("seconds", 120.0), ("think", 20.0), ("active_floor", None)):
         parser.add_argument(f"--{name}", type=float, default=seconds)
     given = vars(parser.parse_args())
     given["folder"].mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,48 @@ def test_rankings_and_pairs_bring_their_labels(tmp_path, store):
     assert store.items()[1].columns == {"source": "hh"}
 
 
+HH = {
+    "chosen": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Well?\n\nAssistant: Fine.",
+    "rejected": "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHuman: Well?\n\nAssistant: What?",
+    "source": "helpful",
+}
+TURNS = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello."},
+    {"role": "user", "content": "Well?"},
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        HH,
+        {
+            "prompt": HH["chosen"].removesuffix(" Fine."),
+            "chosen": " Fine.",
+            "rejected": " What?",
+            "source": "helpful",
+        },
+        {
+            "chosen": [*TURNS, {"role": "assistant", "content": "Fine."}],
+            "rejected": [*TURNS, {"role": "assistant", "content": "What?"}],
+            "source": "helpful",
+        },
+    ],
+    ids=["hh", "hh-prompt", "trl"],
+)
+def test_pairs_of_others_are_candidates_with_or_without_their_label(tmp_path, row):
+    """The same pair as Anthropic HH writes it, whole or with its prompt apart, and as TRL does."""
+    source = write(tmp_path / "pairs.jsonl", [row])
+    for as_candidates in (False, True):
+        with LabelStore(tmp_path / f"{as_candidates}.sqlite", create=True) as store:
+            done = import_file(store, source, as_candidates=as_candidates)
+            [item] = store.items()
+            assert (item.prompt, item.responses) == (TURNS, ("Fine.", "What?"))
+            assert item.columns == {"source": "helpful"}
+            assert done.labels == len(store.labels()) == (not as_candidates)
+
+
 def test_bad_rows_are_listed_with_their_place_or_dropped(tmp_path, store):
     rows = [{"prompt": "p", "responses": "a"}, {"responses": ["a", "b"]}, SAMPLED[0]]
     source = write(tmp_path / "bad.jsonl", rows)

@@ -1,9 +1,10 @@
-"""A store of version 1 is read as it was, and gets what version 2 adds."""
+"""Stores of older versions are read as they were, and get what later versions add."""
 
 import json
 import sqlite3
 
 from rlhf.labels.queue import Queue
+from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 
@@ -27,7 +28,7 @@ INSERT INTO items VALUES (2, 'y', '"q"', '["a", "b"]', '[]', '{"k": 1}');
 SAID = {"ranks": [2, 1], "order_shown": [0, 1], "seconds": None, "guideline_version": 0}
 
 
-def test_version_1_becomes_version_2_with_its_labels(tmp_path):
+def test_version_1_becomes_the_newest_with_its_labels(tmp_path):
     path = tmp_path / "old.sqlite"
     with sqlite3.connect(path) as connection:
         connection.executescript(VERSION_1)
@@ -44,8 +45,24 @@ def test_version_1_becomes_version_2_with_its_labels(tmp_path):
             assert queue.next("bob").item.id == 2  # the label of item 1 takes its only place
     with LabelStore(tmp_path / "new.sqlite", create=True):
         pass
-    tables = [
-        {row[0] for row in sqlite3.connect(file).execute("select name from sqlite_master")}
-        for file in (path, tmp_path / "new.sqlite")
-    ]
-    assert tables[1] <= tables[0]
+    assert names(tmp_path / "new.sqlite") == names(path)
+
+
+def test_version_2_gets_the_index_of_version_3(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with LabelStore(path, create=True) as store:
+        store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
+    new = names(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX ix_items_next")
+        connection.execute("CREATE INDEX ix_items_queue_priority ON items (queue, priority, id)")
+        connection.execute("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
+    with LabelStore(path) as store:
+        assert Queue(store, QueueConfig()).next("ann").item.prompt == "p"
+    assert names(path) == new
+
+
+def names(path):
+    """Tables and indexes of a store, apart from those that SQLite makes by itself."""
+    rows = sqlite3.connect(path).execute("select name from sqlite_master")
+    return {name for (name,) in rows if not name.startswith("sqlite_")}

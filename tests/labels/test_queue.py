@@ -1,17 +1,18 @@
 """The queue: every item to as many people as it is meant for, whatever they and clocks do."""
 
-import sqlite3
 import threading
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.leases import Leases
 from rlhf.labels.queue import Answer, FencedError, Queue
 from rlhf.labels.records import Candidate, Label, competition_ranks
-from rlhf.labels.selection import QueueConfig
+from rlhf.labels.schema import metadata, tombstones
+from rlhf.labels.selection import QueueConfig, choose
 from rlhf.labels.store import LabelStore
 
 
@@ -25,7 +26,13 @@ class Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(location):
+    with LabelStore(location, create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path):
     with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
         yield store
 
@@ -79,8 +86,8 @@ def test_the_order_shown_depends_on_person_and_item_and_is_stored(store):
 def test_a_request_that_comes_twice_is_one_label(store):
     queue = queue_of(store)
     claim = queue.next("ann")
-    assert queue.submit("ann", claim.id, said(), request_key="k") == "submit"
-    assert queue.submit("ann", claim.id, said(), request_key="k") == "submit"
+    assert queue.submit("ann", claim.id, said(), request_key="k")[0] == "submit"
+    assert queue.submit("ann", claim.id, said(), request_key="k")[0] == "submit"
     assert len(store.labels()) == 1
 
 
@@ -117,9 +124,9 @@ def test_a_lease_that_ran_out_gives_the_place_away(store):
     clock.now = 61.0
     taken = queue.next("bob")
     assert (taken.item.id, taken.id > asleep.id) == (asleep.item.id, True)
-    assert queue.submit("ann", asleep.id, said(), request_key="a") == "late"
-    assert queue.submit("ann", asleep.id, said(), request_key="a") == "late"
-    assert queue.submit("bob", taken.id, said(), request_key="b") == "submit"
+    assert queue.submit("ann", asleep.id, said(), request_key="a")[0] == "late"
+    assert queue.submit("ann", asleep.id, said(), request_key="a")[0] == "late"
+    assert queue.submit("bob", taken.id, said(), request_key="b")[0] == "submit"
     assert [label.annotator for label in store.labels()] == ["bob"]
 
 
@@ -130,7 +137,7 @@ def test_an_expired_claim_still_counts_while_its_place_is_free(store):
     clock.now = 61.0
     assert queue.next("bob").item.id == asleep.item.id  # the place is given away…
     queue.skip("bob", queue.next("bob").id, {"reason": "unclear"}, request_key="s")  # …and back
-    assert queue.submit("ann", asleep.id, said(), request_key="a") == "submit"
+    assert queue.submit("ann", asleep.id, said(), request_key="a")[0] == "submit"
 
 
 def test_a_draft_outlives_its_lease(store):
@@ -192,6 +199,32 @@ def test_undo_gives_the_item_back_as_it_was_filled_in(store):
     assert queue.next("ann").item.id == two.item.id
 
 
+@pytest.mark.parametrize("first", ["skip", "late"])
+def test_taking_back_a_skip_or_a_late_label_takes_nobody_elses_place(store, first):
+    """One item of one place, which Bob has filled when Ann thinks again: hers is kept as late."""
+    clock = Clock()
+    queue = queue_of(store, 1, clock)
+    claim = queue.next("ann")
+    if first == "skip":
+        queue.skip("ann", claim.id, {"reason": "unclear"}, request_key="1")
+    clock.now = 61.0
+    queue.submit("bob", queue.next("bob").id, said(), request_key="b")
+    if first == "late":
+        assert queue.submit("ann", claim.id, said(), request_key="1")[0] == "late"
+    back = queue.undo("ann", request_key="u")
+    assert back.item == claim.item
+    assert queue.submit("ann", back.id, said((2, 1)), request_key="2") == ("late", None)
+    assert [label.annotator for label in store.labels()] == ["bob"]
+
+
+def test_taking_back_a_skip_takes_its_place_again_where_it_is_free(store):
+    queue = queue_of(store, 1)
+    queue.skip("ann", queue.next("ann").id, {"reason": "unclear"}, request_key="1")
+    back = queue.undo("ann", request_key="u")
+    assert queue.next("bob") is None
+    assert queue.submit("ann", back.id, said(), request_key="2") == ("submit", None)
+
+
 def test_gold_and_repeats_are_mixed_in_and_marked_in_the_store_alone(store):
     """20% gold of 10 and 20% repeats beside 60 ordinary items; none of them takes a place."""
     queue = queue_of(store, 60, gold_rate=0.2, repeat_rate=0.2, repeat_gap=3)
@@ -221,6 +254,27 @@ def test_active_sampling_stores_the_probability_that_it_drew_with(store):
     assert min(first[1], first[2], first[3]) > 5
 
 
+@pytest.mark.parametrize("config", [{}, {"active_floor": 0.0}, {"active_floor": 1.0}])
+def test_choosing_reads_an_index_and_none_of_the_answers(sqlite_store, config):
+    """SQLite's own plan of every statement: 10,000 long answers are never read to choose one."""
+    queue = queue_of(sqlite_store, 3, overlap=2, **config)
+    sqlite_store.set_priorities({1: 0.5, 2: 0.1})
+    statements: list[str] = []
+    with sqlite_store.write() as connection:
+        raw = connection.connection.driver_connection
+        raw.set_trace_callback(statements.append)
+        assert choose(connection, "ann", queue.config) is not None
+        raw.set_trace_callback(None)
+        plans = [
+            step
+            for statement in statements
+            for (*_, step) in raw.execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    of_items = [step for step in plans if " items " in step]
+    assert of_items
+    assert all("COVERING INDEX" in step for step in of_items), plans
+
+
 def test_progress_counts_what_is_done_and_open(store):
     queue = queue_of(store, 3)
     assert queue.progress("ann").left == 3
@@ -229,7 +283,7 @@ def test_progress_counts_what_is_done_and_open(store):
     queue.submit("ann", claim.id, said(), request_key="k")
     progress = queue.progress("ann")
     assert (progress.done, progress.left, progress.seconds) == (1, 2, 2.0)
-    assert queue.progress("bob").left == 2
+    assert queue.progress("bob").left == 1  # the second is in Ann's hands by now
 
 
 def test_threads_hand_out_every_place_once(store):
@@ -245,24 +299,38 @@ def test_threads_hand_out_every_place_once(store):
     assert len({(label.item_id, label.annotator) for label in labels}) == 36
 
 
-def test_erase_deletes_the_person_and_leaves_a_tombstone(store, tmp_path):
+def test_erase_deletes_the_person_and_leaves_a_tombstone(store):
+    say_secrets(store)
+    assert store.erase("zebedee") == 3
+    assert [label.annotator for label in store.labels()] == ["bob"]
+    queue = Queue(store, QueueConfig())
+    assert queue.next("cat").item.id == 1  # the place is free again
+    with store.read() as connection:
+        rows = connection.execute(sa.select(tombstones.c.events, tombstones.c.labels)).all()
+        assert rows == [(3, 1)]
+        for table in metadata.sorted_tables:
+            assert "zebedee" not in str(connection.execute(sa.select(table)).all())
+    with pytest.raises(DataError, match="nothing of annotator"):
+        store.erase("zebedee")
+
+
+def test_who_is_erased_is_not_in_the_file_either(sqlite_store, tmp_path):
+    say_secrets(sqlite_store)
+    assert b"my secret" in (tmp_path / "labels.sqlite").read_bytes()
+    sqlite_store.erase("zebedee")
+    content = (tmp_path / "labels.sqlite").read_bytes()
+    assert b"zebedee" not in content
+    assert b"my secret" not in content
+
+
+def say_secrets(store):
+    """Zebedee labels, takes it back, labels again and holds an item; Bob labels once."""
     queue = queue_of(store, 2)
     claim = queue.next("zebedee")
     queue.submit("zebedee", claim.id, said(comment="my secret opinion"), request_key="k")
     queue.undo("zebedee", request_key="u")
     queue.submit("zebedee", queue.next("zebedee").id, said(comment="my secret"), request_key="k2")
-    queue.next("zebedee")
     store.submit(Label(item_id=2, annotator="bob", ranks=(1, 2), order_shown=(0, 1)))
-    assert store.erase("zebedee") == 3
-    assert [label.annotator for label in store.labels()] == ["bob"]
-    assert queue.next("cat").item.id == 1  # the place is free again
-    content = (tmp_path / "labels.sqlite").read_bytes()
-    assert b"zebedee" not in content
-    assert b"my secret" not in content
-    with sqlite3.connect(tmp_path / "labels.sqlite") as connection:
-        assert connection.execute("select events, labels from tombstones").fetchall() == [(3, 1)]
-    with pytest.raises(DataError, match="nothing of annotator"):
-        store.erase("zebedee")
 
 
 @pytest.mark.parametrize("wrong", [{"overlap": 0}, {"gold_rate": 2}, {"repeat_rate": 0.95}])

@@ -1,9 +1,9 @@
-"""No acknowledged label is lost and none doubled while the server is killed under its users."""
+"""No acknowledged click is lost and none doubled while the server is killed under its users."""
 
 import socket
 
 import pytest
-from hammer import hammer
+from hammer import OVERLAP, hammer
 
 
 def free_port() -> int:
@@ -12,12 +12,27 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("annotators", "kills", "items"), [(8, 4, 40)])
+@pytest.mark.parametrize(
+    ("annotators", "kills", "items"),
+    [(8, 2, 12), pytest.param(50, 20, 400, marks=pytest.mark.slow)],
+)
 def test_kill_9_loses_and_doubles_nothing(tmp_path, annotators, kills, items):
-    counted = hammer(tmp_path, annotators=annotators, kills=kills, items=items, port=free_port())
-    assert counted["kills"] == kills
-    assert counted["lost"] == counted["doubled"] == counted["items_over_overlap"] == 0
-    assert counted["items_whole"] == items
-    assert counted["acknowledged"] == counted["labels"] == 3 * items
+    path = tmp_path / "labels.sqlite"
+    counted = hammer(path, annotators=annotators, kills=kills, items=items, port=free_port())
+    check(counted, kills, items)
     assert counted["integrity"] == "ok"
+
+
+@pytest.mark.slow
+def test_kill_9_loses_and_doubles_nothing_of_postgresql(location_of_postgres):
+    counted = hammer(location_of_postgres, annotators=20, kills=8, items=60, port=free_port())
+    check(counted, 8, 60)
+
+
+def check(counted, kills, items):
+    assert counted["kills"] == kills
+    for fault in ("lost", "doubled", "altered", "never_acknowledged", "items_over_overlap"):
+        assert counted[fault] == 0, counted
+    assert counted["items_whole"] == items
+    assert counted["labels"] == OVERLAP * items
+    assert counted["refused"] == counted["server_errors"] == counted["late"] == 0

@@ -112,6 +112,20 @@ def test_who_always_takes_the_first_is_named_and_a_careful_one_is_not(store):
     assert "shown first" in concern.reason
 
 
+def test_who_takes_the_longer_more_often_than_others_is_named(store):
+    """Of 100 pairs `long` takes the longer answer 90 times, the others 60 and 60 times: 0.90 and
+    0.60 differ by 0.30, 5.3 deviations of sqrt(0.7 * 0.3 * (1/100 + 1/200)) = 0.056. For each
+    other it is 0.60 against 0.75, 2.7 deviations, and not spoken of."""
+    store.add_candidates([Candidate(prompt=f"p{i}", responses=("longer", "b")) for i in range(100)])
+    for item in range(1, 101):
+        order = (0, 1) if item % 2 else (1, 0)
+        for name, times in (("long", 90), ("ann", 60), ("bob", 60)):
+            say(store, item, name, (1, 2) if item <= times else (2, 1), order=order)
+    [concern] = label_stats(store).concerns
+    assert concern.annotator == "long"
+    assert "won by the longer answer, 0.60 (n=200) with others" in concern.reason
+
+
 def test_priorities_are_high_where_models_are_unsure():
     """A margin of ln 3 is 3 to 1: 1 - |2 * 0.75 - 1| = 0.5."""
     assert unsure([2.0, 2.0, -5.0]) == 1.0

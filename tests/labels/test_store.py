@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -18,8 +17,8 @@ PAIR = Candidate(prompt="Who?", responses=("a", "b"), models=("x", "y"), columns
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+def store(location):
+    with LabelStore(location, create=True) as store:
         yield store
 
 

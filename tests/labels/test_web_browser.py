@@ -1,67 +1,20 @@
 """The page in a real browser: everything that a person does there, by keyboard and by hand."""
 
-import re
-import shutil
 from pathlib import Path
 
 import pytest
+from browsing import done, press
 from web_server import pairs_and_more, serving
 
-from rlhf.labels.records import Candidate
+from rlhf.labels import access
+from rlhf.labels.access import LONGEST_NAME
+from rlhf.labels.export import rows_of
+from rlhf.labels.records import Candidate, Label
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.live import LiveSource
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)"),
-]
-PATIENCE = 120_000  # milliseconds: the browser shares its cores with other tests
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PAIR = Candidate(prompt="Which?", responses=("first", "second"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open the label page as somebody; the test fails on any error in the console."""
-    contexts, problems = [], []
-
-    def note(message):
-        # A status that a test asked for is no fault of the page.
-        if message.type == "error" and not message.text.startswith("Failed to load resource"):
-            problems.append(message.text)
-
-    def open_as(site, name, **how):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(dialog.message))
-        page.on("console", note)
-        page.goto(site.link(name))
-        page.click("button.primary")
-        page.wait_for_selector(".figures" if name == "admin" else "body[data-ready]")
-        return page
-
-    yield open_as
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def done(page, count: int) -> None:
-    page.locator("#count", has_text=re.compile(f"^{count} done")).wait_for()
 
 
 def ranks_shown(site) -> list[list[int]]:
@@ -72,8 +25,7 @@ def ranks_shown(site) -> list[list[int]]:
 def test_keyboard_alone_ranks_ties_skips_and_undoes(tmp_path, open_page):
     with serving(tmp_path, pairs_and_more(4)) as site:
         page = open_page(site, "ann")
-        for key in ("2", "1", "1", "4", "Enter"):
-            page.keyboard.press(key)
+        press(page, "2", "1", "1", "4", "Enter")
         done(page, 1)
         assert ranks_shown(site) == [[3, 1, 1, 4]]
 
@@ -101,8 +53,7 @@ def test_the_order_shown_is_asked_once_and_missing_places_are_named(tmp_path, op
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         page.locator("#status.problem", has_text="B, C").wait_for()
-        for key in ("2", "3", "Enter"):
-            page.keyboard.press(key)
+        press(page, "2", "3", "Enter")
         page.locator("#status", has_text="order in which they were shown").wait_for()
         assert site.store.labels() == []
         page.keyboard.press("Enter")
@@ -154,11 +105,16 @@ def test_a_draft_survives_a_reload_and_keys_are_silent_in_text_boxes(tmp_path, o
         page.wait_for_selector("body[data-ready]")
         assert page.locator("#rewrite").input_value() == "I would say 1 2 3 4 s u ?"
         assert page.locator(".slot[data-tier='3'] .chip").inner_text() == "A"
-        for key in ("1", "2", "4", "Enter"):
-            page.keyboard.press(key)
+        press(page, "1", "2", "4", "Enter")
         done(page, 1)
         [label] = site.store.labels()
         assert label.extra["rewrite"] == "I would say 1 2 3 4 s u ?"
+        [row] = rows_of(site.store, "demonstrations").rows
+        assert (row["prompt"], row["completion"]) == ("prompt 0", "I would say 1 2 3 4 s u ?")
+        best = label.ranks.index(1)
+        assert ("I would say 1 2 3 4 s u ?", f"answer 0.{best}") in {
+            (pair["chosen"], pair["rejected"]) for pair in rows_of(site.store, "pairs").rows
+        }
         assert sum(map(len, label.extra["flags"])) == 1
 
 
@@ -167,8 +123,7 @@ def test_two_annotators_at_once_never_hold_the_same_place(tmp_path, open_page):
         ann, bob = open_page(site, "ann"), open_page(site, "bob")
         for number in (1, 2):
             for page in (ann, bob):
-                for key in ("4", "3", "2", "1", "Enter"):
-                    page.keyboard.press(key)
+                press(page, "4", "3", "2", "1", "Enter")
             if number == 1:
                 done(ann, 1)
                 done(bob, 1)
@@ -238,7 +193,7 @@ def test_the_models_answer_what_a_person_types(tmp_path, open_page):
         assert ranks_shown(site) == [[2, 1]]
 
 
-def test_the_researcher_reads_figures_and_makes_a_link(tmp_path, open_page):
+def test_the_researcher_reads_figures_and_makes_a_link(tmp_path, window, open_page):
     with serving(tmp_path, pairs_and_more(3), QueueConfig(overlap=2)) as site:
         for name in ("ann", "bob"):
             person = site.client(name)
@@ -251,12 +206,7 @@ def test_the_researcher_reads_figures_and_makes_a_link(tmp_path, open_page):
         made = page.locator("#made", has_text="/login#")
         made.wait_for()
         link = made.inner_text().split(": ")[-1]
-        other = page.context.browser.new_context().new_page()
-        other.set_default_timeout(PATIENCE)
-        other.goto(link)
-        other.click("button.primary")
-        other.wait_for_selector("body[data-ready]")
-        other.context.close()
+        window().enter(link)
 
 
 def test_no_payload_runs(tmp_path, open_page):
@@ -274,8 +224,7 @@ def test_no_payload_runs(tmp_path, open_page):
         page = open_page(site, name)
         requests = []
         page.on("request", lambda request: requests.append(request.url))
-        page.keyboard.press("g")
-        page.locator("#guideline[open]").wait_for()
+        page.locator("#guideline[open]").wait_for()  # which a new version opens by itself
         page.keyboard.press("Escape")
         for number in range(1, len(payloads) + 1):
             page.keyboard.press("r")
@@ -292,6 +241,18 @@ def test_no_payload_runs(tmp_path, open_page):
         page.locator("#empty-title", has_text="All done").wait_for()
         assert page.evaluate("() => window.hacked") is None
         assert all(url.startswith(site.address) for url in requests)
-        admin = open_page(site, "admin")
-        assert admin.locator("tbody th", has_text="onerror").count() == 1
         assert len(site.store.labels()) == len(payloads)
+        people = [one[:LONGEST_NAME].strip() for one in payloads]
+        people = [one for one in dict.fromkeys(people) if one.isprintable() and one != name]
+        assert len(people) >= 50
+        for number, person in enumerate(people):
+            access.invite(site.store, person)
+            said = Label(item_id=1 + number % 2, annotator=person, ranks=(1, 2), order_shown=(0, 1))
+            site.store.submit(said)
+        admin = open_page(site, "admin")
+        shown = admin.locator("table").first.locator("tbody th").all_inner_texts()
+        assert set(shown) == {" ".join(one.split()) for one in [name, *people]}
+        assert admin.evaluate("() => window.hacked") is None
+        invited = open_page(site, people[0])  # whose name stands on the page, and on the way in
+        invited.goto(f"{site.address}/login")
+        assert invited.locator("main strong").inner_text() == people[0]

@@ -11,7 +11,7 @@ from web_server import Person, pairs_and_more
 from rlhf.errors import ConfigError
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import ServeConfig
-from rlhf.labels.web.serve import bound, only_server
+from rlhf.labels.web.serve import bound
 
 
 def start(path, *words):
@@ -72,16 +72,18 @@ def test_an_address_for_others_has_to_be_asked_for():
 
 
 def test_two_servers_never_share_a_store_or_a_port(tmp_path):
-    store = str(tmp_path / "labels.sqlite")
+    path = tmp_path / "labels.sqlite"
     with (
-        only_server(store),
+        LabelStore(path, create=True) as store,
+        LabelStore(path) as other,
+        store.served(),
         pytest.raises(ConfigError, match="another process"),
-        only_server(store),
+        other.served(),
     ):
         pass
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        config = ServeConfig(store=store, port=taken.getsockname()[1])
+        config = ServeConfig(store=str(path), port=taken.getsockname()[1])
         with pytest.raises(ConfigError, match="another --port"), bound(config):
             pass

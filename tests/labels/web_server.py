@@ -27,6 +27,7 @@ class Site:
     store: LabelStore
     queue: Queue
     admin_token: str
+    app: Any
     invites: dict[str, str] = field(default_factory=dict)
 
     def link(self, name: str) -> str:
@@ -80,9 +81,16 @@ def pairs_and_more(count: int, answers: int = 4) -> list[Candidate]:
 
 
 @contextmanager
-def serving(folder: Path, candidates, config: QueueConfig | None = None, web=None, live=None):
-    """A `Site` on a free port, over a store in the folder."""
-    with LabelStore(folder / "labels.sqlite", create=True) as store:
+def serving(
+    folder: Path,
+    candidates,
+    config: QueueConfig | None = None,
+    web=None,
+    live=None,
+    location: str | None = None,
+):
+    """A `Site` on a free port, over a store in the folder or at another `location`."""
+    with LabelStore(location or folder / "labels.sqlite", create=True) as store:
         if candidates:
             store.add_candidates(candidates)
         queue = Queue(store, config or QueueConfig())
@@ -97,6 +105,6 @@ def serving(folder: Path, candidates, config: QueueConfig | None = None, web=Non
             assert thread.is_alive()
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", store, queue, token)
+        yield Site(f"http://127.0.0.1:{port}", store, queue, token, app)
         server.should_exit = True
         thread.join(30)

@@ -1,18 +1,22 @@
 """The chain on a tiny random model: end to end, skipped, changed, interrupted, refused."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import yaml
+from browsing import Window, chromium, done, press
 from tiny_models import make_model
 
 from rlhf.chain.config import key_values
 from rlhf.chain.fingerprint import settings_of
 from rlhf.evaluation.results import read_results
+from rlhf.labels.store import LabelStore
 
 THINGS = "ball box cat dog bird sea tree house sun moon car boat".split()
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
@@ -109,6 +113,67 @@ def test_chain_is_skipped_when_done_and_runs_what_changed(root, tmp_path, config
     assert "ppo: inputs changed (kl_coef" in said
     assert (folder / "ppo.old-1" / "model.safetensors").is_file()
     assert (folder / "evaluation.old-1" / "evaluation.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_people_in_browsers_close_the_loop(root, tmp_path, config):
+    """Two people rank the answers of the SFT model in Chromium, by keyboard, until the quota is
+    met; the reward model is trained on what they said, and the chain goes on to its end."""
+    folder = tmp_path / "run"
+    guideline = tmp_path / "guideline.md"
+    guideline.write_text("Rank the *shorter* answer first.")
+    people = {"labels": "web", "label_names": ["Ann", "Bob"], "label_overlap": 2, "label_port": 0}
+    people |= {"label_quota": 10, "guideline": str(guideline), "output_dir": str(folder)}
+    with (
+        chromium() as browser,
+        (tmp_path / "said.txt").open("w") as said,
+        subprocess.Popen(_command(root, tmp_path, {**config, **people}), stdout=said) as chain,
+    ):
+        try:
+            pages = [enter(browser, link_of(name, tmp_path, chain)) for name in ("Ann", "Bob")]
+            for number in range(1, 6):
+                for page in pages:
+                    press(page, "3", "2", "1", "Enter")
+                    if number < 5:
+                        done(page, number)
+            assert chain.wait(900) == 0, (tmp_path / "said.txt").read_text()
+        finally:
+            chain.terminate()
+    with LabelStore(folder / "labels" / "labels.sqlite") as store:
+        labels = store.labels()
+        assert store.newest_guideline() == (1, guideline.read_text())
+    assert sorted(label.annotator for label in labels) == ["Ann"] * 5 + ["Bob"] * 5
+    # An answer that was empty is not shown; of two, the last key says that A is much better.
+    shown = [[label.ranks[i] for i in label.order_shown] for label in labels]
+    assert [3, 2, 1] in shown
+    assert all(ranks in ([3, 2, 1], [1, 2]) for ranks in shown)
+    assert all(label.guideline_version == 1 and label.seconds > 0 for label in labels)
+    files = [folder / "labels" / f"rankings_{part}.jsonl" for part in ("train", "heldout")]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert Counter(row["annotator"] for row in rows) == {"Ann": 5, "Bob": 5}
+    manifest = json.loads((folder / "reward_model" / "manifest.json").read_text())
+    assert str(files[0]) in json.dumps(manifest)
+    assert (folder / "reward_model" / "model.safetensors").is_file()
+    assert read_results(folder / "evaluation")
+
+
+def link_of(name, tmp_path, chain):
+    """The link that the chain printed for somebody."""
+    while True:
+        assert chain.poll() is None, (tmp_path / "said.txt").read_text()
+        found = re.search(rf"annotator {name}: (\S+)\n", (tmp_path / "said.txt").read_text())
+        if found:
+            return found[1]
+        time.sleep(0.2)
+
+
+def enter(browser, link):
+    """Somebody's page, with the guideline read."""
+    page = Window(browser, []).enter(link)
+    page.locator("#guideline[open] em", has_text="shorter").wait_for()
+    press(page, "Escape")
+    return page
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import jinja2
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,7 @@ from rlhf.labels.web.markdown import render
 HERE = Path(__file__).parent
 LOGIN_TRIES, LOGIN_SECONDS = 10, 60.0  # failures from one address in so many seconds
 LONGEST_SECONDS = 86_400.0
+LONGEST_DETAIL = 1000
 
 
 class Strict(BaseModel):
@@ -102,6 +104,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) 
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(FencedError, _conflict)
     app.add_exception_handler(DataError, _unfit)
+    app.add_exception_handler(RequestValidationError, _malformed)
     app.state.queue, app.state.config = queue, config
     _add_doors(app, queue, config, pages)
     _add_labelling(app, queue, config, pages, live)
@@ -119,8 +122,10 @@ def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
         return {"status": "up"}
 
     @app.get("/login", response_class=HTMLResponse)
-    def login_page() -> str:
-        return pages.get_template("login.html").render()
+    def login_page(request: Request) -> str:
+        session = request.scope["session"]
+        who = "" if session is None else session.annotator or "the researcher"
+        return pages.get_template("login.html").render(who=who)
 
     @app.post("/login")
     def login(request: Request, body: Login) -> Response:
@@ -203,15 +208,15 @@ def _add_labelling(
             seconds=body.seconds,
             guideline_version=body.guideline_version,
         )
-        kind = queue.submit(name, body.claim, answer, request_key=body.key)
-        return {"kind": kind, **shown(queue, name, queue.next(name))}
+        kind, following = queue.submit(name, body.claim, answer, request_key=body.key)
+        return {"kind": kind, **shown(queue, name, following)}
 
     @app.post("/api/skip")
     def skip(request: Request, body: Skip) -> Mapping[str, Any]:
         name = _name(request)
         why = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
-        queue.skip(name, body.claim, why, request_key=body.key)
-        return {"kind": "skip", **shown(queue, name, queue.next(name))}
+        following = queue.skip(name, body.claim, why, request_key=body.key)
+        return {"kind": "skip", **shown(queue, name, following)}
 
     @app.post("/api/undo")
     def undo(request: Request, body: Undo) -> Mapping[str, Any]:
@@ -247,6 +252,7 @@ def shown(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, Any]:
         "done": progress.done,
         "left": progress.left,
         "pace": progress.seconds,
+        "guideline": queue.store.newest_guideline()[0],
     }
     if claim is None:
         return content
@@ -307,4 +313,18 @@ def _conflict(request: Request, error: Exception) -> Response:
 
 
 def _unfit(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": str(error)}, 422)
+    return JSONResponse({"detail": printable(str(error))}, 422)
+
+
+def _malformed(request: Request, error: Exception) -> Response:
+    """In words, and without what was sent: NaN and half a surrogate pair cannot be sent back."""
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()
+    ]
+    return JSONResponse({"detail": printable("; ".join(problems)[:LONGEST_DETAIL])}, 422)
+
+
+def printable(text: str) -> str:
+    """The text with what UTF-8 cannot hold written as an escape."""
+    return text.encode(errors="backslashreplace").decode()

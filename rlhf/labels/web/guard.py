@@ -104,7 +104,10 @@ def _name_of(host: str) -> str:
 
 
 def _same_origin(origin: str, host: str) -> bool:
-    parts = urlsplit(origin) if origin.isascii() else urlsplit("")
+    try:
+        parts = urlsplit(origin if origin.isascii() else "")
+    except ValueError:  # a bracket that is not closed
+        return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host
 
 

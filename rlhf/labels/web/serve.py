@@ -1,18 +1,17 @@
 """`rlhf label serve`: the web app on one store, by one process."""
 
-import fcntl
 import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import uvicorn
 from rich.console import Console
 
 from rlhf.errors import ConfigError
 from rlhf.labels import access
+from rlhf.labels.database import shown
 from rlhf.labels.queue import Queue
 from rlhf.labels.schema import SUBMIT
 from rlhf.labels.selection import QueueConfig
@@ -34,7 +33,13 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
     """
     form = load_form(config.form) if config.form else FormConfig()
     console = Console(highlight=False, soft_wrap=True)
-    with LabelStore(config.store) as store, only_server(config.store), bound(config) as listener:
+    # Where models answer, there need be nothing to rank yet.
+    create = bool(config.models)
+    with (
+        LabelStore(config.store, create=create) as store,
+        store.served(),
+        bound(config) as listener,
+    ):
         port = listener.getsockname()[1]
         hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
         live = LiveSource(store, load_sampler(config)) if config.models else None
@@ -69,7 +74,7 @@ def _reached(store: LabelStore, overlap: int, until: str) -> bool:
 
 def announce(store: LabelStore, config: ServeConfig, address: str, console: Console) -> None:
     """Print where the page is, and links that are shown this once."""
-    console.print(f"serving {config.store} at {address}", markup=False)
+    console.print(f"serving {shown(config.store)} at {address}", markup=False)
     token = access.admin_token(store, renew=config.new_admin_token)
     if token is None:
         console.print("researcher: the link of the first start (--new_admin_token makes another)")
@@ -78,24 +83,6 @@ def announce(store: LabelStore, config: ServeConfig, address: str, console: Cons
     for name in config.annotators:
         link = f"{address}/login#{access.invite(store, name)}"
         console.print(f"annotator {name}: {link}", markup=False)
-
-
-@contextmanager
-def only_server(location: str) -> Iterator[None]:
-    """Hold the store, so that leases are counted by one process.
-
-    Raises:
-        ConfigError: another server has it.
-    """
-    if "://" in location:
-        yield  # its server's advisory lock orders writers; see docs/labels.md
-        return
-    with Path(f"{location}.serving").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"{location} is served by another process; use its page.") from error
-        yield
 
 
 @contextmanager

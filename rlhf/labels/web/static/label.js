@@ -1,5 +1,6 @@
 // The ranking page: one item at a time, every click delivered, every key silent in text boxes.
 import { Refusal, call, deliver, deliverLeftover } from "./api.js";
+import * as draft from "./draft.js";
 import { enableDrag } from "./drag.js";
 import { drawAnswers, drawBoard, drawTalk, make, showForm } from "./draw.js";
 import { formOf, isOrderShown, letter, missing, nextWithout, scaleOfDigit, scaleText } from "./state.js";
@@ -15,11 +16,13 @@ const KEYS = [
   ["Enter", "submit"],
   ["u", "undo: take the last item back"],
   ["s", "skip, with a reason"],
-  ["f", "flags of the marked answer"],
+  ["f  o", "flags of the marked answer; its overall mark (arrows choose)"],
   ["g  ?", "guideline; these keys"],
   ["c  w", "comment; write a better answer"],
   ["r  v", "raw text or formatted; columns or rows"],
 ];
+
+const READ = "rlhf-label-guideline";
 
 let item = null;
 let form = null;
@@ -62,7 +65,8 @@ function show(state) {
     return;
   }
   const count = item.answers.length;
-  form = formOf(item.draft, count);
+  const left = draft.leftover(item.claim);
+  form = formOf(left ?? item.draft, count);
   current = Math.max(0, nextWithout(form, count - 1));
   asked = false;
   draw();
@@ -79,6 +83,18 @@ function show(state) {
   mark(current, false);
   status("");
   say(`Next item, ${count} answers`);
+  if (left) changed();
+  if (item.guideline !== guideline.version) showGuideline();
+}
+
+// A version that was not read here yet is shown without being asked for: labels are to follow it.
+async function showGuideline() {
+  guideline = await call("/api/guideline");
+  at("guideline-text").innerHTML = guideline.html || "<p>No guideline was given.</p>";
+  const name = `${guideline.version} ${guideline.html.length}`;
+  if (!guideline.version || localStorage.getItem(READ) === name || at("guideline").open) return;
+  localStorage.setItem(READ, name);
+  at("guideline").showModal();
 }
 
 function draw() {
@@ -100,17 +116,9 @@ function mark(index, scroll = true) {
   if (scroll) card.scrollIntoView({ block: "nearest" });
 }
 
-let saving = null;
 function changed() {
   refresh();
-  clearTimeout(saving);
-  saving = setTimeout(saveDraft, 250);
-}
-function saveDraft() {
-  clearTimeout(saving);
-  if (saving === null || item === null || busy) return;
-  saving = null;
-  call("/api/draft", { claim: item.claim, form }).catch(() => undefined);
+  draft.keep(item.claim, form);
 }
 
 function place(index, tier, goOn = true) {
@@ -139,11 +147,11 @@ function bothBad(value) {
 async function act(path, body) {
   if (busy) return;
   busy = true;
-  clearTimeout(saving);
-  saving = null;
   at("submit").disabled = true;
   try {
+    if (path === "/api/undo") await draft.save(); // the item on the page waits as it is
     const state = await deliver(path, body, onWait);
+    if (path !== "/api/undo") draft.drop();
     show(state);
     if (state.kind === "late") status("That item had gone to somebody else while you were away; your ranking is kept, but not counted.", true);
     if (state.kind === "nothing") status("Nothing to take back.");
@@ -238,7 +246,8 @@ function onKey(event) {
   else if (key === "c") { done(); openBox("comment-box", "comment"); }
   else if (key === "w") { done(); openBox("rewrite-box", "rewrite"); }
   else if (key === "f") { done(); document.querySelectorAll(".card")[current].querySelector(".flags input")?.focus(); }
-  else if (key === "r") { done(); raw = !raw; draw(); refresh(); }
+  else if (key === "o") { done(); document.querySelectorAll(".card")[current].querySelector(".marks input")?.focus(); }
+  else if (key === "r") { done(); raw = !raw; draw(); refresh(); mark(current, false); }
   else if (key === "v") { done(); arrange(!document.body.classList.contains("rows")); }
   else if (key === "Backspace" && count > 2) { done(); place(current, null, false); }
   else if (["ArrowRight", "ArrowDown", "j"].includes(key)) { done(); mark((current + 1) % count); }
@@ -295,7 +304,7 @@ function connect() {
   at("skip").addEventListener("click", openSkip);
   at("submit").addEventListener("click", submit);
   at("send-question")?.addEventListener("click", ask);
-  at("logout").addEventListener("click", async () => { await call("/logout", {}); location.assign("/login"); });
+  at("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); location.assign("/login"); });
   at("reasons").replaceChildren(...settings.skip_reasons.map((reason, i) => {
     const button = make("button", { type: "button" }, [make("kbd", { textContent: String(i + 1) }), ` ${reason}`]);
     button.addEventListener("click", () => skip(reason));
@@ -305,8 +314,8 @@ function connect() {
     make("dt", {}, keys.split(/ +/).map((key) => (key === "…" ? " … " : make("kbd", { textContent: key })))),
     make("dd", { textContent: what }),
   ]));
-  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") saveDraft(); });
-  addEventListener("pagehide", saveDraft);
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft.save(); });
+  addEventListener("pagehide", draft.save);
   enableDrag((index, tier) => place(index, tier, false));
   setInterval(() => {
     if (item !== null && timer.isActive()) call("/api/heartbeat", { claim: item.claim }).catch(() => undefined);
@@ -320,11 +329,11 @@ function connect() {
 async function start() {
   arrange(localStorage.getItem("rlhf-label-rows") === "1");
   settings = await call("/api/form");
-  guideline = await call("/api/guideline");
-  at("guideline-text").innerHTML = guideline.html || "<p>No guideline was given.</p>";
+  await showGuideline();
   connect();
-  await deliverLeftover(onWait);
+  const refused = await deliverLeftover(onWait);
   show(await call("/api/next", {}));
+  if (refused) status(refused, true);
   document.body.dataset.ready = "1";
 }
 

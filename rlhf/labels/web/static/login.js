@@ -12,6 +12,6 @@ document.getElementById("login").addEventListener("submit", async (event) => {
     body: JSON.stringify({ token: field.value.trim().split("#").pop() }),
   });
   const said = await answer.json();
-  if (answer.ok) location.assign(said.to);
+  if (answer.ok) location.replace(said.to); // so that "back" does not lead here
   else document.getElementById("wrong").textContent = said.detail;
 });
