@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlhf.evaluation.scored import ScoredRanking, average, share, win
+from rlhf.evaluation.scored import ScoredRanking, average, share
+from rlhf.evaluation.win_rate import win
 
 
 @dataclass(frozen=True, kw_only=True)

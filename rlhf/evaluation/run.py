@@ -12,11 +12,13 @@ from accelerate.utils import gather_object
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.read import read_rows
 from rlhf.data.rows import Loaded, load_prompts
+from rlhf.evaluation.baselines import null_records
 from rlhf.evaluation.config import EvaluateConfig, named_paths
-from rlhf.evaluation.contamination import contaminated_rows
+from rlhf.evaluation.contamination import contamination, flagged, seen_rows
 from rlhf.evaluation.examples import write_examples
 from rlhf.evaluation.figures import Question, all_figures
 from rlhf.evaluation.judging import judge_records, judges_of
+from rlhf.evaluation.lookup import Lookup
 from rlhf.evaluation.records import Record, write_records
 from rlhf.evaluation.results import Result, write_results
 from rlhf.evaluation.sampling import load_contender, sample_records
@@ -68,7 +70,7 @@ def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) ->
 def collect_records(
     rows: Sequence[PromptRow], config: EvaluateConfig, seed: int, say: Callable[[str], None]
 ) -> list[Record]:
-    """Answers of every model to every prompt, judged; complete on every process.
+    """Answers of every model and null baseline to every prompt, judged; complete on every process.
 
     Each process takes every n-th prompt; what is sampled does not depend on their number.
     """
@@ -87,8 +89,16 @@ def collect_records(
             contender = load_contender(name, path, config, state.device)
             records += sample_records(contender, reference, rows, mine, config, seed)
             del contender
-    judged = judge_records(records, rows, config, state.device)
-    return gather_object(judged) if state.num_processes > 1 else judged
+    sampled = [r for r in _everybodys(records) if r.model == config.baseline_name]
+    lookup = Lookup([seen for source in config.train_data for seen in seen_rows(source)])
+    chat = load_checked_tokenizer(paths[config.baseline_name], config.chat_template)[0]
+    records += null_records(rows, mine, sampled, lookup, chat)
+    return _everybodys(judge_records(records, rows, config, state.device))
+
+
+def _everybodys(records: list[Record]) -> list[Record]:
+    """Those of all processes."""
+    return gather_object(records) if PartialState().num_processes > 1 else records
 
 
 def write_evaluation(
@@ -102,12 +112,13 @@ def write_evaluation(
     """Write evaluation.json, answers.jsonl and samples/; the figures, for the table."""
     models = list(config.model_paths)
     judges = judges_of(config)
+    leaks = contamination(rows, config.train_data)
     question = Question(
         models=models,
         baseline=config.baseline_name,
         judges=judges,
         categories=[row.columns.get(config.category_column) for row in rows],
-        contaminated=contaminated_rows(rows, config.train_data) if config.train_data else (),
+        contaminated=flagged(leaks, len(rows)) if config.train_data else (),
         seed=seed,
         resamples=config.bootstrap_samples,
     )
@@ -123,7 +134,11 @@ def write_evaluation(
         count=config.num_examples,
         seed=seed,
     )
-    counted = {"contaminated_prompts": sum(question.contaminated), "prompts": len(rows)}
+    counted = {
+        "prompts": len(rows),
+        "contaminated_prompts": sum(question.contaminated),
+        "contamination": [asdict(leak) for leak in leaks],
+    }
     write_results(folder, results, {**counted, **provenance})
     return results
 
