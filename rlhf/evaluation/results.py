@@ -122,7 +122,7 @@ def print_table(results: Sequence[Result], models: Sequence[str], title: str) ->
     console = Console()
     console.print(_table(chosen, models, title, "value [95% interval]"))
     others = list(dict.fromkeys(r.model for r in chosen if r.model not in models))
-    kept = [r for r in chosen if r.metric in ("win_rate", "score", "kl_bound")]
+    kept = [r for r in chosen if r.metric in ("win_rate", "bradley_terry", "score", "kl_bound")]
     kept = [r for r in kept if r.with_contaminated]
     if others:
         console.print(_table(kept, others, "What it takes to beat", None, across=False))
