@@ -6,47 +6,75 @@
 Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rlhf.config import parse_config
+from rlhf.data.read import read_rows
 from rlhf.errors import ConfigError
+from rlhf.evaluation.benchmarks import check_installed
 from rlhf.evaluation.config import EvaluateConfig
-from rlhf.evaluation.results import print_table
+from rlhf.evaluation.figures import Question
+from rlhf.evaluation.human import put_pairs, read_labels
+from rlhf.evaluation.llm_judge import is_address
+from rlhf.evaluation.pair_figures import HUMAN, as_results, compared_figures
+from rlhf.evaluation.pairwise import make_pairs
+from rlhf.evaluation.plan import plan
+from rlhf.evaluation.records import Record
+from rlhf.evaluation.results import Result, print_table
 from rlhf.evaluation.run import (
     choose_rows,
     collect_records,
+    find_leaks,
     load_rows,
     provenance_of,
+    question_of,
     write_evaluation,
 )
-from rlhf.launch import on_main_process, run, say
+from rlhf.evaluation.studies import run_studies, steps_of_run
+from rlhf.evaluation.study_config import StudyConfig, check_studies
+from rlhf.labels.store import LabelStore
+from rlhf.launch import on_main_process, rlhf_command, run, say
 from rlhf.models.positions import beyond_training
+from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.types import PromptRow
 
 
 def main() -> None:
     """Check, sample, judge, write."""
-    run_config, config = parse_config(RunConfig, EvaluateConfig, description=__doc__)
+    run_config, config, study = parse_config(
+        RunConfig, EvaluateConfig, StudyConfig, description=__doc__
+    )
     refuse_what_means_nothing(run_config)
+    check_studies(config, study)
     begin_run(run_config)
     folder, seed = Path(run_config.output_dir), run_config.seed
     longest = config.max_prompt_length + config.max_completion_length
     for path in config.model_paths.values():
         say(*beyond_training(path, longest))
     loaded = load_rows(config, folder)
+    check_sources(study)
     rows = choose_rows(loaded.rows, config, seed)
+    leaks = find_leaks(rows, config)
+    say(f"{len(rows)} held-out prompts, {sum(leaks.flagged)} of them in the training data")
     if run_config.dry_run:
-        answers = len(rows) * config.num_generations
-        say(f"{len(config.models)} models x {answers} answers to {len(rows)} prompts")
+        say(*plan(config, study, len(rows)))
         return
 
-    on_main_process(lambda: open_run_folder(run_config, config))
-    records = collect_records(rows, config, seed, say)
+    on_main_process(lambda: open_run_folder(run_config, config, study))
+    records = collect_records(rows, config, seed, say, study.answers)
+    question = question_of(rows, config, seed, leaks)
+    studied = run_studies(rows, records, question, config, study, say)
 
     def save() -> None:
-        provenance = provenance_of(config, seed, loaded.use)
-        results = write_evaluation(folder, rows, records, config, seed, provenance)
+        more = [*studied.results, *ask_people(folder, rows, records, question, study)]
+        content: dict[str, Any] = {**provenance_of(config, seed, loaded.use), **studied.content}
+        results = write_evaluation(
+            folder, rows, records, question, leaks, more, content, config.num_examples
+        )
         print_table(results, list(config.model_paths), f"{len(rows)} held-out prompts")
         say(f"report: {write_report(folder)}")
 
@@ -58,6 +86,63 @@ def refuse_what_means_nothing(run_config: RunConfig) -> None:
     for key in ("push_to_hub", "report_to"):
         if getattr(run_config, key):
             raise ConfigError(f"{key} means nothing to an evaluation; leave it out.")
+
+
+def check_sources(study: StudyConfig) -> None:
+    """Files, models and packages of the studies, before a weight is loaded.
+
+    Raises:
+        DataError, CheckpointError, ConfigError: what is not there.
+    """
+    for source in (study.tax_data, study.human_gold):
+        if source is not None:
+            next(read_rows(source), None)
+    if study.llm_judge is not None and not is_address(study.llm_judge):
+        load_checked_tokenizer(study.llm_judge, "auto")
+    if study.frontier is not None and not steps_of_run(Path(study.frontier)):
+        raise ConfigError(
+            f"frontier {study.frontier} holds no checkpoint-N and no model; name a PPO run's "
+            "output_dir, and keep more checkpoints there with save_steps and save_total_limit."
+        )
+    if study.lm_eval:
+        check_installed()
+
+
+def ask_people(
+    folder: Path,
+    rows: Sequence[PromptRow],
+    records: Sequence[Record],
+    question: Question,
+    study: StudyConfig,
+) -> list[Result]:
+    """Pairs into the label store, figures of the labels that stand there, and what to do next."""
+    if "human" not in study.judge:
+        return []
+    pairs = make_pairs(
+        records,
+        question.models,
+        question.baseline,
+        per_prompt=study.pairs_per_prompt,
+        seed=question.seed,
+    )
+    path = study.human_store or str(folder / "human.sqlite")
+    with LabelStore(path, create=True) as store:
+        put_pairs(store, pairs, rows, study.human_gold)
+        said = read_labels(store, pairs, rows)
+    asked = said.unlabelled + sum(one.pair.ours != one.pair.theirs for one in said.compared)
+    say(f"people: {asked - said.unlabelled} of {asked} pairs are labelled in {path}")
+    if said.unlabelled:
+        gold = ("--gold_rate", "0.1") if study.human_gold else ()
+        serve = ("label", "serve", "--store", path, *gold, "--repeat_rate", "0.1")
+        say(
+            f"have them compared: {rlhf_command(*serve, '--annotators', 'NAME')}",
+            f"then the same command again with --answers {folder}/answers.jsonl "
+            "--resume_from_checkpoint latest",
+        )
+    if asked == said.unlabelled:
+        return []
+    figures = compared_figures(said.compared, HUMAN, question)
+    return figures + as_results(said.health, "people", HUMAN)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,6 @@ from rlhf.data.rows import Loaded, load_prompts, load_texts
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
-from rlhf.models.config import ModelConfig
-from rlhf.models.estimate import model_size
 from rlhf.models.generate import Answer
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
@@ -36,11 +34,14 @@ from rlhf.training.ppo import PPOResult, PPOTrainer
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import rollout_figures
 from rlhf.training.ppo_models import check_models
+from rlhf.training.ppo_plan import plan
+from rlhf.training.ppo_samples import write_embeddings, write_tokens
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish
 from rlhf.training.samples import write_samples
 from rlhf.types import Evaluated, PromptRow
 
+TOKENS_SHOWN = 3  # answers each of the best and the worst in samples/tokens.jsonl
 SHOWN = 8  # answers each in samples/best.jsonl and samples/worst.jsonl; twice that at random
 
 
@@ -57,8 +58,7 @@ def main() -> None:
     data = load_data(config, chat, folder)
     say(*chat.notes, *positions, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at")
     if run_config.dry_run:
-        size = model_size(ModelConfig(model_name_or_path=config.model_name_or_path), "CAUSAL_LM")
-        say(f"policy: {size}", "critic, about the same; reference and reward, a quarter each")
+        say(*plan(config, world_size))
         return
 
     on_main_process(lambda: open_run_folder(*configs))
@@ -158,7 +158,7 @@ def save(
 ) -> None:
     """Samples, model, card and manifest."""
     folder = Path(run_config.output_dir)
-    save_samples(folder, result, run_config.seed)
+    save_samples(folder, trainer, result, run_config.seed)
     save_policy(folder, trainer.models.policy, trainer.chat, weights)
     publish(
         folder,
@@ -175,8 +175,8 @@ def save(
     say(f"report: {write_report(folder)}")
 
 
-def save_samples(folder: Path, result: PPOResult, seed: int) -> None:
-    """samples/{best,worst,random}.jsonl: the same prompts before and after."""
+def save_samples(folder: Path, trainer: PPOTrainer, result: PPOResult, seed: int) -> None:
+    """samples/: the same prompts before and after; the tokens of some answers; all prompts."""
     after = result.after.scores.scores.tolist()
     ranking = sorted(range(len(after)), key=lambda row: -after[row])
     picked = random.Random(seed).sample(ranking, min(2 * SHOWN, len(ranking)))
@@ -192,6 +192,13 @@ def save_samples(folder: Path, result: PPOResult, seed: int) -> None:
             side: [float(of.scores.scores[row]) for row in rows] for side, of in sides.items()
         }
         write_samples(folder, name, prompts, answers, scores)
+    shown = {"best": ranking[:TOKENS_SHOWN], "worst": ranking[::-1][:TOKENS_SHOWN]}
+    # One answer a prompt is no group: estimators without a critic have nothing to say of it.
+    advantages = None
+    if trainer.config.has_critic:
+        advantages = trainer.experience(result.after).advantages
+    write_tokens(folder, result.after, advantages, trainer.chat, shown, after)
+    write_embeddings(folder, trainer.models.policy, result.after.rollouts, after)
 
 
 def answer(evaluated: Evaluated, row: int) -> Answer:

@@ -204,6 +204,7 @@ def figures(result: SFTResult, held_out: int) -> dict[str, str]:
         "held-out loss before": f"{result.eval_loss_before:.3f} nats per token",
         "held-out loss after": f"{result.eval_loss_after:.3f} nats per token",
         "held-out rows": str(held_out),
+        **({"stopped early": "the held-out loss lay flat"} if result.stopped_early else {}),
     }
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from rlhf.errors import RLHFError, TrainingError
@@ -14,7 +13,7 @@ HELP = """usage: rlhf COMMAND …
   label         serve | import | export | stats | simulate …: what people prefer, and the page
   chat          talk to a model, or ask it one thing with --prompt
   data          check | convert: rows before they cost a training run
-  report        one HTML file from a run folder
+  report        one HTML file from a run folder; --watch draws it again as the folder grows
   merge         one model out of a LoRA adapter and its base
   launch        run a recipe on N processes, with the recipe's own exit status
 
@@ -60,13 +59,10 @@ def run_command(words: Sequence[str]) -> int:
             from rlhf.data.convert import main as convert
 
             convert(rest)
-        case ["report", folder] if not folder.startswith("-"):
-            from rlhf.report.write import write_report
-
-            print(write_report(Path(folder)))
         case ["report", *rest]:
-            print("usage: rlhf report RUN_DIR\n\nWrites RUN_DIR/report.html and prints its place.")
-            return 0 if set(rest) & {"-h", "--help"} else STATUS_USER
+            from rlhf.report.write import main as report
+
+            return report(rest)
         case ["merge", *rest]:
             from rlhf.models.merge import main as merge
 

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from trl import TrlParser
 
 from rlhf.errors import ConfigError
+
+MARK = "  # default "  # in config.yaml, behind what was set
 
 
 class _Loader(yaml.SafeLoader):
@@ -82,6 +85,32 @@ def as_dict(*configs: Any) -> dict[str, Any]:
 def as_yaml(*configs: Any) -> str:
     """The resolved configuration as YAML; reading it back gives the same values."""
     return yaml.safe_dump(as_dict(*configs), sort_keys=False, allow_unicode=True)
+
+
+def as_yaml_with_defaults(*configs: Any) -> str:
+    """`as_yaml`, with the default behind every key that has another value."""
+    lines = []
+    for config in configs:
+        for key, default in _defaults(config).items():
+            text = yaml.safe_dump({key: getattr(config, key)}, sort_keys=False, allow_unicode=True)
+            if default != getattr(config, key) and default is not dataclasses.MISSING:
+                first, newline, rest = text.partition("\n")
+                shown = json.dumps(default, ensure_ascii=False)
+                # A text in several lines cannot carry a comment on its first one.
+                if not isinstance(getattr(config, key), str) or not rest:
+                    text = f"{first}{MARK}{shown}{newline}{rest}"
+            lines.append(text)
+    return "".join(lines)
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """Every key's default; MISSING where it has to be given."""
+    return {
+        field.name: field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else field.default
+        for field in dataclasses.fields(config)
+    }
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

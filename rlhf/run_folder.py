@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import as_dict, as_yaml
+from rlhf.config import as_dict, as_yaml_with_defaults
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.launch import Sharding, on_main_process, quiet_logs, start_processes
 from rlhf.manifest import write_atomically
@@ -137,7 +137,7 @@ def open_run_folder(run: RunConfig, *configs: Any) -> Path:
         refuse_inputs_inside(folder, run, *configs)
         delete_run(folder)
     make_folder(folder)
-    write_atomically(folder / CONFIG, as_yaml(run, *configs))
+    write_atomically(folder / CONFIG, as_yaml_with_defaults(run, *configs))
     return folder
 
 

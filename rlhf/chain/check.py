@@ -14,6 +14,7 @@ from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.study_config import StudyConfig
 from rlhf.labels.candidates import sampling_tokenizer
 from rlhf.labels.simulate import load_annotators
 from rlhf.launch import quiet_logs
@@ -23,6 +24,7 @@ from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.rewards.function import load_function
 from rlhf.run_folder import RunConfig
 from rlhf.training.ppo_config import PPOConfig
+from rlhf.training.ppo_plan import ppo_state
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.sft import SFTConfig
 
@@ -30,7 +32,7 @@ CLASSES: Mapping[str, tuple[type, ...]] = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),
     "reward_model": (RunConfig, ModelConfig, DataConfig, RewardModelConfig),
     "ppo": (RunConfig, PPOConfig),
-    "evaluate": (RunConfig, EvaluateConfig),
+    "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
 }
 
 
@@ -57,7 +59,7 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> Checked:
     makers = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
     stages = [make(run_config, config) for make in makers]
     configs = {stage.recipe: _parsed(stage) for stage in stages}
-    ppo, evaluate = configs["ppo"][-1], configs["evaluate"][-1]
+    ppo, evaluate = configs["ppo"][-1], configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
     _check_judges(config, evaluate)
     chat = tokenizer_of_model(config.model_name_or_path, config.chat_template)
@@ -78,7 +80,7 @@ def plan(config: AlignConfig, checked: Checked) -> list[str]:
     sft = model_size(configs["sft"][1], "CAUSAL_LM")
     scorer = replace(configs["reward_model"][1], model_name_or_path=base)
     policy = model_size(ModelConfig(model_name_or_path=base), "CAUSAL_LM")
-    evaluate: EvaluateConfig = configs["evaluate"][-1]
+    evaluate: EvaluateConfig = configs["evaluate"][1]
     prompts = min(rows["heldout_prompts"], evaluate.max_prompts or rows["heldout_prompts"])
     weights = policy.parameters * (2 if evaluate.bf16 else 4) / GIB
     labels = f"{rows['labels']} rankings"
@@ -90,7 +92,7 @@ def plan(config: AlignConfig, checked: Checked) -> list[str]:
         f"reward_model: the labels but {config.label_eval_fraction:.0%}; "
         f"{model_size(scorer, 'SEQ_CLS')}",
         f"ppo: {rows['ppo_prompts']} prompts; policy: {policy}; "
-        "critic, about the same; reference and reward, a quarter each",
+        f"with critic, reference and reward model {ppo_state(configs['ppo'][1], base)}",
         f"evaluation: {len(evaluate.models)} models, one at a time, x {evaluate.num_generations} "
         f"answers to {prompts} prompts; about {weights:,.2f} GiB a device before activations",
     ]

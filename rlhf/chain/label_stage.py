@@ -13,11 +13,14 @@ from rlhf.chain.stages import Stage, Step
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.rows import load_rankings
 from rlhf.data.split import split_by_prompt
+from rlhf.labels.stats import label_stats
+from rlhf.labels.store import LabelStore
 from rlhf.launch import say
 from rlhf.manifest import write_atomically
 from rlhf.run_folder import RunConfig
 from rlhf.types import Ranking
 
+STORE, STATS = "labels.sqlite", "stats.json"
 # Keys that decide which answers are ranked, and the files that do.
 SAMPLING = ("num_responses", "sample_temperature", "sample_max_new_tokens", "label_overlap")
 SOURCES = {
@@ -52,7 +55,7 @@ def sampled_labels(
     folder: Path, rankings: str, run_config: RunConfig, config: AlignConfig
 ) -> list[Step]:
     """Answers of the SFT model, ranked through the label store, by people or simulated ones."""
-    candidates, store = folder / "candidates.jsonl", folder / "labels.sqlite"
+    candidates, store = folder / "candidates.jsonl", folder / STORE
     sample = {
         "model": folder.parent / "sft",
         "prompts": config.ranking_prompts,
@@ -95,7 +98,17 @@ def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig)
     _write_rankings(folder / "rankings_train.jsonl", train)
     _write_rankings(folder / "rankings_heldout.jsonl", heldout)
     say(f"labels: {len(train)} rankings to train on, {len(heldout)} held out")
+    write_stats(folder)
     return 0
+
+
+def write_stats(folder: Path) -> None:
+    """Write `stats.json`: who labelled how much, agreement and biases; for the report."""
+    store_path = folder / STORE
+    if store_path.is_file():
+        with LabelStore(store_path) as store:
+            stats = asdict(label_stats(store))
+        write_atomically(folder / STATS, json.dumps(stats, ensure_ascii=False) + "\n")
 
 
 def _command(name: str, words: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:

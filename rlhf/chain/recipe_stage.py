@@ -24,6 +24,9 @@ SOURCES = (
     "reward_model",
     "gold",
     "axes",
+    "llm_judge",
+    "tax_data",
+    "human_gold",
     "chat_template",  # a file, or one of the words auto and none, which stand for themselves
 )
 # Keys that change where or how fast a stage runs, not what comes out.

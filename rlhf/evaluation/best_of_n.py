@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlhf.evaluation.scored import ScoredRanking, average, share, win
+from rlhf.evaluation.scored import ScoredRanking, average, share
+from rlhf.evaluation.win_rate import win
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,14 @@ def pick_probabilities(k: int, n: int) -> list[float]:
     return [math.comb(k - 1 - i, n - 1) / math.comb(k, n) for i in range(k)]
 
 
+def expected_of_best(scores: Sequence[float], values: Sequence[float], n: int) -> float:
+    """Mean over all draws of n of the value of the answer of the highest score in it.
+
+    Exact, by `pick_probabilities`; of equal scores each is picked as often.
+    """
+    return _pick(_by_score(scores, values), n)
+
+
 def _pick(values: Sequence[float], n: int) -> float:
     """Expected value of the picked answer; values in the order of the scores, best first."""
     weights = pick_probabilities(len(values), n)
@@ -82,10 +91,14 @@ def _sorted(one: ScoredRanking) -> tuple[str, list[float], list[float]]:
         sum(win(-ranks[i], -ranks[j]) for j in range(count) if j != i) / (count - 1)
         for i in range(count)
     ]
-    # Equal scores: the draw is even, so their views are averaged.
-    shared = {
-        score: [view for other, view in zip(one.scores, views, strict=True) if other == score]
-        for score in one.scores
-    }
     order = sorted(one.scores, reverse=True)
-    return one.prompt, order, [sum(shared[score]) / len(shared[score]) for score in order]
+    return one.prompt, order, _by_score(one.scores, views)
+
+
+def _by_score(scores: Sequence[float], values: Sequence[float]) -> list[float]:
+    """The values, that of the highest score first; those of equal scores averaged."""
+    shared: dict[float, list[float]] = {}
+    for score, value in zip(scores, values, strict=True):
+        shared.setdefault(score, []).append(value)
+    order = sorted(scores, reverse=True)
+    return [sum(shared[score]) / len(shared[score]) for score in order]

@@ -6,14 +6,16 @@ too narrow (at 100 prompts x 8 answers a 95% interval covers about 72%). Here wh
 resampled, always.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
 _CHUNK = 256  # resamples drawn at once: [256, prompts] counts stay small
+_KEPT = 4_000_000  # counts, 32 MB; of more prompts they are drawn again for each figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Estimate:
     high: float
     n: int  # prompts: the independent units
     num_answers: int = 0  # answers over all prompts; 0 where they were not counted
+    se: float | None = None  # standard error, of the resampled figure; None where not computed
 
 
 def mean(
@@ -58,14 +61,46 @@ def ratio(
     bottom = np.asarray(denominators, dtype=np.float64)
     _check(top, bottom)
     draws = _resampled_ratios(top, bottom, seed, resamples)
+    value = float(top.sum() / bottom.sum())
+    return estimate_of(value, draws, n=len(top), num_answers=int(bottom.sum()))
+
+
+def estimate_of(
+    value: float, draws: NDArray[np.float64], *, n: int, num_answers: int = 0
+) -> Estimate:
+    """`value` with the 95% percentile interval and the deviation of its resamples [B]."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(
-        value=float(top.sum() / bottom.sum()),
+        value=value,
         low=float(low),
         high=float(high),
-        n=len(top),
-        num_answers=int(bottom.sum()),
+        n=n,
+        num_answers=num_answers,
+        se=float(draws.std()),
     )
+
+
+def resampled_counts(n: int, *, seed: int, resamples: int) -> Iterable[NDArray[np.float64]]:
+    """How often each of n prompts stands in each resample: parts of at most 256, [256, n].
+
+    One seed gives the same draws to every figure of the same prompts. Read only: they are kept,
+    because an evaluation asks for the same ones some hundred times.
+    """
+    if n * resamples <= _KEPT:
+        return _kept_counts(n, seed, resamples)
+    return _draw_counts(n, seed, resamples)
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(n: int, seed: int, resamples: int) -> Sequence[NDArray[np.float64]]:
+    return list(_draw_counts(n, seed, resamples))
+
+
+def _draw_counts(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        yield rng.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
 
 
 def jackknife(value: float, left_out: Sequence[float]) -> Estimate:
@@ -78,7 +113,7 @@ def jackknife(value: float, left_out: Sequence[float]) -> Estimate:
     others = np.asarray(left_out, dtype=np.float64)
     n = len(others)
     error = float(np.sqrt((n - 1) / n * ((others - others.mean()) ** 2).sum())) if n else 0.0
-    return Estimate(value=value, low=value - 1.96 * error, high=value + 1.96 * error, n=n)
+    return Estimate(value=value, low=value - 1.96 * error, high=value + 1.96 * error, n=n, se=error)
 
 
 def _check(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> None:
@@ -94,12 +129,8 @@ def _resampled_ratios(
     top: NDArray[np.float64], bottom: NDArray[np.float64], seed: int, resamples: int
 ) -> NDArray[np.float64]:
     """[resamples] ratios, each of n prompts drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    n = len(top)
     draws = []
-    for start in range(0, resamples, _CHUNK):
-        size = min(_CHUNK, resamples - start)
-        counts = rng.multinomial(n, np.full(n, 1.0 / n), size=size)
+    for counts in resampled_counts(len(top), seed=seed, resamples=resamples):
         # A draw may consist of prompts with denominator 0 alone; it says nothing.
         with np.errstate(invalid="ignore", divide="ignore"):
             draws.append((counts @ top) / (counts @ bottom))

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from rlhf.errors import ConfigError
 
+# Baselines that no model wrote, judged beside the models: rlhf/evaluation/baselines.py.
+EMPTY, CONSTANT, COPY, LONGEST, LOOKUP = "empty", "constant", "copy", "longest", "lookup"
+NULLS = (EMPTY, CONSTANT, COPY, LONGEST, LOOKUP)
 AT_LEAST_ONE = (
     "max_prompts", "num_generations", "max_prompt_length", "max_completion_length",
     "per_device_eval_batch_size", "bootstrap_samples",
@@ -77,6 +80,10 @@ class EvaluateConfig:
             name = getattr(self, key)
             if name is not None and name not in names:
                 raise ConfigError(f"{key}={name!r} is none of the models {', '.join(names)}.")
+        if taken := sorted({*names} & {*NULLS}):
+            raise ConfigError(
+                f"models: {taken[0]!r} is the name of a null baseline; write another NAME=PATH."
+            )
         if not self.temperature > 0:
             raise ConfigError(
                 f"temperature={self.temperature}: several answers and their KL need a temperature "

@@ -1,30 +1,116 @@
-"""Held-out prompts that the models were trained on after all."""
+"""Held-out prompts that the models were trained on after all, word for word or nearly."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from rlhf.data.chat import as_messages
 from rlhf.data.leakage import leaked_prompts
-from rlhf.data.read import Unreadable, read_rows
+from rlhf.data.read import Row, Unreadable, read_rows
+from rlhf.evaluation.text_health import Gram, ngrams, words
 from rlhf.types import Prompt, PromptRow
 
+NGRAM = 8  # words
+SHARE = 0.8  # of a prompt's words, as Llama 2 calls a sample dirty
+# A shorter prompt is mostly the pattern of its sentence ("Tell me a story about …"): its n-grams
+# stand in the training data without its being there. It is flagged only where it stands there.
+MIN_WORDS = 13
 
-def contaminated_rows(rows: Sequence[PromptRow], training: Sequence[str]) -> list[bool]:
-    """For each row whether its prompt stands in one of the training files.
 
-    Equal but for case, spacing and punctuation counts. Rows of any type are read for their
-    prompt; rows without one (plain text) are passed over, as are unreadable ones: training has
-    reported them.
+@dataclass(frozen=True, kw_only=True)
+class Contamination:
+    """Which held-out prompts one training file holds; indices of prompts."""
+
+    source: str
+    exact: Sequence[int]  # equal but for case, spacing and punctuation
+    overlapping: Sequence[int]  # not equal, but a training prompt shares most of their words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A training row as the baselines and the contamination check see it."""
+
+    prompt: Prompt
+    answers: Sequence[str]  # those that the row holds up as good; none of a prompt alone
+
+
+def contamination(rows: Sequence[PromptRow], training: Sequence[str]) -> list[Contamination]:
+    """For each training file the held-out prompts that stand in it.
+
+    A prompt overlaps where n-grams of `NGRAM` words that it shares with one training prompt cover
+    `SHARE` of its words. Rows of any type are read for their prompt; rows without one (plain
+    text) are passed over, as are unreadable ones: training has reported them.
     """
-    seen = [prompt for source in training for prompt in _prompts(source)]
-    leaked = set(leaked_prompts([row.prompt for row in rows], seen).leaked)
-    return [index in leaked for index in range(len(rows))]
+    grams = _Grams([row.prompt for row in rows])
+    found = []
+    for source in training:
+        prompts = [seen.prompt for seen in seen_rows(source)]
+        exact = set(leaked_prompts([row.prompt for row in rows], prompts).leaked)
+        near = grams.covered_by(prompts) - exact
+        found.append(Contamination(source=source, exact=sorted(exact), overlapping=sorted(near)))
+    return found
 
 
-def _prompts(source: str) -> Iterator[Prompt]:
+def flagged(found: Sequence[Contamination], count: int) -> list[bool]:
+    """For each of `count` held-out prompts whether any file holds it."""
+    every = {index for one in found for index in (*one.exact, *one.overlapping)}
+    return [index in every for index in range(count)]
+
+
+def seen_rows(source: str) -> Iterator[Seen]:
+    """The file's prompts, each with the answers that were held up as good."""
     for _, row in read_rows(source):
         if isinstance(row, Unreadable):
             continue
-        prompt = row.get("prompt")
-        if prompt is None and isinstance(row.get("messages"), list):
-            prompt = row["messages"][:-1]
-        if isinstance(prompt, str | list):
-            yield prompt
+        prompt, turns = row.get("prompt"), row.get("messages")
+        if prompt is None and isinstance(turns, list) and turns:
+            prompt = turns[:-1]
+            row = {**row, "completion": turns[-1].get("content")}
+        if isinstance(prompt, str | list) and prompt:
+            yield Seen(prompt=prompt, answers=_good_answers(row))
+
+
+def prompt_words(prompt: Prompt) -> str:
+    """What the prompt says, its turns one after the other."""
+    return "\n".join(turn["content"] for turn in as_messages(prompt))
+
+
+class _Grams:
+    """The held-out prompts' n-grams, so that training files of any size are read once."""
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        self.places: dict[Gram, list[tuple[int, int]]] = {}  # n-gram -> (prompt, position)
+        self.lengths: dict[int, int] = {}
+        for index, prompt in enumerate(prompts):
+            text = prompt_words(prompt)
+            length = len(words(text))
+            if length < MIN_WORDS:
+                continue
+            self.lengths[index] = length
+            for position, gram in enumerate(ngrams(text, NGRAM)):
+                self.places.setdefault(gram, []).append((index, position))
+
+    def covered_by(self, training: Sequence[Prompt]) -> set[int]:
+        """Held-out prompts of which one training prompt covers `SHARE` of the words."""
+        found: set[int] = set()
+        for prompt in training:
+            covered: dict[int, set[int]] = {}
+            for gram in set(ngrams(prompt_words(prompt), NGRAM)) if self.places else ():
+                for index, position in self.places.get(gram, ()):
+                    covered.setdefault(index, set()).update(range(position, position + NGRAM))
+            found |= {i for i, at in covered.items() if len(at) >= SHARE * self.lengths[i]}
+        return found
+
+
+def _good_answers(row: Row) -> list[str]:
+    """A demonstration's completion, the chosen answer, those of rank 1."""
+    responses, ranks = row.get("responses"), row.get("ranks")
+    if isinstance(responses, list) and isinstance(ranks, list) and len(ranks) == len(responses):
+        best: Mapping[int, str] = {i: r for i, r in enumerate(responses) if ranks[i] == min(ranks)}
+        answers: list[object] = list(best.values())
+    elif row.get("label") is False:  # a thumb down
+        answers = []
+    else:
+        answers = [row.get("completion"), row.get("chosen")]
+    texts = [answer[-1].get("content") if isinstance(answer, list) and answer else answer
+             for answer in answers]  # fmt: skip
+    return [text for text in texts if isinstance(text, str) and text.strip()]

@@ -4,15 +4,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, mean, ratio
+from rlhf.evaluation.bradley_terry import bradley_terry
+from rlhf.evaluation.config import LOOKUP, NULLS
+from rlhf.evaluation.length_control import length_controlled_win_rate
 from rlhf.evaluation.records import Record, by_prompt
 from rlhf.evaluation.results import Result, result_of
-from rlhf.evaluation.text_health import distinct, has_repeated_4gram, is_duplicate
-from rlhf.evaluation.win_rate import win_rate
+from rlhf.evaluation.text_health import (
+    distinct,
+    has_repeated_4gram,
+    is_duplicate,
+    quantile,
+    self_bleu,
+)
+from rlhf.evaluation.win_rate import win, win_rate
 
 # The order in which people want to read them; what is not named here follows.
 ORDER = (
-    "win_rate", "score", "axis", "kl", "kl_per_token", "reference_loss", "length", "eos_rate",
+    "win_rate", "length_controlled_win_rate", "bradley_terry", "score", "axis", "kl",
+    "kl_per_token", "reference_loss", "length", "length_p10", "length_p50", "length_p90",
+    "eos_rate", "truncation_rate",
 )  # fmt: skip
+QUANTILES = {"length_p10": 0.1, "length_p50": 0.5, "length_p90": 0.9}
 
 Groups = Sequence[Sequence[Record]]
 """Per prompt, the answers of one model."""
@@ -43,14 +55,17 @@ class Question:
 def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
     """Every figure of every model: over all prompts, without contaminated ones, by category.
 
-    A category of a single prompt gets none: one prompt has no interval.
+    Null baselines among the records are judged too, and ranked with the models. A category of a
+    single prompt gets none: one prompt has no interval.
     """
-    groups = {m: by_prompt(records, m, len(question.categories)) for m in question.models}
+    present = {record.model for record in records}
+    names = [*question.models, *(name for name in NULLS if name in present)]
+    groups = {name: by_prompt(records, name, len(question.categories)) for name in names}
     everything = list(range(len(question.categories)))
-    found = _figures(groups, everything, question)
+    found = _whole(groups, everything, question)
     clean = [i for i in everything if question.contaminated and not question.contaminated[i]]
     if 0 < len(clean) < len(everything):
-        part = _figures(groups, clean, question)
+        part = _whole(groups, clean, question)
         found += [replace(result, with_contaminated=False) for result in part]
     for name in sorted({name for name in question.categories if name is not None}):
         chosen = [i for i in everything if question.categories[i] == name]
@@ -60,10 +75,28 @@ def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
     return found
 
 
+def _whole(
+    groups: Mapping[str, Groups], prompts: Sequence[int], question: Question
+) -> list[Result]:
+    """The figures of a set that is large enough to compare models in every way."""
+    chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
+    found = _figures(groups, prompts, question)
+    for judge in question.judges:
+        for model in question.models:
+            found += _length_controlled(model, chosen, judge, question)
+            if LOOKUP in chosen:
+                found += _wins(model, LOOKUP, chosen, judge, question)
+        found += _ranked(chosen, judge, question)
+    for name in [name for name in chosen if name not in question.models]:
+        found += _judged(name, chosen, question)
+        found += _by_axis(name, chosen[name], question)
+    return _in_order(found)
+
+
 def _figures(
     groups: Mapping[str, Groups], prompts: Sequence[int], question: Question
 ) -> list[Result]:
-    """The figures of the chosen prompts, in `ORDER`, within that by model."""
+    """The models' figures of the chosen prompts, in `ORDER`, within that by model."""
     chosen = {model: [groups[model][i] for i in prompts] for model in question.models}
     found: list[Result] = []
     for model in question.models:
@@ -72,22 +105,71 @@ def _figures(
         found += _divergence(model, chosen[model], question)
         found += _reference_loss(model, chosen[model], question)
         found += _text(model, chosen[model], question)
+    return _in_order(found)
+
+
+def _in_order(found: Sequence[Result]) -> list[Result]:
     return sorted(found, key=lambda r: ORDER.index(r.metric) if r.metric in ORDER else len(ORDER))
 
 
 def _judged(model: str, chosen: Mapping[str, Groups], question: Question) -> Iterator[Result]:
-    baseline = question.baseline
     for judge in question.judges:
-        kind, source = judge.kind, judge.source
-        scores = _scores(chosen[model], judge.key)
-        if model != baseline:
-            against = _scores(chosen[baseline], judge.key)
-            wins = win_rate(scores, against, seed=question.seed, resamples=question.resamples)
-            yield result_of(
-                wins, "win_rate", model, baseline=baseline, judge=kind, judge_source=source
-            )
-        estimate = _mean(scores, question)
-        yield result_of(estimate, "score", model, judge=kind, judge_source=source)
+        if model != question.baseline:
+            yield from _wins(model, question.baseline, chosen, judge, question)
+        estimate = _mean(_scores(chosen[model], judge.key), question)
+        yield result_of(estimate, "score", model, judge=judge.kind, judge_source=judge.source)
+
+
+def _wins(
+    model: str,
+    baseline: str,
+    chosen: Mapping[str, Groups],
+    judge: Judge,
+    question: Question,
+) -> Iterator[Result]:
+    ours, theirs = _scores(chosen[model], judge.key), _scores(chosen[baseline], judge.key)
+    if any(len(a) and len(b) for a, b in zip(ours, theirs, strict=True)):
+        wins = win_rate(ours, theirs, seed=question.seed, resamples=question.resamples)
+        yield result_of(
+            wins, "win_rate", model, baseline=baseline, judge=judge.kind, judge_source=judge.source
+        )
+
+
+def _length_controlled(
+    model: str, chosen: Mapping[str, Groups], judge: Judge, question: Question
+) -> Iterator[Result]:
+    """The win rate at equal length, in characters: models have different tokens."""
+    if model == question.baseline:
+        return
+    wins, differences = [], []
+    for ours, theirs in zip(chosen[model], chosen[question.baseline], strict=True):
+        pairs = [(a, b) for a in ours for b in theirs]
+        wins.append([win(a.scores[judge.key], b.scores[judge.key]) for a, b in pairs])
+        differences.append([float(len(a.text) - len(b.text)) for a, b in pairs])
+    estimate = length_controlled_win_rate(
+        wins, differences, seed=question.seed, resamples=question.resamples
+    )
+    yield result_of(
+        estimate,
+        "length_controlled_win_rate",
+        model,
+        baseline=question.baseline,
+        judge=judge.kind,
+        judge_source=judge.source,
+    )
+
+
+def _ranked(chosen: Mapping[str, Groups], judge: Judge, question: Question) -> Iterator[Result]:
+    """Bradley-Terry strengths of everything that answered."""
+    names = list(chosen)
+    if len(names) < 2:
+        return
+    scores = [_scores(chosen[name], judge.key) for name in names]
+    found = bradley_terry(scores, seed=question.seed, resamples=question.resamples)
+    for name, estimate in zip(names, found, strict=True):
+        yield result_of(
+            estimate, "bradley_terry", name, judge=judge.kind, judge_source=judge.source
+        )
 
 
 def _by_axis(model: str, group: Groups, question: Question) -> Iterator[Result]:
@@ -140,12 +222,19 @@ def _text(model: str, group: Groups, question: Question) -> Iterator[Result]:
     per_answer: tuple[tuple[str, list[list[float]]], ...] = (
         ("length", _each(group, lambda r: float(r.num_tokens))),
         ("eos_rate", _each(group, lambda r: float(r.ended_with_eos))),
+        ("truncation_rate", _each(group, lambda r: float(not r.ended_with_eos))),
         ("empty_rate", _each(group, lambda r: float(not r.text.strip()))),
         ("repetition_rate", _each(group, lambda r: float(has_repeated_4gram(r.text)))),
         ("duplicate_rate", duplicates),
+        ("self_bleu", [self_bleu(each) for each in texts]),
     )
     for metric, values in per_answer:
-        yield result_of(_mean(values, question), metric, model)
+        if any(values):
+            yield result_of(_mean(values, question), metric, model)
+    lengths = _each(group, lambda r: float(r.num_tokens))
+    for metric, share in QUANTILES.items():
+        estimate = quantile(lengths, share, seed=question.seed, resamples=question.resamples)
+        yield result_of(estimate, metric, model)
     for n in (1, 2, 3):
         yield result_of(distinct(texts, n), f"distinct_{n}", model)
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhf.evaluation.bootstrap import Estimate
-from rlhf.evaluation.scored import average, normalized, score_texts, share, win
+from rlhf.evaluation.scored import average, normalized, score_texts, share
+from rlhf.evaluation.win_rate import win
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.word_salad import shuffled
 from rlhf.types import Demonstration, Prompt

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rlhf.errors import DataError
 from rlhf.manifest import write_atomically
 from rlhf.types import PromptRow
 
@@ -56,3 +57,37 @@ def read_records(path: Path) -> list[Record]:
         json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()
     ]
     return [Record(**{k: v for k, v in row.items() if k != "prompt"}) for row in rows]
+
+
+def kept_records(
+    path: Path, rows: Sequence[PromptRow], models: Sequence[str], indices: Sequence[int]
+) -> list[Record]:
+    """The models' records of `rows[i] for i in indices`, without their scores.
+
+    Raises:
+        DataError: no such file, another prompt behind an index, or a model without answers.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        prompts = {row["prompt_index"]: row["prompt"] for row in map(json.loads, lines)}
+        found = read_records(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"answers {path} cannot be read: {error}.") from error
+    for index, row in enumerate(rows):
+        if prompts.get(index) != row.prompt:
+            raise DataError(
+                f"answers {path} are not of these prompts: number {index} is {row.prompt!r} here "
+                f"and {prompts.get(index)!r} there; give the same eval_data, max_prompts and seed."
+            )
+    for model in models:
+        if missing := {*range(len(rows))} - {r.prompt_index for r in found if r.model == model}:
+            raise DataError(
+                f"answers {path} hold none of model {model} to {len(missing)} prompts; name the "
+                "models as that evaluation did."
+            )
+    wanted = {*indices}
+    return [
+        replace(record, scores={}, axes={})
+        for record in found
+        if record.model in models and record.prompt_index in wanted
+    ]

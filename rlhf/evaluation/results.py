@@ -29,7 +29,9 @@ class Result:
     baseline: str | None = None
     judge: str | None = None  # gold, reward_model, llm, human
     judge_source: str | None = None  # which, where there are several
-    axis: str | None = None  # name of one axis of the gold score
+    se: float | None = None  # standard error, where one was computed
+    axis: str | None = None  # name of one axis of the gold score, or of a benchmark's task
+    precision: str | None = None  # fp32 or int8: of the weights, where it was varied
     subset: str | None = None  # value of the `category` column; None is all prompts
     with_contaminated: bool = True  # False: without prompts that stood in the training data
 
@@ -43,6 +45,7 @@ def result_of(
     judge: str | None = None,
     judge_source: str | None = None,
     axis: str | None = None,
+    precision: str | None = None,
 ) -> Result:
     """The estimate as a figure of `model` over all prompts."""
     return Result(
@@ -52,10 +55,12 @@ def result_of(
         low=estimate.low,
         high=estimate.high,
         n=estimate.n,
+        se=estimate.se,
         baseline=baseline,
         judge=judge,
         judge_source=judge_source,
         axis=axis,
+        precision=precision,
     )
 
 
@@ -110,23 +115,45 @@ def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Re
 def print_table(results: Sequence[Result], models: Sequence[str], title: str) -> None:
     """One row a figure, one column a model; categories are left to the file.
 
-    Figures without contaminated prompts only where they are of the win rate or score.
+    Figures without contaminated prompts only where they are of the win rate or score. What no
+    model wrote comes in a table of its own.
     """
     chosen = [r for r in results if r.subset is None and _worth_a_row(r)]
-    table = Table(title=title, title_justify="left", caption="value [95% interval]")
-    table.add_column("figure", overflow="fold")
-    for model in models:
-        table.add_column(model, justify="right", no_wrap=True)
-    for label in dict.fromkeys(row_label(result) for result in chosen):
-        cells = {r.model: r for r in chosen if row_label(r) == label}
-        table.add_row(label, *(cell_text(cells.get(model)) for model in models))
-    Console().print(table)
+    console = Console()
+    console.print(_table(chosen, models, title, "value [95% interval]"))
+    others = list(dict.fromkeys(r.model for r in chosen if r.model not in models))
+    kept = [r for r in chosen if r.metric in ("win_rate", "bradley_terry", "score", "kl_bound")]
+    kept = [r for r in kept if r.with_contaminated]
+    if others:
+        console.print(_table(kept, others, "What it takes to beat", None, across=False))
+
+
+def _table(
+    chosen: Sequence[Result],
+    models: Sequence[str],
+    title: str,
+    caption: str | None,
+    *,
+    across: bool = True,
+) -> Table:
+    """Figures down and models across; or models down, where there are many of them."""
+    labels = [row_label(r) for r in chosen if r.model in models]
+    labels = list(dict.fromkeys(labels))
+    cells = {(row_label(r), r.model): r for r in chosen}
+    table = Table(title=title, title_justify="left", caption=caption)
+    table.add_column("figure" if across else "", overflow="fold")
+    for name in models if across else labels:
+        table.add_column(name, justify="right", no_wrap=across)
+    for name in labels if across else models:
+        keys = [(name, model) for model in models] if across else [(x, name) for x in labels]
+        table.add_row(name, *(cell_text(cells.get(key)) for key in keys))
+    return table
 
 
 def _worth_a_row(result: Result) -> bool:
     if not result.with_contaminated:
         return result.metric in ("win_rate", "score")
-    return result.metric not in ("distinct_1", "distinct_3")
+    return result.metric not in ("distinct_1", "distinct_3", "length_p10", "length_p90")
 
 
 def row_label(result: Result) -> str:
@@ -137,6 +164,8 @@ def row_label(result: Result) -> str:
     if result.judge:
         source = f": {result.judge_source}" if result.judge_source else ""
         parts.append(f"({result.judge}{source})")
+    if result.precision:
+        parts.append(f"({result.precision})")
     if not result.with_contaminated:
         parts.append("without contaminated")
     return " ".join(parts)

@@ -10,7 +10,8 @@ import numpy as np
 from rlhf.evaluation.bootstrap import Estimate, jackknife
 from rlhf.evaluation.calibration import calibration_error
 from rlhf.evaluation.results import Result, result_of
-from rlhf.evaluation.scored import ScoredRanking, share, win
+from rlhf.evaluation.scored import ScoredRanking, share
+from rlhf.evaluation.win_rate import win
 
 Case = tuple[ScoredRanking, int, int]  # a ranking and the positions of a better and a worse answer
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,19 @@ from accelerate.utils import gather_object
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.read import read_rows
 from rlhf.data.rows import Loaded, load_prompts
+from rlhf.evaluation.baselines import null_records
 from rlhf.evaluation.config import EvaluateConfig, named_paths
-from rlhf.evaluation.contamination import contaminated_rows
+from rlhf.evaluation.contamination import (
+    Contamination,
+    contamination,
+    flagged,
+    seen_rows,
+)
 from rlhf.evaluation.examples import write_examples
 from rlhf.evaluation.figures import Question, all_figures
 from rlhf.evaluation.judging import judge_records, judges_of
-from rlhf.evaluation.records import Record, write_records
+from rlhf.evaluation.lookup import Lookup
+from rlhf.evaluation.records import Record, kept_records, write_records
 from rlhf.evaluation.results import Result, write_results
 from rlhf.evaluation.sampling import load_contender, sample_records
 from rlhf.manifest import MANIFEST, DataUse, hash_file
@@ -66,15 +73,43 @@ def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) ->
 
 
 def collect_records(
-    rows: Sequence[PromptRow], config: EvaluateConfig, seed: int, say: Callable[[str], None]
+    rows: Sequence[PromptRow],
+    config: EvaluateConfig,
+    seed: int,
+    say: Callable[[str], None],
+    answers: str | None = None,
 ) -> list[Record]:
-    """Answers of every model to every prompt, judged; complete on every process.
+    """Answers of every model and null baseline to every prompt, judged; complete on every process.
 
     Each process takes every n-th prompt; what is sampled does not depend on their number.
+    answers: an earlier answers.jsonl to take the models' answers from.
+
+    Raises:
+        DataError: `answers` is of other prompts, or lacks answers of a model.
     """
     state = PartialState()
     mine = list(range(state.process_index, len(rows), state.num_processes))
-    paths = config.model_paths
+    if answers is None:
+        records = _sample(rows, mine, config, seed, say)
+    else:
+        records = kept_records(Path(answers), rows, list(config.model_paths), mine)
+    sampled = [r for r in _everybodys(records) if r.model == config.baseline_name]
+    lookup = Lookup([seen for source in config.train_data for seen in seen_rows(source)])
+    path = config.model_paths[config.baseline_name]
+    chat = load_checked_tokenizer(path, config.chat_template)[0]
+    records += null_records(rows, mine, sampled, lookup, chat)
+    return _everybodys(judge_records(records, rows, config, state.device))
+
+
+def _sample(
+    rows: Sequence[PromptRow],
+    mine: Sequence[int],
+    config: EvaluateConfig,
+    seed: int,
+    say: Callable[[str], None],
+) -> list[Record]:
+    """Every model's answers to `rows[i] for i in mine`, one model after the other."""
+    state, paths = PartialState(), config.model_paths
     reference = load_contender(
         config.reference_name, paths[config.reference_name], config, state.device
     )
@@ -87,44 +122,75 @@ def collect_records(
             contender = load_contender(name, path, config, state.device)
             records += sample_records(contender, reference, rows, mine, config, seed)
             del contender
-    judged = judge_records(records, rows, config, state.device)
-    return gather_object(judged) if state.num_processes > 1 else judged
+    return records
+
+
+def _everybodys(records: list[Record]) -> list[Record]:
+    """Those of all processes."""
+    return gather_object(records) if PartialState().num_processes > 1 else records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaks:
+    """What the training files hold of the prompts."""
+
+    found: Sequence[Contamination]
+    flagged: Sequence[bool]  # of each prompt; empty where nobody looked
+
+
+def find_leaks(rows: Sequence[PromptRow], config: EvaluateConfig) -> Leaks:
+    """Held-out prompts that stand in `train_data`."""
+    found = contamination(rows, config.train_data)
+    return Leaks(found=found, flagged=flagged(found, len(rows)) if config.train_data else ())
+
+
+def question_of(
+    rows: Sequence[PromptRow], config: EvaluateConfig, seed: int, leaks: Leaks
+) -> Question:
+    """What is asked of the records."""
+    return Question(
+        models=list(config.model_paths),
+        baseline=config.baseline_name,
+        judges=judges_of(config),
+        categories=[row.columns.get(config.category_column) for row in rows],
+        contaminated=leaks.flagged,
+        seed=seed,
+        resamples=config.bootstrap_samples,
+    )
 
 
 def write_evaluation(
     folder: Path,
     rows: Sequence[PromptRow],
     records: Sequence[Record],
-    config: EvaluateConfig,
-    seed: int,
-    provenance: Mapping[str, Any],
+    question: Question,
+    leaks: Leaks,
+    more: Sequence[Result],
+    content: Mapping[str, Any],
+    num_examples: int,
 ) -> list[Result]:
-    """Write evaluation.json, answers.jsonl and samples/; the figures, for the table."""
-    models = list(config.model_paths)
-    judges = judges_of(config)
-    question = Question(
-        models=models,
-        baseline=config.baseline_name,
-        judges=judges,
-        categories=[row.columns.get(config.category_column) for row in rows],
-        contaminated=contaminated_rows(rows, config.train_data) if config.train_data else (),
-        seed=seed,
-        resamples=config.bootstrap_samples,
-    )
-    results = all_figures(records, question)
+    """Write evaluation.json, answers.jsonl and samples/; all figures, for the table.
+
+    more, content: figures and other parts of evaluation.json, of studies and provenance.
+    """
+    results = [*all_figures(records, question), *more]
     write_records(folder, rows, records)
     write_examples(
         folder,
         rows,
         records,
-        models=models,
-        baseline=config.baseline_name,
-        judge=judges[0].key if judges else None,
-        count=config.num_examples,
-        seed=seed,
+        models=question.models,
+        baseline=question.baseline,
+        judge=question.judges[0].key if question.judges else None,
+        count=num_examples,
+        seed=question.seed,
     )
-    counted = {"contaminated_prompts": sum(question.contaminated), "prompts": len(rows)}
-    write_results(folder, results, {**counted, **provenance})
+    counted = {
+        "prompts": len(rows),
+        "contaminated_prompts": sum(question.contaminated),
+        "contamination": [asdict(leak) for leak in leaks.found],
+    }
+    write_results(folder, results, {**counted, **content})
     return results
 
 

@@ -42,7 +42,7 @@ def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.d
 
 def sample_records(
     contender: Contender,
-    reference: Contender,
+    reference: Contender | None,
     rows: Sequence[PromptRow],
     indices: Sequence[int],
     config: EvaluateConfig,
@@ -54,10 +54,10 @@ def sample_records(
     alone: the same answers come whatever the batch size and the number of processes. Names
     differ, so that models are sampled independently of each other.
 
-    KL and loss are left None where the reference's token ids mean other tokens, and so is the
-    reference's KL from itself.
+    KL and loss are left None without a reference and where its token ids mean other tokens, and
+    so is the reference's KL from itself.
     """
-    comparable = reference if same_vocabulary(contender, reference) else None
+    comparable = reference if reference and same_vocabulary(contender, reference) else None
     encoded = {i: prompt_ids(contender.chat, rows[i].prompt) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
     step = max(1, config.per_device_eval_batch_size // config.num_generations)

@@ -95,11 +95,6 @@ def average(cases: Iterable[tuple[str, float]]) -> Estimate | None:
     return ratio(sums, counts) if len(counts) > 1 else None
 
 
-def win(ours: float, theirs: float) -> float:
-    """1, ½ for a tie, 0."""
-    return (ours > theirs) + 0.5 * (ours == theirs)
-
-
 def _by_prompt(cases: Iterable[tuple[str, float]]) -> tuple[list[float], list[float]]:
     """Each prompt's sum of the values, and their number."""
     sums: dict[str, float] = {}

@@ -7,6 +7,11 @@ import numpy as np
 from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, ratio
 
 
+def win(ours: float, theirs: float) -> float:
+    """1, ½ for a tie, 0."""
+    return (ours > theirs) + 0.5 * (ours == theirs)
+
+
 def prompt_wins(scores: Sequence[float], baseline: Sequence[float]) -> float:
     """Share of the pairs (answer, baseline answer) of one prompt that the answer wins.
 

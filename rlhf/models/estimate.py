@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.load import add_lora, load_config
 
+Task = Literal["CAUSAL_LM", "SEQ_CLS"]
 BYTES_TRAINED = 16  # fp32 weight, gradient and AdamW's two moments
 GIB = 1 << 30
 
@@ -28,16 +29,11 @@ class ModelSize:
         )
 
 
-def model_size(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> ModelSize:
+def model_size(config: ModelConfig, task: Task) -> ModelSize:
     """The size of the configured model, built without memory (on torch's meta device)."""
-    model_config = load_config(config.model_name_or_path)
-    kind: Any = AutoModelForCausalLM
-    if task == "SEQ_CLS":
-        model_config.num_labels = 1
-        kind = AutoModelForSequenceClassification
-    with torch.device("meta"):
-        model = kind.from_config(model_config)
-        if config.use_peft:
+    model = _without_memory(config.model_name_or_path, task)
+    if config.use_peft:
+        with torch.device("meta"):
             model = add_lora(model, config, task)
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -47,6 +43,34 @@ def model_size(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> Mo
         trained=trained,
         state_bytes=int((parameters - trained) * frozen_bytes) + trained * BYTES_TRAINED,
     )
+
+
+def count_parameters(path: str, task: Task) -> int:
+    """Parameters of the model at `path`."""
+    return sum(p.numel() for p in _without_memory(path, task).parameters())
+
+
+def generation_bytes(path: str, *, rows: int, length: int, itemsize: int) -> int:
+    """Keys and values that sampling holds for `rows` texts of `length` tokens, and their logits.
+
+    itemsize: bytes of a number of the model. Logits are float32, of one position a row.
+    """
+    config = load_config(path).get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * heads * width * length * itemsize
+    return int(rows * (cache + 4 * config.vocab_size))
+
+
+def _without_memory(path: str, task: Task) -> Any:
+    """The model, built on torch's meta device."""
+    model_config = load_config(path)
+    kind: Any = AutoModelForCausalLM
+    if task == "SEQ_CLS":
+        model_config.num_labels = 1
+        kind = AutoModelForSequenceClassification
+    with torch.device("meta"):
+        return kind.from_config(model_config)
 
 
 def frozen_dtype(config: ModelConfig) -> torch.dtype:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 180
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 24
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 14, 24
 MAX_POINTS = 400
 ROW = 32  # height of one line of a forest plot
 
@@ -35,14 +35,32 @@ class Bar:
     high: float
 
 
-def line_chart(series: Sequence[Series], *, x_label: str = "step") -> Markup:
-    """All series on common axes: raw points thin, a running mean over them thick."""
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A point of a scatter plot, its css class and what hovering says."""
+
+    x: float
+    y: float
+    shade: str
+    tip: str
+
+
+def line_chart(
+    series: Sequence[Series], *, x_label: str = "step", mark: float | None = None
+) -> Markup:
+    """All series on common axes: raw points thin, a running mean over them thick.
+
+    mark: an x at which a vertical line stands.
+    """
     shown = [thinned(one) for one in series if one.xs]
     if not shown:
         return Markup("")
     x_low, x_high = _span([x for one in shown for x in one.xs])
     y_low, y_high = _span([y for one in shown for y in one.ys])
     parts = [_grid(x_low, x_high, y_low, y_high, x_label)]
+    if mark is not None and x_low <= mark <= x_high:
+        x = LEFT + (mark - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+        parts.append(_vertical(x, TOP, HEIGHT - BOTTOM, "middle"))
     for index, one in enumerate(shown):
         xs = [LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT) for x in one.xs]
         raw = [_y(y, y_low, y_high) for y in one.ys]
@@ -83,6 +101,32 @@ def forest_plot(bars: Sequence[Bar], *, middle: float = 0.5) -> Markup:
             )
         )
     return _svg(WIDTH, height, parts)
+
+
+def scatter(dots: Sequence[Dot], *, x_label: str, y_label: str, bare: bool = False) -> Markup:
+    """Dots on common axes; `bare` leaves the numbers out where they mean nothing."""
+    shown = [dot for dot in dots if math.isfinite(dot.x) and math.isfinite(dot.y)]
+    if not shown:
+        return Markup("")
+    x_low, x_high = _span([dot.x for dot in shown])
+    y_low, y_high = _span([dot.y for dot in shown])
+    if bare:
+        parts = [
+            _label(LEFT, HEIGHT - 6, f"{x_label} →", "start"),
+            _label(LEFT - 5, 10, f"{y_label} ↑", "start"),
+        ]
+    else:
+        parts = [
+            _grid(x_low, x_high, y_low, y_high, x_label),
+            _label(LEFT - 5, 10, f"{y_label} ↑", "start"),
+        ]
+    for dot in shown:
+        x = LEFT + (dot.x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+        circle = Markup('<circle class="spot {}" cx="{:.1f}" cy="{:.1f}" r="3">').format(
+            dot.shade, x, _y(dot.y, y_low, y_high)
+        )
+        parts.append(circle + Markup("<title>{}</title></circle>").format(dot.tip))
+    return _svg(WIDTH, HEIGHT, parts)
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
@@ -154,4 +198,7 @@ def _short(value: float) -> str:
     """Three significant figures; whole numbers as they are."""
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
+    if abs(value) < 1e-3:  # 0.000493 is too wide for the margin
+        digits, _, power = f"{value:.1e}".partition("e")
+        return f"{digits}e{int(power)}"
     return f"{value:.3g}"

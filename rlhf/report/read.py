@@ -11,6 +11,7 @@ from rlhf.manifest import MANIFEST
 from rlhf.run_folder import CONFIG
 
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
+MAX_ANSWERS = 4000
 Row = Mapping[str, Any]
 
 
@@ -27,6 +28,9 @@ class StageView:
     evaluation: Row
     gate: Row
     health: Row  # a reward model's own evaluation.json
+    answers: Sequence[Row]  # of an evaluation, MAX_ANSWERS lines at most
+    label_stats: Row
+    embeddings: Path  # samples/embeddings.npz, which may not be there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +64,14 @@ def read_run(folder: Path) -> RunView:
     return RunView(folder=folder, config=_text(folder / CONFIG), stages=stages)
 
 
-def read_lines(path: Path) -> list[Row]:
-    """The JSON objects of a JSONL file; a line that a crash cut short is left out."""
+def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
+    """The JSON objects of a JSONL file; a line that a crash cut short is left out.
+
+    most: lines that are read, spread evenly over a longer file.
+    """
     rows: list[Row] = []
-    for line in _text(path).splitlines():
+    lines = _text(path).splitlines()
+    for line in lines[:: 1 if most is None else max(1, -(-len(lines) // most))]:
         try:
             row = json.loads(line)
         except ValueError:
@@ -87,6 +95,9 @@ def _read_stage(name: str, folder: Path) -> StageView:
         evaluation={} if of_rewards else figures,
         health=figures if of_rewards else {},
         gate=_object(folder / "gate.json"),
+        answers=read_lines(folder / "answers.jsonl", most=MAX_ANSWERS),
+        label_stats=_object(folder / "stats.json"),
+        embeddings=folder / "samples" / "embeddings.npz",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.report.read import Row, StageView
+from rlhf.report.words import Piece, word_diff
 
 MAX_ROWS = 12  # of each kind
 MAX_TEXT = 2000  # characters of a text
@@ -27,13 +28,25 @@ class Exchange:
 
     prompt: str
     answers: Sequence[Said]
+    changes: Sequence[Piece] = ()  # from the first to the last answer, word by word
 
 
 def sample_sets(stage: StageView) -> dict[str, list[Exchange]]:
-    """Best, worst and random before any others; rows of another shape are passed over."""
+    """Best, worst and random before any others; rows of another shape are passed over.
+
+    Word by word the last model is set against the baseline, or else after against before; the
+    answers of a ranking are each other's rivals and no versions of one text.
+    """
+    results = stage.evaluation.get("results", [])
+    models = list(stage.evaluation.get("models", {}))[-1:]
+    baseline = next((r["baseline"] for r in results if r.get("baseline")), None)
+    compared = [str(baseline), *models] if baseline else ["before", "after"]
     names = [name for name in FIRST if name in stage.samples]
-    names += [name for name in stage.samples if name not in FIRST]
-    sets = {name: [_exchange(row) for row in stage.samples[name] if _fits(row)] for name in names}
+    names += [name for name in stage.samples if name not in (*FIRST, "tokens")]
+    sets = {
+        name: [_exchange(row, compared) for row in stage.samples[name] if _fits(row)]
+        for name in names
+    }
     return {name: rows[:MAX_ROWS] for name, rows in sets.items() if rows}
 
 
@@ -53,11 +66,11 @@ def _fits(row: Row) -> bool:
     return isinstance(answers, Mapping) and all(isinstance(a, Mapping) for a in answers.values())
 
 
-def _exchange(row: Row) -> Exchange:
-    return Exchange(
-        prompt=plain(row.get("prompt", "")),
-        answers=[_said(str(model), answer) for model, answer in row["answers"].items()],
-    )
+def _exchange(row: Row, compared: Sequence[str]) -> Exchange:
+    answers = [_said(str(model), answer) for model, answer in row["answers"].items()]
+    ends = [said for model in compared for said in answers if said.model == model]
+    changes = word_diff(ends[0].text, ends[-1].text) if len(ends) > 1 else []
+    return Exchange(prompt=plain(row.get("prompt", "")), answers=answers, changes=changes)
 
 
 def _said(model: str, answer: Row) -> Said:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rlhf.report.read import RunView, StageView
 
+LOOKUP = "lookup"  # the baseline that answers as the nearest training prompt was answered
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
 Result = Mapping[str, Any]
 
@@ -26,14 +27,19 @@ def verdict(run: RunView) -> list[Light]:
         trained = [light for stage in run.stages if (light := _training(stage)) is not None]
         return [*trained, *([gated(gate)] if gate else [])]
     results: list[Result] = list(judged.evaluation.get("results", []))
-    model = _last_model(results)
-    lights = (better(results, model), believable(results, model, gate), text(results, model))
+    model = _last_model(judged.evaluation)
+    lights = (
+        better(results, model),
+        believable(results, model, gate, judged.evaluation.get("frontier")),
+        text(results, model),
+    )
     return [light for light in lights if light is not None]
 
 
 def better(results: Sequence[Result], model: str) -> Light | None:
     """By the most trustworthy judge there is: people, gold, a language model, a reward model."""
     wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
+    wins = [r for r in wins if r["baseline"] != LOOKUP]
     order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
     wins.sort(key=lambda r: order.get(str(r["judge"]), 9))
     if not wins:
@@ -50,9 +56,21 @@ def better(results: Sequence[Result], model: str) -> Light | None:
     return Light(tone=AMBER, text=f"No clear difference: {said}.")
 
 
-def believable(results: Sequence[Result], model: str, gate: Mapping[str, Any]) -> Light | None:
+def believable(
+    results: Sequence[Result],
+    model: str,
+    gate: Mapping[str, Any],
+    frontier: Mapping[str, Any] | None = None,
+) -> Light | None:
     """Whether the reward that was trained on still means what it should."""
-    wins = {r["judge"]: r for r in _overall(results, model) if r["metric"] == "win_rate"}
+    every = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
+    wins = {r["judge"]: r for r in every if r["baseline"] != LOOKUP}
+    if frontier and frontier.get("over_optimized"):
+        return Light(tone=RED, text=str(frontier["says"]))
+    known = next((r for r in every if r["baseline"] == LOOKUP), None)
+    if known is not None and known["high"] < 0.5:
+        said = f"wins {known['value']:.0%} by {_judge(known)}"
+        return Light(tone=RED, text=f"A lookup in the training data is better: {model} {said}.")
     gold, proxy = wins.get("gold"), wins.get("reward_model")
     if gold and proxy and proxy["low"] > 0.5 and gold["low"] <= 0.5:
         said = f"{proxy['value']:.0%} by the reward model, {gold['value']:.0%} by gold"
@@ -74,7 +92,8 @@ def gated(gate: Mapping[str, Any]) -> Light:
 def text(results: Sequence[Result], model: str) -> Light | None:
     """Diversity, length, endings and loops beside the baseline's."""
     now = {r["metric"]: r["value"] for r in _overall(results, model)}
-    base = next((r["baseline"] for r in results if r.get("baseline")), None)
+    baselines = (r["baseline"] for r in results if r.get("baseline") not in (None, LOOKUP))
+    base = next(baselines, None)
     then = {r["metric"]: r["value"] for r in _overall(results, str(base))}
     if not {"distinct_2", "length"} <= (now.keys() & then.keys()):
         return None
@@ -119,9 +138,11 @@ def _overall(results: Sequence[Result], model: str) -> list[Result]:
     ]
 
 
-def _last_model(results: Sequence[Result]) -> str:
+def _last_model(evaluation: Result) -> str:
     """The model the evaluation is about: the last one named."""
-    return str(results[-1]["model"]) if results else ""
+    results = evaluation.get("results", [])
+    named = list(evaluation.get("models", {})) or [r["model"] for r in results]
+    return str(named[-1]) if named else ""
 
 
 def _judge(result: Result) -> str:

@@ -1,70 +1,17 @@
 """The state of a reward-model run: what it needs to go on exactly where it was."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rlhf.errors import CheckpointError
 from rlhf.training.checkpoint import refuse_another_run, save_checkpoint
+from rlhf.training.early_stopping import EarlyStopping, put_weights, trained_weights
 
 STATE = "state.pt"
-
-
-class EarlyStopping:
-    """The lowest held-out loss so far, the weights that gave it, and how long ago that was.
-
-    patience: evaluations without a lower loss after which the run ends; None never ends it and
-    keeps no weights.
-    """
-
-    def __init__(self, patience: int | None) -> None:
-        self.patience = patience
-        self.lowest = math.inf
-        self.step = 0  # of the lowest loss
-        self.since = 0  # evaluations after it
-        self.weights: dict[str, Tensor] = {}
-
-    @property
-    def over(self) -> bool:
-        """Whether the run is to end."""
-        return self.patience is not None and self.since >= self.patience
-
-    def see(self, loss: float, step: int, weights: Mapping[str, Tensor]) -> None:
-        """An evaluation: remember it where it is the best, count it where it is not."""
-        if self.patience is None:
-            return
-        if loss < self.lowest:
-            self.lowest, self.step, self.since = loss, step, 0
-            self.weights = {name: weight.clone().cpu() for name, weight in weights.items()}
-        else:
-            self.since += 1
-
-    def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        seen = {"lowest": self.lowest, "step": self.step, "since": self.since}
-        return {**seen, "weights": self.weights}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """As `state` saw it."""
-        self.lowest, self.step = float(state["lowest"]), int(state["step"])
-        self.since, self.weights = int(state["since"]), dict(state["weights"])
-
-
-def trained_weights(scorer: nn.Module) -> dict[str, Tensor]:
-    """What training changes, by name; the tensors themselves, no copies."""
-    return {name: p.detach() for name, p in scorer.named_parameters() if p.requires_grad}
-
-
-def put_weights(scorer: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy them into the scorer, in place."""
-    parameters = dict(scorer.named_parameters())
-    with torch.no_grad():
-        for name, weight in weights.items():
-            parameters[name].copy_(weight)
 
 
 def state_of(

@@ -5,6 +5,7 @@ from typing import Literal
 
 from rlhf.errors import ConfigError
 from rlhf.ops.ranking import Ties
+from rlhf.training.early_stopping import THRESHOLD_HELP, check_early_stopping
 from rlhf.training.ranges import check_ranges
 
 
@@ -71,6 +72,7 @@ class RewardModelConfig:
             "the weights of the lowest."
         },
     )
+    early_stopping_threshold: float = field(default=0.002, metadata={"help": THRESHOLD_HELP})
     warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this."})
@@ -98,10 +100,7 @@ def _check_loss(config: RewardModelConfig) -> None:
     for name in ("num_heads", "num_demonstrations"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.")
-    if config.early_stopping_patience is not None and config.early_stopping_patience < 1:
-        raise ConfigError(
-            f"early_stopping_patience={config.early_stopping_patience}; use 1 or more."
-        )
+    check_early_stopping(config.early_stopping_patience, config.early_stopping_threshold)
     if not 0 <= config.label_smoothing < 0.5:
         raise ConfigError(
             f"label_smoothing={config.label_smoothing}: at half of the labels wrong nothing is "

@@ -23,15 +23,9 @@ from rlhf.manifest import hash_text
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.scorer import Scorer
 from rlhf.run_folder import RunConfig
+from rlhf.training.early_stopping import EarlyStopping, put_weights, trained_weights
 from rlhf.training.metrics import MetricsWriter
-from rlhf.training.reward_checkpoint import (
-    EarlyStopping,
-    load_state,
-    put_weights,
-    save_state,
-    state_of,
-    trained_weights,
-)
+from rlhf.training.reward_checkpoint import load_state, save_state, state_of
 from rlhf.training.reward_config import RewardModelConfig
 from rlhf.training.reward_health import measure
 from rlhf.training.reward_loss import batch_loss, settled_tie_threshold
@@ -120,7 +114,9 @@ class _Trainer:
             "data_sha256": data_sha256,
             "weights": hash_text(repr([row.weights for row in train])),
         }
-        self.stopper = EarlyStopping(config.early_stopping_patience)
+        self.stopper = EarlyStopping(
+            config.early_stopping_patience, config.early_stopping_threshold
+        )
         self.wrapped = self.accelerator.prepare_model(self.scorer)
         self.metrics = MetricsWriter(Path(run.output_dir), run.report_to)
         self.sigterm = SigtermFlag()

@@ -16,23 +16,32 @@ from typing import Any, Literal
 import torch
 import trl
 from accelerate import PartialState
+from accelerate.utils import DistributedType
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PrinterCallback, TrainerCallback
 
 from rlhf.data.chat import answer_ids, completion_mask
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.errors import TrainingError
-from rlhf.launch import SigtermFlag, Stopped
+from rlhf.errors import ConfigError, TrainingError
+from rlhf.launch import SigtermFlag, Stopped, say
 from rlhf.manifest import hash_text, write_atomically
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import refuse_another_run, seal_checkpoint
+from rlhf.training.early_stopping import (
+    THRESHOLD_HELP,
+    EarlyStopping,
+    check_early_stopping,
+    put_weights,
+    trained_weights,
+)
 from rlhf.training.metrics import MetricsWriter
 from rlhf.training.ranges import check_ranges
 from rlhf.types import Demonstration
 
 IDENTITY = "identity.json"  # in a checkpoint: what decides the steps of its run
+STOPPER = "early_stopping.pt"  # in a checkpoint: what early stopping has seen
 IGNORED = -100  # label of a token that carries no loss
 
 
@@ -67,6 +76,14 @@ class SFTConfig:
     )
     save_steps: int = field(default=100, metadata={"help": "Steps between checkpoints."})
     save_total_limit: int = field(default=2, metadata={"help": "Checkpoints that are kept."})
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after this many evaluations without a lower held-out loss, and keep "
+            "the weights of the lowest."
+        },
+    )
+    early_stopping_threshold: float = field(default=0.002, metadata={"help": THRESHOLD_HELP})
     num_samples: int = field(
         default=16, metadata={"help": "Prompts answered before and after, in samples/."}
     )
@@ -76,6 +93,7 @@ class SFTConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        check_early_stopping(self.early_stopping_patience, self.early_stopping_threshold)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +104,7 @@ class SFTResult:
     steps: int
     eval_loss_before: float | None  # nats per token of the held-out answers; None without any
     eval_loss_after: float | None
+    stopped_early: bool = False
 
 
 def train_sft(
@@ -103,17 +122,23 @@ def train_sft(
     """Fine-tune `model` on `train`; checkpoints and metrics.jsonl go to the run's folder.
 
     The loss is the mean over the global batch's answer tokens. Resuming is exact: dropout is
-    0, the trainer restores optimizer, schedule, RNG and the place in the data.
+    0, the trainer restores optimizer, schedule, RNG and the place in the data. With early stopping
+    the model is left with the weights of the lowest held-out loss.
 
     Raises:
+        ConfigError: early stopping without held-out rows, or of sharded weights.
         TrainingError: a gradient that is not finite; the step that made it is not taken.
         CheckpointError: `resume` belongs to other data, another batch size or another length.
         Stopped: SIGTERM came; a checkpoint of this step was written.
     """
+    stopper = EarlyStopping(config.early_stopping_patience, config.early_stopping_threshold)
+    if stopper.patience is not None:
+        _check_stopping(evaluates=bool(held_out))
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     callback = _RunCallback(
         MetricsWriter(Path(run.output_dir), run.report_to),
         SigtermFlag(),
+        stopper,
         resume=resume,
         identity={
             "seed": run.seed,
@@ -135,13 +160,32 @@ def train_sft(
         raise Stopped(f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from.")
     if held_out and callback.last_evaluated != trainer.state.global_step:
         trainer.evaluate()
+    final = trainer.accelerator.unwrap_model(trainer.model)
+    if stopper.weights:
+        put_weights(final, stopper.weights)
+        say(f"kept the weights of step {stopper.step}: lowest held-out loss {stopper.lowest:.4f}")
     losses = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
     return SFTResult(
-        model=trainer.accelerator.unwrap_model(trainer.model),
+        model=final,
         steps=trainer.state.global_step,
         eval_loss_before=losses[0] if losses else None,
-        eval_loss_after=losses[-1] if losses else None,
+        eval_loss_after=stopper.lowest if stopper.weights else losses[-1] if losses else None,
+        stopped_early=stopper.over,
     )
+
+
+def _check_stopping(*, evaluates: bool) -> None:
+    """Refuse early stopping that has nothing to go by, or no whole weights to keep."""
+    if not evaluates:
+        raise ConfigError(
+            "early_stopping_patience goes by the held-out loss and nothing is held out; give "
+            "eval_data or eval_fraction."
+        )
+    if PartialState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise ConfigError(
+            "early_stopping_patience keeps a copy of whole weights, and here they are sharded; "
+            "leave it out."
+        )
 
 
 def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
@@ -166,12 +210,14 @@ class _RunCallback(TrainerCallback):
         self,
         metrics: MetricsWriter,
         sigterm: SigtermFlag,
+        stopper: EarlyStopping,
         *,
         resume: Path | None,
         identity: dict[str, int | str],
     ) -> None:
         self.metrics = metrics
         self.sigterm = sigterm
+        self.stopper = stopper
         self.resume, self.identity = resume, identity
         self.stopped = False
         self.last_evaluated = -1
@@ -182,6 +228,9 @@ class _RunCallback(TrainerCallback):
             path = self.resume / IDENTITY
             written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             refuse_another_run(self.resume, written, self.identity)
+            kept = self.resume / STOPPER
+            if self.stopper.patience is not None and kept.is_file():
+                self.stopper.restore(torch.load(kept, map_location="cpu", weights_only=True))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
@@ -200,10 +249,16 @@ class _RunCallback(TrainerCallback):
         if PartialState().is_main_process:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             write_atomically(checkpoint / IDENTITY, json.dumps(self.identity) + "\n")
+            if self.stopper.patience is not None:
+                torch.save(self.stopper.state(), checkpoint / STOPPER)
             seal_checkpoint(checkpoint)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.last_evaluated = state.global_step
+        weights = trained_weights(kwargs["model"])
+        self.stopper.see(kwargs["metrics"]["eval_loss"], state.global_step, weights)
+        if self.stopper.over:
+            control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         logs = kwargs["logs"]

@@ -59,12 +59,44 @@ def test_win_rate_over_all_by_category_and_without_contaminated(records, questio
     assert find(results, "win_rate", "sft") is None
 
 
+def test_baselines_that_no_model_wrote_are_judged_and_ranked(records, question):
+    """`empty` scores -2 everywhere, below sft's 0; lookup 0.5, below two of ppo's 1, 1, -1."""
+    for prompt in range(3):
+        records.append(_record(prompt, 0, "empty", -2.0))
+        records.append(_record(prompt, 0, "lookup", 0.5))
+    results = all_figures(records, question)
+    of = {"judge": "gold"}
+    assert find(results, "win_rate", "empty", baseline="sft", **of).value == 0.0
+    assert find(results, "win_rate", "lookup", baseline="sft", **of).value == 1.0
+    assert find(results, "win_rate", "ppo", baseline="lookup", **of).value == pytest.approx(2 / 3)
+    strengths = {r.model: r.value for r in results if r.metric == "bradley_terry" and not r.subset}
+    assert sorted(strengths, key=strengths.get)[0] == "empty"
+    assert sum(strengths.values()) == pytest.approx(0.0)
+    assert find(results, "kl", "empty") is None
+    assert find(results, "distinct_2", "empty") is None
+
+
+def test_the_length_controlled_win_rate_asks_what_equal_lengths_would_give(question):
+    """The longer answer wins always: at equal length nothing is left."""
+    made = []
+    for prompt in range(3):
+        for sample, length in enumerate((10, 30, 50)):
+            made.append(_record(prompt, sample, "sft", float(length), text="x" * length))
+            made.append(_record(prompt, sample, "ppo", length + 10.0, text="x" * (length + 10)))
+    results = all_figures(made, question)
+    assert find(results, "win_rate", "ppo", judge="gold").value == pytest.approx(6 / 9)
+    controlled = find(results, "length_controlled_win_rate", "ppo", judge="gold")
+    assert controlled.value == pytest.approx(0.5, abs=0.1)
+
+
 def test_kl_per_answer_and_per_token(records, question):
     """Answers of 0, 2 and 4 nats, 8 tokens each."""
     results = all_figures(records, question)
     assert find(results, "kl", "ppo").value == pytest.approx(2.0)
     assert find(results, "kl_per_token", "ppo").value == pytest.approx(0.25)
     assert find(results, "kl", "sft") is None
+    # Prompts of 0, 2 and 4 nats: their mean has a standard error of sqrt(8/3 / 3) = 0.94.
+    assert find(results, "kl", "ppo").se == pytest.approx(0.94, abs=0.05)
 
 
 def test_loss_under_the_reference_is_per_token(question):
@@ -91,6 +123,9 @@ def test_length_and_endings(records, question):
     assert find(results, "length", "ppo").value == 8.0
     assert find(results, "eos_rate", "ppo").value == 1.0
     assert find(results, "empty_rate", "ppo").value == 0.0
+    assert find(results, "truncation_rate", "ppo").value == 0.0
+    assert find(results, "length_p90", "sft").value == 4.0
+    assert find(results, "self_bleu", "ppo").value == 1.0
 
 
 def test_results_are_read_back_as_written(tmp_path, records, question):

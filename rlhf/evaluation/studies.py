@@ -1,0 +1,245 @@
+"""The studies of an evaluation, each on all processes: more answers, more judges, other text."""
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from rlhf.data.rows import load_texts
+from rlhf.evaluation.benchmarks import benchmark_figures
+from rlhf.evaluation.best_of_models import best_of_figures, best_of_name
+from rlhf.evaluation.config import EvaluateConfig
+from rlhf.evaluation.figures import Question
+from rlhf.evaluation.frontier import frontier
+from rlhf.evaluation.judging import GOLD, judge_records, judges_of
+from rlhf.evaluation.llm_judge import is_address, local_judge, remote_judge
+from rlhf.evaluation.pair_figures import figures_of_verdicts
+from rlhf.evaluation.pairwise import Judging, Verdict, compare, make_pairs
+from rlhf.evaluation.records import Record
+from rlhf.evaluation.results import Result
+from rlhf.evaluation.sampling import Contender, load_contender, sample_records
+from rlhf.evaluation.study_config import StudyConfig
+from rlhf.evaluation.tax import tax_figures
+from rlhf.run_folder import checkpoints, step_of
+from rlhf.types import PromptRow
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studied:
+    """What the studies add to evaluation.json."""
+
+    results: Sequence[Result] = ()
+    content: dict[str, Any] = field(default_factory=dict)  # frontier, lm_eval, verdicts
+
+
+def run_studies(
+    rows: Sequence[PromptRow],
+    records: Sequence[Record],
+    question: Question,
+    config: EvaluateConfig,
+    study: StudyConfig,
+    say: Say,
+) -> Studied:
+    """Everything that was asked for beside the comparison; complete on every process."""
+    results: list[Result] = []
+    content: dict[str, Any] = {}
+    if study.best_of:
+        results += _best_of(rows, records, question, config, study, say)
+    if study.frontier is not None:
+        content["frontier"] = _frontier(rows, question, config, study, say)
+    if study.llm_judge is not None:
+        verdicts = _ask_model(rows, records, question, config, study, say)
+        results += figures_of_verdicts(verdicts, question)
+        content["llm_verdicts"] = [
+            {**asdict(v.pair), "ours_first": v.ours_first, "theirs_first": v.theirs_first}
+            for v in verdicts
+        ]
+    if study.tax_data is not None:
+        results += _tax(question, config, study, say)
+    if study.lm_eval:
+        found, run = _benchmarks(question, config, study, say)
+        results += found
+        content["lm_eval"] = run
+    return Studied(results=results, content=content)
+
+
+def _best_of(
+    rows: Sequence[PromptRow],
+    records: Sequence[Record],
+    question: Question,
+    config: EvaluateConfig,
+    study: StudyConfig,
+    say: Say,
+) -> list[Result]:
+    model = study.best_of_model or config.baseline_name
+    prompts = _some(len(rows), study.best_of_prompts, question.seed)
+    say(f"best of {max(study.best_of)}: {model} answers {len(prompts)} prompts")
+    device = PartialState().device
+    contender = load_contender(model, config.model_paths[model], config, device)
+    # A name of its own: its noise is not that of the model's ordinary answers.
+    contender = replace(contender, name=best_of_name(model, max(study.best_of)))
+    many = replace(config, num_generations=max(study.best_of))
+    samples = _shared_out(rows, prompts, contender, None, many, question.seed)
+    judges = [judge for judge in question.judges if judge.kind == "reward_model"]
+    renamed = [replace(record, model=model) for record in samples]
+    return best_of_figures(
+        renamed, records, question, model=model, chooser=judges[0], sizes=study.best_of
+    )
+
+
+def _frontier(
+    rows: Sequence[PromptRow],
+    question: Question,
+    config: EvaluateConfig,
+    study: StudyConfig,
+    say: Say,
+) -> dict[str, Any]:
+    assert study.frontier is not None
+    prompts = _some(len(rows), study.frontier_prompts, question.seed)
+    device = PartialState().device
+    path = config.model_paths[config.reference_name]
+    reference = load_contender(config.reference_name, path, config, device)
+    found = [(reference.name, 0)]
+    records = _shared_out(rows, prompts, reference, reference, config, question.seed)
+    for folder, step in steps_of_run(Path(study.frontier)):
+        name = f"step {step}"
+        say(f"frontier: {folder} answers {len(prompts)} prompts")
+        contender = load_contender(name, str(folder), config, device)
+        records += _shared_out(rows, prompts, contender, reference, config, question.seed)
+        found.append((name, step))
+    judges = judges_of(config)
+    rewards = [judge for judge in judges if judge.kind == "reward_model"]
+    held_out = next((judge for judge in judges if judge.key == GOLD), rewards[-1])
+    made = frontier(
+        records,
+        found,
+        proxy=rewards[0],
+        held_out=held_out,
+        num_prompts=len(rows),
+        seed=question.seed,
+        resamples=question.resamples,
+    )
+    say(made.says)
+    return asdict(made)
+
+
+def steps_of_run(folder: Path) -> list[tuple[Path, int]]:
+    """The run's checkpoints, and its final model where that was trained further; by step."""
+    found = [(path, step_of(path)) for path in checkpoints(folder)]
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    last = int(json.loads(lines[-1])["step"]) if lines else 0
+    if (folder / "config.json").is_file() and all(step < last for _, step in found):
+        found.append((folder, last))
+    return found
+
+
+def _ask_model(
+    rows: Sequence[PromptRow],
+    records: Sequence[Record],
+    question: Question,
+    config: EvaluateConfig,
+    study: StudyConfig,
+    say: Say,
+) -> list[Verdict]:
+    pairs = make_pairs(
+        records,
+        question.models,
+        question.baseline,
+        per_prompt=study.pairs_per_prompt,
+        seed=question.seed,
+    )
+    say(f"{study.llm_judge} compares {len(pairs)} pairs in both orders")
+    state = PartialState()
+    mine = pairs[state.process_index :: state.num_processes]
+    verdicts = compare(mine, rows, _llm(config, study, state.device))
+    return gather_object(verdicts) if state.num_processes > 1 else verdicts
+
+
+def _llm(config: EvaluateConfig, study: StudyConfig, device: torch.device) -> Judging:
+    assert study.llm_judge is not None
+    if is_address(study.llm_judge):
+        return remote_judge(
+            study.llm_judge, study.llm_judge_model, max_new_tokens=study.llm_max_new_tokens
+        )
+    return local_judge(
+        study.llm_judge,
+        max_new_tokens=study.llm_max_new_tokens,
+        batch_size=config.per_device_eval_batch_size,
+        device=device,
+    )
+
+
+def _tax(question: Question, config: EvaluateConfig, study: StudyConfig, say: Say) -> list[Result]:
+    """On the main process: a few texts, and int8 runs on its CPU."""
+    assert study.tax_data is not None
+    state = PartialState()
+    found: list[Result] = []
+    if state.is_main_process:
+        texts = load_texts(study.tax_data, role="tax").rows
+        chosen = [texts[i] for i in _some(len(texts), study.tax_texts, question.seed)]
+        for name, path in config.model_paths.items():
+            say(f"{name}: loss on {len(chosen)} texts of {study.tax_data}, fp32 and int8")
+            contender = load_contender(name, path, replace(config, bf16=False), state.device)
+            found += tax_figures(
+                contender.model,
+                contender.chat,
+                chosen,
+                name=name,
+                max_length=study.tax_max_length,
+                seed=question.seed,
+                resamples=question.resamples,
+            )
+    state.wait_for_everyone()
+    return found
+
+
+def _benchmarks(
+    question: Question, config: EvaluateConfig, study: StudyConfig, say: Say
+) -> tuple[list[Result], dict[str, Any]]:
+    found: list[Result] = []
+    runs: dict[str, Any] = {}
+    if PartialState().is_main_process:
+        for name, path in config.model_paths.items():
+            say(f"{name}: lm-evaluation-harness, {' '.join(study.lm_eval)}")
+            results, runs[name] = benchmark_figures(
+                name,
+                path,
+                study.lm_eval,
+                limit=study.lm_eval_limit,
+                batch_size=config.per_device_eval_batch_size,
+                chat=config.chat_template != "none",
+                seed=question.seed,
+            )
+            found += results
+    PartialState().wait_for_everyone()
+    return found, runs
+
+
+def _shared_out(
+    rows: Sequence[PromptRow],
+    prompts: Sequence[int],
+    contender: Contender,
+    reference: Contender | None,
+    config: EvaluateConfig,
+    seed: int,
+) -> list[Record]:
+    """Judged answers to `rows[i] for i in prompts`, each process a share; complete on all."""
+    state = PartialState()
+    mine = list(prompts)[state.process_index :: state.num_processes]
+    records = sample_records(contender, reference, rows, mine, config, seed)
+    judged = judge_records(records, rows, replace(config, axes=None), state.device)
+    return gather_object(judged) if state.num_processes > 1 else judged
+
+
+def _some(count: int, at_most: int, seed: int) -> list[int]:
+    """Indices below `count`, at most so many, drawn by seed, in order."""
+    return sorted(random.Random(seed).sample(range(count), min(count, at_most)))

@@ -1,0 +1,236 @@
+"""What evaluate.py does when asked for more: other judges, best of N, a frontier, int8."""
+
+import json
+import os
+import runpy
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from tiny_models import make_model
+
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.evaluation.records import read_records
+from rlhf.evaluation.results import find, read_results
+from rlhf.labels.queue import Answer, Queue
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.store import LabelStore
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+
+GOLD = """
+def score(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two models, a reward model, a gold score, prompts with training rows, a PPO run's folder."""
+    folder = tmp_path_factory.mktemp("studies")
+    for seed, name in enumerate(("first", "second")):
+        make_model(folder / name, seed=seed)
+    chat = load_tokenizer(str(folder / "first"))
+    save_reward_model(folder / "reward", new_reward_model(folder / "first", seed=0), chat, 0.0, 1.0)
+    (folder / "gold.py").write_text(GOLD)
+    _lines(folder / "prompts.jsonl", [{"prompt": f"Say {i}."} for i in range(6)])
+    rows = [{"prompt": f"Say {i}.", "completion": f"It is {i}."} for i in (3, 30, 31)]
+    _lines(folder / "train.jsonl", rows)
+    _lines(folder / "texts.jsonl", [{"text": f"The sea is red, {i} times."} for i in range(4)])
+    run = folder / "ppo"
+    for step in (1, 2):
+        make_model(run / f"checkpoint-{step}", seed=step)
+    return folder
+
+
+def _lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "second")):
+    keys = [
+        f"--output_dir={output}",
+        f"--eval_data={folder}/prompts.jsonl",
+        f"--gold={folder}/gold.py:score",
+        f"--reward_model={folder}/reward",
+        "--num_generations=2",
+        "--max_completion_length=6",
+        "--bootstrap_samples=50",
+        *("--train_data", str(folder / "train.jsonl")),
+        *("--models", *(str(folder / model) for model in models)),
+    ]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words, *keys])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "recipes" / "evaluate.py"), run_name="__main__")
+    return ended.value.code
+
+
+def test_studies_are_in_the_file_and_baselines_always(root, tmp_path, monkeypatch, folder):
+    words = ["--best_of", "1", "4", f"--frontier={folder}/ppo", f"--tax_data={folder}/texts.jsonl"]
+    output = tmp_path / "run"
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 0
+    results = read_results(output)
+    content = json.loads((output / "evaluation.json").read_text())
+    assert {r.model for r in results if r.metric == "bradley_terry"} == {
+        *("first", "second", "empty", "constant", "copy", "longest", "lookup")
+    }
+    assert find(results, "score", "empty", judge="gold").value == 0.0
+    of = {"judge": "gold"}
+    assert find(results, "win_rate", "second", baseline="lookup", **of) is not None
+    lookup = [r for r in read_records(output / "answers.jsonl") if r.model == "lookup"]
+    assert {r.prompt_index: r.text for r in lookup}[3] == "It is 3."
+    assert content["contaminated_prompts"] == 1
+    assert content["contamination"][0]["exact"] == [3]
+
+    one, four = (find(results, "score", f"first best of {n}", judge="reward_model") for n in (1, 4))
+    assert four.value > one.value
+    points = content["frontier"]["points"]
+    assert [point["name"] for point in points] == ["first", "step 1", "step 2"]
+    assert points[0]["kl"]["value"] == 0.0
+    assert points[1]["kl"]["value"] > 0
+    for precision in ("fp32", "int8"):
+        assert find(results, "text_loss", "second", precision=precision).n == 4
+
+
+def test_a_dry_run_counts_and_writes_nothing(root, tmp_path, monkeypatch, capsys, folder):
+    words = ["--dry_run=true", "--best_of", "4", f"--frontier={folder}/ppo", "--judge", "human"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "6 held-out prompts, 1 of them in the training data",
+        "0.0 M parameters; 12 answers",
+        "best_of: 24 more answers",
+        "frontier: 3 checkpoints with the reference, 36 more answers",
+        "people: about 6 pairs",
+        "GiB a device before activations",
+    ):
+        assert line in said
+    assert not (tmp_path / "run").exists()
+
+
+def _label_everything(store):
+    """An annotator who prefers the second model's answer, and errs on every gold item."""
+    queue = Queue(store, QueueConfig(gold_rate=0.3, repeat_rate=0.5, repeat_gap=1))
+    for number in range(200):
+        claim = queue.next("Ann")
+        if claim is None:
+            return
+        wanted = [name.endswith("second") for name in claim.item.models] or [False, True]
+        ranks = [1 if wins else 2 for wins in wanted]
+        queue.submit("Ann", claim.id, Answer(ranks=ranks, seconds=1.0), request_key=str(number))
+
+
+def test_people_judge_through_the_store(root, tmp_path, monkeypatch, capsys, folder):
+    """First the pairs and what to do, then, of the same answers, what people said of them."""
+    output = tmp_path / "run"
+    known = {"prompt": "Which is red?", "responses": ["the ball", "no"], "ranks": [1, 2]}
+    _lines(tmp_path / "gold.jsonl", [known])
+    words = ["--judge", "human", f"--human_gold={tmp_path}/gold.jsonl"]
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 0
+    said = capsys.readouterr().out
+    assert "people: 0 of 6 pairs are labelled" in said
+    assert "--gold_rate 0.1 --repeat_rate 0.1" in said
+    assert find(read_results(output), "win_rate", "second", judge="human") is None
+    with LabelStore(output / "human.sqlite") as store:
+        _label_everything(store)
+    again = [f"--answers={output}/answers.jsonl", "--resume_from_checkpoint=latest"]
+    before = read_records(output / "answers.jsonl")
+    assert _evaluate(root, monkeypatch, folder, output, *words, *again) == 0
+    results = read_results(output)
+    assert find(results, "win_rate", "second", judge="human", baseline="first").value == 1.0
+    assert find(results, "judge_repeat", "people") is not None
+    assert find(results, "judge_gold", "people").value == 0.0
+    after = read_records(output / "answers.jsonl")
+    assert [r.text for r in before] == [r.text for r in after]
+    assert "people: 6 of 6 pairs are labelled" in capsys.readouterr().out
+
+
+class _Endpoint(BaseHTTPRequestHandler):
+    """Says [[A]] whatever stands there, and fails once in between."""
+
+    asked: list = []  # noqa: RUF012 - shared by the requests of one test
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append((self.path, self.headers.get("Authorization"), body))
+        if len(self.asked) == 2:
+            self.send_error(503)
+            return
+        reply = json.dumps({"choices": [{"message": {"content": "[[A]]"}}]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *words):
+        """Nothing."""
+
+
+@contextmanager
+def _serving():
+    _Endpoint.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_judge_behind_an_address_is_asked_in_both_orders(root, tmp_path, monkeypatch, folder):
+    monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "secret")
+    with _serving() as address:
+        words = [f"--llm_judge={address}", "--llm_judge_model=big"]
+        assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
+    results = read_results(tmp_path / "run")
+    assert find(results, "win_rate", "second", judge="llm").value == 0.5
+    assert find(results, "judge_first", "second").value == 1.0
+    assert find(results, "judge_inconsistency", "second").value == 1.0
+    assert len(_Endpoint.asked) == 2 * 6 + 1
+    path, key, body = _Endpoint.asked[0]
+    assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "big")
+
+
+def test_a_judge_that_is_not_there_is_said_in_words(root, tmp_path, monkeypatch, capsys, folder):
+    monkeypatch.setattr("rlhf.evaluation.llm_judge._RETRIES", 1)
+    words = ["--llm_judge=http://127.0.0.1:9/v1", "--llm_judge_model=big"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 1
+    assert "llm_judge http://127.0.0.1:9/v1" in capsys.readouterr().err
+
+
+def test_a_local_judge_that_babbles_decides_nothing(root, tmp_path, monkeypatch, folder):
+    words = [f"--llm_judge={folder}/second", "--llm_max_new_tokens=4"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
+    results = read_results(tmp_path / "run")
+    assert find(results, "win_rate", "second", judge="llm").value == 0.5
+    assert find(results, "judge_unparsable", "second").value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--judge", "humans"], "judge 'humans' is none"),
+        (["--llm_judge=http://x/v1"], "name its model"),
+        (["--llm_judge_model=big"], "means nothing without an http address"),
+        (["--llm_judge=nowhere/at/all"], "nowhere/at/all"),
+        (["--best_of", "4", "4"], "different sizes"),
+        (["--best_of_model=third", "--best_of", "2"], "none of the models first, second"),
+        (["--frontier=nowhere"], "holds no checkpoint-N"),
+        (["--tax_data=nowhere.jsonl"], "nowhere.jsonl"),
+        (["--lm_eval", "hellaswag"], "lm_eval is not installed"),
+        (["--human_store=x"], "means nothing without --judge human"),
+        (["--answers=nowhere.jsonl"], "nowhere.jsonl cannot be read"),
+    ],
+)
+def test_mistakes_end_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, said):
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_answers_of_other_prompts_are_refused(root, tmp_path, monkeypatch, capsys, folder):
+    row = {"prompt": "Other.", "prompt_index": 0, "sample": 0, "model": "first", "text": "",
+           "num_tokens": 1, "ended_with_eos": True}  # fmt: skip
+    _lines(tmp_path / "answers.jsonl", [row])
+    words = [f"--answers={tmp_path}/answers.jsonl"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
+    assert "number 0 is 'Say 0.' here and 'Other.' there" in capsys.readouterr().err
