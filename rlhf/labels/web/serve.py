@@ -34,14 +34,18 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
     """
     form = load_form(config.form) if config.form else FormConfig()
     console = Console(highlight=False, soft_wrap=True)
-    with LabelStore(config.store) as store, only_server(config.store), bound(config) as listener:
+    with (
+        LabelStore(config.store) as store,
+        only_server(config.store),
+        bound(config.host, config.port) as listener,
+    ):
         port = listener.getsockname()[1]
         hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
         live = LiveSource(store, load_sampler(config)) if config.models else None
         finish = threading.Event() if config.until is not None else None
         web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
         app = create_app(Queue(store, queue_config), web, live)
-        announce(store, config, f"http://{_in_url(config.host)}:{port}", console)
+        announce(store, config, f"http://{in_url(config.host)}:{port}", console)
         settings = uvicorn.Config(
             app, log_level="warning", proxy_headers=False, server_header=False, lifespan="off"
         )
@@ -99,25 +103,26 @@ def only_server(location: str) -> Iterator[None]:
 
 
 @contextmanager
-def bound(config: ServeConfig) -> Iterator[socket.socket]:
+def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens.
 
     Raises:
         ConfigError: the address is taken or is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((config.host, config.port))
+            listener.bind((host, port))
             listener.listen()  # who follows a link before the server is up waits, and is served
         except OSError as error:
             raise ConfigError(
-                f"{config.host}:{config.port} cannot be used: {os.strerror(error.errno or 0)}; "
+                f"{host}:{port} cannot be used: {os.strerror(error.errno or 0)}; "
                 "choose another --port."
             ) from error
         yield listener
 
 
-def _in_url(host: str) -> str:
+def in_url(host: str) -> str:
+    """The host as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
