@@ -4,8 +4,9 @@
 
 Each server runs alone, as a process of its own. N clients ask one prompt after another, streamed
 and greedily, so that every server has the same answers to write; what is counted is answers and
-characters a second from the first question to the last answer. transformers is measured as it
-comes and with --continuous-batching.
+characters a second from the first question to the last answer, and the server's own CPU time, which
+says something on a machine with other work too. transformers is measured as it comes and with
+--continuous-batching.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 PATIENCE = 300.0  # seconds for a server to come up, or for an answer
 
@@ -36,6 +38,7 @@ class Measured:
     answers: int
     characters: int  # of the answers
     seconds: float
+    cpu_seconds: float  # of the server, all its threads and processes
     failed: int
     first: float  # median seconds to the first piece of an answer
 
@@ -47,13 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = str(Path(given.model).resolve())
     rows = []
     for name in given.servers:
-        with running(name, model) as address:
-            served = httpx.get(f"{address}/v1/models", timeout=PATIENCE).json()["data"]
-            asked = served[0]["id"] if name == "rlhf" else model
+        with running(name, model) as (address, process):
+            asked = Path(model).name if name == "rlhf" else model
             ask_all = Clients(address, asked, given.max_tokens)
             asyncio.run(ask_all.run(prompts[:4], 2))  # compiled, warm
             for clients in given.clients:
-                rows.append(_measure(name, ask_all, prompts, clients))
+                rows.append(_measure(name, ask_all, prompts, clients, process))
                 print(_line(rows[-1]), flush=True)
     print()
     print(table(rows))
@@ -109,8 +111,10 @@ def _piece(line: str) -> str:
     return str(choices[0].get("delta", {}).get("content") or "")
 
 
-def _measure(name: str, ask_all: Clients, prompts: Sequence[str], clients: int) -> Measured:
-    start = time.perf_counter()
+def _measure(
+    name: str, ask_all: Clients, prompts: Sequence[str], clients: int, process: psutil.Process
+) -> Measured:
+    start, used = time.perf_counter(), _cpu_seconds(process)
     asyncio.run(ask_all.run(prompts, clients))
     seconds = time.perf_counter() - start
     firsts = sorted(ask_all.firsts) or [float("nan")]
@@ -121,14 +125,15 @@ def _measure(name: str, ask_all: Clients, prompts: Sequence[str], clients: int) 
         # Servers cut an answer into other pieces; its characters are the same.
         characters=sum(map(len, ask_all.texts)),
         seconds=seconds,
+        cpu_seconds=_cpu_seconds(process) - used,
         failed=ask_all.failed,
         first=firsts[len(firsts) // 2],
     )
 
 
 @contextmanager
-def running(name: str, model: str) -> Iterator[str]:
-    """The server as a process of its own, and its address."""
+def running(name: str, model: str) -> Iterator[tuple[str, psutil.Process]]:
+    """The server as a process of its own: its address, and itself."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -149,7 +154,7 @@ def running(name: str, model: str) -> Iterator[str]:
         server = subprocess.Popen(commands[name], stdout=null, stderr=null)
     try:
         _wait(address, server)
-        yield address
+        yield address, psutil.Process(server.pid)
     finally:
         server.send_signal(signal.SIGINT)
         try:
@@ -157,6 +162,11 @@ def running(name: str, model: str) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return float(sum(one.user + one.system for one in times))
 
 
 def _wait(address: str, server: "subprocess.Popen[bytes]") -> None:
@@ -175,16 +185,17 @@ def _wait(address: str, server: "subprocess.Popen[bytes]") -> None:
 def table(rows: Sequence[Measured]) -> str:
     """Markdown: answers and characters a second, and how many times transformers' they are."""
     lines = [
-        "| clients | server | answers/s | characters/s | first piece, s | failed |",
-        "|---:|---|---:|---:|---:|---:|",
+        "| clients | server | answers/s | characters/s | first piece, s | CPU s/answer | failed |",
+        "|---:|---|---:|---:|---:|---:|---:|",
     ]
     return "\n".join([*lines, *(_line(row) for row in sorted(rows, key=lambda r: r.clients))])
 
 
 def _line(row: Measured) -> str:
+    used = row.cpu_seconds / max(1, row.answers)
     return (
         f"| {row.clients} | {row.server} | {row.answers / row.seconds:.1f} | "
-        f"{row.characters / row.seconds:.0f} | {row.first:.3f} | {row.failed} |"
+        f"{row.characters / row.seconds:.0f} | {row.first:.3f} | {used:.4f} | {row.failed} |"
     )
 
 

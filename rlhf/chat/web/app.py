@@ -36,14 +36,9 @@ def create_app(served: Served, desk: Desk, config: ServeConfig) -> ASGIApp:
 
     @app.get("/health")
     def health() -> dict[str, Any]:
-        of_models = {name: worker.load() for name, worker in served.workers.items()}
-        return {
-            "status": "up",
-            "models": {
-                name: {"writing": writing, "waiting": waiting}
-                for name, (writing, waiting) in of_models.items()
-            },
-        }
+        loads = [worker.load() for worker in served.workers.values()]
+        writing, waiting = (sum(counts) for counts in zip(*loads, strict=True))
+        return {"status": "up", "writing": writing, "waiting": waiting}
 
     return Guard(app, config.hosts, config.token)
 

@@ -271,5 +271,5 @@ def usage(prompt_tokens: int, said: Sequence[Part]) -> dict[str, int]:
 
 
 def sse(content: dict[str, Any]) -> str:
-    """One server-sent event."""
-    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"
+    """One server-sent event. In ASCII: some readers take U+2028 in a text for the line's end."""
+    return f"data: {json.dumps(content)}\n\n"

@@ -129,7 +129,7 @@ async function vote(index, choice) {
     });
     turn.vote = choice;
     if (Number(choice)) turn.chosen = Number(choice) - 1;
-    answers.forEach((answer, n) => { answer.shown = models[n]; });
+    answers.forEach((answer, n) => Object.assign(answer, { shown: models[n], model: models[n] }));
     problem();
   } catch (error) {
     problem(error);
@@ -176,10 +176,10 @@ function drawAnswer(turn, index, n) {
   const place = el("div", { className: "text plain", textContent: answer.text });
   if (!writing && answer.text) markdown(place, answer).catch(() => undefined);
   const marked = (text, up) => button(text, () => thumb(index, n, up), { ariaPressed: `${answer.thumb === (up ? "up" : "down")}`, ariaLabel: up ? "thumb up" : "thumb down" });
-  const acts = writing || !answer.text ? [] : [
-    marked("👍", true), marked("👎", false),
-    button("look inside", () => openInside({ index, n, answer, messages: messages(index), about })),
-  ];
+  // Inside an answer stands whose it is: not before the vote.
+  const hidden = answer.model !== answer.shown;
+  const look = button("look inside", () => openInside({ index, n, answer, messages: messages(index), about }));
+  const acts = writing || !answer.text ? [] : [marked("good", true), marked("poor", false), ...(hidden ? [] : [look])];
   const cut = answer.finish === "length" ? " · cut off at its longest" : answer.finish || writing ? "" : " · stopped";
   const chosen = turn.answers.length > 1 && turn.chosen === n && turn.vote ? " chosen" : "";
   return el("article", { className: `answer${chosen}`, data: { n } },

@@ -30,18 +30,14 @@ export function table(heads, rows) {
   return el("div", { className: "scroll" }, el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows)));
 }
 
-export function cell(content, number = false) {
-  const made = el("td", { className: number ? "number" : "" });
-  made.append(content);
-  return made;
-}
+export const cell = (content) => el("td", {}, content);
 
-// `after` fills the bar, a line stands where `before` was.
+// `after` fills the bar; a line stands where `before` was, if there was one.
 export function bar(before, after) {
   const [filled, line] = [el("i", { className: "after" }), el("i", { className: "before" })];
   filled.style.width = `${100 * after}%`;
   line.style.width = `${100 * before}%`;
-  return el("div", { className: "bar" }, filled, line);
+  return el("div", { className: "bar" }, filled, ...(before === undefined ? [] : [line]));
 }
 
 // A line over the tokens of an answer, 0 marked.
@@ -70,6 +66,8 @@ export function plane(points, path) {
     return svg("circle", { class: kind, cx, cy, r }, svg("title", {}, name));
   };
   const labelled = points.length <= 40 ? points : [];
+  const steps = new Map(); // a token that comes twice stands once, with both its numbers
+  path.slice(0, 40).forEach((p, at) => steps.set(p.text, [...(steps.get(p.text) ?? []), at + 1]));
   const label = (p, text) => svg("text", { x: place(p)[0] + 4, y: place(p)[1] - 3 }, text);
   return svg(
     "svg", { viewBox: "0 0 400 400", role: "img", "aria-label": "embeddings on two principal axes" },
@@ -77,6 +75,6 @@ export function plane(points, path) {
     svg("polyline", { class: "way", points: path.map((p) => place(p).join(",")).join(" ") }),
     ...path.map((p, at) => dot(p, "step", 3, `${at + 1}: ${visible(p.text)}`)),
     ...labelled.map((p) => label(p, p.text.slice(0, 24))),
-    ...path.map((p, at) => label(p, path.length <= 40 ? `${at + 1} ${visible(p.text)}` : "")),
+    ...[...steps].map(([text, at]) => label(path[at[0] - 1], `${at.join(", ")} ${visible(text)}`)),
   );
 }

@@ -29,7 +29,8 @@ async function show(name) {
   try {
     looked.cut ??= await call("/page/tokens", question());
     const drawn = await { tokens, next, why, space }[name]();
-    if (mine === turned) $("pane").replaceChildren(...drawn);
+    const whose = el("p", { className: "who", textContent: `the answer of ${looked.answer.shown}` });
+    if (mine === turned) $("pane").replaceChildren(whose, ...drawn);
   } catch (error) {
     if (mine === turned) $("pane").replaceChildren(el("p", { textContent: error.message }));
   }
@@ -92,7 +93,7 @@ function likely(found, ids) {
     const name = token(one.text);
     if (one.id === written?.id) name.append(" ✓");
     const row = el("tr", { className: "pick", tabIndex: 0, title: "go on from this token" },
-      cell(name), cell(`${one.id}`, true), cell(probability.toFixed(3), true), cell(reshaped.toFixed(3), true), cell(bar(probability, reshaped)));
+      cell(name), cell(`${one.id}`), cell(probability.toFixed(3)), cell(reshaped.toFixed(3)), cell(bar(probability, reshaped)));
     row.onclick = () => follow(one, ids);
     row.onkeydown = (event) => { if (event.key === "Enter") follow(one, ids); };
     return row;
@@ -117,9 +118,9 @@ async function why() {
   const most = Math.max(1e-9, ...found.flatMap((one) => one.kl));
   const rows = found.map((one, at) => el("tr", {},
     cell(token(one.token.text)),
-    ...one.logprobs.map((value) => cell(Math.exp(value).toFixed(3), true)),
-    ...one.kl.map((value) => { const made = cell(bar(0, value / most)); made.title = `${value.toFixed(3)} nats`; return made; }),
-    ...(rewards.length ? [cell(rewards[at].toFixed(2), true)] : [])));
+    ...one.logprobs.map((value) => cell(Math.exp(value).toFixed(3))),
+    ...one.kl.map((value) => { const made = cell(bar(undefined, value / most)); made.title = `${value.toFixed(3)} nats`; return made; }),
+    ...(rewards.length ? [cell(rewards[at].toFixed(2))] : [])));
   const heads = ["token", ...[looked.answer.shown, ...others].map((name) => `p ${name}`), ...others.map((name) => `KL from ${name}`)];
   const moved = others.map((name, n) => `KL from ${name}: ${sum((one) => one.kl[n]).toFixed(3)} nats in all.`);
   const said = [el("p", { className: "legend", textContent: others.length ? moved.join(" ") : "Serve a second checkpoint to see what changed between them." })];
