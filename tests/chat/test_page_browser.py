@@ -276,3 +276,17 @@ def test_a_server_that_goes_away_is_said(tmp_path, models, open_page):
     page.click("#send")
     page.locator("#problem", has_text="the server does not answer").wait_for()
     assert page.input_value("#text") == "A cat?"
+
+
+def test_a_link_with_the_token_opens_the_page_and_hides_it_again(tmp_path, models, browser):
+    with serving(tmp_path, models, limits=LIMITS, token="t0ken-of-sixteen") as site:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(site.address)
+        page.locator("#problem", has_text="no or a wrong token").wait_for()
+        page.goto(f"{site.address}/?again#t0ken-of-sixteen")
+        page.wait_for_selector("body[data-ready]")
+        assert page.url == f"{site.address}/"
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        page.close()
