@@ -12,6 +12,7 @@ HELP = """usage: rlhf COMMAND …
   sample        K answers to each prompt from one or several models
   label         serve | import | export | stats | simulate …: what people prefer, and the page
   chat          talk to a model, or ask it one thing with --prompt
+  serve         an OpenAI-compatible API and a chat page over one or several models
   data          check | convert: rows before they cost a training run
   report        one HTML file from a run folder; --watch draws it again as the folder grows
   merge         one model out of a LoRA adapter and its base
@@ -51,6 +52,10 @@ def run_command(words: Sequence[str]) -> int:
             from rlhf.chat.terminal import main as chat
 
             return chat(rest)
+        case ["serve", *rest]:
+            from rlhf.chat.web.serve import main as serve
+
+            return serve(rest)
         case ["data", "check", *rest]:
             from rlhf.data.check import main as check
 

@@ -30,6 +30,16 @@ def check_candidate(candidate: Candidate, number: int) -> None:
         )
 
 
+def check_marked(candidate: Candidate) -> None:
+    """Refuse what is not one answer with a text in it.
+
+    Raises:
+        DataError: a thumb on it could not be trained on.
+    """
+    if len(candidate.responses) != 1 or not candidate.responses[0].strip():
+        raise DataError("a thumb is about one answer that is not empty.")
+
+
 def check_label(label: Label, sizes: Mapping[int, int]) -> None:
     """Refuse a label that does not fit its item.
 

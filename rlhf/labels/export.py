@@ -11,7 +11,7 @@ from typing import Any
 
 from rlhf.data.shapes import mean_of_text, rank
 from rlhf.errors import DataError
-from rlhf.labels.records import LABEL, REPEAT, Item, StoredLabel
+from rlhf.labels.records import LABEL, REPEAT, THUMB, Item, StoredLabel
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
 
@@ -86,9 +86,10 @@ def _rankings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported
         ranking_row(items[label.item_id], label)
         | _repeats(repeats.get((label.item_id, label.annotator), []))
         for label in labels
-        if label.purpose != REPEAT
+        if label.purpose not in (REPEAT, THUMB)
     ]
-    return Exported(rows, {})
+    thumbs = sum(label.purpose == THUMB for label in labels)
+    return Exported(rows, {"thumbs on single answers": thumbs} if thumbs else {})
 
 
 def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
@@ -96,7 +97,7 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
     for label in labels:
         item = items[label.item_id]
         if label.purpose != LABEL:
-            checks += 1
+            checks += label.purpose != THUMB
             continue
         ranks = one_rank_a_text(item.responses, label.ranks)
         for i, j in itertools.combinations(range(len(ranks)), 2):
@@ -127,10 +128,10 @@ def _demonstrations(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Ex
 
 
 def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported:
-    """KTO rows: an overall mark above the middle is a thumb up, below it down."""
+    """KTO rows: a thumb of a chat; an overall mark above the middle is one up, below it down."""
     rows, unmarked, middle = [], 0, 0
     for label in labels:
-        if label.purpose != LABEL:
+        if label.purpose not in (LABEL, THUMB):
             continue
         item = items[label.item_id]
         marks = label.extra.get("overall") or [None] * len(item.responses)

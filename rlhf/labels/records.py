@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from rlhf.types import Prompt  # which loads torch; the store and the web app do without
 
 # Why an annotator was shown an item: to label it, to be compared with known ranks, or with what
-# they said of it before.
-LABEL, GOLD_CHECK, REPEAT = "label", "gold", "repeat"
+# they said of it before. A thumb is a mark of one answer, which is compared with nothing.
+LABEL, GOLD_CHECK, REPEAT, THUMB = "label", "gold", "repeat", "thumb"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Label:
     seconds: float | None = None  # from seeing the item to submitting; None where not measured
     guideline_version: int = 0  # 0 where there was none
     strength: float = 1.0  # how clear the preference was
-    purpose: str = LABEL  # or GOLD_CHECK, REPEAT: these measure the annotator
+    purpose: str = LABEL  # or GOLD_CHECK, REPEAT, which measure the annotator; THUMB
     probability: float | None = None  # of the item being drawn; None where order decided
     extra: Mapping[str, Any] = field(default_factory=dict)  # what a form asks beside the order
 

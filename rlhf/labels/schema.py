@@ -11,8 +11,9 @@ SCHEMA_VERSION = 3
 # Kinds of events. LATE is a label that came after its place was given to somebody else: it is
 # kept, and counts for nothing.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
-# What an item is to the queue: people label OPEN ones, GOLD ones measure the people.
-OPEN, GOLD = "open", "gold"
+# What an item is to the queue: people label OPEN ones, GOLD ones measure the people, a MARKED one
+# is a single answer of a chat, which nobody can rank.
+OPEN, GOLD, MARKED = "open", "gold", "marked"
 # States of a claim; a place of an item is taken by LIVE and DONE ones.
 LIVE, DONE, SKIPPED, EXPIRED, UNDONE = "live", "done", "skipped", "expired", "undone"
 

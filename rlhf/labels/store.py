@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
-from rlhf.labels.checks import check_candidate, check_label, content_sha256
+from rlhf.labels.checks import check_candidate, check_label, check_marked, content_sha256
 from rlhf.labels.database import begin, new_id, only_server, open_engine, shown
 from rlhf.labels.erase import forget
 from rlhf.labels.log import Event, append, append_label
@@ -26,6 +26,8 @@ from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import (
     GOLD,
     LIVE,
+    MARKED,
+    OPEN,
     SCHEMA_VERSION,
     SUBMIT,
     UNDO,
@@ -117,16 +119,23 @@ class LabelStore:
                 check_candidate(candidate, number)
                 content = content_sha256(candidate)
                 if content not in known:
-                    insert = sa.insert(items).values(
-                        content_sha256=content,
-                        prompt=candidate.prompt,
-                        responses=list(candidate.responses),
-                        models=list(candidate.models),
-                        columns=dict(candidate.columns),
-                    )
-                    known[content] = new_id(connection, insert)
+                    known[content] = _insert(connection, candidate, content, OPEN)
                 ids.append(known[content])
         return ids
+
+    def add_marked(self, candidate: Candidate) -> int:
+        """The item id of a single answer, for thumbs; no queue asks for it to be ranked.
+
+        Raises:
+            DataError: several answers, or an empty one.
+        """
+        check_marked(candidate)
+        content = content_sha256(candidate)
+        with self.write() as connection:
+            there = connection.scalar(
+                sa.select(items.c.id).where(items.c.content_sha256 == content)
+            )
+            return int(there or _insert(connection, candidate, content, MARKED))
 
     def add_gold(self, candidates: Sequence[Candidate], ranks: Sequence[Sequence[int]]) -> None:
         """Items whose right ranks are known: shown to everybody in between, and labelled by
@@ -283,3 +292,15 @@ class LabelStore:
         query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
         with self.read() as connection:
             return int(connection.scalar(query) or 0)
+
+
+def _insert(connection: sa.Connection, candidate: Candidate, content: str, queue: str) -> int:
+    insert = sa.insert(items).values(
+        content_sha256=content,
+        prompt=candidate.prompt,
+        responses=list(candidate.responses),
+        models=list(candidate.models),
+        columns=dict(candidate.columns),
+        queue=queue,
+    )
+    return new_id(connection, insert)

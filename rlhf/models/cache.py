@@ -47,6 +47,22 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Keep these rows, in this order; a row may stand several times."""
         self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
 
+    def start(self, like: "SlabLayer", rows: int, length: int) -> None:
+        """Allocate for `rows` rows of `length` tokens to be `put`, shaped as another's."""
+        self.dtype, self.device = like.dtype, like.device
+        # Zeros: a masked value counts 0 times itself, and that is NaN for what memory may hold.
+        shape = (rows, like.keys.shape[1], self.capacity)
+        self.keys = like.keys.new_zeros((*shape, like.keys.shape[3]))
+        self.values = like.values.new_zeros((*shape, like.values.shape[3]))
+        self.length, self.is_initialized = length, True
+
+    def put(self, rows: Tensor, source: "SlabLayer", source_rows: Tensor, width: int) -> None:
+        """Copy the last `width` tokens of another's rows behind everything in these rows."""
+        here = slice(self.length - width, self.length)
+        there = slice(source.length - width, source.length)
+        self.keys[rows, :, here] = source.keys[source_rows, :, there]
+        self.values[rows, :, here] = source.values[source_rows, :, there]
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys that the next query sees."""
         return self.length + query_length, 0
@@ -120,6 +136,21 @@ class SlabCache(Cache):
         for layer in self._slabs:
             assert isinstance(layer, FixedSlabLayer)
             layer.fixed, layer.length = True, length
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that fit into a row."""
+        return self._slabs[0].capacity
+
+    def start(self, like: "SlabCache", rows: int, length: int) -> None:
+        """Make room for `rows` rows that end at column `length`, shaped as another cache's."""
+        for layer, other in zip(self._slabs, like._slabs, strict=True):
+            layer.start(other, rows, length)
+
+    def put(self, rows: Tensor, source: "SlabCache", source_rows: Tensor, width: int) -> None:
+        """Take over the last `width` tokens of another cache's rows; both end where they end."""
+        for layer, other in zip(self._slabs, source._slabs, strict=True):
+            layer.put(rows, other, source_rows, width)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows in every layer, in this order; a row may stand several times."""

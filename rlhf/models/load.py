@@ -27,9 +27,15 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def load_policy(
-    path: str | Path, *, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    load_in_4bit: bool = False,
+    base: str | None = None,
 ) -> PreTrainedModel:
     """A causal language model with dropout 0; a LoRA folder comes merged into its base.
+
+    base: of a LoRA folder, where it is not the one that its configuration names.
 
     Raises:
         CheckpointError: nothing there that loads as a causal language model.
@@ -41,7 +47,7 @@ def load_policy(
                 f"{path} is a LoRA adapter, which does not merge into 4 bits; "
                 f"run `rlhf merge {path} --output DIR` and start from DIR."
             )
-        return _load_merged_adapter(Path(path), dtype)
+        return _load_merged_adapter(Path(path), dtype, base)
     options: dict[str, Any] = _four_bit_options() if load_in_4bit else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -164,10 +170,10 @@ def adapter_base(path: str | Path) -> str | None:
     return base
 
 
-def _load_merged_adapter(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    base = load_policy(adapter_base(folder) or "", dtype=dtype)
+def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
+    below = load_policy(base or adapter_base(folder) or "", dtype=dtype)
     try:
-        merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
+        merged: PreTrainedModel = PeftModel.from_pretrained(below, folder).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(folder, "a LoRA adapter", error) from error
     # What an adapter on top will name as its base: this folder, not the model below it.

@@ -1,20 +1,31 @@
 """The conversation engine: what is kept, what is drawn, what is refused."""
 
 import json
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny_models import make_model
+from transformers import AutoModelForCausalLM
 
-from rlhf.chat.engine import Conversation, Sampling, draw, stream_ids
-from rlhf.chat.loading import find_policy, load_chat_model
-from rlhf.chat.terminal import printable
-from rlhf.data.chat import prompt_ids
-from rlhf.errors import CheckpointError, ConfigError, DataError
+from rlhf.chat.decoder import Decoder, Question
+from rlhf.chat.engine import Conversation
+from rlhf.chat.loading import BaseNeeded, find_policy, load_chat_model
+from rlhf.chat.sampling import Sampling
+from rlhf.chat.screen import as_markdown, printable, settled
+from rlhf.data.chat import decode, prompt_ids
+from rlhf.errors import CheckpointError, DataError
+from rlhf.manifest import (
+    Manifest,
+    hash_chat_template,
+    hash_text,
+    hash_tokenizer,
+    hash_weights,
+    write_manifest,
+)
 from rlhf.models.generate import sample_answers
 
 GREEDY = Sampling(temperature=0, max_new_tokens=24)
@@ -30,8 +41,20 @@ def model(folder):
     return load_chat_model(str(folder))
 
 
+def said(pieces) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def greedy_ids(model, prompt: list[int]) -> list[int]:
+    decoder, ids = Decoder(model, slots=1), []
+    decoder.add(Question(ids=prompt, sampling=GREEDY))
+    while found := decoder.step():
+        ids.append(found[0][1].id)
+    return ids
+
+
 def test_greedy_stream_is_what_the_decode_loop_writes(model):
-    talk = Conversation(model=model, sampling=GREEDY)
+    talk = Conversation(models=[model], sampling=GREEDY)
     [[answer]] = sample_answers(
         model.model,
         model.chat,
@@ -42,38 +65,35 @@ def test_greedy_stream_is_what_the_decode_loop_writes(model):
         seed=0,
         batch_size=1,
     )
-    assert "".join(talk.ask("Where is the red ball?")) == answer.text
-    assert talk.cut_off is not answer.ended_with_eos
+    assert said(talk.ask("Where is the red ball?")) == answer.text
+    assert talk.answers[0].text == answer.text
+    assert talk.answers[0].cut_off is not answer.ended_with_eos
 
 
 def test_turns_are_kept_and_the_next_answer_reads_them(model):
-    talk = Conversation(model=model, sampling=GREEDY)
-    first = "".join(talk.ask("A cat?"))
+    talk = Conversation(models=[model], sampling=GREEDY)
+    first = said(talk.ask("A cat?"))
     assert [turn["role"] for turn in talk.messages] == ["user", "assistant"]
     assert talk.messages[1]["content"] == first
     asked = [*talk.messages, {"role": "user", "content": "A dog?"}]
-    expected = list(stream_ids(model, prompt_ids(model.chat, asked), GREEDY))
-    again = Conversation(model=model, sampling=GREEDY, messages=list(talk.messages))
-    said = "".join(again.ask("A dog?"))
-    stops = [n for n, token in enumerate(expected) if token in model.chat.eos_token_ids]
-    kept = expected[: stops[0]] if stops else expected
-    assert said == model.chat.tokenizer.decode(kept, skip_special_tokens=True)
+    expected = greedy_ids(model, prompt_ids(model.chat, asked))
+    assert said(talk.ask("A dog?")) == decode(model.chat, expected)
 
 
 def test_a_stopped_answer_keeps_what_was_said(model):
-    talk = Conversation(model=model, sampling=GREEDY)
+    talk = Conversation(models=[model], sampling=GREEDY)
     pieces = talk.ask("A cat?")
-    said = next(pieces) + next(pieces)
+    text = next(pieces).text + next(pieces).text
     pieces.close()
-    assert talk.messages[-1] == {"role": "assistant", "content": said}
+    assert talk.messages[-1] == {"role": "assistant", "content": text}
 
 
 def test_seed_decides_and_regenerate_differs(model):
     sampling = Sampling(temperature=1.0, max_new_tokens=24, seed=5)
-    one, two = (Conversation(model=model, sampling=sampling) for _ in range(2))
-    first = "".join(one.ask("A cat?"))
-    assert first == "".join(two.ask("A cat?"))
-    assert "".join(one.regenerate()) != first
+    one, two = (Conversation(models=[model], sampling=sampling) for _ in range(2))
+    first = said(one.ask("A cat?"))
+    assert first == said(two.ask("A cat?"))
+    assert said(one.regenerate()) != first
     assert len(one.messages) == 2
     assert one.undo() == "A cat?"
     assert one.messages == []
@@ -81,9 +101,24 @@ def test_seed_decides_and_regenerate_differs(model):
         next(one.regenerate())
 
 
+def test_side_by_side_each_model_gets_prompt_and_seed_as_if_alone(model, tmp_path):
+    other = load_chat_model(str(make_model(tmp_path / "other", seed=1)))
+    sampling = Sampling(temperature=1.0, max_new_tokens=24, seed=5)
+    both = Conversation(models=[model, other], sampling=sampling)
+    pieces = list(both.ask("A cat?"))
+    for index, one in enumerate(both.models):
+        alone = Conversation(models=[one], sampling=sampling)
+        text = said(alone.ask("A cat?"))
+        assert said(piece for piece in pieces if piece.model == index) == text
+        assert both.answers[index].text == text
+    assert both.messages[-1]["content"] == both.answers[0].text
+    both.prefer(1)
+    assert both.messages[-1]["content"] == both.answers[1].text
+
+
 def test_old_turns_go_when_they_no_longer_fit(model):
     short = replace(model, positions=90)
-    talk = Conversation(model=short, sampling=replace(GREEDY, max_new_tokens=32))
+    talk = Conversation(models=[short], sampling=replace(GREEDY, max_new_tokens=32))
     talk.reset("Be kind.")
     for _ in range(4):
         list(talk.ask("Where is the red ball?"))
@@ -103,42 +138,8 @@ def test_a_user_cannot_forge_a_turn(model):
     assert [i for i in ids if i in specials] == [i for i in honest if i in specials]
 
 
-def test_top_p_keeps_the_fewest_likeliest_tokens():
-    """p = 0.5, 0.3, 0.2: top_p 0.5 keeps the first, 0.6 two, 0.8 two, 0.81 all three."""
-    logits = torch.tensor([0.3, 0.5, 0.2]).log()
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(top_p: float) -> set[int]:
-        sampling = Sampling(temperature=1.0, top_p=top_p)
-        return {draw(logits, sampling, generator) for _ in range(200)}
-
-    assert drawn(0.5) == {1}
-    assert drawn(0.6) == drawn(0.79) == {0, 1}
-    assert drawn(0.81) == {0, 1, 2}
-
-
-def test_temperature_reshapes(model):
-    """At temperature 1/2 the odds 0.6 : 0.4 become 0.36 : 0.16, so P = 0.692; SE 0.01."""
-    logits = torch.tensor([0.6, 0.4]).log()
-    generator = torch.Generator().manual_seed(0)
-    sampling = Sampling(temperature=0.5)
-    share = sum(draw(logits, sampling, generator) == 0 for _ in range(2000)) / 2000
-    assert share == pytest.approx(0.36 / 0.52, abs=0.04)
-    with pytest.raises(ConfigError, match="top_p=0"):
-        Sampling(top_p=0)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"temperature": math.nan}, {"temperature": math.inf}, {"seed": 10**23}, {"seed": -1}],
-)
-def test_settings_that_cannot_be_drawn_with_are_refused(changes):
-    with pytest.raises(ConfigError, match=next(iter(changes))):
-        replace(GREEDY, **changes)
-
-
 def test_the_last_seed_answers_again_and_again(model):
-    talk = Conversation(model=model, sampling=Sampling(seed=2**63 - 1, max_new_tokens=2))
+    talk = Conversation(models=[model], sampling=Sampling(seed=2**63 - 1, max_new_tokens=2))
     list(talk.ask("A cat?"))
     list(talk.ask("A dog?"))
     assert len(talk.messages) == 4
@@ -148,9 +149,10 @@ def test_the_last_seed_answers_again_and_again(model):
 def test_nothing_and_broken_text_are_no_questions(model, raw):
     """A lone surrogate is how Python hands on the byte E9 of a Latin-1 terminal."""
     source = "none" if raw else model.chat.template_source
-    talk = Conversation(model=replace(model, chat=replace(model.chat, template_source=source)))
-    for text, said in (("", "empty"), (" \n", "empty"), ("caf\udce9", "not UTF-8 at character 4")):
-        with pytest.raises(DataError, match=said):
+    other = replace(model, chat=replace(model.chat, template_source=source))
+    talk = Conversation(models=[other])
+    for text, why in (("", "empty"), (" \n", "empty"), ("caf\udce9", "not UTF-8 at character 4")):
+        with pytest.raises(DataError, match=why):
             next(talk.ask(text))
     assert talk.messages == []
 
@@ -182,3 +184,90 @@ def test_a_reward_model_does_not_talk(folder, tmp_path):
 
 def test_control_characters_do_not_reach_the_terminal():
     assert printable("a\x1b[2J\x07b\n\tc\x9bd\r") == "a[2Jb\n\tcd"
+
+
+def test_a_block_of_markdown_is_settled_when_the_next_begins():
+    text = "Two lines\nof one block.\n\n- a\n- b"
+    assert text[: settled(text)] == "Two lines\nof one block.\n\n"
+    assert settled("```\ncode\n\nmore") == 0  # a fence is one block until it is closed
+    assert settled("one line") == settled("") == 0
+
+
+def test_markdown_keeps_line_breaks_and_writes_links_out():
+    [token] = [t for t in as_markdown("a\n[b](http://c)").parsed if t.children]
+    assert "softbreak" not in {child.type for child in token.children}
+    assert as_markdown("x").hyperlinks is False
+
+
+def test_a_pickle_is_refused_in_words(folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "pickled"))
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is a pickle"):
+        load_chat_model(str(copy))
+    (copy / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    assert load_chat_model(str(copy)).name == str(copy)  # the pickle beside it is not read
+
+
+def test_an_adapter_takes_the_base_it_names_or_is_given(folder, tmp_path):
+    """The same logits as with the adapter unmerged; a moved base is asked for."""
+    base = shutil.copytree(folder, tmp_path / "base")
+    policy = AutoModelForCausalLM.from_pretrained(base)
+    torch.manual_seed(0)
+    config = LoraConfig(task_type="CAUSAL_LM", r=2, init_lora_weights=False)
+    lora = get_peft_model(policy, config)
+    adapter = tmp_path / "adapter"
+    lora.save_pretrained(adapter)
+    load_chat_model(str(folder)).chat.tokenizer.save_pretrained(adapter)
+    named = load_chat_model(str(adapter))
+    assert f"LoRA on {base}" in named.facts[0]
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        wanted = lora.eval()(ids).logits
+        torch.testing.assert_close(named.model(ids).logits, wanted)
+        shutil.move(base, tmp_path / "moved")
+        with pytest.raises(BaseNeeded, match=r"not here.*--base"):
+            load_chat_model(str(adapter))
+        given = load_chat_model(str(adapter), base=str(tmp_path / "moved"))
+        torch.testing.assert_close(given.model(ids).logits, wanted)
+    with pytest.raises(CheckpointError, match="is a whole model; leave --base out"):
+        load_chat_model(str(folder), base=str(folder))
+
+
+def test_int8_keeps_the_logits_near_and_takes_less(folder, model):
+    """Rounding to 1/254 of a row's range: logits move little beside their own spread."""
+    small = load_chat_model(str(folder), int8=True)
+    assert "weights in 8 bits" in small.facts[-1]
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        exact, rounded = model.model(ids).logits, small.model(ids).logits
+    error = (exact - rounded).std() / exact.std()
+    assert 0 < error < 0.02
+    assert small.model.model.layers[0].mlp.up_proj.weight.dtype == torch.int8
+    assert small.model.lm_head.weight.dtype == torch.float32
+
+
+def test_template_and_stop_ids_are_checked_against_the_manifest(folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / "trained"))
+    trained = Manifest(
+        stage="sft",
+        base_model="base",
+        base_model_sha256="",
+        weights_sha256=hash_weights(copy),
+        tokenizer_sha256=hash_tokenizer(copy),
+        chat_template_sha256=hash_chat_template(copy),
+        chat_template_source="tokenizer",
+        pad_token_id=0,
+        eos_token_ids=(1, 4),
+        seed=0,
+        world_size=1,
+    )
+    write_manifest(copy, trained)
+    model = load_chat_model(str(copy))
+    assert model.facts[0].endswith("made by sft")
+    assert model.facts[1].endswith("as its manifest says")
+    assert model.warnings == ()
+    raw = load_chat_model(str(copy), chat_template="none")
+    assert raw.warnings == ("this is not the chat template that the model was trained with",)
+    write_manifest(copy, replace(trained, chat_template_sha256=hash_text("another")))
+    with pytest.raises(CheckpointError, match="the chat template changed"):
+        load_chat_model(str(copy))

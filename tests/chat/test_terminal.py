@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from tiny_models import make_model
+
+from rlhf.labels.export import rows_of
+from rlhf.labels.store import LabelStore
 
 CHAT = [sys.executable, "-m", "rlhf.cli", "chat"]
 
@@ -29,10 +33,11 @@ def folder(tmp_path_factory) -> Path:
 class Terminal:
     """A program in a pseudo-terminal of its own."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], home: Path, term: str = "dumb") -> None:
         self.pid, self.tty = pty.fork()
         if self.pid == 0:
-            os.execve(command[0], command, {**os.environ, "TERM": "dumb", "COLUMNS": "200"})
+            own = {"TERM": term, "COLUMNS": "200", "LINES": "50", "XDG_STATE_HOME": str(home)}
+            os.execve(command[0], command, {**os.environ, **own})
         self.seen = ""
 
     def wait_for(self, text: str, seconds: float = 240) -> str:
@@ -42,7 +47,10 @@ class Terminal:
             left = end - time.monotonic()
             assert left > 0, f"no {text!r} in {self.seen!r}"
             if select.select([self.tty], [], [], left)[0]:
-                self.seen += os.read(self.tty, 4096).decode(errors="replace")
+                try:
+                    self.seen += os.read(self.tty, 4096).decode(errors="replace")
+                except OSError:
+                    raise AssertionError(f"ended without {text!r}: {self.seen!r}") from None
         before, _, self.seen = self.seen.partition(text)
         return before + text
 
@@ -62,9 +70,9 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(folder):
+def test_ctrl_c_stops_the_answer_and_not_the_program(folder, tmp_path):
     flags = ["--temperature", "0", "--max_new_tokens", "90000"]
-    terminal = Terminal([*CHAT, str(folder), *flags])
+    terminal = Terminal([*CHAT, str(folder), *flags], tmp_path)
     before = terminal.wait_for("you> ")
     assert "chat template: tokenizer; stops at 4 '<|eot_id|>'" in before
     terminal.send("Where is the red ball?\n")
@@ -111,3 +119,132 @@ def test_what_cannot_talk_is_refused_with_status_2(tmp_path):
     assert done.returncode == 2
     assert "holds no model" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def short(folder) -> list[str]:
+    return [*CHAT, str(folder), "--temperature", "0", "--max_new_tokens", "8"]
+
+
+def test_a_conversation_is_edited_saved_and_gone_on_with(short, tmp_path):
+    terminal = Terminal(short, tmp_path)
+    terminal.wait_for("you> ")
+    terminal.send('"""What is\nthis?"""\n')
+    terminal.wait_for("bot> ")
+    terminal.wait_for("you> ")
+    file = tmp_path / "chats.jsonl"
+    terminal.send(f"/save {file}\n")
+    terminal.wait_for("saved to")
+    [row] = [json.loads(line) for line in file.read_text().splitlines()]
+    assert row["messages"][0] == {"role": "user", "content": "What is\nthis?"}
+    terminal.send("/edit A cat,\\\n")
+    terminal.send("or two?\n")
+    terminal.wait_for("bot> ")
+    terminal.wait_for("you> ")
+    terminal.send("/edit\n")
+    terminal.wait_for("or two?")  # the line is there to be changed
+    terminal.send(" Or three?\n")
+    terminal.wait_for("bot> ")
+    terminal.wait_for("you> ")
+    terminal.send(f"/save {file}\n")
+    terminal.wait_for("saved to")
+    last = json.loads(file.read_text().splitlines()[-1])["messages"]
+    assert [turn["content"] for turn in last[:-1]] == ["A cat,\nor two? Or three?"]
+    terminal.send(f"/load {file} 1\n")
+    terminal.wait_for("user: What is")
+    terminal.send("/load nowhere.jsonl\n")
+    terminal.wait_for("no such file")
+    terminal.send("\x04")
+    assert terminal.status() == 0
+
+
+def test_lines_are_remembered_across_sessions_for_their_owner_alone(short, tmp_path):
+    terminal = Terminal(short, tmp_path)
+    terminal.wait_for("you> ")
+    terminal.send("/seed 4711\n")
+    terminal.wait_for("seed 4711")
+    terminal.wait_for("you> ")
+    os.kill(terminal.pid, signal.SIGKILL)
+    terminal.status()
+    history = tmp_path / "rlhf" / "chat_history"
+    assert history.stat().st_mode & 0o777 == 0o600
+    again = Terminal(short, tmp_path)
+    again.wait_for("you> ")
+    again.send("\x10")  # Ctrl-P, the line before
+    again.wait_for("/seed 4711")
+    again.send("\n")
+    again.wait_for("seed 4711")
+    again.send("/quit\n")
+    assert again.status() == 0
+
+
+def test_answers_stand_side_by_side_and_votes_are_kept(short, folder, tmp_path):
+    other = make_model(tmp_path / "other", seed=1)
+    store = tmp_path / "labels.sqlite"
+    votes = ["--store", str(store), "--annotator", "Ann", "--blind"]
+    terminal = Terminal([*short, *votes], tmp_path)
+    terminal.wait_for("you> ")
+    terminal.send("/1\n")
+    terminal.wait_for("nothing stands side by side")
+    terminal.send(f"/compare {other}\n")
+    terminal.wait_for("talking to")
+    terminal.wait_for("you> ")
+    terminal.send("A cat?\n")
+    shown = terminal.wait_for("better: /1, /2, /tie or /bad")
+    assert str(other) not in shown
+    terminal.send("/9\n")
+    terminal.wait_for("a vote is 1 to 2")
+    terminal.wait_for("you> ")
+    terminal.send("/2\n")
+    revealed = terminal.wait_for("you> ")
+    assert str(other) in revealed
+    terminal.send("/up 2\n")
+    terminal.wait_for("kept in")
+    terminal.send("/why\n")
+    assert "KL from other" in terminal.wait_for("start with --reward_model")
+    terminal.send("/compare off\n")
+    terminal.wait_for("talking to")
+    terminal.send("/tokens\n")
+    terminal.wait_for("there is no answer to look into")
+    terminal.send("/regen\n")
+    terminal.wait_for("bot> ")
+    terminal.wait_for("you> ")
+    terminal.send("/topk 0\n")
+    terminal.wait_for("/topk takes a number from 1 to 50")
+    terminal.send("/topk 2\n")
+    terminal.wait_for("rank")
+    terminal.send("/quit\n")
+    assert terminal.status() == 0
+    with LabelStore(store) as kept:
+        [pair] = rows_of(kept, "rankings").rows
+        [thumb] = rows_of(kept, "thumbs").rows
+    assert pair["prompt"] == "A cat?"
+    assert pair["ranks"] == [2, 1]
+    assert set(pair["models"]) == {str(folder), str(other)}
+    assert thumb["label"] is True
+    assert thumb["completion"] == pair["responses"][1]
+
+
+def test_a_terminal_with_a_cursor_gets_columns_and_markdown(short, tmp_path):
+    other = make_model(tmp_path / "other", seed=1)
+    terminal = Terminal([*short, str(other)], tmp_path, term="xterm-256color")
+    terminal.wait_for("you> ")
+    terminal.send("A cat?\n")
+    shown = terminal.wait_for("better: /1, /2, /tie or /bad")
+    assert "╭─ 1 " in shown
+    assert "╭─ 2 " in shown
+    terminal.send("/compare off\n")
+    terminal.wait_for("talking to")
+    terminal.send("A cat?\n")
+    terminal.wait_for("bot>")
+    terminal.wait_for("cut off at its longest")
+    terminal.send("/quit\n")
+    assert terminal.status() == 0
+
+
+def test_several_models_answer_a_pipe_each_after_its_name(short, folder):
+    done = subprocess.run(
+        [*short, str(folder)], input=b"A cat?\n", capture_output=True, timeout=240
+    )
+    first, second = done.stdout.split(str(folder).encode() + b": ")[1:]
+    assert first.strip() == second.strip() != b""

@@ -84,6 +84,6 @@ def test_two_servers_never_share_a_store_or_a_port(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        config = ServeConfig(store=str(path), port=taken.getsockname()[1])
-        with pytest.raises(ConfigError, match="another --port"), bound(config):
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match="another --port"), bound("127.0.0.1", port):
             pass

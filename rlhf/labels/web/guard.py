@@ -59,7 +59,7 @@ class Guard:
             return  # no WebSocket is spoken here
         try:
             scope["session"] = await self._check(scope)
-            await self._app(scope, _capped(receive), _with_headers(scope, send))
+            await self._app(scope, capped(receive), with_headers(scope, send))
         except Refused as refused:
             await _refuse(scope, send, refused)
         except TooLarge:
@@ -68,13 +68,13 @@ class Guard:
     async def _check(self, scope: Scope) -> Session | None:
         headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
         host = headers.get("host", b"").decode("latin-1").lower()
-        if _name_of(host) not in self._hosts:
+        if name_of(host) not in self._hosts:
             raise Refused(421, "unknown host; the server's --allowed_hosts names those it serves")
         length = headers.get("content-length", b"0")
         if not length.isdigit() or int(length) > MAX_BODY:
             raise Refused(413, f"more than {MAX_BODY} bytes")
         unsafe = scope["method"] not in SAFE
-        if unsafe and not _same_origin(headers.get("origin", b"").decode("latin-1"), host):
+        if unsafe and not same_origin(headers.get("origin", b"").decode("latin-1"), host):
             raise Refused(403, "the request comes from another site")
         cookie = _cookie(headers.get("cookie", b"").decode("latin-1"))
         session = await run_in_threadpool(session_of, self._store, cookie) if cookie else None
@@ -97,13 +97,14 @@ def _under(path: str, places: Collection[str]) -> bool:
     return any(path.startswith(place) if place.endswith("/") else path == place for place in places)
 
 
-def _name_of(host: str) -> str:
+def name_of(host: str) -> str:
     """The host without its port."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host
 
 
-def _same_origin(origin: str, host: str) -> bool:
+def same_origin(origin: str, host: str) -> bool:
+    """Whether a request's Origin header is this host's."""
     try:
         parts = urlsplit(origin if origin.isascii() else "")
     except ValueError:  # a bracket that is not closed
@@ -119,7 +120,8 @@ def _cookie(header: str) -> str:
     return morsel.value if morsel is not None else ""
 
 
-def _capped(receive: Receive) -> Receive:
+def capped(receive: Receive) -> Receive:
+    """`receive` that raises `TooLarge` where a body goes beyond MAX_BODY."""
     taken = 0
 
     async def receive_some() -> Message:
@@ -133,7 +135,9 @@ def _capped(receive: Receive) -> Receive:
     return receive_some
 
 
-def _with_headers(scope: Scope, send: Send) -> Send:
+def with_headers(scope: Scope, send: Send) -> Send:
+    """`send` that puts HEADERS on the response; what is not a static file is not stored."""
+
     async def send_with(message: Message) -> None:
         if message["type"] == "http.response.start":
             extra = dict(HEADERS)
@@ -159,5 +163,5 @@ async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
         "status": 303 if to_login else refused.status,
         "headers": headers,
     }
-    await _with_headers(scope, send)(start)
+    await with_headers(scope, send)(start)
     await send({"type": "http.response.body", "body": body})

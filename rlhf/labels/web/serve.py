@@ -38,7 +38,7 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
     with (
         LabelStore(config.store, create=create) as store,
         store.served(),
-        bound(config) as listener,
+        bound(config.host, config.port) as listener,
     ):
         port = listener.getsockname()[1]
         hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
@@ -46,7 +46,7 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
         finish = threading.Event() if config.until is not None else None
         web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
         app = create_app(Queue(store, queue_config), web, live)
-        announce(store, config, f"http://{_in_url(config.host)}:{port}", console)
+        announce(store, config, f"http://{in_url(config.host)}:{port}", console)
         settings = uvicorn.Config(
             app, log_level="warning", proxy_headers=False, server_header=False, lifespan="off"
         )
@@ -86,25 +86,26 @@ def announce(store: LabelStore, config: ServeConfig, address: str, console: Cons
 
 
 @contextmanager
-def bound(config: ServeConfig) -> Iterator[socket.socket]:
+def bound(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that listens.
 
     Raises:
         ConfigError: the address is taken or is not this machine's.
     """
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((config.host, config.port))
+            listener.bind((host, port))
             listener.listen()  # who follows a link before the server is up waits, and is served
         except OSError as error:
             raise ConfigError(
-                f"{config.host}:{config.port} cannot be used: {os.strerror(error.errno or 0)}; "
+                f"{host}:{port} cannot be used: {os.strerror(error.errno or 0)}; "
                 "choose another --port."
             ) from error
         yield listener
 
 
-def _in_url(host: str) -> str:
+def in_url(host: str) -> str:
+    """The host as a URL has it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

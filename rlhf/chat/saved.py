@@ -1,0 +1,52 @@
+"""Conversations on disk: one `messages` row each, which SFT reads as a demonstration."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlhf.data.parse import parse_demonstration
+from rlhf.data.read import Unreadable, read_rows
+from rlhf.errors import DataError
+from rlhf.types import Message
+
+
+def save(path: Path, messages: Sequence[Message]) -> None:
+    """Append the conversation to a JSONL file.
+
+    Raises:
+        DataError: nothing was answered yet, or the file cannot be written.
+    """
+    row = {"messages": list(messages)}
+    if not messages:
+        raise DataError("nothing was said yet; there is nothing to save.")
+    parse_demonstration(row)  # what is saved can be loaded, here and by SFT
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def load(path: str, number: int | None = None) -> list[Message]:
+    """The conversation in row `number` of a file, counted from 1; the last one without it.
+
+    Raises:
+        DataError: no such file or row, or a row that is no conversation.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file; /save writes one.")
+    rows = list(read_rows(path))
+    at = len(rows) if number is None else number
+    if not 1 <= at <= len(rows):
+        raise DataError(f"{path} has {len(rows)} rows; row {at} is none of them.")
+    where, row = rows[at - 1]
+    if isinstance(row, Unreadable):
+        raise DataError(f"{where}: {row.reason}")
+    try:
+        said = parse_demonstration(row)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    prompt = said.prompt
+    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    return [*before, {"role": "assistant", "content": said.completion}]

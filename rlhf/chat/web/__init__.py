@@ -1,0 +1,1 @@
+"""`rlhf serve`: an OpenAI-compatible API, and a page to chat on and to look inside."""

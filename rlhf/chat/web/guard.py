@@ -1,0 +1,76 @@
+"""What every request to `rlhf serve` has to pass: host, size, origin, token. Deny by default."""
+
+import hmac
+import json
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rlhf.labels.web.guard import (
+    MAX_BODY,
+    SAFE,
+    Refused,
+    TooLarge,
+    capped,
+    name_of,
+    same_origin,
+    with_headers,
+)
+
+# The page's own files say nothing of anybody; the page sends the token with what it asks for.
+PUBLIC = ("/", "/health")
+STATIC = "/static/"
+
+
+class Guard:
+    """The ASGI app behind all checks. Without a token everybody who reaches it is let in."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], token: str | None) -> None:
+        self._app, self._token = app, token
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return  # no WebSocket is spoken here, and nothing is done at start or end
+        try:
+            self._check(scope)
+            await self._app(scope, capped(receive), with_headers(scope, send))
+        except Refused as refused:
+            await _refuse(scope, send, refused.status, str(refused))
+        except TooLarge:
+            await _refuse(scope, send, 413, f"the body has more than {MAX_BODY} bytes")
+
+    def _check(self, scope: Scope) -> None:
+        headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
+        host = headers.get("host", b"").decode("latin-1").lower()
+        # A name that somebody else's DNS points here would make this machine's page theirs.
+        if name_of(host) not in self._hosts:
+            raise Refused(421, "unknown host; the server's --allowed_hosts names those it serves")
+        length = headers.get("content-length", b"0")
+        if not length.isdigit() or int(length) > MAX_BODY:
+            raise Refused(413, f"the body has more than {MAX_BODY} bytes")
+        # Browsers say which site asks; programs, which no site can make send anything, do not.
+        origin = headers.get("origin", b"").decode("latin-1")
+        if scope["method"] not in SAFE and origin and not same_origin(origin, host):
+            raise Refused(403, "the request comes from another site")
+        path = scope["path"]
+        if path in PUBLIC or path.startswith(STATIC) or self._token is None:
+            return
+        sent = headers.get("authorization", b"").removeprefix(b"Bearer ")
+        if not hmac.compare_digest(sent, self._token.encode()):
+            raise Refused(401, "no or a wrong token; send it as `Authorization: Bearer TOKEN`")
+
+
+def error_body(status: int, message: str, param: str | None = None) -> dict[str, object]:
+    """An error as OpenAI's clients read it."""
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status)
+    kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+
+
+async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
+    body = json.dumps(error_body(status, message)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    start = {"type": "http.response.start", "status": status, "headers": headers}
+    await with_headers(scope, send)(start)
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,78 @@
+"""A chat server of a test's own: the app in a thread, on a free port."""
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import uvicorn
+
+from rlhf.chat.loading import ChatModel
+from rlhf.chat.votes import Votes
+from rlhf.chat.web.app import create_app
+from rlhf.chat.web.config import ServeConfig
+from rlhf.chat.web.page import Desk
+from rlhf.chat.web.served import Limits, Served
+from rlhf.chat.worker import Worker
+from rlhf.rewards.model import RewardModel
+
+
+@dataclass
+class Site:
+    """A server that runs."""
+
+    address: str
+    served: Served
+    store: Path
+
+    def client(self, api_key: str = "any", **how) -> openai.OpenAI:
+        how = {"max_retries": 0, "timeout": 240, **how}
+        return openai.OpenAI(base_url=f"{self.address}/v1", api_key=api_key, **how)
+
+    def settle(self, seconds: float = 60) -> tuple[int, int]:
+        """Answers written and waiting, over all models, when both have come to 0 or time is up."""
+        end = time.monotonic() + seconds
+        while True:
+            loads = [worker.load() for worker in self.served.workers.values()]
+            total = (sum(one for one, _ in loads), sum(two for _, two in loads))
+            if total == (0, 0) or time.monotonic() > end:
+                return total
+            time.sleep(0.02)
+
+
+@contextmanager
+def serving(
+    folder: Path,
+    models: dict[str, ChatModel],
+    *,
+    limits: Limits | None = None,
+    reward: RewardModel | None = None,
+    token: str | None = None,
+):
+    """A `Site` over these models; votes go into the folder."""
+    limits = limits or Limits(slots=4, waiting=64, max_new_tokens=64)
+    workers = {
+        name: Worker(model, slots=limits.slots, waiting=limits.waiting)
+        for name, model in models.items()
+    }
+    served = Served(workers=workers, limits=limits)
+    store = folder / "labels.sqlite"
+    with Votes(store, "Ann") as votes:
+        app = create_app(served, Desk(votes=votes, reward=reward), ServeConfig(token=token))
+        settings = uvicorn.Config(
+            app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+        )
+        server = uvicorn.Server(settings)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Site(f"http://127.0.0.1:{port}", served, store)
+        server.should_exit = True
+        thread.join(30)
+        for worker in workers.values():
+            worker.close()
