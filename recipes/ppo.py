@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -94,7 +95,8 @@ def main() -> None:
         result = trainer.train()
 
     weights = trainer.models.policy_weights()
-    on_main_process(lambda: save(run_config, trainer, result, weights, manifest_of))
+    with trainer.models.whole_policy() as policy:
+        on_main_process(lambda: save(run_config, trainer, policy, result, weights, manifest_of))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +154,14 @@ def reporter(bar: Bar, num_steps: int) -> Callable[[int, dict[str, float]], None
 def save(
     run_config: RunConfig,
     trainer: PPOTrainer,
+    policy: Any,
     result: PPOResult,
     weights: dict[str, Tensor] | None,
     manifest_of: Callable[[Path], Manifest],
 ) -> None:
     """Samples, model, card and manifest."""
     folder = Path(run_config.output_dir)
-    save_samples(folder, trainer, result, run_config.seed)
+    save_samples(folder, trainer, policy, result, run_config.seed)
     save_policy(folder, trainer.models.policy, trainer.chat, weights)
     publish(
         folder,
@@ -175,7 +178,9 @@ def save(
     say(f"report: {write_report(folder)}")
 
 
-def save_samples(folder: Path, trainer: PPOTrainer, result: PPOResult, seed: int) -> None:
+def save_samples(
+    folder: Path, trainer: PPOTrainer, policy: Any, result: PPOResult, seed: int
+) -> None:
     """samples/: the same prompts before and after; the tokens of some answers; all prompts."""
     after = result.after.scores.scores.tolist()
     ranking = sorted(range(len(after)), key=lambda row: -after[row])
@@ -198,7 +203,7 @@ def save_samples(folder: Path, trainer: PPOTrainer, result: PPOResult, seed: int
     if trainer.config.has_critic:
         advantages = trainer.experience(result.after).advantages
     write_tokens(folder, result.after, advantages, trainer.chat, shown, after)
-    write_embeddings(folder, trainer.models.policy, result.after.rollouts, after)
+    write_embeddings(folder, policy, result.after.rollouts, after)
 
 
 def answer(evaluated: Evaluated, row: int) -> Answer:
