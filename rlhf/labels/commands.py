@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.database import shown
 from rlhf.labels.selection import QueueConfig
@@ -84,10 +85,11 @@ def _import(given: argparse.Namespace, console: Console) -> None:
             version = store.add_guideline(_read_text(given.guideline))
             console.print(f"guideline version {version}: {given.guideline}")
         for source in given.files:
+            rejects = _folder_of(given.store) / f"{Path(source).name}.{REJECTS}"
             done = import_file(
                 store,
                 source,
-                drop_bad_rows=given.drop_bad_rows,
+                bad_rows=BadRows(drop=given.drop_bad_rows, reject_file=rejects),
                 as_gold=given.as_gold,
                 as_candidates=given.as_candidates,
             )
@@ -95,7 +97,13 @@ def _import(given: argparse.Namespace, console: Console) -> None:
                 f"{source}: {done.rows} rows, {done.items} new items, {done.labels} new labels; "
                 f"{done.blank} empty answers and {done.left_out} rows with fewer than two left "
                 f"out, {done.dropped} bad rows dropped"
+                + (f" into {rejects}" if done.dropped else "")
             )
+
+
+def _folder_of(store: str) -> Path:
+    """The folder of a store that is a file; the current one where a server has it."""
+    return Path() if "://" in store else Path(store).parent
 
 
 def _export(given: argparse.Namespace, console: Console) -> None:

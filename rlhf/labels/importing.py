@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlhf.data.bad_rows import Problem, raise_problems
+from rlhf.data.bad_rows import BadRows, Problem
 from rlhf.data.parse import parse_prompt, parse_ranking
 from rlhf.data.read import Row, Unreadable, read_rows
 from rlhf.data.shapes import hh
@@ -45,11 +45,13 @@ def import_file(
     store: LabelStore,
     source: str,
     *,
-    drop_bad_rows: bool = False,
+    bad_rows: BadRows | None = None,
     as_gold: bool = False,
     as_candidates: bool = False,
 ) -> Imported:
     """Put the rows of `source` into the store, none of them where one cannot be used.
+
+    Unless `bad_rows` drops those, which writes them down.
 
     Rows are `{"prompt", "responses", "models"?}` (as `rlhf sample` writes them: empty answers
     are left out and counted), or rankings, TRL's pairs and Anthropic HH's transcripts, whose label
@@ -79,8 +81,8 @@ def import_file(
             left_out += 1
         else:
             found.append((whole, said))
-    if not drop_bad_rows:
-        raise_problems(problems, source)
+    with bad_rows or BadRows() as refused:
+        refused.take(source, problems)
     if as_gold and as_candidates:
         raise ConfigError("as_gold and as_candidates exclude each other; give one of them.")
     if as_gold:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from rlhf.cli import run_command
+from rlhf.data.bad_rows import BadRows
 from rlhf.data.rows import load_rankings
 from rlhf.errors import DataError
+from rlhf.labels import commands
 from rlhf.labels.export import export_rankings
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Label
@@ -107,7 +109,18 @@ def test_bad_rows_are_listed_with_their_place_or_dropped(tmp_path, store):
     with pytest.raises(DataError, match=r"bad.jsonl:1 responses is not a list(.|\n)*bad.jsonl:2 "):
         import_file(store, source)
     assert store.items() == []
-    assert import_file(store, source, drop_bad_rows=True).dropped == 2
+    rejects = tmp_path / "rejected.jsonl"
+    bad_rows = BadRows(drop=True, reject_file=rejects)
+    assert import_file(store, source, bad_rows=bad_rows).dropped == 2
+    assert [json.loads(line)["line"] for line in rejects.read_text().splitlines()] == [1, 2]
+
+
+def test_the_command_writes_dropped_rows_beside_the_store(tmp_path, capsys):
+    source = write(tmp_path / "bad.jsonl", [{"prompt": "p", "responses": "a"}, SAMPLED[0]])
+    words = ["import", str(source), "--store", str(tmp_path / "s.sqlite"), "--drop_bad_rows"]
+    commands.main(words)
+    assert "1 bad rows dropped into" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "bad.jsonl.rejected.jsonl").exists()
 
 
 def test_export_and_import_give_the_same_store(tmp_path, store):
