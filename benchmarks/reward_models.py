@@ -94,7 +94,7 @@ def of_split(
 ) -> Iterator[tuple[str, float, dict[str, int]]]:
     """(method, held-out accuracy, what else is known) of each method on one split."""
     for model in given.models:
-        chat = load_tokenizer(model, judges=True)
+        chat = load_tokenizer(model, given.chat_template, judges=True)
         rows = read(name, chat, given.max_length)[: given.max_rankings]
         if given.eval_data:
             train, held_out = rows, read(given.eval_data, chat, given.max_length)
@@ -280,6 +280,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--max_steps", type=int)
     parser.add_argument("--max_rankings", type=int, help="of a file, its first")
+    parser.add_argument("--chat_template", default="auto", help="auto, none or a Jinja file")
     parser.add_argument("--max_length", type=int, default=512, help="tokens; longer ones leave")
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--output", default="reward_models.jsonl", help="a line a training")
