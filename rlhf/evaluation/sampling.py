@@ -13,8 +13,9 @@ from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.divergence import sequence_kl
 from rlhf.evaluation.records import Record
 from rlhf.manifest import hash_text
+from rlhf.models.decode import Generated
 from rlhf.models.forward import response_logprobs
-from rlhf.models.generate import Generated, as_answers, generate, prompt_batch
+from rlhf.models.generate import as_answers, generate, prompt_batch
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.types import PromptBatch, PromptRow

@@ -8,7 +8,7 @@ import torch
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.models import generate as generate_module
+from rlhf.models import decode
 from rlhf.models.cache import FixedSlabLayer
 from rlhf.models.generate import generate, prompt_batch, sample_answers, uniform_noise
 from rlhf.models.load import load_policy
@@ -79,7 +79,7 @@ def test_compaction_changes_nothing(model, monkeypatch):
     batch = batch_of(PROMPTS * 5, num_responses=2)
     compacted = sampled(model, batch)
     assert compacted.response_mask.sum(1).unique().numel() > 1  # some rows did end early
-    monkeypatch.setattr(generate_module, "ALIVE_SHARE", 0.0)
+    monkeypatch.setattr(decode, "ALIVE_SHARE", 0.0)
     kept = sampled(model, batch)
     assert torch.equal(compacted.response_ids, kept.response_ids)
 
