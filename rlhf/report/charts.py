@@ -198,7 +198,7 @@ def _short(value: float) -> str:
     """Three significant figures; whole numbers as they are."""
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
-    if abs(value) < 1e-3:  # 0.000493 is too wide for the margin
+    if abs(value) < 1e-2:  # -0.00241 is too wide for the margin
         digits, _, power = f"{value:.1e}".partition("e")
         return f"{digits}e{int(power)}"
     return f"{value:.3g}"

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ppo_runs import TWO, gives_the_same, is_the_same_run, kill_after, launch, make_place, words
 from transformers import AutoModelForCausalLM
@@ -43,6 +44,24 @@ def test_the_run_folder_is_complete(whole, root, place):
         assert rows[0]["answers"].keys() == {"before", "after"}
     refused = launch(words(place, "whole"), root, status=2)
     assert "already holds a run" in refused
+
+
+def test_tokens_and_prompts_are_there_to_be_drawn(whole):
+    """Numbers beside every token, their KL that of the log-probs; one embedding a prompt."""
+    lines = (whole / "samples" / "tokens.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {row["kind"] for row in rows} == {"best", "worst"}
+    for row in rows:
+        for key in ("logprobs", "kl", "advantages", "values"):
+            assert len(row[key]) == len(row["tokens"])
+        assert max(row["logprobs"]) <= 0
+    content = np.load(whole / "samples" / "embeddings.npz")
+    assert content["embeddings"].shape == (4, 32)
+    assert len(set(content["prompts"])) == 4
+    assert np.isfinite(content["scores"]).all()
+    page = (whole / "report.html").read_text()
+    assert "Token by token" in page
+    assert "Map of prompts" in page
 
 
 def test_two_processes_give_what_one_gives(whole, place, root):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -135,13 +134,30 @@ def test_labels_of_charts_are_escaped():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium, which is not here")
-def test_chromium_draws_the_page_on_a_phone(run, tmp_path):
-    """It loads and paints at a phone's width; a page that fails to load gives no picture."""
-    page, picture = write_report(run), tmp_path / "phone.png"
-    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    words += ["--window-size=400,2400", f"--screenshot={picture}", page.as_uri()]
-    subprocess.run(words, check=True, capture_output=True, timeout=120)
-    assert picture.stat().st_size > 20_000
+@pytest.mark.parametrize("scripts", [True, False])
+def test_chromium_draws_the_page_on_a_phone_and_on_paper(run, scripts):
+    """One request, the page itself; no complaint, nothing beside the screen, and it prints."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    asked, said, page_path = [], [], write_report(run)
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        context = browser.new_context(
+            viewport={"width": 390, "height": 800}, java_script_enabled=scripts
+        )
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(page_path.as_uri(), timeout=120_000)
+        assert asked == [page_path.as_uri()]
+        assert said == []
+        assert page.locator("h1").inner_text() == "runs"
+        box = page.locator("main").bounding_box()
+        assert box["x"] >= 0
+        assert box["width"] <= 390
+        assert len(page.pdf(format="A4")) > 20_000
+        browser.close()
 
 
 def test_a_reward_models_figures_are_drawn_and_are_no_evaluation_of_policies(tmp_path):
