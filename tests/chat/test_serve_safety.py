@@ -1,7 +1,9 @@
 """Who is let in, what is refused, and that no text can pass for a role."""
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import openai
@@ -124,6 +126,29 @@ def test_no_text_forges_a_role_in_a_bundled_template(tmp_path, name):
 
 def test_no_text_forges_a_role_of_the_embedded_model(root):
     check_nothing_is_forged(load_chat_model(str(root / "data" / "pocket" / "model")))
+
+
+def test_the_command_serves_until_ctrl_c_and_leaves_no_store_behind(model, tmp_path):
+    command = [sys.executable, "-m", "rlhf.cli", "serve", model.name, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        said = ""
+        while "API:" not in said:
+            line = server.stderr.readline()
+            assert line, f"ended after {said!r}"
+            said += line
+        assert "chat template: tokenizer; stops at 4 '<|eot_id|>'" in said
+        address = said.split("base_url=")[1].split("/v1")[0]
+        assert (
+            httpx.post(
+                f"{address}/v1/chat/completions",
+                json={**ASKED, "model": Path(model.name).name},
+                timeout=240,
+            ).status_code
+            == 200
+        )
+        server.send_signal(signal.SIGINT)
+        assert server.wait(240) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_mistakes_of_the_command_line_exit_with_2(tmp_path):

@@ -1,6 +1,7 @@
 """`rlhf serve DIR [DIR2 …]`: the models over HTTP, by one process."""
 
 import argparse
+import contextlib
 import getpass
 from collections.abc import Sequence
 from functools import partial
@@ -57,7 +58,8 @@ def main(argv: Sequence[str]) -> int:
             lifespan="off",
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
-        uvicorn.Server(settings).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises anew when it is done
+            uvicorn.Server(settings).run(sockets=[listener])
         for worker in served.workers.values():
             worker.close()
     return 0
