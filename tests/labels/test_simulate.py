@@ -1,6 +1,7 @@
 """Simulated annotators err as they are said to, whatever else is in the store."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,11 @@ def test_gumbel_noise_is_bradley_terry(tmp_path, gold):
 
 
 def test_controls_are_what_they_are_called(tmp_path, gold, root):
-    [random] = load_annotators(root / "recipes/pocket/annotators-random.yaml")
-    [reversed_] = load_annotators(root / "recipes/pocket/annotators-reversed.yaml")
+    """Five alike in each: as many as rank a prompt in the demo."""
+    random, *others = load_annotators(root / "recipes/pocket/annotators-random.yaml")
+    assert all(replace(other, name=random.name) == random for other in others)
+    reversed_, *others = load_annotators(root / "recipes/pocket/annotators-reversed.yaml")
+    assert all(replace(other, name=reversed_.name) == reversed_ for other in others)
     assert labelled(tmp_path, gold, 2000, random).gold_agreement.value == pytest.approx(
         0.5, abs=0.04
     )
