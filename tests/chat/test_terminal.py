@@ -66,8 +66,16 @@ class Terminal:
                 return
         raise AssertionError(f"no {text!r} in {self.seen!r}")
 
-    def status(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def status(self, seconds: float = 120) -> int:
+        """Of the program, which has to end by itself by then."""
+        end = time.monotonic() + seconds
+        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+                raise AssertionError(f"did not end; it wrote {self.seen!r}")
+            time.sleep(0.05)
+        return os.waitstatus_to_exitcode(ended[1])
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(folder, tmp_path):
@@ -154,6 +162,7 @@ def test_a_conversation_is_edited_saved_and_gone_on_with(short, tmp_path):
     terminal.wait_for("user: What is")
     terminal.send("/load nowhere.jsonl\n")
     terminal.wait_for("no such file")
+    terminal.wait_for("you> ")  # before readline listens, a Ctrl-D is lost
     terminal.send("\x04")
     assert terminal.status() == 0
 
