@@ -17,7 +17,7 @@ from rlhf.chat.web.page import Desk, add_page
 from rlhf.chat.web.served import NoModel, Served
 from rlhf.chat.worker import Busy, Failed
 from rlhf.errors import RLHFError
-from rlhf.labels.web.guard import MAX_BODY, TooLarge
+from rlhf.labels.web.guard import TOO_LARGE, TooLarge
 
 STATIC = Path(__file__).parent / "static"
 
@@ -63,7 +63,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def other(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, TooLarge):  # FastAPI takes it for a body it cannot parse
-            return JSONResponse(error_body(413, f"the body has more than {MAX_BODY} bytes"), 413)
+            return JSONResponse(error_body(413, TOO_LARGE), 413)
         return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code)
 
     @app.exception_handler(RequestValidationError)

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rlhf.labels.web.guard import (
-    MAX_BODY,
     SAFE,
+    TOO_LARGE,
     Refused,
     TooLarge,
     capped,
-    name_of,
+    checked_host,
     same_origin,
     with_headers,
 )
@@ -38,17 +38,11 @@ class Guard:
         except Refused as refused:
             await _refuse(scope, send, refused.status, str(refused))
         except TooLarge:
-            await _refuse(scope, send, 413, f"the body has more than {MAX_BODY} bytes")
+            await _refuse(scope, send, 413, TOO_LARGE)
 
     def _check(self, scope: Scope) -> None:
         headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
-        host = headers.get("host", b"").decode("latin-1").lower()
-        # A name that somebody else's DNS points here would make this machine's page theirs.
-        if name_of(host) not in self._hosts:
-            raise Refused(421, "unknown host; the server's --allowed_hosts names those it serves")
-        length = headers.get("content-length", b"0")
-        if not length.isdigit() or int(length) > MAX_BODY:
-            raise Refused(413, f"the body has more than {MAX_BODY} bytes")
+        host = checked_host(headers, self._hosts)
         # Browsers say which site asks; programs, which no site can make send anything, do not.
         origin = headers.get("origin", b"").decode("latin-1")
         if scope["method"] not in SAFE and origin and not same_origin(origin, host):

@@ -6,7 +6,7 @@ until it is named here.
 
 import hmac
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from rlhf.labels.store import LabelStore
 
 COOKIE = "rlhf_label"
 MAX_BODY = 1 << 20
+TOO_LARGE = f"the body has more than {MAX_BODY} bytes"
 SAFE = ("GET", "HEAD")
 PUBLIC = ("/login", "/static/", "/health")  # exact, or below where it ends with a slash
 ADMIN = ("/admin", "/admin/")
@@ -63,16 +64,11 @@ class Guard:
         except Refused as refused:
             await _refuse(scope, send, refused)
         except TooLarge:
-            await _refuse(scope, send, Refused(413, f"more than {MAX_BODY} bytes"))
+            await _refuse(scope, send, Refused(413, TOO_LARGE))
 
     async def _check(self, scope: Scope) -> Session | None:
         headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
-        host = headers.get("host", b"").decode("latin-1").lower()
-        if name_of(host) not in self._hosts:
-            raise Refused(421, "unknown host; the server's --allowed_hosts names those it serves")
-        length = headers.get("content-length", b"0")
-        if not length.isdigit() or int(length) > MAX_BODY:
-            raise Refused(413, f"more than {MAX_BODY} bytes")
+        host = checked_host(headers, self._hosts)
         unsafe = scope["method"] not in SAFE
         if unsafe and not same_origin(headers.get("origin", b"").decode("latin-1"), host):
             raise Refused(403, "the request comes from another site")
@@ -95,6 +91,23 @@ BOTH = ("/", "/logout")  # paths that the researcher and annotators share
 
 def _under(path: str, places: Collection[str]) -> bool:
     return any(path.startswith(place) if place.endswith("/") else path == place for place in places)
+
+
+def checked_host(headers: Mapping[str, bytes], hosts: Collection[str]) -> str:
+    """The host that a request asks for, in small letters.
+
+    A name that somebody else's DNS points here would make this machine's page theirs.
+
+    Raises:
+        Refused: none of `hosts`, or a body of a length that is too large or no number.
+    """
+    host = headers.get("host", b"").decode("latin-1").lower()
+    if name_of(host) not in hosts:
+        raise Refused(421, "unknown host; the server's --allowed_hosts names those it serves")
+    length = headers.get("content-length", b"0")
+    if not length.isdigit() or int(length) > MAX_BODY:
+        raise Refused(413, TOO_LARGE)
+    return host
 
 
 def name_of(host: str) -> str:
