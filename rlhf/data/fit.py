@@ -1,5 +1,6 @@
 """Checks of typed rows that need the tokenizer: each returns the reason why a row does not fit."""
 
+import json
 from collections.abc import Callable, Sequence
 
 from rlhf.data.chat import answer_ids, judged_ids, prompt_ids
@@ -20,7 +21,15 @@ def demonstration_fits(
 
 def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranking], str | None]:
     """Every answer with its prompt, as a reward model reads it, has at most `max_length` tokens."""
-    return lambda row: _answers_fit(chat, row.prompt, row.responses, max_length, judged_ids)
+    seen: dict[str, str | None] = {}  # what several people ranked is encoded once
+
+    def reason(row: Ranking) -> str | None:
+        key = json.dumps([row.prompt, sorted(row.responses)])
+        if key not in seen:
+            seen[key] = _answers_fit(chat, row.prompt, row.responses, max_length, judged_ids)
+        return seen[key]
+
+    return reason
 
 
 def prompt_fits(

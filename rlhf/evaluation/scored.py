@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 
 import torch
@@ -26,12 +27,12 @@ class ScoredRanking:
     heads: Sequence[Sequence[float]]  # K rows of one score a head; their mean is the score
     lengths: Sequence[int]  # K, tokens that it reads
 
-    @property
+    @cached_property
     def prompt(self) -> str:
         """What tells prompts apart: rankings of one prompt are no independent evidence."""
         return group_key(self.ranking)
 
-    @property
+    @cached_property
     def ordered(self) -> list[tuple[int, int]]:
         """(better, worse) positions of each pair that is not tied."""
         ranks = self.ranking.ranks
@@ -106,7 +107,10 @@ def _by_prompt(cases: Iterable[tuple[str, float]]) -> tuple[list[float], list[fl
 
 
 def _lengths(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[int]:
-    return [len(judged_ids(model.chat, prompt, text)) for prompt, text in texts]
+    keys = [json.dumps(text) for text in texts]
+    unique = dict(zip(keys, texts, strict=True))
+    lengths = {key: len(judged_ids(model.chat, *text)) for key, text in unique.items()}
+    return [lengths[key] for key in keys]
 
 
 def normalized(model: RewardModel, scores: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""float32 matrix products through oneDNN where a CPU trains."""
+"""float32 matrix products through oneDNN on a CPU."""
 
 from typing import Any
 

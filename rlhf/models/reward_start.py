@@ -10,6 +10,7 @@ from rlhf.launch import is_main_process
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype
+from rlhf.models.linear import use_fast_cpu_linear
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
 from rlhf.models.save import merge_reward_model
 
@@ -22,6 +23,7 @@ def load_model(config: ModelConfig, seed: int, num_heads: int = 1) -> PreTrained
     use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base
+    use_fast_cpu_linear(model)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     return model

@@ -12,7 +12,7 @@ from rlhf.data.collate import right_pad
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
-from rlhf.models.linear import hold_in_bf16
+from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import load_reward_model, reward_scale
 from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.types import Prompt
@@ -44,6 +44,8 @@ class RewardModel:
         self._model = model.to(device).eval().requires_grad_(False)
         if bf16:
             hold_in_bf16(self._model.base_model)
+        else:
+            use_fast_cpu_linear(self._model)
         self._heads = load_heads(path, model)
         self.num_heads = len(self._heads.weight)
         self._bf16 = bf16

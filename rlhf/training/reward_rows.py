@@ -1,5 +1,6 @@
 """Rankings as token ids, and batches of them in which no text is read twice."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -40,12 +41,23 @@ class FlatRankings:
 
 
 def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]:
-    """Rankings as token ids, by the one function that renders for every reward model."""
+    """Rankings as token ids, by the one function that renders for every reward model.
+
+    An answer that several rankings of a prompt hold is encoded once.
+    """
+    known: dict[str, list[int]] = {}
+
+    def ids_of(prompt: Prompt, answer: str) -> list[int]:
+        key = json.dumps([prompt, answer])
+        if key not in known:
+            known[key] = judged_ids(chat, prompt, answer)
+        return known[key]
+
     return [
         TokenRanking(
             prompt=row.prompt,
             group=group_key(row),
-            ids=[judged_ids(chat, row.prompt, answer) for answer in row.responses],
+            ids=[ids_of(row.prompt, answer) for answer in row.responses],
             ranks=row.ranks,
             annotator=row.annotator,
             strength=row.strength,
