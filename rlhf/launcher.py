@@ -10,11 +10,10 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlhf.launch import STATUS_USER
+from rlhf.launch import STATUS_USER, WORLD
 
 # A launcher above this one (align.py under `accelerate launch`) has put its own world in the
 # environment; a stage that inherited it would wait for ranks that do not exist.
-_WORLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _WORLD_PREFIXES = ("LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_")
 _KEPT = ("ACCELERATE_USE_CPU",)
 
@@ -60,7 +59,7 @@ def own_environment() -> dict[str, str]:
     inherited = dict(os.environ)
     under_launcher = "TORCHELASTIC_RUN_ID" in inherited
     for name in os.environ:
-        if name in _WORLD or (name.startswith(_WORLD_PREFIXES) and name not in _KEPT):
+        if name in WORLD or (name.startswith(_WORLD_PREFIXES) and name not in _KEPT):
             del inherited[name]
     if under_launcher:
         inherited.pop("OMP_NUM_THREADS", None)  # set by it to 1, not by the user

@@ -33,9 +33,11 @@ def main():
         from accelerate import Accelerator
         Accelerator()
         from torch import distributed
-        atexit.register(lambda: print("open", distributed.is_initialized(), flush=True))
-        globals()["held"] = Abort()  # the interpreter lets go of it on its way down
-        print("begun", distributed.is_initialized(), flush=True)
+        tell = lambda what: sys.stdout.write(f"{what} {distributed.is_initialized()}\\n")
+        atexit.register(tell, "open")
+        if distributed.is_initialized():
+            globals()["held"] = Abort()  # the interpreter lets go of it on its way down
+        tell("begun")  # in one write: two ranks share the pipe
     elif what == "bug":
         raise KeyError("a bug of ours")
     elif what != "nothing":
@@ -90,6 +92,13 @@ def accelerate(*options):
 def test_the_default_launch_is_one_process(script):
     done = call(*accelerate(), script, "world")
     assert "world 1 rank 0" in done.stdout, done.stderr
+
+
+def test_a_process_that_is_launched_alone_has_no_group(script):
+    """In a group of one accelerate wraps models in DDP, which copies each gradient for nobody."""
+    assert "begun False" in call(*accelerate(), script, "ends").stdout
+    two = call(*accelerate("--num_processes", "2", "--main_process_port", "0"), script, "ends")
+    assert two.stdout.count("begun True") == 2
 
 
 def test_two_processes_see_each_other(script):

@@ -210,6 +210,10 @@ def test_inside_an_answer(tmp_path, models, reward, open_page):
         slider = page.locator("#pane input[type=range]").first
         slider.fill("0")  # the likeliest has everything, live
         page.locator("tr.pick:first-child td:nth-child(4)", has_text="1.000").wait_for()
+        page.click("summary:has-text('All positions')")
+        page.locator("#pane details tbody tr").first.wait_for()
+        tokens = page.locator("#pane .cut button").count()
+        assert page.locator("#pane details tbody tr").count() == tokens
         page.locator("tr.pick").nth(3).click()  # go on from another token
         page.locator("tr.pick").first.wait_for(state="hidden")
         until(lambda: page.locator(".answer .text").inner_text() not in ("", before))
@@ -235,6 +239,9 @@ def test_nothing_is_wider_than_the_page_light_or_dark(tmp_path, models, open_pag
         for tab in ("tokens", "next", "why", "space"):
             page.click(f"[data-tab={tab}]")
             page.locator(f"[data-tab={tab}][aria-selected=true]").wait_for()
+            if tab == "next":
+                page.click("summary:has-text('All positions')")
+                page.locator("#pane details tbody tr").first.wait_for()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.click("#close")
         was = page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -84,7 +84,31 @@ async function next() {
     first, second,
     el("p", { className: "legend" }, "Bar: what is drawn with. ", el("b", { textContent: "Line" }), ": the model's own. Click a token to go on from it."),
     place,
+    everywhere(() => ({ temperature: Number(temperature.value), top_p: Number(topP.value), most: 5 })),
   ];
+}
+
+// Every position of the answer in one table: what was written, and what else was likely there.
+function everywhere(knobs) {
+  const place = el("div");
+  const opened = el("details", {}, el("summary", { textContent: "All positions of the answer" }), place);
+  opened.ontoggle = async () => {
+    if (!opened.open) return;
+    try {
+      const ids = looked.cut.answer.map((t) => t.id);
+      const found = await call("/page/positions", question({ ids, ...knobs() }));
+      place.replaceChildren(table(["token", "p", "rank", "likeliest there"], found.map(positionRow)));
+    } catch (error) {
+      place.replaceChildren(el("p", { textContent: error.message }));
+    }
+  };
+  return opened;
+}
+
+function positionRow({ token: one, probability, rank, likeliest }, at) {
+  const name = button(visible(one.text), () => pick(at), { title: "look at this place" });
+  const others = el("span", {}, ...likeliest.flatMap((other) => [token(other.token.text), ` ${other.probability.toFixed(2)} `]));
+  return el("tr", {}, cell(name), cell(probability.toFixed(3)), cell(`${rank}`), cell(others));
 }
 
 function likely(found, ids) {
