@@ -38,7 +38,7 @@ from rlhf.training.ppo_models import check_models
 from rlhf.training.ppo_plan import plan
 from rlhf.training.ppo_samples import write_embeddings, write_tokens
 from rlhf.training.provenance import stage_manifest
-from rlhf.training.publish import publish
+from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.samples import write_samples
 from rlhf.types import Evaluated, PromptRow
 
@@ -173,9 +173,9 @@ def save(
             "answers before and after": folder / "samples",
             "talk to it": rlhf_command("chat", folder),
         },
-        hub_id=run_config.push_to_hub,
     )
     say(f"report: {write_report(folder)}")
+    push_to_hub(folder, run_config.push_to_hub)
 
 
 def save_samples(

@@ -37,7 +37,7 @@ from rlhf.rewards.model import RewardModel
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.provenance import stage_manifest
-from rlhf.training.publish import publish
+from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.resume import resume_point
 from rlhf.training.reward_checks import (
     about_rankings,
@@ -109,7 +109,14 @@ def main() -> None:
     on_main_process(lambda: open_run_folder(*setup.configs))
     train_and_save(setup)
     report(setup)
-    on_main_process(lambda: say(f"report: {write_report(Path(setup.run.output_dir))}"))
+    on_main_process(lambda: finish(setup.run))
+
+
+def finish(run_config: RunConfig) -> None:
+    """What comes when everything is known: report.html, and the upload."""
+    folder = Path(run_config.output_dir)
+    say(f"report: {write_report(folder)}")
+    push_to_hub(folder, run_config.push_to_hub)
 
 
 def train_and_save(setup: Setup) -> None:
@@ -226,7 +233,6 @@ def save(setup: Setup, trained: Trained) -> None:
             "held-out rankings with rewards": folder / "samples",
             "use it": f"recipes/ppo.py --reward {folder}",
         },
-        hub_id=setup.run.push_to_hub,
     )
 
 

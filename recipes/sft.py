@@ -34,7 +34,7 @@ from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.provenance import stage_manifest
-from rlhf.training.publish import publish
+from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.resume import resume_point
 from rlhf.training.samples import write_samples
 from rlhf.training.sft import SFTConfig, SFTResult, train_sft
@@ -190,9 +190,9 @@ def save(setup: Setup, trained: Trained) -> None:
             "answers before and after": folder / "samples" / "random.jsonl",
             "talk to it": rlhf_command("chat", folder),
         },
-        hub_id=setup.run.push_to_hub,
     )
     say(f"report: {write_report(folder)}")
+    push_to_hub(folder, setup.run.push_to_hub)
 
 
 def figures(result: SFTResult, held_out: int) -> dict[str, str]:

@@ -23,15 +23,11 @@ def publish(
     figures: Mapping[str, str],
     loads_with: str,
     places: Mapping[str, object],
-    hub_id: str | None,
 ) -> None:
-    """Write model card and manifest, print the table of `figures` and `places`, upload.
+    """Write model card and manifest, print the table of `figures` and `places`.
 
     The manifest comes after everything else that is written: a folder that has one is finished.
     `loads_with` is the transformers class that reads the model. Call it on one process.
-
-    Raises:
-        TrainingError: as `push_to_hub`.
     """
     usage = f'{loads_with}.from_pretrained("{folder.name}")'
     write_model_card(
@@ -42,17 +38,19 @@ def publish(
     for name, value in {**figures, "model": folder, **places}.items():
         table.add_row(name, str(value))
     Console().print(table)
-    if hub_id:
-        say(f"uploaded to {push_to_hub(folder, hub_id)}")
 
 
-def push_to_hub(folder: Path, hub_id: str) -> str:
-    """Upload the folder's model, tokenizer, manifest and metrics; return the page's address.
+def push_to_hub(folder: Path, hub_id: str | None) -> None:
+    """Upload the folder's model, tokenizer, manifest, metrics and reports, where `hub_id` says to.
+
+    The last thing that a run does: what is said of a model goes with it. Call it on one process.
 
     Raises:
         TrainingError: the hub refused or could not be reached; the folder is whole and can be
             uploaded again.
     """
+    if hub_id is None:
+        return
     api = HfApi()
     try:
         address = api.create_repo(hub_id, exist_ok=True)
@@ -62,4 +60,4 @@ def push_to_hub(folder: Path, hub_id: str) -> str:
             f"push_to_hub {hub_id}: {type(error).__name__}: {error}; {folder} is complete, "
             f"upload it with `hf upload {hub_id} {folder}`."
         ) from error
-    return str(address)
+    say(f"uploaded to {address}")
