@@ -87,3 +87,11 @@ def test_two_servers_never_share_a_store_or_a_port(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match="another --port"), bound("127.0.0.1", port):
             pass
+
+
+def test_pieces_of_a_stream_do_not_wait_for_each_other():
+    """Without TCP_NODELAY on the accepted connection the second one comes 40 ms after the first."""
+    with bound("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
