@@ -1,5 +1,6 @@
 """metrics.jsonl: one JSON object a logged step, and the trackers that mirror it."""
 
+import atexit
 import json
 import math
 import os
@@ -82,8 +83,13 @@ def _finite(value: float) -> float | None:
 
 
 def _tracker(name: str, folder: Path) -> _Tracker:
-    """accelerate's tracker of that name, logging under the run folder."""
+    """accelerate's tracker of that name, logging under the run folder; closed when the run ends."""
     kind = LOGGER_TYPE_TO_CLASS[name]
-    if kind.requires_logging_directory:
-        return kind(folder.resolve().name, logging_dir=folder)  # type: ignore[no-any-return]
-    return kind(folder.resolve().name)  # type: ignore[no-any-return]
+    project = folder.resolve().name
+    tracker = (
+        kind(project, logging_dir=folder) if kind.requires_logging_directory else kind(project)
+    )
+    os.environ.setdefault("WANDB_DIR", str(folder))  # else it writes where the command was typed
+    tracker.start()
+    atexit.register(tracker.finish)  # some send what they hold only then
+    return tracker  # type: ignore[no-any-return]
