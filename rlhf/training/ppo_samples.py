@@ -91,13 +91,24 @@ def _line(
         numbers |= {"advantages": advantages, "values": evaluated.values}
     return {
         "prompt": rollouts.batch.prompts[row],
-        # Each token's own text, special ones too: what ended an answer is worth seeing.
-        "tokens": [str(chat.tokenizer.decode([token])) for token in ids],
+        "tokens": pieces(chat, ids),
         **{
             name: [round(value, DIGITS) for value in tensor[row][mask].tolist()]
             for name, tensor in numbers.items()
         },
     }
+
+
+def pieces(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text, its space too; control tokens by name.
+
+    By itself a token loses the space before it in many tokenizers.
+    """
+    texts = [str(chat.tokenizer.decode(list(ids[:end]))) for end in range(len(ids) + 1)]
+    return [
+        after[len(before) :] if after.startswith(before) else str(chat.tokenizer.decode([token]))
+        for before, after, token in zip(texts, texts[1:], ids, strict=False)
+    ]
 
 
 def _text(prompt: Any) -> str:

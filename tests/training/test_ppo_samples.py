@@ -1,14 +1,18 @@
 """samples/tokens.jsonl and samples/embeddings.npz of a tiny run, against the model itself."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from tiny_ppo import ROWS, make_folder, trainer
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from rlhf.data.chat import prompt_ids
-from rlhf.training.ppo_samples import write_embeddings, write_tokens
+from rlhf.training.ppo_samples import pieces, write_embeddings, write_tokens
 
 
 @pytest.mark.parametrize("changes", [{}, {"mode": "lora"}])
@@ -36,3 +40,18 @@ def test_numbers_of_tokens_and_the_models_view_of_its_prompts(tmp_path, changes)
     wanted = states[0].mean(0).detach().numpy()
     assert content["embeddings"][0] == pytest.approx(wanted, abs=5e-3)
     assert content["scores"] == pytest.approx(scores)
+
+
+@pytest.mark.parametrize("marks", ["▁", None])
+def test_pieces_keep_the_space_before_a_word(marks):
+    """With SentencePiece's mark for a space, which a token by itself loses, and with bytes."""
+    if marks:
+        words = {"<unk>": 0, "▁A": 1, "▁red": 2, "▁c": 3, "at": 4}
+        tokenizer = Tokenizer(BPE(words, [], unk_token="<unk>"))
+        tokenizer.decoder = decoders.Metaspace()
+    else:
+        words = {"A": 1, "Ġred": 2, "Ġc": 3, "at": 4}
+        tokenizer = Tokenizer(BPE(words, []))
+        tokenizer.decoder = decoders.ByteLevel()
+    chat = SimpleNamespace(tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    assert pieces(chat, [1, 2, 3, 4]) == ["A", " red", " c", "at"]

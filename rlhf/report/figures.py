@@ -1,0 +1,106 @@
+"""What was measured on held-out prompts: tables, forest plot, length against score."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from rlhf.report.charts import Bar, Dot, forest_plot, scatter
+from rlhf.report.read import Row, StageView
+from rlhf.report.samples import plain
+
+MAX_SPOTS = 400  # of the chart of length against score
+MIN_PROMPTS = 10  # of a category, for a line in the forest plot
+
+
+def table(
+    results: Sequence[Row],
+    models: Sequence[str],
+    *,
+    by_category: bool = False,
+    contaminated: bool = True,
+    only: Sequence[str] = (),
+) -> list[tuple[str, list[str]]]:
+    """(label, one cell a model) of the figures over all prompts, or of those by category.
+
+    contaminated: with the prompts that stand in the training data, or without them.
+    """
+    chosen = [r for r in results if ("subset" in r) == by_category and r["model"] in models]
+    chosen = [r for r in chosen if not only or r["metric"] in only]
+    chosen = [r for r in chosen if r.get("with_contaminated", True) == contaminated]
+    if by_category:
+        chosen = [r for r in chosen if r["metric"] in ("win_rate", "score")]
+    labels = dict.fromkeys(label_of(r) for r in chosen)
+    cells = {(label_of(r), r["model"]): cell(r) for r in chosen}
+    return [(label, [cells.get((label, model), "–") for model in models]) for label in labels]
+
+
+def label_of(result: Row) -> str:
+    """What a figure is, in a few words."""
+    parts = [str(result.get("axis") or result["metric"]).replace("_", " ")]
+    if "subset" in result:
+        parts.insert(0, f"{result['subset']}:")
+    if result.get("baseline"):
+        parts.append(f"against {result['baseline']}")
+    if result.get("judge"):
+        parts.append(f"({judge_name(result)})")
+    if result.get("precision"):
+        parts.append(f"({result['precision']})")
+    return " ".join(parts)
+
+
+def judge_name(result: Row) -> str:
+    """`gold`, or `reward model: NAME` where there are several."""
+    source = f": {result['judge_source']}" if result.get("judge_source") else ""
+    return str(result["judge"]).replace("_", " ") + source
+
+
+def cell(result: Row) -> str:
+    """`0.73 [0.70, 0.76]`."""
+    value, low, high = (f"{float(result[key]):.3g}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def forest(results: Sequence[Row], model: str) -> Markup:
+    """Win rates of `model` over all prompts, by category by its best judge alone, then the others'.
+
+    Categories of a few prompts stay in the table: their intervals are not worth a line.
+    """
+    wins = [r for r in results if r["metric"] == "win_rate" and r.get("with_contaminated", True)]
+    overall = [r for r in wins if "subset" not in r]
+    last = [r for r in overall if r["model"] == model]
+    judges = [r["judge"] for r in last][:1]  # evaluate.py names the most trustworthy judge first
+    by_category = [
+        r
+        for r in wins
+        if "subset" in r and r["model"] == model and r["judge"] in judges and r["n"] >= MIN_PROMPTS
+    ]
+    bars = [
+        Bar(
+            label=_line_label(r),
+            value=r["value"],
+            low=r["low"],
+            high=r["high"],
+        )
+        for r in last + by_category + [r for r in overall if r["model"] != model]
+    ]
+    return forest_plot(bars) if bars else Markup("")
+
+
+def _line_label(result: Row) -> str:
+    """`ppo against sft, stories (gold)`."""
+    subset = f", {result['subset']}" if "subset" in result else ""
+    return f"{result['model']} against {result['baseline']}{subset} ({judge_name(result)})"
+
+
+def length_and_score(stage: StageView | None, models: Sequence[str]) -> Markup:
+    """Length of the last model's answers against their score by the first judge."""
+    if stage is None or not models:
+        return Markup("")
+    rows = [r for r in stage.answers if r.get("model") == models[-1] and r.get("scores")]
+    rows = rows[:: max(1, -(-len(rows) // MAX_SPOTS))]
+    dots = []
+    for row in rows:
+        judge, score = next(iter(row["scores"].items()))
+        tip = f"{score:.2f} ({judge}): {plain(row.get('text', ''))[:200]}"
+        dots.append(Dot(x=float(row["num_tokens"]), y=float(score), shade="c0", tip=tip))
+    return scatter(dots, x_label="tokens", y_label="score")
