@@ -64,13 +64,13 @@ def _outcomes(rng):
 
 def _coverage(estimate_of):
     rng = np.random.default_rng(7)
-    estimates = [estimate_of(_outcomes(rng)) for _ in range(300)]
+    estimates = [estimate_of(_outcomes(rng)) for _ in range(1000)]
     return np.mean([e.low <= 0.5 <= e.high for e in estimates])
 
 
 def test_interval_covers_the_truth_as_often_as_it_says():
     coverage = _coverage(lambda outcomes: mean(outcomes.tolist(), resamples=500))
-    assert 0.92 <= coverage <= 0.98
+    assert 0.92 <= coverage <= 0.97
 
 
 def test_resampling_answers_would_cover_far_too_seldom():
