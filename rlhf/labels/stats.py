@@ -12,6 +12,7 @@ from rlhf.labels.store import LabelStore
 
 TOO_FAST = 0.3  # share of the median time of all that nobody reads in
 FEW = 20  # cases below which nothing is said of a person
+SMALL = 0.025  # of a bias: one pair in forty, which many labels show and nobody need look at
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ def _matrix(
 
 
 def _concerns(one: AnnotatorStats, everybody: Sequence[AnnotatorStats]) -> list[Concern]:
-    """What is further from where it should be than chance explains (two-sided, 1 in 1000).
+    """What is further from where it should be than chance explains (two-sided, 1 in 1000), and
+    than is worth somebody's time.
 
     The longer answer may be the better one: what is looked at is how far from the others' share
     of longer winners somebody is, by both sides' deviations.
@@ -214,7 +216,7 @@ def _concerns(one: AnnotatorStats, everybody: Sequence[AnnotatorStats]) -> list[
     if min(one.longer.n, others.n) >= FEW:
         all_ = _pooled([one.longer, others])
         spread = math.sqrt(all_.value * (1 - all_.value) * (1 / one.longer.n + 1 / others.n))
-        if abs(one.longer.value - others.value) > 3.29 * spread:
+        if abs(one.longer.value - others.value) > max(3.29 * spread, SMALL):
             reasons.append(f"{one.longer} of pairs won by the longer answer, {others} with others")
     for share, should, words in (
         (one.first_shown, 0.5, "of pairs won by the answer shown first, 0.5 is no bias"),
@@ -222,7 +224,7 @@ def _concerns(one: AnnotatorStats, everybody: Sequence[AnnotatorStats]) -> list[
         (one.self_agreement, 0.8, "the same answer to a repeated item, 0.8 is expected"),
     ):
         far = _deviations(share, should)
-        if abs(far) > 3.29 and (should == 0.5 or far < 0):
+        if abs(far) > 3.29 and (far < 0 or should == 0.5) and abs(share.value - should) > SMALL:
             reasons.append(f"{share} {words}")
     if one.agreement.n >= FEW and _deviations(one.agreement, 0.6) < -3.29:
         reasons.append(f"{one.agreement} agreement with others")
