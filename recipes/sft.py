@@ -37,7 +37,8 @@ from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.resume import resume_point
 from rlhf.training.samples import write_samples
-from rlhf.training.sft import SFTConfig, SFTResult, train_sft
+from rlhf.training.sft import SFTResult, train_sft
+from rlhf.training.sft_config import SFTConfig
 from rlhf.types import Demonstration, Prompt
 
 Model = PreTrainedModel | PeftModel

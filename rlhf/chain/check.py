@@ -26,7 +26,7 @@ from rlhf.run_folder import RunConfig
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_plan import ppo_state
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.sft import SFTConfig
+from rlhf.training.sft_config import SFTConfig
 
 CLASSES: Mapping[str, tuple[type, ...]] = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),

@@ -9,7 +9,7 @@ from test_sft import ROWS, base, train  # noqa: F401 - base is a fixture
 
 from rlhf.errors import ConfigError
 from rlhf.training.early_stopping import EarlyStopping
-from rlhf.training.sft import SFTConfig
+from rlhf.training.sft_config import SFTConfig
 
 
 def _end(losses, *, patience=3, threshold=0.002):

@@ -14,7 +14,8 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.load import load_policy
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import verify_checkpoint
-from rlhf.training.sft import IGNORED, SFTConfig, as_dataset, train_sft
+from rlhf.training.sft import IGNORED, as_dataset, train_sft
+from rlhf.training.sft_config import SFTConfig
 from rlhf.types import Demonstration
 
 ROWS = [
