@@ -19,6 +19,7 @@ from rlhf.errors import CheckpointError
 MANIFEST = "manifest.json"
 PACKAGES = ("rlhf", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 WEIGHTS = ("*.safetensors",)
+CRITIC_WEIGHTS = "critic.safetensors"  # which PPO lays beside a checkpoint's policy
 CHUNK = 1 << 20
 
 
@@ -124,8 +125,9 @@ def hash_files(paths: Sequence[Path]) -> str:
 
 
 def hash_weights(folder: Path) -> str:
-    """Hash of the safetensors files at the folder's root."""
-    return hash_files([path for pattern in WEIGHTS for path in folder.glob(pattern)])
+    """Hash of the model's safetensors files at the folder's root; a PPO critic's is not one."""
+    found = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
+    return hash_files([path for path in found if path.name != CRITIC_WEIGHTS])
 
 
 def hash_tokenizer(folder: Path) -> str:

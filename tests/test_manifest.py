@@ -74,6 +74,13 @@ def test_a_change_after_the_manifest_is_named(folder, file, what):
         check_folder(folder, manifest)
 
 
+def test_a_critic_beside_the_policy_changes_nothing(folder):
+    """PPO lays it into a checkpoint after the policy's manifest was made."""
+    manifest = manifest_of(folder)
+    (folder / "critic.safetensors").write_bytes(b"values")
+    check_folder(folder, manifest)
+
+
 def test_hash_is_sha256_of_the_bytes():
     """SHA-256 of "abc", FIPS 180-2 appendix B.1."""
     assert hash_text("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

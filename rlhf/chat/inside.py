@@ -111,7 +111,8 @@ def differences(
     width = min(one.shape[-1] for one in logprobs)
     logprobs = [one[:, :width] for one in logprobs]
     first = logprobs[0]
-    kl = [(first.exp() * (first - other)).sum(-1).tolist() for other in logprobs[1:]]
+    # Rounding takes a KL of almost nothing below 0, where none is.
+    kl = [(first.exp() * (first - other)).sum(-1).clamp(min=0).tolist() for other in logprobs[1:]]
     return [
         Difference(
             token=as_text(models[0], token),
@@ -129,7 +130,12 @@ def reward_growth(
     reward model would give had the answer ended there."""
     said = replace(model.chat, eos_token_ids=())
     beginnings = [decode(said, list(answer[: end + 1])) for end in range(len(answer))]
-    raw = reward.score([prompt] * len(beginnings), beginnings)
+    return rewards(reward, prompt, beginnings)
+
+
+def rewards(reward: RewardModel, prompt: Prompt, answers: Sequence[str]) -> list[float]:
+    """The normalised reward of each answer to one prompt."""
+    raw = reward.score([prompt] * len(answers), answers)
     return [(value - reward.mean) / reward.std for value in raw]
 
 

@@ -75,8 +75,11 @@ def draw(logits: Tensor, samplings: Sequence[Sampling], noise: Tensor) -> Tensor
     """Tokens, long [B], from logits [B, V] and noise [B] in (0, 1].
 
     Inverse transform: the first token whose cumulative probability reaches noise * total. Since
-    noise is above 0, that token has positive probability.
+    noise is above 0, that token has positive probability. Where all are greedy it is the likeliest
+    one, which the way over probabilities gives too.
     """
+    if all(sampling.temperature < COLDEST for sampling in samplings):
+        return logits.argmax(-1)
     cumulative = reshaped(logits, samplings).cumsum(-1)
     target = noise.to(logits.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target)[:, 0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf.chat import saved
 from rlhf.chat.engine import Answer, Conversation, Piece, encode
-from rlhf.chat.inside import as_text, differences, positions, reward_growth
+from rlhf.chat.inside import as_text, differences, positions, reward_growth, rewards
 from rlhf.chat.loading import ChatModel, short_names
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.screen import Screen
@@ -65,6 +65,7 @@ class Session:
     def __post_init__(self) -> None:
         self._order = list(range(len(self.conversation.models)))
         self._draw = random.SystemRandom()
+        self._hidden = False  # whether whose the last answers are is not told yet
 
     def take(self, line: str) -> bool:
         """Carry out one line, a command or a question; False where it ends the session."""
@@ -95,7 +96,7 @@ class Session:
             case "/edit":
                 self._edit(rest)
             case "/reset" | "/system":
-                self.conversation.reset(rest if command == "/system" else None)
+                self.conversation.reset(rest if command == "/system" and rest else None)
                 self.screen.note("a new conversation")
             case "/save":
                 saved.save(Path(rest or SAVED), self.conversation.messages)
@@ -147,7 +148,9 @@ class Session:
         else:
             raise ConfigError("/compare takes the folder of another model, or off.")
         self.conversation.models = models
-        self.conversation.answers = []
+        # The first model's stays, to be looked into: /why says what another makes of it.
+        self.conversation.answers = self.conversation.answers[:1]
+        self._order, self._hidden = list(range(len(models))), False
         self.screen.note("talking to " + ", ".join(model.name for model in models))
 
     def _vote(self, vote: str) -> None:
@@ -162,6 +165,7 @@ class Session:
             blind=self.blind,
         )
         self.votes.prefer(compared, vote)
+        self._hidden = False
         who = f"; {', '.join(f'{n} is {name}' for n, name in enumerate(names, 1))}"
         self.screen.note(f"kept in {self.votes.location}{who if self.blind else ''}")
         if vote.isdecimal():
@@ -199,6 +203,11 @@ class Session:
         grown = reward_growth(reward, models[0], asked, answer.ids) if reward else []
         names = short_names([model.name for model in models])
         self.screen.console.print(difference_table(found, names, grown))
+        answers = self.conversation.answers
+        if reward and len(answers) > 1:
+            given = rewards(reward, asked, [one.text for one in answers])
+            each = [f"{n} {names[at]} {given[at]:+.3f}" for n, at in enumerate(self._order, 1)]
+            self.screen.note("reward of each answer: " + ", ".join(each))
         if len(models) == 1:
             self.screen.note("/compare DIR shows what changed from that checkpoint to this one")
         if reward is None:
@@ -208,8 +217,10 @@ class Session:
         """The prompt of the last question, and the first model's answer to it.
 
         Raises:
-            DataError: nothing was answered yet.
+            DataError: nothing was answered yet, or whose answer it is has to stay hidden.
         """
+        if self._hidden:
+            raise DataError("looking inside tells whose an answer is; vote first.")
         if not self.conversation.answers or not self.conversation.answers[0].ids:
             raise DataError("there is no answer to look into; ask something first.")
         model = self.conversation.models[0]
@@ -219,6 +230,7 @@ class Session:
         """Show answers as they come. Ctrl-C ends them; what was said stays said."""
         models = self.conversation.models
         self._order = list(range(len(models)))
+        self._hidden = self.blind and len(models) > 1
         if self.blind:
             self._draw.shuffle(self._order)
         if len(models) == 1:

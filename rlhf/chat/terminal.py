@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _load(path: str, given: argparse.Namespace) -> ChatModel:
     """The model, and what it is and how it is spoken to, said on stderr."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status(f"loading {path}"):
         load = partial(load_chat_model, chat_template=given.chat_template, int8=given.int8)
         try:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rlhf.manifest import CRITIC_WEIGHTS
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.training.checkpoint import refuse_another_run, restore_random_state
 from rlhf.training.kl_controller import next_kl_coef
@@ -18,7 +19,7 @@ from rlhf.training.ppo_health import BASELINE
 from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_update import Updater
 
-STATE, CRITIC = "trainer.pt", "critic.safetensors"
+STATE = "trainer.pt"
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class State:
     def write(self, folder: Path) -> None:
         """Into the checkpoint's folder; on one process."""
         if self.value_weights is not None:
-            save_file(self.value_weights, folder / CRITIC)
+            save_file(self.value_weights, folder / CRITIC_WEIGHTS)
         torch.save(self.trainer, folder / STATE)
 
 
@@ -114,7 +115,7 @@ def read_state(
     refuse_another_run(checkpoint, state["fixed"], fixed)
     put_optimizer_state(updater.policy_optimizer, state["policy_optimizer"])
     if models.critic is not None:
-        put_weights(models.critic, load_file(checkpoint / CRITIC))
+        put_weights(models.critic, load_file(checkpoint / CRITIC_WEIGHTS))
     if updater.value_optimizer is not None:
         put_optimizer_state(updater.value_optimizer, state["value_optimizer"])
     if len(state["random_states"]) == num_processes:

@@ -55,6 +55,9 @@ def said_alone(model, sampling: Sampling) -> str:
 
 def test_models_are_listed(client):
     assert [one.id for one in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    with pytest.raises(openai.NotFoundError, match="no model 'other'"):
+        client.models.retrieve("other")
 
 
 def test_an_answer_is_the_engines_streamed_or_not(client, model):
@@ -177,6 +180,8 @@ def test_completions_go_on_with_texts_and_with_ids(client, model):
         ({"messages": [{"role": "user", "content": "a \ud800"}]}, "UTF-8"),
         ({"messages": [{"role": "user", "content": "red ball " * 9000}]}, "8192"),
         ({"surprise": 1}, "surprise"),
+        ({"messages": [{**ASKED[0], "name": "Ann"}]}, "messages.0.name"),
+        ({"messages": [{**ASKED[0], "tool_calls": [{"id": "1"}]}]}, "messages.0.tool_calls"),
     ],
 )
 def test_what_cannot_be_done_is_said(site, changes, said):
@@ -191,6 +196,21 @@ def test_what_cannot_be_done_is_said(site, changes, said):
     error = answer.json()["error"]
     assert said in error["message"]
     assert error["type"] == "invalid_request_error"
+
+
+def test_an_answer_can_be_sent_back_as_it_came(client):
+    """`messages.append(answer.choices[0].message)`, as OpenAI's own guide has it."""
+    how = {"model": "tiny", "temperature": 0, "max_tokens": 4}
+    said = client.chat.completions.create(messages=ASKED, **how).choices[0].message
+    again = {"role": "user", "content": "And a dog?"}
+    back = client.chat.completions.create(messages=[*ASKED, said, again], **how)
+    plain = {"role": "assistant", "content": said.content}
+    alike = client.chat.completions.create(messages=[*ASKED, plain, again], **how)
+    assert back.choices[0].message.content == alike.choices[0].message.content
+    assert back.usage.prompt_tokens == alike.usage.prompt_tokens
+    full = {**plain, "refusal": None, "annotations": [], "audio": None, "tool_calls": None}
+    taken = client.chat.completions.create(messages=[*ASKED, full, again], **how)
+    assert taken.usage.prompt_tokens == alike.usage.prompt_tokens
 
 
 def test_fields_that_change_nothing_are_taken(client):
@@ -211,6 +231,8 @@ def test_an_unknown_model_and_ids_beyond_the_vocabulary_are_refused(client):
         client.chat.completions.create(model="other", messages=ASKED)
     with pytest.raises(openai.BadRequestError, match="beyond the model's 340 tokens"):
         client.completions.create(model="tiny", prompt=[3, 340])
+    with pytest.raises(openai.BadRequestError, match="prompt"):
+        client.completions.create(model="tiny", prompt=[])
 
 
 def test_answers_that_arrive_together_are_those_that_arrive_alone(site, model):

@@ -11,6 +11,9 @@ from rlhf.chat.sampling import Sampling
 from rlhf.data.chat import prompt_ids
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+from rlhf.rewards.model import RewardModel
 
 ASKED = [{"role": "user", "content": "A cat?"}]
 
@@ -60,6 +63,7 @@ def test_looks_are_those_of_the_room_inside(http, models):
     assert [token["id"] for token in tokens["prompt"]] == prompt
     answer = [token["id"] for token in tokens["answer"]]
     assert "".join(token["text"] for token in tokens["answer"]) == "A dog"
+    assert tokens["text"] == "A dog"
     found = http.post("/page/next", json={**look, "ids": answer[:1], "temperature": 0.5}).json()
     wanted = next_tokens(one, [*prompt, answer[0]], Sampling(temperature=0.5), most=10)
     assert [row["token"]["id"] for row in found] == [row.token.id for row in wanted]
@@ -85,12 +89,35 @@ def test_looks_are_those_of_the_room_inside(http, models):
         ("tokens", {"model": "one", "answer": "red " * 600}, "512 are looked into"),
         ("next", {"model": "one", "temperature": -1}, "temperature"),
         ("space", {"model": "one", "texts": ["a"]}, "three different prompts"),
+        ("rewards", {"answers": ["a"]}, "no reward model is served"),
     ],
 )
 def test_what_cannot_be_looked_at_or_voted_is_said(http, path, changes, said):
     answer = http.post(f"/page/{path}", json={"messages": ASKED, **changes})
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
+
+
+def test_the_text_of_an_answer_that_goes_on_is_that_of_its_tokens(root, tmp_path):
+    """Pieces of the embedded model's tokenizer begin with a space, its answers with none."""
+    pocket = load_chat_model(str(root / "data/pocket/model"))
+    with serving(tmp_path, {"pocket": pocket}) as site:
+        look = {"model": "pocket", "messages": ASKED, "answer": "A lion eats"}
+        found = httpx.post(f"{site.address}/page/tokens", json=look, timeout=240).json()
+    assert "".join(token["text"] for token in found["answer"]) == " A lion eats"
+    assert found["text"] == "A lion eats"
+
+
+def test_each_answers_reward_is_the_normalised_one(models, tmp_path):
+    model = models["one"]
+    fresh = new_reward_model(model.name, seed=0)
+    save_reward_model(tmp_path / "rm", fresh, model.chat, 0.5, 2.0)
+    reward = RewardModel(tmp_path / "rm")
+    with serving(tmp_path, models, reward=reward) as site:
+        body = {"messages": ASKED, "answers": ["A dog", "The ball"]}
+        given = httpx.post(f"{site.address}/page/rewards", json=body, timeout=240).json()
+    raw = reward.score(["A cat?"] * 2, body["answers"])
+    assert given == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-5)
 
 
 def test_markdown_comes_without_what_could_run(http):

@@ -193,6 +193,9 @@ def test_a_blind_vote_hides_names_and_goes_to_the_store(tmp_path, models, open_p
         assert mark["label"] is False
         assert mark["completion"] == row["responses"][0]
         assert len(texts) == 2
+        page.click("text=1 is better >> nth=0")  # of the turn that has been gone on from
+        page.locator(".turn >> nth=1 >> [aria-pressed=true]", has_text="1 is better").wait_for()
+        assert page.locator(".answer.chosen").get_attribute("data-n") == "1"
 
 
 def test_inside_an_answer(tmp_path, models, reward, open_page):
@@ -201,6 +204,7 @@ def test_inside_an_answer(tmp_path, models, reward, open_page):
         only(page, "one")
         ask(page, "A cat?")
         before = page.locator(".answer .text").inner_text()
+        page.locator(".who", has_text=re.compile(r"reward -?\d+\.\d\d$")).wait_for()
         page.click("text=look inside")
         page.locator(".cut .prompt", has_text="<|eot_id|>").first.wait_for()
         page.click("[data-tab=next]")

@@ -34,6 +34,14 @@ def test_a_token_is_the_first_whose_cumulative_probability_reaches_the_noise():
     assert draw(logits, [PLAIN] * 5, noise).tolist() == [0, 0, 1, 2, 2]
 
 
+def test_the_likeliest_token_is_drawn_among_greedy_rows_and_among_others():
+    logits = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]]).log()
+    greedy, noise = replace(PLAIN, temperature=0.0), torch.tensor([1e-7, 1.0])
+    assert draw(logits, [greedy, greedy], noise).tolist() == [1, 0]
+    assert draw(logits, [greedy, PLAIN], noise).tolist() == [1, 2]
+    assert draw(logits, [PLAIN, greedy], noise).tolist() == [0, 0]
+
+
 def test_what_the_nucleus_leaves_out_is_never_drawn():
     logits = torch.tensor([[0.1, 0.6, 0.3]]).log()
     narrow = replace(PLAIN, top_p=0.7)

@@ -1,20 +1,24 @@
 """Who is let in, what is refused, and that no text can pass for a role."""
 
+import io
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
 from chat_server import serving
+from rich.console import Console
 from tiny_models import FAMILIES, make_model
 from transformers import AutoTokenizer
 
 from rlhf.chat.engine import encode
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.web.config import ServeConfig
+from rlhf.chat.web.serve import announce
 from rlhf.data.template import supplied_template
 from rlhf.errors import ConfigError
 
@@ -149,6 +153,20 @@ def test_the_command_serves_until_ctrl_c_and_leaves_no_store_behind(model, tmp_p
         server.send_signal(signal.SIGINT)
         assert server.wait(240) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_public_server_says_under_which_names_it_answers():
+    """0.0.0.0 is bound, and no browser elsewhere asks for that name."""
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    open_to_all = ServeConfig(host="0.0.0.0", public=True, token="t" * 16)
+    announce(open_to_all, "http://0.0.0.0:8080", console)
+    assert "page: http://0.0.0.0:8080/#tttttttttttttttt" in said.getvalue()
+    names = "0.0.0.0, 127.0.0.1, [::1], localhost"
+    assert f"requests for {names} are answered; --allowed_hosts names more" in said.getvalue()
+    said.truncate(0)
+    announce(replace(open_to_all, allowed_hosts=("chat.example",)), "http://0.0.0.0:8080", console)
+    assert "--allowed_hosts" not in said.getvalue()
 
 
 def test_mistakes_of_the_command_line_exit_with_2(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -14,8 +15,12 @@ from pathlib import Path
 import pytest
 from tiny_models import make_model
 
+from rlhf.data.tokenizer import load_tokenizer
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+from rlhf.rewards.model import RewardModel
 
 CHAT = [sys.executable, "-m", "rlhf.cli", "chat"]
 
@@ -190,7 +195,10 @@ def test_lines_are_remembered_across_sessions_for_their_owner_alone(short, tmp_p
 def test_answers_stand_side_by_side_and_votes_are_kept(short, folder, tmp_path):
     other = make_model(tmp_path / "other", seed=1)
     store = tmp_path / "labels.sqlite"
-    votes = ["--store", str(store), "--annotator", "Ann", "--blind"]
+    judge = tmp_path / "rm"
+    fresh = new_reward_model(folder, seed=0)
+    save_reward_model(judge, fresh, load_tokenizer(str(folder)), 0.5, 2.0)
+    votes = ["--store", str(store), "--annotator", "Ann", "--blind", "--reward_model", str(judge)]
     terminal = Terminal([*short, *votes], tmp_path)
     terminal.wait_for("you> ")
     terminal.send("/1\n")
@@ -201,6 +209,8 @@ def test_answers_stand_side_by_side_and_votes_are_kept(short, folder, tmp_path):
     terminal.send("A cat?\n")
     shown = terminal.wait_for("better: /1, /2, /tie or /bad")
     assert str(other) not in shown
+    terminal.send("/why\n")
+    terminal.wait_for("looking inside tells whose an answer is; vote first")
     terminal.send("/9\n")
     terminal.wait_for("a vote is 1 to 2")
     terminal.wait_for("you> ")
@@ -210,14 +220,22 @@ def test_answers_stand_side_by_side_and_votes_are_kept(short, folder, tmp_path):
     terminal.send("/up 2\n")
     terminal.wait_for("kept in")
     terminal.send("/why\n")
-    assert "KL from other" in terminal.wait_for("start with --reward_model")
+    assert "KL from other" in terminal.wait_for("reward of each answer: 1 ")
+    each = terminal.wait_for("\n")
     terminal.send("/compare off\n")
     terminal.wait_for("talking to")
-    terminal.send("/tokens\n")
-    terminal.wait_for("there is no answer to look into")
+    terminal.send("/up 2\n")
+    terminal.wait_for("there is no answer 2 to mark")
     terminal.send("/regen\n")
     terminal.wait_for("bot> ")
     terminal.wait_for("you> ")
+    terminal.send(f"/compare {other}\n")
+    terminal.wait_for("talking to")
+    terminal.wait_for("you> ")
+    terminal.send("/why\n")  # of the answer that stood there before
+    assert "KL from other" in terminal.wait_for("you> ")
+    terminal.send("/compare off\n")
+    terminal.wait_for("talking to")
     terminal.send("/topk 0\n")
     terminal.wait_for("/topk takes a number from 1 to 50")
     terminal.send("/topk 2\n")
@@ -232,6 +250,9 @@ def test_answers_stand_side_by_side_and_votes_are_kept(short, folder, tmp_path):
     assert set(pair["models"]) == {str(folder), str(other)}
     assert thumb["label"] is True
     assert thumb["completion"] == pair["responses"][1]
+    raw = RewardModel(judge).score(["A cat?"] * 2, pair["responses"])
+    shown = [float(value) for value in re.findall(r"[+-]\d+\.\d+", each)]
+    assert shown == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-3)
 
 
 def test_a_terminal_with_a_cursor_gets_columns_and_markdown(short, tmp_path):

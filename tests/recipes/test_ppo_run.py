@@ -13,6 +13,9 @@ import pytest
 from ppo_runs import TWO, gives_the_same, is_the_same_run, kill_after, launch, make_place, words
 from transformers import AutoModelForCausalLM
 
+from rlhf.manifest import CRITIC_WEIGHTS, check_folder, read_manifest
+from rlhf.run_folder import checkpoints
+
 VARIANTS = [
     ("--advantage", "grpo", "--ptx_data", "{place}/texts.jsonl", "--ptx_coef", "0.3"),
     ("--advantage", "rloo", "--importance_weight_cap", "2"),
@@ -42,6 +45,9 @@ def test_the_run_folder_is_complete(whole, root, place):
     for name in ("best", "worst", "random"):
         rows = [json.loads(x) for x in (whole / "samples" / f"{name}.jsonl").open()]
         assert rows[0]["answers"].keys() == {"before", "after"}
+    kept = checkpoints(whole)[-1]
+    assert (kept / CRITIC_WEIGHTS).is_file()
+    check_folder(kept, read_manifest(kept))  # the policy in it can be talked to
     refused = launch(words(place, "whole"), root, status=2)
     assert "already holds a run" in refused
 

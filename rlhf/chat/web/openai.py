@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions, /v1/completions and GET /v1/models, as OpenAI's clients speak them.
+"""POST /v1/chat/completions, /v1/completions, GET /v1/models[/NAME], as OpenAI clients speak them.
 
 https://platform.openai.com/docs/api-reference. Deviations: log-probabilities are the model's at
 temperature 1, whatever the tokens are drawn with; a field that is not done here is refused.
@@ -34,13 +34,17 @@ DONE = "data: [DONE]\n\n"
 
 
 def add_openai(app: FastAPI, served: Served) -> None:
-    """The three routes."""
-    started = int(time.time())
+    """The routes of the API."""
+    of = {"object": "model", "created": int(time.time()), "owned_by": "rlhf"}
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        of = {"object": "model", "created": started, "owned_by": "rlhf"}
         return {"object": "list", "data": [{"id": name, **of} for name in served.workers]}
+
+    @app.get("/v1/models/{name:path}")  # a hub id has a slash
+    def model(name: str) -> dict[str, Any]:
+        served.worker(name)
+        return {"id": name, **of}
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request, body: ChatRequest) -> Response:

@@ -9,13 +9,14 @@ from fastapi import FastAPI
 from pydantic import Field
 
 from rlhf.chat.engine import encode
-from rlhf.chat.inside import as_text, differences, next_tokens, positions, reward_growth
+from rlhf.chat.inside import as_text, differences, next_tokens, positions, reward_growth, rewards
 from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.space import text_plane, token_plane
 from rlhf.chat.votes import Compared, Votes, prompt_of
 from rlhf.chat.web.schema import MOST_TURNS, Strict, Turn
 from rlhf.chat.web.served import Served
+from rlhf.data.chat import decode
 from rlhf.errors import DataError
 from rlhf.labels.web.markdown import render
 from rlhf.rewards.model import RewardModel
@@ -63,6 +64,13 @@ class Thumb(Strict):
     answer: Text
     model: Name
     up: bool
+
+
+class Answers(Strict):
+    """Answers to be scored."""
+
+    messages: Turns
+    answers: Annotated[list[Text], Field(min_length=1, max_length=8)]
 
 
 class Look(Strict):
@@ -165,6 +173,7 @@ def _add_looks(app: FastAPI, served: Served, desk: Desk) -> None:
         return {
             "prompt": [asdict(as_text(model, token)) for token in prompt],
             "answer": [asdict(as_text(model, token)) for token in answer],
+            "text": decode(model.chat, answer),
         }
 
     @app.post("/page/positions")
@@ -192,6 +201,14 @@ def _add_looks(app: FastAPI, served: Served, desk: Desk) -> None:
             asked = prompt_of([turn.plain() for turn in body.messages])
             grown = reward_growth(desk.reward, model, asked, answer) if desk.reward else []
         return {"tokens": [asdict(one) for one in found], "rewards": grown}
+
+    @app.post("/page/rewards")
+    def scored(body: Answers) -> list[float]:
+        asked = prompt_of([turn.plain() for turn in body.messages])
+        if desk.reward is None:
+            raise DataError("no reward model is served; start with --reward_model DIR.")
+        with looking:
+            return rewards(desk.reward, asked, body.answers)
 
     @app.post("/page/space")
     def space(body: Space) -> dict[str, Any]:

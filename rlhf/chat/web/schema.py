@@ -22,6 +22,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "echo": (None, False),
     "suffix": (None, ""),
 }
+EMPTY_IN_TURNS = ("refusal", "annotations", "audio", "function_call", "tool_calls", "name")
 ABOUT_THE_SENDER = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
@@ -43,10 +44,21 @@ class TextPart(Strict):
 
 
 class Turn(Strict):
-    """A message. `developer` is OpenAI's newer word for system."""
+    """A message. `developer` is OpenAI's newer word for system.
+
+    Clients send an answer back as they got it, with fields that are empty here.
+    """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_empty_fields(cls, fields: Any) -> Any:
+        """A turn without what says nothing; anything in these fields is refused by name."""
+        if not isinstance(fields, dict):
+            return fields
+        return {k: v for k, v in fields.items() if k not in EMPTY_IN_TURNS or v not in (None, [])}
 
     def plain(self) -> dict[str, str]:
         """As templates read it."""
@@ -103,10 +115,11 @@ class ChatRequest(Generation):
 
 
 Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)]
+SeveralIds = Annotated[list[Ids], Field(min_length=1)]
 
 
 class CompletionRequest(Generation):
     """POST /v1/completions."""
 
-    prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | list[Ids]
+    prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | SeveralIds
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         served = Served(workers=_workers(given, config.limits, console), limits=config.limits)
         reward = RewardModel(given.reward_model) if given.reward_model else None
         app = create_app(served, Desk(votes=votes, reward=reward), config)
-        _announce(config, f"http://{in_url(config.host)}:{listener.getsockname()[1]}", console)
+        announce(config, f"http://{in_url(config.host)}:{listener.getsockname()[1]}", console)
         settings = uvicorn.Config(
             app,
             log_level="warning",
@@ -93,12 +93,16 @@ def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dic
     return workers
 
 
-def _announce(config: ServeConfig, address: str, console: Console) -> None:
+def announce(config: ServeConfig, address: str, console: Console) -> None:
     """Print where the page and the API are, and the token this once."""
     link = f"{address}/#{config.token}" if config.token else f"{address}/"
     console.print(f"page: {link}", markup=False)
     key = config.token or "any"
     console.print(f"API:  base_url={address}/v1 api_key={key}", markup=False)
+    if config.public and not config.allowed_hosts:
+        known = ", ".join(sorted(config.hosts))
+        said = f"requests for {known} are answered; --allowed_hosts names more"
+        console.print(said, style="yellow", markup=False)
     console.print("Ctrl-C stops the server.", style="dim")
 
 

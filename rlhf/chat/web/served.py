@@ -77,7 +77,8 @@ class Served:
         wanted = max_new_tokens or self.limits.max_new_tokens
         if wanted > self.limits.max_new_tokens:
             raise DataError(
-                f"max_tokens={wanted} is more than this server's {self.limits.max_new_tokens}"
+                f"max_tokens={wanted} is more than this server's {self.limits.max_new_tokens}; "
+                "ask for fewer, or start it with a larger --max_new_tokens"
             )
         for prompt in prompts:
             self.check_length(worker.model, len(prompt))

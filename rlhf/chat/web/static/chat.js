@@ -6,7 +6,7 @@ import { closeInside, openInside } from "/static/inside.js";
 const $ = (id) => document.getElementById(id);
 const SAVED = "rlhf-talk";
 // Turns: {role: "user", content}, or {role: "assistant", answers, chosen, vote} with one answer a
-// model: {model, shown, text, finish, thumb}. `model` may be a blind name until the vote.
+// model: {model, shown, text, finish, thumb, reward}. `model` may be a blind name until the vote.
 let talk = JSON.parse(sessionStorage.getItem(SAVED) ?? "[]");
 let writing = null; // stops what is being written
 let about = { models: [], reward: false };
@@ -77,6 +77,16 @@ async function fill(turn, requests) {
   save();
   busy(false);
   draw();
+  if (about.reward) await score(turn).catch(problem);
+}
+
+async function score(turn) {
+  const index = talk.indexOf(turn);
+  if (index < 1 || turn.answers.some((answer) => !answer.text)) return;
+  const given = await call("/page/rewards", { messages: messages(index), answers: turn.answers.map((a) => a.text) });
+  turn.answers.forEach((answer, n) => { answer.reward = given[n]; });
+  save();
+  if (!writing) draw();
 }
 
 async function answerLast() {
@@ -128,7 +138,8 @@ async function vote(index, choice) {
       messages: messages(index), answers: answers.map((a) => a.text), models: answers.map((a) => a.model), vote: choice,
     });
     turn.vote = choice;
-    if (Number(choice)) turn.chosen = Number(choice) - 1;
+    // What was said since was said to the answer that stood there.
+    if (Number(choice) && index === talk.length - 1) turn.chosen = Number(choice) - 1;
     answers.forEach((answer, n) => Object.assign(answer, { shown: models[n], model: models[n] }));
     problem();
   } catch (error) {
@@ -181,9 +192,12 @@ function drawAnswer(turn, index, n) {
   const look = button("look inside", () => openInside({ index, n, answer, messages: messages(index), about }));
   const acts = writing || !answer.text ? [] : [marked("good", true), marked("poor", false), ...(hidden ? [] : [look])];
   const cut = answer.finish === "length" ? " · cut off at its longest" : answer.finish || writing ? "" : " · stopped";
+  // A score would tell whom to vote for.
+  const known = answer.reward !== undefined && (turn.answers.length === 1 || turn.vote);
+  const reward = known ? ` · reward ${answer.reward.toFixed(2)}` : "";
   const chosen = turn.answers.length > 1 && turn.chosen === n && turn.vote ? " chosen" : "";
   return el("article", { className: `answer${chosen}`, data: { n } },
-    el("p", { className: "who", textContent: answer.shown + cut }), place, el("div", { className: "acts" }, ...acts));
+    el("p", { className: "who", textContent: answer.shown + cut + reward }), place, el("div", { className: "acts" }, ...acts));
 }
 
 function drawAssistant(turn, index) {

@@ -32,9 +32,11 @@ async function show(name) {
     const whose = el("p", { className: "who", textContent: `the answer of ${looked.answer.shown}` });
     if (mine === turned) $("pane").replaceChildren(whose, ...drawn);
   } catch (error) {
-    if (mine === turned) $("pane").replaceChildren(el("p", { textContent: error.message }));
+    if (mine === turned) tell(error);
   }
 }
+
+const tell = (error) => $("pane").replaceChildren(el("p", { textContent: error.message }));
 
 // The tokens as buttons; one that is pressed is the place that the next tab looks at.
 function pieces(withPrompt) {
@@ -66,7 +68,7 @@ async function next() {
     const said = el("output");
     const input = el("input", { type: "range", min, max, step: 0.05, value: sampling()[name], ariaLabel: label });
     const say = () => { said.textContent = Number(input.value).toFixed(2); };
-    input.oninput = () => { say(); clearTimeout(input.timer); input.timer = setTimeout(refresh, PAUSE); };
+    input.oninput = () => { say(); clearTimeout(input.timer); input.timer = setTimeout(() => refresh().catch(tell), PAUSE); };
     say();
     return [input, el("label", { className: "inline" }, `${label} `, said, input)];
   };
@@ -118,20 +120,21 @@ function likely(found, ids) {
     if (one.id === written?.id) name.append(" ✓");
     const row = el("tr", { className: "pick", tabIndex: 0, title: "go on from this token" },
       cell(name), cell(`${one.id}`), cell(probability.toFixed(3)), cell(reshaped.toFixed(3)), cell(bar(probability, reshaped)));
-    row.onclick = () => follow(one, ids);
-    row.onkeydown = (event) => { if (event.key === "Enter") follow(one, ids); };
+    row.onclick = () => follow(one, ids).catch(tell);
+    row.onkeydown = (event) => { if (event.key === "Enter") row.onclick(); };
     return row;
   });
   return table(["token", "id", "p", "drawn with", ""], rows);
 }
 
 // The answer up to here, then the token that was clicked, then what the model makes of it.
-function follow(one, ids) {
-  const { index, n, cut } = looked;
-  const before = cut.answer.slice(0, looked.at).map((t) => t.text).join("") + one.text;
-  const all = [...cut.prompt.map((t) => t.id), ...ids, one.id];
+async function follow(one, ids) {
+  const { index, n } = looked;
+  const { prompt, text } = await call("/page/tokens", question({ ids: [...ids, one.id] }));
+  if (!looked) return;
+  const all = [...prompt.map((t) => t.id), ...ids, one.id];
   closeInside();
-  goOn(index, n, before, all);
+  goOn(index, n, text, all);
 }
 
 async function why() {
