@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import ConfigError
 from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT
-from rlhf.labels.schema import DONE, GOLD, OPEN, SKIPPED, claims, items
+from rlhf.labels.schema import DONE, GOLD, OPEN, SEEN, SKIPPED, claims, items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,10 @@ def choose(connection: sa.Connection, annotator: str, config: QueueConfig) -> Ch
 
 
 def is_open(annotator: str, overlap: int) -> sa.ColumnElement[bool]:
-    """An item with a free place that the annotator has not been shown."""
-    mine = sa.select(claims.c.item_id).where(claims.c.annotator == annotator)
+    """An item with a free place that the annotator neither answered nor holds."""
+    mine = sa.select(claims.c.item_id).where(
+        claims.c.annotator == annotator, claims.c.state.in_(SEEN)
+    )
     return sa.and_(items.c.queue == OPEN, items.c.taken < overlap, items.c.id.not_in(mine))
 
 
