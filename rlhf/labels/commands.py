@@ -214,7 +214,7 @@ def _table(stats: StoreStats, *, with_gold: bool) -> Table:
     for one in stats.annotators:
         shares = [one.ties, one.agreement, one.first_shown, one.longer]
         shares += [one.gold_items, one.self_agreement]
-        cells = [one.name, str(one.labels), str(one.first_shown.n), *map(_cell, shares)]
+        cells = [one.name, str(one.labels), str(one.decided), *map(_cell, shares)]
         cells.append("-" if one.seconds is None else f"{one.seconds:.0f}")
         table.add_row(*cells, *([_cell(one.gold_agreement)] if with_gold else []))
     return table

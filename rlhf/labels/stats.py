@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf.labels.agreement import Alpha, rank_alpha
-from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT, Item, StoredLabel, order_of
+from rlhf.labels.records import (
+    GOLD_CHECK,
+    LABEL,
+    REPEAT,
+    Item,
+    StoredLabel,
+    competition_ranks,
+    order_of,
+)
 from rlhf.labels.schema import LATE, SKIP
 from rlhf.labels.store import LabelStore
 
@@ -34,7 +42,8 @@ class AnnotatorStats:
     ties: Share  # pairs said to be equal
     agreement: Share  # pairs that both decided, the same way as another annotator
     gold_agreement: Share  # decided pairs, the way of the gold score; n=0 without one
-    first_shown: Share  # decided pairs won by the answer shown earlier; 0.5 is no bias
+    decided: int  # pairs not tied
+    first_shown: Share  # those of a known order won by the answer shown earlier; 0.5 is no bias
     longer: Share  # decided pairs of unequal length won by the longer answer
     seconds: float | None  # median time of an item; None where none was measured
     gold_items: Share  # pairs of gold items decided as their known ranks do
@@ -102,12 +111,18 @@ def label_stats(
         agreement=_agreement(by_item.values(), lambda one, other: True),
         gold_agreement=_gold_agreement(labels, gold),
         annotators=annotators,
-        alpha=rank_alpha({item: [label.ranks for label in said] for item, said in by_item.items()}),
+        alpha=rank_alpha({item: _ranks_by_person(said) for item, said in by_item.items()}),
         matrix=_matrix(names, by_item.values()),
         concerns=[concern for one in annotators for concern in _concerns(one, annotators)],
         skips=counts.get(SKIP, 0),
         late=counts.get(LATE, 0),
     )
+
+
+def _ranks_by_person(said: Sequence[StoredLabel]) -> list[list[int]]:
+    """Each annotator's last ranks of an item, from 1 to K: rankings made elsewhere may say 1 and
+    900, and somebody who ranked an item twice is not two who agree."""
+    return list({one.annotator: competition_ranks(one.ranks) for one in said}.values())
 
 
 def _of_annotator(
@@ -137,9 +152,11 @@ def _of_annotator(
             (by_item[label.item_id] for label in own), lambda one, other: name in (one, other)
         ),
         gold_agreement=_gold_agreement(own, gold),
+        decided=len(decided),
         first_shown=_share(
             label.order_shown.index(best) < label.order_shown.index(worst)
             for label, best, worst in decided
+            if label.order_shown
         ),
         longer=_share(better > worse for better, worse in lengths if better != worse),
         seconds=seconds[len(seconds) // 2] if seconds else None,
