@@ -247,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--public", action="store_true", help="Allow an address that others can reach.")
     add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
     add("--https", action="store_true", help="Behind a proxy with HTTPS: cookies are Secure.")
-    add("--annotators", nargs="*", default=[], help="Print a new invite link for each name.")
+    add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
     add("--form", help="YAML file: flags, skip_reasons, overall, comment, rewrite.")
     add("--new_admin_token", action="store_true", help="Replace the researcher's link.")
     add("--overlap", type=int, default=1, help="Annotators that label each item.")

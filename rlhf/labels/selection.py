@@ -30,6 +30,11 @@ class QueueConfig:
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError(f"{name}={share} is no share; use 0 to 1.")
+        if not self.lease_seconds > 0:
+            raise ConfigError(
+                f"a lease of {self.lease_seconds / 60:g} minutes ends before it begins; pages show "
+                "a sign of life once a minute, so use 2 or more."
+            )
         if self.gold_rate + self.repeat_rate > 0.9:
             raise ConfigError("gold_rate and repeat_rate leave nothing to label; lower them.")
 

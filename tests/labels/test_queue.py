@@ -359,7 +359,9 @@ def say_secrets(store):
     store.submit(Label(item_id=2, annotator="bob", ranks=(1, 2), order_shown=(0, 1)))
 
 
-@pytest.mark.parametrize("wrong", [{"overlap": 0}, {"gold_rate": 2}, {"repeat_rate": 0.95}])
+@pytest.mark.parametrize(
+    "wrong", [{"overlap": 0}, {"gold_rate": 2}, {"repeat_rate": 0.95}, {"lease_seconds": -60.0}]
+)
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(ConfigError):
         QueueConfig(**wrong)

@@ -341,7 +341,7 @@ def test_markdown_keeps_structure_and_loses_what_acts():
 def test_forms_come_from_yaml(tmp_path):
     (tmp_path / "form.yaml").write_text("flags: [rude]\noverall: false\n")
     assert load_form(tmp_path / "form.yaml") == FormConfig(flags=["rude"], overall=False)
-    for wrong in ("flags: rude", "colour: red", "skip_reasons: []", "- a"):
+    for wrong in ("flags: rude", "colour: red", "skip_reasons: []", "- a", "overall: 'no'"):
         (tmp_path / "form.yaml").write_text(wrong)
         with pytest.raises(ValueError, match="form"):
             load_form(tmp_path / "form.yaml")
