@@ -17,6 +17,8 @@ MAX_ROW_BYTES = 8 << 20  # no chat is that long: a file with its newlines lost l
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 # Cells of a CSV file are text; in these columns they hold JSON.
 JSON_COLUMNS = ("messages", "responses", "ranks", "strength")
+# Metadata of a Parquet file's schema: a JSON list of its columns that hold JSON as text.
+JSON_COLUMNS_KEY = b"rlhf.json_columns"
 
 Row = dict[str, Any]
 
@@ -236,12 +238,30 @@ def _read_parquet(path: Path) -> Iterator[tuple[Where, Row | Unreadable]]:
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
+        file = parquet.ParquetFile(path)
+        texts = _json_columns(file.schema_arrow.metadata or {})
+        for batch in file.iter_batches(batch_size=256):
             for row in batch.to_pylist():
                 number += 1
-                yield Where(str(path), number), _as_row(row, "")
+                yield Where(str(path), number), _row_with_texts(row, texts)
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} is no Parquet file that can be read: {error}") from error
+
+
+def _json_columns(metadata: dict[bytes, bytes]) -> list[str]:
+    try:
+        names = json.loads(metadata.get(JSON_COLUMNS_KEY, b"[]"))
+    except ValueError:
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _row_with_texts(row: Row, texts: list[str]) -> Row | Unreadable:
+    try:
+        decoded = {name: json.loads(row[name]) for name in texts if row.get(name) is not None}
+    except (TypeError, ValueError, RecursionError) as error:
+        return Unreadable(f"a cell of {', '.join(texts)} is not JSON: {error}", str(row)[:200])
+    return _as_row({**row, **decoded}, "")
 
 
 def _read_hub(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:

@@ -5,7 +5,6 @@ ordinal (https://www.asc.upenn.edu/sites/default/files/2021-03/Computing%20Kripp
 Coincidences of units add up, so that a bootstrap over items only adds other items' matrices.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,17 +40,23 @@ def rank_alpha(
         return Alpha(0.0, 0.0, 0.0, 0)
     each = np.stack([coincidences(ranks, highest) for ranks in shared.values()])
     value = ordinal_alpha(each.sum(0))
-    draw = random.Random(f"alpha {seed}")
-    count = len(each)
-    drawn = sorted(
-        again
+    draw, count = np.random.default_rng(seed), len(each)
+    # How often each item is drawn times its matrix: no copies of 10,000 items are added up.
+    flat = each.reshape(count, -1)
+    again = [
+        ordinal_alpha((drawn_times(draw, count) @ flat).reshape(highest, highest))
         for _ in range(samples)
-        if not np.isnan(again := ordinal_alpha(each[draw.choices(range(count), k=count)].sum(0)))
-    )
+    ]
+    drawn = [alpha for alpha in again if not np.isnan(alpha)]
     if np.isnan(value) or not drawn:
         return Alpha(0.0, 0.0, 0.0, 0)  # everybody gave every answer one rank: nothing varies
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Alpha(value, float(low), float(high), count)
+
+
+def drawn_times(draw: np.random.Generator, count: int) -> NDArray[np.int64]:
+    """How often each of `count` items comes up in as many draws of one. int64 [count]."""
+    return np.bincount(draw.integers(count, size=count), minlength=count)
 
 
 def coincidences(ranks: Sequence[Sequence[int]], highest: int) -> Matrix:

@@ -58,7 +58,8 @@ def check_label(label: Label, sizes: Mapping[int, int]) -> None:
             f"ranks {list(label.ranks)} of {label.annotator} do not fit the {count} answers of "
             f"item {label.item_id}; give one rank, 1 or more, for each answer."
         )
-    if sorted(label.order_shown) != list(range(count)):
+    # Rankings that were made elsewhere do not say in which order their answers were shown.
+    if label.order_shown and sorted(label.order_shown) != list(range(count)):
         raise DataError(
             f"order_shown {list(label.order_shown)} of item {label.item_id} is no order of its "
             f"{count} answers; give each index from 0 to {count - 1} once."

@@ -13,6 +13,7 @@ from rlhf.labels.schema import (
     LATE,
     LIVE,
     OPEN,
+    SEEN,
     SKIP,
     SUBMIT,
     UNDO,
@@ -54,6 +55,28 @@ def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
     if row.purpose == LABEL:
         queries.add_taken(connection, row.item_id, 1)
     return int(row.id)
+
+
+def expired(connection: sa.Connection, annotator: str, item_id: int) -> int | None:
+    """The annotator's claim of an item that ran out before they said anything, if there is one."""
+    query = sa.select(claims.c.id).where(
+        claims.c.annotator == annotator,
+        claims.c.item_id == item_id,
+        claims.c.purpose == LABEL,
+        claims.c.state == EXPIRED,
+    )
+    return connection.scalar(query.order_by(claims.c.id.desc()).limit(1))
+
+
+def has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
+    """Whether a label of theirs stands on the item."""
+    query = (
+        sa.select(events.c.id)
+        .join(claims, claims.c.id == events.c.claim_id)
+        .where(claims.c.annotator == annotator, claims.c.item_id == item_id)
+        .where(claims.c.state == DONE, claims.c.purpose == LABEL, events.c.kind == SUBMIT)
+    )
+    return connection.scalar(query.limit(1)) is not None
 
 
 def read(connection: sa.Connection, claim_id: int) -> Claim:
@@ -144,7 +167,7 @@ def counts(connection: sa.Connection, annotator: str, overlap: int) -> tuple[int
     seen = (
         sa.select(sa.func.count(claims.c.item_id.distinct()))
         .select_from(claims.join(items, items.c.id == claims.c.item_id))
-        .where(claims.c.annotator == annotator, free)
+        .where(claims.c.annotator == annotator, claims.c.state.in_(SEEN), free)
     )
     in_hand = connection.scalar(mine.where(claims.c.state == LIVE)) or 0
     return done, max(0, every - (connection.scalar(seen) or 0)) + in_hand

@@ -214,7 +214,7 @@ def _table(stats: StoreStats, *, with_gold: bool) -> Table:
     for one in stats.annotators:
         shares = [one.ties, one.agreement, one.first_shown, one.longer]
         shares += [one.gold_items, one.self_agreement]
-        cells = [one.name, str(one.labels), str(one.first_shown.n), *map(_cell, shares)]
+        cells = [one.name, str(one.labels), str(one.decided), *map(_cell, shares)]
         cells.append("-" if one.seconds is None else f"{one.seconds:.0f}")
         table.add_row(*cells, *([_cell(one.gold_agreement)] if with_gold else []))
     return table
@@ -247,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--public", action="store_true", help="Allow an address that others can reach.")
     add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
     add("--https", action="store_true", help="Behind a proxy with HTTPS: cookies are Secure.")
-    add("--annotators", nargs="*", default=[], help="Print a new invite link for each name.")
+    add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
     add("--form", help="YAML file: flags, skip_reasons, overall, comment, rewrite.")
     add("--new_admin_token", action="store_true", help="Replace the researcher's link.")
     add("--overlap", type=int, default=1, help="Annotators that label each item.")

@@ -1,23 +1,19 @@
 """Label store -> files that training reads: rankings, pairs, demonstrations, thumbs."""
 
-import csv
-import io
 import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlhf.data.shapes import mean_of_text, rank
 from rlhf.errors import DataError
+from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, card
 from rlhf.labels.records import LABEL, REPEAT, THUMB, Item, StoredLabel
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
-# A cell that begins so is a formula to a spreadsheet, which would run it.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ def export(store: LabelStore, path: str | Path, kind: str) -> Exported:
     elif path.suffix == ".parquet":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(as_parquet(made.rows))
-        write_atomically(path.with_suffix(".md"), card(kind, made))
+        write_atomically(path.with_suffix(".md"), card(kind, made.rows, made.left_out))
     else:
         raise DataError(f"{path}: name a file that ends with {', '.join(SUFFIXES)}.")
     return made
@@ -169,11 +165,15 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
         "guideline_version": label.guideline_version,
         "purpose": label.purpose,
         "probability": label.probability,
-        # The form as the page had it says nothing that is not said in the order of the responses.
-        "extra": {key: value for key, value in label.extra.items() if key != "form"},
+        "extra": _without_form(label.extra),
         "item_id": item.id,
         "labelled_at": label.at,
     }
+
+
+def _without_form(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The form as the page had it says nothing that is not said in the order of the responses."""
+    return {key: value for key, value in extra.items() if key != "form"}
 
 
 def one_rank_a_text(responses: Sequence[str], ranks: Sequence[int]) -> list[int]:
@@ -189,8 +189,11 @@ def _repeats(labels: Sequence[StoredLabel]) -> dict[str, Any]:
     said = [
         {
             "ranks": list(label.ranks),
+            "strength": label.strength,
             "order_shown": list(label.order_shown),
             "seconds": label.seconds,
+            "guideline_version": label.guideline_version,
+            "extra": _without_form(label.extra),
             "labelled_at": label.at,
         }
         for label in labels
@@ -206,75 +209,3 @@ def _pair(item: Item, label: StoredLabel, chosen: str, rejected: str) -> dict[st
         "annotator": label.annotator,
         "strength": label.strength,
     }
-
-
-def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
-    """One JSON object a line."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """A table for spreadsheets: lists as JSON, and no cell that one would run as a formula."""
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    writer = csv.writer(text)
-    writer.writerow([_cell(name) for name in columns])
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
-    return text.getvalue()
-
-
-def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
-    """The rows as a Parquet file; what a column cannot hold in one type is JSON text there."""
-    import pyarrow  # type: ignore[import-untyped]
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
-    columns: dict[str, Any] = {}
-    for name in dict.fromkeys(key for row in rows for key in row):
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pyarrow.array(values)
-        except pyarrow.ArrowException:
-            columns[name] = pyarrow.array(
-                [json.dumps(value, ensure_ascii=False) for value in values]
-            )
-        if pyarrow.types.is_struct(columns[name].type):
-            columns[name] = pyarrow.array(
-                [json.dumps(value, ensure_ascii=False) for value in values]
-            )
-    sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    return bytes(sink.getvalue())
-
-
-def card(kind: str, made: Exported) -> str:
-    """What the file holds, as a dataset card."""
-    names = sorted({str(row.get("annotator", "")) for row in made.rows})
-    lines = [f"- left out: {count} {reason}" for reason, count in made.left_out.items()]
-    return "\n".join(
-        [
-            "---",
-            "tags: [preferences, rlhf]",
-            "---",
-            f"# {kind}",
-            "",
-            f"{len(made.rows)} rows of {len(names)} annotators, made with `rlhf label export`.",
-            "",
-            *lines,
-            "",
-        ]
-    )
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | float):
-        return str(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "'" + text if text.startswith(FORMULA) else text
-
-
-def file_name(kind: str, suffix: str) -> str:
-    """A name that the server chose: nothing of what anybody typed is in it."""
-    return f"{kind}{suffix}"

@@ -70,6 +70,11 @@ def import_file(
         try:
             if isinstance(row, Unreadable):
                 raise DataError(row.reason)
+            if "labelled_at" in row and where.file.removesuffix(".gz").endswith(".csv"):
+                raise DataError(
+                    "a row of a table for spreadsheets, whose texts were changed for them; "
+                    "export rankings as .jsonl or .parquet and import that"
+                )
             candidate, said = _parse(row)
         except DataError as error:
             raw = row.raw if isinstance(row, Unreadable) else row
@@ -168,7 +173,7 @@ def _labels(item_id: int, said: _Said) -> list[Label]:
         item_id=item_id,
         annotator=str(row.get("annotator") or UNNAMED),
         ranks=said.ranks,
-        order_shown=row.get("order_shown") or list(range(len(said.ranks))),
+        order_shown=row.get("order_shown") or (),
         seconds=row.get("seconds"),
         guideline_version=row.get("guideline_version") or 0,
         strength=float(row.get("strength", 1.0)),
@@ -182,6 +187,10 @@ def _labels(item_id: int, said: _Said) -> list[Label]:
             ranks=again["ranks"],
             order_shown=again["order_shown"],
             seconds=again["seconds"],
+            # What an export of before left out of a repeat is not the label's either.
+            strength=float(again.get("strength", 1.0)),
+            guideline_version=again.get("guideline_version", label.guideline_version),
+            extra=again.get("extra") or {},
             purpose=REPEAT,
         )
         for again in row.get("repeats") or []

@@ -21,7 +21,7 @@ from rlhf.labels.claim_rows import set_state
 from rlhf.labels.database import new_id
 from rlhf.labels.leases import Leases
 from rlhf.labels.log import Event, append
-from rlhf.labels.records import LABEL, Claim, Label
+from rlhf.labels.records import LABEL, REPEAT, Claim, Label
 from rlhf.labels.schema import (
     DONE,
     EXPIRED,
@@ -80,9 +80,12 @@ class Queue:
             return self._next(connection, annotator)
 
     def claim_item(self, annotator: str, item_id: int) -> Claim:
-        """Hold one item, whatever the queue's order; what they hold already waits."""
+        """Hold one item, whatever the queue's order; what they hold already waits. One that they
+        have a label on comes as a repeat: nobody has two labels on an item."""
         with self.store.write() as connection:
-            held = self._claim(connection, annotator, Choice(item_id, LABEL))
+            again = claim_rows.has_label(connection, annotator, item_id)
+            choice = Choice(item_id, REPEAT if again else LABEL)
+            held = self._claim(connection, annotator, choice)
             return claim_rows.read(connection, held)
 
     def heartbeat(self, annotator: str, claim_id: int) -> bool:
@@ -226,6 +229,12 @@ class Queue:
         count = len(item.responses)
         if choice.purpose == LABEL:
             queries.add_taken(connection, item.id, 1)
+            old = claim_rows.expired(connection, annotator, item.id)
+            if old is not None:  # they come back to it; a page that still shows it counts as well
+                update = sa.update(claims).where(claims.c.id == old)
+                connection.execute(update.values(state=LIVE, probability=choice.probability))
+                self.leases.renew(old)
+                return old
         claim_id = new_id(
             connection,
             sa.insert(claims).values(

@@ -36,7 +36,7 @@ class Label:
     item_id: int
     annotator: str
     ranks: Sequence[int]  # K, in the order of item.responses; 1 is best, equal ranks tie
-    order_shown: Sequence[int]  # K indices into item.responses, first shown first
+    order_shown: Sequence[int]  # K indices into item.responses, first shown first; () not known
     seconds: float | None = None  # from seeing the item to submitting; None where not measured
     guideline_version: int = 0  # 0 where there was none
     strength: float = 1.0  # how clear the preference was

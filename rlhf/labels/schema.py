@@ -16,6 +16,9 @@ SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
 OPEN, GOLD, MARKED = "open", "gold", "marked"
 # States of a claim; a place of an item is taken by LIVE and DONE ones.
 LIVE, DONE, SKIPPED, EXPIRED, UNDONE = "live", "done", "skipped", "expired", "undone"
+# Those that keep an item from being shown to the same person again. One that expired does not:
+# who left it untouched may be the only one who can label it yet.
+SEEN = (LIVE, DONE, SKIPPED)
 
 metadata = sa.MetaData()
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import ConfigError
 from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT
-from rlhf.labels.schema import DONE, GOLD, OPEN, SKIPPED, claims, items
+from rlhf.labels.schema import DONE, GOLD, OPEN, SEEN, SKIPPED, claims, items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,11 @@ class QueueConfig:
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError(f"{name}={share} is no share; use 0 to 1.")
+        if not self.lease_seconds > 0:
+            raise ConfigError(
+                f"a lease of {self.lease_seconds / 60:g} minutes ends before it begins; pages show "
+                "a sign of life once a minute, so use 2 or more."
+            )
         if self.gold_rate + self.repeat_rate > 0.9:
             raise ConfigError("gold_rate and repeat_rate leave nothing to label; lower them.")
 
@@ -67,8 +72,10 @@ def choose(connection: sa.Connection, annotator: str, config: QueueConfig) -> Ch
 
 
 def is_open(annotator: str, overlap: int) -> sa.ColumnElement[bool]:
-    """An item with a free place that the annotator has not been shown."""
-    mine = sa.select(claims.c.item_id).where(claims.c.annotator == annotator)
+    """An item with a free place that the annotator neither answered nor holds."""
+    mine = sa.select(claims.c.item_id).where(
+        claims.c.annotator == annotator, claims.c.state.in_(SEEN)
+    )
     return sa.and_(items.c.queue == OPEN, items.c.taken < overlap, items.c.id.not_in(mine))
 
 

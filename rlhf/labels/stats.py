@@ -2,11 +2,19 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf.labels.agreement import Alpha, rank_alpha
-from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT, Item, StoredLabel, order_of
+from rlhf.labels.records import (
+    GOLD_CHECK,
+    LABEL,
+    REPEAT,
+    Item,
+    StoredLabel,
+    competition_ranks,
+    order_of,
+)
 from rlhf.labels.schema import LATE, SKIP
 from rlhf.labels.store import LabelStore
 
@@ -35,7 +43,8 @@ class AnnotatorStats:
     ties: Share  # pairs said to be equal
     agreement: Share  # pairs that both decided, the same way as another annotator
     gold_agreement: Share  # decided pairs, the way of the gold score; n=0 without one
-    first_shown: Share  # decided pairs won by the answer shown earlier; 0.5 is no bias
+    decided: int  # pairs not tied
+    first_shown: Share  # those of a known order won by the answer shown earlier; 0.5 is no bias
     longer: Share  # decided pairs of unequal length won by the longer answer
     seconds: float | None  # median time of an item; None where none was measured
     gold_items: Share  # pairs of gold items decided as their known ranks do
@@ -89,9 +98,10 @@ def label_stats(
         by_item.setdefault(label.item_id, []).append(label)
     names = sorted({label.annotator for label in every})
     pace = _pace(items, every)
+    same = _same_way(by_item.values())
     annotators = [
         _of_annotator(
-            name, items, [one for one in every if one.annotator == name], by_item, gold, known, pace
+            name, items, [one for one in every if one.annotator == name], same, gold, known, pace
         )
         for name in names
     ]
@@ -100,22 +110,35 @@ def label_stats(
         items=len(items),
         labelled_items=len(by_item),
         labels=len(labels),
-        agreement=_agreement(by_item.values(), lambda one, other: True),
+        agreement=_pooled_counts(same.values()),
         gold_agreement=_gold_agreement(labels, gold),
         annotators=annotators,
-        alpha=rank_alpha({item: [label.ranks for label in said] for item, said in by_item.items()}),
-        matrix=_matrix(names, by_item.values()),
+        alpha=rank_alpha({item: _ranks_by_person(said) for item, said in by_item.items()}),
+        matrix={
+            name: {
+                other: _pooled_counts([same.get(_pair_of(name, other), (0, 0))])
+                for other in names
+                if other != name
+            }
+            for name in names
+        },
         concerns=[concern for one in annotators for concern in _concerns(one, annotators)],
         skips=counts.get(SKIP, 0),
         late=counts.get(LATE, 0),
     )
 
 
+def _ranks_by_person(said: Sequence[StoredLabel]) -> list[list[int]]:
+    """Each annotator's last ranks of an item, from 1 to K: rankings made elsewhere may say 1 and
+    900, and somebody who ranked an item twice is not two who agree."""
+    return list({one.annotator: competition_ranks(one.ranks) for one in said}.values())
+
+
 def _of_annotator(
     name: str,
     items: Mapping[int, Item],
     said: Sequence[StoredLabel],
-    by_item: Mapping[int, list[StoredLabel]],
+    same: Mapping[tuple[str, str], tuple[int, int]],
     gold: Mapping[int, Sequence[float]],
     known: Mapping[int, Sequence[int]],
     pace: float,
@@ -134,13 +157,13 @@ def _of_annotator(
         name=name,
         labels=len(own),
         ties=Share((pairs - len(decided)) / pairs if pairs else 0.0, pairs),
-        agreement=_agreement(
-            (by_item[label.item_id] for label in own), lambda one, other: name in (one, other)
-        ),
+        agreement=_pooled_counts(count for pair, count in same.items() if name in pair),
         gold_agreement=_gold_agreement(own, gold),
+        decided=len(decided),
         first_shown=_share(
             label.order_shown.index(best) < label.order_shown.index(worst)
             for label, best, worst in decided
+            if label.order_shown
         ),
         longer=_share(better > worse for better, worse in lengths if better != worse),
         seconds=seconds[len(seconds) // 2] if seconds else None,
@@ -190,18 +213,29 @@ def _self_agreement(said: Sequence[StoredLabel]) -> Share:
     )
 
 
-def _matrix(
-    names: Sequence[str], by_item: Iterable[Sequence[StoredLabel]]
-) -> dict[str, dict[str, Share]]:
-    same: dict[tuple[str, str], list[bool]] = {}
+def _same_way(
+    by_item: Iterable[Sequence[StoredLabel]],
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Two annotators -> of the pairs of answers that both decided, (the same way, all)."""
+    counts: dict[tuple[str, str], tuple[int, int]] = {}
     for of_item in by_item:
-        for one, other in itertools.permutations(of_item, 2):
-            pair = (one.annotator, other.annotator)
-            same.setdefault(pair, []).extend(_same_pairs(one.ranks, other.ranks))
-    return {
-        name: {other: _share(same.get((name, other), [])) for other in names if other != name}
-        for name in names
-    }
+        for one, other in itertools.combinations(of_item, 2):
+            if one.annotator != other.annotator:
+                pair = _pair_of(one.annotator, other.annotator)
+                cases = _same_pairs(one.ranks, other.ranks)
+                same, total = counts.get(pair, (0, 0))
+                counts[pair] = (same + sum(cases), total + len(cases))
+    return counts
+
+
+def _pair_of(one: str, other: str) -> tuple[str, str]:
+    return (one, other) if one < other else (other, one)
+
+
+def _pooled_counts(counts: Iterable[tuple[int, int]]) -> Share:
+    each = list(counts)
+    same, total = sum(one for one, _ in each), sum(all_ for _, all_ in each)
+    return Share(same / total if total else 0.0, total)
 
 
 def _concerns(one: AnnotatorStats, everybody: Sequence[AnnotatorStats]) -> list[Concern]:
@@ -245,19 +279,6 @@ def _deviations(share: Share, should: float) -> float:
     if share.n < FEW:
         return 0.0
     return (share.value - should) / math.sqrt(should * (1 - should) / share.n)
-
-
-def _agreement(
-    by_item: Iterable[Sequence[StoredLabel]], counts: Callable[[str, str], bool]
-) -> Share:
-    """Over pairs of answers that two annotators of an item both decided: the same way."""
-    same = []
-    for of_item in by_item:
-        for one, other in itertools.combinations(of_item, 2):
-            if one.annotator != other.annotator and counts(one.annotator, other.annotator):
-                both = ((order_of(other.ranks, i, j)) for i, j in _decided(one.ranks))
-                same += [order == 1 for order in both if order]
-    return _share(same)
 
 
 def _gold_agreement(labels: Iterable[StoredLabel], gold: Mapping[int, Sequence[float]]) -> Share:

@@ -8,7 +8,8 @@ import pytest
 
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.errors import DataError
-from rlhf.labels.export import as_csv, export, rows_of
+from rlhf.labels.export import export, rows_of
+from rlhf.labels.formats import as_csv
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.store import LabelStore
@@ -97,7 +98,9 @@ def test_gold_rows_are_items_that_measure(store, tmp_path):
         import_file(store, str(tmp_path / "bare.jsonl"), as_gold=True)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+)
 def test_no_cell_is_a_formula(text):
     [_, [cell]] = csv.reader(io.StringIO(as_csv([{"comment": text}]), newline=""))
     assert cell == "'" + text

@@ -103,6 +103,19 @@ def test_pairs_of_others_are_candidates_with_or_without_their_label(tmp_path, ro
             assert done.labels == len(store.labels()) == (not as_candidates)
 
 
+def test_pairs_of_others_say_nothing_of_the_order_shown(tmp_path, store):
+    """`chosen` stands first in the file; nobody is to be called biased for that."""
+    rows = [{"prompt": f"p{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(40)]
+    import_file(store, write(tmp_path / "p.jsonl", rows))
+    stats = label_stats(store)
+    assert [(one.decided, one.first_shown) for one in stats.annotators] == [(40, Share(0.0, 0))]
+    assert stats.concerns == []
+    export_rankings(store, tmp_path / "r.jsonl")
+    with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
+        import_file(copy, str(tmp_path / "r.jsonl"))
+        assert {tuple(label.order_shown) for label in copy.labels()} == {()}
+
+
 def test_bad_rows_are_listed_with_their_place_or_dropped(tmp_path, store):
     rows = [{"prompt": "p", "responses": "a"}, {"responses": ["a", "b"]}, SAMPLED[0]]
     source = write(tmp_path / "bad.jsonl", rows)
@@ -146,6 +159,50 @@ def test_export_and_import_give_the_same_store(tmp_path, store):
         [again], [before] = copy.labels(), store.labels()
     for name in Label.__dataclass_fields__:
         assert getattr(again, name) == getattr(before, name), name
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_what_a_column_has_no_one_type_for_comes_back(tmp_path, store, suffix):
+    """Prompts as text and as talk, objects with other keys, lists of them, no value at all."""
+    rows = [
+        {"prompt": TALK, "responses": ["a", "b"], "meta": {"x": 1}, "tags": [{"a": 1}, {"b": 2}]},
+        {"prompt": '{"not": "JSON to us"}', "responses": ["- a", "=b", "c"], "meta": {"y": [None]}},
+    ]
+    import_file(store, write(tmp_path / "c.jsonl", rows))
+    for name, number, extra in (("ann", 1, {"flags": [["untrue"], []]}), ("bob", 2, {})):
+        order = tuple(reversed(range(number + 1)))
+        ranks = tuple(range(1, number + 2))
+        store.submit(
+            Label(item_id=number, annotator=name, ranks=ranks, order_shown=order, extra=extra)
+        )
+    repeat = Label(
+        item_id=1,
+        annotator="ann",
+        ranks=(2, 1),
+        order_shown=(0, 1),
+        strength=4.0,
+        guideline_version=2,
+        purpose="repeat",
+        extra={"comment": "of the repeat"},
+    )
+    store.submit(repeat)
+    export_rankings(store, tmp_path / f"r{suffix}")
+    with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
+        import_file(copy, str(tmp_path / f"r{suffix}"))
+        assert copy.items() == store.items()
+        said, before = copy.labels(), store.labels()
+    for name in Label.__dataclass_fields__:
+        by = {(one.annotator, one.purpose): getattr(one, name) for one in said}
+        assert by == {(one.annotator, one.purpose): getattr(one, name) for one in before}, name
+
+
+def test_a_table_for_spreadsheets_is_refused_in_words(tmp_path, store):
+    """Its apostrophes are part of no answer."""
+    import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
+    store.submit(Label(item_id=1, annotator="ann", ranks=(2, 1), order_shown=(0, 1)))
+    export_rankings(store, tmp_path / "r.csv")
+    with pytest.raises(DataError, match="spreadsheets"):
+        import_file(store, str(tmp_path / "r.csv"))
 
 
 def test_exported_rankings_are_what_the_reward_model_loads(tmp_path, store):

@@ -151,6 +151,32 @@ def test_a_draft_outlives_its_lease(store):
     assert (again.id, again.draft) == (claim.id, {"tiers": [2, 1]})
 
 
+def test_who_left_an_item_untouched_gets_it_again(store):
+    """Overlap 2 and two people: were it kept from Ann for good, nobody could finish it."""
+    clock = Clock()
+    queue = queue_of(store, 2, clock, overlap=2)
+    left = queue.next("ann")
+    clock.now = 61.0
+    assert work(queue, "bob") == [1, 2]
+    assert queue.next("bob") is None
+    assert queue.progress("ann").left == 2
+    back = queue.next("ann")
+    assert (back.id, back.item.id, back.order_shown) == (left.id, left.item.id, left.order_shown)
+    assert work(queue, "ann") == [1, 2]
+    assert Counter(label.item_id for label in store.labels()) == {1: 2, 2: 2}
+    assert queue.next("cat") is None
+
+
+def test_an_item_asked_for_again_is_a_repeat_and_no_second_label(store):
+    queue = queue_of(store, 1)
+    for number, purpose in enumerate(("label", "repeat")):
+        claim = queue.claim_item("ann", 1)
+        assert claim.purpose == purpose
+        queue.submit("ann", claim.id, said(), request_key=f"k{number}")
+    assert [label.purpose for label in store.labels()] == ["label", "repeat"]
+    assert queue.next("bob") is None  # the repeat took no place
+
+
 def test_heartbeats_keep_a_claim_and_a_restart_begins_a_whole_lease(store):
     clock = Clock()
     queue = queue_of(store, 1, clock)
@@ -333,7 +359,9 @@ def say_secrets(store):
     store.submit(Label(item_id=2, annotator="bob", ranks=(1, 2), order_shown=(0, 1)))
 
 
-@pytest.mark.parametrize("wrong", [{"overlap": 0}, {"gold_rate": 2}, {"repeat_rate": 0.95}])
+@pytest.mark.parametrize(
+    "wrong", [{"overlap": 0}, {"gold_rate": 2}, {"repeat_rate": 0.95}, {"lease_seconds": -60.0}]
+)
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(ConfigError):
         QueueConfig(**wrong)

@@ -56,6 +56,15 @@ def test_alpha_equals_the_krippendorff_package():
     assert ours.n == 60
 
 
+def test_alpha_takes_places_and_people_not_numbers_and_rows(store):
+    """Ranks of elsewhere may be 1, 900, 900; who ranks an item twice is not two who agree."""
+    store.add_candidates([Candidate(prompt="p", responses=("a", "b", "c"))])
+    for name, ranks in (("ann", (1, 900, 900)), ("bob", (1, 2, 2)), ("bob", (2, 1, 3))):
+        store.submit(Label(item_id=1, annotator=name, ranks=ranks, order_shown=(0, 1, 2)))
+    expected = rank_alpha({1: [(1, 2, 2), (2, 1, 3)]})
+    assert label_stats(store).alpha == expected
+
+
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     """Random ranks have alpha 0; of 60 sets of 40 items some 57 intervals hold it."""
     draw = random.Random(5)

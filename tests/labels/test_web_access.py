@@ -143,6 +143,8 @@ def test_what_a_finger_touches_is_large_enough(tmp_path, open_page):
                     .map(([box, html]) => [box.width, box.height, html])"""
             )
             assert sizes == []
+            dock = page.locator("#dock").bounding_box()["height"]
+            assert dock < small["height"] / 4  # the rest is for reading
             if number == 0:
                 page.locator("input[name=scale][value='-2']").tap()
                 page.locator("#submit").tap()

@@ -8,11 +8,12 @@ from web_server import Person, pairs_and_more, serving
 
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
-from rlhf.labels.web.app import LOGIN_TRIES, Tries
+from rlhf.labels.web.app import LOGIN_TRIES
 from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.guard import MAX_BODY
 from rlhf.labels.web.live import LiveSource
 from rlhf.labels.web.markdown import render
+from rlhf.labels.web.tries import Tries
 
 PAIR = Candidate(prompt="p", responses=("first", "second"), models=("m1", "m2"))
 # Every route that the app has. A new one is to be named here, and is closed until it is.
@@ -341,7 +342,7 @@ def test_markdown_keeps_structure_and_loses_what_acts():
 def test_forms_come_from_yaml(tmp_path):
     (tmp_path / "form.yaml").write_text("flags: [rude]\noverall: false\n")
     assert load_form(tmp_path / "form.yaml") == FormConfig(flags=["rude"], overall=False)
-    for wrong in ("flags: rude", "colour: red", "skip_reasons: []", "- a"):
+    for wrong in ("flags: rude", "colour: red", "skip_reasons: []", "- a", "overall: 'no'"):
         (tmp_path / "form.yaml").write_text(wrong)
         with pytest.raises(ValueError, match="form"):
             load_form(tmp_path / "form.yaml")

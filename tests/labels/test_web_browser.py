@@ -1,5 +1,6 @@
 """The page in a real browser: everything that a person does there, by keyboard and by hand."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,32 @@ def test_the_models_answer_what_a_person_types(tmp_path, open_page):
         page.keyboard.press("Enter")
         page.locator("#empty-title", has_text="All done").wait_for()
         assert ranks_shown(site) == [[2, 1]]
+
+
+def test_a_prompt_outlives_a_restart_in_words_and_never_takes_an_item_away(tmp_path, open_page):
+    """The queue of prompts is in memory: a server that knows of none says so, and who went on
+    ranking meanwhile keeps the item in hand."""
+    asked = threading.Event()
+
+    def live(store):
+        return LiveSource(store, lambda prompt: [("yes", "m1"), (str(asked.wait(60)), "m2")])
+
+    with serving(tmp_path, pairs_and_more(1), live=live) as site:
+        page = open_page(site, "ann")
+        page.route("**/api/ask", lambda route: route.fulfill(json={"state": "none", "error": ""}))
+        page.keyboard.press("a")
+        page.keyboard.type("Is it?")
+        page.click("#send-question")
+        page.locator("#ask-state", has_text="ask again").wait_for()
+        page.unroute("**/api/ask")
+        page.click("#send-question")
+        page.locator("#ask-state", has_text="are answering").wait_for()
+        press(page, "Escape", "2")
+        asked.set()
+        page.locator("#status", has_text="come next").wait_for()
+        press(page, "1", "4", "3", "Enter")
+        page.locator("#talk", has_text="Is it?").wait_for()
+        assert ranks_shown(site) == [[2, 1, 4, 3]]
 
 
 def test_the_researcher_reads_figures_and_makes_a_link(tmp_path, window, open_page):

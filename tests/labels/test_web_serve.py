@@ -11,7 +11,7 @@ from web_server import Person, pairs_and_more
 from rlhf.errors import ConfigError
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import ServeConfig
-from rlhf.labels.web.serve import bound
+from rlhf.labels.web.serve import address_of, bound
 
 
 def start(path, *words):
@@ -61,6 +61,35 @@ def test_the_researcher_ends_it_early(path):
     assert server.wait(60) == 0
     with LabelStore(path) as store:
         assert len(store.labels()) == 1
+
+
+def test_who_came_in_stays_in_over_a_restart(path):
+    """The same command again prints no new link: that would end the old one and its sessions."""
+    server, said = start(path, "--annotators", "ann")
+    ann = person(said, "annotator ann")
+    item = ann.next()
+    server.terminate()
+    server.wait(60)
+    server, said = start(path, "--annotators", "ann")
+    address = re.search(r"at (\S+)\n", said).group(1)
+    ann.http.base_url, ann.http.headers["origin"] = address, address
+    assert ann.next()["claim"] == item["claim"]
+    assert "/login#" not in said
+    server.terminate()
+    server.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "::1"}, "http://[::1]:8000"),
+        ({"allowed_hosts": ["lab.example"]}, "http://lab.example:8000"),
+        ({"allowed_hosts": ["lab.example"], "https": True}, "https://lab.example"),
+    ],
+)
+def test_links_name_the_host_that_people_use(given, address):
+    assert address_of(ServeConfig(store="x", **given), 8000) == address
 
 
 def test_an_address_for_others_has_to_be_asked_for():

@@ -12,7 +12,8 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlhf.labels import access
-from rlhf.labels.export import KINDS, as_csv, as_jsonl, as_parquet, file_name, rows_of
+from rlhf.labels.export import KINDS, rows_of
+from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, file_name
 from rlhf.labels.queue import Queue
 from rlhf.labels.schema import OPEN, items
 from rlhf.labels.stats import StoreStats, label_stats

@@ -1,94 +1,31 @@
 """The web app: an annotator's page and API here, the researcher's in `admin.py`."""
 
-import hashlib
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jinja2
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import ASGIApp
 
 from rlhf.errors import DataError
 from rlhf.labels import access
 from rlhf.labels.queue import FencedError, Queue
 from rlhf.labels.records import Claim
+from rlhf.labels.web.bodies import Ask, Beat, Draft, Login, Skip, Submission, Undo
 from rlhf.labels.web.config import WebConfig
-from rlhf.labels.web.form import Form, answer_of, as_json
+from rlhf.labels.web.form import answer_of, as_json
 from rlhf.labels.web.guard import COOKIE, Guard
 from rlhf.labels.web.live import Busy, LiveSource
 from rlhf.labels.web.markdown import render
+from rlhf.labels.web.tries import Tries
 
 HERE = Path(__file__).parent
 LOGIN_TRIES, LOGIN_SECONDS = 10, 60.0  # failures from one address in so many seconds
-LONGEST_SECONDS = 86_400.0
 LONGEST_DETAIL = 1000
-
-
-class Strict(BaseModel):
-    """Every body is checked: unknown keys and wrong types are refused."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-ClaimId = Annotated[int, Field(ge=1, le=2**62)]
-Key = Annotated[str, Field(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
-Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
-
-
-class Login(Strict):
-    """A token, the researcher's or an invite's."""
-
-    token: Annotated[str, Field(max_length=256)]
-
-
-class Draft(Strict):
-    """What is not submitted yet."""
-
-    claim: ClaimId
-    form: Form
-
-
-class Submission(Draft):
-    """A finished form."""
-
-    key: Key
-    seconds: Seconds
-    guideline_version: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-
-
-class Skip(Strict):
-    """Why an item is passed on."""
-
-    claim: ClaimId
-    key: Key
-    reason: Annotated[str, Field(min_length=1, max_length=200)]
-    comment: Annotated[str, Field(max_length=10_000)] = ""
-    seconds: Seconds
-
-
-class Undo(Strict):
-    """Take the last one back."""
-
-    key: Key
-
-
-class Beat(Strict):
-    """A sign of life."""
-
-    claim: ClaimId
-
-
-class Ask(Strict):
-    """A prompt of the annotator's own."""
-
-    prompt: Annotated[str, Field(min_length=1, max_length=20_000)]
 
 
 def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) -> ASGIApp:
@@ -268,38 +205,6 @@ def shown(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, Any]:
         "answers": [{"text": text, "html": render(text)} for text in texts],
         "draft": claim.draft,
     }
-
-
-class Tries:
-    """Failures by address within a sliding time, on a clock that nobody sets."""
-
-    def __init__(
-        self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._most, self._seconds, self._clock = most, seconds, clock
-        self._failures: dict[str, list[float]] = {}
-        self._lock = threading.Lock()
-
-    def count(self, address: str) -> None:
-        """One more failure."""
-        now = self._clock()
-        with self._lock:
-            kept = {
-                a: [t for t in times if now - t < self._seconds]
-                for a, times in self._failures.items()
-            }
-            self._failures = {a: times for a, times in kept.items() if times}
-            self._failures.setdefault(_key(address), []).append(now)
-
-    def spent(self, address: str) -> bool:
-        """Whether the address has to wait."""
-        now = self._clock()
-        times = self._failures.get(_key(address), [])
-        return sum(now - t < self._seconds for t in times) >= self._most
-
-
-def _key(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()
 
 
 def _name(request: Request) -> str:

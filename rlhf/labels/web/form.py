@@ -34,6 +34,11 @@ class FormConfig:
             words = getattr(self, name)
             if isinstance(words, str) or not all(isinstance(w, str) and w for w in words):
                 raise ConfigError(f"form: {name} is {words!r}; write a list of texts.")
+        for name in ("overall", "comment", "rewrite"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(
+                    f"form: {name} is {getattr(self, name)!r}; write true to ask for it, or false."
+                )
         if not 1 <= len(self.skip_reasons) <= 9:
             raise ConfigError("form: skip_reasons has 1 to 9 reasons, one a digit.")
 

@@ -41,12 +41,12 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
         bound(config.host, config.port) as listener,
     ):
         port = listener.getsockname()[1]
-        hosts = {*WebConfig.hosts, config.host, *config.allowed_hosts}
+        hosts = {*WebConfig.hosts, in_url(config.host), *config.allowed_hosts}
         live = LiveSource(store, load_sampler(config)) if config.models else None
         finish = threading.Event() if config.until is not None else None
         web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
         app = create_app(Queue(store, queue_config), web, live)
-        announce(store, config, f"http://{in_url(config.host)}:{port}", console)
+        announce(store, config, address_of(config, port), console)
         settings = uvicorn.Config(
             app, log_level="warning", proxy_headers=False, server_header=False, lifespan="off"
         )
@@ -73,16 +73,34 @@ def _reached(store: LabelStore, overlap: int, until: str) -> bool:
 
 
 def announce(store: LabelStore, config: ServeConfig, address: str, console: Console) -> None:
-    """Print where the page is, and links that are shown this once."""
+    """Print where the page is, and links that are shown this once.
+
+    Who has a link keeps it: a server that is started again locks nobody out in mid-item.
+    """
     console.print(f"serving {shown(config.store)} at {address}", markup=False)
     token = access.admin_token(store, renew=config.new_admin_token)
     if token is None:
         console.print("researcher: the link of the first start (--new_admin_token makes another)")
     else:
         console.print(f"researcher: {address}/login#{token}", markup=False)
+    invited = access.names(store)
     for name in config.annotators:
+        if name in invited:
+            console.print(
+                f"annotator {name}: the link of before (`rlhf label invite` makes another)",
+                markup=False,
+            )
+            continue
         link = f"{address}/login#{access.invite(store, name)}"
         console.print(f"annotator {name}: {link}", markup=False)
+
+
+def address_of(config: ServeConfig, port: int) -> str:
+    """Where people find the page: under the first name that browsers may use, if one is given."""
+    if config.allowed_hosts and config.https:  # the proxy's port, not this one
+        return f"https://{config.allowed_hosts[0]}"
+    host = config.allowed_hosts[0] if config.allowed_hosts else in_url(config.host)
+    return f"http://{host}:{port}"
 
 
 @contextmanager

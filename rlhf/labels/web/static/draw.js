@@ -106,7 +106,7 @@ export function drawBoard(place, count) {
     const name = i === 0 ? "1 best" : i === count - 1 ? `${count} worst` : String(i + 1);
     return slot(i + 1, name);
   });
-  place.replaceChildren(make("div", { className: "slots", "aria-hidden": "true" }, [slot("", "no place"), ...places]));
+  place.replaceChildren(make("div", { className: count > 5 ? "slots many" : "slots", "aria-hidden": "true" }, [slot("", "no place"), ...places]));
 }
 
 export function showForm(form, current) {

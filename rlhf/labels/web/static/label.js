@@ -1,5 +1,6 @@
 // The ranking page: one item at a time, every click delivered, every key silent in text boxes.
 import { Refusal, call, deliver, deliverLeftover } from "./api.js";
+import { enableAsk } from "./ask.js";
 import * as draft from "./draft.js";
 import { enableDrag } from "./drag.js";
 import { drawAnswers, drawBoard, drawTalk, make, showForm } from "./draw.js";
@@ -50,7 +51,8 @@ function duration(seconds) {
 function showProgress(state) {
   const total = state.done + state.left;
   at("meter").value = total ? state.done / total : 1;
-  const pace = state.pace === null ? "" : ` · ${duration(state.pace)} each · about ${duration(state.pace * state.left)} to go`;
+  const toGo = state.left ? ` · about ${duration(state.pace * state.left)} to go` : "";
+  const pace = state.pace === null ? "" : ` · ${duration(state.pace)} each${toGo}`;
   at("count").textContent = `${state.done} done · ${state.left} left${pace}`;
 }
 
@@ -270,24 +272,14 @@ function onChange(event) {
   }
 }
 
-async function ask() {
-  const state = at("ask-state");
-  try {
-    await call("/api/ask", { prompt: at("question").value });
-    for (;;) {
-      state.textContent = "The models are answering…";
-      await new Promise((done) => setTimeout(done, 500));
-      const said = await call("/api/ask");
-      if (said.state === "failed") throw new Error(said.error);
-      if (said.state === "ready") break;
-    }
-    state.textContent = "";
-    at("question").value = "";
-    at("asking").close();
-    show(await call("/api/next", {}));
-  } catch (error) {
-    state.textContent = error.message;
+// What was asked for comes at once to who waits for it, and next to who has gone on ranking.
+async function onAnswers(isOpen) {
+  if (item !== null && !isOpen) {
+    status("The models have answered: their answers come next.");
+    return;
   }
+  await draft.save();
+  show(await call("/api/next", {}));
 }
 
 function connect() {
@@ -303,14 +295,15 @@ function connect() {
   at("undo").addEventListener("click", () => act("/api/undo", {}));
   at("skip").addEventListener("click", openSkip);
   at("submit").addEventListener("click", submit);
-  at("send-question")?.addEventListener("click", ask);
+  enableAsk(onAnswers);
   at("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); location.assign("/login"); });
   at("reasons").replaceChildren(...settings.skip_reasons.map((reason, i) => {
     const button = make("button", { type: "button" }, [make("kbd", { textContent: String(i + 1) }), ` ${reason}`]);
     button.addEventListener("click", () => skip(reason));
     return button;
   }));
-  at("key-list").replaceChildren(...KEYS.flatMap(([keys, what]) => [
+  const keys = at("ask") ? [...KEYS, ["a", "ask the models a prompt of your own"]] : KEYS;
+  at("key-list").replaceChildren(...keys.flatMap(([keys, what]) => [
     make("dt", {}, keys.split(/ +/).map((key) => (key === "…" ? " … " : make("kbd", { textContent: key })))),
     make("dd", { textContent: what }),
   ]));
