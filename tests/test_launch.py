@@ -33,9 +33,9 @@ def main():
         from accelerate import Accelerator
         Accelerator()
         from torch import distributed
-        atexit.register(lambda: print("open", distributed.is_initialized(), flush=True))
+        atexit.register(lambda: print(f"open {distributed.is_initialized()}", flush=True))
         globals()["held"] = Abort()  # the interpreter lets go of it on its way down
-        print("begun", distributed.is_initialized(), flush=True)
+        print(f"begun {distributed.is_initialized()}", flush=True)  # one piece: two write here
     elif what == "bug":
         raise KeyError("a bug of ours")
     elif what != "nothing":
