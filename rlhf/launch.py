@@ -154,6 +154,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     import torch
     from accelerate import PartialState
 
+    from rlhf.watchdog import watch
+
     on_cpu = not torch.accelerator.is_available()
     if on_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -174,6 +176,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
             f"{expected} processes were started but accelerate sees {actual}: each would train "
             "alone and write over the others; launch with accelerate_config.yaml."
         )
+    if actual > 1:
+        watch(PartialState().process_index, actual)  # from here on one that hangs ends them all
     return actual
 
 
