@@ -237,12 +237,14 @@ def quiet_logs() -> None:
     """Libraries report errors only, and show progress bars on the main process's terminal only."""
     import warnings
 
-    import datasets
     import transformers
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    datasets.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    # datasets and pandas are 80 MB; where they come later they read these.
+    os.environ |= {"DATASETS_VERBOSITY": "error", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].logging.set_verbosity_error()
+        sys.modules["datasets"].disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
     if not is_main_process() or not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
