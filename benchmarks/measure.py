@@ -152,6 +152,7 @@ class _Run:
             "OMP_NUM_THREADS": str(self.job.contestant.num_threads),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "RLHF_HANG_SECONDS": "0",  # ranks wait for the one that waits for its turn
         }
         return os.environ | own | ({} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"})
 

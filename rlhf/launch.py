@@ -155,6 +155,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     import torch
     from accelerate import PartialState
 
+    from rlhf.watchdog import watch
+
     on_cpu = not torch.accelerator.is_available()
     if on_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"
@@ -176,6 +178,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
             f"{expected} processes were started but accelerate sees {actual}: each would train "
             "alone and write over the others; launch with accelerate_config.yaml."
         )
+    if actual > 1:
+        watch(PartialState().process_index, actual)  # from here on one that hangs ends them all
     return actual
 
 
@@ -247,12 +251,14 @@ def quiet_logs() -> None:
     """Libraries report errors only, and show progress bars on the main process's terminal only."""
     import warnings
 
-    import datasets
     import transformers
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    datasets.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    # datasets and pandas are 80 MB; where they come later they read these.
+    os.environ |= {"DATASETS_VERBOSITY": "error", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].logging.set_verbosity_error()
+        sys.modules["datasets"].disable_progress_bars()
     warnings.filterwarnings("ignore", category=FutureWarning)
     if not is_main_process() or not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]

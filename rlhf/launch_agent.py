@@ -114,7 +114,11 @@ def _report(failure: tuple[int, int], failed: int) -> int:
     rank, exitcode = failure
     if exitcode < 0:
         name = signal.Signals(-exitcode).name
-        hint = " (out of memory?)" if exitcode == -signal.SIGKILL else ""
+        hint = (
+            " (out of memory, where nothing else is said above)"
+            if exitcode == -signal.SIGKILL
+            else ""
+        )
         _say(f"rank {rank} was ended by {name}{hint}")
     elif exitcode == STATUS_FAILED:
         others = f"; {failed - 1} more ended with it" if failed > 1 else ""

@@ -19,7 +19,7 @@ ABOVE_REWARDS = {
     "chain": [*FLOORS, "training", "labels", "evaluation", "chain"],
 }
 # What surrounds a run (configuration, processes, folders) may be used from every room but ops.
-EVERYWHERE = {"config", "launch", "run_folder", "launcher"}
+EVERYWHERE = {"config", "launch", "run_folder", "launcher", "activity"}
 ALLOWED = {
     "errors": ["errors"],
     "types": ["errors", "types"],

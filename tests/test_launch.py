@@ -1,5 +1,6 @@
 """Processes and exit statuses, with the launchers that people use, in processes of their own."""
 
+import logging
 import os
 import re
 import subprocess
@@ -164,3 +165,17 @@ def test_accelerates_fsdp2_on_two_cpu_processes_runs_or_stops_in_words(script, s
     done = call(binary, "launch", *config, "--main_process_port", "0", script, "world", sharding)
     assert (ranks_of_two(done.stdout) == {"0", "1"}) is runs, done.stderr
     assert ("asks for FSDP, which accelerate leaves out" in done.stderr) is not runs
+
+
+def test_datasets_is_left_out_until_it_is_needed_and_is_quiet_then():
+    """It brings pandas: 80 MB of a process that reads local files without either."""
+    words = """
+import sys
+from rlhf.launch import quiet_logs
+quiet_logs()
+print({"datasets", "pandas"} & sys.modules.keys())
+import datasets
+print(datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled())
+"""
+    done = call(sys.executable, "-c", words)
+    assert done.stdout.split("\n")[:2] == ["set()", f"{logging.ERROR} True"], done.stderr

@@ -79,5 +79,19 @@ class _Product(torch.autograd.Function):
 
 
 def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if torch.compiler.is_compiling():
+        return _opaque_product(inputs, weight, bias)  # type: ignore[no-any-return]
     linear = torch.ops.mkldnn._linear_pointwise
     return linear(inputs, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+# torch.compile's own form of the operator takes weights that it has packed, and these change. As an
+# operator that it does not look into, it is called as it is.
+@torch.library.custom_op("rlhf::product", mutates_args=())
+def _opaque_product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _product(inputs, weight, bias)
+
+
+@_opaque_product.register_fake
+def _shape_of_product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return inputs.new_empty((*inputs.shape[:-1], weight.shape[0]))

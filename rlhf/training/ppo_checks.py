@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from rlhf.errors import ConfigError
+from rlhf.models.compiled import missing_compiler
 
 AT_LEAST_ONE = (
     "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
@@ -46,21 +47,28 @@ def check_config(config: Any) -> None:
 
 
 def check_device(config: Any) -> None:
-    """Refuse a key that this machine has no device for.
+    """Refuse a key that this machine has no device or no compiler for.
 
     Raises:
         ConfigError: the key.
     """
     if config.cuda_graphs and not torch.cuda.is_available():
         raise ConfigError("cuda_graphs=true needs a CUDA GPU and none is here; leave it out.")
+    if config.compile and (missing := missing_compiler()):
+        raise ConfigError(f"compile=true needs {missing}, which is not here; leave it out.")
 
 
 def check_sharding(config: Any, *, sharded: bool) -> None:
-    """Refuse a mode whose weights this engine would not share out.
+    """Refuse what this engine would not do with weights in shares.
 
     Raises:
         ConfigError: what was asked for, and what to launch with instead.
     """
+    if sharded and config.compile:
+        raise ConfigError(
+            "compile=true was not made for weights in shares (FSDP); leave it out, or launch with "
+            "recipes/accelerate/ddp.yaml."
+        )
     if sharded and config.mode == "lora":
         raise ConfigError(
             "the launch configuration asks for FSDP, and mode=lora holds its one backbone whole on "
@@ -187,6 +195,11 @@ def _check_mode(config: Any) -> None:
         raise ConfigError(
             f"value_model_path={config.value_model_path}: in mode={config.mode} the critic is a "
             "fresh head on the policy's backbone; leave it out."
+        )
+    if config.compile and config.gradient_checkpointing:
+        raise ConfigError(
+            "compile=true with gradient_checkpointing: layers that are computed again run as they "
+            "are, and nothing would be compiled; set one of them."
         )
     if config.mode == "lora" and config.has_critic and config.gradient_checkpointing:
         raise ConfigError(

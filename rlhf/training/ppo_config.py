@@ -197,6 +197,13 @@ class PPOConfig:
     gradient_checkpointing: bool = field(
         default=False, metadata={"help": "Recompute activations backwards: less memory, slower."}
     )
+    compile: bool = field(
+        default=False,
+        metadata={
+            "help": "torch.compile the decoder layers of the update: minutes at the start; a CPU "
+            "needs a C++ compiler."
+        },
+    )
     cuda_graphs: bool = field(
         default=False,
         metadata={"help": "Decode with recorded CUDA graphs; not measured on a GPU yet."},

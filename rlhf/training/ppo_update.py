@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.errors import TrainingError
+from rlhf.models.compiled import CompiledLayers
 from rlhf.models.forward import as_sequences, shares, turns
 from rlhf.models.shard import full, whole
 from rlhf.training.ppo_config import PPOConfig
@@ -52,6 +53,7 @@ class Updater:
         self.pretraining = pretraining
         self.learners = models.learners
         self.sharded = models.sharded
+        self.layers = CompiledLayers(models.learners) if config.compile else None
         self.wrapped: list[Any] = models.learners
         if not self.sharded:
             self.wrapped = [accelerator.prepare_model(each) for each in models.learners]
@@ -77,10 +79,11 @@ class Updater:
             for minibatch in self._minibatches(len(experience.rewards), (seed, step, epoch))
         ]
         before = (step - 1) * len(minibatches)  # optimizer steps of earlier iterations
-        steps = [
-            self._optimizer_step(experience, minibatch, step, before + index)
-            for index, minibatch in enumerate(minibatches)
-        ]
+        with nullcontext() if self.layers is None else self.layers.on():
+            steps = [
+                self._optimizer_step(experience, minibatch, step, before + index)
+                for index, minibatch in enumerate(minibatches)
+            ]
         for learner in self.learners:
             learner.eval()
         return self._figures(steps)

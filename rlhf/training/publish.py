@@ -7,6 +7,7 @@ from huggingface_hub import HfApi
 from rich.console import Console
 from rich.table import Table
 
+from rlhf.activity import excused
 from rlhf.errors import TrainingError
 from rlhf.launch import say
 from rlhf.manifest import Manifest, write_manifest
@@ -53,8 +54,9 @@ def push_to_hub(folder: Path, hub_id: str | None) -> None:
         return
     api = HfApi()
     try:
-        address = api.create_repo(hub_id, exist_ok=True)
-        api.upload_folder(folder_path=folder, repo_id=hub_id, ignore_patterns=LEFT_OUT)
+        with excused():  # the other ranks wait, and a slow line looks like a hang
+            address = api.create_repo(hub_id, exist_ok=True)
+            api.upload_folder(folder_path=folder, repo_id=hub_id, ignore_patterns=LEFT_OUT)
     except Exception as error:  # HTTP, network and token errors have no common parent
         raise TrainingError(
             f"push_to_hub {hub_id}: {type(error).__name__}: {error}; {folder} is complete, "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,10 @@ VARIANTS = [
     ("--advantage", "rloo", "--importance_weight_cap", "2"),
     ("--mode", "shared_trunk"),
     ("--mode", "lora", "--lora_r", "4"),
+    pytest.param(
+        ("--compile", "true"),
+        marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
+    ),
 ]
 
 

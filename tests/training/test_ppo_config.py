@@ -1,6 +1,7 @@
 import math
 
 import pytest
+import torch
 
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
@@ -111,3 +112,18 @@ def test_microbatches_hold_a_token_at_least_and_have_a_default(tokens):
     assert PPOConfig(**GIVEN, max_tokens_per_microbatch=7).microbatch_tokens == 7
     with pytest.raises(ConfigError, match=f"max_tokens_per_microbatch={tokens}; use 1 or more"):
         PPOConfig(**GIVEN, max_tokens_per_microbatch=tokens)
+
+
+def test_compile_is_refused_where_it_would_fail_or_do_nothing(monkeypatch):
+    """On a CPU there has to be a C++ compiler; FSDP and recomputed layers were not made for it."""
+    compiled = PPOConfig(**GIVEN, compile=True)
+    with pytest.raises(ConfigError, match="compile=true was not made for weights in shares"):
+        check_sharding(compiled, sharded=True)
+    with pytest.raises(ConfigError, match="compile=true with gradient_checkpointing"):
+        PPOConfig(**GIVEN, compile=True, gradient_checkpointing=True)
+    if not torch.accelerator.is_available():
+        monkeypatch.setenv("CXX", "/nowhere/g++")
+        with pytest.raises(ConfigError, match=r"compile=true needs a C\+\+ compiler \(/nowhere/"):
+            check_device(compiled)
+        monkeypatch.setenv("CXX", "true")  # a program that is there
+        check_device(compiled)
