@@ -257,8 +257,8 @@ class PPOTrainer:
         weights = self.models.policy_weights()
 
         def write(folder: Path) -> None:
+            state.write(folder)  # first: the manifest has the hash of all weights in the folder
             self._write_policy(folder, weights)
-            state.write(folder)
 
         if self.accelerator.is_main_process:
             limit = self.config.save_total_limit

@@ -13,6 +13,8 @@ import pytest
 from ppo_runs import TWO, gives_the_same, is_the_same_run, kill_after, launch, make_place, words
 from transformers import AutoModelForCausalLM
 
+from rlhf.models.seam import load_checked_tokenizer
+
 VARIANTS = [
     ("--advantage", "grpo", "--ptx_data", "{place}/texts.jsonl", "--ptx_coef", "0.3"),
     ("--advantage", "rloo", "--importance_weight_cap", "2"),
@@ -44,6 +46,13 @@ def test_the_run_folder_is_complete(whole, root, place):
         assert rows[0]["answers"].keys() == {"before", "after"}
     refused = launch(words(place, "whole"), root, status=2)
     assert "already holds a run" in refused
+
+
+def test_a_checkpoint_is_a_model_that_the_next_stage_takes(whole):
+    """Its manifest speaks of all weights that lie there, those of the critic included."""
+    checkpoint = whole / "checkpoint-2"
+    assert (checkpoint / "critic.safetensors").is_file()
+    load_checked_tokenizer(str(checkpoint), "auto")
 
 
 def test_tokens_and_prompts_are_there_to_be_drawn(whole):
