@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
@@ -77,10 +79,19 @@ def minutes(folder: Path) -> float:
 
 
 def side_by_side(jobs: int, makers: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
-    """What each makes, by name; at most `jobs` of them at work at once."""
+    """What each makes, by name; at most `jobs` of them at work at once.
+
+    What interrupts one, or this, ends the stages that are at work; those that wait do not begin.
+    """
     with ThreadPoolExecutor(jobs) as pool:
         found = {name: pool.submit(make) for name, make in makers.items()}
-        return {name: future.result() for name, future in found.items()}
+        try:
+            return {name: future.result() for name, future in found.items()}
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in psutil.Process().children():
+                child.terminate()  # writes a checkpoint first; the pool waits for it
+            raise
 
 
 def run_seeds(name: str, description: str, run: Callable[[Path, int, int], Figures]) -> None:
