@@ -74,7 +74,8 @@ def verdict(reward_model: Path) -> str:
 
 def minutes(folder: Path) -> float:
     """What the stages below `folder` took together, one after the other."""
-    records = [read_stage(path.parent) for path in folder.rglob("stage.json")]
+    kept = [path.parent for path in folder.rglob("stage.json") if ".old-" not in path.parent.name]
+    records = map(read_stage, kept)
     return sum(sum(record.done.values()) for record in records if record is not None) / 60
 
 
