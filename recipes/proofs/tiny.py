@@ -1,0 +1,74 @@
+"""A model of about 100,000 weights over a handful of symbols, made from nothing.
+
+A text is symbols with a space between them, each a token. A conversation is
+
+    PROMPT <|answer|> ANSWER <|end|>
+
+Nothing is pretrained: what such a model knows, SFT has taught it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+PAD, END, ANSWER = "<|pad|>", "<|end|>", "<|answer|>"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '<|answer|>' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|answer|>' }}{% endif %}"
+)
+
+
+def make_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
+    """One token a symbol; a text holds no others."""
+    vocabulary = {word: i for i, word in enumerate([PAD, END, ANSWER, *symbols])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[ANSWER],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make_model(
+    folder: Path,
+    symbols: Sequence[str],
+    *,
+    seed: int,
+    hidden_size: int = 64,
+    num_hidden_layers: int = 2,
+    num_attention_heads: int = 4,
+) -> None:
+    """Write an untrained Llama and its tokenizer into `folder`, unless one is there.
+
+    The default has 100,352 weights over sixteen symbols.
+    """
+    if (folder / "model.safetensors").exists():
+        return
+    tokenizer = make_tokenizer(symbols)
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=hidden_size,
+            intermediate_size=hidden_size * 43 // 16,
+            num_hidden_layers=num_hidden_layers,
+            num_attention_heads=num_attention_heads,
+            max_position_embeddings=128,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
