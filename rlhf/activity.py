@@ -19,6 +19,7 @@ works: something. waits: it stood at one place in a collective operation, for ot
 own GPU. blocked: that, and it used no processor. idle: it used none, and is in no collective.
 """
 BUSY = 0.05  # share of a core; below it are a progress bar, a tracker's thread
+AT_WORK = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 # Within these a rank stands while it waits for others; DDP and FSDP wait in the backward pass.
 COLLECTIVES = tuple(str(Path("/torch", name)) + os.sep for name in ("distributed", "autograd"))
 
@@ -77,12 +78,13 @@ class Activity:
         """Another value whenever the main thread ran or read a disk, or the processor was used.
 
         The main thread may wait for threads and programs that it started. A disk that takes its
-        time (a checkpoint that is synced) shows as a state of its own.
+        time (a checkpoint that is synced) shows as a state of its own, and so does a processor
+        that others keep busy.
         """
-        switches, at_disk = main_thread(os.getpid())
+        switches, busy = main_thread(os.getpid())
         mine = _seconds(self.process) - time.thread_time()  # less what this thread takes
         # Finding the children takes longer than the rest.
-        if at_disk or self._used(0, mine, now) or self._used(1, self._of_children(), now):
+        if busy or self._used(0, mine, now) or self._used(1, self._of_children(), now):
             self.moves += 1
         return self.moves, switches
 
@@ -96,13 +98,16 @@ class Activity:
 
 
 def main_thread(pid: int) -> tuple[int, bool]:
-    """How often the main thread went to sleep, and whether it waits for a disk; Linux says so."""
+    """How often the main thread went to sleep, and whether it runs, or waits to, or for a disk.
+
+    Linux says so; elsewhere it is 0 and False.
+    """
     try:
         status = Path(f"/proc/{pid}/task/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return 0, False
     lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    return int(lines["voluntary_ctxt_switches"]), lines["State"].split()[0] == "D"
+    return int(lines["voluntary_ctxt_switches"]), lines["State"].split()[0] in "RD"
 
 
 def outside_look(process: psutil.Process) -> object:
@@ -111,8 +116,9 @@ def outside_look(process: psutil.Process) -> object:
     For one whose threads do not answer: it is stopped, or holds the interpreter.
     """
     try:
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_TRACING_STOP):
-            return time.monotonic()  # others see to its end; somebody looks at it in a debugger
+        # Others see to its end, or somebody looks at it in a debugger, or its main thread is busy.
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_TRACING_STOP, *AT_WORK):
+            return time.monotonic()
         return int(_seconds(process))
     except psutil.NoSuchProcess:
         return time.monotonic()

@@ -165,17 +165,18 @@ def test_ranks_that_wait_for_each_other_end_and_say_where(script):
     assert done.stderr.count(places) == 1, done.stderr
 
 
-def test_one_that_waits_for_a_disk_is_told_from_one_that_sleeps(tmp_path):
+def test_one_that_computes_or_waits_for_a_disk_is_told_from_one_that_sleeps(tmp_path):
     """After vfork() the kernel has the parent wait as for a disk, until the child is done."""
     if shutil.which("gcc") is None or not Path("/proc/self/task").is_dir():
         pytest.skip("needs gcc and Linux")
     waits = "#include <unistd.h>\nint main(){if(!vfork()){sleep(20);_exit(0);}return 0;}"
     (tmp_path / "waits.c").write_text(waits)
     subprocess.run(["gcc", "-o", tmp_path / "waits", tmp_path / "waits.c"], check=True)
-    for command, at_disk in (([tmp_path / "waits"], True), (["sleep", "20"], False)):
+    computes = [sys.executable, "-c", "while True: pass"]
+    for command, busy in (([tmp_path / "waits"], 1), (computes, 1), (["sleep", "20"], 0)):
         process = subprocess.Popen(command, start_new_session=True)
         time.sleep(1)
-        assert main_thread(process.pid)[1] is at_disk
+        assert main_thread(process.pid)[1] == busy
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
