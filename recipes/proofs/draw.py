@@ -1,0 +1,92 @@
+"""The picture of docs/proofs.md, from the run folders that the worlds left.
+
+    python recipes/proofs/draw.py runs/proofs --output docs/images/proofs.png
+
+Needs matplotlib (`pip install -e '.[eval]'`).
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ARMS = ("0% flipped", "25% flipped", "200 labels", "50% flipped", "100% flipped")
+
+
+def load(path: Path) -> Any:
+    """What the file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def frontier(axes: Any, folder: Path) -> None:
+    """Gold that was gained over gold that could have been, at the same KL."""
+    for seed, found in load(folder / "frontier" / "figures.json").items():
+        start = found["gold of the reference, exact"]
+        for index, coef in enumerate(("0.1", "0.3", "1.0")):
+            best = found[f"kl_coef {coef}: best gold at that KL"] - start
+            gained = found[f"kl_coef {coef}: gold"] - start
+            label = f"kl_coef {coef}" if seed == "0" else None
+            axes.plot(best, gained, "o", color=f"C{index}", label=label)
+    highest = axes.get_xlim()[1]
+    axes.plot([0, highest], [0, highest], color="grey", linewidth=1)
+    axes.set(title="exact frontier", xlabel="best gain at that KL", ylabel="gain in gold")
+    axes.legend()
+
+
+def dose(axes: Any, folder: Path) -> None:
+    """Win rates of every arm."""
+    seeds = load(folder / "dose" / "figures.json").values()
+    for index, arm in enumerate(ARMS):
+        wins = [found[f"{arm}: win rate"] for found in seeds]
+        axes.plot([index] * len(wins), wins, "o", color="C0")
+    axes.axhline(0.5, color="grey", linewidth=1)
+    axes.set(title="dose and controls", ylabel="win rate against SFT", ylim=(0, 1))
+    axes.set_xticks(range(len(ARMS)), [arm.replace(" ", "\n") for arm in ARMS])
+
+
+def over_optimization(axes: Any, folder: Path) -> None:
+    """Proxy and gold of every checkpoint over its distance from the SFT model."""
+    for path in sorted(folder.glob("over_optimization/seed-*/frontier/evaluation.json")):
+        points = load(path)["frontier"]["points"]
+        distances = [max(0.0, point["kl"]["value"]) ** 0.5 for point in points]
+        for index, (judge, name) in enumerate({"proxy": "reward", "held_out": "gold"}.items()):
+            values = [point[judge]["value"] for point in points]
+            label = name if path.parts[-3] == "seed-0" else None
+            axes.plot(distances, values, color=f"C{index}", linewidth=1, label=label)
+    axes.set(title="over-optimisation", xlabel="√KL", ylabel="reward, gold")
+    axes.legend()
+
+
+def brackets(axes: Any, folder: Path) -> None:
+    """Share of unbalanced answers by depth, the mean over seeds."""
+    found = [load(path) for path in sorted(folder.glob("parentheses/seed-*/errors.json"))]
+    for index, model in enumerate(("sft", "ppo")):
+        depths = list(found[0][model]["depth"])
+        shares = [mean(seed[model]["depth"][depth] for seed in found) for depth in depths]
+        axes.plot([int(depth) for depth in depths], shares, "o-", color=f"C{index}", label=model)
+    axes.axvspan(5.5, 9.5, color="grey", alpha=0.15)
+    axes.set(title="parentheses (grey: deeper than any seen)", xlabel="open brackets")
+    axes.set(ylabel="unbalanced answers", ylim=(0, 1))
+    axes.legend()
+
+
+def main() -> None:
+    """Four panels."""
+    import matplotlib.pyplot as plt
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="holds a folder of each world")
+    parser.add_argument("--output", type=Path, required=True)
+    given = parser.parse_args()
+    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
+    panes = (frontier, dose, over_optimization, brackets)
+    for axes, draw in zip(panels.flat, panes, strict=True):
+        draw(axes, given.folder)
+    figure.savefig(given.output)
+
+
+if __name__ == "__main__":
+    main()
