@@ -40,7 +40,7 @@ def export_rankings(store: LabelStore, path: str | Path) -> int:
 
 
 def export(store: LabelStore, path: str | Path, kind: str) -> Exported:
-    """Write rows of one kind to a .jsonl, .csv or .parquet file; Parquet gets a card beside it.
+    """Write rows of one kind to a .jsonl, .csv or .parquet file, and its card to `FILE.md`.
 
     Raises:
         DataError: no row of that kind in the store, or another suffix.
@@ -59,9 +59,9 @@ def export(store: LabelStore, path: str | Path, kind: str) -> Exported:
     elif path.suffix == ".parquet":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(as_parquet(made.rows))
-        write_atomically(path.with_suffix(".md"), card(kind, made.rows, made.left_out))
     else:
         raise DataError(f"{path}: name a file that ends with {', '.join(SUFFIXES)}.")
+    write_atomically(path.with_name(f"{path.name}.md"), card(kind, made.rows, made.left_out))
     return made
 
 

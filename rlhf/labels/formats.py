@@ -1,4 +1,4 @@
-"""Rows -> what a file holds: JSON lines, a table for spreadsheets, Parquet with a card."""
+"""Rows -> what a file holds: JSON lines, a table for spreadsheets, Parquet; and its card."""
 
 import csv
 import io

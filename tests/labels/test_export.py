@@ -106,12 +106,20 @@ def test_no_cell_is_a_formula(text):
     assert cell == "'" + text
 
 
-def test_parquet_comes_with_a_card(store, tmp_path):
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_file_comes_with_a_card_and_touches_no_other(store, tmp_path, suffix):
+    store.submit(label(comment="x"))
+    (tmp_path / "r.md").write_text("somebody's notes")
+    export(store, tmp_path / f"r{suffix}", "rankings")
+    assert "1 rows of 1 annotators" in (tmp_path / f"r{suffix}.md").read_text()
+    assert (tmp_path / "r.md").read_text() == "somebody's notes"
+
+
+def test_parquet_holds_the_rows(store, tmp_path):
     store.submit(label(comment="x"))
     export(store, tmp_path / "r.parquet", "rankings")
     [row] = pyarrow.parquet.read_table(tmp_path / "r.parquet").to_pylist()
     assert (row["ranks"], row["responses"], row["annotator"]) == ([1, 2, 2], ["a", "b", "c"], "ann")
-    assert "1 rows of 1 annotators" in (tmp_path / "r.md").read_text()
     with pytest.raises(DataError, match="ends with"):
         export(store, tmp_path / "r.xlsx", "rankings")
     with pytest.raises(DataError, match="not one of"):
