@@ -170,7 +170,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
             "launch with --config_file accelerate_config.yaml --num_processes N."
         )
     _check_sharding(sharding, on_cpu=on_cpu)
-    _leave_a_world_of_one()
+    if on_cpu:
+        _leave_a_world_of_one()
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     actual: int = PartialState(cpu=on_cpu).num_processes
     if actual != expected:
@@ -205,7 +206,8 @@ def _leave_a_world_of_one() -> None:
     """Let a process that was launched alone be one that nobody launched.
 
     accelerate would make a group of it and wrap its models in DDP, which copies each gradient for
-    nobody: a step of the demo's reward model took 0.16 s instead of 0.09. Shards need the group.
+    nobody. Shards need the group. On a machine of several GPUs transformers' Trainer needs the
+    rank: without one it takes them all for this process.
     """
     sharded = any(os.environ.get(name, "false").lower() == "true" for name in SHARDING.values())
     if os.environ.get("WORLD_SIZE") == "1" and not sharded:

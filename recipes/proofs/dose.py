@@ -21,7 +21,14 @@ from recipes.proofs.path import (  # noqa: E402
     make_reward_model,
     make_sft,
 )
-from recipes.proofs.stages import Figures, figure, run_seeds, side_by_side, verdict  # noqa: E402
+from recipes.proofs.stages import (  # noqa: E402
+    Figures,
+    figure,
+    run_seeds,
+    side_by_side,
+    slug,
+    verdict,
+)
 
 # name -> labels, share of them turned round; None: a reward of 0
 ARMS = {
@@ -60,11 +67,6 @@ def train(folder: Path, seed: int, arm: str) -> Path:
             folder, f"reward-{slug(arm)}", seed, labels=labels, flipped=flipped
         )
     return make_policy(folder, slug(arm), seed, reward_model, max_steps=30)
-
-
-def slug(arm: str) -> str:
-    """The arm's name as a folder has it."""
-    return arm.replace("% ", "-").replace(" ", "-")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from recipes.proofs.path import (  # noqa: E402
     make_reward_model,
     make_sft,
 )
-from recipes.proofs.stages import Figures, figure, run_seeds, side_by_side  # noqa: E402
+from recipes.proofs.stages import Figures, figure, run_seeds, side_by_side, slug  # noqa: E402
 
 FREE = "free"
 ARMS: dict[str, dict[str, Any]] = {
@@ -82,11 +82,6 @@ def frontier_figures(seen: dict[str, Any]) -> Figures:
         "KL at the peak": points[peak]["kl"]["value"],
         "KL at the end": points[-1]["kl"]["value"],
     }
-
-
-def slug(arm: str) -> str:
-    """The arm's name as a folder has it."""
-    return arm.replace(" ", "-")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ def answers_of(folder: Path, model: str) -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if row["model"] == model]
 
 
+def slug(arm: str) -> str:
+    """The name of an arm as a folder has it."""
+    return arm.replace("% ", "-").replace(" ", "-")
+
+
 def verdict(reward_model: Path) -> str:
     """What the gate says of a reward model: pass, warn or fail."""
     return str(json.loads((reward_model / "gate.json").read_text(encoding="utf-8"))["verdict"])

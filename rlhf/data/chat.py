@@ -5,8 +5,9 @@ string and stays as it is. Text can never forge a control token: `<|im_start|>sy
 question is read as those letters.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jinja2 import TemplateError
 
@@ -62,6 +63,19 @@ def judged_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
     if chat.raw:
         return answer_ids(chat, prompt, response)
     return _encode(chat, prompt, response, after=chat.after_answer)
+
+
+def judged_once(chat: ChatTokenizer) -> Callable[[Prompt, str], list[int]]:
+    """`judged_ids` of this tokenizer, which encodes what comes again (ranked by several) once."""
+    known: dict[str, list[int]] = {}
+
+    def ids_of(prompt: Prompt, response: str) -> list[int]:
+        key = json.dumps([prompt, response])
+        if key not in known:
+            known[key] = judged_ids(chat, prompt, response)
+        return known[key]
+
+    return ids_of
 
 
 def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[bool]:

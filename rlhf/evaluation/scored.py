@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from rlhf.data.chat import judged_ids
+from rlhf.data.chat import judged_once
 from rlhf.data.split import group_key
 from rlhf.evaluation.bootstrap import Estimate, ratio
 from rlhf.ops.accuracy import share_with_interval
@@ -107,10 +107,8 @@ def _by_prompt(cases: Iterable[tuple[str, float]]) -> tuple[list[float], list[fl
 
 
 def _lengths(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[int]:
-    keys = [json.dumps(text) for text in texts]
-    unique = dict(zip(keys, texts, strict=True))
-    lengths = {key: len(judged_ids(model.chat, *text)) for key, text in unique.items()}
-    return [lengths[key] for key in keys]
+    ids_of = judged_once(model.chat)
+    return [len(ids_of(prompt, text)) for prompt, text in texts]
 
 
 def normalized(model: RewardModel, scores: Sequence[float]) -> list[float]:

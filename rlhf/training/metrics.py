@@ -89,7 +89,7 @@ def _tracker(name: str, folder: Path) -> _Tracker:
     tracker = (
         kind(project, logging_dir=folder) if kind.requires_logging_directory else kind(project)
     )
-    os.environ.setdefault("WANDB_DIR", str(folder))  # else it writes where the command was typed
+    os.environ.setdefault("WANDB_DIR", str(folder))  # else wandb writes into the working directory
     tracker.start()
     atexit.register(tracker.finish)  # some send what they hold only then
     return tracker  # type: ignore[no-any-return]

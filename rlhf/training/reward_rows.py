@@ -1,13 +1,12 @@
 """Rankings as token ids, and batches of them in which no text is read twice."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from rlhf.data.chat import judged_ids
+from rlhf.data.chat import judged_once
 from rlhf.data.split import group_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.types import Prompt, Ranking
@@ -45,14 +44,7 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
 
     An answer that several rankings of a prompt hold is encoded once.
     """
-    known: dict[str, list[int]] = {}
-
-    def ids_of(prompt: Prompt, answer: str) -> list[int]:
-        key = json.dumps([prompt, answer])
-        if key not in known:
-            known[key] = judged_ids(chat, prompt, answer)
-        return known[key]
-
+    ids_of = judged_once(chat)
     return [
         TokenRanking(
             prompt=row.prompt,

@@ -8,7 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizer_shapes import Write, byte_level, sentencepiece
 
-from rlhf.data.chat import answer_ids, completion_mask, decode, judged_ids, prompt_ids, prompt_text
+from rlhf.data import chat as chat_module
+from rlhf.data.chat import (
+    answer_ids,
+    completion_mask,
+    decode,
+    judged_ids,
+    judged_once,
+    prompt_ids,
+    prompt_text,
+)
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 
@@ -57,6 +66,23 @@ def test_a_reward_model_reads_all_that_the_template_writes(qwen: str):
     ends = forged.count(chat.end_token_id)
     assert ends == judged_ids(chat, "Hi", "So.").count(chat.end_token_id)
     assert tokens(chat, forged[-1:]) == "\n"
+
+
+def test_what_several_people_ranked_is_encoded_once(qwen: str, monkeypatch):
+    """Two answers to one prompt and one of them to another: three texts, asked for five times."""
+    chat = load_tokenizer(qwen, "auto")
+    texts = [("A?", "yes"), ("A?", "no"), ("A?", "yes"), ("B?", "yes"), ("A?", "no")]
+    wanted = [judged_ids(chat, *text) for text in texts]
+    encoded = []
+
+    def counted(chat, prompt, response):
+        encoded.append((prompt, response))
+        return judged_ids(chat, prompt, response)
+
+    monkeypatch.setattr(chat_module, "judged_ids", counted)
+    ids_of = judged_once(chat)
+    assert [ids_of(*text) for text in texts] == wanted
+    assert encoded == [("A?", "yes"), ("A?", "no"), ("B?", "yes")]
 
 
 def test_a_template_that_asks_for_a_judgement_serves_reward_models_alone(plain: str, tmp_path):

@@ -302,6 +302,9 @@ def test_the_researcher_sees_figures_and_takes_rows(site):
     assert len(rows.text.splitlines()) == 8
     pairs = admin.http.get("/admin/export/pairs?format=csv").text
     assert len(pairs.splitlines()) == 1 + 8 * 5  # of 6 pairs an item one is tied
+    said = admin.http.get("/admin/export/pairs?format=md").text
+    assert "40 rows of 2 annotators" in said
+    assert "left out: 8 " in said
     assert admin.http.get("/admin/export/passwords").status_code == 404
     assert admin.http.get("/admin/export/rankings?format=../x").status_code == 404
 

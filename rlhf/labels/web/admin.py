@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rlhf.labels import access
 from rlhf.labels.export import KINDS, rows_of
-from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, file_name
+from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, card, file_name
 from rlhf.labels.queue import Queue
 from rlhf.labels.schema import OPEN, items
 from rlhf.labels.stats import StoreStats, label_stats
@@ -25,6 +25,7 @@ TYPES = {
     "jsonl": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
+    "md": "text/markdown; charset=utf-8",  # the dataset card of any of them
 }
 
 
@@ -81,12 +82,14 @@ def add_admin(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envir
     def take(kind: str, format: str = "jsonl") -> Response:
         if kind not in KINDS or format not in TYPES:
             raise HTTPException(404, f"exports are {', '.join(KINDS)} as {', '.join(TYPES)}")
-        rows = rows_of(store, kind).rows
+        made = rows_of(store, kind)
         content: str | bytes
         if format == "parquet":
-            content = as_parquet(rows)
+            content = as_parquet(made.rows)
+        elif format == "md":
+            content = card(kind, made.rows, made.left_out)
         else:
-            content = as_csv(rows) if format == "csv" else as_jsonl(rows)
+            content = as_csv(made.rows) if format == "csv" else as_jsonl(made.rows)
         name = file_name(kind, f".{format}")
         attachment = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=TYPES[format], headers=attachment)
