@@ -8,6 +8,7 @@ stand alone. Takes turns of one iteration each on a machine that should have not
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -41,7 +42,10 @@ LEARNING_RATE = 1e-6  # the weights stay what they were made as: the work is the
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what was asked for and write RESULTS.md and its plot."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    _check_labels(parser, options)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the workers on its way out
     quiet_logs()
     start, machine = time.monotonic(), say_machine(options.threads)
     sections: list[Section] = []
@@ -73,6 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         minutes=minutes,
     )
     return 0
+
+
+def _check_labels(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    known = [line.label for line in (*contestants(options.threads), *process_contestants())]
+    for label in options.only or ():
+        if label not in known:
+            parser.error(f"--only {label}: there is no such line; there are {', '.join(known)}.")
 
 
 def _sections(

@@ -29,8 +29,7 @@ def main() -> None:
         tokens = round(figures["response_length"] * job.batch_size)
         shown = {name: figures[name] for name in SHOWN}
         turns.tell(shown | {"step": step, "response_tokens": tokens})
-        if step < job.iterations:
-            turns.wait()
+        turns.wait()  # after the last as well: what ends a run is nobody's turn
 
     trainer = PPOTrainer(
         RunConfig(output_dir=job.output_dir, seed=job.seed),

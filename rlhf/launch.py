@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from rlhf.errors import ConfigError, RLHFError, TrainingError
+from rlhf.heap import keep_freed_memory
 
 SECONDS_TO_SPEAK = 30.0
 # What accelerate's launcher puts into the environment where a configuration asks for them.
@@ -162,6 +163,7 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
         os.environ["ACCELERATE_USE_CPU"] = "true"
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(cpu_threads or max(1, _cores() // local))
+        keep_freed_memory()
     # accelerate's launcher for one process sets MASTER_ADDR when it was asked for several
     # (`--cpu --num_processes 2`, `distributed_type: NO`), starts one, and says nothing.
     if "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ:
@@ -206,8 +208,7 @@ def _leave_a_world_of_one() -> None:
     """Let a process that was launched alone be one that nobody launched.
 
     accelerate would make a group of it and wrap its models in DDP, which copies each gradient for
-    nobody. Shards need the group. On a machine of several GPUs transformers' Trainer needs the
-    rank: without one it takes them all for this process.
+    nobody. Shards need the group. Only called on a CPU: with a GPU it was not tried.
     """
     sharded = any(os.environ.get(name, "false").lower() == "true" for name in SHARDING.values())
     if os.environ.get("WORLD_SIZE") == "1" and not sharded:

@@ -6,10 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.ops.masking import left_justified
 from rlhf.types import PromptBatch
+
+# Sizes are rounded up to these: oneDNN keeps kernels of every shape that it has met in bf16, about
+# a megabyte a shape and for good, and a GPU's tensor cores like multiples of 8.
+WIDTH_MULTIPLE, PLACES_MULTIPLE = 8, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,7 @@ class Sequences:
     ids: Tensor  # long [B, T], prompt + response from column 0, padded on the right
     rows: Tensor  # long [N], with `columns`: the place that predicts each response token
     columns: Tensor  # long [N]
-    tokens: Tensor  # long [N], the response tokens, N = response_mask.sum()
+    tokens: Tensor  # long [N], the response tokens: response_mask.sum() of them, then padding
     response_mask: Tensor  # bool [B, R]
 
     def at_responses(self, hidden: Tensor) -> Tensor:
@@ -27,7 +32,10 @@ class Sequences:
         return hidden[self.rows, self.columns]
 
     def as_columns(self, flat: Tensor) -> Tensor:
-        """[B, R] of [N]: column t speaks of response token t; 0 on padding. Differentiable."""
+        """[B, R] of [N]: column t speaks of response token t; 0 on padding. Differentiable.
+
+        What stands behind the response tokens' N is left out, and gets a gradient of 0.
+        """
         zeros = torch.zeros(self.response_mask.shape, dtype=flat.dtype, device=flat.device)
         return zeros.masked_scatter(self.response_mask, flat)
 
@@ -36,12 +44,15 @@ def as_sequences(
     prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
 ) -> Sequences:
     """Lay out prompts (left-padded [B, P]) and responses (right-padded [B, R])."""
-    ids, rows, columns = left_justified(prompt_ids, prompt_mask, response_ids, response_mask)
+    ids, rows, columns = left_justified(
+        prompt_ids, prompt_mask, response_ids, response_mask, multiple=WIDTH_MULTIPLE
+    )
+    padding = (0, -len(rows) % PLACES_MULTIPLE)
     return Sequences(
         ids=ids,
-        rows=rows,
-        columns=columns,
-        tokens=response_ids[response_mask],
+        rows=pad(rows, padding),
+        columns=pad(columns, padding),
+        tokens=pad(response_ids[response_mask], padding),
         response_mask=response_mask,
     )
 

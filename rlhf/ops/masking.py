@@ -29,7 +29,12 @@ def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def left_justified(
-    prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    multiple: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Prompts and responses without padding between them, padded on the right.
 
@@ -41,16 +46,19 @@ def left_justified(
         prompt_mask: bool [B, P].
         response_ids: long [B, R], padded on the right.
         response_mask: bool [B, R].
+        multiple: T is one of it.
 
     Returns:
-        ids: long [B, T], T the longest prompt + response of these rows; 0 on padding.
+        ids: long [B, T], T the longest prompt + response of these rows or little more; 0 on
+            padding.
         rows, columns: long [N], the N = response_mask.sum() places in [B, T] whose logits
             predict a response token, in the order of `response_mask.nonzero()`. This is the
             only place where logits and tokens are shifted against each other: the place of
             response token t is prompt_length + t, its prediction stands one before it.
     """
     prompt_lengths, lengths = prompt_mask.sum(1), response_mask.sum(1)
-    width = int((prompt_lengths + lengths).max())
+    longest = int((prompt_lengths + lengths).max())
+    width = -(-longest // multiple) * multiple
     ids = torch.zeros(len(prompt_ids), width, dtype=torch.long, device=prompt_ids.device)
     ids[length_mask(prompt_lengths, width)] = prompt_ids[prompt_mask]
     rows, tokens = response_mask.nonzero(as_tuple=True)

@@ -144,7 +144,7 @@ def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
 def _arguments(
     run: RunConfig, model: ModelConfig, config: SFTConfig, max_length: int, *, evaluates: bool
 ) -> trl.SFTConfig:
-    return trl.SFTConfig(
+    arguments = trl.SFTConfig(
         output_dir=run.output_dir,
         seed=run.seed,
         learning_rate=config.learning_rate,
@@ -179,3 +179,6 @@ def _arguments(
         # A bar for a terminal, lines for a file.
         disable_tqdm=not (PartialState().is_main_process and sys.stderr.isatty()),
     )
+    # A process that nobody launched would take every GPU of the machine, by nn.DataParallel.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

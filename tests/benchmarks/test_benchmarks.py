@@ -38,6 +38,12 @@ def test_a_run_in_small_writes_the_page_and_the_plot(tmp_path):
     assert "trl was not there" in text
 
 
+def test_a_line_that_is_not_there_is_refused_with_those_that_are(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        program.main(["--only", "rlhf fp16"])
+    assert "--only rlhf fp16: there is no such line; there are trl, " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("hazard", [0.0, 1 / 32])
 def test_eos_has_the_probability_that_the_workload_names(tmp_path, hazard):
     """At every place, whatever stands before; pad and unknown have none."""

@@ -1,9 +1,12 @@
 import copy
 
+import pytest
 import torch
 from tiny_models import make_model
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from rlhf.models.attention import NAME, use_fast_cpu_attention
+from rlhf.models import attention
+from rlhf.models.attention import NAME, _attention, use_fast_cpu_attention
 from rlhf.models.load import load_policy
 
 
@@ -22,6 +25,46 @@ def test_values_and_gradients_are_those_of_plain_attention(tmp_path):
             logits.float().square().mean().backward()
             found.append((logits.float(), model.model.layers[0].self_attn.q_proj.weight.grad))
         torch.testing.assert_close(found[0], found[1], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
+def test_written_out_it_is_plain_attention_to_bf16s_rounding(heads):
+    """Against float64, at 8 bits of mantissa: values and all three gradients."""
+    torch.manual_seed(0)
+    own, plain = [], []
+    query, key, value = (
+        torch.randn(2, number, 17, 16) for number in (heads[0], heads[1], heads[1])
+    )
+    module = torch.nn.Identity()
+    module.num_key_value_groups = heads[0] // heads[1]
+    target = torch.randn(2, 17, heads[0], 16)
+    for found, dtype in ((own, torch.float32), (plain, torch.float64)):
+        inputs = [
+            part.detach().to(dtype, copy=True).requires_grad_() for part in (query, key, value)
+        ]
+        with torch.autocast("cpu", torch.bfloat16, enabled=found is own):
+            attend = _attention if found is own else sdpa_attention_forward
+            output, _ = attend(module, *inputs, None, scaling=0.3, is_causal=True)
+        (output.to(dtype) * target.to(dtype)).sum().backward()
+        found += [output, *(part.grad for part in inputs)]
+    for mine, exact in zip(own, plain, strict=True):
+        assert mine.shape == exact.shape
+        error = (mine.double() - exact).norm() / exact.norm()
+        assert error < 2**-7  # half a unit in the last of 8 bits is 2**-9; several add up
+
+
+def test_a_mask_or_a_long_row_is_not_written_out(monkeypatch):
+    """What the products would get wrong, or hold too much memory for."""
+    module, part = torch.nn.Identity(), torch.randn(1, 2, 4, 8, requires_grad=True)
+    module.num_key_value_groups = 1
+    mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)  # everything sees everything
+    with torch.autocast("cpu", torch.bfloat16):
+        masked, _ = _attention(module, part, part, part, mask)
+        monkeypatch.setattr(attention, "LONGEST", 3)
+        long, _ = _attention(module, part, part, part, None, is_causal=True)
+    assert masked.dtype == long.dtype == torch.float32  # written out it is bf16
+    everything, _ = sdpa_attention_forward(module, part, part, part, mask)
+    torch.testing.assert_close(masked, everything)
 
 
 def test_saved_configuration_does_not_name_it(tmp_path):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import trl
 from tiny_models import FAMILIES, make_model
 
 from rlhf.data.tokenizer import load_tokenizer
@@ -79,6 +80,19 @@ def test_first_loss_is_the_mean_over_answer_tokens(base, tmp_path):
     _, packed = train(base, tmp_path / "packed", packing=True, **keys)
     assert packed[0]["loss"] == pytest.approx(lines[0]["loss"], rel=1e-4)
     assert packed[0]["grad_norm"] == pytest.approx(lines[0]["grad_norm"], rel=1e-3)
+
+
+def test_one_process_takes_one_gpu_of_many(base, tmp_path, monkeypatch):
+    """transformers counts what it sees, and TRL refuses more than one without a launcher."""
+    settings = trl.SFTConfig.__post_init__
+
+    def as_if_on_eight_gpus(arguments):
+        settings(arguments)
+        arguments._n_gpu = 8
+
+    monkeypatch.setattr(trl.SFTConfig, "__post_init__", as_if_on_eight_gpus)
+    result, _ = train(base, tmp_path / "run", max_steps=1)
+    assert result.steps == 1
 
 
 def test_resumed_equals_uninterrupted(base, tmp_path):
