@@ -1,6 +1,7 @@
 """lm-evaluation-harness: what is kept of its results, and, where it is installed, a real run."""
 
 import importlib.util
+import itertools
 import json
 import sys
 from types import ModuleType, SimpleNamespace
@@ -75,6 +76,10 @@ def test_a_harness_that_fails_is_said_in_words(monkeypatch):
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="needs pip install -e '.[lm_eval]'"
 )
+WORDS = ("red", "ball", "box", "three", "animals", "cat", "dog", "bird", "story", "sea", "short")
+QUESTIONS = [
+    (f"Is the {word} in the {other}?", [word, other]) for word, other in itertools.pairwise(WORDS)
+]
 TASK = """
 task: colours
 dataset_path: json
@@ -90,11 +95,8 @@ metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
 
 @pytest.fixture
 def tasks(tmp_path):
-    """A folder with one task of its own: which word does the model find more likely?"""
-    rows = [
-        {"question": f"Is ball {i} red?", "choices": ["yes", "no"], "answer": i % 2}
-        for i in range(10)
-    ]
+    """A folder with one task of its own: does the model find the first word likelier?"""
+    rows = [{"question": asked, "choices": two, "answer": 0} for asked, two in QUESTIONS]
     data = tmp_path / "colours.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = tmp_path / "tasks"
@@ -121,7 +123,8 @@ def test_the_harness_asks_the_model_in_its_chat_template(tasks, tmp_path):
     found, run = benchmark_figures(contender, ["colours"], **{**HOW, "include": str(tasks)})
     accuracy = find(found, "lm_eval", "m", axis="colours acc")
     assert accuracy.n == 10
-    right = [_likelier(contender, f"Is ball {i} red?", ["yes", "no"]) == i % 2 for i in range(10)]
+    right = [_likelier(contender, asked, two) == 0 for asked, two in QUESTIONS]
+    assert 0 < sum(right) < 10
     assert accuracy.value == pytest.approx(sum(right) / 10)
     assert run["chat_template"] is True
 

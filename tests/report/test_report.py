@@ -183,6 +183,14 @@ def test_a_figure_without_a_value_yet_breaks_nothing(run):
     assert "loss went from 1 to 0.0526" in page  # 1/19, the last that there is
 
 
+@pytest.mark.parametrize("results", [{"arc": 0.5}, [1, {"metric": "win_rate", "model": "ppo"}], 3])
+def test_results_of_another_shape_are_passed_over(run, results):
+    """Another tool's evaluation.json, or one that a hand has been at."""
+    path = run / "evaluation" / "evaluation.json"
+    path.write_text(json.dumps({"results": results, "models": {"ppo": "x"}}))
+    assert "What was run" in write_report(run).read_text()
+
+
 def test_a_run_that_no_recipe_made_names_no_command(run):
     (run / "config.yaml").unlink()
     assert "Again:" not in write_report(run).read_text()
