@@ -147,6 +147,7 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
         people=table(results, [PEOPLE]),
         strengths=strengths(results),
         data=evaluation.get("data") or {},
+        int8=(evaluation.get("tax") or {}).get("int8_share"),
         scatter=length_and_score(judged, models),
         frontier=frontier_view(evaluation),
         labels=next((view for s in run.stages if (view := label_view(s.label_stats))), None),

@@ -159,6 +159,7 @@ def test_people_are_no_baseline_and_the_ranking_is_drawn(run):
         {**figure, "metric": "bradley_terry", "model": "empty", "judge": "gold", "value": -1.5},
     ]
     content["models"] = {"sft": "a", "ppo": "b"}
+    content["tax"] = {"int8_share": {"sft": 0.625, "<b>": 1.0}}
     path.write_text(json.dumps(content))
     page = write_report(run).read_text()
     beaten = page[page.index("What it takes to beat") : page.index("Those who judged")]
@@ -166,6 +167,7 @@ def test_people_are_no_baseline_and_the_ranking_is_drawn(run):
     assert "0.123" in beaten
     assert "0.875" in page[page.index("Those who judged") :]
     assert "Bradley-Terry ranking (gold)" in page
+    assert "int8 means 62% of sft&#39;s, 100% of &lt;b&gt;" in page.replace("'s", "&#39;s")
 
 
 def test_a_figure_without_a_value_yet_breaks_nothing(run):
@@ -263,6 +265,36 @@ def test_chromium_draws_the_page_on_a_phone_and_on_paper(run, scripts):
         assert box["x"] >= 0
         assert box["width"] <= 390
         assert len(page.pdf(format="A4")) > 20_000
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium, which is not here")
+def test_paper_is_white_and_shows_what_is_folded_away(run):
+    """From a dark screen: a white page, details open, unchanged keys left out, no chart cut."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    path = write_report(run)
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        context = browser.new_context(
+            viewport={"width": 688, "height": 1017}, color_scheme="dark", java_script_enabled=False
+        )  # A4 without its margins
+        page = context.new_page()
+        page.goto(path.as_uri(), timeout=120_000)
+        folded = page.locator("details:not([open]) article").first
+        assert folded.bounding_box() is None or not folded.is_visible()
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(255, 255, 255)"
+        )
+        assert folded.is_visible()
+        assert not page.locator("tr.same").first.is_visible()
+        for chart in page.locator("svg").all():
+            box = chart.bounding_box()
+            assert box["height"] < 1017
+            assert box["x"] + box["width"] <= 688
         browser.close()
 
 
