@@ -13,16 +13,15 @@ from typing import Any
 from rlhf.config import parse_config
 from rlhf.data.read import read_rows
 from rlhf.errors import ConfigError
-from rlhf.evaluation.benchmarks import check_installed
+from rlhf.evaluation.benchmarks import check_tasks
 from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.figures import Question
 from rlhf.evaluation.human import put_pairs, read_labels
-from rlhf.evaluation.llm_judge import is_address
-from rlhf.evaluation.pair_figures import HUMAN, as_results, compared_figures
-from rlhf.evaluation.pairwise import make_pairs
+from rlhf.evaluation.llm_judge import check_address, is_address
+from rlhf.evaluation.pair_figures import HUMAN, as_results, compared_figures, pairs_of
 from rlhf.evaluation.plan import plan
 from rlhf.evaluation.records import Record
-from rlhf.evaluation.results import Result, print_table
+from rlhf.evaluation.results import PEOPLE, Result, print_table
 from rlhf.evaluation.run import (
     choose_rows,
     collect_records,
@@ -32,7 +31,8 @@ from rlhf.evaluation.run import (
     question_of,
     write_evaluation,
 )
-from rlhf.evaluation.studies import run_studies, steps_of_run
+from rlhf.evaluation.run_steps import steps_of_run
+from rlhf.evaluation.studies import run_studies
 from rlhf.evaluation.study_config import StudyConfig, check_studies
 from rlhf.labels.store import LabelStore
 from rlhf.launch import on_main_process, rlhf_command, run, say
@@ -59,13 +59,13 @@ def main() -> None:
     check_sources(study)
     rows = choose_rows(loaded.rows, config, seed)
     leaks = find_leaks(rows, config)
-    say(f"{len(rows)} held-out prompts, {sum(leaks.flagged)} of them in the training data")
+    say(f"{len(rows)} held-out prompts, {leaks.says}")
     if run_config.dry_run:
         say(*plan(config, study, len(rows)))
         return
 
     on_main_process(lambda: open_run_folder(run_config, config, study))
-    records = collect_records(rows, config, seed, say, study.answers)
+    records = collect_records(rows, config, seed, say, folder, study.answers)
     question = question_of(rows, config, seed, leaks)
     studied = run_studies(rows, records, question, config, study, say)
 
@@ -97,7 +97,9 @@ def check_sources(study: StudyConfig) -> None:
     for source in (study.tax_data, study.human_gold):
         if source is not None:
             next(read_rows(source), None)
-    if study.llm_judge is not None and not is_address(study.llm_judge):
+    if study.llm_judge is not None and is_address(study.llm_judge):
+        check_address(study.llm_judge)
+    elif study.llm_judge is not None:
         load_checked_tokenizer(study.llm_judge, "auto")
     if study.frontier is not None and not steps_of_run(Path(study.frontier)):
         raise ConfigError(
@@ -105,7 +107,7 @@ def check_sources(study: StudyConfig) -> None:
             "output_dir, and keep more checkpoints there with save_steps and save_total_limit."
         )
     if study.lm_eval:
-        check_installed()
+        check_tasks(study.lm_eval, study.lm_eval_include)
 
 
 def ask_people(
@@ -118,13 +120,7 @@ def ask_people(
     """Pairs into the label store, figures of the labels that stand there, and what to do next."""
     if "human" not in study.judge:
         return []
-    pairs = make_pairs(
-        records,
-        question.models,
-        question.baseline,
-        per_prompt=study.pairs_per_prompt,
-        seed=question.seed,
-    )
+    pairs = pairs_of(records, question, per_prompt=study.pairs_per_prompt, baselines=False)
     path = study.human_store or str(folder / "human.sqlite")
     with LabelStore(path, create=True) as store:
         put_pairs(store, pairs, rows, study.human_gold)
@@ -142,7 +138,7 @@ def ask_people(
     if asked == said.unlabelled:
         return []
     figures = compared_figures(said.compared, HUMAN, question)
-    return figures + as_results(said.health, "people", HUMAN)
+    return figures + as_results(said.health, PEOPLE, HUMAN)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ resampled, always.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from rlhf.ops.accuracy import share_with_interval
 
 RESAMPLES = 2000
 _CHUNK = 256  # resamples drawn at once: [256, prompts] counts stay small
@@ -41,6 +44,23 @@ def mean(
     kept = [list(group) for group in values if len(group)]
     totals = [sum(group) for group in kept]
     return ratio(totals, [len(group) for group in kept], seed=seed, resamples=resamples)
+
+
+def rate(
+    values: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate:
+    """`mean` of numbers from 0 to 1, with an interval where no resample can differ.
+
+    Prompts that are all 0 or all 1 give the same in every draw, which is no certainty: there it
+    is Wilson's interval of one coin flip a prompt. Of a single prompt nothing is known: [0, 1].
+    """
+    estimate = mean(values, seed=seed, resamples=resamples)
+    if estimate.n > 1 and 0 < estimate.value < 1:
+        return estimate
+    right = torch.full((estimate.n,), estimate.value)
+    _, low, high = share_with_interval(right, torch.ones(estimate.n))
+    # The value lies within, whatever the last digit of a root says.
+    return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))
 
 
 def ratio(

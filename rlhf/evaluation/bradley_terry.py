@@ -9,7 +9,9 @@ from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, estimate_of, resample
 from rlhf.evaluation.win_rate import prompt_wins
 
 # Games added to each pair of models, half won by each: a model that loses all has no finite
-# strength otherwise. One game beside one a prompt moves the others hardly.
+# strength otherwise. One game beside one a prompt moves the others hardly. In a resample it
+# weighs as much as chance has it, Exp(1) as in a Bayesian bootstrap (Rubin 1981): without, a
+# model that loses every game would lose it in every resample, at one certain strength.
 PSEUDO_GAMES = 1.0
 _STEPS = 100
 _Array = NDArray[np.float64]
@@ -34,11 +36,14 @@ def bradley_terry(
     if len(scores) < 2 or not prompts:
         raise ValueError("a ranking needs two models and a prompt that both answered")
     wins = np.array([_wins([model[p] for model in scores]) for p in prompts])
-    draws = [
-        _strengths(np.einsum("bp,pij->bij", counts, wins), len(prompts))
-        for counts in resampled_counts(len(prompts), seed=seed, resamples=resamples)
-    ]
-    value = _strengths(wins.sum(0)[None], len(prompts))[0]
+    rng = np.random.default_rng([seed, len(scores)])
+    draws = []
+    for counts in resampled_counts(len(prompts), seed=seed, resamples=resamples):
+        weights = _symmetric(rng.exponential(size=(len(counts), *wins.shape[1:])))
+        resampled = np.einsum("bp,pij->bij", counts, wins)
+        draws.append(_strengths(resampled, len(prompts), PSEUDO_GAMES * weights))
+    alike = _symmetric(np.ones((1, *wins.shape[1:])))
+    value = _strengths(wins.sum(0)[None], len(prompts), PSEUDO_GAMES * alike)[0]
     spread = np.concatenate(draws)
     return [estimate_of(float(value[m]), spread[:, m], n=len(prompts)) for m in range(len(scores))]
 
@@ -53,13 +58,21 @@ def _wins(answers: Sequence[Sequence[float]]) -> _Array:
     return found
 
 
-def _strengths(wins: _Array, games: int) -> _Array:
+def _symmetric(tables: _Array) -> _Array:
+    """[B, M, M] with what stands above the diagonal below it too, and 0 on it."""
+    above = np.triu(tables, 1)
+    found: _Array = above + above.transpose(0, 2, 1)
+    return found
+
+
+def _strengths(wins: _Array, games: int, pseudo: _Array) -> _Array:
     """[B, M] maximum-likelihood strengths of win tables [B, M, M] of `games` games a pair.
 
     Newton's method on the log-likelihood, which is concave; the sum of the strengths stays 0.
+
+    pseudo: [B, M, M] games more of each pair, half won by each.
     """
     models = wins.shape[1]
-    pseudo = PSEUDO_GAMES * (1 - np.eye(models))
     won = (wins + pseudo / 2).sum(2)
     total = games * (1 - np.eye(models)) + pseudo
     strengths = np.zeros(wins.shape[:2])
@@ -71,7 +84,7 @@ def _strengths(wins: _Array, games: int) -> _Array:
         # The all-ones direction is free; a constant there makes the matrix regular.
         step = np.linalg.solve(hessian + 1.0, gradient[:, :, None])[:, :, 0]
         strengths += np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < 1e-9:
+        if np.abs(step).max() < 1e-8:
             break
     centred: _Array = strengths - strengths.mean(1, keepdims=True)
     return centred

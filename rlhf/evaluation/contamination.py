@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from rlhf.data.chat import as_messages
 from rlhf.data.leakage import leaked_prompts
@@ -62,11 +63,18 @@ def seen_rows(source: str) -> Iterator[Seen]:
         if isinstance(row, Unreadable):
             continue
         prompt, turns = row.get("prompt"), row.get("messages")
-        if prompt is None and isinstance(turns, list) and turns:
+        if prompt is None and _is_chat(turns) and turns:
             prompt = turns[:-1]
-            row = {**row, "completion": turns[-1].get("content")}
-        if isinstance(prompt, str | list) and prompt:
+            row = {**row, "completion": turns[-1]["content"]}
+        if prompt and (isinstance(prompt, str) or _is_chat(prompt)):
             yield Seen(prompt=prompt, answers=_good_answers(row))
+
+
+def _is_chat(turns: object) -> TypeGuard[list[dict[str, str]]]:
+    """Whether these are messages; training has reported what is none."""
+    return isinstance(turns, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns
+    )
 
 
 def prompt_words(prompt: Prompt) -> str:
@@ -101,16 +109,20 @@ class _Grams:
         return found
 
 
+def _are_ranks(ranks: object, count: int) -> TypeGuard[list[int]]:
+    whole = isinstance(ranks, list) and all(isinstance(rank, int) for rank in ranks)
+    return whole and isinstance(ranks, list) and len(ranks) == count > 0
+
+
 def _good_answers(row: Row) -> list[str]:
     """A demonstration's completion, the chosen answer, those of rank 1."""
     responses, ranks = row.get("responses"), row.get("ranks")
-    if isinstance(responses, list) and isinstance(ranks, list) and len(ranks) == len(responses):
+    if isinstance(responses, list) and _are_ranks(ranks, len(responses)):
         best: Mapping[int, str] = {i: r for i, r in enumerate(responses) if ranks[i] == min(ranks)}
         answers: list[object] = list(best.values())
     elif row.get("label") is False:  # a thumb down
         answers = []
     else:
         answers = [row.get("completion"), row.get("chosen")]
-    texts = [answer[-1].get("content") if isinstance(answer, list) and answer else answer
-             for answer in answers]  # fmt: skip
+    texts = [answer[-1]["content"] if _is_chat(answer) and answer else answer for answer in answers]
     return [text for text in texts if isinstance(text, str) and text.strip()]

@@ -9,13 +9,7 @@ from rlhf.evaluation.config import LOOKUP, NULLS
 from rlhf.evaluation.length_control import length_controlled_win_rate
 from rlhf.evaluation.records import Record, by_prompt
 from rlhf.evaluation.results import Result, result_of
-from rlhf.evaluation.text_health import (
-    distinct,
-    has_repeated_4gram,
-    is_duplicate,
-    quantile,
-    self_bleu,
-)
+from rlhf.evaluation.text_figures import text_figures
 from rlhf.evaluation.win_rate import win, win_rate
 
 # The order in which people want to read them; what is not named here follows.
@@ -24,7 +18,6 @@ ORDER = (
     "kl_per_token", "reference_loss", "length", "length_p10", "length_p50", "length_p90",
     "eos_rate", "truncation_rate",
 )  # fmt: skip
-QUANTILES = {"length_p10": 0.1, "length_p50": 0.5, "length_p90": 0.9}
 
 Groups = Sequence[Sequence[Record]]
 """Per prompt, the answers of one model."""
@@ -55,8 +48,9 @@ class Question:
 def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
     """Every figure of every model: over all prompts, without contaminated ones, by category.
 
-    Null baselines among the records are judged too, and ranked with the models. A category of a
-    single prompt gets none: one prompt has no interval.
+    Null baselines among the records get what the models get, but for what only a sampled answer
+    has (KL, loss under the reference, `OF_SAMPLES`). A category of a single prompt gets none: one
+    prompt has no interval.
     """
     present = {record.model for record in records}
     names = [*question.models, *(name for name in NULLS if name in present)]
@@ -82,29 +76,32 @@ def _whole(
     chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
     found = _figures(groups, prompts, question)
     for judge in question.judges:
-        for model in question.models:
-            found += _length_controlled(model, chosen, judge, question)
-            if LOOKUP in chosen:
-                found += _wins(model, LOOKUP, chosen, judge, question)
+        for name in chosen:
+            found += _length_controlled(name, chosen, judge, question)
+        for model in question.models if LOOKUP in chosen else ():
+            found += _wins(model, LOOKUP, chosen, judge, question)
         found += _ranked(chosen, judge, question)
-    for name in [name for name in chosen if name not in question.models]:
-        found += _judged(name, chosen, question)
-        found += _by_axis(name, chosen[name], question)
     return _in_order(found)
 
 
 def _figures(
     groups: Mapping[str, Groups], prompts: Sequence[int], question: Question
 ) -> list[Result]:
-    """The models' figures of the chosen prompts, in `ORDER`, within that by model."""
-    chosen = {model: [groups[model][i] for i in prompts] for model in question.models}
+    """Everybody's figures of the chosen prompts, in `ORDER`, within that by model."""
+    chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
     found: list[Result] = []
-    for model in question.models:
-        found += _judged(model, chosen, question)
-        found += _by_axis(model, chosen[model], question)
-        found += _divergence(model, chosen[model], question)
-        found += _reference_loss(model, chosen[model], question)
-        found += _text(model, chosen[model], question)
+    for name, group in chosen.items():
+        found += _judged(name, chosen, question)
+        found += _by_axis(name, group, question)
+        found += _divergence(name, group, question)
+        found += _reference_loss(name, group, question)
+        found += text_figures(
+            name,
+            group,
+            sampled=name in question.models,
+            seed=question.seed,
+            resamples=question.resamples,
+        )
     return _in_order(found)
 
 
@@ -214,29 +211,6 @@ def _reference_loss(model: str, group: Groups, question: Question) -> Iterator[R
     tokens = [float(sum(r.num_tokens for r in answers)) for answers in kept]
     estimate = ratio(nats, tokens, seed=question.seed, resamples=question.resamples)
     yield result_of(estimate, "reference_loss", model)
-
-
-def _text(model: str, group: Groups, question: Question) -> Iterator[Result]:
-    texts = [[r.text for r in answers] for answers in group]
-    duplicates = is_duplicate(texts)
-    per_answer: tuple[tuple[str, list[list[float]]], ...] = (
-        ("length", _each(group, lambda r: float(r.num_tokens))),
-        ("eos_rate", _each(group, lambda r: float(r.ended_with_eos))),
-        ("truncation_rate", _each(group, lambda r: float(not r.ended_with_eos))),
-        ("empty_rate", _each(group, lambda r: float(not r.text.strip()))),
-        ("repetition_rate", _each(group, lambda r: float(has_repeated_4gram(r.text)))),
-        ("duplicate_rate", duplicates),
-        ("self_bleu", [self_bleu(each) for each in texts]),
-    )
-    for metric, values in per_answer:
-        if any(values):
-            yield result_of(_mean(values, question), metric, model)
-    lengths = _each(group, lambda r: float(r.num_tokens))
-    for metric, share in QUANTILES.items():
-        estimate = quantile(lengths, share, seed=question.seed, resamples=question.resamples)
-        yield result_of(estimate, metric, model)
-    for n in (1, 2, 3):
-        yield result_of(distinct(texts, n), f"distinct_{n}", model)
 
 
 def _scores(group: Groups, key: str) -> list[list[float]]:

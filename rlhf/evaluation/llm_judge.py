@@ -1,5 +1,6 @@
 """A language model as judge: a local one, or any address that speaks OpenAI's chat API."""
 
+import http.client
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from rlhf.data.chat import as_messages, prompt_ids
-from rlhf.errors import TrainingError
+from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.pairwise import FIRST, SECOND, TIE, Judging, Shown
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_policy
@@ -36,10 +37,12 @@ nothing.
 
 End with your verdict on a line of its own: [[A]], [[B]], or [[C]] for a tie."""
 _MARK = re.compile(r"\[\[\s*([ABC])\s*\]\]")
+_MARK_ALONE = re.compile(rf"\W*{_MARK.pattern}\W*")
 _WORD = re.compile(r"\W*(A|B|C|tie)\W*", re.IGNORECASE)
 _MEANS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
 _RETRIES = 4
 _AT_ONCE = 8  # questions in flight at an address
+_OF_THIS_QUESTION = (400, 413, 422)  # statuses that say: too long, or not allowed
 
 
 def question_of(shown: Shown) -> str:
@@ -50,11 +53,16 @@ def question_of(shown: Shown) -> str:
 
 
 def read_verdict(reply: str) -> str | None:
-    """first, second or tie of the last [[A]], [[B]], [[C]], or of a reply of that word alone.
+    """first, second or tie of [[A]], [[B]] or [[C]], or of a reply of that word alone.
 
-    None for any other reply, and for one that names several: a guess would be worse than a tie.
+    Of several that differ the last counts if it is alone on the last line, as was asked for: a
+    judge that thinks aloud names others before. None for any other reply: a guess would be worse
+    than a tie.
     """
     marks = _MARK.findall(reply)
+    last = reply.strip().rpartition("\n")[2]
+    if alone := _MARK_ALONE.fullmatch(last):
+        return _MEANS[alone.group(1)]
     if marks:
         return _MEANS[marks[-1]] if len(set(marks)) == 1 else None
     alone = _WORD.fullmatch(reply.strip())
@@ -103,47 +111,88 @@ def local_judge(
 
 
 def remote_judge(address: str, name: str, *, max_new_tokens: int) -> Judging:
-    """The model `name` behind `address` (…/v1), greedily; the key is $OPENAI_API_KEY, if any."""
+    """The model `name` behind `address` (…/v1), greedily; the key is $OPENAI_API_KEY, if any.
+
+    A question that it refuses, for its length or content, has no verdict; all of them refused is
+    a mistake in what was asked for.
+    """
 
     def judge(shown: Sequence[Shown]) -> list[str | None]:
-        def ask(one: Shown) -> str | None:
+        def ask(one: Shown) -> tuple[Any, str]:
             body = {
                 "model": name,
                 "messages": [{"role": "user", "content": question_of(one)}],
                 "temperature": 0,
                 "max_tokens": max_new_tokens,
             }
-            return read_verdict(_content(_post(f"{address.rstrip('/')}/chat/completions", body)))
+            return _post(f"{address.rstrip('/')}/chat/completions", body)
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(ask, shown))
+            replies = list(pool.map(ask, shown))
+        if replies and all(refused for _, refused in replies):
+            raise _failed(address, replies[0][1])
+        return [read_verdict(_content(reply)) for reply, _ in replies]
 
     return judge
 
 
-def _post(address: str, body: dict[str, Any]) -> Any:
-    """The reply; tried again after too many requests, a server's fault or no connection.
+def check_address(address: str) -> None:
+    """Refuse an address at which nothing answers, before models are asked for hours.
+
+    Any reply to GET …/models will do, a refusal too: what the judge can, a question shows.
 
     Raises:
-        TrainingError: it does not answer, or refuses.
+        ConfigError: no connection, or what answers does not speak HTTP.
     """
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get(KEY):
-        headers["Authorization"] = f"Bearer {key}"
-    request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+    try:
+        request = urllib.request.Request(f"{address.rstrip('/')}/models", headers=_headers())
+        urllib.request.urlopen(request, timeout=20).close()
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        fault = getattr(error, "reason", error)
+        raise ConfigError(
+            f"llm_judge {address} does not answer: {fault}; start it, or give its address as "
+            "http://HOST:PORT/v1."
+        ) from error
+
+
+def _post(address: str, body: dict[str, Any]) -> tuple[Any, str]:
+    """The reply and "", or None and why this question was refused.
+
+    Tried again after too many requests, a server's fault or no connection.
+
+    Raises:
+        TrainingError: it does not answer, or refuses everybody.
+    """
+    request = urllib.request.Request(address, json.dumps(body).encode(), _headers())
     for attempt in range(_RETRIES):
         try:
             with urllib.request.urlopen(request, timeout=120) as reply:
-                return json.load(reply)
+                return json.load(reply), ""
         except urllib.error.HTTPError as error:
-            fault = f"{error.code} {error.reason}"
+            said = error.read(300).decode("utf-8", "replace").strip()
+            fault = f"{error.code} {error.reason} {said}".strip()
+            if error.code in _OF_THIS_QUESTION:
+                return None, fault
             if error.code < 500 and error.code != 429:
                 break
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             fault = str(getattr(error, "reason", error))
         if attempt + 1 < _RETRIES:
             time.sleep(2**attempt)
-    raise TrainingError(f"llm_judge {address}: {fault}; check the address, its model and ${KEY}.")
+    raise _failed(address, fault)
+
+
+def _headers() -> dict[str, str]:
+    key = os.environ.get(KEY)
+    return {"Content-Type": "application/json"} | (
+        {"Authorization": f"Bearer {key}"} if key else {}
+    )
+
+
+def _failed(address: str, fault: str) -> TrainingError:
+    return TrainingError(f"llm_judge {address}: {fault}; check the address, its model and ${KEY}.")
 
 
 def _content(reply: Any) -> str:

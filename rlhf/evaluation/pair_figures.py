@@ -3,22 +3,45 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rlhf.evaluation.bootstrap import Estimate, mean
+from rlhf.evaluation.bootstrap import Estimate, rate
+from rlhf.evaluation.config import LOOKUP, NULLS
 from rlhf.evaluation.figures import Question
 from rlhf.evaluation.length_control import length_controlled_win_rate
-from rlhf.evaluation.pairwise import Compared, Verdict, health_of_judge
+from rlhf.evaluation.pairwise import Compared, Pair, Verdict, health_of_judge, make_pairs
+from rlhf.evaluation.records import Record
 from rlhf.evaluation.results import Result, result_of
 
 LLM, HUMAN = "llm", "human"
 
 
+def pairs_of(
+    records: Sequence[Record], question: Question, *, per_prompt: int, baselines: bool
+) -> list[Pair]:
+    """Pairs of each model with the baseline.
+
+    baselines: of each null baseline with it too, and of each model with the lookup.
+    """
+    how = {"per_prompt": per_prompt, "seed": question.seed}
+    pairs = make_pairs(records, question.models, question.baseline, **how)
+    present = {record.model for record in records}
+    nulls = [name for name in NULLS if baselines and name in present]
+    pairs += make_pairs(records, nulls, question.baseline, **how)
+    if LOOKUP in nulls:
+        pairs += make_pairs(records, question.models, LOOKUP, **how)
+    return pairs
+
+
 def figures_of_verdicts(verdicts: Sequence[Verdict], question: Question) -> list[Result]:
-    """Win rates by a language model, and how far it is to be trusted, model by model."""
+    """Win rates by a language model, and how far it is to be trusted, model by model.
+
+    Its health is that of pairs of models: against an empty answer every judge agrees with itself.
+    """
     found = compared_figures(
         [Compared(pair=verdict.pair, win=verdict.win) for verdict in verdicts], LLM, question
     )
     for model in question.models:
-        of_model = [verdict for verdict in verdicts if verdict.pair.model == model]
+        asked = (model, question.baseline)
+        of_model = [v for v in verdicts if (v.pair.model, v.pair.baseline) == asked]
         health = health_of_judge(of_model, seed=question.seed, resamples=question.resamples)
         found += as_results(health, model, LLM)
     return found
@@ -43,21 +66,19 @@ def as_results(shares: Mapping[str, Estimate], model: str, kind: str) -> list[Re
 def _win_rates(compared: Sequence[Compared], kind: str, question: Question) -> list[Result]:
     found = []
     how = {"seed": question.seed, "resamples": question.resamples}
-    for model in question.models:
+    for model, baseline in dict.fromkeys((c.pair.model, c.pair.baseline) for c in compared):
         wins: dict[int, list[float]] = {}
         differences: dict[int, list[float]] = {}
         for one in compared:
-            if one.pair.model == model:
+            if (one.pair.model, one.pair.baseline) == (model, baseline):
                 wins.setdefault(one.pair.prompt_index, []).append(one.win)
                 length = float(len(one.pair.ours) - len(one.pair.theirs))
                 differences.setdefault(one.pair.prompt_index, []).append(length)
-        if not wins:
-            continue
         won, apart = list(wins.values()), list(differences.values())
         estimates = {
-            "win_rate": mean(won, **how),
+            "win_rate": rate(won, **how),
             "length_controlled_win_rate": length_controlled_win_rate(won, apart, **how),
         }
         for metric, estimate in estimates.items():
-            found.append(result_of(estimate, metric, model, baseline=question.baseline, judge=kind))
+            found.append(result_of(estimate, metric, model, baseline=baseline, judge=kind))
     return found

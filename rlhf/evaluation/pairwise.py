@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, mean
+from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, rate
 from rlhf.evaluation.records import Record, by_prompt
 from rlhf.types import Prompt, PromptRow
 
@@ -137,7 +137,7 @@ def health_of_judge(
         ),
     }
     return {
-        name: mean(values, seed=seed, resamples=resamples)
+        name: rate(values, seed=seed, resamples=resamples)
         for name, values in shares.items()
         if any(values)
     }

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from rlhf.evaluation.config import EvaluateConfig, named_paths
+from rlhf.evaluation.config import NULLS, EvaluateConfig, named_paths
 from rlhf.evaluation.llm_judge import is_address
-from rlhf.evaluation.studies import steps_of_run
+from rlhf.evaluation.run_steps import steps_of_run
 from rlhf.evaluation.study_config import StudyConfig
 from rlhf.models.estimate import GIB, count_parameters, generation_bytes
 
@@ -49,11 +49,14 @@ def _studies(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> li
         more = count * prompts * config.num_generations
         lines.append(f"frontier: {count} checkpoints with the reference, {more} more answers")
     compared = (len(config.model_paths) - 1) * num_prompts * study.pairs_per_prompt
-    if study.llm_judge is not None:
-        where = "asked over http" if is_address(study.llm_judge) else "a model of this machine"
-        lines.append(f"llm_judge: {where}, about {2 * compared} questions")
     if study.judge:
         lines.append(f"people: about {compared} pairs")
+    if study.llm_judge is not None:
+        if study.llm_judge_baselines:  # all but `lookup` always, each model with `lookup` too
+            others = len(NULLS) + len(config.model_paths) if config.train_data else len(NULLS) - 1
+            compared += others * num_prompts * study.pairs_per_prompt
+        where = "asked over http" if is_address(study.llm_judge) else "a model of this machine"
+        lines.append(f"llm_judge: {where}, about {2 * compared} questions")
     if study.tax_data is not None:
         lines.append(f"tax: at most {study.tax_texts} texts a model, in fp32 and int8")
     if study.lm_eval:

@@ -14,6 +14,13 @@ from rlhf.evaluation.bootstrap import Estimate
 from rlhf.manifest import write_atomically
 
 EVALUATION = "evaluation.json"
+PEOPLE = "people"  # stands as the model of figures that are of the human judges
+MAX_COLUMNS = 4  # of those tables, in a terminal of 80 characters
+# Tables of what no model wrote; all its other figures stand in the file and the report.
+TO_BEAT = {
+    "What it takes to beat": ("win_rate", "bradley_terry", "score", "kl_bound"),
+    "What it takes to beat, by axis": ("axis",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +104,7 @@ def read_results(folder: Path) -> list[Result]:
 def _object(result: Result) -> dict[str, Any]:
     always = {"metric", "model", "value", "low", "high", "n", "baseline", "judge"}
     everything = dict(vars(result))
-    return {k: v for k, v in everything.items() if k in always or v not in (None, True)}
+    return {k: v for k, v in everything.items() if k in always or not (v is None or v is True)}
 
 
 def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Result | None:
@@ -116,16 +123,22 @@ def print_table(results: Sequence[Result], models: Sequence[str], title: str) ->
     """One row a figure, one column a model; categories are left to the file.
 
     Figures without contaminated prompts only where they are of the win rate or score. What no
-    model wrote comes in a table of its own.
+    model wrote comes in tables of its own, and so do the people who judged.
     """
     chosen = [r for r in results if r.subset is None and _worth_a_row(r)]
     console = Console()
     console.print(_table(chosen, models, title, "value [95% interval]"))
-    others = list(dict.fromkeys(r.model for r in chosen if r.model not in models))
-    kept = [r for r in chosen if r.metric in ("win_rate", "bradley_terry", "score", "kl_bound")]
-    kept = [r for r in kept if r.with_contaminated]
-    if others:
-        console.print(_table(kept, others, "What it takes to beat", None, across=False))
+    whole = [r for r in chosen if r.with_contaminated and r.model not in (*models, PEOPLE)]
+    for name, metrics in TO_BEAT.items():
+        kept = [r for r in whole if r.metric in metrics]
+        others = list(dict.fromkeys(r.model for r in kept))
+        columns = list(dict.fromkeys(row_label(r) for r in kept))
+        for start in range(0, len(columns), MAX_COLUMNS):
+            shown = columns[start : start + MAX_COLUMNS]
+            part = [r for r in kept if row_label(r) in shown]
+            console.print(_table(part, others, name, None, across=False))
+    if any(r.model == PEOPLE for r in chosen):
+        console.print(_table(chosen, [PEOPLE], "Those who judged", None))
 
 
 def _table(
@@ -143,7 +156,7 @@ def _table(
     table = Table(title=title, title_justify="left", caption=caption)
     table.add_column("figure" if across else "", overflow="fold")
     for name in models if across else labels:
-        table.add_column(name, justify="right", no_wrap=across)
+        table.add_column(name, justify="right", no_wrap=across, overflow="fold")
     for name in labels if across else models:
         keys = [(name, model) for model in models] if across else [(x, name) for x in labels]
         table.add_row(name, *(cell_text(cells.get(key)) for key in keys))

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.read import read_rows
 from rlhf.data.rows import Loaded, load_prompts
+from rlhf.errors import ConfigError
 from rlhf.evaluation.baselines import null_records
 from rlhf.evaluation.config import EvaluateConfig, named_paths
 from rlhf.evaluation.contamination import (
@@ -24,7 +25,7 @@ from rlhf.evaluation.examples import write_examples
 from rlhf.evaluation.figures import Question, all_figures
 from rlhf.evaluation.judging import judge_records, judges_of
 from rlhf.evaluation.lookup import Lookup
-from rlhf.evaluation.records import Record, kept_records, write_records
+from rlhf.evaluation.records import ANSWERS, Record, kept_records, write_records
 from rlhf.evaluation.results import Result, write_results
 from rlhf.evaluation.sampling import load_contender, sample_records
 from rlhf.manifest import MANIFEST, DataUse, hash_file
@@ -65,7 +66,16 @@ def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
 
 
 def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) -> list[PromptRow]:
-    """`max_prompts` rows drawn by seed, in their order in the file; all without it."""
+    """`max_prompts` rows drawn by seed, in their order in the file; all without it.
+
+    Raises:
+        ConfigError: a single prompt.
+    """
+    if len(rows) == 1 or config.max_prompts == 1:
+        raise ConfigError(
+            f"one prompt of {config.eval_data} says nothing of others: every interval is over "
+            "prompts; give two or more, in eval_data and max_prompts."
+        )
     if config.max_prompts is None or config.max_prompts >= len(rows):
         return list(rows)
     picked = random.Random(seed).sample(range(len(rows)), config.max_prompts)
@@ -77,11 +87,13 @@ def collect_records(
     config: EvaluateConfig,
     seed: int,
     say: Callable[[str], None],
+    folder: Path,
     answers: str | None = None,
 ) -> list[Record]:
     """Answers of every model and null baseline to every prompt, judged; complete on every process.
 
-    Each process takes every n-th prompt; what is sampled does not depend on their number.
+    Each process takes every n-th prompt; what is sampled does not depend on their number. What
+    was sampled is in `folder` before anybody judges it: a judge that fails costs no samples.
     answers: an earlier answers.jsonl to take the models' answers from.
 
     Raises:
@@ -93,7 +105,14 @@ def collect_records(
         records = _sample(rows, mine, config, seed, say)
     else:
         records = kept_records(Path(answers), rows, list(config.model_paths), mine)
-    sampled = [r for r in _everybodys(records) if r.model == config.baseline_name]
+    everybodys = _everybodys(records)
+    if answers is None and state.is_main_process:
+        write_records(folder, rows, everybodys)
+        say(
+            "answers are kept; should a judge fail, the same command judges them again with "
+            f"--answers {folder / ANSWERS} --resume_from_checkpoint latest"
+        )
+    sampled = [r for r in everybodys if r.model == config.baseline_name]
     lookup = Lookup([seen for source in config.train_data for seen in seen_rows(source)])
     path = config.model_paths[config.baseline_name]
     chat = load_checked_tokenizer(path, config.chat_template)[0]
@@ -137,6 +156,13 @@ class Leaks:
     found: Sequence[Contamination]
     flagged: Sequence[bool]  # of each prompt; empty where nobody looked
 
+    @property
+    def says(self) -> str:
+        """How many there are, in a few words."""
+        if not self.flagged:
+            return "without train_data to look for them in: some may have been trained on"
+        return f"{sum(self.flagged)} of them in the training data"
+
 
 def find_leaks(rows: Sequence[PromptRow], config: EvaluateConfig) -> Leaks:
     """Held-out prompts that stand in `train_data`."""
@@ -152,11 +178,16 @@ def question_of(
         models=list(config.model_paths),
         baseline=config.baseline_name,
         judges=judges_of(config),
-        categories=[row.columns.get(config.category_column) for row in rows],
+        categories=[_category(row, config.category_column) for row in rows],
         contaminated=leaks.flagged,
         seed=seed,
         resamples=config.bootstrap_samples,
     )
+
+
+def _category(row: PromptRow, column: str) -> str | None:
+    value = row.columns.get(column)
+    return None if value is None else str(value)
 
 
 def write_evaluation(
@@ -187,7 +218,7 @@ def write_evaluation(
     )
     counted = {
         "prompts": len(rows),
-        "contaminated_prompts": sum(question.contaminated),
+        "contaminated_prompts": sum(question.contaminated) if question.contaminated else None,
         "contamination": [asdict(leak) for leak in leaks.found],
     }
     write_results(folder, results, {**counted, **content})

@@ -1,6 +1,5 @@
 """The studies of an evaluation, each on all processes: more answers, more judges, other text."""
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,21 +11,22 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from rlhf.data.rows import load_texts
+from rlhf.errors import ConfigError
 from rlhf.evaluation.benchmarks import benchmark_figures
 from rlhf.evaluation.best_of_models import best_of_figures, best_of_name
 from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.figures import Question
-from rlhf.evaluation.frontier import frontier
+from rlhf.evaluation.frontier import frontier, told
 from rlhf.evaluation.judging import GOLD, judge_records, judges_of
 from rlhf.evaluation.llm_judge import is_address, local_judge, remote_judge
-from rlhf.evaluation.pair_figures import figures_of_verdicts
-from rlhf.evaluation.pairwise import Judging, Verdict, compare, make_pairs
+from rlhf.evaluation.pair_figures import figures_of_verdicts, pairs_of
+from rlhf.evaluation.pairwise import Judging, Verdict, compare
 from rlhf.evaluation.records import Record
 from rlhf.evaluation.results import Result
-from rlhf.evaluation.sampling import Contender, load_contender, sample_records
+from rlhf.evaluation.run_steps import steps_of_run
+from rlhf.evaluation.sampling import Contender, load_contender, same_vocabulary, sample_records
 from rlhf.evaluation.study_config import StudyConfig
-from rlhf.evaluation.tax import tax_figures
-from rlhf.run_folder import checkpoints, step_of
+from rlhf.evaluation.tax import Tax, measure_tax, tax_figures
 from rlhf.types import PromptRow
 
 Say = Callable[[str], None]
@@ -63,7 +63,8 @@ def run_studies(
             for v in verdicts
         ]
     if study.tax_data is not None:
-        results += _tax(question, config, study, say)
+        found, content["tax"] = _tax(question, config, study, say)
+        results += found
     if study.lm_eval:
         found, run = _benchmarks(question, config, study, say)
         results += found
@@ -113,6 +114,11 @@ def _frontier(
         name = f"step {step}"
         say(f"frontier: {folder} answers {len(prompts)} prompts")
         contender = load_contender(name, str(folder), config, device)
+        if not same_vocabulary(contender, reference):
+            raise ConfigError(
+                f"frontier: {folder} has other tokens than {reference.name}, so there is no KL "
+                "between them; name the model that PPO started from as reference."
+            )
         records += _shared_out(rows, prompts, contender, reference, config, question.seed)
         found.append((name, step))
     judges = judges_of(config)
@@ -127,19 +133,9 @@ def _frontier(
         seed=question.seed,
         resamples=question.resamples,
     )
-    say(made.says)
+    for line in told(made):
+        say(line)
     return asdict(made)
-
-
-def steps_of_run(folder: Path) -> list[tuple[Path, int]]:
-    """The run's checkpoints, and its final model where that was trained further; by step."""
-    found = [(path, step_of(path)) for path in checkpoints(folder)]
-    metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-    last = int(json.loads(lines[-1])["step"]) if lines else 0
-    if (folder / "config.json").is_file() and all(step < last for _, step in found):
-        found.append((folder, last))
-    return found
 
 
 def _ask_model(
@@ -150,12 +146,11 @@ def _ask_model(
     study: StudyConfig,
     say: Say,
 ) -> list[Verdict]:
-    pairs = make_pairs(
+    pairs = pairs_of(
         records,
-        question.models,
-        question.baseline,
+        question,
         per_prompt=study.pairs_per_prompt,
-        seed=question.seed,
+        baselines=study.llm_judge_baselines,
     )
     say(f"{study.llm_judge} compares {len(pairs)} pairs in both orders")
     state = PartialState()
@@ -178,28 +173,35 @@ def _llm(config: EvaluateConfig, study: StudyConfig, device: torch.device) -> Ju
     )
 
 
-def _tax(question: Question, config: EvaluateConfig, study: StudyConfig, say: Say) -> list[Result]:
+def _tax(
+    question: Question, config: EvaluateConfig, study: StudyConfig, say: Say
+) -> tuple[list[Result], dict[str, Any]]:
     """On the main process: a few texts, and int8 runs on its CPU."""
     assert study.tax_data is not None
     state = PartialState()
-    found: list[Result] = []
+    taxes: list[Tax] = []
     if state.is_main_process:
         texts = load_texts(study.tax_data, role="tax").rows
         chosen = [texts[i] for i in _some(len(texts), study.tax_texts, question.seed)]
         for name, path in config.model_paths.items():
             say(f"{name}: loss on {len(chosen)} texts of {study.tax_data}, fp32 and int8")
             contender = load_contender(name, path, replace(config, bf16=False), state.device)
-            found += tax_figures(
-                contender.model,
-                contender.chat,
-                chosen,
-                name=name,
-                max_length=study.tax_max_length,
-                seed=question.seed,
-                resamples=question.resamples,
+            taxes.append(
+                measure_tax(
+                    contender.model,
+                    contender.chat,
+                    chosen,
+                    name=name,
+                    max_length=study.tax_max_length,
+                )
             )
+            say(f"{name}: int8 means {taxes[-1].int8_share:.0%} of its weights")
     state.wait_for_everyone()
-    return found
+    how = {"seed": question.seed, "resamples": question.resamples}
+    content = {
+        "int8_share": {tax.name: tax.int8_share for tax in taxes},
+    }
+    return tax_figures(taxes, baseline=question.baseline, **how), content
 
 
 def _benchmarks(
@@ -211,12 +213,11 @@ def _benchmarks(
         for name, path in config.model_paths.items():
             say(f"{name}: lm-evaluation-harness, {' '.join(study.lm_eval)}")
             results, runs[name] = benchmark_figures(
-                name,
-                path,
+                load_contender(name, path, config, PartialState().device),
                 study.lm_eval,
+                include=study.lm_eval_include,
                 limit=study.lm_eval_limit,
                 batch_size=config.per_device_eval_batch_size,
-                chat=config.chat_template != "none",
                 seed=question.seed,
             )
             found += results

@@ -41,6 +41,10 @@ class StudyConfig:
     llm_max_new_tokens: int = field(
         default=512, metadata={"help": "Longest reply of the judge, in tokens."}
     )
+    llm_judge_baselines: bool = field(
+        default=True,
+        metadata={"help": "llm_judge compares the null baselines too, and models with lookup."},
+    )
     pairs_per_prompt: int = field(
         default=1, metadata={"help": "Pairs a prompt and model that people or an LLM judge."}
     )
@@ -71,6 +75,9 @@ class StudyConfig:
         default_factory=list,
         metadata={"help": "Tasks of lm-evaluation-harness to run on every model."},
     )
+    lm_eval_include: str | None = field(
+        default=None, metadata={"help": "Folder of task files of your own for lm_eval."}
+    )
     lm_eval_limit: int | None = field(
         default=None, metadata={"help": "Questions a task, at most; default all."}
     )
@@ -94,6 +101,9 @@ class StudyConfig:
                 f"judge {unknown[0]!r} is none; `human` asks people, and gold, reward_model and "
                 "llm_judge are keys of their own."
             )
+        for key in ("lm_eval_include", "lm_eval_limit"):
+            if getattr(self, key) is not None and not self.lm_eval:
+                raise ConfigError(f"{key} means nothing without lm_eval; leave it out.")
         for key in ("human_store", "human_gold"):
             if getattr(self, key) and "human" not in self.judge:
                 raise ConfigError(f"{key} means nothing without --judge human; leave it out.")

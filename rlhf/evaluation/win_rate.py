@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, ratio
+from rlhf.evaluation.bootstrap import RESAMPLES, Estimate, rate
 
 
 def win(ours: float, theirs: float) -> float:
@@ -41,5 +41,5 @@ def win_rate(
     if len(scores) != len(baseline):
         raise ValueError(f"{len(scores)} prompts of scores against {len(baseline)} of baseline")
     pairs = [(a, b) for a, b in zip(scores, baseline, strict=True) if len(a) and len(b)]
-    wins = [prompt_wins(a, b) for a, b in pairs]
-    return ratio(wins, [1.0] * len(wins), seed=seed, resamples=resamples)
+    wins = [[prompt_wins(a, b)] for a, b in pairs]
+    return rate(wins, seed=seed, resamples=resamples)

@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 360, 180
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 14, 24
 MAX_POINTS = 400
 ROW = 32  # height of one line of a forest plot
+MAX_BARS = 16  # of one plot: what fits on a printed page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def line_chart(
 
     mark: an x at which a vertical line stands.
     """
-    shown = [thinned(one) for one in series if one.xs]
+    shown = [thin for one in series if (thin := thinned(one)).xs]
     if not shown:
         return Markup("")
     x_low, x_high = _span([x for one in shown for x in one.xs])
@@ -77,13 +78,24 @@ def line_chart(
     return _svg(WIDTH, HEIGHT, parts)
 
 
-def forest_plot(bars: Sequence[Bar], *, middle: float = 0.5) -> Markup:
-    """Win rates from 0 to 1 with their intervals; the middle line is a tie."""
+def forest_plot(
+    bars: Sequence[Bar], *, middle: float = 0.5, ends: tuple[float, float] = (0.0, 1.0)
+) -> Markup:
+    """Values between the ends with their intervals, win rates by default; a tie is the middle.
+
+    Of many bars several plots below each other: no browser breaks one between two pages.
+    """
+    if len(bars) > MAX_BARS:
+        some = [bars[i : i + MAX_BARS] for i in range(0, len(bars), MAX_BARS)]
+        return Markup("").join(forest_plot(part, middle=middle, ends=ends) for part in some)
     height = ROW * len(bars) + 24
-    inner = WIDTH - LEFT - RIGHT
-    parts = [_vertical(LEFT + middle * inner, 2, height - 18, "middle")]
-    marks = (0.0, 0.5, 1.0)
-    parts += [_label(LEFT + x * inner, height - 4, f"{x:g}", "middle") for x in marks]
+    low, high = ends
+
+    def at(value: float) -> float:
+        return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
+
+    parts = [_vertical(at(middle), 2, height - 18, "middle")]
+    parts += [_label(at(x), height - 4, _short(x), "middle") for x in (low, middle, high)]
     for index, bar in enumerate(bars):
         y = ROW * index + 24
         tone = "good" if bar.low > middle else "bad" if bar.high < middle else "even"
@@ -92,13 +104,11 @@ def forest_plot(bars: Sequence[Bar], *, middle: float = 0.5) -> Markup:
         parts.append(_label(LEFT - 8, y + 4, f"{bar.value:.2f}", "end"))
         parts.append(
             Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-                tone, LEFT + bar.low * inner, LEFT + bar.high * inner, y, y
+                tone, at(bar.low), at(bar.high), y, y
             )
         )
         parts.append(
-            Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>').format(
-                tone, LEFT + bar.value * inner, y
-            )
+            Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>').format(tone, at(bar.value), y)
         )
     return _svg(WIDTH, height, parts)
 

@@ -1,5 +1,6 @@
 """Curves of what a stage logged, one chart a figure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -75,4 +76,6 @@ def _series(metrics: Sequence[Row], name: str) -> Series:
         for row in metrics
         if isinstance(row.get(name), int | float) and isinstance(row.get("step"), int | float)
     ]
+    # A figure may be NaN where it has no value yet; neither a chart nor a plateau can hold it.
+    points = [point for point in points if all(map(math.isfinite, point))]
     return Series(name=name, xs=[x for x, _ in points], ys=[y for _, y in points])

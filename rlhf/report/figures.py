@@ -61,13 +61,21 @@ def cell(result: Row) -> str:
 
 
 def forest(results: Sequence[Row], model: str) -> Markup:
-    """Win rates of `model` over all prompts, by category by its best judge alone, then the others'.
+    """Win rates of `model` over all prompts, also at equal length, by category by its best judge
+    alone, then the others'.
 
     Categories of a few prompts stay in the table: their intervals are not worth a line.
     """
     wins = [r for r in results if r["metric"] == "win_rate" and r.get("with_contaminated", True)]
     overall = [r for r in wins if "subset" not in r]
     last = [r for r in overall if r["model"] == model]
+    controlled = [
+        r
+        for r in results
+        if r["metric"] == "length_controlled_win_rate"
+        and r["model"] == model
+        and r.get("with_contaminated", True)
+    ]
     judges = [r["judge"] for r in last][:1]  # evaluate.py names the most trustworthy judge first
     by_category = [
         r
@@ -81,7 +89,7 @@ def forest(results: Sequence[Row], model: str) -> Markup:
             low=r["low"],
             high=r["high"],
         )
-        for r in last + by_category + [r for r in overall if r["model"] != model]
+        for r in last + controlled + by_category + [r for r in overall if r["model"] != model]
     ]
     return forest_plot(bars) if bars else Markup("")
 
@@ -89,7 +97,25 @@ def forest(results: Sequence[Row], model: str) -> Markup:
 def _line_label(result: Row) -> str:
     """`ppo against sft, stories (gold)`."""
     subset = f", {result['subset']}" if "subset" in result else ""
+    if result["metric"] == "length_controlled_win_rate":
+        subset = ", at equal length"
     return f"{result['model']} against {result['baseline']}{subset} ({judge_name(result)})"
+
+
+def strengths(results: Sequence[Row]) -> list[tuple[str, Markup]]:
+    """(judge, forest plot) of the Bradley-Terry ranking by each judge, the strongest first."""
+    found = [r for r in results if r["metric"] == "bradley_terry" and "subset" not in r]
+    found = [r for r in found if r.get("with_contaminated", True)]
+    plots = []
+    for judge in dict.fromkeys(judge_name(r) for r in found):
+        ranked = sorted((r for r in found if judge_name(r) == judge), key=lambda r: -r["value"])
+        bars = [
+            Bar(label=str(r["model"]), value=r["value"], low=r["low"], high=r["high"])
+            for r in ranked
+        ]
+        edge = max(abs(end) for bar in bars for end in (bar.low, bar.high)) or 1.0
+        plots.append((judge, forest_plot(bars, middle=0.0, ends=(-edge, edge))))
+    return plots
 
 
 def length_and_score(stage: StageView | None, models: Sequence[str]) -> Markup:

@@ -9,6 +9,8 @@ from markupsafe import Markup
 from rlhf.report.charts import Series, line_chart
 from rlhf.report.read import Row
 
+FITTED = 41  # points of a fitted curve
+
 JUDGES = {"proxy": "proxy", "held_out": "held-out judge"}
 
 
@@ -30,6 +32,7 @@ def frontier_view(evaluation: Row) -> FrontierView | None:
     fits = [
         f"{JUDGES.get(str(fit['judge']), '')}: {fit['form']} with α {fit['alpha']:.3g}, "
         f"β {fit['beta']:.3g}, R² {fit['r2']:.2f}"
+        + (f" of {fit['n']} checkpoints" if "n" in fit else "")
         for fit in evaluation.get("frontier", {}).get("fits", [])
     ]
     return FrontierView(charts=charts, says=str(made.get("says", "")), fits=fits)
@@ -45,9 +48,22 @@ def _of_checkpoints(evaluation: Row) -> list[tuple[str, Markup, list[str]]]:
     found = []
     for key, name in JUDGES.items():
         line = Series(name=name, xs=xs, ys=[float(point[key]["value"]) for point in points])
-        chart = line_chart([line], x_label="√KL")
-        found.append((f"checkpoints: score by the {name} over √KL", chart, [name]))
+        fits = [fit for fit in evaluation["frontier"].get("fits", []) if fit["judge"] == key]
+        lines = [line, *(_fitted(fit, xs, line.ys[0]) for fit in fits)]
+        chart = line_chart(lines, x_label="√KL")
+        title = f"checkpoints: score by the {name} over √KL"
+        found.append((title, chart, [each.name for each in lines]))
     return found
+
+
+def _fitted(fit: Row, xs: Sequence[float], start: float) -> Series:
+    """The curve of a fit over the checkpoints that it rests on; start: the reference's score."""
+    away = [x for x in xs if x > 0]
+    low, high = min(away), max(away)
+    ds = [low + (high - low) * i / (FITTED - 1) for i in range(FITTED)]
+    bends = [math.log(d) if "log" in str(fit["form"]) else d for d in ds]
+    ys = [start + d * (fit["alpha"] - fit["beta"] * b) for d, b in zip(ds, bends, strict=True)]
+    return Series(name=str(fit["form"]), xs=ds, ys=ys)
 
 
 def _of_best(evaluation: Row) -> list[tuple[str, Markup, list[str]]]:

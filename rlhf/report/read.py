@@ -13,6 +13,7 @@ from rlhf.run_folder import CONFIG
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
 MAX_ANSWERS = 4000
 Row = Mapping[str, Any]
+_NO_JUDGE: dict[str, Any] = {"baseline": None, "judge": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
 
 
 def _read_stage(name: str, folder: Path) -> StageView:
-    figures = _object(folder / "evaluation.json")
+    figures = _with_sound_results(_object(folder / "evaluation.json"))
     of_rewards = figures.get("kind") == "reward_model"
     samples = {path.stem: read_lines(path) for path in sorted((folder / "samples").glob("*.jsonl"))}
     return StageView(
@@ -98,6 +99,23 @@ def _read_stage(name: str, folder: Path) -> StageView:
         answers=read_lines(folder / "answers.jsonl", most=MAX_ANSWERS),
         label_stats=_object(folder / "stats.json"),
         embeddings=folder / "samples" / "embeddings.npz",
+    )
+
+
+def _with_sound_results(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Without results that are none of ours: another tool's file may have that name, too."""
+    if "results" not in evaluation:
+        return evaluation
+    given = evaluation["results"]
+    sound = [_NO_JUDGE | row for row in given if _is_figure(row)] if isinstance(given, list) else []
+    return {**evaluation, "results": sound}
+
+
+def _is_figure(row: object) -> bool:
+    return (
+        isinstance(row, dict)
+        and all(isinstance(row.get(key), str) for key in ("metric", "model"))
+        and all(isinstance(row.get(key), int | float) for key in ("value", "low", "high", "n"))
     )
 
 

@@ -1,5 +1,6 @@
 """Three sentences with a light each: is it better, can that be believed, is it still text?"""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from rlhf.report.read import RunView, StageView
 
 LOOKUP = "lookup"  # the baseline that answers as the nearest training prompt was answered
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
+UNREAD = 0.1  # of a language model's verdicts: above it the first light says so
 Result = Mapping[str, Any]
 
 
@@ -31,24 +33,26 @@ def verdict(run: RunView) -> list[Light]:
     lights = (
         better(results, model),
         believable(results, model, gate, judged.evaluation.get("frontier")),
-        text(results, model),
+        text(results, model, judged.evaluation.get("baseline")),
     )
     return [light for light in lights if light is not None]
 
 
 def better(results: Sequence[Result], model: str) -> Light | None:
-    """By the most trustworthy judge there is: people, gold, a language model, a reward model."""
-    wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
-    wins = [r for r in wins if r["baseline"] != LOOKUP]
-    order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
-    wins.sort(key=lambda r: order.get(str(r["judge"]), 9))
+    """By the most trustworthy judge there is; never green by the reward model trained on alone."""
+    wins = by_trust(results, model)
     if not wins:
         return None
     win = wins[0]
     said = (
         f"{model} wins {win['value']:.0%} [{win['low']:.0%}, {win['high']:.0%}] against "
         f"{win['baseline']} by {_judge(win)} on {win['n']} held-out prompts"
+        + _unread(results, model, win)
     )
+    if win["low"] > 0.5 and win is _proxy(results, model):
+        return Light(
+            tone=AMBER, text=f"A higher reward: {said}; ask a judge that it was not trained on."
+        )
     if win["low"] > 0.5:
         return Light(tone=GREEN, text=f"Better: {said}.")
     if win["high"] < 0.5:
@@ -64,18 +68,54 @@ def believable(
 ) -> Light | None:
     """Whether the reward that was trained on still means what it should."""
     every = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
-    wins = {r["judge"]: r for r in every if r["baseline"] != LOOKUP}
     if frontier and frontier.get("over_optimized"):
         return Light(tone=RED, text=str(frontier["says"]))
-    known = next((r for r in every if r["baseline"] == LOOKUP), None)
+    known = _most_trusted([r for r in every if r["baseline"] == LOOKUP])
     if known is not None and known["high"] < 0.5:
         said = f"wins {known['value']:.0%} by {_judge(known)}"
         return Light(tone=RED, text=f"A lookup in the training data is better: {model} {said}.")
-    gold, proxy = wins.get("gold"), wins.get("reward_model")
-    if gold and proxy and proxy["low"] > 0.5 and gold["low"] <= 0.5:
-        said = f"{proxy['value']:.0%} by the reward model, {gold['value']:.0%} by gold"
+    proxy = _proxy(results, model)
+    trusted = next((r for r in by_trust(results, model) if r is not proxy), None)
+    # Not better, and the intervals do not touch: fewer labels alone are no gaming.
+    if trusted and proxy and trusted["low"] <= 0.5 < proxy["low"] > trusted["high"]:
+        said = f"{proxy['value']:.0%} by the reward model, {trusted['value']:.0%} by "
+        said += _judge(trusted)
         return Light(tone=RED, text=f"The reward was gamed: it wins {said}.")
     return gated(gate) if gate else None
+
+
+def by_trust(results: Sequence[Result], model: str) -> list[Result]:
+    """The model's win rates: by people, gold, a language model, a reward model, the proxy last."""
+    wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
+    return _trusted_first([r for r in wins if r["baseline"] != LOOKUP])
+
+
+def _trusted_first(wins: Sequence[Result]) -> list[Result]:
+    """Of several reward models the first is the proxy, which the frontier takes it for too."""
+    order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
+    rewards = [r for r in wins if r["judge"] == "reward_model"]
+    ranked = [r for r in wins if r not in rewards] + rewards[::-1]
+    return sorted(ranked, key=lambda r: order.get(str(r["judge"]), 9))
+
+
+def _most_trusted(wins: Sequence[Result]) -> Result | None:
+    return next(iter(_trusted_first(wins)), None)
+
+
+def _proxy(results: Sequence[Result], model: str) -> Result | None:
+    """The win rate by the reward model named first."""
+    wins = [r for r in by_trust(results, model) if r["judge"] == "reward_model"]
+    return wins[-1] if wins else None
+
+
+def _unread(results: Sequence[Result], model: str, win: Result) -> str:
+    """What share of a language model's replies said nothing, where that is much."""
+    if win["judge"] != "llm":
+        return ""
+    shares = [r["value"] for r in _overall(results, model) if r["metric"] == "judge_unparsable"]
+    if not shares or shares[0] <= UNREAD:
+        return ""
+    return f", of whose verdicts {shares[0]:.0%} could not be read and count as ties"
 
 
 def gated(gate: Mapping[str, Any]) -> Light:
@@ -89,11 +129,16 @@ def gated(gate: Mapping[str, Any]) -> Light:
     return Light(tone=tone, text=f"The reward model's check says {gate['verdict']}: {why}.")
 
 
-def text(results: Sequence[Result], model: str) -> Light | None:
-    """Diversity, length, endings and loops beside the baseline's."""
+def text(results: Sequence[Result], model: str, baseline: str | None = None) -> Light | None:
+    """Diversity, length, endings and loops beside the baseline's.
+
+    baseline: its name, where no judge was asked and so no figure names it.
+    """
     now = {r["metric"]: r["value"] for r in _overall(results, model)}
     baselines = (r["baseline"] for r in results if r.get("baseline") not in (None, LOOKUP))
-    base = next(baselines, None)
+    base = next(baselines, baseline)
+    if base == model:
+        return None
     then = {r["metric"]: r["value"] for r in _overall(results, str(base))}
     if not {"distinct_2", "length"} <= (now.keys() & then.keys()):
         return None
@@ -106,7 +151,8 @@ def text(results: Sequence[Result], model: str) -> Light | None:
         faults.append(f"answers are {length:.1f} times as long as {base}'s")
     for metric, name in (("repetition_rate", "loops"), ("empty_rate", "empty answers")):
         if now.get(metric, 0.0) > then.get(metric, 0.0) + 0.05:
-            faults.append(f"{name} rose from {then[metric]:.0%} to {now[metric]:.0%}")
+            before = then.get(metric, 0.0)
+            faults.append(f"{name} rose from {before:.0%} to {now[metric]:.0%}")
     kl = f" It moved {now['kl']:.1f} nats per answer away." if "kl" in now else ""
     if not faults:
         said = f"diversity {diversity:.0%} and length {length:.0%} of {base}'s"
@@ -119,7 +165,8 @@ def _training(stage: StageView) -> Light | None:
     """How a training run went, from its curve."""
     for key, name in (("eval_accuracy", "held-out accuracy"), ("eval_loss", "held-out loss"),
                       ("score", "score"), ("loss", "loss")):  # fmt: skip
-        curve = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
+        values = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
+        curve = [value for value in values if math.isfinite(value)]
         if curve:
             said = f"{stage.name}: {name} went from {curve[0]:.3g} to {curve[-1]:.3g}"
             up = key in ("eval_accuracy", "score")
@@ -146,5 +193,11 @@ def _last_model(evaluation: Result) -> str:
 
 
 def _judge(result: Result) -> str:
-    names = {"gold": "the gold score", "reward_model": "the reward model", "human": "people"}
-    return names.get(str(result["judge"]), str(result["judge"]))
+    names = {
+        "gold": "the gold score",
+        "reward_model": "the reward model",
+        "human": "people",
+        "llm": "a language model",
+    }
+    name = names.get(str(result["judge"]), str(result["judge"]))
+    return f"{name} {result['judge_source']}" if result.get("judge_source") else name

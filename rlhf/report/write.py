@@ -1,6 +1,7 @@
 """`rlhf report RUN_DIR`: report.html, one file, from the run folder alone."""
 
 import argparse
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from jinja2 import Environment, PackageLoader
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import write_atomically
 from rlhf.report.curves import curves
-from rlhf.report.figures import forest, length_and_score, table
+from rlhf.report.figures import forest, length_and_score, strengths, table
 from rlhf.report.frontier import frontier_view
 from rlhf.report.health import health
 from rlhf.report.labels import label_view
@@ -20,8 +21,19 @@ from rlhf.report.samples import sample_sets
 from rlhf.report.settings import settings
 from rlhf.report.token_map import heat_maps
 from rlhf.report.verdict import verdict
+from rlhf.run_folder import CONFIG
 
 REPORT = "report.html"
+# Recipe -> a key that its config.yaml alone has: a run that still goes on has no manifest yet.
+RECIPES = {
+    "align": "labels",
+    "evaluate": "bootstrap_samples",
+    "ppo": "rollout_batch_size",
+    "reward_model": "center_rewards_coefficient",
+    "sft": "packing",
+}
+TO_BEAT = ("win_rate", "score", "bradley_terry", "kl_bound")
+PEOPLE = "people"  # stands as the model of figures that are of the human judges
 # Of a run folder and of a chain's: what a page can change for.
 WATCHED = tuple(
     f"{below}{name}"
@@ -122,14 +134,20 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
     results: list[Row] = list(evaluation.get("results", []))
     named = dict.fromkeys(str(r["model"]) for r in results)
     models = list(evaluation.get("models", {})) or list(named)
-    others = [name for name in named if name not in models]
+    others = [name for name in named if name not in (*models, PEOPLE)]
     return environment.get_template("report.html.j2").render(
         title=run.folder.resolve().name,
         lights=verdict(run),
         refresh=refresh,
         models=models,
         others=others,
-        baselines=table(results, others, only=("win_rate", "score", "bradley_terry", "kl_bound")),
+        baselines=table(results, others, only=TO_BEAT),
+        beside_models=table(results, others),
+        beside_models_clean=table(results, others, contaminated=False),
+        people=table(results, [PEOPLE]),
+        strengths=strengths(results),
+        data=evaluation.get("data") or {},
+        int8=(evaluation.get("tax") or {}).get("int8_share"),
         scatter=length_and_score(judged, models),
         frontier=frontier_view(evaluation),
         labels=next((view for s in run.stages if (view := label_view(s.label_stats))), None),
@@ -149,14 +167,17 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
         manifests=[stage for stage in run.stages if stage.manifest],
         config=run.config,
         command=command(run),
-        contaminated=evaluation.get("contaminated_prompts", 0),
+        contaminated=evaluation.get("contaminated_prompts"),
         num_prompts=evaluation.get("prompts", 0),
     )
 
 
 def command(run: RunView) -> str:
-    """How to make this run again from its own config.yaml."""
-    recipe = {"evaluation": "evaluate"}.get(run.stages[0].name, run.stages[0].name)
-    if len(run.stages) > 1:
-        recipe = "align"
-    return f"rlhf launch recipes/{recipe}.py --config {run.folder}/config.yaml"
+    """How to make this run again from its own config.yaml, beside it; "" where none tells."""
+    keys = {line.partition(":")[0] for line in run.config.splitlines()}
+    recipe = next((name for name, key in RECIPES.items() if key in keys), None)
+    if recipe is None:
+        return ""
+    again = f"{run.folder}-again"  # a folder that holds a run is refused
+    words = ["--config", str(run.folder / CONFIG), "--output_dir", again]
+    return shlex.join(["rlhf", "launch", f"recipes/{recipe}.py", *words])

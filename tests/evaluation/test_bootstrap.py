@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlhf.evaluation.bootstrap import jackknife, mean, ratio
+from rlhf.evaluation.bootstrap import jackknife, mean, rate, ratio
 
 
 def test_mean_counts_every_answer_once():
@@ -27,6 +27,17 @@ def test_identical_prompts_leave_no_doubt():
 def test_prompts_without_answers_are_left_out():
     estimate = mean([[1.0], [], [1.0]])
     assert (estimate.value, estimate.n) == (1.0, 2)
+
+
+def test_a_rate_of_one_or_none_keeps_a_width():
+    """Ten of ten: Wilson's interval ends at n / (n + 1.96²) = 10 / 13.84 = 0.7225; none of ten
+    at 1 - that; of one prompt nothing is known. In between it is the mean's own interval."""
+    every, none = rate([[1.0, 1.0]] * 10), rate([[0.0]] * 10)
+    assert (every.low, every.high) == (pytest.approx(0.7225, abs=1e-4), 1.0)
+    assert (none.low, none.high) == (0.0, pytest.approx(0.2775, abs=1e-4))
+    assert (rate([[0.5]]).low, rate([[0.5]]).high) == (0.0, 1.0)
+    values = [[0.0, 1.0], [1.0], [0.5]]
+    assert rate(values) == mean(values)
 
 
 def test_ratio_is_of_sums_not_of_ratios():

@@ -67,8 +67,13 @@ def test_every_row_type_is_read_for_its_prompt_and_its_good_answers(tmp_path):
         {"prompt": "e", "completion": "x", "label": False},
         {"prompt": "f"},
         {"text": "no prompt"},
+        {"messages": ["not", "turns"]},
+        {"messages": []},
+        {"prompt": [{"role": "user"}]},
+        {"prompt": "g", "responses": ["x", "y"], "ranks": [None, "first"]},
+        {"prompt": "h", "chosen": [{"role": "assistant", "content": "H"}], "rejected": "x"},
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     answers = [list(seen.answers) for seen in seen_rows(str(path))]
-    assert answers == [["A"], ["B"], ["C"], ["D"], [], []]
+    assert answers == [["A"], ["B"], ["C"], ["D"], [], [], [], ["H"]]

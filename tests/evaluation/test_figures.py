@@ -1,12 +1,16 @@
 """Figures of made-up records: every number can be worked out by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from rlhf.errors import DataError
+from rlhf.evaluation.bootstrap import Estimate
 from rlhf.evaluation.examples import write_examples
 from rlhf.evaluation.figures import Judge, Question, all_figures
+from rlhf.evaluation.pair_figures import as_results
 from rlhf.evaluation.records import Record, by_prompt, read_records, write_records
-from rlhf.evaluation.results import find, print_table, read_results, write_results
+from rlhf.evaluation.results import PEOPLE, find, print_table, read_results, write_results
 from rlhf.types import PromptRow
 
 GOLD = Judge(key="gold", kind="gold")
@@ -62,8 +66,8 @@ def test_win_rate_over_all_by_category_and_without_contaminated(records, questio
 def test_baselines_that_no_model_wrote_are_judged_and_ranked(records, question):
     """`empty` scores -2 everywhere, below sft's 0; lookup 0.5, below two of ppo's 1, 1, -1."""
     for prompt in range(3):
-        records.append(_record(prompt, 0, "empty", -2.0))
-        records.append(_record(prompt, 0, "lookup", 0.5))
+        records.append(_record(prompt, 0, "empty", -2.0, axes={"brief": 1.0}, text=""))
+        records.append(_record(prompt, 0, "lookup", 0.5, num_tokens=7))
     results = all_figures(records, question)
     of = {"judge": "gold"}
     assert find(results, "win_rate", "empty", baseline="sft", **of).value == 0.0
@@ -74,6 +78,30 @@ def test_baselines_that_no_model_wrote_are_judged_and_ranked(records, question):
     assert sum(strengths.values()) == pytest.approx(0.0)
     assert find(results, "kl", "empty") is None
     assert find(results, "distinct_2", "empty") is None
+    assert find(results, "eos_rate", "empty") is None
+    assert find(results, "axis", "empty", axis="brief").value == 1.0
+    assert find(results, "axis", "empty", axis="brief", subset="facts").n == 2
+    assert find(results, "axis", "empty", axis="brief", with_contaminated=False).n == 2
+    assert find(results, "length", "lookup").value == 7.0
+    assert find(results, "empty_rate", "empty").value == 1.0
+    controlled = find(results, "length_controlled_win_rate", "lookup", baseline="sft", **of)
+    assert controlled.value > 0.99
+    assert find(results, "win_rate", "empty", baseline="sft", **of, subset="facts").value == 0.0
+
+
+def test_what_no_model_wrote_and_who_judged_are_printed(records, question, capsys):
+    """The axes of a null baseline, and what people's gold items say of them."""
+    records += [_record(i, 0, "empty", -2.0, axes={"brief": 0.25}) for i in range(3)]
+    records = [replace(r, axes={**r.axes, **dict.fromkeys("abcdef", 0.5)}) for r in records]
+    right = Estimate(value=0.875, low=0.5, high=1.0, n=8)
+    results = all_figures(records, question) + as_results({"judge_gold": right}, PEOPLE, "human")
+    print_table(results, ("sft", "ppo"), "made up")
+    said = capsys.readouterr().out
+    beaten = said.index("What it takes to beat")
+    assert "0.25" in said[said.index("brief", beaten) :]
+    assert "0.88" in said[said.index("Those who judged") :]
+    assert "…" not in said  # no number that is cut short
+    assert PEOPLE not in said[beaten : said.index("Those who judged")]
 
 
 def test_the_length_controlled_win_rate_asks_what_equal_lengths_would_give(question):
@@ -130,6 +158,7 @@ def test_length_and_endings(records, question):
 
 def test_results_are_read_back_as_written(tmp_path, records, question):
     results = all_figures(records, question)
+    results.append(replace(results[0], se=1.0))  # a number that equals True
     write_results(tmp_path, results, {"seed": 3})
     assert read_results(tmp_path) == results
     print_table(results, ("sft", "ppo"), "made up")

@@ -140,6 +140,8 @@ def test_pairs_of_one_text_are_ties_that_nobody_is_asked_about():
         ("**B**", SECOND),
         ("tie.", TIE),
         ("[[A]] or maybe [[B]]", None),
+        ("Is it [[A]]? It invents a fact.\n\n**[[B]]**\n", SECOND),
+        ("[[A]]\nor [[B]], who knows", None),
         ("Answer A is better", None),
         ("", None),
         ("[[D]]", None),

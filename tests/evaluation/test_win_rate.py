@@ -25,6 +25,13 @@ def test_a_model_against_itself_ties():
     assert (estimate.low, estimate.value, estimate.high) == (0.5, 0.5, 0.5)
 
 
+def test_a_model_that_always_wins_may_yet_lose():
+    """Three of three prompts won are no certainty: Wilson's lower end is 3 / (3 + 1.96²)."""
+    estimate = win_rate([[1.0]] * 3, [[0.0]] * 3)
+    assert (estimate.value, estimate.high) == (1.0, 1.0)
+    assert estimate.low == pytest.approx(3 / (3 + 1.96**2), abs=1e-4)
+
+
 def test_prompts_count_alike_however_many_answers():
     estimate = win_rate([[1.0], [0.0, 0.0, 0.0]], [[0.0], [1.0]])
     assert (estimate.value, estimate.n) == (0.5, 2)

@@ -41,11 +41,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "second")):
+def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "second"), data=""):
     """Exit status of the recipe."""
     keys = [
         f"--output_dir={output}",
-        f"--eval_data={folder}/prompts.jsonl",
+        data or f"--eval_data={folder}/prompts.jsonl",
         "--num_generations=3",
         "--max_completion_length=6",
         "--bootstrap_samples=100",
@@ -72,6 +72,9 @@ def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder)
     assert find(results, "kl", "second").value > 0
     assert find(results, "kl", "first") is None
     assert find(results, "axis", "first", axis="long", judge="gold") is not None
+    for name in ("empty", "lookup"):  # which say nothing, and "x"
+        assert find(results, "axis", name, axis="long", judge="gold").value == 0.0
+        assert find(results, "axis", name, axis="long", judge="gold", subset="even").n == 3
     # A random model of 340 tokens: its own answers cost it about log 340 = 5.83 nats a token.
     assert find(results, "reference_loss", "first").value == pytest.approx(5.83, abs=0.1)
     records = read_records(output / "answers.jsonl")
@@ -93,6 +96,38 @@ def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder)
         "random.jsonl",
     }
     assert "Held-out prompts" in (output / "report.html").read_text()
+
+
+def test_answers_outlive_a_judge_that_fails(root, tmp_path, monkeypatch, capsys, folder):
+    """They are judged later without sampling again; nobody claims that nothing leaked."""
+    (tmp_path / "bad.py").write_text(
+        "def score(prompts, completions, **columns):\n    return 1/0\n"
+    )
+    output = tmp_path / "run"
+    words = [f"--gold={tmp_path}/bad.py:score"]
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 1
+    assert f"--answers {output}/answers.jsonl" in capsys.readouterr().out
+    before = [r.text for r in read_records(output / "answers.jsonl") if r.model == "second"]
+    words = [f"--gold={folder}/gold.py:score", f"--answers={output}/answers.jsonl"]
+    words += ["--resume_from_checkpoint=latest"]
+    assert _evaluate(root, monkeypatch, folder, output, *words) == 0
+    after = [r.text for r in read_records(output / "answers.jsonl") if r.model == "second"]
+    assert before == after
+    assert len(before) == 18
+    assert "some may have been trained on" in capsys.readouterr().out
+    assert json.loads((output / "evaluation.json").read_text())["contaminated_prompts"] is None
+    assert "Nobody looked whether" in (output / "report.html").read_text()
+
+
+def test_categories_may_be_anything(root, tmp_path, monkeypatch, folder):
+    kinds = [1, "1", ["a"], None, True, ["a"]]
+    rows = [{"prompt": f"Say {i}.", "category": kind} for i, kind in enumerate(kinds)]
+    (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [f"--gold={folder}/gold.py:score"]
+    data = f"--eval_data={tmp_path}/odd.jsonl"
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words, data=data) == 0
+    found = {r.subset for r in read_results(tmp_path / "run") if r.metric == "score"}
+    assert found == {None, "1", "['a']"}  # `True` is of a single prompt
 
 
 def test_batch_size_changes_no_answer(root, tmp_path, monkeypatch, folder):
@@ -168,6 +203,7 @@ def test_a_judge_of_raw_answers_reads_raw_text(root, tmp_path, monkeypatch, fold
         (["--baseline=third"], "none of the models first, second"),
         (["--temperature=0"], "temperature"),
         (["--max_prompts=0"], "max_prompts=0: give at least 1"),
+        (["--max_prompts=1"], "every interval is over prompts"),
         (["--num_examples=-1"], "num_examples=-1: give 0 or more"),
         (["--seed=-1"], "seed=-1"),
         (["--push_to_hub=me/x"], "push_to_hub means nothing"),

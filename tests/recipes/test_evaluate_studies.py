@@ -92,6 +92,11 @@ def test_studies_are_in_the_file_and_baselines_always(root, tmp_path, monkeypatc
     assert points[1]["kl"]["value"] > 0
     for precision in ("fp32", "int8"):
         assert find(results, "text_loss", "second", precision=precision).n == 4
+    of = {"baseline": "first", "precision": "fp32"}
+    assert find(results, "text_loss_increase", "second", **of).n == 4
+    assert 0 < content["tax"]["int8_share"]["second"] < 1
+    clean = {"judge": "gold", "with_contaminated": False}
+    assert find(results, "score", "first best of 4", **clean).n == 5
 
 
 def test_a_dry_run_counts_and_writes_nothing(root, tmp_path, monkeypatch, capsys, folder):
@@ -151,10 +156,16 @@ class _Endpoint(BaseHTTPRequestHandler):
     """Says [[A]] whatever stands there, and fails once in between."""
 
     asked: list = []  # noqa: RUF012 - shared by the requests of one test
+    refuses: str = "nothing"
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, self.headers.get("Authorization"), body))
+        if self.refuses in body["messages"][0]["content"]:
+            self.send_response(400)
+            self.end_headers()
+            self.wfile.write(b"context length exceeded")
+            return
         if len(self.asked) == 2:
             self.send_error(503)
             return
@@ -168,8 +179,9 @@ class _Endpoint(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serving():
+def _serving(refuses="nothing of the kind"):
     _Endpoint.asked.clear()
+    _Endpoint.refuses = refuses
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -180,7 +192,7 @@ def _serving():
 def test_a_judge_behind_an_address_is_asked_in_both_orders(root, tmp_path, monkeypatch, folder):
     monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "secret")
     with _serving() as address:
-        words = [f"--llm_judge={address}", "--llm_judge_model=big"]
+        words = [f"--llm_judge={address}", "--llm_judge_model=big", "--llm_judge_baselines=false"]
         assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
     results = read_results(tmp_path / "run")
     assert find(results, "win_rate", "second", judge="llm").value == 0.5
@@ -191,11 +203,50 @@ def test_a_judge_behind_an_address_is_asked_in_both_orders(root, tmp_path, monke
     assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "big")
 
 
-def test_a_judge_that_is_not_there_is_said_in_words(root, tmp_path, monkeypatch, capsys, folder):
-    monkeypatch.setattr("rlhf.evaluation.llm_judge._RETRIES", 1)
+def test_null_baselines_stand_before_that_judge_too(root, tmp_path, monkeypatch, folder):
+    """Pairs of one text are not asked about; the two questions of prompt 5 were refused."""
+    with _serving(refuses="user: Say 5.") as address:
+        words = [f"--llm_judge={address}", "--llm_judge_model=big"]
+        assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
+    results = read_results(tmp_path / "run")
+    of = {"judge": "llm"}
+    for name in ("empty", "constant", "copy", "longest", "lookup"):
+        assert find(results, "win_rate", name, baseline="first", **of).value == 0.5
+    for name in ("first", "second"):
+        assert find(results, "win_rate", name, baseline="lookup", **of).n == 6
+    assert find(results, "judge_unparsable", "second").value == pytest.approx(1 / 6)
+    content = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    pairs = content["llm_verdicts"]
+    assert len(pairs) == 6 * (1 + 5 + 2)
+    assert len(_Endpoint.asked) == 2 * sum(pair["ours"] != pair["theirs"] for pair in pairs) + 1
+
+
+def test_a_judge_that_refuses_everything_is_said_in_words(
+    root, tmp_path, monkeypatch, capsys, folder
+):
+    with _serving(refuses="Two assistants") as address:
+        words = [f"--llm_judge={address}", "--llm_judge_model=big"]
+        assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 1
+    assert "400 Bad Request context length exceeded" in capsys.readouterr().err
+
+
+def test_a_judge_that_is_not_there_is_said_before_anything_is_sampled(
+    root, tmp_path, monkeypatch, capsys, folder
+):
     words = ["--llm_judge=http://127.0.0.1:9/v1", "--llm_judge_model=big"]
-    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 1
-    assert "llm_judge http://127.0.0.1:9/v1" in capsys.readouterr().err
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
+    assert "llm_judge http://127.0.0.1:9/v1 does not answer" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frontier_of_other_tokens_than_the_references_is_refused(
+    root, tmp_path, monkeypatch, capsys, folder
+):
+    """Its KL would have been taken for 0."""
+    make_model(tmp_path / "ppo" / "checkpoint-1", "qwen2")
+    words = [f"--frontier={tmp_path}/ppo"]
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
+    assert "checkpoint-1 has other tokens than first" in capsys.readouterr().err
 
 
 def test_a_local_judge_that_babbles_decides_nothing(root, tmp_path, monkeypatch, folder):

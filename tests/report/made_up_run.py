@@ -94,5 +94,6 @@ def write_run(root: Path) -> Path:
     rows = [{"prompt": PROMPT, "answers": said}, {"prompt": chat, "answers": said}]
     for name in ("best", "worst", "random"):
         _lines(root / "evaluation" / "samples" / f"{name}.jsonl", rows)
+    (root / "sft" / "config.yaml").write_text("output_dir: x\npacking: false\n")
     (root / "config.yaml").write_text("model_name_or_path: data/pocket/model\nlabels: simulated\n")
     return root

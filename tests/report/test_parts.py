@@ -160,6 +160,10 @@ def test_the_frontier_is_drawn_with_its_fits():
     view = frontier_view({"frontier": _frontier(), "results": []})
     assert len(view.charts) == 2
     assert view.fits == ["held-out judge: d(α-βd) with α 1, β 2, R² 0.90"]
+    proxy, held_out = (lines for _, _, lines in view.charts)
+    assert (proxy, held_out) == (["proxy"], ["held-out judge", "d(α-βd)"])
+    # d = 1 … 3 and held_out = -d² from 0: the fit runs from 0 + 1 (1 - 2) to 0 + 3 (1 - 6).
+    assert "<title>d(α-βd): -1 to -15</title>" in view.charts[1][1]
     assert frontier_view({"results": []}) is None
 
 
