@@ -35,6 +35,10 @@ def fussy(prompts, completions):
         raise ValueError("no animals")
     return [1.0 for _ in prompts]
 
+def ranked(prompts, completions):
+    longest = max(map(len, completions))
+    return [len(c) / longest if c else None for c in completions]
+
 def nan(prompts, completions):
     return [1.0, 2.0, float("nan")]
 
@@ -142,6 +146,14 @@ def test_skip_leaves_out_the_answers_that_fail_and_says_why(functions, name, bad
     assert [row for row, failure in enumerate(scores.failures) if failure] == bad
     assert why in scores.failures[bad[0]]
     assert scores.scores.isfinite().tolist() == [row not in bad for row in range(3)]
+
+
+def test_answers_with_a_number_are_not_asked_for_again(functions):
+    """None for one of three: the others keep what they got beside it, 11/24 and 1, not 1 each."""
+    scores = load_reward([f"{functions}:ranked"], on_error="skip").score(PROMPTS, ANSWERS)
+    assert [bool(failure) for failure in scores.failures] == [False, False, True]
+    assert "returned None, which is no finite number, for 1 of 3" in scores.failures[2]
+    assert scores.scores[:2].tolist() == pytest.approx([11 / 24, 1.0])
 
 
 @pytest.mark.parametrize(
