@@ -9,6 +9,7 @@ The output folder loads with plain AutoModelForCausalLM; samples/ shows the same
 before and after: the best, the worst and random ones by the reward.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from rlhf.training.ppo_figures import rollout_figures
 from rlhf.training.ppo_models import check_models
 from rlhf.training.ppo_plan import plan
 from rlhf.training.ppo_samples import write_embeddings, write_tokens
-from rlhf.training.provenance import stage_manifest
+from rlhf.training.provenance import refuse_another_base, stage_manifest
 from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.samples import write_samples
 from rlhf.types import Evaluated, PromptRow
@@ -62,9 +63,11 @@ def main() -> None:
         say(*plan(config, world_size))
         return
 
-    on_main_process(lambda: open_run_folder(*configs))
     checkpoint, remarks = checkpoint_of_run(run_config)
     say(*remarks)
+    if checkpoint is not None:
+        base = config.model_name_or_path
+        on_main_process(lambda: refuse_another_base(checkpoint, base))
 
     def manifest_of(target: Path) -> Manifest:
         return stage_manifest(
@@ -92,6 +95,8 @@ def main() -> None:
             texts=data.texts,
         )
         say(*trainer.notes)
+        # Now that nothing is refused any more: an earlier run is deleted here, where one is.
+        on_main_process(lambda: open_run_folder(*configs))
         result = trainer.train()
 
     weights = trainer.models.policy_weights()
@@ -231,6 +236,10 @@ def figures(result: PPOResult) -> dict[str, str]:
     if result.progress.best_step:
         step, score = result.progress.best_step, result.progress.best_score
         lines["best held-out score"] = f"{score:.3f} at iteration {step}, kept in best/"
+    elif result.progress.best_score > -math.inf:
+        lines["best held-out score"] = (
+            f"{result.progress.best_score:.3f} before the first iteration"
+        )
     return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
 
 
