@@ -30,6 +30,8 @@ from rlhf.models.generate import Answer
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
 from rlhf.report.write import write_report
+from rlhf.rewards.function import check_columns, is_function
+from rlhf.rewards.reward import split_weight
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.ppo import PPOResult, PPOTrainer
@@ -133,6 +135,10 @@ def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
         texts = None
         if config.ptx_data is not None:
             texts = load_texts(config.ptx_data, role="ptx", bad_rows=bad_rows)
+    for source in (split_weight(source)[1] for source in config.reward):
+        for loaded in (train, held_out):
+            if is_function(source) and loaded is not None:
+                check_columns(source, {name for row in loaded.rows for name in row.columns})
     return Data(
         prompts=train.rows,
         held_out=(held_out or train).rows[: config.num_eval_prompts],
