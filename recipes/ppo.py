@@ -9,6 +9,7 @@ The output folder loads with plain AutoModelForCausalLM; samples/ shows the same
 before and after: the best, the worst and random ones by the reward.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from rlhf.models.generate import Answer
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import save_policy
 from rlhf.report.write import write_report
+from rlhf.rewards.function import check_columns, is_function
+from rlhf.rewards.reward import split_weight
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.ppo import PPOResult, PPOTrainer
@@ -37,7 +40,7 @@ from rlhf.training.ppo_figures import rollout_figures
 from rlhf.training.ppo_models import check_models
 from rlhf.training.ppo_plan import plan
 from rlhf.training.ppo_samples import write_embeddings, write_tokens
-from rlhf.training.provenance import stage_manifest
+from rlhf.training.provenance import refuse_another_base, stage_manifest
 from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.samples import write_samples
 from rlhf.types import Evaluated, PromptRow
@@ -62,9 +65,11 @@ def main() -> None:
         say(*plan(config, world_size))
         return
 
-    on_main_process(lambda: open_run_folder(*configs))
     checkpoint, remarks = checkpoint_of_run(run_config)
     say(*remarks)
+    if checkpoint is not None:
+        base = config.model_name_or_path
+        on_main_process(lambda: refuse_another_base(checkpoint, base))
 
     def manifest_of(target: Path) -> Manifest:
         return stage_manifest(
@@ -92,6 +97,8 @@ def main() -> None:
             texts=data.texts,
         )
         say(*trainer.notes)
+        # Now that nothing is refused any more: an earlier run is deleted here, where one is.
+        on_main_process(lambda: open_run_folder(*configs))
         result = trainer.train()
 
     weights = trainer.models.policy_weights()
@@ -128,6 +135,10 @@ def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
         texts = None
         if config.ptx_data is not None:
             texts = load_texts(config.ptx_data, role="ptx", bad_rows=bad_rows)
+    for source in (split_weight(source)[1] for source in config.reward):
+        for loaded in (train, held_out):
+            if is_function(source) and loaded is not None:
+                check_columns(source, {name for row in loaded.rows for name in row.columns})
     return Data(
         prompts=train.rows,
         held_out=(held_out or train).rows[: config.num_eval_prompts],
@@ -231,6 +242,10 @@ def figures(result: PPOResult) -> dict[str, str]:
     if result.progress.best_step:
         step, score = result.progress.best_step, result.progress.best_score
         lines["best held-out score"] = f"{score:.3f} at iteration {step}, kept in best/"
+    elif result.progress.best_score > -math.inf:
+        lines["best held-out score"] = (
+            f"{result.progress.best_score:.3f} before the first iteration"
+        )
     return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
 
 

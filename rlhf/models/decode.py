@@ -140,7 +140,8 @@ def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:
     """Tokens, their log-probs and the entropies, from logits [B, V] and noise [B].
 
     Inverse transform: the first token whose cumulative probability reaches noise * total. Since
-    noise is above 0 and at most 1, that token exists and has positive probability.
+    noise is above 0 and at most 1, that token exists and has positive probability. Logits with a
+    NaN give the last token, with a log-prob of NaN: whoever reads that can say whose row it is.
     """
     logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probs = logprobs.exp()
@@ -149,6 +150,6 @@ def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:
     else:
         cumulative = probs.cumsum(-1)
         target = noise[:, None] * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, target)[:, 0]
+        tokens = torch.searchsorted(cumulative, target)[:, 0].clamp(max=probs.shape[1] - 1)
     entropies = -(probs * logprobs).sum(-1)
     return Sampled(tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies)

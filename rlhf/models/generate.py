@@ -9,6 +9,7 @@ import torch
 from rlhf.data.chat import decode, prompt_ids
 from rlhf.data.collate import left_pad
 from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.errors import TrainingError
 from rlhf.models.decode import Decoder, Generated, Responses, sample
 from rlhf.models.noise import uniform_noise
 from rlhf.types import Prompt, PromptBatch
@@ -109,7 +110,16 @@ def sample_answers(
 
 
 def as_answers(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
-    """Text and ids of each row."""
+    """Text and ids of each row.
+
+    Raises:
+        TrainingError: the model's log-probs are not finite.
+    """
+    if not generated.logprobs.isfinite().all():
+        raise TrainingError(
+            "the model's log-probs are not finite, so that its answers mean nothing: its weights "
+            "hold NaN or infinity, or overflow; take float32 or an earlier checkpoint."
+        )
     lengths = generated.response_mask.sum(1).tolist()
     ended = generated.ended_with_eos.tolist()
     ids = [

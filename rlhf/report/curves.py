@@ -36,7 +36,7 @@ class Curve:
     title: str
     chart: Markup
     names: Sequence[str]  # of its lines
-    says: str  # of a loss: where it is flat, and whether more steps would pay
+    says: str  # of a loss: where it is flat, whether more steps would pay; of a score: the best
 
 
 def curves(stage: StageView) -> list[Curve]:
@@ -48,15 +48,24 @@ def curves(stage: StageView) -> list[Curve]:
             continue
         said = _plateau(lines) if title == "loss" else None
         chart = line_chart(lines, mark=said.step if said else None)
+        says = best(stage.best) if title == "score" else f"{said.says}." if said else ""
         found.append(
             Curve(
                 title=title,
                 chart=chart,
                 names=[line.name for line in lines],
-                says=f"{said.says}." if said else "",
+                says=says,
             )
         )
     return found
+
+
+def best(figures: Row) -> str:
+    """What PPO kept in best/; nothing where it kept nothing, or the file is cut short."""
+    step, score, kl = (figures.get(name) for name in ("step", "eval_score", "eval_kl"))
+    if not (isinstance(score, float) and isinstance(kl, float)):
+        return ""
+    return f"best/ holds step {step}: eval_score {score:.3f} at {kl:.2f} nats from the start."
 
 
 def _plateau(lines: Sequence[Series]) -> Plateau | None:

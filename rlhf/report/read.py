@@ -31,6 +31,7 @@ class StageView:
     health: Row  # a reward model's own evaluation.json
     answers: Sequence[Row]  # of an evaluation, MAX_ANSWERS lines at most
     label_stats: Row
+    best: Row  # of PPO, what best/ holds: step, eval_score, eval_kl, …
     embeddings: Path  # samples/embeddings.npz, which may not be there
 
 
@@ -98,6 +99,7 @@ def _read_stage(name: str, folder: Path) -> StageView:
         gate=_object(folder / "gate.json"),
         answers=read_lines(folder / "answers.jsonl", most=MAX_ANSWERS),
         label_stats=_object(folder / "stats.json"),
+        best=_object(folder / "best" / "best.json"),
         embeddings=folder / "samples" / "embeddings.npz",
     )
 

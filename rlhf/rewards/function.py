@@ -3,11 +3,12 @@
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlhf.errors import ConfigError
+from rlhf.manifest import hash_text
 from rlhf.types import Prompt
 
 RewardFunction = Callable[..., Any]
@@ -37,6 +38,24 @@ def load_function(source: str) -> RewardFunction:
     return function  # type: ignore[no-any-return]
 
 
+def check_columns(source: str, columns: Collection[str]) -> None:
+    """Refuse a function that asks for a column which the rows do not have.
+
+    Raises:
+        ConfigError: its name, and the columns that there are.
+    """
+    given = {"prompts", "completions", *columns}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    for name, parameter in inspect.signature(load_function(source)).parameters.items():
+        needed = parameter.default is inspect.Parameter.empty and parameter.kind in named
+        if needed and name not in given:
+            raise ConfigError(
+                f"{source} takes {name}, and the rows have no such column (they have "
+                f"{', '.join(sorted(columns)) or 'prompts alone'}); add it to the rows, or give "
+                "the parameter a default."
+            )
+
+
 def call_function(
     function: RewardFunction,
     prompts: Sequence[Prompt],
@@ -62,10 +81,12 @@ def call_function(
 
 
 def _module(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"reward_{file.stem}", file)
+    name = f"reward_{file.stem}_{hash_text(str(file.resolve()))[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
     folder = str(file.resolve().parent)
     sys.path.insert(0, folder)
     try:

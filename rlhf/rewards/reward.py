@@ -1,45 +1,26 @@
 """The reward of a run: reward models and functions, weighted and added up, breakdown kept."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from rlhf.errors import ConfigError, TrainingError
+from rlhf.errors import ConfigError
 from rlhf.rewards.ensemble import (
     UNCERTAINTY_COEF,
     Aggregation,
     aggregate,
     check_ensemble,
 )
-from rlhf.rewards.function import RewardFunction, call_function, is_function, load_function
+from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
+from rlhf.rewards.source import RewardSource, heads_of, values_of, values_or_failures
 from rlhf.types import Prompt, Scores
 
 Normalization = Literal["none", "mean", "mean_std"]
 OnError = Literal["stop", "skip"]
 _WEIGHTED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\*(.+)")
-SHOWN = 3  # prompts named in an error
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardSource:
-    """One summand: weight * (value - shift) / divisor."""
-
-    name: str
-    weight: float
-    scorer: RewardModel | RewardFunction
-    shift: float = 0.0
-    divisor: float = 1.0
-
-    @property
-    def scale(self) -> float:
-        """What the raw value is multiplied with in the end."""
-        return self.weight / self.divisor
 
 
 class Reward:
@@ -83,13 +64,14 @@ class Reward:
         members = []
         for source in self.sources:
             if self.aggregation != "sum" and isinstance(source.scorer, RewardModel):
-                members.append(_head_values(source, source.scorer, prompts, responses))
+                skipped = None if self.on_error == "stop" else failures
+                members.append(heads_of(source, source.scorer, prompts, responses, skipped))
                 breakdown[source.name] = members[-1].mean(dim=1)
                 continue
             if self.on_error == "stop":
-                found = _values(source, prompts, responses, columns)
+                found = values_of(source, prompts, responses, columns)
             else:
-                found = _values_or_failures(source, prompts, responses, columns, failures)
+                found = values_or_failures(source, prompts, responses, columns, failures)
             values = torch.tensor(found)
             normalized = (values - source.shift) / source.divisor
             breakdown[source.name] = normalized
@@ -163,89 +145,3 @@ def load_reward(
     return Reward(
         loaded, on_error=on_error, aggregation=aggregation, uncertainty_coef=uncertainty_coef
     )
-
-
-def _head_values(
-    source: RewardSource,
-    model: RewardModel,
-    prompts: Sequence[Prompt],
-    responses: Sequence[str],
-) -> Tensor:
-    """float [B, heads], normalised."""
-    values = model.score_heads(prompts, responses)
-    bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
-    if bad:
-        raise TrainingError(
-            f"reward {source.name} gave a number that is not finite for {len(bad)} of "
-            f"{len(prompts)} answers; {_shown(prompts, bad)}"
-        )
-    return (values - source.shift) / source.divisor
-
-
-def _values(
-    source: RewardSource,
-    prompts: Sequence[Prompt],
-    responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
-) -> list[float]:
-    try:
-        if isinstance(source.scorer, RewardModel):
-            values: Any = source.scorer.score(prompts, responses)
-        else:
-            values = call_function(source.scorer, prompts, responses, columns)
-    except Exception as error:
-        raise TrainingError(
-            f"reward {source.name} raised {type(error).__name__}: {error}; "
-            f"{_shown(prompts, range(len(prompts)))}"
-        ) from error
-    if not hasattr(values, "__len__") or len(values) != len(prompts):
-        count = len(values) if hasattr(values, "__len__") else type(values).__name__
-        raise TrainingError(
-            f"reward {source.name} returned {count} for {len(prompts)} answers, one number each "
-            f"is needed; {_shown(prompts, range(len(prompts)))}"
-        )
-    bad = [index for index, value in enumerate(values) if not _is_finite(value)]
-    if bad:
-        raise TrainingError(
-            f"reward {source.name} returned {values[bad[0]]!r}, which is no finite number, for "
-            f"{len(bad)} of {len(prompts)} answers; {_shown(prompts, bad)}"
-        )
-    return [float(value) for value in values]
-
-
-def _values_or_failures(
-    source: RewardSource,
-    prompts: Sequence[Prompt],
-    responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
-    failures: list[str],
-) -> list[float]:
-    """As `_values`, with NaN where there is no usable number; the reason goes into `failures`.
-
-    One bad answer makes a function fail for the whole batch: each is then scored alone.
-    """
-    try:
-        return _values(source, prompts, responses, columns)
-    except TrainingError:
-        values = []
-        for row in range(len(prompts)):
-            one = slice(row, row + 1)
-            try:
-                values += _values(source, prompts[one], responses[one], columns[one])
-            except TrainingError as error:
-                failures[row] = failures[row] or str(error)
-                values.append(math.nan)
-        return values
-
-
-def _is_finite(value: Any) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except (TypeError, ValueError):
-        return False
-
-
-def _shown(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:
-    texts = [repr(prompts[index])[:120] for index in indices[:SHOWN]]
-    more = len(indices) - len(texts)
-    return "prompts: " + ", ".join(texts) + (f" and {more} more" if more else "")

@@ -17,16 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import gather_object
-from torch import Tensor
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import SigtermFlag, Stopped
-from rlhf.manifest import hash_text
-from rlhf.models.save import save_policy
 from rlhf.models.shard import sharding_asked_for
 from rlhf.run_folder import RunConfig
-from rlhf.training.checkpoint import random_state, replace_folder, save_checkpoint
 from rlhf.training.metrics import MetricsWriter, forget_after
 from rlhf.training.ppo_checks import check_processes
 from rlhf.training.ppo_config import PPOConfig
@@ -46,16 +41,16 @@ from rlhf.training.ppo_health import (
     overfit_warnings,
     starting_warnings,
 )
+from rlhf.training.ppo_keep import Keeper
 from rlhf.training.ppo_models import load_models
 from rlhf.training.ppo_ptx import Pretraining
 from rlhf.training.ppo_rollout import roll_out, share_of_process, walk_through
-from rlhf.training.ppo_state import Progress, advanced, read_state, state_of
+from rlhf.training.ppo_state import Progress, advanced, identity_of, load_state, put_state
 from rlhf.training.ppo_update import Updater
 from rlhf.types import Evaluated, Experience, PromptBatch, PromptRow, Rollouts
 
 HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
 LEFT_OUT, LEFT_OUT_HELD_OUT = 0.01, 0.5  # largest shares of answers that may have no reward
-BEST = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +87,12 @@ class PPOTrainer:
         self.device = self.accelerator.device
         self.run, self.config, self.chat = run, config, chat
         self.prompts, self.held_out = prompts, held_out
-        self.write_manifest, self.report = write_manifest, report
+        self.report = report
         self.warned: set[str] = set()
         sharded = sharding_asked_for() and self.accelerator.num_processes > 1
         check_processes(config, len(held_out), self.accelerator.num_processes)
+        self.identity = identity_of(run, config, prompts, texts)
+        state = None if checkpoint is None else load_state(checkpoint, self.identity)
         self.models, self.reward, self.notes = load_models(
             config, chat, checkpoint, seed=run.seed, device=self.device, sharded=sharded
         )
@@ -105,27 +102,19 @@ class PPOTrainer:
                 self.accelerator, self.models, texts, chat, config, seed=run.seed
             )
         self.updater = Updater(self.accelerator, self.models, config, pretraining)
-        self.fixed = {  # what another value of would make another run
-            "seed": run.seed,
-            "mode": config.mode,
-            "advantage": config.advantage,
-            "rollout_batch_size": config.rollout_batch_size,
-            "num_generations": config.num_generations,
-            "kl_coef": config.kl_coef,
-            "train_data of sha256": hash_text(repr([*prompts, *texts])),
-        }
+        self.keeper = Keeper(
+            Path(run.output_dir), self.accelerator, self.models, chat, write_manifest=write_manifest
+        )
         self.progress = Progress(kl_coef=config.kl_coef)
-        if checkpoint is not None:
-            self.progress = read_state(
+        if checkpoint is not None and state is not None:
+            self.progress = put_state(
+                state,
                 checkpoint,
                 self.models,
                 self.updater,
-                fixed=self.fixed,
                 process_index=self.accelerator.process_index,
                 num_processes=self.accelerator.num_processes,
             )
-        forget_after(Path(run.output_dir), self.progress.step)
-        self.metrics = MetricsWriter(Path(run.output_dir), run.report_to)
 
     def train(self) -> PPOResult:
         """Run to the end, or to the KL budget; the trained policy is `self.models.policy`.
@@ -135,8 +124,11 @@ class PPOTrainer:
             TrainingError: a reward, a log-prob or a gradient that cannot be used.
         """
         config, sigterm, stopped_early = self.config, SigtermFlag(), ""
+        folder = Path(self.run.output_dir)
+        forget_after(folder, self.progress.step or -1)  # a run that begins writes its step 0 anew
+        metrics = MetricsWriter(folder, self.run.report_to)
         if self.progress.step == 0 and config.eval_data is not None:
-            self.metrics.write(0, self.look_at_held_out(None), episode=0)
+            metrics.write(0, self.look_at_held_out(None), episode=0)
         for step in range(self.progress.step + 1, config.num_steps + 1):
             clock = Clock()
             batch = self.next_prompts(step)
@@ -157,11 +149,13 @@ class PPOTrainer:
             self.warn(starting_warnings(step, figures, config))
             self.warn(collapse_warnings(figures, self.progress.baseline, config))
 
-            if step % config.eval_steps == 0 and config.eval_data is not None:
+            last = step == config.num_steps
+            looks = config.eval_data is not None and (last or step % config.eval_steps == 0)
+            if looks:
                 figures |= self.look_at_held_out(figures["score"])
             figures |= clock.speeds(experience)
-            if step % config.logging_steps == 0 or step == config.num_steps:
-                self.metrics.write(step, figures, episode=self.progress.episodes)
+            if last or looks or step % config.logging_steps == 0:
+                metrics.write(step, figures, episode=self.progress.episodes)
             self.report(step, figures)
             stop = sigterm.on_any_process()
             if step % config.save_steps == 0 or stop:
@@ -228,7 +222,7 @@ class PPOTrainer:
                 now, best_step=now.step, best_score=figures["eval_score"], score_at_best=score
             )
             if now.step > 0:
-                self._keep_as_best()
+                self.keeper.best({"step": now.step} | figures)
         return figures
 
     def answer_held_out(self, model: Callable[[], AbstractContextManager[Any]]) -> Evaluated:
@@ -246,35 +240,10 @@ class PPOTrainer:
         self.warned |= warnings.keys()
 
     def save(self) -> None:
-        """Write checkpoint-N: a policy that loads as it is, and all the rest of the state."""
-        state = state_of(
+        """Write checkpoint-N."""
+        self.keeper.checkpoint(
             self.progress,
-            self.models,
             self.updater,
-            fixed=self.fixed,
-            random_states=gather_object([random_state()]),
+            identity=self.identity,
+            save_total_limit=self.config.save_total_limit,
         )
-        weights = self.models.policy_weights()
-
-        def write(folder: Path) -> None:
-            self._write_policy(folder, weights)
-            state.write(folder)
-
-        if self.accelerator.is_main_process:
-            limit = self.config.save_total_limit
-            save_checkpoint(
-                Path(self.run.output_dir), self.progress.step, write, save_total_limit=limit
-            )
-        self.accelerator.wait_for_everyone()
-
-    def _keep_as_best(self) -> None:
-        weights = self.models.policy_weights()
-        if self.accelerator.is_main_process:
-            replace_folder(
-                Path(self.run.output_dir) / BEST, lambda folder: self._write_policy(folder, weights)
-            )
-        self.accelerator.wait_for_everyone()
-
-    def _write_policy(self, folder: Path, weights: dict[str, Tensor] | None) -> None:
-        save_policy(folder, self.models.policy, self.chat, weights)
-        self.write_manifest(folder)

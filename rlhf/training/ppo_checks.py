@@ -1,12 +1,15 @@
 """What PPO's keys may be, one by one and together, checked before anything is loaded."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from rlhf.errors import ConfigError
 from rlhf.models.compiled import missing_compiler
+from rlhf.training.kl_controller import MOST_ERROR
 
 AT_LEAST_ONE = (
     "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
@@ -18,13 +21,12 @@ ABOVE_ZERO = (
     "value_learning_rate", "reward_clip", "target_kl", "kl_budget", "best_kl", "ptx_coef",
     "reward_uncertainty_coef",
 )  # fmt: skip
-# Keys that only a critic reads, with the values that say nothing.
-OF_THE_CRITIC = {
-    "value_model_path": None,
-    "value_learning_rate": None,
-    "critic_warmup_steps": 0,
-    "whiten_rewards": False,
-}
+# Keys that only a critic reads, and those that only LoRA does.
+OF_THE_CRITIC = (
+    "value_model_path", "value_learning_rate", "critic_warmup_steps", "whiten_rewards",
+    "vf_coef", "value_clip_range", "lam",
+)  # fmt: skip
+OF_LORA = ("lora_r", "lora_alpha", "lora_target_modules")
 
 
 def check_config(config: Any) -> None:
@@ -36,6 +38,7 @@ def check_config(config: Any) -> None:
     _check_length_of_run(config)
     _check_batches(config)
     _check_ranges(config)
+    _check_kl(config)
     _check_rewards(config)
     _check_advantage(config)
     _check_mode(config)
@@ -140,6 +143,33 @@ def _check_ranges(config: Any) -> None:
         )
 
 
+def _check_kl(config: Any) -> None:
+    if config.best_kl is not None and config.eval_data is None:
+        raise ConfigError(
+            f"best_kl={config.best_kl} bounds what best/ keeps, and without eval_data nothing is "
+            "kept there; give eval_data or leave it out."
+        )
+    if config.target_kl is None:
+        if _set(config, ["kl_horizon"]):
+            raise ConfigError(
+                f"kl_horizon={config.kl_horizon} is the pace at which kl_coef follows target_kl, "
+                "which is not set; set it or leave kl_horizon out."
+            )
+        return
+    if config.kl_coef == 0:
+        raise ConfigError(
+            f"target_kl={config.target_kl} with kl_coef=0: the coefficient changes by factors and "
+            "would stay 0; begin with a kl_coef near 0.05."
+        )
+    least = MOST_ERROR * config.rollout_batch_size
+    if config.kl_horizon <= least:
+        raise ConfigError(
+            f"kl_horizon={config.kl_horizon}: one iteration of rollout_batch_size="
+            f"{config.rollout_batch_size} could bring kl_coef to 0 or below; use more than "
+            f"{least:g}."
+        )
+
+
 def _check_rewards(config: Any) -> None:
     if not config.reward:
         raise ConfigError(
@@ -166,12 +196,11 @@ def _check_advantage(config: Any) -> None:
             f"advantage={config.advantage} compares the answers to one prompt, and "
             f"num_generations={config.num_generations} gives one; use 2 or more, or advantage=gae."
         )
-    for name, unset in OF_THE_CRITIC.items():
-        if getattr(config, name) != unset:
-            raise ConfigError(
-                f"{name}={getattr(config, name)} belongs to a critic, and "
-                f"advantage={config.advantage} has none; leave it out or use advantage=gae."
-            )
+    for name in _set(config, OF_THE_CRITIC):
+        raise ConfigError(
+            f"{name}={getattr(config, name)} belongs to a critic, and "
+            f"advantage={config.advantage} has none; leave it out or use advantage=gae."
+        )
     if config.gamma != 1:
         raise ConfigError(
             f"gamma={config.gamma}: advantage={config.advantage} takes a response as one "
@@ -184,8 +213,10 @@ def _check_advantage(config: Any) -> None:
 
 
 def _check_mode(config: Any) -> None:
-    if config.mode != "lora" and config.lora_target_modules:
-        raise ConfigError(f"lora_target_modules is set with mode={config.mode}; use mode=lora.")
+    if config.mode != "lora" and (ignored := _set(config, OF_LORA)):
+        raise ConfigError(
+            f"{ignored[0]} is set with mode={config.mode}; use mode=lora or leave it out."
+        )
     if config.mode == "shared_trunk" and not config.has_critic:
         raise ConfigError(
             f"mode=shared_trunk shares a trunk with a critic, and advantage={config.advantage} "
@@ -206,3 +237,9 @@ def _check_mode(config: Any) -> None:
             "gradient_checkpointing with mode=lora would recompute the policy's layers with the "
             "critic's adapter; leave it out, or use advantage=rloo or grpo."
         )
+
+
+def _set(config: Any, names: Sequence[str]) -> list[str]:
+    """Those of `names` that have another value than their default."""
+    defaults = {field.name: field.default for field in fields(config)}
+    return [name for name in names if getattr(config, name) != defaults[name]]

@@ -40,17 +40,20 @@ def starting_warnings(step: int, figures: Mapping[str, float], config: PPOConfig
     """Where policy and sampler, or at step 1 policy and reference, are not what they should be.
 
     Before the first optimizer step of an iteration the policy that is trained is the one that
-    was sampled from; before the first of the run it is the reference too.
+    was sampled from; before the first of the run it is the reference too. Of tokens drawn from
+    one distribution the mean ratio to any other is 1, so that it is the KL that tells them apart.
     """
     bf16, found = computes_in_bf16(config), {}
-    limit = 1e-2 if bf16 else 1e-4
-    if abs(figures["first_ratio"] - 1) > limit:
+    ratio, kl, clipped = (figures[f"first_{x}"] for x in ("ratio", "approx_kl", "clip_fraction"))
+    limit, kl_limit, most_clipped = (1e-2, 1e-2, 1e-2) if bf16 else (1e-4, 1e-5, 0.0)
+    if abs(ratio - 1) > limit or kl > kl_limit or clipped > most_clipped:
         found["first_ratio"] = (
-            f"began with a mean ratio of {figures['first_ratio']:.5f}, not 1 ± {limit}: sampling "
-            "and training compute different log-probs; try --bf16 false or "
+            f"began with a mean ratio of {ratio:.5f}, an approx KL of {kl:.2g} and {clipped:.2%} "
+            f"of the tokens clipped, not 1 ± {limit}, 0 ± {kl_limit} and {most_clipped:.0%}: "
+            "sampling and training compute different log-probs; try --bf16 false or "
             "--importance_weight_cap 2."
         )
-    limit = 1e-2 if bf16 else 1e-5
+    limit = kl_limit
     if step == 1 and max(abs(figures["kl_per_token"]), figures["kl_k3_per_token"]) > limit:
         found["first_kl"] = (
             f"the untrained policy is {figures['kl_per_token']:.2g} nats per token from the "

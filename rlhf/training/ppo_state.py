@@ -1,7 +1,7 @@
 """All of a PPO run's state in a checkpoint folder, and back: what makes a resume exact."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rlhf.manifest import CRITIC_WEIGHTS
+from rlhf.errors import CheckpointError
+from rlhf.manifest import CRITIC_WEIGHTS, hash_text
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
+from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import refuse_another_run, restore_random_state
 from rlhf.training.kl_controller import next_kl_coef
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_health import BASELINE
 from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_update import Updater
+from rlhf.types import PromptRow
 
 STATE = "trainer.pt"
 
@@ -74,17 +77,17 @@ def state_of(
     models: PPOModels,
     updater: Updater,
     *,
-    fixed: Mapping[str, Any],
+    identity: Mapping[str, Any],
     random_states: list[dict[str, Any]],
 ) -> State:
     """The run's state, whole on the first process. Call it on all of them.
 
-    fixed: what decides which prompts, noise and loss an iteration gets, by name.
+    identity: of the run, of `identity_of`.
     random_states: of each process, in the order of their indices.
     """
     trainer = {
         "progress": asdict(progress),
-        "fixed": dict(fixed),
+        "fixed": dict(identity),
         "random_states": random_states,
         "policy_optimizer": gathered(updater.policy_optimizer.state_dict()),
     }
@@ -94,12 +97,42 @@ def state_of(
     return State(trainer=trainer, value_weights=weights)
 
 
-def read_state(
+def identity_of(
+    run: RunConfig, config: PPOConfig, prompts: Sequence[PromptRow], texts: Sequence[str]
+) -> dict[str, Any]:
+    """What another value of would make another run, by name: a checkpoint remembers it."""
+    of_lora = ("lora_r", "lora_alpha", "lora_target_modules") if config.mode == "lora" else ()
+    keys = ("mode", "advantage", "rollout_batch_size", "num_generations", "kl_coef", *of_lora)
+    return {
+        "seed": run.seed,
+        **{key: getattr(config, key) for key in keys},
+        "train_data of sha256": hash_text(repr([*prompts, *texts])),
+    }
+
+
+def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What `State` wrote beside weights, for `put_state`; before a model is loaded.
+
+    Raises:
+        CheckpointError: a folder without it, or one of another run.
+    """
+    path = checkpoint / STATE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{checkpoint} holds no {STATE}: it is a model and not a checkpoint of PPO; name a "
+            "checkpoint-N, or `latest`."
+        )
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    refuse_another_run(checkpoint, state["fixed"], identity)
+    return state
+
+
+def put_state(
+    state: Mapping[str, Any],
     checkpoint: Path,
     models: PPOModels,
     updater: Updater,
     *,
-    fixed: Mapping[str, Any],
     process_index: int,
     num_processes: int,
 ) -> Progress:
@@ -109,13 +142,11 @@ def read_state(
     another number of processes the random generators start afresh; nothing here draws from them.
 
     Raises:
-        CheckpointError: it belongs to a run over other data or with other batches.
+        CheckpointError: its critic is not the one that this run builds.
     """
-    state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-    refuse_another_run(checkpoint, state["fixed"], fixed)
-    put_optimizer_state(updater.policy_optimizer, state["policy_optimizer"])
     if models.critic is not None:
-        put_weights(models.critic, load_file(checkpoint / CRITIC_WEIGHTS))
+        _put_critic(checkpoint, models, models.critic)
+    put_optimizer_state(updater.policy_optimizer, state["policy_optimizer"])
     if updater.value_optimizer is not None:
         put_optimizer_state(updater.value_optimizer, state["value_optimizer"])
     if len(state["random_states"]) == num_processes:
@@ -123,11 +154,25 @@ def read_state(
     return Progress(**state["progress"])
 
 
+def _put_critic(checkpoint: Path, models: PPOModels, critic: nn.Module) -> None:
+    weights = load_file(checkpoint / CRITIC_WEIGHTS)
+    shapes = {name: parameter.shape for name, parameter in _trained(models, critic)}
+    if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+        raise CheckpointError(
+            f"{checkpoint} holds another critic than this run begins with; give the same "
+            "value_model_path and reward."
+        )
+    put_weights(critic, weights)
+
+
 def _value_weights(models: PPOModels, critic: nn.Module) -> dict[str, Tensor]:
-    """What the critic trains of itself: with a shared trunk its head alone."""
-    trained = {id(parameter) for parameter in models.value_parameters}
     return {
         name: gathered(parameter.detach()).cpu().contiguous()
-        for name, parameter in critic.named_parameters()
-        if id(parameter) in trained
+        for name, parameter in _trained(models, critic)
     }
+
+
+def _trained(models: PPOModels, critic: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What the critic trains of itself: with a shared trunk its head alone."""
+    trained = {id(parameter) for parameter in models.value_parameters}
+    return [named for named in critic.named_parameters() if id(named[1]) in trained]

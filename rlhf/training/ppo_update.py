@@ -244,6 +244,7 @@ class Updater:
             figures.pop("kl_loss")
         return figures | {
             "first_ratio": first["ratio"],
+            "first_approx_kl": first["approx_kl"],
             "first_clip_fraction": first["clip_fraction"],
             "learning_rate": self.policy_optimizer.param_groups[0]["lr"],
         }

@@ -7,6 +7,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from rlhf.config import as_yaml
 from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     MANIFEST,
     DataUse,
@@ -18,6 +19,7 @@ from rlhf.manifest import (
     hash_tokenizer,
     hash_weights,
     package_versions,
+    read_manifest,
 )
 
 
@@ -60,6 +62,25 @@ def stage_manifest(
         git_commit=git_commit(),
         built_on=_manifest_hashes(built_on),
     )
+
+
+def refuse_another_base(checkpoint: Path, base_model: str) -> None:
+    """Refuse to go on from a checkpoint with other weights as the base, PPO's reference.
+
+    Nothing is known of a checkpoint without a manifest, or of a base that is not on this disk.
+
+    Raises:
+        CheckpointError: both, and what to do.
+    """
+    manifest, now = read_manifest(checkpoint), _weights_of(base_model)
+    if manifest is None or "" in (now, manifest.base_model_sha256):
+        return
+    if now != manifest.base_model_sha256:
+        raise CheckpointError(
+            f"{checkpoint} was trained from {manifest.base_model}, and {base_model} has other "
+            "weights: the reference would be another model; give the same model_name_or_path, "
+            "and let resume_from_checkpoint alone name the checkpoint."
+        )
 
 
 def local_folder(model: str | Path) -> Path | None:

@@ -13,7 +13,7 @@ from rlhf.launch import say
 from rlhf.manifest import Manifest, write_manifest
 from rlhf.training.model_card import write_model_card
 
-LEFT_OUT = ["checkpoint-*", "samples/*", "rejected.jsonl"]
+LEFT_OUT = ["checkpoint-*", "best/*", "samples/*", "rejected.jsonl"]
 
 
 def publish(

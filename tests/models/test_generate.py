@@ -8,9 +8,16 @@ import torch
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import TrainingError
 from rlhf.models import decode
 from rlhf.models.cache import FixedSlabLayer
-from rlhf.models.generate import generate, prompt_batch, sample_answers, uniform_noise
+from rlhf.models.generate import (
+    as_answers,
+    generate,
+    prompt_batch,
+    sample_answers,
+    uniform_noise,
+)
 from rlhf.models.load import load_policy
 from rlhf.types import PromptBatch
 
@@ -160,6 +167,17 @@ def test_temperature_zero_takes_the_likeliest_token(model):
     generated = sampled(model, batch_of(PROMPTS[:1]), temperature=0.0, max_new_tokens=2)
     logits = model(torch.tensor(PROMPTS[:1])).logits[0, -1]
     assert generated.response_ids[0, 0] == logits.argmax()
+
+
+def test_logits_that_are_no_numbers_are_said_and_break_no_row(folder):
+    """A NaN in the output layer is in every row's softmax: log-probs of NaN, tokens that exist."""
+    broken = load_policy(folder)
+    broken.lm_head.weight.data[7] = float("nan")
+    generated = sampled(broken, batch_of(PROMPTS))
+    assert generated.logprobs[generated.response_mask].isnan().all()
+    assert generated.response_ids.max() < broken.config.vocab_size
+    with pytest.raises(TrainingError, match="log-probs are not finite"):
+        as_answers(load_tokenizer(str(folder)), generated)
 
 
 def test_training_mode_is_given_back(model):

@@ -29,6 +29,7 @@ def make_place(folder: Path) -> Path:
 
 
 def words(place: Path, output: str, *more: str, steps: int = 3) -> list[str]:
+    """A short run's command line; a key in `more` goes over the usual one."""
     options = {
         "model_name_or_path": place / "policy",
         "train_data": place / "prompts.jsonl",
@@ -47,7 +48,8 @@ def words(place: Path, output: str, *more: str, steps: int = 3) -> list[str]:
         "cpu_threads": 1,
         "max_steps": steps,
     }
-    given = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    usual = {f"--{key}": str(value) for key, value in options.items()}
+    given = [word for key in usual if key not in more for word in (key, usual[key])]
     return ["recipes/ppo.py", *given, *more]
 
 

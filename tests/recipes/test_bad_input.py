@@ -231,6 +231,46 @@ def test_a_model_without_eos_is_refused(
     assert "has no EOS token" in capsys.readouterr().err
 
 
+def test_what_is_refused_while_models_load_deletes_no_earlier_run(
+    root: Path, tmp_path: Path, monkeypatch, capsys
+):
+    """A language model where a reward model should be: seen when its weights are read."""
+    model, output = make_model(tmp_path / "model", "qwen2"), tmp_path / "run"
+    (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS["ppo"][0]))
+    output.mkdir()
+    for name in ("config.yaml", "metrics.jsonl"):
+        (output / name).write_text("output_dir: an earlier run's\n")
+    more = ("--overwrite", "--reward", str(model), "--num_minibatches", "1", "--bf16", "false")
+    data = tmp_path / "rows.jsonl"
+    assert run_recipe(root, "ppo", model, data, output, monkeypatch, *more) == 2
+    assert "has no reward head" in capsys.readouterr().err
+    assert (output / "config.yaml").read_text() == "output_dir: an earlier run's\n"
+    assert (output / "metrics.jsonl").is_file()
+
+
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
+    root: Path, tmp_path: Path, monkeypatch, capsys
+):
+    """Another seed; another base, which would be another reference."""
+    model, output = make_model(tmp_path / "model", "qwen2"), tmp_path / "run"
+    other = make_model(tmp_path / "other", "qwen2", seed=1)
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(ROWS["ppo"][0]))
+    keys = "--rollout_batch_size 2 --num_minibatches 1 --num_ppo_epochs 1 --save_steps 1"
+    more = [*keys.split(), *"--max_completion_length 4 --num_eval_prompts 1 --bf16 false".split()]
+    assert run_recipe(root, "ppo", model, data, output, monkeypatch, *more) == 0
+    before = (output / "config.yaml").read_text()
+    more += ["--resume_from_checkpoint", "latest"]
+    for change, said in (
+        (["--seed", "5"], "seed 0, this run has 5"),
+        (["--model_name_or_path", str(other)], "the reference would be another model"),
+    ):
+        again = [*more, *change]
+        assert run_recipe(root, "ppo", model, data, output, monkeypatch, *again) == 2
+        assert said in capsys.readouterr().err
+        assert (output / "config.yaml").read_text() == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["a bad row", "a folder that is taken"])
 def test_two_processes_say_a_mistake_once(

@@ -123,6 +123,19 @@ def test_a_config_with_defaults_beside_it_reads_back_as_it_was(tmp_path):
     assert parse_config(RunConfig, description=None, argv=["--config", str(path)]) == (run,)
 
 
+def test_the_page_names_the_step_that_best_holds(tmp_path):
+    run = write_run(tmp_path / "runs")
+    file = run / "ppo" / "best" / "best.json"
+    file.parent.mkdir()
+    file.write_text(
+        json.dumps({"step": 40, "eval_score": 1.25, "eval_kl": 3.5, "eval_eos_rate": 1})
+    )
+    said = "best/ holds step 40: eval_score 1.250 at 3.50 nats from the start."
+    assert write_report(run).read_text().count(said) == 1
+    file.write_text('{"step": 40')
+    assert "best/ holds" not in write_report(run).read_text()
+
+
 def test_labels_are_counted_and_what_nobody_measured_is_left_out():
     share = {"value": 0.75, "n": 40}
     none = {"value": 0.0, "n": 0}

@@ -6,7 +6,7 @@ from tiny_models import make_model
 from transformers import AutoModelForSequenceClassification
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import ConfigError
+from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.heads import Heads, load_heads, merge_heads, save_heads
 from rlhf.models.load import load_reward_model, new_reward_model
 from rlhf.models.save import save_reward_model
@@ -106,6 +106,26 @@ def test_functions_still_add_up_beside_an_ensemble(folders, tmp_path):
     both = load_reward([three, f"2*{tmp_path}/f.py:length"], aggregation="worst")
     expected = ensemble + 2 * torch.tensor([float(len(text)) for text in ANSWERS])
     torch.testing.assert_close(both.score(PROMPTS, ANSWERS).scores, expected)
+
+
+def test_a_head_without_a_number_is_skipped_or_stops_the_run(folders, monkeypatch):
+    """One NaN of three heads leaves the second answer without a score, and the others theirs."""
+    three, _ = folders
+    whole = load_reward([three], aggregation="worst").score(PROMPTS, ANSWERS).scores
+    score_heads = RewardModel.score_heads
+
+    def breaks(self, prompts, responses):
+        values = score_heads(self, prompts, responses)
+        values[1, 2] = float("nan")
+        return values
+
+    monkeypatch.setattr(RewardModel, "score_heads", breaks)
+    with pytest.raises(TrainingError, match=r"returned nan.*1 of 3 answers.*Name three"):
+        load_reward([three], aggregation="worst").score(PROMPTS, ANSWERS)
+    skipped = load_reward([three], aggregation="worst", on_error="skip").score(PROMPTS, ANSWERS)
+    assert [bool(failure) for failure in skipped.failures] == [False, True, False]
+    assert torch.equal(skipped.scores[[0, 2]], whole[[0, 2]])
+    assert skipped.scores[1].isnan()
 
 
 def test_what_is_no_ensemble_of_equals_is_refused(folders):

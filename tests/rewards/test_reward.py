@@ -10,6 +10,7 @@ from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
+from rlhf.rewards.function import check_columns
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward, split_weight
 
@@ -34,6 +35,10 @@ def fussy(prompts, completions):
     if any("animals" in prompt for prompt in prompts):
         raise ValueError("no animals")
     return [1.0 for _ in prompts]
+
+def ranked(prompts, completions):
+    longest = max(map(len, completions))
+    return [len(c) / longest if c else None for c in completions]
 
 def nan(prompts, completions):
     return [1.0, 2.0, float("nan")]
@@ -144,6 +149,14 @@ def test_skip_leaves_out_the_answers_that_fail_and_says_why(functions, name, bad
     assert scores.scores.isfinite().tolist() == [row not in bad for row in range(3)]
 
 
+def test_answers_with_a_number_are_not_asked_for_again(functions):
+    """None for one of three: the others keep what they got beside it, 11/24 and 1, not 1 each."""
+    scores = load_reward([f"{functions}:ranked"], on_error="skip").score(PROMPTS, ANSWERS)
+    assert [bool(failure) for failure in scores.failures] == [False, False, True]
+    assert "returned None, which is no finite number, for 1 of 3" in scores.failures[2]
+    assert scores.scores[:2].tolist() == pytest.approx([11 / 24, 1.0])
+
+
 @pytest.mark.parametrize(
     ("sources", "words"),
     [
@@ -156,6 +169,25 @@ def test_skip_leaves_out_the_answers_that_fail_and_says_why(functions, name, bad
 def test_sources_that_do_not_load_are_refused(functions, sources, words):
     with pytest.raises(ConfigError, match=words):
         load_reward([source.format(f=functions) for source in sources])
+
+
+def test_a_file_of_dataclasses_loads(tmp_path):
+    """Their annotations are strings here, and are looked up in the file's own module."""
+    (tmp_path / "classes.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"
+        "@dataclass\nclass Judge:\n    factor: float\n\n"
+        "def score(prompts, completions):\n"
+        "    return [Judge(2.0).factor * len(text) for text in completions]\n"
+    )
+    scores = load_reward([f"{tmp_path}/classes.py:score"]).score(["a"], ["four"])
+    assert scores.scores.tolist() == [8.0]
+
+
+def test_a_column_that_no_row_has_is_refused_by_name(functions):
+    check_columns(f"{functions}:right", {"answer", "other"})
+    check_columns(f"{functions}:length", set())  # **columns takes what there is
+    with pytest.raises(ConfigError, match=r"right takes answer, .*no such column \(they have id\)"):
+        check_columns(f"{functions}:right", {"id"})
 
 
 def test_weights():

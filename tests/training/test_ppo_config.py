@@ -48,12 +48,20 @@ def test_episodes_become_iterations_rounded_up():
         ({**GROUP, "critic_warmup_steps": 1}, "critic_warmup_steps=1 belongs to a critic"),
         ({**GROUP, "whiten_rewards": True}, "whiten_rewards=True belongs to a critic"),
         ({**GROUP, "value_model_path": "fresh"}, "value_model_path=fresh belongs to a critic"),
+        ({**GROUP, "vf_coef": 0.5}, "vf_coef=0.5 belongs to a critic"),
+        ({**GROUP, "value_clip_range": 1.0}, "value_clip_range=1.0 belongs to a critic"),
+        ({**GROUP, "lam": 1.0}, "lam=1.0 belongs to a critic"),
         ({**GROUP, "gamma": 0.9}, "gamma=0.9"),
         ({**GROUP, "mode": "shared_trunk"}, "mode=shared_trunk shares a trunk with a critic"),
         ({**GROUP, "advantage": "grpo", "kl_estimator": "k1"}, "kl_estimator=k1 has no gradient"),
         ({"mode": "lora", "value_model_path": "reward"}, "value_model_path=reward: in mode=lora"),
         ({"mode": "lora", "gradient_checkpointing": True}, "with the critic's adapter"),
         ({"lora_target_modules": ["q_proj"]}, "lora_target_modules is set with mode=separate"),
+        ({"mode": "shared_trunk", "lora_alpha": 16}, "lora_alpha is set with mode=shared_trunk"),
+        ({"target_kl": 6.0, "kl_coef": 0.0}, "target_kl=6.0 with kl_coef=0"),
+        ({"target_kl": 6.0, "rollout_batch_size": 500, "kl_horizon": 100}, "use more than 100"),
+        ({"kl_horizon": 5000}, "kl_horizon=5000 is the pace .* target_kl, which is not set"),
+        ({"best_kl": 5.0}, "best_kl=5.0 bounds what best/ keeps, and without eval_data"),
         ({"ptx_data": "texts.jsonl"}, "ptx_coef=None go together"),
         ({"ptx_coef": 0.1}, "ptx_data=None and"),
         ({"importance_weight_cap": 0.5}, "importance_weight_cap=0.5"),
@@ -75,6 +83,7 @@ def test_the_penalty_estimator_follows_from_where_the_penalty_stands():
 def test_choices_are_read_from_the_command_line():
     words = "--model_name_or_path m --train_data d --reward r --max_steps 2 --num_generations 4"
     more = "--advantage grpo --kl_estimator k2 --mode lora --on_reward_error skip --best_kl 5"
+    more += " --eval_data e"
     (config,) = parse_config(PPOConfig, description=None, argv=f"{words} {more}".split())
     assert (config.advantage, config.kl_estimator, config.mode) == ("grpo", "k2", "lora")
     assert (config.on_reward_error, config.best_kl) == ("skip", 5.0)

@@ -79,11 +79,35 @@ def test_proxy_up_while_held_out_falls():
     assert found(0.7, 1.2, best=-math.inf) == {}  # nothing to compare with yet
 
 
+START = {
+    "first_ratio": 1.0,
+    "first_approx_kl": 0.0,
+    "first_clip_fraction": 0.0,
+    "kl_per_token": 0.0,
+    "kl_k3_per_token": 0.0,
+}
+
+
 def test_the_start_is_checked_against_the_precision():
-    figures = {"first_ratio": 1.0005, "kl_per_token": 2e-5, "kl_k3_per_token": 0.0}
+    figures = START | {"first_ratio": 1.0005, "kl_per_token": 2e-5}
     assert starting_warnings(1, figures, config()).keys() == {"first_ratio", "first_kl"}
     assert starting_warnings(2, figures, config()).keys() == {"first_ratio"}
     assert starting_warnings(1, figures, config(bf16=True)) == {}
+
+
+def test_another_distribution_is_seen_though_its_mean_ratio_is_one():
+    """Drawn from [0.5, 0.5], trained as [0.6, 0.4]: ratios 1.2 and 0.8, their mean 1, KL 0.0204."""
+    sampled, trained = torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.4])
+    ratio = trained / sampled
+    mean, k3 = (sampled * ratio).sum(), (sampled * (ratio - 1 - ratio.log())).sum()
+    figures = START | {"first_ratio": float(mean), "first_approx_kl": float(k3)}
+    for bf16 in (True, False):
+        (said,) = starting_warnings(1, figures, config(bf16=bf16)).values()
+        assert "a mean ratio of 1.00000, an approx KL of 0.02 and 0.00% of the tokens" in said
+    assert starting_warnings(1, START, config()) == {}
+    clipped = START | {"first_clip_fraction": 0.005}
+    assert starting_warnings(1, clipped, config()).keys() == {"first_ratio"}
+    assert starting_warnings(1, clipped, config(bf16=True)) == {}
 
 
 def test_kl_budget_is_inclusive():
@@ -105,6 +129,14 @@ def test_a_number_that_is_none_is_refused_with_its_rows(tmp_path):
     padding = evaluated.values.clone()
     padding[~evaluated.rollouts.response_mask] = float("nan")
     check_finite(dataclasses.replace(evaluated, values=padding), 1)
+
+
+def test_a_policy_with_a_broken_weight_stops_the_run_naming_rows_and_prompts(tmp_path):
+    one = trainer(make_folder(tmp_path), tmp_path / "run")
+    one.models.policy.lm_head.weight.data[7] = float("nan")
+    said = r"step 1: log-probs of the policy are not finite in rows \[0, 1, 2.*Where is the"
+    with pytest.raises(TrainingError, match=said):
+        one.train()
 
 
 def test_a_warning_is_said_once_a_run(tmp_path, capsys):

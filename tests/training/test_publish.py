@@ -30,7 +30,7 @@ class Hub:
 @pytest.fixture
 def folder(tmp_path):
     for name in ("model.safetensors", "gate.json", "checkpoint-3/model.safetensors",
-                 "samples/best.jsonl", "rejected.jsonl"):  # fmt: skip
+                 "samples/best.jsonl", "best/model.safetensors", "rejected.jsonl"):  # fmt: skip
         path = tmp_path / "run" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")

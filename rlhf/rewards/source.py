@@ -1,0 +1,160 @@
+"""One source of a reward: a model or a function with its weight, and what it says of answers."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from rlhf.errors import TrainingError
+from rlhf.rewards.function import RewardFunction, call_function
+from rlhf.rewards.model import RewardModel
+from rlhf.types import Prompt
+
+SHOWN = 3  # prompts named in an error
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSource:
+    """One summand: weight * (value - shift) / divisor."""
+
+    name: str
+    weight: float
+    scorer: RewardModel | RewardFunction
+    shift: float = 0.0
+    divisor: float = 1.0
+
+    @property
+    def scale(self) -> float:
+        """What the raw value is multiplied with in the end."""
+        return self.weight / self.divisor
+
+
+def values_of(
+    source: RewardSource,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+) -> list[float]:
+    """A finite number for each answer, before weight and normalisation.
+
+    Raises:
+        TrainingError: the source raised, or gave something else; with the prompts.
+    """
+    values = _answered(source, prompts, responses, columns)
+    bad = [index for index, value in enumerate(values) if not _is_finite(value)]
+    if bad:
+        raise TrainingError(_unusable(source, values[bad[0]], prompts, bad))
+    return [float(value) for value in values]
+
+
+def values_or_failures(
+    source: RewardSource,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+    failures: list[str],
+) -> list[float]:
+    """As `values_of`, with NaN where there is no usable number; the reason goes into `failures`.
+
+    A function that raises, or gives another count, says nothing of which answer was at fault:
+    each is then scored alone.
+    """
+    values: list[Any] = []
+    reasons = {}
+    try:
+        values = list(_answered(source, prompts, responses, columns))
+    except TrainingError:
+        for row in range(len(prompts)):
+            one = slice(row, row + 1)
+            try:
+                values += _answered(source, prompts[one], responses[one], columns[one])
+            except TrainingError as error:
+                reasons[row] = str(error)
+                values.append(math.nan)
+    for row, value in enumerate(values):
+        if not _is_finite(value):
+            reason = reasons.get(row) or _unusable(source, value, prompts, [row])
+            failures[row] = failures[row] or reason
+    return [float(value) if _is_finite(value) else math.nan for value in values]
+
+
+def heads_of(
+    source: RewardSource,
+    model: RewardModel,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    failures: list[str] | None,
+) -> Tensor:
+    """Every head's value, normalised, float [B, heads].
+
+    A row with a number that is not finite is noted in `failures`, where that is given.
+
+    Raises:
+        TrainingError: the model raised, or gave such a number and there are no `failures`.
+    """
+    values = _called(source, lambda: model.score_heads(prompts, responses), prompts)
+    bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
+    if bad and failures is None:
+        raise TrainingError(_unusable(source, math.nan, prompts, bad))
+    if failures is not None:
+        for row in bad:
+            failures[row] = failures[row] or _unusable(source, math.nan, prompts, [row])
+    return (values - source.shift) / source.divisor
+
+
+def _answered(
+    source: RewardSource,
+    prompts: Sequence[Prompt],
+    responses: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+) -> Any:
+    """What the source says, one something an answer."""
+    scorer = source.scorer
+    if isinstance(scorer, RewardModel):
+        values: Any = _called(source, lambda: scorer.score(prompts, responses), prompts)
+    else:
+        values = _called(
+            source, lambda: call_function(scorer, prompts, responses, columns), prompts
+        )
+    if not hasattr(values, "__len__") or len(values) != len(prompts):
+        count = len(values) if hasattr(values, "__len__") else type(values).__name__
+        raise TrainingError(
+            f"reward {source.name} returned {count} for {len(prompts)} answers, one number each "
+            f"is needed; {_shown(prompts, range(len(prompts)))}"
+        )
+    return values
+
+
+def _called(source: RewardSource, score: Callable[[], T], prompts: Sequence[Prompt]) -> T:
+    try:
+        return score()
+    except Exception as error:
+        raise TrainingError(
+            f"reward {source.name} raised {type(error).__name__}: {error}; "
+            f"{_shown(prompts, range(len(prompts)))}"
+        ) from error
+
+
+def _unusable(
+    source: RewardSource, value: object, prompts: Sequence[Prompt], bad: Sequence[int]
+) -> str:
+    return (
+        f"reward {source.name} returned {value!r}, which is no finite number, for "
+        f"{len(bad)} of {len(prompts)} answers; {_shown(prompts, bad)}"
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _shown(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:
+    texts = [repr(prompts[index])[:120] for index in indices[:SHOWN]]
+    more = len(indices) - len(texts)
+    return "prompts: " + ", ".join(texts) + (f" and {more} more" if more else "")
