@@ -37,7 +37,7 @@ from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.ppo import PPOResult, PPOTrainer
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import rollout_figures
-from rlhf.training.ppo_models import check_models
+from rlhf.training.ppo_models import autocast, check_models, computes_in_bf16
 from rlhf.training.ppo_plan import plan
 from rlhf.training.ppo_samples import write_embeddings, write_tokens
 from rlhf.training.provenance import refuse_another_base, stage_manifest
@@ -214,7 +214,8 @@ def save_samples(
     if trainer.config.has_critic:
         advantages = trainer.experience(result.after).advantages
     write_tokens(folder, result.after, advantages, trainer.chat, shown, after)
-    write_embeddings(folder, policy, result.after.rollouts, after)
+    with autocast(trainer.device, computes_in_bf16(trainer.config)):
+        write_embeddings(folder, policy, result.after.rollouts, after)
 
 
 def answer(evaluated: Evaluated, row: int) -> Answer:

@@ -1,4 +1,4 @@
-"""Policy, critic and reference on one frozen backbone: two LoRA adapters, and none."""
+"""Policy, critic, reward model and reference on one frozen backbone: LoRA adapters, and none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -56,6 +56,29 @@ def policy_with_adapters(
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
+
+
+def add_frozen_adapter(model: PeftModel, name: str, folder: Path) -> None:
+    """Read the LoRA weights in `folder` into a further adapter, which nothing trains.
+
+    Of a reward model's adapter that is all but its head.
+    """
+    config: Any = LoraConfig.from_pretrained(str(folder))
+    config.modules_to_save, config.task_type = None, "CAUSAL_LM"
+    model.add_adapter(name, config)
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    weights = {key: tensor for key, tensor in tensors.items() if ".lora_" in key}
+    set_peft_model_state_dict(model, weights, adapter_name=name)
+    for parameter in parameters_of(model, name):
+        parameter.requires_grad = False
+
+
+def states_through(model: PeftModel, name: str, ids: Tensor) -> Tensor:
+    """Last hidden states [B, T, D] of ids [B, T], read through that adapter; no gradient."""
+    trunk: Any = model.get_base_model().base_model
+    with torch.no_grad(), using_adapter(model, name):
+        states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
+    return states
 
 
 def parameters_of(model: PeftModel, adapter: str) -> list[nn.Parameter]:

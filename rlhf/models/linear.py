@@ -29,17 +29,15 @@ def hold_in_bf16(model: Any) -> None:
     """Keep the weights of linear layers of a frozen `model` as bf16 autocast makes them.
 
     For a model that is only ever called under bf16 autocast: the same results from half the
-    memory, and nothing to cast at each call. A weight that an embedding shares stays as it is.
+    memory, and nothing to cast at each call. A weight that an embedding shares stays as it is,
+    and so does one that is trained: an adapter's.
     What stays float32 is copied, so that the file that transformers maps weights from can go.
     """
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    halves = {
-        id(m.weight)
-        for m in model.modules()
-        if isinstance(m, nn.Linear) and id(m.weight) not in embeddings
-    }
-    for parameter in model.parameters():
-        half = id(parameter) in halves
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    for parameter in frozen:
+        half = id(parameter) in linear - embeddings
         parameter.data = parameter.data.bfloat16() if half else parameter.data.clone()
 
 

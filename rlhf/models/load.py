@@ -170,6 +170,12 @@ def adapter_base(path: str | Path) -> str | None:
     return base
 
 
+def trained_on(adapter: str | Path, base: str | Path) -> bool:
+    """Whether `adapter` is an adapter folder that was trained on the model `base`."""
+    found = adapter_base(adapter)
+    return found is not None and Path(found).resolve() == Path(base).resolve()
+
+
 def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
     below = load_policy(base or adapter_base(folder) or "", dtype=dtype)
     try:

@@ -12,7 +12,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype
 from rlhf.models.linear import use_fast_cpu_linear
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
-from rlhf.models.save import merge_reward_model
+from rlhf.models.save import ADAPTER, merge_reward_model
 
 
 def load_model(config: ModelConfig, seed: int, num_heads: int = 1) -> PreTrainedModel | PeftModel:
@@ -32,5 +32,5 @@ def load_model(config: ModelConfig, seed: int, num_heads: int = 1) -> PreTrained
 def merged(model: PreTrainedModel | PeftModel, folder: Path) -> PreTrainedModel:
     """The model itself, or with its LoRA adapter merged; the adapter goes to `folder/adapter`."""
     if isinstance(model, PeftModel):
-        return merge_reward_model(model, folder / "adapter" if is_main_process() else None)
+        return merge_reward_model(model, folder / ADAPTER if is_main_process() else None)
     return model

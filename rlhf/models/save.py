@@ -11,6 +11,8 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 
+ADAPTER = "adapter"  # below a merged reward model's folder
+
 
 def save_policy(
     folder: Path,

@@ -1,6 +1,7 @@
 """Score texts with a reward model, through its own tokenizer and chat template."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import load_reward_model, reward_scale
 from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.types import Prompt
+
+Trunk = Callable[[Tensor], Tensor]
+"""Hidden states [B, T, D] of ids [B, T], right-padded and read without a mask."""
+COMPARED = 32  # tokens of a row on which two trunks have to agree
+ROUNDED, ROUNDED_TO_BF16 = 2**-9, 2**-4  # relative differences that rounding alone may make
 
 
 class RewardModel:
@@ -41,20 +47,35 @@ class RewardModel:
         self.chat = load_tokenizer(self.path, chat_template, judges=True)
         model: Any = load_reward_model(path)
         self.mean, self.std = reward_scale(model)
-        self._model = model.to(device).eval().requires_grad_(False)
+        model.to(device).eval().requires_grad_(False)
+        self._trunk: Trunk = partial(_states, model.base_model)
         if bf16:
-            hold_in_bf16(self._model.base_model)
+            hold_in_bf16(model.base_model)
         else:
-            use_fast_cpu_linear(self._model)
+            use_fast_cpu_linear(model)
         self._heads = load_heads(path, model)
         self.num_heads = len(self._heads.weight)
-        self._bf16 = bf16
-        on_cpu = self._model.device.type == "cpu"
+        self._head, self._device, self._bf16 = model.score, model.device, bf16
+        on_cpu = self._device.type == "cpu"
         self._max_tokens = max_tokens or (TOKENS_ON_CPU if on_cpu else 8192)
+
+    def read_through(self, trunk: Trunk) -> bool:
+        """Take hidden states from `trunk` from now on and let the own ones' weights go.
+
+        Where the two do not agree on a row of ids nothing changes, and this says so: False.
+        """
+        ids = torch.arange(COMPARED, device=self._device)[None] % len(self.chat.tokenizer)
+        with torch.no_grad(), self._autocast():
+            own, other = self._trunk(ids).float(), trunk(ids).float()
+        rounding = ROUNDED_TO_BF16 if self._bf16 else ROUNDED
+        if own.shape != other.shape or (own - other).norm() > rounding * own.norm():
+            return False
+        self._trunk = trunk
+        return True
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
         """Raw logits, one an answer: what plain transformers gives for the same ids."""
-        return self._read(prompts, responses, self._model.score)[:, 0].tolist()
+        return self._read(prompts, responses, self._head)[:, 0].tolist()
 
     def score_heads(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Tensor:
         """Raw logits of every head, float32 [B, heads], each shifted to the zero of their mean.
@@ -63,7 +84,7 @@ class RewardModel:
         """
         if self.num_heads == 1:
             return torch.tensor(self.score(prompts, responses))[:, None]
-        weight = self._heads.weight.to(self._model.device)
+        weight = self._heads.weight.to(self._device)
 
         def heads(last: Tensor) -> Tensor:
             return last @ weight.T
@@ -86,14 +107,21 @@ class RewardModel:
         groups = microbatches(lengths, self._max_tokens)
         if not groups:
             return torch.zeros(0, self.num_heads)
-        with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._bf16):
+        with self._autocast():
             parts = [self._logits([encoded[row] for row in g.tolist()], head) for g in groups]
         return torch.cat(parts).cpu()[torch.cat(groups).argsort()]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16)
 
     def _logits(self, encoded: Sequence[list[int]], head: Callable[[Tensor], Tensor]) -> Tensor:
         """Read at each row's last token; no mask, nothing real stands behind padding."""
         ids, mask = right_pad(encoded, self.chat.pad_token_id)
-        hidden = self._model.base_model(input_ids=ids.to(self._model.device), use_cache=False)
-        last = hidden.last_hidden_state[torch.arange(len(ids)), mask.sum(1) - 1]
+        last = self._trunk(ids.to(self._device))[torch.arange(len(ids)), mask.sum(1) - 1]
         with torch.autocast(last.device.type, enabled=False):
             return head(last.float())
+
+
+def _states(trunk: Any, ids: Tensor) -> Tensor:
+    states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
+    return states

@@ -1,18 +1,26 @@
 """PPO's four models: what each starts from, and what is checked before one is loaded."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from torch import nn
 
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError
+from rlhf.models.adapters import add_frozen_adapter, states_through
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
-from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
-from rlhf.models.save import inner_model
+from rlhf.models.load import (
+    enable_gradient_checkpointing,
+    load_reward_model,
+    reward_scale,
+    trained_on,
+)
+from rlhf.models.save import ADAPTER, inner_model
 from rlhf.models.seam import check_same_format, load_checked_tokenizer
 from rlhf.models.shard import sharding_asked_for
 from rlhf.rewards.ensemble import UNCERTAINTY_COEF
@@ -80,21 +88,27 @@ def load_models(
         bf16=computes_in_bf16(config),
     )
     models, note = _models_of_mode(config, chat, reward, checkpoint, seed=seed, device=device)
+    notes = [note]
+    if config.mode == "lora":
+        notes += _share_backbone(config.model_name_or_path, models.policy, reward)
     use_fast_cpu_attention(inner_model(models.policy))
     for learner in models.learners:
         use_fast_cpu_linear(learner)
-    with models.reference() as reference:
-        use_fast_cpu_linear(reference)
-        # FSDP gathers a layer's weights as one: they have one type.
-        if config.mode != "lora" and computes_in_bf16(config) and not sharded:
-            hold_in_bf16(reference)
+    if config.mode == "lora":
+        if computes_in_bf16(config):
+            hold_in_bf16(models.policy)  # its backbone, which is the reference too
+    else:
+        with models.reference() as reference:
+            use_fast_cpu_linear(reference)
+            # FSDP gathers a layer's weights as one: they have one type.
+            if computes_in_bf16(config) and not sharded:
+                hold_in_bf16(reference)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(models.policy)
     if config.mode == "separate" and isinstance(models.critic, Critic):
         use_fast_cpu_attention(models.critic.trunk)
         if config.gradient_checkpointing:
             enable_gradient_checkpointing(models.critic.trunk)
-    notes = [note]
     if sharded:
         models = shard_models(models, device)
         notes.append(
@@ -102,6 +116,28 @@ def load_models(
             "the reward model whole on each process."
         )
     return models, reward, notes
+
+
+def _share_backbone(base: str, policy: PeftModel, reward: Reward) -> list[str]:
+    """Read reward models that were trained as adapters of `base` through the policy's backbone.
+
+    Returns what was done, a sentence each.
+    """
+    notes = []
+    for number, source in enumerate(reward.sources):
+        adapter = Path(source.name) / ADAPTER
+        if not isinstance(source.scorer, RewardModel) or not trained_on(adapter, base):
+            continue
+        name = f"reward_{number}"
+        add_frozen_adapter(policy, name, adapter)
+        if source.scorer.read_through(partial(states_through, policy, name)):
+            notes.append(f"{source.name} is an adapter of the same backbone.")
+        else:
+            policy.delete_adapter(name)
+            notes.append(
+                f"{source.name} is held whole: {base} is no longer what it was trained on."
+            )
+    return notes
 
 
 def _models_of_mode(

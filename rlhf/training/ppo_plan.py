@@ -1,7 +1,9 @@
 """What a PPO run would do and hold in memory, before a weight is loaded."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from rlhf.models.adapters import ADAPTER_WEIGHTS
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import (
     BYTES_TRAINED,
@@ -10,6 +12,8 @@ from rlhf.models.estimate import (
     generation_bytes,
     model_size,
 )
+from rlhf.models.load import trained_on
+from rlhf.models.save import ADAPTER
 from rlhf.rewards.function import is_function
 from rlhf.rewards.reward import split_weight
 from rlhf.training.ppo_config import PPOConfig
@@ -67,7 +71,13 @@ def parts(config: PPOConfig, policy: str, *, reward_like: str | None = None) -> 
             found.append(Part(name="critic", parameters=critic, held=critic * BYTES_TRAINED))
         found.append(Part(name="reference", parameters=size, held=size * FP32))
     for name in (split_weight(source)[1] for source in config.reward):
-        if not is_function(name):
+        if is_function(name):
+            continue
+        adapter = Path(name) / ADAPTER
+        if config.mode == "lora" and trained_on(adapter, policy):
+            held = (adapter / ADAPTER_WEIGHTS).stat().st_size
+            found.append(Part(name=f"reward {name}'s adapter", parameters=held // FP32, held=held))
+        else:
             count = count_parameters(reward_like or name, "SEQ_CLS")
             found.append(Part(name=f"reward {name}", parameters=count, held=count * FP32))
     return found
