@@ -70,7 +70,11 @@ def test_small_layers_and_names_stay_as_they_are():
 def test_weights_held_in_bf16_give_what_autocast_gives(tmp_path):
     """Bit for bit: autocast rounds the same weights at each call. Embeddings stay float32."""
     model = load_policy(make_model(tmp_path / "llama"))
-    held = copy.deepcopy(model)
+    held = copy.deepcopy(model).requires_grad_(False)
+    held.lm_head.weight.requires_grad = True
+    hold_in_bf16(held)
+    assert held.lm_head.weight.dtype == torch.float32  # trained, and so left alone
+    held.lm_head.weight.requires_grad = False
     hold_in_bf16(held)
     ids = torch.arange(3, 23)[None]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -82,6 +86,6 @@ def test_weights_held_in_bf16_give_what_autocast_gives(tmp_path):
 def test_a_weight_that_an_embedding_shares_is_not_halved():
     embedding, head = torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5, bias=False)
     head.weight = embedding.weight
-    hold_in_bf16(torch.nn.ModuleList([embedding, head]))
+    hold_in_bf16(torch.nn.ModuleList([embedding, head]).requires_grad_(False))
     assert head.weight is embedding.weight
     assert head.weight.dtype == torch.float32
