@@ -48,7 +48,16 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (half an hour)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
-bench-full: setup $(PEER)/.installed ## what learns what (D) and the GPU's workloads too; needs make demo first (hours)
+# TRL hands its reward model the policy's own tokens, and the demo's reads another template.
+runs/pocket/reward_model_of_chat/manifest.json: runs/pocket/sft/manifest.json
+	$(BIN)/rlhf launch recipes/reward_model.py --config recipes/pocket/reward_model.yaml \
+		--model_name_or_path runs/pocket/sft --chat_template auto \
+		--train_data runs/pocket/labels/rankings_train.jsonl --output_dir $(@D)
+
+runs/pocket/sft/manifest.json:
+	@echo "bench-full needs the models of the demo; run make demo first" >&2; exit 2
+
+bench-full: setup $(PEER)/.installed runs/pocket/reward_model_of_chat/manifest.json ## what learns what (D) and the GPU's workloads too; needs make demo first (hours)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C D E GPU
 
 test-peer: setup $(PEER)/.installed ## the formulas against TRL 1.12's

@@ -159,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of a process.")
     parser.add_argument("--only", nargs="+", help="Labels of lines, no others.")
     parser.add_argument("--smoke", action="store_true", help="A tiny model, our lines: seconds.")
-    parser.add_argument("--models", default="runs/pocket", help="D: holds sft/ and reward_model/.")
+    parser.add_argument(
+        "--models", default="runs/pocket", help="D: holds sft/ and reward_model_of_chat/."
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="Of D.")
     parser.add_argument(
         "--output", default="benchmarks/RESULTS.md", help="The plot lies beside it."

@@ -14,6 +14,7 @@ from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
 
 PROMPTS = Path(__file__).resolve().parents[1] / "data" / "pocket" / "prompts_ppo.jsonl"
+POLICY, REWARD_MODEL = "sft", "reward_model_of_chat"
 ITERATIONS, BATCH_SIZE = 60, 128
 LAST = 10  # iterations that a run's final score is the mean of
 WORDS = """\
@@ -56,14 +57,13 @@ def measure_learning(
 ) -> list[Curve]:
     """A curve for every engine and seed; the engines of one seed take turns.
 
-    models: holds sft/ and reward_model/, as `make demo` leaves them.
+    models: holds sft/, as `make demo` leaves it, and reward_model_of_chat/.
 
     Raises:
-        ConfigError: they are not there.
+        ConfigError: they are not there, or the reward model reads another text than the
+            policy writes: TRL hands it the policy's own tokens.
     """
-    for name in ("sft", "reward_model"):
-        if not (models / name).is_dir():
-            raise ConfigError(f"D needs {models / name}, which is not there; run make demo first.")
+    check_models(models)
     prompts = _prompts(models, folder)
     lines = [Contestant(engine="rlhf", label="rlhf", bf16=True, num_threads=num_threads)]
     if peer is not None:
@@ -75,6 +75,24 @@ def measure_learning(
         measured, _ = measure(jobs, runs, peer_python=peer or Path(), warm_up=0)
         curves += [_curve(one) for one in measured]
     return curves
+
+
+def check_models(models: Path) -> None:
+    """Refuse what D cannot compare the engines on; see `measure_learning`."""
+    for name in (POLICY, REWARD_MODEL):
+        if not (models / name).is_dir():
+            raise ConfigError(
+                f"D needs {models / name}, which is not there; run make demo, and then make "
+                "bench-full, which trains the reward model that reads the policy's tokens."
+            )
+    policy = load_tokenizer(str(models / POLICY)).tokenizer
+    judge = load_tokenizer(str(models / REWARD_MODEL), judges=True).tokenizer
+    if (policy.chat_template, policy.get_vocab()) != (judge.chat_template, judge.get_vocab()):
+        raise ConfigError(
+            f"{models / REWARD_MODEL} reads another chat template or vocabulary than "
+            f"{models / POLICY} writes, and TRL's reward model gets the policy's own tokens; train "
+            "one from the policy with chat_template: auto."
+        )
 
 
 def learning_lines(curves: Sequence[Curve]) -> list[str]:
@@ -124,7 +142,7 @@ def draw_learning(path: Path, curves: Sequence[Curve]) -> None:
 
 def _prompts(models: Path, folder: Path) -> Path:
     """The prompts as text and as the ids that both engines' policies read."""
-    chat = load_tokenizer(str(models / "sft"))
+    chat = load_tokenizer(str(models / POLICY))
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line)["prompt"] for line in PROMPTS.read_text("utf-8").splitlines()]
     text = "".join(
@@ -136,8 +154,8 @@ def _prompts(models: Path, folder: Path) -> Path:
 
 def _job(models: Path, prompts: Path, line: Contestant, output_dir: Path, seed: int) -> Job:
     return Job(
-        policy=str(models / "sft"),
-        reward_model=str(models / "reward_model"),
+        policy=str(models / POLICY),
+        reward_model=str(models / REWARD_MODEL),
         prompts=str(prompts),
         output_dir=str(output_dir),
         iterations=ITERATIONS,

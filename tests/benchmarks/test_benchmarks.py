@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from benchmarks import __main__ as program
 from benchmarks.aims import aim_lines
 from benchmarks.floors import count_work, floor_seconds
-from benchmarks.learning import Curve
+from benchmarks.learning import POLICY, REWARD_MODEL, Curve, check_models
 from benchmarks.measure import Measured
 from benchmarks.models import EOS, PAD, UNKNOWN, make_folders
 from benchmarks.rates import Rates
@@ -19,6 +20,7 @@ from benchmarks.section import Section
 from benchmarks.workloads import SMOKE, A, Contestant, Job, gpu_workloads, job_from
 from rlhf.data.chat import answer_ids, decode, prompt_ids
 from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import ConfigError
 from rlhf.models.load import load_policy
 
 RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)
@@ -54,6 +56,22 @@ def test_eos_has_the_probability_that_the_workload_names(tmp_path, hazard):
         probs = load_policy(tmp_path / "policy")(input_ids=ids).logits.softmax(-1)
     torch.testing.assert_close(probs[..., EOS], torch.full((8, 32), hazard), rtol=0.1, atol=1e-6)
     assert probs[..., [PAD, UNKNOWN]].max() < 1e-6
+
+
+def test_what_learns_what_takes_no_reward_model_of_another_chat_template(tmp_path):
+    """TRL hands it the policy's own tokens: read elsewhere, all answers get nearly one score."""
+    make_folders(SMOKE, tmp_path / "made")
+    for name in (POLICY, REWARD_MODEL):
+        shutil.copytree(tmp_path / "made" / "policy", tmp_path / name)
+    check_models(tmp_path)
+    chat = load_tokenizer(str(tmp_path / REWARD_MODEL), judges=True)
+    chat.tokenizer.chat_template = f"{chat.tokenizer.chat_template}That is"
+    chat.tokenizer.save_pretrained(tmp_path / REWARD_MODEL)
+    with pytest.raises(ConfigError, match="reads another chat template"):
+        check_models(tmp_path)
+    shutil.rmtree(tmp_path / REWARD_MODEL)
+    with pytest.raises(ConfigError, match="reward_model_of_chat, which is not there"):
+        check_models(tmp_path)
 
 
 def test_text_and_ids_are_the_same_thing(tmp_path):
