@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from tiny_models import make_model
+from tiny_models import FAMILIES, make_model
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rlhf.models import attention
 from rlhf.models.attention import NAME, _attention, use_fast_cpu_attention
@@ -44,9 +45,10 @@ def test_written_out_it_is_plain_attention_to_bf16s_rounding(heads):
         ]
         with torch.autocast("cpu", torch.bfloat16, enabled=found is own):
             attend = _attention if found is own else sdpa_attention_forward
-            output, _ = attend(module, *inputs, None, scaling=0.3, is_causal=True)
+            output, _ = attend(module, *inputs, None, scaling=0.3)
         (output.to(dtype) * target.to(dtype)).sum().backward()
         found += [output, *(part.grad for part in inputs)]
+    assert own[0].dtype == torch.bfloat16  # the products, not float32 attention
     for mine, exact in zip(own, plain, strict=True):
         assert mine.shape == exact.shape
         error = (mine.double() - exact).norm() / exact.norm()
@@ -60,11 +62,31 @@ def test_a_mask_or_a_long_row_is_not_written_out(monkeypatch):
     mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)  # everything sees everything
     with torch.autocast("cpu", torch.bfloat16):
         masked, _ = _attention(module, part, part, part, mask)
+        short, _ = _attention(module, part, part, part, None)
         monkeypatch.setattr(attention, "LONGEST", 3)
-        long, _ = _attention(module, part, part, part, None, is_causal=True)
-    assert masked.dtype == long.dtype == torch.float32  # written out it is bf16
+        long, _ = _attention(module, part, part, part, None)
+    assert short.dtype == torch.bfloat16  # written out
+    assert masked.dtype == long.dtype == torch.float32
     everything, _ = sdpa_attention_forward(module, part, part, part, mask)
     torch.testing.assert_close(masked, everything)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_that_takes_it_is_written_out_in_training(tmp_path, monkeypatch, family):
+    """Whatever else an architecture hands to attention: nothing of that makes it the slow way."""
+    model = load_policy(make_model(tmp_path / family, family))
+    use_fast_cpu_attention(model)
+    dtypes = []
+
+    def watched(*given, **options):
+        output, weights = _attention(*given, **options)
+        dtypes.append(output.dtype)
+        return output, weights
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, NAME, watched)
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.randint(5, 100, (2, 9)), use_cache=False)
+    assert dtypes == [torch.bfloat16] * model.config.num_hidden_layers
 
 
 def test_saved_configuration_does_not_name_it(tmp_path):
