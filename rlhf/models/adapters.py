@@ -29,9 +29,7 @@ class AdapterCritic(nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Values, float32 [B, R], 0 on padding."""
-        trunk: Any = self.model.get_base_model().base_model
-        with using_adapter(self.model, CRITIC):
-            hidden = trunk(input_ids=sequences.ids, use_cache=False).last_hidden_state
+        hidden = states_through(self.model, CRITIC, sequences.ids)
         return values_of_states(self.head, sequences.at_responses(hidden), sequences)
 
 
@@ -74,9 +72,9 @@ def add_frozen_adapter(model: PeftModel, name: str, folder: Path) -> None:
 
 
 def states_through(model: PeftModel, name: str, ids: Tensor) -> Tensor:
-    """Last hidden states [B, T, D] of ids [B, T], read through that adapter; no gradient."""
+    """Last hidden states [B, T, D] of ids [B, T], read through that adapter."""
     trunk: Any = model.get_base_model().base_model
-    with torch.no_grad(), using_adapter(model, name):
+    with using_adapter(model, name):
         states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
     return states
 

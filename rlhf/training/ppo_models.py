@@ -30,6 +30,7 @@ from rlhf.rewards.reward import Reward, load_reward, split_weight
 from rlhf.training.ppo_checks import check_device, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_modes import PPOModels, lora, separate, shard_models, shared_trunk
+from rlhf.training.provenance import has_another_base
 
 FRESH = "fresh"
 
@@ -130,7 +131,8 @@ def _share_backbone(base: str, policy: PeftModel, reward: Reward) -> list[str]:
             continue
         name = f"reward_{number}"
         add_frozen_adapter(policy, name, adapter)
-        if source.scorer.read_through(partial(states_through, policy, name)):
+        through = partial(states_through, policy, name)
+        if not has_another_base(Path(source.name), base) and source.scorer.read_through(through):
             notes.append(f"{source.name} is an adapter of the same backbone.")
         else:
             policy.delete_adapter(name)

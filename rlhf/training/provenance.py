@@ -67,20 +67,27 @@ def stage_manifest(
 def refuse_another_base(checkpoint: Path, base_model: str) -> None:
     """Refuse to go on from a checkpoint with other weights as the base, PPO's reference.
 
-    Nothing is known of a checkpoint without a manifest, or of a base that is not on this disk.
-
     Raises:
         CheckpointError: both, and what to do.
     """
-    manifest, now = read_manifest(checkpoint), _weights_of(base_model)
-    if manifest is None or "" in (now, manifest.base_model_sha256):
-        return
-    if now != manifest.base_model_sha256:
+    manifest = read_manifest(checkpoint)
+    if manifest is not None and has_another_base(checkpoint, base_model):
         raise CheckpointError(
             f"{checkpoint} was trained from {manifest.base_model}, and {base_model} has other "
             "weights: the reference would be another model; give the same model_name_or_path, "
             "and let resume_from_checkpoint alone name the checkpoint."
         )
+
+
+def has_another_base(folder: Path, base_model: str) -> bool:
+    """Whether the model in `folder` was trained from other weights than `base_model` has now.
+
+    Nothing is known of a folder without a manifest, or of a base that is not on this disk: False.
+    """
+    manifest, now = read_manifest(folder), _weights_of(base_model)
+    if manifest is None or "" in (now, manifest.base_model_sha256):
+        return False
+    return now != manifest.base_model_sha256
 
 
 def local_folder(model: str | Path) -> Path | None:

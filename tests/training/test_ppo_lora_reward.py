@@ -6,12 +6,14 @@ from safetensors.torch import load_file, save_file
 from tiny_ppo import make_folder, trainer
 
 from rlhf.data.tokenizer import load_tokenizer
+from rlhf.manifest import write_manifest
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import add_lora, new_reward_model
 from rlhf.models.save import ADAPTER, merge_reward_model, save_reward_model
 from rlhf.rewards.model import RewardModel
 from rlhf.training import ppo_models
 from rlhf.training.metrics import read_metrics
+from rlhf.training.provenance import stage_manifest
 
 PROMPTS = ["Where is the ball?", "Who has the cup of Ann?"]
 ANSWERS = ["In the garden.", "Tom has it, I think so."]
@@ -72,6 +74,25 @@ def test_a_backbone_that_changed_since_is_not_taken_for_the_old_one(folder, tmp_
     scored = one.reward.sources[0].scorer.score(PROMPTS, ANSWERS)
     assert scored == pytest.approx(expected, abs=1e-6)
     assert not [name for name, _ in one.models.policy.named_parameters() if "reward_0" in name]
+
+
+def test_a_small_change_that_bf16_would_hide_is_known_by_the_manifest(folder, tmp_path):
+    """A thousandth of one matrix: less than the rounding that two passes are forgiven."""
+    policy, reward = folder / "policy", folder / "reward"
+    chat = load_tokenizer(str(policy))
+    made = stage_manifest(
+        reward, stage="reward_model", base_model=str(policy), chat=chat, seed=0, world_size=1,
+        data=[], configs=[],
+    )  # fmt: skip
+    write_manifest(reward, made)
+    one = in_lora(folder, tmp_path / "same", bf16=True)
+    assert any("is an adapter of the same backbone" in note for note in one.notes)
+    file = policy / "model.safetensors"
+    tensors = load_file(file)
+    name = "model.layers.0.mlp.down_proj.weight"
+    save_file(tensors | {name: tensors[name] * 1.001}, file, {"format": "pt"})
+    one = in_lora(folder, tmp_path / "changed", bf16=True)
+    assert any("is held whole" in note for note in one.notes)
 
 
 def test_in_bf16_the_backbone_takes_two_bytes_a_weight_and_adapters_four(folder, tmp_path):
