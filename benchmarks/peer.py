@@ -86,8 +86,7 @@ class OneTurn(TrainerCallback):
             "response_tokens": self.phases.response_tokens * share,
         }
         self.turns.tell(figures | self.phases.seconds())
-        if state.global_step < self.job.iterations:
-            self.turns.wait()
+        self.turns.wait()  # after the last as well: what ends a run is nobody's turn
         self.phases.start = _now()
 
 
