@@ -29,7 +29,7 @@ class AdapterCritic(nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Values, float32 [B, R], 0 on padding."""
-        hidden = states_through(self.model, CRITIC, sequences.ids)
+        hidden = states_through(self.model, CRITIC, **sequences.inputs)
         return values_of_states(self.head, sequences.at_responses(hidden), sequences)
 
 
@@ -71,11 +71,18 @@ def add_frozen_adapter(model: PeftModel, name: str, folder: Path) -> None:
         parameter.requires_grad = False
 
 
-def states_through(model: PeftModel, name: str, ids: Tensor) -> Tensor:
-    """Last hidden states [B, T, D] of ids [B, T], read through that adapter."""
+def states_through(
+    model: PeftModel,
+    name: str,
+    input_ids: Tensor,
+    position_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+) -> Tensor:
+    """Last hidden states [B, T, D] of input_ids [B, T], read through that adapter."""
     trunk: Any = model.get_base_model().base_model
+    inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
     with using_adapter(model, name):
-        states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
+        states: Tensor = trunk(input_ids, **inputs, use_cache=False).last_hidden_state
     return states
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -29,7 +29,63 @@ def use_fast_cpu_attention(model: Any) -> None:
     model.set_attn_implementation(NAME)
 
 
+def reads_packed_rows(module: nn.Module) -> bool:
+    """Whether the models in it read tokens of several rows, end to end, as if each were alone.
+
+    The attention here has to be all that goes from token to token: no recurrent state, and no
+    window, which would have to be counted within a row.
+    """
+    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
+    return bool(models) and all(map(_reads_packed_rows, models))
+
+
+def _reads_packed_rows(model: PreTrainedModel) -> bool:
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        model.config._attn_implementation == NAME
+        and not getattr(model, "_is_stateful", False)
+        and kinds == {"full_attention"}
+        and getattr(config, "sliding_window", None) is None
+    )
+
+
 def _attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+) -> tuple[Tensor, None]:
+    """What transformers calls; a mask that fits no keys says where the rows of packed tokens lie.
+
+    Such a mask, bool [1, 1, B, T], stands for B rows, each in its first columns, one after the
+    other (`Sequences.cells`); what follows them is padding and attends to nothing.
+    """
+    if attention_mask is None or attention_mask.shape[-1] == key.shape[2]:
+        return _attend(module, query, key, value, attention_mask, **options)
+    cells = attention_mask[0, 0]
+    places = cells.flatten().nonzero()[:, 0]
+    query_rows, key_rows, value_rows = (
+        _to_rows(part, cells, places) for part in (query, key, value)
+    )
+    output, _ = _attend(module, query_rows, key_rows, value_rows, None, **options)
+    return _from_rows(output, places, query.shape[2]), None
+
+
+def _to_rows(packed: Tensor, cells: Tensor, places: Tensor) -> Tensor:
+    """[B, heads, T, head_dim] of [1, heads, N, head_dim]; 0 on padding."""
+    tokens = packed[0].transpose(0, 1)
+    rows = tokens.new_zeros(cells.numel(), *tokens.shape[1:])
+    rows = rows.index_copy(0, places, tokens[: len(places)])
+    return rows.view(*cells.shape, *tokens.shape[1:]).transpose(1, 2)
+
+
+def _from_rows(rows: Tensor, places: Tensor, length: int) -> Tensor:
+    """[1, N, heads, head_dim] of [B, T, heads, head_dim]; 0 behind the tokens."""
+    tokens = rows.flatten(0, 1)
+    packed = tokens.new_zeros(length, *tokens.shape[1:])
+    first = torch.arange(len(places), device=places.device)
+    return packed.index_copy(0, first, tokens[places])[None]
+
+
+def _attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
     if not (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):

@@ -21,7 +21,7 @@ class Critic(nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Values, float32 [B, R], 0 on padding."""
-        hidden = self.trunk(input_ids=sequences.ids, use_cache=False).last_hidden_state
+        hidden = self.trunk(**sequences.inputs, use_cache=False).last_hidden_state
         return values_of_states(self.head, sequences.at_responses(hidden), sequences)
 
 

@@ -1,7 +1,7 @@
 """Forward passes over prompt + response that compute nothing for padding or for prompt logits."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rlhf.ops.logprobs import token_logprobs
-from rlhf.ops.masking import left_justified
+from rlhf.ops.masking import left_justified, length_mask
 from rlhf.types import PromptBatch
 
 # Sizes are rounded up to these: oneDNN keeps kernels of every shape that it has met in bf16, about
@@ -19,13 +19,28 @@ WIDTH_MULTIPLE, PLACES_MULTIPLE = 8, 32
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """Rows ready for a causal forward without an attention mask, and where to read them."""
+    """Rows ready for a causal forward without an attention mask, and where to read them.
+
+    Packed they are one row: T is then the sum of all lengths, not the longest. Only a model that
+    `reads_packed_rows` may be given such.
+    """
 
     ids: Tensor  # long [B, T], prompt + response from column 0, padded on the right
     rows: Tensor  # long [N], with `columns`: the place that predicts each response token
     columns: Tensor  # long [N]
     tokens: Tensor  # long [N], the response tokens: response_mask.sum() of them, then padding
     response_mask: Tensor  # bool [B, R]
+    position_ids: Tensor | None = None  # long [1, T], where packed
+    cells: Tensor | None = None  # bool [1, 1, B, longest], where packed: each row's own columns
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What a model of transformers is called with."""
+        return {
+            "input_ids": self.ids,
+            "position_ids": self.position_ids,
+            "attention_mask": self.cells,
+        }
 
     def at_responses(self, hidden: Tensor) -> Tensor:
         """[N, …] of [B, T, …]: the states that predict the response tokens."""
@@ -41,19 +56,43 @@ class Sequences:
 
 
 def as_sequences(
-    prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
+    prompt_ids: Tensor,
+    prompt_mask: Tensor,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    packed: bool = False,
 ) -> Sequences:
     """Lay out prompts (left-padded [B, P]) and responses (right-padded [B, R])."""
     ids, rows, columns = left_justified(
         prompt_ids, prompt_mask, response_ids, response_mask, multiple=WIDTH_MULTIPLE
     )
     padding = (0, -len(rows) % PLACES_MULTIPLE)
-    return Sequences(
+    sequences = Sequences(
         ids=ids,
         rows=pad(rows, padding),
         columns=pad(columns, padding),
         tokens=pad(response_ids[response_mask], padding),
         response_mask=response_mask,
+    )
+    return _packed(sequences, prompt_mask.sum(1) + response_mask.sum(1)) if packed else sequences
+
+
+def _packed(sequences: Sequences, lengths: Tensor) -> Sequences:
+    """The same rows end to end, as one; lengths: long [B]."""
+    if len(lengths) == 1:
+        return sequences
+    cells = length_mask(lengths, sequences.ids.shape[1])
+    ids = sequences.ids[cells]
+    padding = (0, -len(ids) % PLACES_MULTIPLE)
+    starts = lengths.cumsum(0) - lengths
+    return replace(
+        sequences,
+        ids=pad(ids, padding)[None],
+        position_ids=pad(cells.nonzero()[:, 1], padding)[None],
+        cells=cells[None, None],
+        rows=torch.zeros_like(sequences.rows),
+        columns=starts[sequences.rows] + sequences.columns,
     )
 
 
@@ -166,7 +205,7 @@ def states_and_logits(model: Any, sequences: Sequences) -> tuple[Tensor, Tensor]
 
     handle = model.get_output_embeddings().register_forward_pre_hook(keep)
     try:
-        logits = model(input_ids=sequences.ids, use_cache=False).logits
+        logits = model(**sequences.inputs, use_cache=False).logits
     finally:
         handle.remove()
     return kept[0], logits

@@ -11,8 +11,9 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.errors import TrainingError
+from rlhf.models.attention import reads_packed_rows
 from rlhf.models.compiled import CompiledLayers
-from rlhf.models.forward import as_sequences, shares, turns
+from rlhf.models.forward import Sequences, as_sequences, shares, turns
 from rlhf.models.shard import full, whole
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import shown
@@ -20,7 +21,7 @@ from rlhf.training.ppo_models import autocast, computes_in_bf16
 from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_ptx import Pretraining
 from rlhf.training.ppo_terms import policy_term, value_term
-from rlhf.types import Experience
+from rlhf.types import Experience, Rollouts
 
 ADAM_EPSILON = 1e-5  # as in OpenAI's PPO; torch's 1e-8 lets the first steps of a value grow
 SUMS = (
@@ -54,6 +55,8 @@ class Updater:
         self.learners = models.learners
         self.sharded = models.sharded
         self.layers = CompiledLayers(models.learners) if config.compile else None
+        # Compiled layers would compile anew where rows lie otherwise.
+        self.packed = not config.compile and all(map(reads_packed_rows, models.learners))
         self.wrapped: list[Any] = models.learners
         if not self.sharded:
             self.wrapped = [accelerator.prepare_model(each) for each in models.learners]
@@ -128,13 +131,7 @@ class Updater:
         last: bool,
     ) -> Tensor:
         """Add these rows' gradients, times `weight`; returns the sums that SUMS names, likewise."""
-        rollouts = experience.rollouts
-        sequences = as_sequences(
-            rollouts.batch.input_ids[rows],
-            rollouts.batch.attention_mask[rows],
-            rollouts.response_ids[rows],
-            rollouts.response_mask[rows],
-        )
+        sequences = _sequences(experience.rollouts, rows, packed=self.packed)
         config = self.config
         figures = dict.fromkeys(SUMS, torch.zeros((), device=num_tokens.device))
         # DDP adds up gradients over ranks in the last backward pass alone; FSDP in each, since
@@ -207,12 +204,7 @@ class Updater:
         """Whether the row's outputs and what they are compared with are finite numbers."""
         rollouts, one = experience.rollouts, slice(row, row + 1)
         mask = rollouts.response_mask[one]
-        sequences = as_sequences(
-            rollouts.batch.input_ids[one],
-            rollouts.batch.attention_mask[one],
-            rollouts.response_ids[one],
-            mask,
-        )
+        sequences = _sequences(rollouts, one, packed=False)
         with autocast(self.accelerator.device, computes_in_bf16(self.config)):
             outputs = [output for learner in self.learners for output in learner(sequences)]
         inputs = (rollouts.logprobs, experience.advantages, experience.returns)
@@ -248,6 +240,16 @@ class Updater:
             "first_clip_fraction": first["clip_fraction"],
             "learning_rate": self.policy_optimizer.param_groups[0]["lr"],
         }
+
+
+def _sequences(rollouts: Rollouts, rows: Tensor | slice, *, packed: bool) -> Sequences:
+    return as_sequences(
+        rollouts.batch.input_ids[rows],
+        rollouts.batch.attention_mask[rows],
+        rollouts.response_ids[rows],
+        rollouts.response_mask[rows],
+        packed=packed,
+    )
 
 
 def _clip(parameters: list[torch.nn.Parameter], limit: float) -> Tensor:

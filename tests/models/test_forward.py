@@ -2,8 +2,15 @@ import pytest
 import torch
 from tiny_models import FAMILIES, make_model
 
+from rlhf.models.attention import reads_packed_rows, use_fast_cpu_attention
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
-from rlhf.models.forward import as_sequences, evaluate_rows, microbatches, response_logprobs
+from rlhf.models.forward import (
+    as_sequences,
+    evaluate_rows,
+    microbatches,
+    policy_logprobs,
+    response_logprobs,
+)
 from rlhf.models.generate import prompt_batch
 from rlhf.models.load import load_policy, new_reward_model
 
@@ -48,8 +55,77 @@ def test_microbatches_hold_like_lengths_and_keep_to_the_budget():
     assert [g.tolist() for g in microbatches(torch.tensor([50, 60]), 20)] == [[1], [0]]
 
 
-def sequences():
-    return as_sequences(BATCH.input_ids, BATCH.attention_mask, RESPONSES, MASK)
+def sequences(*, packed=False):
+    return as_sequences(BATCH.input_ids, BATCH.attention_mask, RESPONSES, MASK, packed=packed)
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_rows_end_to_end_give_the_logprobs_and_gradients_of_rows_apart(family, bf16, tmp_path):
+    """Weights times 8: attention then moves the log-probs of these small models by whole nats."""
+    model = load_policy(make_model(tmp_path / family, family))
+    use_fast_cpu_attention(model)
+    assert reads_packed_rows(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8 if parameter.dim() > 1 else 1)
+    found = []
+    for packed in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logprobs = policy_logprobs(model, sequences(packed=packed), temperature=0.7)
+        logprobs.sum().backward()
+        gradient = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        found.append((logprobs.detach(), torch.cat(gradient)))
+    (apart, gradient), (packed, other) = found
+    tolerance = 2**-6 if bf16 else 1e-5  # a few roundings to bf16's 8 bits, relative
+    torch.testing.assert_close(packed, apart, atol=tolerance, rtol=tolerance)
+    assert (other - gradient).norm() < tolerance * gradient.norm()
+
+
+def test_a_packed_row_sees_nothing_of_the_others(tmp_path):
+    """Other tokens in the first two rows, which stand before the third: it stays the same."""
+    model = load_policy(make_model(tmp_path / "llama"))
+    use_fast_cpu_attention(model)
+    ids = BATCH.input_ids.clone()
+    ids[:2] = ids[:2].flip(1).where(BATCH.attention_mask[:2].flip(1), 30)
+    found = [
+        policy_logprobs(
+            model,
+            as_sequences(prompts, BATCH.attention_mask, RESPONSES, MASK, packed=True),
+            temperature=1.0,
+        )
+        for prompts in (BATCH.input_ids, ids)
+    ]
+    assert torch.equal(found[0][2], found[1][2])
+    assert not torch.isclose(found[0][1], found[1][1]).any()
+
+
+def test_packed_rows_are_as_long_as_all_tokens():
+    """3 + 2, 6 + 3 and 2 + 1 tokens are 17, in one row of 32; the places of the tokens before
+    each response token follow each other within a row."""
+    packed = sequences(packed=True)
+    assert packed.ids.shape == (1, 32)
+    assert packed.ids[0, :17].tolist() == [
+        *(5, 6, 7, 20, 21),
+        *(9, 10, 11, 12, 13, 14, 22, 23, 24),
+        *(8, 8, 25),
+    ]
+    assert packed.position_ids[0, :17].tolist() == [*range(5), *range(9), *range(3)]
+    assert packed.columns[:6].tolist() == [2, 3, 10, 11, 12, 15]
+    assert packed.cells.sum(-1).tolist() == [[[5, 9, 3]]]
+
+
+def test_a_window_a_state_or_another_attention_is_not_packed(tmp_path):
+    plain = load_policy(make_model(tmp_path / "llama"))
+    assert not reads_packed_rows(plain)  # transformers' own attention
+    mistral = load_policy(make_model(tmp_path / "mistral", "mistral"))
+    use_fast_cpu_attention(mistral)
+    assert not reads_packed_rows(mistral)
+    use_fast_cpu_attention(plain)
+    assert reads_packed_rows(plain)
+    plain._is_stateful = True  # what transformers calls models that carry a state along
+    assert not reads_packed_rows(plain)
 
 
 def test_critic_starts_as_the_normalised_reward_model(tmp_path):

@@ -130,6 +130,24 @@ def test_a_shared_trunk_gives_in_one_pass_what_two_passes_give(folder, tmp_path)
     assert all(p.grad is not None for p in one.models.critic.trunk.parameters())
 
 
+@pytest.mark.parametrize("mode", ["separate", "shared_trunk", "lora"])
+def test_updates_on_packed_rows_are_those_on_padded_ones(folder, tmp_path, mode):
+    """Same rollouts, an iteration's updates, both learners: weights within float32's rounding,
+    after steps of 1e-2 that a token read wrong would send another way."""
+    weights = {}
+    for packed in (False, True):
+        one = trainer(folder, tmp_path / str(packed), mode=mode, max_steps=1, learning_rate=1e-2)
+        assert one.updater.packed
+        one.updater.packed = packed
+        experience = experience_of(one)
+        before = torch.cat([p.detach().flatten().clone() for p in one.models.policy_parameters])
+        one.updater.update(experience, step=1, seed=0)
+        parameters = [*one.models.policy_parameters, *one.models.value_parameters]
+        weights[packed] = torch.cat([p.detach().flatten() for p in parameters])
+        assert (weights[packed][: len(before)] - before).abs().max() > 5e-3
+    torch.testing.assert_close(weights[True], weights[False], atol=1e-4, rtol=0)
+
+
 def test_lora_saves_an_adapter_that_loads_as_the_trained_policy(folder, tmp_path):
     """The checkpoint holds the policy's adapter at its root, and none of the critic's."""
     one = trainer(folder, tmp_path, mode="lora", lora_r=4, max_steps=1, learning_rate=1e-2)
