@@ -36,6 +36,7 @@ from rlhf.report.write import write_report
 from rlhf.run_folder import CONFIG, RunConfig, refuse_foreign_folder, refuse_inputs_inside
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
+TOLD_APART_BY = ("baseline", "judge", "judge_source", "axis", "precision")
 SUMMARY = ("win_rate", "score", "axis", "kl", "length", "eos_rate", "distinct_2")
 
 
@@ -86,7 +87,7 @@ def summarize(folder: Path, report: Path) -> None:
     for result in results:
         shown = result.model == "ppo" and result.subset is None and result.with_contaminated
         if shown and result.metric in SUMMARY:
-            same = {key: getattr(result, key) for key in ("judge", "judge_source", "axis")}
+            same = {key: getattr(result, key) for key in TOLD_APART_BY}
             before = find(results, result.metric, "sft", **same)
             table.add_row(row_label(result), cell_text(before), cell_text(result))
     Console(highlight=False).print(table)

@@ -126,7 +126,7 @@ def value(results: Sequence[Result], metric: str, model: str, **where: str) -> f
 def figures(folder: Path) -> dict[str, tuple[float, ...]]:
     """What is promised of the demo, of one seed: one number, or SFT's and PPO's."""
     results = read_results(folder / "evaluation")
-    won = {judge: value(results, "win_rate", "ppo", judge=judge) for judge in WINS}
+    won = {judge: value(results, "win_rate", "ppo", baseline="sft", judge=judge) for judge in WINS}
     before_and_after = {
         name: tuple(value(results, metric, model, **where) for model in ("sft", "ppo"))
         for name, (metric, where) in BEFORE_AND_AFTER.items()
@@ -172,7 +172,10 @@ def by_category(runs: Sequence[Sequence[Result]]) -> str:
                 mean(value(run, "axis", model, **where) for run in runs) for model in ("sft", "ppo")
             )
             cells.append(f"{before:.2f} → {after:.2f}")
-        won = mean(value(run, "win_rate", "ppo", judge="gold", subset=category) for run in runs)
+        won = mean(
+            value(run, "win_rate", "ppo", baseline="sft", judge="gold", subset=category)
+            for run in runs
+        )
         lines.append(f"| {category} | " + " | ".join(cells) + f" | {won:.2f} |")
     return "\n".join(lines)
 

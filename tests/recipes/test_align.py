@@ -13,9 +13,10 @@ import yaml
 from browsing import Window, chromium, done, press
 from tiny_models import make_model
 
+from recipes.align import summarize
 from rlhf.chain.config import key_values
 from rlhf.chain.fingerprint import settings_of
-from rlhf.evaluation.results import read_results
+from rlhf.evaluation.results import Result, read_results, write_results
 from rlhf.labels.store import LabelStore
 
 THINGS = "ball box cat dog bird sea tree house sun moon car boat".split()
@@ -35,6 +36,36 @@ PPO_KEYS = (
     "num_eval_prompts=2",
 )
 ANNOTATORS = "annotators:\n  - name: a\n    noise: 0.5\n  - name: b\n    noise: 1.0\n"
+
+
+def test_the_table_at_the_end_compares_like_with_like(tmp_path, capsys):
+    """SFT has no win rate against itself; against the lookup both have one."""
+    wins = {("sft", "lookup"): 0.84, ("ppo", "sft"): 0.78, ("ppo", "lookup"): 0.99}
+    (tmp_path / "evaluation").mkdir()
+    write_results(
+        tmp_path / "evaluation",
+        [
+            Result(
+                metric="win_rate",
+                model=model,
+                baseline=baseline,
+                judge="gold",
+                value=value,
+                low=value - 0.01,
+                high=value + 0.01,
+                n=100,
+            )
+            for (model, baseline), value in wins.items()
+        ],
+    )
+    summarize(tmp_path, tmp_path / "report.html")
+    lines = capsys.readouterr().out.splitlines()
+    (against_sft,) = (line for line in lines if "against sft" in line)
+    (against_lookup,) = (line for line in lines if "against lookup" in line)
+    assert "–" in against_sft
+    assert "0.78 [0.77,0.79]" in against_sft
+    assert "0.84 [0.83,0.85]" in against_lookup
+    assert "0.99 [0.98,1.00]" in against_lookup
 
 
 def _rows(path, rows):

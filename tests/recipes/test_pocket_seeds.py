@@ -57,8 +57,10 @@ def test_categories_are_means_over_the_runs(monkeypatch):
         return [
             result(model="sft", value=before, **axis),
             result(model="ppo", value=after, **axis),
-            result(model="ppo", value=won, metric="win_rate", judge="gold", subset="fact"),
+            result(model="ppo", value=won, metric="win_rate", baseline="sft", **gold),
+            result(model="ppo", value=0.99, metric="win_rate", baseline="lookup", **gold),
         ]
 
+    gold = {"judge": "gold", "subset": "fact"}
     table = by_category([run(0.2, 0.6, 0.5), run(0.4, 1.0, 0.75)])
     assert table.splitlines()[-1] == "| fact | 0.30 → 0.80 | 0.62 |"
