@@ -9,6 +9,7 @@ from rlhf.training.ppo_models import computes_in_bf16
 from rlhf.types import Evaluated
 
 HALVED = 0.5
+JUMP = 0.1  # nats per token from the policy that sampled; 0.01 to 0.05 is usual
 AT_THE_LIMIT = 0.95  # mean length over max_completion_length
 FAR_OVER_TARGET = 2.0  # KL over target_kl
 BASELINE = ("distinct_2", "eos_rate")  # figures of the first iteration that later ones stand beside
@@ -80,6 +81,12 @@ def collapse_warnings(
         found["eos_rate"] = (
             f"eos_rate fell from {baseline['eos_rate']:.2f} to {figures['eos_rate']:.2f}: the "
             "policy forgets to end, likely since length is rewarded; set missing_eos_penalty."
+        )
+    if figures["approx_kl"] > JUMP:
+        found["approx_kl"] = (
+            f"this iteration moved the policy by an approx KL of {figures['approx_kl']:.2f} nats "
+            "per token: its advantages were mostly noise or its steps too long; lower "
+            "learning_rate, or train the critic first (critic_warmup_steps)."
         )
     length, limit = figures["response_length"], config.max_completion_length
     if length >= AT_THE_LIMIT * limit:

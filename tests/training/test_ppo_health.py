@@ -18,7 +18,14 @@ from rlhf.training.ppo_health import (
     starting_warnings,
 )
 
-HEALTHY = {"distinct_2": 0.8, "eos_rate": 0.9, "response_length": 20.0, "kl": 3.0, "score": 1.0}
+HEALTHY = {
+    "distinct_2": 0.8,
+    "eos_rate": 0.9,
+    "approx_kl": 0.02,
+    "response_length": 20.0,
+    "kl": 3.0,
+    "score": 1.0,
+}
 BASELINE = {"distinct_2": 0.9, "eos_rate": 0.95}
 
 
@@ -48,6 +55,7 @@ def test_a_healthy_iteration_says_nothing():
     [
         ({"distinct_2": 0.44}, "distinct_2"),  # below half of 0.9
         ({"eos_rate": 0.47}, "eos_rate"),  # below half of 0.95
+        ({"approx_kl": 0.17}, "approx_kl"),  # what a collapse in one iteration had
         ({"response_length": 38.0}, "length"),  # 95% of 40
         ({"kl": 8.1}, "kl"),  # above twice the target of 4
     ],
@@ -57,7 +65,14 @@ def test_each_sign_of_collapse_is_named_alone(changes, kind):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"distinct_2": 0.46}, {"eos_rate": 0.48}, {"response_length": 37.9}, {"kl": 7.9}]
+    "changes",
+    [
+        {"distinct_2": 0.46},
+        {"eos_rate": 0.48},
+        {"approx_kl": 0.1},
+        {"response_length": 37.9},
+        {"kl": 7.9},
+    ],
 )
 def test_just_inside_each_limit_says_nothing(changes):
     assert kinds(**changes) == set()
