@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from rlhf.evaluation.bootstrap import Estimate, jackknife
-from rlhf.evaluation.calibration import calibration_error
+from rlhf.evaluation.calibration import calibration_error, error_by_chance
 from rlhf.evaluation.results import Result, result_of
 from rlhf.evaluation.scored import ScoredRanking, share
 from rlhf.evaluation.win_rate import win
@@ -27,6 +27,7 @@ def reward_figures(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
         ("human_agreement", human_agreement(scored)),
         ("tie_rate", tie_rate(scored)),
         ("ece", calibration_error(scored)),
+        ("ece_by_chance", error_by_chance(scored)),
         ("longer_wins", accuracy(scored, lambda one, i: float(one.lengths[i]))),
         ("length_correlation", length_correlation(scored)),
         ("heads_agree", heads_agree(scored)),

@@ -1,11 +1,13 @@
 """Figures of scored rankings, worked by hand."""
 
 import math
+import random
 
 import pytest
 
 from rlhf.evaluation.best_of_n import best_of_n, kl_bound, pick_probabilities
-from rlhf.evaluation.calibration import calibration_error, reliability
+from rlhf.evaluation.calibration import calibration_error, error_by_chance, reliability
+from rlhf.evaluation.gate import judge_reward_model
 from rlhf.evaluation.reward_figures import (
     accuracy,
     heads_agree,
@@ -149,6 +151,32 @@ def test_calibration_of_two_bins():
         (0.75, 0.5, 2),
         (0.9, 1.0, 2),
     ]
+
+
+def test_calibration_error_by_chance_of_two_pairs():
+    """d = log 3 on two prompts: 0.25 where both or one are right (15/16), 0.75 where none is:
+    mean 0.28125; 500 draws know it to ±0.022."""
+    rows = [scored([math.log(3.0), 0.0], [2, 1], p) for p in "pq"]
+    found = error_by_chance(rows)
+    assert found.value == pytest.approx(0.28125, abs=0.022)
+    assert (found.low, found.high, found.n) == (pytest.approx(0.25), pytest.approx(0.75), 2)
+    assert error_by_chance(rows[:1]) is None
+
+
+@pytest.mark.parametrize(("scale", "least", "most"), [(1.0, 0, 2), (4.0, 12, 20)])
+def test_few_pairs_of_true_scores_are_no_warning(scale, least, most):
+    """40 pairs whose order was drawn from their scores, 20 times: the bootstrap of the error lies
+    above 0.1 in most. Scores 4 times too sure are found out all the same."""
+    draw, count = random.Random(0), 0
+    for _ in range(20):
+        rows = []
+        for number in range(40):
+            score = draw.gauss(0, 1.5)
+            first = draw.random() < 1 / (1 + math.exp(-score))
+            rows.append(scored([scale * score, 0.0], [1, 2] if first else [2, 1], str(number)))
+        gate = judge_reward_model(reward_figures(rows, "m"))
+        count += any("calibration error" in reason for reason in gate.reasons)
+    assert least <= count <= most
 
 
 def test_the_best_of_two_of_three_is_the_best_in_two_draws_of_three():
