@@ -48,17 +48,25 @@ class Gate:
     above_shuffled: Figure | None  # share of demonstrations above their own words shuffled
 
 
-def judge_reward_model(results: Sequence[Result], curve: Sequence[BestOfN] = ()) -> Gate:
+def judge_reward_model(
+    results: Sequence[Result], curve: Sequence[BestOfN] = (), *, trained_on: int = 0
+) -> Gate:
     """The verdict on the figures of a report.
 
     fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to
     tell from coins; or demonstrations lie clearly below shuffled text, the empty answer or another
-    prompt's. warn: the accuracy is weak, no better than that of length or rests on few prompts;
-    demonstrations are not clearly above; rewards claim more certainty than they have; the best of
-    many by reward is worse to people than the best of fewer; an annotator says the opposite or
-    clicks at random. pass: none of these.
+    prompt's. warn: the accuracy is weak, no better than that of length, rests on few prompts or on
+    some that were trained on (`trained_on` rankings); demonstrations are not clearly above;
+    rewards claim more certainty than they have; the best of many by reward is worse to people
+    than the best of fewer; an annotator says the opposite or clicks at random. pass: none of
+    these.
     """
     failures, warnings = _of_accuracy(results)
+    if trained_on:
+        warnings.append(
+            f"{trained_on} held-out rankings are of prompts that were trained on: the accuracy "
+            "promises too much"
+        )
     for name, preference in PREFERENCES.items():
         above = _find(results, "demonstrations_above", axis=name)
         if above is None:

@@ -99,6 +99,15 @@ def test_nothing_held_out_is_a_fail():
     assert (gate.verdict, gate.accuracy) == ("fail", None)
 
 
+def test_prompts_that_were_trained_on_are_a_warning():
+    """Of 0.99 by heart nothing follows."""
+    figures = [figure("accuracy", 0.94), above(0.95)]
+    assert judge_reward_model(figures).verdict == "pass"
+    gate = judge_reward_model(figures, trained_on=3)
+    assert gate.verdict == "warn"
+    assert "3 held-out rankings are of prompts that were trained on" in gate.reasons[0]
+
+
 def test_more_of_a_reward_that_is_worse_to_people_is_a_warning():
     """0.66 at N = 4 after 0.75 at N = 2, ±0.02 each; 0.72 could be chance."""
     figures = [figure("accuracy", 0.75), above(0.95)]

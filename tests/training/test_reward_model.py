@@ -336,6 +336,39 @@ def test_a_checkpoint_of_other_weights_is_not_resumed(base, tmp_path):
         )
 
 
+def test_too_few_prompts_for_two_halves_are_refused(base, tmp_path):
+    """Two people on one prompt: no model of the other half."""
+    path, chat = base
+    rows = [replace(rankings(1)[0], annotator=name) for name in ("Ann", "Bob")]
+    with pytest.raises(ConfigError, match="one half of these 1 is empty"):
+        weigh_annotators(
+            tokenize(chat, rows),
+            partial(new_reward_model, path, seed=0),
+            run=RunConfig(output_dir=str(tmp_path)),
+            model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+            config=RewardModelConfig(annotator_weights="model", max_steps=2),
+            pad_token_id=chat.pad_token_id,
+            resuming=False,
+        )
+
+
+def test_a_half_without_ties_takes_the_threshold_of_all(base, tmp_path):
+    """Rao and Kupper's, of 12 rankings of which one ties two answers: a half has none."""
+    path, chat = base
+    rows = [replace(row, annotator=name) for row in rankings(6, answers=2) for name in "AB"]
+    rows[0] = replace(rows[0], ranks=[1, 1])
+    found = weigh_annotators(
+        tokenize(chat, rows),
+        partial(new_reward_model, path, seed=0),
+        run=RunConfig(output_dir=str(tmp_path)),
+        model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+        config=RewardModelConfig(annotator_weights="model", max_steps=2, ties="rao_kupper"),
+        pad_token_id=chat.pad_token_id,
+        resuming=False,
+    )
+    assert [row.ranks for row in found] == [row.ranks for row in rows]
+
+
 def test_annotator_weights_are_estimated_once_and_read_again(base, tmp_path):
     """Two people who know and one who says the opposite, on prompts that nobody shares: only the
     models of the other half can tell. A resumed run reads what was written."""
