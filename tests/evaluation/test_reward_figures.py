@@ -93,6 +93,15 @@ def test_people_agree_on_pairs_that_two_of_them_ordered():
     assert human_agreement(rows[:1] + rows[2:3]) is None
 
 
+def test_a_crowd_on_one_pair_does_not_outweigh_the_rest():
+    """p by four, 3 to 1: three people agree with 2 of 3 others, one with none: 2 of 4 cases.
+    q and r by two who agree: 4 of 4. Together 6 of 8; by couples it would be (3 + 1 + 1) / 8."""
+    crowd = zip("ABCD", ([1, 2], [1, 2], [1, 2], [2, 1]), strict=True)
+    rows = [scored([0.0, 1.0], ranks, "p", annotator=name) for name, ranks in crowd]
+    rows += [scored([0.0, 1.0], [1, 2], prompt, annotator=name) for prompt in "qr" for name in "AB"]
+    assert human_agreement(rows).value == pytest.approx(6 / 8)
+
+
 def test_what_one_person_says_twice_is_no_agreement():
     rows = [scored([0.0, 1.0], [1, 2], p, annotator="Ann") for p in "ppqq"]
     assert human_agreement(rows) is None
