@@ -48,7 +48,7 @@ def rankings(count, seed=0, answers=3):
     return rows
 
 
-def train(base, folder, rows, *, held_out=(), resume=None, model=None, **keys):
+def train(base, folder, rows, *, held_out=(), resume=None, model=None, seed=0, **keys):
     """The trained model and the lines of metrics.jsonl."""
     path, chat = base
     model = model if model is not None else new_reward_model(path, seed=0)
@@ -59,7 +59,7 @@ def train(base, folder, rows, *, held_out=(), resume=None, model=None, **keys):
         model,
         tokenize(chat, rows),
         tokenize(chat, held_out),
-        run=RunConfig(output_dir=str(folder)),
+        run=RunConfig(output_dir=str(folder), seed=seed),
         model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
         config=config,
         pad_token_id=chat.pad_token_id,
@@ -86,6 +86,46 @@ def test_resumed_equals_uninterrupted(base, tmp_path):
     )
     same(whole, again, rtol=0, atol=0)
     assert [x["loss"] for x in later] == [x["loss"] for x in lines if x["step"] > 4]
+
+
+def test_the_logged_loss_is_that_of_all_its_steps(base, tmp_path):
+    """A checkpoint between two lines of metrics: the next one speaks of the steps before it too."""
+    keys = {"max_steps": 6, "save_steps": 2, "save_total_limit": 5, "logging_steps": 3}
+    _, lines = train(base, tmp_path / "run", rankings(20), **keys)
+    _, later = train(
+        base, tmp_path / "again", rankings(20), resume=tmp_path / "run" / "checkpoint-2", **keys
+    )
+    assert [(x["step"], x["loss"]) for x in later] == [
+        (x["step"], x["loss"]) for x in lines if x["step"] > 2
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"label_smoothing": 0.1}, r"label_smoothing 0\.0, this run has 0\.1"),
+        ({"loss_type": "plackett_luce"}, "loss_type bradley_terry"),
+        ({"seed": 1}, "seed 0, this run has 1"),
+    ],
+)
+def test_another_loss_or_order_is_another_run(base, tmp_path, changed, words):
+    train(base, tmp_path / "run", rankings(20), max_steps=2)
+    resume = tmp_path / "run" / "checkpoint-2"
+    with pytest.raises(CheckpointError, match=words):
+        train(base, tmp_path / "again", rankings(20), resume=resume, max_steps=2, **changed)
+
+
+def test_other_rankings_of_the_same_file_are_another_run(base, tmp_path):
+    """As many of them: another share was held out."""
+    train(base, tmp_path / "run", rankings(20)[:18], max_steps=2)
+    with pytest.raises(CheckpointError, match="rankings of sha256"):
+        train(
+            base,
+            tmp_path / "again",
+            rankings(20)[2:],
+            resume=tmp_path / "run" / "checkpoint-2",
+            max_steps=2,
+        )
 
 
 def test_another_run_is_not_resumed(base, tmp_path):
