@@ -61,6 +61,22 @@ def test_a_text_that_comes_twice_is_scored_once():
     assert model.asked == 3
 
 
+def test_another_prompts_answer_is_not_one_to_the_same_prompt():
+    """One short answer to one prompt, eight long ones to another: each long one meets the short
+    one and is above, the short one is below: 8 of 9. Without another prompt there is no figure."""
+    rows = [
+        Demonstration(prompt=prompt, completion=" ".join(["word"] * (n + more)))
+        for prompt, more in (("Short?", 0), ("short", 0), ("Long?", 10))
+        for n in range(1, 9)
+    ]
+    found = {one.name: one for one in probe(ByLength(), rows[15:], count=99, seed=0)}
+    assert found[OTHER].demonstrations_above.value == pytest.approx(8 / 9)
+    same = probe(ByLength(), rows[:16], count=99, seed=0)
+    assert OTHER not in {one.name for one in same}
+    bare = [Demonstration(prompt="", completion=row.completion) for row in rows]
+    assert OTHER not in {one.name for one in probe(ByLength(), bare, count=99, seed=0)}
+
+
 @pytest.mark.parametrize("odd", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_no_low_score(odd):
     """One of three different texts: the report stops and names its prompt."""
