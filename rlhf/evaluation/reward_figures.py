@@ -1,5 +1,6 @@
 """Figures of a reward model on held-out rankings: pure, from scored rankings to results."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from rlhf.evaluation.scored import ScoredRanking, share
 from rlhf.evaluation.win_rate import win
 
 Case = tuple[ScoredRanking, int, int]  # a ranking and the positions of a better and a worse answer
+MANY_STRENGTHS = 9
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 
 
@@ -68,12 +70,10 @@ def _accuracies(scored: Sequence[ScoredRanking]) -> Iterator[tuple[str, str | No
             name: lambda case, name=name: _gap(case) == name  # type: ignore[misc]
             for name in GAPS
         }
-    strengths = sorted({one.ranking.strength for one in scored})
-    if len(strengths) > 1:
-        parts |= {
-            f"strength {value:g}": lambda case, value=value: case[0].ranking.strength == value  # type: ignore[misc]
-            for value in strengths
-        }
+    parts |= {
+        name: lambda case, low=low, high=high: low <= case[0].ranking.strength <= high  # type: ignore[misc]
+        for name, low, high in strengths(scored)
+    }
     parts |= {
         f"annotator {name or '(unnamed)'}": lambda case, name=name: (  # type: ignore[misc]
             case[0].ranking.annotator == name
@@ -88,6 +88,19 @@ def _accuracies(scored: Sequence[ScoredRanking]) -> Iterator[tuple[str, str | No
     both = accuracy(scored, keep=lambda case: _pair(*case) in shared) if shared else None
     if both is not None:
         yield "accuracy", "pairs that several people ordered", both
+
+
+def strengths(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
+    """(name, lowest, highest) of each strength of preference, where there are at least two; of a
+    slider's many, of three parts with as many different values in each."""
+    values = sorted({one.ranking.strength for one in scored})
+    if len(values) < 2:
+        return []
+    if len(values) <= MANY_STRENGTHS:
+        return [(f"strength {value:g}", value, value) for value in values]
+    size = math.ceil(len(values) / 3)
+    thirds = [values[start : start + size] for start in range(0, len(values), size)]
+    return [(f"strength {part[0]:g} to {part[-1]:g}", part[0], part[-1]) for part in thirds]
 
 
 def annotators(scored: Sequence[ScoredRanking]) -> list[str]:

@@ -75,6 +75,18 @@ def test_parts_of_the_accuracy():
     assert "gap of 4 ranks or more" not in found
 
 
+def test_a_sliders_strengths_are_three_parts():
+    """Half of the rows say nothing (1), the others 1.5, 2.5 … 11.5: twelve values in fours."""
+    given = [1.0] * 11 + [number + 0.5 for number in range(1, 12)]
+    rows = [scored([1.0, 0.0], [1, 2], f"p{i}", strength=s) for i, s in enumerate(given)]
+    found = [r for r in reward_figures(rows, "m") if (r.subset or "").startswith("strength")]
+    assert [(r.subset, r.n) for r in found] == [
+        ("strength 1 to 3.5", 14),
+        ("strength 4.5 to 7.5", 4),
+        ("strength 8.5 to 11.5", 4),
+    ]
+
+
 def test_people_agree_on_pairs_that_two_of_them_ordered():
     """p: Ann and Bob alike; q: they differ; r: Ann alone; a tie orders nothing. 1 of 2."""
     rows = [
