@@ -20,7 +20,7 @@ from rlhf.run_folder import RunConfig
 from rlhf.training.annotators import ANNOTATORS
 from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import measure, normalization
+from rlhf.training.reward_health import in_words, measure, normalization
 from rlhf.training.reward_model import train_reward_model
 from rlhf.training.reward_rows import draw_for_heads, tokenize
 from rlhf.training.reward_schedule import batch_rows, num_steps, rate
@@ -241,6 +241,19 @@ def test_one_demonstration_leaves_the_scale(base):
     scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
     rows = [Demonstration(prompt="Where?", completion="In the box")]
     assert normalization(scorer, chat, rows, seed=0).std == 1.0
+
+
+def test_what_is_not_known_is_not_told_as_nan(base):
+    """Held-out rankings that tie everything, demonstrations of one word."""
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    tied = replace(rankings(1)[0], ranks=[1, 1, 1])
+    health = measure(scorer, tokenize(chat, [tied]), chat.pad_token_id)
+    words = [Demonstration(prompt=f"Say {word}", completion=word) for word in WORDS]
+    said = in_words(3, health, normalization(scorer, chat, words, seed=0))
+    assert said["held-out accuracy"] == "unknown: no held-out ranking has an order"
+    assert "demonstrations above their shuffled words" not in said
+    assert not any("nan" in value for value in said.values())
 
 
 def test_health_does_not_count_ties(base):
