@@ -90,7 +90,8 @@ def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list
 
 def _refuse_not_finite(texts: Sequence[tuple[Prompt, str]], total: int) -> None:
     if texts:
-        shown = ", ".join(repr(prompt)[:120] for prompt, _ in texts[:SHOWN])
+        prompts = list(dict.fromkeys(repr(prompt)[:120] for prompt, _ in texts))
+        shown = ", ".join(prompts[:SHOWN])
         raise TrainingError(
             f"the reward model gives no finite number for {len(texts)} of {total} answers, so that "
             f"nothing can be said of it; prompts: {shown}. Its weights may have overflowed: train "
