@@ -44,6 +44,7 @@ from rlhf.training.reward_checks import (
     check_rankings,
     load_normalization,
     refuse_4bit,
+    trained_on,
     without_undecided,
 )
 from rlhf.training.reward_config import RewardModelConfig
@@ -250,6 +251,7 @@ def report(setup: Setup) -> None:
         name="reward_model",
         num_demonstrations=setup.config.num_demonstrations,
         seed=setup.run.seed,
+        trained_on=trained_on(setup.rows),
     )
     on_main_process(lambda: write_report_of_rewards(Path(folder), found))
     if is_main_process():

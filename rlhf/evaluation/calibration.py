@@ -51,7 +51,8 @@ def calibration_error(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Esti
     """Expected calibration error: Σ_bins share of pairs * |accuracy - confidence|.
 
     (Naeini et al. 2015; ten bins of equal width.) Percentile bootstrap over prompts. It is above
-    0 by chance alone, the more so the fewer the pairs. None without two prompts.
+    0 by chance alone, the more so the fewer the pairs: see `error_by_chance`. None without two
+    prompts.
     """
     cases = _cases(scored)
     prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(p for p, _, _ in cases))}
@@ -67,6 +68,40 @@ def calibration_error(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Esti
     low, high = np.quantile(drawn, [0.025, 0.975])
     value = float(_error(sums.sum(0, keepdims=True))[0])
     return Estimate(value=value, low=float(low), high=float(high), n=len(prompts))
+
+
+def error_by_chance(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estimate | None:
+    """What the calibration error would be if every difference meant what it says: the mean and
+    the middle 95% over draws of people's orders from these very scores.
+
+    A draw adds Gumbel noise to a ranking's scores and orders the answers by the sums: the better
+    of two is then each with σ(difference), and the pairs of a ranking hang together as pairs do.
+    """
+    rng = np.random.default_rng(seed)
+    sums = np.zeros((RESAMPLES, BINS, 3))
+    for one in scored:
+        if one.ordered:
+            sums += _drawn(one, rng)
+    prompts = {one.prompt for one in scored if one.ordered}
+    if len(prompts) < 2:
+        return None
+    drawn = _error(sums)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value=float(drawn.mean()), low=float(low), high=float(high), n=len(prompts))
+
+
+def _drawn(one: ScoredRanking, rng: np.random.Generator) -> Table:
+    """[draws, bins, 3] of a ranking: pairs, confidence and right ones, as people were drawn."""
+    scores = np.array(one.scores)
+    better, worse = np.array(one.ordered).T
+    said = scores + rng.gumbel(size=(RESAMPLES, len(scores)))
+    claimed = np.sign(scores[better] - scores[worse])
+    right = (np.sign(said[:, better] - said[:, worse]) * claimed + 1) / 2
+    confidence = np.array([case[1] for case in _cases([one])])
+    bins = np.eye(BINS)[[_bin(value) for value in confidence]]  # [pairs, bins]
+    pairs = np.broadcast_to(bins.sum(0), (RESAMPLES, BINS))
+    sure = np.broadcast_to(confidence @ bins, (RESAMPLES, BINS))
+    return np.stack([pairs, sure, right @ bins], axis=2)
 
 
 def _error(sums: Table) -> Table:

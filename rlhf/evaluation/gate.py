@@ -8,6 +8,7 @@ choice also better to people? Whose labels does it contradict?
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from rlhf.evaluation.best_of_n import BestOfN
 from rlhf.evaluation.probes import EMPTY, OTHER, SHUFFLED
@@ -47,17 +48,25 @@ class Gate:
     above_shuffled: Figure | None  # share of demonstrations above their own words shuffled
 
 
-def judge_reward_model(results: Sequence[Result], curve: Sequence[BestOfN] = ()) -> Gate:
+def judge_reward_model(
+    results: Sequence[Result], curve: Sequence[BestOfN] = (), *, trained_on: int = 0
+) -> Gate:
     """The verdict on the figures of a report.
 
     fail: the interval of the accuracy reaches down to chance, or stands on too few prompts to
     tell from coins; or demonstrations lie clearly below shuffled text, the empty answer or another
-    prompt's. warn: the accuracy is weak, no better than that of length or rests on few prompts;
-    demonstrations are not clearly above; rewards claim more certainty than they have; the best of
-    many by reward is worse to people than the best of fewer; an annotator says the opposite or
-    clicks at random. pass: none of these.
+    prompt's. warn: the accuracy is weak, no better than that of length, rests on few prompts or on
+    some that were trained on (`trained_on` rankings); demonstrations are not clearly above;
+    rewards claim more certainty than they have; the best of many by reward is worse to people
+    than the best of fewer; an annotator says the opposite or clicks at random. pass: none of
+    these.
     """
     failures, warnings = _of_accuracy(results)
+    if trained_on:
+        warnings.append(
+            f"{trained_on} held-out rankings are of prompts that were trained on: the accuracy "
+            "promises too much"
+        )
     for name, preference in PREFERENCES.items():
         above = _find(results, "demonstrations_above", axis=name)
         if above is None:
@@ -82,18 +91,27 @@ def judge_reward_model(results: Sequence[Result], curve: Sequence[BestOfN] = ())
 def careless(results: Sequence[Result]) -> list[str]:
     """A sentence on each annotator whose held-out labels the model cannot have learned from:
     it agrees with them clearly less than half of the time, or no more than by chance where it
-    agrees with all together clearly more."""
+    agrees with all together clearly more.
+
+    Clearly: at 5% over all annotators together (Bonferroni). Among 50 careful people of whom each
+    is judged at 5% one or two would be named, and every report would be a warning.
+    """
     whole = _find(results, "accuracy")
+    people = {
+        result.subset: _figure(result)
+        for result in results
+        if result.metric == "accuracy"
+        and (result.subset or "").startswith(ANNOTATOR)
+        and result.n >= TOO_FEW_PROMPTS
+    }
     found = []
-    for result in results:
-        subset = result.subset or ""
-        if result.metric != "accuracy" or not subset.startswith(ANNOTATOR) or whole is None:
-            continue
-        own = _figure(result)
-        if own.n >= TOO_FEW_PROMPTS and own.high < 0.5:
-            found.append(f"{subset}: accuracy {own} on these labels, they say the opposite")
-        elif own.n >= TOO_FEW_PROMPTS and own.low <= 0.5 and own.high < whole.value:
-            found.append(f"{subset}: accuracy {own} on these labels, as of random clicks")
+    for name, own in people.items():
+        sure = NormalDist().inv_cdf(1 - 0.025 / len(people)) / NormalDist().inv_cdf(0.975)
+        at_most = own.value + sure * (own.high - own.value)
+        if at_most < 0.5:
+            found.append(f"{name}: accuracy {own} on these labels, they say the opposite")
+        elif whole is not None and own.low <= 0.5 and at_most < whole.value:
+            found.append(f"{name}: accuracy {own} on these labels, as of random clicks")
     return found
 
 
@@ -105,6 +123,8 @@ def _of_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
     held = f"held-out accuracy {accuracy}, {accuracy.n} prompts"
     if accuracy.n < TOO_FEW_PROMPTS:
         return [f"{held}: fewer than {TOO_FEW_PROMPTS} cannot be told from coins"], []
+    if accuracy.high < 0.5:
+        return [f"{held}: the wrong way round; is rank 1 the best in every file?"], []
     if accuracy.low <= 0.5:
         return [f"{held}: the interval reaches 0.5, a coin"], []
     warnings = []
@@ -121,9 +141,11 @@ def _of_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
 
 
 def _of_calibration(results: Sequence[Result]) -> list[str]:
-    error = _find(results, "ece")
+    error, chance = _find(results, "ece"), _find(results, "ece_by_chance")
     if error is None or error.low <= HIGH_ECE:
         return []
+    if chance is not None and error.value <= chance.high:
+        return []  # so few pairs that scores which are right about themselves may show as much
     return [f"calibration error {error}: differences of reward claim too much or too little"]
 
 

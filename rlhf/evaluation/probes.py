@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rlhf.data.split import prompt_key
 from rlhf.evaluation.bootstrap import Estimate
 from rlhf.evaluation.scored import average, normalized, score_texts, share
 from rlhf.evaluation.win_rate import win
@@ -29,16 +30,17 @@ def probe(
 ) -> list[Probe]:
     """The probes on `count` demonstrations drawn by seed; shuffled words only of 3 words or more.
 
-    Every demonstration meets its own words shuffled, the empty answer, and the completion of
-    another one that was drawn (not of an equal text). Call it on every process. Probes of fewer
-    than two demonstrations are left out.
+    Every demonstration meets its own words shuffled, the empty answer, and the completion of one
+    that was drawn for another prompt (no equal text); texts that answer nothing have no other
+    prompt. Call it on every process. Probes of fewer than two demonstrations are left out.
     """
     chosen = random.Random(seed).sample(list(rows), min(count, len(rows)))
     texts = [row.completion for row in chosen]
     real = _score(model, chosen, texts)
     found = [_probe(DEMONSTRATIONS, real, None)]
     long_enough = [i for i, text in enumerate(texts) if len(text.split()) > 2]
-    stray = [_stray(i, texts) for i in range(len(texts))]
+    prompts = [prompt_key(row.prompt) for row in chosen]
+    stray = [_stray(i, texts, prompts) for i in range(len(texts))]
     others = [i for i, text in enumerate(stray) if text is not None]
     for name, which, replaced in (
         (SHUFFLED, long_enough, [shuffled(texts[i], seed) for i in long_enough]),
@@ -50,10 +52,12 @@ def probe(
     return [one for one in found if one is not None]
 
 
-def _stray(index: int, texts: Sequence[str]) -> str | None:
-    """The next different text, in a circle; None where all are one."""
-    behind = [*texts[index + 1 :], *texts[:index]]
-    return next((text for text in behind if text != texts[index]), None)
+def _stray(index: int, texts: Sequence[str], prompts: Sequence[str]) -> str | None:
+    """The next different text of another prompt, in a circle; None where there is none."""
+    behind = [*range(index + 1, len(texts)), *range(index)]
+    others = (i for i in behind if prompts[i] != prompts[index] and texts[i] != texts[index])
+    found = next(others, None)
+    return None if found is None else texts[found]
 
 
 def _score(model: RewardModel, rows: Sequence[Demonstration], texts: Sequence[str]) -> list[float]:

@@ -1,5 +1,6 @@
 """Figures of a reward model on held-out rankings: pure, from scored rankings to results."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -8,12 +9,13 @@ from itertools import combinations
 import numpy as np
 
 from rlhf.evaluation.bootstrap import Estimate, jackknife
-from rlhf.evaluation.calibration import calibration_error
+from rlhf.evaluation.calibration import calibration_error, error_by_chance
 from rlhf.evaluation.results import Result, result_of
 from rlhf.evaluation.scored import ScoredRanking, share
 from rlhf.evaluation.win_rate import win
 
 Case = tuple[ScoredRanking, int, int]  # a ranking and the positions of a better and a worse answer
+MANY_STRENGTHS = 9
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 
 
@@ -27,6 +29,7 @@ def reward_figures(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
         ("human_agreement", human_agreement(scored)),
         ("tie_rate", tie_rate(scored)),
         ("ece", calibration_error(scored)),
+        ("ece_by_chance", error_by_chance(scored)),
         ("longer_wins", accuracy(scored, lambda one, i: float(one.lengths[i]))),
         ("length_correlation", length_correlation(scored)),
         ("heads_agree", heads_agree(scored)),
@@ -67,12 +70,10 @@ def _accuracies(scored: Sequence[ScoredRanking]) -> Iterator[tuple[str, str | No
             name: lambda case, name=name: _gap(case) == name  # type: ignore[misc]
             for name in GAPS
         }
-    strengths = sorted({one.ranking.strength for one in scored})
-    if len(strengths) > 1:
-        parts |= {
-            f"strength {value:g}": lambda case, value=value: case[0].ranking.strength == value  # type: ignore[misc]
-            for value in strengths
-        }
+    parts |= {
+        name: lambda case, low=low, high=high: low <= case[0].ranking.strength <= high  # type: ignore[misc]
+        for name, low, high in strengths(scored)
+    }
     parts |= {
         f"annotator {name or '(unnamed)'}": lambda case, name=name: (  # type: ignore[misc]
             case[0].ranking.annotator == name
@@ -89,6 +90,19 @@ def _accuracies(scored: Sequence[ScoredRanking]) -> Iterator[tuple[str, str | No
         yield "accuracy", "pairs that several people ordered", both
 
 
+def strengths(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
+    """(name, lowest, highest) of each strength of preference, where there are at least two; of a
+    slider's many, of three parts with as many different values in each."""
+    values = sorted({one.ranking.strength for one in scored})
+    if len(values) < 2:
+        return []
+    if len(values) <= MANY_STRENGTHS:
+        return [(f"strength {value:g}", value, value) for value in values]
+    size = math.ceil(len(values) / 3)
+    thirds = [values[start : start + size] for start in range(0, len(values), size)]
+    return [(f"strength {part[0]:g} to {part[-1]:g}", part[0], part[-1]) for part in thirds]
+
+
 def annotators(scored: Sequence[ScoredRanking]) -> list[str]:
     """Their names, where there are at least two."""
     names = sorted({one.ranking.annotator for one in scored})
@@ -96,14 +110,17 @@ def annotators(scored: Sequence[ScoredRanking]) -> list[str]:
 
 
 def human_agreement(scored: Sequence[ScoredRanking]) -> Estimate | None:
-    """How often two people who ordered the same two answers ordered them alike.
+    """How often another person who ordered the same two answers ordered them alike.
 
     What a reward model can be expected to reach at most where it predicts one person's choice
-    and people err alike; None where nobody shares an item.
+    and people err alike; None where nobody shares an item. A person and pair is one case, with
+    the share of the others who agree, as it is one case of the accuracy on these pairs: the 1225
+    couples among 50 people on one pair would outweigh a thousand pairs of two.
     """
     cases = []
     for pair, said in _ordered_by_several(scored).items():
-        cases += [(pair[0], float(one == other)) for one, other in combinations(said, 2)]
+        others = len(said) - 1
+        cases += [(pair[0], (said.count(order) - 1) / others) for order in said]
     return share(cases)
 
 

@@ -44,9 +44,13 @@ def make_report(
     name: str,
     num_demonstrations: int,
     seed: int,
+    trained_on: int = 0,
 ) -> RewardReport:
     """The report on held-out rankings and on demonstrations (may be none). Call it on every
-    process; it is complete on each."""
+    process; it is complete on each.
+
+    trained_on: of the rankings, how many are of prompts that the model was trained on.
+    """
     scored = score_rankings(model, rankings)
     probes = probe(model, demonstrations, count=num_demonstrations, seed=seed)
     results = [*reward_figures(scored, name), *_results_of(probes, name)]
@@ -55,7 +59,7 @@ def make_report(
         results=results,
         reliability=reliability(scored),
         best_of_n=curve,
-        gate=judge_reward_model(results, curve),
+        gate=judge_reward_model(results, curve, trained_on=trained_on),
     )
 
 

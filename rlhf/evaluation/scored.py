@@ -1,6 +1,7 @@
 """Rankings and demonstrations with a reward model's scores, shared out over the processes."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,13 @@ from accelerate.utils import gather_object
 
 from rlhf.data.chat import judged_once
 from rlhf.data.split import group_key
+from rlhf.errors import TrainingError
 from rlhf.evaluation.bootstrap import Estimate, ratio
 from rlhf.ops.accuracy import share_with_interval
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt, Ranking
+
+SHOWN = 3  # prompts named in an error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,12 @@ def score_texts(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list
 
 def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[list[float]]:
     """One score a head of (prompt, answer) pairs; a pair that comes twice is scored once, so
-    that a tie is a tie. Each process scores its share."""
+    that a tie is a tie. Each process scores its share.
+
+    Raises:
+        TrainingError: a score that is not finite, with the prompts; left in, it would count as
+            the lowest of all and come out as a low accuracy.
+    """
     places: dict[str, int] = {}
     index = [places.setdefault(json.dumps(text), len(places)) for text in texts]
     first = dict(zip(reversed(index), reversed(texts), strict=True))
@@ -74,7 +83,20 @@ def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list
     chosen = [unique[place] for place in mine]
     scores = model.score_heads([prompt for prompt, _ in chosen], [text for _, text in chosen])
     everybodys = dict(gather_object(list(zip(mine, scores.tolist(), strict=True))))
+    odd = [place for place, heads in everybodys.items() if not all(map(math.isfinite, heads))]
+    _refuse_not_finite([unique[place] for place in sorted(odd)], len(unique))
     return [everybodys[place] for place in index]
+
+
+def _refuse_not_finite(texts: Sequence[tuple[Prompt, str]], total: int) -> None:
+    if texts:
+        prompts = list(dict.fromkeys(repr(prompt)[:120] for prompt, _ in texts))
+        shown = ", ".join(prompts[:SHOWN])
+        raise TrainingError(
+            f"the reward model gives no finite number for {len(texts)} of {total} answers, so that "
+            f"nothing can be said of it; prompts: {shown}. Its weights may have overflowed: train "
+            "with a lower learning_rate."
+        )
 
 
 def share(cases: Iterable[tuple[str, float]]) -> Estimate | None:

@@ -114,12 +114,16 @@ def agreement_tables(
     same = np.zeros((BLOCKS, len(voices), len(voices)))
     both = np.zeros_like(same)
     by_prompt: dict[str, list[tuple[int, Order]]] = {}
+    models: dict[str, Order] = {}
     for index, ranking in enumerate(rankings):
         said = by_prompt.setdefault(ranking.group, [])
         said.append((place[ranking.annotator], _order(ranking, [-r for r in ranking.ranks])))
         if scores is not None:
-            said.append((place[MODEL], _order(ranking, scores[index])))
+            before = models.get(ranking.group, {})
+            models[ranking.group] = {**before, **_order(ranking, scores[index])}
     for prompt, said in by_prompt.items():
+        # One voice, however many people ranked the prompt.
+        said += [(place[MODEL], models[prompt])] if scores is not None else []
         block = int(hash_text(prompt)[:8], 16) % BLOCKS
         for (one, ones), (other, others) in combinations(said, 2):
             common = ones.keys() & others.keys() if one != other else set()
@@ -132,7 +136,8 @@ def agreement_tables(
 
 def factorize(same: Table, both: Table) -> Table:
     """t [voices] with t_a t_b nearest to 2 same/both - 1, weighted by `both`: alternating least
-    squares. Of t and -t the one in which most votes are cast by voices above 0."""
+    squares; 0 without a vote. The table does not tell t from -t: see `_sign`. The last voice is
+    the model's."""
     agreement = np.where(both > 0, 2 * same / np.maximum(both, 1) - 1, 0.0)
     t = np.full(len(both), 0.7)
     for _ in range(100):
@@ -140,8 +145,9 @@ def factorize(same: Table, both: Table) -> Table:
             power = (both[a] * t**2).sum()
             if power > 0:
                 t[a] = np.clip((both[a] * agreement[a] * t).sum() / power, -1.0, 1.0)
-    t[both.sum(1) == 0] = 0.0
-    return -t if (both.sum(1) * np.sign(t)).sum() < 0 else t
+    for members in _connected(both):
+        t[members] *= _sign(t[members], both[members].sum(1), with_model=members[-1] == len(t) - 1)
+    return t
 
 
 def weighted(rankings: Sequence[TokenRanking], found: Sequence[Reliability]) -> list[TokenRanking]:
@@ -187,6 +193,31 @@ def _order(ranking: TokenRanking, values: Sequence[float]) -> Order:
     return {
         (a, b): each[a] > each[b] for a, b in combinations(sorted(each), 2) if each[a] != each[b]
     }
+
+
+def _connected(both: Table) -> list[list[int]]:
+    """The voices, in sets between which there is no comparison."""
+    left, found = set(range(len(both))), []
+    while left:
+        reached, new = set[int](), {min(left)}
+        while new:
+            reached |= new
+            new = {b for a in new for b in np.flatnonzero(both[a]).tolist()} - reached
+        left -= reached
+        found.append(sorted(reached))
+    return found
+
+
+def _sign(t: Table, votes: Table, *, with_model: bool) -> float:
+    """1 or -1: most votes are then cast by voices above 0.
+
+    Where all comparisons are between the signs (one annotator beside each other one) both sides
+    have cast as many votes. Then the model is above 0, or without one most people are; 0 where
+    that is even too: two contradict each other, and nobody can say who is right.
+    """
+    by_votes = float((votes * np.sign(t)).sum())
+    evenly = float(t[-1]) if with_model else float(np.sign(t).sum())
+    return float(np.sign(by_votes or evenly)) if votes.sum() else 0.0
 
 
 def _standard_errors(same: Table, both: Table) -> Table:

@@ -15,6 +15,7 @@ from accelerate.utils import gather_object
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from rlhf.errors import ConfigError
 from rlhf.launch import on_main_process, say
 from rlhf.manifest import hash_text
 from rlhf.models.config import ModelConfig, use_bf16
@@ -28,6 +29,7 @@ from rlhf.training.annotators import (
     write_reliabilities,
 )
 from rlhf.training.reward_config import RewardModelConfig
+from rlhf.training.reward_loss import settled_tie_threshold
 from rlhf.training.reward_model import train_reward_model
 from rlhf.training.reward_rows import TokenRanking, flatten
 
@@ -90,10 +92,17 @@ def cross_fitted_scores(
     broken off in them.
 
     Raises:
-        as `train_reward_model`.
+        ConfigError: so few prompts that a half is empty; else as `train_reward_model`.
     """
     folder = Path(run.output_dir) / "cross_fit"
     half = [int(hash_text(f"{run.seed} {row.group}")[:8], 16) % HALVES for row in rankings]
+    if len(set(half)) < HALVES:
+        raise ConfigError(
+            "annotator_weights=model trains on each half of the prompts, and one half of these "
+            f"{len({row.group for row in rankings})} is empty; use annotator_weights=agreement, "
+            "or give more prompts."
+        )
+    tie_threshold = settled_tie_threshold(config, rankings)
     scores: dict[int, list[float]] = {}
     for number in range(HALVES):
         on_main_process(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -105,7 +114,7 @@ def cross_fitted_scores(
             [],
             run=replace(run, output_dir=str(folder), report_to=[]),
             model_config=model_config,
-            config=_of_a_half(config),
+            config=_of_a_half(config, tie_threshold),
             pad_token_id=pad_token_id,
             data_sha256="",
             resume=None,
@@ -117,11 +126,16 @@ def cross_fitted_scores(
     return [scores[index] for index in range(len(rankings))]
 
 
-def _of_a_half(config: RewardModelConfig) -> RewardModelConfig:
-    """As the run itself, with half of its steps and nothing kept."""
+def _of_a_half(config: RewardModelConfig, tie_threshold: float) -> RewardModelConfig:
+    """As the run itself, with its tie threshold and half of its steps, and nothing kept."""
     steps = None if config.max_steps is None else math.ceil(config.max_steps / HALVES)
     return replace(
-        config, max_steps=steps, num_heads=1, early_stopping_patience=None, save_steps=10**9
+        config,
+        max_steps=steps,
+        tie_threshold=tie_threshold or None,
+        num_heads=1,
+        early_stopping_patience=None,
+        save_steps=10**9,
     )
 
 

@@ -1,6 +1,6 @@
 """The state of a reward-model run: what it needs to go on exactly where it was."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ def state_of(
     step: int,
     identity: Mapping[str, Any],
     stopper: EarlyStopping,
+    losses: Sequence[float],
 ) -> dict[str, Any]:
     """Trained weights, AdamW, schedule, steps taken, and what makes the run this one.
 
-    Beside them what early stopping has seen, its best weights included.
+    Beside them what early stopping has seen, its best weights included, and the losses of the
+    steps that no line of metrics holds yet.
 
     There is no random state in it: dropout is 0 and the order of the rows depends on the seed
     and the step alone.
@@ -36,6 +38,7 @@ def state_of(
         "step": step,
         "identity": dict(identity),
         "stopper": stopper.state(),
+        "losses": list(losses),
     }
 
 
@@ -55,8 +58,8 @@ def load_state(
     schedule: Any,
     identity: Mapping[str, Any],
     stopper: EarlyStopping,
-) -> int:
-    """Put everything back as `state_of` saw it; returns the number of steps taken.
+) -> tuple[int, list[float]]:
+    """Put everything back as `state_of` saw it; the number of steps taken, and `losses`.
 
     Raises:
         CheckpointError: no such state, or one of a run whose steps would not be these.
@@ -70,4 +73,4 @@ def load_state(
     stopper.restore(state["stopper"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
-    return int(state["step"])
+    return int(state["step"]), list(state["losses"])

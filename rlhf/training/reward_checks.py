@@ -45,8 +45,9 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
     """Refuse keys that these rankings leave without effect.
 
     Raises:
-        ConfigError: early stopping without held-out rankings; annotators weighed where there is
-            one; a margin by strength where nobody said how strong a preference was.
+        ConfigError: early stopping without a held-out order; annotators weighed where there is
+            one; a margin by strength where nobody said how strong a preference was, or by one
+            below 1.
     """
     names = {row.annotator for row in rows.train}
     if config.annotator_weights != "none" and len(names) < 2:
@@ -55,29 +56,47 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
             f"are all of {next(iter(names)) or 'nobody by name'}; leave it out, or give rows an "
             "`annotator`."
         )
-    if config.early_stopping_patience is not None and not rows.held_out:
+    if config.early_stopping_patience is not None and not any(
+        len(set(row.ranks)) > 1 for row in rows.held_out
+    ):
         raise ConfigError(
-            "early_stopping_patience needs held-out rankings; give eval_data or eval_fraction."
+            "early_stopping_patience needs held-out rankings with an order; give eval_data or "
+            "eval_fraction."
         )
-    if config.margin_coef and all(row.strength == 1 for row in rows.train):
+    if config.margin_coef:
+        _check_strengths(config.margin_coef, {row.strength for row in rows.train})
+
+
+def _check_strengths(margin_coef: float, strengths: set[float]) -> None:
+    if strengths == {1}:
         raise ConfigError(
-            f"margin_coef={config.margin_coef}: the strength of every training ranking is 1, so "
+            f"margin_coef={margin_coef}: the strength of every training ranking is 1, so "
             "that no pair would get a margin; leave the key out, or give rows a `strength`."
+        )
+    if min(strengths) < 1:
+        raise ConfigError(
+            f"margin_coef={margin_coef}: a strength of {min(strengths):g} would be a margin below "
+            "0, and rows without one count as 1, a slight preference; number strengths from 1 up."
         )
 
 
 def about_rankings(rows: TrainAndHeldOut[Ranking]) -> list[str]:
-    """What they say twice or both ways, and a warning where held-out prompts are trained on.
+    """What they say twice or both ways, and a warning where held-out prompts are trained on."""
+    lines = find_conflicts([*rows.train, *rows.held_out]).lines()
+    leaked = trained_on(rows)
+    if leaked:
+        counts = f"{leaked} of {len(rows.held_out)} held-out rankings"
+        lines.append(f"warning: {counts} are of prompts that are trained on; expect too much")
+    return lines
+
+
+def trained_on(rows: TrainAndHeldOut[Ranking]) -> int:
+    """Held-out rankings whose prompt stands in the training too.
 
     Only an eval_data file can hold prompts of train_data; a split by prompt cannot.
     """
-    lines = find_conflicts([*rows.train, *rows.held_out]).lines()
     held = [row.prompt for row in rows.held_out if row.prompt]
-    leaked = leaked_prompts(held, [row.prompt for row in rows.train]).leaked
-    if leaked:
-        counts = f"{len(leaked)} of {len(rows.held_out)} held-out rankings"
-        lines.append(f"warning: {counts} are of prompts that are trained on; expect too much")
-    return lines
+    return len(leaked_prompts(held, [row.prompt for row in rows.train]).leaked)
 
 
 def refuse_4bit(model: ModelConfig) -> None:

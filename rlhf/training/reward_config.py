@@ -8,6 +8,12 @@ from rlhf.ops.ranking import Ties
 from rlhf.training.early_stopping import THRESHOLD_HELP, check_early_stopping
 from rlhf.training.ranges import check_ranges
 
+# Keys that say what the loss of a batch is; another value of one makes another run.
+LOSS_KEYS = (
+    *("loss_type", "ties", "tie_threshold", "margin_coef", "label_smoothing"),
+    *("center_rewards_coefficient", "num_heads"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelConfig:

@@ -1,5 +1,6 @@
 """How good a reward model is on answers it never saw, and where its zero lies."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Normalization:
     mean: float
     std: float
     rows: int
-    above_shuffled: float  # share of demonstrations scored above their own words in random order
+    above_shuffled: float  # share of demonstrations scored above their own words in random order;
+    # NaN where none has another order
     offsets: Sequence[float] = (0.0,)  # each head's mean minus that of all heads
 
 
@@ -131,7 +133,9 @@ def normalization(
 def in_words(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
     """The run's figures in words."""
     lines = {"optimizer steps": str(steps)}
-    if health is not None:
+    if health is not None and not health.pairs:
+        lines["held-out accuracy"] = "unknown: no held-out ranking has an order"
+    elif health is not None:
         interval = f"{health.low:.3f} to {health.high:.3f}"
         lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
         interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
@@ -139,7 +143,8 @@ def in_words(steps: int, health: Health | None, scale: Normalization) -> dict[st
         lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
     if scale.rows:
         lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"
-        lines["demonstrations above their shuffled words"] = f"{scale.above_shuffled:.3f}"
+        if not math.isnan(scale.above_shuffled):
+            lines["demonstrations above their shuffled words"] = f"{scale.above_shuffled:.3f}"
     return lines
 
 

@@ -1,6 +1,7 @@
 """The training loss of a batch of rankings, as the keys of the run say."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ def settled_tie_threshold(config: RewardModelConfig, rankings: Sequence[TokenRan
         return 0.0
     if config.tie_threshold is not None:
         return config.tie_threshold
-    rate = tie_rate([ranking.ranks for ranking in rankings])
+    rate = tie_rate(rankings)
     try:
         return tie_threshold_of(rate)
     except ValueError as error:
@@ -78,10 +79,15 @@ def settled_tie_threshold(config: RewardModelConfig, rankings: Sequence[TokenRan
         ) from error
 
 
-def tie_rate(rankings: Sequence[Sequence[int]]) -> float:
-    """Share of the pairs of answers, over all rankings, that have one rank."""
+def tie_rate(rankings: Sequence[TokenRanking]) -> float:
+    """Share of the pairs of different answers, over all rankings, that have one rank.
+
+    An answer that was sampled twice ties with itself whatever people notice.
+    """
     tied = pairs = 0
-    for ranks in rankings:
-        pairs += len(ranks) * (len(ranks) - 1) // 2
-        tied += sum(ranks.count(rank) * (ranks.count(rank) - 1) // 2 for rank in set(ranks))
+    for ranking in rankings:
+        answers = zip(map(tuple, ranking.ids), ranking.ranks, strict=True)
+        for (one, rank), (other, its_rank) in combinations(answers, 2):
+            pairs += one != other
+            tied += one != other and rank == its_rank
     return tied / pairs if pairs else 0.0

@@ -26,7 +26,7 @@ from rlhf.run_folder import RunConfig
 from rlhf.training.early_stopping import EarlyStopping, put_weights, trained_weights
 from rlhf.training.metrics import MetricsWriter
 from rlhf.training.reward_checkpoint import load_state, save_state, state_of
-from rlhf.training.reward_config import RewardModelConfig
+from rlhf.training.reward_config import LOSS_KEYS, RewardModelConfig
 from rlhf.training.reward_health import measure
 from rlhf.training.reward_loss import batch_loss, settled_tie_threshold
 from rlhf.training.reward_rows import TokenRanking, by_prompt, draw_for_heads
@@ -109,10 +109,13 @@ class _Trainer:
         )
         # A checkpoint of a run with another one of these would not take the steps of this one.
         self.identity = {
+            "seed": run.seed,
             "batch_size": self.batch_size,
             "total": self.total,
             "data_sha256": data_sha256,
+            "rankings of sha256": hash_text(repr([(r.group, r.ids, r.ranks) for r in train])),
             "weights": hash_text(repr([row.weights for row in train])),
+            **{key: getattr(config, key) for key in LOSS_KEYS},
         }
         self.stopper = EarlyStopping(
             config.early_stopping_patience, config.early_stopping_threshold
@@ -123,7 +126,7 @@ class _Trainer:
 
     def restore(self, checkpoint: Path) -> None:
         """Go on from there."""
-        self.done = load_state(
+        self.done, losses = load_state(
             checkpoint,
             self.scorer,
             self.optimizer,
@@ -131,6 +134,7 @@ class _Trainer:
             self.identity,
             self.stopper,
         )
+        self.losses = losses
 
     def train(self) -> int:
         """Step after step to the last, or until early stopping ends the run; their number."""
@@ -241,6 +245,7 @@ class _Trainer:
                     self.done,
                     self.identity,
                     self.stopper,
+                    self.losses,
                 )
                 save_state(folder, state, keep=self.config.save_total_limit)
             self.accelerator.wait_for_everyone()

@@ -42,7 +42,7 @@ def point(n, people, spread=0.02):
     [
         (figure("accuracy", 0.75), [above(0.95)], "pass", None),
         (figure("accuracy", 0.54), [above(0.95)], "fail", "a coin"),
-        (figure("accuracy", 0.2), [above(0.95)], "fail", "a coin"),
+        (figure("accuracy", 0.2), [above(0.95)], "fail", "the wrong way round"),
         (figure("accuracy", 0.58), [above(0.95)], "warn", "a weak guide"),
         (figure("accuracy", 0.75, n=12), [above(0.95)], "warn", "fewer than 30"),
         (figure("accuracy", 1.0, spread=0.0, n=2), [above(0.95)], "fail", "told from coins"),
@@ -72,6 +72,18 @@ def point(n, people, spread=0.02):
             "calibration error",
         ),
         (figure("accuracy", 0.75), [above(0.95), figure("ece", 0.12)], "pass", None),
+        (
+            figure("accuracy", 0.75),
+            [above(0.95), figure("ece", 0.2), figure("ece_by_chance", 0.17)],
+            "pass",
+            None,
+        ),
+        (
+            figure("accuracy", 0.75),
+            [above(0.95), figure("ece", 0.2), figure("ece_by_chance", 0.1)],
+            "warn",
+            "calibration error",
+        ),
     ],
 )
 def test_verdicts(accuracy, others, verdict, reason):
@@ -85,6 +97,15 @@ def test_verdicts(accuracy, others, verdict, reason):
 def test_nothing_held_out_is_a_fail():
     gate = judge_reward_model([above(0.95)])
     assert (gate.verdict, gate.accuracy) == ("fail", None)
+
+
+def test_prompts_that_were_trained_on_are_a_warning():
+    """Of 0.99 by heart nothing follows."""
+    figures = [figure("accuracy", 0.94), above(0.95)]
+    assert judge_reward_model(figures).verdict == "pass"
+    gate = judge_reward_model(figures, trained_on=3)
+    assert gate.verdict == "warn"
+    assert "3 held-out rankings are of prompts that were trained on" in gate.reasons[0]
 
 
 def test_more_of_a_reward_that_is_worse_to_people_is_a_warning():
@@ -113,3 +134,13 @@ def test_annotators_whom_nothing_can_be_learned_from_are_named():
     assert [line.split(":")[0] for line in said] == ["annotator Rev", "annotator Ran"]
     assert "say the opposite" in said[0]
     assert "random clicks" in said[1]
+
+
+def test_many_careful_annotators_are_not_named_by_chance():
+    """50 people at 0.7 ± 0.1 and one clicker. Each interval ends below 0.7 with 2.5%, here of two:
+    over 51 people that is chance, 3.3 standard errors are not."""
+    results = [figure("accuracy", 0.7)]
+    results += [figure("accuracy", 0.7, 0.1, subset=f"annotator {i}") for i in range(48)]
+    unlucky = [figure("accuracy", 0.59, 0.1, subset=f"annotator {i}") for i in "AB"]
+    results += [*unlucky, figure("accuracy", 0.5, 0.1, subset="annotator X")]
+    assert [line.split(":")[0] for line in careless(results)] == ["annotator X"]

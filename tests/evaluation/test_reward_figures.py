@@ -1,11 +1,13 @@
 """Figures of scored rankings, worked by hand."""
 
 import math
+import random
 
 import pytest
 
 from rlhf.evaluation.best_of_n import best_of_n, kl_bound, pick_probabilities
-from rlhf.evaluation.calibration import calibration_error, reliability
+from rlhf.evaluation.calibration import calibration_error, error_by_chance, reliability
+from rlhf.evaluation.gate import judge_reward_model
 from rlhf.evaluation.reward_figures import (
     accuracy,
     heads_agree,
@@ -73,6 +75,18 @@ def test_parts_of_the_accuracy():
     assert "gap of 4 ranks or more" not in found
 
 
+def test_a_sliders_strengths_are_three_parts():
+    """Half of the rows say nothing (1), the others 1.5, 2.5 … 11.5: twelve values in fours."""
+    given = [1.0] * 11 + [number + 0.5 for number in range(1, 12)]
+    rows = [scored([1.0, 0.0], [1, 2], f"p{i}", strength=s) for i, s in enumerate(given)]
+    found = [r for r in reward_figures(rows, "m") if (r.subset or "").startswith("strength")]
+    assert [(r.subset, r.n) for r in found] == [
+        ("strength 1 to 3.5", 14),
+        ("strength 4.5 to 7.5", 4),
+        ("strength 8.5 to 11.5", 4),
+    ]
+
+
 def test_people_agree_on_pairs_that_two_of_them_ordered():
     """p: Ann and Bob alike; q: they differ; r: Ann alone; a tie orders nothing. 1 of 2."""
     rows = [
@@ -89,6 +103,15 @@ def test_people_agree_on_pairs_that_two_of_them_ordered():
     # The model says 2, 1 everywhere: wrong twice on p, right for Bob on q.
     assert parts["pairs that several people ordered"] == pytest.approx(1 / 4)
     assert human_agreement(rows[:1] + rows[2:3]) is None
+
+
+def test_a_crowd_on_one_pair_does_not_outweigh_the_rest():
+    """p by four, 3 to 1: three people agree with 2 of 3 others, one with none: 2 of 4 cases.
+    q and r by two who agree: 4 of 4. Together 6 of 8; by couples it would be (3 + 1 + 1) / 8."""
+    crowd = zip("ABCD", ([1, 2], [1, 2], [1, 2], [2, 1]), strict=True)
+    rows = [scored([0.0, 1.0], ranks, "p", annotator=name) for name, ranks in crowd]
+    rows += [scored([0.0, 1.0], [1, 2], prompt, annotator=name) for prompt in "qr" for name in "AB"]
+    assert human_agreement(rows).value == pytest.approx(6 / 8)
 
 
 def test_what_one_person_says_twice_is_no_agreement():
@@ -149,6 +172,32 @@ def test_calibration_of_two_bins():
         (0.75, 0.5, 2),
         (0.9, 1.0, 2),
     ]
+
+
+def test_calibration_error_by_chance_of_two_pairs():
+    """d = log 3 on two prompts: 0.25 where both or one are right (15/16), 0.75 where none is:
+    mean 0.28125; 500 draws know it to ±0.022."""
+    rows = [scored([math.log(3.0), 0.0], [2, 1], p) for p in "pq"]
+    found = error_by_chance(rows)
+    assert found.value == pytest.approx(0.28125, abs=0.022)
+    assert (found.low, found.high, found.n) == (pytest.approx(0.25), pytest.approx(0.75), 2)
+    assert error_by_chance(rows[:1]) is None
+
+
+@pytest.mark.parametrize(("scale", "least", "most"), [(1.0, 0, 2), (4.0, 12, 20)])
+def test_few_pairs_of_true_scores_are_no_warning(scale, least, most):
+    """40 pairs whose order was drawn from their scores, 20 times: the bootstrap of the error lies
+    above 0.1 in most. Scores 4 times too sure are found out all the same."""
+    draw, count = random.Random(0), 0
+    for _ in range(20):
+        rows = []
+        for number in range(40):
+            score = draw.gauss(0, 1.5)
+            first = draw.random() < 1 / (1 + math.exp(-score))
+            rows.append(scored([scale * score, 0.0], [1, 2] if first else [2, 1], str(number)))
+        gate = judge_reward_model(reward_figures(rows, "m"))
+        count += any("calibration error" in reason for reason in gate.reasons)
+    assert least <= count <= most
 
 
 def test_the_best_of_two_of_three_is_the_best_in_two_draws_of_three():

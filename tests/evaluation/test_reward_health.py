@@ -7,7 +7,7 @@ import pytest
 from tiny_models import make_model
 
 from rlhf.data.tokenizer import load_tokenizer
-from rlhf.errors import CheckpointError, ConfigError, DataError
+from rlhf.errors import CheckpointError, ConfigError, DataError, TrainingError
 from rlhf.evaluation import reward_health
 from rlhf.evaluation.probes import DEMONSTRATIONS, EMPTY, OTHER, SHUFFLED, probe
 from rlhf.evaluation.scored import score_heads, score_rankings
@@ -59,6 +59,36 @@ def test_a_text_that_comes_twice_is_scored_once():
     texts = [("p", "a b"), ("q", "a"), ("p", "a b"), ([{"role": "user", "content": "p"}], "a b")]
     assert score_heads(model, texts) == [[2.0], [1.0], [2.0], [2.0]]
     assert model.asked == 3
+
+
+def test_another_prompts_answer_is_not_one_to_the_same_prompt():
+    """One short answer to one prompt, eight long ones to another: each long one meets the short
+    one and is above, the short one is below: 8 of 9. Without another prompt there is no figure."""
+    rows = [
+        Demonstration(prompt=prompt, completion=" ".join(["word"] * (n + more)))
+        for prompt, more in (("Short?", 0), ("short", 0), ("Long?", 10))
+        for n in range(1, 9)
+    ]
+    found = {one.name: one for one in probe(ByLength(), rows[15:], count=99, seed=0)}
+    assert found[OTHER].demonstrations_above.value == pytest.approx(8 / 9)
+    same = probe(ByLength(), rows[:16], count=99, seed=0)
+    assert OTHER not in {one.name for one in same}
+    bare = [Demonstration(prompt="", completion=row.completion) for row in rows]
+    assert OTHER not in {one.name for one in probe(ByLength(), bare, count=99, seed=0)}
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_no_low_score(odd):
+    """One of three different texts: the report stops and names its prompt."""
+
+    class Overflows(ByLength):
+        def score_heads(self, prompts, responses):
+            values = super().score_heads(prompts, responses)
+            values[[prompt == "q" for prompt in prompts]] = odd
+            return values
+
+    with pytest.raises(TrainingError, match=r"no finite number for 1 of 3 answers.*prompts: 'q'"):
+        score_heads(Overflows(), [("p", "a b"), ("q", "a"), ("p", "a b"), ("r", "a")])
 
 
 def test_rankings_are_scored_as_the_reward_scores(folder):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rlhf.ops.accuracy import pairs_in_order, share_with_interval
+from rlhf.ops.accuracy import pairs_in_order, share_with_interval, student_95
 
 
 def test_accuracy_counts_ordered_pairs_only():
@@ -41,10 +41,54 @@ def test_interval_of_all_right_is_not_a_point():
 
 
 def test_interval_does_not_shrink_where_pairs_of_a_prompt_agree():
-    """Ten copies of each pair hold no more evidence: the interval must not shrink."""
+    """Ten copies of each pair hold no more evidence: the interval must not shrink. It grows by
+    the 1% by which Student's t of 99 degrees of freedom is above the normal's 1.96."""
     correct = torch.tensor([1.0] * 80 + [0.0] * 20)
-    once = share_with_interval(correct, torch.ones(100))
-    assert share_with_interval(correct * 10, torch.full((100,), 10.0)) == pytest.approx(once)
+    _, low, high = share_with_interval(correct, torch.ones(100))
+    _, below, above = share_with_interval(correct * 10, torch.full((100,), 10.0))
+    assert below < low
+    assert above > high
+    assert above - below == pytest.approx(high - low, rel=0.015)
+
+
+def test_few_prompts_of_many_pairs_take_students_t():
+    """Right 5, 3, 4, 6, 2 of 6: share 2/3, residuals 1, -1, 0, 2, -2, variance 5/4 * 10 / 30² =
+    1/72, so (2/9) / (1/72) = 16 flips; t of 4 degrees of freedom 2.7694 (exactly 2.7764).
+
+    Middle (2/3 + 7.6694/32) / (1 + 7.6694/16) = 0.612660; half width
+    2.7694 / 1.479336 * √(0.222222/16 + 7.6694/1024) = 0.273718.
+    """
+    found = share_with_interval(torch.tensor([5.0, 3.0, 4.0, 6.0, 2.0]), torch.full((5,), 6.0))
+    assert found == pytest.approx((2 / 3, 0.338945, 0.886381), abs=1e-4)
+
+
+def test_pairs_are_never_more_than_so_many_flips():
+    """2 of 3 in seven prompts and 1 of 3 in one: as even as that is chance, not 135 flips' worth.
+
+    24 flips, t of 7 degrees of freedom 2.3639: (0.625 + 5.588/48) / (1 + 5.588/24) = 0.601392
+    ∓ 2.3639 / 1.232837 * √(0.234375/24 + 5.588/2304) = 0.211712.
+    """
+    found = share_with_interval(torch.tensor([2.0] * 7 + [1.0]), torch.full((8,), 3.0))
+    assert found == pytest.approx((0.625, 0.389680, 0.813104), abs=1e-4)
+
+
+@pytest.mark.parametrize(("freedom", "exact"), [(4, 2.7764), (7, 2.3646), (29, 2.0452)])
+def test_students_quantiles(freedom, exact):
+    """Of a printed table."""
+    assert student_95(freedom) == pytest.approx(exact, rel=3e-3)
+
+
+@pytest.mark.parametrize("prompts", [3, 8, 30])
+def test_a_coin_is_above_a_half_in_one_of_forty_draws(prompts):
+    """Rankings of 4 by chance: the lower end above 0.5 would let it pass; at most 2.5%, ±1%."""
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(prompts).repeat_interleave(4)
+    passed = 0
+    for _ in range(1000):
+        scores = torch.rand(4 * prompts, generator=generator)
+        ranks = torch.rand(4 * prompts, generator=generator).argsort()
+        passed += share_with_interval(*pairs_in_order(scores, ranks, groups))[1] > 0.5
+    assert passed <= 35
 
 
 def test_no_pair_gives_nan():

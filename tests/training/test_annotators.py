@@ -8,7 +8,9 @@ import pytest
 from rlhf.errors import ConfigError
 from rlhf.training.annotators import (
     CHANCE,
+    MODEL,
     OPPOSITE,
+    agreement_tables,
     describe,
     estimate_reliabilities,
     factorize,
@@ -82,6 +84,50 @@ def test_a_careless_or_reversed_annotator_is_named_and_weighs_little(overlap, sh
     assert found["X"].remark == (OPPOSITE if bad == 0.9 else CHANCE)
     said = describe(list(found.values()))
     assert said[0].startswith("annotator X")
+
+
+def votes(*agreements):
+    """Tables of (one voice, other voice, agreement 2p - 1) over 100 votes each; 4 voices."""
+    both = np.zeros((4, 4))
+    same = np.zeros((4, 4))
+    for one, other, agreement in agreements:
+        for a, b in ((one, other), (other, one)):
+            both[a, b], same[a, b] = 100.0, 50 * (1 + agreement)
+    return same, both
+
+
+def test_who_contradicts_each_of_the_others_is_the_odd_one():
+    """C is compared with A and with B, nobody else with anybody: the votes are even, the people
+    are 2 to 1, in whichever order they come. The products are the agreements."""
+    for odd in (0, 1, 2):
+        a, b = [voice for voice in (0, 1, 2) if voice != odd]
+        t = factorize(*votes((a, odd, -0.6), (b, odd, -0.4)))
+        assert t[odd] < 0 < min(t[a], t[b])
+        assert [t[a] * t[odd], t[b] * t[odd]] == pytest.approx([-0.6, -0.4], abs=1e-3)
+        assert t[3] == 0.0  # the model was not asked
+
+
+def test_of_two_who_contradict_each_other_nobody_is_named():
+    """Nothing says who is right. A model (the last voice) does."""
+    assert factorize(*votes((0, 1, -0.8))).tolist() == [0.0] * 4
+    rows = [pair(n, name, name == "Ann") for n in range(100) for name in ("Ann", "Bob")]
+    with pytest.raises(ConfigError, match="no annotator agrees with the others"):
+        estimate_reliabilities(rows, None)
+    t = factorize(*votes((0, 1, -0.4), (0, 3, -0.2), (1, 3, 0.3)))
+    assert t[0] < 0 < min(t[1], t[3])
+
+
+def test_sets_of_people_who_share_nothing_are_signed_apart():
+    """A and B agree, C and the model do not: only the model's side of the latter is known."""
+    t = factorize(*votes((0, 1, 0.5), (2, 3, -0.5)))
+    assert t[2] < 0 < min(t[0], t[1], t[3])
+
+
+def test_the_model_is_one_voice_however_many_rank_a_prompt():
+    """Three people on one pair: 3 votes between people, and one of each with the model."""
+    rows = [pair(0, name, True) for name in "ABC"]
+    _, both = agreement_tables(rows, [[1.0, 0.0]] * 3, ["A", "B", "C", MODEL])
+    assert both.sum(0).tolist() == [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
 
 
 def test_an_annotator_of_few_labels_is_taken_for_a_usual_one():

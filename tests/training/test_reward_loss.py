@@ -99,14 +99,21 @@ def test_plackett_luce_and_centering_by_key():
 
 def test_tie_rate_and_the_threshold_that_it_gives():
     """[1, 1, 1, 4]: 3 of 6 pairs; [1, 2]: 0 of 1; together 3/7: η = 2 atanh(3/7) = log 2.5."""
-    assert tie_rate([[1, 1, 1, 4], [1, 2]]) == pytest.approx(3 / 7)
-    rows = [ranking([(1,)] * 4, [1, 1, 1, 4]), ranking([(1,)] * 2, [1, 2])]
+    rows = [ranking([(1,), (2,), (3,), (4,)], [1, 1, 1, 4]), ranking([(1,), (2,)], [1, 2])]
+    assert tie_rate(rows) == pytest.approx(3 / 7)
     config = RewardModelConfig(ties="rao_kupper")
     assert settled_tie_threshold(config, rows) == pytest.approx(0.916291, abs=1e-5)
     fixed = RewardModelConfig(ties="rao_kupper", tie_threshold=0.3)
     assert settled_tie_threshold(fixed, rows) == 0.3
     with pytest.raises(ConfigError, match="0% of the training pairs are ties"):
         settled_tie_threshold(config, rows[1:])
+
+
+def test_an_answer_that_stands_twice_is_no_tie():
+    """1, 1, 2 of the texts a, a, b: two pairs of different texts, neither tied; with a third
+    text beside b on rank 2, one of five."""
+    assert tie_rate([ranking([(1,), (1,), (2,)], [1, 1, 2])]) == 0.0
+    assert tie_rate([ranking([(1,), (1,), (2,), (3,)], [1, 1, 2, 2])]) == pytest.approx(1 / 5)
 
 
 def test_rankings_that_tie_everything_stay_where_ties_count(tmp_path):

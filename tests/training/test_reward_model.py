@@ -20,7 +20,7 @@ from rlhf.run_folder import RunConfig
 from rlhf.training.annotators import ANNOTATORS
 from rlhf.training.cross_fit import weigh_annotators
 from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import measure, normalization
+from rlhf.training.reward_health import in_words, measure, normalization
 from rlhf.training.reward_model import train_reward_model
 from rlhf.training.reward_rows import draw_for_heads, tokenize
 from rlhf.training.reward_schedule import batch_rows, num_steps, rate
@@ -48,7 +48,7 @@ def rankings(count, seed=0, answers=3):
     return rows
 
 
-def train(base, folder, rows, *, held_out=(), resume=None, model=None, **keys):
+def train(base, folder, rows, *, held_out=(), resume=None, model=None, seed=0, **keys):
     """The trained model and the lines of metrics.jsonl."""
     path, chat = base
     model = model if model is not None else new_reward_model(path, seed=0)
@@ -59,7 +59,7 @@ def train(base, folder, rows, *, held_out=(), resume=None, model=None, **keys):
         model,
         tokenize(chat, rows),
         tokenize(chat, held_out),
-        run=RunConfig(output_dir=str(folder)),
+        run=RunConfig(output_dir=str(folder), seed=seed),
         model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
         config=config,
         pad_token_id=chat.pad_token_id,
@@ -86,6 +86,46 @@ def test_resumed_equals_uninterrupted(base, tmp_path):
     )
     same(whole, again, rtol=0, atol=0)
     assert [x["loss"] for x in later] == [x["loss"] for x in lines if x["step"] > 4]
+
+
+def test_the_logged_loss_is_that_of_all_its_steps(base, tmp_path):
+    """A checkpoint between two lines of metrics: the next one speaks of the steps before it too."""
+    keys = {"max_steps": 6, "save_steps": 2, "save_total_limit": 5, "logging_steps": 3}
+    _, lines = train(base, tmp_path / "run", rankings(20), **keys)
+    _, later = train(
+        base, tmp_path / "again", rankings(20), resume=tmp_path / "run" / "checkpoint-2", **keys
+    )
+    assert [(x["step"], x["loss"]) for x in later] == [
+        (x["step"], x["loss"]) for x in lines if x["step"] > 2
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"label_smoothing": 0.1}, r"label_smoothing 0\.0, this run has 0\.1"),
+        ({"loss_type": "plackett_luce"}, "loss_type bradley_terry"),
+        ({"seed": 1}, "seed 0, this run has 1"),
+    ],
+)
+def test_another_loss_or_order_is_another_run(base, tmp_path, changed, words):
+    train(base, tmp_path / "run", rankings(20), max_steps=2)
+    resume = tmp_path / "run" / "checkpoint-2"
+    with pytest.raises(CheckpointError, match=words):
+        train(base, tmp_path / "again", rankings(20), resume=resume, max_steps=2, **changed)
+
+
+def test_other_rankings_of_the_same_file_are_another_run(base, tmp_path):
+    """As many of them: another share was held out."""
+    train(base, tmp_path / "run", rankings(20)[:18], max_steps=2)
+    with pytest.raises(CheckpointError, match="rankings of sha256"):
+        train(
+            base,
+            tmp_path / "again",
+            rankings(20)[2:],
+            resume=tmp_path / "run" / "checkpoint-2",
+            max_steps=2,
+        )
 
 
 def test_another_run_is_not_resumed(base, tmp_path):
@@ -201,6 +241,19 @@ def test_one_demonstration_leaves_the_scale(base):
     scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
     rows = [Demonstration(prompt="Where?", completion="In the box")]
     assert normalization(scorer, chat, rows, seed=0).std == 1.0
+
+
+def test_what_is_not_known_is_not_told_as_nan(base):
+    """Held-out rankings that tie everything, demonstrations of one word."""
+    path, chat = base
+    scorer = Scorer(new_reward_model(path, seed=0), bf16=False)
+    tied = replace(rankings(1)[0], ranks=[1, 1, 1])
+    health = measure(scorer, tokenize(chat, [tied]), chat.pad_token_id)
+    words = [Demonstration(prompt=f"Say {word}", completion=word) for word in WORDS]
+    said = in_words(3, health, normalization(scorer, chat, words, seed=0))
+    assert said["held-out accuracy"] == "unknown: no held-out ranking has an order"
+    assert "demonstrations above their shuffled words" not in said
+    assert not any("nan" in value for value in said.values())
 
 
 def test_health_does_not_count_ties(base):
@@ -334,6 +387,39 @@ def test_a_checkpoint_of_other_weights_is_not_resumed(base, tmp_path):
             data_sha256="rows",
             resume=tmp_path / "run" / "checkpoint-2",
         )
+
+
+def test_too_few_prompts_for_two_halves_are_refused(base, tmp_path):
+    """Two people on one prompt: no model of the other half."""
+    path, chat = base
+    rows = [replace(rankings(1)[0], annotator=name) for name in ("Ann", "Bob")]
+    with pytest.raises(ConfigError, match="one half of these 1 is empty"):
+        weigh_annotators(
+            tokenize(chat, rows),
+            partial(new_reward_model, path, seed=0),
+            run=RunConfig(output_dir=str(tmp_path)),
+            model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+            config=RewardModelConfig(annotator_weights="model", max_steps=2),
+            pad_token_id=chat.pad_token_id,
+            resuming=False,
+        )
+
+
+def test_a_half_without_ties_takes_the_threshold_of_all(base, tmp_path):
+    """Rao and Kupper's, of 12 rankings of which one ties two answers: a half has none."""
+    path, chat = base
+    rows = [replace(row, annotator=name) for row in rankings(6, answers=2) for name in "AB"]
+    rows[0] = replace(rows[0], ranks=[1, 1])
+    found = weigh_annotators(
+        tokenize(chat, rows),
+        partial(new_reward_model, path, seed=0),
+        run=RunConfig(output_dir=str(tmp_path)),
+        model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+        config=RewardModelConfig(annotator_weights="model", max_steps=2, ties="rao_kupper"),
+        pad_token_id=chat.pad_token_id,
+        resuming=False,
+    )
+    assert [row.ranks for row in found] == [row.ranks for row in rows]
 
 
 def test_annotator_weights_are_estimated_once_and_read_again(base, tmp_path):
