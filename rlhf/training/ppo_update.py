@@ -7,21 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 
-from rlhf.errors import TrainingError
 from rlhf.models.attention import reads_packed_rows
 from rlhf.models.compiled import CompiledLayers
-from rlhf.models.forward import Sequences, as_sequences, shares, turns
-from rlhf.models.shard import full, whole
+from rlhf.models.forward import sequences_of, shares, turns
+from rlhf.models.shard import full
 from rlhf.training.ppo_config import PPOConfig
-from rlhf.training.ppo_figures import shown
+from rlhf.training.ppo_finite import check_norms
 from rlhf.training.ppo_models import autocast, computes_in_bf16
 from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_ptx import Pretraining
 from rlhf.training.ppo_terms import policy_term, value_term
-from rlhf.types import Experience, Rollouts
+from rlhf.types import Experience
 
 ADAM_EPSILON = 1e-5  # as in OpenAI's PPO; torch's 1e-8 lets the first steps of a value grow
 SUMS = (
@@ -131,7 +129,7 @@ class Updater:
         last: bool,
     ) -> Tensor:
         """Add these rows' gradients, times `weight`; returns the sums that SUMS names, likewise."""
-        sequences = _sequences(experience.rollouts, rows, packed=self.packed)
+        sequences = sequences_of(experience.rollouts, rows, packed=self.packed)
         config = self.config
         figures = dict.fromkeys(SUMS, torch.zeros((), device=num_tokens.device))
         # DDP adds up gradients over ranks in the last backward pass alone; FSDP in each, since
@@ -170,7 +168,15 @@ class Updater:
             figures["grad_norm"] = _clip(self.policy_parameters, limit)
         if critic is not None:
             figures["value_grad_norm"] = _clip(self.value_parameters, limit)
-        self._check_norms(figures, experience, minibatch, step)
+        check_norms(
+            {name: figures[name] for name in NORMS if name in figures},
+            experience,
+            minibatch,
+            step,
+            learners=self.learners,
+            config=self.config,
+            accelerator=self.accelerator,
+        )
         if policy and not warm_up:
             self.policy_optimizer.step()
         if critic is not None:
@@ -178,39 +184,6 @@ class Updater:
         for parameter in learner.parameters():
             parameter.grad = None
         return {name: figure.detach() for name, figure in figures.items()}
-
-    def _check_norms(
-        self, figures: dict[str, Tensor], experience: Experience, minibatch: Tensor, step: int
-    ) -> None:
-        """Stop the run, on all ranks, before a step along a gradient that is not finite."""
-        norms = {name: figures[name] for name in NORMS if name in figures}
-        bad = [name for name, norm in norms.items() if not norm.isfinite()]
-        if bad:
-            rows = self._rows_not_finite(experience, minibatch) or sorted(minibatch.tolist())
-            raise TrainingError(_not_finite(bad, experience, rows, step))
-
-    @torch.no_grad()
-    def _rows_not_finite(self, experience: Experience, minibatch: Tensor) -> list[int]:
-        """Rows of the minibatch, of all ranks, whose own numbers are not finite.
-
-        Empty where each row's are, and the gradient overflowed on its way back.
-        """
-        mine = minibatch[self.accelerator.process_index :: self.accelerator.num_processes]
-        with whole(*self.learners):  # ranks may have different numbers of rows
-            found = [row for row in mine.tolist() if not self._is_finite(experience, row)]
-        return sorted(gather_object(found))
-
-    def _is_finite(self, experience: Experience, row: int) -> bool:
-        """Whether the row's outputs and what they are compared with are finite numbers."""
-        rollouts, one = experience.rollouts, slice(row, row + 1)
-        mask = rollouts.response_mask[one]
-        sequences = _sequences(rollouts, one, packed=False)
-        with autocast(self.accelerator.device, computes_in_bf16(self.config)):
-            outputs = [output for learner in self.learners for output in learner(sequences)]
-        inputs = (rollouts.logprobs, experience.advantages, experience.returns)
-        tensors = [tensor for tensor in outputs if tensor is not None]
-        tensors += [tensor[one] for tensor in inputs]
-        return all(bool(tensor[mask].isfinite().all()) for tensor in tensors)
 
     def _set_learning_rates(self, step: int) -> None:
         """Constant within an iteration; linear to 0 over the run unless told otherwise."""
@@ -242,16 +215,6 @@ class Updater:
         }
 
 
-def _sequences(rollouts: Rollouts, rows: Tensor | slice, *, packed: bool) -> Sequences:
-    return as_sequences(
-        rollouts.batch.input_ids[rows],
-        rollouts.batch.attention_mask[rows],
-        rollouts.response_ids[rows],
-        rollouts.response_mask[rows],
-        packed=packed,
-    )
-
-
 def _clip(parameters: list[torch.nn.Parameter], limit: float) -> Tensor:
     """Clip the gradients to this norm; the norm before, over all ranks' shares of them."""
     return full(torch.nn.utils.clip_grad_norm_(parameters, limit))
@@ -259,13 +222,3 @@ def _clip(parameters: list[torch.nn.Parameter], limit: float) -> Tensor:
 
 def _adam(parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameters, lr=0.0, eps=ADAM_EPSILON, weight_decay=0.0, fused=True)
-
-
-def _not_finite(bad: list[str], experience: Experience, rows: list[int], step: int) -> str:
-    which = " and ".join("critic" if name.startswith("value") else "policy" for name in bad)
-    prompts = shown([experience.rollouts.batch.prompts[row] for row in rows], 3)
-    return (
-        f"step {step}: the gradient of the {which} is not finite and the step was not taken "
-        f"(rows {rows[:8]}{'…' if len(rows) > 8 else ''}, prompts {prompts}); lower "
-        "learning_rate or try --bf16 false, and go on from the last checkpoint."
-    )
