@@ -4,8 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlhf.errors import RLHFError, TrainingError
-from rlhf.launch import STATUS_FAILED, STATUS_USER
+from rlhf.errors import STATUS_FAILED, STATUS_USER, RLHFError, TrainingError
 
 HELP = """usage: rlhf COMMAND …
 

@@ -1,5 +1,9 @@
 """The errors a user can meet. Each is also the stdlib error a caller would expect."""
 
+# What a command ends with: done, failed while it ran, asked for what cannot be, stopped by a
+# signal with a checkpoint to go on from (EX_TEMPFAIL of sysexits.h).
+STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
+
 
 class RLHFError(Exception):
     """A mistake in what was asked for: printed in a line or two, exit status 2, no traceback."""

@@ -12,7 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from rlhf.errors import ConfigError, RLHFError, TrainingError
+from rlhf.errors import (
+    STATUS_DONE,
+    STATUS_FAILED,
+    STATUS_STOPPED,
+    STATUS_USER,
+    ConfigError,
+    RLHFError,
+    TrainingError,
+)
 from rlhf.heap import keep_freed_memory
 
 SECONDS_TO_SPEAK = 30.0
@@ -21,7 +29,6 @@ SHARDING = {"FSDP": "ACCELERATE_USE_FSDP", "DeepSpeed": "ACCELERATE_USE_DEEPSPEE
 Sharding = Literal["none", "accelerate", "own"]
 """Who applies FSDP or DeepSpeed to a recipe's models: nobody, accelerate, or (FSDP) the recipe."""
 WORLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what a launcher tells its workers
-STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
 
 
 class Stopped(Exception):

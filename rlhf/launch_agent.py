@@ -25,7 +25,7 @@ import psutil
 from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from rlhf.launch import STATUS_DONE, STATUS_FAILED, STATUS_STOPPED, STATUS_USER
+from rlhf.errors import STATUS_DONE, STATUS_FAILED, STATUS_STOPPED, STATUS_USER
 
 CONFIG = "accelerate_config.yaml"
 

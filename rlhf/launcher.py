@@ -10,7 +10,8 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlhf.launch import STATUS_USER, WORLD
+from rlhf.errors import STATUS_USER
+from rlhf.launch import WORLD
 
 # A launcher above this one (align.py under `accelerate launch`) has put its own world in the
 # environment; a stage that inherited it would wait for ranks that do not exist.

@@ -25,8 +25,7 @@ from typing import Any, NoReturn
 import psutil
 
 from rlhf.activity import Activity, State, Unchanged, is_stopped, outside_look
-from rlhf.errors import ConfigError
-from rlhf.launch import STATUS_FAILED
+from rlhf.errors import STATUS_FAILED, ConfigError
 
 VARIABLE = "RLHF_HANG_SECONDS"
 DEFAULT_SECONDS = 40.0

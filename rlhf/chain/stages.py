@@ -15,8 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhf.errors import CheckpointError, ConfigError, TrainingError
-from rlhf.launch import STATUS_DONE, STATUS_STOPPED, STATUS_USER, Stopped
+from rlhf.errors import (
+    STATUS_DONE,
+    STATUS_STOPPED,
+    STATUS_USER,
+    CheckpointError,
+    ConfigError,
+    TrainingError,
+)
+from rlhf.launch import Stopped
 from rlhf.manifest import check_folder, read_manifest, write_atomically
 from rlhf.run_folder import CONFIG, make_folder
 
