@@ -65,8 +65,8 @@ def brackets(axes: Any, folder: Path) -> None:
         depths = list(found[0][model]["depth"])
         shares = [mean(seed[model]["depth"][depth] for seed in found) for depth in depths]
         axes.plot([int(depth) for depth in depths], shares, "o-", color=f"C{index}", label=model)
-    axes.axvspan(5.5, 9.5, color="grey", alpha=0.15)
-    axes.set(title="parentheses (grey: deeper than any seen)", xlabel="open brackets")
+    axes.axvspan(6.5, 9.5, color="grey", alpha=0.15)
+    axes.set(title="parentheses (grey: no prompt seen so deep)", xlabel="open brackets")
     axes.set(ylabel="unbalanced answers", ylim=(0, 1))
     axes.legend()
 

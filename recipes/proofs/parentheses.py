@@ -5,12 +5,16 @@
 The whole chain of recipes/align.py: SFT on demonstrations half of which are wrong, four answers to
 each of 2,000 prompts, simulated people who rank them, a reward model, PPO, evaluation; on prompts
 as deep as those of training and on deeper ones than any there, where a lookup has nothing.
+
+The lookup of recipes/evaluate.py copies the first demonstration of the nearest prompt, which is
+always a wrong one here; what all of them and the right ones come to stands beside it.
 """
 
 import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -23,6 +27,7 @@ from recipes.proofs.brackets.grammar import (  # noqa: E402
     DEPTHS,
     SEEN,
     SYMBOLS,
+    axes,
     demonstrations,
     depths,
     prompts,
@@ -38,13 +43,17 @@ from recipes.proofs.stages import (  # noqa: E402
     write_rows,
 )
 from recipes.proofs.tiny import make_model  # noqa: E402
+from rlhf.evaluation.contamination import Seen  # noqa: E402
+from rlhf.evaluation.lookup import Lookup  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
+
+Row = Mapping[str, str]
 
 
 def run(folder: Path, seed: int, jobs: int) -> Figures:
     """The chain in one world; how often its answers are balanced."""
     make_model(folder / "base", SYMBOLS, seed=seed)
-    files = {
+    files: dict[str, Iterable[Row]] = {
         "demonstrations": demonstrations(
             seed, prompts(seed, "demonstrations", SEEN, 2000, held_out=False), each=4
         ),
@@ -56,7 +65,8 @@ def run(folder: Path, seed: int, jobs: int) -> Figures:
             for row in rows(seed, "held-out", kind, 300, held_out=True)
         ],
     }
-    given = {name: write_rows(folder / f"{name}.jsonl", of) for name, of in files.items()}
+    held = {name: list(of) for name, of in files.items()}
+    given = {name: write_rows(folder / f"{name}.jsonl", of) for name, of in held.items()}
     chain = folder / "chain"
     command = [sys.executable, str(ROOT / "recipes" / "align.py")]
     command += ["--config", str(PROOFS / "brackets" / "align.yaml"), "--output_dir", str(chain)]
@@ -67,7 +77,7 @@ def run(folder: Path, seed: int, jobs: int) -> Figures:
     if status:
         sys.exit(f"recipes/align.py ended with status {status}; see above.")
     write_errors(chain / "evaluation", folder / "errors.json")
-    return figures(chain)
+    return figures(chain) | copied(held["heldout"], held["demonstrations"])
 
 
 def figures(chain: Path) -> Figures:
@@ -90,6 +100,29 @@ def figures(chain: Path) -> Figures:
         "prompts flagged as contaminated": share,
         "KL": figure(evaluation, "kl", "ppo"),
     }
+
+
+def copied(heldout: Sequence[Row], shown: Sequence[Row]) -> Figures:
+    """Shares of balanced answers where the nearest prompt's demonstrations are each copied."""
+    answers = defaultdict(list)
+    for row in shown:
+        answers[row["prompt"]].append(row["completion"])
+    nearest = Lookup([Seen(prompt=prompt, answers=[prompt]) for prompt in answers])
+    found: Figures = {}
+    for kind in (SEEN, DEEPER):
+        balanced: dict[str, list[float]] = {"all": [], "right": []}
+        for prompt in (row["prompt"] for row in heldout if row["category"] == kind):
+            match = nearest.find(prompt).answer
+            for answer in answers[match]:
+                share = axes(prompt, answer)["balanced"]
+                balanced["all"].append(share)
+                if axes(match, answer)["balanced"]:
+                    balanced["right"].append(share)
+        found |= {
+            f"lookup of {which} demonstrations: balanced, {kind}": mean(shares)
+            for which, shares in balanced.items()
+        }
+    return found
 
 
 def depth_of(answer: dict[str, Any]) -> int:

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 
 from recipes.proofs.brackets import grammar
+from recipes.proofs.parentheses import copied
 from recipes.proofs.stages import as_table, side_by_side, write_rows
 from recipes.proofs.sums import code
 from rlhf.chain.config import AlignConfig
@@ -66,7 +67,7 @@ def test_score_falls_by_half_a_point_an_error(text, errors, score):
     assert grammar.score([""], [text]) == [score]
 
 
-def test_half_of_the_demonstrations_are_wrong_and_none_is_deeper_than_six():
+def test_half_of_the_demonstrations_are_wrong_and_no_right_one_is_deeper_than_six():
     chosen = grammar.prompts(0, "demonstrations", grammar.SEEN, 300, held_out=False)
     rows = list(grammar.demonstrations(0, chosen, each=4))
     right = [grammar.axes(**row)["balanced"] for row in rows]
@@ -77,6 +78,22 @@ def test_half_of_the_demonstrations_are_wrong_and_none_is_deeper_than_six():
         # A wrong one may be a bracket deeper: one put in or turned round.
         assert max(depths) <= grammar.DEEPEST + (0 if good else 2)
     assert rows == list(grammar.demonstrations(0, chosen, each=4))
+
+
+def test_lookup_is_told_for_all_demonstrations_of_the_nearest_prompt_and_for_the_right_ones():
+    """`( (` is near: of its four answers two close both. Of three open ones `) ) )` would, too."""
+    answers = [") ) )", ")", ") )", ") ( ) )"]
+    shown = [{"prompt": "( (", "completion": answer} for answer in answers]
+    heldout = [
+        {"prompt": "( (", "category": grammar.SEEN},
+        {"prompt": "( ( (", "category": grammar.DEEPER},
+    ]
+    assert copied(heldout, shown) == {
+        "lookup of all demonstrations: balanced, seen": 0.5,
+        "lookup of right demonstrations: balanced, seen": 1.0,
+        "lookup of all demonstrations: balanced, deeper": 0.25,
+        "lookup of right demonstrations: balanced, deeper": 0.0,
+    }
 
 
 def test_held_out_prompts_stand_in_no_other_file_and_deeper_ones_are_no_longer():

@@ -1,8 +1,9 @@
 """Brackets: a prompt opens some, an answer has to close them.
 
 A prompt is a beginning such as `( ( ) (`, at whose end `depth` brackets are open. An answer is
-right where both together are balanced. In every file to learn from the depth is at most 6,
-anywhere; `deeper` prompts end 7 to 9 deep and are no longer than the others.
+right where both together are balanced. Prompts to learn from and demonstrations that are right are
+at most 6 deep, anywhere, and end at most 5 deep; a wrong demonstration may reach 8. `deeper`
+prompts end 7 to 9 deep and are at most as long as the longest of the others.
 """
 
 import random
@@ -12,7 +13,7 @@ OPEN, CLOSE = "(", ")"
 SYMBOLS = (OPEN, CLOSE)
 SEEN, DEEPER = "seen", "deeper"
 DEPTHS = {SEEN: range(1, 6), DEEPER: range(7, 10)}
-DEEPEST, MOST_PAIRS = 6, 6  # of what is learned from; pairs closed within a prompt
+DEEPEST, MOST_PAIRS = 6, 6  # of prompts and right answers; pairs closed within a prompt
 CORRUPTED, HELD_OUT = 0.5, 0.2  # shares: of the demonstrations, of all prompts there are
 
 
