@@ -53,12 +53,13 @@ def _reads_packed_rows(model: PreTrainedModel) -> bool:
 def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
-    """What transformers calls; a mask that fits no keys says where the rows of packed tokens lie.
+    """What transformers calls; a mask without a row for each query says where packed rows lie.
 
     Such a mask, bool [1, 1, B, T], stands for B rows, each in its first columns, one after the
-    other (`Sequences.cells`); what follows them is padding and attends to nothing.
+    other (`Sequences.cells`); what follows them is padding and attends to nothing. T may be the
+    number of all tokens, rounded up as both are; B is below it, since no row is one token.
     """
-    if attention_mask is None or attention_mask.shape[-1] == key.shape[2]:
+    if attention_mask is None or attention_mask.shape[-2] == query.shape[2]:
         return _attend(module, query, key, value, attention_mask, **options)
     cells = attention_mask[0, 0]
     places = cells.flatten().nonzero()[:, 0]

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_models import FAMILIES, make_model
 
 from rlhf.models.attention import reads_packed_rows, use_fast_cpu_attention
@@ -99,6 +101,51 @@ def test_a_packed_row_sees_nothing_of_the_others(tmp_path):
     ]
     assert torch.equal(found[0][2], found[1][2])
     assert not torch.isclose(found[0][1], found[1][1]).any()
+
+
+def test_rows_may_be_packed_into_no_more_than_the_longest_took(tmp_path):
+    """25 + 2 and 2 + 2 tokens: 27 are rounded up to 32, and so are the 31 of both together."""
+    model = load_policy(make_model(tmp_path / "llama"))
+    use_fast_cpu_attention(model)
+    prompts = torch.zeros(2, 25, dtype=torch.long)
+    prompts[0], prompts[1, -2:] = torch.arange(5, 30), torch.tensor([31, 32])
+    parts = (prompts, prompts > 0, torch.tensor([[33, 34], [35, 36]]), torch.ones(2, 2).bool())
+    found = []
+    for packed in (False, True):
+        laid_out = as_sequences(*parts, packed=packed)
+        assert laid_out.ids.shape == ((1, 32) if packed else (2, 32))
+        found.append(policy_logprobs(model, laid_out, temperature=1.0))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20)), min_size=1, max_size=6))
+def test_rows_of_any_lengths_can_be_packed(packing_model, lengths):
+    """Of a prompt and a response token each, or more."""
+    longest, most = (max(column) for column in zip(*lengths, strict=True))
+    prompt_mask = torch.tensor(
+        [[column >= longest - p for column in range(longest)] for p, _ in lengths]
+    )
+    mask = torch.tensor([[column < r for column in range(most)] for _, r in lengths])
+    prompts = torch.arange(prompt_mask.numel()).view_as(prompt_mask) % 90 + 5
+    responses = torch.arange(mask.numel()).view_as(mask) % 80 + 7
+    apart, packed = (
+        policy_logprobs(
+            packing_model,
+            as_sequences(prompts, prompt_mask, responses, mask, packed=packed),
+            temperature=1.0,
+        )
+        for packed in (False, True)
+    )
+    torch.testing.assert_close(packed, apart, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def packing_model(tmp_path_factory):
+    """A model that reads packed rows."""
+    model = load_policy(make_model(tmp_path_factory.mktemp("packing") / "llama"))
+    use_fast_cpu_attention(model)
+    return model
 
 
 def test_packed_rows_are_as_long_as_all_tokens():
