@@ -113,7 +113,7 @@ class _Trainer:
             "batch_size": self.batch_size,
             "total": self.total,
             "data_sha256": data_sha256,
-            "rankings of sha256": hash_text(repr([(r.group, r.ids, r.ranks) for r in train])),
+            "rankings of sha256": _hash_rankings(train),
             "weights": hash_text(repr([row.weights for row in train])),
             **{key: getattr(config, key) for key in LOSS_KEYS},
         }
@@ -252,6 +252,11 @@ class _Trainer:
         if stop:
             at = f"checkpoint-{self.done}"
             raise Stopped(f"stopped by SIGTERM; {folder} holds {at} to resume from.")
+
+
+def _hash_rankings(rankings: Sequence[TokenRanking]) -> str:
+    """Of one ranking after the other: all their tokens as one text could be gigabytes."""
+    return hash_text("".join(hash_text(repr((r.group, r.ids, r.ranks))) for r in rankings))
 
 
 def _not_finite(
