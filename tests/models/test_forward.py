@@ -163,6 +163,17 @@ def test_packed_rows_are_as_long_as_all_tokens():
     assert packed.cells.sum(-1).tolist() == [[[5, 9, 3]]]
 
 
+@pytest.mark.parametrize(("shortest", "packs"), [(8, False), (5, False), (4, True)])
+def test_rows_with_hardly_any_padding_stay_as_they_are(shortest, packs):
+    """Four rows of 8 columns, one of them shorter: 0, 3 or 4 of 32 places are padding."""
+    prompt_mask = torch.ones(4, 6).bool()
+    prompt_mask[0, : 8 - shortest] = False
+    ids = torch.ones(4, 6).long()
+    responses, mask = torch.ones(4, 2).long(), torch.ones(4, 2).bool()
+    laid_out = as_sequences(ids, prompt_mask, responses, mask, packed=True)
+    assert (laid_out.cells is not None) is packs
+
+
 def test_a_window_a_state_or_another_attention_is_not_packed(tmp_path):
     plain = load_policy(make_model(tmp_path / "llama"))
     assert not reads_packed_rows(plain)  # transformers' own attention

@@ -9,7 +9,7 @@ from tiny_ppo import experience_of, make_folder, trainer, weights
 from transformers import AutoModelForCausalLM
 
 from rlhf.errors import CheckpointError
-from rlhf.models.forward import as_sequences, policy_logprobs
+from rlhf.models.forward import as_sequences, policy_logprobs, sequences_of
 from rlhf.models.load import load_policy
 from rlhf.ops.kl import kl_k1
 from rlhf.training.metrics import read_metrics
@@ -140,6 +140,8 @@ def test_updates_on_packed_rows_are_those_on_padded_ones(folder, tmp_path, mode)
         assert one.updater.packed
         one.updater.packed = packed
         experience = experience_of(one)
+        laid_out = sequences_of(experience.rollouts, slice(None), packed=packed)
+        assert (laid_out.cells is not None) is packed
         before = torch.cat([p.detach().flatten().clone() for p in one.models.policy_parameters])
         one.updater.update(experience, step=1, seed=0)
         parameters = [*one.models.policy_parameters, *one.models.value_parameters]
