@@ -11,6 +11,7 @@ from tiny_ppo import ROWS, experience_of, make_folder, trainer, weights
 from rlhf.errors import CheckpointError, TrainingError
 from rlhf.training.checkpoint import verify_checkpoint
 from rlhf.training.metrics import read_metrics
+from rlhf.training.ppo_rollout import walk_through
 from rlhf.types import PromptRow
 
 
@@ -153,13 +154,15 @@ def test_advantages_are_whitened_and_returns_are_not(folder, tmp_path):
 
 
 def test_each_epoch_walks_through_every_prompt_once(folder, tmp_path):
-    """10 prompts, 4 an iteration: five iterations are two epochs."""
+    """10 prompts, 4 an iteration: five iterations are two epochs, the second in another order."""
     one = trainer(folder, tmp_path)
-    seen = [p for step in range(1, 6) for p in one.next_prompts(step).prompts[::2]]
-    first, second = sorted(seen[:10], key=str), sorted(r.prompt for r in ROWS)
-    assert len(seen) == 20
-    assert {p: seen.count(p) for p in seen} == {row.prompt: 2 for row in ROWS}
-    assert len(set(first)) <= len(second)
+    seen = [row.prompt for n in range(5) for row in walk_through(ROWS, n, count=4, seed=0)]
+    first, second = seen[:10], seen[10:]
+    assert sorted(first) == sorted(second) == sorted(row.prompt for row in ROWS)
+    assert first != second
+    for n in range(5):  # iteration n + 1 answers those, two answers each
+        batch = one.next_prompts(n + 1)
+        assert sorted(batch.prompts) == sorted(2 * seen[4 * n : 4 * n + 4])
 
 
 def test_warm_up_leaves_the_policy_alone(folder, tmp_path):

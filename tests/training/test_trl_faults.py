@@ -72,10 +72,33 @@ def test_whitening_is_over_the_rows_of_all_ranks(folder, tmp_path):
 
 
 def test_a_real_eos_is_seen_where_pad_is_eos(folder, tmp_path):
-    """TRL's mask is ids != pad: with pad 100, an answer that ends with 100 loses that token."""
-    one = trainer(folder, tmp_path)
-    one.chat.tokenizer.pad_token_id = 100
-    rollouts = answered(one).rollouts
+    """TRL's mask is ids != pad: an answer that ends with the pad token loses that token.
+
+    Pad becomes the token that the first finished answer ends with, and nothing else changes: not
+    the mask, and not where the score lands.
+    """
+    one = trainer(folder, tmp_path, kl_coef=0.0)
+    mask = answered(one).rollouts.response_mask
+    one.chat.tokenizer.pad_token_id = int(first_end(answered(one).rollouts))
+    evaluated = answered(one)
+    ids = evaluated.rollouts.response_ids
+    assert torch.equal(evaluated.rollouts.response_mask, mask)
+    assert not torch.equal(ids != one.chat.pad_token_id, mask)  # what TRL would have
+    scores = dataclasses.replace(evaluated.scores, scores=torch.arange(1.0, 9.0))
+    rewards = one.experience(dataclasses.replace(evaluated, scores=scores)).rewards
+    row = int(evaluated.rollouts.ended_with_eos.nonzero()[0, 0])
+    assert ids[row, int(rewards[row].nonzero()[0, 0])] == one.chat.pad_token_id
+    assert rewards.sum(1).tolist() == list(range(1, 9))
+
+
+def first_end(rollouts):
+    """The token that the first answer that ended by itself ends with."""
+    row = rollouts.ended_with_eos.nonzero()[0, 0]
+    return rollouts.response_ids[row, rollouts.response_mask[row].sum() - 1]
+
+
+def test_nothing_follows_the_first_end_token(folder, tmp_path):
+    rollouts = answered(trainer(folder, tmp_path)).rollouts
     lengths = rollouts.response_mask.sum(1)
     last = rollouts.response_ids[torch.arange(8), lengths - 1]
     assert torch.equal(torch.isin(last, torch.tensor(MANY_ENDS)), rollouts.ended_with_eos)
