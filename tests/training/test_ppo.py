@@ -165,6 +165,19 @@ def test_each_epoch_walks_through_every_prompt_once(folder, tmp_path):
         assert sorted(batch.prompts) == sorted(2 * seen[4 * n : 4 * n + 4])
 
 
+def test_noise_is_that_of_seed_and_iteration(folder, tmp_path):
+    """The same prompts are answered alike in one iteration of one seed, and otherwise not."""
+    one, other = trainer(folder, tmp_path), trainer(folder, tmp_path, seed=1)
+    batch = one.next_prompts(1)
+
+    def ids(of, iteration):
+        return of.roll_out(of.models.policy, batch, iteration).response_ids.tolist()
+
+    assert ids(one, 1) == ids(one, 1)
+    assert ids(one, 1) != ids(one, 2)
+    assert ids(one, 1) != ids(other, 1)
+
+
 def test_warm_up_leaves_the_policy_alone(folder, tmp_path):
     one = trainer(folder, tmp_path, max_steps=1, critic_warmup_steps=1)
     before = copy.deepcopy(weights(one))
