@@ -100,24 +100,48 @@ def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
     `latest` takes the newest one that verifies; torn ones are named and passed over.
 
     Raises:
-        CheckpointError: the folder that was named is missing or torn.
+        CheckpointError: the folder that was named is missing or torn, or output_dir holds a later
+            one.
     """
     if run.resume_from_checkpoint is None:
         return None, []
+    newest, torn = _newest_whole(Path(run.output_dir))
     if run.resume_from_checkpoint != "latest":
         named = checkpoint_to_resume(run)
         assert named is not None
         verify_checkpoint(named)
+        _refuse_going_back(named, newest)
         return named, [f"goes on from {named}"]
+    if newest is None:
+        return None, [*torn, "no checkpoint yet; starts at the beginning"]
+    return newest, [*torn, f"goes on from {newest}"]
+
+
+def _newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that verifies; what is wrong with those after it."""
     torn = []
-    for checkpoint in reversed(checkpoints(Path(run.output_dir))):
+    for checkpoint in reversed(checkpoints(folder)):
         try:
             verify_checkpoint(checkpoint)
         except CheckpointError as error:
             torn.append(f"{error} The one before it is used.")
         else:
-            return checkpoint, [*torn, f"goes on from {checkpoint}"]
-    return None, [*torn, "no checkpoint yet; starts at the beginning"]
+            return checkpoint, torn
+    return None, torn
+
+
+def _refuse_going_back(named: Path, newest: Path | None) -> None:
+    """Refuse `named` where output_dir holds a whole checkpoint of a later step.
+
+    That one belongs to the steps that are given up, and after the next interruption `latest`
+    would go on with them.
+    """
+    known = named in checkpoints(named.parent)  # a copy may have any name
+    if known and newest is not None and step_of(newest) > step_of(named):
+        raise CheckpointError(
+            f"{newest} is later than {named} and `latest` would go on from it after an "
+            "interruption; move it away, or name another output_dir."
+        )
 
 
 def refuse_another_run(

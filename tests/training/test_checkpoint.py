@@ -69,6 +69,23 @@ def test_a_named_torn_one_is_refused(tmp_path):
         verify_checkpoint(tmp_path / "checkpoint-1")
 
 
+def test_going_back_behind_a_whole_checkpoint_is_refused(tmp_path):
+    """From 2 with 3 in the folder: killed at once, `latest` would go on from what was given up."""
+    two, three = save(tmp_path, 2), save(tmp_path, 3)
+
+    def named(checkpoint, output_dir):
+        run = RunConfig(output_dir=str(output_dir), resume_from_checkpoint=str(checkpoint))
+        return checkpoint_of_run(run)[0]
+
+    with pytest.raises(CheckpointError, match="checkpoint-3 is later than .*checkpoint-2 .* move"):
+        named(two, tmp_path)
+    assert named(three, tmp_path) == three
+    assert named(two, tmp_path / "elsewhere") == two
+    (three / "a").unlink()  # torn, `latest` passes it over
+    assert named(two, tmp_path) == two
+    assert latest(tmp_path)[0] == two
+
+
 def test_random_states_come_back_through_a_file(tmp_path):
     np.random.standard_normal()  # noqa: NPY002 (leaves a spare Gaussian behind)
     torch.save(random_state(), tmp_path / "state")
