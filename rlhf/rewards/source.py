@@ -150,7 +150,7 @@ def _unusable(
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(float(value))
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several
         return False
 
 

@@ -17,6 +17,7 @@ from rlhf.rewards.reward import load_reward, split_weight
 PROMPTS = ["Where is the red ball?", "Name three animals.", "Hi"]
 ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]
 FUNCTIONS = """
+import torch
 from neighbour import ONE
 
 def length(prompts, completions, **columns):
@@ -48,6 +49,12 @@ def short(prompts, completions):
 
 def scalar(prompts, completions):
     return 1.0
+
+def several(prompts, completions):
+    return torch.ones(len(prompts), 2)
+
+def vector(prompts, completions):
+    return torch.tensor([len(text) / 2 for text in completions])
 
 def roles(prompts, completions):
     return [float(c[0]["role"] == "assistant") for c in completions]
@@ -126,11 +133,18 @@ def test_a_conversation_gets_a_conversational_completion(functions):
         ("nan", "returned nan.*'Hi'"),
         ("short", "returned 1 for 3 answers"),
         ("scalar", "returned float for 3 answers"),
+        ("several", r"returned tensor\(\[1., 1.\]\), which is no finite number, for 3 of 3"),
     ],
 )
 def test_a_reward_that_cannot_be_used_stops_the_run_naming_the_prompts(functions, name, words):
     with pytest.raises(TrainingError, match=words):
         load_reward([f"{functions}:{name}"]).score(PROMPTS, ANSWERS)
+
+
+def test_numbers_may_come_as_a_tensor(functions):
+    assert load_reward([f"{functions}:vector"]).score(PROMPTS, ANSWERS).scores.tolist() == [
+        *(5.5, 12.0, 0.0)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_going_back_behind_a_whole_checkpoint_is_refused(tmp_path):
         run = RunConfig(output_dir=str(output_dir), resume_from_checkpoint=str(checkpoint))
         return checkpoint_of_run(run)[0]
 
-    with pytest.raises(CheckpointError, match="checkpoint-3 is later than .*checkpoint-2 .* move"):
+    with pytest.raises(CheckpointError, match=r"checkpoint-3 is later than .*checkpoint-2 .* move"):
         named(two, tmp_path)
     assert named(three, tmp_path) == three
     assert named(two, tmp_path / "elsewhere") == two
