@@ -41,7 +41,8 @@ def parse_config(
 
     Keys are flat and unique over all classes. `--print_config` prints the resolved YAML and
     exits 0. A field's `metadata["help"]` is its sentence in `--help`; a field without a default
-    has to be given.
+    has to be given. A class attribute INSTEAD_OF names, by field, keys of other recipes whose
+    place it takes.
 
     Raises:
         ConfigError: an unknown key (the nearest known one is named), a repeated one, a value
@@ -70,7 +71,7 @@ def parse_config(
         from_file + words, return_remaining_strings=True, look_for_args_file=False
     )
     if unknown:
-        raise ConfigError(_unknown_key(unknown[0], known, "the command line"))
+        raise ConfigError(_unknown_key(unknown[0], known, "the command line", classes))
     if namespace.print_config:
         print(as_yaml(*configs), end="")
         raise SystemExit(0)
@@ -170,7 +171,7 @@ def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list
     words: list[str] = []
     for key, value in content.items():
         if key not in known or key in ("config", "print_config", "help"):
-            raise ConfigError(_unknown_key(f"--{key}", known, str(path)))
+            raise ConfigError(_unknown_key(f"--{key}", known, str(path), classes))
         if value is None:
             if key not in optional:
                 raise ConfigError(f"{path}: {key} is empty; give it a value or leave the line out.")
@@ -200,10 +201,20 @@ def _without_overridden(from_file: Sequence[str], words: Sequence[str]) -> list[
     return kept
 
 
-def _unknown_key(word: str, known: set[str], place: str) -> str:
+def _unknown_key(word: str, known: set[str], place: str, classes: Sequence[type]) -> str:
     key = word.lstrip("-").partition("=")[0]
     near = difflib.get_close_matches(key, sorted(known), n=1)
     hint = f"did you mean {near[0]}?" if near else "--help lists the keys."
     if not word.startswith("-"):
         return f"{place}: {word!r} belongs to no key; {hint if near else 'write --key value.'}"
-    return f"{place}: unknown key {key!r}; {hint}"
+    return f"{place}: unknown key {key!r}; {_key_instead(key, classes) or hint}"
+
+
+def _key_instead(key: str, classes: Sequence[type]) -> str:
+    """What to write for a key of other recipes, where a class says so; else nothing."""
+    for each in classes:
+        for name, others in getattr(each, "INSTEAD_OF", {}).items():
+            if key in others:
+                [field] = [field for field in dataclasses.fields(each) if field.name == name]
+                return f"here {name} is what to set. {field.metadata['help']}"
+    return ""

@@ -1,7 +1,8 @@
 """Keys of PPO beside those of every run."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -17,6 +18,14 @@ Advantage = Literal["gae", "rloo", "grpo"]
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
     """A `step` is one iteration: rollouts, scores, `num_ppo_epochs` passes of updates."""
+
+    INSTEAD_OF: ClassVar[Mapping[str, Sequence[str]]] = {
+        "total_episodes": ["num_train_epochs"],
+        "rollout_batch_size": ["per_device_train_batch_size"],
+        "max_tokens_per_microbatch": ["gradient_accumulation_steps"],
+        "max_prompt_length": ["max_length"],
+        "mode": ["use_peft", "load_in_4bit"],
+    }
 
     model_name_or_path: str = field(
         metadata={"help": "Policy to start from, and the frozen reference: a folder or hub id."}

@@ -91,6 +91,24 @@ def test_choices_are_read_from_the_command_line():
         parse_config(PPOConfig, description=None, argv=[*words.split(), "--advantage", "a2c"])
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("num_train_epochs", "here total_episodes is what to set. Responses in all"),
+        ("per_device_train_batch_size", "here rollout_batch_size is what to set. Responses per"),
+        ("gradient_accumulation_steps", "here max_tokens_per_microbatch is what to set. Prompt"),
+        ("use_peft", "here mode is what to set. separate models;.*lora"),
+        ("load_in_4bit", "here mode is what to set"),
+        ("max_length", "here max_prompt_length is what to set"),
+    ],
+)
+def test_a_key_of_the_other_recipes_names_the_one_that_stands_for_it(key, said):
+    """The nearest by its letters would be another thing: num_ppo_epochs for num_train_epochs."""
+    words = f"--model_name_or_path m --train_data d --reward r --max_steps 2 --{key} 1"
+    with pytest.raises(ConfigError, match=f"unknown key '{key}'; {said}"):
+        parse_config(PPOConfig, description=None, argv=words.split())
+
+
 def test_skipped_answers_leave_each_process_a_row():
     """200 answers, 100 minibatches of 2: with 2 of them left out some minibatch has 1."""
     options = {**GIVEN, "rollout_batch_size": 200, "num_minibatches": 100}
