@@ -14,12 +14,18 @@ from rlhf.training.kl_controller import MOST_ERROR
 AT_LEAST_ONE = (
     "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
     "save_total_limit", "eval_steps", "logging_steps", "num_eval_prompts", "kl_horizon",
-    "max_tokens_per_microbatch", "rollout_batch_size", "lora_r", "max_steps", "total_episodes",
+    "max_tokens_per_microbatch", "rollout_batch_size", "lora_r", "lora_alpha", "max_steps",
+    "total_episodes",
 )  # fmt: skip
 ABOVE_ZERO = (
     "temperature", "clip_range", "value_clip_range", "max_grad_norm", "learning_rate",
     "value_learning_rate", "reward_clip", "target_kl", "kl_budget", "best_kl", "ptx_coef",
     "reward_uncertainty_coef",
+)  # fmt: skip
+# Infinite limits limit nothing and infinite horizons are far; infinite steps or weights are NaN.
+FINITE = (
+    "temperature", "learning_rate", "value_learning_rate", "kl_coef", "vf_coef", "ptx_coef",
+    "reward_uncertainty_coef", "missing_eos_penalty", "missing_eos_score",
 )  # fmt: skip
 # Keys that only a critic reads, and those that only LoRA does.
 OF_THE_CRITIC = (
@@ -131,9 +137,14 @@ def _check_ranges(config: Any) -> None:
     for name in ("gamma", "lam"):
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"{name}={getattr(config, name)}; use a number from 0 to 1.")
-    for name in ("kl_coef", "vf_coef", "critic_warmup_steps"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ConfigError(f"{name}={getattr(config, name)}; use 0 or more.")
+    for name in ("kl_coef", "vf_coef", "critic_warmup_steps", "missing_eos_penalty"):
+        value = getattr(config, name)
+        if value is not None and not value >= 0:
+            raise ConfigError(f"{name}={value}; use 0 or more.")
+    for name in FINITE:
+        value = getattr(config, name)
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"{name}={value}; use a finite number.")
     if config.dual_clip is not None and not config.dual_clip > 1:
         raise ConfigError(f"dual_clip={config.dual_clip}; use a number above 1.")
     if config.importance_weight_cap is not None and not config.importance_weight_cap >= 1:
@@ -190,6 +201,11 @@ def _check_rewards(config: Any) -> None:
 
 def _check_advantage(config: Any) -> None:
     if config.has_critic:
+        if config.critic_warmup_steps >= config.num_steps:
+            raise ConfigError(
+                f"critic_warmup_steps={config.critic_warmup_steps} of {config.num_steps} "
+                "iterations: the policy would not be trained at all; warm up for fewer."
+            )
         return
     if config.num_generations < 2:
         raise ConfigError(
