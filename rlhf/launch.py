@@ -158,7 +158,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
 
     Raises:
         ConfigError: more processes were asked for than were started, or they do not form
-            one world, or models sharded over them were asked for and nobody would do it.
+            one world, or what the launch configuration asks for (sharding, another precision)
+            is what nobody would do.
     """
     import torch
     from accelerate import PartialState
@@ -178,6 +179,7 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
             "accelerate was asked for several processes and started one; leave --cpu out and "
             "launch with --config_file accelerate_config.yaml --num_processes N."
         )
+    _check_precision()
     _check_sharding(sharding, on_cpu=on_cpu)
     if on_cpu:
         _leave_a_world_of_one()
@@ -191,6 +193,16 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     if actual > 1:
         watch(PartialState().process_index, actual)  # from here on one that hangs ends them all
     return actual
+
+
+def _check_precision() -> None:
+    """Refuse mixed precision of the launch configuration: the recipes have a key of their own."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if asked != "no":
+        raise ConfigError(
+            f"the launch configuration has mixed_precision={asked}, and what a recipe computes in "
+            "its own key bf16 says; set mixed_precision: 'no' there and bf16: true here."
+        )
 
 
 def _check_sharding(sharding: Sharding, *, on_cpu: bool) -> None:

@@ -159,6 +159,13 @@ def test_sharding_that_was_asked_for_and_is_not_applied_stops_in_words(
     assert "world" not in done.stdout
 
 
+def test_a_precision_that_was_asked_for_and_is_not_applied_stops_in_words(script):
+    """The trainers set their own: `mixed_precision: bf16` would leave a run in float32."""
+    done = call(*accelerate("--mixed_precision", "bf16"), script, "world")
+    assert "the launch configuration has mixed_precision=bf16" in done.stderr
+    assert "world" not in done.stdout
+
+
 @pytest.mark.parametrize(("sharding", "runs"), [("accelerate", False), ("own", True)])
 def test_accelerates_fsdp2_on_two_cpu_processes_runs_or_stops_in_words(script, sharding, runs):
     """`recipes/accelerate/fsdp2.yaml` as it is launched: PPO shards by itself, others do not."""
