@@ -230,7 +230,9 @@ class PPOTrainer:
         batch = share_of_process(self.held_out, self.chat, self.accelerator, num_generations=1)
         with model() as policy:
             rollouts = self.roll_out(policy, batch, HELD_OUT)
-        return self.evaluate(rollouts, left_out=LEFT_OUT_HELD_OUT)
+        evaluated = self.evaluate(rollouts, left_out=LEFT_OUT_HELD_OUT)
+        check_finite(evaluated, self.progress.step)  # best/ and the final model are judged by it
+        return evaluated
 
     def warn(self, warnings: Mapping[str, str]) -> None:
         """Say each kind of warning once a run."""

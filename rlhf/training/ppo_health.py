@@ -16,7 +16,7 @@ BASELINE = ("distinct_2", "eos_rate")  # figures of the first iteration that lat
 
 
 def check_finite(evaluated: Evaluated, step: int) -> None:
-    """Refuse to learn from rollouts with a number that is none.
+    """Refuse to learn from rollouts, or to judge by them, with a number that is none.
 
     Raises:
         TrainingError: step, what is not finite, rows and prompts.
@@ -33,7 +33,8 @@ def check_finite(evaluated: Evaluated, step: int) -> None:
             prompts = shown([rollouts.batch.prompts[row] for row in bad], 3)
             raise TrainingError(
                 f"step {step}: {name} are not finite in rows {bad[:8]} (prompts {prompts}); "
-                "nothing was updated. Try --bf16 false, and go on from the last checkpoint."
+                "the run ends here. Try --bf16 false or a lower learning_rate, "
+                "from the last checkpoint."
             )
 
 

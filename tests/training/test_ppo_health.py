@@ -154,6 +154,25 @@ def test_a_policy_with_a_broken_weight_stops_the_run_naming_rows_and_prompts(tmp
         one.train()
 
 
+def test_a_policy_that_broke_in_its_last_update_is_neither_kept_nor_called_done(tmp_path):
+    """Its text still gets a score, maybe the highest: best/ would hold weights of NaN."""
+    one = trainer(
+        make_folder(tmp_path), tmp_path / "run", eval_data="unused", eval_steps=1, max_steps=1
+    )
+    update = one.updater.update
+
+    def breaks(experience, *, step, seed):
+        figures = update(experience, step=step, seed=seed)
+        one.models.policy.lm_head.weight.data[7] = float("nan")
+        return figures
+
+    one.updater.update = breaks
+    with pytest.raises(TrainingError, match="step 1: log-probs of the policy are not finite"):
+        one.train()
+    assert not (tmp_path / "run" / "best").exists()
+    assert not (tmp_path / "run" / "checkpoint-1").exists()
+
+
 def test_a_warning_is_said_once_a_run(tmp_path, capsys):
     one = trainer(make_folder(tmp_path), tmp_path / "run")
     for _ in range(2):
