@@ -202,7 +202,7 @@ def _fitting_reward_model(reward: Reward, chat: ChatTokenizer) -> str:
 def _scale_of(path: str, config: PPOConfig, reward: Reward) -> tuple[float, float]:
     """(scale, shift) that the reward applies to this model's raw logit."""
     for source in reward.sources:
-        if source.name == path:
+        if Path(source.name) == Path(path):  # a slash at the end makes no other model
             return source.scale, source.shift
     mean, std = reward_scale(load_reward_model(path))
     if config.normalize_reward == "none":

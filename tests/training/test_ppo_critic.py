@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
         ({}, "reward", 6.0, -1.5),  # 3 * (raw - 0.25) / 0.5
         ({"normalize_reward": "mean"}, "reward", 3.0, -0.75),
         ({"normalize_reward": "none"}, "reward", 3.0, 0.0),
+        ({"value_model_path": "{folder}/reward/"}, "reward", 6.0, -1.5),  # the one that pays
         ({"value_model_path": "{folder}/second"}, "second", 0.5, -1.5),  # (raw - 3) / 2
     ],
 )
@@ -42,9 +43,8 @@ def test_the_critic_starts_as_what_the_reward_pays(folder, tmp_path, changes, st
     given = {key: value.format(folder=folder) for key, value in changes.items()}
     sources = [f"{folder}/other", f"3*{folder}/reward"]
     one = trainer(folder, tmp_path, reward=sources, **given)
-    assert one.notes == [
-        f"The critic starts from {folder / start}, normalisation folded into its head."
-    ]
+    path = given.get("value_model_path", folder / start)
+    assert one.notes == [f"The critic starts from {path}, normalisation folded into its head."]
     head, model = one.models.critic.head, load_reward_model(folder / start)
     torch.testing.assert_close(head.weight, scale * model.score.weight)
     assert head.bias.item() == pytest.approx(bias)
