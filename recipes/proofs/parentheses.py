@@ -6,8 +6,8 @@ The whole chain of recipes/align.py: SFT on demonstrations half of which are wro
 each of 2,000 prompts, simulated people who rank them, a reward model, PPO, evaluation; on prompts
 as deep as those of training and on deeper ones than any there, where a lookup has nothing.
 
-The lookup of recipes/evaluate.py copies the first demonstration of the nearest prompt, which is
-always a wrong one here; what all of them and the right ones come to stands beside it.
+The lookup of recipes/evaluate.py copies what the training files hold up as good, and half of the
+demonstrations are wrong; what a lookup among the right ones comes to stands beside it.
 """
 
 import json
@@ -103,25 +103,22 @@ def figures(chain: Path) -> Figures:
 
 
 def copied(heldout: Sequence[Row], shown: Sequence[Row]) -> Figures:
-    """Shares of balanced answers where the nearest prompt's demonstrations are each copied."""
-    answers = defaultdict(list)
-    for row in shown:
-        answers[row["prompt"]].append(row["completion"])
-    nearest = Lookup([Seen(prompt=prompt, answers=[prompt]) for prompt in answers])
+    """Shares of balanced answers where the nearest prompt's right demonstrations are copied."""
+    right = Lookup(
+        [
+            Seen(prompt=row["prompt"], answers=[row["completion"]])
+            for row in shown
+            if axes(row["prompt"], row["completion"])["balanced"]
+        ]
+    )
     found: Figures = {}
     for kind in (SEEN, DEEPER):
-        balanced: dict[str, list[float]] = {"all": [], "right": []}
-        for prompt in (row["prompt"] for row in heldout if row["category"] == kind):
-            match = nearest.find(prompt).answer
-            for answer in answers[match]:
-                share = axes(prompt, answer)["balanced"]
-                balanced["all"].append(share)
-                if axes(match, answer)["balanced"]:
-                    balanced["right"].append(share)
-        found |= {
-            f"lookup of {which} demonstrations: balanced, {kind}": mean(shares)
-            for which, shares in balanced.items()
-        }
+        asked = [row["prompt"] for row in heldout if row["category"] == kind]
+        found[f"lookup among right demonstrations: balanced, {kind}"] = mean(
+            axes(prompt, answer)["balanced"]
+            for prompt in asked
+            for answer in right.find(prompt).answers
+        )
     return found
 
 

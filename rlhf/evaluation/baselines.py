@@ -5,6 +5,7 @@ et al. 2024, https://arxiv.org/abs/2410.07137), and a model is only as good as w
 lookup in its training data.
 """
 
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -22,11 +23,12 @@ def null_records(
     lookup: Lookup,
     chat: ChatTokenizer,
 ) -> list[Record]:
-    """One record of every null baseline for each of `rows[i] for i in indices`.
+    """The null baselines' records for each of `rows[i] for i in indices`: one, of lookup several.
 
     empty: no text. constant: the text that `sampled` holds most often, to every prompt. copy: the
     last turn of the prompt. longest: the longest of the sampled answers to the prompt. lookup:
-    the answer of the nearest training prompt; left out where no training row has an answer.
+    the answers of the nearest training prompt, at most as many as `sampled` has, drawn by the
+    index; left out where no training row has an answer.
 
     sampled: the baseline model's answers to all prompts. chat: its tokenizer, for lengths.
     """
@@ -39,27 +41,31 @@ def null_records(
     found = []
     for index in indices:
         prompt = rows[index].prompt
-        answers: dict[str, str] = {
-            EMPTY: "",
-            CONSTANT: constant,
-            COPY: prompt if isinstance(prompt, str) else str(prompt[-1]["content"]),
-            LONGEST: max(sorted(texts.get(index, [""])), key=len),
+        ours = texts.get(index, [""])
+        answers: dict[str, Sequence[str]] = {
+            EMPTY: [""],
+            CONSTANT: [constant],
+            COPY: [prompt if isinstance(prompt, str) else str(prompt[-1]["content"])],
+            LONGEST: [max(sorted(ours), key=len)],
         }
         if lookup:
-            answers[LOOKUP] = lookup.find(prompt).answer
+            known = lookup.find(prompt).answers
+            few = random.Random(index).sample(range(len(known)), min(len(known), len(ours)))
+            answers[LOOKUP] = [known[place] for place in few]
         found += _records(index, answers, chat)
     return found
 
 
-def _records(index: int, answers: Mapping[str, str], chat: ChatTokenizer) -> list[Record]:
+def _records(index: int, answers: Mapping[str, Sequence[str]], chat: ChatTokenizer) -> list[Record]:
     return [
         Record(
             prompt_index=index,
-            sample=0,
+            sample=sample,
             model=name,
             text=text,
             num_tokens=len(chat.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1,
             ended_with_eos=True,
         )
-        for name, text in answers.items()
+        for name, texts in answers.items()
+        for sample, text in enumerate(texts)
     ]

@@ -1,4 +1,4 @@
-"""The answer of the most similar training prompt: what a model has to beat to have learned more."""
+"""The answers of the most similar training prompt: what a model has to beat to be worth more."""
 
 import math
 from collections import Counter
@@ -15,22 +15,28 @@ from rlhf.types import Prompt
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A training answer, and how similar its prompt is to the one asked: cosine, 0 to 1."""
+    """A training prompt's different answers; how similar it is to the one asked: cosine, 0 to 1."""
 
-    answer: str
+    answers: Sequence[str]
     similarity: float
 
 
 class Lookup:
     """Nearest training prompt by the cosine of tf-idf weights of its words and word pairs.
 
-    weight = (1 + log tf) · log(1 + N / df), the ordinary one (Salton & Buckley 1988). Of several
-    training rows with an answer the first nearest one is taken.
+    weight = (1 + log tf) · log(1 + N / df), the ordinary one (Salton & Buckley 1988). Rows of one
+    prompt are taken together: which of its answers stands first must not decide. Of several
+    prompts that are equally near the first is taken.
     """
 
     def __init__(self, rows: Sequence[Seen]) -> None:
-        self.answers = [row.answers[0] for row in rows if row.answers]
-        counts = [_terms(row.prompt) for row in rows if row.answers]
+        by_prompt: dict[str, dict[str, None]] = {}  # a set of answers that keeps their order
+        for row in rows:
+            if row.answers:
+                known = by_prompt.setdefault(prompt_words(row.prompt), {})
+                known.update(dict.fromkeys(row.answers))
+        self.answers = [list(answers) for answers in by_prompt.values()]
+        counts = [_terms(text) for text in by_prompt]
         documents = Counter(term for count in counts for term in count)
         self.idf = {term: math.log(1 + len(counts) / df) for term, df in documents.items()}
         places: dict[Gram, list[int]] = {}
@@ -47,13 +53,13 @@ class Lookup:
         return bool(self.answers)
 
     def find(self, prompt: Prompt) -> Found:
-        """The best match; the first training answer with similarity 0 where no word is shared."""
+        """The best match; the first training prompt with similarity 0 where no word is shared."""
         similarity = np.zeros(len(self.answers))
-        for term, weight in self._unit(_terms(prompt)).items():
+        for term, weight in self._unit(_terms(prompt_words(prompt))).items():
             places, weights = self.postings[term]
             similarity[places] += weight * weights  # a place stands once in each posting
         best = int(np.argmax(similarity.round(9)))
-        return Found(answer=self.answers[best], similarity=float(similarity[best]))
+        return Found(answers=self.answers[best], similarity=float(similarity[best]))
 
     def _unit(self, count: Counter[Gram]) -> dict[Gram, float]:
         weights = {
@@ -65,6 +71,5 @@ class Lookup:
         return {term: weight / norm for term, weight in weights.items()}
 
 
-def _terms(prompt: Prompt) -> Counter[Gram]:
-    text = prompt_words(prompt)
+def _terms(text: str) -> Counter[Gram]:
     return Counter([*ngrams(text, 1), *ngrams(text, 2)])

@@ -63,7 +63,7 @@ def test_the_nearest_prompt_is_the_one_of_rare_shared_words():
     """`What does … like?` stands in two prompts, the name in one; equal words are similarity 1."""
     seen = [*TRAINING, Seen(prompt="What does Eve like?", answers=["Eve likes tea."])]
     found = Lookup(seen).find("what does eve like")
-    assert found.answer == "Eve likes tea."
+    assert found.answers == ["Eve likes tea."]
     # The question mark is a word of its own and missing: not quite 1.
     assert 0.8 < found.similarity < 1.0
     assert Lookup(seen).find("What does Eve like?").similarity == pytest.approx(1.0)
@@ -71,4 +71,30 @@ def test_the_nearest_prompt_is_the_one_of_rare_shared_words():
 
 def test_words_that_were_never_seen_find_the_first_row_at_similarity_0():
     found = Lookup(TRAINING).find("zebra")
-    assert (found.answer, found.similarity) == ("Bob likes honey.", 0.0)
+    assert (found.answers, found.similarity) == (["Bob likes honey."], 0.0)
+
+
+def test_rows_of_one_prompt_are_one_with_each_different_answer():
+    """A demonstration file and a ranking file may hold the prompt both, and one answer twice."""
+    question = "What does Bob like?"
+    again = [
+        Seen(prompt=[{"role": "user", "content": question}], answers=["Tea.", "Bob likes honey."]),
+        Seen(prompt=question, answers=["Jam."]),
+    ]
+    found = Lookup([*TRAINING, *again]).find(question)
+    assert found.answers == ["Bob likes honey.", "Tea.", "Jam."]
+    assert found.similarity == pytest.approx(1.0)
+
+
+def test_lookup_gives_as_many_answers_as_a_model_and_no_more_than_there_are(chat):
+    """Two of four, others for another row of the same prompt; of a prompt with one, one."""
+    rows = [*(PromptRow(prompt="Name a letter.") for _ in range(20)), PromptRow(prompt="2 plus 3?")]
+    seen = [Seen(prompt="Name a letter.", answers=["a", "b", "c", "d"]), TRAINING[1]]
+    found = null_records(rows, range(21), _sampled([["x", "y"]] * 21), Lookup(seen), chat)
+    texts = [[r.text for r in found if (r.model, r.prompt_index) == ("lookup", i)]
+             for i in range(21)]  # fmt: skip
+    samples = [r.sample for r in found if r.model == "lookup"]
+    assert samples == [0, 1] * 20 + [0]
+    assert texts[20] == ["2 plus 3 is 5."]
+    assert all(len(set(pair)) == 2 for pair in texts[:20])
+    assert {text for pair in texts[:20] for text in pair} == {"a", "b", "c", "d"}

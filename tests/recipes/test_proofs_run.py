@@ -53,8 +53,8 @@ def test_brackets_close(root, tmp_path):
     assert found["ppo: balanced, seen"] > 0.9
     assert found["ppo: balanced, deeper"] > found["sft: balanced, deeper"] + 0.2
     assert found["lookup: balanced, deeper"] < 0.25
-    assert found["lookup of right demonstrations: balanced, seen"] > 0.9
-    assert found["lookup of right demonstrations: balanced, deeper"] == 0
+    assert found["lookup among right demonstrations: balanced, seen"] > 0.9
+    assert found["lookup among right demonstrations: balanced, deeper"] == 0
 
 
 def test_steps_are_taken(root, tmp_path):

@@ -80,8 +80,8 @@ def test_half_of_the_demonstrations_are_wrong_and_no_right_one_is_deeper_than_si
     assert rows == list(grammar.demonstrations(0, chosen, each=4))
 
 
-def test_lookup_is_told_for_all_demonstrations_of_the_nearest_prompt_and_for_the_right_ones():
-    """`( (` is near: of its four answers two close both. Of three open ones `) ) )` would, too."""
+def test_lookup_among_the_right_demonstrations():
+    """Of four answers to `( (` two close both; neither closes three, which `) ) )` would."""
     answers = [") ) )", ")", ") )", ") ( ) )"]
     shown = [{"prompt": "( (", "completion": answer} for answer in answers]
     heldout = [
@@ -89,10 +89,8 @@ def test_lookup_is_told_for_all_demonstrations_of_the_nearest_prompt_and_for_the
         {"prompt": "( ( (", "category": grammar.DEEPER},
     ]
     assert copied(heldout, shown) == {
-        "lookup of all demonstrations: balanced, seen": 0.5,
-        "lookup of right demonstrations: balanced, seen": 1.0,
-        "lookup of all demonstrations: balanced, deeper": 0.25,
-        "lookup of right demonstrations: balanced, deeper": 0.0,
+        "lookup among right demonstrations: balanced, seen": 1.0,
+        "lookup among right demonstrations: balanced, deeper": 0.0,
     }
 
 
