@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+WAYS = {"glance": "sum\nalone", "steps": "every\nsum", "both": "either", "ppo": "PPO from\neither"}
 ARMS = ("0% flipped", "25% flipped", "200 labels", "50% flipped", "100% flipped")
 
 
@@ -58,21 +59,43 @@ def over_optimization(axes: Any, folder: Path) -> None:
     axes.legend()
 
 
-def brackets(axes: Any, folder: Path) -> None:
-    """Share of unbalanced answers by depth, the mean over seeds."""
-    found = [load(path) for path in sorted(folder.glob("parentheses/seed-*/errors.json"))]
-    for index, model in enumerate(("sft", "ppo")):
-        depths = list(found[0][model]["depth"])
-        shares = [mean(seed[model]["depth"][depth] for seed in found) for depth in depths]
-        axes.plot([int(depth) for depth in depths], shares, "o-", color=f"C{index}", label=model)
+def brackets_by_depth(axes: Any, folder: Path) -> None:
+    """Share of unbalanced answers by how many brackets the prompt leaves open."""
+    _unbalanced(axes, folder, "depth")
     axes.axvspan(6.5, 9.5, color="grey", alpha=0.15)
     axes.set(title="parentheses (grey: no prompt seen so deep)", xlabel="open brackets")
+
+
+def brackets_by_length(axes: Any, folder: Path) -> None:
+    """Share of unbalanced answers by the prompt's length."""
+    _unbalanced(axes, folder, "length")
+    axes.set(title="parentheses, by length", xlabel="symbols of the prompt")
+
+
+def _unbalanced(axes: Any, folder: Path, by: str) -> None:
+    """The mean over the seeds that have such prompts."""
+    found = [load(path) for path in sorted(folder.glob("parentheses/seed-*/errors.json"))]
+    for index, model in enumerate(("sft", "ppo")):
+        groups = [seed[model][by] for seed in found]
+        keys = sorted({int(key) for group in groups for key in group})
+        shares = [mean(g[str(key)] for g in groups if str(key) in g) for key in keys]
+        axes.plot(keys, shares, "o-", color=f"C{index}", label=model)
     axes.set(ylabel="unbalanced answers", ylim=(0, 1))
     axes.legend()
 
 
+def steps(axes: Any, folder: Path) -> None:
+    """How often the sum is right, by what was shown, and after PPO."""
+    seeds = load(folder / "steps" / "figures.json").values()
+    for index, way in enumerate(WAYS):
+        axes.plot([index] * len(seeds), [found[f"{way}: right"] for found in seeds], "o")
+    axes.axhline(0.1, color="grey", linewidth=1)
+    axes.set(title="step by step (grey: chance)", ylabel="right", ylim=(0, 1.05))
+    axes.set_xticks(range(len(WAYS)), WAYS.values())
+
+
 def main() -> None:
-    """Four panels."""
+    """Six panels."""
     import matplotlib.pyplot as plt
 
     parser = argparse.ArgumentParser(
@@ -81,8 +104,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="holds a folder of each world")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    figure, panels = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
-    panes = (frontier, dose, over_optimization, brackets)
+    figure, panels = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    panes = (frontier, dose, over_optimization, brackets_by_depth, brackets_by_length, steps)
     for axes, draw in zip(panels.flat, panes, strict=True):
         draw(axes, given.folder)
     figure.savefig(given.output)
