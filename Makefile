@@ -45,7 +45,7 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 	$(PEER)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (half an hour)
+bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 minutes)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
 # TRL hands its reward model the policy's own tokens, and the demo's reads another template.
@@ -57,7 +57,7 @@ runs/pocket/reward_model_of_chat/manifest.json: runs/pocket/sft/manifest.json
 runs/pocket/sft/manifest.json:
 	@echo "bench-full needs the models of the demo; run make demo first" >&2; exit 2
 
-bench-full: setup $(PEER)/.installed runs/pocket/reward_model_of_chat/manifest.json ## what learns what (D) and the GPU's workloads too; needs make demo first (hours)
+bench-full: setup $(PEER)/.installed runs/pocket/reward_model_of_chat/manifest.json ## what learns what (D) and the GPU's workloads too; needs make demo first (an hour without a GPU)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C D E GPU
 
 test-peer: setup $(PEER)/.installed ## the formulas against TRL 1.12's

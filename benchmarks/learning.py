@@ -17,6 +17,8 @@ PROMPTS = Path(__file__).resolve().parents[1] / "data" / "pocket" / "prompts_ppo
 POLICY, REWARD_MODEL = "sft", "reward_model_of_chat"
 ITERATIONS, BATCH_SIZE = 60, 128
 LAST = 10  # iterations that a run's final score is the mean of
+OURS = "rlhf"
+REACHED = 0.95  # of the lower final score: the whole of it half of the runs would miss
 WORDS = """\
 recipes/pocket/ppo.yaml's keys, as far as both engines have them: {batch} responses an
 iteration, {iterations} iterations, 2 epochs of 4 minibatches, one learning rate of 1e-4 for
@@ -99,7 +101,7 @@ def learning_lines(curves: Sequence[Curve]) -> list[str]:
     """The table of D."""
     labels = list(dict.fromkeys(curve.label for curve in curves))
     runs = {label: [curve for curve in curves if curve.label == label] for label in labels}
-    target = min(mean(curve.final for curve in runs[label]) for label in labels)
+    target = REACHED * min(mean(curve.final for curve in runs[label]) for label in labels)
     words = WORDS.format(
         batch=BATCH_SIZE,
         iterations=ITERATIONS,
@@ -114,7 +116,16 @@ def learning_lines(curves: Sequence[Curve]) -> list[str]:
         for label, own in runs.items()
     ]
     title = ["## D: learning", "", words, "", header, "| --- | ---: | ---: | ---: | ---: |"]
-    return [*title, *rows, "", "![score per sample and per second](learning.svg)", ""]
+    beside = [line for line in labels if line != OURS and OURS in labels]
+    faster = [f"`{label}` takes {_times(runs[label], runs[OURS])} times our seconds, seed by seed."
+              for label in beside]  # fmt: skip
+    return [*title, *rows, "", *faster, "", "![score per sample and per second](learning.svg)", ""]
+
+
+def _times(theirs: Sequence[Curve], ours: Sequence[Curve]) -> str:
+    """Ratio of the seconds in all, the mean over seeds; the aim is 3 at the same score."""
+    pairs = zip(theirs, ours, strict=True)
+    return _spread([their.seconds[-1] / our.seconds[-1] for their, our in pairs])
 
 
 def draw_learning(path: Path, curves: Sequence[Curve]) -> None:

@@ -11,7 +11,7 @@ import torch
 from benchmarks import __main__ as program
 from benchmarks.aims import aim_lines
 from benchmarks.floors import count_work, floor_seconds
-from benchmarks.learning import POLICY, REWARD_MODEL, Curve, check_models
+from benchmarks.learning import POLICY, REWARD_MODEL, Curve, check_models, learning_lines
 from benchmarks.measure import Measured
 from benchmarks.models import EOS, PAD, UNKNOWN, make_folders
 from benchmarks.rates import Rates
@@ -152,6 +152,21 @@ def test_seconds_to_a_score_are_those_of_the_mean_of_ten():
     assert curve.seconds_to(9.5) == 30.0
     assert curve.final == 14.5
     assert curve.seconds_to(15) == float("inf")
+
+
+def test_learning_says_how_many_times_our_seconds_the_peer_takes():
+    """30/10 and 50/10 s: 4 ± 1; 95% of the lower final score, 8, are reached after ten steps."""
+
+    def curve(label, seconds, score):
+        times = [seconds * (step + 1) / 20 for step in range(20)]
+        return Curve(label=label, seconds=times, scores=[score] * 20, kls=[1.0] * 20)
+
+    curves = [curve("rlhf", 10, 8.0), curve("rlhf", 10, 8.0)]
+    lines = learning_lines([*curves, curve("trl", 30, 9.0), curve("trl", 50, 9.0)])
+    assert "`trl` takes 4.00 ± 1.00 times our seconds, seed by seed." in lines
+    assert any("seconds to score 7.60" in line for line in lines)
+    assert "| rlhf | 8.00 ± 0.00 | 1.00 ± 0.00 | 5.00 ± 0.00 | 10.00 ± 0.00 |" in lines
+    assert not any("times our seconds" in line for line in learning_lines(curves))
 
 
 def test_a_job_comes_back_as_it_was_sent(tmp_path):
