@@ -38,7 +38,7 @@ def test_prompts_wait_in_a_bounded_queue_and_labelling_goes_on(tmp_path):
         refused = people[-1].post("/api/ask", {"prompt": "one too many"})
         assert (refused.status_code, "too many" in refused.json()["detail"]) == (503, True)
         again = people[0].post("/api/ask", {"prompt": "impatient"})
-        assert (again.status_code, "still" in again.json()["detail"]) == (503, True)
+        assert (again.status_code, "still" in again.json()["detail"]) == (409, True)
         assert [state(person) for person in people] == ["waiting"] * (MOST_WAITING + 1) + ["none"]
         item = people[-1].next()
         people[-1].submit(item, "key-00000001").raise_for_status()

@@ -19,7 +19,7 @@ from rlhf.labels.web.bodies import Ask, Beat, Draft, Login, Skip, Submission, Un
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import answer_of, as_json
 from rlhf.labels.web.guard import COOKIE, Guard
-from rlhf.labels.web.live import Busy, LiveSource
+from rlhf.labels.web.live import Busy, LiveSource, Unfinished
 from rlhf.labels.web.markdown import render
 from rlhf.labels.web.tries import Tries
 
@@ -168,6 +168,8 @@ def _add_live(app: FastAPI, queue: Queue, live: LiveSource) -> None:
     def ask(request: Request, body: Ask) -> Mapping[str, str]:
         try:
             live.ask(_name(request), body.prompt)
+        except Unfinished as unfinished:
+            raise HTTPException(409, str(unfinished)) from unfinished
         except Busy as busy:
             raise HTTPException(503, str(busy)) from busy
         return {"state": "waiting"}

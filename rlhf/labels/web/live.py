@@ -21,6 +21,10 @@ class Busy(Exception):
     """No more prompts are taken for now."""
 
 
+class Unfinished(Exception):
+    """This person's last prompt is not answered yet: theirs to wait for, no fault of the server."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What became of an annotator's prompt."""
@@ -44,11 +48,12 @@ class LiveSource:
         """Have the prompt answered.
 
         Raises:
-            Busy: their last prompt still waits, or too many others do.
+            Unfinished: their last prompt still waits.
+            Busy: too many others do.
         """
         with self._lock:
             if self._states.get(annotator, Asked("none")).state == "waiting":
-                raise Busy("your last prompt is still being answered")
+                raise Unfinished("your last prompt is still being answered")
             try:
                 self._waiting.put_nowait((annotator, prompt))
             except queue.Full:
