@@ -50,8 +50,7 @@ def null_records(
         }
         if lookup:
             known = lookup.find(prompt).answers
-            few = random.Random(index).sample(range(len(known)), min(len(known), len(ours)))
-            answers[LOOKUP] = [known[place] for place in few]
+            answers[LOOKUP] = random.Random(index).sample(known, min(len(known), len(ours)))
         found += _records(index, answers, chat)
     return found
 
