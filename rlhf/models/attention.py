@@ -63,27 +63,62 @@ def _attention(
         return _attend(module, query, key, value, attention_mask, **options)
     cells = attention_mask[0, 0]
     places = cells.flatten().nonzero()[:, 0]
+    source = places.new_zeros(cells.numel())  # what a place is copied from; the first for padding
+    source[places] = torch.arange(len(places), device=places.device)
     query_rows, key_rows, value_rows = (
-        _to_rows(part, cells, places) for part in (query, key, value)
+        _to_rows(part, cells, places, source) for part in (query, key, value)
     )
     output, _ = _attend(module, query_rows, key_rows, value_rows, None, **options)
-    return _from_rows(output, places, query.shape[2]), None
+    tokens = _FromRows.apply(output.flatten(0, 1), places, query.shape[2])  # type: ignore[no-untyped-call]
+    return tokens[None], None
 
 
-def _to_rows(packed: Tensor, cells: Tensor, places: Tensor) -> Tensor:
-    """[B, heads, T, head_dim] of [1, heads, N, head_dim]; 0 on padding."""
-    tokens = packed[0].transpose(0, 1)
-    rows = tokens.new_zeros(cells.numel(), *tokens.shape[1:])
-    rows = rows.index_copy(0, places, tokens[: len(places)])
-    return rows.view(*cells.shape, *tokens.shape[1:]).transpose(1, 2)
+def _to_rows(packed: Tensor, cells: Tensor, places: Tensor, source: Tensor) -> Tensor:
+    """[B, heads, T, head_dim] of [1, heads, N, head_dim]."""
+    rows: Tensor = _ToRows.apply(packed[0].transpose(0, 1), places, source)  # type: ignore[no-untyped-call]
+    return rows.view(*cells.shape, *rows.shape[1:]).transpose(1, 2)
 
 
-def _from_rows(rows: Tensor, places: Tensor, length: int) -> Tensor:
-    """[1, N, heads, head_dim] of [B, T, heads, head_dim]; 0 behind the tokens."""
-    tokens = rows.flatten(0, 1)
-    packed = tokens.new_zeros(length, *tokens.shape[1:])
-    first = torch.arange(len(places), device=places.device)
-    return packed.index_copy(0, first, tokens[places])[None]
+class _ToRows(torch.autograd.Function):
+    """Tokens [N, …] at their `places`, long [n], of all, [len(source), …]; what is behind n goes.
+
+    Padding is a copy of the first token. It comes behind the tokens of its row, which do not see
+    it, and nothing of it is read: no gradient comes from there.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, places: Tensor, source: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.num_tokens = len(tokens)
+        return tokens.index_select(0, source)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        return _with_zeros(grads[0].index_select(0, places), ctx.num_tokens), None, None
+
+
+class _FromRows(torch.autograd.Function):
+    """The inverse: [N, …], the tokens at `places` and zeros behind them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, num_tokens: int) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.num_places = len(rows)
+        return _with_zeros(rows.index_select(0, places), num_tokens)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (places,) = ctx.saved_tensors
+        grad = grads[0][: len(places)]
+        rows = grad.new_zeros(ctx.num_places, *grad.shape[1:])
+        return rows.index_copy_(0, places, grad), None, None
+
+
+def _with_zeros(tokens: Tensor, length: int) -> Tensor:
+    """[length, …]: zeros behind the tokens."""
+    missing = length - len(tokens)
+    return torch.cat([tokens, tokens.new_zeros(missing, *tokens.shape[1:])]) if missing else tokens
 
 
 def _attend(

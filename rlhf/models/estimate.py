@@ -1,6 +1,7 @@
 """What a model would take, before a weight is loaded: parameters and memory of a training run."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,10 @@ from rlhf.models.load import add_lora, load_config
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]
 BYTES_TRAINED = 16  # fp32 weight, gradient and AdamW's two moments
 GIB = 1 << 30
+TOKENS_ON_GPU = 4096
+# On a CPU: numbers that a forward keeps for its backward pass, beyond which larger products gain
+# nothing, and bounds for where a model is very small or large.
+KEPT_ON_CPU, FEWEST, MOST = 1 << 25, 512, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,22 @@ def generation_bytes(path: str, *, rows: int, length: int, itemsize: int) -> int
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     cache = 2 * config.num_hidden_layers * heads * width * length * itemsize
     return int(rows * (cache + 4 * config.vocab_size))
+
+
+@cache
+def tokens_at_once(path: str) -> int:
+    """Tokens of one forward in training that suit the device and the model at `path`.
+
+    Few are a waste where a model is small: each call costs the same, whatever it is handed. Many
+    are a waste of memory on a CPU, whose products are as fast at a few hundred. A power of two.
+    """
+    if torch.accelerator.is_available():
+        return TOKENS_ON_GPU
+    config = load_config(path).get_text_config()
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    layer = 8 * config.hidden_size + 3 * inner  # norms, attention; gate, up and their product
+    fit = KEPT_ON_CPU // (config.num_hidden_layers * layer + config.vocab_size)
+    return min(MOST, max(FEWEST, 1 << (fit.bit_length() - 1) if fit else FEWEST))
 
 
 def _without_memory(path: str, task: Task) -> Any:

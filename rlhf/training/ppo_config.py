@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import torch
-
+from rlhf.models.estimate import tokens_at_once
 from rlhf.ops.kl import KLEstimator
 from rlhf.rewards.ensemble import Aggregation
 from rlhf.rewards.reward import OnError
@@ -140,7 +139,7 @@ class PPOConfig:
         default=None,
         metadata={
             "help": "Prompt + response tokens of one forward: memory, never results. Default: "
-            "512 on a CPU, whose caches hold no more, 4096 on a GPU."
+            "4096 on a GPU; on a CPU 512, and up to 4096 for small models."
         },
     )
     learning_rate: float = field(default=3e-6, metadata={"help": "Of the policy."})
@@ -254,10 +253,8 @@ class PPOConfig:
 
     @property
     def microbatch_tokens(self) -> int:
-        """`max_tokens_per_microbatch`, or what suits the device."""
-        if self.max_tokens_per_microbatch is not None:
-            return self.max_tokens_per_microbatch
-        return 4096 if torch.accelerator.is_available() else 512
+        """`max_tokens_per_microbatch`, or what suits device and policy."""
+        return self.max_tokens_per_microbatch or tokens_at_once(self.model_name_or_path)
 
     @property
     def num_prompts(self) -> int:

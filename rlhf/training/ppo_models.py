@@ -20,6 +20,7 @@ from rlhf.models.load import (
     reward_scale,
     trained_on,
 )
+from rlhf.models.norm import use_fast_cpu_norms
 from rlhf.models.save import ADAPTER, inner_model
 from rlhf.models.seam import check_same_format, load_checked_tokenizer
 from rlhf.models.shard import sharding_asked_for
@@ -95,12 +96,14 @@ def load_models(
     use_fast_cpu_attention(inner_model(models.policy))
     for learner in models.learners:
         use_fast_cpu_linear(learner)
+        use_fast_cpu_norms(learner)
     if config.mode == "lora":
         if computes_in_bf16(config):
             hold_in_bf16(models.policy)  # its backbone, which is the reference too
     else:
         with models.reference() as reference:
             use_fast_cpu_linear(reference)
+            use_fast_cpu_norms(reference)  # or its log-probs would not be the policy's at step 0
             # FSDP gathers a layer's weights as one: they have one type.
             if computes_in_bf16(config) and not sharded:
                 hold_in_bf16(reference)

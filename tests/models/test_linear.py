@@ -7,12 +7,27 @@ import torch
 from tiny_models import make_model
 from torch import nn
 
-from rlhf.models.linear import FastLinear, hold_in_bf16, use_fast_cpu_linear
+from rlhf.models import linear
+from rlhf.models.linear import FastLinear, hold_in_bf16, mkl_is_at_home, use_fast_cpu_linear
 from rlhf.models.load import load_policy
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="this PyTorch was built without oneDNN"
 )
+
+
+@pytest.fixture(autouse=True)
+def made_by_amd(tmp_path, monkeypatch):
+    """A processor whose MKL kernels are slow, whatever this one is."""
+    cpuinfo(tmp_path, monkeypatch, "AuthenticAMD")
+    yield
+    mkl_is_at_home.cache_clear()
+
+
+def cpuinfo(tmp_path, monkeypatch, vendor: str) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n", encoding="utf-8")
+    monkeypatch.setattr(linear, "CPUINFO", tmp_path / "cpuinfo")
+    mkl_is_at_home.cache_clear()
 
 
 def layers(bias: bool) -> tuple[nn.Sequential, nn.Sequential]:
@@ -57,6 +72,19 @@ def test_autocast_and_float64_go_the_usual_way():
         assert torch.equal(fast(inputs), plain(inputs))
         assert fast(inputs).dtype == torch.bfloat16
     assert fast.double()(inputs.double()).dtype == torch.float64
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this PyTorch has no MKL")
+def test_intels_processors_keep_mkl(tmp_path, monkeypatch):
+    cpuinfo(tmp_path, monkeypatch, "GenuineIntel")
+    model = nn.Sequential(nn.Linear(192, 256))
+    use_fast_cpu_linear(model)
+    assert type(model[0]) is nn.Linear
+
+
+def test_where_nothing_says_who_made_the_processor_onednn_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(linear, "CPUINFO", tmp_path / "no_such_file")
+    assert isinstance(layers(False)[1][0], FastLinear)
 
 
 def test_small_layers_and_names_stay_as_they_are():

@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from transformers import LlamaConfig
 
 from rlhf.config import parse_config
 from rlhf.errors import ConfigError
+from rlhf.models.estimate import tokens_at_once
 from rlhf.training.ppo_checks import check_device, check_processes, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 
@@ -144,11 +146,40 @@ def test_a_mode_that_the_engine_would_not_shard_is_refused():
 
 
 @pytest.mark.parametrize("tokens", [0, -1])
-def test_microbatches_hold_a_token_at_least_and_have_a_default(tokens):
-    assert PPOConfig(**GIVEN).microbatch_tokens in (512, 4096)
+def test_microbatches_hold_a_token_at_least(tokens):
     assert PPOConfig(**GIVEN, max_tokens_per_microbatch=7).microbatch_tokens == 7
     with pytest.raises(ConfigError, match=f"max_tokens_per_microbatch={tokens}; use 1 or more"):
         PPOConfig(**GIVEN, max_tokens_per_microbatch=tokens)
+
+
+@pytest.mark.parametrize(
+    ("layers", "hidden", "inner", "vocabulary", "tokens"),
+    [
+        # Numbers a token: layers * (8 hidden + 3 inner) + vocabulary; 2**25 of them are kept.
+        (4, 192, 512, 1024, 2048),  # 13,312: 2,520 would fit
+        (8, 384, 1024, 4096, 512),  # 53,248: 630
+        (6, 288, 768, 32000, 512),  # 59,648: 562
+        (1, 8, 16, 64, 4096),  # 176: 190,650, more than is of use
+        (24, 896, 4864, 151936, 512),  # 674,176: 49, less than products want
+    ],
+)
+def test_microbatches_fit_the_model_where_nobody_says(
+    layers, hidden, inner, vocabulary, tokens, tmp_path, monkeypatch
+):
+    LlamaConfig(
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        vocab_size=vocabulary,
+        num_attention_heads=4,
+    ).save_pretrained(tmp_path)
+    config = PPOConfig(**{**GIVEN, "model_name_or_path": str(tmp_path)})
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert config.microbatch_tokens == tokens
+    tokens_at_once.cache_clear()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert config.microbatch_tokens == 4096
+    tokens_at_once.cache_clear()
 
 
 def test_compile_is_refused_where_it_would_fail_or_do_nothing(monkeypatch):
