@@ -35,6 +35,7 @@ from benchmarks.workloads import (
     process_contestants,
 )
 from rlhf.launch import quiet_logs
+from rlhf.models.config import fast_bf16
 
 NAMES = ("A", "B", "C", "D", "E", "GPU")
 LEARNING_RATE = 1e-6  # the weights stay what they were made as: the work is the same each time
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not torch.cuda.is_available():
         notes.append("No GPU was at hand: the GPU's workloads were not run.")
     peer = Path(options.peer) if options.peer else None
+    if not fast_bf16():
+        notes.append("This device is not fast at bf16: lines in bf16 were left out.")
     if peer is None:
         notes.append("trl was not there: no ratios.")
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
@@ -80,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_labels(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    known = [line.label for line in (*contestants(options.threads), *process_contestants())]
+    lines = (*contestants(1, bf16=fast_bf16()), *process_contestants(bf16=fast_bf16()))
+    known = [line.label for line in lines]
     for label in options.only or ():
         if label not in known:
             parser.error(f"--only {label}: there is no such line; there are {', '.join(known)}.")
@@ -90,17 +94,18 @@ def _sections(
     name: str, options: argparse.Namespace, folder: Path, peer: Path | None
 ) -> list[Section]:
     if name == "smoke":
-        smallest = [line for line in contestants(1) if line.label == "rlhf fp32"]
+        smallest = [line for line in contestants(1, bf16=False) if line.label == "rlhf fp32"]
         return [_run(SMOKE, smallest, options, folder, peer)]
     if name == "E":
-        section = _run(A, process_contestants(), options, folder, peer)
+        section = _run(A, process_contestants(bf16=fast_bf16()), options, folder, peer)
         return [replace(section, title="E: processes (workload A)")]
+    lines = contestants(options.threads, bf16=fast_bf16())
     if name == "GPU":
         return [
-            _run(workload, contestants(options.threads), options, folder / str(number), peer)
+            _run(workload, lines, options, folder / str(number), peer)
             for number, workload in enumerate(gpu_workloads())
         ]
-    return [_run(WORKLOADS[name], contestants(options.threads), options, folder, peer)]
+    return [_run(WORKLOADS[name], lines, options, folder, peer)]
 
 
 def _run(
@@ -164,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="Of D.")
     parser.add_argument(
-        "--output", default="benchmarks/RESULTS.md", help="The plot lies beside it."
+        "--output", default="benchmarks/RESULTS.md", help="The plots lie beside it."
     )
     return parser
 

@@ -12,6 +12,7 @@ from benchmarks.workloads import Contestant, Job
 from rlhf.data.chat import prompt_ids
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
+from rlhf.models.config import fast_bf16
 
 PROMPTS = Path(__file__).resolve().parents[1] / "data" / "pocket" / "prompts_ppo.jsonl"
 POLICY, REWARD_MODEL = "sft", "reward_model_of_chat"
@@ -67,7 +68,7 @@ def measure_learning(
     """
     check_models(models)
     prompts = _prompts(models, folder)
-    lines = [Contestant(engine="rlhf", label="rlhf", bf16=True, num_threads=num_threads)]
+    lines = [Contestant(engine="rlhf", label="rlhf", bf16=fast_bf16(), num_threads=num_threads)]
     if peer is not None:
         lines.append(Contestant(engine="trl", label="trl", num_threads=num_threads))
     curves = []
@@ -97,8 +98,8 @@ def check_models(models: Path) -> None:
         )
 
 
-def learning_lines(curves: Sequence[Curve]) -> list[str]:
-    """The table of D."""
+def learning_lines(curves: Sequence[Curve], plot: str) -> list[str]:
+    """The table of D; plot: the picture's file name."""
     labels = list(dict.fromkeys(curve.label for curve in curves))
     runs = {label: [curve for curve in curves if curve.label == label] for label in labels}
     target = REACHED * min(mean(curve.final for curve in runs[label]) for label in labels)
@@ -119,7 +120,7 @@ def learning_lines(curves: Sequence[Curve]) -> list[str]:
     beside = [line for line in labels if line != OURS and OURS in labels]
     faster = [f"`{label}` takes {_times(runs[label], runs[OURS])} times our seconds, seed by seed."
               for label in beside]  # fmt: skip
-    return [*title, *rows, "", *faster, "", "![score per sample and per second](learning.svg)", ""]
+    return [*title, *rows, "", *faster, "", f"![score per sample and per second]({plot})", ""]
 
 
 def _times(theirs: Sequence[Curve], ours: Sequence[Curve]) -> str:

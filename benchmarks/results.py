@@ -53,11 +53,13 @@ def write_results(
         lines += [f"## {section.title}", "", *_about(section), "", *_table(section), ""]
     lines += aim_lines(sections)
     if sections:
-        draw(path.with_name("results.svg"), sections)
-        lines += ["![samples per second and peak memory](results.svg)", ""]
+        plot = f"{path.stem.lower()}.svg"
+        draw(path.with_name(plot), sections)
+        lines += [f"![samples per second and peak memory]({plot})", ""]
     if curves:
-        draw_learning(path.with_name("learning.svg"), curves)
-        lines += learning_lines(curves)
+        plot = f"{path.stem.lower()}-learning.svg" if sections else f"{path.stem.lower()}.svg"
+        draw_learning(path.with_name(plot), curves)
+        lines += learning_lines(curves, plot)
     lines += [note + "\n" for note in notes]
     path.write_text("\n".join(lines), encoding="utf-8")
     print(f"written: {path}")
@@ -66,13 +68,13 @@ def write_results(
 READING = """\
 Means of the counted iterations, after one that is not counted; the lines took turns of one
 iteration. `trl` is TRL 1.12 as its users run it: its `bf16=True` computes in float32. `trl
-tuned` trains inside `torch.autocast` and rolls out a quarter of the batch at a time. Ratios are
-against `trl`. `shared_trunk` and `lora` are other algorithms and stand here for themselves. CPU
-s is the processor time of all processes in a turn. Memory is the sum of the peaks of launcher
-and workers. The floor is the counted operations at the matmul rate plus the counted bytes at
-the copy rate, both measured between the turns (`floors.py` counts); a share of the floor is
-what was reached of that speed. Answers of different lengths are sampled by chance: on B compare
-tokens as well."""
+tuned` trains inside `torch.autocast`, where the device is fast at bf16, and rolls out a quarter
+of the batch at a time. Ratios are against `trl`. `shared_trunk` and `lora` are other algorithms
+and stand here for themselves. CPU s is the processor time of all processes in a turn. Memory is
+the sum of the peaks of launcher and workers. The floor is the counted operations at the matmul
+rate plus the counted bytes at the copy rate, both measured between the turns (`floors.py`
+counts); a share of the floor is what was reached of that speed. Answers of different lengths
+are sampled by chance: on B compare tokens as well."""
 
 
 def row_of(line: Measured, usual: Measured | None, section: Section) -> list[str]:

@@ -151,34 +151,33 @@ def gpu_workloads() -> list[Workload]:
     ]
 
 
-def contestants(num_threads: int) -> list[Contestant]:
+def contestants(num_threads: int, *, bf16: bool) -> list[Contestant]:
     """The lines of A, B and C. `trl` in float32 is trl as its users run it: bf16=True, its
-    default, changes nothing there."""
+    default, changes nothing there.
+
+    bf16: whether the device is fast at it. Elsewhere nobody would train in it, and the lines that
+    do are left out or compute in float32.
+    """
+    precision = "bf16" if bf16 else "fp32"
+    ours = [("rlhf fp32", False, "separate")] + [("rlhf bf16", True, "separate")] * bf16
+    ours += [(f"rlhf {precision} {mode}", bf16, mode) for mode in ("shared_trunk", "lora")]
     return [
         Contestant(engine="trl", label="trl", num_threads=num_threads),
-        Contestant(engine="trl", label="trl tuned", tuned=True, bf16=True, num_threads=num_threads),
-        Contestant(engine="rlhf", label="rlhf fp32", num_threads=num_threads),
-        Contestant(engine="rlhf", label="rlhf bf16", bf16=True, num_threads=num_threads),
-        Contestant(
-            engine="rlhf",
-            label="rlhf bf16 shared_trunk",
-            bf16=True,
-            mode="shared_trunk",
-            num_threads=num_threads,
-        ),
-        Contestant(
-            engine="rlhf", label="rlhf bf16 lora", bf16=True, mode="lora", num_threads=num_threads
+        Contestant(engine="trl", label="trl tuned", tuned=True, bf16=bf16, num_threads=num_threads),
+        *(
+            Contestant(engine="rlhf", label=label, bf16=half, mode=mode, num_threads=num_threads)
+            for label, half, mode in ours
         ),
     ]
 
 
-def process_contestants() -> list[Contestant]:
+def process_contestants(*, bf16: bool) -> list[Contestant]:
     """The lines of E: workload A on one process of one and of two threads, and on two of one."""
     return [
         Contestant(
             engine="rlhf",
             label=f"rlhf {processes} x {threads}",
-            bf16=True,
+            bf16=bf16,
             num_processes=processes,
             num_threads=threads,
         )

@@ -17,7 +17,16 @@ from benchmarks.models import EOS, PAD, UNKNOWN, make_folders
 from benchmarks.rates import Rates
 from benchmarks.results import COLUMNS, row_of
 from benchmarks.section import Section
-from benchmarks.workloads import SMOKE, A, Contestant, Job, gpu_workloads, job_from
+from benchmarks.workloads import (
+    SMOKE,
+    A,
+    B,
+    Contestant,
+    Job,
+    contestants,
+    gpu_workloads,
+    job_from,
+)
 from rlhf.data.chat import answer_ids, decode, prompt_ids
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
@@ -135,6 +144,19 @@ def test_ratios_are_against_the_peer_as_its_users_run_it():
     assert any("1.67 | **missed**" in line for line in aim_lines([slower]))
 
 
+def test_where_bf16_is_slow_the_float32_lines_stand_for_the_engine():
+    labels = [line.label for line in contestants(2, bf16=False)]
+    assert labels == ["trl", "trl tuned", "rlhf fp32", "rlhf fp32 shared_trunk", "rlhf fp32 lora"]
+    assert not any(line.bf16 for line in contestants(2, bf16=False))
+    fast = {line.label: line.bf16 for line in contestants(2, bf16=True)}
+    assert [label for label, half in fast.items() if not half] == ["trl", "rlhf fp32"]
+    lines = [measured("trl", seconds=10, peak=2**32), measured("rlhf fp32", seconds=4, peak=2**31)]
+    section = Section(title="B: x", workload=B, measured=lines, rates=RATES)
+    said = aim_lines([section])
+    assert any("rlhf fp32 over trl | at least 4.00 | 2.50 | **missed**" in line for line in said)
+    assert any("rlhf fp32 | at most 0.50 | 0.50, less imports 0.33 | met" in line for line in said)
+
+
 def test_two_processes_are_compared_with_one():
     lines = [
         measured("rlhf 1 x 1", seconds=9, peak=1),
@@ -162,11 +184,11 @@ def test_learning_says_how_many_times_our_seconds_the_peer_takes():
         return Curve(label=label, seconds=times, scores=[score] * 20, kls=[1.0] * 20)
 
     curves = [curve("rlhf", 10, 8.0), curve("rlhf", 10, 8.0)]
-    lines = learning_lines([*curves, curve("trl", 30, 9.0), curve("trl", 50, 9.0)])
+    lines = learning_lines([*curves, curve("trl", 30, 9.0), curve("trl", 50, 9.0)], "d.svg")
     assert "`trl` takes 4.00 ± 1.00 times our seconds, seed by seed." in lines
     assert any("seconds to score 7.60" in line for line in lines)
     assert "| rlhf | 8.00 ± 0.00 | 1.00 ± 0.00 | 5.00 ± 0.00 | 10.00 ± 0.00 |" in lines
-    assert not any("times our seconds" in line for line in learning_lines(curves))
+    assert not any("times our seconds" in line for line in learning_lines(curves, "d.svg"))
 
 
 def test_a_job_comes_back_as_it_was_sent(tmp_path):
