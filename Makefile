@@ -45,7 +45,7 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 	$(PEER)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 minutes)
+bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 to 30 minutes)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
 # TRL hands its reward model the policy's own tokens, and the demo's reads another template.

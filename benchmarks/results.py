@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ def say_machine(num_threads: int) -> list[str]:
         f"{_processor()}, {os.cpu_count()} cores, {num_threads} threads a process; {gpu}",
         f"Python {platform.python_version()}, torch {version('torch')}, transformers "
         f"{version('transformers')}; peer trl 1.12.0",
+        f"code of commit {_commit()}",
         f"load average of the minute before: {load:.2f}"
         + (" — **the machine was busy, take no figure from here**" if load > 0.5 else ""),
     ]
@@ -147,6 +149,17 @@ def draw(path: Path, sections: Sequence[Section]) -> None:
         memory.set_title("peak MiB, all processes", loc="left", fontsize=10)
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def _commit() -> str:
+    """Of the checkout that this file lies in, `-dirty` where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (no git checkout)"
+    return done.stdout.strip()
 
 
 def _processor() -> str:

@@ -140,6 +140,7 @@ class PPOTrainer:
             check_finite(evaluated, step)
             figures = rollout_figures(evaluated) | {"kl_coef": self.progress.kl_coef}
             if stopped_early := over_budget(figures["kl"], config, step):
+                metrics.write(step, figures, episode=self.progress.episodes)
                 break
             experience = self.experience(evaluated)
             figures |= experience_figures(experience, config)

@@ -191,6 +191,11 @@ def test_kl_budget_stops_before_the_next_update(folder, tmp_path):
     result = trainer(folder, tmp_path, kl_budget=1e-3, learning_rate=1e-2, max_steps=9).train()
     assert "passed kl_budget 0.001 before step 2" in result.stopped_early
     assert result.progress.step == 1
+    learned, stopped = read_metrics(tmp_path)
+    assert "policy_loss" in learned
+    assert stopped["step"] == 2  # what it was stopped for stands there; nothing was learned from it
+    assert stopped["kl"] > 1e-3
+    assert "policy_loss" not in stopped
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_naming_step_and_rows(folder, tmp_path):
