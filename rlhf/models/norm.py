@@ -15,11 +15,11 @@ READ_BY_LINEAR = ("input_layernorm", "post_attention_layernorm")
 def use_fast_cpu_norms(model: nn.Module) -> None:
     """Let the norms before attention and MLP of `model` compute in fewer passes on a CPU.
 
-    Written out in PyTorch's operators a norm goes over its activations some twenty times, forward
-    and back, and under autocast it is turned to bf16 once for each of the three or two linear
-    layers that read it, which keep a copy each. Here it is six times and one copy. The same
-    values; a gradient under autocast is summed over those layers in bf16. docs/lab-notes.md has
-    what it brings.
+    Written out in PyTorch's operators each step of a norm is a pass over its activations, forward
+    and back, and under autocast its output is turned to bf16 once for each of the three or two
+    linear layers that read it, which keep a copy each. Here it is half as many passes and one
+    copy. The same values; a gradient under autocast is summed over those layers in bf16.
+    docs/lab-notes.md has what it brings.
     """
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in READ_BY_LINEAR and type(module).__name__ in PLAIN:
