@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.models import PAD, make_folders
 from benchmarks.workloads import SMOKE
@@ -55,6 +56,8 @@ def folder(tmp_path_factory, inputs):
     python = peer_python()
     folder = tmp_path_factory.mktemp("parity")
     make_folders(replace(SMOKE, eos_hazard=0.0), folder)
+    for name in ("policy", "reward_model"):
+        let_attention_choose(folder / name / "model.safetensors")
     reference = load_policy(folder / "policy")
     with torch.no_grad():
         for parameter in reference.parameters():
@@ -70,6 +73,19 @@ def folder(tmp_path_factory, inputs):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
+
+
+def let_attention_choose(path):
+    """Make queries, keys and values differ from token to token.
+
+    The benchmark's embeddings have one large channel in common, and the norms leave next to
+    nothing of the others: attention is uniform, and the gradient of its keys is rounding.
+    """
+    weights = load_file(path)
+    for name, weight in weights.items():
+        if "q_proj" in name or "k_proj" in name or "v_proj" in name:
+            weight[:, 1:] *= 2000
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="module")
@@ -126,16 +142,13 @@ def test_loss_and_gradients_of_a_whole_first_step(folder, trl):
 
 
 def same(mine, others):
-    """Gradients by name, to a hundredth of the largest of each.
-
-    Those of a layer's keys are sums that nearly cancel: 1.02e-3 was seen on one processor.
-    """
+    """Gradients by name, to a ten-thousandth of the largest of each; float32 gave 2e-6."""
     assert mine.keys() == others.keys()
     for name, gradient in mine.items():
         scale = others[name].abs().max()
         assert scale > 0, name
         difference = (gradient - others[name]).abs().max()
-        assert difference <= 1e-2 * scale, f"{name}: {difference:.2e} of {scale:.2e}"
+        assert difference <= 1e-4 * scale, f"{name}: {difference:.2e} of {scale:.2e}"
 
 
 def scores(folder, sequences):

@@ -9,6 +9,7 @@ import torch
 from tiny_ppo import ROWS, experience_of, make_folder, trainer, weights
 
 from rlhf.errors import CheckpointError, TrainingError
+from rlhf.models.norm import FastRMSNorm
 from rlhf.training.checkpoint import verify_checkpoint
 from rlhf.training.metrics import read_metrics
 from rlhf.training.ppo_rollout import walk_through
@@ -185,6 +186,14 @@ def test_warm_up_leaves_the_policy_alone(folder, tmp_path):
     moved = {name for name, tensor in weights(one).items() if not torch.equal(tensor, before[name])}
     assert moved
     assert all(name.startswith("critic.") for name in moved)
+
+
+def test_policy_critic_and_reference_compute_their_norms_alike(folder, tmp_path):
+    """Another norm in the reference would give other log-probs at step 0, where KL is 0."""
+    models = trainer(folder, tmp_path).models
+    with models.reference() as reference:
+        for model in (models.policy, models.critic, reference):
+            assert sum(isinstance(part, FastRMSNorm) for part in model.modules()) == 4
 
 
 def test_kl_budget_stops_before_the_next_update(folder, tmp_path):
