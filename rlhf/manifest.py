@@ -56,6 +56,8 @@ class Manifest:
     packages: dict[str, str] = field(default_factory=dict)
     git_commit: str = ""
     built_on: dict[str, str] = field(default_factory=dict)  # folder -> sha256 of its manifest
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
+    chat_notes: tuple[str, ...] = ()  # how responses and thoughts were written: see load_tokenizer
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -76,6 +78,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content["data"] = tuple(DataUse(**use) for use in content["data"])
         content["eos_token_ids"] = tuple(content["eos_token_ids"])
+        content["chat_notes"] = tuple(content.get("chat_notes", ()))
         return Manifest(**content)
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(

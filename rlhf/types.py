@@ -11,11 +11,18 @@ from typing import Any
 
 from torch import Tensor
 
-Message = dict[str, str]
-"""One turn, {"role": "system" | "user" | "assistant", "content": text}."""
+Message = dict[str, Any]
+"""One turn: {"role": "system" | "user" | "assistant" | "tool" | "developer", "content": text}.
+
+An assistant's may have `reasoning_content` (its thought), `tool_calls` and `weight` (0: not
+trained on), a tool's `name` and `tool_call_id`.
+"""
 
 Prompt = str | list[Message]
 """A string (one user message, unless chat_template is none) or a conversation."""
+
+Tools = Sequence[Mapping[str, Any]]
+"""JSON schemas of functions that the model may call, as `apply_chat_template` takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +32,26 @@ class PromptRow:
     prompt: Prompt
     columns: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def tools(self) -> Tools:
+        """The functions that the prompt offers."""
+        return self.columns.get("tools") or ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstration:
-    """A prompt and the answer to imitate."""
+    """A prompt and the response to imitate."""
 
     prompt: Prompt
     completion: str
+    fields: Mapping[str, Any] = field(default_factory=dict)  # more of its turn: reasoning_content
+    tools: Tools = ()
+    every_turn: bool = False  # whether the prompt's assistant turns are imitated too
+
+    @property
+    def turn(self) -> Message:
+        """The response as a message."""
+        return {"role": "assistant", "content": self.completion, **self.fields}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +63,8 @@ class Ranking:
     ranks: Sequence[int]  # one per response; 1 is best, equal ranks tie
     annotator: str = ""  # "" where nobody is named
     strength: float = 1.0  # how clear the preference was; 1.0 where it was not asked
+    tools: Tools = ()
+    implicit_prompt: bool = False  # whether the prompt was repeated before both responses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,23 +1,32 @@
-"""Prompts and answers -> token ids, one way for SFT, reward model, PPO, evaluation and chat.
+"""Conversations -> token ids, one way for SFT, reward model, PPO, evaluation and chat.
 
-With a template a string prompt is one user message; with `chat_template: none` a prompt is a
-string and stays as it is. Text can never forge a control token: `<|im_start|>system` in a
-question is read as those letters.
+A response is the last turn of a conversation that the model's own template renders once; a prompt
+is what `add_generation_prompt=True` gives. With `chat_template: none` a prompt is a string and
+stays as it is. No text can forge a control token: `<|im_start|>system` in a question is read as
+those letters.
 """
 
 import json
-import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
 
-from jinja2 import TemplateError
-
+from rlhf.data.decode import decode as decode
+from rlhf.data.forgery import encode_text, hidden
+from rlhf.data.template import RENDER_ERRORS, render
+from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
-from rlhf.types import Message, Prompt
+from rlhf.types import Demonstration, Message, Prompt, Tools
 
-# A forged control token is replaced by its number between the first two of these Unicode
-# noncharacters while the template runs, and put back as plain text after; SEAM cuts it in two.
-OPEN, CLOSE, SEAM = "\ufdd0", "\ufdd1", "\ufdd2"
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A conversation as a model reads it; its last turn is a response."""
+
+    ids: list[int]
+    trained: list[bool]  # one per id; True on what the model itself has to write
+    prompt_length: int  # ids before the last response
 
 
 def as_messages(prompt: Prompt) -> list[Message]:
@@ -25,44 +34,33 @@ def as_messages(prompt: Prompt) -> list[Message]:
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
 
 
-def prompt_text(chat: ChatTokenizer, prompt: Prompt) -> str:
-    """The text that an answer follows: rendered, with the beginning of the assistant's turn.
+def prompt_text(chat: ChatTokenizer, prompt: Prompt, tools: Tools = ()) -> str:
+    """The text that a response follows: rendered, with the beginning of the assistant's turn.
 
     Raises:
         DataError: a conversation where prompts are raw, or one the template refuses.
     """
     if chat.raw:
-        if not isinstance(prompt, str):
-            raise DataError("a conversation needs a chat template, and chat_template is none")
-        return prompt
-    try:
-        text = chat.tokenizer.apply_chat_template(
-            as_messages(prompt), tokenize=False, add_generation_prompt=True
-        )
-    except (TemplateError, ValueError, TypeError) as error:
-        raise DataError(f"the chat template refuses the prompt: {error}") from error
-    return str(text)
+        return _raw_text(prompt, tools)
+    return _render(chat, as_messages(prompt), tools, generation_prompt=True)
 
 
-def prompt_ids(chat: ChatTokenizer, prompt: Prompt) -> list[int]:
+def prompt_ids(chat: ChatTokenizer, prompt: Prompt, tools: Tools = ()) -> list[int]:
     """Ids of `prompt_text`, ready to generate from; raw prompts get the tokenizer's own start."""
-    return _encode(chat, prompt, "")
+    if chat.raw:
+        return _raw_ids(chat, _raw_text(prompt, tools))
+    return _ids(chat, as_messages(prompt), tools, generation_prompt=True)[1]
 
 
-def answer_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
-    """Ids of prompt and response as one text, and the end of the turn, an EOS id, last."""
-    return [*_encode(chat, prompt, response), chat.end_token_id]
-
-
-def judged_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+def judged_ids(chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools = ()) -> list[int]:
     """Ids of what a reward model reads, its last token the one that the reward is read at.
 
-    The conversation as the template renders it, with all that it writes after an answer: what
-    `apply_chat_template` of plain transformers gives. Raw prompts and answers end with EOS.
+    What `apply_chat_template` of plain transformers gives for the conversation, to the id. Raw
+    prompts and responses end with EOS.
     """
     if chat.raw:
         return answer_ids(chat, prompt, response)
-    return _encode(chat, prompt, response, after=chat.after_answer)
+    return _ids(chat, [*as_messages(prompt), _response_turn(response)], tools)[1]
 
 
 def judged_once(chat: ChatTokenizer) -> Callable[[Prompt, str], list[int]]:
@@ -78,90 +76,194 @@ def judged_once(chat: ChatTokenizer) -> Callable[[Prompt, str], list[int]]:
     return ids_of
 
 
-def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[bool]:
-    """True on the tokens of `answer_ids` that belong to the answer, its EOS included.
+def encode_response(
+    chat: ChatTokenizer, prompt: Prompt, response: str | Message, tools: Tools = ()
+) -> Encoded:
+    """Prompt and response as one conversation, `trained` on the response and its end.
 
-    A token that spans the seam (a raw prompt may end within a word) belongs to the answer.
+    The ids are those of `apply_chat_template`; an end token follows where the template writes
+    none. A response given as a message may carry `reasoning_content` and `tool_calls`.
     """
-    ids, before = answer_ids(chat, prompt, response), prompt_ids(chat, prompt)
-    shared = 0
-    while shared < min(len(before), len(ids) - 1) and before[shared] == ids[shared]:
-        shared += 1
-    return [False] * shared + [True] * (len(ids) - shared)
-
-
-def decode(chat: ChatTokenizer, ids: list[int]) -> str:
-    """The text of an answer: up to its first EOS, control tokens left out.
-
-    `answer_ids` of the text gives the ids back. A continuation of a raw prompt keeps its leading
-    space; an answer in chat begins a text of its own.
-    """
-    end = next((at for at, token in enumerate(ids) if token in chat.eos_token_ids), len(ids))
-    if not chat.raw:
-        return str(
-            chat.tokenizer.decode(
-                ids[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-        )
-    # Decoders of tokenizers that put a space before a text take it off again: with a letter
-    # before them they keep it, and a continuation stays a word of its own.
-    anchor = chat.tokenizer("a", add_special_tokens=False)["input_ids"]
-    start, text = (
-        chat.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        for tokens in (anchor, [*anchor, *ids[:end]])
-    )
-    return str(text)[len(start) :]
-
-
-def _encode(chat: ChatTokenizer, prompt: Prompt, response: str, *, after: str = "") -> list[int]:
+    turn = response if not isinstance(response, str) else _response_turn(response)
     if chat.raw:
-        text = prompt_text(chat, prompt) + response
-        ids = chat.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"]
-        # Some tokenizers close every text with EOS; what follows a prompt is an answer.
-        while ids and ids[-1] in chat.eos_token_ids and len(ids) > 1:
-            ids.pop()
-        return list(ids)
-    contents = [turn["content"] for turn in as_messages(prompt)] + [response]
-    if any(chat.control_tokens.search(text) for text in contents):
-        return _encode_guarded(chat, prompt, response, after)
-    text = prompt_text(chat, prompt) + response + after
-    return list(chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return _encode_raw(chat, prompt, str(turn["content"]), tools)
+    return _encode_last(chat, [*as_messages(prompt), turn], tools)
 
 
-def _encode_guarded(chat: ChatTokenizer, prompt: Prompt, response: str, after: str) -> list[int]:
-    """As `_encode`, with the control tokens of the template and none of the texts'."""
-    forged: list[str] = []
+def training_examples(chat: ChatTokenizer, row: Demonstration) -> list[Encoded]:
+    """What SFT trains on: one conversation, or one for each turn that the template rewrites later.
 
-    def hide(text: str) -> str:
-        def number(match: re.Match[str]) -> str:
-            forged.append(match.group())
-            return f"{OPEN}{len(forged) - 1}{CLOSE}"
+    Earlier assistant turns are trained too where the row asks for it (`every_turn`). A turn that
+    the whole conversation renders otherwise than it was written (templates drop the thoughts of
+    earlier turns) is an example of its own, which ends with it.
 
-        return re.sub(f"{chat.control_tokens.pattern}|[{OPEN}{CLOSE}{SEAM}]", number, text)
+    Raises:
+        DataError: no turn to train on, or one that cannot be rendered.
+    """
+    if chat.raw:
+        return [encode_response(chat, row.prompt, row.completion, row.tools)]
+    turns = [*as_messages(row.prompt), row.turn]
+    last = _encode_last(chat, turns, row.tools)
+    trained = list(last.trained) if _weight(turns[-1]) else [False] * len(last.ids)
+    apart: list[Encoded] = []
+    for index, turn in enumerate(turns[:-1] if row.every_turn else []):
+        if index == 0 or turn["role"] != "assistant" or not _weight(turn):
+            continue  # a conversation that the assistant begins has no prompt to its first turn
+        part = _encode_last(chat, turns[: index + 1], row.tools)
+        end = len(part.trained) - part.trained[::-1].index(True)
+        if part.ids[:end] == last.ids[:end]:
+            trained[part.prompt_length : end] = part.trained[part.prompt_length : end]
+        else:
+            apart.append(part)
+    whole = Encoded(ids=last.ids, trained=trained, prompt_length=last.prompt_length)
+    examples = [*apart, *([whole] if any(trained) else [])]
+    if not examples:
+        raise DataError("every assistant turn has weight 0: there is nothing to train on")
+    return examples
 
-    hidden = [{**turn, "content": hide(turn["content"])} for turn in as_messages(prompt)]
-    text = prompt_text(chat, hidden) + hide(response) + after
-    ids: list[int] = []
-    at = 0
-    for match in chat.control_tokens.finditer(text):
-        ids += _encode_text(chat, text[at : match.start()], forged)
-        ids.append(chat.tokenizer.get_vocab()[match.group()])
-        at = match.end()
-    return ids + _encode_text(chat, text[at:], forged)
+
+def answer_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+    """Ids of prompt and response up to the end of the turn, an EOS id, last."""
+    encoded = encode_response(chat, prompt, response)
+    return encoded.ids[: len(encoded.ids) - encoded.trained[::-1].index(True)]
 
 
-def _encode_text(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
-    """Ids of text between control tokens, with what was forged in it back as letters."""
+def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[bool]:
+    """True on the tokens of `answer_ids` that the model itself has to write, its EOS included.
 
-    def shown(match: re.Match[str]) -> str:
-        token = forged[int(match.group(1))]
-        # The tokenizer leaves apart only what it marks as special; the rest we cut ourselves.
-        return token[:1] + SEAM + token[1:] if token in chat.unmarked_role_tokens else token
+    A token that spans prompt and response (a raw prompt may end within a word) is the response's.
+    """
+    encoded = encode_response(chat, prompt, response)
+    return encoded.trained[: len(encoded.ids) - encoded.trained[::-1].index(True)]
 
-    ids: list[int] = []
-    for part in re.sub(f"{OPEN}(\\d+){CLOSE}", shown, text).split(SEAM):
-        encoded = chat.tokenizer(
-            part, add_special_tokens=False, split_special_tokens=True, verbose=False
+
+def _response_turn(response: str) -> Message:
+    return {"role": "assistant", "content": response}
+
+
+def _weight(turn: Message) -> int:
+    return int(turn.get("weight", 1))
+
+
+def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) -> Encoded:
+    before, prompt = _ids(chat, turns[:-1], tools, generation_prompt=True)
+    whole, ids = _ids(chat, turns, tools)
+    _check_history(chat, before, whole)
+    start = _shared(prompt, ids)
+    if not chat.writes_end:
+        ids = [*ids, chat.end_token_id]
+    if chat.end_token_id not in ids[start:]:
+        raise DataError("the chat template does not end this response with the end of a turn")
+    end = ids.index(chat.end_token_id, start)
+    trained = [start <= at <= end for at in range(len(ids))]
+    return Encoded(ids=ids, trained=trained, prompt_length=start)
+
+
+def _check_history(chat: ChatTokenizer, before: str, whole: str) -> None:
+    """Refuse a conversation whose beginning is rewritten once it is answered.
+
+    The rendered conversation has to share all of its prompt with it but the generation prompt,
+    which a template may render otherwise after the fact (an open thought is closed).
+    """
+    if whole.startswith(before):
+        return
+    if len(commonprefix([before, whole])) < len(before) - len(chat.format.prompt_tail):
+        raise DataError(
+            "the chat template renders the turns before this response otherwise once it is there: "
+            "no prompt leads to it; give another template with chat_template: FILE"
         )
-        ids += encoded["input_ids"] if part else []
+
+
+def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the common beginning, which leaves the second something."""
+    longest = min(len(first), len(second) - 1)
+    return next((at for at in range(longest) if first[at] != second[at]), longest)
+
+
+def _ids(
+    chat: ChatTokenizer,
+    turns: Sequence[Message],
+    tools: Tools,
+    *,
+    generation_prompt: bool = False,
+) -> tuple[str, list[int]]:
+    """The rendered text (with what was forged in it hidden) and its ids."""
+    forged: list[str] = []
+    safe = [hidden(chat, _template_turn(chat, turn), forged) for turn in turns]
+    safe_tools = [hidden(chat, tool, forged) for tool in tools]
+    text = _render(chat, safe, safe_tools, generation_prompt=generation_prompt)
+    return text, encode_text(chat, text, forged)
+
+
+def _template_turn(chat: ChatTokenizer, turn: Message) -> Message:
+    """The message as the template takes it: a thought at the beginning of its text is a field."""
+    fields = {key: value for key, value in turn.items() if key != "weight"}
+    if turn["role"] != "assistant" or "reasoning_content" in turn:
+        return fields
+    thought, text = split_thought(turn["content"])
+    if not thought or not chat.format.renders_thoughts:
+        return fields
+    return {**fields, "content": text, "reasoning_content": thought}
+
+
+def _render(
+    chat: ChatTokenizer,
+    turns: Sequence[Message],
+    tools: Tools,
+    *,
+    generation_prompt: bool = False,
+) -> str:
+    try:
+        text = render(
+            chat.tokenizer,
+            turns,
+            template_kwargs=chat.template_kwargs,
+            tools=tools,
+            generation_prompt=generation_prompt,
+        )
+    except RENDER_ERRORS as error:
+        raise DataError(f"the chat template refuses the prompt: {error}") from error
+    _check_fields(chat, turns, tools)
+    return text
+
+
+def _check_fields(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) -> None:
+    """Refuse what the template would leave out without an error."""
+    form = chat.format
+    for turn in turns:
+        if turn["role"] not in form.roles:
+            raise DataError(f"the chat template leaves out the role {turn['role']!r}")
+        if turn.get("reasoning_content") and not form.renders_thoughts:
+            raise DataError(
+                "the chat template leaves out thoughts (reasoning_content); write them into the "
+                "content as <think>…</think>, or give a template that has them with "
+                "chat_template: FILE"
+            )
+        if turn.get("tool_calls") and not form.renders_tool_calls:
+            raise DataError("the chat template leaves out tool_calls")
+    if tools and not form.renders_tools:
+        raise DataError("the chat template leaves out tools")
+
+
+def _raw_text(prompt: Prompt, tools: Tools = ()) -> str:
+    if not isinstance(prompt, str) or tools:
+        what = "tools" if tools else "a conversation"
+        raise DataError(f"{what} needs a chat template, and chat_template is none")
+    return prompt
+
+
+def _raw_ids(chat: ChatTokenizer, text: str) -> list[int]:
+    ids = list(chat.tokenizer(text, split_special_tokens=True, verbose=False)["input_ids"])
+    # Some tokenizers close every text with EOS; what follows a prompt is a response.
+    while ids and ids[-1] in chat.eos_token_ids and len(ids) > 1:
+        ids.pop()
     return ids
+
+
+def _encode_raw(chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools) -> Encoded:
+    text = _raw_text(prompt, tools)
+    before = _raw_ids(chat, text)
+    ids = [*_raw_ids(chat, text + response), chat.end_token_id]
+    start = _shared(before, ids)
+    trained = [at >= start for at in range(len(ids))]
+    return Encoded(ids=ids, trained=trained, prompt_length=start)

@@ -1,14 +1,69 @@
-"""Which chat template a tokenizer speaks, and the token that ends an answer in it."""
+"""Which chat template a tokenizer uses, and what it writes around a response.
 
+A template is a program, so that it is not read but tried: `read_format` renders a few probe
+conversations and compares the texts.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from os.path import commonprefix
 from pathlib import Path
+from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from rlhf.data.thoughts import END_THINK, THINK
 from rlhf.errors import ConfigError
+from rlhf.types import Message
 
-QUESTION, ANSWER = "Sample question", "Sample answer"
+QUESTION, ANSWER, THOUGHT = "Sample question", "Sample answer", "Sample thought"
+_USER: Message = {"role": "user", "content": QUESTION}
+_ASSISTANT: Message = {"role": "assistant", "content": ANSWER}
+_SYSTEM: Message = {"role": "system", "content": QUESTION}
+_CALL = {"type": "function", "function": {"name": "sample_tool", "arguments": {"place": "here"}}}
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "sample_tool",
+        "description": "Looks up a place.",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}}},
+    },
+}
+RENDER_ERRORS = (TemplateError, ValueError, TypeError, KeyError, AttributeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateFormat:
+    """What a chat template writes around a response, and which fields of a message it renders."""
+
+    prompt_tail: str  # what add_generation_prompt=True adds after the user's turn
+    lead: str  # what the model writes before a response without a thought
+    after: str  # what follows a response, to the end of the conversation
+    before_next: str  # what follows a response that another user turn follows
+    thought_open: str  # what the model writes before a thought
+    thought_close: str  # between a thought and the response
+    renders_thoughts: bool  # whether reasoning_content is part of the text
+    prompt_opens_thought: bool  # whether the generation prompt ends inside a thought
+    prompt_is_prefix: bool  # whether a rendered conversation begins with its generation prompt
+    renders_tools: bool
+    renders_tool_calls: bool
+    roles: frozenset[str]  # roles whose content the template renders
+    without_thoughts: str  # a conversation without thoughts and tools, as it is rendered
+
+    @property
+    def marker(self) -> str:
+        """The text after which the response itself begins; "" where nothing is before it.
+
+        With a thought before the response or without, it is the same: the common end of `lead`
+        and `thought_close` (`</think>` of Qwen3, the header of gpt-oss's final channel).
+        """
+        if not self.renders_thoughts:
+            return self.lead.strip()
+        ends = [self.lead.rstrip()[::-1], self.thought_close.rstrip()[::-1]]
+        return commonprefix(ends)[::-1].strip() or self.thought_close.strip()
 
 
 def choose_template(
@@ -57,34 +112,134 @@ def supplied_template(name: str) -> str:
     return (resources.files("rlhf.data") / "templates" / f"{name}.jinja").read_text("utf-8")
 
 
-def text_after_answer(tokenizer: PreTrainedTokenizerBase, source: str) -> str:
-    """What the template writes after an answer, to the end of the conversation.
+def check_template_kwargs(template_kwargs: Mapping[str, Any]) -> None:
+    """Raise for keys that are arguments of `apply_chat_template` and no template variables.
 
     Raises:
-        ConfigError: the template fails, or leaves the answer out.
+        ConfigError: the key.
     """
-    turns = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
+    taken = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+    for key in template_kwargs:
+        if key in taken or key == "messages" or not key.isidentifier():
+            raise ConfigError(
+                f"chat_template_kwargs: {key!r} is no variable of a chat template; "
+                'give variables such as {"enable_thinking": false}.'
+            )
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    template_kwargs: Mapping[str, Any],
+    tools: Sequence[Mapping[str, Any]] = (),
+    generation_prompt: bool = False,
+) -> str:
+    """The conversation as the template writes it.
+
+    Raises:
+        any of RENDER_ERRORS: what the template raises for it.
+    """
+    return str(
+        tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tools=[dict(tool) for tool in tools] or None,
+            tokenize=False,
+            add_generation_prompt=generation_prompt,
+            **template_kwargs,
+        )
+    )
+
+
+def read_format(
+    tokenizer: PreTrainedTokenizerBase, source: str, template_kwargs: Mapping[str, Any]
+) -> TemplateFormat:
+    """What the template writes, found by rendering probes with these variables.
+
+    Raises:
+        ConfigError: the template fails on a question and an answer, or leaves the answer out.
+    """
+
+    def write(*messages: Message, prompt: bool = False, **more: Any) -> str:
+        return render(
+            tokenizer, messages, template_kwargs=template_kwargs, generation_prompt=prompt, **more
+        )
+
+    def holds(text: str, *messages: Message, **more: Any) -> bool:
+        try:
+            return text in write(*messages, **more)
+        except RENDER_ERRORS:
+            return False
+
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False)
-    except (TemplateError, ValueError, TypeError) as error:
+        asked, prompt, whole = write(_USER), write(_USER, prompt=True), write(_USER, _ASSISTANT)
+    except RENDER_ERRORS as error:
         raise ConfigError(f"the chat template ({source}) cannot be rendered: {error}") from error
-    before, found, after = str(text).rpartition(ANSWER)
-    if not before or not found:
-        raise ConfigError(f"the chat template ({source}) renders no question and answer: {text!r}")
-    return after
+    before, found, after = whole.rpartition(ANSWER)
+    if not before or not found or QUESTION not in before:
+        raise ConfigError(
+            f"the chat template ({source}) renders no question and answer: {whole!r}; "
+            "give another with chat_template: FILE."
+        )
+    shared = len(commonprefix([prompt, before]))
+    thinking: Message = {**_ASSISTANT, "reasoning_content": THOUGHT}
+    opening, renders_thoughts, rest = _try(write, _USER, thinking).partition(THOUGHT)
+    opening = opening if renders_thoughts else ""
+    tail = prompt[len(commonprefix([asked, prompt])) :]
+    called: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
+    result: Message = {"role": "tool", "content": ANSWER, "name": "sample_tool"}
+    roles = {"user", "assistant"}
+    roles |= {r for r in ("system", "developer") if holds(ANSWER, _said_by(r), _USER)}
+    roles |= {"tool"} if holds(ANSWER, _USER, called, result, _ASSISTANT) else set()
+    return TemplateFormat(
+        prompt_tail=tail,
+        lead=before[shared:],
+        after=after,
+        before_next=_try(write, _USER, _ASSISTANT, _USER).partition(ANSWER)[2] or after,
+        thought_open=opening[len(commonprefix([opening, prompt])) :],
+        thought_close=rest.partition(ANSWER)[0] if renders_thoughts else "",
+        renders_thoughts=bool(renders_thoughts),
+        prompt_opens_thought=tail.rstrip().endswith(THINK)
+        or (bool(renders_thoughts) and prompt.rstrip() == opening.rstrip()),
+        prompt_is_prefix=shared == len(prompt),
+        renders_tools=holds("sample_tool", _USER, _ASSISTANT, tools=[_TOOL]),
+        renders_tool_calls=holds("sample_tool", _USER, called),
+        roles=frozenset(roles),
+        without_thoughts=_without_tags(f"{whole}{prompt}{_try(write, _SYSTEM, _USER)}"),
+    )
 
 
 def end_of_turn(
-    tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], after: str
+    tokenizer: PreTrainedTokenizerBase, eos_ids: Sequence[int], after: str
 ) -> int | None:
-    """The id of the token with which `after`, the text after an answer, begins.
+    """The id of the token that ends a response, where `after` is the text that follows it.
 
-    It has to be an EOS or another token that was added to the vocabulary, which then counts as one.
-    None: text or nothing follows the answer; a model trained to answer so would never stop.
+    It is the first token of `after`, an EOS or another token that was added to the vocabulary,
+    which then counts as one. Where an EOS follows such a token directly it is that EOS (Cohere's
+    `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>`). None: text or nothing follows the response, and a
+    model trained to write so would never stop.
     """
     ids = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
     added = set(tokenizer.added_tokens_decoder)
-    return int(ids[0]) if ids and ids[0] in added | set(eos_ids) else None
+    if not ids or ids[0] not in added | set(eos_ids):
+        return None
+    return int(ids[1] if len(ids) > 1 and ids[0] not in eos_ids and ids[1] in eos_ids else ids[0])
+
+
+def _try(write: Any, *messages: Message) -> str:
+    try:
+        return str(write(*messages))
+    except RENDER_ERRORS:
+        return ""
+
+
+def _without_tags(text: str) -> str:
+    """Tags of a thought are content, also where the template writes an empty one."""
+    return text.replace(THINK, "").replace(END_THINK, "")
+
+
+def _said_by(role: str) -> Message:
+    return {"role": role, "content": ANSWER}
 
 
 def _read_template(path: Path) -> str:

@@ -1,14 +1,21 @@
-"""A tokenizer ready for chat: template, end-of-turn, EOS and pad settled, or refused in words."""
+"""A tokenizer ready for chat: template, end of turn, EOS and pad settled, or an error."""
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from rlhf.data.template import choose_template, end_of_turn, text_after_answer
+from rlhf.data.template import (
+    TemplateFormat,
+    check_template_kwargs,
+    choose_template,
+    end_of_turn,
+    read_format,
+)
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import read_manifest
 
@@ -29,13 +36,13 @@ PAD_CANDIDATES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTokenizer:
-    """A tokenizer and how this project speaks with it."""
+    """A tokenizer and how conversations are written with it."""
 
     tokenizer: PreTrainedTokenizerBase  # pad, EOS and chat template set; save it as it is
     template_source: str  # tokenizer | supplied | none | the file's path
-    eos_token_ids: tuple[int, ...]  # any of them ends an answer
-    end_token_id: int  # the one of them that we write at the end of an answer
-    after_answer: str = ""  # what the template writes after an answer; raw prompts have none
+    eos_token_ids: tuple[int, ...]  # any of them ends a response
+    end_token_id: int  # the one of them that we write at the end of a response
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)  # variables of the template
     notes: tuple[str, ...] = ()  # what was settled, one sentence each
     max_positions: int | None = None  # rows of the model's table of positions; None: no limit
 
@@ -50,36 +57,81 @@ class ChatTokenizer:
         return int(self.tokenizer.pad_token_id)
 
     @cached_property
+    def format(self) -> TemplateFormat:
+        """What the chat template writes around a response; raw prompts have none."""
+        return read_format(self.tokenizer, self.template_source, self.template_kwargs)
+
+    @cached_property
+    def writes_end(self) -> bool:
+        """Whether the template itself ends the last response with `end_token_id`.
+
+        GLM's ends a response with the token that begins the next turn: the last one has no end.
+        """
+        ids = self.tokenizer(self.format.after, add_special_tokens=False)["input_ids"]
+        return self.end_token_id in ids
+
+    @cached_property
+    def marker_end_id(self) -> int | None:
+        """The added token that ends the marker before a response; None where it is letters."""
+        ids = self.tokenizer(self.format.marker, add_special_tokens=False)["input_ids"]
+        return int(ids[-1]) if ids and ids[-1] in self.tokenizer.added_tokens_decoder else None
+
+    @cached_property
     def control_tokens(self) -> re.Pattern[str]:
         """Matches every token that a text may not forge: roles, ends of turn, padding."""
         texts = {*self.tokenizer.all_special_tokens, *self.unmarked_role_tokens}
         texts |= {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special}
-        longest_first = sorted(texts, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        return _any_of(texts)
+
+    @cached_property
+    def template_tokens(self) -> re.Pattern[str]:
+        """Matches control tokens and every other added token that the template names.
+
+        The others (`<think>`, `<tool_call>`) are content in what an assistant says, and letters
+        in what a user or a tool says.
+        """
+        named = {token for token in self._unmarked_tokens if token in self._template_text}
+        return _any_of({*self.tokenizer.all_special_tokens, *named}, self.control_tokens)
 
     @cached_property
     def unmarked_role_tokens(self) -> frozenset[str]:
-        """Tokens of the template that the tokenizer does not mark as special, as some do."""
-        template = self.tokenizer.chat_template
+        """Tokens around turns that the tokenizer does not mark as special, as some do."""
+        if self.raw:
+            return frozenset()
+        around = self.format.without_thoughts
+        return frozenset(token for token in self._unmarked_tokens if token in around)
+
+    @property
+    def _unmarked_tokens(self) -> list[str]:
         added = self.tokenizer.added_tokens_decoder.values()
-        return frozenset(
-            token.content for token in added if not token.special and token.content in str(template)
-        )
+        return [token.content for token in added if not token.special]
+
+    @property
+    def _template_text(self) -> str:
+        return "" if self.raw else str(self.tokenizer.chat_template)
 
 
 def load_tokenizer(
-    model_name_or_path: str, chat_template: str = "auto", *, judges: bool = False
+    model_name_or_path: str,
+    chat_template: str = "auto",
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+    judges: bool = False,
 ) -> ChatTokenizer:
-    """The tokenizer of a model folder or hub id.
+    """The tokenizer of a model folder or hub id. Every choice made here is in `notes`.
 
-    `chat_template`: `auto` takes what the folder's manifest says it was trained with, else the
-    tokenizer's own template, else one that comes with this package; `none` keeps prompts raw;
-    anything else is a Jinja file. Every choice made here stands in `notes`. `judges`: for a reward
-    model, which writes no answers: its template may go on after one as it likes.
+    Args:
+        model_name_or_path: a folder, or a hub id.
+        chat_template: `auto` takes what the folder's manifest names, else the tokenizer's own
+            template, else one that comes with this package; `none` keeps prompts raw; anything
+            else is a Jinja file.
+        template_kwargs: variables of the template, such as {"enable_thinking": False}; None
+            takes those of the folder's manifest.
+        judges: for a reward model, which writes no responses: its template may go on after one.
 
     Raises:
         CheckpointError: no tokenizer there, no EOS, no token to pad with.
-        ConfigError: a template that is not there, or one that does not end an answer with EOS.
+        ConfigError: a template that is not there, or one that does not end a response with EOS.
     """
     tokenizer = _read_tokenizer(model_name_or_path)
     notes: list[str] = []
@@ -88,19 +140,18 @@ def load_tokenizer(
     if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
         chat_template = "none"
     source = choose_template(tokenizer, chat_template, notes)
-    after = "" if source == "none" else text_after_answer(tokenizer, source)
-    end_id = end_of_turn(tokenizer, eos_ids, after)
-    if end_id is not None:
-        eos_ids = _with_end(tokenizer, end_id, eos_ids, notes)
-    elif source != "none" and not judges:
-        raise ConfigError(
-            f"the chat template ({source}) writes {after[:40]!r} after an answer, which does not "
-            "begin with an EOS token: a model trained with it would never stop; end the "
-            "assistant's turn with eos_token, or use chat_template: none."
-        )
+    if template_kwargs is None:
+        template_kwargs = manifest.chat_template_kwargs if manifest else {}
+    check_template_kwargs(template_kwargs)
+    if source == "none" and template_kwargs:
+        raise ConfigError("chat_template_kwargs means nothing with chat_template: none.")
+    if source != "none":
+        form = read_format(tokenizer, source, template_kwargs)
+        eos_ids = _with_template(tokenizer, eos_ids, form, source, notes, judges=judges)
+        notes += format_notes(form)
     if len(eos_ids) > 1:
         names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
-        notes.append(f"An answer ends at any of {names}; {tokenizer.eos_token!r} is written.")
+        notes.append(f"A response ends at any of {names}; {tokenizer.eos_token!r} is written.")
     _settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
     if source == "tokenizer" and manifest:  # the stage before saved its template there
         source = manifest.chat_template_source
@@ -109,9 +160,37 @@ def load_tokenizer(
         template_source=source,
         eos_token_ids=eos_ids,
         end_token_id=eos_ids[0],
-        after_answer=after,
+        template_kwargs=dict(template_kwargs),
         notes=tuple(notes),
     )
+
+
+def format_notes(form: TemplateFormat) -> list[str]:
+    """How responses and thoughts are written, where it is not plainly after the prompt."""
+    notes = []
+    if form.lead.strip() and form.renders_thoughts:
+        notes.append(
+            f"A response without a thought is written as the template writes one, after "
+            f"{form.lead!r}; the loss covers it."
+        )
+    elif form.lead.strip():
+        notes.append(
+            f"The template ignores add_generation_prompt: the model itself has to write "
+            f"{form.lead!r} before a response."
+        )
+    if form.prompt_opens_thought:
+        notes.append(
+            f"Generation starts after {form.prompt_tail!r}, inside a thought; "
+            + (
+                "to train and sample without thoughts set chat_template_kwargs: "
+                '{"enable_thinking": false}, if the template has that variable.'
+                if form.renders_thoughts
+                else "the template leaves thoughts out of conversations, so that SFT trains a "
+                "response that follows none; give a template that keeps them with "
+                "chat_template: FILE."
+            )
+        )
+    return notes
 
 
 def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
@@ -197,20 +276,39 @@ def _configured_eos(name: str) -> list[int]:
     return []
 
 
-def _with_end(
-    tokenizer: PreTrainedTokenizerBase, end_id: int, eos_ids: tuple[int, ...], notes: list[str]
+def _with_template(
+    tokenizer: PreTrainedTokenizerBase,
+    eos_ids: tuple[int, ...],
+    form: TemplateFormat,
+    source: str,
+    notes: list[str],
+    *,
+    judges: bool,
 ) -> tuple[int, ...]:
     """`eos_ids` with the template's end of turn in front, and the tokenizer's EOS set to it.
 
     Base models such as Qwen2.5 end a turn with <|im_end|> and name <|endoftext|> as their EOS:
     generation would run past the turn.
+
+    Raises:
+        ConfigError: text follows a response, or nothing does.
     """
+    end_id = end_of_turn(tokenizer, eos_ids, form.after or form.before_next)
+    if end_id is None:
+        if judges:
+            return eos_ids
+        raise ConfigError(
+            f"the chat template ({source}) writes {form.after[:40]!r} after an answer, which does "
+            "not begin with an EOS token: a model trained with it would never stop; end the "
+            "assistant's turn with eos_token, or use chat_template: none."
+        )
     if end_id != tokenizer.eos_token_id:
         old = tokenizer.eos_token
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
+        where = "with" if form.after else "before the next turn with"
         notes.append(
-            f"EOS is {tokenizer.eos_token!r}, with which the chat template ends an answer "
-            f"(the tokenizer said {old!r})."
+            f"EOS is {tokenizer.eos_token!r}, {where} which the chat template ends a response "
+            f"(the tokenizer's was {old!r})."
         )
     return tuple(dict.fromkeys([end_id, *eos_ids]))
 
@@ -235,3 +333,10 @@ def _settle_pad(
         f"{name} has no token to pad with but its EOS, which would hide the end of an answer; "
         "set pad_token in tokenizer_config.json to a token that no text holds."
     )
+
+
+def _any_of(texts: set[str], more: re.Pattern[str] | None = None) -> re.Pattern[str]:
+    """A pattern of any of the texts, the longest first."""
+    longest_first = sorted(filter(None, texts), key=len, reverse=True)
+    parts = [*map(re.escape, longest_first), *([more.pattern] if more else [])]
+    return re.compile("|".join(parts) or r"(?!)")

@@ -207,8 +207,8 @@ def test_check_refuses_a_length_of_no_token(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "shape", "rows", "dropped"),
     [
-        ("preferences/hh-helpful-base.jsonl.gz", "hh", 2333, 8),
-        ("preferences/hh-harmless-base.jsonl.gz", "hh", 2299, 4),
+        ("preferences/hh-helpful-base.jsonl.gz", "hh", 2339, 2),
+        ("preferences/hh-harmless-base.jsonl.gz", "hh", 2303, 0),
         ("preferences/pandalm-3-annotators.json.gz", "pandalm", 2817, 60),
         ("rankings/oasst_rankings.jsonl", "oasst", 212, 0),
         ("rankings/summeval.jsonl.gz", "summeval", 100, 0),
