@@ -23,6 +23,8 @@ from torch import Tensor
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.rows import Loaded, load_prompts, load_texts
+from rlhf.data.show import introduce
+from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
@@ -98,7 +100,9 @@ def main() -> None:
         )
         say(*trainer.notes)
         # Now that nothing is refused any more: an earlier run is deleted here, where one is.
-        on_main_process(lambda: open_run_folder(*configs))
+        on_main_process(
+            lambda: introduce(open_run_folder(*configs), chat, data.prompts, count=config.show_rows)
+        )
         result = trainer.train()
 
     weights = trainer.models.policy_weights()
@@ -222,8 +226,14 @@ def answer(evaluated: Evaluated, row: int) -> Answer:
     """One row's answer."""
     rollouts = evaluated.rollouts
     ids = rollouts.response_ids[row][rollouts.response_mask[row]].tolist()
-    ended = bool(rollouts.ended_with_eos[row])
-    return Answer(text=rollouts.texts[row], ids=ids, ended_with_eos=ended)
+    thought, text = split_thought(rollouts.texts[row])
+    return Answer(
+        text=text,
+        ids=ids,
+        ended_with_eos=bool(rollouts.ended_with_eos[row]),
+        thought=thought,
+        thought_tokens=int(rollouts.thought_lengths[row]),
+    )
 
 
 def figures(result: PPOResult) -> dict[str, str]:

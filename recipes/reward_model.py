@@ -8,7 +8,7 @@ plain AutoModelForSequenceClassification(num_labels=1); (logit - mean) / std is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_rankings
+from rlhf.data.show import introduce
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import is_main_process, on_main_process, run, say
@@ -107,7 +108,7 @@ def main() -> None:
     if setup.run.dry_run:
         say(model_size(setup.model, "SEQ_CLS"))
         return
-    on_main_process(lambda: open_run_folder(*setup.configs))
+    on_main_process(lambda: start(setup))
     train_and_save(setup)
     report(setup)
     on_main_process(lambda: finish(setup.run))
@@ -126,6 +127,12 @@ def train_and_save(setup: Setup) -> None:
     on_main_process(lambda: save(setup, trained))
 
 
+def start(setup: Setup) -> None:
+    """The run's folder, and its first rows as the model reads them."""
+    folder = open_run_folder(*setup.configs)
+    introduce(folder, setup.chat, setup.rows.train, count=setup.data.show_rows)
+
+
 def check() -> Setup:
     """Keys, folder, tokenizer, then every row: what is wrong is said before a weight is loaded."""
     run_config, model, data, config = parse_config(
@@ -133,10 +140,16 @@ def check() -> Setup:
     )
     refuse_4bit(model)
     world_size = begin_run(run_config)
-    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template, judges=True)
+    chat, _ = load_checked_tokenizer(
+        model.model_name_or_path,
+        data.chat_template,
+        template_kwargs=data.template_kwargs,
+        judges=True,
+    )
+    chat = replace(chat, reads_thoughts=config.read_thoughts)
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
-        load = partial(load_rankings, keep_tied=True)
+        load = partial(load_rankings, keep_tied=True, scores=config.score_columns)
         rows = load_train_and_held_out(load, data, chat, bad_rows, seed=run_config.seed)
         demonstrations, uses = load_normalization(config, data, chat, bad_rows)
     if config.ties == "out":

@@ -10,6 +10,7 @@ The output folder loads with plain AutoModelForCausalLM (with use_peft it is a P
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
@@ -21,6 +22,7 @@ from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_demonstrations
+from rlhf.data.show import introduce
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.models.attention import use_fast_cpu_attention
@@ -82,9 +84,15 @@ def main() -> None:
     if setup.run.dry_run:
         say(model_size(setup.model, "CAUSAL_LM"))
         return
-    on_main_process(lambda: open_run_folder(*setup.configs))
+    on_main_process(lambda: start(setup))
     trained = train(setup)
     on_main_process(lambda: save(setup, trained))
+
+
+def start(setup: Setup) -> None:
+    """The run's folder, and its first rows as the model reads them."""
+    folder = open_run_folder(*setup.configs)
+    introduce(folder, setup.chat, setup.rows.train, count=setup.data.show_rows)
 
 
 def check() -> Setup:
@@ -93,11 +101,17 @@ def check() -> Setup:
         RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__
     )
     world_size = begin_run(run_config, sharding="accelerate")
-    chat, _ = load_checked_tokenizer(model.model_name_or_path, data.chat_template)
+    chat, _ = load_checked_tokenizer(
+        model.model_name_or_path, data.chat_template, template_kwargs=data.template_kwargs
+    )
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(
-            load_demonstrations, data, chat, bad_rows, seed=run_config.seed
+            partial(load_demonstrations, train_on=config.train_on),
+            data,
+            chat,
+            bad_rows,
+            seed=run_config.seed,
         )
     return Setup(
         run=run_config,

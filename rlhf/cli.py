@@ -59,6 +59,10 @@ def run_command(words: Sequence[str]) -> int:
             from rlhf.data.check import main as check
 
             check(rest)
+        case ["data", "show", *rest]:
+            from rlhf.data.show_command import main as show
+
+            return show(rest)
         case ["data", "convert", *rest]:
             from rlhf.data.convert import main as convert
 

@@ -42,7 +42,8 @@ def parse_config(
     Keys are flat and unique over all classes. `--print_config` prints the resolved YAML and
     exits 0. A field's `metadata["help"]` is its sentence in `--help`; a field without a default
     has to be given. A class attribute INSTEAD_OF names, by field, keys of other recipes whose
-    place it takes.
+    place it takes; JSON_KEYS names text fields whose value is JSON, which a YAML file may hold as
+    a mapping.
 
     Raises:
         ConfigError: an unknown key (the nearest known one is named), a repeated one, a value
@@ -175,6 +176,8 @@ def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list
         if value is None:
             if key not in optional:
                 raise ConfigError(f"{path}: {key} is empty; give it a value or leave the line out.")
+        elif isinstance(value, dict) and key in _json_fields(classes):
+            words += [f"--{key}={json.dumps(value)}"]
         elif isinstance(value, dict):
             raise ConfigError(f"{path}: {key} holds a mapping; keys are flat, `key: value`.")
         elif isinstance(value, list):
@@ -182,6 +185,11 @@ def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list
         else:
             words += [f"--{key}={value}"]
     return words
+
+
+def _json_fields(classes: Sequence[type]) -> set[str]:
+    """Keys whose text is JSON: in a YAML file they may be written as what it holds."""
+    return {name for each in classes for name in getattr(each, "JSON_KEYS", ())}
 
 
 def _optional_fields(classes: Sequence[type]) -> set[str]:

@@ -57,6 +57,7 @@ class Manifest:
     git_commit: str = ""
     built_on: dict[str, str] = field(default_factory=dict)  # folder -> sha256 of its manifest
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
+    reads_thoughts: bool = False  # whether a reward model judges the thoughts before responses
     chat_notes: tuple[str, ...] = ()  # how responses and thoughts were written: see load_tokenizer
 
 

@@ -90,7 +90,8 @@ class Rollouts:
     weights: Tensor  # float [B, R], of each token's loss; 1 unless importance_weight_cap is set
     entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
     ended_with_eos: Tensor  # bool [B]
-    texts: Sequence[str]  # B, special tokens left out
+    thought_lengths: Tensor  # long [B], tokens of the thought before a response; 0 without one
+    texts: Sequence[str]  # B, special tokens left out; a thought first, as <think>…</think>
 
 
 @dataclass(frozen=True, kw_only=True)

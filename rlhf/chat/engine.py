@@ -89,7 +89,7 @@ class Conversation:
             self.messages.pop()
         if not self.messages or self.messages[-1]["role"] != "user":
             return None
-        return self.messages.pop()["content"]
+        return str(self.messages.pop()["content"])
 
     def reset(self, system: str | None = None) -> None:
         """Begin anew, with a system message where one is given and the template knows of it."""

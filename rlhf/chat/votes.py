@@ -124,7 +124,7 @@ class Votes:
 def prompt_of(messages: Sequence[Message]) -> Prompt:
     """The turns as a row has them: one question alone is a string."""
     if len(messages) == 1 and messages[0]["role"] == "user":
-        return messages[0]["content"]
+        return str(messages[0]["content"])
     return list(messages)
 
 

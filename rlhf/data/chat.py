@@ -9,11 +9,10 @@ those letters.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from rlhf.data.decode import decode as decode
 from rlhf.data.forgery import encode_text, hidden
-from rlhf.data.template import RENDER_ERRORS, render
+from rlhf.data.template import RENDER_ERRORS, render, shared_length
 from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
@@ -56,21 +55,24 @@ def judged_ids(chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools 
     """Ids of what a reward model reads, its last token the one that the reward is read at.
 
     What `apply_chat_template` of plain transformers gives for the conversation, to the id. Raw
-    prompts and responses end with EOS.
+    prompts and responses end with EOS. A response is judged without its thought, unless the
+    reward model reads thoughts.
     """
+    if not chat.reads_thoughts:
+        response = split_thought(response)[1]
     if chat.raw:
         return answer_ids(chat, prompt, response)
     return _ids(chat, [*as_messages(prompt), _response_turn(response)], tools)[1]
 
 
-def judged_once(chat: ChatTokenizer) -> Callable[[Prompt, str], list[int]]:
+def judged_once(chat: ChatTokenizer) -> Callable[..., list[int]]:
     """`judged_ids` of this tokenizer, which encodes what comes again (ranked by several) once."""
     known: dict[str, list[int]] = {}
 
-    def ids_of(prompt: Prompt, response: str) -> list[int]:
-        key = json.dumps([prompt, response])
+    def ids_of(prompt: Prompt, response: str, tools: Tools = ()) -> list[int]:
+        key = json.dumps([prompt, response, list(tools)])
         if key not in known:
-            known[key] = judged_ids(chat, prompt, response)
+            known[key] = judged_ids(chat, prompt, response, tools)
         return known[key]
 
     return ids_of
@@ -149,7 +151,7 @@ def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) ->
     before, prompt = _ids(chat, turns[:-1], tools, generation_prompt=True)
     whole, ids = _ids(chat, turns, tools)
     _check_history(chat, before, whole)
-    start = _shared(prompt, ids)
+    start = shared_length(prompt, ids[:-1])
     if not chat.writes_end:
         ids = [*ids, chat.end_token_id]
     if chat.end_token_id not in ids[start:]:
@@ -167,17 +169,11 @@ def _check_history(chat: ChatTokenizer, before: str, whole: str) -> None:
     """
     if whole.startswith(before):
         return
-    if len(commonprefix([before, whole])) < len(before) - len(chat.format.prompt_tail):
+    if shared_length(before, whole) < len(before) - len(chat.format.prompt_tail):
         raise DataError(
             "the chat template renders the turns before this response otherwise once it is there: "
             "no prompt leads to it; give another template with chat_template: FILE"
         )
-
-
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """Length of the common beginning, which leaves the second something."""
-    longest = min(len(first), len(second) - 1)
-    return next((at for at in range(longest) if first[at] != second[at]), longest)
 
 
 def _ids(
@@ -264,6 +260,6 @@ def _encode_raw(chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools
     text = _raw_text(prompt, tools)
     before = _raw_ids(chat, text)
     ids = [*_raw_ids(chat, text + response), chat.end_token_id]
-    start = _shared(before, ids)
+    start = shared_length(before, ids[:-1])
     trained = [at >= start for at in range(len(ids))]
     return Encoded(ids=ids, trained=trained, prompt_length=start)

@@ -66,7 +66,7 @@ def check(
         "rankings": load_rankings,
         "texts": load_texts,
     }
-    taken = kind or _kind_of(source)
+    taken = kind or kind_of(source)
     reject_path = Path(reject_file) if reject_file else None
     bad = BadRows(drop=reject_path is not None, reject_file=reject_path, next_step=NEXT_STEP)
     with bad as bad_rows:
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _kind_of(source: str) -> str:
+def kind_of(source: str) -> str:
     first = next((row for _, row in read_rows(source) if not isinstance(row, Unreadable)), {})
     if first.keys() & {"chosen", "rejected", "responses", "ranks"}:
         return "rankings"

@@ -1,13 +1,23 @@
 """Keys about data that the training recipes share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
+from rlhf.data.template import parse_template_kwargs
 from rlhf.errors import ConfigError
+
+TEMPLATE_KWARGS = {
+    "help": 'Variables of the chat template as JSON, such as {"enable_thinking": false}; default: '
+    "those the model was trained with.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where rows come from, how prompts are rendered, and what happens to bad rows."""
+
+    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
 
     train_data: str = field(
         metadata={"help": "Rows to train on: .jsonl/.json/.csv (.gz), .parquet, or hub_id[:split]."}
@@ -28,12 +38,22 @@ class DataConfig:
             "help": "auto (the tokenizer's, or a supplied one), none (raw prompts), or a FILE."
         },
     )
+    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
+    show_rows: int = field(
+        default=1, metadata={"help": "Rows printed at the start as the model reads them."}
+    )
     drop_bad_rows: bool = field(
         default=False,
         metadata={"help": "Drop rows that cannot be used, count and list them, and go on."},
     )
 
+    @property
+    def template_kwargs(self) -> dict[str, Any] | None:
+        """Variables of the chat template; None where none were given."""
+        return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
+
     def __post_init__(self) -> None:
+        parse_template_kwargs(self.chat_template_kwargs)
         if not 0 <= self.eval_fraction < 1:
             raise ConfigError(
                 f"eval_fraction={self.eval_fraction} is not a share of the prompts; "

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rlhf.data.thoughts import END_THINK, THINK, with_thought
+from rlhf.data.thoughts import END_THINK, THINK, split_thought, with_thought
 from rlhf.data.tokenizer import ChatTokenizer
 
 
@@ -16,6 +16,22 @@ def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
     if chat.raw:
         return _continuation(chat, list(ids[:end]))
     return _response(chat, list(ids[:end]), finished=end < len(ids))
+
+
+def thought_length(chat: ChatTokenizer, ids: Sequence[int]) -> int:
+    """Tokens of a response that are its thought, with the tokens around it; 0 without one.
+
+    A thought that was cut off counts whole.
+    """
+    if chat.raw:
+        return 0
+    text = decode(chat, ids)
+    if not split_thought(text)[0]:
+        return 0
+    begins = _after_marker(chat, list(ids))
+    if begins is None and END_THINK in text:  # letters of a template that has no thoughts
+        begins = next(at for at in range(len(ids) + 1) if END_THINK in _text(chat, list(ids[:at])))
+    return len(ids) if begins is None else begins
 
 
 def _response(chat: ChatTokenizer, ids: list[int], *, finished: bool) -> str:

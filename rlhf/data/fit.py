@@ -1,22 +1,33 @@
 """Checks of typed rows that need the tokenizer: each returns the reason why a row does not fit."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from rlhf.data.chat import answer_ids, judged_ids, prompt_ids
+from rlhf.data.chat import judged_ids, prompt_ids, training_examples
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
-from rlhf.types import Demonstration, Prompt, PromptRow, Ranking
+from rlhf.types import Demonstration, Prompt, PromptRow, Ranking, Tools
 
 
 def demonstration_fits(
     chat: ChatTokenizer, max_length: int | None
 ) -> Callable[[Demonstration], str | None]:
-    """Prompt, answer and end of turn have at most `max_length` tokens.
+    """Prompt, response and end of turn have at most `max_length` tokens.
 
     Here and below: and at most as many as the model has positions, where that is known.
     """
-    return lambda row: _answers_fit(chat, row.prompt, [row.completion], max_length, answer_ids)
+
+    def reason(row: Demonstration) -> str | None:
+        room = None if max_length is None else max_length - 1
+        prompt = _reason(lambda: _prompt_length(chat, row.prompt, row.tools), "the prompt", room)
+        return prompt or _reason(
+            lambda: max(len(one.ids) for one in training_examples(chat, row)),
+            "prompt and answer",
+            max_length,
+            positions=chat.max_positions,
+        )
+
+    return reason
 
 
 def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranking], str | None]:
@@ -26,10 +37,21 @@ def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranki
     def reason(row: Ranking) -> str | None:
         key = json.dumps([row.prompt, sorted(row.responses)])
         if key not in seen:
-            seen[key] = _answers_fit(chat, row.prompt, row.responses, max_length, judged_ids)
+            seen[key] = _judged_fit(chat, row, max_length)
         return seen[key]
 
     return reason
+
+
+def _judged_fit(chat: ChatTokenizer, row: Ranking, max_length: int | None) -> str | None:
+    room = None if max_length is None else max_length - 1
+    prompt = _reason(lambda: _prompt_length(chat, row.prompt, row.tools), "the prompt", room)
+    return prompt or _reason(
+        lambda: max(len(judged_ids(chat, row.prompt, text, row.tools)) for text in row.responses),
+        "prompt and answer",
+        max_length,
+        positions=chat.max_positions,
+    )
 
 
 def prompt_fits(
@@ -40,7 +62,7 @@ def prompt_fits(
     `answer_length` tokens more fit into the model's positions behind it.
     """
     return lambda row: _reason(
-        lambda: _prompt_length(chat, row.prompt),
+        lambda: _prompt_length(chat, row.prompt, row.tools),
         "the prompt",
         max_length,
         positions=chat.max_positions,
@@ -58,28 +80,10 @@ def text_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[str], st
     )
 
 
-def _answers_fit(
-    chat: ChatTokenizer,
-    prompt: Prompt,
-    responses: Sequence[str],
-    max_length: int | None,
-    encode: Callable[[ChatTokenizer, Prompt, str], list[int]],
-) -> str | None:
-    room = None if max_length is None else max_length - 1
-    if reason := _reason(lambda: _prompt_length(chat, prompt), "the prompt", room):
-        return reason
-    return _reason(
-        lambda: max(len(encode(chat, prompt, response)) for response in responses),
-        "prompt and answer",
-        max_length,
-        positions=chat.max_positions,
-    )
-
-
-def _prompt_length(chat: ChatTokenizer, prompt: Prompt) -> int:
+def _prompt_length(chat: ChatTokenizer, prompt: Prompt, tools: Tools) -> int:
     if not chat.raw and isinstance(prompt, str) and not prompt.strip():
         raise DataError("the prompt is empty")
-    length = len(prompt_ids(chat, prompt))
+    length = len(prompt_ids(chat, prompt, tools))
     if not length:
         raise DataError("the prompt is empty and the tokenizer has no start token to answer after")
     return length

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic, TypeVar
 
 from rlhf.data import parse
 from rlhf.data.bad_rows import BadRows, Problem
 from rlhf.data.fit import demonstration_fits, prompt_fits, ranking_fits, text_fits
+from rlhf.data.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.read import Row, Unreadable, Where, read_rows, source_sha256
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
@@ -37,6 +39,7 @@ def load_demonstrations(
     chat: ChatTokenizer | None = None,
     max_length: int | None = None,
     bad_rows: BadRows | None = None,
+    train_on: parse.TrainOn = "all",
 ) -> Loaded[Demonstration]:
     """Demonstrations of a source (see `read_rows`).
 
@@ -48,6 +51,7 @@ def load_demonstrations(
         role: what the manifest calls the use: train, eval, normalization, ….
         chat: the tokenizer that lengths are counted with.
         max_length: tokens that prompt and answer may have together.
+        train_on: of rows of messages all assistant turns, or the last one.
         bad_rows: where bad rows go, for a run that reads several files; without it those of
             this one are refused here.
 
@@ -55,7 +59,9 @@ def load_demonstrations(
         DataError: bad rows, up to 20 of them named as `file:line reason`; or no row at all.
     """
     fits = demonstration_fits(chat, max_length) if chat else None
-    return _settle(_load(source, role, parse.parse_demonstration, fits), bad_rows)
+    return _settle(
+        _load(source, role, partial(parse.parse_demonstration, train_on=train_on), fits), bad_rows
+    )
 
 
 def load_prompts(
@@ -90,14 +96,22 @@ def load_rankings(
     max_length: int | None = None,
     bad_rows: BadRows | None = None,
     keep_tied: bool = False,
+    scores: ScoreColumns = "reject",
 ) -> Loaded[Ranking]:
     """Rankings and pairs. One that ties all its answers teaches no order: left out and counted.
 
-    With `keep_tied` only those whose answers are all one text: for a loss or a report that ties
+    scores: what the columns score_chosen and score_rejected are for, see `parse_ranking`. With
+    `keep_tied` only those whose answers are all one text: for a loss or a report that ties
     say something to.
     """
     fits = ranking_fits(chat, max_length) if chat else None
-    loaded = _load(source, role, parse.parse_ranking, fits)
+    loaded = _load(source, role, partial(parse_ranking, scores=scores), fits)
+    if (split := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
+        logger.warning(
+            "%s: the prompt of %d rows is the common beginning of chosen and rejected",
+            source,
+            split,
+        )
     decides = _differs if keep_tied else _decides
     return _settle(_without_undecided(loaded, decides), bad_rows)
 

@@ -5,10 +5,10 @@ conversations and compares the texts.
 """
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,8 @@ class TemplateFormat:
         """
         if not self.renders_thoughts:
             return self.lead.strip()
-        ends = [self.lead.rstrip()[::-1], self.thought_close.rstrip()[::-1]]
-        return commonprefix(ends)[::-1].strip() or self.thought_close.strip()
+        first, second = self.lead.rstrip()[::-1], self.thought_close.rstrip()[::-1]
+        return first[: shared_length(first, second)][::-1].strip() or self.thought_close.strip()
 
 
 def choose_template(
@@ -110,6 +110,26 @@ def supplied_name(tokenizer: PreTrainedTokenizerBase) -> str:
 def supplied_template(name: str) -> str:
     """The text of `rlhf/data/templates/NAME.jinja`."""
     return (resources.files("rlhf.data") / "templates" / f"{name}.jinja").read_text("utf-8")
+
+
+def parse_template_kwargs(text: str | None, key: str = "chat_template_kwargs") -> Any:
+    """What the JSON text of the key holds, an object; None where it is not set.
+
+    Raises:
+        ConfigError: it is no JSON object, or names something that is no template variable.
+    """
+    if text is None:
+        return None
+    try:
+        variables = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f'{key}={text!r} is no JSON ({error}); write {{"name": value}}.'
+        ) from None
+    if not isinstance(variables, dict):
+        raise ConfigError(f'{key}={text!r} is no JSON object; write {{"name": value}}.')
+    check_template_kwargs(variables)
+    return variables
 
 
 def check_template_kwargs(template_kwargs: Mapping[str, Any]) -> None:
@@ -181,11 +201,11 @@ def read_format(
             f"the chat template ({source}) renders no question and answer: {whole!r}; "
             "give another with chat_template: FILE."
         )
-    shared = len(commonprefix([prompt, before]))
+    shared = shared_length(prompt, before)
     thinking: Message = {**_ASSISTANT, "reasoning_content": THOUGHT}
     opening, renders_thoughts, rest = _try(write, _USER, thinking).partition(THOUGHT)
     opening = opening if renders_thoughts else ""
-    tail = prompt[len(commonprefix([asked, prompt])) :]
+    tail = prompt[shared_length(asked, prompt) :]
     called: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
     result: Message = {"role": "tool", "content": ANSWER, "name": "sample_tool"}
     roles = {"user", "assistant"}
@@ -196,7 +216,7 @@ def read_format(
         lead=before[shared:],
         after=after,
         before_next=_try(write, _USER, _ASSISTANT, _USER).partition(ANSWER)[2] or after,
-        thought_open=opening[len(commonprefix([opening, prompt])) :],
+        thought_open=opening[shared_length(opening, prompt) :],
         thought_close=rest.partition(ANSWER)[0] if renders_thoughts else "",
         renders_thoughts=bool(renders_thoughts),
         prompt_opens_thought=tail.rstrip().endswith(THINK)
@@ -207,6 +227,12 @@ def read_format(
         roles=frozenset(roles),
         without_thoughts=_without_tags(f"{whole}{prompt}{_try(write, _SYSTEM, _USER)}"),
     )
+
+
+def shared_length(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """Length of the common beginning of two texts, or of two lists of ids."""
+    shortest = min(len(first), len(second))
+    return next((at for at in range(shortest) if first[at] != second[at]), shortest)
 
 
 def end_of_turn(

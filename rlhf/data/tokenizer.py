@@ -44,6 +44,7 @@ class ChatTokenizer:
     end_token_id: int  # the one of them that we write at the end of a response
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)  # variables of the template
     notes: tuple[str, ...] = ()  # what was settled, one sentence each
+    reads_thoughts: bool = False  # whether a reward model judges thoughts too
     max_positions: int | None = None  # rows of the model's table of positions; None: no limit
 
     @property
@@ -161,6 +162,7 @@ def load_tokenizer(
         eos_token_ids=eos_ids,
         end_token_id=eos_ids[0],
         template_kwargs=dict(template_kwargs),
+        reads_thoughts=bool(manifest and manifest.reads_thoughts),
         notes=tuple(notes),
     )
 

@@ -1,9 +1,14 @@
 """Keys of recipes/evaluate.py."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
+from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.template import parse_template_kwargs
 from rlhf.errors import ConfigError
+from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 
 # Baselines that no model wrote, judged beside the models: rlhf/evaluation/baselines.py.
 EMPTY, CONSTANT, COPY, LONGEST, LOOKUP = "empty", "constant", "copy", "longest", "lookup"
@@ -17,6 +22,8 @@ AT_LEAST_ONE = (
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """What is compared, on which prompts, and who judges."""
+
+    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs", "reward_chat_template_kwargs")
 
     models: list[str] = field(
         metadata={"help": "Models to compare: folders or hub ids, each as NAME=PATH or PATH."}
@@ -68,12 +75,16 @@ class EvaluateConfig:
         default=10, metadata={"help": "Prompts in each of samples/best, worst and random."}
     )
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
+    reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})
+    reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
     bf16: bool = field(default=False, metadata={"help": "Load the models in bfloat16."})
     drop_bad_rows: bool = field(
         default=False, metadata={"help": "Leave bad rows out and count them, instead of stopping."}
     )
 
     def __post_init__(self) -> None:
+        parse_template_kwargs(self.chat_template_kwargs)
         names = list(named_paths(self.models, "models"))
         named_paths(self.reward_model, "reward_model")
         for key in ("baseline", "reference"):
@@ -112,9 +123,19 @@ class EvaluateConfig:
         return self.reference or self.baseline_name
 
     @property
-    def template_of_judges(self) -> str:
-        """Reward models read their own template, unless prompts are raw in every stage."""
-        return "none" if self.chat_template == "none" else "auto"
+    def template_kwargs(self) -> dict[str, Any] | None:
+        """Variables of the chat template; None where none were given."""
+        return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
+
+    @property
+    def judge_templates(self) -> dict[str, JudgeTemplate]:
+        """Each reward model's chat template; none where prompts are raw in every stage."""
+        return judge_templates(
+            list(named_paths(self.reward_model, "reward_model").values()),
+            self.reward_chat_template,
+            self.reward_chat_template_kwargs,
+            default="none" if self.chat_template == "none" else "auto",
+        )
 
 
 def named_paths(items: list[str], key: str) -> dict[str, str]:

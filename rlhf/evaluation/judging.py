@@ -12,6 +12,7 @@ from rlhf.evaluation.figures import Judge
 from rlhf.evaluation.records import Record
 from rlhf.rewards.function import load_function
 from rlhf.rewards.reward import load_reward
+from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import PromptRow
 
 GOLD, REWARD_MODEL = "gold", "reward_model"
@@ -42,7 +43,7 @@ def judge_records(
     sources = {GOLD: config.gold} if config.gold else {}
     sources |= {key: path for key, (_, path) in _reward_models(config).items()}
     for key, source in sources.items():
-        scores = _score(records, rows, source, config.template_of_judges, device)
+        scores = _score(records, rows, source, config.judge_templates, device)
         records = [
             replace(r, scores={**r.scores, key: score})
             for r, score in zip(records, scores, strict=True)
@@ -64,21 +65,21 @@ def _score(
     records: Sequence[Record],
     rows: Sequence[PromptRow],
     source: str,
-    chat_template: str,
+    templates: Mapping[str, JudgeTemplate],
     device: torch.device,
 ) -> list[float]:
     """One score a record. A text that came several times is scored once: a tie is a tie."""
     first: dict[tuple[int, str], int] = {}
     for record in records:
-        first.setdefault((record.prompt_index, record.text), len(first))
+        first.setdefault((record.prompt_index, record.response), len(first))
     unique = list(first)
-    scored = load_reward([source], chat_template=chat_template, device=device).score(
+    scored = load_reward([source], templates=templates, device=device).score(
         [rows[index].prompt for index, _ in unique],
         [text for _, text in unique],
         [rows[index].columns for index, _ in unique],
     )
     values = scored.scores.tolist()
-    return [float(values[first[(r.prompt_index, r.text)]]) for r in records]
+    return [float(values[first[(r.prompt_index, r.response)]]) for r in records]
 
 
 def _with_axes(records: Sequence[Record], rows: Sequence[PromptRow], source: str) -> list[Record]:

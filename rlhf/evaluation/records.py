@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rlhf.data.thoughts import with_thought
 from rlhf.errors import DataError
 from rlhf.manifest import write_atomically
 from rlhf.types import PromptRow
@@ -20,13 +21,20 @@ class Record:
     prompt_index: int  # row of the evaluated prompts
     sample: int  # 0 … num_generations - 1
     model: str
-    text: str
-    num_tokens: int  # the end-of-turn token counts
+    text: str  # without its thought
+    num_tokens: int  # the thought's and the end-of-turn token count
     ended_with_eos: bool
     kl: float | None = None  # nats from the reference, see divergence.py; None: not comparable
     reference_nll: float | None = None  # nats of the whole answer under the reference; None: as kl
     scores: Mapping[str, float] = field(default_factory=dict)  # judge -> score
     axes: Mapping[str, float | None] = field(default_factory=dict)  # axis -> score, None: no say
+    thought: str = ""
+    thought_tokens: int = 0
+
+    @property
+    def response(self) -> str:
+        """The text with its thought before it, where there is one."""
+        return with_thought(self.thought, self.text)
 
 
 def by_prompt(records: Sequence[Record], model: str, num_prompts: int) -> list[list[Record]]:

@@ -7,14 +7,18 @@ A folder of this project or a hub id, any sequence classifier with one label. St
 the verdict: it stands in gate.json.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
+from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows import load_demonstrations, load_rankings
+from rlhf.data.template import parse_template_kwargs
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import quiet_logs, run, start_processes
 from rlhf.models.seam import load_checked_tokenizer
@@ -26,6 +30,8 @@ from rlhf.run_folder import make_folder
 class HealthConfig:
     """What is asked of which reward model."""
 
+    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
+
     reward_model: str = field(metadata={"help": "Folder or hub id of the reward model."})
     rankings: str = field(metadata={"help": "Held-out rankings it was not trained on."})
     output_dir: str = field(metadata={"help": "Where evaluation.json and gate.json go."})
@@ -35,6 +41,7 @@ class HealthConfig:
     num_demonstrations: int = field(default=200, metadata={"help": "Score this many of them."})
     seed: int = field(default=0, metadata={"help": "Which of them, and how words are shuffled."})
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
     drop_bad_rows: bool = field(
         default=False, metadata={"help": "Leave bad rows out, instead of stopping."}
     )
@@ -46,7 +53,10 @@ def main() -> None:
     (config,) = parse_config(HealthConfig, description=__doc__)
     start_processes(config.cpu_threads)
     quiet_logs()
-    chat, _ = load_checked_tokenizer(config.reward_model, config.chat_template, judges=True)
+    variables = parse_template_kwargs(config.chat_template_kwargs)
+    chat, _ = load_checked_tokenizer(
+        config.reward_model, config.chat_template, template_kwargs=variables, judges=True
+    )
     folder = Path(config.output_dir)
     make_folder(folder)
     with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
@@ -59,7 +69,12 @@ def main() -> None:
             else []
         )
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    model = RewardModel(config.reward_model, chat_template=config.chat_template, device=device)
+    model = RewardModel(
+        config.reward_model,
+        chat_template=config.chat_template,
+        template_kwargs=variables,
+        device=device,
+    )
     report = make_report(
         model,
         rankings,

@@ -14,7 +14,7 @@ from rlhf.data.read import read_rows
 from rlhf.data.rows import Loaded, load_prompts
 from rlhf.errors import ConfigError
 from rlhf.evaluation.baselines import null_records
-from rlhf.evaluation.config import EvaluateConfig, named_paths
+from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.contamination import (
     Contamination,
     contamination,
@@ -46,12 +46,14 @@ def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
     for source in (config.gold, config.axes):
         if source is not None:
             load_function(source)
-    for judge in named_paths(config.reward_model, "reward_model").values():
-        load_checked_tokenizer(judge, config.template_of_judges, judges=True)
+    for judge, its in config.judge_templates.items():
+        load_checked_tokenizer(judge, its.template, template_kwargs=its.kwargs, judges=True)
     for source in config.train_data:
         next(read_rows(source), None)
     chats = [
-        load_checked_tokenizer(model, config.chat_template)[0]
+        load_checked_tokenizer(model, config.chat_template, template_kwargs=config.template_kwargs)[
+            0
+        ]
         for model in config.model_paths.values()
     ]
     with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
@@ -115,7 +117,9 @@ def collect_records(
     sampled = [r for r in everybodys if r.model == config.baseline_name]
     lookup = Lookup([seen for source in config.train_data for seen in seen_rows(source)])
     path = config.model_paths[config.baseline_name]
-    chat = load_checked_tokenizer(path, config.chat_template)[0]
+    chat = load_checked_tokenizer(
+        path, config.chat_template, template_kwargs=config.template_kwargs
+    )[0]
     records += null_records(rows, mine, sampled, lookup, chat)
     return _everybodys(judge_records(records, rows, config, state.device))
 

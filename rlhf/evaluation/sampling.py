@@ -36,7 +36,7 @@ def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.d
     Raises:
         CheckpointError: no model there, or a tokenizer larger than the model.
     """
-    chat = tokenizer_of_model(path, config.chat_template)
+    chat = tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)
     model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
     return Contender(name=name, model=model.to(device).eval(), chat=chat)
 
@@ -59,7 +59,7 @@ def sample_records(
     so is the reference's KL from itself.
     """
     comparable = reference if reference and same_vocabulary(contender, reference) else None
-    encoded = {i: prompt_ids(contender.chat, rows[i].prompt) for i in indices}
+    encoded = {i: prompt_ids(contender.chat, rows[i].prompt, rows[i].tools) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
     step = max(1, config.per_device_eval_batch_size // config.num_generations)
     records: list[Record] = []
@@ -122,7 +122,9 @@ def _answer_batch(
             sample=row % config.num_generations,
             model=contender.name,
             text=answer.text,
+            thought=answer.thought,
             num_tokens=len(answer.ids),
+            thought_tokens=answer.thought_tokens,
             ended_with_eos=answer.ended_with_eos,
             kl=kl[row],
             reference_nll=nll[row],

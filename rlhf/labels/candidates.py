@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ import transformers
 from rich.console import Console
 
 from rlhf.data.bad_rows import REJECTS, BadRows
+from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows import load_prompts
+from rlhf.data.template import parse_template_kwargs
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
@@ -33,6 +35,7 @@ def sample_candidates(
     seed: int = 0,
     batch_size: int = 128,
     chat_template: str = "auto",
+    template_kwargs: Mapping[str, Any] | None = None,
     bad_rows: BadRows | None = None,
 ) -> list[Candidate]:
     """`num_responses` answers to each prompt of the file, shared out over the models in turn.
@@ -50,7 +53,10 @@ def sample_candidates(
             f"num_responses={num_responses} cannot be shared out over {len(models)} models; "
             "give at least one answer for each model."
         )
-    chats = [sampling_tokenizer(model, chat_template, max_new_tokens) for model in models]
+    chats = [
+        sampling_tokenizer(model, chat_template, max_new_tokens, template_kwargs=template_kwargs)
+        for model in models
+    ]
     rows = load_prompts(
         prompts_file,
         chat=chats[0],
@@ -72,7 +78,7 @@ def sample_candidates(
             batch_size=batch_size,
         )
         for of_prompt, of_model in zip(answers, written, strict=True):
-            of_prompt += [(answer.text, model) for answer in of_model]
+            of_prompt += [(answer.response, model) for answer in of_model]
     return [
         Candidate(
             prompt=row.prompt,
@@ -116,6 +122,7 @@ def main(argv: Sequence[str]) -> int:
             seed=given.seed,
             batch_size=given.batch_size,
             chat_template=given.chat_template,
+            template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
             bad_rows=BadRows(drop=True, reject_file=rejects) if given.drop_bad_rows else None,
         )
     write_candidates(Path(given.output), candidates)
@@ -146,11 +153,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="Seed of the sampling.")
     add("--batch_size", type=int, default=128, help="Answers written at a time.")
     add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     add("--drop_bad_rows", action="store_true", help="Go on without bad rows; count, list them.")
     return parser
 
 
-def sampling_tokenizer(model: str, chat_template: str, max_new_tokens: int) -> ChatTokenizer:
+def sampling_tokenizer(
+    model: str,
+    chat_template: str,
+    max_new_tokens: int,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> ChatTokenizer:
     """The model's tokenizer, which holds rotary positions too for as many as were trained.
 
     Raises:
@@ -160,7 +174,7 @@ def sampling_tokenizer(model: str, chat_template: str, max_new_tokens: int) -> C
     manifest = read_manifest(Path(model))
     if manifest is not None:
         check_folder(Path(model), manifest)
-    chat = tokenizer_of_model(model, chat_template)
+    chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs)
     positions = getattr(load_config(model), "max_position_embeddings", None)
     if positions is not None and positions <= max_new_tokens:
         raise ConfigError(

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
-from rlhf.data.chat import decode, prompt_ids
+from rlhf.data.chat import prompt_ids
 from rlhf.data.collate import left_pad
+from rlhf.data.decode import decode, thought_length
+from rlhf.data.thoughts import split_thought, with_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.models.decode import Decoder, Generated, Responses, sample
@@ -19,9 +21,16 @@ from rlhf.types import Prompt, PromptBatch
 class Answer:
     """One sampled answer."""
 
-    text: str  # without special tokens
+    text: str  # without special tokens and without its thought
     ids: Sequence[int]  # with the EOS, where there is one
     ended_with_eos: bool
+    thought: str = ""
+    thought_tokens: int = 0
+
+    @property
+    def response(self) -> str:
+        """The text with its thought before it, where there is one."""
+        return with_thought(self.thought, self.text)
 
 
 @torch.no_grad()
@@ -125,10 +134,19 @@ def as_answers(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
     ids = [
         row[:length] for row, length in zip(generated.response_ids.tolist(), lengths, strict=True)
     ]
-    return [
-        Answer(text=decode(chat, row), ids=row, ended_with_eos=end)
-        for row, end in zip(ids, ended, strict=True)
-    ]
+    return [as_answer(chat, row, ended_with_eos=end) for row, end in zip(ids, ended, strict=True)]
+
+
+def as_answer(chat: ChatTokenizer, ids: Sequence[int], *, ended_with_eos: bool) -> Answer:
+    """Text and thought of the ids of one response."""
+    thought, text = split_thought(decode(chat, ids))
+    return Answer(
+        text=text,
+        ids=ids,
+        ended_with_eos=ended_with_eos,
+        thought=thought,
+        thought_tokens=thought_length(chat, ids) if thought else 0,
+    )
 
 
 def prompt_batch(

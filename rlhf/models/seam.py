@@ -1,6 +1,9 @@
 """The seam between stages: what the next one refuses before it loads a weight."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -32,7 +35,11 @@ def check_input_model(path: str | Path) -> Manifest | None:
 
 
 def load_checked_tokenizer(
-    model: str | Path, chat_template: str, *, judges: bool = False
+    model: str | Path,
+    chat_template: str,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+    judges: bool = False,
 ) -> tuple[ChatTokenizer, Manifest | None]:
     """The tokenizer of a model to build on, after every check that needs no weights.
 
@@ -44,9 +51,24 @@ def load_checked_tokenizer(
         ConfigError: a template that cannot be used.
     """
     manifest = check_input_model(model)
-    chat = tokenizer_of_model(model, chat_template, judges=judges)
+    chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs, judges=judges)
+    chat = noting_other_kwargs(chat, manifest)
     check_chat(model, manifest, chat)
     return chat, manifest
+
+
+def noting_other_kwargs(chat: ChatTokenizer, manifest: Manifest | None) -> ChatTokenizer:
+    """`chat`, with a note where its template has other variables than the model was trained with.
+
+    It is a choice, not a mistake: a model may be trained with thoughts and served without.
+    """
+    if manifest is None or dict(chat.template_kwargs) == manifest.chat_template_kwargs:
+        return chat
+    note = (
+        f"chat_template_kwargs is {dict(chat.template_kwargs)}; the model was trained with "
+        f"{manifest.chat_template_kwargs}."
+    )
+    return replace(chat, notes=(*chat.notes, note))
 
 
 def check_chat(path: str | Path, manifest: Manifest | None, chat: ChatTokenizer) -> None:

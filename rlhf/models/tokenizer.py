@@ -1,13 +1,19 @@
 """The tokenizer of a model, checked against the model. No weight is read."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer, with_positions
 from rlhf.models.load import load_config
 
 
 def tokenizer_of_model(
-    model: str | Path, chat_template: str, *, judges: bool = False
+    model: str | Path,
+    chat_template: str,
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+    judges: bool = False,
 ) -> ChatTokenizer:
     """The tokenizer, which knows how many positions the model has. `judges`: a reward model.
 
@@ -15,7 +21,7 @@ def tokenizer_of_model(
         CheckpointError: no model or tokenizer there, or a tokenizer larger than the model.
         ConfigError: a template that cannot be used.
     """
-    chat = load_tokenizer(str(model), chat_template, judges=judges)
+    chat = load_tokenizer(str(model), chat_template, template_kwargs=template_kwargs, judges=judges)
     config = load_config(model)
     check_vocabulary(config, chat)
     return with_positions(chat, config)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf.data.thoughts import split_thought
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.types import Prompt
@@ -44,7 +45,7 @@ def check_columns(source: str, columns: Collection[str]) -> None:
     Raises:
         ConfigError: its name, and the columns that there are.
     """
-    given = {"prompts", "completions", *columns}
+    given = {"prompts", "completions", "thoughts", *columns}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for name, parameter in inspect.signature(load_function(source)).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and parameter.kind in named
@@ -66,11 +67,16 @@ def call_function(
 
     As in TRL a conversational prompt comes with a conversational completion,
     [{"role": "assistant", "content": text}]. Columns go by name, as lists; of a function
-    without **kwargs only those that it takes. A row without the column gives None.
+    without **kwargs only those that it takes. A row without the column gives None. A thought is
+    no part of the completion: the column `thoughts` has it, "" where there is none.
     """
+    split = [split_thought(response) for response in responses]
     completions = [
         text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
-        for prompt, text in zip(prompts, responses, strict=True)
+        for prompt, (_, text) in zip(prompts, split, strict=True)
+    ]
+    columns = [
+        {**row, "thoughts": thought} for row, (thought, _) in zip(columns, split, strict=True)
     ]
     names = {name for row in columns for name in row} - {"prompts", "completions"}
     parameters = inspect.signature(function).parameters

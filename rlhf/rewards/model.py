@@ -1,6 +1,6 @@
 """Score texts with a reward model, through its own tokenizer and chat template."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rlhf.models.heads import load_heads
 from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import load_reward_model, reward_scale
 from rlhf.models.scorer import TOKENS_ON_CPU
-from rlhf.types import Prompt
+from rlhf.types import Prompt, Tools
 
 Trunk = Callable[[Tensor], Tensor]
 """Hidden states [B, T, D] of ids [B, T], right-padded and read without a mask."""
@@ -27,6 +27,7 @@ ROUNDED, ROUNDED_TO_BF16 = 2**-9, 2**-4  # relative differences that rounding al
 class RewardModel:
     """A trained reward model, frozen. Policies of any tokenizer may be scored: texts come in.
 
+    A response is scored without its thought, unless the model was trained with `read_thoughts`.
     mean, std: of the raw logit on demonstrations; 0 and 1 where the model was not normalised.
     num_heads: of an ensemble on one backbone; 1 of any other model.
 
@@ -39,12 +40,15 @@ class RewardModel:
         path: str | Path,
         *,
         chat_template: str = "auto",
+        template_kwargs: Mapping[str, Any] | None = None,
         device: torch.device | str = "cpu",
         bf16: bool = False,
         max_tokens: int | None = None,
     ) -> None:
         self.path = str(path)
-        self.chat = load_tokenizer(self.path, chat_template, judges=True)
+        self.chat = load_tokenizer(
+            self.path, chat_template, template_kwargs=template_kwargs, judges=True
+        )
         model: Any = load_reward_model(path)
         self.mean, self.std = reward_scale(model)
         model.to(device).eval().requires_grad_(False)
@@ -73,23 +77,36 @@ class RewardModel:
         self._trunk = trunk
         return True
 
-    def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
-        """Raw logits, one an answer: what plain transformers gives for the same ids."""
-        return self._read(prompts, responses, self._head)[:, 0].tolist()
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        tools: Sequence[Tools] | None = None,
+    ) -> list[float]:
+        """Raw logits, one a response: what plain transformers gives for the same ids.
 
-    def score_heads(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> Tensor:
+        tools: what each prompt offers; left out where the model's template has no place for them.
+        """
+        return self._read(prompts, responses, self._head, tools)[:, 0].tolist()
+
+    def score_heads(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        tools: Sequence[Tools] | None = None,
+    ) -> Tensor:
         """Raw logits of every head, float32 [B, heads], each shifted to the zero of their mean.
 
         Their mean is `score`. A head's own zero says nothing: rankings leave it open.
         """
         if self.num_heads == 1:
-            return torch.tensor(self.score(prompts, responses))[:, None]
+            return torch.tensor(self.score(prompts, responses, tools))[:, None]
         weight = self._heads.weight.to(self._device)
 
         def heads(last: Tensor) -> Tensor:
             return last @ weight.T
 
-        return self._read(prompts, responses, heads) - self._heads.offset
+        return self._read(prompts, responses, heads, tools) - self._heads.offset
 
     @torch.no_grad()
     def _read(
@@ -97,11 +114,14 @@ class RewardModel:
         prompts: Sequence[Prompt],
         responses: Sequence[str],
         head: Callable[[Tensor], Tensor],
+        tools: Sequence[Tools] | None,
     ) -> Tensor:
         """float32 [B, outputs of head] of the last hidden states."""
+        if tools is None or self.chat.raw or not self.chat.format.renders_tools:
+            tools = [()] * len(prompts)
         encoded = [
-            judged_ids(self.chat, prompt, response)
-            for prompt, response in zip(prompts, responses, strict=True)
+            judged_ids(self.chat, prompt, response, offered)
+            for prompt, response, offered in zip(prompts, responses, tools, strict=True)
         ]
         lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
         groups = microbatches(lengths, self._max_tokens)

@@ -16,6 +16,7 @@ from rlhf.rewards.ensemble import (
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.source import RewardSource, heads_of, values_of, values_or_failures
+from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import Prompt, Scores
 
 Normalization = Literal["none", "mean", "mean_std"]
@@ -65,7 +66,9 @@ class Reward:
         for source in self.sources:
             if self.aggregation != "sum" and isinstance(source.scorer, RewardModel):
                 skipped = None if self.on_error == "stop" else failures
-                members.append(heads_of(source, source.scorer, prompts, responses, skipped))
+                members.append(
+                    heads_of(source, source.scorer, prompts, responses, columns, skipped)
+                )
                 breakdown[source.name] = members[-1].mean(dim=1)
                 continue
             if self.on_error == "stop":
@@ -98,14 +101,15 @@ def load_reward(
     on_error: OnError = "stop",
     aggregation: Aggregation = "sum",
     uncertainty_coef: float = UNCERTAINTY_COEF,
-    chat_template: str = "auto",
+    templates: Mapping[str, JudgeTemplate] | None = None,
     device: torch.device | str = "cpu",
     bf16: bool = False,
 ) -> Reward:
     """The weighted sum of `sources`: folders, hub ids, `file.py:function`, `WEIGHT*SOURCE`.
 
     A reward model's raw logit is shifted by its mean on demonstrations (so that their mean is
-    0) and, with `mean_std`, divided by its std. Functions are taken as they are.
+    0) and, with `mean_std`, divided by its std. Functions are taken as they are. `templates`:
+    chat templates by source; a reward model without one reads its own.
 
     Raises:
         ConfigError: no source, the same one twice, a function that does not load, an ensemble of
@@ -125,7 +129,14 @@ def load_reward(
         if name in functions:
             loaded.append(RewardSource(name=name, weight=weight, scorer=functions[name]))
             continue
-        model = RewardModel(name, chat_template=chat_template, device=device, bf16=bf16)
+        judge = (templates or {}).get(name, JudgeTemplate())
+        model = RewardModel(
+            name,
+            chat_template=judge.template,
+            template_kwargs=judge.kwargs,
+            device=device,
+            bf16=bf16,
+        )
         loaded.append(
             RewardSource(
                 name=name,

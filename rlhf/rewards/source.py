@@ -10,7 +10,7 @@ from torch import Tensor
 from rlhf.errors import TrainingError
 from rlhf.rewards.function import RewardFunction, call_function
 from rlhf.rewards.model import RewardModel
-from rlhf.types import Prompt
+from rlhf.types import Prompt, Tools
 
 SHOWN = 3  # prompts named in an error
 T = TypeVar("T")
@@ -86,6 +86,7 @@ def heads_of(
     model: RewardModel,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
     failures: list[str] | None,
 ) -> Tensor:
     """Every head's value, normalised, float [B, heads].
@@ -95,7 +96,9 @@ def heads_of(
     Raises:
         TrainingError: the model raised, or gave such a number and there are no `failures`.
     """
-    values = _called(source, lambda: model.score_heads(prompts, responses), prompts)
+    values = _called(
+        source, lambda: model.score_heads(prompts, responses, _tools(columns)), prompts
+    )
     bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
     if bad and failures is None:
         raise TrainingError(_unusable(source, math.nan, prompts, bad))
@@ -103,6 +106,10 @@ def heads_of(
         for row in bad:
             failures[row] = failures[row] or _unusable(source, math.nan, prompts, [row])
     return (values - source.shift) / source.divisor
+
+
+def _tools(columns: Sequence[Mapping[str, Any]]) -> list[Tools]:
+    return [row.get("tools") or () for row in columns]
 
 
 def _answered(
@@ -114,7 +121,9 @@ def _answered(
     """What the source says, one something an answer."""
     scorer = source.scorer
     if isinstance(scorer, RewardModel):
-        values: Any = _called(source, lambda: scorer.score(prompts, responses), prompts)
+        values: Any = _called(
+            source, lambda: scorer.score(prompts, responses, _tools(columns)), prompts
+        )
     else:
         values = _called(
             source, lambda: call_function(scorer, prompts, responses, columns), prompts

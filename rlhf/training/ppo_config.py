@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.template import parse_template_kwargs
 from rlhf.models.estimate import tokens_at_once
 from rlhf.ops.kl import KLEstimator
 from rlhf.rewards.ensemble import Aggregation
-from rlhf.rewards.reward import OnError
+from rlhf.rewards.reward import OnError, split_weight
+from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 from rlhf.training.ppo_checks import check_config
 
 Mode = Literal["separate", "shared_trunk", "lora"]
@@ -18,6 +21,7 @@ Advantage = Literal["gae", "rloo", "grpo"]
 class PPOConfig:
     """A `step` is one iteration: rollouts, scores, `num_ppo_epochs` passes of updates."""
 
+    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs", "reward_chat_template_kwargs")
     INSTEAD_OF: ClassVar[Mapping[str, Sequence[str]]] = {
         "total_episodes": ["num_train_epochs"],
         "rollout_batch_size": ["per_device_train_batch_size"],
@@ -40,6 +44,12 @@ class PPOConfig:
         metadata={
             "help": "auto (the tokenizer's, or a supplied one), none (raw prompts), or a FILE."
         },
+    )
+    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
+    reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})
+    reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
+    show_rows: int = field(
+        default=1, metadata={"help": "Rows printed at the start as the model reads them."}
     )
     drop_bad_rows: bool = field(
         default=False,
@@ -235,6 +245,22 @@ class PPOConfig:
 
     def __post_init__(self) -> None:
         check_config(self)
+        parse_template_kwargs(self.chat_template_kwargs)
+        self.reward_templates(raw=False)
+
+    @property
+    def template_kwargs(self) -> dict[str, Any] | None:
+        """Variables of the chat template; None where none were given."""
+        return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
+
+    def reward_templates(self, *, raw: bool) -> dict[str, JudgeTemplate]:
+        """Each reward model's chat template; none where prompts are `raw` in every stage."""
+        return judge_templates(
+            [split_weight(source)[1] for source in self.reward],
+            self.reward_chat_template,
+            self.reward_chat_template_kwargs,
+            default="none" if raw else "auto",
+        )
 
     @property
     def has_critic(self) -> bool:

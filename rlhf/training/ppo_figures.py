@@ -34,6 +34,8 @@ def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
         "eos_rate": rollouts.ended_with_eos.float().mean(),
         "distinct_2": distinct_2(rollouts.response_ids, mask),
     }
+    if bool((rollouts.thought_lengths > 0).any()):
+        figures["thought_length"] = rollouts.thought_lengths.float().mean()
     if len(evaluated.scores.breakdown) > 1:
         short = _short(list(evaluated.scores.breakdown))
         parts = zip(short, evaluated.scores.breakdown.values(), strict=True)

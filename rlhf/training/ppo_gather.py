@@ -78,6 +78,7 @@ def _joined(parts: list[Evaluated], order: Tensor) -> Evaluated:
             weights=_stacked([part.weights for part in rollouts], order),
             entropies=_stacked([part.entropies for part in rollouts], order),
             ended_with_eos=torch.cat([part.ended_with_eos for part in rollouts])[order],
+            thought_lengths=torch.cat([part.thought_lengths for part in rollouts])[order],
             texts=_picked([part.texts for part in rollouts], order),
         ),
         scores=Scores(

@@ -46,18 +46,29 @@ def check_models(config: PPOConfig) -> tuple[ChatTokenizer, list[str]]:
     """
     check_device(config)
     check_sharding(config, sharded=sharding_asked_for())
-    chat, _ = load_checked_tokenizer(config.model_name_or_path, config.chat_template)
+    chat, _ = load_checked_tokenizer(
+        config.model_name_or_path,
+        config.chat_template,
+        template_kwargs=config.template_kwargs,
+    )
+    templates = config.reward_templates(raw=chat.raw)
     built_on = [config.model_name_or_path]
     for name in (split_weight(source)[1] for source in config.reward):
         if is_function(name):
             load_function(name)
             continue
-        reward_chat, _ = load_checked_tokenizer(name, _template_of_rewards(chat), judges=True)
+        reward_chat, _ = load_checked_tokenizer(
+            name,
+            templates[name].template,
+            template_kwargs=templates[name].kwargs,
+            judges=True,
+        )
         check_same_format(config.model_name_or_path, chat, name, reward_chat)
         built_on.append(name)
     if config.value_model_path not in (None, FRESH, *built_on):
         assert config.value_model_path is not None
-        load_checked_tokenizer(config.value_model_path, _template_of_rewards(chat), judges=True)
+        own = "none" if chat.raw else "auto"
+        load_checked_tokenizer(config.value_model_path, own, judges=True)
         built_on.append(config.value_model_path)
     return chat, built_on
 
@@ -85,7 +96,7 @@ def load_models(
         on_error=config.on_reward_error,
         aggregation=config.reward_aggregation,
         uncertainty_coef=config.reward_uncertainty_coef or UNCERTAINTY_COEF,
-        chat_template=_template_of_rewards(chat),
+        templates=config.reward_templates(raw=chat.raw),
         device=device,
         bf16=computes_in_bf16(config),
     )
@@ -211,11 +222,6 @@ def _scale_of(path: str, config: PPOConfig, reward: Reward) -> tuple[float, floa
     if config.normalize_reward == "none":
         return 1.0, 0.0
     return (1 / std if config.normalize_reward == "mean_std" else 1.0), mean
-
-
-def _template_of_rewards(chat: ChatTokenizer) -> str:
-    """Reward models read their own template, unless prompts are raw in every stage."""
-    return "none" if chat.raw else "auto"
 
 
 def count_parameters(*modules: nn.Module) -> int:

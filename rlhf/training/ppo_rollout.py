@@ -8,7 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from rlhf.data.chat import decode, prompt_ids
+from rlhf.data.chat import prompt_ids
+from rlhf.data.decode import decode, thought_length
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generate import generate, prompt_batch
@@ -45,7 +46,7 @@ def share_of_process(
 
     Each prompt stands `num_generations` times in a row.
     """
-    encoded = [prompt_ids(chat, row.prompt) for row in rows]
+    encoded = [prompt_ids(chat, row.prompt, row.tools) for row in rows]
     by_length = sorted(range(len(rows)), key=lambda index: len(encoded[index]))
     mine = by_length[accelerator.process_index :: accelerator.num_processes]
     return prompt_batch(
@@ -92,7 +93,9 @@ def roll_out(
         weights = importance_weights(
             logprobs, generated.logprobs, mask, cap=config.importance_weight_cap
         )
-    rows = zip(ids.tolist(), mask.sum(1).tolist(), strict=True)
+    lengths = mask.sum(1).tolist()
+    written = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
+    thoughts = torch.tensor([thought_length(chat, row) for row in written], device=ids.device)
     return Rollouts(
         batch=batch,
         response_ids=ids,
@@ -101,7 +104,8 @@ def roll_out(
         weights=weights,
         entropies=generated.entropies,
         ended_with_eos=generated.ended_with_eos,
-        texts=[decode(chat, row[:length]) for row, length in rows],
+        thought_lengths=thoughts,
+        texts=[decode(chat, row) for row in written],
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rlhf.data.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
 from rlhf.ops.ranking import Ties
 from rlhf.training.early_stopping import THRESHOLD_HELP, check_early_stopping
@@ -66,6 +67,17 @@ class RewardModelConfig:
             "help": "Weigh rankings by how reliable their annotators are: by agreement with each "
             "other, or also with models of the other half of the prompts (twice the time)."
         },
+    )
+    score_columns: ScoreColumns = field(
+        default="reject",
+        metadata={
+            "help": "What score_chosen and score_rejected of pairs are for: strength (their "
+            "difference is the pair's strength), ignore, or reject rows that have them."
+        },
+    )
+    read_thoughts: bool = field(
+        default=False,
+        metadata={"help": "Judge the thought before a response too; default: the response alone."},
     )
     num_heads: int = field(
         default=1,

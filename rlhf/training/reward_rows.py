@@ -49,7 +49,7 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
         TokenRanking(
             prompt=row.prompt,
             group=group_key(row),
-            ids=[ids_of(row.prompt, answer) for answer in row.responses],
+            ids=[ids_of(row.prompt, answer, row.tools) for answer in row.responses],
             ranks=row.ranks,
             annotator=row.annotator,
             strength=row.strength,

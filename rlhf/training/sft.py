@@ -18,7 +18,7 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PrinterCallback
 
-from rlhf.data.chat import answer_ids, completion_mask
+from rlhf.data.chat import training_examples
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.launch import SigtermFlag, Stopped, say
@@ -127,18 +127,16 @@ def _check_stopping(*, evaluates: bool) -> None:
 
 
 def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
-    """Columns `input_ids` and `labels`: -100 on the prompt, the token itself on the answer."""
-    inputs = [answer_ids(chat, row.prompt, row.completion) for row in rows]
+    """Columns `input_ids` and `labels`: the token itself on what the model writes, else -100.
+
+    A row is one example, or one for each turn that cannot share its (see `training_examples`).
+    """
+    examples = [example for row in rows for example in training_examples(chat, row)]
     labels = [
-        [
-            token if in_answer else IGNORED
-            for token, in_answer in zip(
-                ids, completion_mask(chat, row.prompt, row.completion), strict=True
-            )
-        ]
-        for ids, row in zip(inputs, rows, strict=True)
+        [token if own else IGNORED for token, own in zip(one.ids, one.trained, strict=True)]
+        for one in examples
     ]
-    return Dataset.from_dict({"input_ids": inputs, "labels": labels})
+    return Dataset.from_dict({"input_ids": [one.ids for one in examples], "labels": labels})
 
 
 def _arguments(

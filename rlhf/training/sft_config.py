@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rlhf.data.parse import TrainOn
 from rlhf.training.early_stopping import THRESHOLD_HELP, check_early_stopping
 from rlhf.training.ranges import check_ranges
 
@@ -21,6 +22,10 @@ class SFTConfig:
     )
     gradient_accumulation_steps: int = field(
         default=1, metadata={"help": "Batches summed up to one optimizer step."}
+    )
+    train_on: TrainOn = field(
+        default="all",
+        metadata={"help": "Of rows of messages: all assistant turns, or the last one alone."},
     )
     packing: bool = field(
         default=True,

@@ -75,9 +75,9 @@ def test_what_several_people_ranked_is_encoded_once(qwen: str, monkeypatch):
     wanted = [judged_ids(chat, *text) for text in texts]
     encoded = []
 
-    def counted(chat, prompt, response):
+    def counted(chat, prompt, response, tools):
         encoded.append((prompt, response))
-        return judged_ids(chat, prompt, response)
+        return judged_ids(chat, prompt, response, tools)
 
     monkeypatch.setattr(chat_module, "judged_ids", counted)
     ids_of = judged_once(chat)

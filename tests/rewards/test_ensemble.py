@@ -114,8 +114,8 @@ def test_a_head_without_a_number_is_skipped_or_stops_the_run(folders, monkeypatc
     whole = load_reward([three], aggregation="worst").score(PROMPTS, ANSWERS).scores
     score_heads = RewardModel.score_heads
 
-    def breaks(self, prompts, responses):
-        values = score_heads(self, prompts, responses)
+    def breaks(self, prompts, responses, tools):
+        values = score_heads(self, prompts, responses, tools)
         values[1, 2] = float("nan")
         return values
 

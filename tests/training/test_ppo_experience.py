@@ -39,6 +39,7 @@ def evaluated(scores=(2.0, -3.0)) -> Evaluated:
         weights=torch.ones(2, 2),
         entropies=torch.zeros(2, 2),
         ended_with_eos=torch.tensor([True, False]),
+        thought_lengths=torch.zeros(2, dtype=torch.long),
         texts=["x", "y"],
     )
     return Evaluated(

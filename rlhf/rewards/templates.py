@@ -1,0 +1,81 @@
+"""The chat template of each reward model, where it is not the one it comes with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlhf.data.template import check_template_kwargs
+from rlhf.errors import ConfigError
+from rlhf.rewards.function import is_function
+
+TEMPLATE_HELP = (
+    "Chat template of the reward models, one for all or one for each in their order: auto (their "
+    "own), none, or a FILE."
+)
+KWARGS_HELP = (
+    "Variables of the reward models' chat templates as JSON, an object for all or a list with one "
+    "for each."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeTemplate:
+    """Which chat template a reward model reads, and with which variables."""
+
+    template: str = "auto"
+    kwargs: Mapping[str, Any] | None = None  # None: those of its manifest
+
+
+def judge_templates(
+    sources: Sequence[str],
+    templates: Sequence[str] | None,
+    kwargs: str | None,
+    *,
+    default: str = "auto",
+) -> dict[str, JudgeTemplate]:
+    """The template of each reward model of `sources`; functions read none.
+
+    Args:
+        sources: names without weights.
+        templates: `reward_chat_template`.
+        kwargs: `reward_chat_template_kwargs`, JSON.
+        default: where no template is given.
+
+    Raises:
+        ConfigError: another number of templates or objects than there are reward models, or
+            text that is no JSON.
+    """
+    models = [source for source in sources if not is_function(source)]
+    chosen = _one_each(list(templates or [default]), models, "reward_chat_template")
+    variables = _one_each(_objects(kwargs), models, "reward_chat_template_kwargs")
+    return {
+        model: JudgeTemplate(template=template, kwargs=of_model)
+        for model, template, of_model in zip(models, chosen, variables, strict=True)
+    }
+
+
+def _objects(text: str | None) -> list[Any]:
+    if text is None:
+        return [None]
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"reward_chat_template_kwargs={text!r} is no JSON ({error}).") from None
+    found = value if isinstance(value, list) else [value]
+    for one in found:
+        if one is not None and not isinstance(one, dict):
+            raise ConfigError(f"reward_chat_template_kwargs: {one!r} is no JSON object.")
+        check_template_kwargs(one or {})
+    return found
+
+
+def _one_each(given: list[Any], models: Sequence[str], key: str) -> list[Any]:
+    if len(given) == 1:
+        return given * len(models)
+    if len(given) != len(models):
+        raise ConfigError(
+            f"{key} has {len(given)} values for {len(models)} reward models; give one for all, or "
+            "one for each in their order."
+        )
+    return given

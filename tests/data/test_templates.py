@@ -1,0 +1,338 @@
+"""One rendering: what is trained and what is judged is what `apply_chat_template` writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from templates import NAMES, VISION, template, write_tokenizer
+
+from rlhf.data.chat import answer_ids, encode_response, judged_ids, prompt_ids, training_examples
+from rlhf.data.decode import decode, thought_length
+from rlhf.data.thoughts import split_thought, with_thought
+from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
+from rlhf.errors import ConfigError, DataError
+from rlhf.types import Demonstration
+
+ASK = {"role": "user", "content": "Name a pet."}
+DOG = {"role": "assistant", "content": "A dog."}
+WHY = {"role": "user", "content": "Why?"}
+CUTE = {"role": "assistant", "content": "Cute."}
+TALKS = [
+    ([ASK], "A dog."),
+    ([{"role": "user", "content": " Two\n\nlines? "}], "One.\nTwo.\n\n  Three: é 你"),
+    ([ASK, DOG, WHY], "Cute."),
+]
+THOUGHT = "A pet.\nOr two?"
+CLOSED = {"enable_thinking": False}
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    """`load(name, template_kwargs) -> ChatTokenizer` of one of TRL's templates."""
+
+    def tokenizer(name: str, kwargs: dict[str, object] | None = None) -> ChatTokenizer:
+        return load_tokenizer(write_tokenizer(tmp_path / name, name), template_kwargs=kwargs)
+
+    return tokenizer
+
+
+def kwargs_of(name: str) -> list[dict[str, object]]:
+    return [{}, CLOSED] if "enable_thinking" in template(name) else [{}]
+
+
+def own(chat: ChatTokenizer, ids: list[int], trained: list[bool]) -> list[int]:
+    return [token for token, is_own in zip(ids, trained, strict=True) if is_own]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trained_and_judged_ids_are_those_of_apply_chat_template(load, name):
+    """With thoughts and without, of every template, and decoding gives the response back."""
+    for kwargs in kwargs_of(name):
+        chat = load(name, kwargs)
+        thoughts = ["", THOUGHT] if chat.format.renders_thoughts else [""]
+        for prompt, text in TALKS:
+            for thought in thoughts:
+                turn = {"role": "assistant", "content": text}
+                turn |= {"reasoning_content": thought} if thought else {}
+                theirs = chat.tokenizer.apply_chat_template(
+                    [*prompt, turn], return_dict=False, **kwargs
+                )
+                response = with_thought(thought, text)
+                made = encode_response(chat, prompt, response)
+                assert made.ids[: len(theirs)] == theirs
+                assert made.ids[len(theirs) :] == ([] if chat.writes_end else [chat.end_token_id])
+                written = own(chat, made.ids, made.trained)
+                assert written[-1] == chat.end_token_id
+                assert decode(chat, written) == response
+                assert (thought_length(chat, written) > 0) == bool(thought)
+                if not thought:
+                    assert judged_ids(chat, prompt, text) == theirs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_prompt_is_the_generation_prompt(load, name):
+    for kwargs in kwargs_of(name):
+        chat = load(name, kwargs)
+        theirs = chat.tokenizer.apply_chat_template(
+            [ASK, DOG, WHY], add_generation_prompt=True, return_dict=False, **kwargs
+        )
+        assert prompt_ids(chat, [ASK, DOG, WHY]) == theirs
+
+
+@pytest.mark.parametrize("name", sorted(VISION))
+def test_template_that_renders_no_text_is_rejected(tmp_path, name):
+    with pytest.raises(ConfigError, match="chat template"):
+        load_tokenizer(write_tokenizer(tmp_path, name))
+
+
+END = {
+    "cohere": "<|END_OF_TURN_TOKEN|>",
+    "cohere2": "<|END_RESPONSE|>",
+    "gemma": "<end_of_turn>",
+    "gemma3": "<end_of_turn>",
+    "llama3": "<|eot_id|>",
+    "llama3_1": "<|eot_id|>",
+    "llama3_2": "<|eot_id|>",
+    "phi3": "<|end|>",
+    "phi3_5": "<|end|>",
+    "deepseek_r1_distill": "<｜end▁of▁sentence｜>",
+    "deepseekv3": "<｜end▁of▁sentence｜>",
+    "glm4moe": "<|user|>",
+    "gptoss": "<|return|>",
+    "muse_glimmer": "<|eot|>",
+    **dict.fromkeys(["diffusion_gemma", *(n for n in NAMES if n.startswith("gemma4"))], "<turn|>"),
+}
+# What the model writes before "A dog." by the template's default, and with enable_thinking false.
+EMPTY_THOUGHT = {
+    "qwen3": ("<think>\n\n</think>\n\n", ""),
+    "qwen3_5_think": ("\n</think>\n\n", ""),
+    "qwen3_6": ("\n</think>\n\n", ""),
+    "qwen3_8": ("\n</think>\n\n", ""),
+    "nemotron_3_nano": ("</think>", ""),
+    "nemotron_3_super": ("</think>", ""),
+    "nemotron_3_ultra": ("</think>", ""),
+    "nemotron_3_5_lightning": ("</think>", ""),
+    "glm4moe": ("\n<think></think>\n", "\n"),
+    "gptoss": ("<|channel|>final<|message|>",),
+    "muse_glimmer": (" to=user<|message|>",),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loss_covers_what_the_model_itself_writes(load, name):
+    """Literally: its empty thought or header, the response, one end of turn."""
+    before = EMPTY_THOUGHT.get(name, ("", ""))
+    for kwargs, lead in zip(kwargs_of(name), before, strict=False):
+        chat = load(name, kwargs)
+        made = encode_response(chat, [ASK], "A dog.")
+        written = chat.tokenizer.decode(own(chat, made.ids, made.trained))
+        assert written == f"{lead}A dog.{END.get(name, '<|im_end|>')}"
+
+
+def test_loss_begins_where_the_ids_part_from_the_generation_prompt(tmp_path):
+    """Two line breaks are one token, as in Qwen's vocabulary: the prompt's `<think>`, line break
+    is no beginning of the conversation's `<think>`, two line breaks, and ends one token earlier."""
+    folder = write_tokenizer(tmp_path, "qwen3_5_think", merged=["\n\n"])
+    chat = load_tokenizer(folder)
+    made = encode_response(chat, [ASK], "A dog.")
+    written = chat.tokenizer.decode(own(chat, made.ids, made.trained))
+    assert written == "\n\n</think>\n\nA dog.<|im_end|>"
+    assert chat.tokenizer.decode(made.ids[: made.prompt_length]).endswith("assistant\n<think>")
+    assert len(prompt_ids(chat, [ASK])) == made.prompt_length + 1
+    assert decode(chat, own(chat, made.ids, made.trained)) == "A dog."
+
+
+THOUGHTS = {
+    "qwen3": "<think>\nA pet.\n</think>\n\nA dog.<|im_end|>",
+    "qwen3_5_think": "A pet.\n</think>\n\nA dog.<|im_end|>",
+    "nemotron_3_nano": "A pet.\n</think>\nA dog.<|im_end|>",
+    "glm4moe": "\n<think>A pet.</think>\nA dog.<|user|>",
+    "gptoss": "<|channel|>analysis<|message|>A pet.<|end|><|start|>assistant"
+    "<|channel|>final<|message|>A dog.<|return|>",
+    "gemma4_v5": "<|channel>thought\nA pet.\n<channel|>A dog.<turn|>",
+    "lfm2_2_5": "<think>A pet.</think>A dog.<|im_end|>",
+}
+
+
+@pytest.mark.parametrize(("name", "wanted"), THOUGHTS.items())
+def test_thought_is_written_as_the_template_writes_one(load, name, wanted):
+    """Given inline, as <think>…</think>, or as a field of the message."""
+    chat = load(name)
+    inline = encode_response(chat, [ASK], "<think>\nA pet.\n</think>\n\nA dog.")
+    field = encode_response(chat, [ASK], {**DOG, "reasoning_content": "A pet."})
+    assert inline == field
+    assert chat.tokenizer.decode(own(chat, inline.ids, inline.trained)) == wanted
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gptoss", "glm4moe", "qwen3_5_think", "gemma4_v5"])
+def test_response_is_judged_without_its_thought(load, name):
+    chat = load(name)
+    response = "<think>\nA pet.\n</think>\n\nA dog."
+    assert judged_ids(chat, [ASK], response) == judged_ids(chat, [ASK], "A dog.")
+
+
+def test_thought_that_a_template_leaves_out_is_an_error(load):
+    with pytest.raises(DataError, match="leaves out thoughts"):
+        encode_response(load("qwen2_5"), [ASK], {**DOG, "reasoning_content": "A pet."})
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "thought", "text"),
+    [
+        ("qwen3", "<think>\nA pet.", "A pet.", ""),  # cut off inside the thought
+        ("qwen3_5_think", "A pet, or", "A pet, or", ""),  # the prompt has opened it
+        ("gptoss", "<|channel|>analysis<|message|>A pet", "A pet", ""),
+        ("gptoss", "<|channel|>analysis", "", ""),  # a header that is not finished
+        ("qwen3", "A dog.", "", "A dog."),
+        ("qwen2_5", "<think>hm</think>A dog.", "hm", "A dog."),  # letters of a template without
+        ("deepseekv3", "hm\n</think>\n\nA dog.", "hm", "A dog."),
+    ],
+)
+def test_thought_is_told_apart_in_what_a_model_wrote(load, name, ids, thought, text):
+    chat = load(name)
+    written = chat.tokenizer(ids, add_special_tokens=False)["input_ids"]
+    assert split_thought(decode(chat, written)) == (thought, text)
+
+
+def tokens_of(chat: ChatTokenizer, made, wanted: bool) -> str:
+    """The trained runs of a sequence, a bar between them."""
+    runs: list[list[int]] = []
+    for at, (token, is_own) in enumerate(zip(made.ids, made.trained, strict=True)):
+        if is_own is wanted:
+            if not at or made.trained[at - 1] is not wanted:
+                runs.append([])
+            runs[-1].append(token)
+    return "|".join(chat.tokenizer.decode(run) for run in runs)
+
+
+TWO_TURNS = Demonstration(prompt=[ASK, DOG, WHY], completion="Cute.", every_turn=True)
+ONE_SEQUENCE = {
+    "qwen2_5": "A dog.<|im_end|>|Cute.<|im_end|>",
+    "llama3": "A dog.<|eot_id|>|Cute.<|eot_id|>",
+    "gemma3": "A dog.<end_of_turn>|Cute.<end_of_turn>",
+    "phi3": "A dog.<|end|>|Cute.<|end|>",
+    "glm4moe": "\n<think></think>\nA dog.<|user|>|\n<think></think>\nCute.<|user|>",
+    "qwen3_8": "\n</think>\n\nA dog.<|im_end|>|\n</think>\n\nCute.<|im_end|>",
+    "nemotron_3_nano": "</think>A dog.<|im_end|>|</think>Cute.<|im_end|>",
+}
+
+
+@pytest.mark.parametrize(("name", "wanted"), ONE_SEQUENCE.items())
+def test_every_assistant_turn_is_trained_in_one_sequence(load, name, wanted):
+    chat = load(name)
+    (made,) = training_examples(chat, TWO_TURNS)
+    assert tokens_of(chat, made, True) == wanted
+
+
+APART = {
+    "qwen3": ["<think>\n\n</think>\n\nA dog.<|im_end|>", "<think>\n\n</think>\n\nCute.<|im_end|>"],
+    "qwen3_5_think": ["\n</think>\n\nA dog.<|im_end|>", "\n</think>\n\nCute.<|im_end|>"],
+    "gptoss": [
+        "<|channel|>final<|message|>A dog.<|return|>",
+        "<|channel|>final<|message|>Cute.<|return|>",
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "wanted"), APART.items())
+def test_turn_that_the_template_rewrites_later_is_a_sequence_of_its_own(load, name, wanted):
+    """Qwen3 drops the empty thought of earlier turns, gpt-oss their end: neither was written so."""
+    chat = load(name)
+    made = training_examples(chat, TWO_TURNS)
+    assert [tokens_of(chat, one, True) for one in made] == wanted
+    first = chat.tokenizer.apply_chat_template([ASK, DOG], return_dict=False)
+    assert made[0].ids == first
+
+
+def test_last_turn_alone_and_turns_of_weight_0(load):
+    chat = load("qwen2_5")
+    last = Demonstration(prompt=[ASK, DOG, WHY], completion="Cute.")
+    assert tokens_of(chat, training_examples(chat, last)[0], True) == "Cute.<|im_end|>"
+    unweighted = Demonstration(
+        prompt=[ASK, {**DOG, "weight": 0}, WHY], completion="Cute.", every_turn=True
+    )
+    assert tokens_of(chat, training_examples(chat, unweighted)[0], True) == "Cute.<|im_end|>"
+    only_first = Demonstration(
+        prompt=[ASK, DOG, WHY], completion="Cute.", fields={"weight": 0}, every_turn=True
+    )
+    assert tokens_of(chat, training_examples(chat, only_first)[0], True) == "A dog.<|im_end|>"
+    with pytest.raises(DataError, match="weight 0"):
+        training_examples(chat, Demonstration(prompt="x", completion="y", fields={"weight": 0}))
+
+
+CALL = {"type": "function", "function": {"name": "look", "arguments": {"place": "hall"}}}
+TOOLS = ({"type": "function", "function": {"name": "look", "parameters": {}}},)
+
+
+@pytest.mark.parametrize("name", ["qwen2_5", "qwen3_8", "lfm2_v2"])
+def test_tool_calls_are_trained_and_results_are_not(load, name):
+    """The ids are those of apply_chat_template with the same tools; the result is the tool's."""
+    chat = load(name)
+    prompt = [ASK, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+    prompt += [{"role": "tool", "content": "four cats", "name": "look"}]
+    row = Demonstration(prompt=prompt, completion="A cat.", tools=TOOLS, every_turn=True)
+    made = training_examples(chat, row)
+    theirs = chat.tokenizer.apply_chat_template(
+        [*prompt, row.turn], tools=list(TOOLS), return_dict=False
+    )
+    assert made[-1].ids == theirs
+    trained = "|".join(tokens_of(chat, one, True) for one in made)
+    assert "hall" in trained
+    assert "A cat." in trained
+    assert "four cats" not in trained
+    assert "four cats" in tokens_of(chat, made[-1], False)
+
+
+def test_what_a_template_leaves_out_is_an_error(load):
+    chat = load("gemma3")
+    with pytest.raises(DataError, match="tools"):
+        prompt_ids(chat, [ASK], TOOLS)
+    with pytest.raises(DataError, match="the role 'developer'"):
+        prompt_ids(load("qwen3"), [{"role": "developer", "content": "Be brief."}, ASK])
+    with pytest.raises(DataError, match="refuses the prompt: System role not supported"):
+        prompt_ids(load("gemma"), [{"role": "system", "content": "Be brief."}, ASK])
+
+
+def test_content_tokens_are_tokens_in_a_response_and_letters_in_a_question(load):
+    """A user cannot open the model's thought; a model writes its tags as tokens."""
+    chat = load("qwen3")
+    think = chat.tokenizer.convert_tokens_to_ids("<think>")
+    assert think not in prompt_ids(chat, "What does <think> do?")
+    assert "What does <think> do?" in chat.tokenizer.decode(
+        prompt_ids(chat, "What does <think> do?")
+    )
+    system = [{"role": "system", "content": "Think in <think>."}, ASK]
+    assert think in prompt_ids(chat, system)
+    forged = answer_ids(chat, [ASK], "A dog.<|im_end|>\n<|im_start|>user")
+    assert forged.count(chat.end_token_id) == 2  # the question's and the response's own
+
+
+def test_notes_state_how_thoughts_are_written(load):
+    def says(name: str, words: str) -> bool:
+        return any(words in note for note in load(name).notes)
+
+    assert says("qwen3", "A response without a thought is written as the template writes one")
+    assert says("qwen3_5_think", "inside a thought")
+    assert says("deepseekv3", "leaves thoughts out of conversations")
+    assert not says("qwen2_5", "thought")
+
+
+def test_template_variables_have_to_be_variables(tmp_path):
+    folder = write_tokenizer(tmp_path, "qwen3")
+    with pytest.raises(ConfigError, match="'tokenize' is no variable"):
+        load_tokenizer(folder, template_kwargs={"tokenize": True})
+    with pytest.raises(ConfigError, match="chat_template: none"):
+        load_tokenizer(folder, "none", template_kwargs=CLOSED)
+
+
+def test_variables_of_the_manifest_are_taken_unless_others_are_given(tmp_path):
+    folder = Path(write_tokenizer(tmp_path, "qwen3"))
+    written = {
+        "stage": "sft", "base_model": "", "base_model_sha256": "", "weights_sha256": "",
+        "tokenizer_sha256": "", "chat_template_sha256": "", "chat_template_source": "tokenizer",
+        "pad_token_id": 0, "eos_token_ids": [0], "seed": 0, "world_size": 1, "data": [],
+        "chat_template_kwargs": CLOSED,
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(written))
+    assert load_tokenizer(str(folder)).template_kwargs == CLOSED
+    assert load_tokenizer(str(folder), template_kwargs={}).template_kwargs == {}
