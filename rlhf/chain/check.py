@@ -11,6 +11,7 @@ from rlhf.config import parse_config
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.config import DataConfig
 from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings
+from rlhf.data.template import parse_template_kwargs
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.evaluation.config import EvaluateConfig
@@ -62,7 +63,10 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> Checked:
     ppo, evaluate = configs["ppo"][-1], configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
     _check_judges(config, evaluate)
-    chat = tokenizer_of_model(config.model_name_or_path, config.chat_template)
+    variables = parse_template_kwargs(config.chat_template_kwargs)
+    chat = tokenizer_of_model(
+        config.model_name_or_path, config.chat_template, template_kwargs=variables
+    )
     with BadRows() as refused:
         rows = {
             "demonstrations": _demonstrations(config, configs["sft"][2], chat, refused),
@@ -145,12 +149,18 @@ def _labels(
             max_length=data.max_length,
             bad_rows=bad_rows,
             keep_tied=reward.ties != "out",
+            scores=reward.score_columns,
         )
         return len(loaded_rankings.rows)
     answer = config.sample_max_new_tokens
     loaded = load_prompts(
         str(config.ranking_prompts),
-        chat=sampling_tokenizer(config.model_name_or_path, config.chat_template, answer),
+        chat=sampling_tokenizer(
+            config.model_name_or_path,
+            config.chat_template,
+            answer,
+            template_kwargs=parse_template_kwargs(config.chat_template_kwargs),
+        ),
         answer_length=answer,
         bad_rows=_bad_rows(config.drop_bad_rows, refused),
     )

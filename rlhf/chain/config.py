@@ -1,11 +1,13 @@
 """Keys of recipes/align.py."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from rlhf.chain.fingerprint import settings_of
+from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.errors import ConfigError
 
 SIMULATED, WEB = "simulated", "web"
@@ -15,6 +17,8 @@ SAMPLED = (SIMULATED, WEB)  # labels of answers that the chain samples itself
 @dataclass(frozen=True, kw_only=True)
 class AlignConfig:
     """The whole chain: which model, which prompts, whose labels, and each stage's own file."""
+
+    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
 
     model_name_or_path: str = field(metadata={"help": "Pretrained model: a folder or a hub id."})
     demonstrations: str = field(metadata={"help": "Rows for SFT, and to normalise rewards with."})
@@ -66,6 +70,7 @@ class AlignConfig:
         default=0.15, metadata={"help": "Share of ranked prompts kept from the reward model."}
     )
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
     sft_config: str | None = field(default=None, metadata={"help": "YAML file of sft.py."})
     reward_model_config: str | None = field(
         default=None, metadata={"help": "YAML file of reward_model.py."}
@@ -138,3 +143,11 @@ def drops(config: AlignConfig, recipe: str) -> bool:
         getattr(config, f"{recipe}_config"), key_values(name, getattr(config, name))
     )
     return config.drop_bad_rows or bool(settings.get("drop_bad_rows"))
+
+
+def chat_keys(config: AlignConfig) -> dict[str, str]:
+    """How conversations are rendered, for each stage; what is not set is left to the stage."""
+    keys = {"chat_template": config.chat_template}
+    if config.chat_template_kwargs is not None:
+        keys["chat_template_kwargs"] = config.chat_template_kwargs
+    return keys

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.chain.commands import as_words, run_module
-from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig, drops
+from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig, chat_keys, drops
 from rlhf.chain.fingerprint import fingerprint
 from rlhf.chain.stages import Stage, Step
 from rlhf.data.bad_rows import REJECTS, BadRows
@@ -39,6 +39,7 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     if sampled:
         sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
         sources |= {"model": str(folder.parent / "sft"), "chat_template": config.chat_template}
+        settings |= chat_keys(config)
     rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
     before = sampled_labels(folder, rankings, run_config, config) if sampled else []
@@ -64,7 +65,7 @@ def sampled_labels(
         "max_new_tokens": config.sample_max_new_tokens,
         "seed": run_config.seed,
         "output": candidates,
-        "chat_template": config.chat_template,
+        **chat_keys(config),
     }
     dropping = ["--drop_bad_rows"] if config.drop_bad_rows else []
     to_store = ["--store", str(store)]

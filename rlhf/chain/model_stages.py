@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rlhf.chain.config import SAMPLED, AlignConfig, key_values
+from rlhf.chain.config import SAMPLED, AlignConfig, chat_keys, key_values
 from rlhf.chain.recipe_stage import RecipeStage
 from rlhf.errors import TrainingError
 from rlhf.evaluation.gate import FAIL, GATE, PASS
@@ -102,7 +102,7 @@ def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
         "train_data": [config.demonstrations, ranked, config.ppo_prompts],
         "seed": run_config.seed,
         "cpu_threads": run_config.cpu_threads,
-        "chat_template": config.chat_template,
+        **chat_keys(config),
         **_dropping(config),
     }
     return RecipeStage(
@@ -127,7 +127,7 @@ def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, Any]:
         "seed": run_config.seed,
         "cpu_threads": run_config.cpu_threads,
         "report_to": run_config.report_to or None,
-        "chat_template": config.chat_template,
+        **chat_keys(config),
         **_dropping(config),
     }
 

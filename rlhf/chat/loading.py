@@ -1,6 +1,6 @@
 """Find the policy in what a person names, and load it the way it was trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, read_manifest
 from rlhf.models.int8 import to_int8
 from rlhf.models.load import adapter_base, load_config, load_policy
-from rlhf.models.seam import template_hash
+from rlhf.models.seam import noting_other_kwargs, template_hash
 from rlhf.run_folder import checkpoints
 
 # Where a policy lies inside what holds it, the first that is there: a checkpoint's own folder
@@ -39,7 +39,12 @@ class BaseNeeded(CheckpointError):
 
 
 def load_chat_model(
-    path: str, *, chat_template: str = "auto", base: str | None = None, int8: bool = False
+    path: str,
+    *,
+    chat_template: str = "auto",
+    template_kwargs: Mapping[str, Any] | None = None,
+    base: str | None = None,
+    int8: bool = False,
 ) -> ChatModel:
     """The policy in `path`: a model, a LoRA adapter, a run or chain folder, a checkpoint, a hub id.
 
@@ -61,7 +66,8 @@ def load_chat_model(
     name = str(found or path)
     config = load_config(base or name)
     _refuse_reward_model(name, config)
-    chat = load_tokenizer(name, chat_template)
+    chat = load_tokenizer(name, chat_template, template_kwargs=template_kwargs)
+    chat = noting_other_kwargs(chat, manifest)
     check_vocabulary(config, chat)
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32

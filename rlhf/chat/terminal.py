@@ -19,6 +19,8 @@ from rlhf.chat.sampling import Sampling
 from rlhf.chat.screen import Screen, printable
 from rlhf.chat.session import Session
 from rlhf.chat.votes import Votes
+from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.template import parse_template_kwargs
 from rlhf.errors import RLHFError
 from rlhf.launch import quiet_logs
 from rlhf.rewards.model import RewardModel
@@ -63,7 +65,12 @@ def _load(path: str, given: argparse.Namespace) -> ChatModel:
     """The model, and what it is and how it is spoken to, said on stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with console.status(f"loading {path}"):
-        load = partial(load_chat_model, chat_template=given.chat_template, int8=given.int8)
+        load = partial(
+            load_chat_model,
+            chat_template=given.chat_template,
+            template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
+            int8=given.int8,
+        )
         try:
             model = load(path, base=given.base)
         except BaseNeeded as needed:
@@ -148,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_new_tokens", type=int, default=256, help="Longest answer, in tokens.")
     add("--seed", type=int, default=0, help="Seed of the sampling.")
     add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     add("--base", help="Base of a LoRA adapter, where it is not the one its config names.")
     add("--int8", action="store_true", help="Hold linear layers in 8 bits, to save memory.")
     add("--store", default=STORE, help="Label store that votes go to: a file or database URL.")

@@ -7,31 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from rlhf.data.special_tokens import checked_end_of_turn, find_eos_ids, set_eos, settle_pad
 from rlhf.data.template import (
     TemplateFormat,
     check_template_kwargs,
     choose_template,
-    end_of_turn,
     read_format,
 )
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import read_manifest
-
-# Tokens to pad with where a tokenizer names none, or names its EOS. The last two stand for a
-# control character (0x14) that no text holds, in SentencePiece and in byte-level vocabularies.
-PAD_CANDIDATES = (
-    "<|pad|>",
-    "<pad>",
-    "[PAD]",
-    "<|padding|>",
-    "<|finetune_right_pad_id|>",
-    "<|endoftext|>",
-    "<unk>",
-    "<0x14>",
-    "Ĕ",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +122,7 @@ def load_tokenizer(
     """
     tokenizer = _read_tokenizer(model_name_or_path)
     notes: list[str] = []
-    eos_ids = _eos_token_ids(model_name_or_path, tokenizer, notes)
+    eos_ids = find_eos_ids(model_name_or_path, tokenizer, notes)
     manifest = read_manifest(Path(model_name_or_path))
     if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
         chat_template = "none"
@@ -148,12 +134,17 @@ def load_tokenizer(
         raise ConfigError("chat_template_kwargs means nothing with chat_template: none.")
     if source != "none":
         form = read_format(tokenizer, source, template_kwargs)
-        eos_ids = _with_template(tokenizer, eos_ids, form, source, notes, judges=judges)
+        end_id = checked_end_of_turn(tokenizer, eos_ids, form, source, judges=judges)
+        if end_id is not None:
+            eos_ids = tuple(dict.fromkeys([end_id, *eos_ids]))
+            set_eos(tokenizer, end_id, form, template_kwargs, notes)
         notes += format_notes(form)
     if len(eos_ids) > 1:
         names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
-        notes.append(f"A response ends at any of {names}; {tokenizer.eos_token!r} is written.")
-    _settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
+        notes.append(
+            f"A response ends at any of {names}; {tokenizer.convert_ids_to_tokens(eos_ids[0])!r} is written."
+        )
+    settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
     if source == "tokenizer" and manifest:  # the stage before saved its template there
         source = manifest.chat_template_source
     return ChatTokenizer(
@@ -241,100 +232,6 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise CheckpointError(f"{name} gives a {type(tokenizer).__name__}, not a text tokenizer.")
     return tokenizer
-
-
-def _eos_token_ids(
-    name: str, tokenizer: PreTrainedTokenizerBase, notes: list[str]
-) -> tuple[int, ...]:
-    """The tokenizer's EOS first, then those of generation_config.json (or config.json).
-
-    Raises:
-        CheckpointError: there is none anywhere: an answer could never end.
-    """
-    configured = [i for i in _configured_eos(name) if 0 <= i < len(tokenizer)]
-    if tokenizer.eos_token_id is None and configured:
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(configured[0])
-        notes.append(f"EOS {tokenizer.eos_token!r} is the model config's; the tokenizer has none.")
-    if tokenizer.eos_token_id is None:
-        raise CheckpointError(
-            f"{name} has no EOS token, neither in its tokenizer nor in its generation config: an "
-            "answer could never end; set eos_token in tokenizer_config.json."
-        )
-    own = int(tokenizer.eos_token_id)
-    return tuple(dict.fromkeys([own, *configured]))
-
-
-def _configured_eos(name: str) -> list[int]:
-    manifest = read_manifest(Path(name))
-    if manifest is not None:
-        return list(manifest.eos_token_ids)
-    for reader in (GenerationConfig, AutoConfig):
-        try:
-            ids = reader.from_pretrained(name).eos_token_id
-        except (OSError, ValueError, AttributeError):
-            continue  # an adapter's folder, or a tokenizer alone
-        if ids is not None:
-            return list(ids) if isinstance(ids, list | tuple) else [int(ids)]
-    return []
-
-
-def _with_template(
-    tokenizer: PreTrainedTokenizerBase,
-    eos_ids: tuple[int, ...],
-    form: TemplateFormat,
-    source: str,
-    notes: list[str],
-    *,
-    judges: bool,
-) -> tuple[int, ...]:
-    """`eos_ids` with the template's end of turn in front, and the tokenizer's EOS set to it.
-
-    Base models such as Qwen2.5 end a turn with <|im_end|> and name <|endoftext|> as their EOS:
-    generation would run past the turn.
-
-    Raises:
-        ConfigError: text follows a response, or nothing does.
-    """
-    end_id = end_of_turn(tokenizer, eos_ids, form.after or form.before_next)
-    if end_id is None:
-        if judges:
-            return eos_ids
-        raise ConfigError(
-            f"the chat template ({source}) writes {form.after[:40]!r} after an answer, which does "
-            "not begin with an EOS token: a model trained with it would never stop; end the "
-            "assistant's turn with eos_token, or use chat_template: none."
-        )
-    if end_id != tokenizer.eos_token_id:
-        old = tokenizer.eos_token
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end_id)
-        where = "with" if form.after else "before the next turn with"
-        notes.append(
-            f"EOS is {tokenizer.eos_token!r}, {where} which the chat template ends a response "
-            f"(the tokenizer's was {old!r})."
-        )
-    return tuple(dict.fromkeys([end_id, *eos_ids]))
-
-
-def _settle_pad(
-    tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], name: str, notes: list[str]
-) -> None:
-    """A pad token that is no EOS: transformers pools a reward at the last token that is no pad."""
-    old, old_id = tokenizer.pad_token, tokenizer.pad_token_id
-    if old_id is not None and old_id not in eos_ids:
-        if old_id == tokenizer.unk_token_id:
-            notes.append(f"Pad is the unknown token {old!r}; masks are made from lengths.")
-        return
-    vocabulary = tokenizer.get_vocab()
-    for candidate in PAD_CANDIDATES:
-        if candidate in vocabulary and vocabulary[candidate] not in eos_ids:
-            tokenizer.pad_token = candidate
-            why = "the tokenizer has no pad" if old_id is None else f"{old!r} is an EOS"
-            notes.append(f"Pad is {candidate!r}: {why}.")
-            return
-    raise CheckpointError(
-        f"{name} has no token to pad with but its EOS, which would hide the end of an answer; "
-        "set pad_token in tokenizer_config.json to a token that no text holds."
-    )
 
 
 def _any_of(texts: set[str], more: re.Pattern[str] | None = None) -> re.Pattern[str]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlhf.data.bad_rows import BadRows, Problem
-from rlhf.data.parse import parse_prompt, parse_ranking
+from rlhf.data.parse import parse_prompt
+from rlhf.data.parse_ranking import parse_ranking
 from rlhf.data.read import Row, Unreadable, read_rows
 from rlhf.data.shapes import hh
 from rlhf.errors import ConfigError, DataError

@@ -29,6 +29,11 @@ def template(name: str) -> str:
     return (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
 
 
+def has_twin(name: str) -> bool:
+    """Whether TRL ships a training template of it, with `{% generation %}` marks."""
+    return (FOLDER / f"{name}_training.jinja").is_file()
+
+
 def write_tokenizer(folder: Path, name: str, *, merged: Sequence[str] = ()) -> str:
     """A byte-level tokenizer with the template NAME and its control tokens, saved in `folder`.
 

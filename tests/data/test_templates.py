@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from templates import NAMES, VISION, template, write_tokenizer
+from templates import NAMES, VISION, has_twin, template, write_tokenizer
+from transformers import AutoTokenizer
 
 from rlhf.data.chat import answer_ids, encode_response, judged_ids, prompt_ids, training_examples
 from rlhf.data.decode import decode, thought_length
@@ -40,6 +41,11 @@ def kwargs_of(name: str) -> list[dict[str, object]]:
     return [{}, CLOSED] if "enable_thinking" in template(name) else [{}]
 
 
+def plain(chat: ChatTokenizer):
+    """The tokenizer as plain transformers loads it."""
+    return AutoTokenizer.from_pretrained(chat.tokenizer.name_or_path)
+
+
 def own(chat: ChatTokenizer, ids: list[int], trained: list[bool]) -> list[int]:
     return [token for token, is_own in zip(ids, trained, strict=True) if is_own]
 
@@ -54,7 +60,7 @@ def test_trained_and_judged_ids_are_those_of_apply_chat_template(load, name):
             for thought in thoughts:
                 turn = {"role": "assistant", "content": text}
                 turn |= {"reasoning_content": thought} if thought else {}
-                theirs = chat.tokenizer.apply_chat_template(
+                theirs = plain(chat).apply_chat_template(
                     [*prompt, turn], return_dict=False, **kwargs
                 )
                 response = with_thought(thought, text)
@@ -73,7 +79,7 @@ def test_trained_and_judged_ids_are_those_of_apply_chat_template(load, name):
 def test_prompt_is_the_generation_prompt(load, name):
     for kwargs in kwargs_of(name):
         chat = load(name, kwargs)
-        theirs = chat.tokenizer.apply_chat_template(
+        theirs = plain(chat).apply_chat_template(
             [ASK, DOG, WHY], add_generation_prompt=True, return_dict=False, **kwargs
         )
         assert prompt_ids(chat, [ASK, DOG, WHY]) == theirs
@@ -240,7 +246,7 @@ def test_turn_that_the_template_rewrites_later_is_a_sequence_of_its_own(load, na
     chat = load(name)
     made = training_examples(chat, TWO_TURNS)
     assert [tokens_of(chat, one, True) for one in made] == wanted
-    first = chat.tokenizer.apply_chat_template([ASK, DOG], return_dict=False)
+    first = plain(chat).apply_chat_template([ASK, DOG], return_dict=False)
     assert made[0].ids == first
 
 
@@ -272,7 +278,7 @@ def test_tool_calls_are_trained_and_results_are_not(load, name):
     prompt += [{"role": "tool", "content": "four cats", "name": "look"}]
     row = Demonstration(prompt=prompt, completion="A cat.", tools=TOOLS, every_turn=True)
     made = training_examples(chat, row)
-    theirs = chat.tokenizer.apply_chat_template(
+    theirs = plain(chat).apply_chat_template(
         [*prompt, row.turn], tools=list(TOOLS), return_dict=False
     )
     assert made[-1].ids == theirs
@@ -336,3 +342,25 @@ def test_variables_of_the_manifest_are_taken_unless_others_are_given(tmp_path):
     (folder / "manifest.json").write_text(json.dumps(written))
     assert load_tokenizer(str(folder)).template_kwargs == CLOSED
     assert load_tokenizer(str(folder), template_kwargs={}).template_kwargs == {}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if has_twin(name)])
+def test_trained_tokens_lie_within_the_marks_of_trls_training_template(load, name):
+    """TRL's twins mark a whole turn. What they mark and we do not is no writing of the model's:
+    the generation prompt, and what the template writes after the end of the turn."""
+    chat = load(name)
+    made = encode_response(chat, [ASK], "A dog.")
+    marked = plain(chat).apply_chat_template(
+        [ASK, DOG],
+        chat_template=template(f"{name}_training"),
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    assert marked["input_ids"] == made.ids
+    pairs = list(zip(made.trained, marked["assistant_masks"], strict=True))
+    assert all(mark for own, mark in pairs if own)
+    last = max(at for at, own in enumerate(made.trained) if own)
+    before = [i for i, (own, mark) in zip(made.ids[:last], pairs, strict=False) if mark > own]
+    after = [i for i, (own, mark) in zip(made.ids[last:], pairs[last:], strict=True) if mark > own]
+    assert chat.tokenizer.decode(before) in chat.format.prompt_tail
+    assert chat.tokenizer.decode(after) in ("", "\n", "\n<|endoftext|>", "<|END_OF_TURN_TOKEN|>")

@@ -1,0 +1,127 @@
+"""What a model will read, as `rlhf data show` prints it and a run keeps it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from templates import write_tokenizer
+from transformers import AutoTokenizer
+
+from rlhf.data.show import as_text, introduce, shown, token_texts
+from rlhf.data.show_command import main
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import ConfigError
+from rlhf.types import Demonstration, PromptRow, Ranking
+
+ASK = {"role": "user", "content": "Name a [pet]."}
+DOG = {"role": "assistant", "content": "A dog."}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return write_tokenizer(tmp_path / "model", "qwen2_5")
+
+
+def file_of(tmp_path: Path, *rows: object) -> str:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def lines(capsys) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_json_holds_ids_and_trained_tokens_of_each_row(folder, tmp_path, capsys):
+    """ids are those of plain transformers; trained: both responses, with their end."""
+    talk = [ASK, DOG, {"role": "user", "content": "Why?"}, {**DOG, "content": "Cute."}]
+    rows = file_of(tmp_path, {"messages": talk}, {"prompt": "x", "completion": "y"})
+    assert main([rows, "--model", folder, "--json"]) == 0
+    first, second = lines(capsys)
+    plain = AutoTokenizer.from_pretrained(folder)
+    assert first["ids"] == plain.apply_chat_template(talk, return_dict=False)
+    assert first["text"] == plain.apply_chat_template(talk, tokenize=False)
+    trained = [i for i, own in zip(first["ids"], first["trained"], strict=True) if own]
+    assert plain.decode(trained) == "A dog.<|im_end|>Cute.<|im_end|>"
+    prompt = plain.apply_chat_template(talk[:3], add_generation_prompt=True, return_dict=False)
+    assert first["prompt_length"] == len(prompt)
+    assert second["row"] == 1
+
+
+def test_last_turn_alone_where_asked(folder, tmp_path, capsys):
+    talk = [ASK, DOG, {"role": "user", "content": "Why?"}, {**DOG, "content": "Cute."}]
+    rows = file_of(tmp_path, {"messages": talk})
+    main([rows, "--model", folder, "--json", "--train_on", "last"])
+    (row,) = lines(capsys)
+    trained = [i for i, own in zip(row["ids"], row["trained"], strict=True) if own]
+    assert AutoTokenizer.from_pretrained(folder).decode(trained) == "Cute.<|im_end|>"
+
+
+def test_reward_model_reads_each_response_at_its_last_token(folder, tmp_path, capsys):
+    rows = file_of(tmp_path, {"prompt": "Pet?", "responses": ["A cup.", "A dog."], "ranks": [2, 1]})
+    assert main([rows, "--model", folder, "--json"]) == 0
+    best, worst = lines(capsys)
+    assert (best["title"], worst["title"]) == ("rank 1", "rank 2")
+    assert "A dog.<|im_end|>" in best["text"]
+    assert [at for at, own in enumerate(best["trained"]) if own] == [len(best["ids"]) - 1]
+
+
+def test_prompts_end_at_the_generation_prompt(folder, tmp_path, capsys):
+    assert main([file_of(tmp_path, {"prompt": "Pet?"}), "--model", folder, "--json"]) == 0
+    (row,) = lines(capsys)
+    assert row["text"].endswith("<|im_start|>assistant\n")
+    assert row["prompt_length"] == len(row["ids"])
+    assert not any(row["trained"])
+
+
+def test_row_that_cannot_be_used_is_named_and_the_status_is_2(folder, tmp_path, capsys):
+    rows = file_of(tmp_path, {"prompt": "x", "completion": ""}, {"prompt": "x", "completion": "y"})
+    assert main([rows, "--model", folder, "--json"]) == 2
+    bad, good = lines(capsys)
+    assert bad == {"row": 0, "error": "completion is empty"}
+    assert good["row"] == 1
+
+
+def test_terminal_marks_what_is_trained_and_too_long(folder, tmp_path, capsys):
+    rows = file_of(tmp_path, {"prompt": "Name a [pet].", "completion": "A dog."})
+    assert main([rows, "--model", folder, "--max_length", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "Name a [pet].<|im_end|>⏎" in out
+    assert "┃«A dog.<|im_end|>»⏎" in out
+    assert "too long" in out
+
+
+def test_colours_mark_trained_and_control_tokens(folder):
+    chat = load_tokenizer(folder)
+    (row,) = shown(chat, Demonstration(prompt="Hi", completion="é 你"))
+    text = as_text(chat, row)
+    styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
+    assert "bold green" in styles["<|im_end|>"]
+    assert "reverse" in styles["<|im_start|>"]
+    assert "".join(token_texts(chat, row.ids)) == row.text
+
+
+def test_texts_and_no_rows_are_errors(folder, tmp_path):
+    with pytest.raises(ConfigError, match="plain texts"):
+        main([file_of(tmp_path, {"text": "once"}), "--model", folder])
+    with pytest.raises(ConfigError, match="--rows 0"):
+        main([file_of(tmp_path, {"prompt": "x"}), "--model", folder, "--rows", "0"])
+
+
+def test_run_prints_its_first_row_and_keeps_three(folder, tmp_path, capsys):
+    chat = load_tokenizer(folder)
+    rows = [PromptRow(prompt=f"Pet {n}?") for n in range(5)]
+    introduce(tmp_path, chat, rows, count=1)
+    out = capsys.readouterr().out
+    assert "Pet 0?" in out
+    assert "Pet 1?" not in out
+    kept = (tmp_path / "samples" / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["ids"] for line in kept] == [
+        shown(chat, row)[0].ids for row in rows[:3]
+    ]
+
+
+def test_ranking_is_shown_best_first(folder):
+    chat = load_tokenizer(folder)
+    ranking = Ranking(prompt="Pet?", responses=["no", "dog", "cat"], ranks=[3, 1, 1])
+    assert [row.title for row in shown(chat, ranking)] == ["rank 1", "rank 1", "rank 3"]
