@@ -35,6 +35,8 @@ from rlhf.models.save import save_policy
 from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.training.end_token import end_probability, end_warnings, untrained_end_warnings
+from rlhf.training.metrics import MetricsWriter
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.resume import resume_point
@@ -72,6 +74,7 @@ class Trained:
     result: SFTResult
     shown: Sequence[Prompt]
     answers: Mapping[str, Sequence[Answer]]
+    end_probability: float | None  # of the end token at the end of held-out responses
 
 
 def main() -> None:
@@ -128,6 +131,7 @@ def train(setup: Setup) -> Trained:
     """Answer, train, answer again."""
     resume = resume_point(setup.run)
     model = load_model(setup.model)
+    say(*untrained_end_warnings(model, setup.model, setup.chat))
     shown = pick_prompts(setup)
     before = answer(model, setup, shown)
     result = train_sft(
@@ -142,7 +146,23 @@ def train(setup: Setup) -> Trained:
         resume=resume,
     )
     after = answer(result.model, setup, shown)
-    return Trained(result=result, shown=shown, answers={"before": before, "after": after})
+    return Trained(
+        result=result,
+        shown=shown,
+        answers={"before": before, "after": after},
+        end_probability=measure_end(result, setup),
+    )
+
+
+def measure_end(result: SFTResult, setup: Setup) -> float | None:
+    """P(end) on held-out responses, logged; None where nothing is held out."""
+    if not is_main_process() or not setup.rows.held_out:
+        return None
+    probability = end_probability(result.model, setup.chat, setup.rows.held_out)
+    metrics = MetricsWriter(Path(setup.run.output_dir))
+    metrics.write(result.steps, {"eval_end_probability": probability})
+    say(*end_warnings(probability, setup.model, setup.chat))
+    return probability
 
 
 def load_model(config: ModelConfig) -> Model:
@@ -199,7 +219,7 @@ def save(setup: Setup, trained: Trained) -> None:
         folder,
         manifest,
         title="supervised fine-tuning",
-        figures=figures(trained.result, len(setup.rows.held_out)),
+        figures=figures(trained, len(setup.rows.held_out)),
         loads_with="AutoModelForCausalLM",
         places={
             "answers before and after": folder / "samples" / "random.jsonl",
@@ -210,8 +230,9 @@ def save(setup: Setup, trained: Trained) -> None:
     push_to_hub(folder, setup.run.push_to_hub)
 
 
-def figures(result: SFTResult, held_out: int) -> dict[str, str]:
+def figures(trained: Trained, held_out: int) -> dict[str, str]:
     """The run's figures in words."""
+    result = trained.result
     if result.eval_loss_before is None or result.eval_loss_after is None:
         return {"optimizer steps": str(result.steps), "held-out loss": "nothing was held out"}
     return {
@@ -219,6 +240,7 @@ def figures(result: SFTResult, held_out: int) -> dict[str, str]:
         "held-out loss before": f"{result.eval_loss_before:.3f} nats per token",
         "held-out loss after": f"{result.eval_loss_after:.3f} nats per token",
         "held-out rows": str(held_out),
+        "P(end) on held-out rows": f"{trained.end_probability or 0.0:.3f}",
         **({"stopped early": "the held-out loss lay flat"} if result.stopped_early else {}),
     }
 

@@ -141,9 +141,8 @@ def load_tokenizer(
         notes += format_notes(form)
     if len(eos_ids) > 1:
         names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
-        notes.append(
-            f"A response ends at any of {names}; {tokenizer.convert_ids_to_tokens(eos_ids[0])!r} is written."
-        )
+        written = tokenizer.convert_ids_to_tokens(eos_ids[0])
+        notes.append(f"A response ends at any of {names}; {written!r} is written.")
     settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
     if source == "tokenizer" and manifest:  # the stage before saved its template there
         source = manifest.chat_template_source

@@ -48,6 +48,7 @@ def _line(row: PromptRow, answers: Mapping[str, Sequence[Record]]) -> dict[str, 
     first = {
         model: {
             "text": group[0].text,
+            **({"thought": group[0].thought} if group[0].thought else {}),
             "scores": dict(group[0].scores),
             "axes": dict(group[0].axes),
             "ended_with_eos": group[0].ended_with_eos,

@@ -39,6 +39,9 @@ def _every(
     texts = [[r.text for r in answers] for answers in group]
     lengths = _each(group, lambda r: float(r.num_tokens))
     yield result_of(mean(lengths, **how), "length", model)
+    if any(record.thought_tokens for answers in group for record in answers):
+        thoughts = _each(group, lambda r: float(r.thought_tokens))
+        yield result_of(mean(thoughts, **how), "thought_length", model)
     rates = {
         "eos_rate": _each(group, lambda r: float(r.ended_with_eos)),
         "truncation_rate": _each(group, lambda r: float(not r.ended_with_eos)),

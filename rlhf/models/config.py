@@ -21,6 +21,13 @@ class ModelConfig:
         default=None,
         metadata={"help": "Names of the layers that get LoRA; default is every linear layer."},
     )
+    lora_modules_to_save: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of modules that are trained whole beside LoRA and saved with it, such "
+            "as embed_tokens and lm_head where the base never learned its end token."
+        },
+    )
     bf16: bool | None = field(
         default=None,
         metadata={"help": "bf16 autocast; default is where the device is fast at it."},
@@ -37,8 +44,9 @@ class ModelConfig:
             raise ConfigError("load_in_4bit freezes the base model; add --use_peft true to train.")
         if self.use_peft and self.lora_r < 1:
             raise ConfigError(f"lora_r={self.lora_r} is no rank; use 1 or more.")
-        if not self.use_peft and self.lora_target_modules:
-            raise ConfigError("lora_target_modules is set without use_peft; add --use_peft true.")
+        for name in ("lora_target_modules", "lora_modules_to_save"):
+            if not self.use_peft and getattr(self, name):
+                raise ConfigError(f"{name} is set without use_peft; add --use_peft true.")
 
 
 def use_bf16(config: ModelConfig) -> bool:

@@ -19,6 +19,7 @@ class Said:
 
     model: str
     text: str
+    thought: str  # before the text; "" where there is none
     notes: Sequence[str]  # scores, and whether it was cut off
 
 
@@ -77,4 +78,9 @@ def _said(model: str, answer: Row) -> Said:
     notes = [f"{judge} {plain(score)}" for judge, score in (answer.get("scores") or {}).items()]
     if answer.get("ended_with_eos") is False:
         notes.append("cut off")
-    return Said(model=model, text=plain(answer.get("text", "")) or "(empty)", notes=notes)
+    return Said(
+        model=model,
+        text=plain(answer.get("text", "")) or "(empty)",
+        thought=plain(answer.get("thought", "")),
+        notes=notes,
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.models.scorer import Scorer, score_ids
@@ -29,7 +30,7 @@ def write_ranked_samples(
 ) -> None:
     """Write `folder/samples/{best,worst,random}.jsonl`, one held-out prompt a line.
 
-    {"prompt", "answers": {"rank 1, answer 3": {"text", "scores": {"reward"}}, …}}, people's best
+    {"prompt", "answers": {"rank 1, answer 3": {"text", "thought"?, "scores": {"reward"}}, …}}, people's best
     first; rewards are normalised. Best and worst are by the loss of the prompt's pairs.
     """
     if not rows or not count:
@@ -55,11 +56,16 @@ def _scored(scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Ranking]) -> tup
     return scores, ranking_loss(scores, flat.ranks, flat.group_ids)
 
 
+def _text(response: str) -> dict[str, str]:
+    thought, text = split_thought(response)
+    return {"text": text, **({"thought": thought} if thought else {})}
+
+
 def _line(row: Ranking, rewards: Sequence[float]) -> str:
     order = sorted(range(len(row.ranks)), key=lambda index: row.ranks[index])
     answers = {
         f"rank {row.ranks[index]}, answer {index + 1}": {
-            "text": row.responses[index],
+            **_text(row.responses[index]),
             "scores": {"reward": rewards[index]},
         }
         for index in order

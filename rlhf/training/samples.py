@@ -18,7 +18,7 @@ def write_samples(
 ) -> None:
     """Write `folder/samples/NAME.jsonl`, one line a prompt.
 
-    {"prompt", "answers": {"before": {"text", "scores", "ended_with_eos"}, "after": …}}
+    {"prompt", "answers": {"before": {"text", "thought"?, "scores", "ended_with_eos"}, "after": …}}
 
     `answers` has one answer per prompt under each heading; `scores`, under the same headings, are
     the reward of each answer.
@@ -28,6 +28,7 @@ def write_samples(
         said = {
             heading: {
                 "text": given[index].text,
+                **({"thought": given[index].thought} if given[index].thought else {}),
                 "scores": {"reward": scores[heading][index]} if scores else {},
                 "ended_with_eos": given[index].ended_with_eos,
             }

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from rlhf.data.thoughts import split_thought
 from rlhf.errors import DataError
 from rlhf.labels import access
 from rlhf.labels.queue import FencedError, Queue
@@ -204,9 +205,18 @@ def shown(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, Any]:
             {"role": turn["role"], "text": turn["content"], "html": render(turn["content"])}
             for turn in turns
         ],
-        "answers": [{"text": text, "html": render(text)} for text in texts],
+        "answers": [_shown_response(text) for text in texts],
         "draft": claim.draft,
     }
+
+
+def _shown_response(response: str) -> dict[str, Any]:
+    """Text and HTML of a response, and of its thought apart, which the page folds."""
+    thought, text = split_thought(response)
+    content: dict[str, Any] = {"text": text, "html": render(text)}
+    if thought:
+        content["thought"] = {"text": thought, "html": render(thought)}
+    return content
 
 
 def _name(request: Request) -> str:

@@ -44,7 +44,7 @@ def load_sampler(config: ServeConfig) -> "Sampler":
                 seed=1_000_003 * asked + index,
                 batch_size=config.num_responses,
             )
-            answers += [(answer.text, name) for answer in written]
+            answers += [(answer.response, name) for answer in written]
         return answers
 
     return sample

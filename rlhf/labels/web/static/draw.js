@@ -18,6 +18,13 @@ export function text(content, raw) {
   return node;
 }
 
+// A thought is folded: people judge the response.
+function thought(content, raw) {
+  return make("details", { className: "thought" }, [
+    make("summary", { textContent: "Thought" }), text(content, raw),
+  ]);
+}
+
 export function drawTalk(place, turns, raw) {
   place.replaceChildren(
     ...turns.map((turn, index) => {
@@ -67,7 +74,9 @@ function card(answer, index, count, settings, raw) {
     ]));
   }
   const article = make("article", { className: "card", tabIndex: -1, "aria-label": `Answer ${name}` }, [
-    make("header", {}, head), text(answer, raw), make("footer", {}, foot),
+    make("header", {}, head),
+    make("div", {}, [...(answer.thought ? [thought(answer.thought, raw)] : []), text(answer, raw)]),
+    make("footer", {}, foot),
   ]);
   article.dataset.index = index;
   return article;
