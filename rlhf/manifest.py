@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rlhf.errors import CheckpointError
 
@@ -108,10 +108,15 @@ def check_folder(folder: Path, manifest: Manifest) -> None:
 
 def hash_file(path: Path) -> str:
     """SHA-256 of the file's bytes, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+        return hash_stream(file)
+
+
+def hash_stream(file: BinaryIO) -> str:
+    """SHA-256 of the bytes that are left in an open file, in hex."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -2,71 +2,119 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from rlhf.data.bad_rows import Problem, raise_problems
+from rlhf.data.detect import detect
 from rlhf.data.parse import parse_row
-from rlhf.data.read import Row, Unreadable, read_rows
-from rlhf.data.shapes import SHAPES
+from rlhf.data.read import Row, Unreadable, Where, read_rows
+from rlhf.data.shapes import SHAPES, Shape, converted
 from rlhf.data.split import group_key, split_by_key
 from rlhf.errors import ConfigError, DataError
 from rlhf.manifest import write_atomically
 from rlhf.types import Demonstration, Ranking
 
 SENTIMENT = "sentiment"
+SHOWN_REASONS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """Rows of ours, and an account of what did not become one."""
+
+    rows: Sequence[Row]
+    problems: Sequence[Problem]  # rows that were dropped
+    left_out: Counter[str]  # reason -> parts of rows that have no place in ours
+    unused: Sequence[str]  # columns that were not read
+
+    def lines(self, shape: str) -> list[str]:
+        """The account, a line each; nothing where all came along."""
+        dropped = Counter(problem.reason for problem in self.problems).most_common()
+        told = [f"dropped: {count} x {reason}" for reason, count in dropped[:SHOWN_REASONS]]
+        others = sum(count for _, count in dropped[SHOWN_REASONS:])
+        told += [f"dropped: {others} for other reasons"] if others else []
+        told += [f"left out: {count} x {why}" for why, count in self.left_out.most_common()]
+        ties = sum(len(set(row.get("ranks", [1, 2]))) == 1 for row in self.rows)
+        told += [f"{ties} rankings tie all their answers, and are kept"] if ties else []
+        repeated = len(self.rows) - len({json.dumps(row, sort_keys=True) for row in self.rows})
+        told += [f"{repeated} rows repeat another, and are kept"] if repeated else []
+        told += [f"columns not used: {', '.join(self.unused)}"] if self.unused else []
+        return told + ([SHAPES[shape].note] if SHAPES[shape].note else [])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Convert `argv`'s file and say what came of it.
+    """Convert `argv`'s file and say what came of it; without --from, say which shape it has.
 
     Raises:
         DataError: rows that do not have the shape; none is left out without --drop_bad_rows.
+        ConfigError: keys that do not go together, or a shape that cannot be converted.
     """
     args = _parser().parse_args(argv)
+    if args.shape is None:
+        print("\n".join(detect(args.file)))
+        return
+    if not args.output:
+        raise ConfigError(f"--from {args.shape} needs --output, the JSONL file to write.")
     if args.eval_fraction is not None and not args.eval_output:
         raise ConfigError("--eval_fraction needs --eval_output, the file for what is held out.")
     fraction = 0.1 if args.eval_fraction is None else args.eval_fraction
     if not 0 < fraction < 1:
         raise ConfigError(f"--eval_fraction {fraction} is not a share between 0 and 1.")
-    rows, problems = convert(args.file, args.shape, seed=args.seed, dropping=args.drop_bad_rows)
-    held: list[Row] = []
+    made = convert(args.file, args.shape, seed=args.seed, dropping=args.drop_bad_rows)
+    rows, held = list(made.rows), list[Row]()
     if args.eval_output:
         rows, held = split_by_key(rows, [_key(row) for row in rows], fraction, args.seed)
         _write(Path(args.eval_output), held)
     _write(Path(args.output), rows)
     parts = [f"{len(rows)} rows in {args.output}"]
     parts += [f"{len(held)} held out in {args.eval_output}"] if args.eval_output else []
-    parts += [f"{len(problems)} dropped"] if problems else []
+    parts += [f"{len(made.problems)} dropped"] if made.problems else []
     print(f"{args.file} ({args.shape}): {', '.join(parts)}")
+    for line in made.lines(args.shape):
+        print(f"  {line}")
 
 
-def convert(
-    source: str, shape: str, *, seed: int = 0, dropping: bool = False
-) -> tuple[list[Row], list[Problem]]:
-    """The rows that `source` becomes when read as `shape`, and the rows that were dropped.
+def convert(source: str, name: str, *, seed: int = 0, dropping: bool = False) -> Conversion:
+    """The rows that `source` becomes when read as the shape `name`.
 
     Raises:
         DataError: rows that are not of this shape, unless `dropping`; or none that is.
+        ConfigError: a shape that cannot be converted.
     """
+    shape = SHAPES[name]
+    if shape.refusal:
+        raise ConfigError(f"{source} cannot be converted from {name}: {shape.refusal}.")
     rows: list[Row] = []
     problems: list[Problem] = []
-    for where, row in read_rows(source):
+    left_out: Counter[str] = Counter()
+    unused: dict[str, None] = {}
+    for where, row in _together(read_rows(source), shape):
         try:
             if isinstance(row, Unreadable):
                 raise DataError(row.reason)
-            rows += _converted(row, shape)
+            made = converted(row, name)
+            for one in made.rows if name != SENTIMENT else []:
+                parse_row(one)  # as the recipes will
         except DataError as error:
             problems.append(Problem(where, str(error), row))
+            continue
+        rows += made.rows
+        left_out.update(made.left_out)
+        members = row.get("rows", [row]) if shape.together else [row]
+        unused |= {key: None for member in members for key in shape.unused(member)}
     if not dropping:
-        step = f"Are they of the shape `{shape}`? Go on without them: --drop_bad_rows."
+        step = f"Are they of the shape `{name}`? Go on without them: --drop_bad_rows."
         raise_problems(problems, source, next_step=step)
-    if shape == SENTIMENT:
+    if name == SENTIMENT:
         rows = _sentiment_pairs(rows, seed)
     if not rows:
-        raise DataError(f"{source} holds no row of the shape {shape}.")
-    return rows, problems
+        first = f"; the first: {problems[0]}" if problems else ""
+        raise DataError(f"{source} holds no row of the shape {name}{first}.")
+    return Conversion(rows=rows, problems=problems, left_out=left_out, unused=list(unused))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,11 +125,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("file", help="A file, or hub_id[:split].")
+    parser.add_argument("file", help="A file, or name[:config][:split][@revision] on the hub.")
     parser.add_argument(
-        "--from", dest="shape", required=True, choices=[*SHAPES, SENTIMENT], help="Its shape."
+        "--from", dest="shape", choices=list(SHAPES), help="Its shape; without it, found out."
     )
-    parser.add_argument("--output", required=True, help="JSONL file to write.")
+    parser.add_argument("--output", help="JSONL file to write.")
     parser.add_argument("--eval_output", help="JSONL file of rows held out, split by prompt.")
     parser.add_argument("--eval_fraction", type=float, help="Share of --eval_output (0.1).")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the split and of the pairs.")
@@ -91,25 +139,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def _shapes() -> list[tuple[str, str]]:
     """Each shape's name and its sentence."""
-    told = [(name, (function.__doc__ or "").strip()) for name, function in SHAPES.items()]
-    sentiment = "`text` and `label` 1 or 0: pairs of a positive and a negative text, no prompt."
-    return [*told, (SENTIMENT, sentiment)]
+    return [(name, (shape.convert.__doc__ or "").strip()) for name, shape in SHAPES.items()]
 
 
-def _converted(row: Row, shape: str) -> list[Row]:
-    """What the row becomes, each checked as the recipes will check it."""
-    if shape == SENTIMENT:
-        return [_labelled_text(row)]
-    rows = SHAPES[shape](row)
-    for made in rows:
-        parse_row(made)
-    return rows
+def _together(
+    found: Iterator[tuple[Where, Row | Unreadable]], shape: Shape
+) -> Iterator[tuple[Where, Row | Unreadable]]:
+    """`found`, with rows that belong together as one, at the place of the first."""
+    group: list[tuple[Where, Row]] = []
+    for where, row in found:
+        if isinstance(row, Unreadable) or not shape.joins(row):
+            yield from _as_one(group, shape)
+            group = []
+            yield where, row
+            continue
+        if group and group[0][1][shape.together[0]] != row[shape.together[0]]:
+            yield from _as_one(group, shape)
+            group = []
+        group.append((where, row))
+    yield from _as_one(group, shape)
 
 
-def _labelled_text(row: Row) -> Row:
-    if not isinstance(row.get("text"), str) or row.get("label") not in (0, 1):
-        raise DataError("no text with label 1 (positive) or 0 (negative)")
-    return row
+def _as_one(group: Sequence[tuple[Where, Row]], shape: Shape) -> Iterator[tuple[Where, Row]]:
+    if group:
+        where, first = group[0]
+        shared = shape.together[0]
+        yield where, {shared: first[shared], "rows": [row for _, row in group]}
 
 
 def _sentiment_pairs(rows: Sequence[Row], seed: int) -> list[Row]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlhf.data.read import JSON_COLUMNS_KEY
+from rlhf.data.read_parquet import JSON_COLUMNS_KEY
 
 # A cell that begins so is a formula to a spreadsheet, which would run it; the wide ones to some.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -7,8 +7,8 @@ from typing import Any
 from rlhf.data.bad_rows import BadRows, Problem
 from rlhf.data.parse import parse_prompt
 from rlhf.data.parse_ranking import parse_ranking
+from rlhf.data.preference_shapes import hh
 from rlhf.data.read import Row, Unreadable, read_rows
-from rlhf.data.shapes import hh
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.records import LABEL, REPEAT, Candidate, Label
 from rlhf.labels.store import LabelStore
@@ -131,7 +131,7 @@ def _import_gold(
 
 def _parse(row: Row) -> tuple[Candidate, _Said | None]:
     if _is_transcript(row):
-        row = {**row, **hh(row)[0]}
+        row = {**row, **hh(row).rows[0]}
     columns = {key: value for key, value in row.items() if key not in OWN + OWN_OF_LABEL}
     models = row.get("models") or ()
     if "ranks" in row or "chosen" in row or "rejected" in row:

@@ -9,7 +9,9 @@ from rlhf.data.check import check
 from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
 from rlhf.data.rows import load_demonstrations, load_rankings
-from rlhf.data.shapes import SHAPES, rank, scored
+from rlhf.data.preference_shapes import scored
+from rlhf.data.shape_parts import rank
+from rlhf.data.shapes import SHAPES
 from rlhf.errors import ConfigError, DataError
 
 USER = {"role": "user", "content": "Hi there"}
@@ -18,7 +20,7 @@ USER = {"role": "user", "content": "Hi there"}
 def test_equal_texts_share_the_mean_of_their_scores():
     """x is scored 3 and 1, 2 on average, between 2.5 and 1.5."""
     row = {"prompt": "p", "responses": ["x", "y", "x ", "z"], "scores": [3, 2.5, 1, 1.5]}
-    assert scored(row)[0]["ranks"] == [2, 1, 2, 4]
+    assert scored(row).rows[0]["ranks"] == [2, 1, 2, 4]
 
 
 def test_ranks_of_scores_share_ties_and_count_on():
@@ -103,10 +105,10 @@ def test_ranks_of_scores_share_ties_and_count_on():
     ],
 )  # fmt: skip
 def test_each_shape(shape, row, expected):
-    assert SHAPES[shape](row) == expected
+    assert SHAPES[shape].convert(row).rows == expected
 
 
-@pytest.mark.parametrize("shape", sorted(SHAPES))
+@pytest.mark.parametrize("shape", sorted(name for name in SHAPES if not SHAPES[name].refusal))
 @pytest.mark.parametrize("row", [{}, {"prompt": None, "chosen": 3, "scores": 1, "messages": "x"}])
 def test_a_row_of_another_shape_is_refused_in_words(tmp_path: Path, shape: str, row: dict):
     path = tmp_path / "a.jsonl"
@@ -120,8 +122,8 @@ def test_what_comes_out_is_checked_at_the_place_where_it_went_in(tmp_path: Path)
     path.write_text('{"question": "x", "answer": "y"}\n{"question": "x", "answer": " "}\n')
     with pytest.raises(DataError, match=r"a\.jsonl:2 completion is empty"):
         convert(str(path), "question_answer")
-    rows, problems = convert(str(path), "question_answer", dropping=True)
-    assert (len(rows), len(problems)) == (1, 1)
+    made = convert(str(path), "question_answer", dropping=True)
+    assert (len(made.rows), len(made.problems)) == (1, 1)
 
 
 def sentiment_file(tmp_path: Path) -> str:
@@ -221,8 +223,8 @@ def test_check_refuses_a_length_of_no_token(tmp_path: Path):
 def test_real_files_as_they_lie_there(
     shared_dir: Path, tmp_path: Path, name: str, shape: str, rows: int, dropped: int
 ):
-    made, problems = convert(str(shared_dir / "data" / name), shape, dropping=True)
-    assert (len(made), len(problems)) == (rows, dropped)
+    made = convert(str(shared_dir / "data" / name), shape, dropping=True)
+    assert (len(made.rows), len(made.problems)) == (rows, dropped)
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    path.write_text("".join(json.dumps(row) + "\n" for row in made.rows))
     check(str(path), None)

@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rlhf.data.bad_rows import BadRows
-from rlhf.data.convert import SENTIMENT, convert
+from rlhf.data.convert import convert
 from rlhf.data.read import read_rows
 from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.shapes import SHAPES
-from rlhf.errors import DataError
+from rlhf.errors import ConfigError, DataError
 
 KEYS = [
     "prompt", "completion", "messages", "chosen", "rejected", "responses", "ranks", "label",
@@ -63,7 +63,7 @@ def test_any_rows(tmp_path: Path, found: list, load):
 
 
 @calm
-@given(row=rows, shape=st.sampled_from([*SHAPES, SENTIMENT]))
+@given(row=rows, shape=st.sampled_from(list(SHAPES)))
 @example(row={"prompt": "x", "responses": ["a"], "scores": {"axis": ["high"]}}, shape="summeval")
 @example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": 2}}, shape="summeval")
 @example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": []}}, shape="summeval")
@@ -71,9 +71,9 @@ def test_any_rows(tmp_path: Path, found: list, load):
 @example(row={"instruction": "x", "annotator1": [1]}, shape="pandalm")
 @example(row={"instruction": "x", "instances": ["y"]}, shape="instruction")
 @example(row={"instruction": "x", "instances": 5}, shape="instruction")
-@example(row={"text": "x", "label": [1]}, shape=SENTIMENT)
+@example(row={"text": "x", "label": [1]}, shape="sentiment")
 def test_any_row_as_any_shape(tmp_path: Path, row: dict, shape: str):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row) + "\n")
-    with contextlib.suppress(DataError):
+    with contextlib.suppress(DataError, ConfigError):
         convert(str(path), shape)
