@@ -19,7 +19,7 @@ from rlhf.manifest import write_atomically
 from rlhf.types import Demonstration, Ranking
 
 SENTIMENT = "sentiment"
-SHOWN_REASONS = 10
+SHOWN_REASONS, SHOWN_LETTERS = 5, 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,10 @@ class Conversion:
     def lines(self, shape: str) -> list[str]:
         """The account, a line each; nothing where all came along."""
         dropped = Counter(problem.reason for problem in self.problems).most_common()
-        told = [f"dropped: {count} x {reason}" for reason, count in dropped[:SHOWN_REASONS]]
+        told = [
+            f"dropped: {count} x {reason[:SHOWN_LETTERS]}"
+            for reason, count in dropped[:SHOWN_REASONS]
+        ]
         others = sum(count for _, count in dropped[SHOWN_REASONS:])
         told += [f"dropped: {others} for other reasons"] if others else []
         told += [f"left out: {count} x {why}" for why, count in self.left_out.most_common()]

@@ -24,8 +24,8 @@ def read_json(name: str, file: BinaryIO, *, lines: bool) -> Iterator[Found]:
 
     Rows on lines of their own are read one at a time. An array, an object over several lines,
     objects one after another, and an object that holds the rows below a key are read whole.
-    `lines` says that the name promises a row a line, so that an array on the first of several
-    lines is a broken row.
+    `lines` says that the name promises a row a line: an array on the first of several lines is
+    a broken row then, and an object on one line a row.
 
     Raises:
         DataError: a document that is damaged, or that has rows below several keys.
@@ -53,7 +53,7 @@ def _is_document(file: BinaryIO, lines: bool) -> bool:
     except (ValueError, RecursionError):
         file.seek(0)
         return _begins_with_a_long_value(file.read().decode("utf-8-sig", "surrogateescape"))
-    holds_rows = isinstance(value, list) or (isinstance(value, dict) and bool(_row_lists(value)))
+    holds_rows = isinstance(value, list) or (not lines and bool(_row_lists(value)))
     return holds_rows and not any(line.strip() for line in _lines(file))
 
 

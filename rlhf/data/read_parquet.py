@@ -24,11 +24,14 @@ def read_parquet(name: str, file: Path | BinaryIO) -> Iterator[tuple[Where, Row 
     number = 0
     try:
         opened = parquet.ParquetFile(file)
-        texts = _json_columns(opened.schema_arrow.metadata or {})
+        metadata = opened.schema_arrow.metadata or {}
+        # A table of ours holds its nulls as they were.
+        plain = (lambda row: row) if JSON_COLUMNS_KEY in metadata else without_nulls
+        texts = _json_columns(metadata)
         for batch in opened.iter_batches(batch_size=256):
             for row in batch.to_pylist(maps_as_pydicts="strict"):
                 number += 1
-                yield Where(name, number), _row_with_texts(row, texts)
+                yield Where(name, number), _row_with_texts(plain(row), texts)
     except (pyarrow.ArrowException, KeyError) as error:  # KeyError: a map with a key twice
         raise DataError(f"{name} is no Parquet file that can be read: {error}") from error
 
@@ -60,4 +63,4 @@ def _row_with_texts(row: Row, texts: list[str]) -> Row | Unreadable:
         decoded = {name: json.loads(row[name]) for name in texts if row.get(name) is not None}
     except (TypeError, ValueError, RecursionError) as error:
         return Unreadable(f"a cell of {', '.join(texts)} is not JSON: {error}", str(row)[:200])
-    return as_row({**without_nulls(row), **decoded}, "")
+    return as_row({**row, **decoded}, "")

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rlhf.data.read_csv import CELLS_COLUMN
 from rlhf.data.read_parquet import JSON_COLUMNS_KEY
+from rlhf.errors import DataError
 
 # A cell that begins so is a formula to a spreadsheet, which would run it; the wide ones to some.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -18,13 +20,31 @@ def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """A table for spreadsheets: lists as JSON, and no cell that one would run as a formula."""
+    """A table for spreadsheets: lists as JSON, and no cell that one would run as a formula.
+
+    A last column says of each row which cells are JSON and which got an apostrophe, so that
+    `read_rows` gives the rows back as they were, without what is null in them.
+
+    Raises:
+        DataError: a row has a column of that name itself.
+    """
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    if CELLS_COLUMN in columns:
+        raise DataError(f"column {CELLS_COLUMN} has another meaning in CSV files; export .jsonl.")
     writer = csv.writer(text)
-    writer.writerow([_cell(name) for name in columns])
+    names = [*columns, CELLS_COLUMN]
+    if names != [name.strip() for name in names] or any(_is_formula(name) for name in names):
+        raise DataError("a column's name begins as a formula, or with a space; export .jsonl.")
+    writer.writerow(names)
     for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
+        told = {name: row[name] for name in columns if row.get(name) is not None}
+        cells = {name: _cell(value) for name, value in told.items()}
+        of_json = [name for name, value in told.items() if _as_json(value)]
+        quoted = [name for name in told if name not in of_json and _is_formula(told[name])]
+        kept = {"json": of_json, "quoted": quoted}
+        marks = json.dumps({key: names for key, names in kept.items() if names})
+        writer.writerow([*(cells.get(name, "") for name in columns), marks])
     return text.getvalue()
 
 
@@ -87,13 +107,19 @@ def card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[str, int])
     )
 
 
+def _as_json(value: Any) -> bool:
+    """Whether the cell is JSON: all but text, and the empty text, which a blank cell is not."""
+    return not isinstance(value, str) or value == ""
+
+
+def _is_formula(text: str) -> bool:
+    return text.startswith(FORMULA)
+
+
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | int | float):
-        return str(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "'" + text if text.startswith(FORMULA) else text
+    if _as_json(value):
+        return json.dumps(value, ensure_ascii=False)
+    return "'" + value if _is_formula(value) else str(value)
 
 
 def file_name(kind: str, suffix: str) -> str:

@@ -71,10 +71,10 @@ def import_file(
         try:
             if isinstance(row, Unreadable):
                 raise DataError(row.reason)
-            if "labelled_at" in row and where.file.removesuffix(".gz").endswith(".csv"):
+            if isinstance(row.get("item_id"), str):
                 raise DataError(
-                    "a row of a table for spreadsheets, whose texts were changed for them; "
-                    "export rankings as .jsonl or .parquet and import that"
+                    "a row of a table that does not say which of its cells are JSON; "
+                    "export the rankings again"
                 )
             candidate, said = _parse(row)
         except DataError as error:
@@ -140,6 +140,10 @@ def _parse(row: Row) -> tuple[Candidate, _Said | None]:
             prompt=ranking.prompt, responses=ranking.responses, models=models, columns=columns
         )
         return candidate, _Said(ranks=ranking.ranks, row=row)
+    if "completion" in row:
+        raise DataError(
+            "a demonstration or a thumb is no candidate: responses are what people rank"
+        )
     reserved = sorted(set(row) & {*OWN_OF_LABEL, "annotator", "strength"})
     if reserved:
         raise DataError(f"column {reserved[0]} belongs to labels and the row has no ranks")
@@ -187,7 +191,7 @@ def _labels(item_id: int, said: _Said) -> list[Label]:
             label,
             ranks=again["ranks"],
             order_shown=again["order_shown"],
-            seconds=again["seconds"],
+            seconds=again.get("seconds"),
             # What an export of before left out of a repeat is not the label's either.
             strength=float(again.get("strength", 1.0)),
             guideline_version=again.get("guideline_version", label.guideline_version),

@@ -8,8 +8,8 @@ import pytest
 from rlhf.data.check import check
 from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
-from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.data.preference_shapes import scored
+from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.data.shape_parts import rank
 from rlhf.data.shapes import SHAPES
 from rlhf.errors import ConfigError, DataError

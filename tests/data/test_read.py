@@ -122,15 +122,6 @@ def test_large_rows_and_bad_bytes_are_findings_in_arrays_and_tables(
     assert list(read_rows(str(path)))[-1][1] == {"text": "fine"}
 
 
-def test_a_csv_row_with_another_number_of_cells_is_a_finding(tmp_path: Path):
-    path = tmp_path / "a.csv"
-    path.write_text("prompt,completion\na,b\nonly\na,b,c\n")
-    assert findings(path) == {
-        3: "1 cells where the header has 2 columns",
-        4: "3 cells where the header has 2 columns",
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -161,38 +152,20 @@ def test_a_file_that_is_no_file_of_rows_is_refused(tmp_path: Path, name: str, me
         list(read_rows(str(tmp_path / name)))
 
 
-def test_a_hub_name_without_a_hub_says_what_it_looked_for(monkeypatch):
-    import datasets
-
-    def refuse(name: str, split: str):
-        raise ConnectionError(f"{name} {split}")
-
-    monkeypatch.setattr(datasets, "load_dataset", refuse)
-    with pytest.raises(DataError, match="neither a file here nor a data set"):
-        list(read_rows("someone/some-set:validation"))
-
-
-def test_hub_rows_have_the_split_and_number_as_place(monkeypatch):
-    import datasets
-
-    asked = []
-
-    def give(name: str, split: str):
-        asked.append((name, split))
-        return datasets.Dataset.from_list([{"text": "a"}, {"text": None}])
-
-    monkeypatch.setattr(datasets, "load_dataset", give)
-    rows = list(read_rows("someone/some-set:validation"))
-    assert asked == [("someone/some-set", "validation")]
-    assert [(str(where), row) for where, row in rows] == [
-        ("someone/some-set:validation:1", {"text": "a"}),
-        ("someone/some-set:validation:2", {}),
+def test_structs_and_maps_of_parquet_are_dictionaries_without_null_keys(tmp_path: Path):
+    """A column gives each struct the keys of all rows; a tool's call keeps its null content."""
+    call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    rows = [
+        {"messages": [{"role": "user", "content": "a"}]},
+        {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]},
     ]
-    before = source_sha256("someone/some-set:validation")
-    assert source_sha256("someone/some-set:validation") == before
-    changed = datasets.Dataset.from_list([{"text": "b"}])
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, split: changed)
-    assert source_sha256("someone/some-set:validation") != before
+    table = pyarrow.Table.from_pylist(rows)
+    counts = pyarrow.array([[("a", 1)], None], pyarrow.map_(pyarrow.string(), pyarrow.int64()))
+    parquet.write_table(table.append_column("counts", counts), tmp_path / "a.parquet")
+    assert [row for _, row in read_rows(str(tmp_path / "a.parquet"))] == [
+        {**rows[0], "counts": {"a": 1}},
+        rows[1],
+    ]
 
 
 def test_the_hash_is_of_the_bytes_as_they_lie_there(tmp_path: Path):

@@ -2,14 +2,18 @@
 
 import csv
 import io
+import json
 
 import pyarrow.parquet
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from rlhf.data.read import read_rows
 from rlhf.data.rows import load_demonstrations, load_rankings
 from rlhf.errors import DataError
 from rlhf.labels.export import export, rows_of
-from rlhf.labels.formats import as_csv
+from rlhf.labels.formats import as_csv, as_jsonl, as_parquet
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.store import LabelStore
@@ -102,8 +106,52 @@ def test_gold_rows_are_items_that_measure(store, tmp_path):
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
 )
 def test_no_cell_is_a_formula(text):
-    [_, [cell]] = csv.reader(io.StringIO(as_csv([{"comment": text}]), newline=""))
+    [_, [cell, _]] = csv.reader(io.StringIO(as_csv([{"comment": text}]), newline=""))
     assert cell == "'" + text
+
+
+def test_csv_says_which_cells_are_json_and_which_are_quoted():
+    """A blank cell is null, an empty text is not."""
+    row = {"a": [1], "b": "-1", "c": "", "d": None, "e": "x", "f": False}
+    header, cells = csv.reader(io.StringIO(as_csv([row]), newline=""))
+    assert header == ["a", "b", "c", "d", "e", "f", "rlhf_cells"]
+    assert cells[:6] == ["[1]", "'-1", '""', "", "x", "false"]
+    assert json.loads(cells[6]) == {"json": ["a", "c", "f"], "quoted": ["b"]}
+
+
+@pytest.mark.parametrize("name", ["rlhf_cells", "=1+1", " a"])
+def test_csv_refuses_columns_that_would_not_come_back(name):
+    with pytest.raises(DataError, match=r"export \.jsonl"):
+        as_csv([{name: "x"}])
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
+    ["'=1", "''-1", "=1", "[]", '[{"role": "user", "content": "x"}]', "true", "1", "a\r\nb", "\r"]
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+tables = st.lists(
+    st.dictionaries(st.sampled_from("abc"), json_values, min_size=1), min_size=1, max_size=3
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=tables, suffix=st.sampled_from([".jsonl", ".csv", ".parquet"]))
+@example(rows=[{"a": [{"b": None}]}], suffix=".parquet")
+@example(rows=[{"a": "=1"}, {"b": "'=1"}], suffix=".csv")
+@example(rows=[{"a": "x\x00y"}], suffix=".csv")
+def test_what_is_written_is_read_as_it_was(tmp_path, rows, suffix):
+    """Less what is null, and in CSV and Parquet rows that hold nothing else."""
+    path = tmp_path / f"r{suffix}"
+    content = {".jsonl": as_jsonl, ".csv": as_csv, ".parquet": as_parquet}[suffix](rows)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    told = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    assert [row for _, row in read_rows(str(path))] == told
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])

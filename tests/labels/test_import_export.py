@@ -161,7 +161,7 @@ def test_export_and_import_give_the_same_store(tmp_path, store):
         assert getattr(again, name) == getattr(before, name), name
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_what_a_column_has_no_one_type_for_comes_back(tmp_path, store, suffix):
     """Prompts as text and as talk, objects with other keys, lists of them, no value at all."""
     rows = [
@@ -196,13 +196,20 @@ def test_what_a_column_has_no_one_type_for_comes_back(tmp_path, store, suffix):
         assert by == {(one.annotator, one.purpose): getattr(one, name) for one in before}, name
 
 
-def test_a_table_for_spreadsheets_is_refused_in_words(tmp_path, store):
-    """Its apostrophes are part of no answer."""
-    import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
-    store.submit(Label(item_id=1, annotator="ann", ranks=(2, 1), order_shown=(0, 1)))
-    export_rankings(store, tmp_path / "r.csv")
-    with pytest.raises(DataError, match="spreadsheets"):
+def test_a_table_of_rankings_without_the_column_of_cells_is_refused(tmp_path, store):
+    """As versions before wrote it: nothing says which apostrophes belong to an answer."""
+    (tmp_path / "r.csv").write_text(
+        "prompt,responses,ranks,annotator,item_id,labelled_at\n"
+        'p,"[""\'-1"", ""b""]","[1, 2]",ann,1,2026-01-01\n'
+    )
+    with pytest.raises(DataError, match="which of its cells are JSON; export the rankings again"):
         import_file(store, str(tmp_path / "r.csv"))
+
+
+def test_demonstrations_and_thumbs_are_no_candidates(tmp_path, store):
+    source = write(tmp_path / "d.jsonl", [{"prompt": "p", "completion": "a", "label": True}])
+    with pytest.raises(DataError, match=r"d\.jsonl:1 a demonstration or a thumb is no candidate"):
+        import_file(store, source)
 
 
 def test_exported_rankings_are_what_the_reward_model_loads(tmp_path, store):
