@@ -4,7 +4,7 @@ import itertools
 
 from rlhf.data.parse import parse_row
 from rlhf.data.read import Row, Unreadable, read_rows
-from rlhf.data.shapes import SHAPES, fitting_shapes
+from rlhf.data.shapes import SHAPES, converted, fitting_shapes, known_shapes
 from rlhf.errors import DataError
 from rlhf.types import Demonstration, PromptRow, Ranking
 
@@ -23,19 +23,31 @@ def detect(source: str) -> list[str]:
         first = f"; the first: {found[0].reason}" if found else ""  # type: ignore[union-attr]
         raise DataError(f"{source} holds no row that can be read{first}.")
     shapes = fitting_shapes(rows)
-    kind = _kind(rows)
-    kind = "" if shapes and kind == "prompts" else kind  # many shapes have a prompt, and more
-    told = [f"{source}: its rows are {kind}, which the recipes take as they are."] if kind else []
+    kind = "" if set(shapes) - {"opening"} else _kind(rows)  # any text has an opening
     if not shapes and not kind:
-        columns = ", ".join(dict.fromkeys(key for row in rows for key in row))
-        return [
-            f"{source}: no known shape fits its first {len(rows)} rows, of the columns {columns}.",
-            "Make rows of them as docs/data.md lists them; `rlhf data convert --help` lists "
-            "the shapes.",
-        ]
+        return _unknown(source, rows)
+    told = [f"{source}: its rows are {kind}, which the recipes take as they are."] if kind else []
     if len(shapes) > 1:
         told.append(f"{source}: several shapes fit its first {len(rows)} rows; choose one:")
     return told + [_sentence(source, name, len(rows), alone=len(shapes) == 1) for name in shapes]
+
+
+def _unknown(source: str, rows: list[Row]) -> list[str]:
+    """What its rows lack, where they have the columns of a shape; else what they have."""
+    lines = [
+        f"{source}: no known shape fits its first {len(rows)} rows, of the columns "
+        f"{', '.join(dict.fromkeys(key for row in rows for key in row))}."
+    ]
+    for name in known_shapes(rows):
+        try:
+            converted(rows[0], name)
+        except DataError as error:
+            lines.append(f"  They are not `{name}`, which has these columns: {error}.")
+    return [
+        *lines,
+        "  Make rows of them as docs/data.md lists them; `rlhf data convert --help` lists "
+        "the shapes.",
+    ]
 
 
 def _kind(rows: list[Row]) -> str:

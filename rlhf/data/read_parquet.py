@@ -26,12 +26,15 @@ def read_parquet(name: str, file: Path | BinaryIO) -> Iterator[tuple[Where, Row 
         opened = parquet.ParquetFile(file)
         metadata = opened.schema_arrow.metadata or {}
         # A table of ours holds its nulls as they were.
-        plain = (lambda row: row) if JSON_COLUMNS_KEY in metadata else without_nulls
+        own = JSON_COLUMNS_KEY in metadata
         texts = _json_columns(metadata)
         for batch in opened.iter_batches(batch_size=256):
             for row in batch.to_pylist(maps_as_pydicts="strict"):
                 number += 1
-                yield Where(name, number), _row_with_texts(plain(row), texts)
+                yield (
+                    Where(name, number),
+                    _row_with_texts(row if own else without_nulls(row), texts),
+                )
     except (pyarrow.ArrowException, KeyError) as error:  # KeyError: a map with a key twice
         raise DataError(f"{name} is no Parquet file that can be read: {error}") from error
 

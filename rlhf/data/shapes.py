@@ -176,17 +176,22 @@ def converted(row: Row, name: str) -> Converted:
     return shape.convert(row)
 
 
+def known_shapes(rows: Sequence[Row]) -> list[str]:
+    """The shapes whose columns every row has."""
+    return [name for name, shape in SHAPES.items() if all(shape.fits(row) for row in rows)]
+
+
 def fitting_shapes(rows: Sequence[Row]) -> list[str]:
-    """The shapes whose columns every row has; where some can convert a row, those alone."""
-    known = [name for name, shape in SHAPES.items() if all(shape.fits(row) for row in rows)]
-    able = [name for name in known if any(_converts(row, name) for row in rows)]
-    return able or known
+    """The shapes of `known_shapes` as which some row can be converted, or is refused."""
+    return [name for name in known_shapes(rows) if any(_converts(row, name) for row in rows)]
 
 
 def guess_shape(row: Any) -> str | None:
     """The shape to convert a row from that could not be used; for a hint."""
-    found = fitting_shapes([row]) if isinstance(row, dict) else []
-    # Any text has an opening.
+    if not isinstance(row, dict):
+        return None
+    found = fitting_shapes([row]) or [name for name in known_shapes([row]) if name != "hh"]
+    # Any text has an opening, and any pair the columns of `hh`.
     return next((name for name in found if name != "opening" and not SHAPES[name].refusal), None)
 
 
