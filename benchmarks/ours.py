@@ -51,7 +51,7 @@ def _config(job: Job) -> PPOConfig:
     mode: Mode = job.contestant.mode  # type: ignore[assignment]
     return PPOConfig(
         model_name_or_path=job.policy,
-        train_data=job.prompts,
+        train_data=[job.prompts],
         reward=[job.reward_model],
         normalize_reward="none",
         mode=mode,

@@ -124,7 +124,7 @@ def read(name: str, chat: ChatTokenizer, max_length: int) -> list[Ranking]:
     with tempfile.TemporaryDirectory() as folder, BadRows(drop=True) as bad_rows:
         path = name
         if name in FILES:
-            rows, _ = convert(str(FILES[name][0]), FILES[name][1], dropping=True)
+            rows = convert(str(FILES[name][0]), FILES[name][1], dropping=True).rows
             file = Path(folder) / f"{name}.jsonl"
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             file.write_text(lines, encoding="utf-8")

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from rlhf.config import parse_config
 from rlhf.data.bad_rows import REJECTS, BadRows
+from rlhf.data.mix import load_sources
 from rlhf.data.rows import Loaded, load_prompts, load_texts
 from rlhf.data.show import introduce
+from rlhf.data.sources import parse_sources
 from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
@@ -61,7 +63,7 @@ def main() -> None:
     chat, built_on = check_models(config)
     longest = config.max_prompt_length + config.max_completion_length
     positions = beyond_training(config.model_name_or_path, longest)
-    data = load_data(config, chat, folder)
+    data = load_data(config, chat, folder, run_config.seed)
     say(*chat.notes, *positions, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at")
     if run_config.dry_run:
         say(*plan(config, world_size))
@@ -120,7 +122,7 @@ class Data:
     uses: Sequence[DataUse]
 
 
-def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
+def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path, seed: int) -> Data:
     """All prompts, checked. Without eval_data the first training prompts are looked at."""
 
     def read(source: str, role: str) -> Loaded[PromptRow]:
@@ -134,20 +136,24 @@ def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path) -> Data:
         )
 
     with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
-        train = read(config.train_data, "prompts")
-        held_out = read(config.eval_data, "eval") if config.eval_data is not None else None
+        train, uses = load_sources(
+            lambda name: read(name, "prompts"), parse_sources(config.train_data, "train_data"), seed
+        )
+        held_out, more = load_sources(
+            lambda name: read(name, "eval"), parse_sources(config.eval_data, "eval_data"), seed
+        )
         texts = None
         if config.ptx_data is not None:
             texts = load_texts(config.ptx_data, role="ptx", bad_rows=bad_rows)
     for source in (split_weight(source)[1] for source in config.reward):
-        for loaded in (train, held_out):
-            if is_function(source) and loaded is not None:
-                check_columns(source, {name for row in loaded.rows for name in row.columns})
+        for rows in (train, held_out):
+            if is_function(source) and rows:
+                check_columns(source, {name for row in rows for name in row.columns})
     return Data(
-        prompts=train.rows,
-        held_out=(held_out or train).rows[: config.num_eval_prompts],
+        prompts=train,
+        held_out=(held_out or train)[: config.num_eval_prompts],
         texts=texts.rows if texts is not None else [],
-        uses=[loaded.use for loaded in (train, held_out, texts) if loaded is not None],
+        uses=[*uses, *more, *([texts.use] if texts is not None else [])],
     )
 
 

@@ -30,8 +30,9 @@ class DataUse:
     role: str  # train, eval, prompts, normalization, …
     path: str
     sha256: str
-    rows: int
+    rows: int  # as they were used: a weight of 2 counts each twice
     dropped: int = 0
+    weight: float = 1.0  # of the source in a list of several
 
 
 @dataclass(frozen=True, kw_only=True)

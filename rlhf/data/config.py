@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from rlhf.data.sources import list_sources
 from rlhf.data.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 
@@ -19,11 +20,15 @@ class DataConfig:
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
 
-    train_data: str = field(
-        metadata={"help": "Rows to train on: .jsonl/.json/.csv (.gz), .parquet, or hub_id[:split]."}
+    train_data: list[str] = field(
+        metadata={
+            "help": "Rows to train on: one or more of .jsonl/.json/.csv (.gz), .parquet, "
+            "hub_id[:config][:split], each optionally WEIGHT*SOURCE."
+        }
     )
-    eval_data: str | None = field(
-        default=None, metadata={"help": "Held-out rows; default: eval_fraction of train_data."}
+    eval_data: list[str] | None = field(
+        default=None,
+        metadata={"help": "Held-out rows, as train_data; default: eval_fraction of train_data."},
     )
     eval_fraction: float = field(
         default=0.1,
@@ -54,6 +59,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         parse_template_kwargs(self.chat_template_kwargs)
+        list_sources(self)
         if not 0 <= self.eval_fraction < 1:
             raise ConfigError(
                 f"eval_fraction={self.eval_fraction} is not a share of the prompts; "

@@ -1,4 +1,4 @@
-"""Rows to train on and rows held out: of one file, split by prompt, or of two."""
+"""Rows to train on and rows held out: of the same files, split by prompt, or of others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,10 @@ from typing import Generic, TypeVar
 
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.config import DataConfig
+from rlhf.data.mix import load_sources
 from rlhf.data.rows import Loaded
-from rlhf.data.split import split_by_prompt
+from rlhf.data.sources import Source, parse_sources
+from rlhf.data.split import group_key, split_by_key
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse
 from rlhf.types import Demonstration, Ranking
@@ -21,7 +23,8 @@ class TrainAndHeldOut(Generic[T]):
 
     train: Sequence[T]
     held_out: Sequence[T]  # without eval_data these share no prompt with `train`
-    uses: Sequence[DataUse]  # for the manifest
+    uses: Sequence[DataUse]  # for the manifest; those of `train` first
+    origins: Sequence[int] = ()  # one per row of `train`, its place in `uses`
 
 
 def load_train_and_held_out(
@@ -34,21 +37,66 @@ def load_train_and_held_out(
 ) -> TrainAndHeldOut[T]:
     """Rows of `train_data` and `eval_data`, or of `train_data` split by prompt.
 
-    `load` is `load_demonstrations` or `load_rankings`.
+    A source with a weight below 1 gives that share of its rows, before the split; one above 1
+    gives its training rows several times, and its held-out rows once. `load` is
+    `load_demonstrations` or `load_rankings`.
 
     Raises:
         DataError: a file that cannot be read or holds no row that can be used.
     """
 
-    def read(source: str, role: str) -> Loaded[T]:
-        return load(source, role=role, chat=chat, max_length=data.max_length, bad_rows=bad_rows)
+    def read(name: str, role: str) -> Loaded[T]:
+        return load(name, role=role, chat=chat, max_length=data.max_length, bad_rows=bad_rows)
 
-    found = read(data.train_data, "train")
-    if data.eval_data is not None:
-        held = read(data.eval_data, "eval")
-        return TrainAndHeldOut(train=found.rows, held_out=held.rows, uses=[found.use, held.use])
-    train, rest = split_by_prompt(found.rows, data.eval_fraction, seed)
-    uses = [replace(found.use, rows=len(train))]
-    if rest:
-        uses.append(replace(found.use, role="eval", rows=len(rest), dropped=0))
-    return TrainAndHeldOut(train=train, held_out=rest, uses=uses)
+    sources = parse_sources(data.train_data, "train_data")
+    found = [read(source.name, "train") for source in sources]
+    rows = [
+        (place, row)
+        for place, (source, loaded) in enumerate(zip(sources, found, strict=True))
+        for row in source.share(loaded.rows, seed)
+    ]
+    held: list[T]
+    held_uses: list[DataUse]
+    held_sources = parse_sources(data.eval_data, "eval_data", repeats=False)
+    if held_sources:
+        held, held_uses = load_sources(lambda name: read(name, "eval"), held_sources, seed)
+        train = rows
+    else:
+        keys = [group_key(row) for _, row in rows]
+        train, rest = split_by_key(rows, keys, data.eval_fraction, seed)
+        held = [row for _, row in rest]
+        held_uses = _held_uses(rest, found)
+    repeated = _repeated(train, sources, seed)
+    uses: list[DataUse] = [
+        replace(loaded.use, rows=_count(repeated, place), weight=source.weight)
+        for place, (source, loaded) in enumerate(zip(sources, found, strict=True))
+    ]
+    return TrainAndHeldOut(
+        train=[row for _, row in repeated],
+        held_out=held,
+        uses=[*uses, *held_uses],
+        origins=[place for place, _ in repeated],
+    )
+
+
+def _repeated(
+    rows: Sequence[tuple[int, T]], sources: Sequence[Source], seed: int
+) -> list[tuple[int, T]]:
+    """The training rows, each as often as the weight of its source says."""
+    return [
+        row
+        for place, source in enumerate(sources)
+        for row in source.repeated([row for row in rows if row[0] == place], seed)
+    ]
+
+
+def _held_uses(rest: Sequence[tuple[int, T]], found: Sequence[Loaded[T]]) -> list[DataUse]:
+    uses = [
+        replace(loaded.use, role="eval", rows=_count(rest, place), dropped=0)
+        for place, loaded in enumerate(found)
+    ]
+    return [use for use in uses if use.rows]
+
+
+def _count(rows: Sequence[tuple[int, T]], place: int) -> int:
+    return sum(origin == place for origin, _ in rows)

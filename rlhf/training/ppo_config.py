@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.sources import list_sources
 from rlhf.data.template import parse_template_kwargs
 from rlhf.models.estimate import tokens_at_once
 from rlhf.ops.kl import KLEstimator
@@ -33,10 +34,13 @@ class PPOConfig:
     model_name_or_path: str = field(
         metadata={"help": "Policy to start from, and the frozen reference: a folder or hub id."}
     )
-    train_data: str = field(
-        metadata={"help": "Prompts: .jsonl/.json/.csv (.gz), .parquet, or hub_id[:split]."}
+    train_data: list[str] = field(
+        metadata={
+            "help": "Prompts: one or more of .jsonl/.json/.csv (.gz), .parquet, "
+            "hub_id[:config][:split], each optionally WEIGHT*SOURCE."
+        }
     )
-    eval_data: str | None = field(
+    eval_data: list[str] | None = field(
         default=None, metadata={"help": "Held-out prompts, for eval_ figures and samples/."}
     )
     chat_template: str = field(
@@ -244,6 +248,7 @@ class PPOConfig:
     )
 
     def __post_init__(self) -> None:
+        list_sources(self)
         check_config(self)
         parse_template_kwargs(self.chat_template_kwargs)
         self.reward_templates(raw=False)

@@ -28,17 +28,24 @@ def without_undecided(rows: TrainAndHeldOut[Ranking]) -> TrainAndHeldOut[Ranking
     Raises:
         DataError: none is left.
     """
-    kept = [row for row in rows.train if len(set(row.ranks)) > 1]
+    pairs = zip(rows.train, rows.origins, strict=True)
+    kept = [(row, origin) for row, origin in pairs if len(set(row.ranks)) > 1]
     tied = len(rows.train) - len(kept)
+    names = ", ".join(use.path for use in rows.uses if use.role == "train")
     if not kept:
         raise DataError(
-            f"{rows.uses[0].path} holds no ranking with an order ({tied} tie all their answers); "
+            f"{names} holds no ranking with an order ({tied} tie all their answers); "
             "with ties=rao_kupper ties teach something, an order they do not."
         )
     if tied and is_main_process():
-        logger.warning("%s: %d rankings tie all their answers, left out", rows.uses[0].path, tied)
-    use = replace(rows.uses[0], rows=len(kept), dropped=rows.uses[0].dropped + tied)
-    return replace(rows, train=kept, uses=[use, *rows.uses[1:]])
+        logger.warning("%s: %d rankings tie all their answers, left out", names, tied)
+    uses = list(rows.uses)
+    for place in set(rows.origins):
+        left = sum(origin == place for _, origin in kept)
+        dropped = uses[place].dropped + uses[place].rows - left
+        uses[place] = replace(uses[place], rows=left, dropped=dropped)
+    train, origins = [row for row, _ in kept], [origin for _, origin in kept]
+    return replace(rows, train=train, origins=origins, uses=uses)
 
 
 def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) -> None:

@@ -21,5 +21,5 @@ def test_thumbs_are_no_demonstrations_until_they_are_converted(root: Path):
     source = str(root / "data" / "samples" / "thumbs.jsonl")
     with pytest.raises(DataError, match=r"a thumb .*\n(.*\n)*.*--from thumbs"):
         load_demonstrations(source)
-    rows, _ = convert(source, "thumbs")
+    rows = convert(source, "thumbs").rows
     assert [row["completion"] for row in rows] == ["I am well, thank you. And you?"]

@@ -1,0 +1,98 @@
+"""Sources of rows, each with a weight: `a.jsonl`, `0.5*hub_id:split`, `2*b.parquet`."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from rlhf.errors import ConfigError
+
+Item = TypeVar("Item")
+_WEIGHTED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\*(.+)")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or hub set, and how often each of its rows is used."""
+
+    name: str
+    weight: float = 1.0
+
+    def share(self, rows: Sequence[Item], seed: int) -> list[Item]:
+        """All rows; with a weight below 1 that share of them, drawn by the seed, in their order."""
+        return self._drawn(rows, min(self.weight, 1.0), seed)
+
+    def repeated(self, rows: Sequence[Item], seed: int) -> list[Item]:
+        """Every row as often as the weight says; 2.5 is each twice, and a half once more."""
+        if self.weight <= 1:
+            return list(rows)
+        rest, whole = math.modf(self.weight)
+        more = self._drawn(rows, rest, seed) if rest else []
+        return [*list(rows) * int(whole), *more]
+
+    def _drawn(self, rows: Sequence[Item], share: float, seed: int) -> list[Item]:
+        count = max(round(share * len(rows)), 1) if rows else 0
+        if count == len(rows):
+            return list(rows)
+        places = Random(f"{seed} {self.name}").sample(range(len(rows)), count)
+        return [rows[place] for place in sorted(places)]
+
+
+def listed(texts: str | Sequence[str]) -> list[str]:
+    """A list of sources, where one may stand for itself."""
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def parse_source(text: str) -> Source:
+    """`WEIGHT*SOURCE`, or a source alone; a file whose name looks so is one."""
+    match = _WEIGHTED.fullmatch(text)
+    if match is None or Path(text).is_file():
+        return Source(text)
+    return Source(match.group(2), float(match.group(1)))
+
+
+def parse_sources(
+    texts: str | Sequence[str] | None, key: str, *, repeats: bool = True
+) -> list[Source]:
+    """The sources of a configuration's key, one or a list; none for None.
+
+    Raises:
+        ConfigError: an empty list, a source twice, a weight that is not above 0; without
+            `repeats` one above 1.
+    """
+    if texts is None:
+        return []
+    sources = [parse_source(text) for text in listed(texts)]
+    names = [source.name for source in sources]
+    if not names:
+        raise ConfigError(f"{key} names no file and no data set; name one, or leave the key out.")
+    for source in sources:
+        if not 0 < source.weight < math.inf:
+            raise ConfigError(
+                f"{key}: a weight of {source.weight:g} for {source.name} uses none of its rows; "
+                "give one above 0, or leave the source out."
+            )
+        if source.weight > 1 and not repeats:
+            raise ConfigError(
+                f"{key}: a weight of {source.weight:g} would count rows of {source.name} several "
+                "times in every figure; give 1 or less."
+            )
+        if names.count(source.name) > 1:
+            raise ConfigError(f"{key} names {source.name} twice; write WEIGHT*{source.name} once.")
+    return sources
+
+
+def list_sources(config: Any) -> None:
+    """Make `train_data` and `eval_data` of a configuration lists, where one source is given.
+
+    Raises:
+        ConfigError: see `parse_sources`; an eval_data source cannot have a weight above 1.
+    """
+    for key in ("train_data", "eval_data"):
+        sources = getattr(config, key)
+        parse_sources(sources, key, repeats=key == "train_data")
+        if sources is not None:
+            object.__setattr__(config, key, listed(sources))  # its dataclass is frozen
