@@ -95,20 +95,20 @@ def convert(source: str, name: str, *, seed: int = 0, dropping: bool = False) ->
     problems: list[Problem] = []
     left_out: Counter[str] = Counter()
     unused: dict[str, None] = {}
-    for where, row in _together(read_rows(source), shape):
+    for where, group in _together(read_rows(source), shape):
+        if isinstance(group, Unreadable):
+            problems.append(Problem(where, group.reason, group))
+            continue
         try:
-            if isinstance(row, Unreadable):
-                raise DataError(row.reason)
-            made = converted(row, name)
+            made = converted(group, name)
             for one in made.rows if name != SENTIMENT else []:
                 parse_row(one)  # as the recipes will
         except DataError as error:
-            problems.append(Problem(where, str(error), row))
+            problems.append(Problem(where, str(error), group[0]))
             continue
         rows += made.rows
         left_out.update(made.left_out)
-        members = row.get("rows", [row]) if shape.together else [row]
-        unused |= {key: None for member in members for key in shape.unused(member)}
+        unused |= {key: None for row in group for key in shape.unused(row)}
     if not dropping:
         step = f"Are they of the shape `{name}`? Go on without them: --drop_bad_rows."
         raise_problems(problems, source, next_step=step)
@@ -147,27 +147,28 @@ def _shapes() -> list[tuple[str, str]]:
 
 def _together(
     found: Iterator[tuple[Where, Row | Unreadable]], shape: Shape
-) -> Iterator[tuple[Where, Row | Unreadable]]:
-    """`found`, with rows that belong together as one, at the place of the first."""
-    group: list[tuple[Where, Row]] = []
+) -> Iterator[tuple[Where, list[Row] | Unreadable]]:
+    """`found`, each row alone or with those that it belongs to, at the place of the first."""
+    place, group = None, list[Row]()
     for where, row in found:
-        if isinstance(row, Unreadable) or not shape.joins(row):
-            yield from _as_one(group, shape)
-            group = []
+        joins = not isinstance(row, Unreadable) and shape.joins(row)
+        if place is not None and not (joins and _same(group[0], row, shape)):
+            yield place, group
+            place, group = None, []
+        if isinstance(row, Unreadable):
             yield where, row
-            continue
-        if group and group[0][1][shape.together[0]] != row[shape.together[0]]:
-            yield from _as_one(group, shape)
-            group = []
-        group.append((where, row))
-    yield from _as_one(group, shape)
+        elif not joins:
+            yield where, [row]
+        else:
+            place = place or where
+            group.append(row)
+    if place is not None:
+        yield place, group
 
 
-def _as_one(group: Sequence[tuple[Where, Row]], shape: Shape) -> Iterator[tuple[Where, Row]]:
-    if group:
-        where, first = group[0]
-        shared = shape.together[0]
-        yield where, {shared: first[shared], "rows": [row for _, row in group]}
+def _same(first: Row, row: Row | Unreadable, shape: Shape) -> bool:
+    shared = shape.together[0]
+    return not isinstance(row, Unreadable) and bool(first[shared] == row[shared])
 
 
 def _sentiment_pairs(rows: Sequence[Row], seed: int) -> list[Row]:

@@ -40,7 +40,7 @@ def _unknown(source: str, rows: list[Row]) -> list[str]:
     ]
     for name in known_shapes(rows):
         try:
-            converted(rows[0], name)
+            converted(rows[:2], name)
         except DataError as error:
             lines.append(f"  They are not `{name}`, which has these columns: {error}.")
     return [

@@ -65,7 +65,7 @@ def load_train_and_held_out(
         keys = [group_key(row) for _, row in rows]
         train, rest = split_by_key(rows, keys, data.eval_fraction, seed)
         held = [row for _, row in rest]
-        held_uses = _held_uses(rest, found)
+        held_uses = _held_uses(rest, sources, found)
     repeated = _repeated(train, sources, seed)
     uses: list[DataUse] = [
         replace(loaded.use, rows=_count(repeated, place), weight=source.weight)
@@ -90,10 +90,18 @@ def _repeated(
     ]
 
 
-def _held_uses(rest: Sequence[tuple[int, T]], found: Sequence[Loaded[T]]) -> list[DataUse]:
+def _held_uses(
+    rest: Sequence[tuple[int, T]], sources: Sequence[Source], found: Sequence[Loaded[T]]
+) -> list[DataUse]:
     uses = [
-        replace(loaded.use, role="eval", rows=_count(rest, place), dropped=0)
-        for place, loaded in enumerate(found)
+        replace(
+            loaded.use,
+            role="eval",
+            rows=_count(rest, place),
+            dropped=0,
+            weight=min(source.weight, 1.0),
+        )
+        for place, (source, loaded) in enumerate(zip(sources, found, strict=True))
     ]
     return [use for use in uses if use.rows]
 

@@ -86,17 +86,21 @@ def scored(row: Row) -> Converted:
 
 def helpsteer2(row: Row) -> Converted:
     """HelpSteer2: answers that follow each other to one prompt, by helpfulness; or preferences."""
-    if "preference_strength" in row:
-        first, second = texts(row, "response_1", "response_2")
-        score = number(row, "preference_strength", -3, 3)
-        made = preference(_helpsteer_prompt(row), first, second, score)
-        return Converted([made | {key: row[key] for key in ("split",) if key in row}])
-    together = row.get("rows", [row])
-    if len(together) < 2:
+    if "preference_strength" not in row:
+        return helpsteer2_answers([row])
+    first, second = texts(row, "response_1", "response_2")
+    score = number(row, "preference_strength", -3, 3)
+    made = preference(_helpsteer_prompt(row), first, second, score)
+    return Converted([made | {key: row[key] for key in ("split",) if key in row}])
+
+
+def helpsteer2_answers(rows: Sequence[Row]) -> Converted:
+    """The ranking of HelpSteer2's answers to one prompt, a row each."""
+    scores = [number(row, "helpfulness", 0, 4) for row in rows]
+    answers = [texts(row, "response")[0] for row in rows]
+    if len(rows) < 2:
         raise DataError("no second answer to its prompt in the rows around it")
-    scores = [number(each, "helpfulness", 0, 4) for each in together]
-    answers = [texts(each, "response")[0] for each in together]
-    return Converted([_ranking(_helpsteer_prompt(row), answers, scores)])
+    return Converted([_ranking(_helpsteer_prompt(rows[0]), answers, scores)])
 
 
 def helpsteer3(row: Row) -> Converted:

@@ -27,8 +27,9 @@ class Shape:
     keys: Sequence[str]  # columns by which it is known, in one text; several where it has forms
     uses: str  # pattern of the columns that are read
     note: str = ""  # what of the columns that are read does not come along
-    # Columns of rows that are converted together where they follow each other and the first of
-    # these columns is equal; `convert` gets {that column, "rows"}.
+    # Rows that have the columns `together` and follow each other with the first of them equal are
+    # converted by this.
+    convert_together: Callable[[Sequence[Row]], Converted] | None = None
     together: Sequence[str] = ()
     refusal: str = ""  # why there is no conversion, where there is none
 
@@ -38,7 +39,7 @@ class Shape:
 
     def joins(self, row: Row) -> bool:
         """Whether the row is converted together with those around it."""
-        return bool(self.together) and set(self.together) <= row.keys()
+        return self.convert_together is not None and set(self.together) <= row.keys()
 
     def unused(self, row: Row) -> list[str]:
         """The row's columns that are not read."""
@@ -90,7 +91,8 @@ SHAPES: dict[str, Shape] = {
     "helpsteer2": Shape(
         convert=preferences.helpsteer2,
         keys=["prompt response helpfulness", "prompt response_1 response_2 preference_strength"],
-        uses="prompt|response|helpfulness|response_[12]|preference_strength|split|rows",
+        uses="prompt|response|helpfulness|response_[12]|preference_strength|split",
+        convert_together=preferences.helpsteer2_answers,
         together=["prompt", "helpfulness"],
     ),
     "helpsteer3": Shape(
@@ -159,21 +161,23 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def converted(row: Row, name: str) -> Converted:
-    """What the row becomes as one of the shape `name`.
+def converted(rows: Sequence[Row], name: str) -> Converted:
+    """What a row, or rows that belong together, become as of the shape `name`.
 
     Raises:
         DataError: it has not the shape, or something in a column that its answer may depend on
             and that the conversion does not read.
     """
     shape = SHAPES[name]
-    lost = [key for key in shape.unused(row) if key in CONTEXT_COLUMNS and row[key]]
+    lost = [key for row in rows for key in shape.unused(row) if key in CONTEXT_COLUMNS and row[key]]
     if lost:
         raise DataError(
-            f"no way to convert {', '.join(lost)}: the answer may depend on it, and "
+            f"no way to convert {', '.join(dict.fromkeys(lost))}: the answer may depend on it, and "
             f"`{name}` does not read it; put it into the prompt, or remove the column"
         )
-    return shape.convert(row)
+    if shape.convert_together is not None and shape.joins(rows[0]):
+        return shape.convert_together(rows)
+    return shape.convert(rows[0])
 
 
 def known_shapes(rows: Sequence[Row]) -> list[str]:
@@ -196,10 +200,10 @@ def guess_shape(row: Any) -> str | None:
 
 
 def _converts(row: Row, name: str) -> bool:
-    shape = SHAPES[name]
+    if SHAPES[name].refusal:
+        return True
     try:
-        # One row of several that belong together cannot be converted alone.
-        rows = {"rows": [row, row]} if shape.joins(row) else {}
-        return bool(shape.refusal) or shape.convert({**row, **rows}) is not None
+        converted([row, row], name)  # one of several that belong together is none alone
     except DataError:
         return False
+    return True

@@ -7,6 +7,7 @@ from typing import TypeGuard
 from rlhf.data.chat import as_messages
 from rlhf.data.leakage import leaked_prompts
 from rlhf.data.read import Row, Unreadable, read_rows
+from rlhf.data.sources import parse_source
 from rlhf.evaluation.text_health import Gram, ngrams, words
 from rlhf.types import Prompt, PromptRow
 
@@ -58,8 +59,8 @@ def flagged(found: Sequence[Contamination], count: int) -> list[bool]:
 
 
 def seen_rows(source: str) -> Iterator[Seen]:
-    """The file's prompts, each with the answers that were held up as good."""
-    for _, row in read_rows(source):
+    """The prompts of a source, whatever its weight, each with the answers held up as good."""
+    for _, row in read_rows(parse_source(source).name):
         if isinstance(row, Unreadable):
             continue
         prompt, turns = row.get("prompt"), row.get("messages")

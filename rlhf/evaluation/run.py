@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.read import read_rows
 from rlhf.data.rows import Loaded, load_prompts
+from rlhf.data.sources import parse_source
 from rlhf.errors import ConfigError
 from rlhf.evaluation.baselines import null_records
 from rlhf.evaluation.config import EvaluateConfig
@@ -49,7 +50,7 @@ def load_rows(config: EvaluateConfig, folder: Path) -> Loaded[PromptRow]:
     for judge, its in config.judge_templates.items():
         load_checked_tokenizer(judge, its.template, template_kwargs=its.kwargs, judges=True)
     for source in config.train_data:
-        next(read_rows(source), None)
+        next(read_rows(parse_source(source).name), None)
     chats = [
         load_checked_tokenizer(model, config.chat_template, template_kwargs=config.template_kwargs)[
             0

@@ -129,11 +129,11 @@ def test_held_out_prompts_are_of_all_sources_and_of_none_that_is_trained_on(
     held = {row.prompt for row in found.held_out}
     assert len(held) == 3
     assert not held & {row.prompt for row in found.train}
-    assert [(use.role, use.rows) for use in found.uses] == [
-        ("train", 7),
-        ("train", 14),
-        ("eval", 3),
-        ("eval", 3),
+    assert [(use.role, use.rows, use.weight) for use in found.uses] == [
+        ("train", 7, 1.0),
+        ("train", 14, 2.0),
+        ("eval", 3, 1.0),
+        ("eval", 3, 1.0),
     ]
 
 

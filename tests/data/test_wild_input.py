@@ -9,18 +9,47 @@ from hypothesis import strategies as st
 
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.convert import convert
+from rlhf.data.detect import detect
 from rlhf.data.read import read_rows
 from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.shapes import SHAPES
 from rlhf.errors import ConfigError, DataError
 
-KEYS = [
+OURS = [
     "prompt", "completion", "messages", "chosen", "rejected", "responses", "ranks", "label",
-    "strength", "text", "role", "content", "scores", "instances", "instruction", "annotator1",
-    "response1", "response2", "conversations", "from", "value", "question", "answer",
+    "strength", "text", "role", "content",
 ]  # fmt: skip
+# Of each shape what its converter reads, at any depth.
+THEIRS = {
+    "hh": ["prompt", "chosen", "rejected"],
+    "pandalm": ["instruction", "input", "response1", "response2", "annotator1"],
+    "oasst": ["messages", "responses", "order"],
+    "summeval": ["prompt", "responses", "scores"],
+    "scored": ["prompt", "responses", "scores"],
+    "helpsteer2": ["prompt", "response", "helpfulness", "response_1", "response_2",
+                   "preference_strength", "rows"],
+    "helpsteer3": ["context", "response1", "response2", "overall_preference",
+                   "individual_preference", "score", "domain"],
+    "ultrafeedback": ["instruction", "completions", "response", "annotations", "helpfulness",
+                      "honesty", "Rating", "model"],
+    "rewardbench2": ["prompt", "chosen", "rejected", "num_correct", "subset"],
+    "webgpt": ["question", "full_text", "answer_0", "answer_1", "score_0", "score_1"],
+    "shp": ["history", "human_ref_A", "human_ref_B", "labels", "score_ratio"],
+    "question_answer": ["question", "answer", "context", "passage"],
+    "instruction": ["instruction", "input", "output", "instances", "system", "history", "chosen",
+                    "rejected", "kto_tag"],
+    "sharegpt": ["conversations", "from", "value", "system", "tools", "name", "arguments",
+                 "chosen", "rejected", "kto_tag"],
+    "thumbs": ["prompt", "completion", "label"],
+    "opening": ["text"],
+    "sentiment": ["text", "label"],
+    "prm800k": ["question", "label", "labeler"],
+    "oasst_messages": ["message_id", "parent_id", "text", "role"],
+}  # fmt: skip
+KEYS = OURS + sorted({key for keys in THEIRS.values() for key in keys} - set(OURS))
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(
-    ["", " ", "user", "assistant", "human", "text", "best_first", "\ud800", "\x00"]
+    ["", " ", "user", "assistant", "human", "gpt", "function_call", "text", "best_first", "N/A",
+     "4", "[]", '{"name": 1}', "\n\nHuman: a\n\nAssistant: b", "\ud800", "\x00"]
 )  # fmt: skip
 values = st.recursive(
     leaves,
@@ -60,6 +89,35 @@ def test_any_rows(tmp_path: Path, found: list, load):
         loaded = load(str(path), bad_rows=BadRows(drop=True))
         assert loaded.use.rows == len(loaded.rows) > 0
         assert loaded.use.rows + loaded.use.dropped == len(found)
+
+
+def rows_of(shape: str) -> st.SearchStrategy[tuple[str, dict]]:
+    """A shape, and a row that has its columns and anything in them."""
+    inner = st.recursive(
+        leaves,
+        lambda within: (
+            st.lists(within, max_size=3) | st.dictionaries(st.sampled_from(THEIRS[shape]), within)
+        ),
+        max_leaves=10,
+    )
+    return st.tuples(st.just(shape), st.fixed_dictionaries(dict.fromkeys(THEIRS[shape], inner)))
+
+
+@settings(calm, max_examples=600)
+@given(given_row=st.sampled_from(sorted(SHAPES)).flatmap(rows_of))
+def test_any_values_in_the_columns_of_a_shape(tmp_path: Path, given_row: tuple[str, dict]):
+    """With --drop_bad_rows, too; and what it is taken for is found without a crash."""
+    shape, row = given_row
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    for work in (
+        lambda: convert(str(path), shape),
+        lambda: convert(str(path), shape, dropping=True).lines(shape),
+        lambda: detect(str(path)),
+        lambda: load_rankings(str(path)),
+    ):
+        with contextlib.suppress(DataError, ConfigError):
+            work()
 
 
 @calm

@@ -77,3 +77,11 @@ def test_every_row_type_is_read_for_its_prompt_and_its_good_answers(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     answers = [list(seen.answers) for seen in seen_rows(str(path))]
     assert answers == [["A"], ["B"], ["C"], ["D"], [], [], [], ["H"]]
+
+
+def test_a_weighted_source_counts_with_all_its_rows(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"prompt": "Name a bird."}\n{"prompt": "Name a tree."}\n')
+    assert [seen.prompt for seen in seen_rows(f"0.5*{tmp_path}/a.jsonl")] == [
+        "Name a bird.",
+        "Name a tree.",
+    ]
