@@ -8,8 +8,10 @@ from typing import Any
 
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.conflicts import find_conflicts
+from rlhf.data.detect import detect
 from rlhf.data.read import Unreadable, read_rows
 from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.shapes import fitting_shapes
 from rlhf.data.split import prompt_key
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
@@ -72,7 +74,8 @@ def check(
     with bad as bad_rows:
         loaded = load[taken](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
     guessed = "" if kind else " (by the keys of its first row)"
-    return [f"{source}: {taken}{guessed}, {_counts(loaded)}", *_about(loaded)]
+    shape = _other_shape(source) if kind is None and taken in ("prompts", "texts") else []
+    return [f"{source}: {taken}{guessed}, {_counts(loaded)}", *_about(loaded), *shape]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,12 +94,26 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def kind_of(source: str) -> str:
+    """What the first row has the keys of.
+
+    Raises:
+        DataError: of none of our rows; what it may be instead.
+    """
     first = next((row for _, row in read_rows(source) if not isinstance(row, Unreadable)), {})
     if first.keys() & {"chosen", "rejected", "responses", "ranks"}:
         return "rankings"
     if first.keys() & {"completion", "messages"}:
         return "demonstrations"
+    if first and not first.keys() & {"prompt", "text"}:
+        raise DataError("\n".join(detect(source)))
     return "prompts" if "prompt" in first else "texts"
+
+
+def _other_shape(source: str) -> list[str]:
+    """A line where rows that pass as prompts or texts are of a shape that holds more."""
+    first = next((row for _, row in read_rows(source) if not isinstance(row, Unreadable)), {})
+    names = [name for name in fitting_shapes([first]) if name != "opening"]
+    return [f"  they look like `{names[0]}`: rlhf data convert {source}"] if names else []
 
 
 def _counts(loaded: Loaded[Any]) -> str:

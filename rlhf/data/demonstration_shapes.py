@@ -12,33 +12,36 @@ THUMB_DOWN = "thumb down: no answer to imitate"
 
 
 def question_answer(row: Row) -> Converted:
-    """`{"question", "answer"}` (GSM8K); a `context` or `passage` stands above the question."""
-    question, answer = texts(row, "question", "answer")
+    """`{"question", "answer"}` (GSM8K), also with `context`; OpenOrca's `system_prompt`."""
+    question, answer = texts(row, "question", "response" if "response" in row else "answer")
     given = [_passage(row[key], key) for key in ("context", "passage") if row.get(key)]
-    prompt = "\n\n".join([*given, question])
-    return Converted([{"prompt": prompt, "completion": answer}])
+    prompt: Any = "\n\n".join([*given, question])
+    before = _system(row, "system_prompt")
+    whole = [*before, {"role": "user", "content": prompt}] if before else prompt
+    return Converted([{"prompt": whole, "completion": answer}])
 
 
 def instruction(row: Row) -> Converted:
-    """Alpaca: `instruction`, `input`, `output`; LLaMA-Factory's `system`, `history`, `chosen`."""
+    """Alpaca: `instruction`, `input`, `output`; Dolly; LLaMA-Factory's `system`, `history`."""
     (asked,) = texts(row, "instruction")
     instances = row.get("instances", [row])
     if not isinstance(instances, list) or not all(isinstance(one, dict) for one in instances):
         raise DataError("no instances, each with input and output")
-    before = [*_system(row), *_history(row.get("history"))]
+    before = [*_system(row, "system"), *_history(row.get("history"))]
     if "kto_tag" in row and not thumb(row["kto_tag"], "kto_tag"):
         return Converted([], [THUMB_DOWN])
     return Converted([_instance(asked, one, before) for one in instances])
 
 
 def _instance(asked: str, given: Row, before: list[Row]) -> Row:
-    prompt = with_input(asked, given.get("input", ""))
+    prompt = with_input(asked, given.get("input") or given.get("context"))
+    output = given.get("response" if "response" in given else "output")
     whole: Any = [*before, {"role": "user", "content": prompt}] if before else prompt
     if "chosen" in given and "rejected" in given:
         return {"prompt": whole, "chosen": given["chosen"], "rejected": given["rejected"]}
     if any(turn["role"] == "assistant" for turn in before):  # its answers are learned, too
-        return {"messages": [*whole, {"role": "assistant", "content": given.get("output")}]}
-    return {"prompt": whole, "completion": given.get("output")}
+        return {"messages": [*whole, {"role": "assistant", "content": output}]}
+    return {"prompt": whole, "completion": output}
 
 
 def sharegpt(row: Row) -> Converted:
@@ -49,7 +52,7 @@ def sharegpt(row: Row) -> Converted:
     if "kto_tag" in row and not thumb(row["kto_tag"], "kto_tag"):
         return Converted([], [THUMB_DOWN])
     messages = [_turn(turn) for turn in turns]
-    system = _system(row)
+    system = _system(row, "system")
     if system and messages[:1] and messages[0]["role"] == "system" and messages[:1] != system:
         raise DataError("no one system prompt: the column and the first turn differ")
     whole = messages if messages[:1] == system else [*system, *messages]
@@ -84,10 +87,8 @@ def _passage(value: Any, name: str) -> str:
     return value
 
 
-def _system(row: Row) -> list[Row]:
-    if not row.get("system"):
-        return []
-    return [{"role": "system", "content": texts(row, "system")[0]}]
+def _system(row: Row, key: str) -> list[Row]:
+    return [{"role": "system", "content": texts(row, key)[0]}] if row.get(key) else []
 
 
 def _history(value: Any) -> list[Row]:

@@ -27,6 +27,8 @@ def detect(source: str) -> list[str]:
     if not shapes and not kind:
         return _unknown(source, rows)
     told = [f"{source}: its rows are {kind}, which the recipes take as they are."] if kind else []
+    if kind == "prompts" and (more := [key for key in rows[0] if key != "prompt"]):
+        told.append(f"  Kept for reward functions, and nothing else: {', '.join(more)}.")
     if len(shapes) > 1:
         told.append(f"{source}: several shapes fit its first {len(rows)} rows; choose one:")
     return told + [_sentence(source, name, len(rows), alone=len(shapes) == 1) for name in shapes]

@@ -106,7 +106,6 @@ def helpsteer2_answers(rows: Sequence[Row]) -> Converted:
 def helpsteer3(row: Row) -> Converted:
     """HelpSteer3: signed scores, below 0 for response1; a ranking of each annotator's position."""
     first, second = texts(row, "response1", "response2")
-    overall = number(row, "overall_preference", -3, 3)
     kept = {key: row[key] for key in ("domain", "language") if key in row}
     people = row.get("individual_preference") or []
     if not isinstance(people, list):
@@ -120,6 +119,7 @@ def helpsteer3(row: Row) -> Converted:
         else:
             left_out.append("annotator without a score from -3 to 3")
     if not rows:
+        overall = number(row, "overall_preference", -3, 3)
         rows = [preference(row.get("context"), first, second, overall) | kept]
     return Converted(rows, left_out)
 

@@ -126,13 +126,19 @@ SHAPES: dict[str, Shape] = {
     ),
     "question_answer": Shape(
         convert=demonstrations.question_answer,
-        keys=["question answer"],
-        uses="question|answer|context|passage",
+        keys=["question answer", "question response"],
+        uses="question|answer|response|context|passage|system_prompt",
     ),
     "instruction": Shape(
         convert=demonstrations.instruction,
-        keys=["instruction output", "instruction instances", "instruction chosen rejected"],
-        uses="instruction|input|output|instances|system|history|chosen|rejected|kto_tag",
+        keys=[
+            "instruction output",
+            "instruction response",
+            "instruction instances",
+            "instruction chosen rejected",
+        ],
+        uses="instruction|input|context|output|response|instances|system|history|chosen|rejected|"
+        "kto_tag",
     ),
     "sharegpt": Shape(
         convert=demonstrations.sharegpt,
@@ -154,7 +160,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "oasst_messages": Shape(
         convert=process_labels,
-        keys=["message_id parent_id text role"],
+        keys=["message_id text role"],
         uses=".*",
         refusal=MESSAGE_A_ROW,
     ),
@@ -181,8 +187,10 @@ def converted(rows: Sequence[Row], name: str) -> Converted:
 
 
 def known_shapes(rows: Sequence[Row]) -> list[str]:
-    """The shapes whose columns every row has."""
-    return [name for name, shape in SHAPES.items() if all(shape.fits(row) for row in rows)]
+    """The shapes whose columns at least half of the rows have; others may be bad ones."""
+    return [
+        name for name, shape in SHAPES.items() if 2 * sum(map(shape.fits, rows)) >= len(rows) > 0
+    ]
 
 
 def fitting_shapes(rows: Sequence[Row]) -> list[str]:

@@ -228,3 +228,26 @@ def test_real_files_as_they_lie_there(
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in made.rows))
     check(str(path), None)
+
+
+def test_check_names_the_shape_of_rows_that_are_none_of_ours(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "q", "answer": "a"}\n')
+    with pytest.raises(DataError, match=r"fit `question_answer`(.|\n)*--from question_answer"):
+        check_main([str(path)])
+    path.write_text('{"conversation": [], "lang": "en"}\n')
+    with pytest.raises(DataError, match="no known shape fits its first 1 rows, of the columns con"):
+        check_main([str(path)])
+
+
+def test_check_says_where_texts_or_prompts_are_of_a_shape_that_holds_more(tmp_path: Path):
+    """Open-Assistant's messages have a text each, HelpSteer2's answers a prompt."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "Hi", "message_id": "1", "role": "prompter"}\n')
+    assert check(str(path), None)[-1] == (
+        f"  they look like `oasst_messages`: rlhf data convert {path}"
+    )
+    path.write_text('{"prompt": "Hi", "response": "Hello.", "helpfulness": 4}\n')
+    assert "they look like `helpsteer2`" in check(str(path), None)[-1]
+    path.write_text('{"prompt": "Hi", "category": "greeting"}\n')
+    assert check(str(path), None)[-1] == "  1 different prompts"

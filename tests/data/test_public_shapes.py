@@ -121,6 +121,11 @@ def test_helpsteer3_gives_a_ranking_for_each_annotator(tmp_path: Path):
     assert made.left_out == Counter({"annotator without a score from -3 to 3": 1})
 
 
+def test_helpsteer3_needs_no_overall_preference_where_people_voted(tmp_path: Path):
+    made = converted(tmp_path, "helpsteer3", votes(-1) | {"overall_preference": None})
+    assert [row["ranks"] for row in made.rows] == [[1, 2]]
+
+
 @pytest.mark.parametrize("people", [None, [], [{"score": None}], [None]])
 def test_helpsteer3_without_a_single_vote_takes_the_overall_one(tmp_path: Path, people):
     made = converted(tmp_path, "helpsteer3", votes() | {"individual_preference": people})
@@ -397,6 +402,19 @@ def test_alpaca_rows_keep_system_history_and_input(tmp_path: Path):
     ]
 
 
+def test_dolly_and_openorca_rows(tmp_path: Path):
+    dolly = {"instruction": "Where?", "context": "In the hall.", "response": "Hall."}
+    assert converted(tmp_path, "instruction", dolly).rows == [
+        {"prompt": "Where?\n\nIn the hall.", "completion": "Hall."}
+    ]
+    orca = {"id": "x", "system_prompt": "Be brief.", "question": "Hi?", "response": "Hello."}
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi?"}]
+    assert converted(tmp_path, "question_answer", orca, orca | {"system_prompt": ""}).rows == [
+        {"prompt": turns, "completion": "Hello."},
+        {"prompt": "Hi?", "completion": "Hello."},
+    ]
+
+
 @pytest.mark.parametrize("context", ["In the hall.", ["In the", "hall."]])
 def test_a_question_stands_below_its_passage(tmp_path: Path, context):
     made = converted(
@@ -521,6 +539,11 @@ def test_several_shapes_none_and_rows_that_need_no_conversion(tmp_path: Path, ca
     assert told({"a": 1}, {"b": 2}).startswith(
         "FILE: no known shape fits its first 2 rows, of the columns a, b."
     )
+    assert "Kept for reward functions, and nothing else: response_0." in told(
+        {"prompt": "p", "response_0": "a"}
+    )
+    bad = {"chosen": LAST["chosen"], "rejected": None}
+    assert "its first 2 rows fit `hh`" in told(bad, LAST)
     assert told({"prompt": "p", "completion": "c"}) == (
         "FILE: its rows are demonstrations, which the recipes take as they are.\n"
     )
@@ -533,7 +556,7 @@ def test_several_shapes_none_and_rows_that_need_no_conversion(tmp_path: Path, ca
         {"labeler": "x", "question": {"problem": "p"}, "label": {"steps": []}}
     )
     assert "each row is one message of a tree" in told(
-        {"message_id": "1", "parent_id": "0", "text": "t", "role": "prompter"}
+        {"message_id": "1", "parent_id": None, "text": "t", "role": "prompter"}
     )
 
 

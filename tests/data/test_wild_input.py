@@ -103,7 +103,7 @@ def rows_of(shape: str) -> st.SearchStrategy[tuple[str, dict]]:
     return st.tuples(st.just(shape), st.fixed_dictionaries(dict.fromkeys(THEIRS[shape], inner)))
 
 
-@settings(calm, max_examples=600)
+@settings(calm, max_examples=300)
 @given(given_row=st.sampled_from(sorted(SHAPES)).flatmap(rows_of))
 def test_any_values_in_the_columns_of_a_shape(tmp_path: Path, given_row: tuple[str, dict]):
     """With --drop_bad_rows, too; and what it is taken for is found without a crash."""
