@@ -53,7 +53,7 @@ def check(
     """Lines that say what the source holds.
 
     Args:
-        source: a file or `hub_id[:split]`.
+        source: a file, or a hub set as `read_rows` takes it.
         kind: one of KINDS; None takes the keys of the first row for it, and says so.
         chat: counts tokens; without it lengths are not checked.
         max_length: tokens a row may have.
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Say what files hold and which rows cannot be used; status 2 if any cannot.",
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="Files, or hub_id[:split].")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="Files or hub sets.")
     parser.add_argument("--rows", choices=KINDS, help="What the rows have to be.")
     parser.add_argument("--model", help="Model folder or hub id whose tokenizer counts tokens.")
     parser.add_argument("--chat_template", default="auto", help="auto, none or a Jinja file.")

@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("file", help="A file, or name[:config][:split][@revision] on the hub.")
+    parser.add_argument("file", help="A file, or a hub set: name[:config][:split][@revision].")
     parser.add_argument(
         "--from", dest="shape", choices=list(SHAPES), help="Its shape; without it, found out."
     )

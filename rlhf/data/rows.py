@@ -47,7 +47,7 @@ def load_demonstrations(
     rows too, in the same list. The other load functions share these arguments.
 
     Args:
-        source: a file or `hub_id[:split]`.
+        source: a file, or a hub set as `read_rows` takes it.
         role: what the manifest calls the use: train, eval, normalization, ….
         chat: the tokenizer that lengths are counted with.
         max_length: tokens that prompt and answer may have together.

@@ -14,7 +14,10 @@ from rlhf.labels.records import LABEL, REPEAT, Candidate, Label
 from rlhf.labels.store import LabelStore
 
 # Columns of a row that are more than decoration; all others are kept as they come.
-OWN = ("prompt", "responses", "models", "ranks", "chosen", "rejected", "annotator", "strength")
+OWN = (
+    *("prompt", "responses", "models", "ranks", "chosen", "rejected", "annotator"),
+    *("strength", "margin"),
+)
 OWN_OF_LABEL = (
     *("order_shown", "seconds", "guideline_version", "extra", "item_id", "labelled_at"),
     *("purpose", "probability", "repeats"),
@@ -144,7 +147,7 @@ def _parse(row: Row) -> tuple[Candidate, _Said | None]:
         raise DataError(
             "a demonstration or a thumb is no candidate: responses are what people rank"
         )
-    reserved = sorted(set(row) & {*OWN_OF_LABEL, "annotator", "strength"})
+    reserved = sorted(set(row) & {*OWN_OF_LABEL, "annotator", "strength", "margin"})
     if reserved:
         raise DataError(f"column {reserved[0]} belongs to labels and the row has no ranks")
     responses = row.get("responses")

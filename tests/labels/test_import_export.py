@@ -256,3 +256,24 @@ def test_the_commands_run_from_candidates_to_rankings(tmp_path, capsys):
     assert run_command([*label, "export", "--store", store, "--output", output]) == 0
     assert "1 rankings in" in capsys.readouterr().out
     assert len(read(tmp_path / "r.jsonl")) == 1
+
+
+def test_a_margin_is_the_strength_of_the_label(tmp_path, store):
+    row = {"prompt": "p", "chosen": "good", "rejected": "bad", "margin": 3}
+    import_file(store, write(tmp_path / "m.jsonl", [row]))
+    assert [label.strength for label in store.labels()] == [3.0]
+    assert store.items()[0].columns == {}
+    export_rankings(store, tmp_path / "r.jsonl")
+    [ranking] = load_rankings(str(tmp_path / "r.jsonl")).rows
+    assert (ranking.ranks, ranking.strength) == ([1, 2], 3.0)
+
+
+def test_transcripts_that_part_early_are_bad_rows(tmp_path, store):
+    """Judged below the chosen one's prompt, the rejected answer would be to a talk nobody had."""
+    row = {
+        "chosen": "\n\nHuman: Bread?\n\nAssistant: Yes.\n\nHuman: Long?\n\nAssistant: Freeze it.",
+        "rejected": "\n\nHuman: Bread?\n\nAssistant: No.\n\nHuman: Long?\n\nAssistant: Buy it.",
+    }
+    with pytest.raises(DataError, match=r"hh\.jsonl:1 no prompt that both share"):
+        import_file(store, write(tmp_path / "hh.jsonl", [row]))
+    assert store.items() == []
