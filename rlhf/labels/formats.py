@@ -80,7 +80,8 @@ def _typed(values: Sequence[Any]) -> Any:
         made = pyarrow.array(values)
     except pyarrow.ArrowException:
         return None
-    if pyarrow.types.is_struct(made.type):  # the keys would be those of all rows
+    # The keys of a struct would be those of all rows, and one of no keys cannot be written.
+    if pyarrow.types.is_struct(made.type) or "struct<>" in str(made.type):
         return None
     back = made.to_pylist()
     # Compared as text too: a NaN is unequal to itself.

@@ -143,6 +143,7 @@ tables = st.lists(
 )
 @given(rows=tables, suffix=st.sampled_from([".jsonl", ".csv", ".parquet"]))
 @example(rows=[{"a": [{"b": None}]}], suffix=".parquet")
+@example(rows=[{"a": [{}]}], suffix=".parquet")
 @example(rows=[{"a": "=1"}, {"b": "'=1"}], suffix=".csv")
 @example(rows=[{"a": "x\x00y"}], suffix=".csv")
 def test_what_is_written_is_read_as_it_was(tmp_path, rows, suffix):
