@@ -1,6 +1,7 @@
 """A reward model's forward: a number an answer and head, nothing computed for padding."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -46,8 +47,9 @@ class Scorer(nn.Module):
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
         with torch.autocast(ids.device.type, enabled=False):
-            head = model.score
-            scores: Tensor = head(last.to(next(head.parameters()).dtype))  # type: ignore[operator, union-attr]
+            head: Any = model.score
+            # `weight` is the trained head's in peft's wrapper too, whose first parameter is not.
+            scores: Tensor = head(last.to(head.weight.dtype))
         return scores.float()
 
 

@@ -48,7 +48,7 @@ def rankings(count, seed=0, answers=3):
     return rows
 
 
-def train(base, folder, rows, *, held_out=(), resume=None, model=None, seed=0, **keys):
+def train(base, folder, rows, *, held_out=(), resume=None, model=None, seed=0, bf16=False, **keys):
     """The trained model and the lines of metrics.jsonl."""
     path, chat = base
     model = model if model is not None else new_reward_model(path, seed=0)
@@ -60,7 +60,7 @@ def train(base, folder, rows, *, held_out=(), resume=None, model=None, seed=0, *
         tokenize(chat, rows),
         tokenize(chat, held_out),
         run=RunConfig(output_dir=str(folder), seed=seed),
-        model_config=ModelConfig(model_name_or_path=str(path), bf16=False),
+        model_config=ModelConfig(model_name_or_path=str(path), bf16=bf16),
         config=config,
         pad_token_id=chat.pad_token_id,
         data_sha256="rows",
@@ -182,6 +182,25 @@ def test_it_learns_what_people_prefer(base, tmp_path):
     assert evaluated[-1]["eval_accuracy"] > 0.9
     assert evaluated[-1]["eval_accuracy_low"] < evaluated[-1]["eval_accuracy"]
     assert evaluated[-1]["eval_loss"] < 0.4
+
+
+def test_lora_on_a_bf16_base_reads_the_float32_head_that_is_trained(base, tmp_path):
+    """peft keeps the frozen bf16 head first; scores are last state times the trained float32 one."""
+    path, chat = base
+    lora = ModelConfig(model_name_or_path=str(path), use_peft=True, lora_r=4)
+    fresh = new_reward_model(path, seed=0, dtype=torch.bfloat16)
+    model, lines = train(
+        base, tmp_path / "run", rankings(8), model=add_lora(fresh, lora, "SEQ_CLS"), bf16=True, max_steps=2,
+    )  # fmt: skip
+    assert len(lines) == 2
+    assert all(line["grad_norm"] > 0 for line in lines)
+    ids = torch.tensor([[5, 6, 7]])
+    score = score_ids(Scorer(model, bf16=True), ids.tolist(), chat.pad_token_id)
+    head = model.get_base_model().score.modules_to_save["default"].weight
+    assert head.dtype == torch.float32
+    with torch.no_grad():
+        state = model.get_base_model().base_model(ids).last_hidden_state[0, -1]
+    torch.testing.assert_close(score, (head @ state.float()).detach())
 
 
 def test_lora_trains_the_adapters_and_the_head_alone(base, tmp_path):
