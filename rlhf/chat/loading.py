@@ -10,8 +10,10 @@ import torch
 from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, read_manifest
+from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.int8 import to_int8
-from rlhf.models.load import adapter_base, load_config, load_policy
+from rlhf.models.lineage import check_base
+from rlhf.models.load import load_config, load_policy
 from rlhf.models.seam import noting_other_kwargs, template_hash
 from rlhf.run_folder import checkpoints
 
@@ -64,7 +66,9 @@ def load_chat_model(
     if found and manifest:
         check_folder(found, manifest)
     name = str(found or path)
-    config = load_config(base or name)
+    if found and base:
+        check_base(found, base)
+    config = load_config(name, base)
     _refuse_reward_model(name, config)
     chat = load_tokenizer(name, chat_template, template_kwargs=template_kwargs)
     chat = noting_other_kwargs(chat, manifest)

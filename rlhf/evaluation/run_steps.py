@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rlhf.models.load import ADAPTER_CONFIG
+from rlhf.models.adapter_folder import ADAPTER_CONFIG
 from rlhf.run_folder import checkpoints, step_of
 
 

@@ -19,9 +19,10 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
 from rlhf.launch import quiet_logs, rlhf_command
-from rlhf.manifest import check_folder, read_manifest, write_atomically
+from rlhf.manifest import write_atomically
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_config, load_policy
+from rlhf.models.seam import check_input_model
 from rlhf.models.tokenizer import tokenizer_of_model
 
 
@@ -171,9 +172,7 @@ def sampling_tokenizer(
         ConfigError: `max_new_tokens` leave no room for a prompt.
         CheckpointError: a folder that is no model, or changed after its manifest.
     """
-    manifest = read_manifest(Path(model))
-    if manifest is not None:
-        check_folder(Path(model), manifest)
+    check_input_model(model)
     chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs)
     positions = getattr(load_config(model), "max_position_embeddings", None)
     if positions is not None and positions <= max_new_tokens:

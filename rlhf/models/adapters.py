@@ -10,13 +10,13 @@ from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rlhf.models.adapter_folder import ADAPTER_WEIGHTS
 from rlhf.models.config import ModelConfig
 from rlhf.models.critic import values_of_states
 from rlhf.models.forward import Sequences
 from rlhf.models.load import add_lora, load_policy, lora_config
 
 POLICY, CRITIC = "default", "critic"  # peft saves an adapter named `default` at a folder's root
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 class AdapterCritic(nn.Module):

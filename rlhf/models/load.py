@@ -21,9 +21,16 @@ from transformers import (
 )
 
 from rlhf.errors import CheckpointError, ConfigError
+from rlhf.models.adapter_folder import (
+    adapter_base,
+    fit_embeddings,
+    untie_what_differs,
+    with_vocabulary,
+)
 from rlhf.models.config import ModelConfig
+from rlhf.models.lineage import check_base
 
-ADAPTER_CONFIG = "adapter_config.json"
+MOST_LINES = 3  # of a library's error that begins with a line that says nothing
 
 
 def load_policy(
@@ -131,7 +138,7 @@ def add_lora(
         wrapped = get_peft_model(model, lora_config(config, task))
     except ValueError as error:
         raise ConfigError(
-            f"lora_target_modules={config.lora_target_modules}: {_first_line(error)}; "
+            f"lora_target_modules={config.lora_target_modules}: {_reason(error)}; "
             "leave the key out for every linear layer."
         ) from error
     for parameter in wrapped.parameters():
@@ -159,32 +166,24 @@ def lora_config(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> L
     )
 
 
-def adapter_base(path: str | Path) -> str | None:
-    """What a local adapter folder was trained on; None where `path` is not an adapter folder."""
-    folder = Path(path)
-    if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
-        return None
-    base: str = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path or ""
-    if not Path(base).is_dir() and (folder / base).is_dir():
-        return str(folder / base)
-    return base
-
-
-def trained_on(adapter: str | Path, base: str | Path) -> bool:
-    """Whether `adapter` is an adapter folder that was trained on the model `base`."""
-    found = adapter_base(adapter)
-    return found is not None and Path(found).resolve() == Path(base).resolve()
-
-
 def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
-    below = load_policy(base or adapter_base(folder) or "", dtype=dtype)
+    named = base or adapter_base(folder) or ""
+    check_base(folder, named)
     try:
+        below = load_policy(named, dtype=dtype)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder} is a LoRA adapter, and its base: {error}") from error
+    check_base(folder, named)  # again: a base on the hub is on this disk only now
+    try:
+        fit_embeddings(below, folder)
         merged: PreTrainedModel = PeftModel.from_pretrained(below, folder).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(folder, "a LoRA adapter", error) from error
+    untie_what_differs(merged)
     # What an adapter on top will name as its base: this folder, not the model below it.
     merged.name_or_path = str(folder)
-    return merged
+    # peft froze the base for the adapter's sake, and leaves it so.
+    return merged.requires_grad_(True)
 
 
 def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
@@ -206,20 +205,23 @@ def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
     policy.config.num_labels = 1
     make: Any = AutoModelForSequenceClassification.from_config
     model: PreTrainedModel = make(policy.config)
+    model.name_or_path = policy.name_or_path
     setattr(model, model.base_model_prefix, policy.base_model)
     model.score.to(policy.dtype)
     return _without_dropout(model)
 
 
-def load_config(path: str | Path) -> PretrainedConfig:
-    """The model's configuration, of an adapter folder its base's, with every dropout at 0.
+def load_config(path: str | Path, base: str | None = None) -> PretrainedConfig:
+    """The model's configuration with every dropout at 0; of an adapter folder its base's.
+
+    base: of an adapter folder, where it is not the one that its configuration names.
 
     Raises:
         CheckpointError: no model there.
     """
-    base = adapter_base(path)
-    if base is not None:
-        return load_config(base)
+    named = adapter_base(path)
+    if named is not None:
+        return with_vocabulary(load_config(base or named), Path(path))
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
@@ -256,8 +258,14 @@ def _unloadable(path: str | Path, wanted: str, error: Exception) -> CheckpointEr
     where = Path(path)
     if not where.exists() and (where.is_absolute() or str(path).count("/") != 1):
         return CheckpointError(f"{path}: no such folder; name a model's folder or a hub id.")
-    return CheckpointError(f"{path} does not load as {wanted}: {_first_line(error)}")
+    return CheckpointError(f"{path} does not load as {wanted}: {_reason(error)}")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _reason(error: Exception) -> str:
+    """The first line of the error, and the next ones too where it only announces them."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    told = 1 + lines[0].endswith(":") * MOST_LINES
+    rest = "; …" if told > 1 and len(lines) > told else ""
+    return " ".join(lines[:told]).rstrip(".") + rest

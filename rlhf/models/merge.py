@@ -20,31 +20,37 @@ from rlhf.manifest import (
     read_manifest,
     write_manifest,
 )
-from rlhf.models.load import adapter_base, load_config, load_policy
+from rlhf.models.adapter_folder import adapter_base
+from rlhf.models.lineage import check_base
+from rlhf.models.load import load_config, load_policy
 from rlhf.models.save import save_policy
 
 
-def merge(folder: Path, output: Path) -> str:
+def merge(folder: Path, output: Path, given_base: str | None = None) -> str:
     """Write the adapter in `folder`, merged into its base, to `output`; return the base's name.
 
     The sum is made in float32 and kept in the base's own dtype. A manifest comes along, with the
     new weights' hash and the adapter it was built on.
 
+    given_base: of an adapter whose configuration names one that is elsewhere now.
+
     Raises:
         CheckpointError: no adapter there, one that changed after its manifest, a base that does
-            not load, or an output folder that is not empty.
+            not load or is not the one trained on, or an output folder that is not empty.
     """
     base = adapter_base(folder)
     if base is None:
         raise CheckpointError(f"{folder} is no LoRA adapter (no adapter_config.json); name one.")
     if output.exists() and any(output.iterdir()):
         raise CheckpointError(f"{output} is not empty; name a new folder.")
+    base = given_base or base
     manifest = read_manifest(folder)
     if manifest is not None:
         check_folder(folder, manifest)
+    check_base(folder, base)
     chat = load_tokenizer(str(folder))
-    dtype = getattr(load_config(folder), "dtype", None) or torch.float32
-    save_policy(output, load_policy(folder).to(dtype), chat)  # type: ignore[arg-type]
+    dtype = getattr(load_config(folder, base), "dtype", None) or torch.float32
+    save_policy(output, load_policy(folder, base=base).to(dtype), chat)  # type: ignore[arg-type]
     if manifest is not None:
         merged = replace(
             manifest,
@@ -66,8 +72,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("folder", help="The adapter's folder, as a run with use_peft leaves it.")
     parser.add_argument("--output", required=True, help="New folder for the merged model.")
+    parser.add_argument("--base", help="The base's folder or hub id, where it was moved.")
     given = parser.parse_args(argv)
-    base = merge(Path(given.folder), Path(given.output))
+    base = merge(Path(given.folder), Path(given.output), given.base)
     following = rlhf_command("chat", given.output)
     print(f"{given.folder} merged into {base}: {given.output}; next: {following}")
     return 0

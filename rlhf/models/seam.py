@@ -8,6 +8,8 @@ from typing import Any
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, hash_text, read_manifest
+from rlhf.models.adapter_folder import adapter_base
+from rlhf.models.lineage import check_base
 from rlhf.models.save import saved_tokenizer
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.run_folder import CONFIG
@@ -17,11 +19,14 @@ def check_input_model(path: str | Path) -> Manifest | None:
     """The manifest of a model to build on, checked against its files; None for one from elsewhere.
 
     Raises:
-        CheckpointError: the folder is an unfinished run, or changed after its manifest.
+        CheckpointError: the folder is an unfinished run, or changed after its manifest; or it is a
+            LoRA adapter whose base is another model by now.
     """
     folder = Path(path)
     if not folder.is_dir():
         return None
+    if base := adapter_base(folder):
+        check_base(folder, base)
     manifest = read_manifest(folder)
     if manifest is None:
         if (folder / CONFIG).is_file() and not (folder / "config.json").is_file():

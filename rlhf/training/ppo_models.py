@@ -9,16 +9,17 @@ from torch import nn
 
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError
+from rlhf.models.adapter_folder import trained_on
 from rlhf.models.adapters import add_frozen_adapter, states_through
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import fast_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
+from rlhf.models.lineage import has_another_base
 from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import (
     enable_gradient_checkpointing,
     load_reward_model,
     reward_scale,
-    trained_on,
 )
 from rlhf.models.norm import use_fast_cpu_norms
 from rlhf.models.save import ADAPTER, inner_model
@@ -31,7 +32,6 @@ from rlhf.rewards.reward import Reward, load_reward, split_weight
 from rlhf.training.ppo_checks import check_device, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_modes import PPOModels, lora, separate, shard_models, shared_trunk
-from rlhf.training.provenance import has_another_base
 
 FRESH = "fresh"
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf.models.adapter_folder import trained_on
 from rlhf.models.adapters import ADAPTER_WEIGHTS
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import (
@@ -12,7 +13,6 @@ from rlhf.models.estimate import (
     generation_bytes,
     model_size,
 )
-from rlhf.models.load import trained_on
 from rlhf.models.save import ADAPTER
 from rlhf.rewards.function import is_function
 from rlhf.rewards.reward import split_weight

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-
 from rlhf.config import as_yaml
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -21,6 +19,7 @@ from rlhf.manifest import (
     package_versions,
     read_manifest,
 )
+from rlhf.models.lineage import has_another_base, weights_of
 
 
 def stage_manifest(
@@ -45,7 +44,7 @@ def stage_manifest(
     return Manifest(
         stage=stage,
         base_model=base_model,
-        base_model_sha256=_weights_of(base_model),
+        base_model_sha256=weights_of(base_model),
         weights_sha256=hash_weights(folder),
         tokenizer_sha256=hash_tokenizer(folder),
         chat_template_sha256=hash_chat_template(folder),
@@ -80,32 +79,6 @@ def refuse_another_base(checkpoint: Path, base_model: str) -> None:
             "weights: the reference would be another model; give the same model_name_or_path, "
             "and let resume_from_checkpoint alone name the checkpoint."
         )
-
-
-def has_another_base(folder: Path, base_model: str) -> bool:
-    """Whether the model in `folder` was trained from other weights than `base_model` has now.
-
-    Nothing is known of a folder without a manifest, or of a base that is not on this disk: False.
-    """
-    manifest, now = read_manifest(folder), _weights_of(base_model)
-    if manifest is None or "" in (now, manifest.base_model_sha256):
-        return False
-    return now != manifest.base_model_sha256
-
-
-def local_folder(model: str | Path) -> Path | None:
-    """The folder that holds a model's files: itself, or its snapshot in the hub's cache."""
-    if Path(model).is_dir():
-        return Path(model)
-    if str(model).count("/") > 1 or str(model).startswith(("/", ".")):
-        return None
-    cached = try_to_load_from_cache(str(model), "config.json")
-    return Path(cached).parent if isinstance(cached, str) else None
-
-
-def _weights_of(model: str | Path) -> str:
-    folder = local_folder(model)
-    return hash_weights(folder) if folder else ""
 
 
 def _manifest_hashes(folders: Sequence[str | Path]) -> dict[str, str]:

@@ -185,13 +185,12 @@ def test_it_learns_what_people_prefer(base, tmp_path):
 
 
 def test_lora_on_a_bf16_base_reads_the_float32_head_that_is_trained(base, tmp_path):
-    """peft keeps the frozen bf16 head first; scores are last state times the trained float32 one."""
+    """peft keeps the frozen bf16 head first; a score is head times last state, in float32."""
     path, chat = base
     lora = ModelConfig(model_name_or_path=str(path), use_peft=True, lora_r=4)
     fresh = new_reward_model(path, seed=0, dtype=torch.bfloat16)
-    model, lines = train(
-        base, tmp_path / "run", rankings(8), model=add_lora(fresh, lora, "SEQ_CLS"), bf16=True, max_steps=2,
-    )  # fmt: skip
+    model = add_lora(fresh, lora, "SEQ_CLS")
+    _, lines = train(base, tmp_path / "run", rankings(8), model=model, bf16=True, max_steps=2)
     assert len(lines) == 2
     assert all(line["grad_norm"] > 0 for line in lines)
     ids = torch.tensor([[5, 6, 7]])

@@ -1,0 +1,109 @@
+"""LoRA adapter folders: which base they name, and how many tokens they bring along."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoModelForCausalLM, PretrainedConfig
+
+from rlhf.models.lineage import origin
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # of peft's names
+
+
+def adapter_base(path: str | Path) -> str | None:
+    """What a local adapter folder was trained on; None where `path` is not an adapter folder."""
+    folder = Path(path)
+    if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
+        return None
+    base: str = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path or ""
+    if not Path(base).is_dir() and (folder / base).is_dir():
+        return str(folder / base)
+    return base
+
+
+def trained_on(adapter: str | Path, base: str | Path) -> bool:
+    """Whether `adapter` is an adapter folder that was trained on the model `base`."""
+    found = adapter_base(adapter)
+    return found is not None and origin(found) == origin(base)
+
+
+def fit_embeddings(model: Any, adapter: Path) -> None:
+    """Get the embeddings of `model` ready for an adapter that brings some along, or changes them.
+
+    An adapter with added tokens is saved with its embeddings, and peft loads them only into a model
+    of their size. Where input and output embeddings are tied the output gets a copy of its own:
+    merged into one matrix, a change of either would be one of both.
+    """
+    rows = _rows_of_embeddings(model, adapter)
+    if rows is None:
+        return
+    if rows != model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    if inputs.weight is outputs.weight:
+        outputs.weight = nn.Parameter(outputs.weight.detach().clone())
+
+
+def with_vocabulary(config: PretrainedConfig, adapter: Path) -> PretrainedConfig:
+    """A base's configuration with as many tokens as the adapter brings along. Reads no weights."""
+    if any(".lora_" not in key for key in _shapes(adapter)):
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        rows = _rows_of_embeddings(model, adapter)
+        if rows is not None:
+            config.get_text_config().vocab_size = rows
+    return config
+
+
+def untie_what_differs(model: Any) -> None:
+    """Tie input and output embeddings again, or say in the configuration that they differ by now.
+
+    An adapter that trains either of two tied matrices makes two of them, and a model that still
+    called them tied would be saved with one.
+    """
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    config = model.config.get_text_config()
+    if not getattr(config, "tie_word_embeddings", False) or inputs is None or outputs is None:
+        return
+    if inputs.weight is outputs.weight:
+        return
+    if torch.equal(inputs.weight, outputs.weight):
+        outputs.weight = inputs.weight
+    else:
+        config.tie_word_embeddings = model.config.tie_word_embeddings = False
+
+
+def name_base(model: PeftModel, base: str) -> None:
+    """Let every adapter of `model` be saved with `base` as what it was trained on."""
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base
+
+
+def _rows_of_embeddings(model: Any, adapter: Path) -> int | None:
+    """Rows of the embeddings or the output layer in the adapter's file; None where it has none."""
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    names = [name for name, module in model.named_modules() if module in ends]
+    shapes = _shapes(adapter)
+    for name in names:
+        for key in (f"{_PREFIX}{name}.weight", f"{_PREFIX}{name}.base_layer.weight"):
+            if key in shapes:
+                return shapes[key][0]
+        if embedding := shapes.get(f"{_PREFIX}{name}.lora_embedding_A"):
+            return embedding[1]
+        if output := shapes.get(f"{_PREFIX}{name}.lora_B.weight"):
+            return output[0]
+    return None
+
+
+def _shapes(adapter: Path) -> dict[str, list[int]]:
+    file = adapter / ADAPTER_WEIGHTS
+    if not file.is_file():
+        return {}
+    with safe_open(file, "pt") as tensors:
+        return {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118

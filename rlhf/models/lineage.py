@@ -1,0 +1,99 @@
+"""Which weights a model was built on, and whether they are still there."""
+
+from functools import cache
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from rlhf.errors import CheckpointError
+from rlhf.manifest import MANIFEST, Manifest, check_folder, hash_weights, read_manifest
+from rlhf.run_folder import checkpoints
+
+MERGED_BASE = "merged_base"  # below a run's folder, and the stage of its manifest
+
+
+def local_folder(model: str | Path) -> Path | None:
+    """The folder that holds a model's files: itself, or its snapshot in the hub's cache."""
+    if Path(model).is_dir():
+        return Path(model)
+    if str(model).count("/") > 1 or str(model).startswith(("/", ".")):
+        return None
+    cached = try_to_load_from_cache(str(model), "config.json")
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
+def weights_of(model: str | Path) -> str:
+    """The hash of a model's weight files; "" where they are not on this disk."""
+    folder = local_folder(model)
+    if folder is None:
+        return ""
+    files = sorted(folder.glob("*.safetensors"))
+    stats = [path.stat() for path in files]
+    found = ((path.name, s.st_size, s.st_mtime_ns) for path, s in zip(files, stats, strict=True))
+    return _hash_once(folder.resolve(), tuple(found))
+
+
+@cache
+def _hash_once(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
+    # A run asks several times for the same gigabytes.
+    return hash_weights(folder)
+
+
+def has_another_base(folder: Path, base_model: str | Path) -> bool:
+    """Whether the model in `folder` was trained from other weights than `base_model` has now.
+
+    Nothing is known of a folder without a manifest, or of a base that is not on this disk: False.
+    """
+    manifest, now = read_manifest(folder), weights_of(base_model)
+    if manifest is None or "" in (now, manifest.base_model_sha256):
+        return False
+    return now != manifest.base_model_sha256
+
+
+def check_base(adapter: Path, base: str | Path) -> None:
+    """Reject a base whose weights are not those that the LoRA adapter was trained on.
+
+    Nothing is known of an adapter without a manifest, or of a base that is not on this disk.
+
+    Raises:
+        CheckpointError: both hashes, and what to do.
+    """
+    manifest, now = _manifest_of_adapter(adapter), weights_of(base)
+    if manifest is None or "" in (now, manifest.base_model_sha256):
+        return
+    if manifest.base_model_sha256 not in (now, _merged_from(base)):
+        raise CheckpointError(
+            f"{adapter} is a LoRA adapter trained on {manifest.base_model}, and {base} holds other "
+            f"weights (sha256 {manifest.base_model_sha256[:12]} then, {now[:12]} now): nobody "
+            "trained the two together. Restore that base, name its folder (--base of chat, serve "
+            "and merge), or train the adapter again."
+        )
+
+
+def origin(model: str | Path) -> Path:
+    """The LoRA folder that a run's `merged_base` was merged from; of any other model itself."""
+    manifest = read_manifest(Path(model))
+    merged = manifest is not None and manifest.stage == MERGED_BASE
+    return Path(manifest.base_model if manifest and merged else model).resolve()
+
+
+def _merged_from(base: str | Path) -> str:
+    """The hash of the LoRA adapter that a run's `merged_base` was merged from; "" of others.
+
+    Raises:
+        CheckpointError: its weights changed after its manifest was written.
+    """
+    manifest = read_manifest(Path(base))
+    if manifest is None or manifest.stage != MERGED_BASE:
+        return ""
+    check_folder(Path(base), manifest)
+    return manifest.base_model_sha256
+
+
+def _manifest_of_adapter(adapter: Path) -> Manifest | None:
+    """Its own, or of the run that it is a checkpoint or the adapter of."""
+    inside = adapter.name == "adapter" or adapter in checkpoints(adapter.parent)
+    for folder in (adapter, adapter.parent) if inside else (adapter,):
+        if (folder / MANIFEST).is_file():
+            return read_manifest(folder)
+    return None
