@@ -32,7 +32,7 @@ from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
 from rlhf.models.generate import Answer
 from rlhf.models.positions import beyond_training
-from rlhf.models.save import save_policy
+from rlhf.models.save import rehearse_saving, save_policy
 from rlhf.report.write import write_report
 from rlhf.rewards.function import check_columns, is_function
 from rlhf.rewards.reward import split_weight
@@ -101,6 +101,7 @@ def main() -> None:
             texts=data.texts,
         )
         say(*trainer.notes)
+        on_main_process(lambda: rehearse_saving(trainer.models.policy, chat))
         # Now that nothing is refused any more: an earlier run is deleted here, where one is.
         on_main_process(
             lambda: introduce(open_run_folder(*configs), chat, data.prompts, count=config.show_rows)

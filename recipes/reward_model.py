@@ -30,7 +30,7 @@ from rlhf.models.estimate import model_size
 from rlhf.models.heads import Heads, merge_heads, save_heads
 from rlhf.models.positions import beyond_training
 from rlhf.models.reward_start import load_model, merged
-from rlhf.models.save import save_reward_model
+from rlhf.models.save import rehearse_saving, save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
@@ -183,6 +183,7 @@ def train(setup: Setup) -> Trained:
         resuming=resume is not None,
     )
     model = load_model(setup.model, seed, setup.config.num_heads)
+    on_main_process(lambda: rehearse_saving(model, chat))
     steps = train_reward_model(
         model,
         rankings,

@@ -31,7 +31,7 @@ from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.positions import beyond_training
-from rlhf.models.save import save_policy
+from rlhf.models.save import rehearse_saving, save_policy
 from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
@@ -132,6 +132,7 @@ def train(setup: Setup) -> Trained:
     resume = resume_point(setup.run)
     model = load_model(setup.model)
     say(*untrained_end_warnings(model, setup.model, setup.chat))
+    on_main_process(lambda: rehearse_saving(model, setup.chat))
     shown = pick_prompts(setup)
     before = answer(model, setup, shown)
     result = train_sft(

@@ -28,6 +28,7 @@ from rlhf.models.adapter_folder import (
     with_vocabulary,
 )
 from rlhf.models.config import ModelConfig
+from rlhf.models.generation_config import repair_generation_config
 from rlhf.models.lineage import check_base
 
 MOST_LINES = 3  # of a library's error that begins with a line that says nothing
@@ -62,6 +63,7 @@ def load_policy(
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(path, "a causal language model", error) from error
+    repair_generation_config(model, str(path))
     return _without_dropout(model)
 
 

@@ -3,6 +3,8 @@
 import copy
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from peft import PeftModel
 from torch import Tensor
@@ -10,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
+from rlhf.models.generation_config import repair_generation_config
 
 ADAPTER = "adapter"  # below a merged reward model's folder
 
@@ -28,6 +31,7 @@ def save_policy(
     weights: what to write where the model itself holds a share of them alone; by name.
     """
     inner = inner_model(model)
+    repair_generation_config(inner, inner.name_or_path)
     _set_special_ids(inner, chat)
     staging = _staging(folder)
     if isinstance(model, PeftModel):  # a critic's adapter is no part of the policy
@@ -38,6 +42,28 @@ def save_policy(
         inner.generation_config.save_pretrained(staging)
     saved_tokenizer(chat).save_pretrained(staging)
     _move(staging, folder)
+
+
+def rehearse_saving(model: PreTrainedModel | PeftModel, chat: ChatTokenizer) -> None:
+    """Save all but the weights into a temporary folder, so that nothing in it fails after training.
+
+    Raises:
+        CheckpointError: what cannot be saved, and why.
+    """
+    inner = inner_model(model)
+    parts: dict[str, Any] = {"config.json": inner.config, "the tokenizer": saved_tokenizer(chat)}
+    if isinstance(generation := getattr(inner, "generation_config", None), GenerationConfig):
+        parts["generation_config.json"] = generation
+    for name, part in parts.items():
+        try:
+            with TemporaryDirectory() as folder:
+                part.save_pretrained(folder)
+        except Exception as error:  # of any type: what is in a public model's files is its own
+            reason = " ".join(str(error).split())
+            raise CheckpointError(
+                f"{inner.name_or_path}: {name} loads and cannot be saved again ({reason}), which "
+                "the end of the run would need; correct it in a copy of the model's folder."
+            ) from error
 
 
 def merge_reward_model(model: PeftModel, adapter_folder: Path | None) -> PreTrainedModel:
