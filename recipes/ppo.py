@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import Progress as Bar
 from torch import Tensor
@@ -31,6 +32,7 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
 from rlhf.models.generate import Answer
+from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import rehearse_saving, save_policy
 from rlhf.report.write import write_report
@@ -38,6 +40,7 @@ from rlhf.rewards.function import check_columns, is_function
 from rlhf.rewards.reward import split_weight
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
+from rlhf.training.own_base import keep_own_base
 from rlhf.training.ppo import PPOResult, PPOTrainer
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_figures import rollout_figures
@@ -75,10 +78,10 @@ def main() -> None:
         base = config.model_name_or_path
         on_main_process(lambda: refuse_another_base(checkpoint, base))
 
-    def manifest_of(target: Path) -> Manifest:
+    def manifest_of(target: Path, stage: str = "ppo") -> Manifest:
         return stage_manifest(
             target,
-            stage="ppo",
+            stage=stage,
             base_model=config.model_name_or_path,
             chat=chat,
             seed=run_config.seed,
@@ -105,6 +108,14 @@ def main() -> None:
         # Now that nothing is refused any more: an earlier run is deleted here, where one is.
         on_main_process(
             lambda: introduce(open_run_folder(*configs), chat, data.prompts, count=config.show_rows)
+        )
+        keep_own_base(
+            trainer.models.policy,
+            config.model_name_or_path,
+            folder,
+            chat,
+            dtype=torch.float32,
+            manifest_of=lambda target: manifest_of(target, MERGED_BASE),
         )
         result = trainer.train()
 

@@ -24,10 +24,11 @@ from rlhf.data.show import introduce
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
 from rlhf.launch import is_main_process, on_main_process, run, say
-from rlhf.manifest import DataUse
+from rlhf.manifest import DataUse, Manifest
 from rlhf.models.config import ModelConfig
-from rlhf.models.estimate import model_size
+from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.heads import Heads, merge_heads, save_heads
+from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.positions import beyond_training
 from rlhf.models.reward_start import load_model, merged
 from rlhf.models.save import rehearse_saving, save_reward_model
@@ -37,6 +38,7 @@ from rlhf.report.write import write_report
 from rlhf.rewards.model import RewardModel
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.cross_fit import weigh_annotators
+from rlhf.training.own_base import keep_own_base
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.resume import resume_point
@@ -184,6 +186,14 @@ def train(setup: Setup) -> Trained:
     )
     model = load_model(setup.model, seed, setup.config.num_heads)
     on_main_process(lambda: rehearse_saving(model, chat))
+    keep_own_base(
+        model,
+        setup.model.model_name_or_path,
+        Path(setup.run.output_dir),
+        chat,
+        dtype=frozen_dtype(setup.model),
+        manifest_of=partial(manifest_of, setup, stage=MERGED_BASE),
+    )
     steps = train_reward_model(
         model,
         rankings,
@@ -211,7 +221,7 @@ def train(setup: Setup) -> Trained:
 
 def save(setup: Setup, trained: Trained) -> None:
     """Model, samples, card and manifest."""
-    folder, base = Path(setup.run.output_dir), setup.model.model_name_or_path
+    folder = Path(setup.run.output_dir)
     scale, seed = trained.scale, setup.run.seed
     save_reward_model(folder, trained.model, setup.chat, scale.mean, scale.std)
     if trained.heads is not None:
@@ -225,22 +235,10 @@ def save(setup: Setup, trained: Trained) -> None:
         count=setup.config.num_samples,
         seed=seed,
     )
-    manifest = stage_manifest(
-        folder,
-        stage="reward_model",
-        base_model=base,
-        chat=setup.chat,
-        seed=seed,
-        world_size=setup.world_size,
-        data=setup.uses,
-        configs=setup.configs,
-        built_on=[base],
-        reward_mean=scale.mean,
-        reward_std=scale.std,
-    )
+    manifest = manifest_of(setup, folder, stage="reward_model")
     publish(
         folder,
-        manifest,
+        replace(manifest, reward_mean=scale.mean, reward_std=scale.std),
         title="reward model",
         figures=in_words(trained.steps, trained.health, scale),
         loads_with="AutoModelForSequenceClassification",
@@ -248,6 +246,22 @@ def save(setup: Setup, trained: Trained) -> None:
             "held-out rankings with rewards": folder / "samples",
             "use it": f"recipes/ppo.py --reward {folder}",
         },
+    )
+
+
+def manifest_of(setup: Setup, folder: Path, *, stage: str) -> Manifest:
+    """Of a model in `folder`, with everything that it was made from."""
+    base = setup.model.model_name_or_path
+    return stage_manifest(
+        folder,
+        stage=stage,
+        base_model=base,
+        chat=setup.chat,
+        seed=setup.run.seed,
+        world_size=setup.world_size,
+        data=setup.uses,
+        configs=setup.configs,
+        built_on=[base],
     )
 
 

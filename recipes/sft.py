@@ -25,10 +25,12 @@ from rlhf.data.rows import load_demonstrations
 from rlhf.data.show import introduce
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
+from rlhf.manifest import Manifest
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size
 from rlhf.models.generate import Answer, sample_answers
+from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import rehearse_saving, save_policy
@@ -37,6 +39,7 @@ from rlhf.report.write import write_report
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.training.metrics import MetricsWriter
+from rlhf.training.own_base import keep_own_base
 from rlhf.training.provenance import stage_manifest
 from rlhf.training.publish import publish, push_to_hub
 from rlhf.training.resume import resume_point
@@ -133,6 +136,14 @@ def train(setup: Setup) -> Trained:
     model = load_model(setup.model)
     say(*untrained_end_warnings(model, setup.model, setup.chat))
     on_main_process(lambda: rehearse_saving(model, setup.chat))
+    keep_own_base(
+        model,
+        setup.model.model_name_or_path,
+        Path(setup.run.output_dir),
+        setup.chat,
+        dtype=frozen_dtype(setup.model),
+        manifest_of=partial(manifest_of, setup, stage=MERGED_BASE),
+    )
     shown = pick_prompts(setup)
     before = answer(model, setup, shown)
     result = train_sft(
@@ -202,23 +213,12 @@ def answer(model: Model, setup: Setup, prompts: Sequence[Prompt]) -> list[Answer
 
 def save(setup: Setup, trained: Trained) -> None:
     """Samples, model, card and manifest."""
-    folder, base = Path(setup.run.output_dir), setup.model.model_name_or_path
+    folder = Path(setup.run.output_dir)
     write_samples(folder, "random", trained.shown, trained.answers)
     save_policy(folder, trained.result.model, setup.chat)
-    manifest = stage_manifest(
-        folder,
-        stage="sft",
-        base_model=base,
-        chat=setup.chat,
-        seed=setup.run.seed,
-        world_size=setup.world_size,
-        data=setup.rows.uses,
-        configs=setup.configs,
-        built_on=[base],
-    )
     publish(
         folder,
-        manifest,
+        manifest_of(setup, folder, stage="sft"),
         title="supervised fine-tuning",
         figures=figures(trained, len(setup.rows.held_out)),
         loads_with="AutoModelForCausalLM",
@@ -229,6 +229,22 @@ def save(setup: Setup, trained: Trained) -> None:
     )
     say(f"report: {write_report(folder)}")
     push_to_hub(folder, setup.run.push_to_hub)
+
+
+def manifest_of(setup: Setup, folder: Path, *, stage: str) -> Manifest:
+    """Of a model in `folder`, with everything that it was made from."""
+    base = setup.model.model_name_or_path
+    return stage_manifest(
+        folder,
+        stage=stage,
+        base_model=base,
+        chat=setup.chat,
+        seed=setup.run.seed,
+        world_size=setup.world_size,
+        data=setup.rows.uses,
+        configs=setup.configs,
+        built_on=[base],
+    )
 
 
 def figures(trained: Trained, held_out: int) -> dict[str, str]:

@@ -20,7 +20,7 @@ MADE = (
     *(CONFIG, "manifest.json", "metrics.jsonl", "README.md", "report.html", "samples"),
     *("checkpoint-*", ".checkpoint-*", ".saving"),
     *("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json"),
-    *("adapter", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
+    *("adapter", "merged_base", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
     *("vocab.txt", "merges.txt", "chat_template.jinja"),
     *("evaluation.json", "answers.jsonl", "gate.json", "best", "stage.json"),

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
-from rlhf.models.lineage import origin
+from rlhf.models.lineage import MERGED_BASE, origin
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -22,9 +22,12 @@ def adapter_base(path: str | Path) -> str | None:
     if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
         return None
     base: str = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path or ""
-    if not Path(base).is_dir() and (folder / base).is_dir():
-        return str(folder / base)
-    return base
+    if Path(base).is_dir():
+        return base
+    beside = [folder / base]
+    if Path(base).name == MERGED_BASE:  # of a run, whose folder may have moved with it
+        beside += [folder / MERGED_BASE, folder.parent / MERGED_BASE]
+    return next((str(path) for path in beside if path.is_dir()), base)
 
 
 def trained_on(adapter: str | Path, base: str | Path) -> bool:

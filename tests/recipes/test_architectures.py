@@ -1,80 +1,24 @@
 """The recipes on four architectures: two steps of each stage, on one process and on two."""
 
 import json
-import runpy
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import FAMILIES, make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from two_steps import THINGS, make_data, run_here, words
 
 from rlhf.evaluation.records import read_records
 from rlhf.evaluation.results import find, read_results
 from rlhf.launcher import launch
 from rlhf.manifest import check_folder, read_manifest
 
-THINGS = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
-ROWS = {
-    "per_device_train_batch_size": 2,
-    "eval_fraction": 0.25,
-    "max_length": 128,
-    "num_samples": 2,
-}
-KEYS = {
-    "sft": {**ROWS, "sample_max_new_tokens": 4},
-    "reward_model": ROWS,
-    "ppo": {
-        "rollout_batch_size": 4,
-        "num_minibatches": 2,
-        "num_ppo_epochs": 1,
-        "max_completion_length": 6,
-        "num_eval_prompts": 2,
-    },
-    "evaluate": {"num_generations": 2, "max_completion_length": 6, "bootstrap_samples": 50},
-}
-
-
-def write_rows(path, rows):
-    """A JSONL file."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Demonstrations, rankings and prompts."""
-    folder = tmp_path_factory.mktemp("data")
-    prompts = [f"Where is the {thing}?" for thing in THINGS]
-    answers = [[f"In the {other}." for other in THINGS[:k]] for k in (2, 3, 4, 2, 3, 4, 2, 3)]
-    pairs = list(zip(prompts, answers, strict=True))
-    return {
-        "demonstrations": write_rows(
-            folder / "demonstrations.jsonl",
-            [{"prompt": p, "completion": a[0]} for p, a in pairs],
-        ),
-        "rankings": write_rows(
-            folder / "rankings.jsonl",
-            [{"prompt": p, "responses": a, "ranks": list(range(1, len(a) + 1))} for p, a in pairs],
-        ),
-        "prompts": write_rows(folder / "prompts.jsonl", [{"prompt": p} for p in prompts]),
-    }
-
-
-def words(recipe, data, model, output, **more):
-    """The command line of two steps of `recipe`."""
-    keys = {"output_dir": output, "cpu_threads": 1, **KEYS[recipe]}
-    if recipe == "evaluate":
-        keys |= {"eval_data": data["prompts"]}
-    else:
-        rows = {"sft": "demonstrations", "reward_model": "rankings", "ppo": "prompts"}[recipe]
-        # One precision for all: accelerate keeps its first for the life of a process.
-        keys |= {"model_name_or_path": model, "max_steps": 2, "save_steps": 1, "bf16": False}
-        keys |= {"train_data": data[rows]}
-    if recipe == "reward_model":
-        keys |= {"normalization_data": data["demonstrations"]}
-    return [f"--{key}={value}" for key, value in (keys | more).items()]
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 def stages(data, base, folder):
@@ -88,12 +32,6 @@ def stages(data, base, folder):
         ("ppo", words("ppo", data, sft, ppo, reward=reward), ppo),
         ("evaluate", [*words("evaluate", data, sft, figures, **judged), *compared], figures),
     ]
-
-
-def run_here(root, monkeypatch, recipe, arguments):
-    """The recipe's `main` in this process: the imports are paid for once."""
-    monkeypatch.setattr(sys, "argv", [f"{recipe}.py", *arguments])
-    runpy.run_path(str(root / "recipes" / f"{recipe}.py"))["main"]()
 
 
 def check_run(folder, world_size):

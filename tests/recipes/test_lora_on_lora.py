@@ -1,0 +1,152 @@
+"""Runs that start from a LoRA folder: adapters load with plain transformers, all weights train."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from tiny_models import make_model
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from two_steps import make_data, run_here, words
+
+from rlhf.errors import CheckpointError
+from rlhf.models.load import load_policy
+from rlhf.models.merge import merge
+
+IDS = torch.tensor([[5, 9, 12, 7]])
+LORA = {"use_peft": True, "lora_r": 4, "learning_rate": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def sft(root, data, tmp_path_factory):
+    """An adapter that SFT left."""
+    folder = tmp_path_factory.mktemp("models")
+    base, monkeypatch = make_model(folder / "base", "qwen2"), pytest.MonkeyPatch()
+    run_here(root, monkeypatch, "sft", words("sft", data, base, folder / "sft", **LORA))
+    monkeypatch.undo()
+    return folder / "sft"
+
+
+def base_of(adapter: Path) -> Path:
+    return Path(
+        json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    )
+
+
+def logits(model) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(IDS).logits
+
+
+def change(before, after) -> dict[str, float]:
+    """Of each weight the largest difference."""
+    old, new = before.state_dict(), after.state_dict()
+    return {name: float((new[name] - old[name]).abs().max()) for name in old}
+
+
+def test_sft_names_its_base_by_the_whole_path(sft, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert base_of(sft) == sft.parent / "base"
+    torch.testing.assert_close(
+        logits(AutoModelForCausalLM.from_pretrained(sft)), logits(load_policy(sft))
+    )
+
+
+def test_adapter_on_an_adapter_loads_with_plain_transformers(
+    root, data, sft, tmp_path, monkeypatch
+):
+    """Its base is the first one merged; a checkpoint of it names the same."""
+    out = tmp_path / "out"
+    arguments = words("sft", data, sft, out, **LORA)
+    run_here(root, monkeypatch, "sft", arguments)
+    assert base_of(out) == base_of(out / "checkpoint-2") == out / "merged_base"
+    plain = logits(AutoModelForCausalLM.from_pretrained(out))
+    torch.testing.assert_close(plain, logits(load_policy(out)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        logits(AutoModelForCausalLM.from_pretrained(out / "merged_base")), logits(load_policy(sft))
+    )
+    assert (plain - logits(load_policy(sft))).abs().max() > 1e-3
+    merge(out, tmp_path / "merged")
+    torch.testing.assert_close(
+        logits(AutoModelForCausalLM.from_pretrained(tmp_path / "merged")), plain,
+        atol=1e-5, rtol=1e-5,
+    )  # fmt: skip
+    moved = out.rename(tmp_path / "moved")
+    torch.testing.assert_close(logits(load_policy(moved)), plain, atol=1e-5, rtol=1e-5)
+
+
+def test_resuming_after_the_lora_folder_changed_is_rejected(root, data, sft, tmp_path, monkeypatch):
+    copy, out = shutil.copytree(sft, tmp_path / "sft"), tmp_path / "out"
+    arguments = words("sft", data, copy, out, **LORA)
+    run_here(root, monkeypatch, "sft", arguments)
+    for name in ("manifest.json", "config.yaml"):
+        (copy / name).unlink()
+    weights = copy / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(CheckpointError, match="holds other weights now"):
+        run_here(root, monkeypatch, "sft", [*arguments, "--resume_from_checkpoint=latest"])
+
+
+def test_lora_reward_model_and_ppo_on_a_lora_folder_share_its_backbone(
+    root, data, sft, tmp_path, monkeypatch, capsys
+):
+    reward, ppo = tmp_path / "reward_model", tmp_path / "ppo"
+    run_here(root, monkeypatch, "reward_model", words("reward_model", data, sft, reward, **LORA))
+    adapter = reward / "adapter"
+    assert base_of(adapter) == reward / "merged_base"
+    trunk = AutoModelForSequenceClassification.from_pretrained(base_of(adapter), num_labels=1)
+    whole = AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1)
+    trunk.config.pad_token_id = whole.config.pad_token_id
+    torch.testing.assert_close(
+        logits(PeftModel.from_pretrained(trunk, adapter)), logits(whole), atol=1e-5, rtol=1e-5
+    )
+    capsys.readouterr()
+    keys = {"mode": "lora", "lora_r": 4, "reward": reward, "learning_rate": 1e-2}
+    run_here(root, monkeypatch, "ppo", words("ppo", data, sft, ppo, **keys))
+    assert "is an adapter of the same backbone" in capsys.readouterr().out
+    for folder in (ppo, ppo / "checkpoint-2"):
+        torch.testing.assert_close(
+            logits(AutoModelForCausalLM.from_pretrained(folder)),
+            logits(load_policy(folder)), atol=1e-5, rtol=1e-5,
+        )  # fmt: skip
+    resumed = words("ppo", data, sft, ppo, **keys, resume_from_checkpoint=ppo / "checkpoint-1")
+    shutil.rmtree(ppo / "checkpoint-2")
+    before = load_file(ppo / "adapter_model.safetensors")
+    run_here(root, monkeypatch, "ppo", resumed)
+    after = load_file(ppo / "adapter_model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more"),
+    [
+        ("sft", {}),
+        ("reward_model", {"gradient_checkpointing": True}),
+        ("ppo", {"gradient_checkpointing": True}),
+        ("ppo", {"mode": "shared_trunk"}),
+        ("ppo", {"advantage": "rloo", "num_generations": 2}),
+    ],
+)
+def test_a_run_of_all_weights_on_a_lora_folder_moves_all_of_them(
+    root, data, sft, tmp_path, monkeypatch, recipe, more
+):
+    """In PPO the responses have two tokens, which move rows of the embeddings all the same."""
+    reward = tmp_path / "reward.py"
+    reward.write_text(
+        "def length(prompts, completions):\n    return [len(c) for c in completions]\n"
+    )
+    keys = {"learning_rate": 1e-3, **more}
+    if recipe == "ppo":
+        keys["reward"] = f"{reward}:length"
+    run_here(root, monkeypatch, recipe, words(recipe, data, sft, tmp_path / "out", **keys))
+    kind = AutoModelForSequenceClassification if recipe == "reward_model" else AutoModelForCausalLM
+    trained = kind.from_pretrained(tmp_path / "out").base_model
+    assert min(change(load_policy(sft).base_model, trained).values()) > 1e-5

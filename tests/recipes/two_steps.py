@@ -1,0 +1,71 @@
+"""Recipes run for two steps on eight rows, in the process of the test."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+THINGS = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
+ROWS = {
+    "per_device_train_batch_size": 2,
+    "eval_fraction": 0.25,
+    "max_length": 128,
+    "num_samples": 2,
+}
+KEYS = {
+    "sft": {**ROWS, "sample_max_new_tokens": 4},
+    "reward_model": ROWS,
+    "ppo": {
+        "rollout_batch_size": 4,
+        "num_minibatches": 2,
+        "num_ppo_epochs": 1,
+        "max_completion_length": 6,
+        "num_eval_prompts": 2,
+    },
+    "evaluate": {"num_generations": 2, "max_completion_length": 6, "bootstrap_samples": 50},
+}
+
+
+def write_rows(path, rows):
+    """A JSONL file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def make_data(folder: Path) -> dict[str, str]:
+    """Demonstrations, rankings and prompts: the files' names."""
+    prompts = [f"Where is the {thing}?" for thing in THINGS]
+    answers = [[f"In the {other}." for other in THINGS[:k]] for k in (2, 3, 4, 2, 3, 4, 2, 3)]
+    pairs = list(zip(prompts, answers, strict=True))
+    return {
+        "demonstrations": write_rows(
+            folder / "demonstrations.jsonl",
+            [{"prompt": p, "completion": a[0]} for p, a in pairs],
+        ),
+        "rankings": write_rows(
+            folder / "rankings.jsonl",
+            [{"prompt": p, "responses": a, "ranks": list(range(1, len(a) + 1))} for p, a in pairs],
+        ),
+        "prompts": write_rows(folder / "prompts.jsonl", [{"prompt": p} for p in prompts]),
+    }
+
+
+def words(recipe, data, model, output, **more):
+    """The command line of two steps of `recipe`."""
+    keys = {"output_dir": output, "cpu_threads": 1, **KEYS[recipe]}
+    if recipe == "evaluate":
+        keys |= {"eval_data": data["prompts"]}
+    else:
+        rows = {"sft": "demonstrations", "reward_model": "rankings", "ppo": "prompts"}[recipe]
+        # One precision for all: accelerate keeps its first for the life of a process.
+        keys |= {"model_name_or_path": model, "max_steps": 2, "save_steps": 1, "bf16": False}
+        keys |= {"train_data": data[rows]}
+    if recipe == "reward_model":
+        keys |= {"normalization_data": data["demonstrations"]}
+    return [f"--{key}={value}" for key, value in (keys | more).items()]
+
+
+def run_here(root, monkeypatch, recipe, arguments):
+    """The recipe's `main` in this process: the imports are paid for once."""
+    monkeypatch.setattr(sys, "argv", [f"{recipe}.py", *arguments])
+    runpy.run_path(str(root / "recipes" / f"{recipe}.py"))["main"]()
