@@ -19,6 +19,12 @@ from rlhf.training.ppo_models import autocast, computes_in_bf16
 from rlhf.training.ppo_modes import PPOModels
 from rlhf.training.ppo_ptx import Pretraining
 from rlhf.training.ppo_terms import policy_term, value_term
+from rlhf.training.trained import (
+    Movement,
+    asks_for_change,
+    check_trainable,
+    refuse_zero_norm,
+)
 from rlhf.types import Experience
 
 ADAM_EPSILON = 1e-5  # as in OpenAI's PPO; torch's 1e-8 lets the first steps of a value grow
@@ -58,6 +64,11 @@ class Updater:
         self.wrapped: list[Any] = models.learners
         if not self.sharded:
             self.wrapped = [accelerator.prepare_model(each) for each in models.learners]
+        parts = {"policy": models.policy_parameters}
+        if models.critic is not None:
+            parts["critic"] = models.value_parameters
+        check_trainable(parts, models.learners)
+        self.movement = Movement(parts)
         self.policy_optimizer = _adam(models.policy_parameters)
         self.value_optimizer = _adam(models.value_parameters) if models.critic else None
 
@@ -69,7 +80,8 @@ class Updater:
         fresh order each epoch, whatever the microbatches and the number of ranks.
 
         Raises:
-            TrainingError: a gradient is not finite; on all ranks, before the step is taken.
+            TrainingError: a gradient is not finite, or is 0 without a reason, before the step is
+                taken; or the run's first step moves no weight. On all ranks.
         """
         self._set_learning_rates(step)
         for learner in self.learners:
@@ -104,6 +116,7 @@ class Updater:
             lengths[minibatch], self.accelerator.num_processes, self.config.microbatch_tokens
         )
         sums = torch.zeros(len(SUMS), device=num_tokens.device)
+        self.asked = dict.fromkeys(NORMS, torch.zeros((), dtype=torch.bool, device=sums.device))
         figures: dict[str, Tensor] = {}
         # Learner after learner, the critic first: neither activations nor gradients of one are
         # there while another computes.
@@ -151,7 +164,16 @@ class Updater:
             # A sum over the global token count. DDP and FSDP then average over ranks, hence the
             # factor.
             scale = weight * self.accelerator.num_processes / num_tokens
+            outputs = dict(zip(NORMS, (new_logprobs, new_values), strict=True))
+            for output in outputs.values():
+                if output is not None:
+                    output.retain_grad()
             (sum(losses) * scale).backward()
+        for norm, output in outputs.items():
+            if output is not None:
+                self.asked[norm] = self.asked[norm] | asks_for_change(
+                    output, logprobs=output is new_logprobs
+                )
         return weight * torch.stack([figures[name].detach() for name in SUMS])
 
     def _clip_and_step(
@@ -177,13 +199,21 @@ class Updater:
             config=self.config,
             accelerator=self.accelerator,
         )
+        for norm, part in zip(NORMS, ("policy", "critic"), strict=True):
+            if norm in figures:
+                refuse_zero_norm(float(figures[norm]), self.asked[norm], step, part)
         if policy and not warm_up:
-            self.policy_optimizer.step()
+            self._step(self.policy_optimizer, "policy", step)
         if critic is not None:
-            critic.step()
+            self._step(critic, "critic", step)
         for parameter in learner.parameters():
             parameter.grad = None
         return {name: figure.detach() for name, figure in figures.items()}
+
+    def _step(self, optimizer: torch.optim.Optimizer, part: str, step: int) -> None:
+        self.movement.before_step(optimizer, part)
+        optimizer.step()
+        self.movement.after_step(step, optimizer)
 
     def _set_learning_rates(self, step: int) -> None:
         """Constant within an iteration; linear to 0 over the run unless told otherwise."""

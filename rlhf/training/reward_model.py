@@ -9,11 +9,12 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
@@ -31,6 +32,13 @@ from rlhf.training.reward_health import measure
 from rlhf.training.reward_loss import batch_loss, settled_tie_threshold
 from rlhf.training.reward_rows import TokenRanking, by_prompt, draw_for_heads
 from rlhf.training.reward_schedule import batch_rows, make_optimizer, num_steps, rate
+from rlhf.training.trained import (
+    Movement,
+    asks_for_change,
+    check_trainable,
+    parts_of,
+    refuse_zero_norm,
+)
 
 
 def train_reward_model(
@@ -120,6 +128,10 @@ class _Trainer:
         self.stopper = EarlyStopping(
             config.early_stopping_patience, config.early_stopping_threshold
         )
+        self.movement = Movement(parts_of(scorer.model))
+        check_trainable(self.movement.parts, [scorer.model])
+        self.outputs: list[Tensor] = []  # of the step's forward passes
+        self.scorer.register_forward_hook(self.keep_output)
         self.wrapped = self.accelerator.prepare_model(self.scorer)
         self.metrics = MetricsWriter(Path(run.output_dir), run.report_to)
         self.sigterm = SigtermFlag()
@@ -163,11 +175,24 @@ class _Trainer:
         norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(_not_finite(self.done + 1, loss, norm, batch))
+        asked = torch.zeros((), dtype=torch.bool, device=self.accelerator.device)
+        for scores in self.outputs:
+            asked = asked | asks_for_change(scores)
+        self.outputs = []
+        refuse_zero_norm(norm, asked, self.done + 1, "reward model")
+        self.movement.before_step(self.optimizer)
         self.optimizer.step()
+        self.movement.after_step(self.done + 1, self.optimizer)
         self.schedule.step()
         self.optimizer.zero_grad()
         self.done += 1
         return loss, norm
+
+    def keep_output(self, module: nn.Module, inputs: Any, scores: Tensor) -> None:
+        """Of a forward pass in training: its gradient tells what the loss asks for."""
+        if scores.requires_grad:
+            scores.retain_grad()
+            self.outputs.append(scores)
 
     def next_batch(self) -> list[list[TokenRanking]]:
         """This process's share of the prompts of the next step, each with all its rankings."""

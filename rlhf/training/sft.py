@@ -29,6 +29,8 @@ from rlhf.training.early_stopping import EarlyStopping, put_weights
 from rlhf.training.metrics import MetricsWriter
 from rlhf.training.sft_callback import RunCallback
 from rlhf.training.sft_config import SFTConfig
+from rlhf.training.sft_trainer import SFTTrainer, router_settings_kept
+from rlhf.training.trained import check_trainable, parts_of
 from rlhf.types import Demonstration
 
 IGNORED = -100  # label of a token that carries no loss
@@ -65,15 +67,18 @@ def train_sft(
 
     Raises:
         ConfigError: early stopping without held-out rows, or of sharded weights.
-        TrainingError: a gradient that is not finite; the step that made it is not taken.
+        TrainingError: a gradient that is not finite, or is 0 without a reason, before the step is
+            taken; something to train that is frozen or does not move.
         CheckpointError: `resume` belongs to other data, another batch size or another length.
         Stopped: SIGTERM came; a checkpoint of this step was written.
     """
     stopper = EarlyStopping(config.early_stopping_patience, config.early_stopping_threshold)
     if stopper.patience is not None:
         _check_stopping(evaluates=bool(held_out))
+    check_trainable(parts_of(model), [model])
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     callback = RunCallback(
+        parts_of(model),
         MetricsWriter(Path(run.output_dir), run.report_to),
         SigtermFlag(),
         stopper,
@@ -84,14 +89,16 @@ def train_sft(
             "train_data of sha256": hash_text(repr(list(train))),
         },
     )
-    trainer = trl.SFTTrainer(
-        model=model,
-        args=_arguments(run, model_config, config, max_length, evaluates=bool(held_out)),
-        train_dataset=as_dataset(chat, train),
-        eval_dataset=as_dataset(chat, held_out) if held_out else None,
-        processing_class=chat.tokenizer,
-        callbacks=[callback],
-    )
+    with router_settings_kept(model.config):
+        trainer = SFTTrainer(
+            model=model,
+            args=_arguments(run, model_config, config, max_length, evaluates=bool(held_out)),
+            train_dataset=as_dataset(chat, train),
+            eval_dataset=as_dataset(chat, held_out) if held_out else None,
+            processing_class=chat.tokenizer,
+            callbacks=[callback],
+        )
+    trainer.see = callback.losses.append
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if callback.stopped:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import DistributedType, reduce
+from torch import Tensor
 from transformers import TrainerCallback
 
 from rlhf.errors import TrainingError
@@ -15,6 +17,7 @@ from rlhf.manifest import write_atomically
 from rlhf.training.checkpoint import refuse_another_run, seal_checkpoint
 from rlhf.training.early_stopping import EarlyStopping, trained_weights
 from rlhf.training.metrics import MetricsWriter
+from rlhf.training.trained import Movement, Parts, refuse_zero_norm
 
 IDENTITY = "identity.json"  # in a checkpoint: what decides the steps of its run
 STOPPER = "early_stopping.pt"  # in a checkpoint: what early stopping has seen
@@ -37,6 +40,7 @@ class RunCallback(TrainerCallback):
 
     def __init__(
         self,
+        parts: Parts,
         metrics: MetricsWriter,
         sigterm: SigtermFlag,
         stopper: EarlyStopping,
@@ -44,6 +48,8 @@ class RunCallback(TrainerCallback):
         resume: Path | None,
         identity: dict[str, int | str],
     ) -> None:
+        self.movement = Movement(parts)
+        self.losses: list[Tensor] = []  # of the forward passes since the last optimizer step
         self.metrics = metrics
         self.sigterm = sigterm
         self.stopper = stopper
@@ -62,12 +68,26 @@ class RunCallback(TrainerCallback):
                 self.stopper.restore(torch.load(kept, map_location="cpu", weights_only=True))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Cross-entropy is 0 where no token is trained, or each is certain.
+        asks = any(bool(loss != 0) for loss in self.losses)
+        self.losses.clear()
+        if PartialState().distributed_type == DistributedType.DEEPSPEED:
+            return  # gradients are in DeepSpeed's own buffers
+        step = state.global_step + 1
         gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
-        if gradients and not math.isfinite(torch.nn.utils.get_total_norm(gradients).item()):
+        norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
+        if not math.isfinite(norm):
             raise TrainingError(
-                f"step {state.global_step + 1}: loss or gradient is not finite, the step was not "
+                f"step {step}: loss or gradient is not finite, the step was not "
                 "taken; lower learning_rate or try --bf16 false, and resume the last checkpoint."
             )
+        norms = torch.tensor([norm], device=PartialState().device)  # of shares, under FSDP
+        asked = torch.tensor(asks, device=norms.device)
+        refuse_zero_norm(float(reduce(norms, "sum").sum()), asked, step, "model")
+        self.movement.before_step(kwargs["optimizer"])
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.movement.after_step(state.global_step + 1, kwargs["optimizer"])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.sigterm.on_any_process():

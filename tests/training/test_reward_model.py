@@ -226,6 +226,29 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(base, tmp_path):
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
+def test_a_gradient_that_gets_lost_stops_the_run(base, tmp_path):
+    model = new_reward_model(base[0], seed=0)
+    for parameter in model.parameters():
+        parameter.register_hook(torch.zeros_like)
+    with pytest.raises(TrainingError, match="step 1: the gradient of the reward model is exactly"):
+        train(base, tmp_path / "run", rankings(8), model=model, max_steps=2)
+
+
+def test_a_trunk_that_is_frozen_is_no_run(base, tmp_path):
+    """The head alone would learn, with a loss that falls and a gradient that is not 0."""
+    model = new_reward_model(base[0], seed=0)
+    model.base_model.requires_grad_(False)
+    with pytest.raises(TrainingError, match=r"model: 20 of 20 .*model.embed_tokens"):
+        train(base, tmp_path / "run", rankings(8), model=model, max_steps=2)
+
+
+def test_rankings_that_only_tie_have_no_gradient_and_are_no_fault(base, tmp_path):
+    """Under ties=out a tie teaches nothing."""
+    tied = [replace(row, ranks=[1] * len(row.ranks)) for row in rankings(8)]
+    _, lines = train(base, tmp_path / "run", tied, ties="out", max_steps=2)
+    assert [line["grad_norm"] for line in lines] == [0.0, 0.0]
+
+
 def test_padding_and_neighbours_do_not_change_a_score(base):
     path, chat = base
     scorer = Scorer(new_reward_model(path, seed=0), bf16=False)

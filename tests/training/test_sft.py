@@ -2,11 +2,13 @@
 
 import json
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 import trl
 from tiny_models import FAMILIES, make_model
+from transformers import TrainerState
 
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
@@ -16,7 +18,9 @@ from rlhf.models.load import load_policy
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import verify_checkpoint
 from rlhf.training.sft import IGNORED, as_dataset, train_sft
+from rlhf.training.sft_callback import RunCallback
 from rlhf.training.sft_config import SFTConfig
+from rlhf.training.trained import parts_of
 from rlhf.types import Demonstration
 
 ROWS = [
@@ -147,3 +151,38 @@ def test_settings_out_of_range_are_refused():
         SFTConfig(learning_rate=0.0)
     with pytest.raises(ConfigError, match="save_steps=-1"):
         SFTConfig(save_steps=-1)
+
+
+def test_a_gradient_that_gets_lost_stops_the_run(base, tmp_path):
+    model = load_policy(base[0])
+    for parameter in model.parameters():
+        parameter.register_hook(torch.zeros_like)
+    with pytest.raises(TrainingError, match="step 1: the gradient of the model is exactly 0"):
+        train(base, tmp_path / "run", model=model, max_steps=2)
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_a_frozen_model_is_no_run(base, tmp_path):
+    """As peft leaves a base whose adapter was merged."""
+    model = load_policy(base[0]).requires_grad_(False)
+    with pytest.raises(TrainingError, match="model: 21 of 21 weight tensors are frozen"):
+        train_sft(
+            model, base[1], ROWS, [], run=RunConfig(output_dir=str(tmp_path)), resume=None,
+            model_config=ModelConfig(model_name_or_path="x"), config=SFTConfig(), max_length=64,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "stops"), [(0.0, False), (0.5, True)])
+def test_a_batch_without_a_trained_token_has_no_gradient_and_is_no_fault(base, loss, stops):
+    """TRL's loss of such a batch is 0 exactly."""
+    model = load_policy(base[0])
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    callback = RunCallback(
+        parts_of(model), None, None, None, resume=None, identity={}
+    )  # nothing else of it is asked here
+    callback.losses += [torch.tensor(0.0), torch.tensor(loss)]
+    optimizer = torch.optim.AdamW(model.parameters())
+    with pytest.raises(TrainingError, match="step 1") if stops else nullcontext():
+        callback.on_pre_optimizer_step(None, TrainerState(), None, model=model, optimizer=optimizer)
+    assert callback.losses == []
