@@ -1,10 +1,11 @@
-"""Randomly initialised two-layer models of four families, with tokenizers of their shape.
+"""Randomly initialised two-layer models of some families, with tokenizers of their shape.
 
 Each family's awkwardness is kept: Qwen2 ends a turn with another token than its EOS and pads
 with the EOS; Llama adds a start token and has no pad; Gemma ties its embeddings and names the
 assistant "model"; GPT-NeoX has neither template nor pad and one special token for everything.
-A fifth, GPT-2, has a table of positions where these four turn theirs; a sixth, Mistral, attends
-within a window and comes with Llama's tokenizer.
+A fifth, GPT-2, has a table of positions where these four turn theirs. The others come with Llama's
+tokenizer: Mistral attends within a window, Mixtral and Qwen3-MoE have experts, OPT and Falcon make
+their mask without position ids, Mamba 2 keeps a state instead of keys and values.
 """
 
 import string
@@ -13,15 +14,20 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
     GemmaConfig,
     GenerationConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    Mamba2Config,
     MistralConfig,
+    MixtralConfig,
+    OPTConfig,
     PretrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3MoeConfig,
     set_seed,
 )
 
@@ -74,6 +80,24 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
     if family == "mistral":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 8}
         return MistralConfig(**common, **heads, eos_token_id=[1, 4], pad_token_id=None)
+    if family in ("mixtral", "qwen3_moe"):
+        experts = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
+        experts["num_local_experts" if family == "mixtral" else "num_experts"] = 4
+        kind = MixtralConfig if family == "mixtral" else Qwen3MoeConfig
+        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+        return kind(**common, **heads, **experts, eos_token_id=[1, 4], pad_token_id=None)
+    if family in ("opt", "falcon"):
+        kind = OPTConfig if family == "opt" else FalconConfig
+        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        own = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0} if family == "opt" else {}
+        ends = {"bos_token_id": 0, "eos_token_id": [1, 4], "pad_token_id": None}
+        return kind(**shape, **own, **ends, vocab_size=vocab_size, max_position_embeddings=256)
+    if family == "mamba2":
+        state = {"state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 16}
+        ends = {"bos_token_id": 0, "eos_token_id": [1, 4], "pad_token_id": None}
+        return Mamba2Config(
+            hidden_size=32, num_hidden_layers=2, expand=2, vocab_size=vocab_size, **state, **ends
+        )
     if family == "gemma":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8}
         return GemmaConfig(**common, **heads, eos_token_id=[1, 3], pad_token_id=4)
@@ -95,7 +119,7 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
 
 def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     """Byte-level BPE on a few words; special tokens take the first ids, in the order given."""
-    shape = "llama" if family == "mistral" else family
+    shape = family if family in (*FAMILIES, "gpt2") else "llama"
     special, names, template = {
         "qwen2": (
             ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],

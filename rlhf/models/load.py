@@ -214,7 +214,7 @@ def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def load_config(path: str | Path, base: str | None = None) -> PretrainedConfig:
-    """The model's configuration with every dropout at 0; of an adapter folder its base's.
+    """The model's configuration, every dropout 0, no router logits; of an adapter its base's.
 
     base: of an adapter folder, where it is not the one that its configuration names.
 
@@ -231,6 +231,10 @@ def load_config(path: str | Path, base: str | None = None) -> PretrainedConfig:
     for key, value in config.to_dict().items():
         if "drop" in key and isinstance(value, float):
             setattr(config, key, 0.0)
+    text = config.get_text_config()
+    if getattr(text, "output_router_logits", False):
+        # Each forward would compute the loss that balances experts, which fails on a cache.
+        text.output_router_logits = False
     return config
 
 

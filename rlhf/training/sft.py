@@ -21,9 +21,10 @@ from transformers import PreTrainedModel, PrinterCallback
 from rlhf.data.chat import training_examples
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
-from rlhf.launch import SigtermFlag, Stopped, say
+from rlhf.launch import SigtermFlag, Stopped, on_main_process, say
 from rlhf.manifest import hash_text
 from rlhf.models.config import ModelConfig, use_bf16
+from rlhf.models.packing import check_packing
 from rlhf.run_folder import RunConfig
 from rlhf.training.early_stopping import EarlyStopping, put_weights
 from rlhf.training.metrics import MetricsWriter
@@ -66,7 +67,8 @@ def train_sft(
     the model is left with the weights of the lowest held-out loss.
 
     Raises:
-        ConfigError: early stopping without held-out rows, or of sharded weights.
+        ConfigError: early stopping without held-out rows, or of sharded weights; packing for a
+            model whose packed rows see each other.
         TrainingError: a gradient that is not finite, or is 0 without a reason, before the step is
             taken; something to train that is frozen or does not move.
         CheckpointError: `resume` belongs to other data, another batch size or another length.
@@ -76,6 +78,8 @@ def train_sft(
     if stopper.patience is not None:
         _check_stopping(evaluates=bool(held_out))
     check_trainable(parts_of(model), [model])
+    if config.packing:
+        on_main_process(lambda: check_packing(model, model_config.model_name_or_path))
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     callback = RunCallback(
         parts_of(model),

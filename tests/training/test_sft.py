@@ -8,18 +8,20 @@ import pytest
 import torch
 import trl
 from tiny_models import FAMILIES, make_model
-from transformers import TrainerState
+from transformers import AutoConfig, TrainerState
 
 from rlhf.data.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.launch import quiet_logs, start_processes
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import load_policy
+from rlhf.models.generate import sample_answers
+from rlhf.models.load import load_config, load_policy
 from rlhf.run_folder import RunConfig
 from rlhf.training.checkpoint import verify_checkpoint
 from rlhf.training.sft import IGNORED, as_dataset, train_sft
 from rlhf.training.sft_callback import RunCallback
 from rlhf.training.sft_config import SFTConfig
+from rlhf.training.sft_trainer import router_settings_kept
 from rlhf.training.trained import parts_of
 from rlhf.types import Demonstration
 
@@ -186,3 +188,65 @@ def test_a_batch_without_a_trained_token_has_no_gradient_and_is_no_fault(base, l
     with pytest.raises(TrainingError, match="step 1") if stops else nullcontext():
         callback.on_pre_optimizer_step(None, TrainerState(), None, model=model, optimizer=optimizer)
     assert callback.losses == []
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+def test_experts_are_balanced_in_training_and_not_in_what_is_reported_and_saved(tmp_path, family):
+    """First training loss: nats per token + coefficient * balancing loss; held-out: nats alone."""
+    path = make_model(tmp_path / "model", family)
+    chat, model = load_tokenizer(str(path)), load_policy(path)
+    (row,) = as_dataset(chat, ROWS[:1])
+    ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+    with torch.no_grad():
+        out = model(ids, labels=labels, output_router_logits=True)
+    coefficient = model.config.router_aux_loss_coef
+    nats = float(out.loss - coefficient * out.aux_loss)
+    assert coefficient * out.aux_loss > 1e-3
+    result, lines = train(
+        (path, chat), tmp_path / "run", model=model, rows=ROWS[:1], held_out=ROWS[:1],
+        max_steps=1, packing=False, per_device_train_batch_size=1,
+    )  # fmt: skip
+    assert result.eval_loss_before == pytest.approx(nats, rel=1e-5)
+    assert lines[1]["loss"] == pytest.approx(float(out.loss), rel=1e-4)
+    for config in (model.config, AutoConfig.from_pretrained(tmp_path / "run" / "checkpoint-1")):
+        assert config.output_router_logits is False
+        assert config.router_aux_loss_coef == coefficient
+    answers = sample_answers(
+        result.model, chat, [ROWS[0].prompt], num_responses=2, max_new_tokens=4,
+        temperature=1.0, seed=0, batch_size=2,
+    )  # fmt: skip
+    assert len(answers[0]) == 2
+
+
+def test_router_settings_come_back_after_an_error_too(tmp_path):
+    config = load_config(make_model(tmp_path / "model", "mixtral"))
+
+    def fail_inside():
+        with router_settings_kept(config):
+            config.output_router_logits = True
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail_inside()
+    assert config.output_router_logits is False
+
+
+def test_a_saved_model_that_asks_for_router_logits_answers_all_the_same(tmp_path):
+    """As TRL's trainer leaves its models: the balancing loss of one new token fails on a cache."""
+    path = make_model(tmp_path / "model", "mixtral")
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"output_router_logits": True}))
+    chat = load_tokenizer(str(path))
+    sample_answers(
+        load_policy(path), chat, [ROWS[0].prompt], num_responses=2, max_new_tokens=4,
+        temperature=1.0, seed=0, batch_size=2,
+    )  # fmt: skip
+
+
+def test_rows_that_would_see_each_other_are_not_packed(tmp_path):
+    path = make_model(tmp_path / "model", "opt")
+    base = path, load_tokenizer(str(path))
+    with pytest.raises(ConfigError, match=r"OPTForCausalLM .* lets packed rows see each other"):
+        train(base, tmp_path / "packed", max_steps=1)
+    result, _ = train(base, tmp_path / "alone", max_steps=1, packing=False)
+    assert result.steps == 1

@@ -1,0 +1,61 @@
+"""Whether a model reads rows that lie end to end as if each were alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.errors import ConfigError
+from rlhf.models.save import inner_model
+
+FIRST, SECOND = 7, 6  # tokens of the two rows
+# Largest difference of logits over their spread that rounding may make, by bytes of a number.
+ROUNDING = {4: 1e-3, 2: 0.1}
+
+
+@torch.no_grad()
+def check_packing(model: Any, name: str) -> None:
+    """Reject packed rows for a model that reads one row behind another differently than alone.
+
+    Packed rows are told apart by their position ids alone. Architectures that make their mask
+    without them let each row see those before it, and say nothing. Two rows of a few tokens tell.
+
+    Raises:
+        ConfigError: by how much the second row's logits differ, or what the model says to it.
+    """
+    training = model.training
+    model.eval()
+    try:
+        difference = _difference(model)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"packing=true: {name} reads no packed rows ({reason}); {USE}") from error
+    finally:
+        model.train(training)
+    parameter = next(p for p in model.parameters() if p.is_floating_point())
+    if difference > ROUNDING.get(parameter.element_size(), ROUNDING[2]):
+        raise ConfigError(
+            f"packing=true: {type(inner_model(model)).__name__} ({name}) lets packed rows see each "
+            f"other: the logits of a row behind another differ by {difference:.2g} of their spread "
+            f"from those of the row alone; {USE}"
+        )
+
+
+USE = "use --packing false."
+
+
+def _difference(model: Any) -> float:
+    """Of the second row's logits, packed and alone; the largest, over their standard deviation."""
+    vocabulary = model.config.get_text_config().vocab_size
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(vocabulary, (FIRST + SECOND,), generator=draw).to(model.device)
+    positions = torch.cat([torch.arange(FIRST), torch.arange(SECOND)]).to(model.device)
+    packed = _logits(model, ids, positions)[FIRST:]
+    alone = _logits(model, ids[FIRST:], positions[FIRST:])
+    return float((packed - alone).abs().max() / alone.std().clamp(min=1e-12))
+
+
+def _logits(model: Any, ids: Tensor, positions: Tensor) -> Tensor:
+    output = model(input_ids=ids[None], position_ids=positions[None], use_cache=False)
+    logits: Tensor = output.logits[0].float()
+    return logits
