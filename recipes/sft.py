@@ -33,6 +33,7 @@ from rlhf.models.generate import Answer, sample_answers
 from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.positions import beyond_training
+from rlhf.models.recurrent import refuse_recurrent
 from rlhf.models.save import rehearse_saving, save_policy
 from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
@@ -107,9 +108,12 @@ def check() -> Setup:
         RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__
     )
     world_size = begin_run(run_config, sharding="accelerate")
+    path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(
-        model.model_name_or_path, data.chat_template, template_kwargs=data.template_kwargs
+        path, data.chat_template, template_kwargs=data.template_kwargs, samples=False
     )
+    if config.num_samples or config.packing:
+        refuse_recurrent(path, "train it with --num_samples 0 --packing false")
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(

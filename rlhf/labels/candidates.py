@@ -22,6 +22,7 @@ from rlhf.launch import quiet_logs, rlhf_command
 from rlhf.manifest import write_atomically
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_config, load_policy
+from rlhf.models.recurrent import refuse_recurrent
 from rlhf.models.seam import check_input_model
 from rlhf.models.tokenizer import tokenizer_of_model
 
@@ -174,6 +175,7 @@ def sampling_tokenizer(
     """
     check_input_model(model)
     chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs)
+    refuse_recurrent(model)
     positions = getattr(load_config(model), "max_position_embeddings", None)
     if positions is not None and positions <= max_new_tokens:
         raise ConfigError(

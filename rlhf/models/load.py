@@ -134,11 +134,16 @@ def add_lora(
     """`model` inside fresh LoRA adapters; only these (and a reward head) are trained, in fp32.
 
     Raises:
-        ConfigError: lora_target_modules names no layer of the model.
+        ConfigError: lora_target_modules names no layer of the model, or peft takes none.
     """
     try:
         wrapped = get_peft_model(model, lora_config(config, task))
     except ValueError as error:
+        if config.lora_target_modules is None:
+            raise ConfigError(
+                f"use_peft: LoRA finds nothing to adapt in {type(model).__name__} "
+                f"({_reason(error)}); name layers with lora_target_modules, or leave use_peft out."
+            ) from error
         raise ConfigError(
             f"lora_target_modules={config.lora_target_modules}: {_reason(error)}; "
             "leave the key out for every linear layer."

@@ -10,6 +10,7 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, hash_text, read_manifest
 from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.lineage import check_base
+from rlhf.models.recurrent import refuse_recurrent
 from rlhf.models.save import saved_tokenizer
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.run_folder import CONFIG
@@ -45,19 +46,24 @@ def load_checked_tokenizer(
     *,
     template_kwargs: Mapping[str, Any] | None = None,
     judges: bool = False,
+    samples: bool = True,
 ) -> tuple[ChatTokenizer, Manifest | None]:
     """The tokenizer of a model to build on, after every check that needs no weights.
 
-    `judges`: a reward model's, whose template may go on after an answer as it likes.
+    `judges`: a reward model's, whose template may go on after an answer as it likes. `samples`:
+    whether a policy is to write answers.
 
     Raises:
         CheckpointError: an unfinished or altered folder, another chat template or other stop ids
-            than it was trained with, a tokenizer larger than the model.
+            than it was trained with, a tokenizer larger than the model, a recurrent model that
+            is to write answers.
         ConfigError: a template that cannot be used.
     """
     manifest = check_input_model(model)
     chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs, judges=judges)
     chat = noting_other_kwargs(chat, manifest)
+    if samples and not judges:
+        refuse_recurrent(model)
     check_chat(model, manifest, chat)
     return chat, manifest
 
