@@ -57,7 +57,8 @@ def with_vocabulary(config: PretrainedConfig, adapter: Path) -> PretrainedConfig
     """A base's configuration with as many tokens as the adapter brings along. Reads no weights."""
     if any(".lora_" not in key for key in _shapes(adapter)):
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            make: Any = AutoModelForCausalLM.from_config
+            model = make(config)
         rows = _rows_of_embeddings(model, adapter)
         if rows is not None:
             config.get_text_config().vocab_size = rows

@@ -46,8 +46,9 @@ def valid(config: GenerationConfig) -> GenerationConfig:
         return sampling
     repaired, given = copy.deepcopy(config), config.to_diff_dict()
     keys = [key for key in given if key not in _KEPT]
+    make: Any = GenerationConfig
     for key in keys:
-        setattr(repaired, key, getattr(GenerationConfig(), key, None))
+        setattr(repaired, key, getattr(make(), key, None))
     for key in keys:
         default = getattr(repaired, key)
         setattr(repaired, key, getattr(config, key))

@@ -31,7 +31,7 @@ def save_policy(
     weights: what to write where the model itself holds a share of them alone; by name.
     """
     inner = inner_model(model)
-    repair_generation_config(inner, inner.name_or_path)
+    repair_generation_config(inner, str(inner.name_or_path))
     _set_special_ids(inner, chat)
     staging = _staging(folder)
     if isinstance(model, PeftModel):  # a critic's adapter is no part of the policy

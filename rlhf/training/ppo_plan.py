@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rlhf.models.adapter_folder import trained_on
-from rlhf.models.adapters import ADAPTER_WEIGHTS
+from rlhf.models.adapter_folder import ADAPTER_WEIGHTS, trained_on
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import (
     BYTES_TRAINED,

@@ -29,7 +29,7 @@ class SFTConfig:
     )
     packing: bool = field(
         default=True,
-        metadata={"help": "Put short rows together up to max_length; they do not see each other."},
+        metadata={"help": "Pack short rows up to max_length; they do not see each other."},
     )
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = field(
         default="cosine", metadata={"help": "Learning rate after the warm-up."}

@@ -10,7 +10,7 @@ from torch import Tensor
 ROUTER_KEYS = ("output_router_logits", "router_aux_loss_coef")
 
 
-class SFTTrainer(trl.SFTTrainer):  # type: ignore[misc]
+class SFTTrainer(trl.SFTTrainer):
     """As TRL's, but for mixture-of-experts models.
 
     TRL trains these with the loss that balances their experts. It is no part of how well held-out
@@ -27,7 +27,8 @@ class SFTTrainer(trl.SFTTrainer):  # type: ignore[misc]
         num_items_in_batch: Any = None,
     ) -> Any:
         """TRL's."""
-        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        compute: Any = super().compute_loss
+        result = compute(model, inputs, return_outputs, num_items_in_batch)
         if self.see is not None and model.training:
             self.see((result[0] if return_outputs else result).detach())
         return result
