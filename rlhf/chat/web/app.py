@@ -11,7 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from rlhf.chat.web.config import ServeConfig
-from rlhf.chat.web.guard import Guard, error_body
+from rlhf.chat.web.faults import Unfit, error_body, invalid, unread
+from rlhf.chat.web.guard import Guard
 from rlhf.chat.web.openai import add_openai
 from rlhf.chat.web.page import Desk, add_page
 from rlhf.chat.web.served import NoModel, Served
@@ -24,7 +25,15 @@ STATIC = Path(__file__).parent / "static"
 
 def create_app(served: Served, desk: Desk, config: ServeConfig) -> ASGIApp:
     """The guarded app."""
-    app = FastAPI(title="rlhf serve", docs_url=None, redoc_url=None, openapi_url=None)
+    # A body without a Content-Type is read as JSON: no page of another site can send one, which
+    # the guard knows by its Origin.
+    app = FastAPI(
+        title="rlhf serve",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        strict_content_type=False,
+    )
     app.mount("/static", StaticFiles(directory=STATIC))
     _add_errors(app)
     add_openai(app, served)
@@ -50,26 +59,46 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(NoModel)
     def no_model(request: Request, error: NoModel) -> Response:
-        return JSONResponse(error_body(404, str(error), "model"), 404)
+        return JSONResponse(error_body(404, str(error), "model", "model_not_found"), 404)
 
     @app.exception_handler(RLHFError)
     def unfit(request: Request, error: RLHFError) -> Response:
-        return JSONResponse(error_body(400, str(error)), 400)
+        named = error if isinstance(error, Unfit) else Unfit(str(error))
+        return JSONResponse(error_body(400, str(named), named.param, named.code), 400)
 
     @app.exception_handler(Failed)
     def failed(request: Request, error: Failed) -> Response:
         return JSONResponse(error_body(500, str(error)), 500)
 
+    @app.exception_handler(Exception)
+    def ours(request: Request, error: Exception) -> Response:
+        """The traceback is in the server's log."""
+        return JSONResponse(error_body(500, "the server failed; its log says where"), 500)
+
     @app.exception_handler(HTTPException)
     def other(request: Request, error: HTTPException) -> Response:
-        if isinstance(error.__cause__, TooLarge):  # FastAPI takes it for a body it cannot parse
-            return JSONResponse(error_body(413, TOO_LARGE), 413)
-        return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code)
+        status, message = _of_http(request, error)
+        return JSONResponse(error_body(status, message), status, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body")
-        reason = first["msg"].removeprefix("Value error, ")
-        message = f"{place}: {reason}" if place else reason
-        return JSONResponse(error_body(400, message, place or None), 400)
+    def refused(request: Request, error: RequestValidationError) -> Response:
+        errors = error.errors()
+        if found := unread(errors, request.headers.get("content-type")):
+            status, message = found
+            return JSONResponse(error_body(status, message), status)
+        return JSONResponse(invalid(errors, error.body), 400)
+
+
+def _of_http(request: Request, error: HTTPException) -> tuple[int, str]:
+    """Status and sentence of what Starlette and FastAPI refuse."""
+    if isinstance(error.__cause__, TooLarge):  # FastAPI takes it for a body it cannot parse
+        return 413, TOO_LARGE
+    if isinstance(error.__cause__, UnicodeDecodeError):
+        return 400, "the body is not UTF-8"
+    asked = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        return 404, f"{asked} is not served; the API's paths begin with /v1/"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return 405, f"{asked} is not served; use {allowed}"
+    return error.status_code, str(error.detail)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from rlhf.chat.web.faults import error_body
 from rlhf.labels.web.guard import (
     SAFE,
     TOO_LARGE,
@@ -50,21 +51,18 @@ class Guard:
         path = scope["path"]
         if path in PUBLIC or path.startswith(STATIC) or self._token is None:
             return
-        sent = headers.get("authorization", b"").removeprefix(b"Bearer ")
-        if not hmac.compare_digest(sent, self._token.encode()):
+        scheme, _, sent = headers.get("authorization", b"").partition(b" ")
+        right = hmac.compare_digest(sent.strip(), self._token.encode())
+        if scheme.lower() != b"bearer" or not right:
             raise Refused(401, "no or a wrong token; send it as `Authorization: Bearer TOKEN`")
 
 
-def error_body(status: int, message: str, param: str | None = None) -> dict[str, object]:
-    """An error as OpenAI's clients read it."""
-    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status)
-    kind = kind or ("server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
-
-
 async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
-    body = json.dumps(error_body(status, message)).encode()
+    code = "invalid_api_key" if status == 401 else None
+    body = json.dumps(error_body(status, message, code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     start = {"type": "http.response.start", "status": status, "headers": headers}
     await with_headers(scope, send)(start)
     await send({"type": "http.response.body", "body": body})

@@ -6,10 +6,8 @@ temperature 1, whatever the tokens are drawn with; a field that is not done here
 
 import asyncio
 import contextlib
-import json
-import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,19 +16,19 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from rlhf.chat.decoder import Token
 from rlhf.chat.engine import encode
 from rlhf.chat.loading import ChatModel
+from rlhf.chat.web.faults import Unfit, about
+from rlhf.chat.web.form import DONE, Form, sse, usage
 from rlhf.chat.web.parts import Part, parts
-from rlhf.chat.web.schema import MOST_ANSWERS, ChatRequest, CompletionRequest, Generation
+from rlhf.chat.web.schema import MOST_ANSWERS, ChatRequest, CompletionRequest
 from rlhf.chat.web.served import Served
 from rlhf.chat.worker import Failed, Group, Worker
-from rlhf.data.chat import decode, prompt_ids
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.chat import prompt_ids
 from rlhf.errors import DataError
+from rlhf.types import Message
 
 CLIENT_GONE = 499  # nobody reads it; nginx's number for it in logs
-DONE = "data: [DONE]\n\n"
 
 
 def add_openai(app: FastAPI, served: Served) -> None:
@@ -49,25 +47,55 @@ def add_openai(app: FastAPI, served: Served) -> None:
     @app.post("/v1/chat/completions")
     async def chat(request: Request, body: ChatRequest) -> Response:
         worker = served.worker(body.model)
-        turns = [turn.plain() for turn in body.messages]
-        prompt = await run_in_threadpool(encode, worker.model, turns)
         if body.top_logprobs and not body.logprobs:
-            raise DataError("top_logprobs needs logprobs: true")
+            raise Unfit("top_logprobs needs logprobs: true", param="top_logprobs")
+        turns = [turn.plain() for turn in body.messages]
+        with about("messages"):
+            kwargs = body.chat_template_kwargs or {}
+            prompt = await run_in_threadpool(_chat_prompt, worker.model, turns, kwargs)
+            served.check_length(worker.model, len(prompt))
+        form = Form(
+            "chat.completion",
+            body,
+            worker.model.chat,
+            logprobs=bool(body.logprobs),
+            tops=body.top_logprobs or 0,
+        )
         wanted = body.max_completion_tokens or body.max_tokens
-        form = Form("chat.completion", body, worker.model.chat, tops=body.top_logprobs or 0)
-        form.with_logprobs = bool(body.logprobs)
         return await _answer(request, served, worker, form, [prompt], wanted)
 
     @app.post("/v1/completions")
     async def complete(request: Request, body: CompletionRequest) -> Response:
         worker = served.worker(body.model)
-        prompts = await run_in_threadpool(_raw_prompts, worker.model, body)
+        with about("prompt"):
+            prompts = await run_in_threadpool(_raw_prompts, worker.model, body)
+            for prompt in prompts:
+                served.check_length(worker.model, len(prompt))
         if len(prompts) * (body.n or 1) > MOST_ANSWERS:
-            raise DataError(f"more than {MOST_ANSWERS} answers in one request; send several")
-        raw = replace(worker.model.chat, template_source="none")
-        form = Form("text_completion", body, raw, tops=body.logprobs or 0)
-        form.with_logprobs = body.logprobs is not None
+            message = f"more than {MOST_ANSWERS} answers in one request; send several"
+            raise Unfit(message, param="n" if len(prompts) == 1 else "prompt")
+        form = Form(
+            "text_completion",
+            body,
+            replace(worker.model.chat, template_source="none"),
+            logprobs=body.logprobs is not None,
+            tops=body.logprobs or 0,
+        )
         return await _answer(request, served, worker, form, prompts, body.max_tokens or 16)
+
+
+def _chat_prompt(
+    model: ChatModel, turns: Sequence[Message], template_kwargs: Mapping[str, Any]
+) -> list[int]:
+    """Ids of a conversation, rendered by the model's template with a request's own variables.
+
+    Raises:
+        DataError: what `encode` refuses.
+        Unfit: template variables, which are not handed on yet.
+    """
+    if template_kwargs:
+        raise Unfit("chat_template_kwargs is not supported yet", param="chat_template_kwargs")
+    return encode(model, turns)
 
 
 def _raw_prompts(model: ChatModel, body: CompletionRequest) -> list[list[int]]:
@@ -82,101 +110,6 @@ def _raw_prompts(model: ChatModel, body: CompletionRequest) -> list[list[int]]:
     if any(max(ids) >= rows for ids in prompts):
         raise DataError(f"a prompt has an id beyond the model's {rows} tokens")
     return prompts
-
-
-class Form:
-    """How one kind of answer is written down."""
-
-    def __init__(self, kind: str, body: Generation, chat: ChatTokenizer, *, tops: int) -> None:
-        self.kind, self.body, self.tops, self.chat = kind, body, tops, chat
-        self.with_logprobs = False
-        # A token in the middle of a text keeps the space before it.
-        self._raw = replace(chat, template_source="none")
-        prefix = "chatcmpl" if kind == "chat.completion" else "cmpl"
-        self._head = {"id": f"{prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
-        self._offsets: dict[int, int] = {}
-
-    @property
-    def is_chat(self) -> bool:
-        """Whether this is a turn of a conversation, or the rest of a text."""
-        return self.kind == "chat.completion"
-
-    def whole(self, choices: list[dict[str, Any]], usage: dict[str, int]) -> dict[str, Any]:
-        """A finished answer."""
-        head = {**self._head, "object": self.kind, "model": self.body.model}
-        return {**head, "choices": choices, "usage": usage}
-
-    def choice(self, index: int, said: Sequence[Part]) -> dict[str, Any]:
-        """One answer, of all its parts."""
-        text = "".join(part.text for part in said)
-        tokens = [token for part in said for token in part.tokens]
-        finish = said[-1].finish if said else "stop"
-        logprobs = self._logprobs(index, tokens)
-        ending = {"index": index, "finish_reason": finish, "logprobs": logprobs}
-        if self.is_chat:
-            message = {"role": "assistant", "content": text, "refusal": None}
-            return {"message": message, **ending}
-        return {"text": text, **ending}
-
-    def event(self, part: Part) -> str:
-        """A part of a streamed answer."""
-        logprobs = self._logprobs(part.index, part.tokens)
-        choice: dict[str, Any] = {"index": part.index, "finish_reason": part.finish or None}
-        choice |= {"logprobs": logprobs}
-        if self.is_chat:
-            choice["delta"] = {"content": part.text} if part.text or not part.finish else {}
-        else:
-            choice["text"] = part.text
-        return self._event([choice])
-
-    def opening(self, count: int) -> str:
-        """Who speaks, before the first part of a chat."""
-        delta = {"role": "assistant", "content": ""}
-        ending = {"logprobs": None, "finish_reason": None}
-        return "".join(self._event([{"index": n, "delta": delta, **ending}]) for n in range(count))
-
-    def closing(self, usage: dict[str, int]) -> str:
-        """What a stream ends with: the counts where they were asked for."""
-        options = self.body.stream_options
-        return (self._event([], usage) if options and options.include_usage else "") + DONE
-
-    def _event(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> str:
-        kind = "chat.completion.chunk" if self.is_chat else self.kind
-        head = {**self._head, "object": kind, "model": self.body.model, "choices": choices}
-        return sse(head | ({"usage": usage} if usage else {}))
-
-    def _logprobs(self, index: int, tokens: Sequence[Token]) -> dict[str, Any] | None:
-        if not self.with_logprobs:
-            return None
-        if self.is_chat:
-            return {"content": [self._said(token) for token in tokens], "refusal": None}
-        texts = [self._text(token.id) for token in tokens]
-        start, offsets = self._offsets.get(index, 0), []
-        for text in texts:
-            offsets.append(start)
-            start += len(text)
-        self._offsets[index] = start
-        tops = [{self._text(i): value for i, value in token.likeliest} for token in tokens]
-        return {
-            "tokens": texts,
-            "token_logprobs": [token.logprob for token in tokens],
-            "top_logprobs": tops if self.tops else None,
-            "text_offset": offsets,
-        }
-
-    def _said(self, token: Token) -> dict[str, Any]:
-        tops = [self._entry(i, value) for i, value in token.likeliest]
-        return {**self._entry(token.id, token.logprob), "top_logprobs": tops}
-
-    def _entry(self, token: int, logprob: float) -> dict[str, Any]:
-        text = self._text(token)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-
-    def _text(self, token: int) -> str:
-        """The token alone; the EOS, which may be likely too, by its name."""
-        if token in self.chat.eos_token_ids:
-            return str(self.chat.tokenizer.convert_ids_to_tokens(token))
-        return decode(self._raw, [token])
 
 
 async def _answer(
@@ -262,18 +195,3 @@ async def _unless_gone(request: Request, work: Any) -> Any:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def usage(prompt_tokens: int, said: Sequence[Part]) -> dict[str, int]:
-    """Counts of tokens; those of the answers without EOS."""
-    written = sum(len(part.tokens) for part in said)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": written,
-        "total_tokens": prompt_tokens + written,
-    }
-
-
-def sse(content: dict[str, Any]) -> str:
-    """One server-sent event. In ASCII: some readers take U+2028 in a text for the line's end."""
-    return f"data: {json.dumps(content)}\n\n"

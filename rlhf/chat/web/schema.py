@@ -1,33 +1,90 @@
 """What OpenAI's clients send. A field that would be ignored and could matter is refused."""
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MOST_ANSWERS = 16  # of one request, over all its prompts
 MOST_TURNS = 1024
-# What changes nothing, and the values with which it does; a field of any value says who asks.
+# Fields that are not done here, and the values with which they ask for nothing else than what is
+# done anyway. Null and what is empty ask for nothing in any field.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "parallel_tool_calls": (None, True, False),
-    "modalities": (None, ["text"]),
-    "service_tier": (None, "auto", "default"),
-    "store": (None, False),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "suffix": (None, ""),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": (),
+    "response_format": ({"type": "text"},),
+    "tools": (),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "functions": (),
+    "function_call": ("none", "auto"),
+    "modalities": (["text"],),
+    "audio": (),
+    "web_search_options": (),
+    "verbosity": ("medium",),
+    "best_of": (1,),
+    "echo": (False,),
+    "suffix": (),
+    # Those of vLLM and other servers.
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "typical_p": (1,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "min_tokens": (0,),
+    "ignore_eos": (False,),
+    "use_beam_search": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True, False),
+    "include_stop_str_in_output": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
 }
-EMPTY_IN_TURNS = ("refusal", "annotations", "audio", "function_call", "tool_calls", "name")
-ABOUT_THE_SENDER = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+# Who asks, what the service should keep, when and how it should work: no answer depends on these.
+WITHOUT_EFFECT = (
+    "user", "metadata", "safety_identifier", "store", "service_tier", "priority", "request_id",
+    "prompt_cache_key", "prompt_cache_retention", "cache_control", "prediction",
+)  # fmt: skip
+# Values of a message's fields that say nothing: lm-evaluation-harness writes a type.
+NEUTRAL_IN_TURNS: dict[str, tuple[Any, ...]] = {
+    "type": ("text", "message"),
+    "refusal": (),
+    "annotations": (),
+    "audio": (),
+    "function_call": (),
+    "tool_calls": (),
+    "tool_call_id": (),
+    "reasoning_content": (),
+}
+# What to do instead of giving a field that other servers have.
+INSTEAD = {
+    "reasoning_effort": "give it in chat_template_kwargs, where the model's template reads it",
+    "enable_thinking": "give it in chat_template_kwargs",
+    "max_new_tokens": "use max_tokens",
+    "stop_token_ids": "use stop",
+}
 
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=MOST_ANSWERS)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
+# No text of a name can be a control token.
+SpeakerName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+
+
+def asking(fields: Any, neutral: Mapping[str, tuple[Any, ...]], *, kept: Collection[str]) -> Any:
+    """The fields of a JSON object without those that ask for nothing; `kept` stay as they are."""
+    if not isinstance(fields, dict):
+        return fields
+    return {
+        name: value
+        for name, value in fields.items()
+        if name in kept
+        or not (
+            name in WITHOUT_EFFECT or value in (None, "", [], {}) or value in neutral.get(name, ())
+        )
+    }
 
 
 class Strict(BaseModel):
@@ -42,37 +99,44 @@ class TextPart(Strict):
     type: Literal["text"]
     text: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def without_what_says_nothing(cls, fields: Any) -> Any:
+        """Anything else in a part is refused by name."""
+        return asking(fields, {}, kept=("type", "text"))
+
 
 class Turn(Strict):
-    """A message. `developer` is OpenAI's newer word for system.
+    """A message. Its role and its speaker's name are what the template makes of them.
 
     Clients send an answer back as they got it, with fields that are empty here.
     """
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
+    name: SpeakerName | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def without_empty_fields(cls, fields: Any) -> Any:
-        """A turn without what says nothing; anything in these fields is refused by name."""
-        if not isinstance(fields, dict):
-            return fields
-        return {k: v for k, v in fields.items() if k not in EMPTY_IN_TURNS or v not in (None, [])}
+    def without_what_says_nothing(cls, fields: Any) -> Any:
+        """Anything else in these fields is refused by name."""
+        return asking(fields, NEUTRAL_IN_TURNS, kept=("role", "content"))
 
     def plain(self) -> dict[str, str]:
         """As templates read it."""
         text = self.content
         if not isinstance(text, str):
             text = "".join(part.text for part in text)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        named = {} if self.name is None else {"name": self.name}
+        return {"role": self.role, "content": text, **named}
 
 
 class StreamOptions(Strict):
     """Of a streamed answer."""
 
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: Literal[False] | None = None
 
 
 class Generation(Strict):
@@ -91,13 +155,8 @@ class Generation(Strict):
     @model_validator(mode="before")
     @classmethod
     def without_what_changes_nothing(cls, fields: Any) -> Any:
-        """Refuse what would have to change the answer and is not done here."""
-        if not isinstance(fields, dict):
-            return fields
-        for name, values in NEUTRAL.items():
-            if name in fields and fields[name] not in values:
-                raise ValueError(f"{name} is not supported; leave it out")
-        return {k: v for k, v in fields.items() if k not in NEUTRAL and k not in ABOUT_THE_SENDER}
+        """What is left has an effect here, or is refused by name."""
+        return asking(fields, NEUTRAL, kept=cls.model_fields)
 
     @property
     def stops(self) -> list[str]:
@@ -112,6 +171,7 @@ class ChatRequest(Generation):
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)]
@@ -123,3 +183,6 @@ class CompletionRequest(Generation):
 
     prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | SeveralIds
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+
+KNOWN = {*ChatRequest.model_fields, *CompletionRequest.model_fields}

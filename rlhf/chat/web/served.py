@@ -8,6 +8,7 @@ from rlhf.chat.decoder import Question
 from rlhf.chat.engine import check_room, room
 from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import SEEDS, Sampling
+from rlhf.chat.web.faults import TOO_LONG, Unfit
 from rlhf.chat.worker import Worker
 from rlhf.errors import DataError
 
@@ -72,16 +73,15 @@ class Served:
         """`num_answers` questions a prompt. Without a seed one is drawn.
 
         Raises:
-            DataError: a prompt or a length beyond what is taken.
+            Unfit: a length beyond what is taken. The prompts' own is the caller's to check.
         """
         wanted = max_new_tokens or self.limits.max_new_tokens
         if wanted > self.limits.max_new_tokens:
-            raise DataError(
+            raise Unfit(
                 f"max_tokens={wanted} is more than this server's {self.limits.max_new_tokens}; "
-                "ask for fewer, or start it with a larger --max_new_tokens"
+                "ask for fewer, or start it with a larger --max_new_tokens",
+                param="max_tokens",
             )
-        for prompt in prompts:
-            self.check_length(worker.model, len(prompt))
         seed = secrets.randbelow(SEEDS) if seed is None else seed % SEEDS
         return [
             Question(
@@ -103,11 +103,15 @@ class Served:
         """Refuse a prompt that is longer than the server takes or the model holds.
 
         Raises:
-            DataError: both numbers.
+            Unfit: both numbers.
         """
         if length > self.limits.max_prompt_tokens:
-            raise DataError(
+            raise Unfit(
                 f"the prompt has {length} tokens and this server takes "
-                f"{self.limits.max_prompt_tokens}"
+                f"{self.limits.max_prompt_tokens}",
+                code=TOO_LONG,
             )
-        check_room(model, length)
+        try:
+            check_room(model, length)
+        except DataError as error:
+            raise Unfit(str(error), code=TOO_LONG) from error
