@@ -17,10 +17,12 @@ from rlhf.evaluation.benchmarks import check_tasks
 from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.figures import Question
 from rlhf.evaluation.human import put_pairs, read_labels
-from rlhf.evaluation.llm_judge import check_address, is_address
+from rlhf.evaluation.judge_requests import check_address
+from rlhf.evaluation.llm_judge import is_address
 from rlhf.evaluation.pair_figures import HUMAN, as_results, compared_figures, pairs_of
 from rlhf.evaluation.plan import plan
 from rlhf.evaluation.records import Record
+from rlhf.evaluation.remote_judge import judge_of, settled
 from rlhf.evaluation.results import PEOPLE, Result, print_table
 from rlhf.evaluation.run import (
     choose_rows,
@@ -57,6 +59,8 @@ def main() -> None:
         say(*beyond_training(path, longest))
     loaded = load_rows(config, folder)
     check_sources(study)
+    remote = judge_of(study)
+    remote = settled(remote, say) if remote else None
     rows = choose_rows(loaded.rows, config, seed)
     leaks = find_leaks(rows, config)
     say(f"{len(rows)} held-out prompts, {leaks.says}")
@@ -67,7 +71,7 @@ def main() -> None:
     on_main_process(lambda: open_run_folder(run_config, config, study))
     records = collect_records(rows, config, seed, say, folder, study.answers)
     question = question_of(rows, config, seed, leaks)
-    studied = run_studies(rows, records, question, config, study, say)
+    studied = run_studies(rows, records, question, config, study, remote, say)
 
     def save() -> None:
         more = [*studied.results, *ask_people(folder, rows, records, question, study)]

@@ -1,27 +1,18 @@
-"""A language model as judge: a local one, or any address that speaks OpenAI's chat API."""
+"""A language model as judge: what it is asked, what its reply means, and one of this machine."""
 
-import http.client
-import json
-import os
 import re
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from rlhf.data.chat import as_messages, prompt_ids
-from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.pairwise import FIRST, SECOND, TIE, Judging, Shown
 from rlhf.models.generate import sample_answers
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 
-KEY = "OPENAI_API_KEY"
 QUESTION = """Two assistants answered the same user. Decide which answer is better: does it do \
 what was asked, is it true, is it kind? Longer is not better. The order of the answers means \
 nothing.
@@ -40,9 +31,9 @@ _MARK = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _MARK_ALONE = re.compile(rf"\W*{_MARK.pattern}\W*")
 _WORD = re.compile(r"\W*(A|B|C|tie)\W*", re.IGNORECASE)
 _MEANS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
-_RETRIES = 4
-_AT_ONCE = 8  # questions in flight at an address
-_OF_THIS_QUESTION = (400, 413, 422)  # statuses that say: too long, or not allowed
+# Marks of a thought in a reply, where the server does not tell it apart.
+_THOUGHT = re.compile(r"\s*(<think(ing)?>|\[THINK\])")
+_THOUGHT_END = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 
 def question_of(shown: Shown) -> str:
@@ -57,8 +48,9 @@ def read_verdict(reply: str) -> str | None:
 
     Of several that differ the last counts if it is alone on the last line, as was asked for: a
     judge that thinks aloud names others before. None for any other reply: a guess would be worse
-    than a tie.
+    than a tie. A thought before the reply, <think>…</think>, is not read.
     """
+    reply = without_thought(reply)
     marks = _MARK.findall(reply)
     last = reply.strip().rpartition("\n")[2]
     if alone := _MARK_ALONE.fullmatch(last):
@@ -69,15 +61,39 @@ def read_verdict(reply: str) -> str | None:
     return _MEANS[alone.group(1).upper()] if alone else None
 
 
+def without_thought(reply: str) -> str:
+    """What follows the thought; "" where it has no end.
+
+    Some templates write <think> into the prompt, so that only its end is in the reply.
+    """
+    if ends := list(_THOUGHT_END.finditer(reply)):
+        return reply[ends[-1].end() :]
+    return "" if _THOUGHT.match(reply) else reply
+
+
+def cut_off_warning(cut: int, asked: int, max_tokens: int) -> str:
+    """What to print where replies ended at their length without a verdict."""
+    return (
+        f"warning: {cut} of {asked} replies of llm_judge were cut off at "
+        f"llm_judge_max_tokens={max_tokens} before a verdict and count as ties; raise it"
+    )
+
+
 def is_address(judge: str) -> bool:
     """Whether the judge is asked over HTTP."""
     return judge.startswith(("http://", "https://"))
 
 
 def local_judge(
-    path: str, *, max_new_tokens: int, batch_size: int, device: torch.device
+    path: str,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    batch_size: int,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> Judging:
-    """A model of this machine, asked in its own chat template, greedily.
+    """A model of this machine, asked in its own chat template.
 
     A question longer than the model's positions has no verdict.
 
@@ -98,106 +114,17 @@ def local_judge(
             [questions[index] for index in fits],
             num_responses=1,
             max_new_tokens=max_new_tokens,
-            temperature=0.0,
+            temperature=temperature,
             seed=0,
             batch_size=batch_size,
         )
         said: list[str | None] = [None] * len(shown)
+        cut = 0
         for index, answer in zip(fits, answers, strict=True):
             said[index] = read_verdict(answer[0].text)
+            cut += said[index] is None and not answer[0].ended_with_eos
+        if cut:
+            say(cut_off_warning(cut, len(shown), max_new_tokens))
         return said
 
     return judge
-
-
-def remote_judge(address: str, name: str, *, max_new_tokens: int) -> Judging:
-    """The model `name` behind `address` (…/v1), greedily; the key is $OPENAI_API_KEY, if any.
-
-    A question that it refuses, for its length or content, has no verdict; all of them refused is
-    a mistake in what was asked for.
-    """
-
-    def judge(shown: Sequence[Shown]) -> list[str | None]:
-        def ask(one: Shown) -> tuple[Any, str]:
-            body = {
-                "model": name,
-                "messages": [{"role": "user", "content": question_of(one)}],
-                "temperature": 0,
-                "max_tokens": max_new_tokens,
-            }
-            return _post(f"{address.rstrip('/')}/chat/completions", body)
-
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            replies = list(pool.map(ask, shown))
-        if replies and all(refused for _, refused in replies):
-            raise _failed(address, replies[0][1])
-        return [read_verdict(_content(reply)) for reply, _ in replies]
-
-    return judge
-
-
-def check_address(address: str) -> None:
-    """Refuse an address at which nothing answers, before models are asked for hours.
-
-    Any reply to GET …/models will do, a refusal too: what the judge can, a question shows.
-
-    Raises:
-        ConfigError: no connection, or what answers does not speak HTTP.
-    """
-    try:
-        request = urllib.request.Request(f"{address.rstrip('/')}/models", headers=_headers())
-        urllib.request.urlopen(request, timeout=20).close()
-    except urllib.error.HTTPError:
-        return
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        fault = getattr(error, "reason", error)
-        raise ConfigError(
-            f"llm_judge {address} does not answer: {fault}; start it, or give its address as "
-            "http://HOST:PORT/v1."
-        ) from error
-
-
-def _post(address: str, body: dict[str, Any]) -> tuple[Any, str]:
-    """The reply and "", or None and why this question was refused.
-
-    Tried again after too many requests, a server's fault or no connection.
-
-    Raises:
-        TrainingError: it does not answer, or refuses everybody.
-    """
-    request = urllib.request.Request(address, json.dumps(body).encode(), _headers())
-    for attempt in range(_RETRIES):
-        try:
-            with urllib.request.urlopen(request, timeout=120) as reply:
-                return json.load(reply), ""
-        except urllib.error.HTTPError as error:
-            said = error.read(300).decode("utf-8", "replace").strip()
-            fault = f"{error.code} {error.reason} {said}".strip()
-            if error.code in _OF_THIS_QUESTION:
-                return None, fault
-            if error.code < 500 and error.code != 429:
-                break
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            fault = str(getattr(error, "reason", error))
-        if attempt + 1 < _RETRIES:
-            time.sleep(2**attempt)
-    raise _failed(address, fault)
-
-
-def _headers() -> dict[str, str]:
-    key = os.environ.get(KEY)
-    return {"Content-Type": "application/json"} | (
-        {"Authorization": f"Bearer {key}"} if key else {}
-    )
-
-
-def _failed(address: str, fault: str) -> TrainingError:
-    return TrainingError(f"llm_judge {address}: {fault}; check the address, its model and ${KEY}.")
-
-
-def _content(reply: Any) -> str:
-    """The text of the first choice; empty, and so unparsable, where there is none."""
-    try:
-        return str(reply["choices"][0]["message"]["content"] or "")
-    except (KeyError, IndexError, TypeError):
-        return ""

@@ -18,10 +18,11 @@ from rlhf.evaluation.config import EvaluateConfig
 from rlhf.evaluation.figures import Question
 from rlhf.evaluation.frontier import frontier, told
 from rlhf.evaluation.judging import GOLD, judge_records, judges_of
-from rlhf.evaluation.llm_judge import is_address, local_judge, remote_judge
+from rlhf.evaluation.llm_judge import local_judge
 from rlhf.evaluation.pair_figures import figures_of_verdicts, pairs_of
 from rlhf.evaluation.pairwise import Judging, Verdict, compare
 from rlhf.evaluation.records import Record
+from rlhf.evaluation.remote_judge import RemoteJudge, remote_judge
 from rlhf.evaluation.results import Result
 from rlhf.evaluation.run_steps import steps_of_run
 from rlhf.evaluation.sampling import Contender, load_contender, same_vocabulary, sample_records
@@ -46,9 +47,13 @@ def run_studies(
     question: Question,
     config: EvaluateConfig,
     study: StudyConfig,
+    remote: RemoteJudge | None,
     say: Say,
 ) -> Studied:
-    """Everything that was asked for beside the comparison; complete on every process."""
+    """Everything that was asked for beside the comparison; complete on every process.
+
+    remote: llm_judge, where it is behind an address, as a trial has settled it.
+    """
     results: list[Result] = []
     content: dict[str, Any] = {}
     if study.best_of:
@@ -56,7 +61,7 @@ def run_studies(
     if study.frontier is not None:
         content["frontier"] = _frontier(rows, question, config, study, say)
     if study.llm_judge is not None:
-        verdicts = _ask_model(rows, records, question, config, study, say)
+        verdicts = _ask_model(rows, records, question, config, study, remote, say)
         results += figures_of_verdicts(verdicts, question)
         content["llm_verdicts"] = [
             {**asdict(v.pair), "ours_first": v.ours_first, "theirs_first": v.theirs_first}
@@ -144,6 +149,7 @@ def _ask_model(
     question: Question,
     config: EvaluateConfig,
     study: StudyConfig,
+    remote: RemoteJudge | None,
     say: Say,
 ) -> list[Verdict]:
     pairs = pairs_of(
@@ -155,21 +161,20 @@ def _ask_model(
     say(f"{study.llm_judge} compares {len(pairs)} pairs in both orders")
     state = PartialState()
     mine = pairs[state.process_index :: state.num_processes]
-    verdicts = compare(mine, rows, _llm(config, study, state.device))
+    asks = remote_judge(remote, say) if remote else _local(config, study, state.device, say)
+    verdicts = compare(mine, rows, asks)
     return gather_object(verdicts) if state.num_processes > 1 else verdicts
 
 
-def _llm(config: EvaluateConfig, study: StudyConfig, device: torch.device) -> Judging:
+def _local(config: EvaluateConfig, study: StudyConfig, device: torch.device, say: Say) -> Judging:
     assert study.llm_judge is not None
-    if is_address(study.llm_judge):
-        return remote_judge(
-            study.llm_judge, study.llm_judge_model, max_new_tokens=study.llm_max_new_tokens
-        )
     return local_judge(
         study.llm_judge,
-        max_new_tokens=study.llm_max_new_tokens,
+        max_new_tokens=study.llm_judge_max_tokens,
+        temperature=study.llm_judge_temperature,
         batch_size=config.per_device_eval_batch_size,
         device=device,
+        say=say,
     )
 
 

@@ -1,12 +1,26 @@
 """Keys of recipes/evaluate.py for what costs more than a comparison: judges to ask, studies."""
 
+import json
+import math
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from rlhf.errors import ConfigError
 from rlhf.evaluation.config import EvaluateConfig, named_paths
 
+# Fields of a request to a judge, and the key that sets each; "" where none may.
+OF_THE_JUDGE = {
+    "model": "llm_judge_model",
+    "max_tokens": "llm_judge_max_tokens",
+    "max_completion_tokens": "llm_judge_max_tokens",
+    "temperature": "llm_judge_temperature",
+    "reasoning_effort": "llm_judge_reasoning_effort",
+    "messages": "",
+    "stream": "",
+    "n": "",
+}
 COUNTS = (
-    "pairs_per_prompt", "llm_max_new_tokens", "best_of_prompts", "frontier_prompts",
+    "pairs_per_prompt", "llm_judge_max_tokens", "best_of_prompts", "frontier_prompts",
     "tax_texts", "tax_max_length", "lm_eval_limit",
 )  # fmt: skip
 
@@ -14,6 +28,8 @@ COUNTS = (
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Each is off unless it is asked for."""
+
+    JSON_KEYS: ClassVar[tuple[str, ...]] = ("llm_judge_extra_body",)
 
     answers: str | None = field(
         default=None,
@@ -38,8 +54,22 @@ class StudyConfig:
     llm_judge_model: str = field(
         default="", metadata={"help": "Name of the model behind that address."}
     )
-    llm_max_new_tokens: int = field(
-        default=512, metadata={"help": "Longest reply of the judge, in tokens."}
+    llm_judge_max_tokens: int = field(
+        default=512, metadata={"help": "Longest reply of the judge, in tokens, with its thought."}
+    )
+    llm_judge_temperature: float = field(
+        default=0.0, metadata={"help": "Of the judge's replies; 0 takes the likeliest tokens."}
+    )
+    llm_judge_reasoning_effort: str | None = field(
+        default=None,
+        metadata={"help": "low, medium, high, …: sent to an address as reasoning_effort."},
+    )
+    llm_judge_extra_body: str | None = field(
+        default=None,
+        metadata={
+            "help": "More fields of each request to an address, as JSON, such as "
+            '{"chat_template_kwargs": {"enable_thinking": false}}.',
+        },
     )
     llm_judge_baselines: bool = field(
         default=True,
@@ -91,11 +121,17 @@ class StudyConfig:
             raise ConfigError(f"best_of={self.best_of}: give different sizes of 1 or more.")
         if self.llm_judge and self.llm_judge.startswith("http") and not self.llm_judge_model:
             raise ConfigError(f"llm_judge {self.llm_judge}: name its model, --llm_judge_model.")
-        if self.llm_judge_model and not (self.llm_judge or "").startswith("http"):
+        for key in ("llm_judge_model", "llm_judge_reasoning_effort", "llm_judge_extra_body"):
+            if (value := getattr(self, key)) and not (self.llm_judge or "").startswith("http"):
+                raise ConfigError(
+                    f"{key}={value} means nothing without an http address as llm_judge; leave it "
+                    "out."
+                )
+        if not 0 <= self.llm_judge_temperature < math.inf:
             raise ConfigError(
-                f"llm_judge_model={self.llm_judge_model} means nothing without an http address as "
-                "llm_judge; leave it out."
+                f"llm_judge_temperature={self.llm_judge_temperature}: give 0 (greedy) or more."
             )
+        _extra_body(self.llm_judge_extra_body)
         if unknown := [name for name in self.judge if name != "human"]:
             raise ConfigError(
                 f"judge {unknown[0]!r} is none; `human` asks people, and gold, reward_model and "
@@ -107,6 +143,36 @@ class StudyConfig:
         for key in ("human_store", "human_gold"):
             if getattr(self, key) and "human" not in self.judge:
                 raise ConfigError(f"{key} means nothing without --judge human; leave it out.")
+
+    @property
+    def llm_judge_fields(self) -> dict[str, Any]:
+        """What each request to a judge's address carries besides the model and the question."""
+        fields: dict[str, Any] = {
+            "max_tokens": self.llm_judge_max_tokens,
+            "temperature": self.llm_judge_temperature,
+        }
+        if self.llm_judge_reasoning_effort:
+            fields["reasoning_effort"] = self.llm_judge_reasoning_effort
+        return fields | _extra_body(self.llm_judge_extra_body)
+
+
+def _extra_body(text: str | None) -> dict[str, Any]:
+    """The fields of llm_judge_extra_body.
+
+    Raises:
+        ConfigError: it is no JSON object, or sets what has a key of its own.
+    """
+    try:
+        body = json.loads(text or "{}")
+    except ValueError as error:
+        raise ConfigError(f"llm_judge_extra_body={text!r} is no JSON: {error}.") from error
+    if not isinstance(body, dict):
+        raise ConfigError(f"llm_judge_extra_body={text!r} is no JSON object; write {{…}}.")
+    for name in body:
+        if name in OF_THE_JUDGE:
+            instead = f"use {OF_THE_JUDGE[name]}" if OF_THE_JUDGE[name] else "leave it out"
+            raise ConfigError(f"llm_judge_extra_body sets {name}; {instead}.")
+    return body
 
 
 def check_studies(config: EvaluateConfig, study: StudyConfig) -> None:

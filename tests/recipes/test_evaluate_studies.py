@@ -198,7 +198,7 @@ def test_a_judge_behind_an_address_is_asked_in_both_orders(root, tmp_path, monke
     assert find(results, "win_rate", "second", judge="llm").value == 0.5
     assert find(results, "judge_first", "second").value == 1.0
     assert find(results, "judge_inconsistency", "second").value == 1.0
-    assert len(_Endpoint.asked) == 2 * 6 + 1
+    assert len(_Endpoint.asked) == 1 + 2 * 6 + 1  # a trial, and one that was asked again
     path, key, body = _Endpoint.asked[0]
     assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "big")
 
@@ -218,13 +218,21 @@ def test_null_baselines_stand_before_that_judge_too(root, tmp_path, monkeypatch,
     content = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     pairs = content["llm_verdicts"]
     assert len(pairs) == 6 * (1 + 5 + 2)
-    assert len(_Endpoint.asked) == 2 * sum(pair["ours"] != pair["theirs"] for pair in pairs) + 1
+    assert len(_Endpoint.asked) == 2 * sum(pair["ours"] != pair["theirs"] for pair in pairs) + 2
 
 
-def test_a_judge_that_refuses_everything_is_said_in_words(
+def test_a_judge_that_refuses_the_trial_ends_the_run_before_sampling(
     root, tmp_path, monkeypatch, capsys, folder
 ):
     with _serving(refuses="Two assistants") as address:
+        words = [f"--llm_judge={address}", "--llm_judge_model=big"]
+        assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
+    assert "400 Bad Request context length exceeded" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_judge_that_refuses_every_pair_ends_the_run(root, tmp_path, monkeypatch, capsys, folder):
+    with _serving(refuses="user: Say") as address:
         words = [f"--llm_judge={address}", "--llm_judge_model=big"]
         assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 1
     assert "400 Bad Request context length exceeded" in capsys.readouterr().err
@@ -250,7 +258,7 @@ def test_a_frontier_of_other_tokens_than_the_references_is_refused(
 
 
 def test_a_local_judge_that_babbles_decides_nothing(root, tmp_path, monkeypatch, folder):
-    words = [f"--llm_judge={folder}/second", "--llm_max_new_tokens=4"]
+    words = [f"--llm_judge={folder}/second", "--llm_judge_max_tokens=4"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
     results = read_results(tmp_path / "run")
     assert find(results, "win_rate", "second", judge="llm").value == 0.5
@@ -263,6 +271,7 @@ def test_a_local_judge_that_babbles_decides_nothing(root, tmp_path, monkeypatch,
         (["--judge", "humans"], "judge 'humans' is none"),
         (["--llm_judge=http://x/v1"], "name its model"),
         (["--llm_judge_model=big"], "means nothing without an http address"),
+        (["--llm_max_new_tokens=4"], "did you mean llm_judge_max_tokens?"),
         (["--llm_judge=nowhere/at/all"], "nowhere/at/all"),
         (["--best_of", "4", "4"], "different sizes"),
         (["--best_of_model=third", "--best_of", "2"], "none of the models first, second"),
