@@ -1,5 +1,6 @@
 """What clients of OpenAI's API send is taken; what would change the answer is refused by name."""
 
+import gzip
 import json
 
 import httpx
@@ -238,11 +239,27 @@ def test_another_content_type_is_a_415_that_names_the_right_one(http, kind):
 def test_paths_and_methods_that_are_not_served_are_named(http):
     wrong = http.post("/chat/completions", json=CHAT)
     assert wrong.status_code == 404
-    message = "POST /chat/completions is not served; the API's paths begin with /v1/"
+    served = "/v1/models, /v1/chat/completions, /v1/completions"
+    message = f"POST /chat/completions is not served; the API is {served}"
     assert wrong.json()["error"]["message"] == message
     method = http.get("/v1/chat/completions")
     assert (method.status_code, method.headers["allow"]) == (405, "POST")
     assert method.json()["error"]["message"] == "GET /v1/chat/completions is not served; use POST"
+
+
+def test_head_is_answered_where_get_is(http):
+    """Load balancers ask so whether a server is up."""
+    for path in ("/", "/health", "/v1/models"):
+        answer = http.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_packed_body_is_said_to_be_packed(http):
+    packed = gzip.compress(json.dumps(CHAT).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = http.post("/v1/chat/completions", content=packed, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "the body is not UTF-8, but gzip; send it unpacked"
 
 
 def test_the_scheme_of_a_token_is_read_in_any_case(model, tmp_path):

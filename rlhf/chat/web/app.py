@@ -20,6 +20,7 @@ from rlhf.chat.worker import Busy, Failed
 from rlhf.errors import RLHFError
 from rlhf.labels.web.guard import TOO_LARGE, TooLarge
 
+API = ("/v1/models", "/v1/chat/completions", "/v1/completions")
 STATIC = Path(__file__).parent / "static"
 
 
@@ -39,11 +40,11 @@ def create_app(served: Served, desk: Desk, config: ServeConfig) -> ASGIApp:
     add_openai(app, served)
     add_page(app, served, desk)
 
-    @app.get("/")
+    @app.api_route("/", methods=["GET", "HEAD"])
     def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> dict[str, Any]:
         loads = [worker.load() for worker in served.workers.values()]
         writing, waiting = (sum(counts) for counts in zip(*loads, strict=True))
@@ -94,10 +95,11 @@ def _of_http(request: Request, error: HTTPException) -> tuple[int, str]:
     if isinstance(error.__cause__, TooLarge):  # FastAPI takes it for a body it cannot parse
         return 413, TOO_LARGE
     if isinstance(error.__cause__, UnicodeDecodeError):
-        return 400, "the body is not UTF-8"
+        packed = request.headers.get("content-encoding")
+        return 400, f"the body is not UTF-8{f', but {packed}; send it unpacked' if packed else ''}"
     asked = f"{request.method} {request.url.path}"
     if error.status_code == 404:
-        return 404, f"{asked} is not served; the API's paths begin with /v1/"
+        return 404, f"{asked} is not served; the API is {', '.join(API)}"
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         return 405, f"{asked} is not served; use {allowed}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rlhf.chat.web.logprobs import Spelling, chat_logprobs, text_logprobs
+from rlhf.chat.web.logprobs import Spelling, chat_logprobs, text_logprobs, with_echo
 from rlhf.chat.web.parts import Part
 from rlhf.chat.web.schema import Generation
 from rlhf.data.tokenizer import ChatTokenizer
@@ -18,14 +18,25 @@ class Form:
     """How one kind of answer is written down."""
 
     def __init__(
-        self, kind: str, body: Generation, chat: ChatTokenizer, *, logprobs: bool, tops: int
+        self,
+        kind: str,
+        body: Generation,
+        chat: ChatTokenizer,
+        *,
+        logprobs: bool,
+        tops: int,
+        echoes: Sequence[Part] = (),
     ) -> None:
-        """tops: how many of the likeliest tokens stand next to each one, with `logprobs`."""
+        """tops: how many of the likeliest tokens stand next to each one, with `logprobs`.
+
+        echoes: what stands before each answer, if anything.
+        """
         self.kind, self.body, self.chat, self.tops = kind, body, chat, tops
         self._spelling = Spelling(chat, partial="" if self.is_chat else "bytes:")
         self._with_logprobs = logprobs
         prefix = "chatcmpl" if self.is_chat else "cmpl"
         self._head = {"id": f"{prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
+        self._echoes = echoes
         self._lengths: dict[int, int] = {}  # of each streamed answer's text so far
 
     @property
@@ -40,6 +51,7 @@ class Form:
 
     def choice(self, index: int, said: Sequence[Part]) -> dict[str, Any]:
         """One answer, of all its parts."""
+        said = [self._echoes[index], *said] if self._echoes else said
         text = "".join(part.text for part in said)
         finish = said[-1].finish if said else "stop"
         ending = {"index": index, "finish_reason": finish, "logprobs": self._logprobs(0, said)}
@@ -53,7 +65,8 @@ class Form:
         start = self._lengths.get(part.index, 0)
         self._lengths[part.index] = start + len(part.text)
         choice: dict[str, Any] = {"index": part.index, "finish_reason": part.finish or None}
-        choice |= {"logprobs": self._logprobs(start, [part])}
+        ends = not part.tokens and not part.end
+        choice |= {"logprobs": None if ends else self._logprobs(start, [part])}
         if self.is_chat:
             choice["delta"] = {"content": part.text} if part.text or not part.finish else {}
         else:
@@ -85,7 +98,8 @@ class Form:
             return None
         if self.is_chat:
             return chat_logprobs(self._spelling, said)
-        return text_logprobs(self._spelling, said, start=start, tops=self.tops)
+        found = text_logprobs(self._spelling, said, start=start, tops=self.tops)
+        return with_echo(found) if self._echoes else found
 
 
 def usage(prompt_tokens: int, said: Sequence[Part]) -> dict[str, int]:

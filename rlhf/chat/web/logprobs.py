@@ -114,29 +114,46 @@ def text_logprobs(
 ) -> dict[str, Any]:
     """`logprobs` of a text completion's choice, whose text begins at offset `start`.
 
-    The token that was drawn is among the likeliest ones, as one more where it is none of them.
+    The token that was drawn is among the likeliest ones, as one more where it is none of them. An
+    EOS that ended the answer is the last token: a caller that asks for one token counts on it.
     """
-    tokens, values, likeliest, offsets = [], [], [], []
+    names: list[str] = []
+    values: list[float] = []
+    likeliest: list[dict[str, float]] = []
+    offsets: list[int] = []
     for part in said:
         before = b""
-        for token, own in zip(part.tokens, spelled(spelling, part), strict=True):
-            name = spelling.name(token.id, own)
-            best: dict[str, float] = {}
-            for one, alike, value in _likeliest(spelling, token, own):
-                best.setdefault(spelling.name(one, alike), value)
-            tokens.append(name)
+        tokens = [*part.tokens, part.end] if part.end else part.tokens
+        for token, own in zip(tokens, [*spelled(spelling, part), b""], strict=False):
+            names.append(spelling.name(token.id, own))
             values.append(token.logprob)
-            best.setdefault(name, token.logprob)
-            likeliest.append(best)
+            likeliest.append(_named(spelling, token, own))
             offsets.append(start + _characters(before, own))
             before += own
         start += len(part.text)
     return {
-        "tokens": tokens,
+        "tokens": names,
         "token_logprobs": values,
         "top_logprobs": likeliest if tops else None,
         "text_offset": offsets,
     }
+
+
+def with_echo(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, where the first token is a prompt's, which follows nothing."""
+    for name in ("token_logprobs", "top_logprobs"):
+        if found[name]:
+            found[name][0] = None
+    return found
+
+
+def _named(spelling: Spelling, token: Token, own: bytes) -> dict[str, float]:
+    """The likeliest tokens in place of this one by their names, and this one."""
+    best: dict[str, float] = {}
+    for one, alike, value in _likeliest(spelling, token, own):
+        best.setdefault(spelling.name(one, alike), value)
+    best.setdefault(spelling.name(token.id, own), token.logprob)
+    return best
 
 
 def _characters(before: bytes, said: bytes) -> int:

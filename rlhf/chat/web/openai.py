@@ -6,6 +6,7 @@ temperature 1, whatever the tokens are drawn with; a field that is not done here
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,18 +17,21 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from rlhf.chat.decoder import LENGTH
 from rlhf.chat.engine import encode
 from rlhf.chat.loading import ChatModel
+from rlhf.chat.web.echo import echo_of
 from rlhf.chat.web.faults import Unfit, about
 from rlhf.chat.web.form import DONE, Form, sse, usage
 from rlhf.chat.web.parts import Part, parts
 from rlhf.chat.web.schema import MOST_ANSWERS, ChatRequest, CompletionRequest
 from rlhf.chat.web.served import Served
 from rlhf.chat.worker import Failed, Group, Worker
-from rlhf.data.chat import prompt_ids
+from rlhf.data.chat import decode, prompt_ids
 from rlhf.errors import DataError
 from rlhf.types import Message
 
+NOTHING = Part(index=0, text="", tokens=(), finish=LENGTH)  # the answer to max_tokens=0
 CLIENT_GONE = 499  # nobody reads it; nginx's number for it in logs
 
 
@@ -35,7 +39,7 @@ def add_openai(app: FastAPI, served: Served) -> None:
     """The routes of the API."""
     of = {"object": "model", "created": int(time.time()), "owned_by": "rlhf"}
 
-    @app.get("/v1/models")
+    @app.api_route("/v1/models", methods=["GET", "HEAD"])
     def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": name, **of} for name in served.workers]}
 
@@ -74,14 +78,49 @@ def add_openai(app: FastAPI, served: Served) -> None:
         if len(prompts) * (body.n or 1) > MOST_ANSWERS:
             message = f"more than {MOST_ANSWERS} answers in one request; send several"
             raise Unfit(message, param="n" if len(prompts) == 1 else "prompt")
+        if body.max_tokens == 0 and not body.echo:
+            raise Unfit("max_tokens=0 needs echo: true", param="max_tokens")
+        if body.echo and body.stream:
+            raise Unfit("echo is not supported with stream: true; leave one out", param="echo")
         form = Form(
             "text_completion",
             body,
             replace(worker.model.chat, template_source="none"),
             logprobs=body.logprobs is not None,
             tops=body.logprobs or 0,
+            echoes=await run_in_threadpool(echoes, worker.model, body, prompts),
         )
+        if body.max_tokens == 0:
+            choices = [form.choice(n, [NOTHING]) for n in range(len(prompts) * (body.n or 1))]
+            return JSONResponse(form.whole(choices, usage(sum(map(len, prompts)), [])))
         return await _answer(request, served, worker, form, prompts, body.max_tokens or 16)
+
+    reading = threading.Lock()  # one prompt at a time: the answers that are written go first
+
+    def echoes(
+        model: ChatModel, body: CompletionRequest, prompts: Sequence[list[int]]
+    ) -> list[Part]:
+        """The prompt of each answer, where it was asked for."""
+        if not body.echo:
+            return []
+        raw = replace(model.chat, template_source="none", eos_token_ids=())
+        with reading:
+            found = [
+                echo_of(
+                    model,
+                    ids,
+                    given if isinstance(given, str) else decode(raw, ids),
+                    tops=body.logprobs,
+                )
+                for given, ids in zip(_listed(body), prompts, strict=True)
+            ]
+        return [part for part in found for _ in range(body.n or 1)]
+
+
+def _listed(body: CompletionRequest) -> list[Any]:
+    """The prompts of a request, each a text or token ids."""
+    given: Any = body.prompt
+    return [given] if isinstance(given, str) or isinstance(given[0], int) else given
 
 
 def _chat_prompt(
@@ -100,11 +139,10 @@ def _chat_prompt(
 
 def _raw_prompts(model: ChatModel, body: CompletionRequest) -> list[list[int]]:
     """Ids of texts that are continued as they are; given ids stay, where the model has them."""
-    given: Any = body.prompt
-    listed: list[Any] = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     raw = replace(model.chat, template_source="none")
     rows = int(model.model.config.get_text_config().vocab_size)
-    prompts = [prompt_ids(raw, one) if isinstance(one, str) else list(one) for one in listed]
+    given = _listed(body)
+    prompts = [prompt_ids(raw, one) if isinstance(one, str) else list(one) for one in given]
     if any(not ids for ids in prompts):
         raise DataError("a prompt is empty; give a text or token ids")
     if any(max(ids) >= rows for ids in prompts):

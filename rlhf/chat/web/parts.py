@@ -17,6 +17,7 @@ class Part:
     text: str
     tokens: Sequence[Token]  # of that text; neither EOS nor what a stop text cut off
     finish: str  # "" while the answer goes on
+    end: Token | None = None  # the EOS, where one ended the answer
 
 
 class _Answer:
@@ -40,7 +41,11 @@ class _Answer:
         elif not finish and len(writer.text) < writer.length:
             return None
         held, self._held = self._held, []
-        return Part(index=index, text=text, tokens=[one for one, _ in held], finish=finish)
+        tokens = [one for one, _ in held]
+        ended = token.id in self._chat.eos_token_ids and not writer.stopped
+        return Part(
+            index=index, text=text, tokens=tokens, finish=finish, end=token if ended else None
+        )
 
 
 async def parts(group: Group, chat: ChatTokenizer, stop: Sequence[str]) -> AsyncIterator[Part]:

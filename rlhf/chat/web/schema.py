@@ -182,7 +182,9 @@ class CompletionRequest(Generation):
     """POST /v1/completions."""
 
     prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | SeveralIds
+    max_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None  # 0 with echo
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
 
 
 KNOWN = {*ChatRequest.model_fields, *CompletionRequest.model_fields}
