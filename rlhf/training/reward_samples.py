@@ -31,7 +31,8 @@ def write_ranked_samples(
     """Write `folder/samples/{best,worst,random}.jsonl`, one held-out prompt a line.
 
     {"prompt", "answers": {"rank 1, answer 3": {"text", "thought"?, "scores": {"reward"}}, …}},
-    people's best first; rewards are normalised. Best and worst are by the loss of the prompt's pairs.
+    people's best first; rewards are normalised. Best and worst are by the loss of the prompt's
+    pairs.
     """
     if not rows or not count:
         return
