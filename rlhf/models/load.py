@@ -137,7 +137,8 @@ def add_lora(
         ConfigError: lora_target_modules names no layer of the model, or peft takes none.
     """
     try:
-        wrapped = get_peft_model(model, lora_config(config, task))
+        tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
+        wrapped = get_peft_model(model, lora_config(config, task, tied=tied))
     except ValueError as error:
         if config.lora_target_modules is None:
             raise ConfigError(
@@ -162,14 +163,21 @@ def enable_gradient_checkpointing(model: PreTrainedModel | PeftModel) -> None:
         inner.enable_input_require_grads()
 
 
-def lora_config(config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> LoraConfig:
-    """peft's configuration of the adapters; dropout 0, as everywhere in this project."""
+def lora_config(
+    config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"], *, tied: bool = False
+) -> LoraConfig:
+    """peft's configuration of the adapters; dropout 0, as everywhere in this project.
+
+    tied: whether input and output embedding are one matrix, which stays one where it is trained.
+    """
     return LoraConfig(
         task_type=TaskType[task],
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=0.0,
         target_modules=config.lora_target_modules or "all-linear",
+        modules_to_save=config.lora_modules_to_save,
+        ensure_weight_tying=tied and bool(config.lora_modules_to_save),
     )
 
 
