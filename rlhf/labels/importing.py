@@ -42,6 +42,7 @@ class _Said:
     """A ranking that came with its candidate, before the item has its id."""
 
     ranks: Sequence[int]
+    strength: float
     row: Row
 
 
@@ -142,7 +143,7 @@ def _parse(row: Row) -> tuple[Candidate, _Said | None]:
         candidate = Candidate(
             prompt=ranking.prompt, responses=ranking.responses, models=models, columns=columns
         )
-        return candidate, _Said(ranks=ranking.ranks, row=row)
+        return candidate, _Said(ranks=ranking.ranks, strength=ranking.strength, row=row)
     if "completion" in row:
         raise DataError(
             "a demonstration or a thumb is no candidate: responses are what people rank"
@@ -184,7 +185,7 @@ def _labels(item_id: int, said: _Said) -> list[Label]:
         order_shown=row.get("order_shown") or (),
         seconds=row.get("seconds"),
         guideline_version=row.get("guideline_version") or 0,
-        strength=float(row.get("strength", 1.0)),
+        strength=said.strength,
         purpose=row.get("purpose") or LABEL,
         probability=row.get("probability"),
         extra=row.get("extra") or {},
