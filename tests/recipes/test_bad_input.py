@@ -12,14 +12,13 @@ from transformers import AutoTokenizer
 
 from rlhf.launcher import launch
 
-# What every row has that some recipe takes, so that only the prompt is at fault.
-WHOLE = {"completion": "A cat.", "responses": ["A cat.", "no"], "ranks": [1, 2]}
+# Of every recipe; to a prompt comes what its rows have besides, so that the prompt alone is at fault.
 FAULTS = [
     ({"text": "x"}, "no prompt"),
     (b'{"prompt": "caf\xe9"}', "invalid UTF-8"),
     (b"{" + b" " * 9_000_000 + b"}", "MB long"),
-    ({**WHOLE, "prompt": [{"role": "assistant", "content": "x"}]}, "roles assistant"),
-    ({**WHOLE, "prompt": "word " * 300}, "is the limit"),
+    ({"prompt": [{"role": "assistant", "content": "x"}]}, "roles assistant"),
+    ({"prompt": "word " * 300}, "is the limit"),
 ]
 ANSWER_FAULTS = [
     ({"completion": " "}, "completion is empty"),
@@ -79,7 +78,12 @@ def model(tmp_path: Path) -> Path:
 def write_rows(path: Path, recipe: str) -> list[str]:
     """A good row, then one row a fault; the reasons in order."""
     good, more = ROWS[recipe]
-    faults = [*FAULTS, *(({"prompt": "Hi", **row}, reason) for row, reason in more)]
+    rest = {key: value for key, value in good.items() if key != "prompt"}
+    faults: list[tuple[object, str]] = [
+        ({**rest, **row} if isinstance(row, dict) and "prompt" in row else row, reason)
+        for row, reason in FAULTS
+    ]
+    faults += [({"prompt": "Hi", **row}, reason) for row, reason in more]
     lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row, _ in faults]
     path.write_bytes(b"\n".join([json.dumps(good).encode(), *lines]))
     return [reason for _, reason in faults]
