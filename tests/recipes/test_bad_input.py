@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from rlhf.launcher import launch
 
-# Of every recipe; to a prompt comes what its rows have besides, so that the prompt alone is at fault.
+# Faults of every recipe. A row with a prompt gets what the recipe's rows have besides.
 FAULTS = [
     ({"text": "x"}, "no prompt"),
     (b'{"prompt": "caf\xe9"}', "invalid UTF-8"),
