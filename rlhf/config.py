@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +30,35 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _BadWord(Exception):
+    """What argparse says of a value, and the key that it is for; "" where it is for none."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        found = re.match(r"argument (?:-\w, )?--(\w+)", message)
+        self.key = found.group(1) if found else ""
+
+
+class _Item(str):
+    """An item of a list in a YAML file: always a value, whatever it begins with."""
+
+
 class _Parser(TrlParser):
+    """argparse in which a value may begin with a dash: `-1*file.py:f`, `-1e-3`."""
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(message)
+        raise _BadWord(message)
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """None for a value. argparse asks this of every word."""
+        return None if self._is_value(arg_string) else super()._parse_optional(arg_string)
+
+    def _is_value(self, word: str) -> bool:
+        """Whether a word with a dash names no key: `-1*x` is a value, `-seed` a mistyped key."""
+        key = word.lstrip("-").partition("=")[0]
+        known = self._option_string_actions
+        one_dash = word.startswith("-") and not word.startswith("--")
+        return isinstance(word, _Item) or (one_dash and not {word, f"--{key}"} & known.keys())
 
 
 def parse_config(
@@ -68,11 +95,16 @@ def parse_config(
     path = _config_path(words)
     from_file = _words_of_yaml(path, known, classes) if path else []
     from_file = _without_overridden(from_file, words)
-    *configs, namespace, unknown = parser.parse_args_into_dataclasses(
-        from_file + words, return_remaining_strings=True, look_for_args_file=False
-    )
+    try:
+        *configs, namespace, unknown = parser.parse_args_into_dataclasses(
+            from_file + words, return_remaining_strings=True, look_for_args_file=False
+        )
+    except _BadWord as error:
+        place = path if error.key in _keys(from_file) else "the command line"
+        raise ConfigError(f"{place}: {error}") from error
     if unknown:
-        raise ConfigError(_unknown_key(unknown[0], known, "the command line", classes))
+        place = path if isinstance(unknown[0], _Item) else "the command line"
+        raise ConfigError(_unknown_key(unknown[0], known, str(place), classes))
     if namespace.print_config:
         print(as_yaml(*configs), end="")
         raise SystemExit(0)
@@ -140,8 +172,12 @@ def _underscored(word: str) -> str:
     return "--" + key[2:].replace("-", "_") + equals + value
 
 
+def _names_key(word: str) -> bool:
+    return word.startswith("--") and not isinstance(word, _Item)
+
+
 def _keys(words: Sequence[str]) -> list[str]:
-    return [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+    return [word[2:].partition("=")[0] for word in words if _names_key(word)]
 
 
 def _refuse_repeats(words: Sequence[str]) -> None:
@@ -181,7 +217,7 @@ def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list
         elif isinstance(value, dict):
             raise ConfigError(f"{path}: {key} holds a mapping; keys are flat, `key: value`.")
         elif isinstance(value, list):
-            words += [f"--{key}", *map(str, value)]
+            words += [f"--{key}", *(_Item(item) for item in value)]
         else:
             words += [f"--{key}={value}"]
     return words
@@ -202,7 +238,7 @@ def _without_overridden(from_file: Sequence[str], words: Sequence[str]) -> list[
     kept: list[str] = []
     keep = True
     for word in from_file:
-        if word.startswith("--"):
+        if _names_key(word):
             keep = word[2:].partition("=")[0].removeprefix("no_") not in overridden
         if keep:
             kept.append(word)
@@ -213,8 +249,10 @@ def _unknown_key(word: str, known: set[str], place: str, classes: Sequence[type]
     key = word.lstrip("-").partition("=")[0]
     near = difflib.get_close_matches(key, sorted(known), n=1)
     hint = f"did you mean {near[0]}?" if near else "--help lists the keys."
-    if not word.startswith("-"):
-        return f"{place}: {word!r} belongs to no key; {hint if near else 'write --key value.'}"
+    if not _names_key(word) and key not in known:
+        return f"{place}: {str(word)!r} belongs to no key; {hint if near else 'write --key value.'}"
+    if not _names_key(word):
+        return f"{place}: {str(word)!r} has one dash; write --{key}."
     return f"{place}: unknown key {key!r}; {_key_instead(key, classes) or hint}"
 
 

@@ -59,6 +59,59 @@ def test_lists_are_separated_by_spaces_and_replace_the_file(tmp_path):
     assert parse("--names", "c", "d", file=file, tmp_path=tmp_path)[0].names == ["c", "d"]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Weighted:
+    reward: list[str]
+    weights: list[float] = dataclasses.field(default_factory=list)
+    clip: float = 0.0
+    name: str = ""
+
+
+def weighted(*argv):
+    return parse_config(Weighted, description=None, argv=argv)[0]
+
+
+@pytest.mark.parametrize("item", ["-1*rew.py:vowels", "-0.5*my runs/rm", "-1e-3*x", "-", "-x=1"])
+def test_a_value_may_begin_with_a_dash(item, tmp_path):
+    assert weighted("--reward", "0.5*rm", item).reward == ["0.5*rm", item]
+    assert weighted("--reward", item, "--clip", "1").reward == [item]
+    assert weighted("--reward", "a", "--name", item).name == item
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"reward": ["0.5*rm", item], "name": item}))
+    read = weighted("--config", str(tmp_path / "a.yaml"))
+    assert (read.reward, read.name) == (["0.5*rm", item], item)
+
+
+def test_negative_numbers_are_values_however_they_are_written(tmp_path):
+    given = weighted("--reward", "a", "--weights", "-1", "-1e-3", "-.5", "--clip", "-2e-4")
+    assert (given.weights, given.clip) == ([-1.0, -0.001, -0.5], -0.0002)
+    (tmp_path / "a.yaml").write_text("reward: [a]\nweights: [-1, -1.0e-3, -.5]\nclip: -2.0e-4\n")
+    assert weighted("--config", str(tmp_path / "a.yaml")) == given
+
+
+def test_an_item_of_a_list_in_a_file_is_a_value_even_with_two_dashes(tmp_path):
+    (tmp_path / "a.yaml").write_text("reward: [--clip, --what=1, -h]\n")
+    path = str(tmp_path / "a.yaml")
+    assert weighted("--config", path).reward == ["--clip", "--what=1", "-h"]
+    assert weighted("--config", path, "--reward", "b").reward == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("file", "argv", "said"),
+    [
+        ("reward: [a]\nclip: [1, -2]\n", [], "a.yaml: '-2' belongs to no key"),
+        ("reward: [a]\nclip: b\n", [], "a.yaml: argument --clip: invalid float value: 'b'"),
+        ("reward: [a]\nclip: b\n", ["--clip", "c"], "the command line: argument --clip"),
+        ("reward: [a]\n", ["--clip", "1", "-3*x"], "the command line: '-3*x' belongs to no key"),
+        ("reward: [a]\n", ["-clip", "1"], "the command line: '-clip' has one dash; write --clip."),
+    ],
+)
+def test_a_mistake_names_its_place_and_keeps_its_sign(file, argv, said, tmp_path):
+    (tmp_path / "a.yaml").write_text(file)
+    with pytest.raises(ConfigError) as caught:
+        weighted("--config", str(tmp_path / "a.yaml"), *argv)
+    assert said in str(caught.value)
+
+
 def test_an_empty_optional_key_is_its_default(tmp_path):
     assert parse(file="output_dir: x\neval_data:\n", tmp_path=tmp_path)[0].eval_data is None
 
