@@ -11,7 +11,6 @@ changed is run again, and the old one kept as NAME.old-N.
 import shutil
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from rlhf.chain.check import check_inputs, plan
@@ -27,13 +26,22 @@ from rlhf.chain.model_stages import (
     sft_stage,
 )
 from rlhf.chain.recipe_stage import recipe_stage
-from rlhf.chain.stages import locked, read_stage, run_stage
+from rlhf.chain.stages import read_stage, run_stage
 from rlhf.config import as_yaml, parse_config
+from rlhf.disk import writes_to
 from rlhf.evaluation.results import cell_text, find, read_results, row_label
 from rlhf.launch import is_main_process, rlhf_command, run, say
 from rlhf.manifest import write_atomically
+from rlhf.printing import plain_console
 from rlhf.report.write import write_report
-from rlhf.run_folder import CONFIG, RunConfig, refuse_foreign_folder, refuse_inputs_inside
+from rlhf.run_folder import (
+    CONFIG,
+    RunConfig,
+    make_folder,
+    refuse_foreign_folder,
+    refuse_inputs_inside,
+)
+from rlhf.run_lock import locked, refuse_if_held
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
 TOLD_APART_BY = ("baseline", "judge", "judge_source", "axis", "precision")
@@ -46,12 +54,15 @@ def main() -> None:
     if not is_main_process():
         return  # each stage starts its own processes
     folder = Path(run_config.output_dir)
+    writes_to(folder)
     refuse_foreign_folder(folder)
+    refuse_if_held(folder)
     checked = check_inputs(run_config, config)
     if run_config.dry_run:
         say(f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked))
         return
     stop_on_sigterm()
+    make_folder(folder)
     with locked(folder):
         if run_config.overwrite:
             delete_stages(folder, config)
@@ -65,6 +76,7 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
     """Delete the stages of an earlier chain; a folder of the same name that is none stays."""
     stages = [folder / name for name in FOLDERS if read_stage(folder / name)]
     for stage in stages:
+        refuse_if_held(stage)
         refuse_inputs_inside(stage, config)
     for stage in stages:
         shutil.rmtree(stage)
@@ -90,7 +102,7 @@ def summarize(folder: Path, report: Path) -> None:
             same = {key: getattr(result, key) for key in TOLD_APART_BY}
             before = find(results, result.metric, "sft", **same)
             table.add_row(row_label(result), cell_text(before), cell_text(result))
-    Console(highlight=False).print(table)
+    plain_console().print(table)
     say(
         f"report:   {report}",
         f"samples:  {folder / 'evaluation' / 'samples'}",

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Before torch, for which rlhf sets how threads wait.
+from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say  # isort: split
+
 import torch
-from rich.console import Console
 from rich.progress import Progress as Bar
 from torch import Tensor
 
@@ -29,12 +31,12 @@ from rlhf.data.show import introduce
 from rlhf.data.sources import parse_sources
 from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import DataUse, Manifest, write_manifest
 from rlhf.models.generate import Answer
 from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.positions import beyond_training
 from rlhf.models.save import rehearse_saving, save_policy
+from rlhf.printing import plain_console
 from rlhf.report.write import write_report
 from rlhf.rewards.function import check_columns, is_function
 from rlhf.rewards.reward import split_weight
@@ -91,7 +93,7 @@ def main() -> None:
             built_on=built_on,
         )
 
-    with Bar(console=Console(stderr=True), disable=not is_main_process()) as bar:
+    with Bar(console=plain_console(stderr=True), disable=not is_main_process()) as bar:
         trainer = PPOTrainer(
             run_config,
             config,

@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Before torch, for which rlhf sets how threads wait.
+from rlhf.launch import SigtermFlag, Stopped, run  # isort: split
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -25,9 +28,12 @@ from recipes.pocket.pretrain_config import PretrainConfig, row_length, schedule
 from recipes.pocket.pretrain_loss import mean_next_token_loss, preferred
 from recipes.pocket.pretrain_text import rows_of_documents, train_tokenizer
 from rlhf.config import as_yaml, parse_config
+from rlhf.disk import writes_to
 from rlhf.errors import ConfigError, TrainingError
-from rlhf.launch import SigtermFlag, Stopped, run
 from rlhf.models.attention import use_fast_cpu_attention
+from rlhf.run_folder import make_folder
+from rlhf.run_lock import hold
+from rlhf.threads import choose_threads
 
 MeanLoss = Callable[..., Tensor]
 
@@ -106,6 +112,9 @@ def save_checkpoint(folder: Path, model: LlamaForCausalLM, optimizer: Optimizer,
 def prepare_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None]:
     """The output folder and the checkpoint to go on from, if one is asked for and there."""
     folder = Path(config.output_dir)
+    writes_to(folder)
+    make_folder(folder)
+    hold(folder)
     file = folder / "checkpoint.pt"
     if config.resume_from_checkpoint not in (None, "latest"):
         file = Path(str(config.resume_from_checkpoint))
@@ -116,7 +125,6 @@ def prepare_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None]
             f"{folder} holds a run; go on with --resume_from_checkpoint latest or name another "
             "output_dir."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     if config.resume_from_checkpoint and file.exists():
         return folder, torch.load(file, weights_only=True)
@@ -147,7 +155,7 @@ def steps(config: PretrainConfig, start: int) -> Iterator[tuple[int, bool]]:
 def train(config: PretrainConfig) -> None:
     """Text, step, log, held-out loss, checkpoint; the model at the end."""
     folder, state = prepare_folder(config)
-    torch.set_num_threads(config.threads)
+    choose_threads(config.threads, processes=1)
     stop = SigtermFlag()
     tokenizer = (
         PreTrainedTokenizerFast.from_pretrained(folder) if state else train_tokenizer(config)

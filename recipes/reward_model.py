@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+# Before torch, for which rlhf sets how threads wait.
+from rlhf.launch import is_main_process, on_main_process, run, say  # isort: split
+
 import torch
 from transformers import PreTrainedModel
 
@@ -23,7 +26,6 @@ from rlhf.data.rows import load_rankings
 from rlhf.data.show import introduce
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
-from rlhf.launch import is_main_process, on_main_process, run, say
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import frozen_dtype, model_size

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+# Before torch, for which rlhf sets how threads wait.
+from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say  # isort: split
+
 from accelerate import PartialState
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -24,7 +27,6 @@ from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
 from rlhf.data.rows import load_demonstrations
 from rlhf.data.show import introduce
 from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say
 from rlhf.manifest import Manifest
 from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig

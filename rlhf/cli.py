@@ -1,9 +1,12 @@
 """`rlhf COMMAND …`: finds the command and calls it; each is imported only when it is asked for."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from rlhf import __version__
+from rlhf.disk import disk_error
 from rlhf.errors import STATUS_FAILED, STATUS_USER, RLHFError, TrainingError
 
 HELP = """usage: rlhf COMMAND …
@@ -17,23 +20,33 @@ HELP = """usage: rlhf COMMAND …
   merge         one model out of a LoRA adapter and its base
   launch        run a recipe on N processes, with the recipe's own exit status
 
-`rlhf COMMAND --help` lists what each takes."""
+`rlhf COMMAND --help` lists what each takes, `rlhf --version` names the version."""
+DATA_HELP = """usage: rlhf data check | convert …
+
+  check         rows of a file before they cost a training run
+  convert       a file of another shape into rows
+
+`rlhf data COMMAND --help` lists what each takes."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 a failure in the run, 2 the user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if "RLHF_PARENT" in os.environ:
+        from rlhf.orphan import end_with_parent
+
+        end_with_parent()
     try:
         sys.exit(run_command(words))
-    except TrainingError as error:
-        _say(words, error)
-        sys.exit(STATUS_FAILED)
     except RLHFError as error:
-        _say(words, error)
-        sys.exit(STATUS_USER)
+        sys.exit(_fail(words, error))
     except KeyboardInterrupt:
         _say(words, "interrupted")
         sys.exit(130)
+    except Exception as error:
+        if (told := disk_error(error)) is None:
+            raise
+        sys.exit(_fail(words, told))
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -79,6 +92,11 @@ def run_command(words: Sequence[str]) -> int:
             from rlhf.launcher import main as launch
 
             return launch(rest)
+        case ["--version"]:
+            print(f"rlhf {__version__}")
+        case ["data"] | ["data", "-h" | "--help"]:
+            print(DATA_HELP)
+            return 0 if words[1:] else STATUS_USER
         case [] | ["-h" | "--help"]:
             print(HELP)
             return 0 if words else STATUS_USER
@@ -86,6 +104,11 @@ def run_command(words: Sequence[str]) -> int:
             _say([], f"no command {' '.join(words[:2])!r}; `rlhf --help` lists them.")
             return STATUS_USER
     return 0
+
+
+def _fail(words: Sequence[str], error: RLHFError) -> int:
+    _say(words, error)
+    return STATUS_FAILED if isinstance(error, TrainingError) else STATUS_USER
 
 
 def _say(words: Sequence[str], message: object) -> None:

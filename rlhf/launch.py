@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from rlhf.disk import disk_error
 from rlhf.errors import (
     STATUS_DONE,
     STATUS_FAILED,
@@ -22,6 +23,8 @@ from rlhf.errors import (
     TrainingError,
 )
 from rlhf.heap import keep_freed_memory
+from rlhf.orphan import end_with_launcher
+from rlhf.threads import choose_threads
 
 SECONDS_TO_SPEAK = 30.0
 # What accelerate's launcher puts into the environment where a configuration asks for them.
@@ -40,13 +43,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     try:
         main()
         _leave_the_others()
-    except TrainingError as error:
-        _say(error)
-        _exit(STATUS_FAILED)
     except RLHFError as error:
-        _let_the_first_speak()
-        _say(error)
-        _exit(STATUS_USER)
+        _fail(error)
     except Stopped as stop:
         _say_once(stop)
         _leave_the_others()
@@ -54,7 +52,20 @@ def run(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         _say_once("interrupted")
         _exit(130)
+    except Exception as error:
+        if (told := disk_error(error)) is None:
+            raise
+        _fail(told)
     _exit(STATUS_DONE)
+
+
+def _fail(error: RLHFError) -> NoReturn:
+    """Say what went wrong and end with its status."""
+    status = _status_of(error)
+    if status == STATUS_USER:
+        _let_the_first_speak()
+    _say(error)
+    _exit(status)
 
 
 def _leave_the_others() -> None:
@@ -149,28 +160,29 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
 
     Call it before any `Accelerator`. Where there is no accelerator it chooses the CPU, which
     accelerate does not do by itself: without it two processes each believe they are alone and
-    write over each other.
+    write over each other. From here on the process ends when its launcher does.
 
     Args:
-        cpu_threads: threads of this process on a CPU; None shares the cores out evenly
-            (`accelerate launch` alone would leave every process one).
+        cpu_threads: threads of this process on a CPU; None takes an exported OMP_NUM_THREADS, or
+            shares the cores out evenly (`accelerate launch` alone would leave every process one).
         sharding: who applies FSDP or DeepSpeed, where the launch configuration asks for it.
 
     Raises:
         ConfigError: more processes were asked for than were started, or they do not form
             one world, or what the launch configuration asks for (sharding, another precision)
             is what nobody would do.
+        TrainingError: the launcher has gone already.
     """
     import torch
     from accelerate import PartialState
 
     from rlhf.watchdog import watch
 
+    end_with_launcher()
     on_cpu = not torch.accelerator.is_available()
     if on_cpu:
         os.environ["ACCELERATE_USE_CPU"] = "true"
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(cpu_threads or max(1, _cores() // local))
+        choose_threads(cpu_threads, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         keep_freed_memory()
     # accelerate's launcher for one process sets MASTER_ADDR when it was asked for several
     # (`--cpu --num_processes 2`, `distributed_type: NO`), starts one, and says nothing.
@@ -233,10 +245,6 @@ def _leave_a_world_of_one() -> None:
     if os.environ.get("WORLD_SIZE") == "1" and not sharded:
         for name in (*WORLD, "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             os.environ.pop(name, None)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class SigtermFlag:

@@ -6,7 +6,6 @@ end when their checkpoint is written.
 """
 
 import argparse
-import ctypes
 import logging
 import os
 import signal
@@ -26,6 +25,7 @@ from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from rlhf.errors import STATUS_DONE, STATUS_FAILED, STATUS_STOPPED, STATUS_USER
+from rlhf.orphan import end_with_parent
 
 CONFIG = "accelerate_config.yaml"
 
@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
         signal.signal(number, _to_workers)
     # Its words on a worker that failed would come between the recipe's own line and ours.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
-    _end_with_parent()
+    end_with_parent()
     arguments = launch_command_parser().parse_args(list(words))
     recipe = Path(arguments.training_script)
     if not recipe.is_file():
@@ -90,13 +90,6 @@ def _complete(arguments: argparse.Namespace, recipe: Path) -> str:
     if arguments.main_process_port is None:
         arguments.main_process_port = 0  # any free one: two runs on a machine do not collide
     return ""
-
-
-def _end_with_parent() -> None:
-    """On Linux a launcher that dies without a word (kill -9) leaves us a SIGTERM."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _to_workers(number: int, frame: types.FrameType | None) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rlhf.errors import STATUS_USER
 from rlhf.launch import WORLD
+from rlhf.orphan import PARENT
+from rlhf.threads import VARIABLE, threads_are_exported
 
 # A launcher above this one (align.py under `accelerate launch`) has put its own world in the
 # environment; a stage that inherited it would wait for ranks that do not exist.
@@ -47,7 +49,7 @@ def _run_agent(words: Sequence[str]) -> int:
     # it on once. Workers that get it twice die inside their own clean-up.
     agent = subprocess.Popen(
         [sys.executable, "-m", "rlhf.launch_agent", *words],
-        env=own_environment(),
+        env=own_environment() | {PARENT: str(os.getpid())},
         start_new_session=True,
     )
     with _forwarding(agent):
@@ -58,12 +60,11 @@ def _run_agent(words: Sequence[str]) -> int:
 def own_environment() -> dict[str, str]:
     """This process's environment without the world that a launcher above it has set up."""
     inherited = dict(os.environ)
-    under_launcher = "TORCHELASTIC_RUN_ID" in inherited
+    if not threads_are_exported():
+        inherited.pop(VARIABLE, None)
     for name in os.environ:
         if name in WORLD or (name.startswith(_WORLD_PREFIXES) and name not in _KEPT):
             del inherited[name]
-    if under_launcher:
-        inherited.pop("OMP_NUM_THREADS", None)  # set by it to 1, not by the user
     return inherited
 
 

@@ -4,6 +4,7 @@ Most faults of RLHF runs sit on the seams: a chat template, an EOS id or a rewar
 changed between two stages. Every stage writes down what it used; the next one compares.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -177,8 +178,14 @@ def write_atomically(path: Path, text: str) -> None:
     """Write the whole text or leave the old file: a temporary name, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # a full disk names no file
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.config import as_dict, as_yaml_with_defaults
+from rlhf.disk import writes_to
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.launch import Sharding, on_main_process, quiet_logs, start_processes
 from rlhf.manifest import write_atomically
+from rlhf.run_lock import hold, refuse_if_held
 
 CONFIG = "config.yaml"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -80,6 +82,7 @@ def begin_run(run: RunConfig, *, sharding: Sharding = "none") -> int:
     Raises:
         ConfigError: as `start_processes` and `claim_run_folder`.
     """
+    writes_to(Path(run.output_dir))
     world_size = start_processes(run.cpu_threads, sharding=sharding)
     quiet_logs()
     on_main_process(lambda: claim_run_folder(run))
@@ -93,13 +96,15 @@ def claim_run_folder(run: RunConfig) -> Path:
     deleted none.
 
     Raises:
-        ConfigError: the folder cannot be one, or it holds a run, finished or not, and neither
-            `resume_from_checkpoint` nor `overwrite` is set, or config.yaml is something else's.
+        ConfigError: the folder cannot be one, or another process works in it, or it holds a run,
+            finished or not, and neither `resume_from_checkpoint` nor `overwrite` is set, or
+            config.yaml is something else's.
     """
     folder = Path(run.output_dir)
     if run.overwrite and run.resume_from_checkpoint:
         raise ConfigError("overwrite and resume_from_checkpoint exclude each other; give one.")
     refuse_foreign_folder(folder)
+    refuse_if_held(folder)
     if holds_run(folder) and not (run.overwrite or run.resume_from_checkpoint):
         raise ConfigError(
             f"output_dir {folder} already holds a run; go on with --resume_from_checkpoint latest, "
@@ -109,13 +114,18 @@ def claim_run_folder(run: RunConfig) -> Path:
 
 
 def refuse_foreign_folder(folder: Path) -> None:
-    """Refuse a file, a folder below one, and a folder whose config.yaml no run wrote.
+    """Refuse a file, a folder below one, one that cannot be written, and another's config.yaml.
 
     Raises:
         ConfigError: which of these it is.
     """
     if (lowest := next(p for p in (folder, *folder.absolute().parents) if p.exists())).is_file():
         raise ConfigError(f"output_dir {folder}: {lowest} is a file; name another folder.")
+    if not os.access(lowest, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"output_dir {folder} cannot be written to: {lowest} is read-only or not yours; "
+            "name another folder."
+        )
     config = folder / CONFIG
     if config.is_file() and not config.read_bytes().startswith(b"output_dir:"):
         raise ConfigError(
@@ -125,18 +135,21 @@ def refuse_foreign_folder(folder: Path) -> None:
 
 
 def open_run_folder(run: RunConfig, *configs: Any) -> Path:
-    """`output_dir`, claimed, made and holding the resolved config.yaml. Call it on one process.
+    """`output_dir`, made, held until this process ends, with the resolved config.yaml in it.
 
-    With `overwrite` what an earlier run made there is deleted first, and nothing else.
+    With `overwrite` what an earlier run made there is deleted first, and nothing else. Call it on
+    one process: it holds the folder for all.
 
     Raises:
         ConfigError: as `claim_run_folder`; or a file that the run reads would be deleted.
     """
     folder = claim_run_folder(run)
+    make_folder(folder)
+    hold(folder)
+    claim_run_folder(run)  # another run may have come and gone in between
     if run.overwrite:
         refuse_inputs_inside(folder, run, *configs)
         delete_run(folder)
-    make_folder(folder)
     write_atomically(folder / CONFIG, as_yaml_with_defaults(run, *configs))
     return folder
 
@@ -181,8 +194,10 @@ def refuse_inputs_inside(folder: Path, *configs: Any) -> None:
 
 def _lies_in(word: str, folder: Path) -> bool:
     """Whether the word, maybe `NAME=PATH`, `WEIGHT*PATH` or `FILE:function`, names a path there."""
-    path = Path(re.split(r"[=*]", word)[-1].partition(":")[0])
-    return word != "" and path.exists() and path.resolve().is_relative_to(folder.resolve())
+    named = [word, word.partition("=")[2], word.partition("*")[2]]
+    paths = [Path(one) for text in named for one in (text, text.rpartition(":")[0]) if one]
+    inside = folder.resolve()
+    return any(path.exists() and path.resolve().is_relative_to(inside) for path in paths)
 
 
 def holds_run(folder: Path) -> bool:

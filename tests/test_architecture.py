@@ -19,7 +19,10 @@ ABOVE_REWARDS = {
     "chain": [*FLOORS, "training", "labels", "evaluation", "chain"],
 }
 # What surrounds a run (configuration, processes, folders) may be used from every room but ops.
-EVERYWHERE = {"config", "launch", "run_folder", "launcher", "activity"}
+EVERYWHERE = {
+    *("config", "launch", "launcher", "orphan", "threads", "activity"),
+    *("run_folder", "run_lock", "disk", "printing"),
+}
 ALLOWED = {
     "errors": ["errors"],
     "types": ["errors", "types"],

@@ -12,6 +12,7 @@ from rlhf.run_folder import (
     claim_run_folder,
     open_run_folder,
 )
+from rlhf.run_lock import LOCK
 
 
 def test_a_taken_folder_is_refused_until_told_what_to_do(tmp_path):
@@ -34,7 +35,8 @@ def test_overwriting_deletes_what_runs_make_and_nothing_else(tmp_path):
         (tmp_path / made).touch()
     (tmp_path / "my_labels.jsonl").touch()
     open_run_folder(run)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "my_labels.jsonl"}
+    left = {path.name for path in tmp_path.iterdir()} - {LOCK}
+    assert left == {"config.yaml", "my_labels.jsonl"}
 
 
 def test_claiming_a_folder_deletes_nothing(tmp_path):

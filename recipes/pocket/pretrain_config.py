@@ -39,7 +39,9 @@ class PretrainConfig:
     compile: bool = field(
         default=False, metadata={"help": "torch.compile the loss; needs a C++ compiler on a CPU."}
     )
-    threads: int = field(default=2, metadata={"help": "CPU threads."})
+    threads: int | None = field(
+        default=None, metadata={"help": "CPU threads; default OMP_NUM_THREADS, else all cores."}
+    )
     logging_steps: int = field(default=20, metadata={"help": "Steps between logged losses."})
     eval_steps: int = field(default=250, metadata={"help": "Steps between held-out losses."})
     save_steps: int = field(default=250, metadata={"help": "Steps between checkpoints."})

@@ -17,11 +17,13 @@ if str(ROOT) not in sys.path:
 
 from rlhf.chain.commands import stop_on_sigterm  # noqa: E402
 from rlhf.chain.recipe_stage import RecipeStage, recipe_stage  # noqa: E402
-from rlhf.chain.stages import locked, read_stage, run_stage  # noqa: E402
+from rlhf.chain.stages import read_stage, run_stage  # noqa: E402
 from rlhf.evaluation.records import ANSWERS  # noqa: E402
 from rlhf.evaluation.results import find, read_results  # noqa: E402
 from rlhf.launch import say  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
+from rlhf.run_folder import make_folder  # noqa: E402
+from rlhf.run_lock import locked  # noqa: E402
 
 Figures = dict[str, float | str]
 PROOFS = Path(__file__).resolve().parent
@@ -118,6 +120,7 @@ def run_seeds(name: str, description: str, run: Callable[[Path, int, int], Figur
     folder = Path(given.output_dir).resolve()
     found = {}
     for seed in given.seeds:
+        make_folder(folder / f"seed-{seed}")
         with locked(folder / f"seed-{seed}"):
             figures = run(folder / f"seed-{seed}", seed, given.jobs)
         found[seed] = figures | {"minutes of one thread": minutes(folder / f"seed-{seed}")}

@@ -1,5 +1,6 @@
 """Run a stage's command, and make sure that it ends when this process does."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 from rlhf.launch import Stopped
 from rlhf.launcher import own_environment
+from rlhf.orphan import PARENT
 
 
 def stop_on_sigterm() -> None:
@@ -21,7 +23,8 @@ def run_module(module: str, words: Sequence[str]) -> int:
 
     Whatever interrupts the wait (Ctrl-C, SIGTERM) ends the command first.
     """
-    child = subprocess.Popen([sys.executable, "-m", module, *words], env=own_environment())
+    environment = own_environment() | {PARENT: str(os.getpid())}
+    child = subprocess.Popen([sys.executable, "-m", module, *words], env=environment)
     try:
         status = child.wait()
     except BaseException:

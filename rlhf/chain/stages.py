@@ -5,12 +5,10 @@ hash) and which steps are done. The same inputs: a finished stage is skipped, an
 goes on with its next step. Other inputs: the folder moves to NAME.old-N and the stage starts anew.
 """
 
-import contextlib
-import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,8 @@ from rlhf.errors import (
 )
 from rlhf.launch import Stopped
 from rlhf.manifest import check_folder, read_manifest, write_atomically
-from rlhf.run_folder import CONFIG, make_folder
+from rlhf.run_folder import CONFIG
+from rlhf.run_lock import LOCK, refuse_if_held
 
 STAGE = "stage.json"
 
@@ -64,10 +63,12 @@ def run_stage(stage: Stage, say: Callable[[str], None]) -> bool:
     """Bring the stage to its end; False where there was nothing to do.
 
     Raises:
-        ConfigError: a step refused what it was given (it has said why).
+        ConfigError: a step refused what it was given (it has said why), or another process works
+            in the folder.
         TrainingError: a step failed.
         Stopped: a step was ended by SIGTERM and can go on.
     """
+    refuse_if_held(stage.folder)
     record = read_stage(stage.folder)
     reason = _why_anew(stage, record)
     if record is not None and not reason and record.finished:
@@ -104,24 +105,6 @@ def move_aside(folder: Path) -> Path:
     while (target := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
     return folder.rename(target)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder, so that two chains never write into it at once.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-    make_folder(folder)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"output_dir {folder} is in use by another run; wait for it or name another folder."
-            ) from error
-        yield
 
 
 def _run_step(stage: Stage, step: Step, say: Callable[[str], None]) -> float:
@@ -169,7 +152,7 @@ def _altered(folder: Path) -> str:
 
 def _holds_work(folder: Path) -> bool:
     """Whether the folder holds more than the mark of a try that did not get going."""
-    return folder.exists() and any(p.name not in (STAGE, CONFIG) for p in folder.iterdir())
+    return folder.exists() and any(p.name not in (STAGE, CONFIG, LOCK) for p in folder.iterdir())
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 
-from rlhf.errors import CheckpointError, ConfigError
+from rlhf.errors import CheckpointError, ConfigError, RLHFError
 from rlhf.manifest import write_atomically
 from rlhf.report.curves import curves
 from rlhf.report.figures import forest, length_and_score, strengths, table
@@ -50,16 +50,27 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("run_dir", help="A chain's folder, or that of one recipe.")
     parser.add_argument("--watch", action="store_true", help="Draw again as the folder grows.")
     parser.add_argument("--interval", type=float, default=5.0, help="Seconds between looks.")
+    parser.add_argument("--output", help="The page; default RUN_DIR/report.html.")
     given = parser.parse_args(argv)
-    if given.watch:
-        watch(Path(given.run_dir), seconds=given.interval, say=print)
-    else:
-        print(write_report(Path(given.run_dir)))
+    run_dir = Path(given.run_dir)
+    output = Path(given.output) if given.output else run_dir / REPORT
+    try:
+        if given.watch:
+            watch(run_dir, output, seconds=given.interval, say=print)
+        else:
+            print(write_report(run_dir, output))
+    except OSError as error:
+        if isinstance(error, RLHFError):
+            raise
+        raise ConfigError(
+            f"{output} cannot be written: {error.strerror}; name another file with --output FILE."
+        ) from error
     return 0
 
 
 def watch(
     run_dir: Path,
+    output: Path | None = None,
     *,
     seconds: float,
     say: Callable[[str], object],
@@ -83,7 +94,7 @@ def watch(
             if now != seen:
                 seen = now
                 try:
-                    path = write_report(run_dir, refresh=max(1, round(seconds)))
+                    path = write_report(run_dir, output, refresh=max(1, round(seconds)))
                     drawn = True
                     say(f"{time.strftime('%H:%M:%S')} {path}")
                 except CheckpointError:
@@ -91,7 +102,7 @@ def watch(
             sleep(seconds)
     except KeyboardInterrupt:
         if drawn:
-            write_report(run_dir)  # without the wish to be loaded again
+            write_report(run_dir, output)  # without the wish to be loaded again
 
 
 def _stamps(run_dir: Path) -> dict[Path, tuple[int, int]]:
@@ -107,8 +118,8 @@ def _stamps(run_dir: Path) -> dict[Path, tuple[int, int]]:
     return found
 
 
-def write_report(run_dir: Path, *, refresh: int | None = None) -> Path:
-    """Write `run_dir/report.html` and return its path.
+def write_report(run_dir: Path, output: Path | None = None, *, refresh: int | None = None) -> Path:
+    """Write the page, `run_dir/report.html` by default, and return its path.
 
     refresh: seconds after which a browser loads it again; None never.
 
@@ -116,7 +127,7 @@ def write_report(run_dir: Path, *, refresh: int | None = None) -> Path:
         CheckpointError: the folder holds no run.
     """
     run = read_run(run_dir)
-    path = run_dir / REPORT
+    path = output or run_dir / REPORT
     write_atomically(path, render(run, refresh=refresh))
     return path
 

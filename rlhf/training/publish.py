@@ -1,19 +1,21 @@
 """What is left to do when a model lies in its run folder: card, manifest, table, hub."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from rich.console import Console
 from rich.table import Table
 
 from rlhf.activity import excused
 from rlhf.errors import TrainingError
 from rlhf.launch import say
 from rlhf.manifest import Manifest, write_manifest
+from rlhf.printing import plain_console
+from rlhf.run_lock import LOCK
 from rlhf.training.model_card import write_model_card
 
-LEFT_OUT = ["checkpoint-*", "best/*", "samples/*", "rejected.jsonl"]
+LEFT_OUT = ["checkpoint-*", "best/*", "samples/*", "rejected.jsonl", LOCK]
 
 
 def publish(
@@ -30,7 +32,7 @@ def publish(
     The manifest comes after everything else that is written: a folder that has one is finished.
     `loads_with` is the transformers class that reads the model. Call it on one process.
     """
-    usage = f'{loads_with}.from_pretrained("{folder.name}")'
+    usage = f"{loads_with}.from_pretrained({json.dumps(folder.name, ensure_ascii=False)})"
     write_model_card(
         folder, manifest, title=f"{folder.name}: {title}", figures=figures, usage=usage
     )
@@ -38,7 +40,7 @@ def publish(
     table = Table("figure", "value", title=title)
     for name, value in {**figures, "model": folder, **places}.items():
         table.add_row(name, str(value))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def push_to_hub(folder: Path, hub_id: str | None) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlhf.chain.stages import STAGE, Stage, Step, locked, read_stage, run_stage
+from rlhf.chain.stages import STAGE, Stage, Step, read_stage, run_stage
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.launch import Stopped
 from rlhf.manifest import Manifest, hash_weights, write_manifest
@@ -121,10 +121,3 @@ def test_an_unreadable_record_counts_as_none(chain):
     (chain.folder / STAGE).write_text("{")
     assert chain.go({}) is True
     assert chain.folder.with_name("labels.old-1").exists()
-
-
-def test_two_chains_never_share_a_folder(tmp_path):
-    with locked(tmp_path), pytest.raises(ConfigError, match="in use"), locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
