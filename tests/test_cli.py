@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from rlhf import cli
+from rlhf import __version__, cli
 from rlhf.errors import ConfigError, TrainingError
 
 
@@ -15,6 +15,15 @@ def test_unknown_commands_are_named(capsys):
     assert cli.run_command([]) == 2
     assert cli.run_command(["--help"]) == 0
     assert "launch" in capsys.readouterr().out
+
+
+def test_the_data_commands_and_the_version_are_shown(capsys):
+    assert cli.run_command(["data", "--help"]) == 0
+    assert cli.run_command(["data"]) == 2
+    said = capsys.readouterr().out
+    assert said.count("usage: rlhf data check | convert") == 2
+    assert cli.run_command(["--version"]) == 0
+    assert capsys.readouterr().out == f"rlhf {__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, for real: small file systems in memory, mounted for the test."""
+"""Disks that are full or read-only, for real: small file systems in memory, mounted here."""
 
 import errno
 import os

@@ -11,6 +11,7 @@ from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, read_manifest
 from rlhf.models.adapter_folder import adapter_base
+from rlhf.models.base_path import is_gone
 from rlhf.models.int8 import to_int8
 from rlhf.models.lineage import check_base
 from rlhf.models.load import load_config, load_policy
@@ -155,7 +156,7 @@ def _base_of(folder: Path, given: str | None) -> str | None:
     base = given or named
     if Path(base).is_dir():
         refuse_pickles(Path(base))
-    elif not base or base.count("/") != 1 or Path(base).is_absolute():
+    elif is_gone(folder, base):
         raise BaseNeeded(
             f"{folder} is a LoRA adapter on {base or 'a model it does not name'}, which is not "
             "here; name the base's folder or hub id with --base."

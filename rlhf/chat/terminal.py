@@ -23,6 +23,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.template import parse_template_kwargs
 from rlhf.errors import RLHFError
 from rlhf.launch import quiet_logs
+from rlhf.printing import plain_console
 from rlhf.rewards.model import RewardModel
 
 STORE = "labels.sqlite"
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     with Votes(given.store, given.annotator or getpass.getuser()) as votes:
         session = Session(
             conversation=conversation,
-            screen=Screen(Console(highlight=False)),
+            screen=Screen(plain_console()),
             load_model=load,
             votes=votes,
             load_reward=cache(
@@ -63,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _load(path: str, given: argparse.Namespace) -> ChatModel:
     """The model, and what it is and how it is spoken to, said on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = plain_console(stderr=True, soft_wrap=True)
     with console.status(f"loading {path}"):
         load = partial(
             load_chat_model,

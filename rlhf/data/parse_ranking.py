@@ -1,5 +1,6 @@
 """A row of rankings or pairs -> a typed one, or a `DataError` with the reason."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -172,7 +173,8 @@ def _annotator(row: Row) -> str:
     value = row.get("annotator")
     if isinstance(value, bool) or not isinstance(value, str | int | None):
         refuse(f"annotator is {type(value).__name__}, neither a name nor a number")
-    return "" if value is None else str(value)
+    # One person, whichever way a program composes the letters of a name.
+    return "" if value is None else unicodedata.normalize("NFC", str(value))
 
 
 def _strength(row: Row, scores: ScoreColumns) -> float:

@@ -147,7 +147,7 @@ def named_paths(items: list[str], key: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
-        if not equals:
+        if not equals or Path(item).exists():  # `runs/lr=0.1` is a path
             name, path = Path(item).name, item
         if not name or not path:
             raise ConfigError(f"{key}: {item!r} is neither NAME=PATH nor PATH.")

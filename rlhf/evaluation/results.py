@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from rlhf.errors import DataError
 from rlhf.evaluation.bootstrap import Estimate
 from rlhf.manifest import write_atomically
+from rlhf.printing import plain_console
 
 EVALUATION = "evaluation.json"
 PEOPLE = "people"  # stands as the model of figures that are of the human judges
@@ -126,7 +126,7 @@ def print_table(results: Sequence[Result], models: Sequence[str], title: str) ->
     model wrote comes in tables of its own, and so do the people who judged.
     """
     chosen = [r for r in results if r.subset is None and _worth_a_row(r)]
-    console = Console()
+    console = plain_console()
     console.print(_table(chosen, models, title, "value [95% interval]"))
     whole = [r for r in chosen if r.with_contaminated and r.model not in (*models, PEOPLE)]
     for name, metrics in TO_BEAT.items():

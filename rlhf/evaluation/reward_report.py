@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from rlhf.evaluation.best_of_n import BestOfN, best_of_n
@@ -20,6 +19,7 @@ from rlhf.evaluation.results import Result, number, result_of, write_results
 from rlhf.evaluation.reward_figures import reward_figures
 from rlhf.evaluation.scored import score_rankings
 from rlhf.manifest import write_atomically
+from rlhf.printing import plain_console
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Demonstration, Ranking
 
@@ -80,7 +80,7 @@ def write_gate(path: Path, gate: Gate) -> None:
 
 def print_report(report: RewardReport, title: str) -> None:
     """The table of figures, the two curves in a line each, the verdict."""
-    console = Console(highlight=False)
+    console = plain_console()
     table = Table("figure", "value [95%]", "prompts", title=title, title_justify="left")
     for result in report.results:
         cell = f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
+from rlhf.labels.records import person
 from rlhf.labels.schema import people, sessions
 from rlhf.labels.store import LabelStore
 
@@ -55,6 +56,7 @@ def invite(store: LabelStore, name: str) -> str:
         DataError: a name that is empty, too long or not printable.
     """
     check_name(name)
+    name = person(name)
     token = secrets.token_urlsafe(32)
     with store.write() as connection:
         connection.execute(sa.delete(sessions).where(sessions.c.annotator == name))

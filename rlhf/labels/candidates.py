@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 import transformers
-from rich.console import Console
 
 from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import TEMPLATE_KWARGS
@@ -25,6 +24,7 @@ from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import refuse_recurrent
 from rlhf.models.seam import check_input_model
 from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.printing import plain_console
 
 
 def sample_candidates(
@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
     given = _parser().parse_args(argv)
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with console.status(f"sampling from {', '.join(given.model)}"):
         rejects = Path(given.output).parent / REJECTS
         candidates = sample_candidates(

@@ -15,6 +15,7 @@ from rlhf.labels.database import shown
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import Share, StoreStats, label_stats
 from rlhf.labels.store import LabelStore
+from rlhf.printing import plain_console
 
 # What loads torch is imported by the command that needs it: `serve` is to start at once.
 
@@ -22,7 +23,7 @@ from rlhf.labels.store import LabelStore
 def main(argv: Sequence[str]) -> int:
     """`rlhf label`."""
     given = _parser().parse_args(argv)
-    console = Console(highlight=False)
+    console = plain_console()
     match given.command:
         case "serve":
             _serve(given)

@@ -1,5 +1,6 @@
 """What the label store holds, as its callers see it."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
 # Why an annotator was shown an item: to label it, to be compared with known ranks, or with what
 # they said of it before. A thumb is a mark of one answer, which is compared with nothing.
 LABEL, GOLD_CHECK, REPEAT, THUMB = "label", "gold", "repeat", "thumb"
+
+
+def person(name: str) -> str:
+    """The name in Unicode's composed form: typed on a Mac or taken from a file, one person."""
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,9 @@ class Label:
     purpose: str = LABEL  # or GOLD_CHECK, REPEAT, which measure the annotator; THUMB
     probability: float | None = None  # of the item being drawn; None where order decided
     extra: Mapping[str, Any] = field(default_factory=dict)  # what a form asks beside the order
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotator", person(self.annotator))
 
 
 @dataclass(frozen=True, kw_only=True)

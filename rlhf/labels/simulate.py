@@ -20,7 +20,7 @@ import yaml
 
 from rlhf.errors import ConfigError
 from rlhf.labels.checks import content_sha256
-from rlhf.labels.records import Item, Label
+from rlhf.labels.records import Item, Label, person
 from rlhf.labels.store import LabelStore
 from rlhf.rewards.reward import Reward
 
@@ -38,6 +38,7 @@ class Annotator:
     gold_weight: float = 1.0  # -1 wants the opposite of the guideline, 0 does not care
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", person(self.name))
         for name in ("noise", "tie_threshold"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"annotator {self.name}: {name} is below 0; use 0 or more.")

@@ -22,7 +22,7 @@ from rlhf.labels.database import begin, new_id, only_server, open_engine, shown
 from rlhf.labels.erase import forget
 from rlhf.labels.log import Event, append, append_label
 from rlhf.labels.migrate import bring_up_to_date, version_of
-from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel
+from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel, person
 from rlhf.labels.schema import (
     GOLD,
     LIVE,
@@ -272,7 +272,7 @@ class LabelStore:
             DataError: nothing in the store is theirs.
         """
         with self.write() as connection:
-            deleted = forget(connection, annotator)
+            deleted = forget(connection, person(annotator))
         if not deleted.rows:
             raise DataError(f"the store holds nothing of annotator {annotator!r}.")
         return deleted.events

@@ -27,6 +27,7 @@ from rlhf.models.adapter_folder import (
     untie_what_differs,
     with_vocabulary,
 )
+from rlhf.models.base_path import as_base_of, lasting_path
 from rlhf.models.config import ModelConfig
 from rlhf.models.generation_config import repair_generation_config
 from rlhf.models.lineage import check_base
@@ -149,6 +150,8 @@ def add_lora(
             f"lora_target_modules={config.lora_target_modules}: {_reason(error)}; "
             "leave the key out for every linear layer."
         ) from error
+    for lora in wrapped.peft_config.values():
+        lora.base_model_name_or_path = lasting_path(lora.base_model_name_or_path or "")
     for parameter in wrapped.parameters():
         if parameter.requires_grad:  # a reward head would stay in the base's bf16
             parameter.data = parameter.data.float()
@@ -184,10 +187,8 @@ def lora_config(
 def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
     named = base or adapter_base(folder) or ""
     check_base(folder, named)
-    try:
+    with as_base_of(folder, named):
         below = load_policy(named, dtype=dtype)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder} is a LoRA adapter, and its base: {error}") from error
     check_base(folder, named)  # again: a base on the hub is on this disk only now
     try:
         fit_embeddings(below, folder)
@@ -236,7 +237,8 @@ def load_config(path: str | Path, base: str | None = None) -> PretrainedConfig:
     """
     named = adapter_base(path)
     if named is not None:
-        return with_vocabulary(load_config(base or named), Path(path))
+        with as_base_of(Path(path), base or named):
+            return with_vocabulary(load_config(base or named), Path(path))
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:

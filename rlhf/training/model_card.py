@@ -1,7 +1,10 @@
 """README.md of a run folder: what the model is, its figures, and how to load it."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from rlhf.manifest import Manifest, write_atomically
 
@@ -11,12 +14,14 @@ def write_model_card(
 ) -> None:
     """Write `folder/README.md` from the manifest, a table of `figures` and a line of `usage`."""
     data = [
-        f"| {use.role} | {use.path} | {use.rows} | {use.dropped} | `{use.sha256[:12]}` |"
+        f"| {use.role} | {_cell(use.path)} | {use.rows} | {use.dropped} | `{use.sha256[:12]}` |"
         for use in manifest.data
     ]
     lines = [
         "---",
-        f"base_model: {manifest.base_model}",
+        yaml.safe_dump(
+            {"base_model": manifest.base_model}, allow_unicode=True, width=math.inf
+        ).rstrip("\n"),
         "library_name: transformers",
         "tags: [rlhf]",
         "---",
@@ -26,7 +31,7 @@ def write_model_card(
         "",
         "| figure | value |",
         "|---|---|",
-        *[f"| {name} | {value} |" for name, value in figures.items()],
+        *[f"| {_cell(name)} | {_cell(value)} |" for name, value in figures.items()],
         "",
         "| data | source | rows | dropped | sha256 |",
         "|---|---|---|---|---|",
@@ -41,3 +46,8 @@ def write_model_card(
         "```",
     ]
     write_atomically(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _cell(text: str) -> str:
+    """The text in a cell of a Markdown table, which a bar would end."""
+    return text.replace("|", "\\|")

@@ -22,6 +22,7 @@ from rlhf.labels.web.config import ALL, ServeConfig, WebConfig
 from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.live import LiveSource
 from rlhf.labels.web.models import load_sampler
+from rlhf.printing import plain_console
 
 
 def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
@@ -32,7 +33,7 @@ def serve(config: ServeConfig, queue_config: QueueConfig) -> None:
         DataError: no such store.
     """
     form = load_form(config.form) if config.form else FormConfig()
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     # Where models answer, there need be nothing to rank yet.
     create = bool(config.models)
     with (

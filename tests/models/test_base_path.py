@@ -1,0 +1,92 @@
+"""A LoRA adapter's base that was named by a relative path, read from another directory."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from test_load_save import with_lora
+from tiny_models import make_model
+from transformers import AutoModelForCausalLM
+
+from rlhf.chat.loading import BaseNeeded, load_chat_model
+from rlhf.data.tokenizer import load_tokenizer
+from rlhf.errors import CheckpointError
+from rlhf.manifest import (
+    Manifest,
+    hash_chat_template,
+    hash_tokenizer,
+    hash_weights,
+    write_manifest,
+)
+from rlhf.models.load import load_config, load_policy
+from rlhf.models.merge import merge
+from rlhf.models.save import save_policy
+
+
+@pytest.fixture
+def adapter(tmp_path, monkeypatch):
+    """Made in tmp_path on `models/base`; the test then works in another directory."""
+    make_model(tmp_path / "models" / "base")
+    monkeypatch.chdir(tmp_path)
+    model = with_lora(load_policy("models/base"), "models/base", "CAUSAL_LM")
+    save_policy(tmp_path / "runs" / "lora", model, load_tokenizer("models/base"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "runs" / "lora"
+
+
+def test_the_base_is_written_so_that_it_is_found_from_any_directory(adapter, tmp_path):
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "models" / "base")
+    ids = torch.arange(10)[None]
+    plain = AutoModelForCausalLM.from_pretrained(adapter)
+    torch.testing.assert_close(load_policy(adapter)(ids).logits, plain(ids).logits)
+
+
+@pytest.mark.parametrize("named", ["models/base", "./base", "/models/base", "a/b/c", ""])
+def test_a_base_that_is_not_here_is_named_as_the_adapters_and_never_asked_of_the_hub(
+    adapter, tmp_path, named
+):
+    """`models/base` looks like a hub id; the manifest tells that it was a folder."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = named
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    write_manifest(adapter, manifest(adapter, named))
+    shutil.rmtree(tmp_path / "models")
+    tasks = [load_policy, load_config, lambda path: merge(path, tmp_path / "out")]
+    for task in tasks:
+        with pytest.raises(CheckpointError) as caught:
+            task(adapter)
+        assert str(caught.value).startswith(
+            f"{adapter} is a LoRA adapter on {named or 'a model it does not name'}, which is not "
+            "here; write where that base is now into base_model_name_or_path of "
+            f"{adapter}/adapter_config.json (`rlhf chat` and `rlhf serve` also take --base)."
+        )
+    with pytest.raises(BaseNeeded, match="which is not here; name the base's folder or hub id"):
+        load_chat_model(str(adapter))
+
+
+def test_a_base_that_does_not_load_is_named_as_the_adapters(adapter, tmp_path):
+    (tmp_path / "models" / "base" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(adapter)
+    base = tmp_path / "models" / "base"
+    assert str(caught.value).startswith(f"{adapter} is a LoRA adapter on {base}, {base} does not")
+
+
+def manifest(folder, base):
+    return Manifest(
+        stage="sft",
+        base_model=base,
+        base_model_sha256="",
+        weights_sha256=hash_weights(folder),
+        tokenizer_sha256=hash_tokenizer(folder),
+        chat_template_sha256=hash_chat_template(folder),
+        chat_template_source="tokenizer",
+        pad_token_id=0,
+        eos_token_ids=(1,),
+        seed=0,
+        world_size=1,
+        built_on={base: "0"},
+    )
