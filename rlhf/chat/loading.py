@@ -154,13 +154,13 @@ def _base_of(folder: Path, given: str | None) -> str | None:
             raise CheckpointError(f"{folder} is a whole model; leave --base out.")
         return None
     base = given or named
-    if Path(base).is_dir():
-        refuse_pickles(Path(base))
-    elif is_gone(folder, base):
+    if is_gone(folder, base):
         raise BaseNeeded(
             f"{folder} is a LoRA adapter on {base or 'a model it does not name'}, which is not "
             "here; name the base's folder or hub id with --base."
         )
+    if Path(base).is_dir():
+        refuse_pickles(Path(base))
     return base
 
 

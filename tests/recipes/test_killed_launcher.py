@@ -19,6 +19,7 @@ LAUNCHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_a_run_whose_launcher_was_killed_is_resumed_from_whole_checkpoints(tmp_path, root, name):
     config = (root / "accelerate_config.yaml").read_text()
@@ -26,27 +27,36 @@ def test_a_run_whose_launcher_was_killed_is_resumed_from_whole_checkpoints(tmp_p
     row = {"prompt": "Where is the cup?", "completion": "In the hall."}
     (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 8)
     keys = ["--model_name_or_path", str(root / "data/pocket/model"), "--train_data", "rows.jsonl"]
-    keys += ["--max_length", "64", "--num_samples", "0", "--save_steps", "3", "--output_dir", "run"]
-    keys += ["--per_device_train_batch_size", "2", "--cpu_threads", "1"]
-    recipe = str(root / "recipes" / "sft.py")
-    words = [*map(str, LAUNCHERS[name]), recipe, *keys, "--max_steps", "2000"]
+    keys += ["--max_length", "64", "--num_samples", "0", "--save_steps", "9999"]
+    keys += ["--logging_steps", "1", "--max_steps", "9999", "--per_device_train_batch_size", "2"]
+    keys += ["--cpu_threads", "1", "--output_dir", "run"]
+    recipe, run = str(root / "recipes" / "sft.py"), tmp_path / "run"
+    words = [*map(str, LAUNCHERS[name]), recipe, *keys]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL)
-    run = tmp_path / "run"
-    wait_for(lambda: checkpoints(run))
+    wait_for(lambda: steps(run) > 1)
     holder = json.loads((run / ".lock").read_text())["pid"]
     process.kill()
     process.wait()
     wait_for(lambda: not Path(f"/proc/{holder}").exists(), seconds=30)
-    whole = checkpoints(run)
-    for checkpoint in whole:
-        verify_checkpoint(checkpoint)
-    last = int(whole[-1].name.removeprefix("checkpoint-"))
-    assert last % 3 or name != "accelerate"  # of SIGTERM, between two that were due
-    more = ["--max_steps", "2000", "--resume_from_checkpoint", "latest", "--dry_run", "true"]
-    done = subprocess.run(
-        [sys.executable, recipe, *keys, *more], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    [checkpoint] = checkpoints(run)  # none was due: the one that SIGTERM asks for
+    verify_checkpoint(checkpoint)
+    reached = steps(run)
+    again = [sys.executable, "-m", "rlhf.cli", "launch"]
+    again += ["--num_processes", "1" if name == "accelerate" else "2"]
+    words = [*again, recipe, *keys, "--resume_from_checkpoint", "latest"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: steps(run) > reached)
+    process.terminate()
+    said, _ = process.communicate()
+    assert process.returncode == 75
+    assert f"goes on from run/{checkpoint.name}" in said
+
+
+def steps(run):
+    """The last step in metrics.jsonl; 0 where there is none yet."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
 
 
 def wait_for(condition, seconds=120.0):
