@@ -71,6 +71,9 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
 def _demonstration(
     row: Row, prompt: Prompt, turn: Message, *, every_turn: bool = False
 ) -> Demonstration:
+    spoken = [turn, *(one for one in prompt if every_turn and isinstance(one, dict))]
+    if not any(one.get("weight", 1) for one in spoken if one["role"] == "assistant"):
+        refuse("weight 0 on every assistant turn: there is nothing to train on")
     fields = {key: value for key, value in turn.items() if key not in ("role", "content")}
     return Demonstration(
         prompt=prompt,
