@@ -4,9 +4,10 @@ import argparse
 import dataclasses
 import difflib
 import json
+import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -14,7 +15,9 @@ import yaml
 from trl import TrlParser
 
 from rlhf.errors import ConfigError
+from rlhf.launch import is_main_process
 
+logger = logging.getLogger(__name__)
 MARK = "  # default "  # in config.yaml, behind what was set
 
 
@@ -69,8 +72,8 @@ def parse_config(
     Keys are flat and unique over all classes. `--print_config` prints the resolved YAML and
     exits 0. A field's `metadata["help"]` is its sentence in `--help`; a field without a default
     has to be given. A class attribute INSTEAD_OF names, by field, keys of other recipes whose
-    place it takes; JSON_KEYS names text fields whose value is JSON, which a YAML file may hold as
-    a mapping.
+    place it takes; RENAMED maps old names of keys to new ones; JSON_KEYS names text fields whose
+    value is JSON, which a YAML file may hold as a mapping.
 
     Raises:
         ConfigError: an unknown key (the nearest known one is named), a repeated one, a value
@@ -87,13 +90,17 @@ def parse_config(
     for action in parser._actions:
         if action.nargs == "+" and not action.required:
             action.nargs = "*"  # an empty list is a value, too: as_yaml writes it
-    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    renamed = {old: new for c in classes for old, new in getattr(c, "RENAMED", {}).items()}
+    words = [
+        _with_new_name(_underscored(word), renamed)
+        for word in (sys.argv[1:] if argv is None else argv)
+    ]
     _refuse_repeats(words)
     known = {action.dest for action in parser._actions} | {
         option.lstrip("-") for action in parser._actions for option in action.option_strings
     }
     path = _config_path(words)
-    from_file = _words_of_yaml(path, known, classes) if path else []
+    from_file = _words_of_yaml(path, known, classes, renamed) if path else []
     from_file = _without_overridden(from_file, words)
     try:
         *configs, namespace, unknown = parser.parse_args_into_dataclasses(
@@ -176,6 +183,20 @@ def _names_key(word: str) -> bool:
     return word.startswith("--") and not isinstance(word, _Item)
 
 
+def _with_new_name(word: str, renamed: Mapping[str, str]) -> str:
+    """`--old=x` as `--new=x`, where a key was renamed."""
+    key, equals, value = word.partition("=")
+    return "--" + _new_name(key[2:], renamed) + equals + value if word.startswith("--") else word
+
+
+def _new_name(key: str, renamed: Mapping[str, str]) -> str:
+    if key not in renamed:
+        return key
+    if is_main_process():
+        logger.warning("%s is now called %s; the old name works in this release", key, renamed[key])
+    return renamed[key]
+
+
 def _keys(words: Sequence[str]) -> list[str]:
     return [word[2:].partition("=")[0] for word in words if _names_key(word)]
 
@@ -201,9 +222,11 @@ def _config_path(words: Sequence[str]) -> Path | None:
     return None
 
 
-def _words_of_yaml(path: Path, known: set[str], classes: Sequence[type]) -> list[str]:
+def _words_of_yaml(
+    path: Path, known: set[str], classes: Sequence[type], renamed: Mapping[str, str]
+) -> list[str]:
     """The file as command-line words, so that one parser checks types and choices of both."""
-    content = read_yaml(path)
+    content = {_new_name(key, renamed): value for key, value in read_yaml(path).items()}
     optional = _optional_fields(classes)
     words: list[str] = []
     for key, value in content.items():

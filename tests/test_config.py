@@ -1,7 +1,7 @@
 """parse_config: a dataclass, a YAML file over it, the command line over that."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 import yaml
@@ -179,3 +179,37 @@ def test_empty_lists_read_back_too(tmp_path):
     assert parse("--names", "--seed", "1", file="output_dir: x\nnames: [a]\n", tmp_path=tmp_path)[
         0
     ] == Some(output_dir="x", seed=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Renaming:
+    """A key that had another name, and one whose value is JSON."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"length": "max_tokens"}
+    JSON_KEYS: ClassVar[tuple[str, ...]] = ("variables",)
+
+    max_tokens: int = 1
+    variables: str | None = None
+
+
+def test_old_name_of_a_key_still_works_and_is_named(tmp_path, caplog):
+    path = tmp_path / "old.yaml"
+    path.write_text("length: 5\n")
+    assert parse_config(Renaming, description=None, argv=["--length", "4"])[0].max_tokens == 4
+    assert "length is now called max_tokens" in caplog.text
+    from_file = parse_config(Renaming, description=None, argv=["--config", str(path)])
+    assert from_file[0].max_tokens == 5
+    with pytest.raises(ConfigError, match="given 2 times"):
+        parse_config(Renaming, description=None, argv=["--length", "4", "--max_tokens", "4"])
+
+
+def test_mapping_of_a_json_key_is_its_json_text(tmp_path):
+    path = tmp_path / "kwargs.yaml"
+    path.write_text("variables: {enable_thinking: false}\n")
+    (config,) = parse_config(Renaming, description=None, argv=["--config", str(path)])
+    assert config.variables == '{"enable_thinking": false}'
+    path.write_text(as_yaml(config))
+    assert parse_config(Renaming, description=None, argv=["--config", str(path)]) == (config,)
+    path.write_text("max_tokens: {a: 1}\n")
+    with pytest.raises(ConfigError, match="holds a mapping"):
+        parse_config(Renaming, description=None, argv=["--config", str(path)])

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ class StudyConfig:
     """Each is off unless it is asked for."""
 
     JSON_KEYS: ClassVar[tuple[str, ...]] = ("llm_judge_extra_body",)
+    RENAMED: ClassVar[Mapping[str, str]] = {"llm_max_new_tokens": "llm_judge_max_tokens"}
 
     answers: str | None = field(
         default=None,
