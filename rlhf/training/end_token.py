@@ -13,7 +13,7 @@ from rlhf.models.generate import prompt_batch
 from rlhf.types import Demonstration
 
 MOST_ROWS = 128
-LOW = 0.5  # below it most responses would go on
+LOW = 0.1  # below it nearly every response runs on: the token is as good as never trained
 # An embedding that pretraining never moved keeps the scale it was drawn with, or is 0.
 FLAT = 0.2  # of the median norm
 

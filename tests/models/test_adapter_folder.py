@@ -207,5 +207,5 @@ def test_adapter_of_another_shape_is_rejected_with_the_reason(adapter, base):
 
 def test_missing_base_is_named_with_its_adapter(adapter, base):
     shutil.rmtree(base)
-    with pytest.raises(CheckpointError, match=r"adapter is a LoRA adapter, and its base: .*base"):
+    with pytest.raises(CheckpointError, match=r"LoRA adapter on .*base, which is not here"):
         load_policy(adapter)
