@@ -14,6 +14,7 @@ BIN = Path(sys.executable).parent
 SCRIPT = """
 import sys
 from rlhf.launch import run, start_processes
+from rlhf.launcher import own_environment
 from rlhf.threads import threads_are_exported
 
 def main():
