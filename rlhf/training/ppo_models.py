@@ -146,13 +146,17 @@ def _share_backbone(base: str, policy: PeftModel, reward: Reward) -> list[str]:
         name = f"reward_{number}"
         add_frozen_adapter(policy, name, adapter)
         through = partial(states_through, policy, name)
-        if not has_another_base(Path(source.name), base) and source.scorer.read_through(through):
+        replaced = has_another_base(Path(source.name), base)
+        if not replaced and source.scorer.read_through(through):
             notes.append(f"{source.name} is an adapter of the same backbone.")
-        else:
-            policy.delete_adapter(name)
-            notes.append(
-                f"{source.name} is held whole: {base} is no longer what it was trained on."
-            )
+            continue
+        policy.delete_adapter(name)
+        notes.append(
+            f"{source.name} is held whole: {base} is no longer what it was trained on."
+            if replaced
+            else f"{source.name} is held whole: its scores through the backbone would differ (it was "
+            f"trained with {base} rounded to bf16, or with other weights)."
+        )
     return notes
 
 
