@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from rlhf.chat.decoder import LENGTH, Decoder, Question
 from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import SEEDS, Sampling
-from rlhf.chat.writer import Writer
+from rlhf.chat.writer import Said, Writer
 from rlhf.data.chat import prompt_ids
+from rlhf.data.thoughts import with_thought
 from rlhf.errors import DataError
-from rlhf.types import Message, Prompt
+from rlhf.types import Message, Prompt, Tools
 
 SHORTEST_ANSWER = 32  # tokens of room below which old turns are let go
 BETWEEN_ANSWERS = 1_000_003  # from one answer's seed to the next one's
@@ -20,16 +21,23 @@ class Answer:
     """What one model has said to the last question."""
 
     text: str
-    ids: Sequence[int]  # without the EOS
+    ids: Sequence[int]  # without the EOS; those of the thought too
     cut_off: bool  # ended by its length
+    thought: str = ""
+
+    @property
+    def whole(self) -> str:
+        """The text with the thought before it, as a message of the conversation has it."""
+        return with_thought(self.thought, self.text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A piece of an answer."""
+    """A piece of an answer. Its thought comes before its text."""
 
     model: int  # whose it is, counted from 0
     text: str
+    thought: str = ""
 
 
 @dataclass(kw_only=True)
@@ -38,6 +46,7 @@ class Conversation:
 
     The conversation goes on with one answer, the first model's unless another is preferred, so
     that every prompt is one for all. A raw model has no turns: it continues each text by itself.
+    An answer's thought stays in its message; the template drops it where it drops old ones.
     """
 
     models: Sequence[ChatModel]
@@ -68,12 +77,12 @@ class Conversation:
             yield from _in_turns(writers)
         finally:
             self.answers = [one.answer() for one in writers]
-            answer["content"] = self.answers[0].text
+            answer["content"] = self.answers[0].whole
 
     def prefer(self, index: int) -> None:
         """Go on with the answer of model `index`."""
         if self.messages and self.answers:
-            self.messages[-1] = {"role": "assistant", "content": self.answers[index].text}
+            self.messages[-1] = {"role": "assistant", "content": self.answers[index].whole}
 
     def regenerate(self) -> Generator[Piece]:
         """Other answers to the last question, in place of those it got."""
@@ -111,25 +120,29 @@ class _OneAnswer:
         longest = min(sampling.max_new_tokens, room(self._model, len(ids), sampling.max_new_tokens))
         self._decoder.add(Question(ids=ids, sampling=replace(sampling, max_new_tokens=longest)))
 
-    def next(self) -> str:
-        """The text of one more token."""
+    def next(self) -> Said:
+        """What one more token adds."""
         [(_, token)] = self._decoder.step()
         if token.id not in self._model.chat.eos_token_ids:
             self._ids.append(token.id)
         self.done, self._cut_off = bool(token.finish), token.finish == LENGTH
-        piece = self._writer.add(token.id)
-        return piece + self._writer.finish() if self.done else piece
+        return self._writer.add(token.id, last=self.done)
 
     def answer(self) -> Answer:
-        return Answer(text=self._writer.text, ids=tuple(self._ids), cut_off=self._cut_off)
+        return Answer(
+            text=self._writer.text,
+            ids=tuple(self._ids),
+            cut_off=self._cut_off,
+            thought=self._writer.thought,
+        )
 
 
 def _in_turns(writers: Sequence[_OneAnswer]) -> Generator[Piece]:
     while not all(one.done for one in writers):
         for index, one in enumerate(writers):
-            text = "" if one.done else one.next()
-            if text:
-                yield Piece(model=index, text=text)
+            said = Said() if one.done else one.next()
+            if said != Said():
+                yield Piece(model=index, text=said.text, thought=said.thought)
 
 
 def fit(
@@ -151,19 +164,19 @@ def fit(
     return ids, len(messages) - len(kept)
 
 
-def encode(model: ChatModel, messages: Sequence[Message]) -> list[int]:
+def encode(model: ChatModel, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
     """Ids of the prompt that these turns make; of a raw model the last one alone.
 
     Raises:
-        DataError: nothing in the last turn, text that is no UTF-8, or turns that the template
-            refuses.
+        DataError: nothing in the last turn (a tool may return nothing), text that is no UTF-8, or
+            turns that the template refuses.
     """
     for message in messages:
         _refuse_broken_text(message["content"])
     asked = messages[-1]["content"]
     prompt: Prompt = asked if model.chat.raw else list(messages)
-    ids = prompt_ids(model.chat, prompt)
-    if not ids or not asked.strip():
+    ids = prompt_ids(model.chat, prompt, tools)
+    if not ids or not (asked.strip() or messages[-1]["role"] == "tool"):
         raise DataError("the prompt is empty; type something.")
     return ids
 

@@ -41,6 +41,9 @@ def _response(chat: ChatTokenizer, ids: list[int], *, finished: bool) -> str:
         thought = _thought(chat, ids[:begins])
         return with_thought(thought, _trimmed(chat, _text(chat, ids[begins:]).lstrip("\n")))
     text = _text(chat, ids)
+    if form.renders_thoughts and chat.marker_end_id is None and form.marker in text:
+        before, _, rest = text.partition(form.marker)  # tags that the vocabulary has as letters
+        return with_thought(_told(chat, before), _trimmed(chat, rest.lstrip("\n")))
     if not form.renders_thoughts:
         # The template leaves thoughts to the text, and its prompt may have opened one. What ended
         # without closing it is a response that has none.
@@ -59,8 +62,8 @@ def _response(chat: ChatTokenizer, ids: list[int], *, finished: bool) -> str:
 def _after_marker(chat: ChatTokenizer, ids: list[int]) -> int | None:
     """Where the response begins, behind the template's marker; None where there is none.
 
-    The marker ends with a token of its own (`</think>`, `<|message|>`) in all but toy templates;
-    where it is letters the text of the thought is not told apart.
+    The marker ends with a token of its own (`</think>`, `<|message|>`) wherever the template is
+    that of the model; where it is letters it is looked for in the text.
     """
     marker = chat.format.marker
     if not marker or chat.marker_end_id is None:
@@ -75,7 +78,12 @@ def _after_marker(chat: ChatTokenizer, ids: list[int]) -> int | None:
 
 def _thought(chat: ChatTokenizer, ids: list[int]) -> str:
     """The thought in what was written before a response, without the tokens around it."""
-    written = _text(chat, ids, control=True).lstrip()
+    return _told(chat, _text(chat, ids, control=True))
+
+
+def _told(chat: ChatTokenizer, written: str) -> str:
+    """The thought in the text that was written before a response."""
+    written = written.lstrip()
     for opening in _openings(chat):
         written = written.removeprefix(opening)
     written = written.partition(chat.format.marker)[0] if chat.format.marker else written

@@ -121,12 +121,11 @@ def test_stop_texts_are_cut_and_their_beginnings_held_back(model):
     whole = decode(model.chat, ids)
     for stop in (["STOP"], ["three", " STOP"], ["never"], []):
         writer, pieces = Writer(model.chat, stop), []
-        for token in ids:
-            pieces.append(writer.add(token))
+        for token_at, token in enumerate(ids):
+            pieces.append(writer.add(token, last=token_at == len(ids) - 1).text)
             assert not any(ended and whole.startswith(ended) for ended in stop)
             if writer.stopped:
                 break
-        pieces.append(writer.finish())
         ends = [whole.find(one) for one in stop if one in whole]
         assert "".join(pieces) == writer.text == whole[: min(ends, default=len(whole))]
         assert writer.stopped is bool(ends)
@@ -135,6 +134,6 @@ def test_stop_texts_are_cut_and_their_beginnings_held_back(model):
 def test_a_character_of_several_tokens_comes_whole(model):
     ids = model.chat.tokenizer("a €5", add_special_tokens=False)["input_ids"]
     writer = Writer(model.chat)
-    pieces = [writer.add(token) for token in ids]
+    pieces = [writer.add(token).text for token in ids]
     assert "\ufffd" not in "".join(pieces)
-    assert "".join(pieces) + writer.finish() == decode(model.chat, ids)
+    assert "".join(pieces) == decode(model.chat, ids)

@@ -28,7 +28,7 @@ def sentencepiece() -> ChatTokenizer:
     space = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     bpe.decoder = decoders.Sequence([*space, decoders.Strip(" ", 1, 0)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>")
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    tokenizer.chat_template = "{% for m in messages %}<s>{{ m['content'] }}</s>{% endfor %}"
     return ChatTokenizer(
         tokenizer=tokenizer, template_source="tokenizer", eos_token_ids=(2,), end_token_id=2
     )

@@ -79,7 +79,7 @@ def test_what_asks_for_nothing_else_changes_nothing(http, changes):
 @pytest.mark.parametrize(
     ("changes", "param", "message"),
     [
-        ({"tools": [{"type": "function"}]}, "tools", "tools is not supported"),
+        ({"tools": [{"type": "function"}]}, "tools", "tools is left out by"),
         (
             {"response_format": {"type": "json_schema"}},
             "response_format",
@@ -109,9 +109,9 @@ def test_what_asks_for_nothing_else_changes_nothing(http, changes):
         ),
         ({"messages": [{"role": "user"}]}, "messages[0].content", "messages[0].content is missing"),
         (
-            {"messages": [TURN, {"role": "tool", "content": "x"}]},
+            {"messages": [TURN, {"role": "wizard", "content": "x"}]},
             "messages[1].role",
-            "messages[1].role: got \"tool\"; should be 'system', 'developer', 'user' or",
+            "messages[1].role: got \"wizard\"; should be 'system', 'developer', 'user'",
         ),
         (
             {"messages": [TURN, {"role": "user", "content": [{"type": "text", "text": "a"}, PNG]}]},
@@ -126,7 +126,7 @@ def test_what_asks_for_nothing_else_changes_nothing(http, changes):
         (
             {"messages": [{**TURN, "tool_calls": [{"id": "1"}]}]},
             "messages[0].tool_calls",
-            "messages[0].tool_calls is not supported",
+            "messages[0].tool_calls belongs to the assistant, not to user",
         ),
         ({"messages": [{**TURN, "name": "<|im_end|>"}]}, "messages[0].name", "pattern"),
         ({"messages": [{**TURN, "content": " "}]}, "messages", "the prompt is empty"),
@@ -152,7 +152,7 @@ def test_codes_are_those_that_clients_look_for(http):
     assert code(messages=[{"role": "user", "content": long}]) == "context_length_exceeded"
     assert code(model="other") == "model_not_found"
     assert code(surprise=1) == "unknown_parameter"
-    assert code(tools=[1]) == "unsupported_parameter"
+    assert code(tools=[{"type": "function"}]) == "unsupported_parameter"
     assert code(n="two") == "invalid_type"
     assert code(n=17) == "invalid_value"
     assert http.post("/v1/chat/completions", json={"model": "tiny"}).json()["error"] == {

@@ -96,17 +96,25 @@ def _after(said: bytes, left: bytes) -> bytes:
 
 
 def chat_logprobs(spelling: Spelling, said: Sequence[Part]) -> dict[str, Any]:
-    """`logprobs` of a chat completion's choice."""
-    content = []
-    for part in said:
-        for token, own in zip(part.tokens, spelled(spelling, part), strict=True):
-            tops = [
-                _entry(spelling, one, alike, value)
-                for one, alike, value in _likeliest(spelling, token, own)
-            ]
-            entry = _entry(spelling, token.id, own, token.logprob)
-            content.append({**entry, "top_logprobs": tops})
-    return {"content": content, "refusal": None}
+    """`logprobs` of a chat completion's choice: of the response, and apart those before it."""
+    content = [entry for part in said for entry in _entries(spelling, part)]
+    thoughts = [replace(part, text=part.thought, tokens=part.before) for part in said]
+    before = [entry for part in thoughts for entry in _entries(spelling, part)]
+    thought = {"reasoning_content": before} if before else {}
+    return {"content": content, "refusal": None, **thought}
+
+
+def _entries(spelling: Spelling, part: Part) -> list[dict[str, Any]]:
+    """One entry a token of the part's text."""
+    found = []
+    for token, own in zip(part.tokens, spelled(spelling, part), strict=True):
+        tops = [
+            _entry(spelling, one, alike, value)
+            for one, alike, value in _likeliest(spelling, token, own)
+        ]
+        entry = _entry(spelling, token.id, own, token.logprob)
+        found.append({**entry, "top_logprobs": tops})
+    return found
 
 
 def text_logprobs(

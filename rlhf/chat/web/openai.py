@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from rlhf.chat.decoder import LENGTH
-from rlhf.chat.engine import encode
 from rlhf.chat.loading import ChatModel
+from rlhf.chat.web.asked import asked_model, asked_prompt
 from rlhf.chat.web.echo import echo_of
 from rlhf.chat.web.faults import Unfit, about
 from rlhf.chat.web.form import DONE, Form, sse, usage
@@ -29,7 +29,6 @@ from rlhf.chat.web.served import Served
 from rlhf.chat.worker import Failed, Group, Worker
 from rlhf.data.chat import decode, prompt_ids
 from rlhf.errors import DataError
-from rlhf.types import Message
 
 NOTHING = Part(index=0, text="", tokens=(), finish=LENGTH)  # the answer to max_tokens=0
 CLIENT_GONE = 499  # nobody reads it; nginx's number for it in logs
@@ -50,23 +49,7 @@ def add_openai(app: FastAPI, served: Served) -> None:
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request, body: ChatRequest) -> Response:
-        worker = served.worker(body.model)
-        if body.top_logprobs and not body.logprobs:
-            raise Unfit("top_logprobs needs logprobs: true", param="top_logprobs")
-        turns = [turn.plain() for turn in body.messages]
-        with about("messages"):
-            kwargs = body.chat_template_kwargs or {}
-            prompt = await run_in_threadpool(_chat_prompt, worker.model, turns, kwargs)
-            served.check_length(worker.model, len(prompt))
-        form = Form(
-            "chat.completion",
-            body,
-            worker.model.chat,
-            logprobs=bool(body.logprobs),
-            tops=body.top_logprobs or 0,
-        )
-        wanted = body.max_completion_tokens or body.max_tokens
-        return await _answer(request, served, worker, form, [prompt], wanted)
+        return await chat_answer(request, served, body)
 
     @app.post("/v1/completions")
     async def complete(request: Request, body: CompletionRequest) -> Response:
@@ -117,24 +100,33 @@ def add_openai(app: FastAPI, served: Served) -> None:
         return [part for part in found for _ in range(body.n or 1)]
 
 
+async def chat_answer(
+    request: Request, served: Served, body: ChatRequest, begun: Sequence[int] = ()
+) -> Response:
+    """The next turn of a conversation; begun: tokens of it that are written already."""
+    worker = served.worker(body.model)
+    if body.top_logprobs and not body.logprobs:
+        raise Unfit("top_logprobs needs logprobs: true", param="top_logprobs")
+    model = await run_in_threadpool(asked_model, worker.model, body.chat_template_kwargs)
+    prompt = [*await run_in_threadpool(asked_prompt, model, body), *begun]
+    with about("messages"):
+        served.check_length(model, len(prompt))
+    form = Form(
+        "chat.completion",
+        body,
+        model.chat,
+        logprobs=bool(body.logprobs),
+        tops=body.top_logprobs or 0,
+        begun=begun,
+    )
+    wanted = body.max_completion_tokens or body.max_tokens
+    return await _answer(request, served, worker, form, [prompt], wanted)
+
+
 def _listed(body: CompletionRequest) -> list[Any]:
     """The prompts of a request, each a text or token ids."""
     given: Any = body.prompt
     return [given] if isinstance(given, str) or isinstance(given[0], int) else given
-
-
-def _chat_prompt(
-    model: ChatModel, turns: Sequence[Message], template_kwargs: Mapping[str, Any]
-) -> list[int]:
-    """Ids of a conversation, rendered by the model's template with a request's own variables.
-
-    Raises:
-        DataError: what `encode` refuses.
-        Unfit: template variables, which are not handed on yet.
-    """
-    if template_kwargs:
-        raise Unfit("chat_template_kwargs is not supported yet", param="chat_template_kwargs")
-    return encode(model, turns)
 
 
 def _raw_prompts(model: ChatModel, body: CompletionRequest) -> list[list[int]]:
@@ -170,7 +162,7 @@ async def _answer(
         alternatives=form.tops,
     )
     group = worker.submit(questions)
-    said = parts(group, form.chat, body.stops)
+    said = parts(group, form.chat, body.stops, form.begun)
     prompt_tokens = sum(map(len, prompts))
     if body.stream:
         return Events(group, _events(said, form, len(questions), prompt_tokens))

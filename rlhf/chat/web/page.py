@@ -1,22 +1,23 @@
 """What the page asks for beside the API: Markdown, blind pairs, votes, and looks inside."""
 
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from pydantic import Field
 
-from rlhf.chat.engine import encode
 from rlhf.chat.inside import as_text, differences, next_tokens, positions, reward_growth, rewards
 from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.space import text_plane, token_plane
 from rlhf.chat.votes import Compared, Votes, prompt_of
-from rlhf.chat.web.schema import MOST_TURNS, Strict, Turn
+from rlhf.chat.web.cut import cut
+from rlhf.chat.web.openai import chat_answer
+from rlhf.chat.web.schema import MOST_TURNS, ChatRequest, Strict, Turn
 from rlhf.chat.web.served import Served
-from rlhf.data.chat import decode
+from rlhf.chat.writer import Writer
 from rlhf.errors import DataError
 from rlhf.labels.web.markdown import render
 from rlhf.rewards.model import RewardModel
@@ -83,6 +84,12 @@ class Look(Strict):
     temperature: Temperature = 1.0
     top_p: TopP = 1.0
     most: Most = 10
+
+
+class GoOn(ChatRequest):
+    """An answer of which these tokens are written already."""
+
+    ids: Ids
 
 
 class Compare(Look):
@@ -158,22 +165,29 @@ def _add_looks(app: FastAPI, served: Served, desk: Desk) -> None:
     def at(body: Look) -> tuple[ChatModel, list[int], list[int]]:
         """The model, the prompt's ids and the answer's."""
         model = served.worker(body.model).model
-        prompt = encode(model, [turn.plain() for turn in body.messages])
-        answer = body.ids if body.ids is not None else _answer_ids(model, body.answer)
+        turns = [turn.plain() for turn in body.messages]
+        prompt, answer = cut(model, turns, body.answer, body.ids)
         if len(answer) > LONGEST_LOOK:
             raise DataError(f"the answer has {len(answer)} tokens; {LONGEST_LOOK} are looked into.")
         if answer and max(answer) >= int(model.model.config.get_text_config().vocab_size):
             raise DataError("an id is beyond the model's tokens.")
         served.check_length(model, len(prompt) + len(answer))
-        return model, prompt, list(answer)
+        return model, prompt, answer
+
+    @app.post("/page/go_on")
+    async def go_on(request: Request, body: GoOn) -> Response:
+        """An answer as `/v1/chat/completions` writes it, from its tokens `ids` on."""
+        return await chat_answer(request, served, body, body.ids)
 
     @app.post("/page/tokens")
     def tokens(body: Look) -> dict[str, Any]:
         model, prompt, answer = at(body)
+        written = Writer(model.chat, begun=answer)
         return {
             "prompt": [asdict(as_text(model, token)) for token in prompt],
             "answer": [asdict(as_text(model, token)) for token in answer],
-            "text": decode(model.chat, answer),
+            "thought": written.thought,
+            "text": written.text,
         }
 
     @app.post("/page/positions")
@@ -228,12 +242,3 @@ def _described(name: str, model: ChatModel) -> dict[str, Any]:
         "warnings": list(model.warnings),
         "raw": model.chat.raw,
     }
-
-
-def _answer_ids(model: ChatModel, text: str) -> list[int]:
-    """Ids of an answer's text, in which nothing is a control token."""
-    tokenize: Callable[..., Any] = model.chat.tokenizer
-    ids: Sequence[int] = tokenize(text, add_special_tokens=False, split_special_tokens=True)[
-        "input_ids"
-    ]
-    return list(ids)

@@ -5,8 +5,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rlhf.data.messages import messages_of
+from rlhf.types import Message
+
 MOST_ANSWERS = 16  # of one request, over all its prompts
 MOST_TURNS = 1024
+MOST_TOOLS = 128
 # Fields that are not done here, and the values with which they ask for nothing else than what is
 # done anyway. Null and what is empty ask for nothing in any field.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -54,9 +58,6 @@ NEUTRAL_IN_TURNS: dict[str, tuple[Any, ...]] = {
     "annotations": (),
     "audio": (),
     "function_call": (),
-    "tool_calls": (),
-    "tool_call_id": (),
-    "reasoning_content": (),
 }
 # What to do instead of giving a field that other servers have.
 INSTEAD = {
@@ -112,23 +113,42 @@ class Turn(Strict):
     Clients send an answer back as they got it, with fields that are empty here.
     """
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart]
     name: SpeakerName | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None  # vLLM's name for it
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def without_what_says_nothing(cls, fields: Any) -> Any:
         """Anything else in these fields is refused by name."""
-        return asking(fields, NEUTRAL_IN_TURNS, kept=("role", "content"))
+        left = asking(fields, NEUTRAL_IN_TURNS, kept=("role", "content"))
+        if isinstance(left, dict) and "tool_calls" in left and left.get("content") is None:
+            return {**left, "content": ""}
+        return left
 
-    def plain(self) -> dict[str, str]:
-        """As templates read it."""
+    def plain(self) -> Message:
+        """As templates read it.
+
+        Raises:
+            DataError: a tool call without a name.
+        """
         text = self.content
         if not isinstance(text, str):
             text = "".join(part.text for part in text)
-        named = {} if self.name is None else {"name": self.name}
-        return {"role": self.role, "content": text, **named}
+        more = {
+            "name": self.name,
+            "reasoning_content": self.reasoning_content or self.reasoning,
+            "tool_call_id": self.tool_call_id,
+        }
+        turn = {key: value for key, value in more.items() if value is not None}
+        turn = {"role": self.role, "content": text, **turn}
+        if self.role != "assistant" or not self.tool_calls:
+            return turn
+        return messages_of([{**turn, "tool_calls": self.tool_calls}], "messages")[0]
 
 
 class StreamOptions(Strict):
@@ -172,6 +192,8 @@ class ChatRequest(Generation):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto"] | None = None
 
 
 Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)]

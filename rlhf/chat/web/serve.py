@@ -18,6 +18,8 @@ from rlhf.chat.web.config import ServeConfig, drawn_token
 from rlhf.chat.web.page import Desk
 from rlhf.chat.web.served import Limits, Served
 from rlhf.chat.worker import Worker
+from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.labels.web.serve import bound, in_url
 from rlhf.launch import quiet_logs
@@ -79,7 +81,11 @@ def _limits(given: argparse.Namespace) -> Limits:
 
 def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dict[str, Worker]:
     load = partial(
-        load_chat_model, chat_template=given.chat_template, base=given.base, int8=given.int8
+        load_chat_model,
+        chat_template=given.chat_template,
+        template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
+        base=given.base,
+        int8=given.int8,
     )
     workers: dict[str, Worker] = {}
     for name, path in zip(short_names(given.models), given.models, strict=True):
@@ -125,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--max_new_tokens", type=int, default=512, help="Longest answer, in tokens.")
     add("--max_prompt_tokens", type=int, default=8192, help="Longest prompt, in tokens.")
     add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     add("--base", help="Base of a LoRA adapter, where it is not the one its config names.")
     add("--int8", action="store_true", help="Hold linear layers in 8 bits, to save memory.")
     add("--store", default="labels.sqlite", help="Label store that votes go to.")
