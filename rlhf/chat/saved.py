@@ -4,19 +4,21 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from rlhf.data.chat import as_messages
 from rlhf.data.parse import parse_demonstration
 from rlhf.data.read import Unreadable, read_rows
+from rlhf.data.thoughts import split_thought, with_thought
 from rlhf.errors import DataError
 from rlhf.types import Message
 
 
 def save(path: Path, messages: Sequence[Message]) -> None:
-    """Append the conversation to a JSONL file.
+    """Append the conversation to a JSONL file; a thought is a message's `reasoning_content`.
 
     Raises:
         DataError: nothing was answered yet, or the file cannot be written.
     """
-    row = {"messages": list(messages)}
+    row = {"messages": [_saved(turn) for turn in messages]}
     if not messages:
         raise DataError("nothing was said yet; there is nothing to save.")
     parse_demonstration(row)  # what is saved can be loaded, here and by SFT
@@ -47,6 +49,17 @@ def load(path: str, number: int | None = None) -> list[Message]:
         said = parse_demonstration(row)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
-    prompt = said.prompt
-    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    return [*before, {"role": "assistant", "content": said.completion}]
+    return [_spoken(turn) for turn in (*as_messages(said.prompt), said.turn)]
+
+
+def _saved(turn: Message) -> Message:
+    if turn["role"] != "assistant":
+        return turn
+    thought, text = split_thought(turn["content"])
+    return {**turn, "content": text} | ({"reasoning_content": thought} if thought else {})
+
+
+def _spoken(turn: Message) -> Message:
+    """A message with its thought in its text, as a conversation has it."""
+    fields = {key: value for key, value in turn.items() if key != "reasoning_content"}
+    return {**fields, "content": with_thought(turn.get("reasoning_content", ""), turn["content"])}

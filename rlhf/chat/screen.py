@@ -2,9 +2,10 @@
 
 import contextlib
 from collections.abc import Generator, Sequence
+from itertools import chain
 
 from markdown_it import MarkdownIt
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markdown import Markdown
 from rich.panel import Panel
@@ -58,30 +59,52 @@ class Screen:
         self, pieces: Generator[Piece], titles: Sequence[str], order: Sequence[int]
     ) -> bool:
         """Show several answers in columns; order: the model of each column."""
-        texts = [""] * len(order)
+        thoughts, texts = [""] * len(order), [""] * len(order)
         finished = True
         with contextlib.closing(pieces), contextlib.ExitStack() as stack:
             live = None if self._plain else stack.enter_context(self._live())
             try:
                 for piece in pieces:
+                    thoughts[order.index(piece.model)] += printable(piece.thought)
                     texts[order.index(piece.model)] += printable(piece.text)
                     if live is not None:
-                        live.update(_columns(titles, texts))
+                        live.update(_columns(titles, thoughts, texts))
             except KeyboardInterrupt:
                 finished = False
         if self._plain:
-            for title, text in zip(titles, texts, strict=True):
+            for title, thought, text in zip(titles, thoughts, texts, strict=True):
+                if thought:
+                    self.note(f"{title} thought> {thought}")
                 self.console.print(f"{title}> {text}", markup=False, soft_wrap=True)
         else:
-            self.console.print(_columns(titles, texts))
+            self.console.print(_columns(titles, thoughts, texts))
         return finished
+
+    def after_thought(self, pieces: Generator[Piece]) -> Generator[Piece]:
+        """The pieces of the response; a thought before it is shown as it comes, dimmed."""
+        thinking = False
+        try:
+            for piece in pieces:
+                if piece.thought:
+                    label = "" if thinking else "thought> "
+                    thinking = True
+                    said = label + printable(piece.thought)
+                    self.console.print(said, end="", style="dim", markup=False, soft_wrap=True)
+                if piece.text:
+                    if thinking:
+                        self.console.print()
+                    thinking = False
+                    yield piece
+        finally:
+            if thinking:
+                self.console.print()
 
     def _live(self) -> Live:
         return Live(console=self.console, transient=True, vertical_overflow="ellipsis")
 
     def _stream(self, pieces: Generator[Piece]) -> bool:
         try:
-            for number, piece in enumerate(pieces):
+            for number, piece in enumerate(self.after_thought(pieces)):
                 if number == 0:
                     self.console.print("bot> ", style="bold cyan", end="")
                 self.console.print(printable(piece.text), end="", markup=False, soft_wrap=True)
@@ -94,10 +117,12 @@ class Screen:
     def _stream_markdown(self, pieces: Generator[Piece]) -> bool:
         """Finished blocks are printed for good; the last one is drawn anew as it grows."""
         text, finished = "", True
-        self.console.print("bot>", style="bold cyan")
         try:
+            spoken = self.after_thought(pieces)
+            first = next(spoken, None)
+            self.console.print("bot>", style="bold cyan")
             with self._live() as live:
-                for piece in pieces:
+                for piece in chain([first] if first else [], spoken):
                     text += printable(piece.text)
                     done = settled(text)
                     if done:
@@ -111,11 +136,13 @@ class Screen:
         return finished
 
 
-def _columns(titles: Sequence[str], texts: Sequence[str]) -> Table:
+def _columns(titles: Sequence[str], thoughts: Sequence[str], texts: Sequence[str]) -> Table:
     table = Table.grid(expand=True)
     panels = []
-    for title, text in zip(titles, texts, strict=True):
+    for title, thought, text in zip(titles, thoughts, texts, strict=True):
         table.add_column(ratio=1)
-        panels.append(Panel(as_markdown(text), title=Text(printable(title)), title_align="left"))
+        before = [Text(f"{thought}\n", style="dim")] if thought else []
+        said = Group(*before, as_markdown(text))
+        panels.append(Panel(said, title=Text(printable(title)), title_align="left"))
     table.add_row(*panels)
     return table

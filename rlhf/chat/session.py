@@ -14,6 +14,7 @@ from rlhf.chat.sampling import Sampling
 from rlhf.chat.screen import Screen
 from rlhf.chat.views import difference_table, position_table, token_table
 from rlhf.chat.votes import BOTH_BAD, TIE, Compared, Votes, prompt_of
+from rlhf.data.thoughts import split_thought
 from rlhf.errors import ConfigError, DataError
 from rlhf.rewards.model import RewardModel
 
@@ -137,7 +138,8 @@ class Session:
         self.conversation.reset()
         self.conversation.messages = messages
         for turn in messages:
-            self.screen.note(f"{turn['role']}: {turn['content']}")
+            thought, text = split_thought(turn["content"])
+            self.screen.note(f"thought: {thought}\n" * bool(thought) + f"{turn['role']}: {text}")
 
     def _compare(self, rest: str) -> None:
         models = list(self.conversation.models)
@@ -160,7 +162,7 @@ class Session:
         names = [models[index].name for index in self._order]
         compared = Compared(
             prompt=prompt_of(self.conversation.messages[:-1]),
-            answers=[answers[index].text for index in self._order],
+            answers=[answers[index].whole for index in self._order],
             models=names,
             blind=self.blind,
         )
@@ -178,7 +180,7 @@ class Session:
             raise DataError(f"there is no answer {number} to mark; ask something first.")
         index = self._order[int(number) - 1]
         prompt = prompt_of(self.conversation.messages[:-1])
-        self.votes.thumb(prompt, answers[index].text, self.conversation.models[index].name, up=up)
+        self.votes.thumb(prompt, answers[index].whole, self.conversation.models[index].name, up=up)
         self.screen.note(f"kept in {self.votes.location}")
 
     def _look_inside(self, command: str, rest: str) -> None:
@@ -205,7 +207,7 @@ class Session:
         self.screen.console.print(difference_table(found, names, grown))
         answers = self.conversation.answers
         if reward and len(answers) > 1:
-            given = rewards(reward, asked, [one.text for one in answers])
+            given = rewards(reward, asked, [one.whole for one in answers])
             each = [f"{n} {names[at]} {given[at]:+.3f}" for n, at in enumerate(self._order, 1)]
             self.screen.note("reward of each answer: " + ", ".join(each))
         if len(models) == 1:

@@ -105,15 +105,19 @@ def _single_prompt(prompt: str | None) -> str | None:
 
 
 def _answer_once(conversation: Conversation, prompt: str) -> int:
-    """Print the answer as it comes; of several models each one's, after its name."""
+    """Print the answer as it comes, its thought on stderr; of several models each one's answer,
+    after its name."""
     with contextlib.suppress(BrokenPipeError):  # `| head` has read enough
         alone = len(conversation.models) == 1
-        for piece in conversation.ask(prompt):
-            if alone:
-                print(printable(piece.text), end="", flush=True)
+        pieces = conversation.ask(prompt)
         if alone:
+            thoughts = Screen(Console(stderr=True, highlight=False))
+            for piece in thoughts.after_thought(pieces):
+                print(printable(piece.text), end="", flush=True)
             print(flush=True)
             return 0
+        for _ in pieces:
+            pass
         for model, answer in zip(conversation.models, conversation.answers, strict=True):
             print(f"{model.name}: {printable(answer.text)}", flush=True)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rlhf.data.thoughts import split_thought
 from rlhf.errors import DataError
 from rlhf.labels.access import check_name
 from rlhf.labels.records import THUMB, Candidate, Label, person
@@ -19,7 +20,7 @@ UP, DOWN = 7, 1  # overall marks, as the label page has them: above the middle a
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """Answers to one prompt, in the order in which they were shown."""
+    """Answers to one prompt, in the order in which they were shown; thoughts stay before them."""
 
     prompt: Prompt
     answers: Sequence[str]
@@ -63,7 +64,7 @@ class Votes:
             DataError: another vote, or an answer without text, which nothing can be trained on.
         """
         count = len(compared.answers)
-        if any(not text.strip() for text in compared.answers):
+        if any(not split_thought(text)[1].strip() for text in compared.answers):
             raise DataError("an answer is empty; a comparison with nothing teaches nothing.")
         candidate = Candidate(
             prompt=compared.prompt,
@@ -90,6 +91,8 @@ class Votes:
         Raises:
             DataError: an empty answer.
         """
+        if not split_thought(answer)[1].strip():
+            raise DataError("an answer that is marked is not empty.")
         candidate = Candidate(
             prompt=prompt, responses=[answer], models=[model], columns={"source": "chat"}
         )

@@ -37,6 +37,37 @@ def test_a_saved_conversation_is_a_demonstration_and_comes_back(tmp_path):
     ] * 2
 
 
+def test_a_thought_is_a_field_of_the_saved_message_and_comes_back(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    talk = [TALK[1], {"role": "assistant", "content": "<think>\nHm.\n</think>\n\nHello."}]
+    save(path, [*talk, TALK[1], TALK[2]])
+    save(path, talk)
+    [long, short] = [json.loads(line)["messages"] for line in path.read_text().splitlines()]
+    said = {"role": "assistant", "content": "Hello.", "reasoning_content": "Hm."}
+    assert short == [TALK[1], said]
+    assert long == [TALK[1], said, TALK[1], TALK[2]]
+    assert load(str(path)) == talk
+    assert load(str(path), 1) == [*talk, TALK[1], TALK[2]]
+    assert load_demonstrations(str(path)).rows[1].turn == said
+    with pytest.raises(DataError, match="is empty"):
+        save(path, [TALK[1], {"role": "assistant", "content": "<think>\nHm."}])
+
+
+def test_a_vote_keeps_thoughts_in_the_responses(tmp_path):
+    thoughtful = "<think>\nHm.\n</think>\n\nHello."
+    with Votes(tmp_path / "labels.sqlite", "Ann") as votes:
+        votes.prefer(
+            Compared(prompt="Hi", answers=[thoughtful, "y"], models=["a", "b"], blind=False), "1"
+        )
+        with pytest.raises(DataError, match="an answer is empty"):
+            votes.prefer(
+                Compared(prompt="Hi", answers=["<think>\nHm.", "y"], models=["a"] * 2, blind=False),
+                "1",
+            )
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        assert [row["chosen"] for row in rows_of(store, "pairs").rows] == [thoughtful]
+
+
 def test_what_is_no_conversation_is_neither_saved_nor_loaded(tmp_path):
     path = tmp_path / "chats.jsonl"
     with pytest.raises(DataError, match="nothing was said"):
@@ -99,8 +130,9 @@ def test_other_votes_and_empty_answers_are_refused_and_nothing_is_kept(tmp_path,
             )
         with pytest.raises(DataError, match="not empty"):
             votes.thumb("Hi", " ", "m", up=True)
-    with LabelStore(tmp_path / "labels.sqlite") as store:
-        assert store.items() == []
+        with pytest.raises(DataError, match="not empty"):
+            votes.thumb("Hi", "<think>\nHm.", "m", up=True)
+    assert not (tmp_path / "labels.sqlite").exists()
 
 
 def test_thumbs_become_kto_rows_and_are_nobodys_work(tmp_path):
