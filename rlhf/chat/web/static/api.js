@@ -30,7 +30,7 @@ export async function call(path, body) {
   return answer.json();
 }
 
-// The text of each event of a streamed answer, and at its end why it ended.
+// What each event of a streamed answer adds to its thought and text, and at its end why it ended.
 export async function* stream(path, body, signal) {
   let answer;
   try {
@@ -57,7 +57,8 @@ export async function* stream(path, body, signal) {
       const event = JSON.parse(line.slice(6));
       if (event.error) throw new Error(event.error.message);
       for (const choice of event.choices) {
-        yield { text: choice.delta?.content ?? choice.text ?? "", finish: choice.finish_reason };
+        const { reasoning_content: thought = "", content: text = "" } = choice.delta;
+        yield { thought, text, finish: choice.finish_reason };
       }
     }
   }

@@ -6,7 +6,8 @@ import { closeInside, openInside } from "/static/inside.js";
 const $ = (id) => document.getElementById(id);
 const SAVED = "rlhf-talk";
 // Turns: {role: "user", content}, or {role: "assistant", answers, chosen, vote} with one answer a
-// model: {model, shown, text, finish, thumb, reward}. `model` may be a blind name until the vote.
+// model: {model, shown, thought, text, finish, thumb, reward}. `model` may be a blind name until the
+// vote.
 let talk = JSON.parse(sessionStorage.getItem(SAVED) ?? "[]");
 let writing = null; // stops what is being written
 let about = { models: [], reward: false };
@@ -18,12 +19,18 @@ export const sampling = () => ({
   top_p: Number($("top-p").value),
 });
 
+// An answer with its thought in its text, as stores and models take it; templates drop old ones.
+export const whole = ({ thought, text }) => (thought ? `<think>\n${thought}\n</think>\n\n${text}` : text);
+
+// A message of its own field for the thought, as SFT reads it.
+const apart = ({ thought, text }) => ({ content: text, ...(thought ? { reasoning_content: thought } : {}) });
+
 // What a model reads: the chosen answer of each turn, up to and without turn `end`.
-function messages(end) {
+function messages(end, said = (answer) => ({ content: whole(answer) })) {
   const system = $("system").value.trim();
   const turns = talk.slice(0, end).map((turn) =>
-    turn.role === "user" ? turn : { role: "assistant", content: turn.answers[turn.chosen].text });
-  return [...(system ? [{ role: "system", content: system }] : []), ...turns.map(({ role, content }) => ({ role, content }))];
+    turn.role === "user" ? { role: "user", content: turn.content } : { role: "assistant", ...said(turn.answers[turn.chosen]) });
+  return [...(system ? [{ role: "system", content: system }] : []), ...turns];
 }
 
 function problem(error) {
@@ -31,16 +38,33 @@ function problem(error) {
   $("problem").hidden = !error;
 }
 
-async function markdown(place, answer) {
-  const text = answer.text;
+async function markdown(place, answer, name = "text") {
+  const text = answer[name];
   const { html } = await call("/page/markdown", { text });
-  if (answer.text !== text && writing) return;
+  if (answer[name] !== text && writing) return;
   place.className = "text";
   place.innerHTML = html;
 }
 
+const words = (text) => { const count = text.split(/\s+/).filter(Boolean).length; return `${count} word${count === 1 ? "" : "s"}`; };
+
+// The thought of an answer, folded; it is open while it is written, until the response begins.
+function drawThought(answer) {
+  const place = el("div", { className: "text plain", textContent: answer.thought });
+  const made = el("details", { className: "thought", open: !answer.text }, el("summary"), place);
+  sayThought(made, answer);
+  // Rendered when it is looked at: most thoughts are not.
+  made.ontoggle = () => { if (made.open && !writing) markdown(place, answer, "thought").catch(() => undefined); };
+  return made;
+}
+
+function sayThought(made, { thought, text, finish }) {
+  made.firstChild.textContent = `${writing && !text && !finish ? "Thinking" : "Thought"}, ${words(thought)}`;
+}
+
 // Raw text as it comes, Markdown as fast as the server renders it.
 async function write(answer, place, asked) {
+  let thought = place.parentElement.querySelector(".thought");
   let rendering = false;
   const show = async () => {
     if (rendering) return;
@@ -49,9 +73,18 @@ async function write(answer, place, asked) {
     rendering = false;
   };
   place.className = "text plain";
-  for await (const { text, finish } of stream(asked.path, asked.body, writing.signal)) {
+  for await (const { thought: more, text, finish } of stream(asked.path, asked.body, writing.signal)) {
+    const responds = Boolean(answer.text);
+    answer.thought += more;
     answer.text += text;
     answer.finish = finish ?? answer.finish;
+    if (more && !thought) {
+      thought = drawThought(answer);
+      place.before(thought);
+    }
+    if (more) thought.lastChild.textContent = answer.thought;
+    if (thought) sayThought(thought, answer);
+    if (thought && text && !responds) thought.open = false;
     if (place.className === "text plain") place.textContent = answer.text;
     if (text) show();
   }
@@ -63,14 +96,14 @@ async function fill(turn, requests) {
   problem();
   busy(true);
   draw();
-  const places = document.querySelectorAll(".turn:last-child .text");
+  const places = document.querySelectorAll(".turn:last-child .answer > .text");
   $("talk").lastElementChild.scrollIntoView({ block: "end" });
   const ended = await Promise.allSettled(turn.answers.map((answer, n) => write(answer, places[n], requests[n])));
   const failed = ended.find((one) => one.status === "rejected" && one.reason.name !== "AbortError");
   if (failed) problem(failed.reason);
   writing = null;
   // A question that got nothing is a question to be sent again.
-  if (failed && turn.answers.every((answer) => !answer.text)) {
+  if (failed && turn.answers.every((answer) => !answer.text && !answer.thought)) {
     talk.pop();
     if (!$("text").value) $("text").value = talk.pop().content;
   }
@@ -83,7 +116,7 @@ async function fill(turn, requests) {
 async function score(turn) {
   const index = talk.indexOf(turn);
   if (index < 1 || turn.answers.some((answer) => !answer.text)) return;
-  const given = await call("/page/rewards", { messages: messages(index), answers: turn.answers.map((a) => a.text) });
+  const given = await call("/page/rewards", { messages: messages(index), answers: turn.answers.map(whole) });
   turn.answers.forEach((answer, n) => { answer.reward = given[n]; });
   save();
   if (!writing) draw();
@@ -97,7 +130,7 @@ async function answerLast() {
   const asked = messages(talk.length);
   const turn = {
     role: "assistant", chosen: 0, vote: "",
-    answers: models.map((model, n) => ({ model, shown: blind ? `${n + 1}` : model, text: "", finish: "", thumb: "" })),
+    answers: models.map((model, n) => ({ model, shown: blind ? `${n + 1}` : model, thought: "", text: "", finish: "", thumb: "" })),
   };
   talk.push(turn);
   const body = { messages: asked, seed, max_tokens: Number($("longest").value) || undefined, ...sampling() };
@@ -114,15 +147,16 @@ async function ask(text) {
   });
 }
 
-// Go on from a token that was put into an answer by hand.
+// Go on from a token that was put into an answer by hand; before: thought and text up to it.
 export async function goOn(index, n, before, ids) {
   const turn = talk[index];
   const model = turn.answers[n].model;
   talk = talk.slice(0, index);
-  const other = { role: "assistant", chosen: 0, vote: "", answers: [{ model, shown: turn.answers[n].shown, text: before, finish: "", thumb: "" }] };
+  const other = { role: "assistant", chosen: 0, vote: "", answers: [{ model, shown: turn.answers[n].shown, ...before, finish: "", thumb: "" }] };
+  const asked = messages(index);
   talk.push(other);
-  const body = { model, prompt: ids, max_tokens: Number($("longest").value) || undefined, seed: Number($("seed").value) || 0, ...sampling() };
-  await fill(other, [{ path: "/v1/completions", body }]);
+  const body = { model, messages: asked, ids, max_tokens: Number($("longest").value) || undefined, seed: Number($("seed").value) || 0, ...sampling() };
+  await fill(other, [{ path: "/page/go_on", body }]);
 }
 
 function busy(is) {
@@ -135,7 +169,7 @@ async function vote(index, choice) {
   const { answers } = turn;
   try {
     const { models } = await call("/page/vote", {
-      messages: messages(index), answers: answers.map((a) => a.text), models: answers.map((a) => a.model), vote: choice,
+      messages: messages(index), answers: answers.map(whole), models: answers.map((a) => a.model), vote: choice,
     });
     turn.vote = choice;
     // What was said since was said to the answer that stood there.
@@ -152,7 +186,7 @@ async function vote(index, choice) {
 async function thumb(index, n, up) {
   const answer = talk[index].answers[n];
   try {
-    await call("/page/thumb", { messages: messages(index), answer: answer.text, model: answer.model, up });
+    await call("/page/thumb", { messages: messages(index), answer: whole(answer), model: answer.model, up });
     answer.thumb = up ? "up" : "down";
     problem();
   } catch (error) {
@@ -190,14 +224,15 @@ function drawAnswer(turn, index, n) {
   // Inside an answer stands whose it is: not before the vote.
   const hidden = answer.model !== answer.shown;
   const look = button("look inside", () => openInside({ index, n, answer, messages: messages(index), about }));
-  const acts = writing || !answer.text ? [] : [marked("good", true), marked("poor", false), ...(hidden ? [] : [look])];
+  const marks = answer.text ? [marked("good", true), marked("poor", false)] : [];
+  const acts = writing || !(answer.text || answer.thought) ? [] : [...marks, ...(hidden ? [] : [look])];
   const cut = answer.finish === "length" ? " · cut off at its longest" : answer.finish || writing ? "" : " · stopped";
   // A score would tell whom to vote for.
   const known = answer.reward !== undefined && (turn.answers.length === 1 || turn.vote);
   const reward = known ? ` · reward ${answer.reward.toFixed(2)}` : "";
   const chosen = turn.answers.length > 1 && turn.chosen === n && turn.vote ? " chosen" : "";
   return el("article", { className: `answer${chosen}`, data: { n } },
-    el("p", { className: "who", textContent: answer.shown + cut + reward }), place, el("div", { className: "acts" }, ...acts));
+    el("p", { className: "who", textContent: answer.shown + cut + reward }), ...(answer.thought ? [drawThought(answer)] : []), place, el("div", { className: "acts" }, ...acts));
 }
 
 function drawAssistant(turn, index) {
@@ -231,7 +266,7 @@ function facts() {
 // One `messages` row a line, as SFT reads them: the chosen answers, and no turn without one.
 function exported() {
   const end = talk.length && talk.at(-1).role === "user" ? talk.length - 1 : talk.length;
-  const blob = new Blob([`${JSON.stringify({ messages: messages(end) })}\n`], { type: "application/x-ndjson" });
+  const blob = new Blob([`${JSON.stringify({ messages: messages(end, apart) })}\n`], { type: "application/x-ndjson" });
   const link = el("a", { href: URL.createObjectURL(blob), download: "chat.jsonl" });
   link.click();
   URL.revokeObjectURL(link.href);

@@ -1,6 +1,6 @@
 // The panel beside the talk: tokens, the next token's probabilities, what training changed, space.
 import { call } from "/static/api.js";
-import { goOn, sampling } from "/static/chat.js";
+import { goOn, sampling, whole } from "/static/chat.js";
 import { bar, button, cell, curve, el, plane, table, token, visible } from "/static/draw.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +9,7 @@ let looked = null; // {index, n, answer, messages, about, cut, at}
 let tab = "tokens";
 let turned = 0; // counts requests, so that a late reply does not overwrite a newer one
 
-const question = (more = {}) => ({ model: looked.answer.model, messages: looked.messages, answer: looked.answer.text, ...more });
+const question = (more = {}) => ({ model: looked.answer.model, messages: looked.messages, answer: whole(looked.answer), ...more });
 
 export function closeInside() {
   looked = null;
@@ -130,11 +130,11 @@ function likely(found, ids) {
 // The answer up to here, then the token that was clicked, then what the model makes of it.
 async function follow(one, ids) {
   const { index, n } = looked;
-  const { prompt, text } = await call("/page/tokens", question({ ids: [...ids, one.id] }));
+  const all = [...ids, one.id];
+  const { thought, text } = await call("/page/tokens", question({ ids: all }));
   if (!looked) return;
-  const all = [...prompt.map((t) => t.id), ...ids, one.id];
   closeInside();
-  goOn(index, n, text, all);
+  goOn(index, n, { thought, text }, all);
 }
 
 async function why() {

@@ -1,0 +1,138 @@
+"""Thoughts on the chat page, in a real browser."""
+
+import json
+import re
+
+import pytest
+from browsing import chromium
+from chat_server import serving
+from scripted_model import make_scripted
+
+from rlhf.chat.loading import load_chat_model
+from rlhf.chat.web.served import Limits
+from rlhf.labels.export import rows_of
+from rlhf.labels.store import LabelStore
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
+from rlhf.rewards.model import RewardModel
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+PATIENCE = 120_000  # milliseconds
+WORDS = [f"step{number} " for number in range(1, 41)]
+SCRIPT = ["<think>", *WORDS, "</think>", "A dog", ", I say."]
+WHOLE = f"<think>\n{''.join(WORDS).strip()}\n</think>\n\nA dog, I say."
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = make_scripted(tmp_path_factory.mktemp("models") / "thinker", script=SCRIPT)
+    return load_chat_model(str(folder))
+
+
+@pytest.fixture(scope="module")
+def musing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "musing"
+    return load_chat_model(str(make_scripted(folder, script=["<think>", *WORDS], end=WORDS[0])))
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open the page; the test fails on any error in it."""
+    contexts, problems = [], []
+
+    def open_at(site, **how):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(site.address)
+        page.wait_for_selector("body[data-ready]")
+        page.select_option("#second", "")
+        return page
+
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def ask(page, text: str) -> None:
+    page.fill("#text", text)
+    page.click("#send")
+    page.locator(".answer > .text", has_text="A dog, I say.").last.wait_for()
+    page.locator("#send").wait_for()
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_thought_is_folded_before_the_response(tmp_path, model, open_page, width):
+    with serving(tmp_path, {"thinker": model}) as site:
+        page = open_page(site, viewport={"width": width, "height": 780})
+        ask(page, "Who is it?")
+        assert page.locator(".answer > .text").inner_text() == "A dog, I say."
+        summary = page.locator(".thought summary")
+        assert summary.inner_text() == "Thought, 40 words"
+        assert not page.locator(".thought .text").is_visible()
+        summary.click()
+        page.locator(".thought .text p", has_text="step1 step2").wait_for()  # rendered
+        assert page.locator(".thought .text").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.reload()
+        page.locator(".thought summary", has_text="Thought, 40 words").wait_for()
+
+
+def test_a_thought_is_open_while_it_is_written_and_when_it_is_cut_off(tmp_path, musing, open_page):
+    """The model goes round in its thought, which gives time to look."""
+    limits = Limits(slots=1, waiting=1, max_new_tokens=4000)
+    with serving(tmp_path, {"thinker": musing}, limits=limits) as site:
+        page = open_page(site)
+        page.click("#settings summary")
+        page.fill("#longest", "4000")
+        page.fill("#text", "Who is it?")
+        page.click("#send")
+        page.locator(
+            ".thought[open] summary", has_text=re.compile(r"^Thinking, \d+ words")
+        ).wait_for()
+        page.locator(".thought[open] .text", has_text="step40 step1 step2").wait_for()
+        page.click("#stop")
+        page.locator(".who", has_text="stopped").wait_for()
+        page.locator(
+            ".thought[open] summary", has_text=re.compile(r"^Thought, \d+ words")
+        ).wait_for()
+        assert page.locator("text=look inside").count() == 1
+        assert page.locator("text=good").count() == 0  # there is no response to mark
+
+
+def test_the_thought_goes_into_export_and_store_and_is_looked_into(tmp_path, model, open_page):
+    folder = tmp_path / "rm"
+    save_reward_model(folder, new_reward_model(model.name, seed=0), model.chat, 0.5, 2.0)
+    reward = RewardModel(folder)
+    with serving(tmp_path, {"thinker": model}, reward=reward) as site:
+        page = open_page(site)
+        ask(page, "Who is it?")
+        page.click("text=good")
+        page.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
+        with page.expect_download() as download:
+            page.click("#export")
+        said = json.loads(download.value.path().read_text())["messages"][1]
+        assert said["reasoning_content"] == "".join(WORDS).strip()
+        assert said["content"] == "A dog, I say."
+        page.click("text=look inside")
+        page.locator("#pane .cut button", has_text="</think>").wait_for()
+        page.click("[data-tab=why]")
+        circles = page.locator("svg[aria-label='reward token by token'] circle")
+        circles.first.wait_for()
+        page.click("[data-tab=next]")
+        page.locator("#pane .cut button", has_text="step3 ").first.click()
+        page.locator("tr.pick td:first-child", has_text="step3").first.click()
+        page.locator("#inside").wait_for(state="hidden")  # it goes on from there
+        page.locator(".thought summary", has_text="Thought, 40 words").wait_for()
+        page.locator(".answer > .text", has_text="A dog, I say.").wait_for()
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        assert [row["completion"] for row in rows_of(store, "thumbs").rows] == [WHOLE]
