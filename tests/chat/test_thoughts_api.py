@@ -255,3 +255,37 @@ def test_template_variables_need_a_template(tmp_path):
         pytest.raises(openai.BadRequestError, match="this model has no chat template"),
     ):
         answer(site, model="raw", extra_body=NO_THOUGHT)
+
+
+def look(site, route: str, **body) -> dict:
+    reply = httpx.post(f"{site.address}/page/{route}", json=body, timeout=240)
+    assert reply.status_code == 200
+    return reply.json()
+
+
+@pytest.mark.parametrize(
+    ("thought", "text", "tokens"),
+    [
+        (THOUGHT, TEXT, f"<think>\n{THOUGHT}\n</think>\n\n{TEXT}"),
+        ("Hm, let me", "", "<think>\nHm, let me"),
+        ("", TEXT, f"<think>\n\n</think>\n\n{TEXT}"),
+    ],
+)
+def test_the_page_cuts_an_answer_as_the_template_writes_it(site, thought, text, tokens):
+    """A thought that was cut off stays open."""
+    answer = f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
+    found = look(site, "tokens", model="asked", messages=ASKED, answer=answer)
+    assert "".join(one["text"] for one in found["answer"]) == tokens
+    assert (found["thought"], found["text"]) == (thought, text)
+
+
+@pytest.mark.parametrize(
+    ("begun", "thought", "text"),
+    [(["<think>"], "Hm, let me see.", TEXT), (["<think>", "let me "], " see.", TEXT)],
+)
+def test_the_page_goes_on_from_tokens_of_a_thought(site, models, begun, thought, text):
+    """The pieces are what follows; the space after "let me" is part of the next one."""
+    ids = models["asked"].chat.tokenizer.convert_tokens_to_ids(begun)
+    body = {"model": "asked", "messages": ASKED, "temperature": 0, "ids": ids}
+    message = look(site, "go_on", **body)["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == (thought, text)
