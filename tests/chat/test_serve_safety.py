@@ -1,6 +1,7 @@
 """Who is let in, what is refused, and that no text can pass for a role."""
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import openai
 import pytest
 from chat_server import serving
 from rich.console import Console
+from scripted_model import make_scripted
 from tiny_models import FAMILIES, make_model
 from transformers import AutoTokenizer
 
@@ -155,6 +157,28 @@ def test_the_command_serves_until_ctrl_c_and_leaves_no_store_behind(model, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_command_takes_template_variables_for_all_requests(tmp_path):
+    """Qwen3's prompt then ends with an empty thought."""
+    folder = make_scripted(tmp_path / "thinker")
+    kwargs = {"enable_thinking": False}
+    command = [sys.executable, "-m", "rlhf.cli", "serve", str(folder), "--port", "0"]
+    command += ["--chat_template_kwargs", json.dumps(kwargs)]
+    tokenizer = load_chat_model(str(folder)).chat.tokenizer
+    prompt = tokenizer.apply_chat_template(ASKED["messages"], add_generation_prompt=True, **kwargs)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        said = ""
+        while "API:" not in said:
+            line = server.stderr.readline()
+            assert line, f"ended after {said!r}"
+            said += line
+        address = said.split("base_url=")[1].split("/v1")[0]
+        body = {**ASKED, "model": "model"}
+        answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=240).json()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(240) == 0
+    assert answer["usage"]["prompt_tokens"] == len(prompt["input_ids"])
+
+
 def test_a_public_server_says_under_which_names_it_answers():
     """0.0.0.0 is bound, and no browser elsewhere asks for that name."""
     said = io.StringIO()
@@ -173,6 +197,7 @@ def test_mistakes_of_the_command_line_exit_with_2(tmp_path):
     for words, said in (
         (["--host", "0.0.0.0", str(tmp_path)], "add --public"),
         ([str(tmp_path), "--port", "0"], "holds no model"),
+        ([str(tmp_path), "--port", "0", "--chat_template_kwargs", "[]"], "is no JSON object"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "rlhf.cli", "serve", *words],
