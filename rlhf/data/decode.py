@@ -40,23 +40,25 @@ def _response(chat: ChatTokenizer, ids: list[int], *, finished: bool) -> str:
     if begins is not None:
         thought = _thought(chat, ids[:begins])
         return with_thought(thought, _trimmed(chat, _text(chat, ids[begins:]).lstrip("\n")))
-    text = _text(chat, ids)
-    if form.renders_thoughts and chat.marker_end_id is None and form.marker in text:
-        before, _, rest = text.partition(form.marker)  # tags that the vocabulary has as letters
-        return with_thought(_told(chat, before), _trimmed(chat, rest.lstrip("\n")))
     if not form.renders_thoughts:
+        text = _text(chat, ids)
         # The template leaves thoughts to the text, and its prompt may have opened one. What ended
         # without closing it is a response that has none.
         thinks = END_THINK in text or not finished
         opened = form.prompt_opens_thought and thinks and text.strip()
         return f"{THINK}\n{text}" if opened else _trimmed(chat, text)
     written = _text(chat, ids, control=True).lstrip()
+    if form.marker and chat.marker_end_id is None and form.marker in written:
+        # Tags that the vocabulary has as letters.
+        before, _, rest = written.partition(form.marker)
+        rest = chat.control_tokens.sub("", rest).lstrip("\n")
+        return with_thought(_told(chat, before), _trimmed(chat, rest))
     if _begins_with_part_of(written, (form.thought_open.strip(), form.lead.strip())):
         return ""  # a header that is not finished yet
     if form.prompt_opens_thought or written.startswith(_openings(chat)):
-        thought = _thought(chat, ids)
+        thought = _told(chat, written)
         return f"{THINK}\n{thought}" if thought else ""
-    return _trimmed(chat, text)
+    return _trimmed(chat, _text(chat, ids))
 
 
 def _after_marker(chat: ChatTokenizer, ids: list[int]) -> int | None:
