@@ -30,7 +30,7 @@ demo-short: setup ## the same chain with a few steps of each stage: does it run?
 
 test: setup ## the default tests (minutes; the slow ones are left out)
 	@# one thread: the models are tiny, and threads that wait for each other cost more than they save
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not peer"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not peer and not browser"
 
 test-slow: setup ## the tests that train for minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow

@@ -151,12 +151,13 @@ def _share_backbone(base: str, policy: PeftModel, reward: Reward) -> list[str]:
             notes.append(f"{source.name} is an adapter of the same backbone.")
             continue
         policy.delete_adapter(name)
-        notes.append(
-            f"{source.name} is held whole: {base} is no longer what it was trained on."
-            if replaced
-            else f"{source.name} is held whole: its scores through the backbone would differ (it was "
-            f"trained with {base} rounded to bf16, or with other weights)."
-        )
+        why = f"{base} is no longer what it was trained on"
+        if not replaced:
+            why = (
+                "its scores through the backbone would differ (it was trained with that base "
+                "rounded to bf16, or with other weights)"
+            )
+        notes.append(f"{source.name} is held whole: {why}.")
     return notes
 
 
