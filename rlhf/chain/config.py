@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import yaml
 
 from rlhf.chain.fingerprint import settings_of
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
 
 SIMULATED, WEB = "simulated", "web"
@@ -134,6 +135,13 @@ def key_values(name: str, words: list[str]) -> dict[str, Any]:
             problem = str(error).splitlines()[0]
             raise ConfigError(f"{name}: {word!r} cannot be read as YAML ({problem}).") from error
     return found
+
+
+def score_columns(config: AlignConfig) -> ScoreColumns:
+    """What the reward model's YAML file or keys say of score_chosen and score_rejected."""
+    keys = key_values("reward_model_keys", config.reward_model_keys)
+    settings = settings_of(config.reward_model_config, keys)
+    return cast(ScoreColumns, settings.get("score_columns", "reject"))
 
 
 def drops(config: AlignConfig, recipe: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.chain.commands import as_words, run_module
-from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig, chat_keys, drops
+from rlhf.chain.config import SAMPLED, SIMULATED, WEB, AlignConfig, chat_keys, drops, score_columns
 from rlhf.chain.fingerprint import fingerprint
 from rlhf.chain.stages import Stage, Step
 from rlhf.data.bad_rows import REJECTS, BadRows
@@ -40,6 +40,8 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
         sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
         sources |= {"model": str(folder.parent / "sft"), "chat_template": config.chat_template}
         settings |= chat_keys(config)
+    if not sampled and score_columns(config) != "reject":
+        settings["score_columns"] = score_columns(config)
     rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
     before = sampled_labels(folder, rankings, run_config, config) if sampled else []
@@ -94,7 +96,8 @@ def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig)
     """Keep the rankings of some prompts from the reward model, to measure it with."""
     drop = drops(config, "reward_model")
     with BadRows(drop=drop, reject_file=folder / REJECTS) as bad_rows:
-        rows = load_rankings(source, bad_rows=bad_rows, keep_tied=True).rows
+        scores = score_columns(config)
+        rows = load_rankings(source, bad_rows=bad_rows, keep_tied=True, scores=scores).rows
     train, heldout = split_by_prompt(rows, config.label_eval_fraction, run_config.seed)
     _write_rankings(folder / "rankings_train.jsonl", train)
     _write_rankings(folder / "rankings_heldout.jsonl", heldout)
@@ -119,5 +122,8 @@ def _command(name: str, words: Sequence[str], leftovers: Sequence[Path] = ()) ->
 
 def _write_rankings(path: Path, rankings: Sequence[Ranking]) -> None:
     """One JSON line a ranking."""
-    lines = [json.dumps(asdict(ranking), ensure_ascii=False) for ranking in rankings]
+    rows = [asdict(ranking) for ranking in rankings]
+    for row in rows:
+        del row["implicit_prompt"]  # it is split off now
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     write_atomically(path, "".join(f"{line}\n" for line in lines))

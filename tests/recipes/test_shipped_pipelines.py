@@ -1,0 +1,107 @@
+"""The align and evaluate YAML of a real model, on rows of the shape of the hub sets that they name.
+
+Replaced are model, data, output_dir, numbers of steps and rows, and lengths; every other key stays,
+those of the stages' own files too.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_models import make_model
+from two_steps import THINGS, write_rows
+
+QWEN = Path("recipes/qwen2.5-0.5b")
+SIZES = {
+    "sft_keys": [
+        *("max_steps=2", "max_length=128", "per_device_train_batch_size=2"),
+        *("gradient_accumulation_steps=1", "num_samples=2", "sample_max_new_tokens=4"),
+    ],
+    "reward_model_keys": [
+        *("max_steps=2", "max_length=128", "per_device_train_batch_size=2"),
+        "gradient_accumulation_steps=1",
+    ],
+    "ppo_keys": [
+        *("total_episodes=16", "critic_warmup_steps=1", "rollout_batch_size=8"),
+        *("max_prompt_length=96", "max_completion_length=6", "num_eval_prompts=4"),
+    ],
+    "evaluate_keys": ["max_prompts=4", "max_completion_length=6", "max_prompt_length=96"],
+}
+
+
+def talk(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def hub_rows(folder: Path) -> dict[str, str]:
+    """trl-lib's Capybara (messages), ultrafeedback_binarized (conversations with scores, no prompt
+    column) and ultrafeedback-prompt (conversational prompts) in eight rows each."""
+    questions = [f"Where is the {thing}?" for thing in THINGS]
+    pairs = [(talk(q, "In the box."), talk(q, "I am a cat.")) for q in questions]
+    return {
+        "Capybara": write_rows(
+            folder / "capybara.jsonl", [{"messages": good} for good, _ in pairs]
+        ),
+        "ultrafeedback_binarized": write_rows(
+            folder / "binarized.jsonl",
+            [
+                {"chosen": good, "rejected": bad, "score_chosen": 7.5, "score_rejected": 5.0}
+                for good, bad in pairs
+            ],
+        ),
+        "ultrafeedback-prompt": write_rows(
+            folder / "prompts.jsonl", [{"prompt": good[:1]} for good, _ in pairs]
+        ),
+    }
+
+
+def local(keys: dict[str, object], files: dict[str, str]) -> dict[str, object]:
+    """The keys with each hub set replaced by rows of its shape."""
+
+    def replaced(value: object) -> object:
+        if isinstance(value, list):
+            return [replaced(one) for one in value]
+        if isinstance(value, str) and value.startswith("trl-lib/"):
+            return files[value.removeprefix("trl-lib/").partition(":")[0]]
+        return value
+
+    return {key: replaced(value) for key, value in keys.items()}
+
+
+def run(root: Path, recipe: str, keys: dict[str, object], folder: Path) -> None:
+    config = folder / f"{recipe}.yaml"
+    config.write_text(yaml.safe_dump(keys))
+    command = [sys.executable, f"recipes/{recipe}.py", "--config", str(config)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_evaluate_yaml_of_a_real_model(root: Path, tmp_path: Path):
+    model, files = make_model(tmp_path / "model", "qwen2"), hub_rows(tmp_path)
+    keys = local(yaml.safe_load((root / QWEN / "evaluate.yaml").read_text()), files)
+    keys |= {"models": [f"sft={model}", f"ppo={model}"], "output_dir": str(tmp_path / "evaluation")}
+    keys |= {"reward_model": [], "gold": "recipes/pocket/gold.py:score", "cpu_threads": 1}
+    keys |= {"max_prompts": 4, "max_completion_length": 6, "bootstrap_samples": 50}
+    run(root, "evaluate", keys, tmp_path)
+    results = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())["results"]
+    assert any(result["metric"] == "win_rate" for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_align_yaml_of_a_real_model(root: Path, tmp_path: Path, kind: str):
+    model, files = make_model(tmp_path / "model", "qwen2"), hub_rows(tmp_path)
+    keys = local(yaml.safe_load((root / QWEN / f"align-{kind}.yaml").read_text()), files)
+    for stage in ("sft", "reward_model", "ppo", "evaluate"):
+        own = yaml.safe_load((root / str(keys[f"{stage}_config"])).read_text())
+        config = tmp_path / f"{stage}-stage.yaml"
+        config.write_text(yaml.safe_dump(local(own, files)))
+        keys[f"{stage}_config"] = str(config)
+    keys |= {**SIZES, "model_name_or_path": str(model), "output_dir": str(tmp_path / "run")}
+    keys |= {"label_eval_fraction": 0.25, "skip_gate": True, "cpu_threads": 1}
+    run(root, "align", keys, tmp_path)
+    results = json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())
+    assert {result["model"] for result in results["results"]} >= {"sft", "ppo"}
