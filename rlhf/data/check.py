@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rlhf.data.bad_rows import BadRows
+from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.conflicts import find_conflicts
 from rlhf.data.detect import detect
 from rlhf.data.read import Unreadable, read_rows
 from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.shapes import fitting_shapes
 from rlhf.data.split import prompt_key
+from rlhf.data.template import parse_template_kwargs
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.types import Demonstration, Ranking
@@ -32,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ConfigError(f"--max_length {args.max_length} leaves no token; name 1 or more.")
     if args.max_length and not args.model:
         raise ConfigError("--max_length counts tokens: name the tokenizer with --model.")
-    chat = load_tokenizer(args.model, args.chat_template) if args.model else None
+    variables = parse_template_kwargs(args.chat_template_kwargs)
+    chat = None
+    if args.model:
+        chat = load_tokenizer(args.model, args.chat_template, template_kwargs=variables)
     refusals: list[str] = []
     for source in args.files:
         try:
@@ -88,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", choices=KINDS, help="What the rows have to be.")
     parser.add_argument("--model", help="Model folder or hub id whose tokenizer counts tokens.")
     parser.add_argument("--chat_template", default="auto", help="auto, none or a Jinja file.")
+    parser.add_argument("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     parser.add_argument("--max_length", type=int, help="Longest row in tokens (with --model).")
     parser.add_argument("--reject_file", help="Write bad rows here and go on.")
     return parser

@@ -194,7 +194,10 @@ def read_format(
     try:
         asked, prompt, whole = write(_USER), write(_USER, prompt=True), write(_USER, _ASSISTANT)
     except RENDER_ERRORS as error:
-        raise ConfigError(f"the chat template ({source}) cannot be rendered: {error}") from error
+        raise ConfigError(
+            f"the chat template ({source}) cannot be rendered: {error}; give another with "
+            "chat_template: FILE."
+        ) from error
     before, found, after = whole.rpartition(ANSWER)
     if not before or not found or QUESTION not in before:
         raise ConfigError(

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from rlhf.data.chat import answer_ids, encode_response, judged_ids, prompt_ids, training_examples
 from rlhf.data.decode import decode, thought_length
+from rlhf.data.template import supplied_template
 from rlhf.data.thoughts import split_thought, with_thought
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
@@ -73,6 +74,29 @@ def test_trained_and_judged_ids_are_those_of_apply_chat_template(load, name):
                 assert (thought_length(chat, written) > 0) == bool(thought)
                 if not thought:
                     assert judged_ids(chat, prompt, text) == theirs
+
+
+@pytest.mark.parametrize("name", ["plain", "chatml", "pocket"])
+def test_the_projects_own_templates_are_rendered_alike(root, tmp_path, name):
+    """The two that are supplied, and the embedded model's."""
+    folder = root / "data/pocket/model"
+    if name != "pocket":
+        folder = Path(write_tokenizer(tmp_path, "qwen2_5"))
+        (folder / "chat_template.jinja").write_text(supplied_template(name))
+    chat, plain_ = load_tokenizer(str(folder)), AutoTokenizer.from_pretrained(folder)
+    for prompt, text in TALKS:
+        turns = [*prompt, {"role": "assistant", "content": text}]
+        theirs = plain_.apply_chat_template(turns, return_dict=False)
+        made = encode_response(chat, prompt, text)
+        assert made.ids == theirs == judged_ids(chat, prompt, text)
+        written = own(chat, made.ids, made.trained)
+        assert written[-1] == chat.end_token_id
+        if name != "pocket":  # its vocabulary has no letters for the third text
+            assert decode(chat, written) == text
+        generated = plain_.apply_chat_template(
+            prompt, add_generation_prompt=True, return_dict=False
+        )
+        assert prompt_ids(chat, prompt) == generated
 
 
 @pytest.mark.parametrize("name", NAMES)
