@@ -99,6 +99,19 @@ def test_names_of_models_never_reach_the_browser(site):
     assert not any("hidden-model" in text for text in sent)
 
 
+def test_thought_reaches_the_browser_apart_from_the_response(tmp_path):
+    """The page folds it; the label is stored for the whole response."""
+    whole = "<think>\nA **pet**.\n</think>\n\nA dog."
+    item = Candidate(prompt="Pet?", responses=(whole, "A cat."))
+    with serving(tmp_path, [item]) as site:
+        shown = site.client("ann").next()["answers"]
+    [dog] = [answer for answer in shown if answer["text"] == "A dog."]
+    assert dog["thought"]["text"] == "A **pet**."
+    assert "<strong>pet</strong>" in dog["thought"]["html"]
+    assert "pet" not in dog["html"]
+    assert [set(answer) for answer in shown if answer is not dog] == [{"text", "html"}]
+
+
 def test_undo_and_drafts_come_back_filled_in(site):
     ann = site.client("ann")
     item = ann.next()

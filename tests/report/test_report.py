@@ -43,6 +43,22 @@ def test_model_text_is_escaped(page):
     assert "user: Name three birds." in page
 
 
+def test_thoughts_are_folded_and_escaped(run):
+    said = {"ppo": {"text": "A dog.", "thought": "A <b>pet</b>.", "scores": {"gold": 6.25}}}
+    row = json.dumps({"prompt": "Pet?", "answers": said}) + "\n"
+    (run / "evaluation" / "samples" / "best.jsonl").write_text(row)
+    # What a run keeps of its first rows is no exchange.
+    (run / "sft" / "samples").mkdir(exist_ok=True)
+    (run / "sft" / "samples" / "rows.jsonl").write_text('{"ids": [1], "text": "no exchange"}\n')
+    page = write_report(run).read_text()
+    folded = (
+        '<details class="thought"><summary>thought</summary>A &lt;b&gt;pet&lt;/b&gt;.</details>'
+    )
+    assert folded + "A dog." in page
+    assert page.count('class="thought"') == 1
+    assert "no exchange" not in page
+
+
 class _Tags(HTMLParser):
     """Every tag of a page with its attributes."""
 
