@@ -11,6 +11,15 @@ from rlhf.types import Message, Prompt
 # Columns that hold a response or a judgement. Two of them in one row are two things to train on.
 RESPONSES = ("messages", "completion", "chosen", "rejected", "responses")
 _UNSEEN = ("images", "image", "videos", "video", "audio", "audios")
+# Columns that change what is trained and that no trainer reads, each with what to do about it.
+_IN_THE_MESSAGE = "move it into the assistant's message, or before the response as <think>…</think>"
+_LOST = {
+    "functions": "write tools, a list of JSON schemas",
+    "reasoning_content": _IN_THE_MESSAGE,
+    "thinking": _IN_THE_MESSAGE,
+    "history": "move it into the prompt, as messages",
+    "documents": "move them into the prompt",
+}
 
 
 def check_columns(row: Row, used: Sequence[str]) -> None:
@@ -24,6 +33,13 @@ def check_columns(row: Row, used: Sequence[str]) -> None:
         if name in row and name not in used:
             beside = next((other for other in used if other in row), "prompt")
             refuse(f"{name} next to {beside}: a row is one or the other")
+
+
+def check_context(row: Row) -> None:
+    """Refuse columns that training would leave out without a word."""
+    for name, instead in _LOST.items():
+        if row.get(name):
+            refuse(f"{name}: this column is not read; {instead}, or leave the column out")
 
 
 def value_of(row: Row, key: str, wanted: str) -> Any:

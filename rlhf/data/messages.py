@@ -13,6 +13,8 @@ _THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # one thing under th
 # Fields that change what is trained, or what the model reads, and that have another name here.
 _INSTEAD = {
     "function_call": "tool_calls",
+    "reasoning_details": "reasoning_content",
+    "thoughts": "reasoning_content",
     "loss": "weight",
     "train": "weight",
     "training": "weight",

@@ -7,6 +7,7 @@ from rlhf.data.fields import (
     RESPONSES,
     after_prompt,
     check_columns,
+    check_context,
     prompt_of,
     refuse,
     text_of,
@@ -45,6 +46,7 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
             becomes something to imitate.
     """
     check_columns(row, ("messages",) if "messages" in row else ("completion",))
+    check_context(row)
     if "label" in row and "completion" in row:
         refuse("a thumb (label) is no demonstration; convert its good answers first")
     if "messages" in row:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from rlhf.data.fields import (
     after_prompt,
     check_columns,
+    check_context,
     list_of,
     prompt_of,
     refuse,
@@ -33,6 +34,7 @@ def parse_ranking(row: Row, scores: ScoreColumns = "reject") -> Ranking:
     scores: what `score_chosen` and `score_rejected` are for: their difference is the strength, or
     they are ignored, or a row that has them is refused.
     """
+    check_context(row)
     if "chosen" in row or "rejected" in row:
         check_columns(row, ("chosen", "rejected", "messages"))
         return _pair(row, scores)
@@ -64,6 +66,8 @@ def _pair(row: Row, scores: ScoreColumns) -> Ranking:
         prompt = prompt_of(row, wanted)
         split = texts and isinstance(prompt, str) and _both_begin_with(prompt, chosen, rejected)
         start = len(prompt) if split else 0
+        if (longer := _shared_after(prompt, chosen, rejected)) is not None:
+            prompt, split = longer, True
     elif texts:
         start = _shared_text(chosen, rejected)
         prompt = with_system(row, chosen[:start].strip())
@@ -125,6 +129,20 @@ def _shared_turns(chosen: Any, rejected: Any) -> list[Message]:
     return first
 
 
+def _shared_after(prompt: Prompt, chosen: Any, rejected: Any) -> Prompt | None:
+    """The turns that both conversations share, where they are the prompt and more turns after it.
+
+    Some sets keep the first question of a conversation as its prompt.
+    """
+    if not (isinstance(chosen, list) and isinstance(rejected, list) and chosen and rejected):
+        return None
+    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    first = messages_of(chosen, "chosen", last=("assistant",))[:-1]
+    goes_on = len(first) > len(asked) and first[: len(asked)] == list(asked)
+    shared = first == messages_of(rejected, "rejected", last=("assistant",))[:-1]
+    return first if goes_on and shared else None
+
+
 def _check_repeated_chosen(row: Row, prompt: Prompt, chosen: Any) -> None:
     """`messages` next to `chosen` have to be the chosen conversation, as in UltraFeedback."""
     told = messages_of(row["messages"], "messages")
@@ -139,7 +157,10 @@ def _answer(value: Any, prompt: Prompt, name: str) -> str:
     turns = messages_of(value, name, last=("assistant",))
     *between, answer = after_prompt(turns, prompt, name)
     if between:
-        refuse(f"{name} is a conversation that does not begin with the prompt")
+        refuse(
+            f"{name} has turns between the prompt and its last message, and not the same ones as "
+            "the others; a ranking compares responses to one prompt"
+        )
     if answer.get("tool_calls"):
         refuse(f"{name} calls a tool; a preference is between texts")
     return with_thought(answer.get("reasoning_content", ""), answer["content"])

@@ -139,6 +139,13 @@ def test_system_column_becomes_the_system_message(name):
             "a part of type 'image_url'; only text is read",
         ),
         ({"prompt": "x", "completion": "y", "chat_template_kwargs": {"a": 1}}, "a key of the run"),
+        ({"messages": [USER, BOT], "functions": [{"name": "look"}]}, "functions: .* write tools"),
+        ({"messages": [USER, BOT], "reasoning_content": "x"}, "reasoning_content: this column is"),
+        ({"prompt": "x", "completion": "y", "thinking": "z"}, "before the response as <think>"),
+        ({"prompt": "x", "completion": "y", "history": [["a", "b"]]}, "history: this column is"),
+        ({"prompt": "x", "completion": "y", "documents": [{"text": "z"}]}, "into the prompt"),
+        ({"messages": [USER, {**BOT, "reasoning_details": [{}]}]}, "write reasoning_content"),
+        ({"messages": [USER, {**BOT, "thoughts": "x"}]}, "write reasoning_content"),
     ],
 )
 def test_what_is_no_demonstration(row, reason):
@@ -190,6 +197,17 @@ def test_repeated_prompt_is_split_off_at_a_word(row, prompt):
     assert ranking.prompt == prompt
     assert ranking.responses == [row[key][len(prompt) :].strip() for key in ("chosen", "rejected")]
     assert ranking.implicit_prompt
+
+
+def test_pair_goes_on_after_its_prompt_with_turns_that_both_share():
+    """Sets of conversations (Capybara's pairs) keep the first question as `prompt`."""
+    shared = [USER, BOT, {"role": "user", "content": "Why?"}]
+    answers = [{"role": "assistant", "content": text} for text in ("So.", "No.")]
+    row = {"prompt": "Hi", "chosen": [*shared, answers[0]], "rejected": [*shared, answers[1]]}
+    expected = Ranking(prompt=shared, responses=["So.", "No."], ranks=[1, 2], implicit_prompt=True)
+    assert parse_ranking(row) == expected
+    with pytest.raises(DataError, match="chosen has turns between the prompt and its last message"):
+        parse_ranking({**row, "rejected": [USER, answers[1]]})
 
 
 def test_margin_is_the_strength():
@@ -263,6 +281,8 @@ def test_equal_texts_may_tie():
         ({**RANKED, "strength": "much"}, "strength 'much'"),
         ({"prompt": "Hi"}, "no responses"),
         ({**PAIR, "annotator": {"name": "ann"}}, "annotator is dict, neither a name"),
+        ({**PAIR, "history": [["a", "b"]]}, "history: this column is not read"),
+        ({**RANKED, "functions": [{"name": "look"}]}, "functions: this column is not read"),
     ],
 )
 def test_what_is_no_ranking(row, reason):
