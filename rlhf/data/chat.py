@@ -105,6 +105,7 @@ def training_examples(chat: ChatTokenizer, row: Demonstration) -> list[Encoded]:
     if chat.raw:
         return [encode_response(chat, row.prompt, row.completion, row.tools)]
     turns = [*as_messages(row.prompt), row.turn]
+    _check_thoughts(chat, turns if row.every_turn else turns[-1:])
     last = _encode_last(chat, turns, row.tools)
     trained = list(last.trained) if _weight(turns[-1]) else [False] * len(last.ids)
     apart: list[Encoded] = []
@@ -145,6 +146,18 @@ def _response_turn(response: str) -> Message:
 
 def _weight(turn: Message) -> int:
     return int(turn.get("weight", 1))
+
+
+def _check_thoughts(chat: ChatTokenizer, turns: Sequence[Message]) -> None:
+    """Refuse to train a turn whose thought the template leaves out without an error."""
+    if chat.format.renders_thoughts or chat.format.keeps_tags:
+        return
+    for turn in turns:
+        if turn["role"] == "assistant" and _weight(turn) and split_thought(turn["content"])[0]:
+            raise DataError(
+                "the chat template leaves out the thought in an assistant's content; give a "
+                "template that keeps it with chat_template: FILE, or leave the thought out"
+            )
 
 
 def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) -> Encoded:
@@ -197,9 +210,9 @@ def _template_turn(chat: ChatTokenizer, turn: Message) -> Message:
     if turn["role"] != "assistant" or "reasoning_content" in turn:
         return fields
     thought, text = split_thought(turn["content"])
-    if not thought or not chat.format.renders_thoughts:
+    if text == turn["content"] or not chat.format.renders_thoughts:
         return fields
-    return {**fields, "content": text, "reasoning_content": thought}
+    return {**fields, "content": text} | ({"reasoning_content": thought} if thought else {})
 
 
 def _render(
@@ -230,10 +243,10 @@ def _check_fields(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) -
         if turn["role"] not in form.roles:
             raise DataError(f"the chat template leaves out the role {turn['role']!r}")
         if turn.get("reasoning_content") and not form.renders_thoughts:
+            instead = "write them into the content as <think>…</think>, or " * form.keeps_tags
             raise DataError(
-                "the chat template leaves out thoughts (reasoning_content); write them into the "
-                "content as <think>…</think>, or give a template that has them with "
-                "chat_template: FILE"
+                f"the chat template leaves out thoughts (reasoning_content); {instead}give a "
+                "template that has them with chat_template: FILE"
             )
         if turn.get("tool_calls") and not form.renders_tool_calls:
             raise DataError("the chat template leaves out tool_calls")

@@ -6,8 +6,10 @@ conversations and compares the texts.
 
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from rlhf.data.thoughts import END_THINK, THINK
+from rlhf.data.thoughts import END_THINK, THINK, with_thought
 from rlhf.errors import ConfigError
 from rlhf.types import Message
 
@@ -46,6 +48,7 @@ class TemplateFormat:
     thought_open: str  # what the model writes before a thought
     thought_close: str  # between a thought and the response
     renders_thoughts: bool  # whether reasoning_content is part of the text
+    keeps_tags: bool  # whether a thought in the content, as <think>…</think>, is part of the text
     prompt_opens_thought: bool  # whether the generation prompt ends inside a thought
     prompt_is_prefix: bool  # whether a rendered conversation begins with its generation prompt
     renders_tools: bool
@@ -147,6 +150,25 @@ def check_template_kwargs(template_kwargs: Mapping[str, Any]) -> None:
             )
 
 
+def check_variables(
+    tokenizer: PreTrainedTokenizerBase, source: str, template_kwargs: Mapping[str, Any]
+) -> None:
+    """Raise for variables that the chat template does not name: they would change nothing.
+
+    Raises:
+        ConfigError: the variable, and one of a similar name.
+    """
+    words = set(re.findall(r"\w+", str(tokenizer.chat_template)))
+    for name in template_kwargs:
+        if name not in words:
+            similar = get_close_matches(name, words, 1)
+            raise ConfigError(
+                f"chat_template_kwargs: the chat template ({source}) has no variable {name!r}, "
+                "which would change nothing; "
+                + (f"did you mean {similar[0]!r}?" if similar else "leave it out.")
+            )
+
+
 def render(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
@@ -208,6 +230,7 @@ def read_format(
     thinking: Message = {**_ASSISTANT, "reasoning_content": THOUGHT}
     opening, renders_thoughts, rest = _try(write, _USER, thinking).partition(THOUGHT)
     opening = opening if renders_thoughts else ""
+    tagged: Message = {**_ASSISTANT, "content": with_thought(THOUGHT, ANSWER)}
     tail = prompt[shared_length(asked, prompt) :]
     called: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
     result: Message = {"role": "tool", "content": ANSWER, "name": "sample_tool"}
@@ -222,6 +245,7 @@ def read_format(
         thought_open=opening[shared_length(opening, prompt) :],
         thought_close=rest.partition(ANSWER)[0] if renders_thoughts else "",
         renders_thoughts=bool(renders_thoughts),
+        keeps_tags=holds(THOUGHT, _USER, tagged),
         prompt_opens_thought=tail.rstrip().endswith(THINK)
         or (bool(renders_thoughts) and prompt.rstrip() == opening.rstrip()),
         prompt_is_prefix=shared == len(prompt),

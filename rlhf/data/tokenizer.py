@@ -13,6 +13,7 @@ from rlhf.data.special_tokens import checked_end_of_turn, find_eos_ids, set_eos,
 from rlhf.data.template import (
     TemplateFormat,
     check_template_kwargs,
+    check_variables,
     choose_template,
     read_format,
 )
@@ -127,12 +128,14 @@ def load_tokenizer(
     if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
         chat_template = "none"
     source = choose_template(tokenizer, chat_template, notes)
+    given = template_kwargs
     if template_kwargs is None:
         template_kwargs = manifest.chat_template_kwargs if manifest else {}
     check_template_kwargs(template_kwargs)
     if source == "none" and template_kwargs:
         raise ConfigError("chat_template_kwargs means nothing with chat_template: none.")
     if source != "none":
+        check_variables(tokenizer, source, given or {})
         form = read_format(tokenizer, source, template_kwargs)
         end_id = checked_end_of_turn(tokenizer, eos_ids, form, source, judges=judges)
         if end_id is not None:

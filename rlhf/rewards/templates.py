@@ -44,9 +44,12 @@ def judge_templates(
 
     Raises:
         ConfigError: another number of templates or objects than there are reward models, or
-            text that is no JSON.
+            text that is no JSON; templates without a reward model.
     """
     models = [source for source in sources if not is_function(source)]
+    if not models and (templates or kwargs):
+        key = "reward_chat_template" if templates else "reward_chat_template_kwargs"
+        raise ConfigError(f"{key} is for reward models, and there is none; leave it out.")
     chosen = _one_each(list(templates or [default]), models, "reward_chat_template")
     variables = _one_each(_objects(kwargs), models, "reward_chat_template_kwargs")
     return {

@@ -1,6 +1,7 @@
 """One rendering: what is trained and what is judged is what `apply_chat_template` writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,32 @@ def test_thought_that_a_template_leaves_out_is_an_error(load):
         encode_response(load("qwen2_5"), [ASK], {**DOG, "reasoning_content": "A pet."})
 
 
+def test_thought_in_the_content_is_trained_or_an_error(load):
+    """DeepSeek's templates cut off what is before `</think>`: it would be lost without an error."""
+    thinking = {**DOG, "content": "<think>\nA pet.\n</think>\n\nA dog."}
+    row = Demonstration(prompt=[ASK], completion=thinking["content"])
+    (kept,) = training_examples(load("qwen2_5"), row)
+    assert "A pet." in load("qwen2_5").tokenizer.decode(kept.ids)
+    for name in ("deepseekv3", "deepseek_r1_distill"):
+        chat = load(name)
+        with pytest.raises(DataError, match=r"leaves out the thought .* chat_template: FILE"):
+            training_examples(chat, row)
+        with pytest.raises(DataError, match=r"\(reasoning_content\); give a template"):
+            encode_response(chat, [ASK], {**DOG, "reasoning_content": "A pet."})
+        followed = Demonstration(prompt=[ASK, thinking, WHY], completion="Cute.")
+        assert len(training_examples(chat, followed)) == 1  # context, as the model is served with
+        with pytest.raises(DataError, match="leaves out the thought"):
+            training_examples(chat, replace(followed, every_turn=True))
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gptoss", "gemma4_v5", "glm4moe"])
+def test_empty_thought_in_the_content_is_no_thought(load, name):
+    """Sets that switch thoughts off write `<think>`, nothing, `</think>` before a response."""
+    chat = load(name)
+    empty = encode_response(chat, [ASK], "<think>\n\n</think>\n\nA dog.")
+    assert empty == encode_response(chat, [ASK], "A dog.")
+
+
 @pytest.mark.parametrize(
     ("name", "ids", "thought", "text"),
     [
@@ -353,6 +380,8 @@ def test_template_variables_have_to_be_variables(tmp_path):
         load_tokenizer(folder, template_kwargs={"tokenize": True})
     with pytest.raises(ConfigError, match="chat_template: none"):
         load_tokenizer(folder, "none", template_kwargs=CLOSED)
+    with pytest.raises(ConfigError, match=r"'enable_thinkin'.* did you mean 'enable_thinking'"):
+        load_tokenizer(folder, template_kwargs={"enable_thinkin": False})
 
 
 def test_variables_of_the_manifest_are_taken_unless_others_are_given(tmp_path):
