@@ -3,13 +3,15 @@
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rlhf.data.bad_rows import BadRows
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.conflicts import find_conflicts
 from rlhf.data.detect import detect
+from rlhf.data.parse_ranking import ScoreColumns
 from rlhf.data.read import Unreadable, read_rows
 from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.shapes import fitting_shapes
@@ -41,7 +43,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     refusals: list[str] = []
     for source in args.files:
         try:
-            print("\n".join(check(source, args.rows, chat, args.max_length, args.reject_file)))
+            lines = check(
+                source,
+                args.rows,
+                chat,
+                args.max_length,
+                args.reject_file,
+                scores=args.score_columns,
+            )
+            print("\n".join(lines))
         except DataError as error:
             refusals.append(str(error))
     if refusals:
@@ -54,6 +64,8 @@ def check(
     chat: ChatTokenizer | None = None,
     max_length: int | None = None,
     reject_file: str | None = None,
+    *,
+    scores: ScoreColumns = "reject",
 ) -> list[str]:
     """Lines that say what the source holds.
 
@@ -62,6 +74,7 @@ def check(
         kind: one of KINDS; None takes the keys of the first row for it, and says so.
         chat: counts tokens; without it lengths are not checked.
         max_length: tokens a row may have.
+        scores: what score_chosen and score_rejected are for, as `score_columns` of a run.
         reject_file: with it bad rows are written there, and counted, instead of raised.
 
     Raises:
@@ -70,7 +83,7 @@ def check(
     load: dict[str, Any] = {
         "demonstrations": load_demonstrations,
         "prompts": load_prompts,
-        "rankings": load_rankings,
+        "rankings": partial(load_rankings, scores=scores),
         "texts": load_texts,
     }
     taken = kind or kind_of(source)
@@ -95,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--chat_template", default="auto", help="auto, none or a Jinja file.")
     parser.add_argument("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     parser.add_argument("--max_length", type=int, help="Longest row in tokens (with --model).")
+    parser.add_argument(
+        "--score_columns",
+        choices=get_args(ScoreColumns),
+        default="reject",
+        help="What score_chosen and score_rejected are for, as in reward_model.py.",
+    )
     parser.add_argument("--reject_file", help="Write bad rows here and go on.")
     return parser
 

@@ -27,6 +27,11 @@ def detect(source: str) -> list[str]:
     if not shapes and not kind:
         return _unknown(source, rows)
     told = [f"{source}: its rows are {kind}, which the recipes take as they are."] if kind else []
+    if kind == "rankings" and any("score_chosen" in row for row in rows):
+        told.append(
+            "  What score_chosen and score_rejected are for is a key of reward_model.py: "
+            "score_columns: strength, or ignore."
+        )
     if kind == "prompts" and (more := [key for key in rows[0] if key != "prompt"]):
         told.append(f"  Kept for reward functions, and nothing else: {', '.join(more)}.")
     if len(shapes) > 1:
@@ -55,7 +60,7 @@ def _unknown(source: str, rows: list[Row]) -> list[str]:
 def _kind(rows: list[Row]) -> str:
     """What the rows are where they need no conversion."""
     try:
-        parsed = [parse_row(row) for row in rows if "label" not in row]
+        parsed = [parse_row(row, "ignore") for row in rows if "label" not in row]
     except DataError:
         return ""
     kinds = {Demonstration: "demonstrations", Ranking: "rankings", PromptRow: "prompts", str: ""}

@@ -35,7 +35,7 @@ def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranki
     seen: dict[str, str | None] = {}  # what several people ranked is encoded once
 
     def reason(row: Ranking) -> str | None:
-        key = json.dumps([row.prompt, sorted(row.responses)])
+        key = json.dumps([row.prompt, sorted(row.responses), row.tools])
         if key not in seen:
             seen[key] = _judged_fit(chat, row, max_length)
         return seen[key]

@@ -15,21 +15,23 @@ from rlhf.data.fields import (
     with_system,
 )
 from rlhf.data.messages import messages_of, tools_of
-from rlhf.data.parse_ranking import parse_ranking
+from rlhf.data.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.read import Row
 from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking
 
 TrainOn = Literal["all", "last"]
 
 
-def parse_row(row: Row) -> Demonstration | Ranking | PromptRow | str:
+def parse_row(
+    row: Row, scores: ScoreColumns = "reject"
+) -> Demonstration | Ranking | PromptRow | str:
     """A row of any of our types, known by its keys.
 
     Raises:
         DataError: the reason.
     """
     if row.keys() & {"chosen", "rejected", "responses"}:
-        return parse_ranking(row)
+        return parse_ranking(row, scores)
     if row.keys() & {"completion", "messages"}:
         return parse_demonstration(row)
     return parse_prompt(row) if "prompt" in row else parse_text(row)

@@ -230,6 +230,19 @@ def test_real_files_as_they_lie_there(
     check(str(path), None)
 
 
+def test_check_is_told_what_scores_are_for(tmp_path: Path, capsys):
+    """As UltraFeedback binarized has them; a run is told so by the same key."""
+    path = tmp_path / "a.jsonl"
+    row = {"prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 7, "score_rejected": 8}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="score_columns: strength"):
+        check_main([str(path)])
+    with pytest.raises(DataError, match="score_chosen 7 is not above score_rejected 8"):
+        check_main([str(path), "--score_columns", "strength"])
+    check_main([str(path), "--score_columns", "ignore"])
+    assert "rankings (by the keys of its first row), 1 rows" in capsys.readouterr().out
+
+
 def test_check_names_the_shape_of_rows_that_are_none_of_ours(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "q", "answer": "a"}\n')

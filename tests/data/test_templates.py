@@ -11,10 +11,11 @@ from transformers import AutoTokenizer
 from rlhf.data.chat import answer_ids, encode_response, judged_ids, prompt_ids, training_examples
 from rlhf.data.decode import decode, thought_length
 from rlhf.data.template import supplied_template
+from rlhf.data.fit import ranking_fits
 from rlhf.data.thoughts import split_thought, with_thought
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
-from rlhf.types import Demonstration
+from rlhf.types import Demonstration, Ranking
 
 ASK = {"role": "user", "content": "Name a pet."}
 DOG = {"role": "assistant", "content": "A dog."}
@@ -338,6 +339,14 @@ def test_tool_calls_are_trained_and_results_are_not(load, name):
     assert "A cat." in trained
     assert "four cats" not in trained
     assert "four cats" in tokens_of(chat, made[-1], False)
+
+
+def test_length_of_a_ranking_counts_its_tools(load):
+    """Two rankings that differ in their tools alone are not measured as one."""
+    bare = Ranking(prompt=[ASK], responses=["A dog.", "A cat."], ranks=[1, 2])
+    fits = ranking_fits(load("qwen2_5"), 100)
+    assert fits(bare) is None
+    assert "99 is the limit" in (fits(replace(bare, tools=TOOLS)) or "")
 
 
 def test_what_a_template_leaves_out_is_an_error(load):
