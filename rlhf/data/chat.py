@@ -165,13 +165,25 @@ def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) ->
     whole, ids = _ids(chat, turns, tools)
     _check_history(chat, before, whole)
     start = shared_length(prompt, ids[:-1])
+    end_id = chat.end_token_id
     if not chat.writes_end:
-        ids = [*ids, chat.end_token_id]
-    if chat.end_token_id not in ids[start:]:
-        raise DataError("the chat template does not end this response with the end of a turn")
-    end = ids.index(chat.end_token_id, start)
+        end_id = chat.call_end_id if turns[-1].get("tool_calls") else end_id
+        ids = [*ids, end_id]
+    if end_id not in ids[start:]:
+        raise DataError(_no_end(turns[-1]))
+    end = ids.index(end_id, start)
     trained = [start <= at <= end for at in range(len(ids))]
     return Encoded(ids=ids, trained=trained, prompt_length=start)
+
+
+def _no_end(turn: Message) -> str:
+    """Why a response without its end cannot be trained, and what to do."""
+    if turn.get("tool_calls"):
+        return (
+            "the chat template ends a tool call otherwise than a response, and such calls cannot "
+            "be trained; set weight: 0 on the turns that call tools, or leave the row out"
+        )
+    return "the chat template does not end this response with the end of a turn"
 
 
 def _check_history(chat: ChatTokenizer, before: str, whole: str) -> None:

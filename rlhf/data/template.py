@@ -45,6 +45,7 @@ class TemplateFormat:
     lead: str  # what the model writes before a response without a thought
     after: str  # what follows a response, to the end of the conversation
     before_next: str  # what follows a response that another user turn follows
+    before_result: str  # what follows a tool call that its result follows
     thought_open: str  # what the model writes before a thought
     thought_close: str  # between a thought and the response
     renders_thoughts: bool  # whether reasoning_content is part of the text
@@ -236,12 +237,14 @@ def read_format(
     result: Message = {"role": "tool", "content": ANSWER, "name": "sample_tool"}
     roles = {"user", "assistant"}
     roles |= {r for r in ("system", "developer") if holds(ANSWER, _said_by(r), _USER)}
+    asks, told = _try(write, _USER, called), _try(write, _USER, called, result)
     roles |= {"tool"} if holds(ANSWER, _USER, called, result, _ASSISTANT) else set()
     return TemplateFormat(
         prompt_tail=tail,
         lead=before[shared:],
         after=after,
         before_next=_try(write, _USER, _ASSISTANT, _USER).partition(ANSWER)[2] or after,
+        before_result=told[len(asks) :] if asks and told.startswith(asks) else "",
         thought_open=opening[shared_length(opening, prompt) :],
         thought_close=rest.partition(ANSWER)[0] if renders_thoughts else "",
         renders_thoughts=bool(renders_thoughts),

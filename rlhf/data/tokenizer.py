@@ -15,6 +15,7 @@ from rlhf.data.template import (
     check_template_kwargs,
     check_variables,
     choose_template,
+    end_of_turn,
     read_format,
 )
 from rlhf.errors import CheckpointError, ConfigError
@@ -57,6 +58,15 @@ class ChatTokenizer:
         """
         ids = self.tokenizer(self.format.after, add_special_tokens=False)["input_ids"]
         return self.end_token_id in ids
+
+    @cached_property
+    def call_end_id(self) -> int:
+        """What we write at the end of a tool call where the template writes no end itself.
+
+        GLM's ends a call with the token that begins the tool's turn, not the user's.
+        """
+        begins = end_of_turn(self.tokenizer, self.eos_token_ids, self.format.before_result)
+        return self.end_token_id if begins is None else begins
 
     @cached_property
     def marker_end_id(self) -> int | None:

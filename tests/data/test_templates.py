@@ -341,6 +341,42 @@ def test_tool_calls_are_trained_and_results_are_not(load, name):
     assert "four cats" in tokens_of(chat, made[-1], False)
 
 
+def test_call_ends_with_the_token_that_begins_the_tools_turn(load):
+    """GLM's turns end with the next one's first token: the model hands over to the tool."""
+    chat = load("glm4moe")
+    prompt = [ASK, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
+    call = Demonstration(
+        prompt=prompt[:1], completion="", fields={"tool_calls": [CALL]}, tools=TOOLS
+    )
+    result = {"role": "tool", "content": "four cats", "name": "look"}
+    talk = Demonstration(
+        prompt=[*prompt, result], completion="A cat.", tools=TOOLS, every_turn=True
+    )
+    written = (
+        "\n<think></think>\n<tool_call>look\n<arg_key>place</arg_key>\n"
+        "<arg_value>hall</arg_value>\n</tool_call><|observation|>"
+    )
+    (alone,) = training_examples(chat, call)
+    assert tokens_of(chat, alone, True) == written
+    (both,) = training_examples(chat, talk)
+    assert tokens_of(chat, both, True) == f"{written}|\n<think></think>\nA cat.<|user|>"
+
+
+@pytest.mark.parametrize("name", ["gptoss", "gemma4_v5"])
+def test_calls_that_end_otherwise_than_responses_are_rejected_or_context(load, name):
+    chat = load(name)
+    tools = ({"type": "function", "function": {**TOOLS[0]["function"], "description": "Looks."}},)
+    call = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    result = {"role": "tool", "content": "four cats", "name": "look"}
+    row = Demonstration(prompt=[ASK, call, result], completion="A cat.", tools=tools)
+    with pytest.raises(DataError, match="set weight: 0 on the turns that call tools"):
+        training_examples(chat, replace(row, every_turn=True))
+    context = [ASK, {**call, "weight": 0}, result]
+    (made,) = training_examples(chat, replace(row, prompt=context, every_turn=True))
+    assert "A cat." in tokens_of(chat, made, True)
+    assert "hall" not in tokens_of(chat, made, True)
+
+
 def test_length_of_a_ranking_counts_its_tools(load):
     """Two rankings that differ in their tools alone are not measured as one."""
     bare = Ranking(prompt=[ASK], responses=["A dog.", "A cat."], ranks=[1, 2])
