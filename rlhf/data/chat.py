@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from rlhf.data.decode import decode as decode
 from rlhf.data.forgery import encode_text, hidden
 from rlhf.data.template import RENDER_ERRORS, render, shared_length
-from rlhf.data.thoughts import split_thought
+from rlhf.data.thoughts import END_THINK, split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
 from rlhf.types import Demonstration, Message, Prompt, Tools
@@ -149,15 +149,25 @@ def _weight(turn: Message) -> int:
 
 
 def _check_thoughts(chat: ChatTokenizer, turns: Sequence[Message]) -> None:
-    """Refuse to train a turn whose thought the template leaves out without an error."""
-    if chat.format.renders_thoughts or chat.format.keeps_tags:
+    """Refuse to train thoughts that the template leaves out, or that follow no prompt.
+
+    With enable_thinking false the prompt ends with a closed thought: a model never writes another.
+    """
+    form = chat.format
+    own = [turn for turn in turns if turn["role"] == "assistant" and _weight(turn)]
+    if not any(turn.get("reasoning_content") or split_thought(turn["content"])[0] for turn in own):
         return
-    for turn in turns:
-        if turn["role"] == "assistant" and _weight(turn) and split_thought(turn["content"])[0]:
-            raise DataError(
-                "the chat template leaves out the thought in an assistant's content; give a "
-                "template that keeps it with chat_template: FILE, or leave the thought out"
-            )
+    if not form.renders_thoughts and not form.keeps_tags:
+        raise DataError(
+            "the chat template leaves out the thought in an assistant's content; give a "
+            "template that keeps it with chat_template: FILE, or leave the thought out"
+        )
+    if form.renders_thoughts and END_THINK in form.prompt_tail:
+        raise DataError(
+            "a response has a thought, and the prompt ends with a closed one "
+            f"({form.prompt_tail!r}); leave the thought out, or set chat_template_kwargs: "
+            '{"enable_thinking": true}, if the template has that variable'
+        )
 
 
 def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) -> Encoded:

@@ -226,6 +226,16 @@ def test_thought_in_the_content_is_trained_or_an_error(load):
             training_examples(chat, replace(followed, every_turn=True))
 
 
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "nemotron_3_nano"])
+def test_thought_after_a_prompt_that_closes_one_is_an_error(load, name):
+    """The loss would begin inside `<think>`, where a model that is served so never writes."""
+    field = {"fields": {"reasoning_content": "A pet."}}
+    row = Demonstration(prompt=[ASK], completion="A dog.", **field)
+    assert len(training_examples(load(name), row)) == 1
+    with pytest.raises(DataError, match="the prompt ends with a closed one"):
+        training_examples(load(name, CLOSED), row)
+
+
 @pytest.mark.parametrize("name", ["qwen3", "gptoss", "gemma4_v5", "glm4moe"])
 def test_empty_thought_in_the_content_is_no_thought(load, name):
     """Sets that switch thoughts off write `<think>`, nothing, `</think>` before a response."""
