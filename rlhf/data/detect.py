@@ -2,6 +2,7 @@
 
 import itertools
 
+from rlhf.data.fields import RESPONSES
 from rlhf.data.parse import parse_row
 from rlhf.data.read import Row, Unreadable, read_rows
 from rlhf.data.shapes import SHAPES, converted, fitting_shapes, known_shapes
@@ -45,6 +46,11 @@ def _unknown(source: str, rows: list[Row]) -> list[str]:
         f"{source}: no known shape fits its first {len(rows)} rows, of the columns "
         f"{', '.join(dict.fromkeys(key for row in rows for key in row))}."
     ]
+    if rows[0].keys() & {"prompt", *RESPONSES}:
+        try:
+            parse_row(rows[0], "ignore")
+        except DataError as error:
+            lines.append(f"  The recipes cannot take the first one as it is: {error}.")
     for name in known_shapes(rows):
         try:
             converted(rows[:2], name)

@@ -549,6 +549,9 @@ def test_several_shapes_none_and_rows_that_need_no_conversion(tmp_path: Path, ca
     )
     pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
     assert "its rows are rankings, which the recipes take" in told(pair)
+    assert "cannot take the first one as it is: messages: roles user; the last" in told(
+        {"messages": [{"role": "user", "content": "q"}], "ground_truth": "a"}
+    )
     scored = told({**pair, "score_chosen": 8.5, "score_rejected": 3.0})
     assert "its rows are rankings, which the recipes take" in scored
     assert "score_columns: strength, or ignore" in scored
