@@ -1,11 +1,10 @@
 """Columns of a row that several kinds of rows have, or a `DataError` with the reason."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from rlhf.data.messages import messages_of
+from rlhf.data.messages import kind_of, messages_of, refuse
 from rlhf.data.read import Row
-from rlhf.errors import DataError
 from rlhf.types import Message, Prompt
 
 # Columns that hold a response or a judgement. Two of them in one row are two things to train on.
@@ -101,11 +100,3 @@ def list_of(value: Any, name: str) -> list[Any]:
     if not value:
         refuse(f"{name} is an empty list")
     return value
-
-
-def kind_of(value: Any) -> str:
-    return "null" if value is None else type(value).__name__
-
-
-def refuse(reason: str) -> NoReturn:
-    raise DataError(reason)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from rlhf.data.read import Row
+from rlhf.data.thoughts import THINK
 from rlhf.errors import DataError
 from rlhf.types import Message, Tools
 
@@ -30,13 +31,13 @@ def messages_of(value: Any, name: str, *, last: Sequence[str] = ()) -> list[Mess
     The order of the other roles is left to the template.
     """
     if not isinstance(value, list):
-        _refuse(f"{name} is {_kind(value)}, not a list")
+        refuse(f"{name} is {kind_of(value)}, not a list")
     if not value:
-        _refuse(f"{name} is an empty list")
+        refuse(f"{name} is an empty list")
     turns = [_turn(turn, name) for turn in value]
     if last and turns[-1]["role"] not in last:
         roles = ", ".join(turn["role"] for turn in turns)
-        _refuse(f"{name}: roles {roles}; the last one has to be {' or '.join(last)}")
+        refuse(f"{name}: roles {roles}; the last one has to be {' or '.join(last)}")
     return turns
 
 
@@ -44,23 +45,23 @@ def tools_of(row: Row) -> Tools:
     """The row's `tools`, a list of JSON schemas or its JSON text."""
     value = _parsed(row.get("tools") or [])
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
-        _refuse(f"tools is {_kind(value)}, not a list of JSON schemas")
+        refuse(f"tools is {kind_of(value)}, not a list of JSON schemas")
     return tuple(_pruned(tool) for tool in value)
 
 
 def _turn(value: Any, name: str) -> Message:
     if not isinstance(value, Mapping) or "role" not in value:
-        _refuse(f'{name}: a message is {{"role", "content"}}, not {str(value)[:60]!r}')
+        refuse(f'{name}: a message is {{"role", "content"}}, not {str(value)[:60]!r}')
     given = {key: content for key, content in value.items() if content not in (None, [], "")}
     role = value["role"]
     if role not in ROLES:
-        _refuse(f"{name}: unknown role {role!r}; use {', '.join(ROLES)}")
+        refuse(f"{name}: unknown role {role!r}; use {', '.join(ROLES)}")
     for field, instead in _INSTEAD.items():
         if field in given:
-            _refuse(f"{name}: a message's {field} is not read; write {instead}")
+            refuse(f"{name}: a message's {field} is not read; write {instead}")
     for field in _UNSEEN:
         if field in given:
-            _refuse(f"{name}: a message's {field} is not read; only text is")
+            refuse(f"{name}: a message's {field} is not read; only text is")
     turn = {"role": role, "content": _content(value.get("content"), f"{name}: content")}
     turn |= {key: given[key] for key in ("name", "tool_call_id") if key in given}
     if "weight" in value and value["weight"] is not None:
@@ -68,11 +69,11 @@ def _turn(value: Any, name: str) -> Message:
     if role == "assistant":
         turn |= _assistant_fields(given, name)
         if not turn["content"].strip() and "tool_calls" not in turn:
-            _refuse(f"{name}: the assistant's content is empty")
+            refuse(f"{name}: the assistant's content is empty")
         return turn
     for field in (*_THOUGHTS, "tool_calls"):
         if field in given:
-            _refuse(f"{name}: {field} belongs to the assistant, not to {role}")
+            refuse(f"{name}: {field} belongs to the assistant, not to {role}")
     return turn
 
 
@@ -83,12 +84,12 @@ def _content(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        _refuse(f"{name} is {_kind(value)}, not text")
+        refuse(f"{name} is {kind_of(value)}, not text")
     texts = []
     for part in value:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind != "text" or not isinstance(part.get("text"), str):
-            _refuse(f"{name} has a part of type {kind!r}; only text is read")
+            refuse(f"{name} has a part of type {kind!r}; only text is read")
         texts.append(part["text"])
     return "".join(texts)
 
@@ -97,10 +98,12 @@ def _assistant_fields(given: Mapping[str, Any], name: str) -> Message:
     fields: Message = {}
     thoughts = {key: given[key] for key in _THOUGHTS if key in given}
     if len(set(map(str, thoughts.values()))) > 1:
-        _refuse(f"{name}: {' and '.join(thoughts)} differ; give one of them")
+        refuse(f"{name}: {' and '.join(thoughts)} differ; give one of them")
     for key, thought in list(thoughts.items())[:1]:
         if not isinstance(thought, str):
-            _refuse(f"{name}: {key} is {_kind(thought)}, not text")
+            refuse(f"{name}: {key} is {kind_of(thought)}, not text")
+        if str(given.get("content", "")).lstrip().startswith(THINK):
+            refuse(f"{name}: a thought in {key} and another in the content; give one of them")
         fields["reasoning_content"] = thought
     if "tool_calls" in given:
         fields["tool_calls"] = _tool_calls(_parsed(given["tool_calls"]), name)
@@ -110,13 +113,15 @@ def _assistant_fields(given: Mapping[str, Any], name: str) -> Message:
 def _tool_calls(value: Any, name: str) -> list[Message]:
     """Calls with their arguments as an object, as templates expect; OpenAI's files have JSON."""
     if not isinstance(value, list) or not all(isinstance(call, Mapping) for call in value):
-        _refuse(f"{name}: tool_calls is {_kind(value)}, not a list of calls")
+        refuse(f"{name}: tool_calls is {kind_of(value)}, not a list of calls")
     calls = []
     for call in value:
         function = call.get("function", call)
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            _refuse(f"{name}: a tool call without a function's name: {str(call)[:60]!r}")
+            refuse(f"{name}: a tool call without a function's name: {str(call)[:60]!r}")
         arguments = _parsed(function.get("arguments") or {})
+        if not isinstance(arguments, Mapping):
+            refuse(f"{name}: the arguments of {function['name']} are no JSON object")
         calls.append(
             {
                 **{key: call[key] for key in ("id",) if call.get(key)},
@@ -129,9 +134,9 @@ def _tool_calls(value: Any, name: str) -> list[Message]:
 
 def _weight(value: Any, role: str, name: str) -> int:
     if isinstance(value, bool) or value not in (0, 1):
-        _refuse(f"{name}: weight {value!r} is neither 0 (not trained on) nor 1")
+        refuse(f"{name}: weight {value!r} is neither 0 (not trained on) nor 1")
     if role != "assistant":
-        _refuse(f"{name}: weight belongs to the assistant, not to {role}")
+        refuse(f"{name}: weight belongs to the assistant, not to {role}")
     return int(value)
 
 
@@ -152,9 +157,11 @@ def _pruned(value: Any) -> Any:
     return [_pruned(one) for one in value] if isinstance(value, list) else value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """The type of a value, for a message."""
     return "null" if value is None else type(value).__name__
 
 
-def _refuse(reason: str) -> NoReturn:
+def refuse(reason: str) -> NoReturn:
+    """Raise a `DataError` with the reason."""
     raise DataError(reason)

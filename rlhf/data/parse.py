@@ -9,12 +9,11 @@ from rlhf.data.fields import (
     check_columns,
     check_context,
     prompt_of,
-    refuse,
     text_of,
     value_of,
     with_system,
 )
-from rlhf.data.messages import messages_of, tools_of
+from rlhf.data.messages import messages_of, refuse, tools_of
 from rlhf.data.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.read import Row
 from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking

@@ -10,12 +10,11 @@ from rlhf.data.fields import (
     check_context,
     list_of,
     prompt_of,
-    refuse,
     text_of,
     value_of,
     with_system,
 )
-from rlhf.data.messages import messages_of, tools_of
+from rlhf.data.messages import messages_of, refuse, tools_of
 from rlhf.data.read import Row
 from rlhf.data.template import shared_length
 from rlhf.data.thoughts import with_thought

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from rlhf.data.check import kind_of
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.fit import demonstration_fits, prompt_fits, ranking_fits
 from rlhf.data.parse import parse_demonstration, parse_prompt
 from rlhf.data.parse_ranking import parse_ranking
 from rlhf.data.read import Row, Unreadable, Where, read_rows
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     failed = 0
     for number, (where, row) in zip(range(given.rows), read_rows(given.file), strict=False):
         try:
-            rows = shown(chat, _typed(row, stage, given.train_on))
+            rows = shown(chat, _checked(chat, row, stage, given.train_on))
         except DataError as error:
             failed += 1
             _print_failure(console, number, where, error, as_json=given.json)
@@ -57,12 +58,25 @@ def main(argv: Sequence[str]) -> int:
     return 2 if failed else 0
 
 
-def _typed(row: Row | Unreadable, stage: str, train_on: str) -> Demonstration | Ranking | PromptRow:
+def _checked(
+    chat: ChatTokenizer, row: Row | Unreadable, stage: str, train_on: str
+) -> Demonstration | Ranking | PromptRow:
+    """The typed row, after the checks that a run makes of it."""
     if isinstance(row, Unreadable):
         raise DataError(row.reason)
+    typed: Demonstration | Ranking | PromptRow
     if stage == "sft":
-        return parse_demonstration(row, "last" if train_on == "last" else "all")
-    return parse_ranking(row, "ignore") if stage == "reward_model" else parse_prompt(row)
+        typed = parse_demonstration(row, "last" if train_on == "last" else "all")
+        reason = demonstration_fits(chat, None)(typed)
+    elif stage == "reward_model":
+        typed = parse_ranking(row, "ignore")
+        reason = ranking_fits(chat, None)(typed)
+    else:
+        typed = parse_prompt(row)
+        reason = prompt_fits(chat, None)(typed)
+    if reason:
+        raise DataError(reason)
+    return typed
 
 
 def _print_row(

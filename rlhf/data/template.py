@@ -143,7 +143,12 @@ def check_template_kwargs(template_kwargs: Mapping[str, Any]) -> None:
         ConfigError: the key.
     """
     taken = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
-    for key in template_kwargs:
+    for key, value in template_kwargs.items():
+        if value in ("true", "false", "True", "False"):
+            raise ConfigError(
+                f"chat_template_kwargs: {key} is the text {value!r}, which every template takes as "
+                f"true; write {str(value).lower()} without quotes."
+            )
         if key in taken or key == "messages" or not key.isidentifier():
             raise ConfigError(
                 f"chat_template_kwargs: {key!r} is no variable of a chat template; "

@@ -7,16 +7,15 @@ THINK, END_THINK = "<think>", "</think>"
 
 
 def split_thought(text: str) -> tuple[str, str]:
-    """(thought, response) of a text; ("", text) where there is no thought.
+    """(thought, response) of a text; ("", text) where it does not begin with `<think>`.
 
-    A thought that was cut off before its end leaves an empty response. Text before `</think>`
-    counts as one without `<think>` too: prompts of some models end with that tag.
+    A thought that was cut off before its end leaves an empty response. `</think>` alone divides
+    nothing: a policy could hide from its judge whatever it writes before one.
     """
     body = text.lstrip()
-    opened = body.startswith(THINK)
-    thought, closed, rest = body.removeprefix(THINK).partition(END_THINK)
-    if not opened and not closed:
+    if not body.startswith(THINK):
         return "", text
+    thought, closed, rest = body.removeprefix(THINK).partition(END_THINK)
     return thought.strip(), rest.lstrip("\n") if closed else ""
 
 

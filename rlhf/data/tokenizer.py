@@ -152,6 +152,8 @@ def load_tokenizer(
             eos_ids = tuple(dict.fromkeys([end_id, *eos_ids]))
             set_eos(tokenizer, end_id, form, template_kwargs, notes)
         notes += format_notes(form)
+        if "strftime_now" in str(tokenizer.chat_template):
+            notes.append("The template writes today's date: the ids of one text change with it.")
     if len(eos_ids) > 1:
         names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
         written = tokenizer.convert_ids_to_tokens(eos_ids[0])

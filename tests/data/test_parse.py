@@ -131,6 +131,14 @@ def test_system_column_becomes_the_system_message(name):
         ({"messages": [USER, {**BOT, "function_call": {"name": "x"}}]}, "write tool_calls"),
         ({"messages": [USER, {**BOT, "loss": True}]}, "write weight"),
         ({"messages": [USER, {**BOT, "weight": 0.5}]}, "weight 0.5 is neither"),
+        (
+            {"messages": [USER, {**BOT, "content": "<think>a</think>b", "thinking": "c"}]},
+            "a thought in thinking and another in the content",
+        ),
+        (
+            {"messages": [USER, {**BOT, "tool_calls": [{"name": "f", "arguments": "{a"}]}]},
+            "the arguments of f are no JSON object",
+        ),
         ({"messages": [USER, {**BOT, "weight": 0}]}, "weight 0 on every assistant turn"),
         ({"messages": [{**USER, "thinking": "x"}, BOT]}, "thinking belongs to the assistant"),
         ({"messages": [USER, {**BOT, "thinking": "a", "reasoning": "b"}]}, "differ"),

@@ -82,6 +82,11 @@ def test_row_that_cannot_be_used_is_named_and_the_status_is_2(folder, tmp_path, 
     assert good["row"] == 1
 
 
+def test_row_that_a_run_would_reject_is_rejected_here(folder, tmp_path, capsys):
+    assert main([file_of(tmp_path, {"prompt": " "}), "--model", folder, "--json"]) == 2
+    assert lines(capsys) == [{"row": 0, "error": "the prompt is empty"}]
+
+
 def test_terminal_marks_what_is_trained_and_too_long(folder, tmp_path, capsys):
     rows = file_of(tmp_path, {"prompt": "Name a [pet].", "completion": "A dog."})
     assert main([rows, "--model", folder, "--max_length", "5"]) == 0

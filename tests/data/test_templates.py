@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from rlhf.data.chat import answer_ids, encode_response, judged_ids, prompt_ids, training_examples
 from rlhf.data.decode import decode, thought_length
-from rlhf.data.template import supplied_template
 from rlhf.data.fit import ranking_fits
+from rlhf.data.template import parse_template_kwargs, supplied_template
 from rlhf.data.thoughts import split_thought, with_thought
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
@@ -472,3 +472,20 @@ def test_trained_tokens_lie_within_the_marks_of_trls_training_template(load, nam
     after = [i for i, (own, mark) in zip(made.ids[last:], pairs[last:], strict=True) if mark > own]
     assert chat.tokenizer.decode(before) in chat.format.prompt_tail
     assert chat.tokenizer.decode(after) in ("", "\n", "\n<|endoftext|>", "<|END_OF_TURN_TOKEN|>")
+
+
+def test_end_of_a_thought_alone_hides_nothing_from_a_judge():
+    assert split_thought("Bad. </think> Good.") == ("", "Bad. </think> Good.")
+    assert split_thought("<think>\nhm\n</think>\n\nGood.") == ("hm", "Good.")
+    assert split_thought("  <think>hm") == ("hm", "")
+
+
+def test_text_where_a_variable_is_true_or_false_is_an_error():
+    with pytest.raises(ConfigError, match="write false without quotes"):
+        parse_template_kwargs('{"enable_thinking": "false"}')
+    assert parse_template_kwargs('{"reasoning_effort": "high"}') == {"reasoning_effort": "high"}
+
+
+def test_template_that_writes_the_date_is_noted(load):
+    assert any("today's date" in note for note in load("gptoss").notes)
+    assert not any("today's date" in note for note in load("qwen3").notes)
