@@ -1,8 +1,9 @@
 """Files -> typed rows. Every bad row is found before training starts, and reported at its place."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -11,6 +12,7 @@ from rlhf.data.bad_rows import BadRows, Problem
 from rlhf.data.fit import demonstration_fits, prompt_fits, ranking_fits, text_fits
 from rlhf.data.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.read import Row, Unreadable, Where, read_rows, source_sha256
+from rlhf.data.shapes import CONTEXT_COLUMNS
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
 from rlhf.launch import is_main_process
@@ -18,6 +20,8 @@ from rlhf.manifest import DataUse
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
+# Columns that a response may depend on, less those that are read.
+NOT_READ = CONTEXT_COLUMNS - {"system", "system_prompt", "tools", "images"}
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +33,7 @@ class Loaded(Generic[T]):
     places: Sequence[Where]  # one per row
     use: DataUse  # for the manifest: counts, drops, hash
     problems: Sequence[Problem] = ()  # rows dropped as bad, or to be refused (see BadRows)
+    unread: Mapping[str, int] = field(default_factory=dict)  # context columns -> rows with text
     undecided: int = 0  # rankings with no order in them (all tied), left out; in use.dropped
 
 
@@ -135,6 +140,7 @@ def _load(
     rows: list[T] = []
     places: list[Where] = []
     problems: list[Problem] = []
+    unread: Counter[str] = Counter()
     for where, row in read_rows(source):
         try:
             if isinstance(row, Unreadable):
@@ -148,8 +154,10 @@ def _load(
         else:
             rows.append(parsed)
             places.append(where)
+            if isinstance(row, dict) and isinstance(parsed, Demonstration | Ranking):
+                unread.update(key for key in row if key in NOT_READ and row[key])
     use = DataUse(role=role, path=source, sha256=source_sha256(source), rows=len(rows))
-    return Loaded(rows=rows, places=places, use=use, problems=problems)
+    return Loaded(rows=rows, places=places, use=use, problems=problems, unread=unread)
 
 
 def _without_undecided(
@@ -189,6 +197,14 @@ def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
             "%s: %d rankings tie all their answers, or hold one text, left out",
             loaded.use.path,
             loaded.undecided,
+        )
+    for column, count in loaded.unread.items() if is_main_process() else []:
+        logger.warning(
+            "%s: the column %s of %d rows is not read; a response that depends on it needs it in "
+            "the prompt",
+            loaded.use.path,
+            column,
+            count,
         )
     dropped = len(loaded.problems) + loaded.undecided
     return replace(loaded, use=replace(loaded.use, dropped=dropped))

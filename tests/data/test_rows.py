@@ -194,3 +194,11 @@ def test_a_known_shape_is_named_with_the_command_that_converts_it(tmp_path: Path
     source = write_rows(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
     with pytest.raises(DataError, match=r"rlhf data convert .* --from question_answer"):
         load_demonstrations(source)
+
+
+def test_context_that_no_row_type_reads_is_a_warning(tmp_path: Path, caplog):
+    """`context` may be metadata, so that the rows are kept; an empty one is nothing."""
+    rows = [{**GOOD, "context": "The cup is in the hall."}, {**GOOD, "context": ""}]
+    loaded = load_demonstrations(write_rows(tmp_path / "a.jsonl", rows))
+    assert loaded.unread == {"context": 1}
+    assert "the column context of 1 rows is not read" in caplog.text
