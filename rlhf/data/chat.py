@@ -179,7 +179,9 @@ def _encode_last(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) ->
     if not chat.writes_end:
         end_id = chat.call_end_id if turns[-1].get("tool_calls") else end_id
         ids = [*ids, end_id]
-    if end_id not in ids[start:]:
+    elif turns[-1].get("tool_calls") and end_id not in ids[start:]:
+        end_id = ids[-1]  # a call has an end of its own: `<|call|>` of gpt-oss
+    if end_id not in ids[start:] or end_id not in chat.eos_token_ids:
         raise DataError(_no_end(turns[-1]))
     end = ids.index(end_id, start)
     trained = [start <= at <= end for at in range(len(ids))]
@@ -190,8 +192,9 @@ def _no_end(turn: Message) -> str:
     """Why a response without its end cannot be trained, and what to do."""
     if turn.get("tool_calls"):
         return (
-            "the chat template ends a tool call otherwise than a response, and such calls cannot "
-            "be trained; set weight: 0 on the turns that call tools, or leave the row out"
+            "the chat template ends a tool call with a token that is no EOS of the model, which "
+            "would not stop there; name it in eos_token_id of generation_config.json, or set "
+            "weight: 0 on the turns that call tools"
         )
     return "the chat template does not end this response with the end of a turn"
 

@@ -1,5 +1,6 @@
 """The chat templates that TRL ships, each on a small tokenizer that has its control tokens."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +35,12 @@ def has_twin(name: str) -> bool:
     return (FOLDER / f"{name}_training.jinja").is_file()
 
 
-def write_tokenizer(folder: Path, name: str, *, merged: Sequence[str] = ()) -> str:
+def write_tokenizer(
+    folder: Path, name: str, *, merged: Sequence[str] = (), eos: Sequence[str] = ()
+) -> str:
     """A byte-level tokenizer with the template NAME and its control tokens, saved in `folder`.
 
-    merged: texts that are one token too.
+    merged: texts that are one token too. eos: tokens that generation_config.json names as EOS.
     """
     tokens = {match.group() for match in _CONTROL.finditer(template(name))}
     content = sorted(token for token in tokens if _CONTENT.fullmatch(token))
@@ -50,4 +53,7 @@ def write_tokenizer(folder: Path, name: str, *, merged: Sequence[str] = ()) -> s
     fast.add_tokens([*content, *merged])
     fast.chat_template = template(name)
     fast.save_pretrained(folder)
+    if eos:
+        config = {"eos_token_id": fast.convert_tokens_to_ids(list(eos))}
+        (folder / "generation_config.json").write_text(json.dumps(config))
     return str(folder)

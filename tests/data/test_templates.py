@@ -351,34 +351,48 @@ def test_tool_calls_are_trained_and_results_are_not(load, name):
     assert "four cats" in tokens_of(chat, made[-1], False)
 
 
-def test_call_ends_with_the_token_that_begins_the_tools_turn(load):
-    """GLM's turns end with the next one's first token: the model hands over to the tool."""
-    chat = load("glm4moe")
-    prompt = [ASK, {"role": "assistant", "content": "", "tool_calls": [CALL]}]
-    call = Demonstration(
-        prompt=prompt[:1], completion="", fields={"tool_calls": [CALL]}, tools=TOOLS
-    )
+DESCRIBED = ({"type": "function", "function": {**TOOLS[0]["function"], "description": "Looks."}},)
+CALL_ENDS = {
+    "glm4moe": (
+        ["<|user|>", "<|observation|>"],
+        "\n<think></think>\n<tool_call>look\n<arg_key>place</arg_key>\n"
+        "<arg_value>hall</arg_value>\n</tool_call><|observation|>",
+    ),
+    "gptoss": (
+        ["<|return|>", "<|call|>"],
+        ' to=functions.look<|channel|>commentary json<|message|>{"place": "hall"}<|call|>',
+    ),
+    "gemma4_v5": (
+        ["<turn|>", "<|tool_response>"],
+        '<|tool_call>call:look{place:<|"|>hall<|"|>}<tool_call|><|tool_response>',
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "eos", "wanted"), [(n, *c) for n, c in CALL_ENDS.items()])
+def test_call_ends_with_a_token_of_its_own_where_it_is_an_eos(tmp_path, name, eos, wanted):
+    """The model hands over to the tool: GLM with the token that begins the tool's turn."""
+    chat = load_tokenizer(write_tokenizer(tmp_path, name, eos=eos))
+    call = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    row = Demonstration(prompt=[ASK], completion="", fields={"tool_calls": [CALL]}, tools=DESCRIBED)
+    (alone,) = training_examples(chat, row)
+    assert tokens_of(chat, alone, True) == wanted
     result = {"role": "tool", "content": "four cats", "name": "look"}
     talk = Demonstration(
-        prompt=[*prompt, result], completion="A cat.", tools=TOOLS, every_turn=True
+        prompt=[ASK, call, result], completion="A cat.", tools=DESCRIBED, every_turn=True
     )
-    written = (
-        "\n<think></think>\n<tool_call>look\n<arg_key>place</arg_key>\n"
-        "<arg_value>hall</arg_value>\n</tool_call><|observation|>"
-    )
-    (alone,) = training_examples(chat, call)
-    assert tokens_of(chat, alone, True) == written
-    (both,) = training_examples(chat, talk)
-    assert tokens_of(chat, both, True) == f"{written}|\n<think></think>\nA cat.<|user|>"
+    trained = "|".join(tokens_of(chat, one, True) for one in training_examples(chat, talk))
+    assert wanted in trained
+    assert "A cat." in trained
+    assert "four cats" not in trained
 
 
-@pytest.mark.parametrize("name", ["gptoss", "gemma4_v5"])
-def test_calls_that_end_otherwise_than_responses_are_rejected_or_context(load, name):
+@pytest.mark.parametrize("name", CALL_ENDS)
+def test_calls_that_no_eos_ends_are_rejected_or_context(load, name):
     chat = load(name)
-    tools = ({"type": "function", "function": {**TOOLS[0]["function"], "description": "Looks."}},)
     call = {"role": "assistant", "content": "", "tool_calls": [CALL]}
     result = {"role": "tool", "content": "four cats", "name": "look"}
-    row = Demonstration(prompt=[ASK, call, result], completion="A cat.", tools=tools)
+    row = Demonstration(prompt=[ASK, call, result], completion="A cat.", tools=DESCRIBED)
     with pytest.raises(DataError, match="set weight: 0 on the turns that call tools"):
         training_examples(chat, replace(row, every_turn=True))
     context = [ASK, {**call, "weight": 0}, result]
