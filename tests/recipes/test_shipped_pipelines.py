@@ -1,4 +1,5 @@
-"""The align and evaluate YAML of a real model, on rows of the shape of the hub sets that they name.
+"""The align, evaluate and pretrain YAML: those of a real model on rows of the shape of the hub sets
+that they name. (recipes/proofs/ runs its own, and `make demo-short` those of recipes/pocket/.)
 
 Replaced are model, data, output_dir, numbers of steps and rows, and lengths; every other key stays,
 those of the stages' own files too.
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tiny_models import make_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from two_steps import THINGS, write_rows
 
 QWEN = Path("recipes/qwen2.5-0.5b")
@@ -105,3 +107,18 @@ def test_align_yaml_of_a_real_model(root: Path, tmp_path: Path, kind: str):
     run(root, "align", keys, tmp_path)
     results = json.loads((tmp_path / "run" / "evaluation" / "evaluation.json").read_text())
     assert {result["model"] for result in results["results"]} >= {"sft", "ppo"}
+
+
+@pytest.mark.slow
+def test_pretrain_yaml_of_the_embedded_model(root: Path, tmp_path: Path):
+    keys = yaml.safe_load((root / "recipes/pocket/pretrain.yaml").read_text())
+    keys |= {"output_dir": str(tmp_path / "run"), "threads": 1, "tokens_per_step": 512}
+    keys |= {"max_steps": 2, "eval_steps": 2, "save_steps": 2, "logging_steps": 1}
+    run(root, "pretrain", keys, tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run")
+    assert len(tokenizer) == keys["vocab_size"] == model.config.vocab_size
+    ids = tokenizer("Where is the cup?", return_tensors="pt")["input_ids"]
+    assert model(ids).logits.isfinite().all()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["step"] == 2
