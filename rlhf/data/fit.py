@@ -8,6 +8,8 @@ from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
 from rlhf.types import Demonstration, Prompt, PromptRow, Ranking, Tools
 
+TRANSCRIPT = "\n\nHuman:"  # how a prompt of Anthropic's HH begins
+
 
 def demonstration_fits(
     chat: ChatTokenizer, max_length: int | None
@@ -83,6 +85,11 @@ def text_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[str], st
 def _prompt_length(chat: ChatTokenizer, prompt: Prompt, tools: Tools) -> int:
     if not chat.raw and isinstance(prompt, str) and not prompt.strip():
         raise DataError("the prompt is empty")
+    if not chat.raw and isinstance(prompt, str) and prompt.startswith(TRANSCRIPT):
+        raise DataError(
+            "the prompt is a transcript of Human and Assistant, which would be one user message; "
+            "write it as messages (`rlhf data convert --from hh` does so with pairs)"
+        )
     length = len(prompt_ids(chat, prompt, tools))
     if not length:
         raise DataError("the prompt is empty and the tokenizer has no start token to answer after")

@@ -202,3 +202,13 @@ def test_context_that_no_row_type_reads_is_a_warning(tmp_path: Path, caplog):
     loaded = load_demonstrations(write_rows(tmp_path / "a.jsonl", rows))
     assert loaded.unread == {"context": 1}
     assert "the column context of 1 rows is not read" in caplog.text
+
+
+def test_transcript_as_a_prompt_is_rejected_where_prompts_are_rendered(tmp_path: Path, plain: str):
+    """Nectar's and HH's prompts: raw models continue them, a chat model would read one message."""
+    row = {"prompt": "\n\nHuman: Name a pet.\n\nAssistant:"}
+    source = write_rows(tmp_path / "a.jsonl", [row])
+    with pytest.raises(DataError, match="transcript of Human and Assistant"):
+        load_prompts(source, chat=load_tokenizer(plain))
+    raw = load_prompts(source, chat=load_tokenizer(plain, "none"))
+    assert raw.rows[0].prompt == row["prompt"]
