@@ -28,7 +28,7 @@ from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.mix import load_sources
 from rlhf.data.rows import Loaded, load_prompts, load_texts
 from rlhf.data.show import introduce
-from rlhf.data.sources import parse_sources
+from rlhf.data.sources import parse_sources, split_weight
 from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse, Manifest, write_manifest
@@ -39,7 +39,6 @@ from rlhf.models.save import rehearse_saving, save_policy
 from rlhf.printing import plain_console
 from rlhf.report.write import write_report
 from rlhf.rewards.function import check_columns, is_function
-from rlhf.rewards.reward import split_weight
 from rlhf.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.checkpoint import checkpoint_of_run
 from rlhf.training.own_base import keep_own_base

@@ -235,7 +235,7 @@ def _words_of_yaml(
         if value is None:
             if key not in optional:
                 raise ConfigError(f"{path}: {key} is empty; give it a value or leave the line out.")
-        elif isinstance(value, dict) and key in _json_fields(classes):
+        elif isinstance(value, dict | list) and key in _json_fields(classes):
             words += [f"--{key}={json.dumps(value)}"]
         elif isinstance(value, dict):
             raise ConfigError(f"{path}: {key} holds a mapping; keys are flat, `key: value`.")

@@ -210,6 +210,9 @@ def test_mapping_of_a_json_key_is_its_json_text(tmp_path):
     assert config.variables == '{"enable_thinking": false}'
     path.write_text(as_yaml(config))
     assert parse_config(Renaming, description=None, argv=["--config", str(path)]) == (config,)
+    path.write_text("variables: [{a: 1}, null]\n")  # one for each of several
+    (config,) = parse_config(Renaming, description=None, argv=["--config", str(path)])
+    assert config.variables == '[{"a": 1}, null]'
     path.write_text("max_tokens: {a: 1}\n")
     with pytest.raises(ConfigError, match="holds a mapping"):
         parse_config(Renaming, description=None, argv=["--config", str(path)])

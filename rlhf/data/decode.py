@@ -1,5 +1,6 @@
 """The text of a response, from the ids that a model wrote. Its thought is told apart."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from rlhf.data.thoughts import END_THINK, THINK, split_thought, with_thought
@@ -23,14 +24,14 @@ def thought_length(chat: ChatTokenizer, ids: Sequence[int]) -> int:
 
     A thought that was cut off counts whole.
     """
-    if chat.raw:
-        return 0
     text = decode(chat, ids)
     if not split_thought(text)[0]:
         return 0
-    begins = _after_marker(chat, list(ids))
+    begins = None if chat.raw else _after_marker(chat, list(ids))
     if begins is None and END_THINK in text:  # letters of a template that has no thoughts
-        begins = next(at for at in range(len(ids) + 1) if END_THINK in _text(chat, list(ids[:at])))
+        begins = bisect_left(
+            range(len(ids) + 1), True, key=lambda at: END_THINK in _text(chat, list(ids[:at]))
+        )
     return len(ids) if begins is None else begins
 
 
@@ -53,8 +54,10 @@ def _response(chat: ChatTokenizer, ids: list[int], *, finished: bool) -> str:
         before, _, rest = written.partition(form.marker)
         rest = chat.control_tokens.sub("", rest).lstrip("\n")
         return with_thought(_told(chat, before), _trimmed(chat, rest))
-    if _begins_with_part_of(written, (form.thought_open.strip(), form.lead.strip())):
-        return ""  # a header that is not finished yet
+    # A header that is not finished yet; a finished `<` is a response.
+    unfinished = not finished or chat.control_tokens.search(written)
+    if unfinished and _begins_with_part_of(written, (form.thought_open.strip(), form.lead.strip())):
+        return ""
     if form.prompt_opens_thought or written.startswith(_openings(chat)):
         thought = _told(chat, written)
         return f"{THINK}\n{thought}" if thought else ""

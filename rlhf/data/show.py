@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from rlhf.data.chat import judged_ids, prompt_ids, training_examples
 from rlhf.data.template import shared_length
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
+from rlhf.printing import plain_console
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 ROWS_KEPT, ROWS = 3, "rows.jsonl"  # in a run's samples/
@@ -124,7 +124,7 @@ def introduce(
 
     Call it on one process.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     for row in rows[:count]:
         for one in shown(chat, row):
             console.print(as_text(chat, one, colour=console.is_terminal))

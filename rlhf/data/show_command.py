@@ -17,6 +17,7 @@ from rlhf.data.show import ShownRow, as_text, shown
 from rlhf.data.template import parse_template_kwargs
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
+from rlhf.printing import plain_console
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 STAGES = {"demonstrations": "sft", "rankings": "reward_model", "prompts": "ppo"}
@@ -41,10 +42,10 @@ def main(argv: Sequence[str]) -> int:
         template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
         judges=stage == "reward_model",
     )
-    console = Console(highlight=False, soft_wrap=True)
+    console = plain_console(soft_wrap=True)
     if not given.json:
         for note in chat.notes:
-            console.print(note, style="dim", markup=False)
+            console.print(note, style="dim")
     failed = 0
     for number, (where, row) in zip(range(given.rows), read_rows(given.file), strict=False):
         try:
@@ -90,7 +91,7 @@ def _print_row(
     if given.json:
         print(json.dumps({**asdict(row), "row": number}, ensure_ascii=False))
         return
-    console.rule(str(where), align="left", style="dim")
+    console.print(f"── {where}", style="dim")
     console.print(as_text(chat, row, colour=console.is_terminal))
     if given.max_length is not None and len(row.ids) > given.max_length:
         console.print(
@@ -106,8 +107,8 @@ def _print_failure(
     if as_json:
         print(json.dumps({"row": number, "error": str(error)}, ensure_ascii=False))
         return
-    console.rule(str(where), align="left", style="dim")
-    console.print(f"rejected: {error}", style="bold red", markup=False)
+    console.print(f"── {where}", style="dim")
+    console.print(f"rejected: {error}", style="bold red")
 
 
 def _parser() -> argparse.ArgumentParser:

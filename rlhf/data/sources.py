@@ -46,12 +46,16 @@ def listed(texts: str | Sequence[str]) -> list[str]:
     return [texts] if isinstance(texts, str) else list(texts)
 
 
+def split_weight(text: str) -> tuple[float, str]:
+    """(weight, source) of `WEIGHT*SOURCE`; the weight is 1.0 where none is written."""
+    match = _WEIGHTED.fullmatch(text)
+    return (float(match.group(1)), match.group(2)) if match else (1.0, text)
+
+
 def parse_source(text: str) -> Source:
     """`WEIGHT*SOURCE`, or a source alone; a file whose name looks so is one."""
-    match = _WEIGHTED.fullmatch(text)
-    if match is None or Path(text).is_file():
-        return Source(text)
-    return Source(match.group(2), float(match.group(1)))
+    weight, name = split_weight(text)
+    return Source(text) if Path(text).is_file() else Source(name, weight)
 
 
 def parse_sources(

@@ -51,7 +51,6 @@ class TemplateFormat:
     renders_thoughts: bool  # whether reasoning_content is part of the text
     keeps_tags: bool  # whether a thought in the content, as <think>…</think>, is part of the text
     prompt_opens_thought: bool  # whether the generation prompt ends inside a thought
-    prompt_is_prefix: bool  # whether a rendered conversation begins with its generation prompt
     renders_tools: bool
     renders_tool_calls: bool
     roles: frozenset[str]  # roles whose content the template renders
@@ -256,7 +255,6 @@ def read_format(
         keeps_tags=holds(THOUGHT, _USER, tagged),
         prompt_opens_thought=tail.rstrip().endswith(THINK)
         or (bool(renders_thoughts) and prompt.rstrip() == opening.rstrip()),
-        prompt_is_prefix=shared == len(prompt),
         renders_tools=holds("sample_tool", _USER, _ASSISTANT, tools=[_TOOL]),
         renders_tool_calls=holds("sample_tool", _USER, called),
         roles=frozenset(roles),

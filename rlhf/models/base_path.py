@@ -46,5 +46,5 @@ def _sentence(adapter: Path, base: str, why: str) -> str:
     return (
         f"{adapter} is a LoRA adapter on {base or 'a model it does not name'}, {why}; write where "
         f"that base is now into base_model_name_or_path of {adapter / 'adapter_config.json'} "
-        "(`rlhf chat` and `rlhf serve` also take --base)."
+        "(`rlhf chat`, `rlhf serve` and `rlhf merge` also take --base)."
     )

@@ -64,9 +64,9 @@ def check_base(adapter: Path, base: str | Path) -> None:
     if manifest.base_model_sha256 not in (now, _merged_from(base)):
         raise CheckpointError(
             f"{adapter} is a LoRA adapter trained on {manifest.base_model}, and {base} holds other "
-            f"weights (sha256 {manifest.base_model_sha256[:12]} then, {now[:12]} now): nobody "
-            "trained the two together. Restore that base, name its folder (--base of chat, serve "
-            "and merge), or train the adapter again."
+            f"weights (sha256 {manifest.base_model_sha256[:12]} then, {now[:12]} now): the "
+            "two were not trained together. Restore that base, name its folder (--base of chat, "
+            "serve and merge), or train the adapter again."
         )
 
 

@@ -1,11 +1,11 @@
 """The reward of a run: reward models and functions, weighted and added up, breakdown kept."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 
+from rlhf.data.sources import split_weight
 from rlhf.errors import ConfigError
 from rlhf.rewards.ensemble import (
     UNCERTAINTY_COEF,
@@ -21,7 +21,6 @@ from rlhf.types import Prompt, Scores
 
 Normalization = Literal["none", "mean", "mean_std"]
 OnError = Literal["stop", "skip"]
-_WEIGHTED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\*(.+)")
 
 
 class Reward:
@@ -86,12 +85,6 @@ class Reward:
                 uncertainty_coef=self.uncertainty_coef,
             )
         return Scores(scores=total, breakdown=breakdown, failures=failures)
-
-
-def split_weight(source: str) -> tuple[float, str]:
-    """(weight, source) of `WEIGHT*SOURCE`; the weight is 1.0 where none is written."""
-    match = _WEIGHTED.fullmatch(source)
-    return (float(match.group(1)), match.group(2)) if match else (1.0, source)
 
 
 def load_reward(

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.sources import list_sources
+from rlhf.data.sources import list_sources, split_weight
 from rlhf.data.template import parse_template_kwargs
 from rlhf.models.estimate import tokens_at_once
 from rlhf.ops.kl import KLEstimator
 from rlhf.rewards.ensemble import Aggregation
-from rlhf.rewards.reward import OnError, split_weight
+from rlhf.rewards.reward import OnError
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 from rlhf.training.ppo_checks import check_config
 

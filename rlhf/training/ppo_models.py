@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from rlhf.data.sources import split_weight
 from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.models.adapter_folder import trained_on
@@ -28,7 +29,7 @@ from rlhf.models.shard import sharding_asked_for
 from rlhf.rewards.ensemble import UNCERTAINTY_COEF
 from rlhf.rewards.function import is_function, load_function
 from rlhf.rewards.model import RewardModel
-from rlhf.rewards.reward import Reward, load_reward, split_weight
+from rlhf.rewards.reward import Reward, load_reward
 from rlhf.training.ppo_checks import check_device, check_sharding
 from rlhf.training.ppo_config import PPOConfig
 from rlhf.training.ppo_modes import PPOModels, lora, separate, shard_models, shared_trunk

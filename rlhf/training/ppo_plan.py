@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlhf.data.sources import split_weight
 from rlhf.models.adapter_folder import ADAPTER_WEIGHTS, trained_on
 from rlhf.models.config import ModelConfig
 from rlhf.models.estimate import (
@@ -14,7 +15,6 @@ from rlhf.models.estimate import (
 )
 from rlhf.models.save import ADAPTER
 from rlhf.rewards.function import is_function
-from rlhf.rewards.reward import split_weight
 from rlhf.training.ppo_config import PPOConfig
 
 FP32 = 4

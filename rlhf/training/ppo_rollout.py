@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rlhf.data.chat import prompt_ids
 from rlhf.data.decode import decode, thought_length
+from rlhf.data.thoughts import split_thought
 from rlhf.data.tokenizer import ChatTokenizer
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generate import generate, prompt_batch
@@ -95,7 +96,11 @@ def roll_out(
         )
     lengths = mask.sum(1).tolist()
     written = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
-    thoughts = torch.tensor([thought_length(chat, row) for row in written], device=ids.device)
+    texts = [decode(chat, row) for row in written]
+    thoughts = [
+        thought_length(chat, row) if split_thought(text)[0] else 0
+        for row, text in zip(written, texts, strict=True)
+    ]
     return Rollouts(
         batch=batch,
         response_ids=ids,
@@ -104,8 +109,8 @@ def roll_out(
         weights=weights,
         entropies=generated.entropies,
         ended_with_eos=generated.ended_with_eos,
-        thought_lengths=thoughts,
-        texts=[decode(chat, row) for row in written],
+        thought_lengths=torch.tensor(thoughts, device=ids.device),
+        texts=texts,
     )
 
 

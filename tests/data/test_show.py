@@ -130,3 +130,10 @@ def test_ranking_is_shown_best_first(folder):
     chat = load_tokenizer(folder)
     ranking = Ranking(prompt="Pet?", responses=["no", "dog", "cat"], ranks=[3, 1, 1])
     assert [row.title for row in shown(chat, ranking)] == ["rank 1", "rank 1", "rank 3"]
+
+
+def test_name_of_a_file_is_printed_as_it_is(folder, tmp_path, capsys):
+    path = tmp_path / "rows [bold] :smile:.jsonl"
+    path.write_text('{"prompt": "x"}\n')
+    main([str(path), "--model", folder])
+    assert "rows [bold] :smile:.jsonl" in capsys.readouterr().out

@@ -503,3 +503,22 @@ def test_text_where_a_variable_is_true_or_false_is_an_error():
 def test_template_that_writes_the_date_is_noted(load):
     assert any("today's date" in note for note in load("gptoss").notes)
     assert not any("today's date" in note for note in load("qwen3").notes)
+
+
+def test_finished_response_that_looks_like_a_header_is_kept(load):
+    """`<` may begin `<think>` while it is written; after the end of the turn it is the response."""
+    chat = load("qwen3")
+    begun = chat.tokenizer("<", add_special_tokens=False)["input_ids"]
+    assert decode(chat, begun) == ""
+    assert decode(chat, [*begun, chat.end_token_id]) == "<"
+
+
+@pytest.mark.parametrize("template_name", ["qwen2_5", "none"])
+def test_thought_in_letters_has_a_length(tmp_path, template_name):
+    """Its own tokens up to the tag, raw or with a template that has no thoughts."""
+    folder = write_tokenizer(tmp_path, "qwen2_5")
+    chat = load_tokenizer(folder, "none" if template_name == "none" else "auto")
+    thought = chat.tokenizer("<think>hm</think>", add_special_tokens=False)["input_ids"]
+    rest = chat.tokenizer("A dog.", add_special_tokens=False)["input_ids"]
+    assert thought_length(chat, [*thought, *rest]) == len(thought)
+    assert thought_length(chat, rest) == 0

@@ -61,7 +61,8 @@ def test_a_base_that_is_not_here_is_named_as_the_adapters_and_never_asked_of_the
         assert str(caught.value).startswith(
             f"{adapter} is a LoRA adapter on {named or 'a model it does not name'}, which is not "
             "here; write where that base is now into base_model_name_or_path of "
-            f"{adapter}/adapter_config.json (`rlhf chat` and `rlhf serve` also take --base)."
+            f"{adapter}/adapter_config.json (`rlhf chat`, `rlhf serve` and `rlhf merge` also take "
+            "--base)."
         )
     with pytest.raises(BaseNeeded, match="which is not here; name the base's folder or hub id"):
         load_chat_model(str(adapter))
