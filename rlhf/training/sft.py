@@ -80,18 +80,13 @@ def train_sft(
     check_trainable(parts_of(model), [model])
     if config.packing:
         on_main_process(lambda: check_packing(model, model_config.model_name_or_path))
-    batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
     callback = RunCallback(
         parts_of(model),
         MetricsWriter(Path(run.output_dir), run.report_to),
         SigtermFlag(),
         stopper,
         resume=resume,
-        identity={
-            "seed": run.seed,
-            "batch_size": batch_size * PartialState().num_processes,
-            "train_data of sha256": hash_text(repr(list(train))),
-        },
+        identity=_identity(run, config, train),
     )
     with router_settings_kept(model.config):
         trainer = SFTTrainer(
@@ -109,6 +104,23 @@ def train_sft(
         raise Stopped(f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from.")
     if held_out and callback.last_evaluated != trainer.state.global_step:
         trainer.evaluate()
+    return _result(trainer, stopper)
+
+
+def _identity(
+    run: RunConfig, config: SFTConfig, train: Sequence[Demonstration]
+) -> dict[str, int | str]:
+    """Return what a resumed run has to share with the one that wrote the checkpoint."""
+    batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return {
+        "seed": run.seed,
+        "batch_size": batch_size * PartialState().num_processes,
+        "train_data of sha256": hash_text(repr(list(train))),
+    }
+
+
+def _result(trainer: SFTTrainer, stopper: EarlyStopping) -> SFTResult:
+    """Return the trained model, with the weights that early stopping kept, and its losses."""
     final = trainer.accelerator.unwrap_model(trainer.model)
     if stopper.weights:
         put_weights(final, stopper.weights)
