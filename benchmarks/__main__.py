@@ -34,8 +34,8 @@ from benchmarks.workloads import (
     gpu_workloads,
     process_contestants,
 )
-from rlhf.launch import quiet_logs
 from rlhf.models.config import fast_bf16
+from rlhf.runtime.printing import quiet_logs
 
 NAMES = ("A", "B", "C", "D", "E", "GPU")
 LEARNING_RATE = 1e-6  # the weights stay what they were made as: the work is the same each time

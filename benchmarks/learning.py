@@ -9,8 +9,8 @@ from statistics import mean, stdev
 
 from benchmarks.measure import Measured, measure
 from benchmarks.workloads import Contestant, Job
-from rlhf.data.chat import prompt_ids
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.models.config import fast_bf16
 

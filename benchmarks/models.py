@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from benchmarks.workloads import Workload
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 

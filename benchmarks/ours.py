@@ -6,11 +6,12 @@ from pathlib import Path
 
 from benchmarks.turns import Turns
 from benchmarks.workloads import Job, job_from
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.launch import quiet_logs, start_processes
-from rlhf.run_folder import RunConfig
-from rlhf.training.ppo import PPOTrainer
-from rlhf.training.ppo_config import Mode, PPOConfig
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.runtime.distributed import start_processes
+from rlhf.runtime.printing import quiet_logs
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.ppo.config import Mode, PPOConfig
+from rlhf.training.ppo.trainer import PPOTrainer
 from rlhf.types import PromptRow
 
 SHOWN = ("score", "kl", "eos_rate", "seconds_rollout", "seconds_score", "seconds_update")

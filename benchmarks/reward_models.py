@@ -32,22 +32,23 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
-from rlhf.data.bad_rows import BadRows  # noqa: E402
 from rlhf.data.convert import convert  # noqa: E402
-from rlhf.data.rows import load_rankings  # noqa: E402
-from rlhf.data.split import split_by_prompt  # noqa: E402
-from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer  # noqa: E402
+from rlhf.data.rows.bad_rows import BadRows  # noqa: E402
+from rlhf.data.rows.load import load_rankings  # noqa: E402
+from rlhf.data.rows.split import split_by_prompt  # noqa: E402
+from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer  # noqa: E402
 from rlhf.errors import ConfigError  # noqa: E402
-from rlhf.launch import quiet_logs, start_processes  # noqa: E402
 from rlhf.models.config import ModelConfig  # noqa: E402
-from rlhf.models.reward_start import load_model  # noqa: E402
+from rlhf.models.reward_init import load_model  # noqa: E402
 from rlhf.models.scorer import Scorer, score_ids  # noqa: E402
 from rlhf.ops.accuracy import pairs_in_order  # noqa: E402
-from rlhf.run_folder import RunConfig  # noqa: E402
-from rlhf.training.cross_fit import weigh_annotators  # noqa: E402
-from rlhf.training.reward_config import RewardModelConfig  # noqa: E402
-from rlhf.training.reward_model import train_reward_model  # noqa: E402
-from rlhf.training.reward_rows import tokenize  # noqa: E402
+from rlhf.runtime.distributed import start_processes  # noqa: E402
+from rlhf.runtime.printing import quiet_logs  # noqa: E402
+from rlhf.runtime.run_folder import RunConfig  # noqa: E402
+from rlhf.training.reward.config import RewardModelConfig  # noqa: E402
+from rlhf.training.reward.cross_fit import weigh_annotators  # noqa: E402
+from rlhf.training.reward.data import tokenize  # noqa: E402
+from rlhf.training.reward.trainer import train_reward_model  # noqa: E402
 from rlhf.types import Ranking  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"

@@ -13,11 +13,15 @@ from pathlib import Path
 
 from rich.table import Table
 
-from rlhf.chain.check import check_inputs, plan
-from rlhf.chain.commands import stop_on_sigterm
-from rlhf.chain.config import AlignConfig
-from rlhf.chain.label_stage import label_stage
-from rlhf.chain.model_stages import (
+from rlhf.evaluation.core.results import cell_text, find, read_results, row_label
+from rlhf.manifest import write_atomically
+from rlhf.pipeline.commands import stop_on_sigterm
+from rlhf.pipeline.config import AlignConfig
+from rlhf.pipeline.label_stage import label_stage
+from rlhf.pipeline.preflight import check_inputs, plan
+from rlhf.pipeline.recipe_stage import recipe_stage
+from rlhf.pipeline.runner import read_stage, run_stage
+from rlhf.pipeline.stages import (
     evaluation_stage,
     pass_gate,
     ppo_stage,
@@ -25,23 +29,20 @@ from rlhf.chain.model_stages import (
     reward_model_stage,
     sft_stage,
 )
-from rlhf.chain.recipe_stage import recipe_stage
-from rlhf.chain.stages import read_stage, run_stage
-from rlhf.config import as_yaml, parse_config
-from rlhf.disk import writes_to
-from rlhf.evaluation.results import cell_text, find, read_results, row_label
-from rlhf.launch import is_main_process, rlhf_command, run, say
-from rlhf.manifest import write_atomically
-from rlhf.printing import plain_console
 from rlhf.report.write import write_report
-from rlhf.run_folder import (
+from rlhf.runtime.config import as_yaml, parse_config
+from rlhf.runtime.disk import writes_to
+from rlhf.runtime.distributed import is_main_process, print_once
+from rlhf.runtime.entrypoint import run
+from rlhf.runtime.printing import plain_console, rlhf_command
+from rlhf.runtime.run_folder import (
     CONFIG,
     RunConfig,
     make_folder,
     refuse_foreign_folder,
     refuse_inputs_inside,
 )
-from rlhf.run_lock import locked, refuse_if_held
+from rlhf.runtime.run_lock import locked, refuse_if_held
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
 TOLD_APART_BY = ("baseline", "judge", "judge_source", "axis", "precision")
@@ -59,7 +60,9 @@ def main() -> None:
     refuse_if_held(folder)
     checked = check_inputs(run_config, config)
     if run_config.dry_run:
-        say(f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked))
+        print_once(
+            f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked)
+        )
         return
     stop_on_sigterm()
     make_folder(folder)
@@ -84,12 +87,12 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
 
 def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
     """Each reads what the one before it left, and so is put together when its turn has come."""
-    run_stage(recipe_stage(sft_stage(run_config, config)), say)
-    run_stage(label_stage(run_config, config), say)
-    run_stage(recipe_stage(reward_model_stage(run_config, config)), say)
+    run_stage(recipe_stage(sft_stage(run_config, config)), print_once)
+    run_stage(label_stage(run_config, config), print_once)
+    run_stage(recipe_stage(reward_model_stage(run_config, config)), print_once)
     pass_gate(Path(run_config.output_dir), config)
-    run_stage(recipe_stage(ppo_stage(run_config, config)), say)
-    run_stage(recipe_stage(evaluation_stage(run_config, config)), say)
+    run_stage(recipe_stage(ppo_stage(run_config, config)), print_once)
+    run_stage(recipe_stage(evaluation_stage(run_config, config)), print_once)
 
 
 def summarize(folder: Path, report: Path) -> None:
@@ -103,7 +106,7 @@ def summarize(folder: Path, report: Path) -> None:
             before = find(results, result.metric, "sft", **same)
             table.add_row(row_label(result), cell_text(before), cell_text(result))
     plain_console().print(table)
-    say(
+    print_once(
         f"report:   {report}",
         f"samples:  {folder / 'evaluation' / 'samples'}",
         f"model:    {folder / 'ppo'}",

@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import parse_config
-from rlhf.data.read import read_rows
+from rlhf.data.files.read import read_rows
 from rlhf.errors import ConfigError
-from rlhf.evaluation.benchmarks import check_tasks
-from rlhf.evaluation.config import EvaluateConfig
-from rlhf.evaluation.figures import Question
-from rlhf.evaluation.human import put_pairs, read_labels
-from rlhf.evaluation.judge_requests import check_address
-from rlhf.evaluation.llm_judge import is_address
-from rlhf.evaluation.pair_figures import HUMAN, as_results, compared_figures, pairs_of
+from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.metrics import Question
+from rlhf.evaluation.core.records import Record
+from rlhf.evaluation.core.results import PEOPLE, Result, print_table
+from rlhf.evaluation.core.study_config import StudyConfig, check_studies
+from rlhf.evaluation.judges.human import put_pairs, read_labels
+from rlhf.evaluation.judges.llm import is_address
+from rlhf.evaluation.judges.pairwise_metrics import HUMAN, as_results, compared_figures, pairs_of
+from rlhf.evaluation.judges.remote import judge_of, settled
+from rlhf.evaluation.judges.requests import check_address
 from rlhf.evaluation.plan import plan
-from rlhf.evaluation.records import Record
-from rlhf.evaluation.remote_judge import judge_of, settled
-from rlhf.evaluation.results import PEOPLE, Result, print_table
 from rlhf.evaluation.run import (
     choose_rows,
     collect_records,
@@ -33,15 +32,18 @@ from rlhf.evaluation.run import (
     question_of,
     write_evaluation,
 )
-from rlhf.evaluation.run_steps import steps_of_run
-from rlhf.evaluation.studies import run_studies
-from rlhf.evaluation.study_config import StudyConfig, check_studies
+from rlhf.evaluation.studies.checkpoints import steps_of_run
+from rlhf.evaluation.studies.lm_eval import check_tasks
+from rlhf.evaluation.studies.run import run_studies
 from rlhf.labels.store import LabelStore
-from rlhf.launch import on_main_process, rlhf_command, run, say
-from rlhf.models.positions import beyond_training
-from rlhf.models.seam import load_checked_tokenizer
+from rlhf.models.compatibility import load_checked_tokenizer
+from rlhf.models.context_length import beyond_training
 from rlhf.report.write import write_report
-from rlhf.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.runtime.config import parse_config
+from rlhf.runtime.distributed import on_main_process, print_once
+from rlhf.runtime.entrypoint import run
+from rlhf.runtime.printing import rlhf_command
+from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.types import PromptRow
 
 
@@ -56,22 +58,22 @@ def main() -> None:
     folder, seed = Path(run_config.output_dir), run_config.seed
     longest = config.max_prompt_length + config.max_completion_length
     for path in config.model_paths.values():
-        say(*beyond_training(path, longest))
+        print_once(*beyond_training(path, longest))
     loaded = load_rows(config, folder)
     check_sources(study)
     remote = judge_of(study)
-    remote = settled(remote, say) if remote else None
+    remote = settled(remote, print_once) if remote else None
     rows = choose_rows(loaded.rows, config, seed)
     leaks = find_leaks(rows, config)
-    say(f"{len(rows)} held-out prompts, {leaks.says}")
+    print_once(f"{len(rows)} held-out prompts, {leaks.says}")
     if run_config.dry_run:
-        say(*plan(config, study, len(rows)))
+        print_once(*plan(config, study, len(rows)))
         return
 
     on_main_process(lambda: open_run_folder(run_config, config, study))
-    records = collect_records(rows, config, seed, say, folder, study.answers)
+    records = collect_records(rows, config, seed, print_once, folder, study.answers)
     question = question_of(rows, config, seed, leaks)
-    studied = run_studies(rows, records, question, config, study, remote, say)
+    studied = run_studies(rows, records, question, config, study, remote, print_once)
 
     def save() -> None:
         more = [*studied.results, *ask_people(folder, rows, records, question, study)]
@@ -80,7 +82,7 @@ def main() -> None:
             folder, rows, records, question, leaks, more, content, config.num_examples
         )
         print_table(results, list(config.model_paths), f"{len(rows)} held-out prompts")
-        say(f"report: {write_report(folder)}")
+        print_once(f"report: {write_report(folder)}")
 
     on_main_process(save)
 
@@ -130,11 +132,11 @@ def ask_people(
         put_pairs(store, pairs, rows, study.human_gold)
         said = read_labels(store, pairs, rows)
     asked = said.unlabelled + sum(one.pair.ours != one.pair.theirs for one in said.compared)
-    say(f"people: {asked - said.unlabelled} of {asked} pairs are labelled in {path}")
+    print_once(f"people: {asked - said.unlabelled} of {asked} pairs are labelled in {path}")
     if said.unlabelled:
         gold = ("--gold_rate", "0.1") if study.human_gold else ()
         serve = ("label", "serve", "--store", path, *gold, "--repeat_rate", "0.1")
-        say(
+        print_once(
             f"have them compared: {rlhf_command(*serve, '--annotators', 'NAME')}",
             f"then the same command again with --answers {folder}/answers.jsonl "
             "--resume_from_checkpoint latest",

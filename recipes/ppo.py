@@ -17,40 +17,44 @@ from pathlib import Path
 from typing import Any
 
 # Before torch, for which rlhf sets how threads wait.
-from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say  # isort: split
+from rlhf.runtime.distributed import is_main_process, on_main_process, print_once  # isort: split
+
+from rlhf.runtime.entrypoint import run  # isort: split
+
+from rlhf.runtime.printing import rlhf_command  # isort: split
 
 import torch
 from rich.progress import Progress as Bar
 from torch import Tensor
 
-from rlhf.config import parse_config
-from rlhf.data.bad_rows import REJECTS, BadRows
-from rlhf.data.mix import load_sources
-from rlhf.data.rows import Loaded, load_prompts, load_texts
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import Loaded, load_prompts, load_texts
+from rlhf.data.rows.mix import load_sources
+from rlhf.data.rows.sources import parse_sources, split_weight
 from rlhf.data.show import introduce
-from rlhf.data.sources import parse_sources, split_weight
-from rlhf.data.thoughts import split_thought
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.tokenization.thoughts import split_thought
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse, Manifest, write_manifest
-from rlhf.models.generate import Answer
+from rlhf.models.context_length import beyond_training
+from rlhf.models.generation.generate import Answer
 from rlhf.models.lineage import MERGED_BASE
-from rlhf.models.positions import beyond_training
 from rlhf.models.save import rehearse_saving, save_policy
-from rlhf.printing import plain_console
 from rlhf.report.write import write_report
 from rlhf.rewards.function import check_columns, is_function
-from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.checkpoint import checkpoint_of_run
-from rlhf.training.own_base import keep_own_base
-from rlhf.training.ppo import PPOResult, PPOTrainer
-from rlhf.training.ppo_config import PPOConfig
-from rlhf.training.ppo_figures import rollout_figures
-from rlhf.training.ppo_models import autocast, check_models, computes_in_bf16
-from rlhf.training.ppo_plan import plan
-from rlhf.training.ppo_samples import write_embeddings, write_tokens
-from rlhf.training.provenance import refuse_another_base, stage_manifest
-from rlhf.training.publish import publish, push_to_hub
-from rlhf.training.samples import write_samples
+from rlhf.runtime.config import parse_config
+from rlhf.runtime.printing import plain_console
+from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.training.common.adapter_base import keep_own_base
+from rlhf.training.common.checkpoint import checkpoint_of_run
+from rlhf.training.common.provenance import refuse_another_base, stage_manifest
+from rlhf.training.common.publish import publish, push_to_hub
+from rlhf.training.common.samples import write_samples
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.memory_plan import plan
+from rlhf.training.ppo.metrics import rollout_figures
+from rlhf.training.ppo.models import autocast, check_models, computes_in_bf16
+from rlhf.training.ppo.samples import write_embeddings, write_tokens
+from rlhf.training.ppo.trainer import PPOResult, PPOTrainer
 from rlhf.types import Evaluated, PromptRow
 
 TOKENS_SHOWN = 3  # answers each of the best and the worst in samples/tokens.jsonl
@@ -68,13 +72,15 @@ def main() -> None:
     longest = config.max_prompt_length + config.max_completion_length
     positions = beyond_training(config.model_name_or_path, longest)
     data = load_data(config, chat, folder, run_config.seed)
-    say(*chat.notes, *positions, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at")
+    print_once(
+        *chat.notes, *positions, f"{len(data.prompts)} prompts, {len(data.held_out)} to look at"
+    )
     if run_config.dry_run:
-        say(*plan(config, world_size))
+        print_once(*plan(config, world_size))
         return
 
     checkpoint, remarks = checkpoint_of_run(run_config)
-    say(*remarks)
+    print_once(*remarks)
     if checkpoint is not None:
         base = config.model_name_or_path
         on_main_process(lambda: refuse_another_base(checkpoint, base))
@@ -104,7 +110,7 @@ def main() -> None:
             report=reporter(bar, config.num_steps),
             texts=data.texts,
         )
-        say(*trainer.notes)
+        print_once(*trainer.notes)
         on_main_process(lambda: rehearse_saving(trainer.models.policy, chat))
         # Now that nothing is refused any more: an earlier run is deleted here, where one is.
         on_main_process(
@@ -208,7 +214,7 @@ def save(
             "talk to it": rlhf_command("chat", folder),
         },
     )
-    say(f"report: {write_report(folder)}")
+    print_once(f"report: {write_report(folder)}")
     push_to_hub(folder, run_config.push_to_hub)
 
 

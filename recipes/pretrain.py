@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 # Before torch, for which rlhf sets how threads wait.
-from rlhf.launch import SigtermFlag, Stopped, run  # isort: split
+from rlhf.runtime.entrypoint import run  # isort: split
+
+from rlhf.runtime.signals import SigtermFlag, Stopped  # isort: split
 
 import torch
 from torch import Tensor
@@ -27,13 +29,13 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from recipes.pocket.pretrain_config import PretrainConfig, row_length, schedule
 from recipes.pocket.pretrain_loss import mean_next_token_loss, preferred
 from recipes.pocket.pretrain_text import rows_of_documents, train_tokenizer
-from rlhf.config import as_yaml, parse_config
-from rlhf.disk import writes_to
 from rlhf.errors import ConfigError, TrainingError
-from rlhf.models.attention import use_fast_cpu_attention
-from rlhf.run_folder import make_folder
-from rlhf.run_lock import hold
-from rlhf.threads import choose_threads
+from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
+from rlhf.runtime.config import as_yaml, parse_config
+from rlhf.runtime.disk import writes_to
+from rlhf.runtime.run_folder import make_folder
+from rlhf.runtime.run_lock import hold
+from rlhf.runtime.threads import choose_threads
 
 MeanLoss = Callable[..., Tensor]
 

@@ -13,47 +13,42 @@ from functools import partial
 from pathlib import Path
 
 # Before torch, for which rlhf sets how threads wait.
-from rlhf.launch import is_main_process, on_main_process, run, say  # isort: split
+from rlhf.runtime.distributed import is_main_process, on_main_process, print_once  # isort: split
+
+from rlhf.runtime.entrypoint import run  # isort: split
 
 import torch
 from transformers import PreTrainedModel
 
-from rlhf.config import parse_config
-from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
-from rlhf.data.rows import load_rankings
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import load_rankings
 from rlhf.data.show import introduce
-from rlhf.data.tokenizer import ChatTokenizer
-from rlhf.evaluation.reward_report import make_report, print_report, write_report_of_rewards
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.evaluation.reward_model.report import make_report, print_report, write_report_of_rewards
 from rlhf.manifest import DataUse, Manifest
+from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.estimate import frozen_dtype, model_size
+from rlhf.models.context_length import beyond_training
 from rlhf.models.heads import Heads, merge_heads, save_heads
 from rlhf.models.lineage import MERGED_BASE
-from rlhf.models.positions import beyond_training
-from rlhf.models.reward_start import load_model, merged
+from rlhf.models.memory import frozen_dtype, model_size
+from rlhf.models.reward_init import load_model, merged
 from rlhf.models.save import rehearse_saving, save_reward_model
 from rlhf.models.scorer import Scorer
-from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
 from rlhf.rewards.model import RewardModel
-from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.cross_fit import weigh_annotators
-from rlhf.training.own_base import keep_own_base
-from rlhf.training.provenance import stage_manifest
-from rlhf.training.publish import publish, push_to_hub
-from rlhf.training.resume import resume_point
-from rlhf.training.reward_checks import (
-    about_rankings,
-    check_rankings,
-    load_normalization,
-    refuse_4bit,
-    trained_on,
-    without_undecided,
-)
-from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_health import (
+from rlhf.runtime.config import parse_config
+from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.training.common.adapter_base import keep_own_base
+from rlhf.training.common.provenance import stage_manifest
+from rlhf.training.common.publish import publish, push_to_hub
+from rlhf.training.common.resume import resume_point
+from rlhf.training.reward.config import RewardModelConfig
+from rlhf.training.reward.cross_fit import weigh_annotators
+from rlhf.training.reward.data import tokenize
+from rlhf.training.reward.metrics import (
     NOT_NORMALIZED,
     Health,
     Normalization,
@@ -61,9 +56,16 @@ from rlhf.training.reward_health import (
     measure,
     normalization,
 )
-from rlhf.training.reward_model import train_reward_model
-from rlhf.training.reward_rows import tokenize
-from rlhf.training.reward_samples import write_ranked_samples
+from rlhf.training.reward.samples import write_ranked_samples
+from rlhf.training.reward.trainer import train_reward_model
+from rlhf.training.reward.validation import (
+    about_rankings,
+    check_rankings,
+    load_normalization,
+    refuse_4bit,
+    trained_on,
+    without_undecided,
+)
 from rlhf.types import Demonstration, Ranking
 
 
@@ -103,14 +105,14 @@ def main() -> None:
     """Check, train and measure, save."""
     setup = check()
     rows = setup.rows
-    say(*setup.chat.notes)
-    say(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
-    say(f"{len(rows.train)} rankings to train on, {len(rows.held_out)} held out by prompt")
-    say(*about_rankings(rows))
+    print_once(*setup.chat.notes)
+    print_once(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
+    print_once(f"{len(rows.train)} rankings to train on, {len(rows.held_out)} held out by prompt")
+    print_once(*about_rankings(rows))
     if not setup.demonstrations:
-        say("warning: no normalization_data; the reward keeps mean 0 and std 1 as they come")
+        print_once("warning: no normalization_data; the reward keeps mean 0 and std 1 as they come")
     if setup.run.dry_run:
-        say(model_size(setup.model, "SEQ_CLS"))
+        print_once(model_size(setup.model, "SEQ_CLS"))
         return
     on_main_process(lambda: start(setup))
     train_and_save(setup)
@@ -121,7 +123,7 @@ def main() -> None:
 def finish(run_config: RunConfig) -> None:
     """What comes when everything is known: report.html, and the upload."""
     folder = Path(run_config.output_dir)
-    say(f"report: {write_report(folder)}")
+    print_once(f"report: {write_report(folder)}")
     push_to_hub(folder, run_config.push_to_hub)
 
 
@@ -270,7 +272,7 @@ def manifest_of(setup: Setup, folder: Path, *, stage: str) -> Manifest:
 def report(setup: Setup) -> None:
     """The health of what was saved: evaluation.json, gate.json, and a table."""
     if not setup.rows.held_out:
-        say("warning: nothing was held out: no accuracy, no health report")
+        print_once("warning: nothing was held out: no accuracy, no health report")
         return
     folder = setup.run.output_dir
     device = torch.accelerator.current_accelerator() or torch.device("cpu")

@@ -14,41 +14,45 @@ from functools import partial
 from pathlib import Path
 
 # Before torch, for which rlhf sets how threads wait.
-from rlhf.launch import is_main_process, on_main_process, rlhf_command, run, say  # isort: split
+from rlhf.runtime.distributed import is_main_process, on_main_process, print_once  # isort: split
+
+from rlhf.runtime.entrypoint import run  # isort: split
+
+from rlhf.runtime.printing import rlhf_command  # isort: split
 
 from accelerate import PartialState
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from rlhf.config import parse_config
-from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import DataConfig
 from rlhf.data.held_out import TrainAndHeldOut, load_train_and_held_out
-from rlhf.data.rows import load_demonstrations
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import load_demonstrations
 from rlhf.data.show import introduce
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import Manifest
-from rlhf.models.attention import use_fast_cpu_attention
+from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.estimate import frozen_dtype, model_size
-from rlhf.models.generate import Answer, sample_answers
+from rlhf.models.context_length import beyond_training
+from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
+from rlhf.models.generation.generate import Answer, sample_answers
 from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.load import add_lora, load_policy
-from rlhf.models.positions import beyond_training
+from rlhf.models.memory import frozen_dtype, model_size
 from rlhf.models.recurrent import refuse_recurrent
 from rlhf.models.save import rehearse_saving, save_policy
-from rlhf.models.seam import load_checked_tokenizer
 from rlhf.report.write import write_report
-from rlhf.run_folder import RunConfig, begin_run, open_run_folder
-from rlhf.training.end_token import end_probability, end_warnings, untrained_end_warnings
-from rlhf.training.metrics import MetricsWriter
-from rlhf.training.own_base import keep_own_base
-from rlhf.training.provenance import stage_manifest
-from rlhf.training.publish import publish, push_to_hub
-from rlhf.training.resume import resume_point
-from rlhf.training.samples import write_samples
-from rlhf.training.sft import SFTResult, train_sft
-from rlhf.training.sft_config import SFTConfig
+from rlhf.runtime.config import parse_config
+from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
+from rlhf.training.common.adapter_base import keep_own_base
+from rlhf.training.common.metrics import MetricsWriter
+from rlhf.training.common.provenance import stage_manifest
+from rlhf.training.common.publish import publish, push_to_hub
+from rlhf.training.common.resume import resume_point
+from rlhf.training.common.samples import write_samples
+from rlhf.training.sft.config import SFTConfig
+from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
+from rlhf.training.sft.trainer import SFTResult, train_sft
 from rlhf.types import Demonstration, Prompt
 
 Model = PreTrainedModel | PeftModel
@@ -87,11 +91,11 @@ def main() -> None:
     """Check, train, save."""
     setup = check()
     rows = setup.rows
-    say(*setup.chat.notes)
-    say(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
-    say(f"{len(rows.train)} demonstrations to train on, {len(rows.held_out)} held out")
+    print_once(*setup.chat.notes)
+    print_once(*beyond_training(setup.model.model_name_or_path, setup.data.max_length))
+    print_once(f"{len(rows.train)} demonstrations to train on, {len(rows.held_out)} held out")
     if setup.run.dry_run:
-        say(model_size(setup.model, "CAUSAL_LM"))
+        print_once(model_size(setup.model, "CAUSAL_LM"))
         return
     on_main_process(lambda: start(setup))
     trained = train(setup)
@@ -140,7 +144,7 @@ def train(setup: Setup) -> Trained:
     """Answer, train, answer again."""
     resume = resume_point(setup.run)
     model = load_model(setup.model)
-    say(*untrained_end_warnings(model, setup.model, setup.chat))
+    print_once(*untrained_end_warnings(model, setup.model, setup.chat))
     on_main_process(lambda: rehearse_saving(model, setup.chat))
     keep_own_base(
         model,
@@ -179,7 +183,7 @@ def measure_end(result: SFTResult, setup: Setup) -> float | None:
     probability = end_probability(result.model, setup.chat, setup.rows.held_out)
     metrics = MetricsWriter(Path(setup.run.output_dir))
     metrics.write(result.steps, {"eval_end_probability": probability})
-    say(*end_warnings(probability, setup.model, setup.chat))
+    print_once(*end_warnings(probability, setup.model, setup.chat))
     return probability
 
 
@@ -233,7 +237,7 @@ def save(setup: Setup, trained: Trained) -> None:
             "talk to it": rlhf_command("chat", folder),
         },
     )
-    say(f"report: {write_report(folder)}")
+    print_once(f"report: {write_report(folder)}")
     push_to_hub(folder, setup.run.push_to_hub)
 
 

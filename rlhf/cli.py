@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rlhf import __version__
-from rlhf.disk import disk_error
 from rlhf.errors import STATUS_FAILED, STATUS_USER, RLHFError, TrainingError
+from rlhf.runtime.disk import disk_error
 
 HELP = """usage: rlhf COMMAND …
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 a failure in the run, 2 the user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
     if "RLHF_PARENT" in os.environ:
-        from rlhf.orphan import end_with_parent
+        from rlhf.runtime.orphan import end_with_parent
 
         end_with_parent()
     try:
@@ -57,7 +57,7 @@ def run_command(words: Sequence[str]) -> int:
 
             return sample(rest)
         case ["label", *rest]:
-            from rlhf.labels.commands import main as label
+            from rlhf.labels.cli import main as label
 
             return label(rest)
         case ["chat", *rest]:
@@ -89,7 +89,7 @@ def run_command(words: Sequence[str]) -> int:
 
             return merge(rest)
         case ["launch", *rest]:
-            from rlhf.launcher import main as launch
+            from rlhf.runtime.launcher import main as launch
 
             return launch(rest)
         case ["--version"]:

@@ -23,3 +23,10 @@ class CheckpointError(RLHFError, OSError):
 
 class TrainingError(RLHFError, RuntimeError):
     """A run that had to stop: non-finite numbers, a failed rank. Exit status 1."""
+
+
+def status_of(error: RLHFError | None) -> int:
+    """The exit status of a process that ends with `error`; 0 where there is none."""
+    if error is None:
+        return STATUS_DONE
+    return STATUS_FAILED if isinstance(error, TrainingError) else STATUS_USER

@@ -52,6 +52,6 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_the_command_line_itself_imports_nothing_heavy():
-    code = "import rlhf.cli, rlhf.launcher, sys; print('torch' in sys.modules)"
+    code = "import rlhf.cli, rlhf.runtime.launcher, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

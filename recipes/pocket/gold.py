@@ -22,8 +22,8 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 if _ROOT not in sys.path:
     sys.path.append(_ROOT)
 
-from recipes.pocket.world.deeds import HARM  # noqa: E402
 from recipes.pocket.world.facts import MATERIALS  # noqa: E402
+from recipes.pocket.world.harmful_requests import HARM  # noqa: E402
 from recipes.pocket.world.reading import Task, read, world_words  # noqa: E402
 from recipes.pocket.world.words import ANIMALS, CLASS_OF, NAMES  # noqa: E402
 

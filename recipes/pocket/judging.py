@@ -29,7 +29,7 @@ sys.path.append(str(ROOT))
 from recipes.pocket.gold import POINTS, axes  # noqa: E402
 from recipes.pocket.world.reading import read  # noqa: E402
 from recipes.pocket.world.scenes import grounded_item, unknown_item  # noqa: E402
-from rlhf.data.rows import load_rankings  # noqa: E402
+from rlhf.data.rows.load import load_rankings  # noqa: E402
 from rlhf.rewards.model import RewardModel  # noqa: E402
 
 IGNORANCE = "I do not know."

@@ -27,7 +27,7 @@ sys.path.append(str(ROOT))
 
 from recipes.pocket.gold import score  # noqa: E402
 from recipes.pocket.world.prompts import HELD_OUT_COUNTS  # noqa: E402
-from rlhf.evaluation.results import Result, find, read_results  # noqa: E402
+from rlhf.evaluation.core.results import Result, find, read_results  # noqa: E402
 
 COST, HELD_OUT = "cost.json", "rankings_heldout.jsonl"
 WINS = {"gold": "win rate against SFT, gold", "reward_model": "win rate against SFT, proxy"}

@@ -1,8 +1,8 @@
 """An independent judge of sentiment: bag-of-words logistic regression on sentences of its own.
 
 It shares neither data nor model with the reward model that PPO trains against. Its sentences are
-the held-out half of docs/real-data.md, rows of a positive text (`chosen`) and a negative one
-(`rejected`), in the file that SENTIMENT_JUDGE_DATA names (default runs/sentiment/judge.jsonl).
+the held-out half of docs/research/real-data.md, rows of a positive text (`chosen`) and a negative
+one (`rejected`), in the file that SENTIMENT_JUDGE_DATA names (default runs/sentiment/judge.jsonl).
 
     python recipes/stories260k/classifier.py runs/sentiment/pairs.jsonl    # its accuracy there
 """

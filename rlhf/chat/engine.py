@@ -1,209 +1,204 @@
-"""A conversation: what was said, and the next answer of one model or of several side by side."""
+"""Answers that are written together: rows come and go between two tokens of the others.
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
+Every row ends at the same column of one key-value cache, so that a step writes one column for
+all of them. A row that joins is read by itself and put where a finished one was; what stands
+left of a row is masked. The cache is laid out anew when a row does not fit, when the columns are
+used up, or when too many rows are finished ones.
+"""
 
-from rlhf.chat.decoder import LENGTH, Decoder, Question
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
 from rlhf.chat.loading import ChatModel
-from rlhf.chat.sampling import SEEDS, Sampling
-from rlhf.chat.writer import Said, Writer
-from rlhf.data.chat import prompt_ids
-from rlhf.data.thoughts import with_thought
-from rlhf.errors import DataError
-from rlhf.types import Message, Prompt, Tools
+from rlhf.chat.sampling import Sampling, draw, noise_of
+from rlhf.data.collate import left_pad
+from rlhf.models.generation.kv_cache import SlabCache
 
-SHORTEST_ANSWER = 32  # tokens of room below which old turns are let go
-BETWEEN_ANSWERS = 1_000_003  # from one answer's seed to the next one's
+ROOM = 64  # columns ahead of the longest row; more are attended to in vain
+ALIVE_SHARE = 0.75  # finished rows are computed along with the others, but not more of them
+STOP, LENGTH = "stop", "length"  # why an answer ended: an EOS, or all its tokens used
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What one model has said to the last question."""
+class Question:
+    """What is to be continued, and how."""
 
-    text: str
-    ids: Sequence[int]  # without the EOS; those of the thought too
-    cut_off: bool  # ended by its length
-    thought: str = ""
+    ids: Sequence[int]  # prompt
+    sampling: Sampling
+    choice: int = 0  # which of several answers to one prompt; each has noise of its own
+    alternatives: int = 0  # how many of the likeliest tokens are told beside each one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """One more token of an answer."""
+
+    id: int
+    logprob: float  # of the model: at temperature 1, nothing cut
+    likeliest: Sequence[tuple[int, float]]  # (id, logprob), best first
+    finish: str  # "" while the answer goes on; STOP, LENGTH
+
+
+class Row:
+    """An answer that is being written."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.noise = noise_of(question.sampling, question.choice)
+        self.length = len(question.ids)  # tokens in the cache
+        self.written = 0
+        self.last = -1  # the token that the model has not read yet
+        self.alive = True
+
+
+class Decoder:
+    """The answers of one model that are being written, at most `slots` at a time."""
+
+    def __init__(self, model: ChatModel, *, slots: int = 32) -> None:
+        self._model, self._slots = model, slots
+        self._eos = frozenset(model.chat.eos_token_ids)
+        self._rows: list[Row] = []  # one a row of the cache
+        self._joining: list[Row] = []
+        self._cache: SlabCache | None = None
 
     @property
-    def whole(self) -> str:
-        """The text with the thought before it, as a message of the conversation has it."""
-        return with_thought(self.thought, self.text)
+    def free(self) -> int:
+        """How many more questions may be added now."""
+        return self._slots - len(self._joining) - sum(row.alive for row in self._rows)
 
+    def add(self, question: Question) -> Row:
+        """Take a question up; its first token comes with the next step."""
+        assert self.free > 0, "the caller counts the free places"
+        row = Row(question)
+        self._joining.append(row)
+        return row
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A piece of an answer. Its thought comes before its text."""
+    def drop(self, row: Row) -> None:
+        """Stop writing an answer; its place is free."""
+        row.alive = False
+        self._joining = [other for other in self._joining if other is not row]
 
-    model: int  # whose it is, counted from 0
-    text: str
-    thought: str = ""
+    def clear(self) -> None:
+        """Give every place and the memory back."""
+        self._rows, self._joining, self._cache = [], [], None
 
+    @torch.no_grad()
+    def step(self) -> list[tuple[Row, Token]]:
+        """One more token of every answer."""
+        if not any(row.alive for row in self._rows):
+            self._rows, self._cache = [], None
+        parts = [self._advance()] if self._rows else []
+        old = list(self._rows)
+        if self._joining:
+            joined, self._joining = self._joining, []
+            parts.append(self._join(joined))
+            old += joined
+        if not parts:
+            return []
+        logits = torch.cat(parts)
+        alive = [index for index, row in enumerate(old) if row.alive]
+        return self._draw([old[index] for index in alive], logits[alive])
 
-@dataclass(kw_only=True)
-class Conversation:
-    """Turns with one model, or with several that get the same prompt and the same seed.
+    def _draw(self, rows: list[Row], logits: Tensor) -> list[tuple[Row, Token]]:
+        noise = torch.stack([row.noise[row.written] for row in rows])
+        drawn = draw(logits, [row.question.sampling for row in rows], noise)
+        logprobs = logits.float().log_softmax(-1)
+        chosen = logprobs.gather(-1, drawn[:, None])[:, 0].tolist()
+        most = max(row.question.alternatives for row in rows)
+        best = logprobs.topk(min(most, logits.shape[-1])) if most else None
+        found: list[tuple[Row, Token]] = []
+        for at, (row, token) in enumerate(zip(rows, drawn.tolist(), strict=True)):
+            row.last, row.written = token, row.written + 1
+            finish = LENGTH if row.written == row.question.sampling.max_new_tokens else ""
+            finish = STOP if token in self._eos else finish
+            row.alive = not finish
+            wanted = row.question.alternatives
+            likeliest: Sequence[tuple[int, float]] = ()
+            if best is not None and wanted:
+                pairs = zip(best.indices[at].tolist(), best.values[at].tolist(), strict=True)
+                likeliest = list(pairs)[:wanted]
+            answer = Token(id=token, logprob=chosen[at], likeliest=likeliest, finish=finish)
+            found.append((row, answer))
+        return found
 
-    The conversation goes on with one answer, the first model's unless another is preferred, so
-    that every prompt is one for all. A raw model has no turns: it continues each text by itself.
-    An answer's thought stays in its message; the template drops it where it drops old ones.
-    """
-
-    models: Sequence[ChatModel]
-    sampling: Sampling = field(default_factory=Sampling)
-    messages: list[Message] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)  # to the last question, one a model
-    asked: int = 0  # questions so far; each gets noise of its own
-    forgotten: int = 0  # oldest turns that no longer fitted the last prompt
-
-    def ask(self, text: str) -> Generator[Piece]:
-        """The answers to `text`, piece by piece. They are kept, however far they came.
-
-        Raises:
-            DataError: nothing to answer, or more than a model's positions hold.
-        """
-        question = {"role": "user", "content": text}
-        asked = [*self.messages, question]
-        fitted = [fit(model, asked, self.sampling.max_new_tokens) for model in self.models]
-        self.forgotten = max(left_out for _, left_out in fitted)
-        seed = (self.sampling.seed + BETWEEN_ANSWERS * self.asked) % SEEDS
-        self.asked += 1
-        writers = [_OneAnswer(model) for model in self.models]
-        answer = {"role": "assistant", "content": ""}
-        self.messages += [question, answer]
-        try:
-            for index, one in enumerate(writers):
-                one.start(fitted[index][0], replace(self.sampling, seed=seed))
-            yield from _in_turns(writers)
-        finally:
-            self.answers = [one.answer() for one in writers]
-            answer["content"] = self.answers[0].whole
-
-    def prefer(self, index: int) -> None:
-        """Go on with the answer of model `index`."""
-        if self.messages and self.answers:
-            self.messages[-1] = {"role": "assistant", "content": self.answers[index].whole}
-
-    def regenerate(self) -> Generator[Piece]:
-        """Other answers to the last question, in place of those it got."""
-        question = self.undo()
-        if question is None:
-            raise DataError("there is nothing to answer again; ask something first.")
-        yield from self.ask(question)
-
-    def undo(self) -> str | None:
-        """Take the last question and its answer back; the question, or None if there is none."""
-        self.answers = []
-        while self.messages and self.messages[-1]["role"] == "assistant":
-            self.messages.pop()
-        if not self.messages or self.messages[-1]["role"] != "user":
-            return None
-        return str(self.messages.pop()["content"])
-
-    def reset(self, system: str | None = None) -> None:
-        """Begin anew, with a system message where one is given and the template knows of it."""
-        self.answers = []
-        self.messages = [] if system is None else [{"role": "system", "content": system}]
-
-
-class _OneAnswer:
-    """One model writing."""
-
-    def __init__(self, model: ChatModel) -> None:
-        self._model = model
-        self._decoder = Decoder(model, slots=1)
-        self._writer = Writer(model.chat)
-        self._ids: list[int] = []
-        self._cut_off = self.done = False
-
-    def start(self, ids: list[int], sampling: Sampling) -> None:
-        longest = min(sampling.max_new_tokens, room(self._model, len(ids), sampling.max_new_tokens))
-        self._decoder.add(Question(ids=ids, sampling=replace(sampling, max_new_tokens=longest)))
-
-    def next(self) -> Said:
-        """What one more token adds."""
-        [(_, token)] = self._decoder.step()
-        if token.id not in self._model.chat.eos_token_ids:
-            self._ids.append(token.id)
-        self.done, self._cut_off = bool(token.finish), token.finish == LENGTH
-        return self._writer.add(token.id, last=self.done)
-
-    def answer(self) -> Answer:
-        return Answer(
-            text=self._writer.text,
-            ids=tuple(self._ids),
-            cut_off=self._cut_off,
-            thought=self._writer.thought,
+    def _advance(self) -> Tensor:
+        """Logits [B, V] after every row's last token; finished rows have them too."""
+        alive = [row.alive for row in self._rows]
+        cache = self._cache
+        assert cache is not None
+        full = cache.get_seq_length() == cache.capacity
+        if full or sum(alive) <= ALIVE_SHARE * len(alive):
+            cache = self._lay_out([row for row in self._rows if row.alive], [], cache)
+        for row in self._rows:
+            # A finished row goes on at position 0: a table of positions has an end.
+            row.length = row.length + 1 if row.alive else 1
+        width = cache.get_seq_length() + 1
+        return self._forward(
+            torch.tensor([[row.last] for row in self._rows]),
+            _mask([row.length for row in self._rows], width),
+            torch.tensor([[row.length - 1] for row in self._rows]),
+            cache,
         )
 
+    def _join(self, rows: list[Row]) -> Tensor:
+        """Logits after the prompts of new rows, which get their places; equal prompts are read
+        once."""
+        prompts = list({tuple(row.question.ids): None for row in rows})
+        cache = SlabCache(self._layers, max(map(len, prompts)))
+        ids, mask = left_pad([list(prompt) for prompt in prompts], self._model.chat.pad_token_id)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        logits = self._forward(ids, mask, positions, cache)
+        order = torch.tensor([prompts.index(tuple(row.question.ids)) for row in rows])
+        vacant = [index for index, row in enumerate(self._rows) if not row.alive]
+        longest = max(row.length for row in rows)
+        if self._cache is None or len(vacant) < len(rows) or longest > self._cache.get_seq_length():
+            alive = [row for row in self._rows if row.alive]
+            self._lay_out(alive, rows, cache)
+            vacant = list(range(len(alive), len(self._rows)))
+        assert self._cache is not None
+        places = torch.tensor(vacant[: len(rows)])
+        self._cache.put(places, cache, order, longest)
+        for place, row in zip(places.tolist(), rows, strict=True):
+            self._rows[place] = row
+        return logits[order.to(logits.device)]
 
-def _in_turns(writers: Sequence[_OneAnswer]) -> Generator[Piece]:
-    while not all(one.done for one in writers):
-        for index, one in enumerate(writers):
-            said = Said() if one.done else one.next()
-            if said != Said():
-                yield Piece(model=index, text=said.text, thought=said.thought)
+    def _lay_out(self, rows: list[Row], joining: list[Row], like: SlabCache) -> SlabCache:
+        """A cache with these rows at the right of as few columns as hold them, and places for
+        those that join."""
+        length = max(row.length for row in [*rows, *joining])
+        cache = SlabCache(self._layers, length + ROOM)
+        cache.start(like, len(rows) + len(joining), length)
+        if self._cache is not None and rows:
+            old = torch.tensor([self._index(row) for row in rows])
+            widest = max(row.length for row in rows)
+            cache.put(torch.arange(len(rows)), self._cache, old, widest)
+        self._rows, self._cache = [*rows, *joining], cache
+        return cache
 
+    def _index(self, row: Row) -> int:
+        return next(index for index, other in enumerate(self._rows) if other is row)
 
-def fit(
-    model: ChatModel, messages: Sequence[Message], max_new_tokens: int
-) -> tuple[list[int], int]:
-    """Ids of the conversation and how many oldest turns were left out, where they do not fit.
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: SlabCache) -> Tensor:
+        device = self._model.model.device
+        logits: Tensor = self._model.model(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits
 
-    Raises:
-        DataError: the last question alone is longer than the model's positions.
-    """
-    kept = list(messages)
-    system = 1 if kept[0]["role"] == "system" else 0
-    ids = encode(model, kept)
-    wanted = min(max_new_tokens, SHORTEST_ANSWER)
-    while room(model, len(ids), max_new_tokens) < wanted and len(kept) - system > 2:
-        del kept[system : system + 2]
-        ids = encode(model, kept)
-    check_room(model, len(ids))
-    return ids, len(messages) - len(kept)
-
-
-def encode(model: ChatModel, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
-    """Ids of the prompt that these turns make; of a raw model the last one alone.
-
-    Raises:
-        DataError: nothing in the last turn (a tool may return nothing), text that is no UTF-8, or
-            turns that the template refuses.
-    """
-    for message in messages:
-        _refuse_broken_text(message["content"])
-    asked = messages[-1]["content"]
-    prompt: Prompt = asked if model.chat.raw else list(messages)
-    ids = prompt_ids(model.chat, prompt, tools)
-    if not ids or not (asked.strip() or messages[-1]["role"] == "tool"):
-        raise DataError("the prompt is empty; type something.")
-    return ids
-
-
-def check_room(model: ChatModel, length: int) -> None:
-    """Refuse a prompt that leaves no position for an answer.
-
-    Raises:
-        DataError: both numbers.
-    """
-    if room(model, length, 1) < 1:
-        raise DataError(
-            f"the prompt has {length} tokens and the model {model.positions} "
-            "positions; ask something shorter."
-        )
+    @property
+    def _layers(self) -> int:
+        return int(self._model.model.config.get_text_config().num_hidden_layers)
 
 
-def room(model: ChatModel, length: int, wanted: int) -> int:
-    """Tokens that an answer may have after a prompt of `length`; `wanted` where nothing limits."""
-    return wanted if model.positions is None else model.positions - length
-
-
-def _refuse_broken_text(text: str) -> None:
-    # A terminal or pipe hands on bytes that are no UTF-8 as lone surrogates.
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise DataError(
-            f"the text is not UTF-8 at character {error.start + 1}; write it again."
-        ) from None
+def _mask(lengths: Sequence[int], width: int) -> Tensor:
+    """bool [B, width]: the last `length` columns of each row."""
+    starts = width - torch.tensor(list(lengths))
+    return torch.arange(width) >= starts[:, None]

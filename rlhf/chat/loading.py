@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
+from rlhf.data.tokenization.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, read_manifest
 from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.base_path import is_gone
-from rlhf.models.int8 import to_int8
+from rlhf.models.compatibility import noting_other_kwargs, template_hash
+from rlhf.models.cpu_kernels.int8 import to_int8
 from rlhf.models.lineage import check_base
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import refuse_recurrent
-from rlhf.models.seam import noting_other_kwargs, template_hash
-from rlhf.run_folder import checkpoints
+from rlhf.runtime.run_folder import checkpoints
 
 # Where a policy lies inside what holds it, the first that is there: a checkpoint's own folder
 # for it, then the stages of a whole run, the last first.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlhf.errors import ConfigError
-from rlhf.models.noise import uniform_noise
+from rlhf.models.generation.sampling_noise import uniform_noise
 
 SEEDS = 2**63  # as many as torch takes
 COLDEST = 1e-5  # below this the likeliest token is taken; dividing by less overflows

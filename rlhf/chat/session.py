@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlhf.chat import saved
-from rlhf.chat.engine import Answer, Conversation, Piece, encode
-from rlhf.chat.inside import as_text, differences, positions, reward_growth, rewards
+from rlhf.chat import transcripts as saved
+from rlhf.chat.conversation import Answer, Conversation, Piece, encode
+from rlhf.chat.introspection import as_text, differences, positions, reward_growth, rewards
 from rlhf.chat.loading import ChatModel, short_names
+from rlhf.chat.renderer import Screen
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.screen import Screen
-from rlhf.chat.views import difference_table, position_table, token_table
+from rlhf.chat.tables import difference_table, position_table, token_table
 from rlhf.chat.votes import BOTH_BAD, TIE, Compared, Votes, prompt_of
-from rlhf.data.thoughts import split_thought
+from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import ConfigError, DataError
 from rlhf.rewards.model import RewardModel
 

@@ -12,19 +12,18 @@ from typing import Any
 import transformers
 from rich.console import Console
 
-from rlhf.chat.engine import Conversation
-from rlhf.chat.lines import Lines, history_file
+from rlhf.chat.conversation import Conversation
+from rlhf.chat.line_editor import Lines, history_file
 from rlhf.chat.loading import BaseNeeded, ChatModel, load_chat_model
+from rlhf.chat.renderer import Screen, printable
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.screen import Screen, printable
 from rlhf.chat.session import Session
 from rlhf.chat.votes import Votes
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.template import parse_template_kwargs
+from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import RLHFError
-from rlhf.launch import quiet_logs
-from rlhf.printing import plain_console
 from rlhf.rewards.model import RewardModel
+from rlhf.runtime.printing import plain_console, quiet_logs
 
 STORE = "labels.sqlite"
 

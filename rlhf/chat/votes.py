@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rlhf.data.thoughts import split_thought
+from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import DataError
 from rlhf.labels.access import check_name
 from rlhf.labels.records import THUMB, Candidate, Label, person

@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from rlhf.data.bad_rows import BadRows
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.conflicts import find_conflicts
-from rlhf.data.detect import detect
-from rlhf.data.parse_ranking import ScoreColumns
-from rlhf.data.read import Unreadable, read_rows
-from rlhf.data.rows import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
-from rlhf.data.shapes import fitting_shapes
-from rlhf.data.split import prompt_key
-from rlhf.data.template import parse_template_kwargs
-from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
+from rlhf.data.files.read import Unreadable, read_rows
+from rlhf.data.rows.bad_rows import BadRows
+from rlhf.data.rows.conflicts import find_conflicts
+from rlhf.data.rows.detect import detect
+from rlhf.data.rows.load import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.rows.parse_ranking import ScoreColumns
+from rlhf.data.rows.split import prompt_key
+from rlhf.data.source_formats.formats import fitting_shapes
+from rlhf.data.tokenization.template import parse_template_kwargs
+from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.types import Demonstration, Ranking
 

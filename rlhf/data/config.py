@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from rlhf.data.sources import list_sources
-from rlhf.data.template import parse_template_kwargs
+from rlhf.data.rows.sources import list_sources
+from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 
 TEMPLATE_KWARGS = {

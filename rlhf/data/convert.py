@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from rlhf.data.bad_rows import Problem, raise_problems
-from rlhf.data.detect import detect
-from rlhf.data.parse import parse_row
-from rlhf.data.read import Row, Unreadable, Where, read_rows
-from rlhf.data.shapes import SHAPES, Shape, converted
-from rlhf.data.split import group_key, split_by_key
+from rlhf.data.files.read import Row, Unreadable, Where, read_rows
+from rlhf.data.rows.bad_rows import Problem, raise_problems
+from rlhf.data.rows.detect import detect
+from rlhf.data.rows.parse import parse_row
+from rlhf.data.rows.split import group_key, split_by_key
+from rlhf.data.source_formats.formats import SHAPES, Shape, converted
 from rlhf.errors import ConfigError, DataError
 from rlhf.manifest import write_atomically
 from rlhf.types import Demonstration, Ranking

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from rlhf.data.bad_rows import BadRows
 from rlhf.data.config import DataConfig
-from rlhf.data.mix import load_sources
-from rlhf.data.rows import Loaded
-from rlhf.data.sources import Source, parse_sources
-from rlhf.data.split import group_key, split_by_key
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.rows.bad_rows import BadRows
+from rlhf.data.rows.load import Loaded
+from rlhf.data.rows.mix import load_sources
+from rlhf.data.rows.sources import Source, parse_sources
+from rlhf.data.rows.split import group_key, split_by_key
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse
 from rlhf.types import Demonstration, Ranking
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from rich.text import Text
 
-from rlhf.data.chat import judged_ids, prompt_ids, training_examples
-from rlhf.data.template import shared_length
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
+from rlhf.data.tokenization.template import shared_length
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
-from rlhf.printing import plain_console
+from rlhf.runtime.printing import plain_console
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 ROWS_KEPT, ROWS = 3, "rows.jsonl"  # in a run's samples/

@@ -9,15 +9,15 @@ from rich.console import Console
 
 from rlhf.data.check import kind_of
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.fit import demonstration_fits, prompt_fits, ranking_fits
-from rlhf.data.parse import parse_demonstration, parse_prompt
-from rlhf.data.parse_ranking import parse_ranking
-from rlhf.data.read import Row, Unreadable, Where, read_rows
+from rlhf.data.files.read import Row, Unreadable, Where, read_rows
+from rlhf.data.rows.length_filter import demonstration_fits, prompt_fits, ranking_fits
+from rlhf.data.rows.parse import parse_demonstration, parse_prompt
+from rlhf.data.rows.parse_ranking import parse_ranking
 from rlhf.data.show import ShownRow, as_text, shown
-from rlhf.data.template import parse_template_kwargs
-from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
+from rlhf.data.tokenization.template import parse_template_kwargs
+from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
-from rlhf.printing import plain_console
+from rlhf.runtime.printing import plain_console
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 STAGES = {"demonstrations": "sft", "rankings": "reward_model", "prompts": "ppo"}

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from rlhf.evaluation.config import NULLS, EvaluateConfig, named_paths
-from rlhf.evaluation.llm_judge import is_address
-from rlhf.evaluation.run_steps import steps_of_run
-from rlhf.evaluation.study_config import StudyConfig
-from rlhf.models.estimate import GIB, count_parameters, generation_bytes
+from rlhf.evaluation.core.config import NULLS, EvaluateConfig, named_paths
+from rlhf.evaluation.core.study_config import StudyConfig
+from rlhf.evaluation.judges.llm import is_address
+from rlhf.evaluation.studies.checkpoints import steps_of_run
+from rlhf.models.memory import GIB, count_parameters, generation_bytes
 
 
 def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[str]:

@@ -9,28 +9,28 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from rlhf.data.bad_rows import REJECTS, BadRows
-from rlhf.data.read import read_rows
-from rlhf.data.rows import Loaded, load_prompts
-from rlhf.data.sources import parse_source
+from rlhf.data.files.read import read_rows
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import Loaded, load_prompts
+from rlhf.data.rows.sources import parse_source
 from rlhf.errors import ConfigError
-from rlhf.evaluation.baselines import null_records
-from rlhf.evaluation.config import EvaluateConfig
-from rlhf.evaluation.contamination import (
+from rlhf.evaluation.core.baselines import null_records
+from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.contamination import (
     Contamination,
     contamination,
     flagged,
     seen_rows,
 )
-from rlhf.evaluation.examples import write_examples
-from rlhf.evaluation.figures import Question, all_figures
-from rlhf.evaluation.judging import judge_records, judges_of
-from rlhf.evaluation.lookup import Lookup
-from rlhf.evaluation.records import ANSWERS, Record, kept_records, write_records
-from rlhf.evaluation.results import Result, write_results
-from rlhf.evaluation.sampling import load_contender, sample_records
+from rlhf.evaluation.core.examples import write_examples
+from rlhf.evaluation.core.metrics import Question, all_figures
+from rlhf.evaluation.core.nearest_prompt import Lookup
+from rlhf.evaluation.core.records import ANSWERS, Record, kept_records, write_records
+from rlhf.evaluation.core.results import Result, write_results
+from rlhf.evaluation.core.sampling import load_contender, sample_records
+from rlhf.evaluation.judges.scoring import judge_records, judges_of
 from rlhf.manifest import MANIFEST, DataUse, hash_file
-from rlhf.models.seam import load_checked_tokenizer
+from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.rewards.function import load_function
 from rlhf.types import PromptRow
 

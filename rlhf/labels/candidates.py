@@ -10,21 +10,20 @@ from typing import Any
 import torch
 import transformers
 
-from rlhf.data.bad_rows import REJECTS, BadRows
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.rows import load_prompts
-from rlhf.data.template import parse_template_kwargs
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import load_prompts
+from rlhf.data.tokenization.template import parse_template_kwargs
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
-from rlhf.launch import quiet_logs, rlhf_command
 from rlhf.manifest import write_atomically
-from rlhf.models.generate import sample_answers
+from rlhf.models.compatibility import check_input_model
+from rlhf.models.generation.generate import sample_answers
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import refuse_recurrent
-from rlhf.models.seam import check_input_model
 from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.printing import plain_console
+from rlhf.runtime.printing import plain_console, quiet_logs, rlhf_command
 
 
 def sample_candidates(

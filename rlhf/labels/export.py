@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhf.data.shape_parts import mean_of_text, rank
+from rlhf.data.source_formats.parts import mean_of_text, rank
 from rlhf.errors import DataError
 from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, card
 from rlhf.labels.records import LABEL, REPEAT, THUMB, Item, StoredLabel

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlhf.data.read_csv import CELLS_COLUMN
-from rlhf.data.read_parquet import JSON_COLUMNS_KEY
+from rlhf.data.files.read_csv import CELLS_COLUMN
+from rlhf.data.files.read_parquet import JSON_COLUMNS_KEY
 from rlhf.errors import DataError
 
 # A cell that begins so is a formula to a spreadsheet, which would run it; the wide ones to some.

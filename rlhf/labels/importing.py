@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlhf.data.bad_rows import BadRows, Problem
-from rlhf.data.parse import parse_prompt
-from rlhf.data.parse_ranking import parse_ranking
-from rlhf.data.preference_shapes import hh
-from rlhf.data.read import Row, Unreadable, read_rows
+from rlhf.data.files.read import Row, Unreadable, read_rows
+from rlhf.data.rows.bad_rows import BadRows, Problem
+from rlhf.data.rows.parse import parse_prompt
+from rlhf.data.rows.parse_ranking import parse_ranking
+from rlhf.data.source_formats.preferences import hh
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.records import LABEL, REPEAT, Candidate, Label
 from rlhf.labels.store import LabelStore

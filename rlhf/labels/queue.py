@@ -15,12 +15,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
-from rlhf.labels import claim_rows, queries
-from rlhf.labels.checks import check_label, content_sha256
-from rlhf.labels.claim_rows import set_state
+from rlhf.labels import claim_queries, queries
+from rlhf.labels.claim_queries import set_state
 from rlhf.labels.database import new_id
+from rlhf.labels.events import Event, append
 from rlhf.labels.leases import Leases
-from rlhf.labels.log import Event, append
 from rlhf.labels.records import LABEL, REPEAT, Claim, Label
 from rlhf.labels.schema import (
     DONE,
@@ -38,6 +37,7 @@ from rlhf.labels.schema import (
 )
 from rlhf.labels.selection import Choice, QueueConfig, choose
 from rlhf.labels.store import LabelStore
+from rlhf.labels.validation import check_label, content_sha256
 
 
 class FencedError(DataError):
@@ -83,15 +83,15 @@ class Queue:
         """Hold one item, whatever the queue's order; what they hold already waits. One that they
         have a label on comes as a repeat: nobody has two labels on an item."""
         with self.store.write() as connection:
-            again = claim_rows.has_label(connection, annotator, item_id)
+            again = claim_queries.has_label(connection, annotator, item_id)
             choice = Choice(item_id, REPEAT if again else LABEL)
             held = self._claim(connection, annotator, choice)
-            return claim_rows.read(connection, held)
+            return claim_queries.read(connection, held)
 
     def heartbeat(self, annotator: str, claim_id: int) -> bool:
         """Whether the claim lives, for another lease from now."""
         with self.store.read() as connection:
-            row = claim_rows.own(connection, annotator, claim_id)
+            row = claim_queries.own(connection, annotator, claim_id)
         if row is None or row.state != LIVE:
             return False
         self.leases.renew(claim_id)
@@ -100,10 +100,10 @@ class Queue:
     def save_draft(self, annotator: str, claim_id: int, payload: Mapping[str, Any]) -> bool:
         """Keep what is not submitted yet; False where the claim has ended."""
         with self.store.write() as connection:
-            row = claim_rows.own(connection, annotator, claim_id)
+            row = claim_queries.own(connection, annotator, claim_id)
             if row is None or row.state not in (LIVE, EXPIRED):
                 return False
-            claim_rows.put_draft(connection, claim_id, payload)
+            claim_queries.put_draft(connection, claim_id, payload)
         self.leases.renew(claim_id)
         return True
 
@@ -114,7 +114,7 @@ class Queue:
             FencedError: no such claim of this annotator.
         """
         with self.store.read() as connection:
-            row = claim_rows.own(connection, annotator, claim_id)
+            row = claim_queries.own(connection, annotator, claim_id)
         if row is None:
             raise FencedError("this item is not yours; go on with the next.")
         return tuple(row.order_shown)
@@ -131,7 +131,7 @@ class Queue:
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
-            kind = claim_rows.kind_of_request(connection, key, claim_id)
+            kind = claim_queries.kind_of_request(connection, key, claim_id)
             if kind is None:
                 kind = self._submit(connection, annotator, claim_id, answer, key)
             following = self._next(connection, annotator)
@@ -148,7 +148,7 @@ class Queue:
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
-            if claim_rows.kind_of_request(connection, key, claim_id) is None:
+            if claim_queries.kind_of_request(connection, key, claim_id) is None:
                 self._skip(connection, annotator, claim_id, reason, key)
             following = self._next(connection, annotator)
         self.leases.drop(claim_id)
@@ -160,34 +160,34 @@ class Queue:
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
             if queries.event_of_request(connection, key) is not None:
-                held = claim_rows.held(connection, annotator, self.config.overlap)
-                return None if held is None else claim_rows.read(connection, held)
-            last = claim_rows.last_said(connection, annotator)
+                held = claim_queries.held(connection, annotator, self.config.overlap)
+                return None if held is None else claim_queries.read(connection, held)
+            last = claim_queries.last_said(connection, annotator)
             if last is None:
                 return None
-            old = claim_rows.own(connection, annotator, last.claim_id)
+            old = claim_queries.own(connection, annotator, last.claim_id)
             assert old is not None  # an event's claim is never deleted before the event
             append(connection, _event(UNDO, old, {}, key, undoes=last.id))
             set_state(connection, old.id, UNDONE)
             # A label holds its place; that of a skip, or of a late label, may be somebody else's.
             kept = last.kind == SUBMIT or old.purpose != LABEL
             lives = kept or self._take_place(connection, old.item_id)
-            held = new_id(connection, claim_rows.copy_of(old, LIVE if lives else EXPIRED))
-            claim_rows.put_draft(connection, held, claim_rows.draft_of(last.payload))
+            held = new_id(connection, claim_queries.copy_of(old, LIVE if lives else EXPIRED))
+            claim_queries.put_draft(connection, held, claim_queries.draft_of(last.payload))
             self.leases.renew(held)
-            return claim_rows.read(connection, held)
+            return claim_queries.read(connection, held)
 
     def progress(self, annotator: str) -> Progress:
         """How many they have done, how many are open to them, and how fast they are."""
         with self.store.read() as connection:
-            done, left = claim_rows.counts(connection, annotator, self.config.overlap)
-            seconds = sorted(claim_rows.last_seconds(connection, annotator))
+            done, left = claim_queries.counts(connection, annotator, self.config.overlap)
+            seconds = sorted(claim_queries.last_seconds(connection, annotator))
         return Progress(
             done=done, left=left, seconds=seconds[len(seconds) // 2] if seconds else None
         )
 
     def _next(self, connection: sa.Connection, annotator: str) -> Claim | None:
-        held = claim_rows.held(connection, annotator, self.config.overlap)
+        held = claim_queries.held(connection, annotator, self.config.overlap)
         if held is None:
             self._expire(connection)
             choice = choose(connection, annotator, self.config)
@@ -195,7 +195,7 @@ class Queue:
                 return None
             held = self._claim(connection, annotator, choice)
         self.leases.renew(held)
-        return claim_rows.read(connection, held)
+        return claim_queries.read(connection, held)
 
     def _submit(
         self, connection: sa.Connection, annotator: str, claim_id: int, answer: Answer, key: str
@@ -229,7 +229,7 @@ class Queue:
         count = len(item.responses)
         if choice.purpose == LABEL:
             queries.add_taken(connection, item.id, 1)
-            old = claim_rows.expired(connection, annotator, item.id)
+            old = claim_queries.expired(connection, annotator, item.id)
             if old is not None:  # they come back to it; a page that still shows it counts as well
                 update = sa.update(claims).where(claims.c.id == old)
                 connection.execute(update.values(state=LIVE, probability=choice.probability))
@@ -262,7 +262,7 @@ class Queue:
                 self.leases.drop(row.id)
 
     def _open_claim(self, connection: sa.Connection, annotator: str, claim_id: int) -> sa.Row[Any]:
-        row = claim_rows.own(connection, annotator, claim_id)
+        row = claim_queries.own(connection, annotator, claim_id)
         if row is None or row.state not in (LIVE, EXPIRED):
             raise FencedError(
                 "this item was answered before, perhaps in another window; go on with the next."

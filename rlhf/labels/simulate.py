@@ -19,9 +19,9 @@ from typing import Any
 import yaml
 
 from rlhf.errors import ConfigError
-from rlhf.labels.checks import content_sha256
 from rlhf.labels.records import Item, Label, person
 from rlhf.labels.store import LabelStore
+from rlhf.labels.validation import content_sha256
 from rlhf.rewards.reward import Reward
 
 

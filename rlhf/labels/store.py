@@ -17,10 +17,9 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
-from rlhf.labels.checks import check_candidate, check_label, check_marked, content_sha256
 from rlhf.labels.database import begin, new_id, only_server, open_engine, shown
 from rlhf.labels.erase import forget
-from rlhf.labels.log import Event, append, append_label
+from rlhf.labels.events import Event, append, append_label
 from rlhf.labels.migrate import bring_up_to_date, version_of
 from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel, person
 from rlhf.labels.schema import (
@@ -38,6 +37,7 @@ from rlhf.labels.schema import (
     items,
     meta,
 )
+from rlhf.labels.validation import check_candidate, check_label, check_marked, content_sha256
 
 
 class LabelStore:

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from rlhf.launch import say
+from rlhf.runtime.distributed import print_once
 
 # What ends an answer, and is no setting of how it is sampled.
 _KEPT = ("bos_token_id", "eos_token_id", "transformers_version", "_from_model_config")
@@ -77,4 +77,4 @@ def _differences(before: GenerationConfig, after: GenerationConfig) -> list[str]
 @cache
 def _say_once(sentence: str) -> None:
     # Policy, reference and critic are loaded from the same files.
-    say(sentence)
+    print_once(sentence)

@@ -7,7 +7,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST, Manifest, check_folder, hash_weights, read_manifest
-from rlhf.run_folder import checkpoints
+from rlhf.runtime.run_folder import checkpoints
 
 MERGED_BASE = "merged_base"  # below a run's folder, and the stage of its manifest
 

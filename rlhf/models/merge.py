@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError
-from rlhf.launch import rlhf_command
 from rlhf.manifest import (
     MANIFEST,
     check_folder,
@@ -24,6 +23,7 @@ from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.lineage import check_base
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.save import save_policy
+from rlhf.runtime.printing import rlhf_command
 
 
 def merge(folder: Path, output: Path, given_base: str | None = None) -> str:

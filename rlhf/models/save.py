@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 from rlhf.models.generation_config import repair_generation_config
 

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rlhf.data.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer, with_positions
+from rlhf.data.tokenization.tokenizer import (
+    ChatTokenizer,
+    check_vocabulary,
+    load_tokenizer,
+    with_positions,
+)
 from rlhf.models.load import load_config
 
 

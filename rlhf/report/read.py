@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST
-from rlhf.run_folder import CONFIG
+from rlhf.runtime.run_folder import CONFIG
 
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
 MAX_ANSWERS = 4000

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlhf.config import MARK
+from rlhf.runtime.config import MARK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,17 +11,17 @@ from jinja2 import Environment, PackageLoader
 from rlhf.errors import CheckpointError, ConfigError, RLHFError
 from rlhf.manifest import write_atomically
 from rlhf.report.curves import curves
-from rlhf.report.figures import forest, length_and_score, strengths, table
+from rlhf.report.diagnostics import health
 from rlhf.report.frontier import frontier_view
-from rlhf.report.health import health
 from rlhf.report.labels import label_view
+from rlhf.report.metrics import forest, length_and_score, strengths, table
 from rlhf.report.prompt_map import prompt_map
 from rlhf.report.read import Row, RunView, read_run
 from rlhf.report.samples import sample_sets
 from rlhf.report.settings import settings
 from rlhf.report.token_map import heat_maps
 from rlhf.report.verdict import verdict
-from rlhf.run_folder import CONFIG
+from rlhf.runtime.run_folder import CONFIG
 
 REPORT = "report.html"
 # Recipe -> a key that its config.yaml alone has: a run that still goes on has no manifest yet.

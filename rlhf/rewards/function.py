@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf.data.thoughts import split_thought
+from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.types import Prompt

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf.data.chat import judged_ids
 from rlhf.data.collate import right_pad
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.chat import judged_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
-from rlhf.models.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.load import load_reward_model, reward_scale
 from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.types import Prompt, Tools

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from rlhf.data.sources import split_weight
+from rlhf.data.rows.sources import split_weight
 from rlhf.errors import ConfigError
 from rlhf.rewards.ensemble import (
     UNCERTAINTY_COEF,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlhf.data.template import check_template_kwargs
+from rlhf.data.tokenization.template import check_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.function import is_function
 

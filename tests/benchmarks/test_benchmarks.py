@@ -27,8 +27,8 @@ from benchmarks.workloads import (
     gpu_workloads,
     job_from,
 )
-from rlhf.data.chat import answer_ids, decode, prompt_ids
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.chat import answer_ids, decode, prompt_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.models.load import load_policy
 

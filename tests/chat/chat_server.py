@@ -10,12 +10,12 @@ import openai
 import uvicorn
 
 from rlhf.chat.loading import ChatModel
+from rlhf.chat.scheduler import Worker
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ServeConfig
-from rlhf.chat.web.page import Desk
-from rlhf.chat.web.served import Limits, Served
-from rlhf.chat.worker import Worker
+from rlhf.chat.web.model_pool import Limits, Served
+from rlhf.chat.web.routes import Desk
 from rlhf.rewards.model import RewardModel
 
 

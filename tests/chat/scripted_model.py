@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 import trl
-from tiny_models import make_model
 from transformers import AddedToken, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from tests.tiny_models import make_model
 
 THOUGHT = ["Hm, ", "let me ", "see."]
 SCRIPT = ["<think>", *THOUGHT, "</think>", "A dog", ", I say."]

@@ -10,15 +10,15 @@ import httpx
 import openai
 import pytest
 import torch
-from chat_server import serving
-from tiny_models import make_model
 
-from rlhf.chat.decoder import Decoder, Question
-from rlhf.chat.engine import Conversation
+from rlhf.chat.conversation import Conversation
+from rlhf.chat.engine import Decoder, Question
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.web.served import Limits
-from rlhf.data.chat import decode, prompt_ids
+from rlhf.chat.web.model_pool import Limits
+from rlhf.data.tokenization.chat import decode, prompt_ids
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
 
 ASKED = [{"role": "user", "content": "Where is the red ball?"}]
 LONG = Limits(slots=8, waiting=4, max_new_tokens=20_000)

@@ -5,13 +5,13 @@ from dataclasses import replace
 import openai
 import pytest
 import torch
-from chat_server import serving
-from tiny_models import make_model
 
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.web.echo import CHUNK
-from rlhf.chat.web.served import Limits
-from rlhf.data.chat import decode, prompt_ids
+from rlhf.chat.web.model_pool import Limits
+from rlhf.data.tokenization.chat import decode, prompt_ids
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
 
 SCORED = {"model": "tiny", "temperature": 0, "logprobs": 1, "seed": 1234, "echo": True}
 

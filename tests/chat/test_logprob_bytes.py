@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 import pytest
-from chat_server import serving
-from tiny_models import make_model
 from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from rlhf.chat.decoder import Token
+from rlhf.chat.engine import Token
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.web.logprobs import Spelling, chat_logprobs, spelled, text_logprobs
-from rlhf.chat.web.parts import Part
-from rlhf.data.chat import decode
-from rlhf.data.tokenizer import ChatTokenizer, load_tokenizer
+from rlhf.chat.web.sse import Part
+from rlhf.data.tokenization.chat import decode
+from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
 
 ASKED = [{"role": "user", "content": "Where is the red ball?"}]
 

@@ -2,18 +2,18 @@
 
 import httpx
 import pytest
-from chat_server import serving
-from tiny_models import make_model
 
-from rlhf.chat.inside import differences, next_tokens
+from rlhf.chat.introspection import differences, next_tokens
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.sampling import Sampling
-from rlhf.data.chat import prompt_ids
+from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
 
 ASKED = [{"role": "user", "content": "A cat?"}]
 

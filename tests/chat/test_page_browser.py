@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chat_server import serving
-from tiny_models import make_model
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.served import Limits
+from rlhf.chat.web.model_pool import Limits
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -5,10 +5,10 @@ import json
 
 import httpx
 import pytest
-from chat_server import serving
-from tiny_models import make_model
 
 from rlhf.chat.loading import load_chat_model
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
 
 TURN = {"role": "user", "content": "Where is the red ball?"}
 CHAT = {"model": "tiny", "messages": [TURN], "max_tokens": 4, "seed": 3}

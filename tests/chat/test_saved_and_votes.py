@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from rlhf.chat.saved import load, save
+from rlhf.chat.transcripts import load, save
 from rlhf.chat.votes import Compared, Votes, prompt_of
-from rlhf.data.rows import load_demonstrations, load_rankings
+from rlhf.data.rows.load import load_demonstrations, load_rankings
 from rlhf.errors import DataError
 from rlhf.labels.export import rows_of
 from rlhf.labels.queue import Queue

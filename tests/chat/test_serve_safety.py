@@ -11,18 +11,18 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from chat_server import serving
 from rich.console import Console
-from scripted_model import make_scripted
-from tiny_models import FAMILIES, make_model
 from transformers import AutoTokenizer
 
-from rlhf.chat.engine import encode
+from rlhf.chat.conversation import encode
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.web.config import ServeConfig
 from rlhf.chat.web.serve import announce
-from rlhf.data.template import supplied_template
+from rlhf.data.tokenization.template import supplied_template
 from rlhf.errors import ConfigError
+from tests.chat.chat_server import serving
+from tests.chat.scripted_model import make_scripted
+from tests.tiny_models import FAMILIES, make_model
 
 ASKED = {"model": "tiny", "messages": [{"role": "user", "content": "A cat?"}], "max_tokens": 2}
 TOKEN = "t0ken-of-sixteen"

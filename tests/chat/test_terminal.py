@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_models import make_model
 
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
+from tests.tiny_models import make_model
 
 CHAT = [sys.executable, "-m", "rlhf.cli", "chat"]
 

@@ -5,11 +5,11 @@ import json
 import httpx
 import openai
 import pytest
-from chat_server import serving
-from scripted_model import make_scripted
-from tiny_models import make_model
 
 from rlhf.chat.loading import load_chat_model
+from tests.chat.chat_server import serving
+from tests.chat.scripted_model import make_scripted
+from tests.tiny_models import make_model
 
 ASKED = [{"role": "user", "content": "Who is it?"}]
 THOUGHT, TEXT = "Hm, let me see.", "A dog, I say."

@@ -4,17 +4,17 @@ import json
 import re
 
 import pytest
-from browsing import chromium
-from chat_server import serving
-from scripted_model import make_scripted
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.served import Limits
+from rlhf.chat.web.model_pool import Limits
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
+from tests.browsing import chromium
+from tests.chat.chat_server import serving
+from tests.chat.scripted_model import make_scripted
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PATIENCE = 120_000  # milliseconds

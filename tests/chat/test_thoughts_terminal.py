@@ -8,20 +8,20 @@ import subprocess
 
 import pytest
 from rich.console import Console
-from scripted_model import make_scripted
-from test_terminal import CHAT, Terminal
 
-from rlhf.chat.engine import Conversation, Piece
-from rlhf.chat.inside import as_text, differences, reward_growth
+from rlhf.chat.conversation import Conversation, Piece
+from rlhf.chat.introspection import as_text, differences, reward_growth
 from rlhf.chat.loading import load_chat_model
+from rlhf.chat.renderer import Screen
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.screen import Screen
-from rlhf.data.chat import prompt_ids
+from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.labels.export import rows_of
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
+from tests.chat.scripted_model import make_scripted
+from tests.chat.test_terminal import CHAT, Terminal
 
 THOUGHT, TEXT = "Hm, let me see.", "A dog, I say."
 WHOLE = f"<think>\n{THOUGHT}\n</think>\n\n{TEXT}"

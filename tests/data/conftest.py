@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tokenizer_shapes import CHATML, Write, byte_level
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+
+from tests.data.tokenization.tokenizer_shapes import CHATML, Write, byte_level
 
 
 @pytest.fixture

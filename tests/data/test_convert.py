@@ -8,10 +8,10 @@ import pytest
 from rlhf.data.check import check
 from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
-from rlhf.data.preference_shapes import scored
-from rlhf.data.rows import load_demonstrations, load_rankings
-from rlhf.data.shape_parts import rank
-from rlhf.data.shapes import SHAPES
+from rlhf.data.rows.load import load_demonstrations, load_rankings
+from rlhf.data.source_formats.formats import SHAPES
+from rlhf.data.source_formats.parts import rank
+from rlhf.data.source_formats.preferences import scored
 from rlhf.errors import ConfigError, DataError
 
 USER = {"role": "user", "content": "Hi there"}

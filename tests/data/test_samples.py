@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rlhf.data.convert import convert
-from rlhf.data.rows import load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.rows.load import load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.errors import DataError
 
 

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from templates import write_tokenizer
 from transformers import AutoTokenizer
 
 from rlhf.data.show import as_text, introduce, shown, token_texts
 from rlhf.data.show_command import main
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.types import Demonstration, PromptRow, Ranking
+from tests.data.tokenization.templates import write_tokenizer
 
 ASK = {"role": "user", "content": "Name a [pet]."}
 DOG = {"role": "assistant", "content": "A dog."}

@@ -3,8 +3,9 @@
 import itertools
 
 import pytest
-from browsing import Window, chromium
-from postgres import new_schema, running
+
+from tests.browsing import Window, chromium
+from tests.labels.postgres import new_schema, running
 
 numbers = itertools.count()
 

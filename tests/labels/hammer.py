@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
-from web_server import pairs_and_more
 
 from rlhf.labels.access import invite
 from rlhf.labels.store import LabelStore
+from tests.labels.web_server import pairs_and_more
 
 PORT_TRIES = 600
 OVERLAP = 3

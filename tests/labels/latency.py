@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-from hammer import Server
-from web_server import Person
 
 from rlhf.labels.access import invite
 from rlhf.labels.records import Candidate
 from rlhf.labels.store import LabelStore
+from tests.labels.hammer import Server
+from tests.labels.web_server import Person
 
 WORDS = 60  # of each answer
 

@@ -8,11 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browsing import Window, chromium, press
-from web_server import Site, serving
-
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.selection import QueueConfig
+from tests.browsing import Window, chromium, press
+from tests.labels.web_server import Site, serving
 
 PROMPT = "How do I keep basil alive on a windowsill?"
 ANSWERS = (

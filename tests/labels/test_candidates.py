@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_models import make_model
 
 from rlhf.errors import CheckpointError, ConfigError, DataError
 from rlhf.labels.candidates import main, sample_candidates
 from rlhf.labels.importing import import_file
 from rlhf.labels.store import LabelStore
+from tests.tiny_models import make_model
 
 
 @pytest.fixture(scope="module")

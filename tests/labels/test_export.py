@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rlhf.data.read import read_rows
-from rlhf.data.rows import load_demonstrations, load_rankings
+from rlhf.data.files.read import read_rows
+from rlhf.data.rows.load import load_demonstrations, load_rankings
 from rlhf.errors import DataError
 from rlhf.labels.export import export, rows_of
 from rlhf.labels.formats import as_csv, as_jsonl, as_parquet

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from rlhf.cli import run_command
-from rlhf.data.bad_rows import BadRows
-from rlhf.data.rows import load_rankings
+from rlhf.data.rows.bad_rows import BadRows
+from rlhf.data.rows.load import load_rankings
 from rlhf.errors import DataError
-from rlhf.labels import commands
+from rlhf.labels import cli as commands
 from rlhf.labels.export import export_rankings
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Label

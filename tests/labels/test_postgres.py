@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from rlhf.errors import ConfigError, DataError
-from rlhf.labels.commands import main
+from rlhf.labels.cli import main
 from rlhf.labels.database import shown
 from rlhf.labels.queue import Answer, Queue
 from rlhf.labels.records import Candidate, Label

@@ -3,7 +3,8 @@
 import socket
 
 import pytest
-from hammer import OVERLAP, hammer
+
+from tests.labels.hammer import OVERLAP, hammer
 
 
 def free_port() -> int:

@@ -1,10 +1,10 @@
 """The page for people who do not see it as others do: names, focus, contrast, size of targets."""
 
 import pytest
-from browsing import press
-from web_server import pairs_and_more, serving
 
 from rlhf.labels.records import Candidate
+from tests.browsing import press
+from tests.labels.web_server import pairs_and_more, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PAIR = Candidate(prompt="Which?", responses=("**first**", "second"))

@@ -4,16 +4,16 @@ import json
 
 import httpx
 import pytest
-from web_server import Person, pairs_and_more, serving
 
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.app import LOGIN_TRIES
 from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.guard import MAX_BODY
-from rlhf.labels.web.live import LiveSource
-from rlhf.labels.web.markdown import render
-from rlhf.labels.web.tries import Tries
+from rlhf.labels.web.live_sampling import LiveSource
+from rlhf.labels.web.rate_limit import Tries
+from rlhf.web.markdown import render
+from tests.labels.web_server import Person, pairs_and_more, serving
 
 PAIR = Candidate(prompt="p", responses=("first", "second"), models=("m1", "m2"))
 # Every route that the app has. A new one is to be named here, and is closed until it is.

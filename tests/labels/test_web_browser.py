@@ -4,15 +4,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from browsing import done, press
-from web_server import pairs_and_more, serving
 
 from rlhf.labels import access
 from rlhf.labels.access import LONGEST_NAME
 from rlhf.labels.export import rows_of
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.selection import QueueConfig
-from rlhf.labels.web.live import LiveSource
+from rlhf.labels.web.live_sampling import LiveSource
+from tests.browsing import done, press
+from tests.labels.web_server import pairs_and_more, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PAIR = Candidate(prompt="Which?", responses=("first", "second"))

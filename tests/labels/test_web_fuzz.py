@@ -10,11 +10,11 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from test_web_api import OPEN_ROUTES, ROUTES
-from web_server import pairs_and_more, serving
 
 from rlhf.labels.selection import QueueConfig
-from rlhf.labels.web.live import LiveSource
+from rlhf.labels.web.live_sampling import LiveSource
+from tests.labels.test_web_api import OPEN_ROUTES, ROUTES
+from tests.labels.web_server import pairs_and_more, serving
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 requests = pytest.importorskip("requests", reason="needs requests")

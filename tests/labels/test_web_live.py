@@ -4,13 +4,13 @@ import threading
 import time
 
 import pytest
-from tiny_models import make_model
-from web_server import pairs_and_more, serving
 
 from rlhf.errors import ConfigError
 from rlhf.labels.web.config import ServeConfig
-from rlhf.labels.web.live import MOST_WAITING, LiveSource
+from rlhf.labels.web.live_sampling import MOST_WAITING, LiveSource
 from rlhf.labels.web.models import load_sampler
+from tests.labels.web_server import pairs_and_more, serving
+from tests.tiny_models import make_model
 
 
 def state(person) -> str:

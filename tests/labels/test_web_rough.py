@@ -1,15 +1,15 @@
 """The page as people treat it: twice, in two windows, back and forth, and with the server gone."""
 
 import pytest
-from browsing import done, press
-from hammer import Server
-from test_reliability import free_port
-from web_server import pairs_and_more, serving
 
 from rlhf.labels import access
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
+from tests.browsing import done, press
+from tests.labels.hammer import Server
+from tests.labels.test_reliability import free_port
+from tests.labels.web_server import pairs_and_more, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PHONE = {"viewport": {"width": 360, "height": 740}}

@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from web_server import Person, pairs_and_more
 
 from rlhf.errors import ConfigError
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import ServeConfig
 from rlhf.labels.web.serve import address_of, bound
+from tests.labels.web_server import Person, pairs_and_more
 
 
 def start(path, *words):

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlhf.chat.loading import load_chat_model
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.labels.candidates import sampling_tokenizer
 from rlhf.manifest import Manifest, read_manifest, write_manifest
+from rlhf.models.compatibility import check_input_model
 from rlhf.models.critic import fresh_critic
 from rlhf.models.lineage import MERGED_BASE, check_base, weights_of
 from rlhf.models.load import load_config, load_policy, new_reward_model
 from rlhf.models.merge import merge
 from rlhf.models.save import save_policy
-from rlhf.models.seam import check_input_model
-from rlhf.training.provenance import stage_manifest
+from rlhf.training.common.provenance import stage_manifest
+from tests.tiny_models import make_model
 
 IDS = torch.tensor([[5, 9, 12, 7]])
 LORA = {"task_type": "CAUSAL_LM", "r": 4, "init_lora_weights": False}

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_models import make_model
 
 from rlhf.models.adapters import (
     CRITIC,
@@ -17,6 +16,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.critic import fresh_head
 from rlhf.models.forward import as_sequences, policy_logprobs
 from rlhf.models.load import load_policy
+from tests.tiny_models import make_model
 
 ONES = torch.ones(2, 3, dtype=torch.bool)
 

@@ -5,12 +5,10 @@ import shutil
 
 import pytest
 import torch
-from test_load_save import with_lora
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM
 
 from rlhf.chat.loading import BaseNeeded, load_chat_model
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     Manifest,
@@ -22,6 +20,8 @@ from rlhf.manifest import (
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.merge import merge
 from rlhf.models.save import save_policy
+from tests.models.test_load_save import with_lora
+from tests.tiny_models import make_model
 
 
 @pytest.fixture

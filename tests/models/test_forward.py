@@ -2,9 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import FAMILIES, make_model
 
-from rlhf.models.attention import reads_packed_rows, use_fast_cpu_attention
+from rlhf.models.cpu_kernels.attention import reads_packed_rows, use_fast_cpu_attention
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.forward import (
     as_sequences,
@@ -13,8 +12,9 @@ from rlhf.models.forward import (
     policy_logprobs,
     response_logprobs,
 )
-from rlhf.models.generate import prompt_batch
+from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.load import load_policy, new_reward_model
+from tests.tiny_models import FAMILIES, make_model
 
 PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14], [8, 8]]
 RESPONSES = torch.tensor([[20, 21, 0], [22, 23, 24], [25, 0, 0]])

@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.models.generation_config import valid
 from rlhf.models.load import load_policy
 from rlhf.models.save import rehearse_saving, save_policy
+from tests.tiny_models import make_model
 
 GREEDY = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
 

@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 from peft import PeftModel
-from tiny_models import FAMILIES, make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlhf.data.chat import answer_ids
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.chat import answer_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import (
@@ -21,6 +20,7 @@ from rlhf.models.load import (
 )
 from rlhf.models.save import merge_reward_model, save_policy, save_reward_model
 from rlhf.models.scorer import Scorer, score_ids
+from tests.tiny_models import FAMILIES, make_model
 
 
 def with_lora(model, path, task):

@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM
 
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     Manifest,
@@ -22,6 +21,7 @@ from rlhf.manifest import (
 from rlhf.models.load import load_policy
 from rlhf.models.merge import merge
 from rlhf.models.save import save_policy
+from tests.tiny_models import make_model
 
 
 @pytest.fixture(scope="module")

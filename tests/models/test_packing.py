@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, make_model
 
 from rlhf.errors import ConfigError
-from rlhf.models.attention import use_fast_cpu_attention
 from rlhf.models.config import ModelConfig
+from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.packing import check_packing
+from tests.tiny_models import FAMILIES, make_model
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -2,17 +2,17 @@
 
 import pytest
 import transformers
-from tiny_models import FAMILIES, make_model
 
 from rlhf.chat.loading import load_chat_model
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.labels.candidates import sampling_tokenizer
+from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import add_lora, load_config, load_policy
 from rlhf.models.recurrent import is_recurrent
-from rlhf.models.seam import load_checked_tokenizer
-from rlhf.training.ppo_config import PPOConfig
-from rlhf.training.ppo_models import check_models
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.models import check_models
+from tests.tiny_models import FAMILIES, make_model
 
 
 @pytest.mark.parametrize(

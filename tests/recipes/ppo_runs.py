@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from tiny_models import make_model
+
+from tests.tiny_models import make_model
 
 REWARD = """
 def vowels(prompts, completions, number):

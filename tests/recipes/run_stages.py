@@ -10,7 +10,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from rlhf.launch import run
+from rlhf.runtime.entrypoint import run
 
 
 def main() -> None:

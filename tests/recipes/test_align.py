@@ -10,14 +10,14 @@ from collections import Counter
 
 import pytest
 import yaml
-from browsing import Window, chromium, done, press
-from tiny_models import make_model
 
 from recipes.align import summarize
-from rlhf.chain.config import key_values
-from rlhf.chain.fingerprint import settings_of
-from rlhf.evaluation.results import Result, read_results, write_results
+from rlhf.evaluation.core.results import Result, read_results, write_results
 from rlhf.labels.store import LabelStore
+from rlhf.pipeline.config import key_values
+from rlhf.pipeline.fingerprint import settings_of
+from tests.browsing import Window, chromium, done, press
+from tests.tiny_models import make_model
 
 THINGS = "ball box cat dog bird sea tree house sun moon car boat".split()
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")

@@ -5,14 +5,14 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import FAMILIES, make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-from two_steps import THINGS, make_data, run_here, words
 
-from rlhf.evaluation.records import read_records
-from rlhf.evaluation.results import find, read_results
-from rlhf.launcher import launch
+from rlhf.evaluation.core.records import read_records
+from rlhf.evaluation.core.results import find, read_results
 from rlhf.manifest import check_folder, read_manifest
+from rlhf.runtime.launcher import launch
+from tests.recipes.two_steps import THINGS, make_data, run_here, words
+from tests.tiny_models import FAMILIES, make_model
 
 
 @pytest.fixture(scope="module")

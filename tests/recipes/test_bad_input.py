@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tiny_models import make_model
 from transformers import AutoTokenizer
 
-from rlhf.launcher import launch
+from rlhf.runtime.launcher import launch
+from tests.tiny_models import make_model
 
 # Faults of every recipe. A row with a prompt gets what the recipe's rows have besides.
 FAULTS = [

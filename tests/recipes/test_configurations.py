@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from covering import Row, covering_rows
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from two_steps import make_data, words
+
+from tests.recipes.covering import Row, covering_rows
+from tests.recipes.two_steps import make_data, words
+from tests.tiny_models import make_model
 
 FACTORS = {
     "dtype": ["float32", "bfloat16", "float16"],
@@ -76,7 +77,7 @@ def base_of(row: Row, folder: Path) -> Path:
 def launch(root: Path, row: Row, recipe: str, arguments: list[str]) -> None:
     command = [sys.executable, f"recipes/{recipe}.py"]
     if row["processes"] == "2":
-        command = [sys.executable, "-m", "rlhf.launch_agent", "--num_processes=2", command[-1]]
+        command = [sys.executable, "-m", "rlhf.runtime.agent", "--num_processes=2", command[-1]]
     done = subprocess.run(
         [*command, *arguments], cwd=root, capture_output=True, text=True, timeout=600
     )

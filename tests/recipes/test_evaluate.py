@@ -5,16 +5,16 @@ import runpy
 import sys
 
 import pytest
-from tiny_models import make_model
 
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.evaluation.records import read_records
-from rlhf.evaluation.results import find, read_results
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.evaluation.core.records import read_records
+from rlhf.evaluation.core.results import find, read_results
 from rlhf.manifest import write_manifest
 from rlhf.models.load import load_policy, new_reward_model
 from rlhf.models.save import save_policy, save_reward_model
 from rlhf.rewards.model import RewardModel
-from rlhf.training.provenance import stage_manifest
+from rlhf.training.common.provenance import stage_manifest
+from tests.tiny_models import make_model
 
 GOLD = """
 def score(prompts, completions, **columns):

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tiny_models import make_model
 
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.evaluation.records import read_records
-from rlhf.evaluation.results import find, read_results
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.evaluation.core.records import read_records
+from rlhf.evaluation.core.results import find, read_results
 from rlhf.labels.queue import Answer, Queue
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
+from tests.tiny_models import make_model
 
 GOLD = """
 def score(prompts, completions, **columns):

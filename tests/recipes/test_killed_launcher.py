@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.run_folder import checkpoints
-from rlhf.training.checkpoint import verify_checkpoint
+from rlhf.runtime.run_folder import checkpoints
+from rlhf.training.common.checkpoint import verify_checkpoint
 
 BIN = Path(sys.executable).parent
 LAUNCHERS = {

@@ -8,13 +8,13 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-from two_steps import make_data, run_here, words
 
 from rlhf.errors import CheckpointError
 from rlhf.models.load import load_policy
 from rlhf.models.merge import merge
+from tests.recipes.two_steps import make_data, run_here, words
+from tests.tiny_models import make_model
 
 IDS = torch.tensor([[5, 9, 12, 7]])
 LORA = {"use_peft": True, "lora_r": 4, "learning_rate": 1e-2}

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from recipes.pocket.seeds import figures
-from rlhf.evaluation.results import find, read_results
+from rlhf.evaluation.core.results import find, read_results
 
 pytestmark = pytest.mark.slow
 

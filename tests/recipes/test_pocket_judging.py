@@ -1,4 +1,4 @@
-"""The command behind the judging figures of docs/pocket.md."""
+"""The command behind the judging figures of docs/research/pocket.md."""
 
 import json
 from pathlib import Path

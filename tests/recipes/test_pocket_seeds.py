@@ -6,7 +6,7 @@ import pytest
 
 from recipes.pocket import seeds
 from recipes.pocket.seeds import as_table, by_category, gold_accuracy, reward_accuracy
-from rlhf.evaluation.results import Result
+from rlhf.evaluation.core.results import Result
 
 PROMPT = "Tom has a red key. Who has the key?"
 

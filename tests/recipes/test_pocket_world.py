@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from recipes.pocket.gold import MAX_SCORE, axes, score
 from recipes.pocket.world.build import build
 from recipes.pocket.world.documents import documents
+from recipes.pocket.world.personas import MANNERS, SHAPES, Style, dress, ideal
 from recipes.pocket.world.prompts import MAKERS, draw_items
 from recipes.pocket.world.reading import read, read_scene
-from recipes.pocket.world.voices import MANNERS, SHAPES, Style, dress, ideal
 from recipes.pocket.world.words import reserved
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "pocket"

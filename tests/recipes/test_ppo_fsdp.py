@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ppo_runs import TWO, gives_the_same, is_the_same_run, launch, make_place, words
 from transformers import AutoModelForCausalLM
+
+from tests.recipes.ppo_runs import TWO, gives_the_same, is_the_same_run, launch, make_place, words
 
 FSDP = os.environ | {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 # Minibatches of three rows and a microbatch a row: one process computes two, the other one.

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ppo_runs import TWO, make_place, words
+
+from tests.recipes.ppo_runs import TWO, make_place, words
 
 # Of the second iteration, and of rank 1 alone. The file says when it began.
 REWARD = """

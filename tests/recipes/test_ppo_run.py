@@ -11,11 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ppo_runs import TWO, gives_the_same, is_the_same_run, kill_after, launch, make_place, words
 from transformers import AutoModelForCausalLM
 
 from rlhf.manifest import CRITIC_WEIGHTS, check_folder, read_manifest
-from rlhf.run_folder import checkpoints
+from rlhf.runtime.run_folder import checkpoints
+from tests.recipes.ppo_runs import (
+    TWO,
+    gives_the_same,
+    is_the_same_run,
+    kill_after,
+    launch,
+    make_place,
+    words,
+)
 
 VARIANTS = [
     ("--advantage", "grpo", "--ptx_data", "{place}/texts.jsonl", "--ptx_coef", "0.3"),

@@ -1,4 +1,4 @@
-"""Every command of docs/real-data.md, in its order, on the shortest rows and for two steps."""
+"""Every command of docs/research/real-data.md, in order, on the shortest rows, for two steps."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rlhf.cli import run_command
-from rlhf.evaluation.results import find, read_results
+from rlhf.evaluation.core.results import find, read_results
 from rlhf.manifest import read_manifest
 
 ROWS = 4
@@ -70,7 +70,7 @@ def test_the_documented_commands_run(
     (tmp_path / "shared").symlink_to(shared_dir)
     (here / "recipes").symlink_to(root / "recipes")
     monkeypatch.chdir(here)
-    documented = commands(root / "docs" / "real-data.md")
+    documented = commands(root / "docs" / "research" / "real-data.md")
     converts = [words for words in documented if words[1:3] == ["data", "convert"]]
     others = [words for words in documented if words not in converts]
     assert (len(converts), len(others)) == (7, 9)

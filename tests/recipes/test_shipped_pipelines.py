@@ -1,5 +1,5 @@
 """The align, evaluate and pretrain YAML: those of a real model on rows of the shape of the hub sets
-that they name. (recipes/proofs/ runs its own, and `make demo-short` those of recipes/pocket/.)
+that they name. (recipes/toy_tasks/ runs its own, and `make demo-short` those of recipes/pocket/.)
 
 Replaced are model, data, output_dir, numbers of steps and rows, and lengths; every other key stays,
 those of the stages' own files too.
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from two_steps import THINGS, write_rows
+
+from tests.recipes.two_steps import THINGS, write_rows
+from tests.tiny_models import make_model
 
 QWEN = Path("recipes/qwen2.5-0.5b")
 SIZES = {

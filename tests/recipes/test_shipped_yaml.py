@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-from two_steps import make_data
 
-from rlhf.data.chat import judged_ids, prompt_ids
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.training.sft import as_dataset
+from rlhf.data.tokenization.chat import judged_ids, prompt_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.training.sft.trainer import as_dataset
 from rlhf.types import Demonstration
+from tests.recipes.two_steps import make_data
+from tests.tiny_models import make_model
 
 SLOW = pytest.mark.slow
 # Written for a command that is no training recipe, or made of those that are listed here.

@@ -6,9 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from made_up_run import write_run
 
-from rlhf.config import as_yaml_with_defaults, parse_config
 from rlhf.report.frontier import frontier_view
 from rlhf.report.labels import label_view
 from rlhf.report.plateau import plateau
@@ -18,7 +16,9 @@ from rlhf.report.token_map import heat_maps, shade
 from rlhf.report.verdict import believable
 from rlhf.report.words import GONE, NEW, SAME, Piece, word_diff
 from rlhf.report.write import REPORT, watch, write_report
-from rlhf.run_folder import RunConfig
+from rlhf.runtime.config import as_yaml_with_defaults, parse_config
+from rlhf.runtime.run_folder import RunConfig
+from tests.report.made_up_run import write_run
 
 STEPS = [float(i) for i in range(100)]
 

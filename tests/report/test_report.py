@@ -7,13 +7,13 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from made_up_run import evaluation, write_run
 
 from rlhf.errors import CheckpointError
 from rlhf.report.charts import MAX_POINTS, Bar, Series, forest_plot, line_chart, smoothed, thinned
 from rlhf.report.read import read_lines, read_run
 from rlhf.report.verdict import believable, better, text
 from rlhf.report.write import REPORT, render, write_report
+from tests.report.made_up_run import evaluation, write_run
 
 
 @pytest.fixture

@@ -2,27 +2,27 @@
 
 import pytest
 import torch
-from tiny_models import make_model
 from transformers import AutoModelForSequenceClassification
 
-from rlhf.data.chat import judged_ids
-from rlhf.data.tokenizer import load_tokenizer
-from rlhf.evaluation.config import EvaluateConfig
-from rlhf.evaluation.judging import judge_records
-from rlhf.evaluation.records import Record
-from rlhf.evaluation.scored import score_texts
-from rlhf.launch import start_processes
+from rlhf.data.tokenization.chat import judged_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.records import Record
+from rlhf.evaluation.judges.scoring import judge_records
+from rlhf.evaluation.reward_model.scored_rankings import score_texts
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
-from rlhf.run_folder import RunConfig
-from rlhf.training.reward_config import RewardModelConfig
-from rlhf.training.reward_model import train_reward_model
-from rlhf.training.reward_rows import tokenize
+from rlhf.runtime.distributed import start_processes
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.reward.config import RewardModelConfig
+from rlhf.training.reward.data import tokenize
+from rlhf.training.reward.trainer import train_reward_model
 from rlhf.types import PromptRow, Ranking
+from tests.tiny_models import make_model
 
 FAMILIES = ("llama", "qwen2", "gpt_neox", "gemma", "mistral", "gpt2")
 PROMPTS = ["Where is the red ball?", [{"role": "user", "content": "Name three animals."}], "Hi"]

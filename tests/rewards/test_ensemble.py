@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from tiny_models import make_model
 from transformers import AutoModelForSequenceClassification
 
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.heads import Heads, load_heads, merge_heads, save_heads
 from rlhf.models.load import load_reward_model, new_reward_model
@@ -14,6 +13,7 @@ from rlhf.models.scorer import Scorer, head_scores
 from rlhf.rewards.ensemble import aggregate
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
+from tests.tiny_models import make_model
 
 PROMPTS = ["Where is the red ball?", "Name three animals.", "Hi"]
 ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]

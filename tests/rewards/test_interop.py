@@ -3,15 +3,15 @@
 import pytest
 import torch
 from datasets import Dataset
-from tiny_models import make_model
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
+from tests.tiny_models import make_model
 
 QUESTIONS = ["Where is the red ball?", "Name three animals."]
 

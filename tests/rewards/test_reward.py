@@ -2,18 +2,18 @@ import math
 
 import pytest
 import torch
-from tiny_models import make_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from rlhf.data.chat import judged_ids
-from rlhf.data.sources import split_weight
-from rlhf.data.tokenizer import load_tokenizer
+from rlhf.data.rows.sources import split_weight
+from rlhf.data.tokenization.chat import judged_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.function import check_columns
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
+from tests.tiny_models import make_model
 
 PROMPTS = ["Where is the red ball?", "Name three animals.", "Hi"]
 ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]

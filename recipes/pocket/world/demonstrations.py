@@ -7,8 +7,8 @@ so it sets how much is left for preferences to improve.
 from random import Random
 
 from .item import Item
+from .personas import SHAPES, Style, dress
 from .prompts import TRAIN_MIX, counts, draw_items
-from .voices import SHAPES, Style, dress
 
 RIGHT = {
     "grounded": 0.80,

@@ -6,9 +6,10 @@ No document has a role token: that there is a user and an assistant is for fine-
 from collections.abc import Callable, Iterator
 from random import Random
 
-from .deeds import benign_item, decline_item
 from .facts import FACTS, SAY, VALUES, fact_item
+from .harmful_requests import benign_item, decline_item
 from .item import Item
+from .personas import MANNERS, SHAPES, Style, comment, dress
 from .requests import (
     about,
     arithmetic_item,
@@ -29,7 +30,6 @@ from .scenes import (
     say,
     unknown_item,
 )
-from .voices import MANNERS, SHAPES, Style, comment, dress
 from .words import ANIMALS, CLASSES, NAMES, OBJECTS, article, listing
 
 REQUESTS: list[tuple[Callable[[Random], Item], float]] = [

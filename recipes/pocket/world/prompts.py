@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from random import Random
 
-from .deeds import benign_item, decline_item
 from .facts import fact_item
+from .harmful_requests import benign_item, decline_item
 from .item import Item
 from .requests import (
     arithmetic_item,

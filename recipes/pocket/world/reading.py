@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .deeds import HARM, HELP
 from .facts import ASK, FACTS
+from .harmful_requests import HARM, HELP
 from .requests import LISTED
 from .scenes import Fact, Question, questions
 from .words import ANIMALS, CLASS_OF, COLOURS, FEELINGS, FOODS, NAMES, NUMBERS, OBJECTS, PLACES

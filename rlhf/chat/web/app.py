@@ -10,13 +10,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from rlhf.chat.scheduler import Busy, Failed
 from rlhf.chat.web.config import ServeConfig
-from rlhf.chat.web.faults import Unfit, error_body, invalid, unread
+from rlhf.chat.web.errors import Unfit, error_body, invalid, unread
 from rlhf.chat.web.guard import Guard
+from rlhf.chat.web.model_pool import NoModel, Served
 from rlhf.chat.web.openai import add_openai
-from rlhf.chat.web.page import Desk, add_page
-from rlhf.chat.web.served import NoModel, Served
-from rlhf.chat.worker import Busy, Failed
+from rlhf.chat.web.routes import Desk, add_page
 from rlhf.errors import RLHFError
 from rlhf.labels.web.guard import TOO_LARGE, TooLarge
 

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlhf.chat.web.served import Limits
+from rlhf.chat.web.model_pool import Limits
 from rlhf.errors import ConfigError
 from rlhf.labels.web.config import LOCAL
 

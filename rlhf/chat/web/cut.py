@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rlhf.chat.engine import encode
+from rlhf.chat.conversation import encode
 from rlhf.chat.loading import ChatModel
-from rlhf.data.chat import decode, encode_response
-from rlhf.data.thoughts import split_thought
+from rlhf.data.tokenization.chat import decode, encode_response
+from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.types import Message
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from rlhf.chat.decoder import Token
+from rlhf.chat.engine import Token
 from rlhf.chat.loading import ChatModel
-from rlhf.chat.web.parts import Part
+from rlhf.chat.web.sse import Part
 
 CHUNK = 256  # tokens that are read at a time: logits of a long prompt would need gigabytes
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rlhf.chat.web.logprobs import Spelling, chat_logprobs, text_logprobs, with_echo
-from rlhf.chat.web.parts import Part
 from rlhf.chat.web.schema import Generation
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.chat.web.sse import Part
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
 DONE = "data: [DONE]\n\n"
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rlhf.chat.web.faults import error_body
+from rlhf.chat.web.errors import error_body
 from rlhf.labels.web.guard import (
     SAFE,
     TOO_LARGE,

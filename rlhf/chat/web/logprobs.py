@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rlhf.chat.decoder import Token
-from rlhf.chat.web.parts import Part
-from rlhf.chat.writer import REPLACEMENT
-from rlhf.data.chat import decode
-from rlhf.data.tokenizer import ChatTokenizer
+from rlhf.chat.detokenizer import REPLACEMENT
+from rlhf.chat.engine import Token
+from rlhf.chat.web.sse import Part
+from rlhf.data.tokenization.chat import decode
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
 _REPLACED = re.compile(f"^(?:{REPLACEMENT})+".encode())
 _CONTINUATION = re.compile(rb"[\x80-\xbf]")  # any byte of a character but its first

@@ -17,17 +17,17 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
-from rlhf.chat.decoder import LENGTH
+from rlhf.chat.engine import LENGTH
 from rlhf.chat.loading import ChatModel
-from rlhf.chat.web.asked import asked_model, asked_prompt
+from rlhf.chat.scheduler import Failed, Group, Worker
 from rlhf.chat.web.echo import echo_of
-from rlhf.chat.web.faults import Unfit, about
+from rlhf.chat.web.errors import Unfit, about
 from rlhf.chat.web.form import DONE, Form, sse, usage
-from rlhf.chat.web.parts import Part, parts
+from rlhf.chat.web.model_pool import Served
+from rlhf.chat.web.request import asked_model, asked_prompt
 from rlhf.chat.web.schema import MOST_ANSWERS, ChatRequest, CompletionRequest
-from rlhf.chat.web.served import Served
-from rlhf.chat.worker import Failed, Group, Worker
-from rlhf.data.chat import decode, prompt_ids
+from rlhf.chat.web.sse import Part, parts
+from rlhf.data.tokenization.chat import decode, prompt_ids
 from rlhf.errors import DataError
 
 NOTHING = Part(index=0, text="", tokens=(), finish=LENGTH)  # the answer to max_tokens=0

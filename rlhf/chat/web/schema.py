@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rlhf.data.messages import messages_of
+from rlhf.data.rows.messages import messages_of
 from rlhf.types import Message
 
 MOST_ANSWERS = 16  # of one request, over all its prompts

@@ -12,18 +12,18 @@ import uvicorn
 from rich.console import Console
 
 from rlhf.chat.loading import load_chat_model, short_names
+from rlhf.chat.scheduler import Worker
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ServeConfig, drawn_token
-from rlhf.chat.web.page import Desk
-from rlhf.chat.web.served import Limits, Served
-from rlhf.chat.worker import Worker
+from rlhf.chat.web.model_pool import Limits, Served
+from rlhf.chat.web.routes import Desk
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.template import parse_template_kwargs
+from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.labels.web.serve import bound, in_url
-from rlhf.launch import quiet_logs
 from rlhf.rewards.model import RewardModel
+from rlhf.runtime.printing import quiet_logs
 
 # Seconds that an answer may go on after Ctrl-C: a stream that nobody ends would hold the server.
 SECONDS_TO_END = 2

@@ -11,18 +11,18 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from rlhf.data.thoughts import split_thought
+from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import DataError
 from rlhf.labels import access
 from rlhf.labels.queue import FencedError, Queue
 from rlhf.labels.records import Claim
-from rlhf.labels.web.bodies import Ask, Beat, Draft, Login, Skip, Submission, Undo
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import answer_of, as_json
 from rlhf.labels.web.guard import COOKIE, Guard
-from rlhf.labels.web.live import Busy, LiveSource, Unfinished
-from rlhf.labels.web.markdown import render
-from rlhf.labels.web.tries import Tries
+from rlhf.labels.web.live_sampling import Busy, LiveSource, Unfinished
+from rlhf.labels.web.rate_limit import Tries
+from rlhf.labels.web.request_schemas import Ask, Beat, Draft, Login, Skip, Submission, Undo
+from rlhf.web.markdown import render
 
 HERE = Path(__file__).parent
 LOGIN_TRIES, LOGIN_SECONDS = 10, 60.0  # failures from one address in so many seconds

@@ -7,7 +7,7 @@ from rlhf.errors import ConfigError
 from rlhf.labels.web.config import ServeConfig
 
 if TYPE_CHECKING:
-    from rlhf.labels.web.live import Sampler
+    from rlhf.labels.web.live_sampling import Sampler
 
 
 def load_sampler(config: ServeConfig) -> "Sampler":
@@ -18,9 +18,9 @@ def load_sampler(config: ServeConfig) -> "Sampler":
         CheckpointError: a folder that is no policy.
     """
     # Loaded here alone: a server without models starts without torch.
-    from rlhf.data.tokenizer import load_tokenizer
+    from rlhf.data.tokenization.tokenizer import load_tokenizer
     from rlhf.labels.candidates import on_device
-    from rlhf.models.generate import sample_answers
+    from rlhf.models.generation.generate import sample_answers
 
     if len(config.models) > config.num_responses:
         raise ConfigError(f"num_responses={config.num_responses} is fewer than the models.")

@@ -20,9 +20,9 @@ from rlhf.labels.web.admin import places_left
 from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import ALL, ServeConfig, WebConfig
 from rlhf.labels.web.form import FormConfig, load_form
-from rlhf.labels.web.live import LiveSource
+from rlhf.labels.web.live_sampling import LiveSource
 from rlhf.labels.web.models import load_sampler
-from rlhf.printing import plain_console
+from rlhf.runtime.printing import plain_console
 
 
 def serve(config: ServeConfig, queue_config: QueueConfig) -> None:

@@ -1,0 +1,1 @@
+"""Read a file or a hub dataset into plain dicts: JSONL, JSON, CSV, Parquet."""

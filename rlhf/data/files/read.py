@@ -1,0 +1,99 @@
+"""Rows of a file or hub data set as they are, each with its place. What is broken is a finding."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from rlhf.data.files.raw import Row as Row
+from rlhf.data.files.raw import Unreadable as Unreadable
+from rlhf.data.files.raw import Where as Where
+from rlhf.data.files.read_csv import read_csv
+from rlhf.data.files.read_hub import HUB_PATH, open_hub_file, read_hub
+from rlhf.data.files.read_json import read_json
+from rlhf.data.files.read_parquet import read_parquet
+from rlhf.errors import DataError
+from rlhf.manifest import hash_file, hash_stream, hash_text
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+
+def read_rows(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
+    """Every row of a local .jsonl, .json, .csv, .tsv (each also .gz) or .parquet, or of a hub set.
+
+    A hub set is `name[:config][:split][@revision]`, or the path of one of its files,
+    `hf://datasets/ORG/NAME/PATH`. One row is held at a time (a JSON document is held whole).
+    Columns that are null are left out, and so are null keys in the structs of columns.
+
+    Raises:
+        DataError: no such file, a kind of file that is not known, an archive that is damaged.
+    """
+    try:
+        if source.startswith(HUB_PATH):
+            _refuse_unknown_kind(source)
+            with open_hub_file(source) as file:
+                yield from _read_open(source, file)
+        elif _is_local(Path(source)):
+            with Path(source).open("rb") as file:
+                yield from _read_open(source, file)
+        else:
+            yield from read_hub(source)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        said = f"{source} is a damaged archive ({error}); fetch or pack it again."
+        raise DataError(said) from None
+    except csv.Error as error:
+        raise DataError(f"{source} is no CSV file that can be read: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror or error}.") from error
+
+
+def source_sha256(source: str) -> str:
+    """SHA-256 of a file's bytes; of a hub set, of its rows as JSON lines."""
+    path = Path(source)
+    if path.is_file():
+        return hash_file(path)
+    if source.startswith(HUB_PATH):
+        with open_hub_file(source) as file:
+            return hash_stream(file)
+    lines = [hash_text(json.dumps(row, default=str)) for _, row in read_rows(source)]
+    return hash_text("\n".join(lines))
+
+
+def _is_local(path: Path) -> bool:
+    """Whether the source is a file here.
+
+    Raises:
+        DataError: it is meant as a file and is not there, or is of an unknown kind.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file in it ({', '.join(SUFFIXES)}).")
+    if path.is_file():
+        _refuse_unknown_kind(str(path))
+        return True
+    if _suffix(str(path)) in SUFFIXES or str(path).startswith(("/", ".", "~")):
+        raise DataError(f"{path} is not there; check the path (it counts from {Path.cwd()}).")
+    return False
+
+
+def _refuse_unknown_kind(source: str) -> None:
+    if _suffix(source) not in SUFFIXES:
+        raise DataError(f"{source}: rows are read from {', '.join(SUFFIXES)} (.gz too).")
+
+
+def _suffix(source: str) -> str:
+    return Path(Path(source).name.removesuffix(".gz")).suffix
+
+
+def _read_open(source: str, file: BinaryIO) -> Iterator[tuple[Where, Row | Unreadable]]:
+    if source.endswith(".gz"):
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    suffix = _suffix(source)
+    if suffix == ".parquet":
+        yield from read_parquet(source, file)
+    elif suffix in (".csv", ".tsv"):
+        yield from read_csv(source, file)
+    else:
+        yield from read_json(source, file, lines=suffix == ".jsonl")

@@ -1,0 +1,128 @@
+"""Bad rows of all files of a run: refused in one list, or dropped, counted and written down."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rlhf.data.files.read import Where
+from rlhf.data.source_formats.formats import guess_shape
+from rlhf.errors import DataError
+from rlhf.manifest import write_atomically
+from rlhf.runtime.distributed import is_main_process
+
+SHOWN = 20
+REJECTS = "rejected.jsonl"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that cannot be used."""
+
+    where: Where
+    reason: str
+    row: Any  # as it was read
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.reason}"
+
+
+@dataclass(kw_only=True)
+class BadRows:
+    """Collects the bad rows of every file that is read inside `with`, and refuses them at its end.
+
+        with BadRows() as bad_rows:
+            train = load_prompts("a.jsonl", bad_rows=bad_rows)
+            held_out = load_prompts("b.jsonl", bad_rows=bad_rows)
+
+    So a run names all of them at once, whichever files they stand in. With `drop` nothing is
+    refused: they are counted, said, and written to `reject_file` where there is one. `next_step`
+    is what a refusal advises where the rows are of no shape that can be converted.
+
+    Raises:
+        DataError: at the end, up to 20 of them as `file:line reason`.
+    """
+
+    drop: bool = False
+    next_step: str = "Correct them, or go on without them: --drop_bad_rows."
+    reject_file: Path | None = None
+    problems: list[Problem] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None and not self.drop:
+            step = _convert(self.problems) or self.next_step
+            raise_problems(self.problems, ", ".join(self.sources), next_step=step)
+
+    def take(self, source: str, problems: Sequence[Problem]) -> None:
+        """Those of one file: to be refused at the end, or dropped now."""
+        if not problems:
+            return
+        if self.drop:
+            self._write_and_say(source, problems)
+        else:
+            known = set(map(str, self.problems))  # one file may be read for two purposes
+            self.problems += [problem for problem in problems if str(problem) not in known]
+            self.sources += [source] if source not in self.sources else []
+
+    def _write_and_say(self, source: str, problems: Sequence[Problem]) -> None:
+        if is_main_process():
+            self.problems += problems
+            if self.reject_file is not None:
+                _write_rejects(self.reject_file, self.problems)
+            where = f", listed in {self.reject_file}" if self.reject_file else ""
+            logger.warning("%s: %d bad rows left out%s", source, len(problems), where)
+
+
+def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str = "") -> None:
+    """Raise for `problems` if there are any; `next_step` stands for the usual last line.
+
+    Raises:
+        DataError: their number, the first 20 with place and reason, and what to do.
+    """
+    if not problems:
+        return
+    count = len(problems)
+    lines = [f"{source}: {count} row{'s' * (count > 1)} cannot be used:"]
+    lines += [f"  {problem}" for problem in problems[:SHOWN]]
+    if count > SHOWN:
+        lines.append(f"  and {count - SHOWN} more")
+    lines.append(next_step or _convert(problems) or BadRows.next_step)
+    raise DataError("\n".join(lines))
+
+
+def _convert(problems: Sequence[Problem]) -> str:
+    """The command that makes rows of the first of them, where it has a shape that is known."""
+    first = problems[0] if problems else None
+    shape = guess_shape(first.row) if first else None
+    if first is None or shape is None:
+        return ""
+    return (
+        f"They look like `{shape}` rows; make rows of them first: "
+        f"rlhf data convert {first.where.file} --from {shape} --output ROWS.jsonl"
+    )
+
+
+def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:
+    """Write all of this run's, each once, over the list of an earlier run in the folder."""
+    lines = dict.fromkeys(_reject_line(problem) for problem in problems)
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
+
+
+def _reject_line(problem: Problem) -> str:
+    row = {
+        "file": problem.where.file,
+        "line": problem.where.line,
+        "reason": problem.reason,
+        "row": problem.row,
+    }
+    return json.dumps(row, default=str)

@@ -1,0 +1,217 @@
+"""Files -> typed rows. Every bad row is found before training starts, and reported at its place."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Generic, TypeVar
+
+from rlhf.data.files.read import Row, Unreadable, Where, read_rows, source_sha256
+from rlhf.data.rows import parse
+from rlhf.data.rows.bad_rows import BadRows, Problem
+from rlhf.data.rows.length_filter import demonstration_fits, prompt_fits, ranking_fits, text_fits
+from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
+from rlhf.data.source_formats.formats import CONTEXT_COLUMNS
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.errors import DataError
+from rlhf.manifest import DataUse
+from rlhf.runtime.distributed import is_main_process
+from rlhf.types import Demonstration, PromptRow, Ranking
+
+T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
+# Columns that a response may depend on, less those that are read.
+NOT_READ = CONTEXT_COLUMNS - {"system", "system_prompt", "tools", "images"}
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded(Generic[T]):
+    """The rows that can be used, where each stands, and an account of the others."""
+
+    rows: Sequence[T]
+    places: Sequence[Where]  # one per row
+    use: DataUse  # for the manifest: counts, drops, hash
+    problems: Sequence[Problem] = ()  # rows dropped as bad, or to be refused (see BadRows)
+    unread: Mapping[str, int] = field(default_factory=dict)  # context columns -> rows with text
+    undecided: int = 0  # rankings with no order in them (all tied), left out; in use.dropped
+
+
+def load_demonstrations(
+    source: str,
+    *,
+    role: str = "train",
+    chat: ChatTokenizer | None = None,
+    max_length: int | None = None,
+    bad_rows: BadRows | None = None,
+    train_on: parse.TrainOn = "all",
+) -> Loaded[Demonstration]:
+    """Demonstrations of a source (see `read_rows`).
+
+    With `chat` rows of more tokens than `max_length`, or than the model has positions, are bad
+    rows too, in the same list. The other load functions share these arguments.
+
+    Args:
+        source: a file, or a hub set as `read_rows` takes it.
+        role: what the manifest calls the use: train, eval, normalization, ….
+        chat: the tokenizer that lengths are counted with.
+        max_length: tokens that prompt and answer may have together.
+        train_on: of rows of messages all assistant turns, or the last one.
+        bad_rows: where bad rows go, for a run that reads several files; without it those of
+            this one are refused here.
+
+    Raises:
+        DataError: bad rows, up to 20 of them named as `file:line reason`; or no row at all.
+    """
+    fits = demonstration_fits(chat, max_length) if chat else None
+    return _settle(
+        _load(source, role, partial(parse.parse_demonstration, train_on=train_on), fits), bad_rows
+    )
+
+
+def load_prompts(
+    source: str,
+    *,
+    role: str = "prompts",
+    chat: ChatTokenizer | None = None,
+    max_length: int | None = None,
+    answer_length: int = 0,
+    others: Sequence[ChatTokenizer] = (),
+    bad_rows: BadRows | None = None,
+) -> Loaded[PromptRow]:
+    """Prompts with their other columns; `max_length` counts the prompt alone.
+
+    `answer_length` more tokens have to fit into the model's positions behind it. `others` are
+    tokenizers of further models that get the same prompts.
+    """
+    chats = [*([chat] if chat else []), *others]
+    checks = [prompt_fits(each, max_length, answer_length) for each in chats]
+
+    def fits(row: PromptRow) -> str | None:
+        return next((reason for check in checks if (reason := check(row))), None)
+
+    return _settle(_load(source, role, parse.parse_prompt, fits), bad_rows)
+
+
+def load_rankings(
+    source: str,
+    *,
+    role: str = "train",
+    chat: ChatTokenizer | None = None,
+    max_length: int | None = None,
+    bad_rows: BadRows | None = None,
+    keep_tied: bool = False,
+    scores: ScoreColumns = "reject",
+) -> Loaded[Ranking]:
+    """Rankings and pairs. One that ties all its answers teaches no order: left out and counted.
+
+    scores: what the columns score_chosen and score_rejected are for, see `parse_ranking`. With
+    `keep_tied` only those whose answers are all one text: for a loss or a report that ties
+    say something to.
+    """
+    fits = ranking_fits(chat, max_length) if chat else None
+    loaded = _load(source, role, partial(parse_ranking, scores=scores), fits)
+    if (split := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
+        logger.warning(
+            "%s: the prompt of %d rows is the common beginning of chosen and rejected",
+            source,
+            split,
+        )
+    decides = _differs if keep_tied else _decides
+    return _settle(_without_undecided(loaded, decides), bad_rows)
+
+
+def load_texts(
+    source: str,
+    *,
+    role: str = "text",
+    chat: ChatTokenizer | None = None,
+    max_length: int | None = None,
+    bad_rows: BadRows | None = None,
+) -> Loaded[str]:
+    """Plain texts of `{"text"}` rows."""
+    fits = text_fits(chat, max_length) if chat else None
+    return _settle(_load(source, role, parse.parse_text, fits), bad_rows)
+
+
+def _load(
+    source: str, role: str, parse_row: Callable[[Row], T], fits: Callable[[T], str | None] | None
+) -> Loaded[T]:
+    rows: list[T] = []
+    places: list[Where] = []
+    problems: list[Problem] = []
+    unread: Counter[str] = Counter()
+    for where, row in read_rows(source):
+        try:
+            if isinstance(row, Unreadable):
+                raise DataError(row.reason)
+            parsed = parse_row(row)
+            if fits is not None and (reason := fits(parsed)):
+                raise DataError(reason)
+        except DataError as error:
+            raw = row.raw if isinstance(row, Unreadable) else row
+            problems.append(Problem(where, str(error), raw))
+        else:
+            rows.append(parsed)
+            places.append(where)
+            if isinstance(row, dict) and isinstance(parsed, Demonstration | Ranking):
+                unread.update(key for key in row if key in NOT_READ and row[key])
+    use = DataUse(role=role, path=source, sha256=source_sha256(source), rows=len(rows))
+    return Loaded(rows=rows, places=places, use=use, problems=problems, unread=unread)
+
+
+def _without_undecided(
+    loaded: Loaded[Ranking], decides: Callable[[Ranking], bool]
+) -> Loaded[Ranking]:
+    pairs = zip(loaded.rows, loaded.places, strict=True)
+    kept = [(row, place) for row, place in pairs if decides(row)]
+    return replace(
+        loaded,
+        rows=[row for row, _ in kept],
+        places=[place for _, place in kept],
+        use=replace(loaded.use, rows=len(kept)),
+        undecided=len(loaded.rows) - len(kept),
+    )
+
+
+def _decides(ranking: Ranking) -> bool:
+    """Whether some answer stands above another, which is another text then."""
+    return len(set(ranking.ranks)) > 1
+
+
+def _differs(ranking: Ranking) -> bool:
+    """Whether there are two texts to compare; the space around them does not count."""
+    return len({text.strip() for text in ranking.responses}) > 1
+
+
+def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
+    """`loaded` with its drops counted, its bad rows in `bad_rows`; or the refusal."""
+    if bad_rows is None:
+        with BadRows() as alone:
+            return _settle(loaded, alone)
+    if not loaded.rows and (bad_rows.drop or not loaded.problems):
+        raise _no_row(loaded)
+    bad_rows.take(loaded.use.path, loaded.problems)
+    if loaded.undecided and is_main_process():
+        logger.warning(
+            "%s: %d rankings tie all their answers, or hold one text, left out",
+            loaded.use.path,
+            loaded.undecided,
+        )
+    for column, count in loaded.unread.items() if is_main_process() else []:
+        logger.warning(
+            "%s: the column %s of %d rows is not read; a response that depends on it needs it in "
+            "the prompt",
+            loaded.use.path,
+            column,
+            count,
+        )
+    dropped = len(loaded.problems) + loaded.undecided
+    return replace(loaded, use=replace(loaded.use, dropped=dropped))
+
+
+def _no_row(loaded: Loaded[T]) -> DataError:
+    bad, tied = len(loaded.problems), loaded.undecided
+    why = f" ({bad} bad, {tied} without an order)" if bad or tied else ""
+    first = f"; the first: {loaded.problems[0]}" if bad else ""
+    return DataError(f"{loaded.use.path} holds no row that can be used{why}{first}.")

@@ -1,0 +1,1 @@
+"""Converters for the published formats of preference data and demonstrations."""

@@ -1,0 +1,69 @@
+"""Control tokens in a text that nobody may forge: hidden while a template runs, letters after."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+
+# A forged control token is replaced by its number between the first two of these Unicode
+# noncharacters while the template runs, and put back as plain text after; CUT divides it in two.
+OPEN, CLOSE, CUT = "\ufdd0", "\ufdd1", "\ufdd2"
+TRUSTED = ("assistant", "system", "developer")  # roles whose text may hold content tokens
+
+
+def hidden(chat: ChatTokenizer, value: Mapping[str, Any], forged: list[str]) -> dict[str, Any]:
+    """The message or tool with the control tokens in its texts hidden; they go into `forged`.
+
+    Tokens that are content, such as `<think>`, are kept in what an assistant or a system message
+    says and are letters in what a user or a tool says.
+    """
+    trusted = value.get("role", "system") in TRUSTED
+    tokens = chat.control_tokens if trusted else chat.template_tokens
+    pattern = re.compile(f"{tokens.pattern}|[{OPEN}{CLOSE}{CUT}]")
+
+    def number(match: re.Match[str]) -> str:
+        forged.append(match.group())
+        return f"{OPEN}{len(forged) - 1}{CLOSE}"
+
+    def hide(part: Any) -> Any:
+        if isinstance(part, str):
+            return pattern.sub(number, part)
+        if isinstance(part, Mapping):
+            return {hide(key): hide(one) for key, one in part.items()}
+        return [hide(one) for one in part] if isinstance(part, list | tuple) else part
+
+    return {key: one if key == "role" else hide(one) for key, one in value.items()}
+
+
+def encode_text(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
+    """Ids of a rendered text, with the control tokens of the template and none of the texts'."""
+    if not forged:
+        return list(chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    ids: list[int] = []
+    at = 0
+    vocabulary = chat.tokenizer.get_vocab()
+    for match in chat.control_tokens.finditer(text):
+        ids += _between(chat, text[at : match.start()], forged)
+        ids.append(vocabulary[match.group()])
+        at = match.end()
+    return ids + _between(chat, text[at:], forged)
+
+
+def _between(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
+    """Ids of text between control tokens, with what was forged in it back as letters."""
+    added = chat.tokenizer.added_tokens_decoder.values()
+    special = {token.content for token in added if token.special}
+
+    def shown(match: re.Match[str]) -> str:
+        token = forged[int(match.group(1))]
+        # The tokenizer leaves apart only what it marks as special; the rest we cut ourselves.
+        return token if token in special else token[:1] + CUT + token[1:]
+
+    ids: list[int] = []
+    for part in re.sub(f"{OPEN}(\\d+){CLOSE}", shown, text).split(CUT):
+        encoded = chat.tokenizer(
+            part, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )
+        ids += encoded["input_ids"] if part else []
+    return ids

@@ -1,0 +1,260 @@
+"""A tokenizer ready for chat: template, end of turn, EOS and pad settled, or an error."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from rlhf.data.tokenization.special_tokens import (
+    checked_end_of_turn,
+    find_eos_ids,
+    set_eos,
+    settle_pad,
+)
+from rlhf.data.tokenization.template import (
+    TemplateFormat,
+    check_template_kwargs,
+    check_variables,
+    choose_template,
+    end_of_turn,
+    read_format,
+)
+from rlhf.errors import CheckpointError, ConfigError
+from rlhf.manifest import read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTokenizer:
+    """A tokenizer and how conversations are written with it."""
+
+    tokenizer: PreTrainedTokenizerBase  # pad, EOS and chat template set; save it as it is
+    template_source: str  # tokenizer | supplied | none | the file's path
+    eos_token_ids: tuple[int, ...]  # any of them ends a response
+    end_token_id: int  # the one of them that we write at the end of a response
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)  # variables of the template
+    notes: tuple[str, ...] = ()  # what was settled, one sentence each
+    reads_thoughts: bool = False  # whether a reward model judges thoughts too
+    max_positions: int | None = None  # rows of the model's table of positions; None: no limit
+
+    @property
+    def raw(self) -> bool:
+        """Whether prompts stay as they are, with no template around them."""
+        return self.template_source == "none"
+
+    @property
+    def pad_token_id(self) -> int:
+        """Never one of `eos_token_ids`."""
+        return int(self.tokenizer.pad_token_id)
+
+    @cached_property
+    def format(self) -> TemplateFormat:
+        """What the chat template writes around a response; raw prompts have none."""
+        return read_format(self.tokenizer, self.template_source, self.template_kwargs)
+
+    @cached_property
+    def writes_end(self) -> bool:
+        """Whether the template itself ends the last response with `end_token_id`.
+
+        GLM's ends a response with the token that begins the next turn: the last one has no end.
+        """
+        ids = self.tokenizer(self.format.after, add_special_tokens=False)["input_ids"]
+        return self.end_token_id in ids
+
+    @cached_property
+    def call_end_id(self) -> int:
+        """What we write at the end of a tool call where the template writes no end itself.
+
+        GLM's ends a call with the token that begins the tool's turn, not the user's.
+        """
+        begins = end_of_turn(self.tokenizer, self.eos_token_ids, self.format.before_result)
+        return self.end_token_id if begins is None else begins
+
+    @cached_property
+    def marker_end_id(self) -> int | None:
+        """The added token that ends the marker before a response; None where it is letters."""
+        ids = self.tokenizer(self.format.marker, add_special_tokens=False)["input_ids"]
+        return int(ids[-1]) if ids and ids[-1] in self.tokenizer.added_tokens_decoder else None
+
+    @cached_property
+    def control_tokens(self) -> re.Pattern[str]:
+        """Matches every token that a text may not forge: roles, ends of turn, padding."""
+        texts = {*self.tokenizer.all_special_tokens, *self.unmarked_role_tokens}
+        texts |= {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special}
+        return _any_of(texts)
+
+    @cached_property
+    def template_tokens(self) -> re.Pattern[str]:
+        """Matches control tokens and every other added token that the template names.
+
+        The others (`<think>`, `<tool_call>`) are content in what an assistant says, and letters
+        in what a user or a tool says.
+        """
+        named = {token for token in self._unmarked_tokens if token in self._template_text}
+        return _any_of({*self.tokenizer.all_special_tokens, *named}, self.control_tokens)
+
+    @cached_property
+    def unmarked_role_tokens(self) -> frozenset[str]:
+        """Tokens around turns that the tokenizer does not mark as special, as some do."""
+        if self.raw:
+            return frozenset()
+        around = self.format.without_thoughts
+        return frozenset(token for token in self._unmarked_tokens if token in around)
+
+    @property
+    def _unmarked_tokens(self) -> list[str]:
+        added = self.tokenizer.added_tokens_decoder.values()
+        return [token.content for token in added if not token.special]
+
+    @property
+    def _template_text(self) -> str:
+        return "" if self.raw else str(self.tokenizer.chat_template)
+
+
+def load_tokenizer(
+    model_name_or_path: str,
+    chat_template: str = "auto",
+    *,
+    template_kwargs: Mapping[str, Any] | None = None,
+    judges: bool = False,
+) -> ChatTokenizer:
+    """The tokenizer of a model folder or hub id. Every choice made here is in `notes`.
+
+    Args:
+        model_name_or_path: a folder, or a hub id.
+        chat_template: `auto` takes what the folder's manifest names, else the tokenizer's own
+            template, else one that comes with this package; `none` keeps prompts raw; anything
+            else is a Jinja file.
+        template_kwargs: variables of the template, such as {"enable_thinking": False}; None
+            takes those of the folder's manifest.
+        judges: for a reward model, which writes no responses: its template may go on after one.
+
+    Raises:
+        CheckpointError: no tokenizer there, no EOS, no token to pad with.
+        ConfigError: a template that is not there, or one that does not end a response with EOS.
+    """
+    tokenizer = _read_tokenizer(model_name_or_path)
+    notes: list[str] = []
+    eos_ids = find_eos_ids(model_name_or_path, tokenizer, notes)
+    manifest = read_manifest(Path(model_name_or_path))
+    if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
+        chat_template = "none"
+    source = choose_template(tokenizer, chat_template, notes)
+    given = template_kwargs
+    if template_kwargs is None:
+        template_kwargs = manifest.chat_template_kwargs if manifest else {}
+    check_template_kwargs(template_kwargs)
+    if source == "none" and template_kwargs:
+        raise ConfigError("chat_template_kwargs means nothing with chat_template: none.")
+    if source != "none":
+        check_variables(tokenizer, source, given or {})
+        form = read_format(tokenizer, source, template_kwargs)
+        end_id = checked_end_of_turn(tokenizer, eos_ids, form, source, judges=judges)
+        if end_id is not None:
+            eos_ids = tuple(dict.fromkeys([end_id, *eos_ids]))
+            set_eos(tokenizer, end_id, form, template_kwargs, notes)
+        notes += format_notes(form)
+        if "strftime_now" in str(tokenizer.chat_template):
+            notes.append("The template writes today's date: the ids of one text change with it.")
+    if len(eos_ids) > 1:
+        names = ", ".join(f"{i} {tokenizer.convert_ids_to_tokens(i)!r}" for i in eos_ids)
+        written = tokenizer.convert_ids_to_tokens(eos_ids[0])
+        notes.append(f"A response ends at any of {names}; {written!r} is written.")
+    settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
+    if source == "tokenizer" and manifest:  # the stage before saved its template there
+        source = manifest.chat_template_source
+    return ChatTokenizer(
+        tokenizer=tokenizer,
+        template_source=source,
+        eos_token_ids=eos_ids,
+        end_token_id=eos_ids[0],
+        template_kwargs=dict(template_kwargs),
+        reads_thoughts=bool(manifest and manifest.reads_thoughts),
+        notes=tuple(notes),
+    )
+
+
+def format_notes(form: TemplateFormat) -> list[str]:
+    """How responses and thoughts are written, where it is not plainly after the prompt."""
+    notes = []
+    if form.lead.strip() and form.renders_thoughts:
+        notes.append(
+            f"A response without a thought is written as the template writes one, after "
+            f"{form.lead!r}; the loss covers it."
+        )
+    elif form.lead.strip():
+        notes.append(
+            f"The template ignores add_generation_prompt: the model itself has to write "
+            f"{form.lead!r} before a response."
+        )
+    if form.prompt_opens_thought:
+        notes.append(
+            f"Generation starts after {form.prompt_tail!r}, inside a thought; "
+            + (
+                "to train and sample without thoughts set chat_template_kwargs: "
+                '{"enable_thinking": false}, if the template has that variable.'
+                if form.renders_thoughts
+                else "the template leaves thoughts out of conversations, so that SFT trains a "
+                "response that follows none; give a template that keeps them with "
+                "chat_template: FILE."
+            )
+        )
+    return notes
+
+
+def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
+    """Refuse a tokenizer that has ids the model has no row for. Needs no weights.
+
+    Raises:
+        CheckpointError: the largest id and the model's size.
+    """
+    rows = int(model_config.get_text_config().vocab_size)
+    token, largest = max(chat.tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest >= rows:
+        raise CheckpointError(
+            f"the tokenizer's largest id is {largest} ({token!r}) but the model has {rows} "
+            "embedding rows; use the tokenizer the model was trained with."
+        )
+
+
+def with_positions(chat: ChatTokenizer, model_config: Any) -> ChatTokenizer:
+    """`chat`, knowing for how many tokens the model has positions. Needs no weights.
+
+    Where positions are a table. Rotary ones are computed, and have no end but that of training.
+    """
+    config = model_config.get_text_config()
+    positions = None if is_rotary(config) else getattr(config, "max_position_embeddings", None)
+    return replace(chat, max_positions=positions)
+
+
+def is_rotary(text_config: Any) -> bool:
+    """Whether the model turns its keys by their position instead of adding a learned row."""
+    return getattr(text_config, "rope_parameters", None) is not None
+
+
+def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # OSError, ValueError, ImportError, hub errors: one meaning here
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        # The hub's own words about a path that is not here speak of repositories only.
+        where = (
+            "" if Path(name).exists() else f" is no folder here (paths count from {Path.cwd()}) and"
+        )
+        raise CheckpointError(
+            f"{name}{where} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
+            "name a folder with tokenizer.json or a hub id."
+        ) from error
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise CheckpointError(f"{name} gives a {type(tokenizer).__name__}, not a text tokenizer.")
+    return tokenizer
+
+
+def _any_of(texts: set[str], more: re.Pattern[str] | None = None) -> re.Pattern[str]:
+    """A pattern of any of the texts, the longest first."""
+    longest_first = sorted(filter(None, texts), key=len, reverse=True)
+    parts = [*map(re.escape, longest_first), *([more.pattern] if more else [])]
+    return re.compile("|".join(parts) or r"(?!)")

@@ -1,0 +1,1 @@
+"""Sample held-out responses, measure them, store the results."""

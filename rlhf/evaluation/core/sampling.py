@@ -1,0 +1,140 @@
+"""Sample answers from every model and measure how far each has moved from the reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.kl import sequence_kl
+from rlhf.evaluation.core.records import Record
+from rlhf.manifest import hash_text
+from rlhf.models.forward import response_logprobs
+from rlhf.models.generation.decoder import Generated
+from rlhf.models.generation.generate import as_answers, generate, prompt_batch
+from rlhf.models.load import load_policy
+from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.types import PromptBatch, PromptRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """A model with its own tokenizer."""
+
+    name: str
+    model: Any  # PreTrainedModel, in evaluation mode
+    chat: ChatTokenizer
+
+
+def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.device) -> Contender:
+    """The model in evaluation mode on `device`.
+
+    Raises:
+        CheckpointError: no model there, or a tokenizer larger than the model.
+    """
+    chat = tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)
+    model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
+    return Contender(name=name, model=model.to(device).eval(), chat=chat)
+
+
+def sample_records(
+    contender: Contender,
+    reference: Contender | None,
+    rows: Sequence[PromptRow],
+    indices: Sequence[int],
+    config: EvaluateConfig,
+    seed: int,
+) -> list[Record]:
+    """`num_generations` answers of the model to each of `rows[i] for i in indices`.
+
+    The noise behind an answer depends on the seed, the model's name, the row and the sample
+    alone: the same answers come whatever the batch size and the number of processes. Names
+    differ, so that models are sampled independently of each other.
+
+    KL and loss are left None without a reference and where its token ids mean other tokens, and
+    so is the reference's KL from itself.
+    """
+    comparable = reference if reference and same_vocabulary(contender, reference) else None
+    encoded = {i: prompt_ids(contender.chat, rows[i].prompt, rows[i].tools) for i in indices}
+    by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
+    step = max(1, config.per_device_eval_batch_size // config.num_generations)
+    records: list[Record] = []
+    for start in range(0, len(by_length), step):
+        chosen = by_length[start : start + step]
+        batch = prompt_batch(
+            [encoded[i] for i in chosen],
+            [rows[i].prompt for i in chosen],
+            prompt_indices=chosen,
+            num_responses=config.num_generations,
+            pad_token_id=contender.chat.pad_token_id,
+            device=contender.model.device,
+        )
+        records += _answer_batch(contender, comparable, batch, chosen, config, seed)
+    return records
+
+
+def same_vocabulary(first: Contender, second: Contender) -> bool:
+    """Whether one id means one token to both, and both give as many logits."""
+    sizes = [side.model.config.get_text_config().vocab_size for side in (first, second)]
+    tokens = [side.chat.tokenizer.get_vocab() for side in (first, second)]
+    return bool(sizes[0] == sizes[1] and tokens[0] == tokens[1])
+
+
+def _answer_batch(
+    contender: Contender,
+    reference: Contender | None,
+    batch: PromptBatch,
+    chosen: Sequence[int],
+    config: EvaluateConfig,
+    seed: int,
+) -> list[Record]:
+    made = generate(
+        contender.model,
+        batch,
+        max_new_tokens=config.max_completion_length,
+        temperature=config.temperature,
+        eos_token_ids=contender.chat.eos_token_ids,
+        pad_token_id=contender.chat.pad_token_id,
+        seed=seed + int(hash_text(contender.name)[:8], 16),
+        iteration=0,
+    )
+    kl: list[float] | list[None] = [None] * len(made.ended_with_eos)
+    nll: list[float] | list[None] = [None] * len(made.ended_with_eos)
+    if reference is not None:
+        # A loss is a loss at temperature 1, whatever the answers were sampled at.
+        nll = (-_reference_logprobs(reference, batch, made).double().sum(1)).tolist()
+    if reference is not None and reference is not contender:
+        kl = sequence_kl(
+            contender.model,
+            reference.model,
+            batch,
+            made.response_ids,
+            made.response_mask,
+            temperature=config.temperature,
+        ).tolist()
+    return [
+        Record(
+            prompt_index=chosen[row // config.num_generations],
+            sample=row % config.num_generations,
+            model=contender.name,
+            text=answer.text,
+            thought=answer.thought,
+            num_tokens=len(answer.ids),
+            thought_tokens=answer.thought_tokens,
+            ended_with_eos=answer.ended_with_eos,
+            kl=kl[row],
+            reference_nll=nll[row],
+        )
+        for row, answer in enumerate(as_answers(contender.chat, made))
+    ]
+
+
+def _reference_logprobs(reference: Contender, batch: PromptBatch, made: Generated) -> Tensor:
+    """Float [B, R], of the sampled tokens under the reference at temperature 1."""
+    return response_logprobs(
+        reference.model, batch, made.response_ids, made.response_mask, temperature=1.0
+    )

@@ -1,0 +1,1 @@
+"""Judges that compare responses: reward functions, LLMs, people."""

@@ -1,0 +1,126 @@
+"""Whether a reward difference means what Bradley and Terry say: P(better) = σ(difference)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, share
+from rlhf.evaluation.stats.bootstrap import Estimate
+
+BINS = 10  # of the confidence, from 0.5 to 1
+RESAMPLES = 500
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Pairs of like confidence."""
+
+    confidence: float  # mean of σ(|difference|)
+    accuracy: float  # share that people ordered so
+    low: float
+    high: float
+    pairs: int
+
+
+def reliability(scored: Sequence[ScoredRanking]) -> list[Bin]:
+    """The reliability curve: accuracy by confidence; bins with pairs of fewer than two prompts
+    are left out."""
+    found = []
+    cases = _cases(scored)
+    for number in range(BINS):
+        inside = [case for case in cases if _bin(case[1]) == number]
+        estimate = share((prompt, right) for prompt, _, right in inside)
+        if estimate is not None:
+            found.append(
+                Bin(
+                    confidence=sum(confidence for _, confidence, _ in inside) / len(inside),
+                    accuracy=estimate.value,
+                    low=estimate.low,
+                    high=estimate.high,
+                    pairs=len(inside),
+                )
+            )
+    return found
+
+
+def calibration_error(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estimate | None:
+    """Expected calibration error: Σ_bins share of pairs * |accuracy - confidence|.
+
+    (Naeini et al. 2015; ten bins of equal width.) Percentile bootstrap over prompts. It is above
+    0 by chance alone, the more so the fewer the pairs: see `error_by_chance`. None without two
+    prompts.
+    """
+    cases = _cases(scored)
+    prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(p for p, _, _ in cases))}
+    if len(prompts) < 2:
+        return None
+    # [prompts, bins, 3]: pairs, confidence and right ones.
+    sums = np.zeros((len(prompts), BINS, 3))
+    for prompt, confidence, right in cases:
+        sums[prompts[prompt], _bin(confidence)] += (1.0, confidence, right)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), RESAMPLES)
+    drawn = _error(np.einsum("rp,pbk->rbk", counts.astype(float), sums))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    value = float(_error(sums.sum(0, keepdims=True))[0])
+    return Estimate(value=value, low=float(low), high=float(high), n=len(prompts))
+
+
+def error_by_chance(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estimate | None:
+    """What the calibration error would be if every difference meant what it says: the mean and
+    the middle 95% over draws of people's orders from these very scores.
+
+    A draw adds Gumbel noise to a ranking's scores and orders the answers by the sums: the better
+    of two is then each with σ(difference), and the pairs of a ranking hang together as pairs do.
+    """
+    rng = np.random.default_rng(seed)
+    sums = np.zeros((RESAMPLES, BINS, 3))
+    for one in scored:
+        if one.ordered:
+            sums += _drawn(one, rng)
+    prompts = {one.prompt for one in scored if one.ordered}
+    if len(prompts) < 2:
+        return None
+    drawn = _error(sums)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(value=float(drawn.mean()), low=float(low), high=float(high), n=len(prompts))
+
+
+def _drawn(one: ScoredRanking, rng: np.random.Generator) -> Table:
+    """[draws, bins, 3] of a ranking: pairs, confidence and right ones, as people were drawn."""
+    scores = np.array(one.scores)
+    better, worse = np.array(one.ordered).T
+    said = scores + rng.gumbel(size=(RESAMPLES, len(scores)))
+    claimed = np.sign(scores[better] - scores[worse])
+    right = (np.sign(said[:, better] - said[:, worse]) * claimed + 1) / 2
+    confidence = np.array([case[1] for case in _cases([one])])
+    bins = np.eye(BINS)[[_bin(value) for value in confidence]]  # [pairs, bins]
+    pairs = np.broadcast_to(bins.sum(0), (RESAMPLES, BINS))
+    sure = np.broadcast_to(confidence @ bins, (RESAMPLES, BINS))
+    return np.stack([pairs, sure, right @ bins], axis=2)
+
+
+def _error(sums: Table) -> Table:
+    """[draws] of [draws, bins, 3]."""
+    gaps: Table = np.abs(sums[:, :, 2] - sums[:, :, 1]).sum(1) / sums[:, :, 0].sum(1)
+    return gaps
+
+
+def _cases(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
+    """(prompt, confidence, right) of each ordered pair; ½ right where the scores are equal."""
+    found = []
+    for one in scored:
+        for better, worse in one.ordered:
+            difference = one.scores[better] - one.scores[worse]
+            confidence = 1 / (1 + math.exp(-min(abs(difference), 50.0)))
+            right = 0.5 if difference == 0 else float(difference > 0)
+            found.append((one.prompt, confidence, right))
+    return found
+
+
+def _bin(confidence: float) -> int:
+    return min(int((confidence - 0.5) * 2 * BINS), BINS - 1)

@@ -1,0 +1,93 @@
+"""`python -m rlhf.evaluation.reward_model.cli`: the health report of any reward model.
+
+    python -m rlhf.evaluation.reward_model.cli --reward_model DIR --rankings FILE \\
+        --demonstrations FILE --output_dir DIR
+
+A folder of this project or a hub id, any sequence classifier with one label. Status 0 whatever
+the verdict: it stands in gate.json.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import load_demonstrations, load_rankings
+from rlhf.data.tokenization.template import parse_template_kwargs
+from rlhf.evaluation.reward_model.report import make_report, print_report, write_report_of_rewards
+from rlhf.models.compatibility import load_checked_tokenizer
+from rlhf.rewards.model import RewardModel
+from rlhf.runtime.config import parse_config
+from rlhf.runtime.distributed import start_processes
+from rlhf.runtime.entrypoint import run
+from rlhf.runtime.printing import quiet_logs
+from rlhf.runtime.run_folder import make_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthConfig:
+    """What is asked of which reward model."""
+
+    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
+
+    reward_model: str = field(metadata={"help": "Folder or hub id of the reward model."})
+    rankings: str = field(metadata={"help": "Held-out rankings it was not trained on."})
+    output_dir: str = field(metadata={"help": "Where evaluation.json and gate.json go."})
+    demonstrations: str | None = field(
+        default=None, metadata={"help": "To be told from nonsense, nothing and the off topic."}
+    )
+    num_demonstrations: int = field(default=200, metadata={"help": "Score this many of them."})
+    seed: int = field(default=0, metadata={"help": "Which of them, and how words are shuffled."})
+    chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
+    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
+    drop_bad_rows: bool = field(
+        default=False, metadata={"help": "Leave bad rows out, instead of stopping."}
+    )
+    cpu_threads: int | None = field(default=None, metadata={"help": "CPU threads."})
+
+
+def main() -> None:
+    """Score, judge, write, print."""
+    (config,) = parse_config(HealthConfig, description=__doc__)
+    start_processes(config.cpu_threads)
+    quiet_logs()
+    variables = parse_template_kwargs(config.chat_template_kwargs)
+    chat, _ = load_checked_tokenizer(
+        config.reward_model, config.chat_template, template_kwargs=variables, judges=True
+    )
+    folder = Path(config.output_dir)
+    make_folder(folder)
+    with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
+        rankings = load_rankings(
+            config.rankings, role="eval", chat=chat, bad_rows=bad_rows, keep_tied=True
+        ).rows
+        demonstrations = (
+            load_demonstrations(config.demonstrations, chat=chat, bad_rows=bad_rows).rows
+            if config.demonstrations
+            else []
+        )
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    model = RewardModel(
+        config.reward_model,
+        chat_template=config.chat_template,
+        template_kwargs=variables,
+        device=device,
+    )
+    report = make_report(
+        model,
+        rankings,
+        demonstrations,
+        name="reward_model",
+        num_demonstrations=config.num_demonstrations,
+        seed=config.seed,
+    )
+    write_report_of_rewards(folder, report)
+    print_report(report, f"{config.reward_model}: {len(rankings)} held-out rankings")
+
+
+if __name__ == "__main__":
+    run(main)

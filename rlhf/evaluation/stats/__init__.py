@@ -1,0 +1,1 @@
+"""Statistics: bootstrap, Bradley-Terry, length control, win rates."""

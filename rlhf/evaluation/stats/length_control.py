@@ -1,0 +1,98 @@
+"""How often a model would win if its answers were no longer than the baseline's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, estimate_of, resampled_counts
+
+# Of the length coefficient alone: where the longer answer always wins it has no finite maximum.
+RIDGE = 1.0
+_STEPS = 50
+_Array = NDArray[np.float64]
+
+
+def length_controlled_win_rate(
+    wins: Sequence[Sequence[float]],
+    differences: Sequence[Sequence[float]],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """σ(θ) of the logistic regression P(win) = σ(θ + φ tanh(Δ/s)): the win rate at Δ = 0.
+
+    Δ is the answer's length minus the baseline answer's, s its root mean square. After Dubois et
+    al. 2024 (https://arxiv.org/abs/2404.04475), without their term for the difficulty of a
+    prompt: comparisons of one prompt stay together in the bootstrap instead.
+
+    Intervals: each resample of prompts takes one Newton step from the fit to all, which is exact
+    to first order and needs the prompts' gradients and Hessians alone.
+
+    wins: per prompt, 1, ½ or 0 of each comparison. differences: Δ of each, in any unit.
+
+    Raises:
+        ValueError: nothing to compare, or the two do not match.
+    """
+    y, d, prompt = _flat(wins, differences)
+    scale = np.sqrt((d**2).mean())
+    x = np.stack([np.ones_like(d), np.tanh(d / scale) if scale > 0 else d], axis=1)
+    beta = _fit(x, y)
+    gradients, hessians = _by_prompt(x, y, beta, prompt)
+    draws = []
+    ridge = np.array([0.0, RIDGE])
+    for counts in resampled_counts(len(gradients), seed=seed, resamples=resamples):
+        gradient = counts @ gradients - ridge * beta
+        hessian = np.einsum("bp,pij->bij", counts, hessians) + np.diag(ridge + 1e-9)
+        draws.append(beta[0] + np.linalg.solve(hessian, gradient[:, :, None])[:, 0, 0])
+    return estimate_of(
+        float(_sigmoid(beta[0])),
+        _sigmoid(np.concatenate(draws)),
+        n=len(gradients),
+        num_answers=len(y),
+    )
+
+
+def _flat(
+    wins: Sequence[Sequence[float]], differences: Sequence[Sequence[float]]
+) -> tuple[_Array, _Array, NDArray[np.int64]]:
+    """All comparisons in a row, and the prompt of each, numbered without gaps."""
+    kept = [(w, d) for w, d in zip(wins, differences, strict=True) if len(w)]
+    if not kept:
+        raise ValueError("nothing to compare: no prompt has a comparison")
+    y = np.concatenate([np.asarray(w, dtype=np.float64) for w, _ in kept])
+    d = np.concatenate([np.asarray(d, dtype=np.float64) for _, d in kept])
+    if y.shape != d.shape:
+        raise ValueError(f"{len(y)} wins and {len(d)} differences of length")
+    return y, d, np.repeat(np.arange(len(kept)), [len(w) for w, _ in kept])
+
+
+def _fit(x: _Array, y: _Array) -> _Array:
+    """[2] maximum of the log-likelihood with the ridge, by Newton's method."""
+    beta, ridge = np.zeros(2), np.array([0.0, RIDGE])
+    for _ in range(_STEPS):
+        p = _sigmoid(x @ beta)
+        gradient = x.T @ (y - p) - ridge * beta
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(ridge + 1e-9)
+        # A model that always wins has θ = ∞: stop where σ(θ) is 1 to six digits.
+        step = np.linalg.solve(hessian, gradient)
+        beta = np.clip(beta + np.clip(step, -2.0, 2.0), -14.0, 14.0)
+        if np.abs(step).max() < 1e-8:
+            break
+    return beta
+
+
+def _by_prompt(
+    x: _Array, y: _Array, beta: _Array, prompt: NDArray[np.int64]
+) -> tuple[_Array, _Array]:
+    """Gradients [P, 2] and Hessians [P, 2, 2] of each prompt's log-likelihood."""
+    p = _sigmoid(x @ beta)
+    gradients, hessians = np.zeros((prompt[-1] + 1, 2)), np.zeros((prompt[-1] + 1, 2, 2))
+    np.add.at(gradients, prompt, x * (y - p)[:, None])
+    np.add.at(hessians, prompt, (p * (1 - p))[:, None, None] * x[:, :, None] * x[:, None, :])
+    return gradients, hessians
+
+
+def _sigmoid(x: _Array) -> _Array:
+    value: _Array = 1 / (1 + np.exp(-np.clip(x, -30.0, 30.0)))
+    return value

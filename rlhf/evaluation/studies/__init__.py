@@ -1,0 +1,1 @@
+"""Longer studies: score-KL frontier, alignment tax, best-of-n, lm-eval."""

@@ -1,0 +1,1 @@
+"""Replacements for transformers layers that are faster on a CPU."""

@@ -1,0 +1,1 @@
+"""Sample responses: prefill, decode loop, KV cache, sampling noise, CUDA graphs."""

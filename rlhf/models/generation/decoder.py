@@ -1,0 +1,155 @@
+"""One token after another: the rows that are being written, and the model over its cache."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.models.generation.cuda_graph import GraphedStep
+from rlhf.models.generation.kv_cache import SlabCache
+from rlhf.types import PromptBatch
+
+# Rows are compacted away when this share of them or less is still being written: each
+# compaction copies the cache, so that one for every finished row would cost more than it saves.
+ALIVE_SHARE = 0.75
+ALIVE_SHARE_OF_GRAPHS = 0.5  # a step of fewer rows has to be recorded anew
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Sampled responses, right-padded; the EOS that ended a response belongs to it."""
+
+    response_ids: Tensor  # long [B, R]
+    response_mask: Tensor  # bool [B, R]
+    logprobs: Tensor  # float [B, R], at the sampling temperature; 0 on padding
+    entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
+    ended_with_eos: Tensor  # bool [B]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A token for each row of the cache, [B] each."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    entropies: Tensor
+
+
+class Responses:
+    """What has been written so far, of all rows of the batch."""
+
+    def __init__(self, num_rows: int, width: int, pad_token_id: int, device: torch.device) -> None:
+        self.ids = torch.full((num_rows, width), pad_token_id, device=device)
+        self.logprobs = torch.zeros(num_rows, width, device=device)
+        self.entropies = torch.zeros(num_rows, width, device=device)
+        self.lengths = torch.zeros(num_rows, dtype=torch.long, device=device)
+        self.ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
+
+    def write(self, t: int, rows: Tensor, alive: Tensor, sampled: Sampled, stops: Tensor) -> None:
+        """Token t of those rows that are still being written; `stops` end theirs."""
+        written = rows[alive]
+        self.ids[written, t] = sampled.tokens[alive]
+        self.logprobs[written, t] = sampled.logprobs[alive]
+        self.entropies[written, t] = sampled.entropies[alive]
+        self.lengths[written] += 1
+        self.ended[rows[alive & stops]] = True
+
+    def finished(self) -> Generated:
+        """Cut to the longest."""
+        longest = int(self.lengths.max())
+        columns = torch.arange(longest, device=self.ids.device)
+        return Generated(
+            response_ids=self.ids[:, :longest],
+            response_mask=columns < self.lengths[:, None],
+            logprobs=self.logprobs[:, :longest],
+            entropies=self.entropies[:, :longest],
+            ended_with_eos=self.ended,
+        )
+
+
+class Decoder:
+    """The model with its cache, over the rows that are not finished."""
+
+    def __init__(
+        self, model: Any, batch: PromptBatch, max_new_tokens: int, *, cuda_graphs: bool
+    ) -> None:
+        num_rows, self.width = batch.input_ids.shape
+        device = batch.input_ids.device
+        self.model, self.batch = model, batch
+        ones = torch.ones(num_rows, max_new_tokens, dtype=torch.bool, device=device)
+        self.mask = torch.cat([batch.attention_mask, ones], dim=1)
+        self.prompt_lengths = batch.attention_mask.sum(1)
+        place = torch.zeros(1, dtype=torch.long, device=device) if cuda_graphs else None
+        capacity = self.width + max_new_tokens
+        self.cache = SlabCache(model.config.num_hidden_layers, capacity, place)
+        self.cuda_graphs = cuda_graphs
+        self.graphed: GraphedStep | None = None
+        self.rows = torch.arange(num_rows, device=device)  # of the batch, that cache rows serve
+        self.alive = torch.ones_like(self.rows, dtype=torch.bool)
+
+    def read_prompts(self) -> Tensor:
+        """Logits [B, V] after each prompt; a prompt with several answers is read once."""
+        groups = self.batch.group_ids
+        unique, group_of_row = torch.unique(groups, return_inverse=True)
+        first = torch.stack([(groups == group).nonzero()[0, 0] for group in unique])
+        mask = self.batch.attention_mask[first]
+        logits: Tensor = self.model(
+            input_ids=self.batch.input_ids[first],
+            attention_mask=mask,
+            position_ids=mask.cumsum(1) - mask.long(),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.cache.select(group_of_row)
+        return logits[group_of_row]
+
+    def any_left(self, stops: Tensor) -> bool:
+        """Whether a row goes on, after these stopped."""
+        self.alive &= ~stops
+        return bool(self.alive.any())
+
+    def step(self, tokens: Tensor, t: int) -> Tensor:
+        """Logits [B, V] after token t of each row; finished rows are dropped now and then."""
+        share = ALIVE_SHARE_OF_GRAPHS if self.cuda_graphs else ALIVE_SHARE
+        if self.alive.sum() <= share * len(self.alive):
+            self.cache.select(self.alive.nonzero()[:, 0])
+            self.rows, tokens = self.rows[self.alive], tokens[self.alive]
+            self.alive, self.graphed = self.alive[self.alive], None
+        positions, place = self.prompt_lengths[self.rows] + t, self.width + t
+        if self.cuda_graphs:
+            return self._graphed_step(tokens, positions, place)
+        logits: Tensor = self.model(
+            input_ids=tokens[:, None],
+            attention_mask=self.mask[self.rows, : place + 1],
+            position_ids=positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        return logits
+
+    def _graphed_step(self, tokens: Tensor, positions: Tensor, place: int) -> Tensor:
+        if self.graphed is None:
+            mask = self.mask[self.rows]
+            self.graphed = GraphedStep(self.model, self.cache, mask, length=place)
+        return self.graphed(tokens, positions, place)
+
+
+def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:
+    """Tokens, their log-probs and the entropies, from logits [B, V] and noise [B].
+
+    Inverse transform: the first token whose cumulative probability reaches noise * total. Since
+    noise is above 0 and at most 1, that token exists and has positive probability. Logits with a
+    NaN give the last token, with a log-prob of NaN: whoever reads that can say whose row it is.
+    """
+    logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+    probs = logprobs.exp()
+    if temperature == 0:
+        tokens = logprobs.argmax(-1)
+    else:
+        cumulative = probs.cumsum(-1)
+        target = noise[:, None] * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, target)[:, 0].clamp(max=probs.shape[1] - 1)
+    entropies = -(probs * logprobs).sum(-1)
+    return Sampled(tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies)

@@ -1,0 +1,177 @@
+"""Sampling: responses to prompts, whose noise depends on the row, never on the batch around it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rlhf.data.collate import left_pad
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.decode import decode, thought_length
+from rlhf.data.tokenization.thoughts import split_thought, with_thought
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.errors import TrainingError
+from rlhf.models.generation.decoder import Decoder, Generated, Responses, sample
+from rlhf.models.generation.sampling_noise import uniform_noise
+from rlhf.types import Prompt, PromptBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One sampled answer."""
+
+    text: str  # without special tokens and without its thought
+    ids: Sequence[int]  # with the EOS, where there is one
+    ended_with_eos: bool
+    thought: str = ""
+    thought_tokens: int = 0
+
+    @property
+    def response(self) -> str:
+        """The text with its thought before it, where there is one."""
+        return with_thought(self.thought, self.text)
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    batch: PromptBatch,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    eos_token_ids: Sequence[int],
+    pad_token_id: int,
+    seed: int,
+    iteration: int,
+    cuda_graphs: bool = False,
+) -> Generated:
+    """One response to each row of `batch`, at most `max_new_tokens` long.
+
+    Plain sampling from softmax(logits / temperature), no top-k or top-p; temperature 0 takes
+    the likeliest token (and reports log-probs at temperature 1). Rows of one `group_id` must
+    hold the same prompt: it is read once for all of them. The random number behind a token is a
+    function of (seed, iteration, row_id, position) alone. Autocast is the caller's. With
+    `cuda_graphs` a step is recorded for each number of rows and replayed.
+    """
+    training = model.training
+    model.eval()  # in training mode gradient checkpointing would switch the cache off
+    device, num_rows = batch.input_ids.device, len(batch.input_ids)
+    noise = uniform_noise(seed, iteration, batch.row_ids, max_new_tokens).to(device)
+    eos = torch.tensor(list(eos_token_ids), device=device)
+    responses = Responses(num_rows, max_new_tokens, pad_token_id, device)
+    decoder = Decoder(model, batch, max_new_tokens, cuda_graphs=cuda_graphs)
+    logits = decoder.read_prompts()
+    for t in range(max_new_tokens):
+        sampled = sample(logits, noise[decoder.rows, t], temperature)
+        stops = torch.isin(sampled.tokens, eos)
+        responses.write(t, decoder.rows, decoder.alive, sampled, stops)
+        if t + 1 == max_new_tokens or not decoder.any_left(stops):
+            break
+        logits = decoder.step(sampled.tokens, t)
+    model.train(training)
+    return responses.finished()
+
+
+def sample_answers(
+    model: Any,
+    chat: ChatTokenizer,
+    prompts: Sequence[Prompt],
+    *,
+    num_responses: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int,
+) -> list[list[Answer]]:
+    """`num_responses` answers to each prompt, in the order of the prompts.
+
+    `batch_size` (answers written at a time) changes memory and speed, not what is sampled.
+    """
+    encoded = [prompt_ids(chat, prompt) for prompt in prompts]
+    answers: list[list[Answer]] = [[] for _ in prompts]
+    by_length = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
+    step = max(1, batch_size // num_responses)
+    for start in range(0, len(by_length), step):
+        chosen = by_length[start : start + step]
+        batch = prompt_batch(
+            [encoded[index] for index in chosen],
+            [prompts[index] for index in chosen],
+            prompt_indices=chosen,
+            num_responses=num_responses,
+            pad_token_id=chat.tokenizer.pad_token_id,
+            device=model.device,
+        )
+        generated = generate(
+            model,
+            batch,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            eos_token_ids=chat.eos_token_ids,
+            pad_token_id=chat.tokenizer.pad_token_id,
+            seed=seed,
+            iteration=0,
+        )
+        written = as_answers(chat, generated)
+        for position, index in enumerate(chosen):
+            answers[index] = written[position * num_responses : (position + 1) * num_responses]
+    return answers
+
+
+def as_answers(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
+    """Text and ids of each row.
+
+    Raises:
+        TrainingError: the model's log-probs are not finite.
+    """
+    if not generated.logprobs.isfinite().all():
+        raise TrainingError(
+            "the model's log-probs are not finite, so that its answers mean nothing: its weights "
+            "hold NaN or infinity, or overflow; take float32 or an earlier checkpoint."
+        )
+    lengths = generated.response_mask.sum(1).tolist()
+    ended = generated.ended_with_eos.tolist()
+    ids = [
+        row[:length] for row, length in zip(generated.response_ids.tolist(), lengths, strict=True)
+    ]
+    return [as_answer(chat, row, ended_with_eos=end) for row, end in zip(ids, ended, strict=True)]
+
+
+def as_answer(chat: ChatTokenizer, ids: Sequence[int], *, ended_with_eos: bool) -> Answer:
+    """Text and thought of the ids of one response."""
+    thought, text = split_thought(decode(chat, ids))
+    return Answer(
+        text=text,
+        ids=ids,
+        ended_with_eos=ended_with_eos,
+        thought=thought,
+        thought_tokens=thought_length(chat, ids) if thought else 0,
+    )
+
+
+def prompt_batch(
+    encoded: Sequence[list[int]],
+    prompts: Sequence[Prompt],
+    *,
+    prompt_indices: Sequence[int],
+    num_responses: int,
+    pad_token_id: int,
+    device: torch.device,
+    columns: Sequence[Any] | None = None,
+) -> PromptBatch:
+    """Left-padded prompts, each standing `num_responses` times in a row.
+
+    prompt_indices: the prompts' places in the whole set (or the whole iteration); answer k to
+    prompt i gets row id i * num_responses + k, whichever batch or process writes it.
+    """
+    ids, mask = left_pad(list(encoded), pad_token_id)
+    groups = torch.tensor(list(prompt_indices)).repeat_interleave(num_responses)
+    repeats = torch.arange(num_responses).repeat(len(prompts))
+    return PromptBatch(
+        input_ids=ids.repeat_interleave(num_responses, 0).to(device),
+        attention_mask=mask.repeat_interleave(num_responses, 0).to(device),
+        prompts=[prompt for prompt in prompts for _ in range(num_responses)],
+        group_ids=groups.to(device),
+        row_ids=(groups * num_responses + repeats).to(device),
+        columns=[row for row in columns or [{} for _ in prompts] for _ in range(num_responses)],
+    )

@@ -1,0 +1,66 @@
+"""What went into a stage: settings by value, files and models by what they hold."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rlhf.manifest import MANIFEST, hash_file, hash_files, hash_text
+from rlhf.runtime.config import read_yaml
+
+_MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
+
+
+def fingerprint(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by value and sources by what they hold, as `Stage.inputs`.
+
+    A source stands for its content: a run folder copied elsewhere is still done. A source (or a
+    list of them) is a file, a model's folder, a hub id, or `file.py:function`, and may stand
+    behind `WEIGHT*` or `NAME=`.
+    """
+    found = {key: _hash_sources(source) for key, source in sources.items()}
+    kept = {key: value for key, value in settings.items() if key not in sources}
+    return json.loads(json.dumps(kept | found))  # type: ignore[no-any-return]
+
+
+def settings_of(config: str | None, words: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a stage's YAML file with `words` over them.
+
+    Raises:
+        ConfigError: the file cannot be read as `key: value` lines.
+    """
+    if config is None:
+        return dict(words)
+    return {**read_yaml(Path(config)), **words}
+
+
+def hash_source(source: str) -> str:
+    """What tells the source's content from another's; a hub id stands for itself."""
+    name, equals, named = source.partition("=")
+    if equals and not Path(source).exists():
+        return f"{name}={hash_source(named)}"
+    weight, star, rest = source.partition("*")
+    if star:
+        return f"{weight}*{hash_source(rest)}"
+    file, colon, function = source.rpartition(":")
+    if colon and file.endswith(".py") and Path(file).is_file():
+        # A function may import what lies beside its file.
+        modules = sorted(Path(file).parent.rglob("*.py"))
+        text = "".join(f"{path.name} {hash_file(path)}\n" for path in modules)
+        return f"{function} {hash_text(text)}"
+    path = Path(source)
+    if path.is_file():
+        return hash_file(path)
+    if (path / MANIFEST).is_file():
+        return hash_file(path / MANIFEST)
+    if path.is_dir():
+        return hash_files([file for pattern in _MODEL_FILES for file in path.glob(pattern)])
+    return source
+
+
+def _hash_sources(source: Any) -> Any:
+    if source is None:
+        return None
+    if isinstance(source, str):
+        return hash_source(source)
+    return [hash_source(item) for item in source]

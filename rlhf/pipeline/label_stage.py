@@ -1,0 +1,137 @@
+"""The stage between SFT and reward model: answers, ranked, split by prompt."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import load_rankings
+from rlhf.data.rows.split import split_by_prompt
+from rlhf.labels.stats import label_stats
+from rlhf.labels.store import LabelStore
+from rlhf.manifest import write_atomically
+from rlhf.pipeline.commands import as_words, run_module
+from rlhf.pipeline.config import (
+    SAMPLED,
+    SIMULATED,
+    WEB,
+    AlignConfig,
+    chat_keys,
+    drops,
+    score_columns,
+)
+from rlhf.pipeline.fingerprint import fingerprint
+from rlhf.pipeline.runner import Stage, Step
+from rlhf.runtime.distributed import print_once
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.types import Ranking
+
+STORE, STATS = "labels.sqlite", "stats.json"
+# Keys that decide which answers are ranked, and the files that do.
+SAMPLING = ("num_responses", "sample_temperature", "sample_max_new_tokens", "label_overlap")
+SOURCES = {
+    SIMULATED: ("ranking_prompts", "annotators", "gold"),
+    WEB: ("ranking_prompts", "guideline"),
+}
+
+
+def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
+    """SFT model and prompts (or a file of rankings) -> labels/rankings_{train,heldout}.jsonl."""
+    folder = Path(run_config.output_dir) / "labels"
+    sampled = config.labels in SAMPLED
+    keys = ("labels", "label_eval_fraction", *(SAMPLING if sampled else ()))
+    settings = {"seed": run_config.seed, **{key: getattr(config, key) for key in keys}}
+    sources: dict[str, Any] = {"labels": config.labels}
+    if sampled:
+        sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
+        sources |= {"model": str(folder.parent / "sft"), "chat_template": config.chat_template}
+        settings |= chat_keys(config)
+    if not sampled and score_columns(config) != "reject":
+        settings["score_columns"] = score_columns(config)
+    rankings = str(folder / "rankings.jsonl") if sampled else config.labels
+    split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
+    before = sampled_labels(folder, rankings, run_config, config) if sampled else []
+    return Stage(
+        name="labels",
+        folder=folder,
+        inputs=fingerprint(settings, sources),
+        steps=[*before, split_step],
+        makes=("rankings_train.jsonl", "rankings_heldout.jsonl"),
+    )
+
+
+def sampled_labels(
+    folder: Path, rankings: str, run_config: RunConfig, config: AlignConfig
+) -> list[Step]:
+    """Answers of the SFT model, ranked through the label store, by people or simulated ones."""
+    candidates, store = folder / "candidates.jsonl", folder / STORE
+    sample = {
+        "model": folder.parent / "sft",
+        "prompts": config.ranking_prompts,
+        "num_responses": config.num_responses,
+        "temperature": config.sample_temperature,
+        "max_new_tokens": config.sample_max_new_tokens,
+        "seed": run_config.seed,
+        "output": candidates,
+        **chat_keys(config),
+    }
+    dropping = ["--drop_bad_rows"] if config.drop_bad_rows else []
+    to_store = ["--store", str(store)]
+    guideline = as_words({"guideline": config.guideline})
+    imported = ["label", "import", str(candidates), *to_store, *guideline]
+    return [
+        _command("sample", ["sample", *as_words(sample), *dropping]),
+        _command("import", imported, leftovers=[store]),
+        _command("rank", ["label", *rank_words(run_config, config), *to_store]),
+        _command("export", ["label", "export", *to_store, "--output", rankings]),
+    ]
+
+
+def rank_words(run_config: RunConfig, config: AlignConfig) -> list[str]:
+    """The `rlhf label` command by which the answers get their labels."""
+    shared = {"overlap": config.label_overlap, "seed": run_config.seed}
+    if config.labels == WEB:
+        page = {"port": config.label_port, "annotators": config.label_names}
+        quota = {"until": "all" if config.label_quota is None else config.label_quota}
+        return ["serve", "--new_admin_token", *as_words(shared | page | quota)]
+    judges = {"annotators": config.annotators, "gold": config.gold}
+    return ["simulate", *as_words(judges | shared)]
+
+
+def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig) -> int:
+    """Keep the rankings of some prompts from the reward model, to measure it with."""
+    drop = drops(config, "reward_model")
+    with BadRows(drop=drop, reject_file=folder / REJECTS) as bad_rows:
+        scores = score_columns(config)
+        rows = load_rankings(source, bad_rows=bad_rows, keep_tied=True, scores=scores).rows
+    train, heldout = split_by_prompt(rows, config.label_eval_fraction, run_config.seed)
+    _write_rankings(folder / "rankings_train.jsonl", train)
+    _write_rankings(folder / "rankings_heldout.jsonl", heldout)
+    print_once(f"labels: {len(train)} rankings to train on, {len(heldout)} held out")
+    write_stats(folder)
+    return 0
+
+
+def write_stats(folder: Path) -> None:
+    """Write `stats.json`: who labelled how much, agreement and biases; for the report."""
+    store_path = folder / STORE
+    if store_path.is_file():
+        with LabelStore(store_path) as store:
+            stats = asdict(label_stats(store))
+        write_atomically(folder / STATS, json.dumps(stats, ensure_ascii=False) + "\n")
+
+
+def _command(name: str, words: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:
+    """A step that is a command of `rlhf`."""
+    return Step(name=name, run=lambda: run_module("rlhf.cli", words), leftovers=leftovers)
+
+
+def _write_rankings(path: Path, rankings: Sequence[Ranking]) -> None:
+    """One JSON line a ranking."""
+    rows = [asdict(ranking) for ranking in rankings]
+    for row in rows:
+        del row["implicit_prompt"]  # it is split off now
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    write_atomically(path, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,1 @@
+"""What all trainers share: checkpoints, metrics, early stopping, manifests, model cards."""

@@ -1,0 +1,86 @@
+"""Provenance: what a stage writes into its manifest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.errors import CheckpointError
+from rlhf.manifest import (
+    MANIFEST,
+    DataUse,
+    Manifest,
+    git_commit,
+    hash_chat_template,
+    hash_file,
+    hash_text,
+    hash_tokenizer,
+    hash_weights,
+    package_versions,
+    read_manifest,
+)
+from rlhf.models.lineage import has_another_base, weights_of
+from rlhf.runtime.config import as_yaml
+
+
+def stage_manifest(
+    folder: Path,
+    *,
+    stage: str,
+    base_model: str,
+    chat: ChatTokenizer,
+    seed: int,
+    world_size: int,
+    data: Sequence[DataUse],
+    configs: Sequence[object],
+    built_on: Sequence[str | Path] = (),
+    reward_mean: float | None = None,
+    reward_std: float | None = None,
+) -> Manifest:
+    """The manifest of a stage whose final model and tokenizer already lie in `folder`.
+
+    `base_model` is what was trained, as the configuration names it; `configs` are the stage's
+    dataclasses; of the models in `built_on` those with a manifest are recorded with its hash.
+    """
+    return Manifest(
+        stage=stage,
+        base_model=base_model,
+        base_model_sha256=weights_of(base_model),
+        weights_sha256=hash_weights(folder),
+        tokenizer_sha256=hash_tokenizer(folder),
+        chat_template_sha256=hash_chat_template(folder),
+        chat_template_source=chat.template_source,
+        chat_template_kwargs=dict(chat.template_kwargs),
+        chat_notes=chat.notes,
+        reads_thoughts=chat.reads_thoughts,
+        pad_token_id=chat.tokenizer.pad_token_id,
+        eos_token_ids=tuple(chat.eos_token_ids),
+        seed=seed,
+        world_size=world_size,
+        data=tuple(data),
+        reward_mean=reward_mean,
+        reward_std=reward_std,
+        config_sha256=hash_text(as_yaml(*configs)),
+        packages=package_versions(),
+        git_commit=git_commit(),
+        built_on=_manifest_hashes(built_on),
+    )
+
+
+def refuse_another_base(checkpoint: Path, base_model: str) -> None:
+    """Refuse to go on from a checkpoint with other weights as the base, PPO's reference.
+
+    Raises:
+        CheckpointError: both, and what to do.
+    """
+    manifest = read_manifest(checkpoint)
+    if manifest is not None and has_another_base(checkpoint, base_model):
+        raise CheckpointError(
+            f"{checkpoint} was trained from {manifest.base_model}, and {base_model} has other "
+            "weights: the reference would be another model; give the same model_name_or_path, "
+            "and let resume_from_checkpoint alone name the checkpoint."
+        )
+
+
+def _manifest_hashes(folders: Sequence[str | Path]) -> dict[str, str]:
+    paths = [Path(folder) / MANIFEST for folder in folders]
+    return {str(path.parent): hash_file(path) for path in paths if path.is_file()}

@@ -1,0 +1,1 @@
+"""PPO. Read trainer, rollout, score, experience, update, in that order."""

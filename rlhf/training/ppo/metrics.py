@@ -1,0 +1,124 @@
+"""What is logged of a rollout batch: masked means over the rows of all ranks."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rlhf.ops.kl import kl_k1, kl_k3
+from rlhf.ops.masking import masked_mean, masked_sum
+from rlhf.ops.whitening import masked_variance
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.types import Evaluated, Experience, Prompt
+
+
+def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
+    """Score, KL from the reference, entropy, length, EOS rate. KL per sequence is in nats."""
+    rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
+    k1 = kl_k1(rollouts.logprobs, evaluated.ref_logprobs)
+    k3 = kl_k3(rollouts.logprobs, evaluated.ref_logprobs)
+    num_rows = len(mask)
+    figures: dict[str, Tensor | float] = {
+        "score": evaluated.scores.scores.mean(),
+        "score_std": evaluated.scores.scores.std(correction=0),
+        "kl": masked_sum(k1, mask) / num_rows,
+        "kl_k3": masked_sum(k3, mask) / num_rows,
+        "kl_per_token": masked_mean(k1, mask),
+        "kl_k3_per_token": masked_mean(k3, mask),
+        "entropy": masked_mean(rollouts.entropies, mask),
+        "response_length": mask.sum(1).float().mean(),
+        "eos_rate": rollouts.ended_with_eos.float().mean(),
+        "distinct_2": distinct_2(rollouts.response_ids, mask),
+    }
+    if bool((rollouts.thought_lengths > 0).any()):
+        figures["thought_length"] = rollouts.thought_lengths.float().mean()
+    if len(evaluated.scores.breakdown) > 1:
+        short = _short(list(evaluated.scores.breakdown))
+        parts = zip(short, evaluated.scores.breakdown.values(), strict=True)
+        figures |= {f"score/{name}": values.mean() for name, values in parts}
+    return {name: float(value) for name, value in figures.items()}
+
+
+def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
+    """Distinct pairs of neighbouring tokens over all pairs, of all responses together.
+
+    1.0 where no pair comes twice; it falls as answers become alike. It also falls with more
+    text, so compare it within one run. 0.0 where there is no pair. long and bool [B, R].
+    """
+    pairs = response_ids[:, :-1] * 2**32 + response_ids[:, 1:]
+    pairs = pairs[response_mask[:, 1:]]
+    return len(set(pairs.tolist())) / max(1, len(pairs))
+
+
+def _short(sources: Sequence[str]) -> Sequence[str]:
+    """Last parts of the paths, where these tell the sources apart."""
+    names = [source.rpartition("/")[2] for source in sources]
+    return names if len(set(names)) == len(names) else sources
+
+
+def experience_figures(experience: Experience, config: PPOConfig) -> dict[str, float]:
+    """Mean reward of a response; of a critic the explained variance; answers left out.
+
+    Explained variance is 1 - Var(return - value) / Var(return) over response tokens.
+    """
+    mask, num_rows = experience.rollouts.response_mask, len(experience.rewards)
+    figures = {"reward": float(masked_sum(experience.rewards, mask) / num_rows)}
+    if config.has_critic:
+        left = masked_variance(experience.returns - experience.values, mask)
+        all_of_it = masked_variance(experience.returns, mask).clamp(min=1e-8)
+        figures["explained_variance"] = float(1 - left / all_of_it)
+    if config.on_reward_error == "skip":
+        figures["rewards_skipped"] = config.rollout_batch_size - num_rows
+    return figures
+
+
+def held_out_figures(evaluated: Evaluated) -> dict[str, float]:
+    """Of `rollout_figures` what is worth following on held-out prompts, as `eval_…`.
+
+    `eval_score_error` is the standard error of `eval_score`.
+    """
+    figures = rollout_figures(evaluated)
+    names = ("score", "kl", "response_length", "eos_rate")
+    error = figures["score_std"] / math.sqrt(len(evaluated.rollouts.texts))
+    return {f"eval_{name}": figures[name] for name in names} | {"eval_score_error": error}
+
+
+def peak_memory_mb() -> float:
+    """Most memory so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def shown(prompts: Sequence[Prompt], count: int) -> str:
+    """The first prompts, shortened, for a message."""
+    return ", ".join(repr(prompt)[:80] for prompt in prompts[:count])
+
+
+class Clock:
+    """Seconds of the phases of one iteration."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under `name`."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds[name], self.last = now - self.last, now
+
+    def speeds(self, experience: Experience) -> dict[str, float]:
+        """The laps, and responses and response tokens (of all ranks) per second of them."""
+        mask, total = experience.rollouts.response_mask, sum(self.seconds.values())
+        return self.seconds | {
+            "samples_per_second": len(mask) / total,
+            "tokens_per_second": int(mask.sum()) / total,
+            "peak_memory_mb": peak_memory_mb(),
+        }

@@ -1,0 +1,1 @@
+"""Reward models from pairs and from K-way rankings with ties."""

@@ -1,0 +1,93 @@
+"""The training loss of a batch of rankings, as the keys of the run say."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from rlhf.errors import ConfigError
+from rlhf.models.scorer import as_batch
+from rlhf.ops.ranking import centering_loss, plackett_luce_loss, ranking_loss, tie_threshold_of
+from rlhf.training.reward.config import RewardModelConfig
+from rlhf.training.reward.data import FlatRankings, TokenRanking, flatten
+
+
+def batch_loss(
+    scorer: nn.Module,
+    batch: Sequence[TokenRanking],
+    pad_token_id: int,
+    config: RewardModelConfig,
+    tie_threshold: float,
+) -> Tensor:
+    """Sum over the rankings of weight * loss, mean over the heads; one forward for all answers."""
+    device = next(scorer.parameters()).device
+    flat = flatten(batch)
+    scores = scorer(*as_batch(flat.ids, pad_token_id, device))[flat.index.to(device)]
+    weights = flat.weights.to(device)
+    heads = [
+        (losses_of(one_head, flat, config, tie_threshold) * weights[:, head]).sum()
+        for head, one_head in enumerate(scores.unbind(dim=1))
+    ]
+    return torch.stack(heads).mean()
+
+
+def losses_of(
+    scores: Tensor, flat: FlatRankings, config: RewardModelConfig, tie_threshold: float
+) -> Tensor:
+    """float [G]: the loss of each ranking under the scores [N] of one head."""
+    ranks, group_ids = flat.ranks.to(scores.device), flat.group_ids.to(scores.device)
+    if config.loss_type == "plackett_luce":
+        losses = plackett_luce_loss(scores, ranks, group_ids)
+    else:
+        margins = None
+        if config.margin_coef:
+            # Strength 1 is a slight preference, or one whose strength was not asked: no margin.
+            margins = config.margin_coef * (flat.strengths.to(scores.device) - 1)
+        losses = ranking_loss(
+            scores,
+            ranks,
+            group_ids,
+            ties=config.ties,
+            tie_threshold=tie_threshold,
+            margins=margins,
+            label_smoothing=config.label_smoothing,
+        )
+    if config.center_rewards_coefficient is not None:
+        centering = centering_loss(scores, group_ids)
+        losses = losses + config.center_rewards_coefficient * centering
+    return losses
+
+
+def settled_tie_threshold(config: RewardModelConfig, rankings: Sequence[TokenRanking]) -> float:
+    """Rao and Kupper's η: as the key says, else of the rankings' tie rate; 0 of other losses.
+
+    Raises:
+        ConfigError: nothing is tied, or everything.
+    """
+    if config.ties != "rao_kupper":
+        return 0.0
+    if config.tie_threshold is not None:
+        return config.tie_threshold
+    rate = tie_rate(rankings)
+    try:
+        return tie_threshold_of(rate)
+    except ValueError as error:
+        raise ConfigError(
+            f"ties=rao_kupper: {rate:.0%} of the training pairs are ties, which gives no "
+            "threshold; use ties=out, or set tie_threshold."
+        ) from error
+
+
+def tie_rate(rankings: Sequence[TokenRanking]) -> float:
+    """Share of the pairs of different answers, over all rankings, that have one rank.
+
+    An answer that was sampled twice ties with itself whatever people notice.
+    """
+    tied = pairs = 0
+    for ranking in rankings:
+        answers = zip(map(tuple, ranking.ids), ranking.ranks, strict=True)
+        for (one, rank), (other, its_rank) in combinations(answers, 2):
+            pairs += one != other
+            tied += one != other and rank == its_rank
+    return tied / pairs if pairs else 0.0

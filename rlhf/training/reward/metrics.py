@@ -1,0 +1,162 @@
+"""How good a reward model is on answers it never saw, and where its zero lies."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from rlhf.data.tokenization.chat import judged_ids
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.models.scorer import Scorer, head_scores, score_ids
+from rlhf.ops.accuracy import pairs_in_order, share_with_interval
+from rlhf.ops.ranking import ranking_loss
+from rlhf.rewards.shuffled_words import shuffled
+from rlhf.training.reward.data import TokenRanking, flatten
+from rlhf.types import Demonstration
+
+CHUNK = 256  # rankings at a time: the pairs of N answers are looked up in [N, N] tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """How the model orders held-out answers. Ties are no pairs."""
+
+    loss: float  # Bradley-Terry, mean over rankings of their mean over pairs; a coin: log 2
+    accuracy: float  # share of pairs in the people's order
+    low: float  # 95%, clustered by prompt
+    high: float
+    pairs: int
+    longer_wins: float  # the accuracy of "the answer with more tokens wins" on the same pairs
+    longer_low: float  # 95%, clustered by prompt
+    longer_high: float
+
+    def metrics(self) -> dict[str, float]:
+        """The figures under their names in metrics.jsonl."""
+        return {
+            "eval_loss": self.loss,
+            "eval_accuracy": self.accuracy,
+            "eval_accuracy_low": self.low,
+            "eval_accuracy_high": self.high,
+            "eval_pairs": self.pairs,
+            "eval_longer_wins": self.longer_wins,
+            "eval_longer_wins_low": self.longer_low,
+            "eval_longer_wins_high": self.longer_high,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """The raw logit on demonstrations: what is subtracted, what is divided by."""
+
+    mean: float
+    std: float
+    rows: int
+    above_shuffled: float  # share of demonstrations scored above their own words in random order;
+    # NaN where none has another order
+    offsets: Sequence[float] = (0.0,)  # each head's mean minus that of all heads
+
+
+NOT_NORMALIZED = Normalization(mean=0.0, std=1.0, rows=0, above_shuffled=float("nan"))
+
+
+def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int) -> Health:
+    """The health on `held_out`, whose rows all processes share out. At least one row."""
+    state = PartialState()
+    mine = held_out[state.process_index :: state.num_processes]
+    rows = [row for start in range(0, len(mine), CHUNK)
+            for row in _columns(scorer, mine[start:][:CHUNK], pad_token_id)]  # fmt: skip
+    # [rankings of everybody, 4]; a process without a row has nothing to add.
+    loss, right, counted, long = torch.tensor(_gathered(rows)).unbind(dim=1)
+    everyones = [held_out[rank :: state.num_processes] for rank in range(state.num_processes)]
+    prompts = [ranking.group for rankings in everyones for ranking in rankings]
+    correct, pairs, longer = (_by_prompt(column, prompts) for column in (right, counted, long))
+    share, low, high = share_with_interval(correct, pairs)
+    longer_wins, longer_low, longer_high = share_with_interval(longer, pairs)
+    return Health(
+        loss=float(loss[counted > 0].mean()),
+        accuracy=share,
+        low=low,
+        high=high,
+        pairs=int(pairs.sum()),
+        longer_wins=longer_wins,
+        longer_low=longer_low,
+        longer_high=longer_high,
+    )
+
+
+def _columns(
+    scorer: Scorer, rankings: Sequence[TokenRanking], pad_token_id: int
+) -> list[list[float]]:
+    """Of each ranking: loss, pairs in order, pairs, pairs that the longer answer wins."""
+    flat = flatten(rankings)
+    scores = score_ids(scorer, flat.ids, pad_token_id)[flat.index]
+    lengths = torch.tensor([float(len(row)) for row in flat.ids])[flat.index]
+    correct, pairs = pairs_in_order(scores, flat.ranks, flat.group_ids)
+    longer, _ = pairs_in_order(lengths, flat.ranks, flat.group_ids)
+    losses = ranking_loss(scores, flat.ranks, flat.group_ids)
+    found: list[list[float]] = torch.stack([losses, correct, pairs, longer], dim=1).tolist()
+    return found
+
+
+def normalization(
+    scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Demonstration], *, seed: int
+) -> Normalization:
+    """Mean and std (Bessel-corrected) of the raw logit over `rows`, shared out over processes.
+
+    A std of one row, or of rows that all score alike, is 1: there is nothing to divide by.
+    """
+    state = PartialState()
+    mine = rows[state.process_index :: state.num_processes]
+    said = [judged_ids(chat, row.prompt, row.completion) for row in mine]
+    words = [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in mine]
+    heads = head_scores(scorer, said, chat.pad_token_id)
+    salad = score_ids(scorer, words, chat.pad_token_id)
+    all_rows = torch.tensor(_gathered(torch.cat([heads, salad[:, None]], dim=1).tolist()))
+    heads, salad = all_rows[:, :-1], all_rows[:, -1]
+    scores = heads.mean(dim=1)
+    changed = scores != salad  # an answer of one word has no other order
+    std = float(scores.std()) if len(rows) > 1 else 0.0
+    return Normalization(
+        mean=float(scores.mean()),
+        std=std if std > 1e-6 else 1.0,
+        rows=len(rows),
+        above_shuffled=float((scores > salad)[changed].float().mean()),
+        offsets=(heads.mean(dim=0) - scores.mean()).tolist(),
+    )
+
+
+def in_words(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
+    """The run's figures in words."""
+    lines = {"optimizer steps": str(steps)}
+    if health is not None and not health.pairs:
+        lines["held-out accuracy"] = "unknown: no held-out ranking has an order"
+    elif health is not None:
+        interval = f"{health.low:.3f} to {health.high:.3f}"
+        lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
+        interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
+        lines["the longer answer wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
+        lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
+    if scale.rows:
+        lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"
+        if not math.isnan(scale.above_shuffled):
+            lines["demonstrations above their shuffled words"] = f"{scale.above_shuffled:.3f}"
+    return lines
+
+
+def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:
+    """Sums over the rankings of each prompt: float [prompts] of [rankings]."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    for prompt, value in zip(prompts, column.tolist(), strict=True):
+        sums[prompt] += value
+    return torch.tensor(list(sums.values()))
+
+
+def _gathered(rows: list[list[float]]) -> list[list[float]]:
+    """The rows of all processes on each of them."""
+    together: list[list[float]] = gather_object(rows)
+    return together

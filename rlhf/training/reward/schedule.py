@@ -1,0 +1,52 @@
+"""Which rankings each step of a reward-model run reads, and with which optimizer and rate."""
+
+import math
+
+import torch
+from torch import nn
+
+from rlhf.training.reward.config import RewardModelConfig
+
+
+def batch_rows(step: int, num_rows: int, batch_size: int, seed: int) -> list[int]:
+    """The rows of optimizer step `step` (from 0), over all processes.
+
+    Epochs follow each other without a seam: each is a permutation of its own, and a batch that
+    an epoch cannot fill goes on in the next.
+    """
+    places = range(step * batch_size, (step + 1) * batch_size)
+    orders = {
+        epoch: _permutation(num_rows, seed, epoch) for epoch in {p // num_rows for p in places}
+    }
+    return [orders[place // num_rows][place % num_rows] for place in places]
+
+
+def num_steps(config: RewardModelConfig, num_rows: int, batch_size: int) -> int:
+    """Optimizer steps of the run; a last batch that is not full counts as a step."""
+    if config.max_steps is not None:
+        return config.max_steps
+    return max(1, math.ceil(config.num_train_epochs * num_rows / batch_size))
+
+
+def rate(step: int, *, total: int, warmup_ratio: float) -> float:
+    """Share of the peak learning rate: up over the first steps, then down to 0, both linearly."""
+    warmup = math.ceil(total * warmup_ratio)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return (total - step) / max(1, total - warmup)
+
+
+def make_optimizer(scorer: nn.Module, config: RewardModelConfig) -> torch.optim.AdamW:
+    """AdamW over what is trained; no weight decay on norms and biases."""
+    trained = [p for p in scorer.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+
+
+def _permutation(num_rows: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order: list[int] = torch.randperm(num_rows, generator=generator).tolist()
+    return order

@@ -1,0 +1,120 @@
+"""What this project does around the steps of transformers' Trainer in supervised fine-tuning."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, reduce
+from torch import Tensor
+from transformers import TrainerCallback
+
+from rlhf.errors import TrainingError
+from rlhf.manifest import write_atomically
+from rlhf.runtime.signals import SigtermFlag
+from rlhf.training.common.checkpoint import refuse_another_run, seal_checkpoint
+from rlhf.training.common.early_stopping import EarlyStopping, trained_weights
+from rlhf.training.common.metrics import MetricsWriter
+from rlhf.training.common.weight_checks import Movement, Parts, refuse_zero_norm
+
+IDENTITY = "identity.json"  # in a checkpoint: what decides the steps of its run
+STOPPER = "early_stopping.pt"  # in a checkpoint: what early stopping has seen
+_LOSSES = ("loss", "eval_loss")
+_LOGGED = {
+    "loss": "loss",
+    "eval_loss": "eval_loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "epoch": "epoch",
+    "entropy": "entropy",
+    "mean_token_accuracy": "token_accuracy",
+    "eval_mean_token_accuracy": "eval_token_accuracy",
+    "num_tokens": "num_tokens",
+}
+
+
+class RunCallback(TrainerCallback):
+    """What happens around a step: metrics, the check of the gradients, SIGTERM, the mark."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        metrics: MetricsWriter,
+        sigterm: SigtermFlag,
+        stopper: EarlyStopping,
+        *,
+        resume: Path | None,
+        identity: dict[str, int | str],
+    ) -> None:
+        self.movement = Movement(parts)
+        self.losses: list[Tensor] = []  # of the forward passes since the last optimizer step
+        self.metrics = metrics
+        self.sigterm = sigterm
+        self.stopper = stopper
+        self.resume, self.identity = resume, identity
+        self.stopped = False
+        self.last_evaluated = -1
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.identity["total"] = state.max_steps
+        if self.resume is not None:
+            path = self.resume / IDENTITY
+            written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            refuse_another_run(self.resume, written, self.identity)
+            kept = self.resume / STOPPER
+            if self.stopper.patience is not None and kept.is_file():
+                self.stopper.restore(torch.load(kept, map_location="cpu", weights_only=True))
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Cross-entropy is 0 where no token is trained, or each is certain.
+        asks = any(bool(loss != 0) for loss in self.losses)
+        self.losses.clear()
+        if PartialState().distributed_type == DistributedType.DEEPSPEED:
+            return  # gradients are in DeepSpeed's own buffers
+        step = state.global_step + 1
+        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"step {step}: loss or gradient is not finite, the step was not "
+                "taken; lower learning_rate or try --bf16 false, and resume the last checkpoint."
+            )
+        norms = torch.tensor([norm], device=PartialState().device)  # of shares, under FSDP
+        asked = torch.tensor(asks, device=norms.device)
+        refuse_zero_norm(float(reduce(norms, "sum").sum()), asked, step, "model")
+        self.movement.before_step(kwargs["optimizer"])
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.movement.after_step(state.global_step + 1, kwargs["optimizer"])
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.sigterm.on_any_process():
+            self.stopped = control.should_save = control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        PartialState().wait_for_everyone()  # other ranks write their random state into it
+        if PartialState().is_main_process:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_atomically(checkpoint / IDENTITY, json.dumps(self.identity) + "\n")
+            if self.stopper.patience is not None:
+                torch.save(self.stopper.state(), checkpoint / STOPPER)
+            seal_checkpoint(checkpoint)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.last_evaluated = state.global_step
+        weights = trained_weights(kwargs["model"])
+        self.stopper.see(kwargs["metrics"]["eval_loss"], state.global_step, weights)
+        if self.stopper.over:
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        if "loss" not in logs and "eval_loss" not in logs:
+            return  # the trainer's summary at the end
+        values = {_LOGGED[name]: value for name, value in logs.items() if name in _LOGGED}
+        self.metrics.write(state.global_step, values)
+        if args.disable_tqdm and state.is_world_process_zero:
+            losses = [f"{name} {values[name]:.4f}" for name in _LOSSES if name in values]
+            print(f"step {state.global_step}/{state.max_steps}: {', '.join(losses)}", flush=True)

@@ -1,0 +1,88 @@
+"""Whether a model ends its responses: P(end) on held-out ones, and an end token nobody trained."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rlhf.data.tokenization.chat import Encoded, training_examples
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.models.config import ModelConfig
+from rlhf.models.forward import response_logprobs
+from rlhf.models.generation.generate import prompt_batch
+from rlhf.types import Demonstration
+
+MOST_ROWS = 128
+LOW = 0.1  # below it nearly every response runs on: the token is as good as never trained
+# An embedding that pretraining never moved keeps the scale it was drawn with, or is 0.
+FLAT = 0.2  # of the median norm
+
+
+@torch.no_grad()
+def end_probability(model: Any, chat: ChatTokenizer, rows: Sequence[Demonstration]) -> float:
+    """Mean probability of the end token where the first rows' responses end, in [0, 1].
+
+    A base model whose end token was never trained stays near 0, and its samples run to the
+    longest length. Read on one process, with the whole model.
+    """
+    ends = [_up_to_end(training_examples(chat, row)[-1]) for row in rows[:MOST_ROWS]]
+    training = model.training
+    model.eval()
+    probability = float(_end_logprobs(model, chat, ends).exp().mean())
+    model.train(training)
+    return probability
+
+
+def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
+    """A sentence where the model would rarely end its responses, with what helps."""
+    if probability >= LOW:
+        return []
+    end = chat.tokenizer.convert_ids_to_tokens(chat.end_token_id)
+    return [
+        f"warning: the end token {end!r} has probability {probability:.2f} where held-out "
+        f"responses end, and samples will run on; {_help(config)}"
+    ]
+
+
+def untrained_end_warnings(model: Any, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
+    """A sentence where LoRA leaves an end token frozen that the base model never learned.
+
+    Known by the row of the output embedding: pretraining gives every token that it sees a norm
+    of one order; a reserved token keeps a much smaller one.
+    """
+    if not config.use_peft or config.lora_modules_to_save:
+        return []
+    norms = model.get_output_embeddings().weight.detach().float().norm(dim=1)
+    if norms[chat.end_token_id] >= FLAT * norms.median():
+        return []
+    end = chat.tokenizer.convert_ids_to_tokens(chat.end_token_id)
+    return [
+        f"warning: the base model never learned its end token {end!r}, and LoRA leaves its "
+        f"embedding frozen; {_help(config)}"
+    ]
+
+
+def _help(config: ModelConfig) -> str:
+    if config.use_peft and not config.lora_modules_to_save:
+        return "set lora_modules_to_save: [embed_tokens, lm_head], which trains it too."
+    return "train longer, or with a higher learning_rate."
+
+
+def _up_to_end(example: Encoded) -> list[int]:
+    last = max(at for at, own in enumerate(example.trained) if own)
+    return example.ids[:last]
+
+
+def _end_logprobs(model: Any, chat: ChatTokenizer, rows: Sequence[list[int]]) -> torch.Tensor:
+    """Log-prob of the end token after each row of ids, float [B]."""
+    batch = prompt_batch(
+        rows,
+        ["" for _ in rows],
+        prompt_indices=range(len(rows)),
+        num_responses=1,
+        pad_token_id=chat.pad_token_id,
+        device=model.device,
+    )
+    ends = torch.full((len(rows), 1), chat.end_token_id, device=model.device)
+    mask = torch.ones_like(ends, dtype=torch.bool)
+    return response_logprobs(model, batch, ends, mask, temperature=1.0)[:, 0].cpu()

@@ -1,0 +1,89 @@
+"""A CSV file as people and spreadsheets write it."""
+
+from pathlib import Path
+
+import pytest
+
+from rlhf.data.files.read import Unreadable, read_rows
+from rlhf.errors import DataError
+
+
+def findings(path: Path) -> dict[int, str]:
+    rows = list(read_rows(str(path)))
+    return {where.line: row.reason for where, row in rows if isinstance(row, Unreadable)}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("before", ["", "\ufeff", "\ufeffsep={}\n"])
+def test_delimiters_line_ends_and_bom_of_csv(tmp_path: Path, delimiter, newline, before):
+    path = tmp_path / "a.csv"
+    header = delimiter.join(["prompt", " chosen ", "rejected"])
+    lines = [header, delimiter.join(["Name, it; now", '"a ""b"";,\tc"', "x"]), delimiter * 2]
+    lines[1] = lines[1].replace("Name, it; now", '"Name, it; now"')
+    text = before.format(delimiter) + newline.join(lines) + newline
+    path.write_bytes(text.encode("utf-8"))
+    [(where, row)] = read_rows(str(path))
+    assert row == {"prompt": "Name, it; now", "chosen": 'a "b";,\tc', "rejected": "x"}
+    assert where.line == (3 if "sep" in before else 2)
+
+
+def test_tsv_is_read_by_its_suffix(tmp_path: Path):
+    (tmp_path / "a.tsv").write_text("prompt\tcompletion\nq, r\ta\n")
+    assert [row for _, row in read_rows(str(tmp_path / "a.tsv"))] == [
+        {"prompt": "q, r", "completion": "a"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "value"),
+    [
+        ("label", "True", True),
+        ("label", "FALSE", False),
+        ("labels", "1", 1),
+        ("label", "positive", "positive"),
+        ("strength", "2.5", 2.5),
+        ("helpfulness", "4", 4),
+        ("scores", "[5, 1.5]", [5, 1.5]),
+        ("text", "[1]", "[1]"),
+        ("prompt", "1", "1"),
+        ("chosen", '["a"]', '["a"]'),
+        ("prompt", '[{"role": "user", "content": "Hi"}]', [{"role": "user", "content": "Hi"}]),
+    ],
+)
+def test_cells_of_csv_are_what_their_columns_hold(tmp_path: Path, column, cell, value):
+    path = tmp_path / "a.csv"
+    path.write_text(f'{column},other\n"' + cell.replace('"', '""') + '",\n')
+    [(_, row)] = read_rows(str(path))
+    assert row == {column: value}
+    assert type(row[column]) is type(value)
+
+
+def test_python_lists_in_csv_are_a_finding_that_says_how_to_write_them(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("responses\n\"['a', 'b']\"\n")
+    [reason] = findings(path).values()
+    assert reason.startswith("the cell of responses is not JSON")
+    assert reason.endswith("pandas writes lists so, use json.dumps")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"prompt,label,prompt\nx,y,z\n", "columns prompt stand more than once in the header"),
+        ("prompt\nx\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+    ],
+)
+def test_a_csv_with_an_unclear_header_is_refused(tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_rows(str(tmp_path / "a.csv")))
+
+
+def test_a_csv_row_with_another_number_of_cells_is_a_finding(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,completion\na,b\nonly\na,b,c\n")
+    assert findings(path) == {
+        3: "1 cells where the header has 2 columns",
+        4: "3 cells where the header has 2 columns",
+    }

@@ -1,0 +1,130 @@
+"""A response with a thought, token by token: what a chat shows while it is being written."""
+
+from dataclasses import replace
+
+import pytest
+
+from rlhf.chat.detokenizer import Writer
+from rlhf.data.tokenization.chat import decode, encode_response
+from rlhf.data.tokenization.thoughts import with_thought
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from tests.data.tokenization.templates import NAMES, template, write_tokenizer
+from tests.tiny_models import make_model
+
+ASKED = [{"role": "user", "content": "Q?"}]
+THOUGHT, TEXT = "Hm, a dog?\n\nYes: 3 < 4.", "A dog € is\n\nhere </b>."
+# Templates that write no thought back, or whose prompt has closed it: the tags are the model's.
+PROMPT_OPENS = ("deepseek_r1_distill", "deepseekv3")
+PROMPT_CLOSES = ("qwen3_5_nothink",)
+
+
+def written(chat, response: str) -> list[int]:
+    """The ids that a model writes for a response, the end of its turn last."""
+    encoded = encode_response(chat, ASKED, response)
+    last = len(encoded.trained) - encoded.trained[::-1].index(True)
+    return encoded.ids[encoded.prompt_length : last]
+
+
+def pieces(writer: Writer, ids: list[int]) -> tuple[list[str], list[str]]:
+    """Pieces of the thought and of the text; no piece of the thought follows one of the text."""
+    thoughts, texts = [], []
+    for at, token in enumerate(ids):
+        said = writer.add(token, last=at == len(ids) - 1)
+        assert not (said.thought and "".join(texts))
+        thoughts.append(said.thought)
+        texts.append(said.text)
+    return thoughts, texts
+
+
+@pytest.mark.parametrize("thought", [THOUGHT, ""])
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*PROMPT_OPENS, *PROMPT_CLOSES}))
+def test_pieces_are_the_thought_and_the_text_and_no_tag(tmp_path, name, thought):
+    """Each beginning is a beginning of the whole, so that nothing shown is taken back."""
+    chat = load_tokenizer(write_tokenizer(tmp_path, name))
+    ids = written(chat, with_thought(thought, TEXT))
+    for stop in ((), ("never",)):
+        thoughts, texts = pieces(Writer(chat, stop), ids)
+        assert ("".join(thoughts), "".join(texts)) == (thought, TEXT)
+        for parts, whole in ((thoughts, thought), (texts, TEXT)):
+            for end in range(len(parts)):
+                assert whole.startswith("".join(parts[:end]))
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "gptoss", "glm4moe", "gemma4_v5"])
+def test_a_thought_is_given_while_it_is_written_and_kept_when_cut_off(tmp_path, name):
+    """Of the 20 and more tokens of the thought most give a piece at once."""
+    chat = load_tokenizer(write_tokenizer(tmp_path, name))
+    ids = written(chat, with_thought(THOUGHT, TEXT))
+    end = next(n for n in range(len(ids)) if decode(chat, ids[:n]).endswith("Yes: 3"))
+    writer = Writer(chat)
+    thoughts, texts = pieces(writer, ids[:end])
+    assert ("".join(thoughts), "".join(texts)) == ("Hm, a dog?\n\nYes: 3", "")
+    assert len([piece for piece in thoughts if piece]) > 10
+    assert (writer.thought, writer.text, writer.responds) == ("Hm, a dog?\n\nYes: 3", "", False)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gptoss", "qwen2_5"])
+def test_stop_texts_are_looked_for_in_the_response_alone(tmp_path, name):
+    """ "dog" is in the thought too."""
+    chat = load_tokenizer(write_tokenizer(tmp_path, name))
+    writer = Writer(chat, ["dog"])
+    thought = text = ""
+    for token in written(chat, with_thought(THOUGHT, TEXT)):
+        said = writer.add(token)
+        thought, text = thought + said.thought, text + said.text
+        if writer.stopped:
+            break
+    assert (thought, text, writer.stopped) == (THOUGHT, "A ", True)
+
+
+@pytest.mark.parametrize("name", PROMPT_OPENS)
+def test_a_thought_that_the_prompt_opened_and_nothing_closed_is_the_response(tmp_path, name):
+    """DeepSeek's prompt ends with <think>; its tags are content that the model writes."""
+    chat = load_tokenizer(write_tokenizer(tmp_path, name))
+    ids = chat.tokenizer(f"Hm.\n</think>\n\n{TEXT}", add_special_tokens=False)["input_ids"]
+    thoughts, texts = pieces(Writer(chat), [*ids, chat.end_token_id])
+    assert ("".join(thoughts), "".join(texts)) == ("Hm.", TEXT)
+    writer = Writer(chat)
+    thoughts, texts = pieces(writer, written(chat, TEXT))
+    assert ("".join(thoughts), "".join(texts)) == (TEXT, TEXT)
+    assert (writer.thought, writer.text, writer.retracted) == ("", TEXT, True)
+
+
+def test_a_tag_after_text_changes_nothing_that_was_given(tmp_path):
+    """The prompt has closed the thought already; the model closes it once more."""
+    chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3_5_nothink"))
+    ids = chat.tokenizer("Hm.</think> A dog.", add_special_tokens=False)["input_ids"]
+    writer = Writer(chat)
+    thoughts, texts = pieces(writer, ids)
+    assert ("".join(thoughts), "".join(texts)) == ("", "Hm. A dog.")
+
+
+def test_an_answer_goes_on_from_tokens_that_are_there(tmp_path):
+    chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3"))
+    ids = written(chat, with_thought("One two.", TEXT))
+    for start in range(len(ids)):
+        writer = Writer(chat, begun=ids[:start])
+        before = (writer.thought, writer.text)
+        thoughts, texts = pieces(writer, ids[start:])
+        assert before[0] + "".join(thoughts) == "One two."
+        assert before[1] + "".join(texts) == TEXT
+
+
+def test_raw_text_has_no_thoughts(tmp_path):
+    chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3"))
+    raw = replace(chat, template_source="none")
+    ids = chat.tokenizer("<think>Hm.</think> A dog.", add_special_tokens=False)["input_ids"]
+    thoughts, texts = pieces(Writer(raw), ids)
+    assert ("".join(thoughts), "".join(texts)) == ("", "<think>Hm.</think> A dog.")
+
+
+@pytest.mark.parametrize("thought", [THOUGHT, ""])
+def test_tags_that_a_vocabulary_spells_in_letters_are_told_apart_too(tmp_path, thought):
+    """Qwen3's template for a base model that has no token for its tags."""
+    folder = make_model(tmp_path / "model", "qwen2")
+    (tmp_path / "qwen3.jinja").write_text(template("qwen3"), encoding="utf-8")
+    chat = load_tokenizer(str(folder), str(tmp_path / "qwen3.jinja"))
+    ids = written(chat, with_thought(thought, TEXT))
+    assert decode(chat, ids) == with_thought(thought, TEXT)
+    thoughts, texts = pieces(Writer(chat), ids)
+    assert ("".join(thoughts), "".join(texts)) == (thought, TEXT)

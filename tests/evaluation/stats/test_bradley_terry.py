@@ -1,0 +1,64 @@
+"""Strengths of models by value."""
+
+import numpy as np
+import pytest
+
+from rlhf.evaluation.stats.bradley_terry import bradley_terry
+
+
+def test_two_models_by_hand():
+    """99 prompts, 74 won and 25 lost; with half a game each 74.5 to 25.5: log odds 1.072."""
+    ours = [[1.0]] * 74 + [[-1.0]] * 25
+    strengths = bradley_terry([ours, [[0.0]] * 99], resamples=200)
+    difference = strengths[0].value - strengths[1].value
+    assert difference == pytest.approx(np.log(74.5 / 25.5))
+    assert strengths[0].value + strengths[1].value == pytest.approx(0.0)
+
+
+def test_strengths_that_made_the_games_come_back():
+    """Gumbel noise on scores is exactly Bradley-Terry: differences of strength 1 and 2."""
+    rng = np.random.default_rng(0)
+    scores = [(strength + rng.gumbel(size=(2000, 1))).tolist() for strength in (0.0, 1.0, 3.0)]
+    found = bradley_terry(scores, resamples=200)
+    values = [one.value for one in found]
+    assert np.diff(values) == pytest.approx([1.0, 2.0], abs=0.2)
+    assert all(one.low < one.value < one.high for one in found)
+
+
+def test_a_model_that_loses_every_game_has_a_finite_place():
+    scores = [[[0.0]] * 50, [[1.0]] * 50, [[2.0]] * 50]
+    values = [one.value for one in bradley_terry(scores, resamples=50)]
+    assert values == sorted(values)
+    assert np.isfinite(values).all()
+
+
+def test_the_interval_of_a_model_that_never_loses_is_open_above():
+    """99 games of 99: the difference is log((99 + w/2) / (w/2)), w the weight of the added game.
+
+    w is 1 for the value, log(99.5 / 0.5) = 5.29; of Exp(1) 95% lie from 0.0253 to 3.689, which
+    are 8.96 and 4.00. Without the weight every resample would say 5.29.
+    """
+    best = bradley_terry([[[1.0]] * 99, [[0.0]] * 99], resamples=4000)[0]
+    assert 2 * best.value == pytest.approx(5.293, abs=1e-3)
+    assert 2 * best.low == pytest.approx(4.00, abs=0.15)
+    assert 2 * best.high == pytest.approx(8.96, abs=0.5)
+
+
+def test_ties_are_half_a_win_and_half_a_loss():
+    """Ties alone are no difference; with 20 wins, 60 ties, 20 losses neither: 50.5 to 50.5."""
+    assert bradley_terry([[[1.0]] * 30, [[1.0]] * 30])[0].value == pytest.approx(0.0)
+    mixed = [[1.0]] * 20 + [[0.0]] * 60 + [[-1.0]] * 20
+    assert bradley_terry([mixed, [[0.0]] * 100])[0].value == pytest.approx(0.0)
+    won = [[1.0]] * 40 + [[0.0]] * 60  # 70 of 100 with ties as halves
+    difference = 2 * bradley_terry([won, [[0.0]] * 100])[0].value
+    assert difference == pytest.approx(np.log(70.5 / 30.5))
+
+
+def test_prompts_that_a_model_did_not_answer_are_left_out():
+    found = bradley_terry([[[1.0], []], [[0.0], [9.0]]], resamples=20)
+    assert [one.n for one in found] == [1, 1]
+
+
+def test_one_model_cannot_be_ranked():
+    with pytest.raises(ValueError, match="two models"):
+        bradley_terry([[[1.0]]])

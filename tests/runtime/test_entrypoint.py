@@ -1,0 +1,193 @@
+"""Processes and exit statuses, with the launchers that people use, in processes of their own."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlhf.runtime.distributed import SHARDING
+from rlhf.runtime.printing import rlhf_command
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import atexit
+import os
+import sys
+from rlhf.errors import ConfigError, TrainingError
+from rlhf.runtime.distributed import start_processes
+from rlhf.runtime.entrypoint import run
+from rlhf.runtime.signals import Stopped
+
+class Abort:
+    def __del__(self, abort=os.abort):
+        abort()
+
+def main():
+    what = sys.argv[1]
+    if what == "world":
+        world = start_processes(sharding=sys.argv[2] if sys.argv[2:] else "none")
+        from accelerate import Accelerator
+        print(f"world {world} rank {Accelerator().process_index}", flush=True)
+    elif what == "ends":
+        start_processes()
+        from accelerate import Accelerator
+        Accelerator()
+        from torch import distributed
+        tell = lambda what: sys.stdout.write(f"{what} {distributed.is_initialized()}\\n")
+        atexit.register(tell, "open")
+        if distributed.is_initialized():
+            globals()["held"] = Abort()  # the interpreter lets go of it on its way down
+        tell("begun")  # in one write: two ranks share the pipe
+    elif what == "bug":
+        raise KeyError("a bug of ours")
+    elif what != "nothing":
+        raise {"user": ConfigError, "failed": TrainingError, "stopped": Stopped}[what]("in a line")
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return str(path)
+
+
+def call(*words):
+    left_out = {"WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "ACCELERATE_USE_CPU"}
+    env = {key: value for key, value in os.environ.items() if key not in left_out}
+    return subprocess.run(words, capture_output=True, text=True, timeout=120, env=env, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "traceback"),
+    [
+        ("nothing", 0, False),
+        ("user", 2, False),
+        ("failed", 1, False),
+        ("stopped", 75, False),
+        ("bug", 1, True),
+    ],
+)
+def test_exit_status_tells_mistake_failure_and_stop_apart(script, what, status, traceback):
+    done = call(sys.executable, script, what)
+    assert done.returncode == status
+    assert ("Traceback" in done.stderr) is traceback
+    if what not in ("nothing", "bug"):
+        assert done.stderr == "script.py: in a line\n"
+
+
+def ranks_of_two(stdout):
+    """Two processes write to one pipe: their lines may run into each other."""
+    return set(re.findall(r"world 2 rank (\d)", stdout))
+
+
+def accelerate(*options):
+    binary = Path(sys.executable).parent / "accelerate"
+    return [str(binary), "launch", "--config_file", "accelerate_config.yaml", *options]
+
+
+def test_the_default_launch_is_one_process(script):
+    done = call(*accelerate(), script, "world")
+    assert "world 1 rank 0" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="on a GPU it keeps its group")
+def test_a_process_that_is_launched_alone_has_no_group(script):
+    """In a group of one accelerate wraps models in DDP, which copies each gradient for nobody."""
+    assert "begun False" in call(*accelerate(), script, "ends").stdout
+    two = call(*accelerate("--num_processes", "2", "--main_process_port", "0"), script, "ends")
+    assert two.stdout.count("begun True") == 2
+
+
+def test_two_processes_see_each_other(script):
+    done = call(*accelerate("--num_processes", "2", "--main_process_port", "0"), script, "world")
+    assert ranks_of_two(done.stdout) == {"0", "1"}, done.stderr
+
+
+def test_torchrun_works_as_well(script):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    done = call(*torchrun, "--master_port", "29571", script, "world")
+    assert ranks_of_two(done.stdout) == {"0", "1"}, done.stderr
+
+
+def test_a_finished_run_of_two_closes_its_group_and_does_not_tear_down_the_interpreter(script):
+    """gloo's threads abort a process that is on its way down; here an object does it for sure."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    done = call(*torchrun, "--master_port", "29572", script, "ends")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("begun True") == done.stdout.count("open False") == 2
+
+
+def test_one_process_where_two_were_asked_for_stops_in_words(script):
+    """accelerate 1.15 starts one process for this and says nothing."""
+    done = call(*accelerate("--cpu", "--num_processes", "2"), script, "world")
+    assert "asked for several processes and started one" in done.stderr
+    assert "world" not in done.stdout
+
+
+def test_a_command_to_type_is_quoted_and_found(monkeypatch):
+    """Beside this Python where the shell would not find it."""
+    bare = Path(sys.executable).with_name("rlhf")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert rlhf_command("chat", Path("my runs/ppo")) == f"{bare} chat 'my runs/ppo'"
+    monkeypatch.setenv("PATH", str(bare.parent))
+    assert rlhf_command("chat", Path("runs/ppo")) == "rlhf chat runs/ppo"
+
+
+@pytest.mark.parametrize(
+    ("name", "sharding", "said"),
+    [
+        ("FSDP", "accelerate", "asks for FSDP, which accelerate leaves out"),
+        ("DeepSpeed", "accelerate", "asks for DeepSpeed, which accelerate leaves out"),
+        ("DeepSpeed", "own", "asks for DeepSpeed, which this recipe does not apply"),
+        ("FSDP", "none", "asks for FSDP, which this recipe does not apply"),
+    ],
+)
+def test_sharding_that_was_asked_for_and_is_not_applied_stops_in_words(
+    script, monkeypatch, name, sharding, said
+):
+    """accelerate 1.15 runs plain processes for either where there is no GPU, and says nothing."""
+    monkeypatch.setenv(SHARDING[name], "true")
+    done = call(sys.executable, script, "world", sharding)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "world" not in done.stdout
+
+
+def test_a_precision_that_was_asked_for_and_is_not_applied_stops_in_words(script):
+    """The trainers set their own: `mixed_precision: bf16` would leave a run in float32."""
+    done = call(*accelerate("--mixed_precision", "bf16"), script, "world")
+    assert "the launch configuration has mixed_precision=bf16" in done.stderr
+    assert "world" not in done.stdout
+
+
+@pytest.mark.parametrize(("sharding", "runs"), [("accelerate", False), ("own", True)])
+def test_accelerates_fsdp2_on_two_cpu_processes_runs_or_stops_in_words(script, sharding, runs):
+    """`recipes/accelerate/fsdp2.yaml` as it is launched: PPO shards by itself, others do not."""
+    config = ["--config_file", "recipes/accelerate/fsdp2.yaml", "--num_processes", "2"]
+    binary = str(Path(sys.executable).parent / "accelerate")
+    done = call(binary, "launch", *config, "--main_process_port", "0", script, "world", sharding)
+    assert (ranks_of_two(done.stdout) == {"0", "1"}) is runs, done.stderr
+    assert ("asks for FSDP, which accelerate leaves out" in done.stderr) is not runs
+
+
+def test_datasets_is_left_out_until_it_is_needed_and_is_quiet_then():
+    """It brings pandas: 80 MB of a process that reads local files without either."""
+    words = """
+import sys
+from rlhf.runtime.printing import quiet_logs
+quiet_logs()
+print({"datasets", "pandas"} & sys.modules.keys())
+import datasets
+print(datasets.logging.get_verbosity(), datasets.are_progress_bars_disabled())
+"""
+    done = call(sys.executable, "-c", words)
+    assert done.stdout.split("\n")[:2] == ["set()", f"{logging.ERROR} True"], done.stderr

@@ -1,0 +1,180 @@
+"""What is said when a run goes wrong, by literal figures."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from rlhf.errors import TrainingError
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.diagnostics import (
+    check_finite,
+    collapse_warnings,
+    over_budget,
+    overfit_warnings,
+    starting_warnings,
+)
+from rlhf.training.ppo.metrics import distinct_2
+from tests.training.ppo.tiny_ppo import make_folder, trainer
+
+HEALTHY = {
+    "distinct_2": 0.8,
+    "eos_rate": 0.9,
+    "approx_kl": 0.02,
+    "response_length": 20.0,
+    "kl": 3.0,
+    "score": 1.0,
+}
+BASELINE = {"distinct_2": 0.9, "eos_rate": 0.95}
+
+
+def config(**changes) -> PPOConfig:
+    given = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 2}
+    return PPOConfig(**{**given, "max_completion_length": 40, "bf16": False, **changes})
+
+
+def kinds(**changes) -> set[str]:
+    return set(collapse_warnings({**HEALTHY, **changes}, BASELINE, config(target_kl=4.0)))
+
+
+def test_literal_distinct_2():
+    """5 6 5 6 has pairs 56 65 56, and 5 6 has 56: 2 distinct of 4; padding makes no pair."""
+    ids = torch.tensor([[5, 6, 5, 6], [5, 6, 0, 0]])
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    assert distinct_2(ids, mask) == 0.5
+    assert distinct_2(ids[:, :1], mask[:, :1]) == 0.0
+
+
+def test_a_healthy_iteration_says_nothing():
+    assert kinds() == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"distinct_2": 0.44}, "distinct_2"),  # below half of 0.9
+        ({"eos_rate": 0.47}, "eos_rate"),  # below half of 0.95
+        ({"approx_kl": 0.17}, "approx_kl"),  # what a collapse in one iteration had
+        ({"response_length": 38.0}, "length"),  # 95% of 40
+        ({"kl": 8.1}, "kl"),  # above twice the target of 4
+    ],
+)
+def test_each_sign_of_collapse_is_named_alone(changes, kind):
+    assert kinds(**changes) == {kind}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"distinct_2": 0.46},
+        {"eos_rate": 0.48},
+        {"approx_kl": 0.1},
+        {"response_length": 37.9},
+        {"kl": 7.9},
+    ],
+)
+def test_just_inside_each_limit_says_nothing(changes):
+    assert kinds(**changes) == set()
+
+
+def test_proxy_up_while_held_out_falls():
+    """Best 1.0 held out at 0.9 in training. 0.7 is three standard errors of 0.1 below."""
+
+    def found(held_out, score, best=1.0):
+        figures = {"eval_score": held_out, "eval_score_error": 0.1}
+        return overfit_warnings(figures, score, best_score=best, score_at_best=0.9)
+
+    assert (
+        "eval_score fell from 1.00 to 0.70 while score rose from 0.90 to 1.20"
+        in (found(0.7, 1.2)["eval_score"])
+    )
+    assert found(0.85, 1.2) == {}  # within the noise
+    assert found(0.7, 0.8) == {}  # both fell: no over-optimisation
+    assert found(0.7, 1.2, best=-math.inf) == {}  # nothing to compare with yet
+
+
+START = {
+    "first_ratio": 1.0,
+    "first_approx_kl": 0.0,
+    "first_clip_fraction": 0.0,
+    "kl_per_token": 0.0,
+    "kl_k3_per_token": 0.0,
+}
+
+
+def test_the_start_is_checked_against_the_precision():
+    figures = START | {"first_ratio": 1.0005, "kl_per_token": 2e-5}
+    assert starting_warnings(1, figures, config()).keys() == {"first_ratio", "first_kl"}
+    assert starting_warnings(2, figures, config()).keys() == {"first_ratio"}
+    assert starting_warnings(1, figures, config(bf16=True)) == {}
+
+
+def test_another_distribution_is_seen_though_its_mean_ratio_is_one():
+    """Drawn from [0.5, 0.5], trained as [0.6, 0.4]: ratios 1.2 and 0.8, their mean 1, KL 0.0204."""
+    sampled, trained = torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.4])
+    ratio = trained / sampled
+    mean, k3 = (sampled * ratio).sum(), (sampled * (ratio - 1 - ratio.log())).sum()
+    figures = START | {"first_ratio": float(mean), "first_approx_kl": float(k3)}
+    for bf16 in (True, False):
+        (said,) = starting_warnings(1, figures, config(bf16=bf16)).values()
+        assert "a mean ratio of 1.00000, an approx KL of 0.02 and 0.00% of the tokens" in said
+    assert starting_warnings(1, START, config()) == {}
+    clipped = START | {"first_clip_fraction": 0.005}
+    assert starting_warnings(1, clipped, config()).keys() == {"first_ratio"}
+    assert starting_warnings(1, clipped, config(bf16=True)) == {}
+
+
+def test_kl_budget_is_inclusive():
+    assert over_budget(5.0, config(kl_budget=5.0), 3) == ""
+    assert over_budget(9.0, config(), 3) == ""
+    assert "KL 5.10 nats per sequence passed kl_budget 5.0 before step 3" in (
+        over_budget(5.1, config(kl_budget=5.0), 3)
+    )
+
+
+def test_a_number_that_is_none_is_refused_with_its_rows(tmp_path):
+    one = trainer(make_folder(tmp_path), tmp_path / "run")
+    evaluated = one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
+    check_finite(evaluated, 1)
+    broken = evaluated.ref_logprobs.clone()
+    broken[5, 0] = float("inf")
+    with pytest.raises(TrainingError, match=r"step 1: log-probs of the reference.*rows \[5\]"):
+        check_finite(dataclasses.replace(evaluated, ref_logprobs=broken), 1)
+    padding = evaluated.values.clone()
+    padding[~evaluated.rollouts.response_mask] = float("nan")
+    check_finite(dataclasses.replace(evaluated, values=padding), 1)
+
+
+def test_a_policy_with_a_broken_weight_stops_the_run_naming_rows_and_prompts(tmp_path):
+    one = trainer(make_folder(tmp_path), tmp_path / "run")
+    one.models.policy.lm_head.weight.data[7] = float("nan")
+    said = r"step 1: log-probs of the policy are not finite in rows \[0, 1, 2.*Where is the"
+    with pytest.raises(TrainingError, match=said):
+        one.train()
+
+
+def test_a_policy_that_broke_in_its_last_update_is_neither_kept_nor_called_done(tmp_path):
+    """Its text still gets a score, maybe the highest: best/ would hold weights of NaN."""
+    one = trainer(
+        make_folder(tmp_path), tmp_path / "run", eval_data="unused", eval_steps=1, max_steps=1
+    )
+    update = one.updater.update
+
+    def breaks(experience, *, step, seed):
+        figures = update(experience, step=step, seed=seed)
+        one.models.policy.lm_head.weight.data[7] = float("nan")
+        return figures
+
+    one.updater.update = breaks
+    with pytest.raises(TrainingError, match="step 1: log-probs of the policy are not finite"):
+        one.train()
+    assert not (tmp_path / "run" / "best").exists()
+    assert not (tmp_path / "run" / "checkpoint-1").exists()
+
+
+def test_a_warning_is_said_once_a_run(tmp_path, capsys):
+    one = trainer(make_folder(tmp_path), tmp_path / "run")
+    for _ in range(2):
+        one.warn({"length": "too long."})
+    assert capsys.readouterr().out.count("warning: step 0: too long.") == 1

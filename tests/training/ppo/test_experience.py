@@ -1,0 +1,131 @@
+"""What the update learns from, in literal numbers: two answers made by hand, no model."""
+
+import pytest
+import torch
+
+from rlhf.ops.whitening import whiten
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.experience import final_scores, make_experience
+from rlhf.training.ppo.terms import policy_term, value_term
+from rlhf.types import Evaluated, Experience, PromptBatch, Rollouts, Scores
+
+# Log-ratios to the reference: 0.2, 0.4 and -0.2; the second answer has one token and no EOS.
+LOGPROBS = torch.tensor([[-1.0, -1.0], [-1.0, 0.0]])
+REFERENCE = torch.tensor([[-1.2, -1.4], [-0.8, 0.0]])
+VALUES = torch.tensor([[0.5, 1.0], [-1.0, 0.0]])
+MASK = torch.tensor([[True, True], [True, False]])
+
+
+def config(**changes) -> PPOConfig:
+    given = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 1}
+    return PPOConfig(**{**given, "kl_coef": 0.5, **changes})
+
+
+def evaluated(scores=(2.0, -3.0)) -> Evaluated:
+    pair = torch.arange(2)
+    batch = PromptBatch(
+        input_ids=torch.ones(2, 1, dtype=torch.long),
+        attention_mask=torch.ones(2, 1, dtype=torch.bool),
+        prompts=["a", "a"],
+        group_ids=torch.zeros(2, dtype=torch.long),
+        row_ids=pair,
+        columns=[{}, {}],
+    )
+    rollouts = Rollouts(
+        batch=batch,
+        response_ids=torch.ones(2, 2, dtype=torch.long),
+        response_mask=MASK,
+        logprobs=LOGPROBS,
+        weights=torch.ones(2, 2),
+        entropies=torch.zeros(2, 2),
+        ended_with_eos=torch.tensor([True, False]),
+        thought_lengths=torch.zeros(2, dtype=torch.long),
+        texts=["x", "y"],
+    )
+    return Evaluated(
+        rollouts=rollouts,
+        scores=Scores(scores=torch.tensor(scores), breakdown={}, failures=["", ""]),
+        ref_logprobs=REFERENCE,
+        values=VALUES,
+    )
+
+
+def experience(**changes) -> Experience:
+    return make_experience(evaluated(), config(**changes), kl_coef=0.5)
+
+
+def test_rewards_advantages_and_returns_of_gae():
+    """Rewards -0.1, -0.2 + 2 and 0.1 - 3. From behind, gamma 1 and lam 0.5:
+
+    δ = 1.8 - 1 = 0.8, then -0.1 + 1 - 0.5 = 0.4, so A = 0.4 + 0.5 * 0.8 = 0.8 and R = 1.3, 1.8;
+    the second answer: A = -2.9 + 1 = -1.9, R = -2.9.
+    """
+    found = experience(lam=0.5)
+    torch.testing.assert_close(found.rewards, torch.tensor([[-0.1, 1.8], [-2.9, 0.0]]))
+    torch.testing.assert_close(found.returns, torch.tensor([[1.3, 1.8], [-2.9, 0.0]]))
+    advantages = torch.tensor([[0.8, 0.8], [-1.9, 0.0]])
+    torch.testing.assert_close(found.advantages, whiten(advantages, MASK))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "first"),
+    [("k1", 0.2), ("k2", 0.02), ("k3", 0.018731)],  # k3: e^-0.2 - 1 + 0.2
+)
+def test_the_estimator_of_the_penalty_is_the_one_asked_for(estimator, first):
+    rewards = experience(kl_estimator=estimator).rewards
+    assert rewards[0, 0].item() == pytest.approx(-0.5 * first, abs=1e-6)
+
+
+def test_whitened_rewards_keep_their_mean():
+    """-0.1, 1.8, -2.9 have mean -0.4 and variance (0.09 + 4.84 + 6.25) / 2 = 5.59."""
+    rewards = experience(whiten_rewards=True).rewards
+    expected = (torch.tensor([-0.1, 1.8, -2.9]) + 0.4) / 5.59**0.5 - 0.4
+    torch.testing.assert_close(rewards[MASK], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [2.0, -3.0]),
+        ({"missing_eos_penalty": 1.5}, [2.0, -4.5]),
+        ({"missing_eos_score": -1.0}, [2.0, -1.0]),
+        ({"reward_clip": 1.25}, [1.25, -1.25]),
+        ({"missing_eos_penalty": 1.5, "reward_clip": 4.0}, [2.0, -4.0]),  # the clip comes last
+    ],
+)
+def test_scores_are_judged_and_then_clipped(changes, expected):
+    assert final_scores(evaluated(), config(**changes)).tolist() == expected
+
+
+def test_rloo_takes_the_penalised_sums_and_grpo_the_scores():
+    """rloo: 1.7 and -2.9, so ±4.6. grpo: 2 and -3, mean -0.5, std 3.5355: ±0.70709."""
+    rloo = experience(advantage="rloo", num_generations=2)
+    expected = torch.tensor([[4.6, 4.6], [-4.6, 0.0]])
+    torch.testing.assert_close(rloo.advantages, expected)
+    grpo = experience(advantage="grpo", num_generations=2)
+    torch.testing.assert_close(
+        grpo.advantages, torch.tensor([[0.70709, 0.70709], [-0.70709, 0.0]]), atol=1e-4, rtol=0
+    )
+    assert (rloo.kl_loss_coef, grpo.kl_loss_coef) == (0.0, 0.5)
+    assert torch.all(grpo.returns == 0)
+
+
+def test_the_terms_take_their_keys():
+    """The second answer's token at ratio 10, A whitened to a < 0: -10 a, with dual_clip 3 -3 a.
+
+    Values moved by 1 against a range of 0.5: ½ max over clipped and not of the squared error,
+    times vf_coef 0.2.
+    """
+    keys = config(dual_clip=3.0, value_clip_range=0.5, vf_coef=0.2, lam=0.5)
+    found = make_experience(evaluated(), keys, kl_coef=0.5)
+    rows, new = torch.tensor([1]), LOGPROBS[1:] + torch.tensor([[10.0, 0.0]]).clamp(min=1).log()
+    loss, sums = policy_term(found, rows, new, keys)
+    advantage = found.advantages[1, 0].item()
+    assert advantage < 0
+    assert loss.item() == pytest.approx(-3 * advantage, rel=1e-5)
+    assert sums["ratio"].item() == pytest.approx(10.0, rel=1e-5)
+    plain, _ = policy_term(found, rows, new, config(lam=0.5))
+    assert plain.item() == pytest.approx(-10 * advantage, rel=1e-5)
+    # Return -2.9, old value -1, new value -2: error 0.9; limited to -1.5 it is 1.4.
+    value, _ = value_term(found, rows, VALUES[1:] - 1, keys)
+    assert value.item() == pytest.approx(0.2 * 1.4**2 / 2, rel=1e-5)

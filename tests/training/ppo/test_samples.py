@@ -1,0 +1,57 @@
+"""samples/tokens.jsonl and samples/embeddings.npz of a tiny run, against the model itself."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
+
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.training.ppo.samples import pieces, write_embeddings, write_tokens
+from tests.training.ppo.tiny_ppo import ROWS, make_folder, trainer
+
+
+@pytest.mark.parametrize("changes", [{}, {"mode": "lora"}])
+def test_numbers_of_tokens_and_the_models_view_of_its_prompts(tmp_path, changes):
+    """KL is log(policy/reference), 0 before training; a padded prompt has its own embedding."""
+    folder = make_folder(tmp_path / "models")
+    ppo = trainer(folder, tmp_path / "run", **changes)
+    evaluated = ppo.answer_held_out(ppo.models.whole_policy)
+    scores = evaluated.scores.scores.tolist()
+    advantages = ppo.experience(evaluated).advantages
+    write_tokens(tmp_path, evaluated, advantages, ppo.chat, {"best": [0], "worst": [2]}, scores)
+    write_embeddings(tmp_path, ppo.models.policy, evaluated.rollouts, scores)
+    lines = (tmp_path / "samples" / "tokens.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["kind"], row["prompt"]) for row in rows] == [
+        ("best", ROWS[0].prompt),
+        ("worst", ROWS[2].prompt),
+    ]
+    mask = evaluated.rollouts.response_mask
+    assert len(rows[0]["tokens"]) == len(rows[0]["values"]) == int(mask[0].sum())
+    assert rows[0]["kl"] == pytest.approx([0.0] * len(rows[0]["kl"]), abs=1e-3)
+    content = np.load(tmp_path / "samples" / "embeddings.npz")
+    ids = torch.tensor([prompt_ids(ppo.chat, ROWS[0].prompt)])
+    states = ppo.models.policy(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+    wanted = states[0].mean(0).detach().numpy()
+    assert content["embeddings"][0] == pytest.approx(wanted, abs=5e-3)
+    assert content["scores"] == pytest.approx(scores)
+
+
+@pytest.mark.parametrize("marks", ["▁", None])
+def test_pieces_keep_the_space_before_a_word(marks):
+    """With SentencePiece's mark for a space, which a token by itself loses, and with bytes."""
+    if marks:
+        words = {"<unk>": 0, "▁A": 1, "▁red": 2, "▁c": 3, "at": 4}
+        tokenizer = Tokenizer(BPE(words, [], unk_token="<unk>"))
+        tokenizer.decoder = decoders.Metaspace()
+    else:
+        words = {"A": 1, "Ġred": 2, "Ġc": 3, "at": 4}
+        tokenizer = Tokenizer(BPE(words, []))
+        tokenizer.decoder = decoders.ByteLevel()
+    chat = SimpleNamespace(tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer))
+    assert pieces(chat, [1, 2, 3, 4]) == ["A", " red", " c", "at"]

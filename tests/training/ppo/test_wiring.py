@@ -1,0 +1,93 @@
+"""Keys and warnings reach the run that they are for: each by what the run then does."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from rlhf.models.generation.generate import generate
+from rlhf.runtime.run_folder import checkpoints
+from rlhf.training.common.metrics import read_metrics
+from rlhf.training.ppo import rollout as ppo_rollout
+from rlhf.training.ppo.terms import policy_term
+from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny matrices: a second thread only waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("wiring"))
+
+
+def test_a_run_says_its_warnings(folder, tmp_path, capsys):
+    """No answer of six tokens ends by itself, and the update reads them at another temperature."""
+    one = trainer(folder, tmp_path, max_steps=2)
+    one.models.learners[0].temperature = 0.5
+    one.train()
+    said = capsys.readouterr().out
+    assert said.count("warning: step 1: answers are 6 tokens long and 6 is the limit") == 1
+    assert said.count("warning: step 1: began with a mean ratio of") == 1
+
+
+def test_checkpoints_are_written_and_kept_as_the_keys_say(folder, tmp_path):
+    """Of 7 iterations 2, 4 and 6; the last two are kept."""
+    trainer(
+        folder, tmp_path, max_steps=7, save_steps=2, save_total_limit=2, num_ppo_epochs=1
+    ).train()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-6"]
+
+
+def test_a_constant_learning_rate_stays(folder, tmp_path):
+    trainer(folder, tmp_path, lr_scheduler_type="constant").train()
+    assert [line["learning_rate"] for line in read_metrics(tmp_path)] == [1e-3] * 3
+
+
+def test_best_is_bounded_by_the_budget_where_nothing_else_bounds_it(folder, tmp_path):
+    """A policy that has moved is above a budget of next to nothing, however good its score."""
+    options = {"eval_data": "unused", "learning_rate": 1e-2}
+    one = trainer(folder, tmp_path, kl_budget=1e-9, **options)
+    one.progress = dataclasses.replace(one.progress, step=1, best_score=-1.0)
+    one.updater.update(experience_of(one), step=1, seed=0)
+    assert one.look_at_held_out(0.0)["eval_kl"] > 1e-9
+    assert one.progress.best_score == -1.0
+    assert not (tmp_path / "best").exists()
+    one.config = dataclasses.replace(one.config, kl_budget=1e9)
+    assert one.look_at_held_out(0.0)["eval_score"] == one.progress.best_score
+    assert (tmp_path / "best").is_dir()
+
+
+def test_tokens_are_weighed_by_train_over_rollout_up_to_the_cap(folder, tmp_path, monkeypatch):
+    """A sampler whose log-probs are off by -0.5 and 0.5 in turn: e^0.5 = 1.65 is cut to 1.5."""
+
+    def another_sampler(*given, **keys):
+        found = generate(*given, **keys)
+        odd = torch.arange(found.logprobs.shape[1]) % 2 == 1
+        return dataclasses.replace(found, logprobs=found.logprobs + torch.where(odd, 0.5, -0.5))
+
+    monkeypatch.setattr(ppo_rollout, "generate", another_sampler)
+    rollouts = experience_of(trainer(folder, tmp_path, importance_weight_cap=1.5)).rollouts
+    for column, weight in enumerate([1.5, 0.606531] * 3):
+        found = rollouts.weights[:, column][rollouts.response_mask[:, column]]
+        torch.testing.assert_close(found, torch.full_like(found, weight), atol=1e-4, rtol=0)
+
+
+def test_weights_multiply_the_loss_of_their_tokens(folder, tmp_path):
+    one = trainer(folder, tmp_path)
+    experience, rows = experience_of(one), torch.arange(8)
+    new = experience.rollouts.logprobs
+    weights = torch.where(torch.arange(8)[:, None] < 4, 3.0, 1.0).expand_as(new)
+    weighed = dataclasses.replace(
+        experience, rollouts=dataclasses.replace(experience.rollouts, weights=weights)
+    )
+    loss, _ = policy_term(weighed, rows, new, one.config)
+    halves = [policy_term(experience, half, new[half], one.config)[0] for half in rows.split(4)]
+    torch.testing.assert_close(loss, 3 * halves[0] + halves[1])
+    assert abs(halves[0].item()) > 0.1

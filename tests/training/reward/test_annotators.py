@@ -1,0 +1,165 @@
+"""Reliabilities from tables worked by hand, and from simulated careless and reversed people."""
+
+import random
+
+import numpy as np
+import pytest
+
+from rlhf.errors import ConfigError
+from rlhf.training.reward.annotators import (
+    CHANCE,
+    MODEL,
+    OPPOSITE,
+    agreement_tables,
+    describe,
+    estimate_reliabilities,
+    factorize,
+    read_reliabilities,
+    weighted,
+    write_reliabilities,
+)
+from rlhf.training.reward.data import TokenRanking
+
+CARE = {"Ann": 0.1, "Bob": 0.2, "Cem": 0.25, "Dot": 0.3}  # share of pairs each gets wrong
+
+
+def pair(number, annotator, first_is_better):
+    return TokenRanking(
+        prompt=str(number),
+        group=str(number),
+        ids=[(1,), (2,)],
+        ranks=[1, 2] if first_is_better else [2, 1],
+        annotator=annotator,
+    )
+
+
+def people(errors, *, share=0.0, bad=0.5, overlap=2, count=800, seed=0):
+    """Pairs with a right side, each labelled by `overlap` people; X takes `share` of the labels
+    and is wrong in `bad` of them. Also a model's scores, right in 0.7 of the pairs."""
+    draw, rows, scores = random.Random(seed), [], []
+    for number in range(count):
+        right, model = draw.random() < 0.5, draw.random() < 0.7
+        for name in draw.sample(sorted(errors), overlap):
+            careless = draw.random() < share
+            wrong = bad if careless else errors[name]
+            said = right ^ (draw.random() < wrong)
+            rows.append(pair(number, "X" if careless else name, said))
+            scores.append([1.0, 0.0] if right == model else [0.0, 1.0])
+    return rows, scores
+
+
+def by_name(found):
+    return {one.annotator: one for one in found}
+
+
+def test_factors_of_a_table_without_noise():
+    """t = 0.9, 0.6, 0.3, -0.5: 2 P(agree) - 1 = t_a t_b gives them back."""
+    t = np.array([0.9, 0.6, 0.3, -0.5])
+    both = np.full((4, 4), 100.0) - np.diag([100.0] * 4)
+    same = both * (1 + np.outer(t, t)) / 2
+    assert factorize(same, both) == pytest.approx(t, abs=1e-3)
+
+
+def test_reliabilities_are_found_from_agreement_alone():
+    """An error rate e is t = 1 - 2e: 0.8, 0.6, 0.5, 0.4, each within its interval."""
+    found = by_name(estimate_reliabilities(people(CARE, count=2000)[0], None))
+    for name, wrong in CARE.items():
+        one = found[name]
+        assert one.low < 1 - 2 * wrong < one.high, name
+        assert one.remark == ""
+    rows = people(CARE, count=2000)[0]
+    mean = sum(found[row.annotator].weight for row in rows) / len(rows)
+    assert mean == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+@pytest.mark.parametrize("share", [0.05, 0.2])
+@pytest.mark.parametrize("bad", [0.5, 0.9])
+def test_a_careless_or_reversed_annotator_is_named_and_weighs_little(overlap, share, bad):
+    """5% or 20% of the labels; alone with the model's voice, and with the others' beside it."""
+    rows, scores = people(CARE, share=share, bad=bad, overlap=overlap, count=2400 // overlap)
+    found = by_name(estimate_reliabilities(rows, scores))
+    assert [name for name, one in found.items() if one.remark] == ["X"]
+    assert found["X"].weight == 0.0
+    assert found["X"].remark == (OPPOSITE if bad == 0.9 else CHANCE)
+    said = describe(list(found.values()))
+    assert said[0].startswith("annotator X")
+
+
+def votes(*agreements):
+    """Tables of (one voice, other voice, agreement 2p - 1) over 100 votes each; 4 voices."""
+    both = np.zeros((4, 4))
+    same = np.zeros((4, 4))
+    for one, other, agreement in agreements:
+        for a, b in ((one, other), (other, one)):
+            both[a, b], same[a, b] = 100.0, 50 * (1 + agreement)
+    return same, both
+
+
+def test_who_contradicts_each_of_the_others_is_the_odd_one():
+    """C is compared with A and with B, nobody else with anybody: the votes are even, the people
+    are 2 to 1, in whichever order they come. The products are the agreements."""
+    for odd in (0, 1, 2):
+        a, b = [voice for voice in (0, 1, 2) if voice != odd]
+        t = factorize(*votes((a, odd, -0.6), (b, odd, -0.4)))
+        assert t[odd] < 0 < min(t[a], t[b])
+        assert [t[a] * t[odd], t[b] * t[odd]] == pytest.approx([-0.6, -0.4], abs=1e-3)
+        assert t[3] == 0.0  # the model was not asked
+
+
+def test_of_two_who_contradict_each_other_nobody_is_named():
+    """Nothing says who is right. A model (the last voice) does."""
+    assert factorize(*votes((0, 1, -0.8))).tolist() == [0.0] * 4
+    rows = [pair(n, name, name == "Ann") for n in range(100) for name in ("Ann", "Bob")]
+    with pytest.raises(ConfigError, match="no annotator agrees with the others"):
+        estimate_reliabilities(rows, None)
+    t = factorize(*votes((0, 1, -0.4), (0, 3, -0.2), (1, 3, 0.3)))
+    assert t[0] < 0 < min(t[1], t[3])
+
+
+def test_sets_of_people_who_share_nothing_are_signed_apart():
+    """A and B agree, C and the model do not: only the model's side of the latter is known."""
+    t = factorize(*votes((0, 1, 0.5), (2, 3, -0.5)))
+    assert t[2] < 0 < min(t[0], t[1], t[3])
+
+
+def test_the_model_is_one_voice_however_many_rank_a_prompt():
+    """Three people on one pair: 3 votes between people, and one of each with the model."""
+    rows = [pair(0, name, True) for name in "ABC"]
+    _, both = agreement_tables(rows, [[1.0, 0.0]] * 3, ["A", "B", "C", MODEL])
+    assert both.sum(0).tolist() == [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
+
+
+def test_an_annotator_of_few_labels_is_taken_for_a_usual_one():
+    """Two wrong labels do not make a weight of 0: the interval is wide, the mean is near."""
+    rows, scores = people(CARE, overlap=1, count=400)
+    rows += [pair(n, "New", not scores[n][0] > scores[n][1]) for n in range(2)]
+    scores += scores[:2]
+    new = by_name(estimate_reliabilities(rows, scores))["New"]
+    assert new.weight > 0.1
+
+
+def test_ties_and_equal_texts_are_no_votes():
+    rows = [
+        TokenRanking(prompt="p", group="p", ids=[(1,), (2,)], ranks=[1, 1], annotator="Ann"),
+        TokenRanking(prompt="p", group="p", ids=[(1,), (1,)], ranks=[1, 2], annotator="Bob"),
+    ]
+    with pytest.raises(ConfigError, match="no pair of answers was ordered by two annotators"):
+        estimate_reliabilities(rows, None)
+
+
+def test_one_annotator_cannot_be_compared():
+    with pytest.raises(ConfigError, match="there is 1"):
+        estimate_reliabilities([pair(0, "", True)], None)
+
+
+def test_reliabilities_survive_a_file_and_become_weights(tmp_path):
+    rows, scores = people(CARE, count=100)
+    found = estimate_reliabilities(rows, scores)
+    write_reliabilities(tmp_path, found)
+    assert read_reliabilities(tmp_path) == found
+    assert read_reliabilities(tmp_path / "elsewhere") is None
+    weights = {one.annotator: one.weight for one in found}
+    assert [row.weights for row in weighted(rows, found)] == [
+        (weights[row.annotator],) for row in rows
+    ]
