@@ -38,11 +38,11 @@ from rlhf.runtime.printing import plain_console, rlhf_command
 from rlhf.runtime.run_folder import (
     CONFIG,
     RunConfig,
+    check_inputs_outside,
+    check_own_folder,
     make_folder,
-    refuse_foreign_folder,
-    refuse_inputs_inside,
 )
-from rlhf.runtime.run_lock import locked, refuse_if_held
+from rlhf.runtime.run_lock import check_not_locked, locked
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
 TOLD_APART_BY = ("baseline", "judge", "judge_source", "axis", "precision")
@@ -56,8 +56,8 @@ def main() -> None:
         return  # each stage starts its own processes
     folder = Path(run_config.output_dir)
     writes_to(folder)
-    refuse_foreign_folder(folder)
-    refuse_if_held(folder)
+    check_own_folder(folder)
+    check_not_locked(folder)
     checked = check_inputs(run_config, config)
     if run_config.dry_run:
         print_once(
@@ -79,8 +79,8 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
     """Delete the stages of an earlier chain; a folder of the same name that is none stays."""
     stages = [folder / name for name in FOLDERS if read_stage(folder / name)]
     for stage in stages:
-        refuse_if_held(stage)
-        refuse_inputs_inside(stage, config)
+        check_not_locked(stage)
+        check_inputs_outside(stage, config)
     for stage in stages:
         shutil.rmtree(stage)
 

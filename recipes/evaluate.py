@@ -13,13 +13,13 @@ from typing import Any
 from rlhf.data.files.read import read_rows
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
-from rlhf.evaluation.core.metrics import Question
+from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import PEOPLE, Result, print_table
 from rlhf.evaluation.core.study_config import StudyConfig, check_studies
 from rlhf.evaluation.judges.human import put_pairs, read_labels
 from rlhf.evaluation.judges.llm import is_address
-from rlhf.evaluation.judges.pairwise_metrics import HUMAN, as_results, compared_figures, pairs_of
+from rlhf.evaluation.judges.pairwise_metrics import HUMAN, as_results, pairs_of, pairwise_metrics
 from rlhf.evaluation.judges.remote import judge_of, settled
 from rlhf.evaluation.judges.requests import check_address
 from rlhf.evaluation.plan import plan
@@ -52,7 +52,7 @@ def main() -> None:
     run_config, config, study = parse_config(
         RunConfig, EvaluateConfig, StudyConfig, description=__doc__
     )
-    refuse_what_means_nothing(run_config)
+    check_keys(run_config)
     check_studies(config, study)
     begin_run(run_config)
     folder, seed = Path(run_config.output_dir), run_config.seed
@@ -76,7 +76,7 @@ def main() -> None:
     studied = run_studies(rows, records, question, config, study, remote, print_once)
 
     def save() -> None:
-        more = [*studied.results, *ask_people(folder, rows, records, question, study)]
+        more = [*studied.results, *collect_human_labels(folder, rows, records, question, study)]
         content: dict[str, Any] = {**provenance_of(config, seed, loaded.use), **studied.content}
         results = write_evaluation(
             folder, rows, records, question, leaks, more, content, config.num_examples
@@ -87,7 +87,7 @@ def main() -> None:
     on_main_process(save)
 
 
-def refuse_what_means_nothing(run_config: RunConfig) -> None:
+def check_keys(run_config: RunConfig) -> None:
     """An evaluation makes no model and logs no steps."""
     for key in ("push_to_hub", "report_to"):
         if getattr(run_config, key):
@@ -116,11 +116,11 @@ def check_sources(study: StudyConfig) -> None:
         check_tasks(study.lm_eval, study.lm_eval_include)
 
 
-def ask_people(
+def collect_human_labels(
     folder: Path,
     rows: Sequence[PromptRow],
     records: Sequence[Record],
-    question: Question,
+    question: MetricSpec,
     study: StudyConfig,
 ) -> list[Result]:
     """Pairs into the label store, figures of the labels that stand there, and what to do next."""
@@ -143,7 +143,7 @@ def ask_people(
         )
     if asked == said.unlabelled:
         return []
-    figures = compared_figures(said.compared, HUMAN, question)
+    figures = pairwise_metrics(said.compared, HUMAN, question)
     return figures + as_results(said.health, PEOPLE, HUMAN)
 
 

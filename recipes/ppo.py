@@ -46,16 +46,16 @@ from rlhf.runtime.printing import plain_console
 from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
 from rlhf.training.common.adapter_base import keep_own_base
 from rlhf.training.common.checkpoint import checkpoint_of_run
-from rlhf.training.common.provenance import refuse_another_base, stage_manifest
+from rlhf.training.common.provenance import check_same_base, stage_manifest
 from rlhf.training.common.publish import publish, push_to_hub
 from rlhf.training.common.samples import write_samples
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.memory_plan import plan
-from rlhf.training.ppo.metrics import rollout_figures
+from rlhf.training.ppo.metrics import rollout_metrics
 from rlhf.training.ppo.models import autocast, check_models, computes_in_bf16
 from rlhf.training.ppo.samples import write_embeddings, write_tokens
 from rlhf.training.ppo.trainer import PPOResult, PPOTrainer
-from rlhf.types import Evaluated, PromptRow
+from rlhf.types import PromptRow, ScoredRollouts
 
 TOKENS_SHOWN = 3  # answers each of the best and the worst in samples/tokens.jsonl
 SHOWN = 8  # answers each in samples/best.jsonl and samples/worst.jsonl; twice that at random
@@ -83,7 +83,7 @@ def main() -> None:
     print_once(*remarks)
     if checkpoint is not None:
         base = config.model_name_or_path
-        on_main_process(lambda: refuse_another_base(checkpoint, base))
+        on_main_process(lambda: check_same_base(checkpoint, base))
 
     def manifest_of(target: Path, stage: str = "ppo") -> Manifest:
         return stage_manifest(
@@ -247,7 +247,7 @@ def save_samples(
         write_embeddings(folder, policy, result.after.rollouts, after)
 
 
-def answer(evaluated: Evaluated, row: int) -> Answer:
+def answer(evaluated: ScoredRollouts, row: int) -> Answer:
     """One row's answer."""
     rollouts = evaluated.rollouts
     ids = rollouts.response_ids[row][rollouts.response_mask[row]].tolist()
@@ -263,7 +263,7 @@ def answer(evaluated: Evaluated, row: int) -> Answer:
 
 def figures(result: PPOResult) -> dict[str, str]:
     """The run's figures in words, before -> after on the prompts looked at."""
-    before, after = rollout_figures(result.before), rollout_figures(result.after)
+    before, after = rollout_metrics(result.before), rollout_metrics(result.after)
     lines = {
         "iterations": str(result.progress.step),
         "responses": str(result.progress.episodes),

@@ -52,17 +52,17 @@ from rlhf.training.reward.metrics import (
     NOT_NORMALIZED,
     Health,
     Normalization,
-    in_words,
     measure,
     normalization,
+    summary,
 )
 from rlhf.training.reward.samples import write_ranked_samples
 from rlhf.training.reward.trainer import train_reward_model
 from rlhf.training.reward.validation import (
     about_rankings,
+    check_no_4bit,
     check_rankings,
     load_normalization,
-    refuse_4bit,
     trained_on,
     without_undecided,
 )
@@ -144,7 +144,7 @@ def check() -> Setup:
     run_config, model, data, config = parse_config(
         RunConfig, ModelConfig, DataConfig, RewardModelConfig, description=__doc__
     )
-    refuse_4bit(model)
+    check_no_4bit(model)
     world_size = begin_run(run_config)
     chat, _ = load_checked_tokenizer(
         model.model_name_or_path,
@@ -244,7 +244,7 @@ def save(setup: Setup, trained: Trained) -> None:
         folder,
         replace(manifest, reward_mean=scale.mean, reward_std=scale.std),
         title="reward model",
-        figures=in_words(trained.steps, trained.health, scale),
+        figures=summary(trained.steps, trained.health, scale),
         loads_with="AutoModelForSequenceClassification",
         places={
             "held-out rankings with rewards": folder / "samples",

@@ -35,11 +35,11 @@ from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.context_length import beyond_training
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
-from rlhf.models.generation.generate import Answer, sample_answers
+from rlhf.models.generation.generate import Answer, sample_responses
 from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.load import add_lora, load_policy
 from rlhf.models.memory import frozen_dtype, model_size
-from rlhf.models.recurrent import refuse_recurrent
+from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.save import rehearse_saving, save_policy
 from rlhf.report.write import write_report
 from rlhf.runtime.config import parse_config
@@ -119,7 +119,7 @@ def check() -> Setup:
         path, data.chat_template, template_kwargs=data.template_kwargs, samples=False
     )
     if config.num_samples or config.packing:
-        refuse_recurrent(path, "train it with --num_samples 0 --packing false")
+        check_not_recurrent(path, "train it with --num_samples 0 --packing false")
     rejects = Path(run_config.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(
@@ -208,7 +208,7 @@ def answer(model: Model, setup: Setup, prompts: Sequence[Prompt]) -> list[Answer
     if not is_main_process() or not prompts:
         return []
     model.to(PartialState().device)
-    answers = sample_answers(
+    answers = sample_responses(
         model,
         setup.chat,
         prompts,

@@ -107,7 +107,7 @@ def run_command(words: Sequence[str]) -> int:
 
 
 def _fail(words: Sequence[str], error: RLHFError) -> int:
-    _say(words, error)
+    _say(words, f"{error} [{error.code}]")
     return STATUS_FAILED if isinstance(error, TrainingError) else STATUS_USER
 
 

@@ -1,28 +1,93 @@
-"""The errors a user can meet. Each is also the stdlib error a caller would expect."""
+"""Errors that a user can meet. Each has a stable code and is the stdlib error a caller expects."""
 
-# What a command ends with: done, failed while it ran, asked for what cannot be, stopped by a
-# signal with a checkpoint to go on from (EX_TEMPFAIL of sysexits.h).
+from typing import Literal
+
+# Exit status of a command: done; failed while it ran; the user's mistake; stopped by SIGTERM with
+# a checkpoint to resume from (EX_TEMPFAIL of sysexits.h).
 STATUS_DONE, STATUS_FAILED, STATUS_USER, STATUS_STOPPED = 0, 1, 2, 75
+
+ErrorCode = Literal[
+    # configuration
+    "bad-value",  # a key or option has a value of the wrong type or outside its range
+    "unknown-key",  # a key, option or command that does not exist
+    "missing-key",  # a key or option that has to be given
+    "repeated-key",  # a key that is given twice
+    "key-conflict",  # keys that do not go together
+    "bad-config-file",  # a YAML or JSON file of settings that cannot be read
+    "unsupported",  # what this model, machine or method cannot do
+    "missing-package",  # an optional package or program that is not installed
+    "bad-launch",  # processes, sharding or precision that the launcher got wrong
+    # files and rows
+    "missing-file",
+    "unreadable-file",
+    "disk-full",
+    "bad-row",
+    "no-rows",
+    "unknown-format",
+    "bad-hub-id",
+    # models, runs and checkpoints
+    "not-a-model",
+    "altered-model",  # its files do not match its manifest
+    "base-mismatch",  # other base weights than the model was trained from
+    "tokenizer-mismatch",
+    "template-mismatch",
+    "template-error",  # a chat template that cannot be rendered
+    "run-exists",
+    "run-locked",
+    "no-checkpoint",
+    "torn-checkpoint",
+    "other-run",  # a checkpoint of a run with other settings or data
+    # a run that had to stop
+    "non-finite",
+    "nothing-trained",
+    "no-reward",
+    "process-lost",
+    "out-of-memory",
+    "upload-failed",
+    "gate-failed",
+    # rewards, judges
+    "bad-reward",  # a reward function that cannot be loaded or returns something unusable
+    "judge-failed",
+    # labels, chat
+    "bad-label",
+    "bad-store",
+    "unknown-name",  # an annotator, item, model or message that does not exist
+    "not-allowed",
+    "address-in-use",
+    "too-long",
+    "busy",
+]
 
 
 class RLHFError(Exception):
-    """A mistake in what was asked for: printed in a line or two, exit status 2, no traceback."""
+    """A mistake of the user: printed in a line or two with its code; exit status 2, no traceback.
+
+    Args:
+        message: the place, the offending value, why it matters, and the next step.
+        code: a stable name of the kind of mistake, for programs, tests and the docs.
+    """
+
+    code: ErrorCode
+
+    def __init__(self, message: str, *, code: ErrorCode = "bad-value") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ConfigError(RLHFError, ValueError):
-    """A key, a value or a combination of keys that cannot be run."""
+    """A key, a value or a combination of keys that cannot run."""
 
 
 class DataError(RLHFError, ValueError):
-    """A file or a row that cannot be used as it is."""
+    """A file or a row that cannot be used."""
 
 
 class CheckpointError(RLHFError, OSError):
-    """A folder that is not the model, run or checkpoint it was taken for."""
+    """A folder that is not the expected model, run or checkpoint."""
 
 
 class TrainingError(RLHFError, RuntimeError):
-    """A run that had to stop: non-finite numbers, a failed rank. Exit status 1."""
+    """A run that had to stop: non-finite numbers, a lost process. Exit status 1."""
 
 
 def status_of(error: RLHFError | None) -> int:

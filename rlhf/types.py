@@ -104,7 +104,7 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluated:
+class ScoredRollouts:
     """The rollouts under the frozen reference and the critic, before any update."""
 
     rollouts: Rollouts

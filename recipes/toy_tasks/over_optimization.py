@@ -57,14 +57,14 @@ def run(folder: Path, seed: int, jobs: int) -> Figures:
     taken = policies[FREE] / f"checkpoint-{best['step']}"
     compared = {"taken": taken if best["step"] else folder / "sft", **policies}
     evaluation = evaluate(folder, "evaluation", seed, compared, **judges)
-    return frontier_figures(seen) | {
+    return frontier_metrics(seen) | {
         f"{name}: {metric}": figure(evaluation, metric, slug(name), **where)
         for name in ("taken", *ARMS)
         for metric, where in (("score", {"judge": "gold"}), ("kl", {}))
     }
 
 
-def frontier_figures(seen: dict[str, Any]) -> Figures:
+def frontier_metrics(seen: dict[str, Any]) -> Figures:
     """What the checkpoints of the free run show, and whether it was seen."""
     points = seen["points"]
     golds = [point["held_out"]["value"] for point in points]

@@ -44,7 +44,7 @@ from recipes.toy_tasks.stage_runs import (  # noqa: E402
 )
 from recipes.toy_tasks.tiny_model import make_model  # noqa: E402
 from rlhf.evaluation.core.contamination import Seen  # noqa: E402
-from rlhf.evaluation.core.nearest_prompt import Lookup  # noqa: E402
+from rlhf.evaluation.core.nearest_prompt import NearestPrompt  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
 
 Row = Mapping[str, str]
@@ -104,7 +104,7 @@ def figures(chain: Path) -> Figures:
 
 def copied(heldout: Sequence[Row], shown: Sequence[Row]) -> Figures:
     """Shares of balanced answers where the nearest prompt's right demonstrations are copied."""
-    right = Lookup(
+    right = NearestPrompt(
         [
             Seen(prompt=row["prompt"], answers=[row["completion"]])
             for row in shown

@@ -3,8 +3,8 @@
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 
-from rlhf.chat.detokenizer import Said, Writer
-from rlhf.chat.engine import LENGTH, Decoder, Question
+from rlhf.chat.detokenizer import Detokenizer, Said
+from rlhf.chat.engine import LENGTH, BatchEngine, GenerationRequest
 from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import SEEDS, Sampling
 from rlhf.data.tokenization.chat import prompt_ids
@@ -111,14 +111,16 @@ class _OneAnswer:
 
     def __init__(self, model: ChatModel) -> None:
         self._model = model
-        self._decoder = Decoder(model, slots=1)
-        self._writer = Writer(model.chat)
+        self._decoder = BatchEngine(model, slots=1)
+        self._writer = Detokenizer(model.chat)
         self._ids: list[int] = []
         self._cut_off = self.done = False
 
     def start(self, ids: list[int], sampling: Sampling) -> None:
         longest = min(sampling.max_new_tokens, room(self._model, len(ids), sampling.max_new_tokens))
-        self._decoder.add(Question(ids=ids, sampling=replace(sampling, max_new_tokens=longest)))
+        self._decoder.add(
+            GenerationRequest(ids=ids, sampling=replace(sampling, max_new_tokens=longest))
+        )
 
     def next(self) -> Said:
         """What one more token adds."""

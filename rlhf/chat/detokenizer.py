@@ -18,7 +18,7 @@ class Said:
     text: str = ""
 
 
-class Writer:
+class Detokenizer:
     """Thought and text so far. A character of several tokens is given when it is whole, and what
     may be the beginning of a stop text, or of a tag around the thought, when it has turned out not
     to be. Stop texts are looked for in the text alone.

@@ -23,7 +23,7 @@ STOP, LENGTH = "stop", "length"  # why an answer ended: an EOS, or all its token
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class GenerationRequest:
     """What is to be continued, and how."""
 
     ids: Sequence[int]  # prompt
@@ -45,7 +45,7 @@ class Token:
 class Row:
     """An answer that is being written."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: GenerationRequest) -> None:
         self.question = question
         self.noise = noise_of(question.sampling, question.choice)
         self.length = len(question.ids)  # tokens in the cache
@@ -54,7 +54,7 @@ class Row:
         self.alive = True
 
 
-class Decoder:
+class BatchEngine:
     """The answers of one model that are being written, at most `slots` at a time."""
 
     def __init__(self, model: ChatModel, *, slots: int = 32) -> None:
@@ -69,7 +69,7 @@ class Decoder:
         """How many more questions may be added now."""
         return self._slots - len(self._joining) - sum(row.alive for row in self._rows)
 
-    def add(self, question: Question) -> Row:
+    def add(self, question: GenerationRequest) -> Row:
         """Take a question up; its first token comes with the next step."""
         assert self.free > 0, "the caller counts the free places"
         row = Row(question)

@@ -16,7 +16,7 @@ from rlhf.models.compatibility import noting_other_kwargs, template_hash
 from rlhf.models.cpu_kernels.int8 import to_int8
 from rlhf.models.lineage import check_base
 from rlhf.models.load import load_config, load_policy
-from rlhf.models.recurrent import refuse_recurrent
+from rlhf.models.recurrent import check_not_recurrent
 from rlhf.runtime.run_folder import checkpoints
 
 # Where a policy lies inside what holds it, the first that is there: a checkpoint's own folder
@@ -72,7 +72,7 @@ def load_chat_model(
         check_base(found, base)
     config = load_config(name, base)
     _refuse_reward_model(name, config)
-    refuse_recurrent(name if base is None else base)
+    check_not_recurrent(name if base is None else base)
     chat = load_tokenizer(name, chat_template, template_kwargs=template_kwargs)
     chat = noting_other_kwargs(chat, manifest)
     check_vocabulary(config, chat)

@@ -39,7 +39,7 @@ def settled(text: str) -> int:
     return sum(len(line) + 1 for line in lines[: starts[-1]]) if starts else 0
 
 
-class Screen:
+class Renderer:
     """Where answers are shown. A terminal that cannot move its cursor gets plain text."""
 
     def __init__(self, console: Console) -> None:

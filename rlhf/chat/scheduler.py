@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
-from rlhf.chat.engine import Decoder, Question, Row, Token
+from rlhf.chat.engine import BatchEngine, GenerationRequest, Row, Token
 from rlhf.chat.loading import ChatModel
 
 
@@ -21,7 +21,7 @@ class Failed(Exception):
 class Group:
     """The answers of one request, token by token. Close it, and their places are free."""
 
-    def __init__(self, worker: "Worker", questions: Sequence[Question]) -> None:
+    def __init__(self, worker: "Scheduler", questions: Sequence[GenerationRequest]) -> None:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._tokens: asyncio.Queue[tuple[int, Token] | Failed] = asyncio.Queue()
@@ -55,7 +55,7 @@ class Group:
         self._worker.cancel(self, left)
 
 
-class Worker:
+class Scheduler:
     """One model's thread.
 
     slots: answers written at a time. waiting: answers that may wait for a place.
@@ -63,7 +63,7 @@ class Worker:
 
     def __init__(self, model: ChatModel, *, slots: int, waiting: int) -> None:
         self.model = model
-        self._decoder = Decoder(model, slots=slots)
+        self._decoder = BatchEngine(model, slots=slots)
         self._slots, self._most_waiting = slots, waiting
         self._waiting: deque[tuple[Group, int]] = deque()
         self._rows: dict[Row, tuple[Group, int]] = {}
@@ -73,7 +73,7 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="rlhf-decoder", daemon=True)
         self._thread.start()
 
-    def submit(self, questions: Sequence[Question]) -> Group:
+    def submit(self, questions: Sequence[GenerationRequest]) -> Group:
         """Have all of these answered.
 
         Raises:

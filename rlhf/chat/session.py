@@ -10,7 +10,7 @@ from rlhf.chat import transcripts as saved
 from rlhf.chat.conversation import Answer, Conversation, Piece, encode
 from rlhf.chat.introspection import as_text, differences, positions, reward_growth, rewards
 from rlhf.chat.loading import ChatModel, short_names
-from rlhf.chat.renderer import Screen
+from rlhf.chat.renderer import Renderer
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.tables import difference_table, position_table, token_table
 from rlhf.chat.votes import BOTH_BAD, TIE, Compared, Votes, prompt_of
@@ -56,7 +56,7 @@ class Session:
     """Commands and questions over one conversation."""
 
     conversation: Conversation
-    screen: Screen
+    screen: Renderer
     load_model: Callable[[str], ChatModel]
     votes: Votes
     load_reward: Callable[[], RewardModel | None] = lambda: None

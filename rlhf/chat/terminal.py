@@ -15,7 +15,7 @@ from rich.console import Console
 from rlhf.chat.conversation import Conversation
 from rlhf.chat.line_editor import Lines, history_file
 from rlhf.chat.loading import BaseNeeded, ChatModel, load_chat_model
-from rlhf.chat.renderer import Screen, printable
+from rlhf.chat.renderer import Renderer, printable
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.session import Session
 from rlhf.chat.votes import Votes
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     with Votes(given.store, given.annotator or getpass.getuser()) as votes:
         session = Session(
             conversation=conversation,
-            screen=Screen(plain_console()),
+            screen=Renderer(plain_console()),
             load_model=load,
             votes=votes,
             load_reward=cache(
@@ -110,7 +110,7 @@ def _answer_once(conversation: Conversation, prompt: str) -> int:
         alone = len(conversation.models) == 1
         pieces = conversation.ask(prompt)
         if alone:
-            thoughts = Screen(Console(stderr=True, highlight=False))
+            thoughts = Renderer(Console(stderr=True, highlight=False))
             for piece in thoughts.after_thought(pieces):
                 print(printable(piece.text), end="", flush=True)
             print(flush=True)

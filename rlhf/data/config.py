@@ -15,7 +15,7 @@ TEMPLATE_KWARGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class PromptDataConfig:
     """Where rows come from, how prompts are rendered, and what happens to bad rows."""
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
@@ -27,15 +27,7 @@ class DataConfig:
         }
     )
     eval_data: list[str] | None = field(
-        default=None,
-        metadata={"help": "Held-out rows, as train_data; default: eval_fraction of train_data."},
-    )
-    eval_fraction: float = field(
-        default=0.1,
-        metadata={"help": "Share of prompts held out when eval_data is not given; 0 for none."},
-    )
-    max_length: int = field(
-        default=512, metadata={"help": "Longest prompt and answer together, in tokens."}
+        default=None, metadata={"help": "Held-out rows, from the same kinds of sources."}
     )
     chat_template: str = field(
         default="auto",
@@ -45,11 +37,11 @@ class DataConfig:
     )
     chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
     show_rows: int = field(
-        default=1, metadata={"help": "Rows printed at the start as the model reads them."}
+        default=1, metadata={"help": "Rows to print at the start as the model reads them."}
     )
     drop_bad_rows: bool = field(
         default=False,
-        metadata={"help": "Drop rows that cannot be used, count and list them, and go on."},
+        metadata={"help": "Drop, count and list rows that cannot be used instead of exiting."},
     )
 
     @property
@@ -60,13 +52,28 @@ class DataConfig:
     def __post_init__(self) -> None:
         parse_template_kwargs(self.chat_template_kwargs)
         list_sources(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(PromptDataConfig):
+    """The data of SFT and of reward models, which hold out rows themselves and limit lengths."""
+
+    eval_fraction: float = field(
+        default=0.1,
+        metadata={"help": "Share of prompts to hold out where eval_data is not given; 0 for none."},
+    )
+    max_length: int = field(
+        default=512, metadata={"help": "Longest prompt and response together, in tokens."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.eval_fraction < 1:
             raise ConfigError(
-                f"eval_fraction={self.eval_fraction} is not a share of the prompts; "
-                "use 0 (hold nothing out) up to below 1."
+                f"eval_fraction={self.eval_fraction}: the share of prompts to hold out goes from "
+                "0 (none) to below 1."
             )
         if self.max_length < 2:
             raise ConfigError(
-                f"max_length={self.max_length} leaves no room for a prompt and an answer; "
-                "use at least 2 tokens."
+                f"max_length={self.max_length}: a prompt and a response need 2 tokens or more."
             )

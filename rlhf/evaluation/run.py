@@ -23,8 +23,8 @@ from rlhf.evaluation.core.contamination import (
     seen_rows,
 )
 from rlhf.evaluation.core.examples import write_examples
-from rlhf.evaluation.core.metrics import Question, all_figures
-from rlhf.evaluation.core.nearest_prompt import Lookup
+from rlhf.evaluation.core.metrics import MetricSpec, all_metrics
+from rlhf.evaluation.core.nearest_prompt import NearestPrompt
 from rlhf.evaluation.core.records import ANSWERS, Record, kept_records, write_records
 from rlhf.evaluation.core.results import Result, write_results
 from rlhf.evaluation.core.sampling import load_contender, sample_records
@@ -116,7 +116,7 @@ def collect_records(
             f"--answers {folder / ANSWERS} --resume_from_checkpoint latest"
         )
     sampled = [r for r in everybodys if r.model == config.baseline_name]
-    lookup = Lookup([seen for source in config.train_data for seen in seen_rows(source)])
+    lookup = NearestPrompt([seen for source in config.train_data for seen in seen_rows(source)])
     path = config.model_paths[config.baseline_name]
     chat = load_checked_tokenizer(
         path, config.chat_template, template_kwargs=config.template_kwargs
@@ -155,7 +155,7 @@ def _everybodys(records: list[Record]) -> list[Record]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaks:
+class ContaminationReport:
     """What the training files hold of the prompts."""
 
     found: Sequence[Contamination]
@@ -169,17 +169,19 @@ class Leaks:
         return f"{sum(self.flagged)} of them in the training data"
 
 
-def find_leaks(rows: Sequence[PromptRow], config: EvaluateConfig) -> Leaks:
+def find_leaks(rows: Sequence[PromptRow], config: EvaluateConfig) -> ContaminationReport:
     """Held-out prompts that stand in `train_data`."""
     found = contamination(rows, config.train_data)
-    return Leaks(found=found, flagged=flagged(found, len(rows)) if config.train_data else ())
+    return ContaminationReport(
+        found=found, flagged=flagged(found, len(rows)) if config.train_data else ()
+    )
 
 
 def question_of(
-    rows: Sequence[PromptRow], config: EvaluateConfig, seed: int, leaks: Leaks
-) -> Question:
+    rows: Sequence[PromptRow], config: EvaluateConfig, seed: int, leaks: ContaminationReport
+) -> MetricSpec:
     """What is asked of the records."""
-    return Question(
+    return MetricSpec(
         models=list(config.model_paths),
         baseline=config.baseline_name,
         judges=judges_of(config),
@@ -199,8 +201,8 @@ def write_evaluation(
     folder: Path,
     rows: Sequence[PromptRow],
     records: Sequence[Record],
-    question: Question,
-    leaks: Leaks,
+    question: MetricSpec,
+    leaks: ContaminationReport,
     more: Sequence[Result],
     content: Mapping[str, Any],
     num_examples: int,
@@ -209,7 +211,7 @@ def write_evaluation(
 
     more, content: figures and other parts of evaluation.json, of studies and provenance.
     """
-    results = [*all_figures(records, question), *more]
+    results = [*all_metrics(records, question), *more]
     write_records(folder, rows, records)
     write_examples(
         folder,

@@ -19,9 +19,9 @@ from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
 from rlhf.manifest import write_atomically
 from rlhf.models.compatibility import check_input_model
-from rlhf.models.generation.generate import sample_answers
+from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_config, load_policy
-from rlhf.models.recurrent import refuse_recurrent
+from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.runtime.printing import plain_console, quiet_logs, rlhf_command
 
@@ -68,7 +68,7 @@ def sample_candidates(
     answers: list[list[tuple[str, str]]] = [[] for _ in rows]
     for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
         share = len(range(index, num_responses, len(models)))
-        written = sample_answers(
+        written = sample_responses(
             on_device(model),
             chat,
             [row.prompt for row in rows],
@@ -174,7 +174,7 @@ def sampling_tokenizer(
     """
     check_input_model(model)
     chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs)
-    refuse_recurrent(model)
+    check_not_recurrent(model)
     positions = getattr(load_config(model), "max_position_embeddings", None)
     if positions is not None and positions <= max_new_tokens:
         raise ConfigError(

@@ -10,7 +10,7 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, hash_text, read_manifest
 from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.lineage import check_base
-from rlhf.models.recurrent import refuse_recurrent
+from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.save import saved_tokenizer
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.runtime.run_folder import CONFIG
@@ -63,7 +63,7 @@ def load_checked_tokenizer(
     chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs, judges=judges)
     chat = noting_other_kwargs(chat, manifest)
     if samples and not judges:
-        refuse_recurrent(model)
+        check_not_recurrent(model)
     check_chat(model, manifest, chat)
     return chat, manifest
 

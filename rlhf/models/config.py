@@ -8,48 +8,63 @@ from rlhf.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Keys that the training recipes share: the model, LoRA, precision, memory."""
+class BackboneConfig:
+    """Keys that all three trainings share: the model, LoRA, precision, memory."""
 
     model_name_or_path: str = field(metadata={"help": "Model to start from: a folder or a hub id."})
-    use_peft: bool = field(
-        default=False, metadata={"help": "Train LoRA adapters instead of every weight."}
-    )
     lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA scale is lora_alpha / lora_r."})
     lora_target_modules: list[str] | None = field(
         default=None,
-        metadata={"help": "Names of the layers that get LoRA; default is every linear layer."},
+        metadata={"help": "Names of the layers that get LoRA. Default: every linear layer."},
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={"help": "Train with bf16 autocast. Default: where the device is fast at it."},
+    )
+    gradient_checkpointing: bool = field(
+        default=False,
+        metadata={"help": "Recompute activations in the backward pass: less memory, slower."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.lora_r < 1:
+            raise ConfigError(f"lora_r={self.lora_r}: the rank of LoRA is 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(BackboneConfig):
+    """The backbone of SFT and of reward models, which train all weights or LoRA adapters."""
+
+    use_peft: bool = field(
+        default=False, metadata={"help": "Train LoRA adapters instead of every weight."}
     )
     lora_modules_to_save: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Names of modules that are trained whole beside LoRA and saved with it, such "
-            "as embed_tokens and lm_head where the base never learned its end token."
+            "help": "Modules to train in full next to LoRA and to save with it, such as "
+            "embed_tokens and lm_head where the base never learned its end token."
         },
-    )
-    bf16: bool | None = field(
-        default=None,
-        metadata={"help": "bf16 autocast; default is where the device is fast at it."},
-    )
-    gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "Recompute activations backwards: less memory, slower."}
     )
     load_in_4bit: bool = field(
         default=False, metadata={"help": "Hold the frozen base in 4 bits (GPU, with use_peft)."}
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.load_in_4bit and not self.use_peft:
-            raise ConfigError("load_in_4bit freezes the base model; add --use_peft true to train.")
-        if self.use_peft and self.lora_r < 1:
-            raise ConfigError(f"lora_r={self.lora_r} is no rank; use 1 or more.")
+            raise ConfigError(
+                "load_in_4bit freezes the base model; add --use_peft true to train.",
+                code="key-conflict",
+            )
         for name in ("lora_target_modules", "lora_modules_to_save"):
             if not self.use_peft and getattr(self, name):
-                raise ConfigError(f"{name} is set without use_peft; add --use_peft true.")
+                raise ConfigError(
+                    f"{name} is set without use_peft; add --use_peft true.", code="key-conflict"
+                )
 
 
-def use_bf16(config: ModelConfig) -> bool:
+def use_bf16(config: BackboneConfig) -> bool:
     """Whether this run computes in bf16: as the key says, else where the device is fast at it."""
     return fast_bf16() if config.bf16 is None else config.bf16
 

@@ -133,11 +133,11 @@ def response_logprobs(
     def logprobs(sequences: Sequences) -> Tensor:
         return policy_logprobs(model, sequences, temperature=temperature)
 
-    return evaluate_rows(logprobs, batch, response_ids, response_mask, max_tokens=max_tokens)
+    return score_rows(logprobs, batch, response_ids, response_mask, max_tokens=max_tokens)
 
 
 @torch.no_grad()
-def evaluate_rows(
+def score_rows(
     function: Callable[[Sequences], Tensor],
     batch: PromptBatch,
     response_ids: Tensor,
@@ -174,7 +174,7 @@ def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
     return [torch.tensor(group, device=lengths.device) for group in groups]
 
 
-def shares(lengths: Tensor, num_processes: int, max_tokens: int) -> list[list[Tensor]]:
+def partition_rows(lengths: Tensor, num_processes: int, max_tokens: int) -> list[list[Tensor]]:
     """For each process its microbatches: rows dealt out by length, so that all get like amounts.
 
     Each process can tell all shares, and so how many microbatches another one makes.
@@ -184,10 +184,10 @@ def shares(lengths: Tensor, num_processes: int, max_tokens: int) -> list[list[Te
     return [[rows[group] for group in microbatches(lengths[rows], max_tokens)] for rows in dealt]
 
 
-def turns(
+def microbatch_schedule(
     dealt: list[list[Tensor]], process: int, *, alike: bool
 ) -> Iterator[tuple[Tensor, float, bool]]:
-    """(rows, weight, whether it is the last) of each of a process's microbatches, of `shares`.
+    """(rows, weight, last?) of each microbatch of a process, from `partition_rows`.
 
     alike: every process makes as many; one that has fewer reads a row again, with weight 0.
     """

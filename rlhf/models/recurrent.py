@@ -20,7 +20,9 @@ def is_recurrent(config: PretrainedConfig) -> bool:
     return bool(LAYERS_WITH_STATE & set(layers))
 
 
-def refuse_recurrent(path: str | Path, next_step: str = "use a model with attention alone") -> None:
+def check_not_recurrent(
+    path: str | Path, next_step: str = "use a model with attention alone"
+) -> None:
     """Reject a model with a recurrent state where answers are to be sampled. Reads no weights.
 
     The sampling here keeps keys and values in a cache of its own, whose rows are repeated and

@@ -24,7 +24,7 @@ def penalized_rewards(
     return rewards + torch.where(last, scores[:, None], 0.0)
 
 
-def judge_unfinished(
+def apply_missing_eos(
     scores: Tensor,
     ended_with_eos: Tensor,
     *,

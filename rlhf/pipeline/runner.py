@@ -23,7 +23,7 @@ from rlhf.errors import (
 )
 from rlhf.manifest import check_folder, read_manifest, write_atomically
 from rlhf.runtime.run_folder import CONFIG
-from rlhf.runtime.run_lock import LOCK, refuse_if_held
+from rlhf.runtime.run_lock import LOCK, check_not_locked
 from rlhf.runtime.signals import Stopped
 
 STAGE = "stage.json"
@@ -68,7 +68,7 @@ def run_stage(stage: Stage, say: Callable[[str], None]) -> bool:
         TrainingError: a step failed.
         Stopped: a step was ended by SIGTERM and can go on.
     """
-    refuse_if_held(stage.folder)
+    check_not_locked(stage.folder)
     record = read_stage(stage.folder)
     reason = _why_anew(stage, record)
     if record is not None and not reason and record.finished:

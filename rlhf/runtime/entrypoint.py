@@ -42,7 +42,7 @@ def _fail(error: RLHFError) -> NoReturn:
     status = status_of(error)
     if status == STATUS_USER:
         _let_the_first_speak()
-    _say(error)
+    _say(f"{error} [{error.code}]")
     _exit(status)
 
 

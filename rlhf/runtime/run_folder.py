@@ -13,7 +13,7 @@ from rlhf.runtime.config import as_dict, as_yaml_with_defaults
 from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import Sharding, on_main_process, start_processes
 from rlhf.runtime.printing import quiet_logs
-from rlhf.runtime.run_lock import hold, refuse_if_held
+from rlhf.runtime.run_lock import check_not_locked, hold
 
 CONFIG = "config.yaml"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -104,8 +104,8 @@ def claim_run_folder(run: RunConfig) -> Path:
     folder = Path(run.output_dir)
     if run.overwrite and run.resume_from_checkpoint:
         raise ConfigError("overwrite and resume_from_checkpoint exclude each other; give one.")
-    refuse_foreign_folder(folder)
-    refuse_if_held(folder)
+    check_own_folder(folder)
+    check_not_locked(folder)
     if holds_run(folder) and not (run.overwrite or run.resume_from_checkpoint):
         raise ConfigError(
             f"output_dir {folder} already holds a run; go on with --resume_from_checkpoint latest, "
@@ -114,7 +114,7 @@ def claim_run_folder(run: RunConfig) -> Path:
     return folder
 
 
-def refuse_foreign_folder(folder: Path) -> None:
+def check_own_folder(folder: Path) -> None:
     """Refuse a file, a folder below one, one that cannot be written, and another's config.yaml.
 
     Raises:
@@ -149,7 +149,7 @@ def open_run_folder(run: RunConfig, *configs: Any) -> Path:
     hold(folder)
     claim_run_folder(run)  # another run may have come and gone in between
     if run.overwrite:
-        refuse_inputs_inside(folder, run, *configs)
+        check_inputs_outside(folder, run, *configs)
         delete_run(folder)
     write_atomically(folder / CONFIG, as_yaml_with_defaults(run, *configs))
     return folder
@@ -178,7 +178,7 @@ def delete_run(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def refuse_inputs_inside(folder: Path, *configs: Any) -> None:
+def check_inputs_outside(folder: Path, *configs: Any) -> None:
     """Refuse to delete in a folder that a key of `configs` names something in.
 
     Raises:

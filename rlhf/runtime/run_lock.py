@@ -91,7 +91,7 @@ def locked(folder: Path) -> Iterator[None]:
         release(folder)
 
 
-def refuse_if_held(folder: Path) -> None:
+def check_not_locked(folder: Path) -> None:
     """Refuse a folder that another process holds, without making a file.
 
     Raises:

@@ -27,7 +27,7 @@ from benchmarks.workloads import (
     gpu_workloads,
     job_from,
 )
-from rlhf.data.tokenization.chat import answer_ids, decode, prompt_ids
+from rlhf.data.tokenization.chat import decode, prompt_ids, sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.models.load import load_policy
@@ -91,7 +91,7 @@ def test_text_and_ids_are_the_same_thing(tmp_path):
     for row in rows[:20]:
         assert prompt_ids(chat, row["prompt"]) == row["ids"]
         answer = [5, 6, 7, EOS]
-        whole = answer_ids(chat, row["prompt"], decode(chat, answer))
+        whole = sequence_ids(chat, row["prompt"], decode(chat, answer))
         assert whole == [*row["ids"], *answer]
 
 

@@ -10,12 +10,12 @@ import openai
 import uvicorn
 
 from rlhf.chat.loading import ChatModel
-from rlhf.chat.scheduler import Worker
+from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ServeConfig
-from rlhf.chat.web.model_pool import Limits, Served
-from rlhf.chat.web.routes import Desk
+from rlhf.chat.web.model_pool import Limits, ModelPool
+from rlhf.chat.web.routes import PageState
 from rlhf.rewards.model import RewardModel
 
 
@@ -24,7 +24,7 @@ class Site:
     """A server that runs."""
 
     address: str
-    served: Served
+    served: ModelPool
     store: Path
 
     def client(self, api_key: str = "any", **how) -> openai.OpenAI:
@@ -54,13 +54,13 @@ def serving(
     """A `Site` over these models; votes go into the folder."""
     limits = limits or Limits(slots=4, waiting=64, max_new_tokens=64)
     workers = {
-        name: Worker(model, slots=limits.slots, waiting=limits.waiting)
+        name: Scheduler(model, slots=limits.slots, waiting=limits.waiting)
         for name, model in models.items()
     }
-    served = Served(workers=workers, limits=limits)
+    served = ModelPool(workers=workers, limits=limits)
     store = folder / "labels.sqlite"
     with Votes(store, "Ann") as votes:
-        app = create_app(served, Desk(votes=votes, reward=reward), ServeConfig(token=token))
+        app = create_app(served, PageState(votes=votes, reward=reward), ServeConfig(token=token))
         settings = uvicorn.Config(
             app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
         )

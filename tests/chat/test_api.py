@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rlhf.chat.conversation import Conversation
-from rlhf.chat.engine import Decoder, Question
+from rlhf.chat.engine import BatchEngine, GenerationRequest
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.web.model_pool import Limits
@@ -141,9 +141,9 @@ def test_completions_go_on_with_texts_and_with_ids(client, model):
     how = {"model": "tiny", "max_tokens": 8, "temperature": 0.0}
     one = client.completions.create(**how, prompt="A cat, a", logprobs=2).choices[0]
     raw = replace(model.chat, template_source="none")
-    decoder, ids = Decoder(model, slots=1), []
+    decoder, ids = BatchEngine(model, slots=1), []
     sampling = Sampling(temperature=0, max_new_tokens=8)
-    decoder.add(Question(ids=prompt_ids(raw, "A cat, a"), sampling=sampling))
+    decoder.add(GenerationRequest(ids=prompt_ids(raw, "A cat, a"), sampling=sampling))
     while found := decoder.step():
         ids.append(found[0][1].id)
     assert one.text == decode(raw, ids)

@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from rlhf.chat.conversation import Conversation
-from rlhf.chat.engine import Decoder, Question
+from rlhf.chat.engine import BatchEngine, GenerationRequest
 from rlhf.chat.loading import BaseNeeded, find_policy, load_chat_model
 from rlhf.chat.renderer import as_markdown, printable, settled
 from rlhf.chat.sampling import Sampling
@@ -25,7 +25,7 @@ from rlhf.manifest import (
     hash_weights,
     write_manifest,
 )
-from rlhf.models.generation.generate import sample_answers
+from rlhf.models.generation.generate import sample_responses
 from tests.tiny_models import make_model
 
 GREEDY = Sampling(temperature=0, max_new_tokens=24)
@@ -46,8 +46,8 @@ def said(pieces) -> str:
 
 
 def greedy_ids(model, prompt: list[int]) -> list[int]:
-    decoder, ids = Decoder(model, slots=1), []
-    decoder.add(Question(ids=prompt, sampling=GREEDY))
+    decoder, ids = BatchEngine(model, slots=1), []
+    decoder.add(GenerationRequest(ids=prompt, sampling=GREEDY))
     while found := decoder.step():
         ids.append(found[0][1].id)
     return ids
@@ -55,7 +55,7 @@ def greedy_ids(model, prompt: list[int]) -> list[int]:
 
 def test_greedy_stream_is_what_the_decode_loop_writes(model):
     talk = Conversation(models=[model], sampling=GREEDY)
-    [[answer]] = sample_answers(
+    [[answer]] = sample_responses(
         model.model,
         model.chat,
         ["Where is the red ball?"],

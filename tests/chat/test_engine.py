@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rlhf.chat import engine as module
-from rlhf.chat.detokenizer import Writer
-from rlhf.chat.engine import LENGTH, STOP, Decoder, Question
+from rlhf.chat.detokenizer import Detokenizer
+from rlhf.chat.engine import LENGTH, STOP, BatchEngine, GenerationRequest
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.sampling import Sampling
 from rlhf.data.tokenization.chat import decode, prompt_ids
@@ -30,9 +30,9 @@ def model(request, tmp_path_factory):
     return load_chat_model(str(folder))
 
 
-def questions(model, count: int) -> list[Question]:
+def questions(model, count: int) -> list[GenerationRequest]:
     return [
-        Question(
+        GenerationRequest(
             ids=prompt_ids(model.chat, PROMPTS[n % len(PROMPTS)]),
             sampling=replace(SAMPLED, seed=n // 2, max_new_tokens=8 + 9 * (n % 5)),
             choice=n % 2,
@@ -42,8 +42,8 @@ def questions(model, count: int) -> list[Question]:
     ]
 
 
-def written_alone(model, question: Question) -> list:
-    decoder, tokens = Decoder(model, slots=1), []
+def written_alone(model, question: GenerationRequest) -> list:
+    decoder, tokens = BatchEngine(model, slots=1), []
     decoder.add(question)
     while found := decoder.step():
         tokens.append(found[0][1])
@@ -55,7 +55,7 @@ def test_rows_that_join_and_leave_are_written_as_if_alone(model, monkeypatch):
     often. What is left differs from each question alone by rounding only."""
     monkeypatch.setattr(module, "ROOM", 5)
     chance, asked = random.Random(0), questions(model, 14)
-    decoder, rows, tokens = Decoder(model, slots=4), {}, {}
+    decoder, rows, tokens = BatchEngine(model, slots=4), {}, {}
     waiting, dropped = list(range(len(asked))), set()
     while waiting or decoder.free < 4:
         while waiting and decoder.free and chance.random() < 0.6:
@@ -105,7 +105,7 @@ def test_an_answer_ends_at_an_eos_or_at_its_length(model):
 
 
 def test_an_empty_decoder_has_nothing_to_say(model):
-    decoder = Decoder(model, slots=2)
+    decoder = BatchEngine(model, slots=2)
     assert decoder.step() == []
     row = decoder.add(questions(model, 1)[0])
     assert decoder.free == 1
@@ -120,7 +120,7 @@ def test_stop_texts_are_cut_and_their_beginnings_held_back(model):
     ids = model.chat.tokenizer(text, add_special_tokens=False)["input_ids"]
     whole = decode(model.chat, ids)
     for stop in (["STOP"], ["three", " STOP"], ["never"], []):
-        writer, pieces = Writer(model.chat, stop), []
+        writer, pieces = Detokenizer(model.chat, stop), []
         for token_at, token in enumerate(ids):
             pieces.append(writer.add(token, last=token_at == len(ids) - 1).text)
             assert not any(ended and whole.startswith(ended) for ended in stop)
@@ -133,7 +133,7 @@ def test_stop_texts_are_cut_and_their_beginnings_held_back(model):
 
 def test_a_character_of_several_tokens_comes_whole(model):
     ids = model.chat.tokenizer("a €5", add_special_tokens=False)["input_ids"]
-    writer = Writer(model.chat)
+    writer = Detokenizer(model.chat)
     pieces = [writer.add(token).text for token in ids]
     assert "\ufffd" not in "".join(pieces)
     assert "".join(pieces) == decode(model.chat, ids)

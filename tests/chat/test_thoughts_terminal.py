@@ -12,7 +12,7 @@ from rich.console import Console
 from rlhf.chat.conversation import Conversation, Piece
 from rlhf.chat.introspection import as_text, differences, reward_growth
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.renderer import Screen
+from rlhf.chat.renderer import Renderer
 from rlhf.chat.sampling import Sampling
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.labels.export import rows_of
@@ -59,8 +59,8 @@ def test_an_answer_cut_off_in_its_thought_is_empty(model):
     assert (answer.thought, answer.text, answer.cut_off) == ("Hm, let me", "", True)
 
 
-def screen(**how) -> Screen:
-    return Screen(Console(highlight=False, width=60, file=io.StringIO(), **how))
+def screen(**how) -> Renderer:
+    return Renderer(Console(highlight=False, width=60, file=io.StringIO(), **how))
 
 
 @pytest.mark.parametrize("how", [{}, {"force_terminal": True}])

@@ -11,7 +11,7 @@ from rlhf.labels.web.app import LOGIN_TRIES
 from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.guard import MAX_BODY
 from rlhf.labels.web.live_sampling import LiveSource
-from rlhf.labels.web.rate_limit import Tries
+from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.web.markdown import render
 from tests.labels.web_server import Person, pairs_and_more, serving
 
@@ -273,7 +273,7 @@ def test_guessing_tokens_is_slowed_down(site):
 
 def test_tries_are_forgotten_after_their_time():
     now = [0.0]
-    tries = Tries(2, 60.0, clock=lambda: now[0])
+    tries = RateLimit(2, 60.0, clock=lambda: now[0])
     tries.count("a")
     tries.count("a")
     assert (tries.spent("a"), tries.spent("b")) == (True, False)

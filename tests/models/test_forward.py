@@ -7,10 +7,10 @@ from rlhf.models.cpu_kernels.attention import reads_packed_rows, use_fast_cpu_at
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.forward import (
     as_sequences,
-    evaluate_rows,
     microbatches,
     policy_logprobs,
     response_logprobs,
+    score_rows,
 )
 from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.load import load_policy, new_reward_model
@@ -191,7 +191,7 @@ def test_critic_starts_as_the_normalised_reward_model(tmp_path):
     model = new_reward_model(make_model(tmp_path / "llama"), seed=1)
     model.save_pretrained(tmp_path / "reward")
     critic = critic_from_reward_model(tmp_path / "reward", scale=1 / 0.5, shift=0.25)
-    values = evaluate_rows(critic, BATCH, RESPONSES, MASK, max_tokens=1000)
+    values = score_rows(critic, BATCH, RESPONSES, MASK, max_tokens=1000)
     prefix = torch.tensor([PROMPTS[1] + RESPONSES[1, :2].tolist()])
     hidden = model.base_model(prefix).last_hidden_state[0, -1]
     raw = model.score(hidden).item()

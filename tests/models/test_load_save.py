@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from rlhf.data.tokenization.chat import answer_ids
+from rlhf.data.tokenization.chat import sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.models.config import ModelConfig
@@ -40,7 +40,7 @@ def test_policy_saves_and_loads_with_plain_transformers(tmp_path, family):
     policy = load_policy(path)
     save_policy(tmp_path / "out", policy, chat)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
-    ids = torch.tensor([answer_ids(chat, "Where is it?", "In the box.")])
+    ids = torch.tensor([sequence_ids(chat, "Where is it?", "In the box.")])
     torch.testing.assert_close(plain(ids).logits, policy(ids).logits)
     assert plain.generation_config.eos_token_id == list(chat.eos_token_ids)
     again = AutoTokenizer.from_pretrained(tmp_path / "out")
@@ -69,7 +69,7 @@ def test_a_lora_policy_is_an_adapter_that_loads_merged(tmp_path):
     path = make_model(tmp_path / "base")
     chat = load_tokenizer(str(path))
     wrapped = with_lora(load_policy(path), path, "CAUSAL_LM")
-    ids = torch.tensor([answer_ids(chat, "Where is it?", "In the box.")])
+    ids = torch.tensor([sequence_ids(chat, "Where is it?", "In the box.")])
     expected = wrapped(ids).logits.detach()
     save_policy(tmp_path / "out", wrapped, chat)
     assert not (tmp_path / "out" / "config.json").exists()
@@ -99,7 +99,8 @@ def test_reward_model_gives_plain_transformers_logits(tmp_path, family):
     model = new_reward_model(path, seed=3)
     save_reward_model(tmp_path / "out", model, chat, 0.5, 2.0)
     rows = [
-        answer_ids(chat, "Where is it?", text) for text in ("In the box.", "A dog.", "I see a cat")
+        sequence_ids(chat, "Where is it?", text)
+        for text in ("In the box.", "A dog.", "I see a cat")
     ]
     ours = score_ids(Scorer(load_reward_model(tmp_path / "out"), bf16=False), rows, 0)
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", num_labels=1)
@@ -125,7 +126,7 @@ def test_a_lora_reward_model_is_saved_merged_beside_its_adapter(tmp_path):
     path = make_model(tmp_path / "base")
     chat = load_tokenizer(str(path))
     wrapped = with_lora(new_reward_model(path, seed=0), path, "SEQ_CLS")
-    rows = [answer_ids(chat, "Where is it?", "In the box.")]
+    rows = [sequence_ids(chat, "Where is it?", "In the box.")]
     expected = score_ids(Scorer(wrapped, bf16=False), rows, chat.pad_token_id)
     merged = merge_reward_model(wrapped, tmp_path / "out" / "adapter")
     save_reward_model(tmp_path / "out", merged, chat, 0.0, 1.0)

@@ -1,6 +1,6 @@
 import torch
 
-from rlhf.ops.rewards import judge_unfinished, penalized_rewards
+from rlhf.ops.rewards import apply_missing_eos, penalized_rewards
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
@@ -22,18 +22,18 @@ def test_row_sums_are_score_less_penalty():
 
 def test_penalty_is_subtracted_from_unfinished_responses_alone():
     scores, ended = torch.tensor([2.0, 2.0]), torch.tensor([True, False])
-    judged = judge_unfinished(scores, ended, missing_eos_penalty=1.5, missing_eos_score=None)
+    judged = apply_missing_eos(scores, ended, missing_eos_penalty=1.5, missing_eos_score=None)
     assert judged.tolist() == [2.0, 0.5]
 
 
 def test_score_replaces_that_of_unfinished_responses():
     scores, ended = torch.tensor([2.0, 2.0]), torch.tensor([True, False])
-    judged = judge_unfinished(scores, ended, missing_eos_penalty=None, missing_eos_score=-1.0)
+    judged = apply_missing_eos(scores, ended, missing_eos_penalty=None, missing_eos_score=-1.0)
     assert judged.tolist() == [2.0, -1.0]
 
 
 def test_nothing_set_leaves_scores_alone():
     scores = torch.tensor([2.0, 1.0])
     ended = torch.tensor([False, True])
-    judged = judge_unfinished(scores, ended, missing_eos_penalty=None, missing_eos_score=None)
+    judged = apply_missing_eos(scores, ended, missing_eos_penalty=None, missing_eos_score=None)
     assert judged.tolist() == [2.0, 1.0]

@@ -10,7 +10,7 @@ from recipes.toy_tasks.exact.best import Reference, best_gold, efficiency, gold_
 from recipes.toy_tasks.exact.reference import GONE, reference_of_model, symbols_before
 from recipes.toy_tasks.markov import chain as world
 from recipes.toy_tasks.tiny_model import make_model
-from rlhf.data.tokenization.chat import answer_ids, decode
+from rlhf.data.tokenization.chat import decode, sequence_ids
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 
@@ -149,6 +149,6 @@ def test_model_has_about_100_000_weights_and_gives_texts_back(tmp_path):
     assert sum(p.numel() for p in one.parameters()) == 100_352
     assert torch.equal(one.lm_head.weight, two.lm_head.weight)
     chat = tokenizer_of_model(str(tmp_path / "one"), "auto")
-    ids = answer_ids(chat, "a b c d", "p o n")
+    ids = sequence_ids(chat, "a b c d", "p o n")
     assert len(ids) == 4 + 1 + 3 + 1
     assert decode(chat, ids[5:]) == "p o n"

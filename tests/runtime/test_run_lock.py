@@ -12,7 +12,7 @@ import pytest
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.run_folder import RunConfig, open_run_folder
-from rlhf.runtime.run_lock import LOCK, Holder, hold, locked, may_run, refuse_if_held, release
+from rlhf.runtime.run_lock import LOCK, Holder, check_not_locked, hold, locked, may_run, release
 
 HOLD = """
 import sys, time
@@ -61,7 +61,7 @@ def holder(tmp_path):
     process.stdout.close()
 
 
-@pytest.mark.parametrize("attempt", [hold, refuse_if_held])
+@pytest.mark.parametrize("attempt", [hold, check_not_locked])
 def test_a_second_process_is_told_who_holds_the_folder_and_since_when(tmp_path, holder, attempt):
     with pytest.raises(ConfigError) as caught:
         attempt(tmp_path)
@@ -95,7 +95,7 @@ def test_a_child_of_a_killed_process_does_not_hold_what_that_held(tmp_path):
 def test_a_process_may_open_its_folder_again_but_not_run_two_chains_in_it(tmp_path):
     hold(tmp_path)
     hold(tmp_path)
-    refuse_if_held(tmp_path)
+    check_not_locked(tmp_path)
     with pytest.raises(ConfigError, match=f"in use by process {os.getpid()} "), locked(tmp_path):
         pass
     release(tmp_path)
@@ -105,8 +105,8 @@ def test_a_process_may_open_its_folder_again_but_not_run_two_chains_in_it(tmp_pa
 
 
 def test_asking_makes_no_file(tmp_path):
-    refuse_if_held(tmp_path)
-    refuse_if_held(tmp_path / "not there")
+    check_not_locked(tmp_path)
+    check_not_locked(tmp_path / "not there")
     assert list(tmp_path.iterdir()) == []
 
 

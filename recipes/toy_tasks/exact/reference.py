@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recipes.toy_tasks.exact.best import Reference
 from recipes.toy_tasks.markov.chain import LENGTH, PROMPT_LENGTH, SCALE, SYMBOLS, Chain, read
 from rlhf.data.collate import right_pad
-from rlhf.data.tokenization.chat import answer_ids
+from rlhf.data.tokenization.chat import sequence_ids
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 
@@ -62,7 +62,7 @@ def reference_of_model(
 def next_symbols(folder: Path, prompts: Sequence[str], answers: Sequence[str]) -> Array:
     """[N, LENGTH, S + 1] probabilities of each symbol, and of the end, at each step."""
     chat, model = tokenizer_of_model(str(folder), "auto"), load_policy(folder)
-    rows = [answer_ids(chat, *pair) for pair in zip(prompts, answers, strict=True)]
+    rows = [sequence_ids(chat, *pair) for pair in zip(prompts, answers, strict=True)]
     ids, _ = right_pad(rows, chat.pad_token_id)  # causal: padding after a row is not looked at
     vocabulary = chat.tokenizer.get_vocab()
     columns = [*(vocabulary[symbol] for symbol in SYMBOLS), chat.end_token_id]

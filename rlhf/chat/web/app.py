@@ -14,9 +14,9 @@ from rlhf.chat.scheduler import Busy, Failed
 from rlhf.chat.web.config import ServeConfig
 from rlhf.chat.web.errors import Unfit, error_body, invalid, unread
 from rlhf.chat.web.guard import Guard
-from rlhf.chat.web.model_pool import NoModel, Served
+from rlhf.chat.web.model_pool import ModelPool, NoModel
 from rlhf.chat.web.openai import add_openai
-from rlhf.chat.web.routes import Desk, add_page
+from rlhf.chat.web.routes import PageState, add_page
 from rlhf.errors import RLHFError
 from rlhf.labels.web.guard import TOO_LARGE, TooLarge
 
@@ -24,7 +24,7 @@ API = ("/v1/models", "/v1/chat/completions", "/v1/completions")
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(served: Served, desk: Desk, config: ServeConfig) -> ASGIApp:
+def create_app(served: ModelPool, desk: PageState, config: ServeConfig) -> ASGIApp:
     """The guarded app."""
     # A body without a Content-Type is read as JSON: no page of another site can send one, which
     # the guard knows by its Origin.
@@ -65,7 +65,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RLHFError)
     def unfit(request: Request, error: RLHFError) -> Response:
         named = error if isinstance(error, Unfit) else Unfit(str(error))
-        return JSONResponse(error_body(400, str(named), named.param, named.code), 400)
+        return JSONResponse(error_body(400, str(named), named.param, named.openai_code), 400)
 
     @app.exception_handler(Failed)
     def failed(request: Request, error: Failed) -> Response:

@@ -22,9 +22,11 @@ Path = tuple[str | int, ...]
 class Unfit(DataError):
     """A request that cannot be answered, the field that is to blame, and OpenAI's code for it."""
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.param, self.code = param, code
+    def __init__(
+        self, message: str, *, param: str | None = None, openai_code: str | None = None
+    ) -> None:
+        super().__init__(message, code="bad-value")
+        self.param, self.openai_code = param, openai_code
 
 
 @contextlib.contextmanager
@@ -34,7 +36,9 @@ def about(param: str) -> Iterator[None]:
         yield
     except DataError as error:
         named = error if isinstance(error, Unfit) else Unfit(str(error))
-        raise Unfit(str(error), param=named.param or param, code=named.code) from error
+        raise Unfit(
+            str(error), param=named.param or param, openai_code=named.openai_code
+        ) from error
 
 
 def error_body(

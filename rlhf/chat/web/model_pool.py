@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rlhf.chat.conversation import check_room, room
-from rlhf.chat.engine import Question
+from rlhf.chat.engine import GenerationRequest
 from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import SEEDS, Sampling
-from rlhf.chat.scheduler import Worker
+from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.web.errors import TOO_LONG, Unfit
 from rlhf.errors import DataError
 
@@ -30,14 +30,14 @@ class Limits:
 
 
 @dataclass(kw_only=True)
-class Served:
+class ModelPool:
     """Workers by name. A blind pair gives two of them other names, in an order nobody knows."""
 
-    workers: dict[str, Worker]
+    workers: dict[str, Scheduler]
     limits: Limits
     pairs: dict[str, str] = field(default_factory=dict)  # other name -> name
 
-    def worker(self, name: str) -> Worker:
+    def worker(self, name: str) -> Scheduler:
         """The worker of that name.
 
         Raises:
@@ -60,7 +60,7 @@ class Served:
 
     def questions(
         self,
-        worker: Worker,
+        worker: Scheduler,
         prompts: Sequence[list[int]],
         *,
         num_answers: int,
@@ -69,7 +69,7 @@ class Served:
         seed: int | None,
         max_new_tokens: int | None,
         alternatives: int,
-    ) -> list[Question]:
+    ) -> list[GenerationRequest]:
         """`num_answers` questions a prompt. Without a seed one is drawn.
 
         Raises:
@@ -84,7 +84,7 @@ class Served:
             )
         seed = secrets.randbelow(SEEDS) if seed is None else seed % SEEDS
         return [
-            Question(
+            GenerationRequest(
                 ids=prompt,
                 sampling=Sampling(
                     temperature=temperature,
@@ -114,4 +114,4 @@ class Served:
         try:
             check_room(model, length)
         except DataError as error:
-            raise Unfit(str(error), code=TOO_LONG) from error
+            raise Unfit(str(error), openai_code=TOO_LONG) from error

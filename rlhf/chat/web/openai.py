@@ -19,11 +19,11 @@ from starlette.types import Receive, Scope, Send
 
 from rlhf.chat.engine import LENGTH
 from rlhf.chat.loading import ChatModel
-from rlhf.chat.scheduler import Failed, Group, Worker
+from rlhf.chat.scheduler import Failed, Group, Scheduler
 from rlhf.chat.web.echo import echo_of
 from rlhf.chat.web.errors import Unfit, about
 from rlhf.chat.web.form import DONE, Form, sse, usage
-from rlhf.chat.web.model_pool import Served
+from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.request import asked_model, asked_prompt
 from rlhf.chat.web.schema import MOST_ANSWERS, ChatRequest, CompletionRequest
 from rlhf.chat.web.sse import Part, parts
@@ -34,7 +34,7 @@ NOTHING = Part(index=0, text="", tokens=(), finish=LENGTH)  # the answer to max_
 CLIENT_GONE = 499  # nobody reads it; nginx's number for it in logs
 
 
-def add_openai(app: FastAPI, served: Served) -> None:
+def add_openai(app: FastAPI, served: ModelPool) -> None:
     """The routes of the API."""
     of = {"object": "model", "created": int(time.time()), "owned_by": "rlhf"}
 
@@ -101,7 +101,7 @@ def add_openai(app: FastAPI, served: Served) -> None:
 
 
 async def chat_answer(
-    request: Request, served: Served, body: ChatRequest, begun: Sequence[int] = ()
+    request: Request, served: ModelPool, body: ChatRequest, begun: Sequence[int] = ()
 ) -> Response:
     """The next turn of a conversation; begun: tokens of it that are written already."""
     worker = served.worker(body.model)
@@ -144,8 +144,8 @@ def _raw_prompts(model: ChatModel, body: CompletionRequest) -> list[list[int]]:
 
 async def _answer(
     request: Request,
-    served: Served,
-    worker: Worker,
+    served: ModelPool,
+    worker: Scheduler,
     form: Form,
     prompts: Sequence[list[int]],
     max_new_tokens: int | None,

@@ -106,4 +106,4 @@ def _refuse_broken(place: str, value: Any) -> None:
 
 
 def _refuse(place: str, reason: str, code: str | None = None) -> None:
-    raise Unfit(f"{place} {reason}", param=place, code=code)
+    raise Unfit(f"{place} {reason}", param=place, openai_code=code)

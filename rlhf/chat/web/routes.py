@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from rlhf.chat.detokenizer import Writer
+from rlhf.chat.detokenizer import Detokenizer
 from rlhf.chat.embedding_map import text_plane, token_plane
 from rlhf.chat.introspection import (
     as_text,
@@ -22,7 +22,7 @@ from rlhf.chat.loading import ChatModel
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.votes import Compared, Votes, prompt_of
 from rlhf.chat.web.cut import cut
-from rlhf.chat.web.model_pool import Served
+from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.openai import chat_answer
 from rlhf.chat.web.schema import MOST_TURNS, ChatRequest, Strict, Turn
 from rlhf.errors import DataError
@@ -112,14 +112,14 @@ class Space(Look):
 
 
 @dataclass(kw_only=True)
-class Desk:
+class PageState:
     """What the page needs beside models: the label store and a reward model, where there are."""
 
     votes: Votes
     reward: RewardModel | None
 
 
-def add_page(app: FastAPI, served: Served, desk: Desk) -> None:
+def add_page(app: FastAPI, served: ModelPool, desk: PageState) -> None:
     """Routes below /page."""
     _add_votes(app, served, desk)
     _add_looks(app, served, desk)
@@ -139,7 +139,7 @@ def add_page(app: FastAPI, served: Served, desk: Desk) -> None:
         return {"html": render(body.text)}
 
 
-def _add_votes(app: FastAPI, served: Served, desk: Desk) -> None:
+def _add_votes(app: FastAPI, served: ModelPool, desk: PageState) -> None:
     @app.post("/page/blind")
     def blind(body: Pair) -> dict[str, list[str]]:
         return {"names": served.blind(body.models)}
@@ -166,7 +166,7 @@ def _add_votes(app: FastAPI, served: Served, desk: Desk) -> None:
         return {"kept": True}
 
 
-def _add_looks(app: FastAPI, served: Served, desk: Desk) -> None:
+def _add_looks(app: FastAPI, served: ModelPool, desk: PageState) -> None:
     looking = threading.Lock()  # one at a time: the answers that are being written go first
 
     def at(body: Look) -> tuple[ChatModel, list[int], list[int]]:
@@ -189,7 +189,7 @@ def _add_looks(app: FastAPI, served: Served, desk: Desk) -> None:
     @app.post("/page/tokens")
     def tokens(body: Look) -> dict[str, Any]:
         model, prompt, answer = at(body)
-        written = Writer(model.chat, begun=answer)
+        written = Detokenizer(model.chat, begun=answer)
         return {
             "prompt": [asdict(as_text(model, token)) for token in prompt],
             "answer": [asdict(as_text(model, token)) for token in answer],

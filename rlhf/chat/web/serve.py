@@ -12,12 +12,12 @@ import uvicorn
 from rich.console import Console
 
 from rlhf.chat.loading import load_chat_model, short_names
-from rlhf.chat.scheduler import Worker
+from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ServeConfig, drawn_token
-from rlhf.chat.web.model_pool import Limits, Served
-from rlhf.chat.web.routes import Desk
+from rlhf.chat.web.model_pool import Limits, ModelPool
+from rlhf.chat.web.routes import PageState
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
@@ -48,9 +48,9 @@ def main(argv: Sequence[str]) -> int:
         bound(config.host, config.port) as listener,
         Votes(given.store, given.annotator or getpass.getuser()) as votes,
     ):
-        served = Served(workers=_workers(given, config.limits, console), limits=config.limits)
+        served = ModelPool(workers=_workers(given, config.limits, console), limits=config.limits)
         reward = RewardModel(given.reward_model) if given.reward_model else None
-        app = create_app(served, Desk(votes=votes, reward=reward), config)
+        app = create_app(served, PageState(votes=votes, reward=reward), config)
         announce(config, f"http://{in_url(config.host)}:{listener.getsockname()[1]}", console)
         settings = uvicorn.Config(
             app,
@@ -79,7 +79,7 @@ def _limits(given: argparse.Namespace) -> Limits:
     return limits
 
 
-def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dict[str, Worker]:
+def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dict[str, Scheduler]:
     load = partial(
         load_chat_model,
         chat_template=given.chat_template,
@@ -87,7 +87,7 @@ def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dic
         base=given.base,
         int8=given.int8,
     )
-    workers: dict[str, Worker] = {}
+    workers: dict[str, Scheduler] = {}
     for name, path in zip(short_names(given.models), given.models, strict=True):
         with console.status(f"loading {path}"):
             model = load(path)
@@ -95,7 +95,7 @@ def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dic
             console.print(fact, style="dim", markup=False)
         for warning in model.warnings:
             console.print(f"warning: {warning}", style="yellow", markup=False)
-        workers[name] = Worker(model, slots=limits.slots, waiting=limits.waiting)
+        workers[name] = Scheduler(model, slots=limits.slots, waiting=limits.waiting)
     return workers
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from rlhf.chat.detokenizer import Writer
+from rlhf.chat.detokenizer import Detokenizer
 from rlhf.chat.engine import STOP, Token
 from rlhf.chat.scheduler import Group
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
@@ -27,7 +27,7 @@ class _Answer:
     """One answer's text, with the tokens that are not given out yet."""
 
     def __init__(self, chat: ChatTokenizer, stop: Sequence[str], begun: Sequence[int]) -> None:
-        self._chat, self._writer = chat, Writer(chat, stop, begun=begun)
+        self._chat, self._writer = chat, Detokenizer(chat, stop, begun=begun)
         self._held: list[tuple[Token, int]] = []  # and where each begins in thought and text
         self._before = 0  # of those held, how many precede the response
         form = None if chat.raw else chat.format

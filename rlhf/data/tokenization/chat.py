@@ -61,7 +61,7 @@ def judged_ids(chat: ChatTokenizer, prompt: Prompt, response: str, tools: Tools 
     if not chat.reads_thoughts:
         response = split_thought(response)[1]
     if chat.raw:
-        return answer_ids(chat, prompt, response)
+        return sequence_ids(chat, prompt, response)
     return _ids(chat, [*as_messages(prompt), _response_turn(response)], tools)[1]
 
 
@@ -125,14 +125,14 @@ def training_examples(chat: ChatTokenizer, row: Demonstration) -> list[Encoded]:
     return examples
 
 
-def answer_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
+def sequence_ids(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[int]:
     """Ids of prompt and response up to the end of the turn, an EOS id, last."""
     encoded = encode_response(chat, prompt, response)
     return encoded.ids[: len(encoded.ids) - encoded.trained[::-1].index(True)]
 
 
 def completion_mask(chat: ChatTokenizer, prompt: Prompt, response: str) -> list[bool]:
-    """True on the tokens of `answer_ids` that the model itself has to write, its EOS included.
+    """True on the tokens of `sequence_ids` that the model itself has to write, its EOS included.
 
     A token that spans prompt and response (a raw prompt may end within a word) is the response's.
     """

@@ -10,7 +10,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
     """The text of a response: up to its first EOS, control tokens left out, its thought first.
 
-    `answer_ids` of the text gives the ids back. A continuation of a raw prompt keeps its leading
+    `sequence_ids` of the text gives the ids back. A continuation of a raw prompt keeps its leading
     space; a response in chat begins a text of its own.
     """
     end = next((at for at, token in enumerate(ids) if token in chat.eos_token_ids), len(ids))

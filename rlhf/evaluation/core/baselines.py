@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.config import CONSTANT, COPY, EMPTY, LONGEST, LOOKUP
-from rlhf.evaluation.core.nearest_prompt import Lookup
+from rlhf.evaluation.core.nearest_prompt import NearestPrompt
 from rlhf.evaluation.core.records import Record
 from rlhf.types import PromptRow
 
@@ -20,7 +20,7 @@ def null_records(
     rows: Sequence[PromptRow],
     indices: Sequence[int],
     sampled: Sequence[Record],
-    lookup: Lookup,
+    lookup: NearestPrompt,
     chat: ChatTokenizer,
 ) -> list[Record]:
     """The null baselines' records for each of `rows[i] for i in indices`: one, of lookup several.

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf.models.forward import Sequences, evaluate_rows, response_logits
+from rlhf.models.forward import Sequences, response_logits, score_rows
 from rlhf.types import PromptBatch
 
 # Two [N, V] tables of log-probs are held at once; of a vocabulary of 150,000 this is 2.5 GB.
@@ -36,7 +36,7 @@ def sequence_kl(
         theirs = _logprobs(reference, sequences, temperature)
         return sequences.as_columns((ours.exp() * (ours - theirs)).sum(-1))
 
-    each = evaluate_rows(token_kl, batch, response_ids, response_mask, max_tokens=MAX_TOKENS)
+    each = score_rows(token_kl, batch, response_ids, response_mask, max_tokens=MAX_TOKENS)
     return each.double().sum(1)
 
 

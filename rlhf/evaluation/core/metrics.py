@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from rlhf.evaluation.core.config import LOOKUP, NULLS
 from rlhf.evaluation.core.records import Record, by_prompt
 from rlhf.evaluation.core.results import Result, result_of
-from rlhf.evaluation.core.text_metrics import text_figures
+from rlhf.evaluation.core.text_metrics import text_metrics
 from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, mean, ratio
 from rlhf.evaluation.stats.bradley_terry import bradley_terry
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
@@ -33,7 +33,7 @@ class Judge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class MetricSpec:
     """What is asked of the records."""
 
     models: Sequence[str]
@@ -45,7 +45,7 @@ class Question:
     resamples: int = RESAMPLES
 
 
-def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
+def all_metrics(records: Sequence[Record], question: MetricSpec) -> list[Result]:
     """Every figure of every model: over all prompts, without contaminated ones, by category.
 
     Null baselines among the records get what the models get, but for what only a sampled answer
@@ -70,7 +70,7 @@ def all_figures(records: Sequence[Record], question: Question) -> list[Result]:
 
 
 def _whole(
-    groups: Mapping[str, Groups], prompts: Sequence[int], question: Question
+    groups: Mapping[str, Groups], prompts: Sequence[int], question: MetricSpec
 ) -> list[Result]:
     """The figures of a set that is large enough to compare models in every way."""
     chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
@@ -85,7 +85,7 @@ def _whole(
 
 
 def _figures(
-    groups: Mapping[str, Groups], prompts: Sequence[int], question: Question
+    groups: Mapping[str, Groups], prompts: Sequence[int], question: MetricSpec
 ) -> list[Result]:
     """Everybody's figures of the chosen prompts, in `ORDER`, within that by model."""
     chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
@@ -95,7 +95,7 @@ def _figures(
         found += _by_axis(name, group, question)
         found += _divergence(name, group, question)
         found += _reference_loss(name, group, question)
-        found += text_figures(
+        found += text_metrics(
             name,
             group,
             sampled=name in question.models,
@@ -109,7 +109,7 @@ def _in_order(found: Sequence[Result]) -> list[Result]:
     return sorted(found, key=lambda r: ORDER.index(r.metric) if r.metric in ORDER else len(ORDER))
 
 
-def _judged(model: str, chosen: Mapping[str, Groups], question: Question) -> Iterator[Result]:
+def _judged(model: str, chosen: Mapping[str, Groups], question: MetricSpec) -> Iterator[Result]:
     for judge in question.judges:
         if model != question.baseline:
             yield from _wins(model, question.baseline, chosen, judge, question)
@@ -122,7 +122,7 @@ def _wins(
     baseline: str,
     chosen: Mapping[str, Groups],
     judge: Judge,
-    question: Question,
+    question: MetricSpec,
 ) -> Iterator[Result]:
     ours, theirs = _scores(chosen[model], judge.key), _scores(chosen[baseline], judge.key)
     if any(len(a) and len(b) for a, b in zip(ours, theirs, strict=True)):
@@ -133,7 +133,7 @@ def _wins(
 
 
 def _length_controlled(
-    model: str, chosen: Mapping[str, Groups], judge: Judge, question: Question
+    model: str, chosen: Mapping[str, Groups], judge: Judge, question: MetricSpec
 ) -> Iterator[Result]:
     """The win rate at equal length, in characters: models have different tokens."""
     if model == question.baseline:
@@ -156,7 +156,7 @@ def _length_controlled(
     )
 
 
-def _ranked(chosen: Mapping[str, Groups], judge: Judge, question: Question) -> Iterator[Result]:
+def _ranked(chosen: Mapping[str, Groups], judge: Judge, question: MetricSpec) -> Iterator[Result]:
     """Bradley-Terry strengths of everything that answered."""
     names = list(chosen)
     if len(names) < 2:
@@ -169,7 +169,7 @@ def _ranked(chosen: Mapping[str, Groups], judge: Judge, question: Question) -> I
         )
 
 
-def _by_axis(model: str, group: Groups, question: Question) -> Iterator[Result]:
+def _by_axis(model: str, group: Groups, question: MetricSpec) -> Iterator[Result]:
     """Mean of each axis over the answers of which it says something."""
     for axis in dict.fromkeys(axis for answers in group for r in answers for axis in r.axes):
         values = [
@@ -179,7 +179,7 @@ def _by_axis(model: str, group: Groups, question: Question) -> Iterator[Result]:
             yield result_of(_mean(values, question), "axis", model, axis=axis, judge="gold")
 
 
-def _divergence(model: str, group: Groups, question: Question) -> Iterator[Result]:
+def _divergence(model: str, group: Groups, question: MetricSpec) -> Iterator[Result]:
     """KL(model || reference) of its own samples, nats per answer and per token.
 
     Answers are those of at most max_completion_length tokens: what is cut off counts no further.
@@ -196,7 +196,7 @@ def _divergence(model: str, group: Groups, question: Question) -> Iterator[Resul
         yield result_of(estimate, metric, model)
 
 
-def _reference_loss(model: str, group: Groups, question: Question) -> Iterator[Result]:
+def _reference_loss(model: str, group: Groups, question: MetricSpec) -> Iterator[Result]:
     """Nats per token of the model's own answers under the reference, at temperature 1.
 
     The reference's own is its entropy: far above it the answers are no longer text as the
@@ -221,5 +221,5 @@ def _each(group: Groups, of: Callable[[Record], float]) -> list[list[float]]:
     return [[of(r) for r in answers] for answers in group]
 
 
-def _mean(values: Sequence[Sequence[float]], question: Question) -> Estimate:
+def _mean(values: Sequence[Sequence[float]], question: MetricSpec) -> Estimate:
     return mean(values, seed=question.seed, resamples=question.resamples)

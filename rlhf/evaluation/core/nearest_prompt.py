@@ -21,7 +21,7 @@ class Found:
     similarity: float
 
 
-class Lookup:
+class NearestPrompt:
     """Nearest training prompt by the cosine of tf-idf weights of its words and word pairs.
 
     weight = (1 + log tf) · log(1 + N / df), the ordinary one (Salton & Buckley 1988). Rows of one

@@ -15,14 +15,14 @@ from rlhf.evaluation.core.records import Record
 from rlhf.manifest import hash_text
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.decoder import Generated
-from rlhf.models.generation.generate import as_answers, generate, prompt_batch
+from rlhf.models.generation.generate import as_responses, generate, prompt_batch
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.types import PromptBatch, PromptRow
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
+class EvaluatedModel:
     """A model with its own tokenizer."""
 
     name: str
@@ -30,7 +30,9 @@ class Contender:
     chat: ChatTokenizer
 
 
-def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.device) -> Contender:
+def load_contender(
+    name: str, path: str, config: EvaluateConfig, device: torch.device
+) -> EvaluatedModel:
     """The model in evaluation mode on `device`.
 
     Raises:
@@ -38,12 +40,12 @@ def load_contender(name: str, path: str, config: EvaluateConfig, device: torch.d
     """
     chat = tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)
     model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
-    return Contender(name=name, model=model.to(device).eval(), chat=chat)
+    return EvaluatedModel(name=name, model=model.to(device).eval(), chat=chat)
 
 
 def sample_records(
-    contender: Contender,
-    reference: Contender | None,
+    contender: EvaluatedModel,
+    reference: EvaluatedModel | None,
     rows: Sequence[PromptRow],
     indices: Sequence[int],
     config: EvaluateConfig,
@@ -77,7 +79,7 @@ def sample_records(
     return records
 
 
-def same_vocabulary(first: Contender, second: Contender) -> bool:
+def same_vocabulary(first: EvaluatedModel, second: EvaluatedModel) -> bool:
     """Whether one id means one token to both, and both give as many logits."""
     sizes = [side.model.config.get_text_config().vocab_size for side in (first, second)]
     tokens = [side.chat.tokenizer.get_vocab() for side in (first, second)]
@@ -85,8 +87,8 @@ def same_vocabulary(first: Contender, second: Contender) -> bool:
 
 
 def _answer_batch(
-    contender: Contender,
-    reference: Contender | None,
+    contender: EvaluatedModel,
+    reference: EvaluatedModel | None,
     batch: PromptBatch,
     chosen: Sequence[int],
     config: EvaluateConfig,
@@ -129,11 +131,11 @@ def _answer_batch(
             kl=kl[row],
             reference_nll=nll[row],
         )
-        for row, answer in enumerate(as_answers(contender.chat, made))
+        for row, answer in enumerate(as_responses(contender.chat, made))
     ]
 
 
-def _reference_logprobs(reference: Contender, batch: PromptBatch, made: Generated) -> Tensor:
+def _reference_logprobs(reference: EvaluatedModel, batch: PromptBatch, made: Generated) -> Tensor:
     """Float [B, R], of the sampled tokens under the reference at temperature 1."""
     return response_logprobs(
         reference.model, batch, made.response_ids, made.response_mask, temperature=1.0

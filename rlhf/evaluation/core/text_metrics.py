@@ -19,7 +19,7 @@ QUANTILES = {"length_p10": 0.1, "length_p50": 0.5, "length_p90": 0.9}
 OF_SAMPLES = ("eos_rate", "truncation_rate", "distinct_1", "distinct_2", "distinct_3")
 
 
-def text_figures(
+def text_metrics(
     model: str,
     group: Sequence[Sequence[Record]],
     *,

@@ -9,7 +9,7 @@ import torch
 
 from rlhf.data.tokenization.chat import as_messages, prompt_ids
 from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, Judging, Shown
-from rlhf.models.generation.generate import sample_answers
+from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 
@@ -108,7 +108,7 @@ def local_judge(
         questions = [question_of(one) for one in shown]
         room = (chat.max_positions or sys.maxsize) - max_new_tokens
         fits = [index for index, q in enumerate(questions) if len(prompt_ids(chat, q)) <= room]
-        answers = sample_answers(
+        answers = sample_responses(
             model,
             chat,
             [questions[index] for index in fits],

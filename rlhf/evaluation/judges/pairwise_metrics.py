@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rlhf.evaluation.core.config import LOOKUP, NULLS
-from rlhf.evaluation.core.metrics import Question
+from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.judges.pairwise import Compared, Pair, Verdict, health_of_judge, make_pairs
@@ -15,7 +15,7 @@ LLM, HUMAN = "llm", "human"
 
 
 def pairs_of(
-    records: Sequence[Record], question: Question, *, per_prompt: int, baselines: bool
+    records: Sequence[Record], question: MetricSpec, *, per_prompt: int, baselines: bool
 ) -> list[Pair]:
     """Pairs of each model with the baseline.
 
@@ -31,12 +31,12 @@ def pairs_of(
     return pairs
 
 
-def figures_of_verdicts(verdicts: Sequence[Verdict], question: Question) -> list[Result]:
+def verdict_metrics(verdicts: Sequence[Verdict], question: MetricSpec) -> list[Result]:
     """Win rates by a language model, and how far it is to be trusted, model by model.
 
     Its health is that of pairs of models: against an empty answer every judge agrees with itself.
     """
-    found = compared_figures(
+    found = pairwise_metrics(
         [Compared(pair=verdict.pair, win=verdict.win) for verdict in verdicts], LLM, question
     )
     for model in question.models:
@@ -47,7 +47,7 @@ def figures_of_verdicts(verdicts: Sequence[Verdict], question: Question) -> list
     return found
 
 
-def compared_figures(compared: Sequence[Compared], kind: str, question: Question) -> list[Result]:
+def pairwise_metrics(compared: Sequence[Compared], kind: str, question: MetricSpec) -> list[Result]:
     """Win rates, plain and at equal length, with and without contaminated prompts."""
     found = _win_rates(compared, kind, question)
     leaked = question.contaminated
@@ -63,7 +63,7 @@ def as_results(shares: Mapping[str, Estimate], model: str, kind: str) -> list[Re
     return [result_of(share, metric, model, judge=kind) for metric, share in shares.items()]
 
 
-def _win_rates(compared: Sequence[Compared], kind: str, question: Question) -> list[Result]:
+def _win_rates(compared: Sequence[Compared], kind: str, question: MetricSpec) -> list[Result]:
     found = []
     how = {"seed": question.seed, "resamples": question.resamples}
     for model, baseline in dict.fromkeys((c.pair.model, c.pair.baseline) for c in compared):

@@ -19,7 +19,7 @@ MANY_STRENGTHS = 9
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 
 
-def reward_figures(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
+def reward_metrics(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
     """Accuracy as a whole and in parts, people's own agreement, ties, calibration, length, heads.
 
     A figure that nothing can be said of (no two prompts, nobody in common) is left out.

@@ -15,7 +15,7 @@ from rlhf.evaluation.core.results import Result, number, result_of, write_result
 from rlhf.evaluation.reward_model.best_of_n import BestOfN, best_of_n
 from rlhf.evaluation.reward_model.calibration import Bin, reliability
 from rlhf.evaluation.reward_model.gate import GATE, Gate, judge_reward_model
-from rlhf.evaluation.reward_model.metrics import reward_figures
+from rlhf.evaluation.reward_model.metrics import reward_metrics
 from rlhf.evaluation.reward_model.probes import Probe, probe
 from rlhf.evaluation.reward_model.scored_rankings import score_rankings
 from rlhf.manifest import write_atomically
@@ -53,7 +53,7 @@ def make_report(
     """
     scored = score_rankings(model, rankings)
     probes = probe(model, demonstrations, count=num_demonstrations, seed=seed)
-    results = [*reward_figures(scored, name), *_results_of(probes, name)]
+    results = [*reward_metrics(scored, name), *_results_of(probes, name)]
     curve = best_of_n(scored, mean=model.mean, std=model.std)
     return RewardReport(
         results=results,

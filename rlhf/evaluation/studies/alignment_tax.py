@@ -55,7 +55,9 @@ def measure_tax(
     return Tax(name=name, encoded=encoded, losses=losses, int8_share=int8_share(model))
 
 
-def tax_figures(taxes: Sequence[Tax], *, baseline: str, seed: int, resamples: int) -> list[Result]:
+def alignment_tax_metrics(
+    taxes: Sequence[Tax], *, baseline: str, seed: int, resamples: int
+) -> list[Result]:
     """Loss (nats per token) and perplexity of each model, and what the models and int8 add.
 
     `text_loss_increase` with a baseline is the alignment tax, the loss over the baseline's;

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rlhf.evaluation.core.metrics import Groups, Judge, Question
+from rlhf.evaluation.core.metrics import Groups, Judge, MetricSpec
 from rlhf.evaluation.core.records import Record, by_prompt
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.reward_model.best_of_n import expected_of_best, kl_bound
@@ -16,10 +16,10 @@ def best_of_name(model: str, n: int) -> str:
     return f"{model} best of {n}"
 
 
-def best_of_figures(
+def best_of_n_metrics(
     samples: Sequence[Record],
     records: Sequence[Record],
-    question: Question,
+    question: MetricSpec,
     *,
     model: str,
     chooser: Judge,
@@ -56,7 +56,7 @@ def _judged(
     many: Groups,
     baseline: Groups,
     prompts: Sequence[int],
-    question: Question,
+    question: MetricSpec,
     judge: Judge,
     chooser: Judge,
     name: str,

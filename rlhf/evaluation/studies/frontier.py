@@ -102,7 +102,7 @@ def frontier(
     )
 
 
-def told(made: Frontier) -> list[str]:
+def summary_lines(made: Frontier) -> list[str]:
     """The frontier in lines: a checkpoint each, a fit each, the verdict."""
     points = [
         f"{point.name}: KL {_brief(point.kl)}, {made.proxy} {_brief(point.proxy)}, "

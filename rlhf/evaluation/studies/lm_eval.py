@@ -8,7 +8,7 @@ from typing import Any
 
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.results import Result, result_of
-from rlhf.evaluation.core.sampling import Contender
+from rlhf.evaluation.core.sampling import EvaluatedModel
 from rlhf.evaluation.stats.bootstrap import Estimate
 
 METRIC = "lm_eval"
@@ -45,8 +45,8 @@ def _manager(include: str | None) -> Any:
     return TaskManager(include_path=include)
 
 
-def benchmark_figures(
-    contender: Contender,
+def lm_eval_metrics(
+    contender: EvaluatedModel,
     tasks: Sequence[str],
     *,
     include: str | None,

@@ -13,28 +13,33 @@ from accelerate.utils import gather_object
 from rlhf.data.rows.load import load_texts
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
-from rlhf.evaluation.core.metrics import Question
+from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import Result
-from rlhf.evaluation.core.sampling import Contender, load_contender, same_vocabulary, sample_records
+from rlhf.evaluation.core.sampling import (
+    EvaluatedModel,
+    load_contender,
+    same_vocabulary,
+    sample_records,
+)
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.llm import local_judge
 from rlhf.evaluation.judges.pairwise import Judging, Verdict, compare
-from rlhf.evaluation.judges.pairwise_metrics import figures_of_verdicts, pairs_of
+from rlhf.evaluation.judges.pairwise_metrics import pairs_of, verdict_metrics
 from rlhf.evaluation.judges.remote import RemoteJudge, remote_judge
 from rlhf.evaluation.judges.scoring import GOLD, judge_records, judges_of
-from rlhf.evaluation.studies.alignment_tax import Tax, measure_tax, tax_figures
-from rlhf.evaluation.studies.best_of_n import best_of_figures, best_of_name
+from rlhf.evaluation.studies.alignment_tax import Tax, alignment_tax_metrics, measure_tax
+from rlhf.evaluation.studies.best_of_n import best_of_n_metrics, best_of_name
 from rlhf.evaluation.studies.checkpoints import steps_of_run
-from rlhf.evaluation.studies.frontier import frontier, told
-from rlhf.evaluation.studies.lm_eval import benchmark_figures
+from rlhf.evaluation.studies.frontier import frontier, summary_lines
+from rlhf.evaluation.studies.lm_eval import lm_eval_metrics
 from rlhf.types import PromptRow
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Studied:
+class StudyResults:
     """What the studies add to evaluation.json."""
 
     results: Sequence[Result] = ()
@@ -44,12 +49,12 @@ class Studied:
 def run_studies(
     rows: Sequence[PromptRow],
     records: Sequence[Record],
-    question: Question,
+    question: MetricSpec,
     config: EvaluateConfig,
     study: StudyConfig,
     remote: RemoteJudge | None,
     say: Say,
-) -> Studied:
+) -> StudyResults:
     """Everything that was asked for beside the comparison; complete on every process.
 
     remote: llm_judge, where it is behind an address, as a trial has settled it.
@@ -62,7 +67,7 @@ def run_studies(
         content["frontier"] = _frontier(rows, question, config, study, say)
     if study.llm_judge is not None:
         verdicts = _ask_model(rows, records, question, config, study, remote, say)
-        results += figures_of_verdicts(verdicts, question)
+        results += verdict_metrics(verdicts, question)
         content["llm_verdicts"] = [
             {**asdict(v.pair), "ours_first": v.ours_first, "theirs_first": v.theirs_first}
             for v in verdicts
@@ -74,13 +79,13 @@ def run_studies(
         found, run = _benchmarks(question, config, study, say)
         results += found
         content["lm_eval"] = run
-    return Studied(results=results, content=content)
+    return StudyResults(results=results, content=content)
 
 
 def _best_of(
     rows: Sequence[PromptRow],
     records: Sequence[Record],
-    question: Question,
+    question: MetricSpec,
     config: EvaluateConfig,
     study: StudyConfig,
     say: Say,
@@ -96,14 +101,14 @@ def _best_of(
     samples = _shared_out(rows, prompts, contender, None, many, question.seed)
     judges = [judge for judge in question.judges if judge.kind == "reward_model"]
     renamed = [replace(record, model=model) for record in samples]
-    return best_of_figures(
+    return best_of_n_metrics(
         renamed, records, question, model=model, chooser=judges[0], sizes=study.best_of
     )
 
 
 def _frontier(
     rows: Sequence[PromptRow],
-    question: Question,
+    question: MetricSpec,
     config: EvaluateConfig,
     study: StudyConfig,
     say: Say,
@@ -138,7 +143,7 @@ def _frontier(
         seed=question.seed,
         resamples=question.resamples,
     )
-    for line in told(made):
+    for line in summary_lines(made):
         say(line)
     return asdict(made)
 
@@ -146,7 +151,7 @@ def _frontier(
 def _ask_model(
     rows: Sequence[PromptRow],
     records: Sequence[Record],
-    question: Question,
+    question: MetricSpec,
     config: EvaluateConfig,
     study: StudyConfig,
     remote: RemoteJudge | None,
@@ -179,7 +184,7 @@ def _local(config: EvaluateConfig, study: StudyConfig, device: torch.device, say
 
 
 def _tax(
-    question: Question, config: EvaluateConfig, study: StudyConfig, say: Say
+    question: MetricSpec, config: EvaluateConfig, study: StudyConfig, say: Say
 ) -> tuple[list[Result], dict[str, Any]]:
     """On the main process: a few texts, and int8 runs on its CPU."""
     assert study.tax_data is not None
@@ -206,18 +211,18 @@ def _tax(
     content = {
         "int8_share": {tax.name: tax.int8_share for tax in taxes},
     }
-    return tax_figures(taxes, baseline=question.baseline, **how), content
+    return alignment_tax_metrics(taxes, baseline=question.baseline, **how), content
 
 
 def _benchmarks(
-    question: Question, config: EvaluateConfig, study: StudyConfig, say: Say
+    question: MetricSpec, config: EvaluateConfig, study: StudyConfig, say: Say
 ) -> tuple[list[Result], dict[str, Any]]:
     found: list[Result] = []
     runs: dict[str, Any] = {}
     if PartialState().is_main_process:
         for name, path in config.model_paths.items():
             say(f"{name}: lm-evaluation-harness, {' '.join(study.lm_eval)}")
-            results, runs[name] = benchmark_figures(
+            results, runs[name] = lm_eval_metrics(
                 load_contender(name, path, config, PartialState().device),
                 study.lm_eval,
                 include=study.lm_eval_include,
@@ -233,8 +238,8 @@ def _benchmarks(
 def _shared_out(
     rows: Sequence[PromptRow],
     prompts: Sequence[int],
-    contender: Contender,
-    reference: Contender | None,
+    contender: EvaluatedModel,
+    reference: EvaluatedModel | None,
     config: EvaluateConfig,
     seed: int,
 ) -> list[Record]:

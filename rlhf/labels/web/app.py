@@ -20,7 +20,7 @@ from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import answer_of, as_json
 from rlhf.labels.web.guard import COOKIE, Guard
 from rlhf.labels.web.live_sampling import Busy, LiveSource, Unfinished
-from rlhf.labels.web.rate_limit import Tries
+from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.labels.web.request_schemas import Ask, Beat, Draft, Login, Skip, Submission, Undo
 from rlhf.web.markdown import render
 
@@ -53,7 +53,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) 
 
 
 def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:
-    tries = Tries(LOGIN_TRIES, LOGIN_SECONDS)
+    tries = RateLimit(LOGIN_TRIES, LOGIN_SECONDS)
 
     @app.get("/health")
     def health() -> Mapping[str, str]:

@@ -20,7 +20,7 @@ def load_sampler(config: ServeConfig) -> "Sampler":
     # Loaded here alone: a server without models starts without torch.
     from rlhf.data.tokenization.tokenizer import load_tokenizer
     from rlhf.labels.candidates import on_device
-    from rlhf.models.generation.generate import sample_answers
+    from rlhf.models.generation.generate import sample_responses
 
     if len(config.models) > config.num_responses:
         raise ConfigError(f"num_responses={config.num_responses} is fewer than the models.")
@@ -34,7 +34,7 @@ def load_sampler(config: ServeConfig) -> "Sampler":
         asked += 1
         answers: list[tuple[str, str]] = []
         for index, (name, model, chat) in enumerate(loaded):
-            [written] = sample_answers(
+            [written] = sample_responses(
                 model,
                 chat,
                 [prompt],

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-class Tries:
+class RateLimit:
     """Failures by address within a sliding time, on a clock that nobody sets."""
 
     def __init__(

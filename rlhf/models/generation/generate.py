@@ -73,7 +73,7 @@ def generate(
     return responses.finished()
 
 
-def sample_answers(
+def sample_responses(
     model: Any,
     chat: ChatTokenizer,
     prompts: Sequence[Prompt],
@@ -112,13 +112,13 @@ def sample_answers(
             seed=seed,
             iteration=0,
         )
-        written = as_answers(chat, generated)
+        written = as_responses(chat, generated)
         for position, index in enumerate(chosen):
             answers[index] = written[position * num_responses : (position + 1) * num_responses]
     return answers
 
 
-def as_answers(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
+def as_responses(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
     """Text and ids of each row.
 
     Raises:

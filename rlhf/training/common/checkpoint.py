@@ -144,9 +144,7 @@ def _refuse_going_back(named: Path, newest: Path | None) -> None:
         )
 
 
-def refuse_another_run(
-    checkpoint: Path, written: Mapping[str, Any], now: Mapping[str, Any]
-) -> None:
+def check_same_run(checkpoint: Path, written: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse a checkpoint of a run whose next steps would not be those of this one.
 
     written, now: what decides the steps, by name.

@@ -66,7 +66,7 @@ def stage_manifest(
     )
 
 
-def refuse_another_base(checkpoint: Path, base_model: str) -> None:
+def check_same_base(checkpoint: Path, base_model: str) -> None:
     """Refuse to go on from a checkpoint with other weights as the base, PPO's reference.
 
     Raises:

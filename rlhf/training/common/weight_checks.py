@@ -109,7 +109,7 @@ class Movement:
         )
 
 
-def refuse_zero_norm(norm: float, asked: Tensor, step: int, part: str) -> None:
+def check_zero_norm(norm: float, asked: Tensor, step: int, part: str) -> None:
     """Stop a run whose gradient is exactly 0 though its loss asks for a change.
 
     norm: of all processes' gradients. asked: bool, whether on this process the derivative of the
@@ -131,7 +131,7 @@ def refuse_zero_norm(norm: float, asked: Tensor, step: int, part: str) -> None:
         )
 
 
-def asks_for_change(outputs: Tensor, *, logprobs: bool = False) -> Tensor:
+def wants_change(outputs: Tensor, *, logprobs: bool = False) -> Tensor:
     """Whether the backward pass wanted other `outputs`, a bool scalar; `retain_grad` came before.
 
     logprobs: that is what they are. One of exactly 0 is a certain token's, which no change of the

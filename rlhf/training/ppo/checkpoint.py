@@ -14,12 +14,12 @@ from rlhf.models.save import save_policy
 from rlhf.training.common.checkpoint import random_state, replace_folder, save_checkpoint
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.state import Progress, state_of
-from rlhf.training.ppo.update import Updater
+from rlhf.training.ppo.update import PPOUpdater
 
 BEST, BEST_FIGURES = "best", "best.json"
 
 
-class Keeper:
+class CheckpointWriter:
     """Writes the policy as it is, with its tokenizer and manifest. Call it on all processes."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Keeper:
     def checkpoint(
         self,
         progress: Progress,
-        updater: Updater,
+        updater: PPOUpdater,
         *,
         identity: Mapping[str, Any],
         save_total_limit: int,

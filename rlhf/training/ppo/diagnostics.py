@@ -6,7 +6,7 @@ from rlhf.errors import TrainingError
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.metrics import shown
 from rlhf.training.ppo.models import computes_in_bf16
-from rlhf.types import Evaluated
+from rlhf.types import ScoredRollouts
 
 HALVED = 0.5
 JUMP = 0.1  # nats per token from the policy that sampled; 0.01 to 0.05 is usual
@@ -15,7 +15,7 @@ FAR_OVER_TARGET = 2.0  # KL over target_kl
 BASELINE = ("distinct_2", "eos_rate")  # figures of the first iteration that later ones stand beside
 
 
-def check_finite(evaluated: Evaluated, step: int) -> None:
+def check_finite(evaluated: ScoredRollouts, step: int) -> None:
     """Refuse to learn from rollouts, or to judge by them, with a number that is none.
 
     Raises:

@@ -5,13 +5,13 @@ from torch import Tensor
 
 from rlhf.ops.advantages import gae, grpo, rloo
 from rlhf.ops.kl import estimate_kl
-from rlhf.ops.rewards import judge_unfinished, penalized_rewards
+from rlhf.ops.rewards import apply_missing_eos, penalized_rewards
 from rlhf.ops.whitening import whiten
 from rlhf.training.ppo.config import PPOConfig
-from rlhf.types import Evaluated, Experience
+from rlhf.types import Experience, ScoredRollouts
 
 
-def make_experience(evaluated: Evaluated, config: PPOConfig, *, kl_coef: float) -> Experience:
+def make_experience(evaluated: ScoredRollouts, config: PPOConfig, *, kl_coef: float) -> Experience:
     """Per-token rewards, and the advantages and returns of the configured estimator."""
     rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
     scores = final_scores(evaluated, config)
@@ -32,9 +32,9 @@ def make_experience(evaluated: Evaluated, config: PPOConfig, *, kl_coef: float) 
     )
 
 
-def final_scores(evaluated: Evaluated, config: PPOConfig) -> Tensor:
+def final_scores(evaluated: ScoredRollouts, config: PPOConfig) -> Tensor:
     """The scores [B] that rewards are made of: unfinished responses judged, then clipped."""
-    scores = judge_unfinished(
+    scores = apply_missing_eos(
         evaluated.scores.scores,
         evaluated.rollouts.ended_with_eos,
         missing_eos_penalty=config.missing_eos_penalty,
@@ -45,7 +45,9 @@ def final_scores(evaluated: Evaluated, config: PPOConfig) -> Tensor:
     return scores.clamp(-config.reward_clip, config.reward_clip)
 
 
-def _advantages(rewards: Tensor, evaluated: Evaluated, config: PPOConfig) -> tuple[Tensor, Tensor]:
+def _advantages(
+    rewards: Tensor, evaluated: ScoredRollouts, config: PPOConfig
+) -> tuple[Tensor, Tensor]:
     """Advantages and returns, [B, R] each, 0 on padding.
 
     gae's are whitened over the rows of all ranks. The group estimators give a response one

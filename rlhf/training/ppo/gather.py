@@ -8,10 +8,10 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.errors import TrainingError
-from rlhf.types import Evaluated, PromptBatch, Rollouts, Scores
+from rlhf.types import PromptBatch, Rollouts, ScoredRollouts, Scores
 
 
-def gather_rows(evaluated: Evaluated, num_processes: int) -> Evaluated:
+def gather_rows(evaluated: ScoredRollouts, num_processes: int) -> ScoredRollouts:
     """The rows of all processes, in the order of their row ids; the same on each process.
 
     Whitening, minibatches and figures are then global without any further talk between ranks,
@@ -25,12 +25,12 @@ def gather_rows(evaluated: Evaluated, num_processes: int) -> Evaluated:
     return _joined(parts, order)
 
 
-def select_rows(evaluated: Evaluated, rows: Tensor) -> Evaluated:
+def select_rows(evaluated: ScoredRollouts, rows: Tensor) -> ScoredRollouts:
     """These rows, in this order. rows: long [N]."""
     return _joined([evaluated], rows)
 
 
-def without_failures(evaluated: Evaluated, *, at_most: float) -> Evaluated:
+def without_failures(evaluated: ScoredRollouts, *, at_most: float) -> ScoredRollouts:
     """The rows whose answers have a score.
 
     Raises:
@@ -48,7 +48,9 @@ def without_failures(evaluated: Evaluated, *, at_most: float) -> Evaluated:
     return select_rows(evaluated, torch.tensor(kept, device=evaluated.values.device))
 
 
-def common_rows(one: Evaluated, two: Evaluated) -> tuple[Evaluated, Evaluated]:
+def intersect_rows(
+    one: ScoredRollouts, two: ScoredRollouts
+) -> tuple[ScoredRollouts, ScoredRollouts]:
     """The rows that both have, so that they can stand side by side."""
     ids = [evaluated.rollouts.batch.row_ids for evaluated in (one, two)]
     return (
@@ -57,7 +59,7 @@ def common_rows(one: Evaluated, two: Evaluated) -> tuple[Evaluated, Evaluated]:
     )
 
 
-def _joined(parts: list[Evaluated], order: Tensor) -> Evaluated:
+def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
     rollouts = [part.rollouts for part in parts]
     batches = [part.rollouts.batch for part in parts]
     batch = PromptBatch(
@@ -69,7 +71,7 @@ def _joined(parts: list[Evaluated], order: Tensor) -> Evaluated:
         columns=_picked([batch.columns for batch in batches], order),
     )
     names = parts[0].scores.breakdown
-    return Evaluated(
+    return ScoredRollouts(
         rollouts=Rollouts(
             batch=batch,
             response_ids=_stacked([part.response_ids for part in rollouts], order),

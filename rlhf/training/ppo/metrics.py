@@ -13,10 +13,10 @@ from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
 from rlhf.training.ppo.config import PPOConfig
-from rlhf.types import Evaluated, Experience, Prompt
+from rlhf.types import Experience, Prompt, ScoredRollouts
 
 
-def rollout_figures(evaluated: Evaluated) -> dict[str, float]:
+def rollout_metrics(evaluated: ScoredRollouts) -> dict[str, float]:
     """Score, KL from the reference, entropy, length, EOS rate. KL per sequence is in nats."""
     rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
     k1 = kl_k1(rollouts.logprobs, evaluated.ref_logprobs)
@@ -60,7 +60,7 @@ def _short(sources: Sequence[str]) -> Sequence[str]:
     return names if len(set(names)) == len(names) else sources
 
 
-def experience_figures(experience: Experience, config: PPOConfig) -> dict[str, float]:
+def experience_metrics(experience: Experience, config: PPOConfig) -> dict[str, float]:
     """Mean reward of a response; of a critic the explained variance; answers left out.
 
     Explained variance is 1 - Var(return - value) / Var(return) over response tokens.
@@ -76,12 +76,12 @@ def experience_figures(experience: Experience, config: PPOConfig) -> dict[str, f
     return figures
 
 
-def held_out_figures(evaluated: Evaluated) -> dict[str, float]:
-    """Of `rollout_figures` what is worth following on held-out prompts, as `eval_…`.
+def held_out_metrics(evaluated: ScoredRollouts) -> dict[str, float]:
+    """Of `rollout_metrics` what is worth following on held-out prompts, as `eval_…`.
 
     `eval_score_error` is the standard error of `eval_score`.
     """
-    figures = rollout_figures(evaluated)
+    figures = rollout_metrics(evaluated)
     names = ("score", "kl", "response_length", "eos_rate")
     error = figures["score_std"] / math.sqrt(len(evaluated.rollouts.texts))
     return {f"eval_{name}": figures[name] for name in names} | {"eval_score_error": error}

@@ -10,12 +10,18 @@ from torch import Tensor, nn
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
-from rlhf.models.forward import Sequences, as_sequences, policy_logprobs, shares, turns
+from rlhf.models.forward import (
+    Sequences,
+    as_sequences,
+    microbatch_schedule,
+    partition_rows,
+    policy_logprobs,
+)
 from rlhf.models.shard import as_forward_of, full
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.models import autocast, computes_in_bf16
 from rlhf.training.ppo.modes import PPOModels
-from rlhf.training.ppo.rollout import walk_through
+from rlhf.training.ppo.rollout import prompts_for_step
 
 
 class Pretraining:
@@ -67,13 +73,17 @@ class Pretraining:
 
     def _backward(self, number: int) -> Tensor:
         """This rank's part of the loss per token, a scalar, after its backward pass."""
-        rows = walk_through(self.texts, number, count=self.config.minibatch_size, seed=self.seed)
+        rows = prompts_for_step(
+            self.texts, number, count=self.config.minibatch_size, seed=self.seed
+        )
         num_tokens = sum(len(ids) - 1 for ids in rows)  # over all ranks
         device, world = self.accelerator.device, self.accelerator.num_processes
         total = torch.zeros((), device=device)
         lengths = torch.tensor([len(ids) for ids in rows])
-        dealt = shares(lengths, world, self.config.microbatch_tokens)
-        for group, weight, _ in turns(dealt, self.accelerator.process_index, alike=self.sharded):
+        dealt = partition_rows(lengths, world, self.config.microbatch_tokens)
+        for group, weight, _ in microbatch_schedule(
+            dealt, self.accelerator.process_index, alike=self.sharded
+        ):
             sequences = _sequences([rows[row] for row in group.tolist()], device)
             with autocast(device, computes_in_bf16(self.config)):
                 loss = -weight * self.logprobs(sequences).sum() / num_tokens

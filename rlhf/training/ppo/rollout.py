@@ -22,7 +22,7 @@ from rlhf.types import PromptBatch, PromptRow, Rollouts
 T = TypeVar("T")
 
 
-def walk_through(rows: Sequence[T], number: int, *, count: int, seed: int) -> list[T]:
+def prompts_for_step(rows: Sequence[T], number: int, *, count: int, seed: int) -> list[T]:
     """The `count` rows that come up for the number-th time (from 0) that rows are taken.
 
     The data are walked through in a fresh order each epoch; where in them one stands follows
@@ -36,7 +36,7 @@ def walk_through(rows: Sequence[T], number: int, *, count: int, seed: int) -> li
     return [rows[orders[i // total][i % total]] for i in range(first, first + count)]
 
 
-def share_of_process(
+def local_shard(
     rows: Sequence[PromptRow],
     chat: ChatTokenizer,
     accelerator: Accelerator,

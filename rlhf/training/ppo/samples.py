@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
-from rlhf.types import Evaluated, Rollouts
+from rlhf.types import Rollouts, ScoredRollouts
 
 TOKENS, EMBEDDINGS = "tokens.jsonl", "embeddings.npz"
 ROWS_AT_ONCE = 8
@@ -20,7 +20,7 @@ DIGITS = 4
 
 def write_tokens(
     folder: Path,
-    evaluated: Evaluated,
+    evaluated: ScoredRollouts,
     advantages: Tensor | None,
     chat: ChatTokenizer,
     rows: Mapping[str, Sequence[int]],
@@ -78,7 +78,7 @@ def write_embeddings(
 
 
 def _line(
-    evaluated: Evaluated, advantages: Tensor | None, chat: ChatTokenizer, row: int
+    evaluated: ScoredRollouts, advantages: Tensor | None, chat: ChatTokenizer, row: int
 ) -> dict[str, Any]:
     rollouts = evaluated.rollouts
     mask = rollouts.response_mask[row]

@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import torch
 
-from rlhf.models.forward import evaluate_rows
+from rlhf.models.forward import score_rows
 from rlhf.rewards.reward import Reward
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.models import autocast, computes_in_bf16
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.rollout import frozen_logprobs
-from rlhf.types import Evaluated, Rollouts
+from rlhf.types import Rollouts, ScoredRollouts
 
 
-def evaluate_rollouts(
+def score_rollouts(
     rollouts: Rollouts, models: PPOModels, reward: Reward, config: PPOConfig
-) -> Evaluated:
+) -> ScoredRollouts:
     """Scores, log-probs of the reference, values (0 without a critic), of this process's rows.
 
     Raises:
@@ -30,8 +30,8 @@ def evaluate_rollouts(
     if models.critic is not None:
         limit = config.microbatch_tokens
         with models.whole_critic() as critic, autocast(device, computes_in_bf16(config)):
-            values = evaluate_rows(critic, batch, ids, mask, max_tokens=limit)
-    return Evaluated(
+            values = score_rows(critic, batch, ids, mask, max_tokens=limit)
+    return ScoredRollouts(
         rollouts=rollouts,
         scores=replace(scores, scores=scores.scores.to(device)),
         ref_logprobs=ref_logprobs,

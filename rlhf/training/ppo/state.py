@@ -14,12 +14,12 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import CRITIC_WEIGHTS, hash_text
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.common.checkpoint import refuse_another_run, restore_random_state
+from rlhf.training.common.checkpoint import check_same_run, restore_random_state
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.diagnostics import BASELINE
 from rlhf.training.ppo.kl_controller import next_kl_coef
 from rlhf.training.ppo.modes import PPOModels
-from rlhf.training.ppo.update import Updater
+from rlhf.training.ppo.update import PPOUpdater
 from rlhf.types import PromptRow
 
 STATE = "trainer.pt"
@@ -38,7 +38,9 @@ class Progress:
     score_at_best: float = -math.inf  # on training prompts, of that step
 
 
-def advanced(now: Progress, step: int, figures: Mapping[str, float], config: PPOConfig) -> Progress:
+def next_progress(
+    now: Progress, step: int, figures: Mapping[str, float], config: PPOConfig
+) -> Progress:
     """`now` after iteration `step`: responses counted, KL coefficient adapted."""
     kl_coef = now.kl_coef
     if config.target_kl is not None:
@@ -75,7 +77,7 @@ class State:
 def state_of(
     progress: Progress,
     models: PPOModels,
-    updater: Updater,
+    updater: PPOUpdater,
     *,
     identity: Mapping[str, Any],
     random_states: list[dict[str, Any]],
@@ -111,7 +113,7 @@ def identity_of(
 
 
 def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What `State` wrote beside weights, for `put_state`; before a model is loaded.
+    """What `State` wrote beside weights, for `restore_state`; before a model is loaded.
 
     Raises:
         CheckpointError: a folder without it, or one of another run.
@@ -123,15 +125,15 @@ def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             "checkpoint-N, or `latest`."
         )
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    refuse_another_run(checkpoint, state["fixed"], identity)
+    check_same_run(checkpoint, state["fixed"], identity)
     return state
 
 
-def put_state(
+def restore_state(
     state: Mapping[str, Any],
     checkpoint: Path,
     models: PPOModels,
-    updater: Updater,
+    updater: PPOUpdater,
     *,
     process_index: int,
     num_processes: int,

@@ -23,7 +23,7 @@ from rlhf.models.shard import sharding_asked_for
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.metrics import MetricsWriter, forget_after
-from rlhf.training.ppo.checkpoint import Keeper
+from rlhf.training.ppo.checkpoint import CheckpointWriter
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.diagnostics import (
     check_finite,
@@ -33,21 +33,21 @@ from rlhf.training.ppo.diagnostics import (
     starting_warnings,
 )
 from rlhf.training.ppo.experience import make_experience
-from rlhf.training.ppo.gather import common_rows, gather_rows, without_failures
+from rlhf.training.ppo.gather import gather_rows, intersect_rows, without_failures
 from rlhf.training.ppo.metrics import (
     Clock,
-    experience_figures,
-    held_out_figures,
-    rollout_figures,
+    experience_metrics,
+    held_out_metrics,
+    rollout_metrics,
 )
 from rlhf.training.ppo.models import load_models
 from rlhf.training.ppo.ptx import Pretraining
-from rlhf.training.ppo.rollout import roll_out, share_of_process, walk_through
-from rlhf.training.ppo.score import evaluate_rollouts
-from rlhf.training.ppo.state import Progress, advanced, identity_of, load_state, put_state
-from rlhf.training.ppo.update import Updater
+from rlhf.training.ppo.rollout import local_shard, prompts_for_step, roll_out
+from rlhf.training.ppo.score import score_rollouts
+from rlhf.training.ppo.state import Progress, identity_of, load_state, next_progress, restore_state
+from rlhf.training.ppo.update import PPOUpdater
 from rlhf.training.ppo.validation import check_processes
-from rlhf.types import Evaluated, Experience, PromptBatch, PromptRow, Rollouts
+from rlhf.types import Experience, PromptBatch, PromptRow, Rollouts, ScoredRollouts
 
 HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
 LEFT_OUT, LEFT_OUT_HELD_OUT = 0.01, 0.5  # largest shares of answers that may have no reward
@@ -58,8 +58,8 @@ class PPOResult:
     """What a finished run has to tell. `before` and `after` answer the same held-out prompts."""
 
     progress: Progress
-    before: Evaluated
-    after: Evaluated
+    before: ScoredRollouts
+    after: ScoredRollouts
     stopped_early: str  # a sentence; empty where the run went to its end
 
 
@@ -101,13 +101,13 @@ class PPOTrainer:
             pretraining = Pretraining(
                 self.accelerator, self.models, texts, chat, config, seed=run.seed
             )
-        self.updater = Updater(self.accelerator, self.models, config, pretraining)
-        self.keeper = Keeper(
+        self.updater = PPOUpdater(self.accelerator, self.models, config, pretraining)
+        self.keeper = CheckpointWriter(
             Path(run.output_dir), self.accelerator, self.models, chat, write_manifest=write_manifest
         )
         self.progress = Progress(kl_coef=config.kl_coef)
         if checkpoint is not None and state is not None:
-            self.progress = put_state(
+            self.progress = restore_state(
                 state,
                 checkpoint,
                 self.models,
@@ -128,7 +128,7 @@ class PPOTrainer:
         forget_after(folder, self.progress.step or -1)  # a run that begins writes its step 0 anew
         metrics = MetricsWriter(folder, self.run.report_to)
         if self.progress.step == 0 and config.eval_data is not None:
-            metrics.write(0, self.look_at_held_out(None), episode=0)
+            metrics.write(0, self.evaluate_held_out(None), episode=0)
         for step in range(self.progress.step + 1, config.num_steps + 1):
             clock = Clock()
             batch = self.next_prompts(step)
@@ -138,22 +138,22 @@ class PPOTrainer:
             evaluated = self.evaluate(rollouts)
             clock.lap("seconds_score")
             check_finite(evaluated, step)
-            figures = rollout_figures(evaluated) | {"kl_coef": self.progress.kl_coef}
+            figures = rollout_metrics(evaluated) | {"kl_coef": self.progress.kl_coef}
             if stopped_early := over_budget(figures["kl"], config, step):
                 metrics.write(step, figures, episode=self.progress.episodes)
                 break
             experience = self.experience(evaluated)
-            figures |= experience_figures(experience, config)
+            figures |= experience_metrics(experience, config)
             figures |= self.updater.update(experience, step=step, seed=self.run.seed)
             clock.lap("seconds_update")
-            self.progress = advanced(self.progress, step, figures, config)
+            self.progress = next_progress(self.progress, step, figures, config)
             self.warn(starting_warnings(step, figures, config))
             self.warn(collapse_warnings(figures, self.progress.baseline, config))
 
             last = step == config.num_steps
             looks = config.eval_data is not None and (last or step % config.eval_steps == 0)
             if looks:
-                figures |= self.look_at_held_out(figures["score"])
+                figures |= self.evaluate_held_out(figures["score"])
             figures |= clock.speeds(experience)
             if last or looks or step % config.logging_steps == 0:
                 metrics.write(step, figures, episode=self.progress.episodes)
@@ -166,18 +166,18 @@ class PPOTrainer:
                     f"stopped by SIGTERM after step {step}; go on with "
                     f"--resume_from_checkpoint latest."
                 )
-        before = self.answer_held_out(self.models.reference)
-        before, after = common_rows(before, self.answer_held_out(self.models.whole_policy))
+        before = self.score_held_out(self.models.reference)
+        before, after = intersect_rows(before, self.score_held_out(self.models.whole_policy))
         return PPOResult(
             progress=self.progress, before=before, after=after, stopped_early=stopped_early
         )
 
     def next_prompts(self, step: int) -> PromptBatch:
         """This process's prompts of iteration `step`, `num_generations` rows each."""
-        rows = walk_through(
+        rows = prompts_for_step(
             self.prompts, step - 1, count=self.config.num_prompts, seed=self.run.seed
         )
-        return share_of_process(
+        return local_shard(
             rows, self.chat, self.accelerator, num_generations=self.config.num_generations
         )
 
@@ -187,28 +187,28 @@ class PPOTrainer:
             policy, batch, self.config, self.chat, seed=self.run.seed, iteration=iteration
         )
 
-    def evaluate(self, rollouts: Rollouts, *, left_out: float = LEFT_OUT) -> Evaluated:
+    def evaluate(self, rollouts: Rollouts, *, left_out: float = LEFT_OUT) -> ScoredRollouts:
         """Scores, log-probs of the reference, values; of the rows of all processes.
 
         left_out: share of the answers that may be left out for want of a reward, where
         `on_reward_error` is skip.
         """
-        local = evaluate_rollouts(rollouts, self.models, self.reward, self.config)
+        local = score_rollouts(rollouts, self.models, self.reward, self.config)
         evaluated = gather_rows(local, self.accelerator.num_processes)
         if self.config.on_reward_error == "skip":
             evaluated = without_failures(evaluated, at_most=left_out)
         return evaluated
 
-    def experience(self, evaluated: Evaluated) -> Experience:
+    def experience(self, evaluated: ScoredRollouts) -> Experience:
         """Per-token rewards, advantages (over the rows of all ranks), returns."""
         return make_experience(evaluated, self.config, kl_coef=self.progress.kl_coef)
 
-    def look_at_held_out(self, score: float | None) -> dict[str, float]:
+    def evaluate_held_out(self, score: float | None) -> dict[str, float]:
         """Figures of the held-out prompts; `best/` where they are the best so far.
 
         score: on the training prompts of this step; None before the first.
         """
-        figures = held_out_figures(self.answer_held_out(self.models.whole_policy))
+        figures = held_out_metrics(self.score_held_out(self.models.whole_policy))
         now = self.progress
         score = figures["eval_score"] if score is None else score
         self.warn(
@@ -226,9 +226,9 @@ class PPOTrainer:
                 self.keeper.best({"step": now.step} | figures)
         return figures
 
-    def answer_held_out(self, model: Callable[[], AbstractContextManager[Any]]) -> Evaluated:
+    def score_held_out(self, model: Callable[[], AbstractContextManager[Any]]) -> ScoredRollouts:
         """One answer to each held-out prompt, always with the same noise."""
-        batch = share_of_process(self.held_out, self.chat, self.accelerator, num_generations=1)
+        batch = local_shard(self.held_out, self.chat, self.accelerator, num_generations=1)
         with model() as policy:
             rollouts = self.roll_out(policy, batch, HELD_OUT)
         evaluated = self.evaluate(rollouts, left_out=LEFT_OUT_HELD_OUT)

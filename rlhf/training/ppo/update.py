@@ -11,13 +11,13 @@ from torch import Tensor
 
 from rlhf.models.compiled import CompiledLayers
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
-from rlhf.models.forward import sequences_of, shares, turns
+from rlhf.models.forward import microbatch_schedule, partition_rows, sequences_of
 from rlhf.models.shard import full
 from rlhf.training.common.weight_checks import (
     Movement,
-    asks_for_change,
     check_trainable,
-    refuse_zero_norm,
+    check_zero_norm,
+    wants_change,
 )
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.finite import check_norms
@@ -41,7 +41,7 @@ NORMS = ("grad_norm", "value_grad_norm")
 OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
-class Updater:
+class PPOUpdater:
     """Policy and critic as they are trained: wrapper, optimizers, the loop over minibatches."""
 
     def __init__(
@@ -112,7 +112,7 @@ class Updater:
         rollouts = experience.rollouts
         num_tokens = rollouts.response_mask[minibatch].sum()  # over all ranks
         lengths = rollouts.batch.attention_mask.sum(1) + rollouts.response_mask.sum(1)
-        dealt = shares(
+        dealt = partition_rows(
             lengths[minibatch], self.accelerator.num_processes, self.config.microbatch_tokens
         )
         sums = torch.zeros(len(SUMS), device=num_tokens.device)
@@ -121,7 +121,7 @@ class Updater:
         # Learner after learner, the critic first: neither activations nor gradients of one are
         # there while another computes.
         for learner in reversed(self.wrapped):
-            mine = turns(dealt, self.accelerator.process_index, alike=self.sharded)
+            mine = microbatch_schedule(dealt, self.accelerator.process_index, alike=self.sharded)
             for group, weight, last in mine:
                 rows = minibatch[group]
                 sums += self._backward(
@@ -171,7 +171,7 @@ class Updater:
             (sum(losses) * scale).backward()
         for norm, output in outputs.items():
             if output is not None:
-                self.asked[norm] = self.asked[norm] | asks_for_change(
+                self.asked[norm] = self.asked[norm] | wants_change(
                     output, logprobs=output is new_logprobs
                 )
         return weight * torch.stack([figures[name].detach() for name in SUMS])
@@ -201,7 +201,7 @@ class Updater:
         )
         for norm, part in zip(NORMS, ("policy", "critic"), strict=True):
             if norm in figures:
-                refuse_zero_norm(float(figures[norm]), self.asked[norm], step, part)
+                check_zero_norm(float(figures[norm]), self.asked[norm], step, part)
         if policy and not warm_up:
             self._step(self.policy_optimizer, "policy", step)
         if critic is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rlhf.errors import CheckpointError
-from rlhf.training.common.checkpoint import refuse_another_run, save_checkpoint
+from rlhf.training.common.checkpoint import check_same_run, save_checkpoint
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
 
 STATE = "state.pt"
@@ -68,7 +68,7 @@ def load_state(
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint} holds no state of a reward model: {error}") from error
-    refuse_another_run(checkpoint, state["identity"], identity)
+    check_same_run(checkpoint, state["identity"], identity)
     put_weights(scorer, state["weights"])
     stopper.restore(state["stopper"])
     optimizer.load_state_dict(state["optimizer"])

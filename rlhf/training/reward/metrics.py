@@ -130,7 +130,7 @@ def normalization(
     )
 
 
-def in_words(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
+def summary(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
     """The run's figures in words."""
     lines = {"optimizer steps": str(steps)}
     if health is not None and not health.pairs:

@@ -29,10 +29,10 @@ from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trai
 from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import (
     Movement,
-    asks_for_change,
     check_trainable,
+    check_zero_norm,
     parts_of,
-    refuse_zero_norm,
+    wants_change,
 )
 from rlhf.training.reward.checkpoint import load_state, save_state, state_of
 from rlhf.training.reward.config import LOSS_KEYS, RewardModelConfig
@@ -178,9 +178,9 @@ class _Trainer:
             raise TrainingError(_not_finite(self.done + 1, loss, norm, batch))
         asked = torch.zeros((), dtype=torch.bool, device=self.accelerator.device)
         for scores in self.outputs:
-            asked = asked | asks_for_change(scores)
+            asked = asked | wants_change(scores)
         self.outputs = []
-        refuse_zero_norm(norm, asked, self.done + 1, "reward model")
+        check_zero_norm(norm, asked, self.done + 1, "reward model")
         self.movement.before_step(self.optimizer)
         self.optimizer.step()
         self.movement.after_step(self.done + 1, self.optimizer)

@@ -106,7 +106,7 @@ def trained_on(rows: TrainAndHeldOut[Ranking]) -> int:
     return len(leaked_prompts(held, [row.prompt for row in rows.train]).leaked)
 
 
-def refuse_4bit(model: ModelConfig) -> None:
+def check_no_4bit(model: ModelConfig) -> None:
     """4 bits and what is saved at the end do not go together."""
     if model.load_in_4bit:
         raise ConfigError(

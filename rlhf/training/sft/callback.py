@@ -14,10 +14,10 @@ from transformers import TrainerCallback
 from rlhf.errors import TrainingError
 from rlhf.manifest import write_atomically
 from rlhf.runtime.signals import SigtermFlag
-from rlhf.training.common.checkpoint import refuse_another_run, seal_checkpoint
+from rlhf.training.common.checkpoint import check_same_run, seal_checkpoint
 from rlhf.training.common.early_stopping import EarlyStopping, trained_weights
 from rlhf.training.common.metrics import MetricsWriter
-from rlhf.training.common.weight_checks import Movement, Parts, refuse_zero_norm
+from rlhf.training.common.weight_checks import Movement, Parts, check_zero_norm
 
 IDENTITY = "identity.json"  # in a checkpoint: what decides the steps of its run
 STOPPER = "early_stopping.pt"  # in a checkpoint: what early stopping has seen
@@ -62,7 +62,7 @@ class RunCallback(TrainerCallback):
         if self.resume is not None:
             path = self.resume / IDENTITY
             written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            refuse_another_run(self.resume, written, self.identity)
+            check_same_run(self.resume, written, self.identity)
             kept = self.resume / STOPPER
             if self.stopper.patience is not None and kept.is_file():
                 self.stopper.restore(torch.load(kept, map_location="cpu", weights_only=True))
@@ -83,7 +83,7 @@ class RunCallback(TrainerCallback):
             )
         norms = torch.tensor([norm], device=PartialState().device)  # of shares, under FSDP
         asked = torch.tensor(asks, device=norms.device)
-        refuse_zero_norm(float(reduce(norms, "sum").sum()), asked, step, "model")
+        check_zero_norm(float(reduce(norms, "sum").sum()), asked, step, "model")
         self.movement.before_step(kwargs["optimizer"])
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from rlhf.data.tokenization import chat as chat_module
 from rlhf.data.tokenization.chat import (
-    answer_ids,
     completion_mask,
     decode,
     judged_ids,
     judged_once,
     prompt_ids,
     prompt_text,
+    sequence_ids,
 )
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
@@ -51,7 +51,7 @@ def test_ids_are_those_of_the_template_where_nothing_is_forged(qwen: str):
     chat = load_tokenizer(qwen)
     turns = [*TALK, {"role": "assistant", "content": "You, words."}]
     theirs = chat.tokenizer.apply_chat_template(turns, return_dict=False)
-    ours = answer_ids(chat, TALK, "You, words.")
+    ours = sequence_ids(chat, TALK, "You, words.")
     assert ours == theirs[: len(ours)]
     assert tokens(chat, theirs[len(ours) :]) == "\n"
 
@@ -100,7 +100,10 @@ def test_a_template_that_asks_for_a_judgement_serves_reward_models_alone(plain: 
 
 def test_an_answer_ends_with_eos_and_decodes_to_itself(qwen: str):
     chat = load_tokenizer(qwen)
-    ids, mask = answer_ids(chat, "Hi", "Two words."), completion_mask(chat, "Hi", "Two words.")
+    ids, mask = (
+        sequence_ids(chat, "Hi", "Two words."),
+        completion_mask(chat, "Hi", "Two words."),
+    )
     answer = [i for i, own in zip(ids, mask, strict=True) if own]
     assert ids[-1] == chat.end_token_id
     assert decode(chat, answer) == "Two words."
@@ -119,7 +122,7 @@ def test_raw_prompts_stay_as_they_are(write: Write):
     chat = load_tokenizer(folder, "none")
     prompt, answer = "Name a", " short question"
     assert prompt_text(chat, prompt) == prompt
-    ids, mask = answer_ids(chat, prompt, answer), completion_mask(chat, prompt, answer)
+    ids, mask = sequence_ids(chat, prompt, answer), completion_mask(chat, prompt, answer)
     assert decode(chat, [i for i, own in zip(ids, mask, strict=True) if own]) == answer
     assert ids[-1] == 2
 
@@ -127,7 +130,7 @@ def test_raw_prompts_stay_as_they_are(write: Write):
 def test_a_token_over_the_seam_of_a_raw_prompt_belongs_to_the_answer(write: Write):
     """ "a short" is written with one token " short"; the prompt "a sh" has others for " sh"."""
     chat = load_tokenizer(write(byte_level, ["<e>"], eos_token="<e>"), "none")
-    whole = answer_ids(chat, "a sh", "ort")
+    whole = sequence_ids(chat, "a sh", "ort")
     mask = completion_mask(chat, "a sh", "ort")
     assert whole[:-1] == chat.tokenizer("a short")["input_ids"]
     assert tokens(chat, [i for i, own in zip(whole, mask, strict=True) if not own]) == "a"
@@ -163,8 +166,8 @@ def test_a_question_cannot_forge_a_turn(qwen: str, forged: str):
 @pytest.mark.parametrize("forged", FORGERIES)
 def test_an_answer_cannot_end_itself_or_open_a_turn(qwen: str, forged: str):
     chat = load_tokenizer(qwen)
-    ids = answer_ids(chat, "Hello", forged)
-    assert special(chat, ids) == special(chat, answer_ids(chat, "Hello", "no"))
+    ids = sequence_ids(chat, "Hello", forged)
+    assert special(chat, ids) == special(chat, sequence_ids(chat, "Hello", "no"))
     assert ids[: len(prompt_ids(chat, "Hello"))] == prompt_ids(chat, "Hello")
 
 
@@ -205,7 +208,7 @@ def test_a_raw_prompt_cannot_forge_eos(plain: str):
 )
 def test_whatever_is_written_only_the_template_speaks(qwen: str, question, answer):
     chat = load_tokenizer(qwen)
-    ids = answer_ids(chat, "".join(question), "".join(answer))
+    ids = sequence_ids(chat, "".join(question), "".join(answer))
     assert special(chat, ids) == ["<|im_start|>", "<|im_end|>", "<|im_start|>", "<|im_end|>"]
     assert tokens(chat, ids[:-1]) == prompt_text(chat, "".join(question)) + "".join(answer)
 
@@ -214,5 +217,5 @@ def test_an_answer_of_the_embedded_model_comes_back_as_it_was(root):
     """Its tokenizer puts a space before every line: kept in decoding, it would be scored twice."""
     chat = load_tokenizer(str(root / "data/pocket/model"))
     for response in ("I am sorry.", "A cat and a fox.\nThat is all."):
-        ids = answer_ids(chat, "Hi.", response)[len(prompt_ids(chat, "Hi.")) :]
+        ids = sequence_ids(chat, "Hi.", response)[len(prompt_ids(chat, "Hi.")) :]
         assert decode(chat, ids) == response

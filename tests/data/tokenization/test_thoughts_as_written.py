@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rlhf.chat.detokenizer import Writer
+from rlhf.chat.detokenizer import Detokenizer
 from rlhf.data.tokenization.chat import decode, encode_response
 from rlhf.data.tokenization.thoughts import with_thought
 from rlhf.data.tokenization.tokenizer import load_tokenizer
@@ -25,7 +25,7 @@ def written(chat, response: str) -> list[int]:
     return encoded.ids[encoded.prompt_length : last]
 
 
-def pieces(writer: Writer, ids: list[int]) -> tuple[list[str], list[str]]:
+def pieces(writer: Detokenizer, ids: list[int]) -> tuple[list[str], list[str]]:
     """Pieces of the thought and of the text; no piece of the thought follows one of the text."""
     thoughts, texts = [], []
     for at, token in enumerate(ids):
@@ -43,7 +43,7 @@ def test_pieces_are_the_thought_and_the_text_and_no_tag(tmp_path, name, thought)
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     ids = written(chat, with_thought(thought, TEXT))
     for stop in ((), ("never",)):
-        thoughts, texts = pieces(Writer(chat, stop), ids)
+        thoughts, texts = pieces(Detokenizer(chat, stop), ids)
         assert ("".join(thoughts), "".join(texts)) == (thought, TEXT)
         for parts, whole in ((thoughts, thought), (texts, TEXT)):
             for end in range(len(parts)):
@@ -56,7 +56,7 @@ def test_a_thought_is_given_while_it_is_written_and_kept_when_cut_off(tmp_path, 
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     ids = written(chat, with_thought(THOUGHT, TEXT))
     end = next(n for n in range(len(ids)) if decode(chat, ids[:n]).endswith("Yes: 3"))
-    writer = Writer(chat)
+    writer = Detokenizer(chat)
     thoughts, texts = pieces(writer, ids[:end])
     assert ("".join(thoughts), "".join(texts)) == ("Hm, a dog?\n\nYes: 3", "")
     assert len([piece for piece in thoughts if piece]) > 10
@@ -67,7 +67,7 @@ def test_a_thought_is_given_while_it_is_written_and_kept_when_cut_off(tmp_path, 
 def test_stop_texts_are_looked_for_in_the_response_alone(tmp_path, name):
     """ "dog" is in the thought too."""
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
-    writer = Writer(chat, ["dog"])
+    writer = Detokenizer(chat, ["dog"])
     thought = text = ""
     for token in written(chat, with_thought(THOUGHT, TEXT)):
         said = writer.add(token)
@@ -82,9 +82,9 @@ def test_a_thought_that_the_prompt_opened_and_nothing_closed_is_the_response(tmp
     """DeepSeek's prompt ends with <think>; its tags are content that the model writes."""
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     ids = chat.tokenizer(f"Hm.\n</think>\n\n{TEXT}", add_special_tokens=False)["input_ids"]
-    thoughts, texts = pieces(Writer(chat), [*ids, chat.end_token_id])
+    thoughts, texts = pieces(Detokenizer(chat), [*ids, chat.end_token_id])
     assert ("".join(thoughts), "".join(texts)) == ("Hm.", TEXT)
-    writer = Writer(chat)
+    writer = Detokenizer(chat)
     thoughts, texts = pieces(writer, written(chat, TEXT))
     assert ("".join(thoughts), "".join(texts)) == (TEXT, TEXT)
     assert (writer.thought, writer.text, writer.retracted) == ("", TEXT, True)
@@ -94,7 +94,7 @@ def test_a_tag_after_text_changes_nothing_that_was_given(tmp_path):
     """The prompt has closed the thought already; the model closes it once more."""
     chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3_5_nothink"))
     ids = chat.tokenizer("Hm.</think> A dog.", add_special_tokens=False)["input_ids"]
-    writer = Writer(chat)
+    writer = Detokenizer(chat)
     thoughts, texts = pieces(writer, ids)
     assert ("".join(thoughts), "".join(texts)) == ("", "Hm. A dog.")
 
@@ -103,7 +103,7 @@ def test_an_answer_goes_on_from_tokens_that_are_there(tmp_path):
     chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3"))
     ids = written(chat, with_thought("One two.", TEXT))
     for start in range(len(ids)):
-        writer = Writer(chat, begun=ids[:start])
+        writer = Detokenizer(chat, begun=ids[:start])
         before = (writer.thought, writer.text)
         thoughts, texts = pieces(writer, ids[start:])
         assert before[0] + "".join(thoughts) == "One two."
@@ -114,7 +114,7 @@ def test_raw_text_has_no_thoughts(tmp_path):
     chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3"))
     raw = replace(chat, template_source="none")
     ids = chat.tokenizer("<think>Hm.</think> A dog.", add_special_tokens=False)["input_ids"]
-    thoughts, texts = pieces(Writer(raw), ids)
+    thoughts, texts = pieces(Detokenizer(raw), ids)
     assert ("".join(thoughts), "".join(texts)) == ("", "<think>Hm.</think> A dog.")
 
 
@@ -126,5 +126,5 @@ def test_tags_that_a_vocabulary_spells_in_letters_are_told_apart_too(tmp_path, t
     chat = load_tokenizer(str(folder), str(tmp_path / "qwen3.jinja"))
     ids = written(chat, with_thought(thought, TEXT))
     assert decode(chat, ids) == with_thought(thought, TEXT)
-    thoughts, texts = pieces(Writer(chat), ids)
+    thoughts, texts = pieces(Detokenizer(chat), ids)
     assert ("".join(thoughts), "".join(texts)) == (thought, TEXT)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, LlamaConfig
 
-from rlhf.data.tokenization.chat import answer_ids, prompt_text
+from rlhf.data.tokenization.chat import prompt_text, sequence_ids
 from rlhf.data.tokenization.tokenizer import check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError
 from tests.data.tokenization.tokenizer_shapes import CHATML, Write, byte_level, sentencepiece
@@ -49,7 +49,7 @@ def test_a_pad_is_found_where_eos_is_the_only_special_token(write: Write, tmp_pa
     chat.tokenizer.save_pretrained(tmp_path / "saved")
     again = load_tokenizer(str(tmp_path / "saved"))
     assert (again.pad_token_id, len(again.tokenizer)) == (chat.pad_token_id, len(chat.tokenizer))
-    assert answer_ids(again, "Hello", "you") == answer_ids(chat, "Hello", "you")
+    assert sequence_ids(again, "Hello", "you") == sequence_ids(chat, "Hello", "you")
 
 
 def test_a_pad_that_is_eos_is_replaced_and_reported(write: Write):
@@ -144,4 +144,4 @@ def test_a_real_checkpoint_with_every_awkwardness(shared_dir: Path):
     assert (chat.eos_token_ids, chat.end_token_id, chat.pad_token_id) == ((2, 1), 2, 0)
     assert chat.template_source == "supplied"
     assert len(chat.notes) == 3
-    assert chat.tokenizer.unk_token_id not in answer_ids(chat, "Tell me.", "Once upon a time.")
+    assert chat.tokenizer.unk_token_id not in sequence_ids(chat, "Tell me.", "Once upon a time.")

@@ -6,7 +6,7 @@ import pytest
 
 from rlhf.evaluation.core.baselines import null_records
 from rlhf.evaluation.core.contamination import Seen
-from rlhf.evaluation.core.nearest_prompt import Lookup
+from rlhf.evaluation.core.nearest_prompt import NearestPrompt
 from rlhf.evaluation.core.records import Record
 from rlhf.types import PromptRow
 
@@ -36,7 +36,7 @@ def test_each_baseline_says_what_it_is_defined_to(chat):
                    {"role": "user", "content": "2 plus 3?"}]  # fmt: skip
     rows = [PromptRow(prompt="What does Bob like?"), PromptRow(prompt=chat_prompt)]
     sampled = _sampled([["Yes.", "Bob likes tea."], ["Yes.", "No."]])
-    found = null_records(rows, [0, 1], sampled, Lookup(TRAINING), chat)
+    found = null_records(rows, [0, 1], sampled, NearestPrompt(TRAINING), chat)
     said = {(record.model, record.prompt_index): record.text for record in found}
     assert said == {
         ("empty", 0): "",
@@ -55,22 +55,22 @@ def test_each_baseline_says_what_it_is_defined_to(chat):
 
 def test_without_training_answers_there_is_no_lookup(chat):
     rows = [PromptRow(prompt="x")]
-    found = null_records(rows, [0], _sampled([["y"]]), Lookup([TRAINING[2]]), chat)
+    found = null_records(rows, [0], _sampled([["y"]]), NearestPrompt([TRAINING[2]]), chat)
     assert [record.model for record in found] == ["empty", "constant", "copy", "longest"]
 
 
 def test_the_nearest_prompt_is_the_one_of_rare_shared_words():
     """`What does … like?` stands in two prompts, the name in one; equal words are similarity 1."""
     seen = [*TRAINING, Seen(prompt="What does Eve like?", answers=["Eve likes tea."])]
-    found = Lookup(seen).find("what does eve like")
+    found = NearestPrompt(seen).find("what does eve like")
     assert found.answers == ["Eve likes tea."]
     # The question mark is a word of its own and missing: not quite 1.
     assert 0.8 < found.similarity < 1.0
-    assert Lookup(seen).find("What does Eve like?").similarity == pytest.approx(1.0)
+    assert NearestPrompt(seen).find("What does Eve like?").similarity == pytest.approx(1.0)
 
 
 def test_words_that_were_never_seen_find_the_first_row_at_similarity_0():
-    found = Lookup(TRAINING).find("zebra")
+    found = NearestPrompt(TRAINING).find("zebra")
     assert (found.answers, found.similarity) == (["Bob likes honey."], 0.0)
 
 
@@ -81,7 +81,7 @@ def test_rows_of_one_prompt_are_one_with_each_different_answer():
         Seen(prompt=[{"role": "user", "content": question}], answers=["Tea.", "Bob likes honey."]),
         Seen(prompt=question, answers=["Jam."]),
     ]
-    found = Lookup([*TRAINING, *again]).find(question)
+    found = NearestPrompt([*TRAINING, *again]).find(question)
     assert found.answers == ["Bob likes honey.", "Tea.", "Jam."]
     assert found.similarity == pytest.approx(1.0)
 
@@ -90,7 +90,7 @@ def test_lookup_gives_as_many_answers_as_a_model_and_no_more_than_there_are(chat
     """Two of four, others for another row of the same prompt; of a prompt with one, one."""
     rows = [*(PromptRow(prompt="Name a letter.") for _ in range(20)), PromptRow(prompt="2 plus 3?")]
     seen = [Seen(prompt="Name a letter.", answers=["a", "b", "c", "d"]), TRAINING[1]]
-    found = null_records(rows, range(21), _sampled([["x", "y"]] * 21), Lookup(seen), chat)
+    found = null_records(rows, range(21), _sampled([["x", "y"]] * 21), NearestPrompt(seen), chat)
     texts = [[r.text for r in found if (r.model, r.prompt_index) == ("lookup", i)]
              for i in range(21)]  # fmt: skip
     samples = [r.sample for r in found if r.model == "lookup"]

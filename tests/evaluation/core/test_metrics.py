@@ -6,7 +6,7 @@ import pytest
 
 from rlhf.errors import DataError
 from rlhf.evaluation.core.examples import write_examples
-from rlhf.evaluation.core.metrics import Judge, Question, all_figures
+from rlhf.evaluation.core.metrics import Judge, MetricSpec, all_metrics
 from rlhf.evaluation.core.records import Record, by_prompt, read_records, write_records
 from rlhf.evaluation.core.results import PEOPLE, find, print_table, read_results, write_results
 from rlhf.evaluation.judges.pairwise_metrics import as_results
@@ -43,7 +43,7 @@ def records():
 
 @pytest.fixture
 def question():
-    return Question(
+    return MetricSpec(
         models=("sft", "ppo"),
         baseline="sft",
         judges=(GOLD,),
@@ -53,7 +53,7 @@ def question():
 
 
 def test_win_rate_over_all_by_category_and_without_contaminated(records, question):
-    results = all_figures(records, question)
+    results = all_metrics(records, question)
     of = {"baseline": "sft", "judge": "gold"}
     assert find(results, "win_rate", "ppo", **of).value == pytest.approx(2 / 3)
     assert find(results, "win_rate", "ppo", **of, subset="facts").value == 1.0
@@ -68,7 +68,7 @@ def test_baselines_that_no_model_wrote_are_judged_and_ranked(records, question):
     for prompt in range(3):
         records.append(_record(prompt, 0, "empty", -2.0, axes={"brief": 1.0}, text=""))
         records.append(_record(prompt, 0, "lookup", 0.5, num_tokens=7))
-    results = all_figures(records, question)
+    results = all_metrics(records, question)
     of = {"judge": "gold"}
     assert find(results, "win_rate", "empty", baseline="sft", **of).value == 0.0
     assert find(results, "win_rate", "lookup", baseline="sft", **of).value == 1.0
@@ -94,7 +94,7 @@ def test_what_no_model_wrote_and_who_judged_are_printed(records, question, capsy
     records += [_record(i, 0, "empty", -2.0, axes={"brief": 0.25}) for i in range(3)]
     records = [replace(r, axes={**r.axes, **dict.fromkeys("abcdef", 0.5)}) for r in records]
     right = Estimate(value=0.875, low=0.5, high=1.0, n=8)
-    results = all_figures(records, question) + as_results({"judge_gold": right}, PEOPLE, "human")
+    results = all_metrics(records, question) + as_results({"judge_gold": right}, PEOPLE, "human")
     print_table(results, ("sft", "ppo"), "made up")
     said = capsys.readouterr().out
     beaten = said.index("What it takes to beat")
@@ -111,7 +111,7 @@ def test_the_length_controlled_win_rate_asks_what_equal_lengths_would_give(quest
         for sample, length in enumerate((10, 30, 50)):
             made.append(_record(prompt, sample, "sft", float(length), text="x" * length))
             made.append(_record(prompt, sample, "ppo", length + 10.0, text="x" * (length + 10)))
-    results = all_figures(made, question)
+    results = all_metrics(made, question)
     assert find(results, "win_rate", "ppo", judge="gold").value == pytest.approx(6 / 9)
     controlled = find(results, "length_controlled_win_rate", "ppo", judge="gold")
     assert controlled.value == pytest.approx(0.5, abs=0.1)
@@ -119,7 +119,7 @@ def test_the_length_controlled_win_rate_asks_what_equal_lengths_would_give(quest
 
 def test_kl_per_answer_and_per_token(records, question):
     """Answers of 0, 2 and 4 nats, 8 tokens each."""
-    results = all_figures(records, question)
+    results = all_metrics(records, question)
     assert find(results, "kl", "ppo").value == pytest.approx(2.0)
     assert find(results, "kl_per_token", "ppo").value == pytest.approx(0.25)
     assert find(results, "kl", "sft") is None
@@ -133,13 +133,13 @@ def test_loss_under_the_reference_is_per_token(question):
     made += [
         _record(i, 0, "ppo", 1.0, num_tokens=i + 1, reference_nll=2.0 * (i + 1)) for i in range(3)
     ]
-    results = all_figures(made, question)
+    results = all_metrics(made, question)
     assert find(results, "reference_loss", "ppo").value == pytest.approx(2.0)
     assert find(results, "reference_loss", "sft") is None
 
 
 def test_axes_average_only_what_they_speak_of(records, question):
-    results = all_figures(records, question)
+    results = all_metrics(records, question)
     polite = find(results, "axis", "ppo", axis="polite")
     assert (polite.value, polite.n) == (1.0, 1)
     assert find(results, "axis", "ppo", axis="brief").value == 0.5
@@ -147,7 +147,7 @@ def test_axes_average_only_what_they_speak_of(records, question):
 
 
 def test_length_and_endings(records, question):
-    results = all_figures(records, question)
+    results = all_metrics(records, question)
     assert find(results, "length", "ppo").value == 8.0
     assert find(results, "eos_rate", "ppo").value == 1.0
     assert find(results, "empty_rate", "ppo").value == 0.0
@@ -157,7 +157,7 @@ def test_length_and_endings(records, question):
 
 
 def test_results_are_read_back_as_written(tmp_path, records, question):
-    results = all_figures(records, question)
+    results = all_metrics(records, question)
     results.append(replace(results[0], se=1.0))  # a number that equals True
     write_results(tmp_path, results, {"seed": 3})
     assert read_results(tmp_path) == results

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rlhf.evaluation.core.metrics import Question
+from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import find
 from rlhf.evaluation.judges.llm import question_of, read_verdict
@@ -19,7 +19,7 @@ from rlhf.evaluation.judges.pairwise import (
     health_of_judge,
     make_pairs,
 )
-from rlhf.evaluation.judges.pairwise_metrics import figures_of_verdicts
+from rlhf.evaluation.judges.pairwise_metrics import verdict_metrics
 from rlhf.types import PromptRow
 
 
@@ -54,7 +54,7 @@ def _records(rng, models, *, prompts=1600, longer=0):
 
 
 def _question(models, prompts=1600):
-    return Question(
+    return MetricSpec(
         models=models, baseline="sft", judges=(), categories=[None] * prompts, resamples=200
     )
 
@@ -70,7 +70,7 @@ def test_equal_models_under_a_judge_biased_for_the_first_are_equal():
     values, firsts = [], []
     for seed in range(5):
         rng = random.Random(seed)
-        results = figures_of_verdicts(_verdicts(rng, _judge(rng, bias=0.8)), _question(("ppo",)))
+        results = verdict_metrics(_verdicts(rng, _judge(rng, bias=0.8)), _question(("ppo",)))
         values.append(find(results, "win_rate", "ppo", judge="llm").value)
         firsts.append(find(results, "judge_first", "ppo").value)
         # Both orders agree with chance 2 · 0.69 · 0.31 = 0.43.
@@ -92,7 +92,7 @@ def test_a_judge_that_only_likes_length_is_a_coin_at_equal_length():
     for seed in range(5):
         rng = random.Random(seed)
         verdicts = _verdicts(rng, _judge(rng, by_length=0.2), longer=15)
-        results = figures_of_verdicts(verdicts, _question(("ppo",)))
+        results = verdict_metrics(verdicts, _question(("ppo",)))
         assert find(results, "win_rate", "ppo").value > 0.6
         values.append(find(results, "length_controlled_win_rate", "ppo").value)
     assert sum(values) / 5 == pytest.approx(0.5, abs=0.03)

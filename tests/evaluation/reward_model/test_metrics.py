@@ -13,7 +13,7 @@ from rlhf.evaluation.reward_model.metrics import (
     heads_agree,
     human_agreement,
     length_correlation,
-    reward_figures,
+    reward_metrics,
     tie_rate,
 )
 from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking
@@ -65,7 +65,7 @@ def test_parts_of_the_accuracy():
         scored([3.0, 2.0, 1.0], [2, 1, 3], "r", annotator="Ann", strength=2.0),
         scored([3.0, 2.0, 1.0], [3, 2, 1], "s", annotator="Bob"),
     ]
-    found = {r.subset: r.value for r in reward_figures(rows, "m") if r.metric == "accuracy"}
+    found = {r.subset: r.value for r in reward_metrics(rows, "m") if r.metric == "accuracy"}
     assert found[None] == pytest.approx(5 / 12)
     # Gap 1: both of p, none of q and s, of r 2-1 wrong and 1-3 right by 2 ranks, 2-3 right.
     assert found["gap of 1 rank"] == pytest.approx(3 / 8)
@@ -79,7 +79,7 @@ def test_a_sliders_strengths_are_three_parts():
     """Half of the rows say nothing (1), the others 1.5, 2.5 … 11.5: twelve values in fours."""
     given = [1.0] * 11 + [number + 0.5 for number in range(1, 12)]
     rows = [scored([1.0, 0.0], [1, 2], f"p{i}", strength=s) for i, s in enumerate(given)]
-    found = [r for r in reward_figures(rows, "m") if (r.subset or "").startswith("strength")]
+    found = [r for r in reward_metrics(rows, "m") if (r.subset or "").startswith("strength")]
     assert [(r.subset, r.n) for r in found] == [
         ("strength 1 to 3.5", 14),
         ("strength 4.5 to 7.5", 4),
@@ -99,7 +99,7 @@ def test_people_agree_on_pairs_that_two_of_them_ordered():
     ]
     found = human_agreement(rows)
     assert (found.value, found.n) == (0.5, 2)
-    parts = {r.subset: r.value for r in reward_figures(rows, "m") if r.metric == "accuracy"}
+    parts = {r.subset: r.value for r in reward_metrics(rows, "m") if r.metric == "accuracy"}
     # The model says 2, 1 everywhere: wrong twice on p, right for Bob on q.
     assert parts["pairs that several people ordered"] == pytest.approx(1 / 4)
     assert human_agreement(rows[:1] + rows[2:3]) is None
@@ -195,7 +195,7 @@ def test_few_pairs_of_true_scores_are_no_warning(scale, least, most):
             score = draw.gauss(0, 1.5)
             first = draw.random() < 1 / (1 + math.exp(-score))
             rows.append(scored([scale * score, 0.0], [1, 2] if first else [2, 1], str(number)))
-        gate = judge_reward_model(reward_figures(rows, "m"))
+        gate = judge_reward_model(reward_metrics(rows, "m"))
         count += any("calibration error" in reason for reason in gate.reasons)
     assert least <= count <= most
 
@@ -232,6 +232,6 @@ def test_equal_scores_are_an_even_draw():
 
 
 def test_nothing_held_out_gives_no_figure():
-    assert reward_figures([], "m") == []
+    assert reward_metrics([], "m") == []
     assert best_of_n([], mean=0.0, std=1.0) == []
     assert reliability([]) == []

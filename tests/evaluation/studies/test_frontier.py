@@ -8,19 +8,19 @@ import pytest
 import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.evaluation.core.metrics import Judge, Question
+from rlhf.evaluation.core.metrics import Judge, MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import find
 from rlhf.evaluation.studies.alignment_tax import (
     Tax,
     TextLoss,
+    alignment_tax_metrics,
     measure_tax,
-    tax_figures,
     text_losses,
 )
-from rlhf.evaluation.studies.best_of_n import best_of_figures
+from rlhf.evaluation.studies.best_of_n import best_of_n_metrics
 from rlhf.evaluation.studies.checkpoints import steps_of_run
-from rlhf.evaluation.studies.frontier import _peak_and_fall, frontier, told
+from rlhf.evaluation.studies.frontier import _peak_and_fall, frontier, summary_lines
 from rlhf.models.load import load_policy
 from tests.tiny_models import make_model
 
@@ -52,10 +52,12 @@ def test_best_of_n_is_exact_in_the_draw():
         _record(prompt, k, "sft", -float(k), float(k)) for prompt in range(3) for k in range(4)
     ]
     records = [_record(prompt, 0, "sft", -0.5, 0.0) for prompt in range(3)]
-    question = Question(
+    question = MetricSpec(
         models=("sft",), baseline="sft", judges=(GOLD, PROXY), categories=[None] * 3, resamples=20
     )
-    found = best_of_figures(samples, records, question, model="sft", chooser=PROXY, sizes=(1, 2, 4))
+    found = best_of_n_metrics(
+        samples, records, question, model="sft", chooser=PROXY, sizes=(1, 2, 4)
+    )
     gold = {n: find(found, "score", f"sft best of {n}", judge="gold").value for n in (1, 2, 4)}
     assert gold == pytest.approx({1: -1.5, 2: -14 / 6, 4: -3.0})
     assert find(found, "win_rate", "sft best of 1", judge="gold").value == pytest.approx(0.25)
@@ -149,7 +151,7 @@ def test_few_checkpoints_or_several_at_one_distance_have_no_fit():
         records, names, proxy=PROXY, held_out=GOLD, num_prompts=100, seed=0, resamples=50
     )
     assert not made.fits
-    assert "step 4: KL 2.00 [2.00, 2.00]" in "\n".join(told(made))
+    assert "step 4: KL 2.00 [2.00, 2.00]" in "\n".join(summary_lines(made))
 
 
 def test_the_steps_of_a_run_that_was_cut_short_and_of_one_with_an_adapter(tmp_path):
@@ -185,7 +187,7 @@ def test_int8_costs_a_little_and_perplexity_is_the_exponential(tiny):
     model, chat = tiny
     texts = [f"The red ball number {i} is in the box." for i in range(5)]
     tax = measure_tax(model, chat, texts, name="m", max_length=64)
-    found = tax_figures([tax], baseline="m", seed=0, resamples=50)
+    found = alignment_tax_metrics([tax], baseline="m", seed=0, resamples=50)
     loss = {p: find(found, "text_loss", "m", precision=p) for p in ("fp32", "int8")}
     perplexity = find(found, "text_perplexity", "m", precision="fp32")
     assert perplexity.value == pytest.approx(math.exp(loss["fp32"].value))
@@ -210,7 +212,7 @@ def test_the_tax_is_paired_text_by_text():
             ("sft", [[1], [2]], then), ("ppo", [[1], [2]], now), ("other", [[1], [3]], now)
         )
     )  # fmt: skip
-    found = tax_figures([sft, ppo, other], baseline="sft", seed=0, resamples=50)
+    found = alignment_tax_metrics([sft, ppo, other], baseline="sft", seed=0, resamples=50)
     level = find(found, "text_loss", "ppo", precision="fp32")
     assert level.high - level.low > 5
     tax = find(found, "text_loss_increase", "ppo", baseline="sft", precision="fp32")

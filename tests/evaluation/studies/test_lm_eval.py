@@ -11,8 +11,8 @@ import pytest
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.results import find
-from rlhf.evaluation.core.sampling import Contender
-from rlhf.evaluation.studies.lm_eval import benchmark_figures, check_tasks
+from rlhf.evaluation.core.sampling import EvaluatedModel
+from rlhf.evaluation.studies.lm_eval import check_tasks, lm_eval_metrics
 from rlhf.models.load import load_policy
 from tests.tiny_models import make_model
 
@@ -31,7 +31,9 @@ SAID = {
     "n-samples": {"arc_easy": {"original": 2376, "effective": 25}},
 }
 HOW = {"include": None, "limit": 25, "batch_size": 8, "seed": 0}
-PPO = Contender(name="ppo", model="weights", chat=SimpleNamespace(raw=False, tokenizer="words"))
+PPO = EvaluatedModel(
+    name="ppo", model="weights", chat=SimpleNamespace(raw=False, tokenizer="words")
+)
 
 
 def _harness(monkeypatch, evaluate):
@@ -51,7 +53,7 @@ def _harness(monkeypatch, evaluate):
 def test_figures_with_their_standard_errors_and_what_was_run(monkeypatch):
     asked = {}
     _harness(monkeypatch, lambda **keys: asked.update(keys) or SAID)
-    found, run = benchmark_figures(PPO, ["arc_easy"], **HOW)
+    found, run = lm_eval_metrics(PPO, ["arc_easy"], **HOW)
     accuracy = find(found, "lm_eval", "ppo", axis="arc_easy acc")
     assert (accuracy.value, accuracy.se, accuracy.n) == (0.5, 0.1, 25)
     assert accuracy.low == pytest.approx(0.5 - 0.196)
@@ -70,7 +72,7 @@ def test_a_harness_that_fails_is_said_in_words(monkeypatch):
 
     _harness(monkeypatch, evaluate)
     with pytest.raises(TrainingError, match="lm_eval arc_easy on ppo: KeyError: 'no such data'"):
-        benchmark_figures(PPO, ["arc_easy"], **HOW)
+        lm_eval_metrics(PPO, ["arc_easy"], **HOW)
 
 
 installed = pytest.mark.skipif(
@@ -119,8 +121,8 @@ def test_the_harness_asks_the_model_in_its_chat_template(tasks, tmp_path):
     """Its accuracy is that of log-likelihoods worked out here, word by word, of the same text."""
     folder = make_model(tmp_path / "model", seed=0)
     chat = load_tokenizer(str(folder))
-    contender = Contender(name="m", model=load_policy(folder).eval(), chat=chat)
-    found, run = benchmark_figures(contender, ["colours"], **{**HOW, "include": str(tasks)})
+    contender = EvaluatedModel(name="m", model=load_policy(folder).eval(), chat=chat)
+    found, run = lm_eval_metrics(contender, ["colours"], **{**HOW, "include": str(tasks)})
     accuracy = find(found, "lm_eval", "m", axis="colours acc")
     assert accuracy.n == 10
     right = [_likelier(contender, asked, two) == 0 for asked, two in QUESTIONS]

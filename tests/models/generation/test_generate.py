@@ -10,10 +10,10 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import TrainingError
 from rlhf.models.generation import decoder as decode
 from rlhf.models.generation.generate import (
-    as_answers,
+    as_responses,
     generate,
     prompt_batch,
-    sample_answers,
+    sample_responses,
     uniform_noise,
 )
 from rlhf.models.generation.kv_cache import FixedSlabLayer
@@ -177,7 +177,7 @@ def test_logits_that_are_no_numbers_are_said_and_break_no_row(folder):
     assert generated.logprobs[generated.response_mask].isnan().all()
     assert generated.response_ids.max() < broken.config.vocab_size
     with pytest.raises(TrainingError, match="log-probs are not finite"):
-        as_answers(load_tokenizer(str(folder)), generated)
+        as_responses(load_tokenizer(str(folder)), generated)
 
 
 def test_training_mode_is_given_back(model):
@@ -192,9 +192,9 @@ def test_sampled_frequencies_are_the_models_probabilities(model):
     batch = batch_of([[5, 6, 7]], num_responses=4000)
     tokens = sampled(model, batch, max_new_tokens=1, temperature=0.3).response_ids[:, 0]
     probs = (model(torch.tensor([[5, 6, 7]])).logits[0, -1] / 0.3).softmax(-1)
-    shares = torch.bincount(tokens, minlength=len(probs)) / 4000
+    partition_rows = torch.bincount(tokens, minlength=len(probs)) / 4000
     errors = (probs * (1 - probs) / 4000).sqrt()
-    assert ((shares - probs).abs() <= 5 * errors + 1 / 4000).all()
+    assert ((partition_rows - probs).abs() <= 5 * errors + 1 / 4000).all()
 
 
 def test_noise_is_uniform_and_a_function_of_its_key():
@@ -212,7 +212,7 @@ def test_sample_answers_keeps_order_and_ignores_batch_size(model, folder):
     chat = load_tokenizer(str(folder))
     prompts = ["Where is the red ball?", "Name", "Tell me a short story about the sea."]
     options = {"num_responses": 2, "max_new_tokens": 6, "temperature": 1.0, "seed": 0}
-    wide = sample_answers(model, chat, prompts, batch_size=64, **options)
-    narrow = sample_answers(model, chat, prompts, batch_size=2, **options)
+    wide = sample_responses(model, chat, prompts, batch_size=64, **options)
+    narrow = sample_responses(model, chat, prompts, batch_size=2, **options)
     assert [len(answers) for answers in wide] == [2, 2, 2]
     assert wide == narrow

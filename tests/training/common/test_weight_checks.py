@@ -13,10 +13,10 @@ from rlhf.runtime.printing import quiet_logs
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.common.weight_checks import (
     Movement,
-    asks_for_change,
     check_trainable,
+    check_zero_norm,
     parts_of,
-    refuse_zero_norm,
+    wants_change,
 )
 from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import make_folder, trainer
@@ -120,18 +120,18 @@ def test_steps_that_need_not_move_do_not_count(lr, size):
 
 def test_a_norm_of_zero_is_refused_only_where_the_loss_asks_for_a_change():
     yes, no = torch.tensor(True), torch.tensor(False)
-    refuse_zero_norm(1e-30, yes, 5, "policy")
-    refuse_zero_norm(0.0, no, 5, "policy")
+    check_zero_norm(1e-30, yes, 5, "policy")
+    check_zero_norm(0.0, no, 5, "policy")
     with pytest.raises(TrainingError, match="step 5: the gradient of the policy is exactly 0"):
-        refuse_zero_norm(0.0, yes, 5, "policy")
+        check_zero_norm(0.0, yes, 5, "policy")
 
 
 def test_a_certain_token_asks_for_nothing():
     """Log-probs 0 and -1, both with a derivative: the first is a certainty that nothing raises."""
     logprobs = torch.tensor([0.0, -1.0], requires_grad=True)
     (logprobs * torch.tensor([1.0, 0.0])).sum().backward()
-    assert not asks_for_change(logprobs, logprobs=True)
-    assert asks_for_change(logprobs)
+    assert not wants_change(logprobs, logprobs=True)
+    assert wants_change(logprobs)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from rlhf.ops.whitening import whiten
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.experience import final_scores, make_experience
 from rlhf.training.ppo.terms import policy_term, value_term
-from rlhf.types import Evaluated, Experience, PromptBatch, Rollouts, Scores
+from rlhf.types import Experience, PromptBatch, Rollouts, ScoredRollouts, Scores
 
 # Log-ratios to the reference: 0.2, 0.4 and -0.2; the second answer has one token and no EOS.
 LOGPROBS = torch.tensor([[-1.0, -1.0], [-1.0, 0.0]])
@@ -21,7 +21,7 @@ def config(**changes) -> PPOConfig:
     return PPOConfig(**{**given, "kl_coef": 0.5, **changes})
 
 
-def evaluated(scores=(2.0, -3.0)) -> Evaluated:
+def evaluated(scores=(2.0, -3.0)) -> ScoredRollouts:
     pair = torch.arange(2)
     batch = PromptBatch(
         input_ids=torch.ones(2, 1, dtype=torch.long),
@@ -42,7 +42,7 @@ def evaluated(scores=(2.0, -3.0)) -> Evaluated:
         thought_lengths=torch.zeros(2, dtype=torch.long),
         texts=["x", "y"],
     )
-    return Evaluated(
+    return ScoredRollouts(
         rollouts=rollouts,
         scores=Scores(scores=torch.tensor(scores), breakdown={}, failures=["", ""]),
         ref_logprobs=REFERENCE,

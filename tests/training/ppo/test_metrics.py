@@ -8,17 +8,17 @@ import torch
 from rlhf.training.ppo.experience import make_experience
 from rlhf.training.ppo.metrics import (
     Clock,
-    experience_figures,
-    held_out_figures,
-    rollout_figures,
+    experience_metrics,
+    held_out_metrics,
+    rollout_metrics,
 )
-from rlhf.types import Evaluated
+from rlhf.types import ScoredRollouts
 from tests.training.ppo.test_experience import MASK, config, evaluated
 
 NAN = float("nan")
 
 
-def judged() -> Evaluated:
+def judged() -> ScoredRollouts:
     """Scores 2 and -3 of two sources; entropies 1, 2 and 3, NaN behind them."""
     given = evaluated()
     scores = dataclasses.replace(
@@ -36,7 +36,7 @@ def test_literal_rollout_figures():
     k3 = e^-0.2 - 0.8, e^-0.4 - 0.6 | e^0.2 - 1.2 = 0.018731, 0.070320 | 0.021403, sum 0.110454.
     The scores' mean is -0.5, and both are 2.5 from it.
     """
-    assert rollout_figures(judged()) == pytest.approx(
+    assert rollout_metrics(judged()) == pytest.approx(
         {
             "score": -0.5,
             "score_std": 2.5,
@@ -59,14 +59,14 @@ def test_literal_experience_figures():
     """Returns 1.3, 1.8 | -2.9 have variance 6.6633; less the values 0.5, 1 | -1 they are 0.8, 0.8
     | -1.9, variance 2.43: 1 - 2.43 / 6.6633. Rewards -0.1, 1.8 | -2.9 are -0.6 an answer."""
     keys = config(lam=0.5, on_reward_error="skip", rollout_batch_size=4, num_minibatches=1)
-    found = experience_figures(make_experience(judged(), keys, kl_coef=0.5), keys)
+    found = experience_metrics(make_experience(judged(), keys, kl_coef=0.5), keys)
     expected = {"reward": -0.6, "explained_variance": 0.635318, "rewards_skipped": 2}
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_literal_held_out_figures():
     """The standard error of two scores 2.5 from their mean: 2.5 / √2."""
-    found = held_out_figures(judged())
+    found = held_out_metrics(judged())
     assert found["eval_score_error"] == pytest.approx(2.5 / 2**0.5)
     assert (found["eval_score"], found["eval_eos_rate"]) == (-0.5, 0.5)
 

@@ -9,7 +9,7 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import DataError
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.ppo.ptx import encode_texts
-from rlhf.training.ppo.rollout import walk_through
+from rlhf.training.ppo.rollout import prompts_for_step
 from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, weights
 
 TEXTS = ["Where is the red ball?", "A cat, a dog and a bird.", "Tell me a story.", "The sea."]
@@ -72,7 +72,7 @@ def test_each_step_reads_the_texts_of_its_number(folder, tmp_path, max_tokens):
     keys = {"num_minibatches": 1, "num_ppo_epochs": 1, "max_tokens_per_microbatch": max_tokens}
     one = trainer(folder, tmp_path, **{**PTX, **keys, "texts": texts})
     policy = copy.deepcopy(one.models.policy)
-    read = walk_through(one.updater.pretraining.texts, 2, count=8, seed=0)
+    read = prompts_for_step(one.updater.pretraining.texts, 2, count=8, seed=0)
     figures = one.updater.update(experience_of(one, 3), step=3, seed=0)
     with torch.no_grad():
         assert figures["ptx_loss"] == pytest.approx(plain_loss(policy, read).item(), abs=1e-5)

@@ -10,7 +10,7 @@ from rlhf.manifest import write_manifest
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.training.common.metrics import read_metrics
-from rlhf.training.common.provenance import refuse_another_base, stage_manifest
+from rlhf.training.common.provenance import check_same_base, stage_manifest
 from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import make_folder, trainer
 
@@ -74,15 +74,15 @@ def test_another_reference_is_refused(folder, tmp_path, plain):
     """A checkpoint named as the base too: its KL would be that from the checkpoint."""
     policy, chat = str(folder / "policy"), load_tokenizer(str(folder / "policy"))
     shutil.copytree(plain, tmp_path / "checkpoint")
-    refuse_another_base(tmp_path / "checkpoint", str(plain))  # no manifest, nothing is known
+    check_same_base(tmp_path / "checkpoint", str(plain))  # no manifest, nothing is known
     manifest = stage_manifest(
         plain, stage="ppo", base_model=policy, chat=chat, seed=0, world_size=1, data=[], configs=[]
     )
     write_manifest(tmp_path / "checkpoint", manifest)
     shutil.copytree(policy, tmp_path / "elsewhere")
-    refuse_another_base(tmp_path / "checkpoint", str(tmp_path / "elsewhere"))
+    check_same_base(tmp_path / "checkpoint", str(tmp_path / "elsewhere"))
     with pytest.raises(CheckpointError, match="the reference would be another model"):
-        refuse_another_base(tmp_path / "checkpoint", str(plain))
+        check_same_base(tmp_path / "checkpoint", str(plain))
 
 
 def test_a_run_that_begins_again_writes_its_first_line_once(folder, tmp_path):

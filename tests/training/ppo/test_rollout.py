@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.training.ppo.rollout import share_of_process
+from rlhf.training.ppo.rollout import local_shard
 from rlhf.types import PromptRow
 from tests.tiny_models import make_model
 
@@ -24,7 +24,7 @@ def test_prompts_are_dealt_out_by_length(chat, ranks):
     """
     rows = [PromptRow(prompt="red " * words, columns={"words": words}) for words in range(1, 13)]
     batches = [
-        share_of_process(
+        local_shard(
             rows,
             chat,
             SimpleNamespace(process_index=rank, num_processes=ranks, device=torch.device("cpu")),

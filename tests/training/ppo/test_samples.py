@@ -20,7 +20,7 @@ def test_numbers_of_tokens_and_the_models_view_of_its_prompts(tmp_path, changes)
     """KL is log(policy/reference), 0 before training; a padded prompt has its own embedding."""
     folder = make_folder(tmp_path / "models")
     ppo = trainer(folder, tmp_path / "run", **changes)
-    evaluated = ppo.answer_held_out(ppo.models.whole_policy)
+    evaluated = ppo.score_held_out(ppo.models.whole_policy)
     scores = evaluated.scores.scores.tolist()
     advantages = ppo.experience(evaluated).advantages
     write_tokens(tmp_path, evaluated, advantages, ppo.chat, {"best": [0], "worst": [2]}, scores)

@@ -11,7 +11,7 @@ from rlhf.errors import CheckpointError, TrainingError
 from rlhf.models.cpu_kernels.norm import FastRMSNorm
 from rlhf.training.common.checkpoint import verify_checkpoint
 from rlhf.training.common.metrics import read_metrics
-from rlhf.training.ppo.rollout import walk_through
+from rlhf.training.ppo.rollout import prompts_for_step
 from rlhf.types import PromptRow
 from tests.training.ppo.tiny_ppo import ROWS, experience_of, make_folder, trainer, weights
 
@@ -157,7 +157,7 @@ def test_advantages_are_whitened_and_returns_are_not(folder, tmp_path):
 def test_each_epoch_walks_through_every_prompt_once(folder, tmp_path):
     """10 prompts, 4 an iteration: five iterations are two epochs, the second in another order."""
     one = trainer(folder, tmp_path)
-    seen = [row.prompt for n in range(5) for row in walk_through(ROWS, n, count=4, seed=0)]
+    seen = [row.prompt for n in range(5) for row in prompts_for_step(ROWS, n, count=4, seed=0)]
     first, second = seen[:10], seen[10:]
     assert sorted(first) == sorted(second) == sorted(row.prompt for row in ROWS)
     assert first != second

@@ -13,7 +13,7 @@ from rlhf.rewards.model import RewardModel
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.ppo.experience import final_scores
 from rlhf.training.ppo.gather import select_rows
-from rlhf.training.ppo.metrics import rollout_figures
+from rlhf.training.ppo.metrics import rollout_metrics
 from rlhf.training.ppo.rollout import roll_out
 from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, weights
@@ -133,7 +133,7 @@ def test_padding_counts_in_no_figure(folder, tmp_path):
     one = trainer(folder, tmp_path, num_ppo_epochs=1)
     evaluated = answered(one)
     wide = _padded(evaluated)
-    assert rollout_figures(wide) == pytest.approx(rollout_figures(evaluated), abs=1e-6)
+    assert rollout_metrics(wide) == pytest.approx(rollout_metrics(evaluated), abs=1e-6)
     twin = trainer(folder, tmp_path, num_ppo_epochs=1)
     first = one.updater.update(one.experience(evaluated), step=1, seed=0)
     second = twin.updater.update(twin.experience(wide), step=1, seed=0)

@@ -56,11 +56,11 @@ def test_best_is_bounded_by_the_budget_where_nothing_else_bounds_it(folder, tmp_
     one = trainer(folder, tmp_path, kl_budget=1e-9, **options)
     one.progress = dataclasses.replace(one.progress, step=1, best_score=-1.0)
     one.updater.update(experience_of(one), step=1, seed=0)
-    assert one.look_at_held_out(0.0)["eval_kl"] > 1e-9
+    assert one.evaluate_held_out(0.0)["eval_kl"] > 1e-9
     assert one.progress.best_score == -1.0
     assert not (tmp_path / "best").exists()
     one.config = dataclasses.replace(one.config, kl_budget=1e9)
-    assert one.look_at_held_out(0.0)["eval_score"] == one.progress.best_score
+    assert one.evaluate_held_out(0.0)["eval_score"] == one.progress.best_score
     assert (tmp_path / "best").is_dir()
 
 

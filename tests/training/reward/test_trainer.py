@@ -20,7 +20,7 @@ from rlhf.training.reward.annotators import ANNOTATORS
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.cross_fit import weigh_annotators
 from rlhf.training.reward.data import draw_for_heads, tokenize
-from rlhf.training.reward.metrics import in_words, measure, normalization
+from rlhf.training.reward.metrics import measure, normalization, summary
 from rlhf.training.reward.schedule import batch_rows, num_steps, rate
 from rlhf.training.reward.trainer import train_reward_model
 from rlhf.types import Demonstration, Ranking
@@ -291,7 +291,7 @@ def test_what_is_not_known_is_not_told_as_nan(base):
     tied = replace(rankings(1)[0], ranks=[1, 1, 1])
     health = measure(scorer, tokenize(chat, [tied]), chat.pad_token_id)
     words = [Demonstration(prompt=f"Say {word}", completion=word) for word in WORDS]
-    said = in_words(3, health, normalization(scorer, chat, words, seed=0))
+    said = summary(3, health, normalization(scorer, chat, words, seed=0))
     assert said["held-out accuracy"] == "unknown: no held-out ranking has an order"
     assert "demonstrations above their shuffled words" not in said
     assert not any("nan" in value for value in said.values())

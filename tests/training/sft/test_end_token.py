@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.data.tokenization.chat import answer_ids
+from rlhf.data.tokenization.chat import sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import add_lora, load_policy
@@ -32,7 +32,7 @@ def test_probability_is_read_where_the_response_ends(tmp_path):
     chat, model = load_tokenizer(folder), load_policy(folder).eval()
     by_hand = []
     for row in ROWS:
-        ids = torch.tensor(answer_ids(chat, row.prompt, row.completion)[:-1])
+        ids = torch.tensor(sequence_ids(chat, row.prompt, row.completion)[:-1])
         with torch.no_grad():
             logits = model(ids[None]).logits[0, -1]
         by_hand.append(logits.softmax(-1)[chat.end_token_id].item())
@@ -68,7 +68,7 @@ def test_saved_modules_are_trained_and_come_back(tmp_path: Path, family: str):
     model = add_lora(load_policy(folder), SAVED, "CAUSAL_LM")
     before = model.get_output_embeddings().weight[chat.end_token_id].detach().clone()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    ids = torch.tensor([answer_ids(chat, "Hi", "Hello.")])
+    ids = torch.tensor([sequence_ids(chat, "Hi", "Hello.")])
     loss = model(ids, labels=ids).loss
     loss.backward()
     torch.optim.SGD(trained, lr=1.0).step()

@@ -12,7 +12,7 @@ from transformers import AutoConfig, TrainerState
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.models.config import ModelConfig
-from rlhf.models.generation.generate import sample_answers
+from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_config, load_policy
 from rlhf.runtime.distributed import start_processes
 from rlhf.runtime.printing import quiet_logs
@@ -212,7 +212,7 @@ def test_experts_are_balanced_in_training_and_not_in_what_is_reported_and_saved(
     for config in (model.config, AutoConfig.from_pretrained(tmp_path / "run" / "checkpoint-1")):
         assert config.output_router_logits is False
         assert config.router_aux_loss_coef == coefficient
-    answers = sample_answers(
+    answers = sample_responses(
         result.model, chat, [ROWS[0].prompt], num_responses=2, max_new_tokens=4,
         temperature=1.0, seed=0, batch_size=2,
     )  # fmt: skip
@@ -238,7 +238,7 @@ def test_a_saved_model_that_asks_for_router_logits_answers_all_the_same(tmp_path
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"output_router_logits": True}))
     chat = load_tokenizer(str(path))
-    sample_answers(
+    sample_responses(
         load_policy(path), chat, [ROWS[0].prompt], num_responses=2, max_new_tokens=4,
         temperature=1.0, seed=0, batch_size=2,
     )  # fmt: skip
