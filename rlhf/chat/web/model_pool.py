@@ -109,7 +109,7 @@ class ModelPool:
             raise Unfit(
                 f"the prompt has {length} tokens and this server takes "
                 f"{self.limits.max_prompt_tokens}",
-                code=TOO_LONG,
+                openai_code=TOO_LONG,
             )
         try:
             check_room(model, length)
