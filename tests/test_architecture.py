@@ -40,6 +40,7 @@ IMPORTS = {
     "evaluation": ["evaluation/studies"],
     "report": ["runtime"],
     "pipeline": ["training/sft", "training/reward", "training/ppo", "evaluation"],
+    "recipes": ["pipeline", "report"],
 }
 UNCHECKED = {"__init__", "__main__", "cli"}  # the entry points may import everything
 

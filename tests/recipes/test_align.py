@@ -11,11 +11,11 @@ from collections import Counter
 import pytest
 import yaml
 
-from recipes.align import summarize
 from rlhf.evaluation.core.results import Result, read_results, write_results
 from rlhf.labels.store import LabelStore
 from rlhf.pipeline.config import key_values
 from rlhf.pipeline.fingerprint import settings_of
+from rlhf.recipes.align import summarize
 from tests.browsing import Window, chromium, done, press
 from tests.tiny_models import make_model
 

@@ -1,0 +1,118 @@
+"""The whole loop: SFT, K answers a prompt, labels, reward model, PPO, evaluation, report.
+
+    accelerate launch --config_file accelerate_config.yaml recipes/align.py \\
+        --config recipes/pocket/align.yaml
+
+One process runs the chain and launches each stage on as many as this was launched with. The same
+command goes on where an interrupted chain stopped and skips what is done; a stage whose inputs
+changed is run again, and the old one kept as NAME.old-N.
+"""
+
+import shutil
+from pathlib import Path
+
+from rich.table import Table
+
+from rlhf.evaluation.core.results import cell_text, find, read_results, row_label
+from rlhf.manifest import write_atomically
+from rlhf.pipeline.commands import stop_on_sigterm
+from rlhf.pipeline.config import AlignConfig
+from rlhf.pipeline.label_stage import label_stage
+from rlhf.pipeline.preflight import check_inputs, plan
+from rlhf.pipeline.recipe_stage import recipe_stage
+from rlhf.pipeline.runner import read_stage, run_stage
+from rlhf.pipeline.stages import (
+    evaluation_stage,
+    pass_gate,
+    ppo_stage,
+    processes,
+    reward_model_stage,
+    sft_stage,
+)
+from rlhf.report.write import write_report
+from rlhf.runtime.config import as_yaml, parse_config
+from rlhf.runtime.disk import writes_to
+from rlhf.runtime.distributed import is_main_process, print_once
+from rlhf.runtime.entrypoint import run
+from rlhf.runtime.printing import plain_console, rlhf_command
+from rlhf.runtime.run_folder import (
+    CONFIG,
+    RunConfig,
+    check_inputs_outside,
+    check_own_folder,
+    make_folder,
+)
+from rlhf.runtime.run_lock import check_not_locked, locked
+
+FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
+TOLD_APART_BY = ("baseline", "judge", "judge_source", "axis", "precision")
+SUMMARY = ("win_rate", "score", "axis", "kl", "length", "eos_rate", "distinct_2")
+
+
+def main() -> None:
+    """Check everything that can be checked, then stage after stage."""
+    run_config, config = parse_config(RunConfig, AlignConfig, description=__doc__)
+    if not is_main_process():
+        return  # each stage starts its own processes
+    folder = Path(run_config.output_dir)
+    writes_to(folder)
+    check_own_folder(folder)
+    check_not_locked(folder)
+    checked = check_inputs(run_config, config)
+    if run_config.dry_run:
+        print_once(
+            f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked)
+        )
+        return
+    stop_on_sigterm()
+    make_folder(folder)
+    with locked(folder):
+        if run_config.overwrite:
+            delete_stages(folder, config)
+        write_atomically(folder / CONFIG, as_yaml(run_config, config))
+        run_stages(run_config, config)
+        report = write_report(folder)
+    summarize(folder, report)
+
+
+def delete_stages(folder: Path, config: AlignConfig) -> None:
+    """Delete the stages of an earlier chain; a folder of the same name that is none stays."""
+    stages = [folder / name for name in FOLDERS if read_stage(folder / name)]
+    for stage in stages:
+        check_not_locked(stage)
+        check_inputs_outside(stage, config)
+    for stage in stages:
+        shutil.rmtree(stage)
+
+
+def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
+    """Each reads what the one before it left, and so is put together when its turn has come."""
+    run_stage(recipe_stage(sft_stage(run_config, config)), print_once)
+    run_stage(label_stage(run_config, config), print_once)
+    run_stage(recipe_stage(reward_model_stage(run_config, config)), print_once)
+    pass_gate(Path(run_config.output_dir), config)
+    run_stage(recipe_stage(ppo_stage(run_config, config)), print_once)
+    run_stage(recipe_stage(evaluation_stage(run_config, config)), print_once)
+
+
+def summarize(folder: Path, report: Path) -> None:
+    """The table at the end: before, after, and where things are."""
+    results = read_results(folder / "evaluation")
+    table = Table("held-out prompts", "sft", "ppo", title="before and after, with 95% intervals")
+    for result in results:
+        shown = result.model == "ppo" and result.subset is None and result.with_contaminated
+        if shown and result.metric in SUMMARY:
+            same = {key: getattr(result, key) for key in TOLD_APART_BY}
+            before = find(results, result.metric, "sft", **same)
+            table.add_row(row_label(result), cell_text(before), cell_text(result))
+    plain_console().print(table)
+    print_once(
+        f"report:   {report}",
+        f"samples:  {folder / 'evaluation' / 'samples'}",
+        f"model:    {folder / 'ppo'}",
+        f"next:     {rlhf_command('chat', folder / 'ppo')}",
+    )
+
+
+if __name__ == "__main__":
+    run(main)
