@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := runs/pocket
 PEER := benchmarks/.venv-peer
 
-.PHONY: help setup demo demo-short test test-slow test-browser bench bench-full test-peer lint format clean
+.PHONY: help setup demo demo-short test test-slow test-browser docs bench bench-full test-peer lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,11 @@ test-slow: setup ## the tests that train for minutes
 
 test-browser: setup ## the labelling page in Chromium, and the chain with people who label there
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser
+
+docs: setup ## the documentation as a site, in site/ (warnings are errors)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # TRL 1.12, the last with a PPO trainer, in an environment of its own: ours holds a newer one.
 $(PEER)/.installed: benchmarks/requirements-peer.txt

@@ -18,44 +18,44 @@ ErrorCode = Literal[
     "missing-package",  # an optional package or program that is not installed
     "bad-launch",  # processes, sharding or precision that the launcher got wrong
     # files and rows
-    "missing-file",
-    "unreadable-file",
-    "disk-full",
-    "bad-row",
-    "no-rows",
-    "unknown-format",
-    "bad-hub-id",
+    "missing-file",  # a file or folder that does not exist
+    "unreadable-file",  # a file that cannot be opened or decoded
+    "disk-full",  # the disk or quota of the output folder is full
+    "bad-row",  # rows that cannot be used; all of them are listed with file, line and reason
+    "no-rows",  # a file or split without a usable row
+    "unknown-format",  # a file whose ending or columns are not known
+    "bad-hub-id",  # a hub data set, configuration, split or revision that does not exist
     # models, runs and checkpoints
-    "not-a-model",
+    "not-a-model",  # a folder or hub id without the expected model
     "altered-model",  # its files do not match its manifest
     "base-mismatch",  # other base weights than the model was trained from
-    "tokenizer-mismatch",
-    "template-mismatch",
+    "tokenizer-mismatch",  # two models whose vocabularies or special tokens differ
+    "template-mismatch",  # another chat template than the model was trained with
     "template-error",  # a chat template that cannot be rendered
-    "run-exists",
-    "run-locked",
-    "no-checkpoint",
-    "torn-checkpoint",
+    "run-exists",  # output_dir has a finished or unfinished run: resume it, or use --overwrite
+    "run-locked",  # another process is writing to the same folder
+    "no-checkpoint",  # nothing to resume from
+    "torn-checkpoint",  # a checkpoint whose files do not match its hashes
     "other-run",  # a checkpoint of a run with other settings or data
     # a run that had to stop
-    "non-finite",
-    "nothing-trained",
-    "no-reward",
-    "process-lost",
-    "out-of-memory",
-    "upload-failed",
-    "gate-failed",
+    "non-finite",  # NaN or infinity in logits, log-probs, scores, values or gradients
+    "nothing-trained",  # weights that are frozen, or that no optimizer step changes
+    "no-reward",  # responses without a usable reward
+    "process-lost",  # a process of the run ended, or hangs while the others wait for it
+    "out-of-memory",  # the device or the machine has too little memory
+    "upload-failed",  # the hub did not accept the model; the local folder is complete
+    "gate-failed",  # the reward model failed the checks before PPO; --skip_gate continues anyway
     # rewards, judges
     "bad-reward",  # a reward function that cannot be loaded or returns something unusable
-    "judge-failed",
+    "judge-failed",  # an LLM judge that cannot be reached or rejects the request
     # labels, chat
-    "bad-label",
-    "bad-store",
+    "bad-label",  # a label, ranking or form that does not fit its item
+    "bad-store",  # a label store that cannot be opened, or is of another version
     "unknown-name",  # an annotator, item, model or message that does not exist
-    "not-allowed",
-    "address-in-use",
-    "too-long",
-    "busy",
+    "not-allowed",  # an action that this role or configuration does not permit
+    "address-in-use",  # another server has the port; give another --port
+    "too-long",  # a text or request over the limit of the model or server
+    "busy",  # the server or queue is full; try again later
 ]
 
 

@@ -1,0 +1,253 @@
+"""Write docs/reference/{cli,config,errors}.md from the parsers, the dataclasses and the codes.
+
+python docs/generate.py            # tests/test_docs.py checks that the pages are up to date
+"""
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+from unittest import mock
+
+from rlhf.cli import run_command
+from rlhf.errors import ErrorCode
+from rlhf.pipeline.config import AlignConfig
+from rlhf.pipeline.preflight import CLASSES
+from rlhf.runtime.run_folder import RunConfig
+
+ROOT = Path(__file__).parent.parent
+MADE_BY = "<!-- Written by docs/generate.py; edit the source and run it again. -->\n"
+
+# Commands in the order of a project: check the data, train, measure, use.
+COMMANDS = [
+    *("data show", "data check", "data convert", "recipes list", "recipes copy"),
+    *("sft", "sample", "label serve", "label import", "label simulate", "label export"),
+    *("label stats", "label prioritize", "label invite", "label erase"),
+    *("reward", "ppo", "evaluate", "align", "report", "chat", "serve", "merge", "launch"),
+]
+STAGES = {
+    "sft": ("sft", "Supervised fine-tuning: rows of `prompt` and `completion`, or `messages`."),
+    "reward_model": ("reward", "A reward model from rankings or preference pairs."),
+    "ppo": ("ppo", "Reinforcement learning from a reward: PPO, RLOO or GRPO."),
+    "evaluate": ("evaluate", "Compare models on held-out prompts."),
+}
+EXIT_STATUS = """\
+| status | meaning |
+|---:|---|
+| 0 | done |
+| 1 | the run failed while it was running (`TrainingError`), or the gate failed |
+| 2 | the command, its configuration or its data has a mistake (`ConfigError`, `DataError`, \
+`CheckpointError`); raised before a model loads where possible |
+| 75 | SIGTERM stopped the run after a checkpoint; start it again with \
+`--resume_from_checkpoint latest` |
+| 130 | Ctrl-C |
+"""
+
+
+class ParserReady(Exception):
+    """Carries the parser of a command out of `--help`."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(parser.prog)
+        self.parser = parser
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The argparse parser behind `rlhf COMMAND --help`."""
+
+    def stop(parser: argparse.ArgumentParser, file: object = None) -> NoReturn:
+        raise ParserReady(parser)
+
+    words = [*command.split(), "--help"]
+    with mock.patch.object(argparse.ArgumentParser, "print_help", stop):
+        try:
+            status = run_command(words)
+        except ParserReady as ready:
+            return ready.parser
+    raise RuntimeError(f"`rlhf {command} --help` returned {status} and used no argparse parser")
+
+
+def cell(text: object) -> str:
+    """`text` on one line, as the cell of a Markdown table."""
+    words = " ".join(str(text).split()).replace("|", "\\|")
+    return re.sub(r"<(?=[A-Za-z/])", "&lt;", words)
+
+
+def literal(value: Any) -> str:
+    """A default as YAML would hold it; nothing where there is none."""
+    if value is None or value is dataclasses.MISSING or value == argparse.SUPPRESS:
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{cell(value)}`" if value not in ([], "") else ""
+
+
+def option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """One table row for each option of `parser`."""
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+            continue
+        if action.help == argparse.SUPPRESS:
+            continue
+        # TrlParser adds --no_KEY next to each boolean key.
+        if any(word.startswith("--no_") for word in action.option_strings):
+            continue
+        name = action.option_strings[-1] if action.option_strings else action.dest.upper()
+        choices = ", ".join(f"`{choice}`" for choice in action.choices or ())
+        sentence = cell((action.help or "").replace("%%", "%"))
+        sentence = re.sub(r"\s*\(default: %\(default\)s\)", "", sentence)
+        if choices and not sentence.count("`"):
+            sentence += f" One of {choices}."
+        default = "**required**" if action.required else literal(action.default)
+        yield f"| `{name}` | {default} | {sentence} |"
+
+
+def cli_page() -> str:
+    """reference/cli.md."""
+    parts = [
+        MADE_BY,
+        "# Command line\n",
+        "`rlhf COMMAND --help` prints the same options. `rlhf --version` prints the version.\n",
+        "`sft`, `reward`, `ppo`, `evaluate` and `align` read their keys from a YAML file "
+        "(`--config FILE`); an option on the command line overrides the file. "
+        "[Configuration](config.md) lists the keys.\n",
+        "## Exit status\n",
+        EXIT_STATUS,
+    ]
+    configured = {command for command, _ in STAGES.values()} | {"align"}
+    for command in COMMANDS:
+        parser = parser_of(command)
+        parts.append(f"## rlhf {command}\n")
+        description = (parser.description or "").strip()
+        if description:
+            parts.append(markdown(description) + "\n")
+        if command in configured:
+            parts.append(
+                f"Keys: [rlhf {command}](config.md#rlhf-{command}). Every key is also an option "
+                "(`--key value`).\n"
+            )
+            continue
+        parts += ["| option | default | |\n|---|---|---|", *option_rows(parser), ""]
+    return "\n".join(parts)
+
+
+def markdown(docstring: str) -> str:
+    """A module's docstring as Markdown: indented commands stay code, text loses its indent."""
+    lines = docstring.splitlines()
+    rest = [line for line in lines[1:] if line.strip()]
+    indent = min((len(line) - len(line.lstrip()) for line in rest), default=0)
+    text = "\n".join([lines[0], *(line[indent:] if line.strip() else "" for line in lines[1:])])
+    return re.sub(r"(?<!`)<(?=[A-Za-z/])", "&lt;", text)
+
+
+def key_rows(config: type) -> Iterator[str]:
+    """One table row for each key of a configuration dataclass."""
+    for field in dataclasses.fields(config):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        missing = field.default is field.default_factory is dataclasses.MISSING
+        shown = "**required**" if missing else literal(default)
+        sentence = cell(field.metadata.get("help", ""))
+        yield f"| `{field.name}` | `{type_name(field.type)}` | {shown} | {sentence} |"
+
+
+def type_name(annotation: Any) -> str:
+    """A type as a reader of YAML wants to see it: choices in full, no None."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    arguments = [part for part in get_args(annotation) if part is not type(None)]
+    text = str(annotation).replace("typing.", "").replace(" | None", "")
+    if text.startswith("Literal"):
+        return " \\| ".join(map(str, arguments))
+    if len(arguments) == 1 and not text.startswith(("list", "dict")):
+        return type_name(arguments[0])
+    literals = [part for part in arguments if str(part).startswith("typing.Literal")]
+    return type_name(literals[0]) if literals else text.replace("|", "\\|")
+
+
+HEAD = "| key | type | default | |\n|---|---|---|---|"
+
+
+def config_page() -> str:
+    """reference/config.md."""
+    parts = [
+        MADE_BY,
+        "# Configuration\n",
+        "Keys of the YAML files, which are also options of the commands and fields of the "
+        "dataclasses in Python. An unknown key is an error that names the nearest known one. "
+        "`--print_config` prints the resolved file and `--dry_run true` checks everything "
+        "without training.\n",
+        "## Keys of every command\n",
+        HEAD,
+        *key_rows(RunConfig),
+        "",
+    ]
+    for recipe, (command, sentence) in STAGES.items():
+        parts += [f"## rlhf {command}\n", sentence + "\n"]
+        for config in CLASSES[recipe]:
+            if config is not RunConfig:
+                parts += [f"### {config.__name__} ({command})\n", HEAD, *key_rows(config), ""]
+    parts += ["## rlhf align\n", "All stages in order; see "]
+    parts[-1] += "[Run the pipeline](../how-to/run-the-pipeline.md).\n"
+    parts += [HEAD, *key_rows(AlignConfig), ""]
+    return "\n".join(parts)
+
+
+def error_groups() -> dict[str, dict[str, str]]:
+    """Codes with their comments, by the comment that heads their group, as errors.py lists them."""
+    source = (ROOT / "rlhf/errors.py").read_text(encoding="utf-8")
+    body = source.partition("ErrorCode = Literal[\n")[2].partition("\n]\n")[0]
+    groups: dict[str, dict[str, str]] = {}
+    for line in body.splitlines():
+        if heading := re.fullmatch(r"\s*# (.+)", line):
+            groups[heading[1]] = {}
+        elif code := re.fullmatch(r'\s*"([a-z-]+)",(?:\s*# (.+))?', line):
+            groups[[*groups][-1]][code[1]] = code[2] or ""
+        else:
+            raise ValueError(f"rlhf/errors.py: {line!r} is neither a code nor a heading")
+    assert {code for codes in groups.values() for code in codes} == set(get_args(ErrorCode))
+    return groups
+
+
+def errors_page() -> str:
+    """reference/errors.md."""
+    parts = [
+        MADE_BY,
+        "# Errors\n",
+        "Every error that you can cause is an `RLHFError` with a stable `code`, which the command "
+        "prints in brackets after the message. The message names the place, the value, the reason "
+        "and the next step. Match the code in programs, not the message:\n",
+        "```python\nimport rlhf\nfrom rlhf.errors import RLHFError\n\ntry:\n"
+        '    rlhf.ChatModel("runs/no-such-model")\nexcept RLHFError as error:\n'
+        "    print(error.code)\n```\n",
+        "`ConfigError` and `DataError` are also `ValueError`, `CheckpointError` is also `OSError`, "
+        "`TrainingError` is also `RuntimeError`. [Troubleshooting](../troubleshooting.md) starts "
+        "from symptoms.\n",
+        "## Exit status\n",
+        EXIT_STATUS,
+    ]
+    for heading, codes in error_groups().items():
+        parts.append(f"## {heading[0].upper()}{heading[1:]}\n")
+        for code, comment in codes.items():
+            sentence = comment or code.replace("-", " ")
+            parts.append(f"### {code}\n\n{sentence[0].upper()}{sentence[1:].rstrip('.')}.\n")
+    return "\n".join(parts)
+
+
+PAGES = {"cli": cli_page, "config": config_page, "errors": errors_page}
+
+
+def main() -> None:
+    """Write the three pages."""
+    for name, page in PAGES.items():
+        path = ROOT / f"docs/reference/{name}.md"
+        path.write_text(page().rstrip() + "\n", encoding="utf-8")
+        print(path.relative_to(ROOT), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
