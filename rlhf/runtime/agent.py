@@ -1,11 +1,12 @@
-"""`python -m rlhf.runtime.agent`: accelerate's launcher, quiet, with the worker's own exit status.
+"""`python -m rlhf.runtime.agent`: a quiet `accelerate launch` with the worker's own exit status.
 
-`accelerate launch` itself turns every failure into 1 under two pages of its own, and a SIGTERM to
-it either misses the worker or gives it 30 seconds. Here signals go straight to the workers, which
-end when their checkpoint is written.
+`accelerate launch` itself turns every failure into status 1 under two pages of output, and a
+SIGTERM to it either misses the worker or gives it 30 seconds. Here signals go straight to the
+workers, which exit once their checkpoint is written.
 """
 
 import argparse
+import importlib.util
 import logging
 import os
 import signal
@@ -17,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-# torchrun would answer these itself and lose the workers' statuses; it insists on one signal.
+# torchrun would handle SIGTERM and SIGINT itself and lose the workers' statuses. It needs at least
+# one signal in this list.
 os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGUSR2"
 
 import psutil
@@ -26,24 +28,23 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from rlhf.errors import STATUS_DONE, STATUS_FAILED, STATUS_STOPPED, STATUS_USER
 from rlhf.runtime.orphan import end_with_parent
+from rlhf.runtime.shipped import shipped_folder
 
 CONFIG = "accelerate_config.yaml"
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the recipe that `words` name and return its exit status."""
+    """The exit status of the recipe in `words`, which are the arguments of `accelerate launch`."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _to_workers)
-    # Its words on a worker that failed would come between the recipe's own line and ours.
+    # torchrun's log of a failed worker would come between the recipe's own message and ours.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
     end_with_parent()
     arguments = launch_command_parser().parse_args(list(words))
-    recipe = Path(arguments.training_script)
-    if not recipe.is_file():
-        return _refuse(f"{recipe} is not a file; name a recipe, such as recipes/sft.py.")
-    complaint = _complete(arguments, recipe)
-    if complaint:
-        return _refuse(complaint)
+    mistake = _missing_recipe(arguments)
+    if mistake:
+        return _fail(mistake)
+    _add_defaults(arguments)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -53,43 +54,55 @@ def main(words: Sequence[str]) -> int:
     except subprocess.CalledProcessError as error:  # accelerate's plain one-process launcher
         return shell_status(error.returncode)
     except (ValueError, OSError) as error:
-        return _refuse(str(error))
+        return _fail(str(error))
     return STATUS_DONE
 
 
 def first_failure(failures: Sequence[tuple[int, ProcessFailure]]) -> tuple[int, int]:
-    """(rank, exit code) of the failure that the others follow from.
+    """(rank, exit code) of the failure that caused the others.
 
-    A user's mistake is never a consequence, so it comes first. Then time, which torchrun keeps
-    in whole seconds; within one, a worker that torchrun itself ended (-SIGTERM) comes last.
+    A user's mistake is never a consequence, so it comes first. Failures are then ordered by time,
+    which torchrun keeps in whole seconds; within a second, a worker that torchrun itself ended
+    (-SIGTERM) comes last.
     """
 
-    def order(failure: tuple[int, ProcessFailure]) -> tuple[bool, int, bool, int]:
-        rank, what = failure
-        ended_by_torchrun = what.exitcode in (-signal.SIGTERM, STATUS_STOPPED)
-        return what.exitcode != STATUS_USER, what.timestamp, ended_by_torchrun, rank
+    def order(ranked: tuple[int, ProcessFailure]) -> tuple[bool, int, bool, int]:
+        rank, failure = ranked
+        ended_by_torchrun = failure.exitcode in (-signal.SIGTERM, STATUS_STOPPED)
+        return failure.exitcode != STATUS_USER, failure.timestamp, ended_by_torchrun, rank
 
-    rank, what = min(failures, key=order)
-    return rank, what.exitcode
+    rank, failure = min(failures, key=order)
+    return rank, failure.exitcode
 
 
 def shell_status(exitcode: int) -> int:
-    """The status as a shell gives it: 128 + N for a process that signal N ended."""
+    """The status as a shell reports it: 128 + N for a process that signal N killed."""
     return exitcode if exitcode >= 0 else 128 - exitcode
 
 
-def _complete(arguments: argparse.Namespace, recipe: Path) -> str:
-    """Fill in the config file and a free port; what is wrong, or ""."""
+def _missing_recipe(arguments: argparse.Namespace) -> str:
+    """An error message if the script or module to run does not exist, else ""."""
+    name = arguments.training_script
+    if not arguments.module:
+        is_file = Path(name).is_file()
+        return "" if is_file else f"{name} is not a file; name a recipe, such as recipes/sft.py."
+    try:
+        spec = importlib.util.find_spec(name)
+    except ImportError:
+        spec = None
+    return "" if spec else f"there is no module {name}; name one, such as rlhf.recipes.sft."
+
+
+def _add_defaults(arguments: argparse.Namespace) -> None:
+    """Fill in the accelerate configuration and a free port where none was given."""
     if arguments.config_file is not None:
-        return ""
-    folders = [*recipe.resolve().parents, Path.cwd()]
-    found = [folder / CONFIG for folder in folders if (folder / CONFIG).is_file()]
-    if not found:
-        return f"no {CONFIG} in the folders above {recipe}; name one with --config_file FILE."
-    arguments.config_file = str(found[0])
+        return
+    folders = [Path.cwd(), shipped_folder()]
+    if not arguments.module:
+        folders = [*Path(arguments.training_script).resolve().parents, *folders]
+    arguments.config_file = str(next(f / CONFIG for f in folders if (f / CONFIG).is_file()))
     if arguments.main_process_port is None:
-        arguments.main_process_port = 0  # any free one: two runs on a machine do not collide
-    return ""
+        arguments.main_process_port = 0  # any free port: two runs on a machine do not collide
 
 
 def _to_workers(number: int, frame: types.FrameType | None) -> None:
@@ -107,24 +120,20 @@ def _report(failure: tuple[int, int], failed: int) -> int:
     rank, exitcode = failure
     if exitcode < 0:
         name = signal.Signals(-exitcode).name
-        hint = (
-            " (out of memory, where nothing else is said above)"
-            if exitcode == -signal.SIGKILL
-            else ""
-        )
-        _say(f"rank {rank} was ended by {name}{hint}")
+        hint = " (out of memory, if no other error is above)" if exitcode == -signal.SIGKILL else ""
+        _print_error(f"rank {rank} was killed by {name}{hint}")
     elif exitcode == STATUS_FAILED:
-        others = f"; {failed - 1} more ended with it" if failed > 1 else ""
-        _say(f"rank {rank} failed with status {exitcode}{others}")
+        others = f"; {failed - 1} more failed with it" if failed > 1 else ""
+        _print_error(f"rank {rank} failed with status {exitcode}{others}")
     return shell_status(exitcode)
 
 
-def _refuse(reason: str) -> int:
-    _say(reason)
+def _fail(message: str) -> int:
+    _print_error(message)
     return STATUS_USER
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"rlhf launch: {message}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Start a recipe on one or many processes; pass signals on; give back the recipe's own status."""
+"""Start a recipe on one or more processes, pass signals on, return the recipe's exit status."""
 
 import contextlib
 import os
@@ -10,30 +10,38 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlhf.errors import STATUS_USER
+from rlhf.errors import STATUS_USER, ConfigError
 from rlhf.runtime.distributed import WORLD
 from rlhf.runtime.orphan import PARENT
 from rlhf.runtime.threads import VARIABLE, threads_are_exported
 
 # A launcher above this one (align.py under `accelerate launch`) has put its own world in the
-# environment; a stage that inherited it would wait for ranks that do not exist.
+# environment. A stage that inherited it would wait for ranks that do not exist.
 _WORLD_PREFIXES = ("LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_")
-_KEPT = ("ACCELERATE_USE_CPU",)
+_INHERITED = ("ACCELERATE_USE_CPU",)
 
 HELP = """usage: rlhf launch [--num_processes N] [accelerate launch's options] RECIPE [its keys]
+       rlhf launch [--num_processes N] [accelerate launch's options] -m MODULE [its keys]
 
-Runs `accelerate launch` with accelerate_config.yaml (searched from the recipe's folder upwards),
-hands SIGTERM, SIGINT and SIGHUP (as SIGTERM) to every worker, and exits with the recipe's own
-status: 0 done, 1 a failure in the run, 2 the user's mistake, 75 stopped after a checkpoint;
-128 + N where signal N killed a worker."""
+Runs `accelerate launch` with the nearest accelerate_config.yaml above the recipe, or else with the
+packaged one. Passes SIGTERM, SIGINT and SIGHUP (as SIGTERM) on to every worker, and exits with the
+recipe's own status: 0 done, 1 a failure in the run, 2 the user's mistake, 75 stopped after a
+checkpoint; 128 + N if signal N killed a worker."""
+# Options of `accelerate launch` that `rlhf sft` and the like take among the recipe's keys.
+LAUNCH_OPTIONS = ("--num_processes", "--config_file")
 
 
 def launch(recipe: Path, arguments: Sequence[str], *, num_processes: int = 1) -> int:
-    """The exit status of `recipe`, run with `arguments` on `num_processes` processes.
+    """The exit status of the script `recipe`, run with `arguments` on `num_processes` processes.
 
     Signals that arrive while it runs go to the workers, so that they can write a checkpoint.
     """
     return _run_agent([f"--num_processes={num_processes}", str(recipe), *arguments])
+
+
+def launch_module(module: str, arguments: Sequence[str], *, num_processes: int = 1) -> int:
+    """The same for a recipe that is a module, such as rlhf.recipes.sft."""
+    return _run_agent([f"--num_processes={num_processes}", "-m", module, *arguments])
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,9 +52,38 @@ def main(argv: Sequence[str]) -> int:
     return _run_agent(argv)
 
 
+def run_recipe(module: str, argv: Sequence[str], options: Sequence[str] = LAUNCH_OPTIONS) -> int:
+    """The exit status of `rlhf sft` and the like.
+
+    Args:
+        module: the recipe.
+        argv: its keys, and among them options of `accelerate launch`.
+        options: the names of those options.
+    """
+    launch_words, keys = _split_options(argv, options)
+    return _run_agent([*launch_words, "-m", module, *keys])
+
+
+def _split_options(words: Sequence[str], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options in `names` with their values, as `--name=value`, and the other words."""
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        name = name.replace("-", "_").replace("__", "--", 1)
+        if name not in names:
+            others.append(word)
+            continue
+        if not equals and (value := next(rest, "")) == "":
+            raise ConfigError(f"{name} needs a value; write {name}=VALUE.", code="missing-key")
+        options.append(f"{name}={value}")
+    return options, others
+
+
 def _run_agent(words: Sequence[str]) -> int:
-    # A session of its own: Ctrl-C at the terminal then reaches this process alone, which passes
-    # it on once. Workers that get it twice die inside their own clean-up.
+    # The agent gets its own session: Ctrl-C at the terminal then reaches this process alone, which
+    # passes it on once. Workers that get it twice die inside their own clean-up.
     agent = subprocess.Popen(
         [sys.executable, "-m", "rlhf.runtime.agent", *words],
         env=own_environment() | {PARENT: str(os.getpid())},
@@ -58,19 +95,19 @@ def _run_agent(words: Sequence[str]) -> int:
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment without the world that a launcher above it has set up."""
-    inherited = dict(os.environ)
+    """This process's environment without the ranks and addresses that a launcher above it set."""
+    environment = dict(os.environ)
     if not threads_are_exported():
-        inherited.pop(VARIABLE, None)
+        environment.pop(VARIABLE, None)
     for name in os.environ:
-        if name in WORLD or (name.startswith(_WORLD_PREFIXES) and name not in _KEPT):
-            del inherited[name]
-    return inherited
+        if name in WORLD or (name.startswith(_WORLD_PREFIXES) and name not in _INHERITED):
+            del environment[name]
+    return environment
 
 
 @contextlib.contextmanager
 def _forwarding(agent: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While open, SIGTERM, SIGINT and SIGHUP of this process go to `agent`."""
+    """Forward SIGTERM, SIGINT and SIGHUP of this process to `agent` while the block runs."""
 
     def forward(number: int, frame: types.FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -80,7 +117,7 @@ def _forwarding(agent: subprocess.Popen[bytes]) -> Iterator[None]:
         yield  # Python handles signals in the main thread only
         return
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-    # nohup has SIGHUP ignored, a script's `&` SIGINT: that is a wish, and stays.
+    # nohup ignores SIGHUP and a script's `&` ignores SIGINT on purpose: leave those ignored.
     before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     for number in before:
         signal.signal(number, forward)

@@ -131,7 +131,7 @@ def test_a_rank_that_hangs_ends_both_and_is_named(script, what, rank, why):
     assert "done" not in done.stdout
     killed = what in ("stopped", "keeps the interpreter")  # nothing else ends such a process
     assert done.returncode == (137 if killed else 1)
-    assert re.search(rf"rlhf launch: rank {rank} (failed with|was ended by SIGKILL)", done.stderr)
+    assert re.search(rf"rlhf launch: rank {rank} (failed with|was killed by SIGKILL)", done.stderr)
     assert all(not Path("/proc", pid).exists() for pid in re.findall(r"pid (\d+)", done.stdout))
 
 

@@ -1,5 +1,6 @@
 """`rlhf launch` for real: statuses, signals, which rank failed, nothing left behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,16 @@ import pytest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from rlhf.runtime.agent import first_failure, shell_status
-from rlhf.runtime.launcher import launch, own_environment
+from rlhf.runtime.launcher import (
+    LAUNCH_OPTIONS,
+    _split_options,
+    launch,
+    launch_module,
+    own_environment,
+)
+from tests.errors import raises
 
+ROOT = Path(__file__).resolve().parents[2]
 # No torch in it: what is tested is the launcher.
 RECIPE = """
 import os, sys, time
@@ -132,3 +141,23 @@ def _gone(folder: Path) -> bool:
     """Whether every worker that wrote its process id has ended."""
     pids = [int((folder / rank).read_text().split()[0]) for rank in ("0", "1")]
     return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_launched_module_gets_its_arguments_and_keeps_its_status(recipe, capfd, monkeypatch):
+    """Away from the checkout, accelerate's configuration comes from the package."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(recipe.parent), str(ROOT)]))
+    monkeypatch.chdir(recipe.parent)
+    (recipe.parent / "accelerate_config.yaml").unlink()
+    assert launch_module("recipe", ["user", str(recipe.parent)], num_processes=2) == 2
+    assert capfd.readouterr().err.count("learning_rate is -1") == 1
+    assert launch_module("no_such.module", []) == 2
+    assert "no_such.module" in capfd.readouterr().err
+
+
+def test_launch_options_are_taken_from_among_the_keys():
+    words = ["--config", "a.yaml", "--num-processes", "2", "--seed=1", "--config_file=x"]
+    options, keys = _split_options(words, LAUNCH_OPTIONS)
+    assert options == ["--num_processes=2", "--config_file=x"]
+    assert keys == ["--config", "a.yaml", "--seed=1"]
+    with raises("missing-key", "--num_processes"):
+        _split_options(["--num_processes"], LAUNCH_OPTIONS)
