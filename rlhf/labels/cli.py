@@ -46,13 +46,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(given: argparse.Namespace) -> None:
     try:
-        from rlhf.labels.web.config import ServeConfig
+        from rlhf.labels.web.config import LabelServerConfig
         from rlhf.labels.web.serve import serve
     except ImportError as error:
         raise ConfigError(
             f"the web app needs {error.name}; install it with pip install -e '.[labels]'."
         ) from error
-    config = ServeConfig(
+    config = LabelServerConfig(
         store=given.store,
         host=given.host,
         port=given.port,

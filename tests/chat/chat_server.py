@@ -13,7 +13,7 @@ from rlhf.chat.loading import ChatModel
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
-from rlhf.chat.web.config import ServeConfig
+from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.model_pool import Limits, ModelPool
 from rlhf.chat.web.routes import PageState
 from rlhf.rewards.model import RewardModel
@@ -60,7 +60,8 @@ def serving(
     served = ModelPool(workers=workers, limits=limits)
     store = folder / "labels.sqlite"
     with Votes(store, "Ann") as votes:
-        app = create_app(served, PageState(votes=votes, reward=reward), ServeConfig(token=token))
+        config = ChatServerConfig(token=token)
+        app = create_app(served, PageState(votes=votes, reward=reward), config)
         settings = uvicorn.Config(
             app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
         )

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from rlhf.chat.conversation import encode
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.config import ServeConfig
+from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.serve import announce
 from rlhf.data.tokenization.template import supplied_template
 from rlhf.errors import ConfigError
@@ -80,12 +80,12 @@ def test_with_a_token_nothing_but_the_empty_page_is_open(model, tmp_path):
 
 def test_an_open_address_needs_a_flag_and_a_token():
     with pytest.raises(ConfigError, match="add --public"):
-        ServeConfig(host="0.0.0.0")
+        ChatServerConfig(host="0.0.0.0")
     with pytest.raises(ConfigError, match="needs a token"):
-        ServeConfig(host="0.0.0.0", public=True)
+        ChatServerConfig(host="0.0.0.0", public=True)
     with pytest.raises(ConfigError, match="16 or more characters"):
-        ServeConfig(token="short")
-    assert ServeConfig(host="0.0.0.0", public=True, token=TOKEN).port == 8080
+        ChatServerConfig(token="short")
+    assert ChatServerConfig(host="0.0.0.0", public=True, token=TOKEN).port == 8080
 
 
 FORGED = (
@@ -183,7 +183,7 @@ def test_a_public_server_says_under_which_names_it_answers():
     """0.0.0.0 is bound, and no browser elsewhere asks for that name."""
     said = io.StringIO()
     console = Console(file=said, width=200)
-    open_to_all = ServeConfig(host="0.0.0.0", public=True, token="t" * 16)
+    open_to_all = ChatServerConfig(host="0.0.0.0", public=True, token="t" * 16)
     announce(open_to_all, "http://0.0.0.0:8080", console)
     assert "page: http://0.0.0.0:8080/#tttttttttttttttt" in said.getvalue()
     names = "0.0.0.0, 127.0.0.1, [::1], localhost"

@@ -9,9 +9,9 @@ from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.app import LOGIN_TRIES
 from rlhf.labels.web.form import FormConfig, load_form
-from rlhf.labels.web.guard import MAX_BODY
 from rlhf.labels.web.live_sampling import LiveSource
 from rlhf.labels.web.rate_limit import RateLimit
+from rlhf.web.guard import MAX_BODY
 from rlhf.web.markdown import render
 from tests.labels.web_server import Person, pairs_and_more, serving
 

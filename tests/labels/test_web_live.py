@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rlhf.errors import ConfigError
-from rlhf.labels.web.config import ServeConfig
+from rlhf.labels.web.config import LabelServerConfig
 from rlhf.labels.web.live_sampling import MOST_WAITING, LiveSource
 from rlhf.labels.web.models import load_sampler
 from tests.labels.web_server import pairs_and_more, serving
@@ -56,7 +56,7 @@ def test_prompts_wait_in_a_bounded_queue_and_labelling_goes_on(tmp_path):
 
 def test_two_models_share_the_answers_and_stay_unnamed(tmp_path):
     models = [str(make_model(tmp_path / name)) for name in ("llama", "other")]
-    config = ServeConfig(store="x", models=models, num_responses=3, max_new_tokens=6)
+    config = LabelServerConfig(store="x", models=models, num_responses=3, max_new_tokens=6)
     sampler = load_sampler(config)
     one, other = sampler("Where is the ball?"), sampler("Where is the ball?")
     assert [model for _, model in one] == [models[0], models[0], models[1]]
@@ -78,6 +78,6 @@ def test_two_models_share_the_answers_and_stay_unnamed(tmp_path):
 
 
 def test_more_models_than_answers_are_refused():
-    config = ServeConfig(store="x", models=["a", "b", "c"], num_responses=2)
+    config = LabelServerConfig(store="x", models=["a", "b", "c"], num_responses=2)
     with pytest.raises(ConfigError, match="num_responses=2"):
         load_sampler(config)

@@ -11,20 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from rlhf.chat.scheduler import Busy, Failed
-from rlhf.chat.web.config import ServeConfig
+from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.errors import Unfit, error_body, invalid, unread
-from rlhf.chat.web.guard import Guard
+from rlhf.chat.web.guard import guard_chat_app
 from rlhf.chat.web.model_pool import ModelPool, NoModel
 from rlhf.chat.web.openai import add_openai
 from rlhf.chat.web.routes import PageState, add_page
 from rlhf.errors import RLHFError
-from rlhf.labels.web.guard import TOO_LARGE, TooLarge
+from rlhf.web.guard import TOO_LARGE, BodyTooLarge
 
 API = ("/v1/models", "/v1/chat/completions", "/v1/completions")
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(served: ModelPool, desk: PageState, config: ServeConfig) -> ASGIApp:
+def create_app(served: ModelPool, desk: PageState, config: ChatServerConfig) -> ASGIApp:
     """The guarded app."""
     # A body without a Content-Type is read as JSON: no page of another site can send one, which
     # the guard knows by its Origin.
@@ -50,7 +50,7 @@ def create_app(served: ModelPool, desk: PageState, config: ServeConfig) -> ASGIA
         writing, waiting = (sum(counts) for counts in zip(*loads, strict=True))
         return {"status": "up", "writing": writing, "waiting": waiting}
 
-    return Guard(app, config.hosts, config.token)
+    return guard_chat_app(app, config.hosts, config.token)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -92,7 +92,7 @@ def _add_errors(app: FastAPI) -> None:
 
 def _of_http(request: Request, error: HTTPException) -> tuple[int, str]:
     """Status and sentence of what Starlette and FastAPI refuse."""
-    if isinstance(error.__cause__, TooLarge):  # FastAPI takes it for a body it cannot parse
+    if isinstance(error.__cause__, BodyTooLarge):  # FastAPI takes it for a body it cannot parse
         return 413, TOO_LARGE
     if isinstance(error.__cause__, UnicodeDecodeError):
         packed = request.headers.get("content-encoding")

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from rlhf.chat.web.model_pool import Limits
 from rlhf.errors import ConfigError
-from rlhf.labels.web.config import LOCAL
+from rlhf.web.server import LOOPBACK_NAMES, check_address
 
 SHORTEST_TOKEN = 16  # characters; fewer can be tried out
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class ChatServerConfig:
     """How the server is reached, and what it takes."""
 
     host: str = "127.0.0.1"
@@ -23,13 +23,7 @@ class ServeConfig:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"port={self.port} is none; use 1 to 65535, or 0 for a free one.")
-        if self.host not in LOCAL and not self.public:
-            raise ConfigError(
-                f"host={self.host} can be reached by others; add --public if that is meant, and "
-                "put a proxy with HTTPS before it."
-            )
+        check_address(self.host, self.port, public=self.public)
         if self.public and not self.token:
             raise ConfigError("a public server needs a token.")
         if self.token is not None and (
@@ -43,7 +37,7 @@ class ServeConfig:
     @property
     def hosts(self) -> set[str]:
         """Host names that requests may name."""
-        return {"127.0.0.1", "localhost", "[::1]", self.host, *self.allowed_hosts}
+        return {*LOOPBACK_NAMES, self.host, *self.allowed_hosts}
 
 
 def drawn_token() -> str:

@@ -1,68 +1,40 @@
-"""What every request to `rlhf serve` has to pass: host, size, origin, token. Deny by default."""
+"""The token check of `rlhf serve`, on top of the shared request guard."""
 
 import hmac
-import json
 from collections.abc import Collection
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Scope
 
 from rlhf.chat.web.errors import error_body
-from rlhf.labels.web.guard import (
-    SAFE,
-    TOO_LARGE,
-    Refused,
-    TooLarge,
-    capped,
-    checked_host,
-    same_origin,
-    with_headers,
-)
+from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders
 
-# The page's own files say nothing of anybody; the page sends the token with what it asks for.
-PUBLIC = ("/", "/health")
+# The page's own files hold nothing private; the page sends the token with its API requests.
+PUBLIC_PATHS = ("/", "/health")
 STATIC = "/static/"
 
 
-class Guard:
-    """The ASGI app behind all checks. Without a token everybody who reaches it is let in."""
+def guard_chat_app(app: ASGIApp, hosts: Collection[str], token: str | None) -> ASGIApp:
+    """The app behind all checks. Without a token every client that reaches it has access."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], token: str | None) -> None:
-        self._app, self._token = app, token
-        self._hosts = frozenset(host.lower() for host in hosts)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return  # no WebSocket is spoken here, and nothing is done at start or end
-        try:
-            self._check(scope)
-            await self._app(scope, capped(receive), with_headers(scope, send))
-        except Refused as refused:
-            await _refuse(scope, send, refused.status, str(refused))
-        except TooLarge:
-            await _refuse(scope, send, 413, TOO_LARGE)
-
-    def _check(self, scope: Scope) -> None:
-        headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
-        host = checked_host(headers, self._hosts)
-        # Browsers say which site asks; programs, which no site can make send anything, do not.
-        origin = headers.get("origin", b"").decode("latin-1")
-        if scope["method"] not in SAFE and origin and not same_origin(origin, host):
-            raise Refused(403, "the request comes from another site")
+    async def authorize(scope: Scope, headers: RequestHeaders) -> None:
         path = scope["path"]
-        if path in PUBLIC or path.startswith(STATIC) or self._token is None:
+        if path in PUBLIC_PATHS or path.startswith(STATIC) or token is None:
             return
         scheme, _, sent = headers.get("authorization", b"").partition(b" ")
-        right = hmac.compare_digest(sent.strip(), self._token.encode())
-        if scheme.lower() != b"bearer" or not right:
-            raise Refused(401, "no or a wrong token; send it as `Authorization: Bearer TOKEN`")
+        matches = hmac.compare_digest(sent.strip(), token.encode())
+        if scheme.lower() != b"bearer" or not matches:
+            raise Rejected(401, "no or a wrong token; send it as `Authorization: Bearer TOKEN`")
+
+    # API clients are no browsers and send no Origin header; no other site can make them send
+    # a request.
+    return RequestGuard(
+        app, hosts, authorize=authorize, error_response=_error_response, origin_required=False
+    )
 
 
-async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
+def _error_response(scope: Scope, rejected: Rejected) -> Response:
+    status = rejected.status
     code = "invalid_api_key" if status == 401 else None
-    body = json.dumps(error_body(status, message, code=code)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    start = {"type": "http.response.start", "status": status, "headers": headers}
-    await with_headers(scope, send)(start)
-    await send({"type": "http.response.body", "body": body})
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse(error_body(status, str(rejected), code=code), status, headers)

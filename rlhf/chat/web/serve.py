@@ -8,22 +8,21 @@ from functools import partial
 from typing import Any
 
 import transformers
-import uvicorn
 from rich.console import Console
 
 from rlhf.chat.loading import load_chat_model, short_names
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
-from rlhf.chat.web.config import ServeConfig, drawn_token
+from rlhf.chat.web.config import ChatServerConfig, drawn_token
 from rlhf.chat.web.model_pool import Limits, ModelPool
 from rlhf.chat.web.routes import PageState
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
-from rlhf.labels.web.serve import bound, in_url
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import quiet_logs
+from rlhf.web.server import http_server, listening_socket, url_host
 
 # Seconds that an answer may go on after Ctrl-C: a stream that nobody ends would hold the server.
 SECONDS_TO_END = 2
@@ -33,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     """`rlhf serve`."""
     given = _parser().parse_intermixed_args(argv)
     token = given.token or (drawn_token() if given.public else None)
-    config = ServeConfig(
+    config = ChatServerConfig(
         host=given.host,
         port=given.port,
         public=given.public,
@@ -45,23 +44,16 @@ def main(argv: Sequence[str]) -> int:
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with (
-        bound(config.host, config.port) as listener,
+        listening_socket(config.host, config.port) as listener,
         Votes(given.store, given.annotator or getpass.getuser()) as votes,
     ):
         served = ModelPool(workers=_workers(given, config.limits, console), limits=config.limits)
         reward = RewardModel(given.reward_model) if given.reward_model else None
         app = create_app(served, PageState(votes=votes, reward=reward), config)
-        announce(config, f"http://{in_url(config.host)}:{listener.getsockname()[1]}", console)
-        settings = uvicorn.Config(
-            app,
-            log_level="warning",
-            proxy_headers=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=SECONDS_TO_END,
-        )
+        announce(config, f"http://{url_host(config.host)}:{listener.getsockname()[1]}", console)
+        server = http_server(app, shutdown_seconds=SECONDS_TO_END)
         with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises anew when it is done
-            uvicorn.Server(settings).run(sockets=[listener])
+            server.run(sockets=[listener])
         for worker in served.workers.values():
             worker.close()
     return 0
@@ -99,7 +91,7 @@ def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dic
     return workers
 
 
-def announce(config: ServeConfig, address: str, console: Console) -> None:
+def announce(config: ChatServerConfig, address: str, console: Console) -> None:
     """Print where the page and the API are, and the token this once."""
     link = f"{address}/#{config.token}" if config.token else f"{address}/"
     console.print(f"page: {link}", markup=False)

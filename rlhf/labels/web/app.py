@@ -18,7 +18,7 @@ from rlhf.labels.queue import FencedError, Queue
 from rlhf.labels.records import Claim
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import answer_of, as_json
-from rlhf.labels.web.guard import COOKIE, Guard
+from rlhf.labels.web.guard import COOKIE, guard_label_app
 from rlhf.labels.web.live_sampling import Busy, LiveSource, Unfinished
 from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.labels.web.request_schemas import Ask, Beat, Draft, Login, Skip, Submission, Undo
@@ -49,7 +49,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) 
     if live is not None:
         _add_live(app, queue, live)
     add_admin(app, queue, config, pages)
-    return Guard(app, queue.store, config.hosts)
+    return guard_label_app(app, queue.store, config.hosts)
 
 
 def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:

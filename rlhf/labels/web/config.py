@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
 from rlhf.labels.web.form import FormConfig
+from rlhf.web.server import LOOPBACK_NAMES, check_address
 
 ALL = "all"
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebConfig:
     """What the app serves, and under which names."""
 
-    hosts: Collection[str] = ("127.0.0.1", "localhost", "[::1]")
+    hosts: Collection[str] = LOOPBACK_NAMES
     https: bool = False  # behind a proxy that speaks it: cookies are marked Secure
     form: FormConfig = field(default_factory=FormConfig)
     finish: threading.Event | None = None  # set when the researcher has enough labels
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig:
+class LabelServerConfig:
     """What `rlhf label serve` was asked for."""
 
     store: str
@@ -40,12 +40,6 @@ class ServeConfig:
     until: str | None = None  # labels after which the server stops by itself, or "all"
 
     def __post_init__(self) -> None:
-        if self.host not in LOCAL and not self.public:
-            raise ConfigError(
-                f"host={self.host} can be reached by others; add --public if that is meant, and "
-                "put a proxy with HTTPS before it."
-            )
+        check_address(self.host, self.port, public=self.public)
         if self.until not in (None, ALL) and not str(self.until).isdigit():
             raise ConfigError(f"until={self.until} is neither a number of labels nor {ALL}.")
-        if not 0 <= self.port < 65536:
-            raise ConfigError(f"port={self.port} is none; use 1 to 65535, or 0 for a free one.")

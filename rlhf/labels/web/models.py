@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rlhf.errors import ConfigError
-from rlhf.labels.web.config import ServeConfig
+from rlhf.labels.web.config import LabelServerConfig
 
 if TYPE_CHECKING:
     from rlhf.labels.web.live_sampling import Sampler
 
 
-def load_sampler(config: ServeConfig) -> "Sampler":
+def load_sampler(config: LabelServerConfig) -> "Sampler":
     """A function from a prompt to (answer, model) pairs, answers shared out over the models.
 
     Raises:
