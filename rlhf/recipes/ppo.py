@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ import torch
 from rich.progress import Progress as Bar
 from torch import Tensor
 
+from rlhf.data.held_out import load_train_and_held_out_prompts
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
-from rlhf.data.rows.load import Loaded, load_prompts, load_texts
-from rlhf.data.rows.mix import load_sources
-from rlhf.data.rows.sources import parse_sources, split_weight
+from rlhf.data.rows.load import load_prompts, load_texts
+from rlhf.data.rows.sources import split_weight
 from rlhf.data.show import introduce
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
@@ -139,35 +140,27 @@ class Data:
 def load_data(config: PPOConfig, chat: ChatTokenizer, folder: Path, seed: int) -> Data:
     """All prompts, checked. Without eval_data the first training prompts are looked at."""
 
-    def read(source: str, role: str) -> Loaded[PromptRow]:
-        return load_prompts(
-            source,
-            role=role,
+    with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
+        load = partial(
+            load_prompts,
             chat=chat,
             max_length=config.max_prompt_length,
             answer_length=config.max_completion_length,
             bad_rows=bad_rows,
         )
-
-    with BadRows(drop=config.drop_bad_rows, reject_file=folder / REJECTS) as bad_rows:
-        train, uses = load_sources(
-            lambda name: read(name, "prompts"), parse_sources(config.train_data, "train_data"), seed
-        )
-        held_out, more = load_sources(
-            lambda name: read(name, "eval"), parse_sources(config.eval_data, "eval_data"), seed
-        )
+        prompts = load_train_and_held_out_prompts(load, config, seed=seed)
         texts = None
         if config.ptx_data is not None:
             texts = load_texts(config.ptx_data, role="ptx", bad_rows=bad_rows)
     for source in (split_weight(source)[1] for source in config.reward):
-        for rows in (train, held_out):
+        for rows in (prompts.train, prompts.held_out):
             if is_function(source) and rows:
                 check_columns(source, {name for row in rows for name in row.columns})
     return Data(
-        prompts=train,
-        held_out=(held_out or train)[: config.num_eval_prompts],
+        prompts=prompts.train,
+        held_out=(prompts.held_out or prompts.train)[: config.num_eval_prompts],
         texts=texts.rows if texts is not None else [],
-        uses=[*uses, *more, *([texts.use] if texts is not None else [])],
+        uses=[*prompts.uses, *([texts.use] if texts is not None else [])],
     )
 
 

@@ -5,9 +5,13 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from rlhf.data.files.memory import Data as Data
+from rlhf.data.files.memory import read_memory
+from rlhf.data.files.memory import source_name as source_name
 from rlhf.data.files.raw import Row as Row
 from rlhf.data.files.raw import Unreadable as Unreadable
 from rlhf.data.files.raw import Where as Where
@@ -21,16 +25,44 @@ from rlhf.manifest import hash_file, hash_stream, hash_text
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
-def read_rows(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
-    """Every row of a local .jsonl, .json, .csv, .tsv (each also .gz) or .parquet, or of a hub set.
+def read_rows(source: Data) -> Iterator[tuple[Where, Row | Unreadable]]:
+    """Every row of a file, of a hub set or of rows in memory, each with its place.
 
-    A hub set is `name[:config][:split][@revision]`, or the path of one of its files,
-    `hf://datasets/ORG/NAME/PATH`. One row is held at a time (a JSON document is held whole).
-    Columns that are null are left out, and so are null keys in the structs of columns.
+    A file is a local .jsonl, .json, .csv, .tsv (each also .gz) or .parquet. A hub set is
+    `name[:config][:split][@revision]`, or the path of one of its files,
+    `hf://datasets/ORG/NAME/PATH`. Of files one row is held at a time (a JSON document is held
+    whole). Columns that are null are left out, and so are null keys in the structs of columns.
+    See `read_memory` for rows in memory.
 
     Raises:
-        DataError: no such file, a kind of file that is not known, an archive that is damaged.
+        DataError: the file does not exist, is of an unknown kind or is a damaged archive; rows in
+            memory are of an unknown type.
     """
+    if isinstance(source, str | PathLike):
+        yield from _read_named(str(source))
+    else:
+        yield from read_memory(source)
+
+
+def source_sha256(source: Data) -> str:
+    """SHA-256 of a file's bytes; of a hub set, of its rows; of rows in memory, of their JSON lines.
+
+    Rows in memory have the hash of the file that `json.dumps(row)` and a newline each would make.
+    """
+    if not isinstance(source, str | PathLike):
+        lines = (json.dumps(row, default=str) + "\n" for _, row in read_memory(source))
+        return hash_text("".join(lines))
+    path = Path(source)
+    if path.is_file():
+        return hash_file(path)
+    if str(source).startswith(HUB_PATH):
+        with open_hub_file(str(source)) as file:
+            return hash_stream(file)
+    hashes = [hash_text(json.dumps(row, default=str)) for _, row in read_rows(source)]
+    return hash_text("\n".join(hashes))
+
+
+def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
     try:
         if source.startswith(HUB_PATH):
             _refuse_unknown_kind(source)
@@ -48,18 +80,6 @@ def read_rows(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
         raise DataError(f"{source} is no CSV file that can be read: {error}.") from None
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}.") from error
-
-
-def source_sha256(source: str) -> str:
-    """SHA-256 of a file's bytes; of a hub set, of its rows as JSON lines."""
-    path = Path(source)
-    if path.is_file():
-        return hash_file(path)
-    if source.startswith(HUB_PATH):
-        with open_hub_file(source) as file:
-            return hash_stream(file)
-    lines = [hash_text(json.dumps(row, default=str)) for _, row in read_rows(source)]
-    return hash_text("\n".join(lines))
 
 
 def _is_local(path: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rlhf.data.files.memory import IN_MEMORY
 from rlhf.data.files.read import Where
 from rlhf.data.source_formats.formats import guess_shape
 from rlhf.errors import DataError
@@ -70,8 +71,9 @@ class BadRows:
         if self.drop:
             self._write_and_say(source, problems)
         else:
-            known = set(map(str, self.problems))  # one file may be read for two purposes
-            self.problems += [problem for problem in problems if str(problem) not in known]
+            # One file may be read for two purposes; two lists in memory have the same places.
+            known = set(map(_reject_line, self.problems))
+            self.problems += [row for row in problems if _reject_line(row) not in known]
             self.sources += [source] if source not in self.sources else []
 
     def _write_and_say(self, source: str, problems: Sequence[Problem]) -> None:
@@ -97,7 +99,7 @@ def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str =
     if count > SHOWN:
         lines.append(f"  and {count - SHOWN} more")
     lines.append(next_step or _convert(problems) or BadRows.next_step)
-    raise DataError("\n".join(lines))
+    raise DataError("\n".join(lines), code="bad-row")
 
 
 def _convert(problems: Sequence[Problem]) -> str:
@@ -106,10 +108,12 @@ def _convert(problems: Sequence[Problem]) -> str:
     shape = guess_shape(first.row) if first else None
     if first is None or shape is None:
         return ""
-    return (
-        f"They look like `{shape}` rows; make rows of them first: "
-        f"rlhf data convert {first.where.file} --from {shape} --output ROWS.jsonl"
-    )
+    if (file := first.where.file) == IN_MEMORY:
+        file = "FILE.jsonl"
+        step = f"They look like `{shape}` rows; write them to a file and convert it first"
+    else:
+        step = f"They look like `{shape}` rows; convert them first"
+    return f"{step}: rlhf data convert {file} --from {shape} --output ROWS.jsonl"
 
 
 def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:

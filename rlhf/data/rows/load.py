@@ -7,7 +7,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
 
-from rlhf.data.files.read import Row, Unreadable, Where, read_rows, source_sha256
+from rlhf.data.files.memory import with_column
+from rlhf.data.files.read import (
+    Data,
+    Row,
+    Unreadable,
+    Where,
+    read_rows,
+    source_name,
+    source_sha256,
+)
 from rlhf.data.rows import parse
 from rlhf.data.rows.bad_rows import BadRows, Problem
 from rlhf.data.rows.length_filter import demonstration_fits, prompt_fits, ranking_fits, text_fits
@@ -38,7 +47,7 @@ class Loaded(Generic[T]):
 
 
 def load_demonstrations(
-    source: str,
+    source: Data,
     *,
     role: str = "train",
     chat: ChatTokenizer | None = None,
@@ -52,7 +61,7 @@ def load_demonstrations(
     rows too, in the same list. The other load functions share these arguments.
 
     Args:
-        source: a file, or a hub set as `read_rows` takes it.
+        source: a file, a hub set or rows in memory, as `read_rows` takes them.
         role: what the manifest calls the use: train, eval, normalization, ….
         chat: the tokenizer that lengths are counted with.
         max_length: tokens that prompt and answer may have together.
@@ -70,7 +79,7 @@ def load_demonstrations(
 
 
 def load_prompts(
-    source: str,
+    source: Data,
     *,
     role: str = "prompts",
     chat: ChatTokenizer | None = None,
@@ -94,7 +103,7 @@ def load_prompts(
 
 
 def load_rankings(
-    source: str,
+    source: Data,
     *,
     role: str = "train",
     chat: ChatTokenizer | None = None,
@@ -114,7 +123,7 @@ def load_rankings(
     if (split := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
         logger.warning(
             "%s: the prompt of %d rows is the common beginning of chosen and rejected",
-            source,
+            loaded.use.path,
             split,
         )
     decides = _differs if keep_tied else _decides
@@ -122,20 +131,21 @@ def load_rankings(
 
 
 def load_texts(
-    source: str,
+    source: Data,
     *,
     role: str = "text",
     chat: ChatTokenizer | None = None,
     max_length: int | None = None,
     bad_rows: BadRows | None = None,
 ) -> Loaded[str]:
-    """Plain texts of `{"text"}` rows."""
+    """Plain texts of `{"text"}` rows; in memory also a list of strings."""
     fits = text_fits(chat, max_length) if chat else None
-    return _settle(_load(source, role, parse.parse_text, fits), bad_rows)
+    loaded = _load(with_column(source, "text"), role, parse.parse_text, fits)
+    return _settle(loaded, bad_rows)
 
 
 def _load(
-    source: str, role: str, parse_row: Callable[[Row], T], fits: Callable[[T], str | None] | None
+    source: Data, role: str, parse_row: Callable[[Row], T], fits: Callable[[T], str | None] | None
 ) -> Loaded[T]:
     rows: list[T] = []
     places: list[Where] = []
@@ -156,7 +166,7 @@ def _load(
             places.append(where)
             if isinstance(row, dict) and isinstance(parsed, Demonstration | Ranking):
                 unread.update(key for key in row if key in NOT_READ and row[key])
-    use = DataUse(role=role, path=source, sha256=source_sha256(source), rows=len(rows))
+    use = DataUse(role=role, path=source_name(source), sha256=source_sha256(source), rows=len(rows))
     return Loaded(rows=rows, places=places, use=use, problems=problems, unread=unread)
 
 

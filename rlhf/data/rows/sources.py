@@ -3,11 +3,13 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from rlhf.data.files.memory import Data, RowsInMemory, source_name
 from rlhf.errors import ConfigError
 
 Item = TypeVar("Item")
@@ -16,10 +18,16 @@ _WEIGHTED = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\*(.+)")
 
 @dataclass(frozen=True)
 class Source:
-    """A file or hub set, and how often each of its rows is used."""
+    """A file, a hub set or rows in memory, and how often each of its rows is used."""
 
     name: str
     weight: float = 1.0
+    rows: RowsInMemory | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def data(self) -> Data:
+        """What `read_rows` reads: the rows in memory, else the file or hub set of this name."""
+        return self.name if self.rows is None else self.rows
 
     def share(self, rows: Sequence[Item], seed: int) -> list[Item]:
         """All rows; with a weight below 1 that share of them, drawn by the seed, in their order."""
@@ -56,6 +64,12 @@ def parse_source(text: str) -> Source:
     """`WEIGHT*SOURCE`, or a source alone; a file whose name looks so is one."""
     weight, name = split_weight(text)
     return Source(text) if Path(text).is_file() else Source(name, weight)
+
+
+def source_of(data: Data) -> Source:
+    """`data` as a source of weight 1: a file or hub set by its name, or rows in memory."""
+    rows = None if isinstance(data, str | PathLike) else data
+    return Source(source_name(data), rows=rows)
 
 
 def parse_sources(
