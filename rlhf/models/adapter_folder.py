@@ -1,15 +1,16 @@
 """LoRA adapter folders: which base they name, and how many tokens they bring along."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from rlhf.models.lineage import MERGED_BASE, origin
+from rlhf.models.protocols import CausalLM
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -36,7 +37,7 @@ def trained_on(adapter: str | Path, base: str | Path) -> bool:
     return found is not None and origin(found) == origin(base)
 
 
-def fit_embeddings(model: Any, adapter: Path) -> None:
+def fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
     """Get the embeddings of `model` ready for an adapter that brings some along, or changes them.
 
     An adapter with added tokens is saved with its embeddings, and peft loads them only into a model
@@ -46,9 +47,9 @@ def fit_embeddings(model: Any, adapter: Path) -> None:
     rows = _rows_of_embeddings(model, adapter)
     if rows is None:
         return
-    if rows != model.get_input_embeddings().weight.shape[0]:
+    if rows != _embeddings(model)[0].weight.shape[0]:
         model.resize_token_embeddings(rows, mean_resizing=False)
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    inputs, outputs = _embeddings(model)
     if inputs.weight is outputs.weight:
         outputs.weight = nn.Parameter(outputs.weight.detach().clone())
 
@@ -65,15 +66,15 @@ def with_vocabulary(config: PretrainedConfig, adapter: Path) -> PretrainedConfig
     return config
 
 
-def untie_what_differs(model: Any) -> None:
+def untie_what_differs(model: PreTrainedModel) -> None:
     """Tie input and output embeddings again, or say in the configuration that they differ by now.
 
     An adapter that trains either of two tied matrices makes two of them, and a model that still
     called them tied would be saved with one.
     """
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    inputs, outputs = _embeddings(model)
     config = model.config.get_text_config()
-    if not getattr(config, "tie_word_embeddings", False) or inputs is None or outputs is None:
+    if not getattr(config, "tie_word_embeddings", False) or None in (inputs, outputs):
         return
     if inputs.weight is outputs.weight:
         return
@@ -89,9 +90,9 @@ def name_base(model: PeftModel, base: str) -> None:
         config.base_model_name_or_path = base
 
 
-def _rows_of_embeddings(model: Any, adapter: Path) -> int | None:
+def _rows_of_embeddings(model: PreTrainedModel, adapter: Path) -> int | None:
     """Rows of the embeddings or the output layer in the adapter's file; None where it has none."""
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    ends = _embeddings(model)
     names = [name for name, module in model.named_modules() if module in ends]
     shapes = _shapes(adapter)
     for name in names:
@@ -103,6 +104,11 @@ def _rows_of_embeddings(model: Any, adapter: Path) -> int | None:
         if output := shapes.get(f"{_PREFIX}{name}.lora_B.weight"):
             return output[0]
     return None
+
+
+def _embeddings(model: CausalLM) -> tuple[nn.Embedding, nn.Linear]:
+    """Input and output embeddings."""
+    return cast(nn.Embedding, model.get_input_embeddings()), model.get_output_embeddings()
 
 
 def _shapes(adapter: Path) -> dict[str, list[int]]:

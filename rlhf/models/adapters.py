@@ -15,6 +15,8 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.critic import values_of_states
 from rlhf.models.forward import Sequences
 from rlhf.models.load import add_lora, load_policy, lora_config
+from rlhf.models.protocols import Trunk
+from rlhf.models.save import inner_model
 
 POLICY, CRITIC = "default", "critic"  # peft saves an adapter named `default` at a folder's root
 
@@ -29,7 +31,9 @@ class AdapterCritic(nn.Module):
 
     def forward(self, sequences: Sequences) -> Tensor:
         """Values, float32 [B, R], 0 on padding."""
-        hidden = states_through(self.model, CRITIC, **sequences.inputs)
+        hidden = states_through(
+            self.model, CRITIC, sequences.ids, sequences.position_ids, sequences.cells
+        )
         return values_of_states(self.head, sequences.at_responses(hidden), sequences)
 
 
@@ -79,7 +83,7 @@ def states_through(
     attention_mask: Tensor | None = None,
 ) -> Tensor:
     """Last hidden states [B, T, D] of input_ids [B, T], read through that adapter."""
-    trunk: Any = model.get_base_model().base_model
+    trunk: Trunk = inner_model(model).base_model
     inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
     with using_adapter(model, name):
         states: Tensor = trunk(input_ids, **inputs, use_cache=False).last_hidden_state

@@ -2,19 +2,20 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rlhf.models.forward import Sequences
-from rlhf.models.load import load_policy, load_reward_model
+from rlhf.models.load import load_policy, load_reward_model, reward_head
+from rlhf.models.protocols import CausalLM
 
 
 class Critic(nn.Module):
     """V of the prefix before each response token."""
 
-    def __init__(self, trunk: Any, head: nn.Linear) -> None:
+    def __init__(self, trunk: PreTrainedModel, head: nn.Linear) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
@@ -39,13 +40,14 @@ def critic_from_reward_model(path: str | Path, *, scale: float, shift: float) ->
     With the reward's own weight and normalisation (scale = weight / std, shift = mean) its
     first value of a whole response is the score that the response gets.
     """
-    model: Any = load_reward_model(path)
-    head = nn.Linear(model.score.in_features, 1)
+    model = load_reward_model(path)
+    score = reward_head(model)
+    head = nn.Linear(score.in_features, 1)
     with torch.no_grad():
-        head.weight.copy_(scale * model.score.weight)
-        bias = model.score.bias if model.score.bias is not None else torch.zeros(1)
+        head.weight.copy_(scale * score.weight)
+        bias = score.bias if score.bias is not None else torch.zeros(1)
         head.bias.copy_(scale * (bias - shift))
-    return Critic(model.base_model, head)
+    return Critic(_trunk(model), head)
 
 
 def fresh_critic(path: str | Path, *, seed: int) -> Critic:
@@ -53,11 +55,11 @@ def fresh_critic(path: str | Path, *, seed: int) -> Critic:
 
     The same on every process: the head is drawn from a generator of its own.
     """
-    model: Any = load_policy(path)
-    return Critic(model.base_model, fresh_head(model, seed=seed))
+    model = load_policy(path)
+    return Critic(_trunk(model), fresh_head(model, seed=seed))
 
 
-def fresh_head(model: Any, *, seed: int) -> nn.Linear:
+def fresh_head(model: CausalLM, *, seed: int) -> nn.Linear:
     """A value head for the language model's hidden states: std 1/√(D+1), bias 0."""
     head = nn.Linear(model.get_output_embeddings().in_features, 1)
     generator = torch.Generator().manual_seed(seed)
@@ -65,3 +67,10 @@ def fresh_head(model: Any, *, seed: int) -> nn.Linear:
         head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
         head.bias.zero_()
     return head
+
+
+def _trunk(model: PreTrainedModel) -> PreTrainedModel:
+    """The decoder without its output layer or head."""
+    trunk = model.base_model
+    assert isinstance(trunk, PreTrainedModel)
+    return trunk

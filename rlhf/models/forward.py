@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from rlhf.models.protocols import CausalLM
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.ops.masking import left_justified, length_mask
 from rlhf.types import PromptBatch, Rollouts
@@ -35,7 +35,7 @@ class Sequences:
     cells: Tensor | None = None  # bool [1, 1, B, longest], where packed: each row's own columns
 
     @property
-    def inputs(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, Tensor | None]:
         """What a model of transformers is called with."""
         return {
             "input_ids": self.ids,
@@ -109,7 +109,7 @@ def _packed(sequences: Sequences, lengths: Tensor) -> Sequences:
     )
 
 
-def policy_logprobs(model: Any, sequences: Sequences, *, temperature: float) -> Tensor:
+def policy_logprobs(model: CausalLM, sequences: Sequences, *, temperature: float) -> Tensor:
     """Log-probs of the response tokens, float32 [B, R], with gradient where it is enabled."""
     logits = response_logits(model, sequences)
     flat = token_logprobs(logits, sequences.tokens, temperature=temperature)
@@ -117,7 +117,7 @@ def policy_logprobs(model: Any, sequences: Sequences, *, temperature: float) -> 
 
 
 def response_logprobs(
-    model: Any,
+    model: CausalLM,
     batch: PromptBatch,
     response_ids: Tensor,
     response_mask: Tensor,
@@ -199,12 +199,12 @@ def microbatch_schedule(
         yield rows, 0.0 if again else 1.0, index == count - 1
 
 
-def response_logits(model: Any, sequences: Sequences) -> Tensor:
+def response_logits(model: CausalLM, sequences: Sequences) -> Tensor:
     """Logits [N, V] of the places that predict response tokens."""
     return states_and_logits(model, sequences)[1]
 
 
-def states_and_logits(model: Any, sequences: Sequences) -> tuple[Tensor, Tensor]:
+def states_and_logits(model: CausalLM, sequences: Sequences) -> tuple[Tensor, Tensor]:
     """Last hidden states [N, D] and logits [N, V] of the places that predict response tokens.
 
     The output layer is handed only those places, so that [B, T, V] never exists. A hook, since
@@ -212,7 +212,7 @@ def states_and_logits(model: Any, sequences: Sequences) -> tuple[Tensor, Tensor]
     """
     kept: list[Tensor] = []
 
-    def keep(module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         kept.append(sequences.at_responses(inputs[0]))
         return (kept[0], *inputs[1:])
 

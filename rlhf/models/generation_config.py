@@ -4,7 +4,7 @@ import copy
 from functools import cache
 from typing import Any
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 
 from rlhf.runtime.distributed import print_once
 
@@ -12,7 +12,7 @@ from rlhf.runtime.distributed import print_once
 _KEPT = ("bos_token_id", "eos_token_id", "transformers_version", "_from_model_config")
 
 
-def repair_generation_config(model: Any, name: str) -> None:
+def repair_generation_config(model: PreTrainedModel, name: str) -> None:
     """Change `model.generation_config` so that `save_pretrained` accepts it, and say what changed.
 
     transformers warns of settings that contradict each other when it loads them and raises when it

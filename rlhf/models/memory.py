@@ -5,7 +5,8 @@ from functools import cache
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.load import add_lora, load_config
@@ -36,10 +37,11 @@ class ModelSize:
 
 def model_size(config: ModelConfig, task: Task) -> ModelSize:
     """The size of the configured model, built without memory (on torch's meta device)."""
-    model = _without_memory(config.model_name_or_path, task)
+    base = _without_memory(config.model_name_or_path, task)
+    model: PreTrainedModel | PeftModel = base
     if config.use_peft:
         with torch.device("meta"):
-            model = add_lora(model, config, task)
+            model = add_lora(base, config, task)
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen_bytes = 0.5 if config.load_in_4bit else frozen_dtype(config).itemsize
@@ -83,7 +85,7 @@ def tokens_at_once(path: str) -> int:
     return min(MOST, max(FEWEST, 1 << (fit.bit_length() - 1) if fit else FEWEST))
 
 
-def _without_memory(path: str, task: Task) -> Any:
+def _without_memory(path: str, task: Task) -> PreTrainedModel:
     """The model, built on torch's meta device."""
     model_config = load_config(path)
     kind: Any = AutoModelForCausalLM
@@ -91,7 +93,8 @@ def _without_memory(path: str, task: Task) -> Any:
         model_config.num_labels = 1
         kind = AutoModelForSequenceClassification
     with torch.device("meta"):
-        return kind.from_config(model_config)
+        model: PreTrainedModel = kind.from_config(model_config)
+    return model
 
 
 def frozen_dtype(config: ModelConfig) -> torch.dtype:

@@ -1,11 +1,12 @@
 """Whether a model reads rows that lie end to end as if each were alone."""
 
-from typing import Any
-
 import torch
+from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rlhf.errors import ConfigError
+from rlhf.models.protocols import CausalLM
 from rlhf.models.save import inner_model
 
 FIRST, SECOND = 7, 6  # tokens of the two rows
@@ -14,7 +15,7 @@ ROUNDING = {4: 1e-3, 2: 0.1}
 
 
 @torch.no_grad()
-def check_packing(model: Any, name: str) -> None:
+def check_packing(model: PreTrainedModel | PeftModel, name: str) -> None:
     """Reject packed rows for a model that reads one row behind another differently than alone.
 
     Only position ids separate packed rows. An architecture that builds its mask without them
@@ -44,7 +45,7 @@ def check_packing(model: Any, name: str) -> None:
 USE = "use --packing false."
 
 
-def _difference(model: Any) -> float:
+def _difference(model: CausalLM) -> float:
     """Of the second row's logits, packed and alone; the largest, over their standard deviation."""
     vocabulary = model.config.get_text_config().vocab_size
     draw = torch.Generator().manual_seed(0)
@@ -55,7 +56,7 @@ def _difference(model: Any) -> float:
     return float((packed - alone).abs().max() / alone.std().clamp(min=1e-12))
 
 
-def _logits(model: Any, ids: Tensor, positions: Tensor) -> Tensor:
+def _logits(model: CausalLM, ids: Tensor, positions: Tensor) -> Tensor:
     output = model(input_ids=ids[None], position_ids=positions[None], use_cache=False)
     logits: Tensor = output.logits[0].float()
     return logits

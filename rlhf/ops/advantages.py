@@ -7,7 +7,12 @@ GROUP_EPSILON = 1e-4
 
 
 def gae(
-    rewards: Tensor, values: Tensor, response_mask: Tensor, *, gamma: float, lam: float
+    rewards: Tensor,
+    values: Tensor,
+    response_mask: Tensor | None = None,
+    *,
+    gamma: float,
+    lam: float,
 ) -> tuple[Tensor, Tensor]:
     """Generalized advantage estimation (https://arxiv.org/abs/1506.02438, eq. 16).
 
@@ -20,7 +25,7 @@ def gae(
     Args:
         rewards: float [B, R], reward for emitting response token t.
         values: float [B, R], V of the prefix before token t, without gradient.
-        response_mask: bool [B, R], False on right padding.
+        response_mask: bool [B, R], False on right padding; default: True everywhere.
         gamma: discount; 1.0 where a response is one decision.
         lam: 1.0 is reward-to-go minus V (no bias), 0.0 one step of it (least variance).
 
@@ -28,6 +33,8 @@ def gae(
         advantages, returns: float [B, R], 0 on padding. Advantages are not whitened, so that
         returns == advantages + values on every response token.
     """
+    if response_mask is None:
+        response_mask = torch.ones_like(rewards, dtype=torch.bool)
     # Whatever stands on padding (NaN too) must not reach a response token.
     rewards = torch.where(response_mask, rewards, 0.0)
     values = torch.where(response_mask, values, 0.0)

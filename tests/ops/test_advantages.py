@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+import rlhf.ops
 from rlhf.ops.advantages import gae, grpo, rloo
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
@@ -101,3 +102,15 @@ def test_rloo_is_unbiased():
             scores = [first - p, second - p]  # d log π / dθ
             total += chance * sum(a * s for a, s in zip(advantages, scores, strict=True)) / 2
     assert total == pytest.approx(p * (1 - p), abs=1e-6)
+
+
+def test_gae_without_mask_takes_every_token():
+    """One row of two tokens; gamma = lam = 1: the reward to go minus V."""
+    rewards, values = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.5, 1.0]])
+    advantages, returns = rlhf.ops.gae(rewards, values, gamma=1.0, lam=1.0)
+    torch.testing.assert_close(advantages, torch.tensor([[1.5, 1.0]]))
+    torch.testing.assert_close(returns, torch.tensor([[2.0, 2.0]]))
+
+
+def test_ops_exports_exist():
+    assert all(hasattr(rlhf.ops, name) for name in rlhf.ops.__all__)

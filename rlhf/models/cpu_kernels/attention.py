@@ -13,7 +13,7 @@ LONGEST = 1024  # tokens; probabilities are held for the backward pass, 2 bytes 
 ALONE = {"dropout", "scaling", "position_ids", "use_cache"}  # what changes nothing here
 
 
-def use_fast_cpu_attention(model: Any) -> None:
+def use_fast_cpu_attention(model: PreTrainedModel) -> None:
     """Let `model` (of transformers, with SDPA attention) train faster under bf16 on a CPU.
 
     PyTorch's flash attention for CPUs is slow there: at [4, 6, 128, 64] on one core forward and
@@ -51,7 +51,12 @@ def _reads_packed_rows(model: PreTrainedModel) -> bool:
 
 
 def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls; a mask without a row for each query says where packed rows lie.
 
@@ -122,7 +127,12 @@ def _with_zeros(tokens: Tensor, length: int) -> Tensor:
 
 
 def _attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **options: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     if not (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -139,7 +149,7 @@ def _attend(
     return output, None
 
 
-def _is_plain(module: Any, query: Tensor, key: Tensor, options: dict[str, Any]) -> bool:
+def _is_plain(module: nn.Module, query: Tensor, key: Tensor, options: dict[str, Any]) -> bool:
     """Whether each token sees itself and all before it, and nothing else changes the result."""
     others = {name for name, option in options.items() if option is not None} - ALONE
     return (

@@ -40,7 +40,7 @@ def mkl_is_at_home() -> bool:
     return "GenuineIntel" in CPUINFO.read_text(encoding="utf-8", errors="replace")
 
 
-def hold_in_bf16(model: Any) -> None:
+def hold_in_bf16(model: nn.Module) -> None:
     """Keep the weights of linear layers of a frozen `model` as bf16 autocast makes them.
 
     For a model that is only ever called under bf16 autocast: the same results from half the

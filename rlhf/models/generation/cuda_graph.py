@@ -3,12 +3,11 @@
 Not yet run on a GPU; on a CPU the same step runs without a graph, which is what the tests compare.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from rlhf.models.generation.kv_cache import SlabCache
+from rlhf.models.protocols import CausalLM
 
 WARM_UP = 3  # steps before recording, in which libraries allocate what they need
 
@@ -21,7 +20,7 @@ class GraphedStep:
         mask: bool [B, capacity], False on the prompts' padding, True on all tokens to come.
     """
 
-    def __init__(self, model: Any, cache: SlabCache, mask: Tensor, *, length: int) -> None:
+    def __init__(self, model: CausalLM, cache: SlabCache, mask: Tensor, *, length: int) -> None:
         self.model, self.cache = model, cache
         rows, capacity = mask.shape
         filled = torch.arange(capacity, device=mask.device) < length

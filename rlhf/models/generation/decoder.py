@@ -1,13 +1,13 @@
 """One token after another: the rows that are being written, and the model over its cache."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlhf.models.generation.cuda_graph import GraphedStep
 from rlhf.models.generation.kv_cache import SlabCache
+from rlhf.models.protocols import CausalLM
 from rlhf.types import PromptBatch
 
 # Rows are compacted away when this share of them or less is still being written: each
@@ -72,7 +72,7 @@ class Decoder:
     """The model with its cache, over the rows that are not finished."""
 
     def __init__(
-        self, model: Any, batch: PromptBatch, max_new_tokens: int, *, cuda_graphs: bool
+        self, model: CausalLM, batch: PromptBatch, max_new_tokens: int, *, cuda_graphs: bool
     ) -> None:
         num_rows, self.width = batch.input_ids.shape
         device = batch.input_ids.device

@@ -1,6 +1,6 @@
 """Sampling: responses to prompts, whose noise depends on the row, never on the batch around it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.models.generation.decoder import Decoder, Generated, Responses, sample
 from rlhf.models.generation.sampling_noise import uniform_noise
+from rlhf.models.protocols import CausalLM
 from rlhf.types import Prompt, PromptBatch
 
 
@@ -35,7 +36,7 @@ class Answer:
 
 @torch.no_grad()
 def generate(
-    model: Any,
+    model: CausalLM,
     batch: PromptBatch,
     *,
     max_new_tokens: int,
@@ -74,7 +75,7 @@ def generate(
 
 
 def sample_responses(
-    model: Any,
+    model: CausalLM,
     chat: ChatTokenizer,
     prompts: Sequence[Prompt],
     *,
@@ -157,7 +158,7 @@ def prompt_batch(
     num_responses: int,
     pad_token_id: int,
     device: torch.device,
-    columns: Sequence[Any] | None = None,
+    columns: Sequence[Mapping[str, Any]] | None = None,
 ) -> PromptBatch:
     """Left-padded prompts, each standing `num_responses` times in a row.
 

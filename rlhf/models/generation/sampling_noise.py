@@ -1,9 +1,8 @@
 """The random numbers of sampling: a function of the row, never of the batch around it."""
 
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -22,7 +21,7 @@ def uniform_noise(seed: int, iteration: int, row_ids: Tensor, num_positions: int
     return torch.from_numpy((bits.astype(np.float32) + 1.0) / np.float32(2**24))
 
 
-def _mix(values: Any) -> Any:
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = values + np.uint64(0x9E3779B97F4A7C15)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

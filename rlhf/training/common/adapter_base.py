@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -18,7 +18,7 @@ from rlhf.runtime.distributed import on_main_process, print_once
 
 
 def keep_own_base(
-    model: Any,
+    model: PreTrainedModel | PeftModel,
     source: str,
     folder: Path,
     chat: ChatTokenizer,

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from accelerate.utils import reduce
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from rlhf.errors import TrainingError
@@ -71,7 +71,7 @@ class Movement:
         self.parts = dict(parts)
         self._before: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
-    def before_step(self, optimizer: Any, part: str | None = None) -> None:
+    def before_step(self, optimizer: Optimizer, part: str | None = None) -> None:
         """Remember weights, and only of a step that counts. Call it before `optimizer.step()`.
 
         part: what `optimizer` trains, where that is not all.
@@ -83,7 +83,7 @@ class Movement:
                 least = group.get("eps", 0.0)
                 self._before[name] = [_sample(p) for p in parameters if _peak(p) > least]
 
-    def after_step(self, step: int, optimizer: Any) -> None:
+    def after_step(self, step: int, optimizer: Optimizer) -> None:
         """Stop watching what moved. Call it on all processes, after `optimizer.step()`.
 
         Raises:
@@ -99,7 +99,7 @@ class Movement:
                 del self.parts[name]
         self._before = {}
 
-    def _did_not_move(self, part: str, step: int, optimizer: Any) -> str:
+    def _did_not_move(self, part: str, step: int, optimizer: Optimizer) -> str:
         dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in self.parts[part]})
         return (
             f"step {step}: no weight of the {part} moved in an optimizer step with learning rate "

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from rlhf.errors import CheckpointError
 from rlhf.training.common.checkpoint import check_same_run, save_checkpoint
@@ -16,8 +18,8 @@ STATE = "state.pt"
 
 def state_of(
     scorer: nn.Module,
-    optimizer: Any,
-    schedule: Any,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
     step: int,
     identity: Mapping[str, Any],
     stopper: EarlyStopping,
@@ -54,8 +56,8 @@ def save_state(folder: Path, state: Mapping[str, Any], *, keep: int) -> Path:
 def load_state(
     checkpoint: Path,
     scorer: nn.Module,
-    optimizer: Any,
-    schedule: Any,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
     identity: Mapping[str, Any],
     stopper: EarlyStopping,
 ) -> tuple[int, list[float]]:

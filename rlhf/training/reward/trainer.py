@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -189,7 +188,7 @@ class _Trainer:
         self.done += 1
         return loss, norm
 
-    def keep_output(self, module: nn.Module, inputs: Any, scores: Tensor) -> None:
+    def keep_output(self, module: nn.Module, inputs: tuple[Tensor, ...], scores: Tensor) -> None:
         """Of a forward pass in training: its gradient tells what the loss asks for."""
         if scores.requires_grad:
             scores.retain_grad()

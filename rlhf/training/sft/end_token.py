@@ -1,7 +1,6 @@
 """Whether a model ends its responses: P(end) on held-out ones, and an end token nobody trained."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -10,6 +9,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.generate import prompt_batch
+from rlhf.models.protocols import CausalLM
 from rlhf.types import Demonstration
 
 MOST_ROWS = 128
@@ -19,7 +19,7 @@ FLAT = 0.2  # of the median norm
 
 
 @torch.no_grad()
-def end_probability(model: Any, chat: ChatTokenizer, rows: Sequence[Demonstration]) -> float:
+def end_probability(model: CausalLM, chat: ChatTokenizer, rows: Sequence[Demonstration]) -> float:
     """Mean probability of the end token where the first rows' responses end, in [0, 1].
 
     A base model whose end token was never trained stays near 0, and its samples run to the
@@ -44,7 +44,7 @@ def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -
     ]
 
 
-def untrained_end_warnings(model: Any, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
+def untrained_end_warnings(model: CausalLM, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
     """A sentence where LoRA leaves an end token frozen that the base model never learned.
 
     Known by the row of the output embedding: pretraining gives every token that it sees a norm
@@ -73,7 +73,7 @@ def _up_to_end(example: Encoded) -> list[int]:
     return example.ids[:last]
 
 
-def _end_logprobs(model: Any, chat: ChatTokenizer, rows: Sequence[list[int]]) -> torch.Tensor:
+def _end_logprobs(model: CausalLM, chat: ChatTokenizer, rows: Sequence[list[int]]) -> torch.Tensor:
     """Log-prob of the end token after each row of ids, float [B]."""
     batch = prompt_batch(
         rows,
