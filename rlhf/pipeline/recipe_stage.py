@@ -8,9 +8,8 @@ from typing import Any
 from rlhf.pipeline.commands import as_words
 from rlhf.pipeline.fingerprint import fingerprint, settings_of
 from rlhf.pipeline.runner import Stage, Step
-from rlhf.runtime.launcher import launch
+from rlhf.runtime.launcher import launch_module
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # Keys whose value names a file or a model: they count by content.
 SOURCES = (
     "model_name_or_path",
@@ -59,9 +58,10 @@ def recipe_stage(what: RecipeStage) -> Stage:
         counted["num_processes"] = what.num_processes
     sources = {key: value for key, value in counted.items() if key in SOURCES}
     words = recipe_words(what)
+    module = f"rlhf.recipes.{what.recipe}"
     step = Step(
         name=what.recipe,
-        run=lambda: launch(RECIPES / f"{what.recipe}.py", words, num_processes=what.num_processes),
+        run=lambda: launch_module(module, words, num_processes=what.num_processes),
     )
     return Stage(
         name=what.name,
