@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rlhf.ops.accuracy import pairs_in_order, share_with_interval, student_95
+from rlhf.ops.accuracy import pairs_in_order, share_with_interval
 
 
 def test_accuracy_counts_ordered_pairs_only():
@@ -53,29 +53,34 @@ def test_interval_does_not_shrink_where_pairs_of_a_prompt_agree():
 
 def test_few_prompts_of_many_pairs_take_students_t():
     """Right 5, 3, 4, 6, 2 of 6: share 2/3, residuals 1, -1, 0, 2, -2, variance 5/4 * 10 / 30² =
-    1/72, so (2/9) / (1/72) = 16 flips; t of 4 degrees of freedom 2.7694 (exactly 2.7764).
+    1/72, so (2/9) / (1/72) = 16 flips; t of 4 degrees of freedom is 2.776445.
 
-    Middle (2/3 + 7.6694/32) / (1 + 7.6694/16) = 0.612660; half width
-    2.7694 / 1.479336 * √(0.222222/16 + 7.6694/1024) = 0.273718.
+    Middle (2/3 + 7.708647/32) / (1 + 7.708647/16) = 0.612477; half width
+    2.776445 / 1.481790 * √(0.222222/16 + 7.708647/1024) = 0.274208.
     """
     found = share_with_interval(torch.tensor([5.0, 3.0, 4.0, 6.0, 2.0]), torch.full((5,), 6.0))
-    assert found == pytest.approx((2 / 3, 0.338945, 0.886381), abs=1e-4)
+    assert found == pytest.approx((2 / 3, 0.338268, 0.886685), abs=1e-6)
 
 
 def test_pairs_are_never_more_than_so_many_flips():
     """2 of 3 in seven prompts and 1 of 3 in one: as even as that is chance, not 135 flips' worth.
 
-    24 flips, t of 7 degrees of freedom 2.3639: (0.625 + 5.588/48) / (1 + 5.588/24) = 0.601392
-    ∓ 2.3639 / 1.232837 * √(0.234375/24 + 5.588/2304) = 0.211712.
+    24 flips, t of 7 degrees of freedom 2.364624: (0.625 + 5.591448/48) / (1 + 5.591448/24) =
+    0.601381 ∓ 2.364624 / 1.232977 * √(0.234375/24 + 5.591448/2304) = 0.211764.
     """
     found = share_with_interval(torch.tensor([2.0] * 7 + [1.0]), torch.full((8,), 3.0))
-    assert found == pytest.approx((0.625, 0.389680, 0.813104), abs=1e-4)
+    assert found == pytest.approx((0.625, 0.389616, 0.813145), abs=1e-6)
 
 
-@pytest.mark.parametrize(("freedom", "exact"), [(4, 2.7764), (7, 2.3646), (29, 2.0452)])
-def test_students_quantiles(freedom, exact):
-    """Of a printed table."""
-    assert student_95(freedom) == pytest.approx(exact, rel=3e-3)
+def test_two_prompts_take_the_exact_quantile():
+    """Right 3 and 2 of 4: share 5/8, variance 2/1 * 2 * (1/2)² / 8² = 1/64. That is worth 15
+    flips, but there are 8 pairs; t of 1 degree of freedom is 12.706205.
+
+    Middle (5/8 + 161.447639/16) / (1 + 161.447639/8) = 0.505902; half width
+    12.706205 / 21.180955 * √(0.234375/8 + 161.447639/256) = 0.487334.
+    """
+    interval = share_with_interval(torch.tensor([3.0, 2.0]), torch.full((2,), 4.0))
+    assert interval == pytest.approx((0.625, 0.018568, 0.993235), abs=1e-6)
 
 
 @pytest.mark.parametrize("prompts", [3, 8, 30])
