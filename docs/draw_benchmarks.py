@@ -1,6 +1,6 @@
 """Draw docs/images/benchmarks.svg: samples per second of rlhf and TRL, from benchmarks/RESULTS.md.
 
-    python docs/draw_benchmarks.py
+python docs/draw_benchmarks.py
 """
 
 import re

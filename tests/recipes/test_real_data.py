@@ -22,9 +22,10 @@ SHORT = {
 
 
 def commands(document: Path) -> list[list[str]]:
-    """The words of each line of the document's code blocks, continuations joined."""
+    """The words of each line of the document's bash blocks, continuations joined."""
     text = document.read_text(encoding="utf-8").replace("\\\n", " ")
-    return [shlex.split(line) for line in re.findall(r"^    (\w.*)$", text, re.MULTILINE)]
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line]
 
 
 def cut(folder: Path) -> None:
@@ -47,11 +48,13 @@ def has_order(line: str) -> bool:
 def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The command in this process, a recipe shortened; it has to end well."""
     match words:
-        case ["rlhf", "launch", recipe, *keys]:
-            short = SHORT[Path(recipe).stem].split()
-            monkeypatch.setattr(sys, "argv", [recipe, *keys, *short, "--cpu_threads", "1"])
+        case ["rlhf", "reward" | "ppo" | "evaluate" as stage, *keys]:
+            recipe = {"reward": "reward_model"}.get(stage, stage)
+            script = f"recipes/{recipe}.py"  # in this process: `rlhf` would start another one
+            short = SHORT[recipe].split()
+            monkeypatch.setattr(sys, "argv", [script, *keys, *short, "--cpu_threads", "1"])
             with pytest.raises(SystemExit) as ended:
-                runpy.run_path(recipe, run_name="__main__")
+                runpy.run_path(script, run_name="__main__")
             assert ended.value.code == 0, " ".join(words)
         case ["rlhf", *command]:
             assert run_command(command) == 0

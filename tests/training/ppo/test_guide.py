@@ -1,4 +1,4 @@
-"""docs/explanation/ppo.md says of every figure that a run logs what it is."""
+"""docs/reference/metrics.md explains every metric that a PPO run logs."""
 
 import re
 
@@ -16,7 +16,7 @@ SOURCES = "score/"  # its names are those of the reward's sources
 
 
 @pytest.mark.parametrize("changes", RUNS, ids=["gae", "grpo"])
-def test_every_logged_figure_is_explained(tmp_path, root, changes):
+def test_every_logged_metric_is_explained(tmp_path, root, changes):
     folder = make_folder(tmp_path)
     (folder / "one.py").write_text(
         "def one(prompts, completions):\n    return [1] * len(prompts)\n"
@@ -25,7 +25,7 @@ def test_every_logged_figure_is_explained(tmp_path, root, changes):
     trainer(folder, tmp_path / "run", max_steps=1, reward=reward, **changes).train()
     logged = {name for line in read_metrics(tmp_path / "run") for name in line}
     assert any(name.startswith(SOURCES) for name in logged)
-    guide = (root / "docs/explanation/ppo.md").read_text()
+    guide = (root / "docs/reference/metrics.md").read_text()
     table = re.findall(r"^\| (`.+?) \|", guide, re.MULTILINE)
     explained = {name for cell in table for name in re.findall(r"`([a-z_0-9]+)`", cell)}
     missing = {name for name in logged if not name.startswith(SOURCES)} - explained
