@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args
 from unittest import mock
 
-from rlhf.cli import run_command
+from rlhf import errors
+from rlhf.cli import COMMANDS, run_command
 from rlhf.errors import ErrorCode
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.preflight import CLASSES
@@ -21,13 +22,6 @@ from rlhf.runtime.run_folder import RunConfig
 ROOT = Path(__file__).parent.parent
 MADE_BY = "<!-- Written by docs/generate.py; edit the source and run it again. -->\n"
 
-# Commands in the order of a project: check the data, train, measure, use.
-COMMANDS = [
-    *("data show", "data check", "data convert", "recipes list", "recipes copy"),
-    *("sft", "sample", "label serve", "label import", "label simulate", "label export"),
-    *("label stats", "label prioritize", "label invite", "label erase"),
-    *("reward", "ppo", "evaluate", "align", "report", "chat", "serve", "merge", "launch"),
-]
 STAGES = {
     "sft": ("sft", "Supervised fine-tuning: rows of `prompt` and `completion`, or `messages`."),
     "reward_model": ("reward", "A reward model from rankings or preference pairs."),
@@ -70,10 +64,24 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     raise RuntimeError(f"`rlhf {command} --help` returned {status} and used no argparse parser")
 
 
+def leaves(command: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
+    """The command with its parser, or each of its subcommands with theirs."""
+    groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not groups:
+        yield command, parser
+    for group in groups:
+        for name, below in group.choices.items():
+            yield from leaves(f"{command} {name}", below)
+
+
 def cell(text: object) -> str:
     """`text` on one line, as the cell of a Markdown table."""
     words = " ".join(str(text).split()).replace("|", "\\|")
-    return re.sub(r"<(?=[A-Za-z/])", "&lt;", words)
+    parts = words.split("`")  # brackets and tags are text, except in code
+    parts[::2] = [
+        re.sub(r"<(?=[A-Za-z/])", "&lt;", part).replace("[", "\\[") for part in parts[::2]
+    ]
+    return "`".join(parts)
 
 
 def literal(value: Any) -> str:
@@ -82,7 +90,8 @@ def literal(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{cell(value)}`" if value not in ([], "") else ""
+    shown = " ".join(str(value).split()).replace("|", "\\|")
+    return f"`{shown}`" if shown not in ("[]", "") else ""
 
 
 def option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -118,8 +127,8 @@ def cli_page() -> str:
         EXIT_STATUS,
     ]
     configured = {command for command, _ in STAGES.values()} | {"align"}
-    for command in COMMANDS:
-        parser = parser_of(command)
+    pairs = [(command.name, parser_of(command.name)) for command in COMMANDS]
+    for command, parser in (leaf for pair in pairs for leaf in leaves(*pair)):
         parts.append(f"## rlhf {command}\n")
         description = (parser.description or "").strip()
         if description:
@@ -199,7 +208,7 @@ def config_page() -> str:
 
 def error_groups() -> dict[str, dict[str, str]]:
     """Codes with their comments, by the comment that heads their group, as errors.py lists them."""
-    source = (ROOT / "rlhf/errors.py").read_text(encoding="utf-8")
+    source = Path(errors.__file__).read_text(encoding="utf-8")
     body = source.partition("ErrorCode = Literal[\n")[2].partition("\n]\n")[0]
     groups: dict[str, dict[str, str]] = {}
     for line in body.splitlines():

