@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import rlhf
 from tests.conftest import ROOT
+
+needs_api = pytest.mark.skipif(not hasattr(rlhf, "PPOTrainer"), reason="needs the Python API")
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *PAGES]
@@ -103,11 +106,13 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@needs_api
 @pytest.mark.parametrize("page", pages_with(None), ids=name_of)
 def test_snippets_run(page, tmp_path):
     run_page(page, tmp_path, slow=False)
 
 
+@needs_api
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("slow"), ids=name_of)
 def test_slow_snippets_run(page, tmp_path):
@@ -120,6 +125,7 @@ def test_every_block_has_a_language(page):
     assert all(language for language in fences[::2]), "a fenced block without a language"
 
 
+@needs_api
 @pytest.mark.parametrize("name", GENERATED)
 def test_generated_page_is_current(name, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
@@ -168,6 +174,7 @@ def test_named_files_exist(page):
     assert not missing
 
 
+@needs_api
 def test_site_builds_without_warnings(tmp_path):
     pytest.importorskip("mkdocs", reason="needs the docs extra: make docs")
     pytest.importorskip("mkdocstrings", reason="needs the docs extra: make docs")
