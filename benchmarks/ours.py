@@ -2,17 +2,21 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.turns import Turns
 from benchmarks.workloads import Job, job_from
-from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.data.config import PromptDataConfig
+from rlhf.models.config import BackboneConfig
+from rlhf.rewards.config import RewardConfig
+from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.distributed import start_processes
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import Mode, PPOConfig
+from rlhf.training.ppo.config import Mode, PPOConfig, PPOSettings
+from rlhf.training.ppo.setup import check_run
 from rlhf.training.ppo.trainer import PPOTrainer
-from rlhf.types import PromptRow
 
 SHOWN = ("score", "kl", "eos_rate", "seconds_rollout", "seconds_score", "seconds_update")
 
@@ -21,40 +25,26 @@ def main() -> None:
     """Train as the job says, one iteration a turn."""
     job = job_from(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     turns = Turns()
-    start_processes(job.contestant.num_threads)
+    world_size = start_processes(job.contestant.num_threads)
     quiet_logs()
-    lines = Path(job.prompts).read_text(encoding="utf-8").splitlines()
-    rows = [PromptRow(prompt=json.loads(line)["prompt"]) for line in lines]
 
-    def report(step: int, figures: dict[str, float]) -> None:
-        tokens = round(figures["response_length"] * job.batch_size)
-        shown = {name: figures[name] for name in SHOWN}
+    def report(step: int, metrics: Mapping[str, float]) -> None:
+        tokens = round(metrics["response_length"] * job.batch_size)
+        shown = {name: metrics[name] for name in SHOWN}
         turns.tell(shown | {"step": step, "response_tokens": tokens})
         turns.wait()  # after the last as well: what ends a run is nobody's turn
 
-    trainer = PPOTrainer(
-        RunConfig(output_dir=job.output_dir, seed=job.seed),
-        _config(job),
-        load_tokenizer(job.policy),
-        rows,
-        rows[: job.contestant.num_processes],
-        checkpoint=None,
-        write_manifest=lambda folder: None,
-        report=report,
-    )
+    setup = check_run(settings_of(job), parse_rewards(job.reward_model), world_size=world_size)
+    trainer = PPOTrainer.from_setup(setup, on_step=report)
     turns.tell({"loaded": True})
     turns.wait()
     trainer.train()
 
 
-def _config(job: Job) -> PPOConfig:
+def settings_of(job: Job) -> PPOSettings:
     """Keys that the job does not name stay at their defaults."""
     mode: Mode = job.contestant.mode  # type: ignore[assignment]
-    return PPOConfig(
-        model_name_or_path=job.policy,
-        train_data=[job.prompts],
-        reward=[job.reward_model],
-        normalize_reward="none",
+    config = PPOConfig(
         mode=mode,
         max_steps=job.iterations,
         rollout_batch_size=job.batch_size,
@@ -65,9 +55,15 @@ def _config(job: Job) -> PPOConfig:
         learning_rate=job.learning_rate,
         kl_coef=job.kl_coef,
         missing_eos_penalty=job.missing_eos_penalty,
-        bf16=job.contestant.bf16,
         save_steps=job.iterations + 1,
-        num_eval_prompts=1,
+        num_eval_prompts=job.contestant.num_processes,
+    )
+    return PPOSettings(
+        run=RunConfig(output_dir=job.output_dir, seed=job.seed),
+        model=BackboneConfig(model_name_or_path=job.policy, bf16=job.contestant.bf16),
+        data=PromptDataConfig(train_data=[job.prompts], show_rows=0),
+        reward=RewardConfig(reward=[job.reward_model], normalize_reward="none"),
+        ppo=config,
     )
 
 

@@ -1,6 +1,11 @@
-"""rlhf: take a pretrained language model through RLHF and back again."""
+"""rlhf: take a pretrained language model through RLHF and back again.
 
+The names below are imported when they are first used, so that `import rlhf` is instant.
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # TRL trainers report usage to their hub unless this is set before huggingface_hub is imported.
 # We switch it off for every command and recipe; set it to 0 yourself to switch it on again.
@@ -8,10 +13,59 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 # Threads that wait for each other spin by default, which on a busy machine takes the processor
 # from the very thread that they wait for. OpenMP, GNU's or LLVM's, reads this when torch is
-# imported, so recipes import rlhf before torch. Any of the three that is set stays as it is.
+# imported, so recipes import rlhf before torch. Any of the three that is set stays unchanged.
 if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
-STARTED_BY = os.getppid()  # asked before seconds of imports, in which a launcher may end
+STARTED_BY = os.getppid()  # read before seconds of imports, in which a launcher may end
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rlhf import ops as ops
+    from rlhf.data.config import DataConfig as DataConfig
+    from rlhf.data.config import PromptDataConfig as PromptDataConfig
+    from rlhf.errors import CheckpointError as CheckpointError
+    from rlhf.errors import ConfigError as ConfigError
+    from rlhf.errors import DataError as DataError
+    from rlhf.errors import RLHFError as RLHFError
+    from rlhf.errors import TrainingError as TrainingError
+    from rlhf.models.config import BackboneConfig as BackboneConfig
+    from rlhf.models.config import ModelConfig as ModelConfig
+    from rlhf.rewards.config import RewardConfig as RewardConfig
+    from rlhf.rewards.model import RewardModel as RewardModel
+    from rlhf.rewards.spec import RewardSpec as RewardSpec
+    from rlhf.training.ppo.config import PPOConfig as PPOConfig
+    from rlhf.training.ppo.trainer import PPOTrainer as PPOTrainer
+
+_EXPORTS = {
+    "BackboneConfig": "rlhf.models.config",
+    "CheckpointError": "rlhf.errors",
+    "ConfigError": "rlhf.errors",
+    "DataConfig": "rlhf.data.config",
+    "DataError": "rlhf.errors",
+    "ModelConfig": "rlhf.models.config",
+    "PPOConfig": "rlhf.training.ppo.config",
+    "PPOTrainer": "rlhf.training.ppo.trainer",
+    "PromptDataConfig": "rlhf.data.config",
+    "RLHFError": "rlhf.errors",
+    "RewardConfig": "rlhf.rewards.config",
+    "RewardModel": "rlhf.rewards.model",
+    "RewardSpec": "rlhf.rewards.spec",
+    "TrainingError": "rlhf.errors",
+}
+_MODULES = ("ops",)
+__all__ = ["__version__", *_MODULES, *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    """The exported class, function or module, imported now."""
+    if name in _MODULES:
+        return importlib.import_module(f"rlhf.{name}")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'rlhf' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,12 +1,12 @@
-"""What flows from stage to stage. Frozen; a stage returns a new type instead of filling a hole.
+"""What flows from stage to stage: frozen dataclasses; each stage returns a new type.
 
-Letters in shapes: B responses (rows) of a batch, P prompt tokens, R response tokens,
-T = P + R, V vocabulary, K answers to one prompt. Column t of every [B, R] tensor speaks of
+Letters in shapes: B responses (rows) of a batch, N rows of a minibatch, P prompt tokens, R response
+tokens, T = P + R, V vocabulary, K responses to one prompt. Column t of every [B, R] tensor is about
 response token t, EOS included. Masks are bool, True = keep, and are made from lengths.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
@@ -27,7 +27,7 @@ Tools = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRow:
-    """A prompt to answer, with the other columns of its row (a reward function may want them)."""
+    """A prompt, with the other columns of its row, which reward functions may read."""
 
     prompt: Prompt
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -56,13 +56,13 @@ class Demonstration:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """K answers to one prompt and one person's order of them. A pair is K = 2."""
+    """K responses to one prompt and one annotator's order of them. A pair is K = 2."""
 
     prompt: Prompt
     responses: Sequence[str]
     ranks: Sequence[int]  # one per response; 1 is best, equal ranks tie
-    annotator: str = ""  # "" where nobody is named
-    strength: float = 1.0  # how clear the preference was; 1.0 where it was not asked
+    annotator: str = ""  # "" where the row names none
+    strength: float = 1.0  # how clear the preference was; 1.0 where the row has none
     tools: Tools = ()
     implicit_prompt: bool = False  # whether the prompt was repeated before both responses
 
@@ -74,20 +74,20 @@ class PromptBatch:
     input_ids: Tensor  # long [B, P]
     attention_mask: Tensor  # bool [B, P]
     prompts: Sequence[Prompt]  # B
-    group_ids: Tensor  # long [B], equal for answers to one prompt
+    group_ids: Tensor  # long [B], equal for responses to one prompt
     row_ids: Tensor  # long [B], global row of this iteration: keys the sampling noise
     columns: Sequence[Mapping[str, Any]]  # B, the other columns of each row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """Answers sampled from the policy, right-padded."""
+    """Responses sampled from the policy, right-padded."""
 
     batch: PromptBatch
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
     logprobs: Tensor  # float [B, R], of the sampling policy; 0 on padding
-    weights: Tensor  # float [B, R], of each token's loss; 1 unless importance_weight_cap is set
+    importance_weights: Tensor  # float [B, R]; 1 unless importance_weight_cap is set
     entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
     ended_with_eos: Tensor  # bool [B]
     thought_lengths: Tensor  # long [B], tokens of the thought before a response; 0 without one
@@ -96,21 +96,48 @@ class Rollouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """One number an answer, and what it was made of."""
+    """One number per response, and its parts."""
 
     scores: Tensor  # float [B]
     breakdown: Mapping[str, Tensor]  # source -> float [B], before its weight
-    failures: Sequence[str]  # B, why an answer has no score (it is NaN); "" where it has one
+    failures: Sequence[str]  # B, why a response has no score (it is NaN); "" where it has one
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRollouts:
-    """The rollouts under the frozen reference and the critic, before any update."""
+    """Rollouts with the scores of the reward, under the frozen reference and the critic."""
 
     rollouts: Rollouts
     scores: Scores
     ref_logprobs: Tensor  # float [B, R]
-    values: Tensor  # float [B, R]; 0 where there is no critic
+    values: Tensor | None  # float [B, R]; None without a critic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minibatch:
+    """Rows of an experience that one optimizer step, or one microbatch of it, trains on."""
+
+    prompt_ids: Tensor  # long [N, P], left-padded
+    prompt_mask: Tensor  # bool [N, P]
+    response_ids: Tensor  # long [N, R], right-padded
+    response_mask: Tensor  # bool [N, R]
+    logprobs: Tensor  # float [N, R]
+    ref_logprobs: Tensor  # float [N, R]
+    importance_weights: Tensor  # float [N, R]
+    advantages: Tensor  # float [N, R]
+    values: Tensor | None  # float [N, R]; None without a critic
+    returns: Tensor | None  # float [N, R]; None without a critic
+
+    @property
+    def lengths(self) -> Tensor:
+        """Prompt and response tokens of each row, long [N]."""
+        return self.prompt_mask.sum(1) + self.response_mask.sum(1)
+
+    def select(self, rows: Tensor | slice) -> "Minibatch":
+        """These rows, in this order."""
+        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        selected: dict[str, Any] = {k: v if v is None else v[rows] for k, v in tensors.items()}
+        return Minibatch(**selected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +146,22 @@ class Experience:
 
     rollouts: Rollouts
     ref_logprobs: Tensor  # float [B, R]
-    values: Tensor  # float [B, R]
+    values: Tensor | None  # float [B, R]; None without a critic
     rewards: Tensor  # float [B, R], per-token KL penalty and the score on the last token
-    advantages: Tensor  # float [B, R], over all ranks; gae's are whitened
-    returns: Tensor  # float [B, R], from advantages that were not whitened; 0 without a critic
-    kl_loss_coef: float  # of the KL penalty in the loss; 0 where it stands in the rewards
+    advantages: Tensor  # float [B, R], over all ranks; those of GAE are whitened
+    returns: Tensor | None  # float [B, R], from unwhitened advantages; None without a critic
+
+    def select(self, rows: Tensor | slice) -> Minibatch:
+        """These rows, in this order; rows: long [N]."""
+        return Minibatch(
+            prompt_ids=self.rollouts.batch.input_ids,
+            prompt_mask=self.rollouts.batch.attention_mask,
+            response_ids=self.rollouts.response_ids,
+            response_mask=self.rollouts.response_mask,
+            logprobs=self.rollouts.logprobs,
+            ref_logprobs=self.ref_logprobs,
+            importance_weights=self.rollouts.importance_weights,
+            advantages=self.advantages,
+            values=self.values,
+            returns=self.returns,
+        ).select(rows)

@@ -28,8 +28,9 @@ class BackboneConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.lora_r < 1:
-            raise ConfigError(f"lora_r={self.lora_r}: the rank of LoRA is 1 or more.")
+        for name in ("lora_r", "lora_alpha"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

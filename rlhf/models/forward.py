@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from rlhf.models.protocols import CausalLM
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.ops.masking import left_justified, length_mask
-from rlhf.types import PromptBatch, Rollouts
+from rlhf.types import Minibatch, PromptBatch
 
 # Sizes are rounded up to these: oneDNN keeps kernels of every shape that it has met in bf16, about
 # a megabyte a shape and for good, and a GPU's tensor cores like multiples of 8.
@@ -79,13 +79,13 @@ def as_sequences(
     return _packed(sequences, prompt_mask.sum(1) + response_mask.sum(1)) if packed else sequences
 
 
-def sequences_of(rollouts: Rollouts, rows: Tensor | slice, *, packed: bool = False) -> Sequences:
-    """`as_sequences` of some rows of the rollouts."""
+def sequences_of(minibatch: Minibatch, *, packed: bool = False) -> Sequences:
+    """`as_sequences` of a minibatch."""
     return as_sequences(
-        rollouts.batch.input_ids[rows],
-        rollouts.batch.attention_mask[rows],
-        rollouts.response_ids[rows],
-        rollouts.response_mask[rows],
+        minibatch.prompt_ids,
+        minibatch.prompt_mask,
+        minibatch.response_ids,
+        minibatch.response_mask,
         packed=packed,
     )
 

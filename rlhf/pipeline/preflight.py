@@ -24,15 +24,16 @@ from rlhf.rewards.function import load_function
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPOConfig
-from rlhf.training.ppo.memory_plan import ppo_state
+from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig
+from rlhf.training.ppo.config import settings_of as ppo_settings
+from rlhf.training.ppo.memory_plan import ppo_memory
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.sft.config import SFTConfig
 
 CLASSES: Mapping[str, tuple[type, ...]] = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),
     "reward_model": (RunConfig, ModelConfig, DataConfig, RewardModelConfig),
-    "ppo": (RunConfig, PPOConfig),
+    "ppo": PPO_CLASSES,
     "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
 }
 
@@ -60,7 +61,7 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> Checked:
     makers = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
     stages = [make(run_config, config) for make in makers]
     configs = {stage.recipe: _parsed(stage) for stage in stages}
-    ppo, evaluate = configs["ppo"][-1], configs["evaluate"][1]
+    ppo, evaluate = ppo_settings(configs["ppo"]), configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
     _check_judges(config, evaluate)
     variables = parse_template_kwargs(config.chat_template_kwargs)
@@ -71,8 +72,12 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> Checked:
         rows = {
             "demonstrations": _demonstrations(config, configs["sft"][2], chat, refused),
             "labels": _labels(config, data, reward, chat, refused),
-            "ppo_prompts": _prompts(config.ppo_prompts, ppo, chat, refused),
-            "heldout_prompts": _prompts(config.heldout_prompts, evaluate, chat, refused),
+            "ppo_prompts": _prompts(
+                config.ppo_prompts, ppo.ppo, chat, _bad_rows(ppo.data.drop_bad_rows, refused)
+            ),
+            "heldout_prompts": _prompts(
+                config.heldout_prompts, evaluate, chat, _bad_rows(evaluate.drop_bad_rows, refused)
+            ),
         }
     return Checked(configs=configs, rows=rows)
 
@@ -96,7 +101,7 @@ def plan(config: AlignConfig, checked: Checked) -> list[str]:
         f"reward_model: the labels but {config.label_eval_fraction:.0%}; "
         f"{model_size(scorer, 'SEQ_CLS')}",
         f"ppo: {rows['ppo_prompts']} prompts; policy: {policy}; "
-        f"with critic, reference and reward model {ppo_state(configs['ppo'][1], base)}",
+        f"with critic, reference and reward model {ppo_memory(ppo_settings(configs['ppo']), base)}",
         f"evaluation: {len(evaluate.models)} models, one at a time, x {evaluate.num_generations} "
         f"answers to {prompts} prompts; about {weights:,.2f} GiB a device before activations",
     ]
@@ -168,14 +173,14 @@ def _labels(
 
 
 def _prompts(
-    source: str, recipe: PPOConfig | EvaluateConfig, chat: ChatTokenizer, refused: BadRows
+    source: str, recipe: PPOConfig | EvaluateConfig, chat: ChatTokenizer, bad_rows: BadRows
 ) -> int:
     loaded = load_prompts(
         source,
         chat=chat,
         max_length=recipe.max_prompt_length,
         answer_length=recipe.max_completion_length,
-        bad_rows=_bad_rows(recipe.drop_bad_rows, refused),
+        bad_rows=bad_rows,
     )
     return len(loaded.rows)
 

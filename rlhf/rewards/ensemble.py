@@ -1,7 +1,7 @@
-"""Several opinions of one answer as one reward: mean, worst case, mean minus uncertainty.
+"""One reward from several reward models: their mean, the lowest, or the mean minus uncertainty.
 
-Coste et al. 2023, https://arxiv.org/abs/2310.02743: an answer that one member likes and the
-others do not is more often a fault of that member than a good answer.
+Coste et al. 2023, https://arxiv.org/abs/2310.02743: a response that one member scores high and the
+others low is more often that member's fault than a good response.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ UNCERTAINTY_COEF = 0.5
 
 
 def aggregate(members: Tensor, aggregation: Aggregation, *, uncertainty_coef: float) -> Tensor:
-    """One score an answer, float [B]: the members' mean, lowest, or mean - coef * variance.
+    """One score per response, float [B]: the members' mean, lowest, or mean - coef * variance.
 
     members: float [B, M], on one scale and with one zero; the variance is over M, not M - 1.
     """
@@ -29,7 +29,11 @@ def aggregate(members: Tensor, aggregation: Aggregation, *, uncertainty_coef: fl
 
 
 def check_ensemble(aggregation: Aggregation, models: Sequence[tuple[str, float, int]]) -> None:
-    """Refuse what is no ensemble of equals; models: name, weight and number of heads of each.
+    """Check that reward models can form an ensemble.
+
+    Args:
+        aggregation: how the members are combined.
+        models: name, weight and number of heads of each reward model.
 
     Raises:
         ConfigError: a weight, or fewer than two members.
@@ -37,12 +41,14 @@ def check_ensemble(aggregation: Aggregation, models: Sequence[tuple[str, float, 
     weighted = [name for name, weight, _ in models if weight != 1]
     if weighted:
         raise ConfigError(
-            f"reward_aggregation={aggregation} takes reward models as equals, and {weighted[0]} "
-            "has a weight; leave the weight out, or use reward_aggregation=sum."
+            f"reward_aggregation={aggregation} weighs all reward models equally, and {weighted[0]} "
+            "has a weight; leave the weight out, or use reward_aggregation=sum.",
+            code="key-conflict",
         )
     members = sum(heads for _, _, heads in models)
     if members < 2:
         raise ConfigError(
             f"reward_aggregation={aggregation} needs an ensemble, and the reward has {members} "
-            "member(s); name several reward models, or train one with num_heads."
+            "member(s); name several reward models, or train one with num_heads.",
+            code="key-conflict",
         )

@@ -32,28 +32,37 @@ def load_function(source: str) -> RewardFunction:
     path, _, name = source.rpartition(":")
     file = Path(path)
     if not is_function(source) or not file.is_file():
-        raise ConfigError(f"{source}: no such file; name a function as path/to/file.py:function.")
+        raise ConfigError(
+            f"{source}: no such file; name a function as path/to/file.py:function.",
+            code="bad-reward",
+        )
     function = getattr(_module(file), name, None)
     if not callable(function):
-        raise ConfigError(f"{source}: {file.name} defines no function {name!r}.")
+        raise ConfigError(f"{source}: {file.name} defines no function {name!r}.", code="bad-reward")
     return function  # type: ignore[no-any-return]
 
 
-def check_columns(source: str, columns: Collection[str]) -> None:
-    """Refuse a function that asks for a column which the rows do not have.
+def check_columns(function: RewardFunction, name: str, columns: Collection[str]) -> None:
+    """Check that the rows have every column that the function needs.
+
+    Args:
+        function: the reward function.
+        name: what the message calls it.
+        columns: names of the rows' other columns.
 
     Raises:
-        ConfigError: its name, and the columns that there are.
+        ConfigError: the missing column, and those that the rows have.
     """
-    given = {"prompts", "completions", "thoughts", *columns}
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    for name, parameter in inspect.signature(load_function(source)).parameters.items():
-        needed = parameter.default is inspect.Parameter.empty and parameter.kind in named
-        if needed and name not in given:
+    available = {"prompts", "completions", "thoughts", *columns}
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    for parameter in inspect.signature(function).parameters.values():
+        required = parameter.default is inspect.Parameter.empty and parameter.kind in by_name
+        if required and parameter.name not in available:
             raise ConfigError(
-                f"{source} takes {name}, and the rows have no such column (they have "
-                f"{', '.join(sorted(columns)) or 'prompts alone'}); add it to the rows, or give "
-                "the parameter a default."
+                f"{name} takes {parameter.name}, and the rows have no such column (they have "
+                f"{', '.join(sorted(columns)) or 'only prompts'}); add it to the rows, or give "
+                "the parameter a default.",
+                code="bad-reward",
             )
 
 
@@ -63,12 +72,12 @@ def call_function(
     responses: Sequence[str],
     columns: Sequence[Mapping[str, Any]],
 ) -> Any:
-    """`function(prompts=…, completions=…, **columns)`, whatever it returns.
+    """`function(prompts=…, completions=…, **columns)`, unchecked.
 
-    As in TRL a conversational prompt comes with a conversational completion,
-    [{"role": "assistant", "content": text}]. Columns go by name, as lists; of a function
-    without **kwargs only those that it takes. A row without the column gives None. A thought is
-    no part of the completion: the column `thoughts` has it, "" where there is none.
+    As in TRL, a conversational prompt comes with a conversational completion,
+    [{"role": "assistant", "content": text}]. Columns are passed by name, as lists; a function
+    without **kwargs gets only those that it takes. A row without the column passes None. A thought
+    is not part of the completion: the column `thoughts` has it, "" where there is none.
     """
     split = [split_thought(response) for response in responses]
     completions = [
@@ -98,7 +107,9 @@ def _module(file: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigError(f"{file} does not load: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{file} does not load: {type(error).__name__}: {error}", code="bad-reward"
+        ) from error
     finally:
         sys.path.remove(folder)
     return module

@@ -5,17 +5,16 @@ from typing import Any, Literal
 
 import torch
 
-from rlhf.data.rows.sources import split_weight
-from rlhf.errors import ConfigError
 from rlhf.rewards.ensemble import (
     UNCERTAINTY_COEF,
     Aggregation,
     aggregate,
     check_ensemble,
 )
-from rlhf.rewards.function import is_function, load_function
+from rlhf.rewards.function import RewardFunction
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.source import RewardSource, heads_of, values_of, values_or_failures
+from rlhf.rewards.spec import RewardLike, RewardSpec, parse_rewards
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import Prompt, Scores
 
@@ -24,13 +23,16 @@ OnError = Literal["stop", "skip"]
 
 
 class Reward:
-    """Scores answers with every source and adds them up.
+    """Scores responses with every source and adds them up.
 
-    on_error: `stop` raises for an answer that a source gives no finite number for; `skip` leaves
-    that answer without a score and says why in `Scores.failures`.
-    aggregation: `sum` adds reward models up like any source, each the mean of its heads.
-    Otherwise all of them, and all their heads, are the members of one ensemble, which counts as
-    one source: see rlhf/rewards/ensemble.py.
+    Args:
+        sources: the summands.
+        on_error: `stop` raises for a response without a finite value; `skip` leaves it without a
+            score and puts the reason into `Scores.failures`.
+        aggregation: `sum` adds reward models like any source, each as the mean of its heads.
+            Otherwise all reward models and their heads are the members of one ensemble, which
+            counts as one source: see rlhf/rewards/ensemble.py.
+        uncertainty_coef: weight of the members' variance with aggregation="uncertainty".
     """
 
     def __init__(
@@ -52,11 +54,11 @@ class Reward:
         responses: Sequence[str],
         columns: Sequence[Mapping[str, Any]] | None = None,
     ) -> Scores:
-        """One score an answer; the breakdown holds each source's value before its weight.
+        """One score per response; the breakdown holds each source's value before its weight.
 
         Raises:
-            TrainingError: a source raised, or gave None, a number that is not finite, or
-                another count of numbers; with the prompts it gave them for.
+            TrainingError: a source raised, or returned None, a number that is not finite, or
+                another count of numbers; the message names the prompts.
         """
         columns = [{} for _ in prompts] if columns is None else columns
         total = torch.zeros(len(prompts))
@@ -71,10 +73,10 @@ class Reward:
                 breakdown[source.name] = members[-1].mean(dim=1)
                 continue
             if self.on_error == "stop":
-                found = values_of(source, prompts, responses, columns)
+                raw = values_of(source, prompts, responses, columns)
             else:
-                found = values_or_failures(source, prompts, responses, columns, failures)
-            values = torch.tensor(found)
+                raw = values_or_failures(source, prompts, responses, columns, failures)
+            values = torch.tensor(raw)
             normalized = (values - source.shift) / source.divisor
             breakdown[source.name] = normalized
             total = total + source.weight * normalized
@@ -88,7 +90,7 @@ class Reward:
 
 
 def load_reward(
-    sources: Sequence[str],
+    rewards: RewardLike | Sequence[RewardLike],
     *,
     normalize: Normalization = "mean_std",
     on_error: OnError = "stop",
@@ -98,42 +100,39 @@ def load_reward(
     device: torch.device | str = "cpu",
     bf16: bool = False,
 ) -> Reward:
-    """The weighted sum of `sources`: folders, hub ids, `file.py:function`, `WEIGHT*SOURCE`.
+    """The weighted sum of `rewards`, loaded.
 
     A reward model's raw logit is shifted by its mean on demonstrations (so that their mean is
-    0) and, with `mean_std`, divided by its std. Functions are taken as they are. `templates`:
-    chat templates by source; a reward model without one reads its own.
+    0) and, with `mean_std`, divided by its standard deviation. A function's values stay unchanged.
+
+    Args:
+        rewards: one or several of what `RewardLike` lists.
+        normalize: of reward models: none, mean, or mean_std.
+        on_error: stop, or skip responses without a usable reward.
+        aggregation: sum, or how reward models and their heads form one ensemble.
+        uncertainty_coef: weight of the variance with aggregation="uncertainty".
+        templates: chat templates by name; a reward model without one reads its own.
+        device: where reward models are loaded.
+        bf16: whether they compute in bf16.
 
     Raises:
-        ConfigError: no source, the same one twice, a function that does not load, an ensemble of
+        ConfigError: no reward, the same one twice, a function that does not load, an ensemble of
             fewer than two members or with weights.
-        CheckpointError: a folder or id that is no reward model.
+        CheckpointError: a folder or id that is not a reward model.
     """
-    weighted = [split_weight(source) for source in sources]
-    names = [name for _, name in weighted]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(
-            f"reward={list(sources)} names {'a source twice' if names else 'nothing'}; "
-            "give each reward model or file.py:function once."
-        )
-    functions = {name: load_function(name) for name in names if is_function(name)}
-    loaded: list[RewardSource] = []
-    for weight, name in weighted:
-        if name in functions:
-            loaded.append(RewardSource(name=name, weight=weight, scorer=functions[name]))
+    specs = parse_rewards(rewards)
+    functions = {spec.name: spec.function() for spec in specs if spec.is_function}  # before models
+    sources = []
+    for spec in specs:
+        if spec.name in functions:
+            scorer: RewardModel | RewardFunction = functions[spec.name]
+            sources.append(RewardSource(name=spec.name, weight=spec.weight, scorer=scorer))
             continue
-        judge = (templates or {}).get(name, JudgeTemplate())
-        model = RewardModel(
-            name,
-            chat_template=judge.template,
-            template_kwargs=judge.kwargs,
-            device=device,
-            bf16=bf16,
-        )
-        loaded.append(
+        model = _loaded(spec, (templates or {}).get(spec.name, JudgeTemplate()), device, bf16)
+        sources.append(
             RewardSource(
-                name=name,
-                weight=weight,
+                name=spec.name,
+                weight=spec.weight,
                 scorer=model,
                 shift=model.mean if normalize != "none" else 0.0,
                 divisor=model.std if normalize == "mean_std" else 1.0,
@@ -141,11 +140,25 @@ def load_reward(
         )
     if aggregation != "sum":
         models = [
-            (one.name, one.weight, one.scorer.num_heads)
-            for one in loaded
-            if isinstance(one.scorer, RewardModel)
+            (source.name, source.weight, source.scorer.num_heads)
+            for source in sources
+            if isinstance(source.scorer, RewardModel)
         ]
         check_ensemble(aggregation, models)
     return Reward(
-        loaded, on_error=on_error, aggregation=aggregation, uncertainty_coef=uncertainty_coef
+        sources, on_error=on_error, aggregation=aggregation, uncertainty_coef=uncertainty_coef
+    )
+
+
+def _loaded(
+    spec: RewardSpec, template: JudgeTemplate, device: torch.device | str, bf16: bool
+) -> RewardModel:
+    if isinstance(spec.source, RewardModel):
+        return spec.source
+    return RewardModel(
+        str(spec.source),
+        chat_template=template.template,
+        template_kwargs=template.kwargs,
+        device=device,
+        bf16=bf16,
     )

@@ -1,4 +1,4 @@
-"""One source of a reward: a model or a function with its weight, and what it says of answers."""
+"""One source of a reward, a model or a function with its weight, and its values of responses."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from rlhf.rewards.function import RewardFunction, call_function
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt, Tools
 
-SHOWN = 3  # prompts named in an error
+NUM_NAMED = 3  # prompts named in an error
 T = TypeVar("T")
 
 
@@ -28,7 +28,7 @@ class RewardSource:
 
     @property
     def scale(self) -> float:
-        """What the raw value is multiplied with in the end."""
+        """The factor of the raw value in the score."""
         return self.weight / self.divisor
 
 
@@ -38,15 +38,15 @@ def values_of(
     responses: Sequence[str],
     columns: Sequence[Mapping[str, Any]],
 ) -> list[float]:
-    """A finite number for each answer, before weight and normalisation.
+    """A finite number for each response, before weight and normalisation.
 
     Raises:
-        TrainingError: the source raised, or gave something else; with the prompts.
+        TrainingError: the source raised or returned something else; the message names prompts.
     """
-    values = _answered(source, prompts, responses, columns)
+    values = _raw_values(source, prompts, responses, columns)
     bad = [index for index, value in enumerate(values) if not _is_finite(value)]
     if bad:
-        raise TrainingError(_unusable(source, values[bad[0]], prompts, bad))
+        raise TrainingError(_unusable(source, values[bad[0]], prompts, bad), code="no-reward")
     return [float(value) for value in values]
 
 
@@ -59,18 +59,18 @@ def values_or_failures(
 ) -> list[float]:
     """As `values_of`, with NaN where there is no usable number; the reason goes into `failures`.
 
-    A function that raises, or gives another count, says nothing of which answer was at fault:
+    A function that raises, or returns another count, does not tell which response was at fault:
     each is then scored alone.
     """
     values: list[Any] = []
     reasons = {}
     try:
-        values = list(_answered(source, prompts, responses, columns))
+        values = list(_raw_values(source, prompts, responses, columns))
     except TrainingError:
         for row in range(len(prompts)):
             one = slice(row, row + 1)
             try:
-                values += _answered(source, prompts[one], responses[one], columns[one])
+                values += _raw_values(source, prompts[one], responses[one], columns[one])
             except TrainingError as error:
                 reasons[row] = str(error)
                 values.append(math.nan)
@@ -91,17 +91,21 @@ def heads_of(
 ) -> Tensor:
     """Every head's value, normalised, float [B, heads].
 
-    A row with a number that is not finite is noted in `failures`, where that is given.
+    Args:
+        source: name, shift and divisor.
+        model: its reward model.
+        prompts: B.
+        responses: B, one for each prompt.
+        columns: B, the other columns of each row.
+        failures: takes the reason for each row with a value that is not finite; None to raise.
 
     Raises:
-        TrainingError: the model raised, or gave such a number and there are no `failures`.
+        TrainingError: the model raised, or a value is not finite and `failures` is None.
     """
-    values = _called(
-        source, lambda: model.score_heads(prompts, responses, _tools(columns)), prompts
-    )
+    values = _call(source, lambda: model.score_heads(prompts, responses, _tools(columns)), prompts)
     bad = (~values.isfinite().all(dim=1)).nonzero()[:, 0].tolist()
     if bad and failures is None:
-        raise TrainingError(_unusable(source, math.nan, prompts, bad))
+        raise TrainingError(_unusable(source, math.nan, prompts, bad), code="no-reward")
     if failures is not None:
         for row in bad:
             failures[row] = failures[row] or _unusable(source, math.nan, prompts, [row])
@@ -112,38 +116,38 @@ def _tools(columns: Sequence[Mapping[str, Any]]) -> list[Tools]:
     return [row.get("tools") or () for row in columns]
 
 
-def _answered(
+def _raw_values(
     source: RewardSource,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
     columns: Sequence[Mapping[str, Any]],
 ) -> Any:
-    """What the source says, one something an answer."""
+    """The source's values, one per response, unchecked."""
     scorer = source.scorer
     if isinstance(scorer, RewardModel):
-        values: Any = _called(
+        values: Any = _call(
             source, lambda: scorer.score(prompts, responses, _tools(columns)), prompts
         )
     else:
-        values = _called(
-            source, lambda: call_function(scorer, prompts, responses, columns), prompts
-        )
+        values = _call(source, lambda: call_function(scorer, prompts, responses, columns), prompts)
     if not hasattr(values, "__len__") or len(values) != len(prompts):
         count = len(values) if hasattr(values, "__len__") else type(values).__name__
         raise TrainingError(
-            f"reward {source.name} returned {count} for {len(prompts)} answers, one number each "
-            f"is needed; {_shown(prompts, range(len(prompts)))}"
+            f"reward {source.name} returned {count} for {len(prompts)} responses; it has to "
+            f"return one number each; {_preview(prompts, range(len(prompts)))}",
+            code="no-reward",
         )
     return values
 
 
-def _called(source: RewardSource, score: Callable[[], T], prompts: Sequence[Prompt]) -> T:
+def _call(source: RewardSource, score: Callable[[], T], prompts: Sequence[Prompt]) -> T:
     try:
         return score()
     except Exception as error:
         raise TrainingError(
             f"reward {source.name} raised {type(error).__name__}: {error}; "
-            f"{_shown(prompts, range(len(prompts)))}"
+            f"{_preview(prompts, range(len(prompts)))}",
+            code="no-reward",
         ) from error
 
 
@@ -151,8 +155,8 @@ def _unusable(
     source: RewardSource, value: object, prompts: Sequence[Prompt], bad: Sequence[int]
 ) -> str:
     return (
-        f"reward {source.name} returned {value!r}, which is no finite number, for "
-        f"{len(bad)} of {len(prompts)} answers; {_shown(prompts, bad)}"
+        f"reward {source.name} returned {value!r}, which is not a finite number, for "
+        f"{len(bad)} of {len(prompts)} responses; {_preview(prompts, bad)}"
     )
 
 
@@ -163,7 +167,7 @@ def _is_finite(value: Any) -> bool:
         return False
 
 
-def _shown(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:
-    texts = [repr(prompts[index])[:120] for index in indices[:SHOWN]]
+def _preview(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:
+    texts = [repr(prompts[index])[:120] for index in indices[:NUM_NAMED]]
     more = len(indices) - len(texts)
     return "prompts: " + ", ".join(texts) + (f" and {more} more" if more else "")

@@ -1,4 +1,4 @@
-"""The chat template of each reward model, where it is not the one it comes with."""
+"""Chat templates of reward models that read another one than their own."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -43,13 +43,15 @@ def judge_templates(
         default: where no template is given.
 
     Raises:
-        ConfigError: another number of templates or objects than there are reward models, or
-            text that is no JSON; templates without a reward model.
+        ConfigError: another number of templates or objects than of reward models, text that is
+            not JSON, templates without a reward model.
     """
     models = [source for source in sources if not is_function(source)]
     if not models and (templates or kwargs):
         key = "reward_chat_template" if templates else "reward_chat_template_kwargs"
-        raise ConfigError(f"{key} is for reward models, and there is none; leave it out.")
+        raise ConfigError(
+            f"{key} is for reward models, and there is none; leave it out.", code="key-conflict"
+        )
     chosen = _one_each(list(templates or [default]), models, "reward_chat_template")
     variables = _one_each(_objects(kwargs), models, "reward_chat_template_kwargs")
     return {
@@ -64,21 +66,21 @@ def _objects(text: str | None) -> list[Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"reward_chat_template_kwargs={text!r} is no JSON ({error}).") from None
-    found = value if isinstance(value, list) else [value]
-    for one in found:
+        raise ConfigError(f"reward_chat_template_kwargs={text!r} is not JSON ({error}).") from None
+    objects = value if isinstance(value, list) else [value]
+    for one in objects:
         if one is not None and not isinstance(one, dict):
-            raise ConfigError(f"reward_chat_template_kwargs: {one!r} is no JSON object.")
+            raise ConfigError(f"reward_chat_template_kwargs: {one!r} is not a JSON object.")
         check_template_kwargs(one or {})
-    return found
+    return objects
 
 
-def _one_each(given: list[Any], models: Sequence[str], key: str) -> list[Any]:
-    if len(given) == 1:
-        return given * len(models)
-    if len(given) != len(models):
+def _one_each(values: list[Any], models: Sequence[str], key: str) -> list[Any]:
+    if len(values) == 1:
+        return values * len(models)
+    if len(values) != len(models):
         raise ConfigError(
-            f"{key} has {len(given)} values for {len(models)} reward models; give one for all, or "
+            f"{key} has {len(values)} values for {len(models)} reward models; give one for all, or "
             "one for each in their order."
         )
-    return given
+    return values

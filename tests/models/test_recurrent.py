@@ -10,9 +10,9 @@ from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import add_lora, load_config, load_policy
 from rlhf.models.recurrent import is_recurrent
-from rlhf.training.ppo.config import PPOConfig
-from rlhf.training.ppo.models import check_models
+from rlhf.training.ppo.setup import check_models
 from tests.tiny_models import FAMILIES, make_model
+from tests.training.ppo.tiny_ppo import settings
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_models_with_attention_alone_are_not_recurrent(tmp_path, family):
 
 
 def ppo(path):
-    keys = {"train_data": "x", "reward": ["x.py:f"], "max_steps": 1}
-    check_models(PPOConfig(model_name_or_path=path, **keys))
+    keys = {"output_dir": "x", "train_data": "x", "max_steps": 1}
+    check_models(settings(model_name_or_path=path, **keys), [])
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,14 @@ from rlhf.models.config import ModelConfig
 from rlhf.pipeline.config import AlignConfig
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.config import PPO_CLASSES
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.sft.trainer import SFTConfig
 
 CONFIGS = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),
     "reward_model": (RunConfig, ModelConfig, DataConfig, RewardModelConfig),
-    "ppo": (RunConfig, PPOConfig),
+    "ppo": PPO_CLASSES,
     "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
     "align": (RunConfig, AlignConfig),
 }
@@ -34,7 +34,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("world", ["markov", "sums", "brackets"])
 def test_every_yaml_has_keys_that_its_recipe_knows(root, world):
-    files = sorted((root / "recipes" / "proofs" / world).glob("*.yaml"))
+    files = sorted((root / "recipes" / "toy_tasks" / world).glob("*.yaml"))
     assert files
     for file in files:
         if file.stem == "annotators":

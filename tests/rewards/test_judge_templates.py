@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlhf.errors import ConfigError
 from rlhf.rewards.templates import JudgeTemplate, judge_templates
+from tests.errors import raises
 
 MODELS = ["a", "gold.py:score", "b"]
 CLOSED = {"enable_thinking": False}
@@ -26,17 +26,17 @@ def test_one_object_is_for_all_and_a_list_is_in_order():
 
 
 @pytest.mark.parametrize(
-    ("sources", "templates", "kwargs", "reason"),
+    ("sources", "templates", "kwargs", "code", "name"),
     [
-        (MODELS, ["a.jinja", "b.jinja", "c.jinja"], None, "3 values for 2 reward models"),
-        (MODELS, None, "[{}, {}, {}]", "3 values for 2 reward models"),
-        (MODELS, None, "{thinking}", "is no JSON"),
-        (MODELS, None, '["x"]', "'x' is no JSON object"),
-        (MODELS, None, '{"tools": []}', "'tools' is no variable"),
-        (["gold.py:score"], ["none"], None, "reward_chat_template is for reward models"),
-        (["gold.py:score"], None, "{}", "reward_chat_template_kwargs is for reward models"),
+        (MODELS, ["a.jinja", "b.jinja", "c.jinja"], None, "bad-value", "reward_chat_template"),
+        (MODELS, None, "[{}, {}, {}]", "bad-value", "reward_chat_template_kwargs"),
+        (MODELS, None, "{thinking}", "bad-value", "{thinking}"),
+        (MODELS, None, '["x"]', "bad-value", "'x'"),
+        (MODELS, None, '{"tools": []}', "bad-value", "'tools'"),
+        (["gold.py:score"], ["none"], None, "key-conflict", "reward_chat_template"),
+        (["gold.py:score"], None, "{}", "key-conflict", "reward_chat_template_kwargs"),
     ],
 )
-def test_what_fits_no_reward_model_is_an_error(sources, templates, kwargs, reason):
-    with pytest.raises(ConfigError, match=reason):
+def test_unusable_judge_templates_raise(sources, templates, kwargs, code, name):
+    with raises(code, name):
         judge_templates(sources, templates, kwargs)

@@ -7,16 +7,17 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rlhf.data.rows.sources import split_weight
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
-from rlhf.rewards.function import check_columns
+from rlhf.rewards.function import check_columns, load_function
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
+from rlhf.rewards.spec import RewardSpec
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 PROMPTS = ["Where is the red ball?", "Name three animals.", "Hi"]
-ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]
+RESPONSES = ["In the box.", "A cat, a dog and a bird.", ""]
 FUNCTIONS = """
 import torch
 from neighbour import ONE
@@ -80,18 +81,18 @@ def functions(tmp_path):
 
 
 def test_raw_scores_are_what_plain_transformers_gives(model_folder):
-    scores = RewardModel(model_folder).score(PROMPTS, ANSWERS)
+    scores = RewardModel(model_folder).score(PROMPTS, RESPONSES)
     plain = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=1)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     chat = load_tokenizer(model_folder)
-    for prompt, answer, score in zip(PROMPTS, ANSWERS, scores, strict=True):
+    for prompt, answer, score in zip(PROMPTS, RESPONSES, scores, strict=True):
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
         rendered = chat.tokenizer.apply_chat_template(turns, return_dict=False)
         assert rendered == judged_ids(chat, prompt, answer)
         ids = torch.tensor([rendered])
         assert plain(ids).logits.item() == pytest.approx(score, abs=1e-5)
     batch = tokenizer.pad(
-        {"input_ids": [judged_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]},
+        {"input_ids": [judged_ids(chat, p, a) for p, a in zip(PROMPTS, RESPONSES, strict=True)]},
         return_tensors="pt",
     )
     torch.testing.assert_close(plain(**batch).logits[:, 0], torch.tensor(scores), atol=1e-5, rtol=0)
@@ -99,9 +100,9 @@ def test_raw_scores_are_what_plain_transformers_gives(model_folder):
 
 def test_weighted_sum_keeps_the_breakdown(model_folder, functions):
     """Model: (raw - 0.25) / 0.5; function: as it is; total: model + 0.1 * function."""
-    raw = torch.tensor(RewardModel(model_folder).score(PROMPTS, ANSWERS))
+    raw = torch.tensor(RewardModel(model_folder).score(PROMPTS, RESPONSES))
     name = f"{functions}:length"
-    scores = load_reward([model_folder, f"0.1*{name}"]).score(PROMPTS, ANSWERS)
+    scores = load_reward([model_folder, f"0.1*{name}"]).score(PROMPTS, RESPONSES)
     normalized, lengths = (raw - 0.25) / 0.5, torch.tensor([11.0, 24.0, 0.0])
     torch.testing.assert_close(scores.breakdown[model_folder], normalized)
     assert torch.equal(scores.breakdown[name], lengths)
@@ -110,15 +111,15 @@ def test_weighted_sum_keeps_the_breakdown(model_folder, functions):
 
 @pytest.mark.parametrize(("normalize", "shift", "divisor"), [("none", 0, 1), ("mean", 0.25, 1)])
 def test_normalization_can_be_left_out(model_folder, normalize, shift, divisor):
-    raw = torch.tensor(RewardModel(model_folder).score(PROMPTS, ANSWERS))
-    scores = load_reward([model_folder], normalize=normalize).score(PROMPTS, ANSWERS).scores
+    raw = torch.tensor(RewardModel(model_folder).score(PROMPTS, RESPONSES))
+    scores = load_reward([model_folder], normalize=normalize).score(PROMPTS, RESPONSES).scores
     torch.testing.assert_close(scores, (raw - shift) / divisor)
 
 
 def test_columns_go_to_the_function_by_name(functions):
     columns = [{"answer": "box", "other": 1}, {"answer": "cow"}, {"answer": ""}]
     reward = load_reward([f"{functions}:right"])
-    assert reward.score(PROMPTS, ANSWERS, columns).scores.tolist() == [1.0, 0.0, 1.0]
+    assert reward.score(PROMPTS, RESPONSES, columns).scores.tolist() == [1.0, 0.0, 1.0]
 
 
 def test_a_conversation_gets_a_conversational_completion(functions):
@@ -127,23 +128,23 @@ def test_a_conversation_gets_a_conversational_completion(functions):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "values"),
     [
-        ("raises", "raised KeyError: 'boom'.*red ball"),
-        ("nothing", "returned None.*1 of 3.*Name three"),
-        ("nan", "returned nan.*'Hi'"),
-        ("short", "returned 1 for 3 answers"),
-        ("scalar", "returned float for 3 answers"),
-        ("several", r"returned tensor\(\[1., 1.\]\), which is no finite number, for 3 of 3"),
+        ("raises", ("KeyError: 'boom'", "red ball")),
+        ("nothing", ("None", "1 of 3", "Name three")),
+        ("nan", ("nan", "'Hi'")),
+        ("short", ("1 for 3",)),
+        ("scalar", ("float for 3",)),
+        ("several", ("tensor([1., 1.])", "3 of 3")),
     ],
 )
-def test_a_reward_that_cannot_be_used_stops_the_run_naming_the_prompts(functions, name, words):
-    with pytest.raises(TrainingError, match=words):
-        load_reward([f"{functions}:{name}"]).score(PROMPTS, ANSWERS)
+def test_unusable_reward_stops_the_run_and_names_prompts(functions, name, values):
+    with raises("no-reward", f":{name}", *values):
+        load_reward([f"{functions}:{name}"]).score(PROMPTS, RESPONSES)
 
 
 def test_numbers_may_come_as_a_tensor(functions):
-    assert load_reward([f"{functions}:vector"]).score(PROMPTS, ANSWERS).scores.tolist() == [
+    assert load_reward([f"{functions}:vector"]).score(PROMPTS, RESPONSES).scores.tolist() == [
         *(5.5, 12.0, 0.0)
     ]
 
@@ -156,34 +157,35 @@ def test_numbers_may_come_as_a_tensor(functions):
         ("nothing", [1], "returned None"),
     ],
 )
-def test_skip_leaves_out_the_answers_that_fail_and_says_why(functions, name, bad, why):
+def test_skip_leaves_out_failing_responses_with_the_reason(functions, name, bad, why):
     """A function that raises for one answer of three still scores the other two."""
-    scores = load_reward([f"{functions}:{name}"], on_error="skip").score(PROMPTS, ANSWERS)
+    scores = load_reward([f"{functions}:{name}"], on_error="skip").score(PROMPTS, RESPONSES)
     assert [row for row, failure in enumerate(scores.failures) if failure] == bad
     assert why in scores.failures[bad[0]]
     assert scores.scores.isfinite().tolist() == [row not in bad for row in range(3)]
 
 
-def test_answers_with_a_number_are_not_asked_for_again(functions):
+def test_responses_with_a_number_are_scored_once(functions):
     """None for one of three: the others keep what they got beside it, 11/24 and 1, not 1 each."""
-    scores = load_reward([f"{functions}:ranked"], on_error="skip").score(PROMPTS, ANSWERS)
+    scores = load_reward([f"{functions}:ranked"], on_error="skip").score(PROMPTS, RESPONSES)
     assert [bool(failure) for failure in scores.failures] == [False, False, True]
-    assert "returned None, which is no finite number, for 1 of 3" in scores.failures[2]
+    assert "returned None, which is not a finite number, for 1 of 3" in scores.failures[2]
     assert scores.scores[:2].tolist() == pytest.approx([11 / 24, 1.0])
 
 
 @pytest.mark.parametrize(
-    ("sources", "words"),
+    ("sources", "name"),
     [
-        ([], "names nothing"),
-        (["{f}:length", "2*{f}:length"], "a source twice"),
-        (["{f}:missing"], "defines no function 'missing'"),
-        (["nowhere.py:score"], "no such file"),
+        ([], "reward=[]"),
+        (["{f}:length", "2*{f}:length"], "twice"),
+        (["{f}:missing"], "'missing'"),
+        (["nowhere.py:score"], "nowhere.py:score"),
+        ([3.5], "3.5"),
     ],
 )
-def test_sources_that_do_not_load_are_refused(functions, sources, words):
-    with pytest.raises(ConfigError, match=words):
-        load_reward([source.format(f=functions) for source in sources])
+def test_sources_that_do_not_load_raise(functions, sources, name):
+    with raises("bad-reward", name):
+        load_reward([s.format(f=functions) if isinstance(s, str) else s for s in sources])
 
 
 def test_a_file_of_dataclasses_loads(tmp_path):
@@ -198,11 +200,25 @@ def test_a_file_of_dataclasses_loads(tmp_path):
     assert scores.scores.tolist() == [8.0]
 
 
-def test_a_column_that_no_row_has_is_refused_by_name(functions):
-    check_columns(f"{functions}:right", {"answer", "other"})
-    check_columns(f"{functions}:length", set())  # **columns takes what there is
-    with pytest.raises(ConfigError, match=r"right takes answer, .*no such column \(they have id\)"):
-        check_columns(f"{functions}:right", {"id"})
+def test_missing_column_of_a_reward_function_is_named(functions):
+    right, length = (load_function(f"{functions}:{name}") for name in ("right", "length"))
+    check_columns(right, "right", {"answer", "other"})
+    check_columns(length, "length", set())  # it takes any columns by **columns
+    with raises("bad-reward", "right", "answer", "id"):
+        check_columns(right, "right", {"id"})
+
+
+def test_callables_and_loaded_models_are_rewards(model_folder, functions):
+    """The same scores as by name; functions of one name are numbered."""
+    model, length = RewardModel(model_folder), load_function(f"{functions}:length")
+    named = load_reward([model_folder, f"{functions}:length"]).score(PROMPTS, RESPONSES)
+    given = load_reward([model, length]).score(PROMPTS, RESPONSES)
+    torch.testing.assert_close(given.scores, named.scores)
+    assert list(given.breakdown) == [str(model_folder), "length"]
+    halves = [lambda prompts, completions: [0.5] * len(prompts)] * 2
+    assert list(load_reward(halves).score(["a"], ["b"]).breakdown) == ["<lambda> 1", "<lambda> 2"]
+    weighted = load_reward(RewardSpec(length, weight=0.5)).score(PROMPTS, RESPONSES)
+    assert weighted.scores.tolist() == [5.5, 12.0, 0.0]
 
 
 def test_weights():

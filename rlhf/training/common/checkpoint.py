@@ -156,8 +156,8 @@ def check_same_run(checkpoint: Path, written: Mapping[str, Any], now: Mapping[st
         if written.get(name) != value:
             raise CheckpointError(
                 f"{checkpoint} was written with {name} {written.get(name)}, this run has {value}: "
-                "its steps would not be the same; give the same or start anew in another "
-                "output_dir."
+                "its steps would not be the same; give the same or start in another output_dir.",
+                code="other-run",
             )
 
 

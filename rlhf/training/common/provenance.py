@@ -77,7 +77,8 @@ def check_same_base(checkpoint: Path, base_model: str) -> None:
         raise CheckpointError(
             f"{checkpoint} was trained from {manifest.base_model}, and {base_model} has other "
             "weights: the reference would be another model; give the same model_name_or_path, "
-            "and let resume_from_checkpoint alone name the checkpoint."
+            "and name the checkpoint only in resume_from_checkpoint.",
+            code="base-mismatch",
         )
 
 

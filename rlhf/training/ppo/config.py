@@ -1,18 +1,15 @@
-"""Keys of PPO beside those of every run."""
+"""Keys of PPO, and all keys of a PPO run together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.rows.sources import list_sources, split_weight
-from rlhf.data.tokenization.template import parse_template_kwargs
-from rlhf.models.memory import tokens_at_once
+from rlhf.data.config import PromptDataConfig
+from rlhf.models.config import BackboneConfig
 from rlhf.ops.kl import KLEstimator
-from rlhf.rewards.ensemble import Aggregation
-from rlhf.rewards.reward import OnError
-from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
-from rlhf.training.ppo.validation import check_config
+from rlhf.rewards.config import RewardConfig
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.ppo.validation import check_ppo, check_together
 
 Mode = Literal["separate", "shared_trunk", "lora"]
 Advantage = Literal["gae", "rloo", "grpo"]
@@ -20,9 +17,8 @@ Advantage = Literal["gae", "rloo", "grpo"]
 
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig:
-    """A `step` is one iteration: rollouts, scores, `num_ppo_epochs` passes of updates."""
+    """Keys of PPO. A `step` is one iteration: rollouts, scores, `num_ppo_epochs` of updates."""
 
-    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs", "reward_chat_template_kwargs")
     INSTEAD_OF: ClassVar[Mapping[str, Sequence[str]]] = {
         "total_episodes": ["num_train_epochs"],
         "rollout_batch_size": ["per_device_train_batch_size"],
@@ -31,118 +27,54 @@ class PPOConfig:
         "mode": ["use_peft", "load_in_4bit"],
     }
 
-    model_name_or_path: str = field(
-        metadata={"help": "Policy to start from, and the frozen reference: a folder or hub id."}
-    )
-    train_data: list[str] = field(
-        metadata={
-            "help": "Prompts: one or more of .jsonl/.json/.csv (.gz), .parquet, "
-            "hub_id[:config][:split], each optionally WEIGHT*SOURCE."
-        }
-    )
-    eval_data: list[str] | None = field(
-        default=None, metadata={"help": "Held-out prompts, for eval_ figures and samples/."}
-    )
-    chat_template: str = field(
-        default="auto",
-        metadata={
-            "help": "auto (the tokenizer's, or a supplied one), none (raw prompts), or a FILE."
-        },
-    )
-    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
-    reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})
-    reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
-    show_rows: int = field(
-        default=1, metadata={"help": "Rows printed at the start as the model reads them."}
-    )
-    drop_bad_rows: bool = field(
-        default=False,
-        metadata={"help": "Drop rows that cannot be used, count and list them, and go on."},
-    )
-
     mode: Mode = field(
         default="separate",
         metadata={
-            "help": "separate models; shared_trunk: policy and critic on one trunk; lora: "
-            "adapters on one frozen backbone, which is the reference too."
+            "help": "separate: policy and critic are two models. shared_trunk: they share one. "
+            "lora: both are adapters on one frozen backbone, which is the reference too."
         },
-    )
-    lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices (mode lora)."})
-    lora_alpha: int = field(default=32, metadata={"help": "LoRA scale is lora_alpha / lora_r."})
-    lora_target_modules: list[str] | None = field(
-        default=None,
-        metadata={"help": "Names of the layers that get LoRA; default is every linear layer."},
     )
     advantage: Advantage = field(
         default="gae",
         metadata={
-            "help": "gae: with a critic; rloo, grpo: K answers to a prompt judge each other."
-        },
-    )
-
-    reward: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "One or more of: a reward model's folder or hub id, file.py:function; "
-            "each may be WEIGHT*SOURCE."
-        },
-    )
-    normalize_reward: Literal["none", "mean", "mean_std"] = field(
-        default="mean_std",
-        metadata={
-            "help": "Reward models: subtract their mean on demonstrations, and divide by std."
-        },
-    )
-    reward_aggregation: Aggregation = field(
-        default="sum",
-        metadata={
-            "help": "sum adds reward models up; mean, worst, uncertainty (mean - coef * variance) "
-            "take them and their heads as members of one ensemble."
-        },
-    )
-    reward_uncertainty_coef: float | None = field(
-        default=None, metadata={"help": "Of reward_aggregation=uncertainty; default 0.5."}
-    )
-    on_reward_error: OnError = field(
-        default="stop",
-        metadata={
-            "help": "stop at an answer without a usable reward, or skip it, at most one in a "
-            "hundred of an iteration, and count them."
+            "help": "gae: with a critic. rloo, grpo: K responses to a prompt are compared with "
+            "each other."
         },
     )
     reward_clip: float | None = field(
-        default=None, metadata={"help": "Scores are clipped to ± this, after everything else."}
+        default=None, metadata={"help": "Clip scores to ± this, after everything else."}
     )
     missing_eos_penalty: float | None = field(
-        default=None, metadata={"help": "Subtracted from the score of an unfinished response."}
+        default=None, metadata={"help": "Subtract this from the score of an unfinished response."}
     )
     missing_eos_score: float | None = field(
-        default=None, metadata={"help": "The score of an unfinished response, instead of its own."}
+        default=None, metadata={"help": "Score of an unfinished response, in place of its own."}
     )
     value_model_path: str | None = field(
         default=None,
         metadata={
-            "help": "Critic's start: a reward model with the policy's tokenizer; `fresh` for the "
-            "policy's trunk and a new head. Default: the reward model where it fits, else fresh."
+            "help": "Model that the critic starts from: a reward model with the policy's "
+            "tokenizer, or `fresh` for the policy's trunk with a new head. Default: the reward "
+            "model where it fits, else fresh."
         },
     )
 
     total_episodes: int | None = field(
-        default=None, metadata={"help": "Responses in all; this or max_steps."}
+        default=None, metadata={"help": "Responses in total; give this or max_steps."}
     )
     max_steps: int | None = field(
-        default=None, metadata={"help": "Iterations in all; this or total_episodes."}
+        default=None, metadata={"help": "Iterations in total; give this or total_episodes."}
     )
     rollout_batch_size: int = field(
         default=128, metadata={"help": "Responses per iteration, over all processes."}
     )
-    num_generations: int = field(default=1, metadata={"help": "Responses to each prompt (K)."})
+    num_generations: int = field(default=1, metadata={"help": "Responses per prompt (K)."})
     max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt, in tokens."})
     max_completion_length: int = field(
-        default=128, metadata={"help": "Longest response, in tokens, its EOS included."}
+        default=128, metadata={"help": "Longest response, in tokens, including its EOS."}
     )
     temperature: float = field(
-        default=1.0, metadata={"help": "Of sampling, and of every log-prob."}
+        default=1.0, metadata={"help": "Temperature of sampling and of every log-prob."}
     )
 
     num_ppo_epochs: int = field(default=4, metadata={"help": "Passes over each rollout batch."})
@@ -152,46 +84,52 @@ class PPOConfig:
     max_tokens_per_microbatch: int | None = field(
         default=None,
         metadata={
-            "help": "Prompt + response tokens of one forward: memory, never results. Default: "
-            "4096 on a GPU; on a CPU 512, and up to 4096 for small models."
+            "help": "Prompt and response tokens of one forward pass. It changes memory, never "
+            "results. Default: 4096 on a GPU; on a CPU 512, up to 4096 for small models."
         },
     )
-    learning_rate: float = field(default=3e-6, metadata={"help": "Of the policy."})
+    learning_rate: float = field(default=3e-6, metadata={"help": "Learning rate of the policy."})
     value_learning_rate: float | None = field(
-        default=None, metadata={"help": "Of the critic; default is learning_rate."}
+        default=None, metadata={"help": "Learning rate of the critic. Default: learning_rate."}
     )
     lr_scheduler_type: Literal["linear", "constant"] = field(
         default="linear", metadata={"help": "Linear decay to 0 over the run, or none."}
     )
     critic_warmup_steps: int = field(
-        default=0, metadata={"help": "Iterations at the start that train the critic alone."}
+        default=0, metadata={"help": "Iterations at the start that train only the critic."}
     )
     max_grad_norm: float = field(
-        default=1.0, metadata={"help": "Gradients of policy and critic are clipped to this, each."}
+        default=1.0, metadata={"help": "Clip the gradients of policy and critic to this, each."}
     )
-    clip_range: float = field(default=0.2, metadata={"help": "Of the probability ratio."})
+    clip_range: float = field(
+        default=0.2, metadata={"help": "Clip range of the probability ratio."}
+    )
     dual_clip: float | None = field(
-        default=None, metadata={"help": "Bound c > 1 on the loss where the advantage is negative."}
+        default=None,
+        metadata={"help": "Bound c > 1 of the loss where the advantage is negative."},
     )
-    value_clip_range: float = field(default=0.2, metadata={"help": "Of the value, around its old."})
+    value_clip_range: float = field(
+        default=0.2, metadata={"help": "Clip range of the value around its old estimate."}
+    )
     vf_coef: float = field(default=0.1, metadata={"help": "Weight of the value loss."})
     gamma: float = field(default=1.0, metadata={"help": "Discount per token."})
-    lam: float = field(default=0.95, metadata={"help": "Lambda of advantage estimation."})
+    lam: float = field(default=0.95, metadata={"help": "Lambda of the advantage estimation."})
     whiten_rewards: bool = field(
-        default=False, metadata={"help": "Scale per-token rewards to std 1, mean kept."}
+        default=False,
+        metadata={"help": "Scale per-token rewards to standard deviation 1; keep their mean."},
     )
 
     kl_coef: float = field(default=0.05, metadata={"help": "Weight of the per-token KL penalty."})
     kl_estimator: KLEstimator | None = field(
         default=None,
-        metadata={"help": "Of the KL penalty; default k1, and k3 in grpo's loss."},
+        metadata={"help": "Estimator of the KL penalty. Default: k1; in grpo's loss k3."},
     )
     target_kl: float | None = field(
         default=None,
         metadata={"help": "Adapt kl_coef to hold this KL, in nats per sequence."},
     )
     kl_horizon: int = field(
-        default=10000, metadata={"help": "Responses over which kl_coef adapts by about 1.2."}
+        default=10000, metadata={"help": "Responses over which kl_coef changes by about 1.2."}
     )
     kl_budget: float | None = field(
         default=None, metadata={"help": "Stop the run above this KL, in nats per sequence."}
@@ -201,29 +139,22 @@ class PPOConfig:
         default=None,
         metadata={
             "help": "Weigh tokens by min(p_train / p_rollout, this), where sampling and training "
-            "compute in different ways; one more forward pass."
+            "compute log-probs differently. It costs one more forward pass."
         },
     )
     ptx_data: str | None = field(
         default=None,
-        metadata={"help": 'Pretraining texts, {"text"} rows, to keep learning beside the reward.'},
+        metadata={"help": 'Pretraining texts, {"text"} rows, to train on in addition.'},
     )
     ptx_coef: float | None = field(
         default=None, metadata={"help": "Weight of the language-model loss on ptx_data."}
     )
 
-    bf16: bool | None = field(
-        default=None,
-        metadata={"help": "bf16 autocast; default is where the device is fast at it."},
-    )
-    gradient_checkpointing: bool = field(
-        default=False, metadata={"help": "Recompute activations backwards: less memory, slower."}
-    )
     compile: bool = field(
         default=False,
         metadata={
-            "help": "torch.compile the decoder layers of the update: minutes at the start; a CPU "
-            "needs a C++ compiler."
+            "help": "Compile the decoder layers of the update with torch.compile: minutes at the "
+            "start; a CPU needs a C++ compiler."
         },
     )
     cuda_graphs: bool = field(
@@ -231,16 +162,18 @@ class PPOConfig:
         metadata={"help": "Decode with recorded CUDA graphs; not measured on a GPU yet."},
     )
     save_steps: int = field(default=50, metadata={"help": "Iterations between checkpoints."})
-    save_total_limit: int = field(default=2, metadata={"help": "Checkpoints that are kept."})
-    eval_steps: int = field(default=25, metadata={"help": "Iterations between held-out figures."})
+    save_total_limit: int = field(default=2, metadata={"help": "Number of checkpoints to keep."})
+    eval_steps: int = field(
+        default=25, metadata={"help": "Iterations between evaluations on held-out prompts."}
+    )
     num_eval_prompts: int = field(
-        default=64, metadata={"help": "Prompts answered for held-out figures and samples/."}
+        default=64, metadata={"help": "Prompts for the held-out metrics and samples/."}
     )
     best_kl: float | None = field(
         default=None,
         metadata={
-            "help": "best/ holds the highest eval_score whose eval_kl is at most this; "
-            "default is kl_budget, else any."
+            "help": "best/ holds the policy with the highest eval_score whose eval_kl is at most "
+            "this. Default: kl_budget, else any."
         },
     )
     logging_steps: int = field(
@@ -248,24 +181,7 @@ class PPOConfig:
     )
 
     def __post_init__(self) -> None:
-        list_sources(self)
-        check_config(self)
-        parse_template_kwargs(self.chat_template_kwargs)
-        self.reward_templates(raw=False)
-
-    @property
-    def template_kwargs(self) -> dict[str, Any] | None:
-        """Variables of the chat template; None where none were given."""
-        return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
-
-    def reward_templates(self, *, raw: bool) -> dict[str, JudgeTemplate]:
-        """Each reward model's chat template; none where prompts are `raw` in every stage."""
-        return judge_templates(
-            [split_weight(source)[1] for source in self.reward],
-            self.reward_chat_template,
-            self.reward_chat_template_kwargs,
-            default="none" if raw else "auto",
-        )
+        check_ppo(self)
 
     @property
     def has_critic(self) -> bool:
@@ -274,18 +190,13 @@ class PPOConfig:
 
     @property
     def kl_in_loss(self) -> bool:
-        """Whether the KL penalty stands in the loss (GRPO) and not in the rewards."""
+        """Whether the KL penalty is part of the loss (GRPO) instead of the rewards."""
         return self.advantage == "grpo"
 
     @property
     def penalty_estimator(self) -> KLEstimator:
-        """Of the KL penalty, wherever it stands."""
+        """Estimator of the KL penalty, in the loss or in the rewards."""
         return self.kl_estimator or ("k3" if self.kl_in_loss else "k1")
-
-    @property
-    def microbatch_tokens(self) -> int:
-        """`max_tokens_per_microbatch`, or what suits device and policy."""
-        return self.max_tokens_per_microbatch or tokens_at_once(self.model_name_or_path)
 
     @property
     def num_prompts(self) -> int:
@@ -298,9 +209,42 @@ class PPOConfig:
         return self.rollout_batch_size // self.num_minibatches
 
     @property
+    def max_length(self) -> int:
+        """Longest prompt and response together, in tokens."""
+        return self.max_prompt_length + self.max_completion_length
+
+    @property
     def num_steps(self) -> int:
         """Iterations of the run."""
         if self.max_steps is not None:
             return self.max_steps
         assert self.total_episodes is not None
         return -(-self.total_episodes // self.rollout_batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings:
+    """All keys of a PPO run. The order of the fields is that of `config.yaml`."""
+
+    run: RunConfig
+    model: BackboneConfig
+    data: PromptDataConfig
+    reward: RewardConfig
+    ppo: PPOConfig
+
+    def __post_init__(self) -> None:
+        check_together(self)
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The five dataclasses, for a file of settings and for hashes."""
+        return self.run, self.model, self.data, self.reward, self.ppo
+
+
+PPO_CLASSES = (RunConfig, BackboneConfig, PromptDataConfig, RewardConfig, PPOConfig)
+
+
+def settings_of(configs: tuple[Any, ...]) -> PPOSettings:
+    """The settings of what `parse_config(*PPO_CLASSES)` returns."""
+    run, model, data, reward, ppo = configs
+    return PPOSettings(run=run, model=model, data=data, reward=reward, ppo=ppo)

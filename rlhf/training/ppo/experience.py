@@ -1,4 +1,4 @@
-"""From judged rollouts to what the update learns from: rewards, advantages, returns."""
+"""From scored rollouts to what the update learns from: rewards, advantages, returns."""
 
 import torch
 from torch import Tensor
@@ -11,32 +11,31 @@ from rlhf.training.ppo.config import PPOConfig
 from rlhf.types import Experience, ScoredRollouts
 
 
-def make_experience(evaluated: ScoredRollouts, config: PPOConfig, *, kl_coef: float) -> Experience:
+def make_experience(scored: ScoredRollouts, config: PPOConfig, *, kl_coef: float) -> Experience:
     """Per-token rewards, and the advantages and returns of the configured estimator."""
-    rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
-    scores = final_scores(evaluated, config)
-    kl = estimate_kl(rollouts.logprobs, evaluated.ref_logprobs, estimator=config.penalty_estimator)
-    penalty = 0.0 if config.kl_in_loss else kl_coef
-    rewards = penalized_rewards(scores, kl, mask, kl_coef=penalty)
+    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    kl = estimate_kl(rollouts.logprobs, scored.ref_logprobs, estimator=config.penalty_estimator)
+    rewards = penalized_rewards(
+        final_scores(scored, config), kl, mask, kl_coef=0.0 if config.kl_in_loss else kl_coef
+    )
     if config.whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
-    advantages, returns = _advantages(rewards, evaluated, config)
+    advantages, returns = _advantages(rewards, scored, config)
     return Experience(
         rollouts=rollouts,
-        ref_logprobs=evaluated.ref_logprobs,
-        values=evaluated.values,
+        ref_logprobs=scored.ref_logprobs,
+        values=scored.values,
         rewards=rewards,
         advantages=advantages,
         returns=returns,
-        kl_loss_coef=kl_coef if config.kl_in_loss else 0.0,
     )
 
 
-def final_scores(evaluated: ScoredRollouts, config: PPOConfig) -> Tensor:
-    """The scores [B] that rewards are made of: unfinished responses judged, then clipped."""
+def final_scores(scored: ScoredRollouts, config: PPOConfig) -> Tensor:
+    """The scores [B] that enter the rewards: unfinished responses penalised, then clipped."""
     scores = apply_missing_eos(
-        evaluated.scores.scores,
-        evaluated.rollouts.ended_with_eos,
+        scored.scores.scores,
+        scored.rollouts.ended_with_eos,
         missing_eos_penalty=config.missing_eos_penalty,
         missing_eos_score=config.missing_eos_score,
     )
@@ -46,20 +45,17 @@ def final_scores(evaluated: ScoredRollouts, config: PPOConfig) -> Tensor:
 
 
 def _advantages(
-    rewards: Tensor, evaluated: ScoredRollouts, config: PPOConfig
-) -> tuple[Tensor, Tensor]:
-    """Advantages and returns, [B, R] each, 0 on padding.
+    rewards: Tensor, scored: ScoredRollouts, config: PPOConfig
+) -> tuple[Tensor, Tensor | None]:
+    """Advantages [B, R], 0 on padding; returns [B, R], None without a critic.
 
-    gae's are whitened over the rows of all ranks. The group estimators give a response one
-    number, which each of its tokens gets; they have no returns, since there is no critic.
+    GAE's advantages are whitened over the rows of all ranks. The group estimators give each
+    response one number, which all of its tokens get.
     """
-    rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
-    if config.advantage == "gae":
-        advantages, returns = gae(
-            rewards, evaluated.values, mask, gamma=config.gamma, lam=config.lam
-        )
+    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    if scored.values is not None:
+        advantages, returns = gae(rewards, scored.values, mask, gamma=config.gamma, lam=config.lam)
         return whiten(advantages, mask), returns
     estimator = rloo if config.advantage == "rloo" else grpo
-    of_response = estimator(rewards.sum(1), rollouts.batch.group_ids)
-    advantages = torch.where(mask, of_response[:, None], 0.0)
-    return advantages, torch.zeros_like(advantages)
+    per_response = estimator(rewards.sum(1), rollouts.batch.group_ids)
+    return torch.where(mask, per_response[:, None], 0.0), None

@@ -1,4 +1,4 @@
-"""The last look before an optimizer step: is its gradient a number, and if not, which rows?"""
+"""The last check before an optimizer step: a finite gradient, or the rows that made it infinite."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,75 +10,79 @@ from torch import Tensor, nn
 from rlhf.errors import TrainingError
 from rlhf.models.forward import sequences_of
 from rlhf.models.shard import whole
-from rlhf.training.ppo.config import PPOConfig
-from rlhf.training.ppo.metrics import shown
-from rlhf.training.ppo.models import autocast, computes_in_bf16
-from rlhf.types import Experience
+from rlhf.training.ppo.compute import Compute
+from rlhf.training.ppo.metrics import preview
+from rlhf.types import Experience, Minibatch
 
 
 def check_norms(
     norms: Mapping[str, Tensor],
     experience: Experience,
-    minibatch: Tensor,
+    rows: Tensor,
     step: int,
     *,
-    learners: Sequence[nn.Module],
-    config: PPOConfig,
+    modules: Sequence[nn.Module],
+    compute: Compute,
     accelerator: Accelerator,
 ) -> None:
     """Stop the run, on all ranks, before a step along a gradient that is not finite.
 
-    norms: of all ranks' gradients. minibatch: long [b], rows of the experience.
+    Args:
+        norms: by metric, of all ranks' gradients.
+        experience: of the iteration.
+        rows: long [N], the minibatch's rows of the experience.
+        step: the iteration.
+        modules: Sequences -> Outputs; called again on each row to find the bad ones.
+        compute: device and precision.
+        accelerator: gathers the bad rows of all ranks.
 
     Raises:
         TrainingError: the step, the rows whose own numbers are not finite, their prompts.
     """
     bad = [name for name, norm in norms.items() if not norm.isfinite()]
     if bad:
-        rows = _rows_not_finite(experience, minibatch, learners, config, accelerator)
-        raise TrainingError(_sentence(bad, experience, rows or sorted(minibatch.tolist()), step))
+        culprits = _rows_not_finite(experience, rows, modules, compute, accelerator)
+        message = _message(bad, experience, culprits or sorted(rows.tolist()), step)
+        raise TrainingError(message, code="non-finite")
 
 
 @torch.no_grad()
 def _rows_not_finite(
     experience: Experience,
-    minibatch: Tensor,
-    learners: Sequence[nn.Module],
-    config: PPOConfig,
+    rows: Tensor,
+    modules: Sequence[nn.Module],
+    compute: Compute,
     accelerator: Accelerator,
 ) -> list[int]:
     """Rows of the minibatch, of all ranks, whose own numbers are not finite.
 
-    Empty where each row's are, and the gradient overflowed on its way back.
+    Empty where each row's are, and the gradient overflowed in the backward pass.
     """
-    mine = minibatch[accelerator.process_index :: accelerator.num_processes]
-    found = []
-    bf16 = computes_in_bf16(config)
+    local = rows[accelerator.process_index :: accelerator.num_processes]
+    culprits = []
     # Whole: ranks may have different numbers of rows.
-    with whole(*learners), autocast(accelerator.device, bf16):
-        for row in mine.tolist():
-            one = slice(row, row + 1)
-            sequences = sequences_of(experience.rollouts, one)
-            outputs = [output for learner in learners for output in learner(sequences)]
-            if not _are_finite(experience, one, outputs):
-                found.append(row)
-    return sorted(gather_object(found))
+    with whole(*modules), compute.autocast():
+        for row in local.tolist():
+            minibatch = experience.select(slice(row, row + 1))
+            sequences = sequences_of(minibatch)
+            outputs = [output for module in modules for output in module(sequences)]
+            if not _are_finite(minibatch, outputs):
+                culprits.append(row)
+    return sorted(gather_object(culprits))
 
 
-def _are_finite(experience: Experience, one: slice, outputs: Sequence[Tensor | None]) -> bool:
-    """Whether a row's outputs and what they are compared with are finite numbers."""
-    mask = experience.rollouts.response_mask[one]
-    inputs = (experience.rollouts.logprobs, experience.advantages, experience.returns)
-    tensors = [tensor for tensor in outputs if tensor is not None]
-    tensors += [tensor[one] for tensor in inputs]
-    return all(bool(tensor[mask].isfinite().all()) for tensor in tensors)
+def _are_finite(minibatch: Minibatch, outputs: Sequence[Tensor | None]) -> bool:
+    """Whether the outputs, and what they are compared with, are finite numbers."""
+    inputs = (minibatch.logprobs, minibatch.advantages, minibatch.returns)
+    tensors = [tensor for tensor in (*outputs, *inputs) if tensor is not None]
+    return all(bool(tensor[minibatch.response_mask].isfinite().all()) for tensor in tensors)
 
 
-def _sentence(bad: Sequence[str], experience: Experience, rows: list[int], step: int) -> str:
+def _message(bad: Sequence[str], experience: Experience, rows: list[int], step: int) -> str:
     which = " and ".join("critic" if name.startswith("value") else "policy" for name in bad)
-    prompts = shown([experience.rollouts.batch.prompts[row] for row in rows], 3)
+    prompts = preview([experience.rollouts.batch.prompts[row] for row in rows], 3)
     return (
         f"step {step}: the gradient of the {which} is not finite and the step was not taken "
         f"(rows {rows[:8]}{'…' if len(rows) > 8 else ''}, prompts {prompts}); lower "
-        "learning_rate or try --bf16 false, and go on from the last checkpoint."
+        "learning_rate or try --bf16 false, and resume from the last checkpoint."
     )

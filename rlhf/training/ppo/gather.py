@@ -1,4 +1,4 @@
-"""The rows of all processes on every process."""
+"""Rows of scored rollouts: gather them from all processes, select, join."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -11,48 +11,49 @@ from rlhf.errors import TrainingError
 from rlhf.types import PromptBatch, Rollouts, ScoredRollouts, Scores
 
 
-def gather_rows(evaluated: ScoredRollouts, num_processes: int) -> ScoredRollouts:
+def gather_rows(scored: ScoredRollouts, num_processes: int) -> ScoredRollouts:
     """The rows of all processes, in the order of their row ids; the same on each process.
 
-    Whitening, minibatches and figures are then global without any further talk between ranks,
-    and do not depend on how many there are. It is a few kilobytes a response.
+    Whitening, minibatches and metrics are then global without further communication, and do not
+    depend on the number of processes. It costs a few kilobytes per response.
     """
-    device = evaluated.values.device
-    parts = [evaluated]
+    device = scored.ref_logprobs.device
+    parts = [scored]
     if num_processes > 1:
-        parts = [_on(device, part) for part in gather_object([_on("cpu", evaluated)])]
+        parts = [_on(device, part) for part in gather_object([_on("cpu", scored)])]
     order = torch.cat([part.rollouts.batch.row_ids for part in parts]).argsort()
     return _joined(parts, order)
 
 
-def select_rows(evaluated: ScoredRollouts, rows: Tensor) -> ScoredRollouts:
+def select_rows(scored: ScoredRollouts, rows: Tensor) -> ScoredRollouts:
     """These rows, in this order. rows: long [N]."""
-    return _joined([evaluated], rows)
+    return _joined([scored], rows)
 
 
-def without_failures(evaluated: ScoredRollouts, *, at_most: float) -> ScoredRollouts:
-    """The rows whose answers have a score.
+def without_failures(scored: ScoredRollouts, *, at_most: float) -> ScoredRollouts:
+    """The rows whose responses have a score.
 
     Raises:
-        TrainingError: more than the share `at_most` have none; with the first reason.
+        TrainingError: more than the share `at_most` have none; the message has the first reason.
     """
-    failures = evaluated.scores.failures
-    kept = [row for row, failure in enumerate(failures) if not failure]
-    count = len(failures) - len(kept)
+    failures = scored.scores.failures
+    usable = [row for row, failure in enumerate(failures) if not failure]
+    count = len(failures) - len(usable)
     if count > at_most * len(failures):
         raise TrainingError(
-            f"{count} of {len(failures)} answers have no usable reward, more than the "
-            f"{at_most:.0%} that on_reward_error=skip leaves out; the first: "
-            f"{next(filter(None, failures))}"
+            f"{count} of {len(failures)} responses have no usable reward, more than the "
+            f"{at_most:.0%} that on_reward_error=skip allows; the first: "
+            f"{next(filter(None, failures))}",
+            code="no-reward",
         )
-    return select_rows(evaluated, torch.tensor(kept, device=evaluated.values.device))
+    return select_rows(scored, torch.tensor(usable, device=scored.ref_logprobs.device))
 
 
 def intersect_rows(
     one: ScoredRollouts, two: ScoredRollouts
 ) -> tuple[ScoredRollouts, ScoredRollouts]:
-    """The rows that both have, so that they can stand side by side."""
-    ids = [evaluated.rollouts.batch.row_ids for evaluated in (one, two)]
+    """The rows that both have, so that they can be compared row by row."""
+    ids = [scored.rollouts.batch.row_ids for scored in (one, two)]
     return (
         select_rows(one, torch.isin(ids[0], ids[1]).nonzero()[:, 0]),
         select_rows(two, torch.isin(ids[1], ids[0]).nonzero()[:, 0]),
@@ -71,13 +72,14 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
         columns=_picked([batch.columns for batch in batches], order),
     )
     names = parts[0].scores.breakdown
+    values = [part.values for part in parts if part.values is not None]
     return ScoredRollouts(
         rollouts=Rollouts(
             batch=batch,
             response_ids=_stacked([part.response_ids for part in rollouts], order),
             response_mask=_stacked([part.response_mask for part in rollouts], order),
             logprobs=_stacked([part.logprobs for part in rollouts], order),
-            weights=_stacked([part.weights for part in rollouts], order),
+            importance_weights=_stacked([part.importance_weights for part in rollouts], order),
             entropies=_stacked([part.entropies for part in rollouts], order),
             ended_with_eos=torch.cat([part.ended_with_eos for part in rollouts])[order],
             thought_lengths=torch.cat([part.thought_lengths for part in rollouts])[order],
@@ -92,12 +94,12 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
             failures=_picked([part.scores.failures for part in parts], order),
         ),
         ref_logprobs=_stacked([part.ref_logprobs for part in parts], order),
-        values=_stacked([part.values for part in parts], order),
+        values=_stacked(values, order) if values else None,
     )
 
 
 def _stacked(parts: list[Tensor], order: Tensor, *, left: bool = False) -> Tensor:
-    """[B, width] of all parts, padded with 0 / False to the widest; masks say what counts."""
+    """[B, width] of all parts, padded with 0 / False to the widest."""
     width = max(part.shape[1] for part in parts)
     missing = [width - part.shape[1] for part in parts]
     padded = [

@@ -1,4 +1,4 @@
-"""What is logged of a rollout batch: masked means over the rows of all ranks."""
+"""Metrics of a rollout batch: masked means over the rows of all ranks."""
 
 import math
 import resource
@@ -12,19 +12,19 @@ from torch import Tensor
 from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
-from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.config import PPOSettings
 from rlhf.types import Experience, Prompt, ScoredRollouts
 
 
-def rollout_metrics(evaluated: ScoredRollouts) -> dict[str, float]:
+def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
     """Score, KL from the reference, entropy, length, EOS rate. KL per sequence is in nats."""
-    rollouts, mask = evaluated.rollouts, evaluated.rollouts.response_mask
-    k1 = kl_k1(rollouts.logprobs, evaluated.ref_logprobs)
-    k3 = kl_k3(rollouts.logprobs, evaluated.ref_logprobs)
+    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    k1 = kl_k1(rollouts.logprobs, scored.ref_logprobs)
+    k3 = kl_k3(rollouts.logprobs, scored.ref_logprobs)
     num_rows = len(mask)
-    figures: dict[str, Tensor | float] = {
-        "score": evaluated.scores.scores.mean(),
-        "score_std": evaluated.scores.scores.std(correction=0),
+    metrics: dict[str, Tensor | float] = {
+        "score": scored.scores.scores.mean(),
+        "score_std": scored.scores.scores.std(correction=0),
         "kl": masked_sum(k1, mask) / num_rows,
         "kl_k3": masked_sum(k3, mask) / num_rows,
         "kl_per_token": masked_mean(k1, mask),
@@ -35,19 +35,19 @@ def rollout_metrics(evaluated: ScoredRollouts) -> dict[str, float]:
         "distinct_2": distinct_2(rollouts.response_ids, mask),
     }
     if bool((rollouts.thought_lengths > 0).any()):
-        figures["thought_length"] = rollouts.thought_lengths.float().mean()
-    if len(evaluated.scores.breakdown) > 1:
-        short = _short(list(evaluated.scores.breakdown))
-        parts = zip(short, evaluated.scores.breakdown.values(), strict=True)
-        figures |= {f"score/{name}": values.mean() for name, values in parts}
-    return {name: float(value) for name, value in figures.items()}
+        metrics["thought_length"] = rollouts.thought_lengths.float().mean()
+    if len(scored.scores.breakdown) > 1:
+        short = _short(list(scored.scores.breakdown))
+        parts = zip(short, scored.scores.breakdown.values(), strict=True)
+        metrics |= {f"score/{name}": values.mean() for name, values in parts}
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
     """Distinct pairs of neighbouring tokens over all pairs, of all responses together.
 
-    1.0 where no pair comes twice; it falls as answers become alike. It also falls with more
-    text, so compare it within one run. 0.0 where there is no pair. long and bool [B, R].
+    1.0 where no pair occurs twice; it falls as responses become similar. It also falls with more
+    text, so compare it only within a run. 0.0 where there is no pair. long and bool [B, R].
     """
     pairs = response_ids[:, :-1] * 2**32 + response_ids[:, 1:]
     pairs = pairs[response_mask[:, 1:]]
@@ -55,47 +55,47 @@ def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
 
 
 def _short(sources: Sequence[str]) -> Sequence[str]:
-    """Last parts of the paths, where these tell the sources apart."""
+    """The last parts of the paths, where these are distinct."""
     names = [source.rpartition("/")[2] for source in sources]
     return names if len(set(names)) == len(names) else sources
 
 
-def experience_metrics(experience: Experience, config: PPOConfig) -> dict[str, float]:
-    """Mean reward of a response; of a critic the explained variance; answers left out.
+def experience_metrics(experience: Experience, settings: PPOSettings) -> dict[str, float]:
+    """Mean reward of a response; the critic's explained variance; the number of skipped responses.
 
     Explained variance is 1 - Var(return - value) / Var(return) over response tokens.
     """
     mask, num_rows = experience.rollouts.response_mask, len(experience.rewards)
-    figures = {"reward": float(masked_sum(experience.rewards, mask) / num_rows)}
-    if config.has_critic:
-        left = masked_variance(experience.returns - experience.values, mask)
-        all_of_it = masked_variance(experience.returns, mask).clamp(min=1e-8)
-        figures["explained_variance"] = float(1 - left / all_of_it)
-    if config.on_reward_error == "skip":
-        figures["rewards_skipped"] = config.rollout_batch_size - num_rows
-    return figures
+    metrics = {"reward": float(masked_sum(experience.rewards, mask) / num_rows)}
+    if experience.values is not None and experience.returns is not None:
+        residual = masked_variance(experience.returns - experience.values, mask)
+        total = masked_variance(experience.returns, mask).clamp(min=1e-8)
+        metrics["explained_variance"] = float(1 - residual / total)
+    if settings.reward.on_reward_error == "skip":
+        metrics["rewards_skipped"] = settings.ppo.rollout_batch_size - num_rows
+    return metrics
 
 
-def held_out_metrics(evaluated: ScoredRollouts) -> dict[str, float]:
-    """Of `rollout_metrics` what is worth following on held-out prompts, as `eval_…`.
+def held_out_metrics(scored: ScoredRollouts) -> dict[str, float]:
+    """The metrics of held-out prompts, as `eval_…`.
 
     `eval_score_error` is the standard error of `eval_score`.
     """
-    figures = rollout_metrics(evaluated)
+    metrics = rollout_metrics(scored)
     names = ("score", "kl", "response_length", "eos_rate")
-    error = figures["score_std"] / math.sqrt(len(evaluated.rollouts.texts))
-    return {f"eval_{name}": figures[name] for name in names} | {"eval_score_error": error}
+    error = metrics["score_std"] / math.sqrt(len(scored.rollouts.texts))
+    return {f"eval_{name}": metrics[name] for name in names} | {"eval_score_error": error}
 
 
 def peak_memory_mb() -> float:
-    """Most memory so far: of the GPU where there is one, else of this process."""
+    """Peak memory: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def shown(prompts: Sequence[Prompt], count: int) -> str:
+def preview(prompts: Sequence[Prompt], count: int) -> str:
     """The first prompts, shortened, for a message."""
     return ", ".join(repr(prompt)[:80] for prompt in prompts[:count])
 
@@ -108,14 +108,14 @@ class Clock:
         self.seconds: dict[str, float] = {}
 
     def lap(self, name: str) -> None:
-        """Book the time since the last lap under `name`."""
+        """Record the time since the last lap under `name`."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
         self.seconds[name], self.last = now - self.last, now
 
     def speeds(self, experience: Experience) -> dict[str, float]:
-        """The laps, and responses and response tokens (of all ranks) per second of them."""
+        """The laps; responses and response tokens (of all ranks) per second."""
         mask, total = experience.rollouts.response_mask, sum(self.seconds.values())
         return self.seconds | {
             "samples_per_second": len(mask) / total,

@@ -1,6 +1,6 @@
-"""The trained models of each mode, under one forward each, so that one wrapper sees them all."""
+"""The models of each mode. A trained module has one forward, so that one wrapper (DDP) suffices."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,47 +17,55 @@ from rlhf.models.adapters import (
     policy_with_adapters,
     without_adapters,
 )
-from rlhf.models.config import ModelConfig
+from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.models.critic import Critic, fresh_head, values_of_states
 from rlhf.models.forward import Sequences, policy_logprobs, states_and_logits
 from rlhf.models.load import load_policy
 from rlhf.models.save import inner_model
 from rlhf.models.shard import gathered, shard, whole
 from rlhf.ops.logprobs import token_logprobs
-from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.config import PPOSettings
 
 Reference = Callable[[], AbstractContextManager[Any]]
 Outputs = tuple[Tensor | None, Tensor | None]
-"""Log-probs and values of the response tokens, float32 [B, R], of a learner that has them."""
+"""Log-probs and values of the response tokens, float32 [B, R]; None where a module has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PPOModels:
-    """What is trained, and the frozen reference."""
+    """The trained modules and the frozen reference."""
 
     policy: Any  # what is sampled from and saved: a transformers or a peft model
     critic: nn.Module | None  # Sequences -> values [B, R]; None for the group estimators
-    learners: list[nn.Module]  # what is trained, Sequences -> Outputs
-    reference: Reference  # `with reference() as model:`
+    policy_module: nn.Module  # what is trained of the policy: Sequences -> Outputs
+    critic_module: nn.Module | None  # likewise of the critic; policy_module where one has both
     policy_parameters: list[nn.Parameter]
-    value_parameters: list[nn.Parameter]
-    sharded: bool = False  # weights in shares, one on each process
+    critic_parameters: list[nn.Parameter]
+    reference: Reference  # `with reference() as model:`
+    sharded: bool = False  # weights in shards, one on each process
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The trained modules, each once."""
+        separate = self.critic_module not in (None, self.policy_module)
+        return [self.policy_module, *([self.critic_module] if separate else [])]  # type: ignore[list-item]
 
     @contextmanager
     def whole_policy(self) -> Iterator[Any]:
-        """The policy, to be called as often as each process likes; without gradients."""
-        with whole(self.learners[0]):
+        """The policy with whole weights, for any number of calls per process; no gradients."""
+        with whole(self.policy_module):
             yield self.policy
 
     @contextmanager
     def whole_critic(self) -> Iterator[nn.Module]:
-        """The critic, as `whole_policy`."""
+        """The critic with whole weights; see `whole_policy`."""
         assert self.critic is not None
-        with whole(self.learners[-1]):
+        assert self.critic_module is not None
+        with whole(self.critic_module):
             yield self.critic
 
     def policy_weights(self) -> dict[str, Tensor] | None:
-        """The policy's weights, whole, on the first process, where they are sharded; else None.
+        """The policy's whole weights on the first process, where they are sharded; else None.
 
         Call it on all processes.
         """
@@ -69,7 +77,7 @@ class PPOModels:
 
 
 class Actor(nn.Module):
-    """The policy as a learner: Sequences -> Outputs."""
+    """The policy as a trained module: Sequences -> Outputs."""
 
     def __init__(self, policy: Any, *, temperature: float) -> None:
         super().__init__()
@@ -77,24 +85,24 @@ class Actor(nn.Module):
         self.temperature = temperature
 
     def forward(self, sequences: Sequences) -> Outputs:
-        """Log-probs alone."""
+        """Log-probs only."""
         return policy_logprobs(self.policy, sequences, temperature=self.temperature), None
 
 
-class ValueLearner(nn.Module):
-    """A critic of its own as a learner."""
+class ValueModule(nn.Module):
+    """A separate critic as a trained module."""
 
     def __init__(self, critic: Critic) -> None:
         super().__init__()
         self.critic = critic
 
     def forward(self, sequences: Sequences) -> Outputs:
-        """Values alone."""
+        """Values only."""
         return None, self.critic(sequences)
 
 
 class ActorCritic(nn.Module):
-    """Policy and critic on one backbone under one forward: one wrapper (DDP) has to see both."""
+    """Policy and critic on one backbone under one forward, for one wrapper (DDP)."""
 
     def __init__(self, policy: Any, critic: nn.Module, *, temperature: float) -> None:
         super().__init__()
@@ -103,7 +111,7 @@ class ActorCritic(nn.Module):
         self.temperature = temperature
 
     def forward(self, sequences: Sequences) -> Outputs:
-        """Both, each from a pass of its own."""
+        """Both, each from its own pass."""
         logprobs = policy_logprobs(self.policy, sequences, temperature=self.temperature)
         return logprobs, self.critic(sequences)
 
@@ -126,114 +134,125 @@ class SharedTrunk(nn.Module):
 
 
 def separate(
-    config: PPOConfig, critic: Critic | None, checkpoint: Path | None, device: torch.device
+    settings: PPOSettings, critic: Critic | None, checkpoint: Path | None, device: torch.device
 ) -> PPOModels:
     """Policy, critic (unless the estimator needs none) and reference, each a model of its own.
 
-    Two learners: the activations of one are gone before those of the other are there.
+    Two modules: the activations of one are gone before those of the other exist.
     """
-    policy = _trained_policy(config, checkpoint)
+    policy = _trained_policy(settings, checkpoint)
     policy.to(device)
-    learners: list[nn.Module] = [Actor(policy, temperature=config.temperature)]
-    if critic is not None:
-        learners.append(ValueLearner(critic.to(device)))
     return PPOModels(
         policy=policy,
         critic=critic,
-        learners=learners,
-        reference=_frozen_copy(config, device),
+        policy_module=Actor(policy, temperature=settings.ppo.temperature),
+        critic_module=None if critic is None else ValueModule(critic.to(device)),
         policy_parameters=list(policy.parameters()),
-        value_parameters=[] if critic is None else list(critic.parameters()),
+        critic_parameters=[] if critic is None else list(critic.parameters()),
+        reference=_frozen_copy(settings, device),
     )
 
 
 def shared_trunk(
-    config: PPOConfig, checkpoint: Path | None, device: torch.device, *, seed: int
+    settings: PPOSettings, checkpoint: Path | None, device: torch.device, *, seed: int
 ) -> PPOModels:
     """One trunk for logits and values; the value loss moves the trunk as well."""
-    policy = _trained_policy(config, checkpoint)
+    policy = _trained_policy(settings, checkpoint)
     head = fresh_head(policy, seed=seed)
+    module = SharedTrunk(policy, head, temperature=settings.ppo.temperature)
     return PPOModels(
         policy=policy.to(device),
         critic=Critic(policy.base_model, head.to(device)),
-        learners=[SharedTrunk(policy, head, temperature=config.temperature)],
-        reference=_frozen_copy(config, device),
+        policy_module=module,
+        critic_module=module,
         policy_parameters=list(policy.parameters()),
-        value_parameters=list(head.parameters()),
+        critic_parameters=list(head.parameters()),
+        reference=_frozen_copy(settings, device),
     )
 
 
 def lora(
-    config: PPOConfig, checkpoint: Path | None, device: torch.device, *, seed: int
+    settings: PPOSettings, checkpoint: Path | None, device: torch.device, *, seed: int
 ) -> PPOModels:
-    """One frozen backbone: an adapter is the policy, one with a head the critic, none the KL's."""
-    adapters = ModelConfig(
-        model_name_or_path=config.model_name_or_path,
-        use_peft=True,
-        lora_r=config.lora_r,
-        lora_alpha=config.lora_alpha,
-        lora_target_modules=config.lora_target_modules,
-    )
+    """One frozen backbone: with the policy's adapter, with the critic's, or bare as reference."""
+    config, model = settings.ppo, settings.model
     policy = policy_with_adapters(
-        config.model_name_or_path,
-        adapters,
+        model.model_name_or_path,
+        adapter_config(model, model.model_name_or_path),
         critic=config.has_critic,
         checkpoint=checkpoint,
         seed=seed,
     ).to(device)
-    critic, temperature = None, config.temperature
-    learner: nn.Module = Actor(policy, temperature=temperature)
-    if config.has_critic:
-        critic = AdapterCritic(policy, fresh_head(policy, seed=seed).to(device))
-        learner = ActorCritic(policy, critic, temperature=temperature)
+    if not config.has_critic:
+        return PPOModels(
+            policy=policy,
+            critic=None,
+            policy_module=Actor(policy, temperature=config.temperature),
+            critic_module=None,
+            policy_parameters=parameters_of(policy, POLICY),
+            critic_parameters=[],
+            reference=lambda: without_adapters(policy),
+        )
+    critic = AdapterCritic(policy, fresh_head(policy, seed=seed).to(device))
+    module = ActorCritic(policy, critic, temperature=config.temperature)
     return PPOModels(
         policy=policy,
         critic=critic,
-        learners=[learner],
-        reference=lambda: without_adapters(policy),
+        policy_module=module,
+        critic_module=module,
         policy_parameters=parameters_of(policy, POLICY),
-        value_parameters=[]
-        if critic is None
-        else [*parameters_of(policy, CRITIC), *critic.head.parameters()],
+        critic_parameters=[*parameters_of(policy, CRITIC), *critic.head.parameters()],
+        reference=lambda: without_adapters(policy),
+    )
+
+
+def adapter_config(model: BackboneConfig, base: str) -> ModelConfig:
+    """`base` with LoRA adapters, as mode lora trains them."""
+    return ModelConfig(
+        model_name_or_path=base,
+        use_peft=True,
+        lora_r=model.lora_r,
+        lora_alpha=model.lora_alpha,
+        lora_target_modules=model.lora_target_modules,
     )
 
 
 def shard_models(models: PPOModels, device: torch.device) -> PPOModels:
-    """The models, in mode `separate` or `shared_trunk`, with their weights shared out (FSDP2).
+    """The models of mode `separate` or `shared_trunk` with sharded weights (FSDP2).
 
-    The reference too; the reward model stays whole on every process.
+    The reference is sharded too; the reward model stays whole on every process.
     """
     layers = inner_model(models.policy)._no_split_modules or []
-    names = [
-        _names_in(models.learners, parameters)
-        for parameters in (models.policy_parameters, models.value_parameters)
-    ]
-    for learner in models.learners:
-        shard(learner, layers, device)
+    policy_names = _names_in(models.modules, models.policy_parameters)
+    critic_names = _names_in(models.modules, models.critic_parameters)
+    for module in models.modules:
+        shard(module, layers, device)
     with models.reference() as reference:
         shard(reference, layers, device)
-    trained = {
-        (number, name): parameter
-        for number, learner in enumerate(models.learners)
-        for name, parameter in learner.named_parameters()
-    }
+    sharded = dict(_named_parameters(models.modules))
     return replace(
         models,
         reference=lambda: _whole(reference),
-        policy_parameters=[trained[key] for key in names[0]],
-        value_parameters=[trained[key] for key in names[1]],
+        policy_parameters=[sharded[name] for name in policy_names],
+        critic_parameters=[sharded[name] for name in critic_names],
         sharded=True,
     )
 
 
-def _names_in(learners: list[nn.Module], parameters: list[nn.Parameter]) -> list[tuple[int, str]]:
-    """(index of the learner, name in it) of each parameter."""
-    places = {
-        id(parameter): (number, name)
-        for number, learner in enumerate(learners)
-        for name, parameter in learner.named_parameters()
-    }
-    return [places[id(parameter)] for parameter in parameters]
+def _named_parameters(
+    modules: Sequence[nn.Module],
+) -> Iterator[tuple[tuple[int, str], nn.Parameter]]:
+    """((index of the module, name in it), parameter) of every parameter."""
+    for number, module in enumerate(modules):
+        for name, parameter in module.named_parameters():
+            yield (number, name), parameter
+
+
+def _names_in(
+    modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]
+) -> list[tuple[int, str]]:
+    names = {id(parameter): name for name, parameter in _named_parameters(modules)}
+    return [names[id(parameter)] for parameter in parameters]
 
 
 @contextmanager
@@ -242,19 +261,19 @@ def _whole(model: Any) -> Iterator[Any]:
         yield model
 
 
-def _trained_policy(config: PPOConfig, checkpoint: Path | None) -> Any:
+def _trained_policy(settings: PPOSettings, checkpoint: Path | None) -> Any:
     """The policy with every weight to be trained, from `checkpoint` where there is one.
 
     A checkpoint's config names the pad token, and transformers then gives that token's embedding
-    no gradient; the model the run began with may name none. A policy can sample that token, and
-    a resumed run would go another way.
+    no gradient; the model the run started from may name none. A policy can sample that token, and
+    a resumed run would differ.
     """
-    policy: Any = load_policy(checkpoint or config.model_name_or_path)
+    policy: Any = load_policy(checkpoint or settings.model.model_name_or_path)
     policy.get_input_embeddings().padding_idx = None
     return policy
 
 
-def _frozen_copy(config: PPOConfig, device: torch.device) -> Reference:
-    model: Any = load_policy(config.model_name_or_path)
+def _frozen_copy(settings: PPOSettings, device: torch.device) -> Reference:
+    model: Any = load_policy(settings.model.model_name_or_path)
     model.to(device).eval().requires_grad_(False)
     return lambda: nullcontext(model)

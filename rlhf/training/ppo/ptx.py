@@ -1,4 +1,4 @@
-"""PPO-ptx: beside the reward, go on learning the text the model was pretrained on."""
+"""PPO-ptx: train on pretraining text in addition to the reward."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,53 +18,48 @@ from rlhf.models.forward import (
     policy_logprobs,
 )
 from rlhf.models.shard import as_forward_of, full
+from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
-from rlhf.training.ppo.models import autocast, computes_in_bf16
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.rollout import prompts_for_step
+from rlhf.training.ppo.setup import PPOSetup
 
 
 class Pretraining:
     """Adds the gradient of ptx_coef * language-model loss to each optimizer step.
 
     Ouyang et al. 2022 (https://arxiv.org/abs/2203.02155), eq. 2: their 27.8 fits their loss
-    scale and is no safe default here. Each step reads `minibatch_size` texts; which ones
-    follows from its number, so that a resumed run reads what it would have read.
+    scale and is not a safe default here. Each step reads `minibatch_size` texts. Its number
+    determines which, so that a resumed run reads the same ones.
     """
 
     def __init__(
-        self,
-        accelerator: Accelerator,
-        models: PPOModels,
-        texts: Sequence[str],
-        chat: ChatTokenizer,
-        config: PPOConfig,
-        *,
-        seed: int,
+        self, accelerator: Accelerator, models: PPOModels, setup: PPOSetup, compute: Compute
     ) -> None:
-        self.accelerator, self.config, self.seed = accelerator, config, seed
+        self.accelerator, self.compute = accelerator, compute
+        self.config, self.seed = setup.config, setup.seed
         self.sharded = models.sharded
         self.logprobs = as_forward_of(
-            models.learners[0], partial(policy_logprobs, models.policy, temperature=1.0)
+            models.policy_module, partial(policy_logprobs, models.policy, temperature=1.0)
         )
-        self.coef = config.ptx_coef or 0.0
-        self.texts = encode_texts(texts, chat, config)
+        self.coef = setup.config.ptx_coef or 0.0
+        self.texts = encode_texts(setup.texts, setup.chat, setup.config)
 
     def add_gradients(self, parameters: Sequence[nn.Parameter], number: int) -> dict[str, Tensor]:
-        """Add this part's gradient to what `parameters` hold; loss and the norms of both parts.
+        """Add this loss's gradient to that of `parameters`; its loss, and the norms of both parts.
 
-        number: of the optimizer step, from 0. The gradients of PPO's part have been summed over
-        ranks already; this part's are here.
+        number: of the optimizer step, from 0. PPO's gradients are summed over ranks before; this
+        part's are summed here.
         """
         before = [_gradient(parameter) for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
         loss = self._backward(number)
         added = [_gradient(parameter) for parameter in parameters]
-        if not self.sharded:  # else they are means over ranks already
+        if not self.sharded:  # else they already are means over ranks
             added = [self.accelerator.reduce(gradient, "mean") for gradient in added]
-        for parameter, mine, others in zip(parameters, added, before, strict=True):
-            parameter.grad = mine + others
+        for parameter, ptx, ppo in zip(parameters, added, before, strict=True):
+            parameter.grad = ptx + ppo
         return {
             "ptx_loss": self.accelerator.reduce(loss, "sum"),
             "ppo_grad_norm": full(torch.nn.utils.get_total_norm(before)),
@@ -80,12 +75,12 @@ class Pretraining:
         device, world = self.accelerator.device, self.accelerator.num_processes
         total = torch.zeros((), device=device)
         lengths = torch.tensor([len(ids) for ids in rows])
-        dealt = partition_rows(lengths, world, self.config.microbatch_tokens)
+        partition = partition_rows(lengths, world, self.compute.microbatch_tokens)
         for group, weight, _ in microbatch_schedule(
-            dealt, self.accelerator.process_index, alike=self.sharded
+            partition, self.accelerator.process_index, alike=self.sharded
         ):
             sequences = _sequences([rows[row] for row in group.tolist()], device)
-            with autocast(device, computes_in_bf16(self.config)):
+            with self.compute.autocast():
                 loss = -weight * self.logprobs(sequences).sum() / num_tokens
             torch.autograd.backward(self.coef * world * loss)
             total += loss.detach()
@@ -98,11 +93,16 @@ def encode_texts(texts: Sequence[str], chat: ChatTokenizer, config: PPOConfig) -
     Raises:
         DataError: a text of fewer than two tokens, which predicts nothing.
     """
-    limit = config.max_prompt_length + config.max_completion_length
-    encoded = [list(chat.tokenizer(text, verbose=False)["input_ids"])[:limit] for text in texts]
+    encoded = [
+        list(chat.tokenizer(text, verbose=False)["input_ids"])[: config.max_length]
+        for text in texts
+    ]
     for text, ids in zip(texts, encoded, strict=True):
         if len(ids) < 2:
-            raise DataError(f"ptx_data: the text {text!r} has {len(ids)} tokens; 2 are needed.")
+            raise DataError(
+                f"ptx_data: the text {text!r} has {len(ids)} tokens; it needs at least 2.",
+                code="bad-row",
+            )
     return encoded
 
 

@@ -1,4 +1,4 @@
-"""Which prompts an iteration answers, who answers which, and the answering."""
+"""Sampling: which prompts an iteration takes, which process answers them, and the responses."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,21 +12,20 @@ from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.generate import generate, prompt_batch
 from rlhf.ops.losses import importance_weights
+from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
-from rlhf.training.ppo.models import autocast, computes_in_bf16
 from rlhf.types import PromptBatch, PromptRow, Rollouts
 
 T = TypeVar("T")
 
 
 def prompts_for_step(rows: Sequence[T], number: int, *, count: int, seed: int) -> list[T]:
-    """The `count` rows that come up for the number-th time (from 0) that rows are taken.
+    """The `count` rows that the number-th step (from 0) takes.
 
-    The data are walked through in a fresh order each epoch; where in them one stands follows
-    from the number alone.
+    Each epoch goes through the rows in a fresh order. The position in the data follows from the
+    number alone, so that a resumed run takes the rows that an uninterrupted one would.
     """
     total, first = len(rows), number * count
     orders = {
@@ -43,21 +42,21 @@ def local_shard(
     *,
     num_generations: int,
 ) -> PromptBatch:
-    """This process's share of `rows`, dealt out by length so that ranks get like amounts.
+    """This process's share of `rows`, split by length so that ranks get similar amounts.
 
-    Each prompt stands `num_generations` times in a row.
+    Each prompt is repeated `num_generations` times, in consecutive rows.
     """
     encoded = [prompt_ids(chat, row.prompt, row.tools) for row in rows]
     by_length = sorted(range(len(rows)), key=lambda index: len(encoded[index]))
-    mine = by_length[accelerator.process_index :: accelerator.num_processes]
+    local = by_length[accelerator.process_index :: accelerator.num_processes]
     return prompt_batch(
-        [encoded[index] for index in mine],
-        [rows[index].prompt for index in mine],
-        prompt_indices=mine,
+        [encoded[index] for index in local],
+        [rows[index].prompt for index in local],
+        prompt_indices=local,
         num_responses=num_generations,
         pad_token_id=chat.pad_token_id,
         device=accelerator.device,
-        columns=[rows[index].columns for index in mine],
+        columns=[rows[index].columns for index in local],
     )
 
 
@@ -65,6 +64,7 @@ def roll_out(
     policy: Any,
     batch: PromptBatch,
     config: PPOConfig,
+    compute: Compute,
     chat: ChatTokenizer,
     *,
     seed: int,
@@ -73,9 +73,18 @@ def roll_out(
     """A sampled response to every row, with the log-probs it was sampled with.
 
     With `importance_weight_cap` the log-probs are those of the forward pass that trains, and
-    each token is weighed by how much likelier that pass finds it than the decode loop did.
+    each token is weighted by its likelihood there over its likelihood in the decode loop.
+
+    Args:
+        policy: the model to sample from.
+        batch: left-padded prompts.
+        config: length and temperature of responses.
+        compute: device and precision.
+        chat: stop and pad ids.
+        seed: with iteration and row, it determines the sampling noise.
+        iteration: see seed.
     """
-    with autocast(batch.input_ids.device, computes_in_bf16(config)):
+    with compute.autocast():
         generated = generate(
             policy,
             batch,
@@ -90,40 +99,30 @@ def roll_out(
     ids, mask, logprobs = generated.response_ids, generated.response_mask, generated.logprobs
     weights = torch.ones_like(logprobs)
     if config.importance_weight_cap is not None:
-        logprobs = frozen_logprobs(policy, batch, ids, mask, config)
+        logprobs = compute.frozen_logprobs(policy, batch, ids, mask)
         weights = importance_weights(
             logprobs, generated.logprobs, mask, cap=config.importance_weight_cap
         )
-    lengths = mask.sum(1).tolist()
-    written = [row[:length] for row, length in zip(ids.tolist(), lengths, strict=True)]
-    texts = [decode(chat, row) for row in written]
-    thoughts = [
-        thought_length(chat, row) if split_thought(text)[0] else 0
-        for row, text in zip(written, texts, strict=True)
-    ]
+    texts, thought_lengths = _decode(ids, mask, chat)
     return Rollouts(
         batch=batch,
         response_ids=ids,
         response_mask=mask,
         logprobs=logprobs,
-        weights=weights,
+        importance_weights=weights,
         entropies=generated.entropies,
         ended_with_eos=generated.ended_with_eos,
-        thought_lengths=torch.tensor(thoughts, device=ids.device),
+        thought_lengths=torch.tensor(thought_lengths, device=ids.device),
         texts=texts,
     )
 
 
-def frozen_logprobs(
-    model: Any, batch: PromptBatch, response_ids: Tensor, mask: Tensor, config: PPOConfig
-) -> Tensor:
-    """Log-probs of the responses in the forward pass that trains, float32 [B, R], no gradient."""
-    with autocast(batch.input_ids.device, computes_in_bf16(config)):
-        return response_logprobs(
-            model,
-            batch,
-            response_ids,
-            mask,
-            temperature=config.temperature,
-            max_tokens=config.microbatch_tokens,
-        )
+def _decode(ids: Tensor, mask: Tensor, chat: ChatTokenizer) -> tuple[list[str], list[int]]:
+    """The text of each response, and the tokens of its thought (0 without one)."""
+    rows = [row[:length] for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True)]
+    texts = [decode(chat, row) for row in rows]
+    thoughts = [
+        thought_length(chat, row) if split_thought(text)[0] else 0
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    return texts, thoughts

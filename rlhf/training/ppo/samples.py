@@ -1,4 +1,4 @@
-"""samples/tokens.jsonl and samples/embeddings.npz of a PPO run: for the report to draw."""
+"""samples/ of a PPO run: responses before and after, token values, embeddings of the prompts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,27 +20,34 @@ DIGITS = 4
 
 def write_tokens(
     folder: Path,
-    evaluated: ScoredRollouts,
+    scored: ScoredRollouts,
     advantages: Tensor | None,
     chat: ChatTokenizer,
     rows: Mapping[str, Sequence[int]],
     scores: Sequence[float],
 ) -> None:
-    """Write `folder/samples/tokens.jsonl`: what each token of some answers was worth.
+    """Write `folder/samples/tokens.jsonl`: numbers for each token of some responses.
 
-    One line an answer: {"prompt", "kind", "score", "tokens", "logprobs", "kl", "advantages",
-    "values"}; kl is log(policy/reference) of the token, nats. Without `advantages` [B, R], where
-    there is no critic, neither they nor values. rows: kind (best, worst, …) -> rows.
+    One line per response: {"prompt", "kind", "score", "tokens", "logprobs", "kl", "advantages",
+    "values"}; kl is log(policy/reference) of the token, in nats.
+
+    Args:
+        folder: the run folder.
+        scored: rollouts.
+        advantages: float [B, R]; None leaves advantages and values out.
+        chat: decodes tokens.
+        rows: kind (best, worst) -> rows.
+        scores: B, of the responses.
     """
     lines = [
         json.dumps(
-            _line(evaluated, advantages, chat, row)
+            _line(scored, advantages, chat, row)
             | {"kind": kind, "score": round(scores[row], DIGITS)},
             ensure_ascii=False,
         )
         + "\n"
-        for kind, chosen in rows.items()
-        for row in chosen
+        for kind, selected in rows.items()
+        for row in selected
     ]
     write_atomically(folder / "samples" / TOKENS, "".join(lines))
 
@@ -49,10 +56,10 @@ def write_tokens(
 def write_embeddings(
     folder: Path, policy: Any, rollouts: Rollouts, scores: Sequence[float]
 ) -> None:
-    """Write `folder/samples/embeddings.npz`: the policy's own view of its prompts.
+    """Write `folder/samples/embeddings.npz`: where the policy's hidden states place its prompts.
 
     embeddings: float16 [B, D], mean of the last hidden states over a prompt's tokens. scores:
-    float32 [B], of its answer. prompts: [B], their text.
+    float32 [B], of its response. prompts: [B], their text.
     """
     batch = rollouts.batch
     parts = []
@@ -65,8 +72,8 @@ def write_embeddings(
             position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
             output_hidden_states=True,
         ).hidden_states[-1]
-        kept = torch.where(mask[..., None], states.float(), 0.0)
-        parts.append((kept.sum(1) / mask.sum(1, keepdim=True)).cpu())
+        masked = torch.where(mask[..., None], states.float(), 0.0)
+        parts.append((masked.sum(1) / mask.sum(1, keepdim=True)).cpu())
     path = folder / "samples" / EMBEDDINGS
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
@@ -78,17 +85,17 @@ def write_embeddings(
 
 
 def _line(
-    evaluated: ScoredRollouts, advantages: Tensor | None, chat: ChatTokenizer, row: int
+    scored: ScoredRollouts, advantages: Tensor | None, chat: ChatTokenizer, row: int
 ) -> dict[str, Any]:
-    rollouts = evaluated.rollouts
+    rollouts = scored.rollouts
     mask = rollouts.response_mask[row]
     ids = rollouts.response_ids[row][mask].tolist()
     numbers = {
         "logprobs": rollouts.logprobs,
-        "kl": rollouts.logprobs - evaluated.ref_logprobs,
+        "kl": rollouts.logprobs - scored.ref_logprobs,
     }
-    if advantages is not None:
-        numbers |= {"advantages": advantages, "values": evaluated.values}
+    if advantages is not None and scored.values is not None:
+        numbers |= {"advantages": advantages, "values": scored.values}
     return {
         "prompt": rollouts.batch.prompts[row],
         "tokens": pieces(chat, ids),
@@ -100,9 +107,9 @@ def _line(
 
 
 def pieces(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text, its space too; control tokens by name.
+    """What each token adds to the text, including its space; control tokens by name.
 
-    By itself a token loses the space before it in many tokenizers.
+    Decoded alone, a token loses the space before it in many tokenizers.
     """
     texts = [str(chat.tokenizer.decode(list(ids[:end]))) for end in range(len(ids) + 1)]
     return [

@@ -1,7 +1,7 @@
-"""All of a PPO run's state in a checkpoint folder, and back: what makes a resume exact."""
+"""The state of a PPO run in a checkpoint folder, written and restored for an exact resume."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from rlhf.errors import CheckpointError
 from rlhf.manifest import CRITIC_WEIGHTS, hash_text
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
-from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.checkpoint import check_same_run, restore_random_state
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.diagnostics import BASELINE
 from rlhf.training.ppo.kl_controller import next_kl_coef
 from rlhf.training.ppo.modes import PPOModels
+from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.update import PPOUpdater
-from rlhf.types import PromptRow
 
 STATE = "trainer.pt"
 
@@ -32,21 +31,21 @@ class Progress:
     step: int = 0
     episodes: int = 0
     kl_coef: float = 0.0
-    baseline: Mapping[str, float] = field(default_factory=dict)  # first iteration's, for warnings
+    baseline: Mapping[str, float] = field(default_factory=dict)  # of the first iteration
     best_step: int = 0  # with the highest held-out score at bounded KL; 0 is the start
     best_score: float = -math.inf  # held-out, of that step
     score_at_best: float = -math.inf  # on training prompts, of that step
 
 
 def next_progress(
-    now: Progress, step: int, figures: Mapping[str, float], config: PPOConfig
+    now: Progress, step: int, metrics: Mapping[str, float], config: PPOConfig
 ) -> Progress:
     """`now` after iteration `step`: responses counted, KL coefficient adapted."""
     kl_coef = now.kl_coef
     if config.target_kl is not None:
         kl_coef = next_kl_coef(
             kl_coef,
-            kl=figures["kl"],
+            kl=metrics["kl"],
             target_kl=config.target_kl,
             num_samples=config.rollout_batch_size,
             horizon=config.kl_horizon,
@@ -56,21 +55,21 @@ def next_progress(
         step=step,
         episodes=now.episodes + config.rollout_batch_size,
         kl_coef=kl_coef,
-        baseline=now.baseline or {name: figures[name] for name in BASELINE},
+        baseline=now.baseline or {name: metrics[name] for name in BASELINE},
     )
 
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds beside the policy's weights."""
+    """What a checkpoint holds in addition to the policy's weights."""
 
     trainer: dict[str, Any]
-    value_weights: dict[str, Tensor] | None  # what the critic trains of itself
+    critic_weights: dict[str, Tensor] | None  # those that only the critic trains
 
     def write(self, folder: Path) -> None:
         """Into the checkpoint's folder; on one process."""
-        if self.value_weights is not None:
-            save_file(self.value_weights, folder / CRITIC_WEIGHTS)
+        if self.critic_weights is not None:
+            save_file(self.critic_weights, folder / CRITIC_WEIGHTS)
         torch.save(self.trainer, folder / STATE)
 
 
@@ -84,36 +83,40 @@ def state_of(
 ) -> State:
     """The run's state, whole on the first process. Call it on all of them.
 
-    identity: of the run, of `identity_of`.
-    random_states: of each process, in the order of their indices.
+    Args:
+        progress: how far the run is.
+        models: whose critic is saved.
+        updater: whose optimizers are saved.
+        identity: of the run, from `identity_of`.
+        random_states: of each process, in the order of their indices.
     """
     trainer = {
         "progress": asdict(progress),
         "fixed": dict(identity),
         "random_states": random_states,
-        "policy_optimizer": gathered(updater.policy_optimizer.state_dict()),
+        "policy_optimizer": gathered(updater.policy.optimizer.state_dict()),
     }
-    if updater.value_optimizer is not None:
-        trainer["value_optimizer"] = gathered(updater.value_optimizer.state_dict())
-    weights = None if models.critic is None else _value_weights(models, models.critic)
-    return State(trainer=trainer, value_weights=weights)
+    if updater.critic is not None:
+        trainer["value_optimizer"] = gathered(updater.critic.optimizer.state_dict())
+    weights = None if models.critic is None else _critic_weights(models, models.critic)
+    return State(trainer=trainer, critic_weights=weights)
 
 
-def identity_of(
-    run: RunConfig, config: PPOConfig, prompts: Sequence[PromptRow], texts: Sequence[str]
-) -> dict[str, Any]:
-    """What another value of would make another run, by name: a checkpoint remembers it."""
-    of_lora = ("lora_r", "lora_alpha", "lora_target_modules") if config.mode == "lora" else ()
-    keys = ("mode", "advantage", "rollout_batch_size", "num_generations", "kl_coef", *of_lora)
+def identity_of(setup: PPOSetup) -> dict[str, Any]:
+    """The settings and data that a checkpoint's run must share to be resumed, by name."""
+    config, model = setup.config, setup.settings.model
+    keys = ("mode", "advantage", "rollout_batch_size", "num_generations", "kl_coef")
+    lora_keys = ("lora_r", "lora_alpha", "lora_target_modules") if config.mode == "lora" else ()
     return {
-        "seed": run.seed,
+        "seed": setup.seed,
         **{key: getattr(config, key) for key in keys},
-        "train_data of sha256": hash_text(repr([*prompts, *texts])),
+        **{key: getattr(model, key) for key in lora_keys},
+        "train_data of sha256": hash_text(repr([*setup.prompts, *setup.texts])),
     }
 
 
 def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What `State` wrote beside weights, for `restore_state`; before a model is loaded.
+    """What `State` wrote next to the weights, for `restore_state`; before a model is loaded.
 
     Raises:
         CheckpointError: a folder without it, or one of another run.
@@ -121,8 +124,9 @@ def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     path = checkpoint / STATE
     if not path.is_file():
         raise CheckpointError(
-            f"{checkpoint} holds no {STATE}: it is a model and not a checkpoint of PPO; name a "
-            "checkpoint-N, or `latest`."
+            f"{checkpoint} holds no {STATE}: it is a model, not a checkpoint of PPO; name a "
+            "checkpoint-N, or `latest`.",
+            code="no-checkpoint",
         )
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     check_same_run(checkpoint, state["fixed"], identity)
@@ -138,43 +142,52 @@ def restore_state(
     process_index: int,
     num_processes: int,
 ) -> Progress:
-    """Put critic, optimizers and random generators where `state_of` saw them.
+    """Restore critic, optimizers and random generators; returns how far the run was.
 
-    The policy's weights are not among it: `load_models` took them from the checkpoint. With
-    another number of processes the random generators start afresh; nothing here draws from them.
+    `load_models` has loaded the policy's weights from the checkpoint. With another number of
+    processes the random generators start afresh; nothing here draws from them.
+
+    Args:
+        state: from `load_state`.
+        checkpoint: its folder.
+        models: of the resumed run.
+        updater: of the resumed run.
+        process_index: of this process.
+        num_processes: of this run.
 
     Raises:
         CheckpointError: its critic is not the one that this run builds.
     """
     if models.critic is not None:
-        _put_critic(checkpoint, models, models.critic)
-    put_optimizer_state(updater.policy_optimizer, state["policy_optimizer"])
-    if updater.value_optimizer is not None:
-        put_optimizer_state(updater.value_optimizer, state["value_optimizer"])
+        _restore_critic(checkpoint, models, models.critic)
+    put_optimizer_state(updater.policy.optimizer, state["policy_optimizer"])
+    if updater.critic is not None:
+        put_optimizer_state(updater.critic.optimizer, state["value_optimizer"])
     if len(state["random_states"]) == num_processes:
         restore_random_state(state["random_states"][process_index])
     return Progress(**state["progress"])
 
 
-def _put_critic(checkpoint: Path, models: PPOModels, critic: nn.Module) -> None:
+def _restore_critic(checkpoint: Path, models: PPOModels, critic: nn.Module) -> None:
     weights = load_file(checkpoint / CRITIC_WEIGHTS)
-    shapes = {name: parameter.shape for name, parameter in _trained(models, critic)}
+    shapes = {name: parameter.shape for name, parameter in _own_parameters(models, critic)}
     if shapes != {name: tensor.shape for name, tensor in weights.items()}:
         raise CheckpointError(
-            f"{checkpoint} holds another critic than this run begins with; give the same "
-            "value_model_path and reward."
+            f"{checkpoint} holds another critic than this run starts with; give the same "
+            "value_model_path and reward.",
+            code="other-run",
         )
     put_weights(critic, weights)
 
 
-def _value_weights(models: PPOModels, critic: nn.Module) -> dict[str, Tensor]:
+def _critic_weights(models: PPOModels, critic: nn.Module) -> dict[str, Tensor]:
     return {
         name: gathered(parameter.detach()).cpu().contiguous()
-        for name, parameter in _trained(models, critic)
+        for name, parameter in _own_parameters(models, critic)
     }
 
 
-def _trained(models: PPOModels, critic: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """What the critic trains of itself: with a shared trunk its head alone."""
-    trained = {id(parameter) for parameter in models.value_parameters}
-    return [named for named in critic.named_parameters() if id(named[1]) in trained]
+def _own_parameters(models: PPOModels, critic: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """What only the critic trains: with a shared trunk its head."""
+    own = {id(parameter) for parameter in models.critic_parameters}
+    return [named for named in critic.named_parameters() if id(named[1]) in own]

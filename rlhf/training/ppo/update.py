@@ -1,8 +1,8 @@
-"""The update: passes over the rollouts in minibatches, one optimizer step each."""
+"""The update: passes over the experience in minibatches, one optimizer step each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,22 +12,22 @@ from torch import Tensor
 from rlhf.models.compiled import CompiledLayers
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.forward import microbatch_schedule, partition_rows, sequences_of
-from rlhf.models.shard import full
 from rlhf.training.common.weight_checks import (
     Movement,
+    Parts,
     check_trainable,
     check_zero_norm,
     wants_change,
 )
+from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.finite import check_norms
-from rlhf.training.ppo.models import autocast, computes_in_bf16
+from rlhf.training.ppo.learner import Learner, make_learners
+from rlhf.training.ppo.loss import policy_terms, value_terms
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.ptx import Pretraining
-from rlhf.training.ppo.terms import policy_term, value_term
-from rlhf.types import Experience
+from rlhf.types import Experience, Minibatch
 
-ADAM_EPSILON = 1e-5  # as in OpenAI's PPO; torch's 1e-8 lets the first steps of a value grow
 SUMS = (
     "policy_loss",
     "value_loss",
@@ -37,218 +37,244 @@ SUMS = (
     "clip_fraction",
     "value_clip_fraction",
 )
-NORMS = ("grad_norm", "value_grad_norm")
 OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimizerStep:
+    """One minibatch, where it is in the run, and what its losses are scaled by."""
+
+    experience: Experience
+    rows: Tensor  # long [N], of the experience
+    minibatch: Minibatch  # those rows
+    iteration: int
+    number: int  # of the optimizer step in the run, from 0
+    num_tokens: Tensor  # response tokens of the minibatch, over all ranks
+    kl_coef: float  # of the KL penalty in the loss
+    trains_policy: bool  # False during the critic's warm-up
+
+
 class PPOUpdater:
-    """Policy and critic as they are trained: wrapper, optimizers, the loop over minibatches."""
+    """Trains policy and critic on experience: learners, the loop over minibatches, checks."""
 
     def __init__(
         self,
         accelerator: Accelerator,
         models: PPOModels,
         config: PPOConfig,
+        compute: Compute,
         pretraining: Pretraining | None = None,
     ) -> None:
-        self.accelerator = accelerator
-        self.config = config
-        self.policy_parameters = models.policy_parameters
-        self.value_parameters = models.value_parameters
+        self.accelerator, self.config, self.compute = accelerator, config, compute
         self.pretraining = pretraining
-        self.learners = models.learners
         self.sharded = models.sharded
-        self.layers = CompiledLayers(models.learners) if config.compile else None
-        # Compiled layers would compile anew where rows lie otherwise.
-        self.packed = not config.compile and all(map(reads_packed_rows, models.learners))
-        self.wrapped: list[Any] = models.learners
-        if not self.sharded:
-            self.wrapped = [accelerator.prepare_model(each) for each in models.learners]
-        parts = {"policy": models.policy_parameters}
-        if models.critic is not None:
-            parts["critic"] = models.value_parameters
-        check_trainable(parts, models.learners)
+        self.modules = models.modules
+        self.layers = CompiledLayers(models.modules) if config.compile else None
+        # Compiled layers would be compiled again for every new layout of rows.
+        self.packed = not config.compile and all(map(reads_packed_rows, models.modules))
+        self.policy, self.critic = make_learners(accelerator, models)
+        parts: Parts = {learner.role: learner.parameters for learner in self.learners}
+        check_trainable(parts, models.modules)
         self.movement = Movement(parts)
-        self.policy_optimizer = _adam(models.policy_parameters)
-        self.value_optimizer = _adam(models.value_parameters) if models.critic else None
 
-    def update(self, experience: Experience, *, step: int, seed: int) -> dict[str, float]:
-        """Train on `experience` (the rows of all ranks) and return the figures of PPO's losses.
+    @property
+    def learners(self) -> list[Learner]:
+        """The policy, and the critic where there is one."""
+        return [self.policy] if self.critic is None else [self.policy, self.critic]
+
+    @property
+    def learners_by_module(self) -> list[list[Learner]]:
+        """The learners of each module, the critic's module first.
+
+        One module after the other: neither activations nor gradients of one are in memory while
+        another computes.
+        """
+        if self.critic is None or self.critic.module is self.policy.module:
+            return [self.learners]
+        return [[self.critic], [self.policy]]
+
+    def update(
+        self, experience: Experience, *, step: int, seed: int, kl_coef: float
+    ) -> dict[str, float]:
+        """Train on `experience` (the rows of all ranks); returns the metrics of PPO's losses.
 
         Every rank calls this with the same experience; each computes its share of every
         minibatch. `num_minibatches` minibatches are as many optimizer steps per epoch, in a
         fresh order each epoch, whatever the microbatches and the number of ranks.
+
+        Args:
+            experience: rollouts with advantages and returns.
+            step: the iteration, from 1.
+            seed: with step and epoch, it determines the order of the rows.
+            kl_coef: of the KL penalty in the loss, for GRPO.
 
         Raises:
             TrainingError: a gradient is not finite, or is 0 without a reason, before the step is
                 taken; or the run's first step moves no weight. On all ranks.
         """
         self._set_learning_rates(step)
-        for learner in self.learners:
-            learner.train()
+        for module in self.modules:
+            module.train()
         minibatches = [
-            minibatch
+            rows
             for epoch in range(self.config.num_ppo_epochs)
-            for minibatch in self._minibatches(len(experience.rewards), (seed, step, epoch))
+            for rows in self._minibatches(len(experience.rewards), (seed, step, epoch))
         ]
-        before = (step - 1) * len(minibatches)  # optimizer steps of earlier iterations
+        first = (step - 1) * len(minibatches)  # optimizer steps of earlier iterations
         with nullcontext() if self.layers is None else self.layers.on():
             steps = [
-                self._optimizer_step(experience, minibatch, step, before + index)
-                for index, minibatch in enumerate(minibatches)
+                self._optimizer_step(self._step_of(experience, rows, step, first + index, kl_coef))
+                for index, rows in enumerate(minibatches)
             ]
-        for learner in self.learners:
-            learner.eval()
-        return self._figures(steps)
+        for module in self.modules:
+            module.eval()
+        return self._metrics(steps)
 
     def _minibatches(self, num_rows: int, key: tuple[int, ...]) -> Iterator[Tensor]:
         order = torch.from_numpy(np.random.default_rng(key).permutation(num_rows))
         yield from order.to(self.accelerator.device).tensor_split(self.config.num_minibatches)
 
-    def _optimizer_step(
-        self, experience: Experience, minibatch: Tensor, step: int, number: int
-    ) -> dict[str, Tensor]:
-        """One step on the minibatch's rows: this rank's means per token, and the global norms."""
-        rollouts = experience.rollouts
-        num_tokens = rollouts.response_mask[minibatch].sum()  # over all ranks
-        lengths = rollouts.batch.attention_mask.sum(1) + rollouts.response_mask.sum(1)
-        dealt = partition_rows(
-            lengths[minibatch], self.accelerator.num_processes, self.config.microbatch_tokens
+    def _step_of(
+        self, experience: Experience, rows: Tensor, iteration: int, number: int, kl_coef: float
+    ) -> OptimizerStep:
+        minibatch = experience.select(rows)
+        return OptimizerStep(
+            experience=experience,
+            rows=rows,
+            minibatch=minibatch,
+            iteration=iteration,
+            number=number,
+            num_tokens=minibatch.response_mask.sum(),
+            kl_coef=kl_coef,
+            trains_policy=iteration > self.config.critic_warmup_steps,
         )
-        sums = torch.zeros(len(SUMS), device=num_tokens.device)
-        self.asked = dict.fromkeys(NORMS, torch.zeros((), dtype=torch.bool, device=sums.device))
-        figures: dict[str, Tensor] = {}
-        # Learner after learner, the critic first: neither activations nor gradients of one are
-        # there while another computes.
-        for learner in reversed(self.wrapped):
-            mine = microbatch_schedule(dealt, self.accelerator.process_index, alike=self.sharded)
-            for group, weight, last in mine:
-                rows = minibatch[group]
-                sums += self._backward(
-                    learner, experience, rows, num_tokens, step, weight=weight, last=last
-                )
-            figures |= self._clip_and_step(learner, experience, minibatch, step, number)
-        return {"sums": sums / num_tokens, **figures}
+
+    def _optimizer_step(self, step: OptimizerStep) -> dict[str, Tensor]:
+        """One step of every learner: this rank's means per token, and the global norms."""
+        partition = partition_rows(
+            step.minibatch.lengths, self.accelerator.num_processes, self.compute.microbatch_tokens
+        )
+        sums = torch.zeros(len(SUMS), device=step.num_tokens.device)
+        self.wanted: dict[str, Tensor] = {
+            learner.role: torch.zeros((), dtype=torch.bool, device=sums.device)
+            for learner in self.learners
+        }
+        norms: dict[str, Tensor] = {}
+        for learners in self.learners_by_module:
+            schedule = microbatch_schedule(
+                partition, self.accelerator.process_index, alike=self.sharded
+            )
+            for rows, weight, last in schedule:
+                microbatch = step.minibatch.select(rows)
+                sums += self._backward(learners, microbatch, step, weight=weight, last=last)
+            norms |= self._clip_and_step(learners, step)
+        return {"sums": sums / step.num_tokens, **norms}
 
     def _backward(
         self,
-        learner: Any,
-        experience: Experience,
-        rows: Tensor,
-        num_tokens: Tensor,
-        step: int,
+        learners: Sequence[Learner],
+        microbatch: Minibatch,
+        step: OptimizerStep,
         *,
         weight: float,
         last: bool,
     ) -> Tensor:
-        """Add these rows' gradients, times `weight`; returns the sums that SUMS names, likewise."""
-        sequences = sequences_of(experience.rollouts, rows, packed=self.packed)
-        config = self.config
-        figures = dict.fromkeys(SUMS, torch.zeros((), device=num_tokens.device))
-        # DDP adds up gradients over ranks in the last backward pass alone; FSDP in each, since
+        """Add the microbatch's gradients, times `weight`; returns its sums, in the order of SUMS.
+
+        Args:
+            learners: of one module.
+            microbatch: rows of one forward pass.
+            step: the optimizer step that they belong to.
+            weight: 0 for a row that is repeated only so that ranks make equally many passes.
+            last: whether it is the last microbatch of the step on this rank.
+        """
+        wrapped = learners[0].wrapped
+        sequences = sequences_of(microbatch, packed=self.packed)
+        sums = dict.fromkeys(SUMS, torch.zeros((), device=step.num_tokens.device))
+        # DDP adds up gradients over ranks in the last backward pass only; FSDP in each, since
         # gradients that wait for it would be as large as the whole model.
         waits = not last and not self.sharded
-        with self.accelerator.no_sync(learner) if waits else nullcontext():
-            with autocast(self.accelerator.device, computes_in_bf16(config)):
-                new_logprobs, new_values = learner(sequences)
+        with self.accelerator.no_sync(wrapped) if waits else nullcontext():
+            with self.compute.autocast():
+                new_logprobs, new_values = wrapped(sequences)
             losses = []
             if new_logprobs is not None:
-                loss, sums = policy_term(experience, rows, new_logprobs, config)
+                loss, terms = policy_terms(microbatch, new_logprobs, self.config, step.kl_coef)
                 # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
-                losses.append(loss * (0.0 if step <= config.critic_warmup_steps else 1.0))
-                figures |= sums
+                losses.append(loss * (1.0 if step.trains_policy else 0.0))
+                sums |= terms
             if new_values is not None:
-                loss, sums = value_term(experience, rows, new_values, config)
+                loss, terms = value_terms(microbatch, new_values, self.config)
                 losses.append(loss)
-                figures |= sums
+                sums |= terms
             # A sum over the global token count. DDP and FSDP then average over ranks, hence the
             # factor.
-            scale = weight * self.accelerator.num_processes / num_tokens
-            outputs = dict(zip(NORMS, (new_logprobs, new_values), strict=True))
+            scale = weight * self.accelerator.num_processes / step.num_tokens
+            outputs = {"policy": new_logprobs, "critic": new_values}
             for output in outputs.values():
                 if output is not None:
                     output.retain_grad()
             (sum(losses) * scale).backward()
-        for norm, output in outputs.items():
+        for role, output in outputs.items():
             if output is not None:
-                self.asked[norm] = self.asked[norm] | wants_change(
-                    output, logprobs=output is new_logprobs
-                )
-        return weight * torch.stack([figures[name].detach() for name in SUMS])
+                change = wants_change(output, logprobs=role == "policy")
+                self.wanted[role] = self.wanted[role] | change
+        return weight * torch.stack([sums[name].detach() for name in SUMS])
 
-    def _clip_and_step(
-        self, learner: Any, experience: Experience, minibatch: Tensor, step: int, number: int
-    ) -> dict[str, Tensor]:
-        """Clip and step the optimizers of what this learner trains; the norms before clipping."""
-        figures: dict[str, Tensor] = {}
-        policy, warm_up = learner is self.wrapped[0], step <= self.config.critic_warmup_steps
-        critic = self.value_optimizer if learner is self.wrapped[-1] else None
-        if policy and self.pretraining is not None and not warm_up:
-            figures = self.pretraining.add_gradients(self.policy_parameters, number)
-        limit = self.config.max_grad_norm
-        if policy:
-            figures["grad_norm"] = _clip(self.policy_parameters, limit)
-        if critic is not None:
-            figures["value_grad_norm"] = _clip(self.value_parameters, limit)
+    def _clip_and_step(self, learners: Sequence[Learner], step: OptimizerStep) -> dict[str, Tensor]:
+        """Clip the gradients of a module's learners and step them; the norms before clipping."""
+        metrics: dict[str, Tensor] = {}
+        if self.pretraining is not None and self.policy in learners and step.trains_policy:
+            metrics = self.pretraining.add_gradients(self.policy.parameters, step.number)
+        norms = {
+            learner.norm_name: learner.clip_gradients(self.config.max_grad_norm)
+            for learner in learners
+        }
         check_norms(
-            {name: figures[name] for name in NORMS if name in figures},
-            experience,
-            minibatch,
-            step,
-            learners=self.learners,
-            config=self.config,
+            norms,
+            step.experience,
+            step.rows,
+            step.iteration,
+            modules=self.modules,
+            compute=self.compute,
             accelerator=self.accelerator,
         )
-        for norm, part in zip(NORMS, ("policy", "critic"), strict=True):
-            if norm in figures:
-                check_zero_norm(float(figures[norm]), self.asked[norm], step, part)
-        if policy and not warm_up:
-            self._step(self.policy_optimizer, "policy", step)
-        if critic is not None:
-            self._step(critic, "critic", step)
-        for parameter in learner.parameters():
+        for learner in learners:
+            norm = float(norms[learner.norm_name])
+            check_zero_norm(norm, self.wanted[learner.role], step.iteration, learner.role)
+        for learner in learners:
+            if learner is not self.policy or step.trains_policy:
+                self.movement.before_step(learner.optimizer, learner.role)
+                learner.optimizer.step()
+                self.movement.after_step(step.iteration, learner.optimizer)
+        for parameter in learners[0].module.parameters():
             parameter.grad = None
-        return {name: figure.detach() for name, figure in figures.items()}
-
-    def _step(self, optimizer: torch.optim.Optimizer, part: str, step: int) -> None:
-        self.movement.before_step(optimizer, part)
-        optimizer.step()
-        self.movement.after_step(step, optimizer)
+        return {name: metric.detach() for name, metric in (metrics | norms).items()}
 
     def _set_learning_rates(self, step: int) -> None:
         """Constant within an iteration; linear to 0 over the run unless told otherwise."""
         config = self.config
         linear = config.lr_scheduler_type == "linear"
         left = 1 - (step - 1) / config.num_steps if linear else 1.0
-        for group in self.policy_optimizer.param_groups:
-            group["lr"] = left * config.learning_rate
-        if self.value_optimizer is not None:
-            for group in self.value_optimizer.param_groups:
-                group["lr"] = left * (config.value_learning_rate or config.learning_rate)
+        self.policy.set_learning_rate(left * config.learning_rate)
+        if self.critic is not None:
+            rate = config.value_learning_rate or config.learning_rate
+            self.critic.set_learning_rate(left * rate)
 
-    def _figures(self, steps: list[dict[str, Tensor]]) -> dict[str, float]:
+    def _metrics(self, steps: list[dict[str, Tensor]]) -> dict[str, float]:
         """Means per token over ranks and minibatches, from one row of sums per optimizer step."""
         sums = self.accelerator.reduce(torch.stack([row["sums"] for row in steps]), "sum")
-        figures = dict(zip(SUMS, sums.mean(0).tolist(), strict=True))
+        metrics = dict(zip(SUMS, sums.mean(0).tolist(), strict=True))
         first = dict(zip(SUMS, sums[0].tolist(), strict=True))
         for name in steps[0].keys() - {"sums"}:
-            figures[name] = float(torch.stack([row[name] for row in steps]).mean())
-        for name in OF_THE_CRITIC if self.value_optimizer is None else ():
-            figures.pop(name, None)
+            metrics[name] = float(torch.stack([row[name] for row in steps]).mean())
+        for name in OF_THE_CRITIC if self.critic is None else ():
+            metrics.pop(name, None)
         if not self.config.kl_in_loss:
-            figures.pop("kl_loss")
-        return figures | {
+            metrics.pop("kl_loss")
+        return metrics | {
             "first_ratio": first["ratio"],
             "first_approx_kl": first["approx_kl"],
             "first_clip_fraction": first["clip_fraction"],
-            "learning_rate": self.policy_optimizer.param_groups[0]["lr"],
+            "learning_rate": self.policy.learning_rate,
         }
-
-
-def _clip(parameters: list[torch.nn.Parameter], limit: float) -> Tensor:
-    """Clip the gradients to this norm; the norm before, over all ranks' shares of them."""
-    return full(torch.nn.utils.clip_grad_norm_(parameters, limit))
-
-
-def _adam(parameters: list[torch.nn.Parameter]) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=0.0, eps=ADAM_EPSILON, weight_decay=0.0, fused=True)

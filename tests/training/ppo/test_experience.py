@@ -6,7 +6,7 @@ import torch
 from rlhf.ops.whitening import whiten
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.experience import final_scores, make_experience
-from rlhf.training.ppo.terms import policy_term, value_term
+from rlhf.training.ppo.loss import policy_terms, value_terms
 from rlhf.types import Experience, PromptBatch, Rollouts, ScoredRollouts, Scores
 
 # Log-ratios to the reference: 0.2, 0.4 and -0.2; the second answer has one token and no EOS.
@@ -17,11 +17,10 @@ MASK = torch.tensor([[True, True], [True, False]])
 
 
 def config(**changes) -> PPOConfig:
-    given = {"model_name_or_path": "m", "train_data": "d", "reward": ["r"], "max_steps": 1}
-    return PPOConfig(**{**given, "kl_coef": 0.5, **changes})
+    return PPOConfig(**{"max_steps": 1, "kl_coef": 0.5, **changes})
 
 
-def evaluated(scores=(2.0, -3.0)) -> ScoredRollouts:
+def scored(scores=(2.0, -3.0), *, critic=True) -> ScoredRollouts:
     pair = torch.arange(2)
     batch = PromptBatch(
         input_ids=torch.ones(2, 1, dtype=torch.long),
@@ -36,7 +35,7 @@ def evaluated(scores=(2.0, -3.0)) -> ScoredRollouts:
         response_ids=torch.ones(2, 2, dtype=torch.long),
         response_mask=MASK,
         logprobs=LOGPROBS,
-        weights=torch.ones(2, 2),
+        importance_weights=torch.ones(2, 2),
         entropies=torch.zeros(2, 2),
         ended_with_eos=torch.tensor([True, False]),
         thought_lengths=torch.zeros(2, dtype=torch.long),
@@ -46,12 +45,13 @@ def evaluated(scores=(2.0, -3.0)) -> ScoredRollouts:
         rollouts=rollouts,
         scores=Scores(scores=torch.tensor(scores), breakdown={}, failures=["", ""]),
         ref_logprobs=REFERENCE,
-        values=VALUES,
+        values=VALUES if critic else None,
     )
 
 
 def experience(**changes) -> Experience:
-    return make_experience(evaluated(), config(**changes), kl_coef=0.5)
+    keys = config(**changes)
+    return make_experience(scored(critic=keys.has_critic), keys, kl_coef=0.5)
 
 
 def test_rewards_advantages_and_returns_of_gae():
@@ -94,7 +94,7 @@ def test_whitened_rewards_keep_their_mean():
     ],
 )
 def test_scores_are_judged_and_then_clipped(changes, expected):
-    assert final_scores(evaluated(), config(**changes)).tolist() == expected
+    assert final_scores(scored(), config(**changes)).tolist() == expected
 
 
 def test_rloo_takes_the_penalised_sums_and_grpo_the_scores():
@@ -106,8 +106,9 @@ def test_rloo_takes_the_penalised_sums_and_grpo_the_scores():
     torch.testing.assert_close(
         grpo.advantages, torch.tensor([[0.70709, 0.70709], [-0.70709, 0.0]]), atol=1e-4, rtol=0
     )
-    assert (rloo.kl_loss_coef, grpo.kl_loss_coef) == (0.0, 0.5)
-    assert torch.all(grpo.returns == 0)
+    assert rloo.rewards.sum().item() == pytest.approx(1.7 - 2.9)
+    assert grpo.rewards.sum().item() == pytest.approx(2.0 - 3.0)  # its penalty is in the loss
+    assert grpo.returns is rloo.returns is None
 
 
 def test_the_terms_take_their_keys():
@@ -117,15 +118,16 @@ def test_the_terms_take_their_keys():
     times vf_coef 0.2.
     """
     keys = config(dual_clip=3.0, value_clip_range=0.5, vf_coef=0.2, lam=0.5)
-    found = make_experience(evaluated(), keys, kl_coef=0.5)
-    rows, new = torch.tensor([1]), LOGPROBS[1:] + torch.tensor([[10.0, 0.0]]).clamp(min=1).log()
-    loss, sums = policy_term(found, rows, new, keys)
+    found = make_experience(scored(), keys, kl_coef=0.5)
+    batch = found.select(torch.tensor([1]))
+    new = LOGPROBS[1:] + torch.tensor([[10.0, 0.0]]).clamp(min=1).log()
+    loss, sums = policy_terms(batch, new, keys, kl_coef=0.0)
     advantage = found.advantages[1, 0].item()
     assert advantage < 0
     assert loss.item() == pytest.approx(-3 * advantage, rel=1e-5)
     assert sums["ratio"].item() == pytest.approx(10.0, rel=1e-5)
-    plain, _ = policy_term(found, rows, new, config(lam=0.5))
+    plain, _ = policy_terms(batch, new, config(lam=0.5), kl_coef=0.0)
     assert plain.item() == pytest.approx(-10 * advantage, rel=1e-5)
     # Return -2.9, old value -1, new value -2: error 0.9; limited to -1.5 it is 1.4.
-    value, _ = value_term(found, rows, VALUES[1:] - 1, keys)
+    value, _ = value_terms(batch, VALUES[1:] - 1, keys)
     assert value.item() == pytest.approx(0.2 * 1.4**2 / 2, rel=1e-5)

@@ -55,7 +55,7 @@ def test_it_scores_as_the_merged_model_does_and_nothing_of_it_is_trained(folder,
 
 def test_a_run_is_the_one_with_the_reward_model_held_whole(folder, tmp_path, monkeypatch):
     in_lora(folder, tmp_path / "shared", max_steps=2, learning_rate=1e-2).train()
-    monkeypatch.setattr(ppo_models, "_share_backbone", lambda base, policy, reward: [])
+    monkeypatch.setattr(ppo_models, "_share_backbone", lambda setup, policy, reward: [])
     in_lora(folder, tmp_path / "whole", max_steps=2, learning_rate=1e-2).train()
     shared, whole = (read_metrics(tmp_path / name) for name in ("shared", "whole"))
     for figure in ("score", "kl", "value_loss", "grad_norm"):
@@ -70,7 +70,7 @@ def test_a_backbone_that_changed_since_is_not_taken_for_the_old_one(folder, tmp_
     name = "model.layers.0.mlp.down_proj.weight"
     save_file(tensors | {name: tensors[name] * 1.5}, file, {"format": "pt"})
     one = in_lora(folder, tmp_path / "run")
-    assert any("is held whole" in note for note in one.notes)
+    assert any("is loaded whole" in note for note in one.notes)
     scored = one.reward.sources[0].scorer.score(PROMPTS, ANSWERS)
     assert scored == pytest.approx(expected, abs=1e-6)
     assert not [name for name, _ in one.models.policy.named_parameters() if "reward_0" in name]
@@ -92,7 +92,7 @@ def test_a_small_change_that_bf16_would_hide_is_known_by_the_manifest(folder, tm
     name = "model.layers.0.mlp.down_proj.weight"
     save_file(tensors | {name: tensors[name] * 1.001}, file, {"format": "pt"})
     one = in_lora(folder, tmp_path / "changed", bf16=True)
-    assert any("is held whole" in note for note in one.notes)
+    assert any("is loaded whole" in note for note in one.notes)
 
 
 def test_in_bf16_the_backbone_takes_two_bytes_a_weight_and_adapters_four(folder, tmp_path):

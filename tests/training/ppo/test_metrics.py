@@ -1,4 +1,4 @@
-"""The logged figures in literal numbers: two answers made by hand, no model."""
+"""The logged metrics in literal numbers: two answers made by hand, no model."""
 
 import dataclasses
 
@@ -13,14 +13,15 @@ from rlhf.training.ppo.metrics import (
     rollout_metrics,
 )
 from rlhf.types import ScoredRollouts
-from tests.training.ppo.test_experience import MASK, config, evaluated
+from tests.training.ppo.test_experience import MASK, config, scored
+from tests.training.ppo.tiny_ppo import settings
 
 NAN = float("nan")
 
 
 def judged() -> ScoredRollouts:
     """Scores 2 and -3 of two sources; entropies 1, 2 and 3, NaN behind them."""
-    given = evaluated()
+    given = scored()
     scores = dataclasses.replace(
         given.scores,
         breakdown={"a/x.py:f": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, -3.0])},
@@ -58,8 +59,17 @@ def test_literal_rollout_figures():
 def test_literal_experience_figures():
     """Returns 1.3, 1.8 | -2.9 have variance 6.6633; less the values 0.5, 1 | -1 they are 0.8, 0.8
     | -1.9, variance 2.43: 1 - 2.43 / 6.6633. Rewards -0.1, 1.8 | -2.9 are -0.6 an answer."""
-    keys = config(lam=0.5, on_reward_error="skip", rollout_batch_size=4, num_minibatches=1)
-    found = experience_metrics(make_experience(judged(), keys, kl_coef=0.5), keys)
+    keys = settings(
+        output_dir="run",
+        model_name_or_path="m",
+        train_data="rows",
+        max_steps=1,
+        lam=0.5,
+        on_reward_error="skip",
+        rollout_batch_size=4,
+        num_minibatches=1,
+    )
+    found = experience_metrics(make_experience(judged(), keys.ppo, kl_coef=0.5), keys)
     expected = {"reward": -0.6, "explained_variance": 0.635318, "rewards_skipped": 2}
     assert found == pytest.approx(expected, abs=1e-5)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import DataError
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.ppo.ptx import encode_texts
 from rlhf.training.ppo.rollout import prompts_for_step
-from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, weights
+from tests.errors import raises
+from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, update, weights
 
 TEXTS = ["Where is the red ball?", "A cat, a dog and a bird.", "Tell me a story.", "The sea."]
 PTX = {"ptx_data": "unused", "ptx_coef": 0.5, "texts": TEXTS}
@@ -40,14 +40,14 @@ def test_gradient_is_the_sum_of_both_parts(folder, tmp_path):
     parameters = one.models.policy_parameters
     for parameter in parameters:
         parameter.grad = torch.full_like(parameter, 0.01)
-    figures = one.updater.pretraining.add_gradients(parameters, 0)
+    metrics = one.updater.pretraining.add_gradients(parameters, 0)
     loss = plain_loss(policy, one.updater.pretraining.texts)  # all 4 are in a minibatch
     (0.5 * loss).backward()
-    assert figures["ptx_loss"].item() == pytest.approx(loss.item(), abs=1e-5)
+    assert metrics["ptx_loss"].item() == pytest.approx(loss.item(), abs=1e-5)
     alone = torch.nn.utils.get_total_norm([p.grad for p in policy.parameters()])
-    assert figures["ptx_grad_norm"].item() == pytest.approx(alone.item(), rel=1e-4)
+    assert metrics["ptx_grad_norm"].item() == pytest.approx(alone.item(), rel=1e-4)
     count = sum(p.numel() for p in parameters)
-    assert figures["ppo_grad_norm"].item() == pytest.approx(0.01 * count**0.5, rel=1e-4)
+    assert metrics["ppo_grad_norm"].item() == pytest.approx(0.01 * count**0.5, rel=1e-4)
     for mine, plain in zip(parameters, policy.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, plain.grad + 0.01, atol=1e-5, rtol=1e-4)
 
@@ -73,9 +73,9 @@ def test_each_step_reads_the_texts_of_its_number(folder, tmp_path, max_tokens):
     one = trainer(folder, tmp_path, **{**PTX, **keys, "texts": texts})
     policy = copy.deepcopy(one.models.policy)
     read = prompts_for_step(one.updater.pretraining.texts, 2, count=8, seed=0)
-    figures = one.updater.update(experience_of(one, 3), step=3, seed=0)
+    metrics = update(one, experience_of(one, 3), 3)
     with torch.no_grad():
-        assert figures["ptx_loss"] == pytest.approx(plain_loss(policy, read).item(), abs=1e-5)
+        assert metrics["ptx_loss"] == pytest.approx(plain_loss(policy, read).item(), abs=1e-5)
 
 
 def test_the_texts_become_likelier_and_the_norms_are_logged(folder, tmp_path):
@@ -97,14 +97,14 @@ def test_every_optimizer_step_reads_texts_of_its_own(folder, tmp_path, monkeypat
         return add(parameters, number)
 
     monkeypatch.setattr(one.updater.pretraining, "add_gradients", noting)
-    one.updater.update(experience_of(one), step=2, seed=0)
+    update(one, experience_of(one), 2)
     assert numbers == [4, 5, 6, 7]
 
 
 def test_warm_up_reads_no_text(folder, tmp_path):
     one = trainer(folder, tmp_path, critic_warmup_steps=1, **PTX)
-    figures = one.updater.update(experience_of(one), step=1, seed=0)
-    assert "ptx_loss" not in figures
+    metrics = update(one, experience_of(one))
+    assert "ptx_loss" not in metrics
 
 
 def test_resumed_reads_the_texts_it_would_have_read(folder, tmp_path):
@@ -120,5 +120,5 @@ def test_long_texts_are_cut_and_those_that_predict_nothing_refused(folder, tmp_p
     one = trainer(folder, tmp_path, max_prompt_length=3, max_completion_length=2)
     chat = load_tokenizer(str(folder / "policy"))
     assert [len(ids) for ids in encode_texts(TEXTS, chat, one.config)] == [5, 5, 5, 5]
-    with pytest.raises(DataError, match="ptx_data: the text '' has 1 tokens"):
+    with raises("bad-row", "ptx_data", "1 tokens"):
         encode_texts([""], chat, one.config)

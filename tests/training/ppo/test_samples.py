@@ -20,22 +20,22 @@ def test_numbers_of_tokens_and_the_models_view_of_its_prompts(tmp_path, changes)
     """KL is log(policy/reference), 0 before training; a padded prompt has its own embedding."""
     folder = make_folder(tmp_path / "models")
     ppo = trainer(folder, tmp_path / "run", **changes)
-    evaluated = ppo.score_held_out(ppo.models.whole_policy)
-    scores = evaluated.scores.scores.tolist()
-    advantages = ppo.experience(evaluated).advantages
-    write_tokens(tmp_path, evaluated, advantages, ppo.chat, {"best": [0], "worst": [2]}, scores)
-    write_embeddings(tmp_path, ppo.models.policy, evaluated.rollouts, scores)
+    scored = ppo.score_held_out(ppo.models.whole_policy)
+    scores = scored.scores.scores.tolist()
+    advantages = ppo.make_experience(scored).advantages
+    write_tokens(tmp_path, scored, advantages, ppo.setup.chat, {"best": [0], "worst": [2]}, scores)
+    write_embeddings(tmp_path, ppo.models.policy, scored.rollouts, scores)
     lines = (tmp_path / "samples" / "tokens.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [(row["kind"], row["prompt"]) for row in rows] == [
         ("best", ROWS[0].prompt),
         ("worst", ROWS[2].prompt),
     ]
-    mask = evaluated.rollouts.response_mask
+    mask = scored.rollouts.response_mask
     assert len(rows[0]["tokens"]) == len(rows[0]["values"]) == int(mask[0].sum())
     assert rows[0]["kl"] == pytest.approx([0.0] * len(rows[0]["kl"]), abs=1e-3)
     content = np.load(tmp_path / "samples" / "embeddings.npz")
-    ids = torch.tensor([prompt_ids(ppo.chat, ROWS[0].prompt)])
+    ids = torch.tensor([prompt_ids(ppo.setup.chat, ROWS[0].prompt)])
     states = ppo.models.policy(input_ids=ids, output_hidden_states=True).hidden_states[-1]
     wanted = states[0].mean(0).detach().numpy()
     assert content["embeddings"][0] == pytest.approx(wanted, abs=5e-3)

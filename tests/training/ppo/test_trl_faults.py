@@ -16,7 +16,14 @@ from rlhf.training.ppo.gather import select_rows
 from rlhf.training.ppo.metrics import rollout_metrics
 from rlhf.training.ppo.rollout import roll_out
 from tests.tiny_models import make_model
-from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, weights
+from tests.training.ppo.tiny_ppo import (
+    experience_of,
+    make_folder,
+    scored_of,
+    trainer,
+    update,
+    weights,
+)
 
 MANY_ENDS = tuple(range(100, 140))  # of 340: about half of the answers end by themselves
 
@@ -28,13 +35,13 @@ def folder(tmp_path_factory):
 
 def answered(one):
     """Judged answers, some of which end with one of MANY_ENDS."""
-    chat = dataclasses.replace(one.chat, eos_token_ids=MANY_ENDS)
+    chat = dataclasses.replace(one.setup.chat, eos_token_ids=MANY_ENDS)
     rollouts = roll_out(
-        one.models.policy, one.next_prompts(1), one.config, chat, seed=1, iteration=1
+        one.models.policy, one.next_prompts(1), one.config, one.compute, chat, seed=1, iteration=1
     )
     assert rollouts.ended_with_eos.any()
     assert not rollouts.ended_with_eos.all()
-    return one.evaluate(rollouts)
+    return one.score(rollouts)
 
 
 def test_minibatches_are_optimizer_steps_under_accumulation(folder, tmp_path):
@@ -42,8 +49,8 @@ def test_minibatches_are_optimizer_steps_under_accumulation(folder, tmp_path):
     2 steps an epoch here; there the count of steps falls with the accumulation."""
     one = trainer(folder, tmp_path, max_steps=1, num_ppo_epochs=3, max_tokens_per_microbatch=1)
     steps = []
-    one.updater.policy_optimizer.register_step_post_hook(lambda *_: steps.append(1))
-    one.updater.update(experience_of(one), step=1, seed=0)
+    one.updater.policy.optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    update(one, experience_of(one))
     assert len(steps) == 3 * 2
 
 
@@ -51,23 +58,21 @@ def test_logged_means_are_over_what_was_computed(folder, tmp_path):
     """With a tiny learning rate each ratio is 1, and so is the mean that is logged,
     whatever the accumulation; TRL divides by slots that nothing was written to: 0.25."""
     one = trainer(folder, tmp_path, learning_rate=1e-7, max_tokens_per_microbatch=1)
-    figures = one.updater.update(experience_of(one), step=1, seed=0)
-    assert figures["ratio"] == pytest.approx(1.0, abs=1e-4)
+    metrics = update(one, experience_of(one))
+    assert metrics["ratio"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_whitening_is_over_the_rows_of_all_ranks(folder, tmp_path):
     """Two halves whitened apart would each have mean 0."""
     one = trainer(folder, tmp_path)
-    evaluated = one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
-    scores = dataclasses.replace(
-        evaluated.scores, scores=evaluated.scores.scores + torch.arange(8.0)
-    )
-    evaluated = dataclasses.replace(evaluated, scores=scores)
-    found = one.experience(evaluated)
+    scored = scored_of(one)
+    scores = dataclasses.replace(scored.scores, scores=scored.scores.scores + torch.arange(8.0))
+    scored = dataclasses.replace(scored, scores=scores)
+    found = one.make_experience(scored)
     mask, half = found.rollouts.response_mask, torch.arange(4)
     assert found.advantages[mask].mean().item() == pytest.approx(0.0, abs=1e-6)
     assert found.advantages[half][mask[half]].mean().item() < -0.1
-    apart = one.experience(select_rows(evaluated, half))
+    apart = one.make_experience(select_rows(scored, half))
     assert apart.advantages[mask[half]].mean().item() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -79,15 +84,15 @@ def test_a_real_eos_is_seen_where_pad_is_eos(folder, tmp_path):
     """
     one = trainer(folder, tmp_path, kl_coef=0.0)
     mask = answered(one).rollouts.response_mask
-    one.chat.tokenizer.pad_token_id = int(first_end(answered(one).rollouts))
-    evaluated = answered(one)
-    ids = evaluated.rollouts.response_ids
-    assert torch.equal(evaluated.rollouts.response_mask, mask)
-    assert not torch.equal(ids != one.chat.pad_token_id, mask)  # what TRL would have
-    scores = dataclasses.replace(evaluated.scores, scores=torch.arange(1.0, 9.0))
-    rewards = one.experience(dataclasses.replace(evaluated, scores=scores)).rewards
-    row = int(evaluated.rollouts.ended_with_eos.nonzero()[0, 0])
-    assert ids[row, int(rewards[row].nonzero()[0, 0])] == one.chat.pad_token_id
+    one.setup.chat.tokenizer.pad_token_id = int(first_end(answered(one).rollouts))
+    scored = answered(one)
+    ids = scored.rollouts.response_ids
+    assert torch.equal(scored.rollouts.response_mask, mask)
+    assert not torch.equal(ids != one.setup.chat.pad_token_id, mask)  # what TRL would have
+    scores = dataclasses.replace(scored.scores, scores=torch.arange(1.0, 9.0))
+    rewards = one.make_experience(dataclasses.replace(scored, scores=scores)).rewards
+    row = int(scored.rollouts.ended_with_eos.nonzero()[0, 0])
+    assert ids[row, int(rewards[row].nonzero()[0, 0])] == one.setup.chat.pad_token_id
     assert rewards.sum(1).tolist() == list(range(1, 9))
 
 
@@ -110,10 +115,10 @@ def test_nothing_follows_the_first_end_token(folder, tmp_path):
 
 def test_the_score_lands_on_the_end_token_not_after_it(folder, tmp_path):
     one = trainer(folder, tmp_path, kl_coef=0.0)
-    evaluated = answered(one)
-    scores = dataclasses.replace(evaluated.scores, scores=torch.arange(1.0, 9.0))
-    rewards = one.experience(dataclasses.replace(evaluated, scores=scores)).rewards
-    lengths = evaluated.rollouts.response_mask.sum(1)
+    scored = answered(one)
+    scores = dataclasses.replace(scored.scores, scores=torch.arange(1.0, 9.0))
+    rewards = one.make_experience(dataclasses.replace(scored, scores=scores)).rewards
+    lengths = scored.rollouts.response_mask.sum(1)
     expected = torch.zeros_like(rewards)
     expected[torch.arange(8), lengths - 1] = torch.arange(1.0, 9.0)
     assert torch.equal(rewards, expected)
@@ -122,43 +127,43 @@ def test_the_score_lands_on_the_end_token_not_after_it(folder, tmp_path):
 def test_the_penalty_spares_every_end_token(folder, tmp_path):
     """TRL looks for eos_token_id, which a chat answer does not end with."""
     one = trainer(folder, tmp_path, missing_eos_penalty=7.0)
-    evaluated = answered(one)
-    lost = evaluated.scores.scores - final_scores(evaluated, one.config)
-    assert torch.equal(lost == 0, evaluated.rollouts.ended_with_eos)
-    assert torch.all(lost[~evaluated.rollouts.ended_with_eos] == 7.0)
+    scored = answered(one)
+    lost = scored.scores.scores - final_scores(scored, one.config)
+    assert torch.equal(lost == 0, scored.rollouts.ended_with_eos)
+    assert torch.all(lost[~scored.rollouts.ended_with_eos] == 7.0)
 
 
 def test_padding_counts_in_no_figure(folder, tmp_path):
     """Four columns of NaN behind every answer change no ratio, approx KL, entropy or length."""
     one = trainer(folder, tmp_path, num_ppo_epochs=1)
-    evaluated = answered(one)
-    wide = _padded(evaluated)
-    assert rollout_metrics(wide) == pytest.approx(rollout_metrics(evaluated), abs=1e-6)
+    scored = answered(one)
+    wide = _padded(scored)
+    assert rollout_metrics(wide) == pytest.approx(rollout_metrics(scored), abs=1e-6)
     twin = trainer(folder, tmp_path, num_ppo_epochs=1)
-    first = one.updater.update(one.experience(evaluated), step=1, seed=0)
-    second = twin.updater.update(twin.experience(wide), step=1, seed=0)
+    first = update(one, one.make_experience(scored))
+    second = update(twin, twin.make_experience(wide))
     assert second == pytest.approx(first, abs=1e-6)
 
 
-def _padded(evaluated):
-    """`evaluated` with four more columns, NaN wherever a number can be."""
+def _padded(scored):
+    """`scored` with four more columns, NaN wherever a number can be."""
 
     def wider(tensor, value):
         return torch.nn.functional.pad(tensor, (0, 4), value=value)
 
-    nan, rollouts = float("nan"), evaluated.rollouts
+    nan, rollouts = float("nan"), scored.rollouts
     return dataclasses.replace(
-        evaluated,
+        scored,
         rollouts=dataclasses.replace(
             rollouts,
             response_ids=wider(rollouts.response_ids, 0),
             response_mask=wider(rollouts.response_mask, False),
             logprobs=wider(rollouts.logprobs, nan),
-            weights=wider(rollouts.weights, nan),
+            importance_weights=wider(rollouts.importance_weights, nan),
             entropies=wider(rollouts.entropies, nan),
         ),
-        ref_logprobs=wider(evaluated.ref_logprobs, nan),
-        values=wider(evaluated.values, nan),
+        ref_logprobs=wider(scored.ref_logprobs, nan),
+        values=wider(scored.values, nan),
     )
 
 
@@ -168,7 +173,7 @@ def test_bf16_computes_in_bf16(folder, tmp_path):
         seen = set()
         layer = one.models.policy.model.layers[0].mlp.down_proj
         layer.register_forward_hook(lambda _, __, output, seen=seen: seen.add(output.dtype))
-        one.updater.update(experience_of(one), step=1, seed=0)
+        update(one, experience_of(one))
         assert seen == {dtype}
 
 
@@ -181,7 +186,7 @@ def test_gradient_checkpointing_recomputes_and_changes_nothing(folder, tmp_path)
         one.models.policy.model.layers[0].mlp.register_forward_pre_hook(
             lambda *_, count=count: count.append(1)
         )
-        one.updater.update(experience, step=1, seed=0)
+        update(one, experience)
         calls[wanted], results[wanted] = len(count), copy.deepcopy(weights(one))
     assert calls[True] == 2 * calls[False]
     for name, tensor in results[False].items():
@@ -191,14 +196,14 @@ def test_gradient_checkpointing_recomputes_and_changes_nothing(folder, tmp_path)
 def test_gradients_are_clipped_before_the_step(folder, tmp_path):
     one = trainer(folder, tmp_path, max_grad_norm=1e-3)
     norms = []
-    for optimizer in (one.updater.policy_optimizer, one.updater.value_optimizer):
+    for optimizer in (one.updater.policy.optimizer, one.updater.critic.optimizer):
         optimizer.register_step_pre_hook(
             lambda taken, *_: norms.append(
                 torch.nn.utils.get_total_norm([p.grad for p in taken.param_groups[0]["params"]])
             )
         )
-    figures = one.updater.update(experience_of(one), step=1, seed=0)
-    assert figures["grad_norm"] > 1e-3  # before clipping
+    metrics = update(one, experience_of(one))
+    assert metrics["grad_norm"] > 1e-3  # before clipping
     assert max(norms) <= 1e-3 * 1.001
 
 
@@ -222,9 +227,9 @@ def test_the_reward_model_has_a_tokenizer_and_a_template_of_its_own(folder, tmp_
     chat = load_tokenizer(str(base))
     save_reward_model(tmp_path / "reward", new_reward_model(base, seed=1), chat, 0.0, 1.0)
     one = trainer(folder, tmp_path / "run", reward=[str(tmp_path / "reward")])
-    assert one.chat.tokenizer.get_vocab() != chat.tokenizer.get_vocab()
-    assert one.chat.tokenizer.chat_template != chat.tokenizer.chat_template
-    evaluated = one.evaluate(one.roll_out(one.models.policy, one.next_prompts(1), 1))
-    rollouts = evaluated.rollouts
+    assert one.setup.chat.tokenizer.get_vocab() != chat.tokenizer.get_vocab()
+    assert one.setup.chat.tokenizer.chat_template != chat.tokenizer.chat_template
+    scored = scored_of(one)
+    rollouts = scored.rollouts
     plain = RewardModel(tmp_path / "reward").score(rollouts.batch.prompts, rollouts.texts)
-    torch.testing.assert_close(evaluated.scores.scores, torch.tensor(plain), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scored.scores.scores, torch.tensor(plain), atol=1e-5, rtol=0)

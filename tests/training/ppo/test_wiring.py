@@ -9,8 +9,8 @@ from rlhf.models.generation.generate import generate
 from rlhf.runtime.run_folder import checkpoints
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.ppo import rollout as ppo_rollout
-from rlhf.training.ppo.terms import policy_term
-from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer
+from rlhf.training.ppo.loss import policy_terms
+from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, update
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,11 @@ def folder(tmp_path_factory):
 def test_a_run_says_its_warnings(folder, tmp_path, capsys):
     """No answer of six tokens ends by itself, and the update reads them at another temperature."""
     one = trainer(folder, tmp_path, max_steps=2)
-    one.models.learners[0].temperature = 0.5
+    one.models.policy_module.temperature = 0.5
     one.train()
     said = capsys.readouterr().out
-    assert said.count("warning: step 1: answers are 6 tokens long and 6 is the limit") == 1
-    assert said.count("warning: step 1: began with a mean ratio of") == 1
+    assert said.count("warning: step 1: responses have 6 tokens and 6 is the limit") == 1
+    assert said.count("warning: step 1: the iteration starts with a mean ratio of") == 1
 
 
 def test_checkpoints_are_written_and_kept_as_the_keys_say(folder, tmp_path):
@@ -55,7 +55,7 @@ def test_best_is_bounded_by_the_budget_where_nothing_else_bounds_it(folder, tmp_
     options = {"eval_data": "unused", "learning_rate": 1e-2}
     one = trainer(folder, tmp_path, kl_budget=1e-9, **options)
     one.progress = dataclasses.replace(one.progress, step=1, best_score=-1.0)
-    one.updater.update(experience_of(one), step=1, seed=0)
+    update(one, experience_of(one))
     assert one.evaluate_held_out(0.0)["eval_kl"] > 1e-9
     assert one.progress.best_score == -1.0
     assert not (tmp_path / "best").exists()
@@ -75,7 +75,7 @@ def test_tokens_are_weighed_by_train_over_rollout_up_to_the_cap(folder, tmp_path
     monkeypatch.setattr(ppo_rollout, "generate", another_sampler)
     rollouts = experience_of(trainer(folder, tmp_path, importance_weight_cap=1.5)).rollouts
     for column, weight in enumerate([1.5, 0.606531] * 3):
-        found = rollouts.weights[:, column][rollouts.response_mask[:, column]]
+        found = rollouts.importance_weights[:, column][rollouts.response_mask[:, column]]
         torch.testing.assert_close(found, torch.full_like(found, weight), atol=1e-4, rtol=0)
 
 
@@ -85,9 +85,12 @@ def test_weights_multiply_the_loss_of_their_tokens(folder, tmp_path):
     new = experience.rollouts.logprobs
     weights = torch.where(torch.arange(8)[:, None] < 4, 3.0, 1.0).expand_as(new)
     weighed = dataclasses.replace(
-        experience, rollouts=dataclasses.replace(experience.rollouts, weights=weights)
+        experience, rollouts=dataclasses.replace(experience.rollouts, importance_weights=weights)
     )
-    loss, _ = policy_term(weighed, rows, new, one.config)
-    halves = [policy_term(experience, half, new[half], one.config)[0] for half in rows.split(4)]
+    loss, _ = policy_terms(weighed.select(rows), new, one.config, kl_coef=0.0)
+    halves = [
+        policy_terms(experience.select(half), new[half], one.config, kl_coef=0.0)[0]
+        for half in rows.split(4)
+    ]
     torch.testing.assert_close(loss, 3 * halves[0] + halves[1])
     assert abs(halves[0].item()) > 0.1

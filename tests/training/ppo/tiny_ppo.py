@@ -1,12 +1,19 @@
-"""A PPO run that takes a second: a tiny random policy, paid for vowels."""
+"""A PPO run that takes a second: a tiny random policy, rewarded for vowels."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from rlhf.data.config import PromptDataConfig
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.models.config import BackboneConfig
+from rlhf.rewards.config import RewardConfig
+from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.trainer import PPOTrainer
 from rlhf.types import Experience, PromptRow
 from tests.tiny_models import make_model
@@ -16,6 +23,20 @@ def vowels(prompts, completions):
     return [sum(c in "aeiou" for c in text) / 4 for text in completions]
 """
 ROWS = [PromptRow(prompt=f"Where is the {'red ' * (i % 4)}ball {i}?") for i in range(10)]
+DEFAULTS = {
+    "train_data": "rows",
+    "show_rows": 0,
+    "max_steps": 3,
+    "rollout_batch_size": 8,
+    "num_generations": 2,
+    "num_minibatches": 2,
+    "num_ppo_epochs": 2,
+    "max_completion_length": 6,
+    "learning_rate": 1e-3,
+    "bf16": False,
+    "save_steps": 1,
+    "save_total_limit": 9,
+}
 
 
 def make_folder(folder: Path) -> Path:
@@ -25,50 +46,71 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def settings(**keys: Any) -> PPOSettings:
+    """Settings from flat keys, each given to the class that has it."""
+
+    def pick(kind: type) -> Any:
+        names = {field.name for field in dataclasses.fields(kind)}
+        return kind(**{name: keys.pop(name) for name in names & keys.keys()})
+
+    made = PPOSettings(
+        run=pick(RunConfig),
+        model=pick(BackboneConfig),
+        data=pick(PromptDataConfig),
+        reward=pick(RewardConfig),
+        ppo=pick(PPOConfig),
+    )
+    assert not keys, f"no configuration has {sorted(keys)}"
+    return made
+
+
 def trainer(
     folder, output_dir, checkpoint=None, texts=(), seed=0, rows=ROWS, **changes
 ) -> PPOTrainer:
-    """A trainer over `folder`'s policy; `changes` are keys of PPOConfig."""
-    options = {
+    """A trainer over `folder`'s policy; `changes` are keys of any configuration."""
+    keys = {
+        "output_dir": str(output_dir),
+        "seed": seed,
+        "resume_from_checkpoint": None if checkpoint is None else str(checkpoint),
         "model_name_or_path": str(folder / "policy"),
-        "train_data": "unused",
         "reward": [f"{folder}/reward.py:vowels"],
-        "max_steps": 3,
-        "rollout_batch_size": 8,
-        "num_generations": 2,
-        "num_minibatches": 2,
-        "num_ppo_epochs": 2,
-        "max_completion_length": 6,
-        "learning_rate": 1e-3,
-        "bf16": False,
-        "save_steps": 1,
-        "save_total_limit": 9,
+        **DEFAULTS,
+        **changes,
     }
-    config = PPOConfig(**{**options, **changes})
-    chat = load_tokenizer(config.model_name_or_path)
-    return PPOTrainer(
-        RunConfig(output_dir=str(output_dir), seed=seed),
-        config,
-        chat,
-        rows,
-        rows[:3],
-        checkpoint=checkpoint,
-        write_manifest=lambda target: None,
-        report=lambda step, figures: None,
-        texts=texts,
+    made = settings(**keys)
+    return PPOTrainer.from_setup(
+        PPOSetup(
+            settings=made,
+            world_size=1,
+            chat=load_tokenizer(made.model.model_name_or_path),
+            rewards=parse_rewards(made.reward.reward),
+            built_on=[made.model.model_name_or_path],
+            prompts=rows,
+            held_out=rows[:3],
+            texts=texts,
+            uses=[],
+        )
     )
+
+
+def scored_of(one: PPOTrainer, step: int = 1):
+    """Scored rollouts of iteration `step`."""
+    return one.score(one.roll_out(one.models.policy, one.next_prompts(step), step))
 
 
 def experience_of(one: PPOTrainer, step: int = 1) -> Experience:
     """What the trainer would learn from in iteration `step`."""
-    return one.experience(
-        one.evaluate(one.roll_out(one.models.policy, one.next_prompts(step), step))
-    )
+    return one.make_experience(scored_of(one, step))
 
 
-def weights(of: PPOTrainer) -> dict[str, torch.Tensor]:
+def update(one: PPOTrainer, experience: Experience, step: int = 1) -> dict[str, float]:
+    """The metrics of an update with seed 0."""
+    return one.updater.update(experience, step=step, seed=0, kl_coef=one.progress.kl_coef)
+
+
+def weights(one: PPOTrainer) -> dict[str, torch.Tensor]:
     """Every weight of policy and critic, by name."""
-    both = {"policy": of.models.policy, "critic": of.models.critic}
+    both = {"policy": one.models.policy, "critic": one.models.critic}
     return {
         f"{name}.{key}": tensor
         for name, module in both.items()

@@ -1,0 +1,84 @@
+"""Keys of the reward."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from rlhf.errors import ConfigError
+from rlhf.rewards.ensemble import UNCERTAINTY_COEF, Aggregation
+from rlhf.rewards.reward import Normalization, OnError
+from rlhf.rewards.spec import RewardSpec, parse_rewards
+from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """What responses are scored with, and how scores of several sources are combined."""
+
+    JSON_KEYS: ClassVar[Sequence[str]] = ("reward_chat_template_kwargs",)
+
+    reward: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "One or more of: a reward model's folder or hub id, file.py:function; each may "
+            "be WEIGHT*SOURCE. Required."
+        },
+    )
+    normalize_reward: Normalization = field(
+        default="mean_std",
+        metadata={
+            "help": "Subtract a reward model's mean on demonstrations (mean), and divide by its "
+            "standard deviation there (mean_std)."
+        },
+    )
+    reward_aggregation: Aggregation = field(
+        default="sum",
+        metadata={
+            "help": "sum adds reward models up; mean, worst and uncertainty (mean - coef * "
+            "variance) treat them and their heads as members of one ensemble."
+        },
+    )
+    reward_uncertainty_coef: float | None = field(
+        default=None,
+        metadata={"help": "Coefficient of reward_aggregation=uncertainty. Default: 0.5."},
+    )
+    on_reward_error: OnError = field(
+        default="stop",
+        metadata={
+            "help": "stop at a response without a usable reward, or skip and count it (at most one "
+            "in a hundred of an iteration)."
+        },
+    )
+    reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})
+    reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
+
+    def __post_init__(self) -> None:
+        coef = self.reward_uncertainty_coef
+        if coef is not None and not 0 < coef < float("inf"):
+            raise ConfigError(f"reward_uncertainty_coef={coef}; use a number above 0.")
+        if coef is not None and self.reward_aggregation != "uncertainty":
+            raise ConfigError(
+                f"reward_uncertainty_coef={coef} has no effect with reward_aggregation="
+                f"{self.reward_aggregation}; leave it out or use uncertainty.",
+                code="key-conflict",
+            )
+        if self.reward:
+            self.templates(parse_rewards(self.reward), raw=False)
+
+    @property
+    def uncertainty_coef(self) -> float:
+        """`reward_uncertainty_coef`, or its default."""
+        return self.reward_uncertainty_coef or UNCERTAINTY_COEF
+
+    def templates(self, specs: Sequence[RewardSpec], *, raw: bool) -> dict[str, JudgeTemplate]:
+        """Each reward model's chat template by name; none where prompts are `raw` in every stage.
+
+        Raises:
+            ConfigError: another number of templates than reward models, or text that is not JSON.
+        """
+        return judge_templates(
+            [spec.name for spec in specs if not spec.is_function],
+            self.reward_chat_template,
+            self.reward_chat_template_kwargs,
+            default="none" if raw else "auto",
+        )

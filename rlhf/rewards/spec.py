@@ -1,0 +1,110 @@
+"""What a user names as a reward, parsed once: `WEIGHT*SOURCE`, a callable, a reward model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlhf.data.rows.sources import split_weight
+from rlhf.errors import ConfigError
+from rlhf.rewards.function import RewardFunction, is_function, load_function
+from rlhf.rewards.model import RewardModel
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """One source of the reward and its weight."""
+
+    source: str | RewardFunction | RewardModel
+    weight: float = 1.0
+    label: str = ""  # what to call it, where its own name would be ambiguous
+
+    @property
+    def name(self) -> str:
+        """What metrics and messages call the source: its path, or the function's name."""
+        if self.label:
+            return self.label
+        if isinstance(self.source, str):
+            return self.source
+        if isinstance(self.source, RewardModel):
+            return self.source.path
+        return str(getattr(self.source, "__name__", type(self.source).__name__))
+
+    @property
+    def path(self) -> str | None:
+        """The reward model's folder or hub id; None for a function."""
+        if isinstance(self.source, RewardModel):
+            return self.source.path
+        return self.source if isinstance(self.source, str) and not self.is_function else None
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the source is a Python function, given itself or as `file.py:function`."""
+        if isinstance(self.source, str):
+            return is_function(self.source)
+        return not isinstance(self.source, RewardModel)
+
+    def function(self) -> RewardFunction:
+        """The Python function, loaded where the source names one.
+
+        Raises:
+            ConfigError: no such file, an error in it, no such function.
+        """
+        assert not isinstance(self.source, RewardModel)
+        return load_function(self.source) if isinstance(self.source, str) else self.source
+
+
+RewardLike = str | Path | RewardFunction | RewardModel | RewardSpec
+"""A reward model's folder or hub id, or `file.py:function`, either as `WEIGHT*SOURCE`; a Python
+function in TRL's signature; a loaded reward model; a spec."""
+
+
+def parse_reward(reward: RewardLike) -> RewardSpec:
+    """The spec of one reward.
+
+    Raises:
+        ConfigError: the value is none of what `RewardLike` lists.
+    """
+    if isinstance(reward, RewardSpec):
+        return reward
+    if isinstance(reward, str | Path):
+        weight, source = split_weight(str(reward))
+        return RewardSpec(source, weight)
+    if isinstance(reward, RewardModel) or callable(reward):
+        return RewardSpec(reward)
+    raise ConfigError(
+        f"reward={reward!r} has type {type(reward).__name__}; use a reward model's folder or hub "
+        "id, file.py:function, a Python function or a RewardModel.",
+        code="bad-reward",
+    )
+
+
+def parse_rewards(
+    rewards: RewardLike | Sequence[RewardLike],
+) -> list[RewardSpec]:
+    """The specs of one reward or of several, whose weighted sum is the score.
+
+    Raises:
+        ConfigError: no reward, one named twice, a value that is not a reward.
+    """
+    several: Sequence[Any] = rewards if isinstance(rewards, list | tuple) else [rewards]
+    specs = _with_distinct_names([parse_reward(reward) for reward in several])
+    names = [spec.name for spec in specs]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"reward={names} names {'a source twice' if names else 'no source'}; give each reward "
+            "model or function once.",
+            code="bad-reward",
+        )
+    return specs
+
+
+def _with_distinct_names(specs: Sequence[RewardSpec]) -> list[RewardSpec]:
+    """The specs, functions of one name (such as two lambdas) numbered."""
+    names = [spec.name for spec in specs]
+    return [
+        replace(spec, label=f"{spec.name} {names[:place].count(spec.name) + 1}")
+        if names.count(spec.name) > 1 and not isinstance(spec.source, str)
+        else spec
+        for place, spec in enumerate(specs)
+    ]

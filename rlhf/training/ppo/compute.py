@@ -1,0 +1,52 @@
+"""How the forward passes of a run compute: device, precision, size; resolved once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.models.config import BackboneConfig, use_bf16
+from rlhf.models.forward import response_logprobs
+from rlhf.models.memory import tokens_at_once
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.types import PromptBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Device and precision of every forward pass of a run."""
+
+    device: torch.device
+    bf16: bool
+    microbatch_tokens: int  # prompt and response tokens of one forward pass
+    temperature: float
+
+    def autocast(self) -> torch.autocast:
+        """bf16 autocast on the device, where the run computes in bf16."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def frozen_logprobs(
+        self, model: Any, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
+    ) -> Tensor:
+        """Log-probs of the responses as training computes them, float32 [B, R], no gradient."""
+        with self.autocast():
+            return response_logprobs(
+                model,
+                batch,
+                response_ids,
+                response_mask,
+                temperature=self.temperature,
+                max_tokens=self.microbatch_tokens,
+            )
+
+
+def resolve_compute(config: PPOConfig, model: BackboneConfig, device: torch.device) -> Compute:
+    """Keys where they are set, else what suits the device and the size of the policy."""
+    tokens = config.max_tokens_per_microbatch or tokens_at_once(model.model_name_or_path)
+    return Compute(
+        device=device,
+        bf16=use_bf16(model),
+        microbatch_tokens=tokens,
+        temperature=config.temperature,
+    )

@@ -1,0 +1,187 @@
+"""What is settled before a weight is loaded: keys, tokenizers, rewards and rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rlhf.data.files.memory import Data
+from rlhf.data.held_out import load_train_and_held_out_prompts
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.data.rows.load import load_prompts, load_texts
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.manifest import DataUse, Manifest
+from rlhf.models.compatibility import check_same_format, load_checked_tokenizer
+from rlhf.models.context_length import beyond_training
+from rlhf.models.shard import sharding_asked_for
+from rlhf.rewards.function import check_columns
+from rlhf.rewards.spec import RewardSpec
+from rlhf.training.common.provenance import stage_manifest
+from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.validation import check_device, check_sharding
+from rlhf.types import PromptRow
+
+FRESH = "fresh"  # value_model_path: the policy's trunk with a new head
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSetup:
+    """A checked run: what to train on, with which keys, built on which models."""
+
+    settings: PPOSettings
+    world_size: int
+    chat: ChatTokenizer
+    rewards: Sequence[RewardSpec]
+    built_on: Sequence[str]  # models; the base first
+    prompts: Sequence[PromptRow]
+    held_out: Sequence[PromptRow]  # sampled before and after; training prompts without eval_data
+    texts: Sequence[str]  # of ptx_data
+    uses: Sequence[DataUse]  # for the manifest
+
+    @property
+    def config(self) -> PPOConfig:
+        """The keys of PPO."""
+        return self.settings.ppo
+
+    @property
+    def base(self) -> str:
+        """The model that the policy starts from, which is the reference."""
+        return self.settings.model.model_name_or_path
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.settings.run.seed
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.settings.run.output_dir)
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether held-out metrics are logged, which needs eval_data."""
+        return self.settings.data.eval_data is not None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know before the run starts, a sentence each."""
+        return [
+            *self.chat.notes,
+            *beyond_training(self.base, self.config.max_length),
+            f"{len(self.prompts)} prompts to train on, {len(self.held_out)} for samples",
+        ]
+
+    def manifest(self, folder: Path, stage: str = "ppo") -> Manifest:
+        """The manifest of a model of this run in `folder`."""
+        return stage_manifest(
+            folder,
+            stage=stage,
+            base_model=self.base,
+            chat=self.chat,
+            seed=self.seed,
+            world_size=self.world_size,
+            data=self.uses,
+            configs=self.settings.parts,
+            built_on=self.built_on,
+        )
+
+
+def check_run(
+    settings: PPOSettings,
+    rewards: Sequence[RewardSpec],
+    *,
+    world_size: int,
+    prompts: Data | None = None,
+    eval_prompts: Data | None = None,
+    ptx_data: Data | None = None,
+) -> PPOSetup:
+    """Check the models' formats, the reward and every row. No weight is loaded.
+
+    Args:
+        settings: all keys.
+        rewards: the reward's sources.
+        world_size: number of processes.
+        prompts: rows, where they do not come from train_data.
+        eval_prompts: rows, where they do not come from eval_data.
+        ptx_data: texts, where they do not come from the key of that name.
+
+    Raises:
+        ConfigError: a reward function that does not load, keys that this machine or launch
+            configuration does not support.
+        CheckpointError: models that do not fit together: altered files, other templates or stop
+            ids, a tokenizer larger than its model.
+        DataError: rows that cannot be used.
+    """
+    chat, built_on = check_models(settings, rewards)
+    with BadRows(
+        drop=settings.data.drop_bad_rows, reject_file=Path(settings.run.output_dir) / REJECTS
+    ) as bad_rows:
+        load = partial(
+            load_prompts,
+            chat=chat,
+            max_length=settings.ppo.max_prompt_length,
+            answer_length=settings.ppo.max_completion_length,
+            bad_rows=bad_rows,
+        )
+        rows = load_train_and_held_out_prompts(
+            load, settings.data, seed=settings.run.seed, train=prompts, held_out=eval_prompts
+        )
+        texts, text_uses = _load_texts(settings, bad_rows, ptx_data)
+    for spec in rewards:
+        for split in (rows.train, rows.held_out):
+            if spec.is_function and split:
+                columns = {name for row in split for name in row.columns}
+                check_columns(spec.function(), spec.name, columns)
+    return PPOSetup(
+        settings=settings,
+        world_size=world_size,
+        chat=chat,
+        rewards=rewards,
+        built_on=built_on,
+        prompts=rows.train,
+        held_out=(rows.held_out or rows.train)[: settings.ppo.num_eval_prompts],
+        texts=texts,
+        uses=[*rows.uses, *text_uses],
+    )
+
+
+def check_models(
+    settings: PPOSettings, rewards: Sequence[RewardSpec]
+) -> tuple[ChatTokenizer, list[str]]:
+    """The policy's tokenizer, and the models that the run builds on, checked for their formats."""
+    config, base = settings.ppo, settings.model.model_name_or_path
+    check_device(config)
+    check_sharding(config, sharded=sharding_asked_for())
+    chat, _ = load_checked_tokenizer(
+        base, settings.data.chat_template, template_kwargs=settings.data.template_kwargs
+    )
+    templates = settings.reward.templates(rewards, raw=chat.raw)
+    built_on = [base]
+    for spec in rewards:
+        if spec.path is None:
+            spec.function()
+            continue
+        reward_chat, _ = load_checked_tokenizer(
+            spec.path,
+            templates[spec.name].template,
+            template_kwargs=templates[spec.name].kwargs,
+            judges=True,
+        )
+        check_same_format(base, chat, spec.path, reward_chat)
+        built_on.append(spec.path)
+    value_model = config.value_model_path
+    if value_model is not None and value_model not in (FRESH, *built_on):
+        load_checked_tokenizer(value_model, "none" if chat.raw else "auto", judges=True)
+        built_on.append(value_model)
+    return chat, built_on
+
+
+def _load_texts(
+    settings: PPOSettings, bad_rows: BadRows, data: Data | None
+) -> tuple[Sequence[str], Sequence[DataUse]]:
+    source = data if data is not None else settings.ppo.ptx_data
+    if source is None:
+        return [], []
+    loaded = load_texts(source, role="ptx", bad_rows=bad_rows)
+    return loaded.rows, [loaded.use]
