@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 
 import rlhf
+import rlhf.cli
 from tests.conftest import ROOT
 
-needs_api = pytest.mark.skipif(not hasattr(rlhf, "PPOTrainer"), reason="needs the Python API")
+API = ("SFTTrainer", "RewardTrainer", "PPOTrainer", "ChatModel", "LabelStore", "evaluate")
+needs_api = pytest.mark.skipif(
+    not (all(hasattr(rlhf, name) for name in API) and hasattr(rlhf.cli, "COMMANDS")),
+    reason="needs the Python API and its commands",
+)
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *PAGES]
