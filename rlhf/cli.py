@@ -1,32 +1,47 @@
-"""`rlhf COMMAND …`: finds the command and calls it; each is imported only when it is asked for."""
+"""`rlhf COMMAND …`: finds the command and imports its module, and no other."""
 
+import argparse
+import difflib
+import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from rlhf import __version__
-from rlhf.errors import STATUS_FAILED, STATUS_USER, RLHFError, TrainingError
+from rlhf.errors import STATUS_DONE, STATUS_USER, ConfigError, RLHFError, status_of
 from rlhf.runtime.disk import disk_error
 
-HELP = """usage: rlhf COMMAND …
 
-  sample        K answers to each prompt from one or several models
-  label         serve | import | export | stats | simulate …: what people prefer, and the page
-  chat          talk to a model, or ask it one thing with --prompt
-  serve         an OpenAI-compatible API and a chat page over one or several models
-  data          check | convert: rows before they cost a training run
-  report        one HTML file from a run folder; --watch draws it again as the folder grows
-  merge         one model out of a LoRA adapter and its base
-  launch        run a recipe on N processes, with the recipe's own exit status
+class Command(NamedTuple):
+    """A command: `main(words)` of its module, or a recipe to launch."""
 
-`rlhf COMMAND --help` lists what each takes, `rlhf --version` names the version."""
-DATA_HELP = """usage: rlhf data check | convert …
+    name: str  # one or two words
+    module: str
+    help: str
+    is_recipe: bool = False
 
-  check         rows of a file before they cost a training run
-  convert       a file of another shape into rows
 
-`rlhf data COMMAND --help` lists what each takes."""
+COMMANDS = (
+    Command("sft", "rlhf.recipes.sft", "Fine-tune a model on demonstrations.", True),
+    Command("reward", "rlhf.recipes.reward_model", "Train a reward model on rankings.", True),
+    Command("ppo", "rlhf.recipes.ppo", "Optimize a policy with PPO, RLOO or GRPO.", True),
+    Command("evaluate", "rlhf.recipes.evaluate", "Compare models on held-out prompts.", True),
+    Command("align", "rlhf.recipes.align", "Run all stages, from SFT to the evaluation.", True),
+    Command("launch", "rlhf.runtime.launcher", "Launch a script or module on N processes."),
+    Command("sample", "rlhf.labels.candidates", "Sample K responses to each prompt."),
+    Command("label", "rlhf.labels.cli", "Collect, simulate, import and export preference labels."),
+    Command("chat", "rlhf.chat.terminal", "Chat with one or several models in the terminal."),
+    Command("serve", "rlhf.chat.web.serve", "Serve models: OpenAI-compatible API and chat page."),
+    Command("report", "rlhf.report.write", "Write one HTML page about a run folder."),
+    Command("merge", "rlhf.models.merge", "Merge a LoRA adapter into its base model."),
+    Command("data check", "rlhf.data.check", "Check the rows of files before a training run."),
+    Command("data convert", "rlhf.data.convert", "Convert files of other formats to rows."),
+    Command("data show", "rlhf.data.show_command", "Show how rows become tokens."),
+    Command("recipes", "rlhf.recipes.shipped", "List or copy the recipes that come with rlhf."),
+    Command("completion", "rlhf.completion", "Print a completion script for a shell."),
+)
+GROUPS = {"data": "Check, convert or show data files."}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -41,77 +56,95 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except RLHFError as error:
         sys.exit(_fail(words, error))
     except KeyboardInterrupt:
-        _say(words, "interrupted")
+        _print_error(words, "interrupted")
         sys.exit(130)
     except Exception as error:
-        if (told := disk_error(error)) is None:
+        if (cause := disk_error(error)) is None:
             raise
-        sys.exit(_fail(words, told))
+        sys.exit(_fail(words, cause))
 
 
 def run_command(words: Sequence[str]) -> int:
-    """The exit status of `rlhf WORDS`."""
+    """The exit status of `rlhf WORDS`.
+
+    Raises:
+        RLHFError: the command does not exist, or it failed.
+    """
     match words:
-        case ["sample", *rest]:
-            from rlhf.labels.candidates import main as sample
-
-            return sample(rest)
-        case ["label", *rest]:
-            from rlhf.labels.cli import main as label
-
-            return label(rest)
-        case ["chat", *rest]:
-            from rlhf.chat.terminal import main as chat
-
-            return chat(rest)
-        case ["serve", *rest]:
-            from rlhf.chat.web.serve import main as serve
-
-            return serve(rest)
-        case ["data", "check", *rest]:
-            from rlhf.data.check import main as check
-
-            check(rest)
-        case ["data", "show", *rest]:
-            from rlhf.data.show_command import main as show
-
-            return show(rest)
-        case ["data", "convert", *rest]:
-            from rlhf.data.convert import main as convert
-
-            convert(rest)
-        case ["report", *rest]:
-            from rlhf.report.write import main as report
-
-            return report(rest)
-        case ["merge", *rest]:
-            from rlhf.models.merge import main as merge
-
-            return merge(rest)
-        case ["launch", *rest]:
-            from rlhf.runtime.launcher import main as launch
-
-            return launch(rest)
-        case ["--version"]:
-            print(f"rlhf {__version__}")
-        case ["data"] | ["data", "-h" | "--help"]:
-            print(DATA_HELP)
-            return 0 if words[1:] else STATUS_USER
-        case [] | ["-h" | "--help"]:
-            print(HELP)
-            return 0 if words else STATUS_USER
-        case _:
-            _say([], f"no command {' '.join(words[:2])!r}; `rlhf --help` lists them.")
+        case []:
+            help_parser().print_help(sys.stderr)
             return STATUS_USER
-    return 0
+        case ["-h" | "--help", *_]:
+            help_parser().print_help()
+        case ["--version", *_]:
+            print(f"rlhf {__version__}")
+        case [group] if group in GROUPS:
+            help_parser(group).print_help(sys.stderr)
+            return STATUS_USER
+        case [group, "-h" | "--help", *_] if group in GROUPS:
+            help_parser(group).print_help()
+        case _:
+            command, rest = find_command(words)
+            if command.is_recipe:
+                return _run_recipe(command, rest)
+            return importlib.import_module(command.module).main(rest) or STATUS_DONE
+    return STATUS_DONE
+
+
+def find_command(words: Sequence[str]) -> tuple[Command, list[str]]:
+    """The command that `words` begin with, and the rest of them.
+
+    Raises:
+        ConfigError: no command has that name; the message has the nearest one.
+    """
+    name = " ".join(words[: 2 if words[0] in GROUPS else 1])
+    for command in COMMANDS:
+        if command.name == name:
+            return command, list(words[len(name.split()) :])
+    known = [command.name for command in COMMANDS] + list(GROUPS)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "`rlhf --help` lists the commands."
+    raise ConfigError(f"unknown command {name!r}; {hint}", code="unknown-key")
+
+
+def help_parser(group: str = "") -> argparse.ArgumentParser:
+    """A parser of the commands, or of those in `group`, without the options of each."""
+    prog, prefix = f"rlhf {group}".strip(), f"{group} " if group else ""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=GROUPS.get(group, "Fine-tune a language model with human feedback."),
+        epilog=f"`{prog} COMMAND --help` lists the options of a command.",
+    )
+    if not group:
+        parser.add_argument("--version", action="store_true", help="Print the version.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        first, _, second = command.name.removeprefix(prefix).partition(" ")
+        if command.name.startswith(prefix) and first not in commands.choices:
+            commands.add_parser(first, help=GROUPS[first] if second else command.help)
+    return parser
+
+
+def _run_recipe(command: Command, words: list[str]) -> int:
+    """Launch the recipe; only print from it, in this process, where nothing is to run."""
+    asked = {word.replace("-", "_") for word in words}
+    if asked & {"_h", "__help", "__print_config"}:
+        sys.argv = [f"rlhf {command.name} [--num_processes N] [--config_file FILE]", *words]
+        importlib.import_module(command.module).main()
+        return STATUS_DONE
+    from rlhf.runtime.launcher import LAUNCH_OPTIONS, run_recipe
+
+    # num_processes is a key of align.py: the number of processes of each stage.
+    options = ["--config_file"] if command.name == "align" else LAUNCH_OPTIONS
+    return run_recipe(command.module, words, options)
 
 
 def _fail(words: Sequence[str], error: RLHFError) -> int:
-    _say(words, f"{error} [{error.code}]")
-    return STATUS_FAILED if isinstance(error, TrainingError) else STATUS_USER
+    _print_error(words, f"{error} [{error.code}]")
+    return status_of(error)
 
 
-def _say(words: Sequence[str], message: object) -> None:
+def _print_error(words: Sequence[str], message: object) -> None:
     print(f"{' '.join(['rlhf', *words[:1]])}: {message}", file=sys.stderr, flush=True)
 
 

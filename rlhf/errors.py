@@ -19,6 +19,7 @@ ErrorCode = Literal[
     "bad-launch",  # processes, sharding or precision that the launcher got wrong
     # files and rows
     "missing-file",  # a file or folder that does not exist
+    "file-exists",  # a file that differs from the one to write, and is kept
     "unreadable-file",  # a file that cannot be opened or decoded
     "disk-full",  # the disk or quota of the output folder is full
     "bad-row",  # rows that cannot be used; all of them are listed with file, line and reason

@@ -1,36 +1,54 @@
-"""`rlhf`: the right command, in words where there is none, and nothing imported too early."""
+"""`rlhf`: commands, help, errors and completion; nothing heavy is imported too early."""
 
 import subprocess
 import sys
 
 import pytest
 
-from rlhf import __version__, cli
-from rlhf.errors import ConfigError, TrainingError
+from rlhf import __version__, cli, completion
+from rlhf.errors import ConfigError, RLHFError, TrainingError
+from tests.errors import raises
 
 
-def test_unknown_commands_are_named(capsys):
-    assert cli.run_command(["dance", "slowly"]) == 2
-    assert "no command 'dance slowly'" in capsys.readouterr().err
-    assert cli.run_command([]) == 2
-    assert cli.run_command(["--help"]) == 0
-    assert "launch" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [(["dance"], "dance"), (["evalute"], "'evaluate'"), (["data", "shw", "x"], "'data show'")],
+)
+def test_unknown_command_names_the_nearest(words, nearest):
+    with raises("unknown-key", words[0], nearest):
+        cli.run_command(words)
 
 
-def test_the_data_commands_and_the_version_are_shown(capsys):
-    assert cli.run_command(["data", "--help"]) == 0
-    assert cli.run_command(["data"]) == 2
-    said = capsys.readouterr().out
-    assert said.count("usage: rlhf data check | convert") == 2
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_command_without_words_prints_help_and_exits_2(words, capsys):
+    assert cli.run_command(words) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"usage: {' '.join(['rlhf', *words])} ")
+    assert cli.run_command([*words, "--help"]) == 0
+    assert capsys.readouterr().out == printed.err
+
+
+def test_help_lists_every_command(capsys):
+    cli.run_command(["--help"])
+    printed = capsys.readouterr().out
+    for command in cli.COMMANDS:
+        assert command.name.split()[0] in printed
+
+
+def test_version_is_printed(capsys):
     assert cli.run_command(["--version"]) == 0
     assert capsys.readouterr().out == f"rlhf {__version__}\n"
+    run = subprocess.run(
+        [sys.executable, "-m", "rlhf", "--version"], capture_output=True, text=True
+    )
+    assert run.stdout == f"rlhf {__version__}\n"
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [(ConfigError("no x; use y"), 2), (TrainingError("nan"), 1), (KeyboardInterrupt(), 130)],
 )
-def test_errors_are_one_line_and_a_status(monkeypatch, capsys, error, status):
+def test_error_is_one_line_and_a_status(monkeypatch, capsys, error, status):
     def fail(words):
         raise error
 
@@ -38,20 +56,58 @@ def test_errors_are_one_line_and_a_status(monkeypatch, capsys, error, status):
     with pytest.raises(SystemExit) as exit_:
         cli.main(["chat", "x"])
     assert exit_.value.code == status
-    assert capsys.readouterr().err.startswith("rlhf chat: ")
+    printed = capsys.readouterr().err
+    assert printed.startswith("rlhf chat: ")
+    assert printed.count("\n") == 1
+    assert not isinstance(error, RLHFError) or f"[{error.code}]" in printed
 
 
-@pytest.mark.parametrize("command", ["sample", "label", "chat", "merge", "launch", "report"])
-def test_every_command_has_help(command, capsys):
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_help(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["rlhf"])
     try:
-        status = cli.run_command([command, "--help"])
-    except SystemExit as exit_:  # argparse leaves by itself
+        status = cli.run_command([*command.name.split(), "--help"])
+    except SystemExit as exit_:  # argparse exits itself
         status = exit_.code
     assert status == 0
-    assert f"rlhf {command}" in capsys.readouterr().out
+    assert f"usage: rlhf {command.name}" in capsys.readouterr().out
 
 
-def test_the_command_line_itself_imports_nothing_heavy():
+def test_command_line_imports_nothing_heavy():
     code = "import rlhf.cli, rlhf.runtime.launcher, sys; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+
+
+def test_completion_parser_has_the_options_of_every_command():
+    commands = completion.subparsers(completion.full_parser())
+    assert {command.name.split()[0] for command in cli.COMMANDS} == commands.keys()
+    options = {
+        "ppo": "--kl_coef",
+        "align": "--num_responses",
+        "label": "--help",
+        "merge": "--output",
+    }
+    for name, option in options.items():
+        assert option in commands[name].format_help()
+    assert "--reject_file" in completion.subparsers(commands["data"])["check"].format_help()
+
+
+def test_bash_completes_commands_and_options(tmp_path, capsys):
+    pytest.importorskip("shtab")
+    assert completion.main(["bash"]) == 0
+    script = tmp_path / "rlhf.bash"
+    script.write_text(capsys.readouterr().out)
+
+    def complete(*words: str) -> list[str]:
+        bash = (
+            f"source {script}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+            'COMP_LINE="${COMP_WORDS[*]}"; COMP_POINT=${#COMP_LINE}; '
+            '_shtab_rlhf; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        run = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True)
+        return [word.strip() for word in run.stdout.split()]
+
+    assert complete("rlhf", "eva") == ["evaluate"]
+    assert "--kl_coef" in complete("rlhf", "ppo", "--kl")
+    assert complete("rlhf", "data", "che") == ["check"]

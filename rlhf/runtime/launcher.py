@@ -1,5 +1,6 @@
 """Start a recipe on one or more processes, pass signals on, return the recipe's exit status."""
 
+import argparse
 import contextlib
 import os
 import signal
@@ -10,7 +11,7 @@ import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rlhf.errors import STATUS_USER, ConfigError
+from rlhf.errors import STATUS_DONE, STATUS_USER, ConfigError
 from rlhf.runtime.distributed import WORLD
 from rlhf.runtime.orphan import PARENT
 from rlhf.runtime.threads import VARIABLE, threads_are_exported
@@ -20,13 +21,11 @@ from rlhf.runtime.threads import VARIABLE, threads_are_exported
 _WORLD_PREFIXES = ("LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_")
 _INHERITED = ("ACCELERATE_USE_CPU",)
 
-HELP = """usage: rlhf launch [--num_processes N] [accelerate launch's options] RECIPE [its keys]
-       rlhf launch [--num_processes N] [accelerate launch's options] -m MODULE [its keys]
+DESCRIPTION = """Run `accelerate launch` with the nearest accelerate_config.yaml above the recipe,
+or else with the packaged one. SIGTERM, SIGINT and SIGHUP (as SIGTERM) go to every worker.
 
-Runs `accelerate launch` with the nearest accelerate_config.yaml above the recipe, or else with the
-packaged one. Passes SIGTERM, SIGINT and SIGHUP (as SIGTERM) on to every worker, and exits with the
-recipe's own status: 0 done, 1 a failure in the run, 2 the user's mistake, 75 stopped after a
-checkpoint; 128 + N if signal N killed a worker."""
+The exit status is the recipe's own: 0 done, 1 a failure in the run, 2 the user's mistake, 75
+stopped after a checkpoint; 128 + N if signal N killed a worker."""
 # Options of `accelerate launch` that `rlhf sft` and the like take among the recipe's keys.
 LAUNCH_OPTIONS = ("--num_processes", "--config_file")
 
@@ -46,10 +45,28 @@ def launch_module(module: str, arguments: Sequence[str], *, num_processes: int =
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf launch`."""
-    if not argv or argv[0] in ("-h", "--help"):
-        print(HELP)
-        return 0 if argv else STATUS_USER
+    if not argv:
+        _help_parser().print_help(sys.stderr)
+        return STATUS_USER
+    if argv[0] in ("-h", "--help"):
+        _help_parser().print_help()
+        return STATUS_DONE
     return _run_agent(argv)
+
+
+def _help_parser() -> argparse.ArgumentParser:
+    """A parser for the help text alone: accelerate parses its own options."""
+    parser = argparse.ArgumentParser(
+        prog="rlhf launch",
+        usage="rlhf launch [--num_processes N] [accelerate's options] RECIPE [its keys]",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--num_processes", type=int, default=1, help="Processes over all machines.")
+    parser.add_argument("--config_file", metavar="FILE", help="Configuration of accelerate.")
+    parser.add_argument("-m", "--module", action="store_true", help="RECIPE is a module's name.")
+    parser.add_argument("recipe", metavar="RECIPE", help="Script, such as recipes/sft.py.")
+    return parser
 
 
 def run_recipe(module: str, argv: Sequence[str], options: Sequence[str] = LAUNCH_OPTIONS) -> int:

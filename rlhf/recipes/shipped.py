@@ -1,0 +1,95 @@
+"""`rlhf recipes list` and `rlhf recipes copy`: YAML files and data that come with the package."""
+
+import argparse
+import difflib
+import filecmp
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlhf.errors import STATUS_DONE, ConfigError
+from rlhf.runtime.shipped import shipped_folder
+
+# Per recipe: a sentence, and what it needs outside recipes/NAME. *.py are the scripts that
+# `accelerate launch` and the recipe's own scripts run.
+SCRIPTS = ("recipes/*.py", "accelerate_config.yaml")
+RECIPES: dict[str, tuple[str, Sequence[str]]] = {
+    "accelerate": ("Launch settings: DDP, FSDP2, DeepSpeed ZeRO-3, two machines.", ()),
+    "pocket": (
+        "The whole pipeline on the embedded 2 M parameter model, in minutes on a CPU.",
+        ("data/pocket/**/*", *SCRIPTS),
+    ),
+    "qwen2.5-0.5b": ("SFT, reward model, PPO and evaluation of Qwen2.5-0.5B, full or LoRA.", ()),
+    "stories260k": ("Rankings and a sentiment reward for a 260 K parameter story model.", ()),
+    "toy_tasks": ("Small tasks whose optimum is known: brackets, Markov chains, sums.", SCRIPTS),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """`rlhf recipes`."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "list":
+        width = max(map(len, RECIPES))
+        for name, (sentence, _) in RECIPES.items():
+            print(f"{name:<{width}}  {sentence}")
+        return STATUS_DONE
+    written = copy_recipe(arguments.name, Path(arguments.folder))
+    print(f"{arguments.name}: {len(written)} files in {arguments.folder}")
+    return STATUS_DONE
+
+
+def copy_recipe(name: str, folder: Path) -> list[Path]:
+    """Copy recipes/NAME and what it needs below `folder`, under the same relative paths.
+
+    Returns:
+        The files of the recipe in `folder`. Those that were there already stay untouched.
+
+    Raises:
+        ConfigError: there is no such recipe, or a file in `folder` differs; nothing is copied then.
+    """
+    if name not in RECIPES:
+        nearest = difflib.get_close_matches(name, RECIPES, n=1)
+        known = f"did you mean {nearest[0]}?" if nearest else f"choose from {', '.join(RECIPES)}."
+        raise ConfigError(f"there is no recipe {name!r}; {known}", code="unknown-name")
+    source = shipped_folder()
+    patterns = (f"recipes/{name}/**/*", *RECIPES[name][1])
+    files = sorted(
+        path.relative_to(source)
+        for pattern in patterns
+        for path in source.glob(pattern)
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+    missing = [file for file in files if not (folder / file).exists()]
+    for file in set(files) - set(missing):
+        if not filecmp.cmp(source / file, folder / file, shallow=False):
+            raise ConfigError(
+                f"{folder / file} exists and differs from the recipe's; move it away or copy to "
+                f"another folder: rlhf recipes copy {name} DIR.",
+                code="file-exists",
+            )
+    for file in missing:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / file, folder / file)
+    return [folder / file for file in files]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rlhf recipes",
+        description="List or copy the recipes that come with rlhf.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sentence = "List the recipes, one line each."
+    commands.add_parser("list", help=sentence, description=sentence)
+    sentence = "Copy a recipe and the data it needs. Files that differ are never overwritten."
+    copy = commands.add_parser("copy", help=sentence, description=sentence)
+    copy.add_argument("name", metavar="NAME", help=f"One of {', '.join(RECIPES)}.")
+    copy.add_argument(
+        "folder",
+        nargs="?",
+        default=".",
+        metavar="DIR",
+        help="Folder to copy to, in which you then run `rlhf align --config recipes/NAME/…`.",
+    )
+    return parser
