@@ -1,67 +1,26 @@
 """Configuration: dataclasses, a YAML file over their defaults, the command line over that."""
 
-import argparse
 import dataclasses
 import difflib
 import json
 import logging
-import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, NoReturn, cast
-
-import yaml
-from trl import TrlParser
+from typing import Any
 
 from rlhf.errors import ConfigError
+from rlhf.runtime.config_keys import OPTIONS, Key, help_parser, keys_of
+from rlhf.runtime.config_yaml import MARK, as_dict, as_yaml, as_yaml_with_defaults, read_yaml
 from rlhf.runtime.distributed import is_main_process
 
+__all__ = ["MARK", "as_dict", "as_yaml", "as_yaml_with_defaults", "parse_config", "read_yaml"]
+
 logger = logging.getLogger(__name__)
-MARK = "  # default "  # in config.yaml, behind what was set
+COMMAND_LINE = "the command line"
 
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML's own would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if (times := keys.count(key.value)) > 1:
-                said = f"{key.value} is given {times} times"
-                raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-class _BadWord(Exception):
-    """What argparse says of a value, and the key that it is for; "" where it is for none."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        found = re.match(r"argument (?:-\w, )?--(\w+)", message)
-        self.key = found.group(1) if found else ""
-
-
-class _Item(str):
-    """An item of a list in a YAML file: always a value, whatever it begins with."""
-
-
-class _Parser(TrlParser):
-    """argparse in which a value may begin with a dash: `-1*file.py:f`, `-1e-3`."""
-
-    def error(self, message: str) -> NoReturn:
-        raise _BadWord(message)
-
-    def _parse_optional(self, arg_string: str) -> Any:
-        """None for a value. argparse asks this of every word."""
-        return None if self._is_value(arg_string) else super()._parse_optional(arg_string)
-
-    def _is_value(self, word: str) -> bool:
-        """Whether a word with a dash names no key: `-1*x` is a value, `-seed` a mistyped key."""
-        key = word.lstrip("-").partition("=")[0]
-        known = self._option_string_actions
-        one_dash = word.startswith("-") and not word.startswith("--")
-        return isinstance(word, _Item) or (one_dash and not {word, f"--{key}"} & known.keys())
+Words = dict[str, list[str]]  # by key, its values as text
 
 
 def parse_config(
@@ -69,221 +28,148 @@ def parse_config(
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from `--config FILE.yaml` and `--key value` over it.
 
-    Keys are flat and unique over all classes. `--print_config` prints the resolved YAML and
-    exits 0. A field's `metadata["help"]` is its sentence in `--help`; a field without a default
-    has to be given. A class attribute INSTEAD_OF names, by field, keys of other recipes whose
-    place it takes; RENAMED maps old names of keys to new ones; JSON_KEYS names text fields whose
-    value is JSON, which a YAML file may hold as a mapping.
+    Keys are flat and unique over all classes. A field's `metadata["help"]` is its sentence in
+    `--help`; a field without a default has to be given. Class attributes:
+
+        INSTEAD_OF: by field, the keys of other recipes that the field replaces here.
+        RENAMED: new names of keys by their old ones.
+        JSON_KEYS: text fields whose value is JSON, which a YAML file may hold as a mapping.
+
+    `--help` and `--print_config` (the resolved YAML) print and exit with status 0.
+
+    Args:
+        classes: the dataclasses. Their fields are str, int, float, bool, a Literal of str, or a
+            list of these; each may be `| None`.
+        description: the text above the keys in `--help`.
+        argv: the command line; None takes the process's own.
 
     Raises:
-        ConfigError: an unknown key (the nearest known one is named), a repeated one, a value
+        ConfigError: an unknown key (the message has the nearest one), a repeated key, a value
             of the wrong type or outside its choices, a missing key, an unreadable file.
     """
-    parser = _Parser(
-        cast(Any, classes),
-        description=description,
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(words):
+        help_parser(*classes, description=description).print_help()
+        raise SystemExit(0)
+    keys = {key.name: key for key in [*OPTIONS, *(k for each in classes for k in keys_of(each))]}
+    given = _parse_words(words, keys, classes)
+    path, print_config = given.pop("config", None), given.pop("print_config", None)
+    from_file: Words = {}
+    file = Path(keys["config"].value(path, COMMAND_LINE)) if path is not None else None
+    if file is not None:
+        from_file = _parse_file(file, keys, classes)
+    values = {}
+    for name, key in keys.items():
+        if name in given:
+            values[name] = key.value(given[name], COMMAND_LINE)
+        elif name in from_file:
+            values[name] = key.value(from_file[name], str(file))
+        elif key.default is MISSING:
+            raise ConfigError(
+                f"{name} has no default; give --{name} VALUE or write it into the --config file.",
+                code="missing-key",
+            )
+    configs = tuple(
+        each(**{f.name: values[f.name] for f in dataclasses.fields(each) if f.name in values})
+        for each in classes
     )
-    parser.add_argument("--config", help="YAML file of keys; the command line goes over it.")
-    parser.add_argument("--print_config", action="store_true", help="Print the YAML and stop.")
-    for action in parser._actions:
-        if action.nargs == "+" and not action.required:
-            action.nargs = "*"  # an empty list is a value, too: as_yaml writes it
-    renamed = {old: new for c in classes for old, new in getattr(c, "RENAMED", {}).items()}
-    words = [
-        _with_new_name(_underscored(word), renamed)
-        for word in (sys.argv[1:] if argv is None else argv)
-    ]
-    _refuse_repeats(words)
-    known = {action.dest for action in parser._actions} | {
-        option.lstrip("-") for action in parser._actions for option in action.option_strings
-    }
-    path = _config_path(words)
-    from_file = _words_of_yaml(path, known, classes, renamed) if path else []
-    from_file = _without_overridden(from_file, words)
-    try:
-        *configs, namespace, unknown = parser.parse_args_into_dataclasses(
-            from_file + words, return_remaining_strings=True, look_for_args_file=False
-        )
-    except _BadWord as error:
-        place = path if error.key in _keys(from_file) else "the command line"
-        raise ConfigError(f"{place}: {error}") from error
-    if unknown:
-        place = path if isinstance(unknown[0], _Item) else "the command line"
-        raise ConfigError(_unknown_key(unknown[0], known, str(place), classes))
-    if namespace.print_config:
+    if print_config is not None:
         print(as_yaml(*configs), end="")
         raise SystemExit(0)
-    return tuple(configs)
+    return configs
 
 
-def as_dict(*configs: Any) -> dict[str, Any]:
-    """Every key of `configs` in one flat dictionary."""
-    return {key: value for config in configs for key, value in dataclasses.asdict(config).items()}
+def _parse_words(words: Sequence[str], keys: Mapping[str, Key], classes: Sequence[type]) -> Words:
+    """The values of each key on the command line.
 
-
-def as_yaml(*configs: Any) -> str:
-    """The resolved configuration as YAML; reading it back gives the same values."""
-    return yaml.safe_dump(as_dict(*configs), sort_keys=False, allow_unicode=True)
-
-
-def as_yaml_with_defaults(*configs: Any) -> str:
-    """`as_yaml`, with the default behind every key that has another value."""
-    lines = []
-    for config in configs:
-        for key, default in _defaults(config).items():
-            text = yaml.safe_dump({key: getattr(config, key)}, sort_keys=False, allow_unicode=True)
-            if default != getattr(config, key) and default is not dataclasses.MISSING:
-                first, newline, rest = text.partition("\n")
-                shown = json.dumps(default, ensure_ascii=False)
-                # A text in several lines cannot carry a comment on its first one.
-                if not isinstance(getattr(config, key), str) or not rest:
-                    text = f"{first}{MARK}{shown}{newline}{rest}"
-            lines.append(text)
-    return "".join(lines)
-
-
-def _defaults(config: Any) -> dict[str, Any]:
-    """Every key's default; MISSING where it has to be given."""
-    return {
-        field.name: field.default_factory()
-        if field.default_factory is not dataclasses.MISSING
-        else field.default
-        for field in dataclasses.fields(config)
-    }
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The file's keys and values.
-
-    Raises:
-        ConfigError: it cannot be read as `key: value` lines, or a key stands twice.
+    A word with two dashes is a key. A word with one dash is a value, such as `-1*file.py:f`.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}; write `key: value` lines.")
-    return content
-
-
-def _underscored(word: str) -> str:
-    """`--some-key=x` as `--some_key=x`: one spelling, so that repeats are seen."""
-    if not word.startswith("--"):
-        return word
-    key, equals, value = word.partition("=")
-    return "--" + key[2:].replace("-", "_") + equals + value
-
-
-def _names_key(word: str) -> bool:
-    return word.startswith("--") and not isinstance(word, _Item)
-
-
-def _with_new_name(word: str, renamed: Mapping[str, str]) -> str:
-    """`--old=x` as `--new=x`, where a key was renamed."""
-    key, equals, value = word.partition("=")
-    return "--" + _new_name(key[2:], renamed) + equals + value if word.startswith("--") else word
-
-
-def _new_name(key: str, renamed: Mapping[str, str]) -> str:
-    if key not in renamed:
-        return key
-    if is_main_process():
-        logger.warning("%s is now called %s; the old name works in this release", key, renamed[key])
-    return renamed[key]
-
-
-def _keys(words: Sequence[str]) -> list[str]:
-    return [word[2:].partition("=")[0] for word in words if _names_key(word)]
-
-
-def _refuse_repeats(words: Sequence[str]) -> None:
-    keys = [key.removeprefix("no_") for key in _keys(words)]
-    for key in keys:
-        if keys.count(key) > 1:
+    values: Words = {}
+    names: list[str] = []
+    room = 0  # words that the last key still takes
+    for word in words:
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("--"):
+            if word.startswith("-") and name in keys:
+                raise ConfigError(
+                    f"{COMMAND_LINE}: {word!r} has one dash; write --{name}.", code="unknown-key"
+                )
+            if room == 0:
+                raise ConfigError(
+                    f"{COMMAND_LINE}: {word!r} belongs to no key; write --key value.",
+                    code="unknown-key",
+                )
+            values[names[-1]].append(word)
+            room -= 1
+            continue
+        name = _new_name(name.replace("-", "_"), classes)
+        positive = keys.get(name.removeprefix("no_"))
+        if name not in keys and positive is not None and positive.default is True and not equals:
+            name, equals, value = positive.name, "=", "false"
+        if name not in keys:
+            raise _unknown_key(name, keys, COMMAND_LINE, classes)
+        values[name] = [value] if equals else []
+        names.append(name)
+        room = 0 if equals else keys[name].max_words
+    for name in values:
+        if (times := names.count(name)) > 1:
             raise ConfigError(
-                f"--{key} is given {keys.count(key)} times; give it once "
-                f"(several values of a list follow one --{key}, separated by spaces)."
+                f"--{name} is given {times} times; give it once "
+                f"(several values of a list follow one --{name}, separated by spaces).",
+                code="repeated-key",
             )
+    return values
 
 
-def _config_path(words: Sequence[str]) -> Path | None:
-    for index, word in enumerate(words):
-        if word == "--config":
-            if index + 1 == len(words) or words[index + 1].startswith("--"):
-                raise ConfigError("--config needs a file; write --config FILE.yaml.")
-            return Path(words[index + 1])
-        if word.startswith("--config="):
-            return Path(word.removeprefix("--config="))
-    return None
+def _parse_file(path: Path, keys: Mapping[str, Key], classes: Sequence[type]) -> Words:
+    """The values of each key in a YAML file, as words of a command line.
 
-
-def _words_of_yaml(
-    path: Path, known: set[str], classes: Sequence[type], renamed: Mapping[str, str]
-) -> list[str]:
-    """The file as command-line words, so that one parser checks types and choices of both."""
-    content = {_new_name(key, renamed): value for key, value in read_yaml(path).items()}
-    optional = _optional_fields(classes)
-    words: list[str] = []
-    for key, value in content.items():
-        if key not in known or key in ("config", "print_config", "help"):
-            raise ConfigError(_unknown_key(f"--{key}", known, str(path), classes))
+    One conversion then checks both. A null is left out: the key keeps its default, None.
+    """
+    json_keys = {name for each in classes for name in getattr(each, "JSON_KEYS", ())}
+    options = {key.name for key in OPTIONS}
+    values: Words = {}
+    for old_name, value in read_yaml(path).items():
+        name = _new_name(old_name, classes)
+        if name not in keys or name in options:
+            raise _unknown_key(name, keys, str(path), classes)
         if value is None:
-            if key not in optional:
-                raise ConfigError(f"{path}: {key} is empty; give it a value or leave the line out.")
-        elif isinstance(value, dict | list) and key in _json_fields(classes):
-            words += [f"--{key}={json.dumps(value)}"]
+            if keys[name].default is not None:
+                raise ConfigError(
+                    f"{path}: {name} is empty; give it a value or delete the line.",
+                    code="bad-value",
+                )
+        elif isinstance(value, dict | list) and name in json_keys:
+            values[name] = [json.dumps(value)]
         elif isinstance(value, dict):
-            raise ConfigError(f"{path}: {key} holds a mapping; keys are flat, `key: value`.")
-        elif isinstance(value, list):
-            words += [f"--{key}", *(_Item(item) for item in value)]
+            raise ConfigError(
+                f"{path}: {name} is a mapping; keys are flat, `key: value`.", code="bad-value"
+            )
         else:
-            words += [f"--{key}={value}"]
-    return words
+            values[name] = list(map(str, value)) if isinstance(value, list) else [str(value)]
+    return values
 
 
-def _json_fields(classes: Sequence[type]) -> set[str]:
-    """Keys whose text is JSON: in a YAML file they may be written as what it holds."""
-    return {name for each in classes for name in getattr(each, "JSON_KEYS", ())}
-
-
-def _optional_fields(classes: Sequence[type]) -> set[str]:
-    return {f.name for c in classes for f in dataclasses.fields(c) if f.default is None}
-
-
-def _without_overridden(from_file: Sequence[str], words: Sequence[str]) -> list[str]:
-    """The file's words less the keys that the command line sets."""
-    overridden = {key.removeprefix("no_") for key in _keys(words)}
-    kept: list[str] = []
-    keep = True
-    for word in from_file:
-        if _names_key(word):
-            keep = word[2:].partition("=")[0].removeprefix("no_") not in overridden
-        if keep:
-            kept.append(word)
-    return kept
-
-
-def _unknown_key(word: str, known: set[str], place: str, classes: Sequence[type]) -> str:
-    key = word.lstrip("-").partition("=")[0]
-    near = difflib.get_close_matches(key, sorted(known), n=1)
-    hint = f"did you mean {near[0]}?" if near else "--help lists the keys."
-    if not _names_key(word) and key not in known:
-        return f"{place}: {str(word)!r} belongs to no key; {hint if near else 'write --key value.'}"
-    if not _names_key(word):
-        return f"{place}: {str(word)!r} has one dash; write --{key}."
-    return f"{place}: unknown key {key!r}; {_key_instead(key, classes) or hint}"
-
-
-def _key_instead(key: str, classes: Sequence[type]) -> str:
-    """What to write for a key of other recipes, where a class says so; else nothing."""
+def _new_name(name: str, classes: Sequence[type]) -> str:
+    """The present name of a key that a class has RENAMED."""
     for each in classes:
-        for name, others in getattr(each, "INSTEAD_OF", {}).items():
-            if key in others:
-                [field] = [field for field in dataclasses.fields(each) if field.name == name]
-                return f"here {name} is what to set. {field.metadata['help']}"
-    return ""
+        if name in (renamed := getattr(each, "RENAMED", {})):
+            if is_main_process():
+                logger.warning(
+                    "%s is now called %s; the old name works in this release", name, renamed[name]
+                )
+            return str(renamed[name])
+    return name
+
+
+def _unknown_key(
+    name: str, keys: Mapping[str, Key], place: str, classes: Sequence[type]
+) -> ConfigError:
+    """The error for an unknown key, with the key to use instead if there is one."""
+    nearest = difflib.get_close_matches(name, sorted(keys), n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else "--help lists the keys."
+    for each in classes:
+        for replacement, others in getattr(each, "INSTEAD_OF", {}).items():
+            if name in others:
+                hint = f"here {replacement} is what to set. {keys[replacement].help}"
+    return ConfigError(f"{place}: unknown key {name!r}; {hint}", code="unknown-key")

@@ -1,6 +1,7 @@
-"""Every recipe says what its keys are, and what they are set to."""
+"""`--help` of every recipe."""
 
 import importlib
+import sys
 
 import pytest
 
@@ -8,13 +9,18 @@ RECIPES = ("sft", "reward_model", "ppo", "evaluate", "align", "pretrain")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_help_lists_the_keys(name, monkeypatch, capsys):
-    """argparse expands % in help texts: one that stands alone broke the whole list."""
+def test_help_lists_the_keys_and_keeps_the_docstring(name, monkeypatch, capsys):
+    """argparse expands % in help texts: a single one broke the whole list."""
     recipe = importlib.import_module(f"recipes.{name}")
     monkeypatch.setattr("sys.argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as exit_:
         recipe.main()
     assert exit_.value.code == 0
-    said = capsys.readouterr().out
-    assert "--output_dir" in said
-    assert "--config" in said
+    printed = capsys.readouterr().out
+    assert "--output_dir" in printed
+    assert "--config" in printed
+    lines = (sys.modules[recipe.main.__module__].__doc__ or "").splitlines()
+    command = next(
+        line for line in lines if "accelerate launch" in line or "python recipes" in line
+    )
+    assert f"\n{command}\n" in printed

@@ -1,0 +1,138 @@
+"""The keys of configuration dataclasses: types, choices, defaults and the help text."""
+
+import argparse
+import dataclasses
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from rlhf.errors import ConfigError
+from rlhf.runtime.config_yaml import default_of
+
+TRUE, FALSE = ("yes", "true", "t", "y", "1"), ("no", "false", "f", "n", "0")
+METAVARS = {bool: "BOOL", int: "INT", float: "FLOAT", str: "TEXT"}
+EPILOG = "BOOL is true or false. --KEY alone is true, --no_KEY is false where the default is true."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A field of a configuration dataclass, as a key of files and an option."""
+
+    name: str
+    type: type
+    choices: tuple[Any, ...] = ()
+    is_list: bool = False
+    default: Any = MISSING
+    help: str = ""
+
+    @property
+    def max_words(self) -> int:
+        """How many words may follow `--name`."""
+        return sys.maxsize if self.is_list else 1
+
+    def value(self, words: Sequence[str], place: str) -> Any:
+        """`words` as a value of the field's type.
+
+        Raises:
+            ConfigError: the type, the choices or the number of words do not fit.
+        """
+        if self.is_list:
+            if not words and self.default is MISSING:
+                raise ConfigError(f"{place}: {self.name} needs a value.", code="bad-value")
+            return [self._item(word, place) for word in words]
+        if not words and self.type is bool:
+            return True
+        if len(words) != 1:
+            raise ConfigError(
+                f"{place}: {self.name} takes one value, not {len(words)}.", code="bad-value"
+            )
+        return self._item(words[0], place)
+
+    def _item(self, word: str, place: str) -> Any:
+        try:
+            value = _as_bool(word) if self.type is bool else self.type(word)
+        except ValueError as error:
+            raise ConfigError(
+                f"{place}: {self.name}: invalid {self.type.__name__} value: {word!r}",
+                code="bad-value",
+            ) from error
+        if self.choices and value not in self.choices:
+            raise ConfigError(
+                f"{place}: {self.name}: invalid choice: {word!r} "
+                f"(choose from {', '.join(map(str, self.choices))})",
+                code="bad-value",
+            )
+        return value
+
+
+OPTIONS = (
+    Key(
+        name="config",
+        type=str,
+        default=None,
+        help="YAML file of keys; the command line overrides it.",
+    ),
+    Key(name="print_config", type=bool, default=None, help="Print the resolved YAML and exit."),
+)
+
+
+def keys_of(each: type) -> Iterator[Key]:
+    """The keys of a configuration dataclass."""
+    hints = get_type_hints(each)
+    for field in dataclasses.fields(each):
+        annotation = hints[field.name]
+        if get_origin(annotation) in (Union, types.UnionType):
+            [annotation] = [a for a in get_args(annotation) if a is not types.NoneType]
+        is_list = get_origin(annotation) is list
+        if is_list:
+            [annotation] = get_args(annotation)
+        choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+        yield Key(
+            name=field.name,
+            type=type(choices[0]) if choices else annotation,
+            choices=choices,
+            is_list=is_list,
+            default=default_of(field),
+            help=field.metadata.get("help", ""),
+        )
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the line breaks of the description and adds the defaults."""
+
+
+def help_parser(*classes: type, description: str | None) -> argparse.ArgumentParser:
+    """A parser that prints the help text of these keys; `parse_config` does not parse with it."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        usage="%(prog)s [--config FILE.yaml] [--KEY VALUE ...]",
+        epilog=EPILOG,
+        formatter_class=_HelpFormatter,
+    )
+    for key in OPTIONS:
+        _add_option(parser, key)
+    for each in classes:
+        title = (each.__doc__ or "").split("\n")[0].rstrip(".")
+        group = parser.add_argument_group(title)
+        for key in keys_of(each):
+            _add_option(group, key)
+    return parser
+
+
+def _add_option(group: argparse._ActionsContainer, key: Key) -> None:
+    group.add_argument(
+        f"--{key.name}",
+        help=f"{key.help} Required." if key.default is MISSING else key.help,
+        default=argparse.SUPPRESS if key.default in (MISSING, None, []) else key.default,
+        choices=key.choices or None,
+        metavar=None if key.choices else METAVARS[key.type],
+        nargs="*" if key.is_list else "?" if key.type is bool else None,
+    )
+
+
+def _as_bool(word: str) -> bool:
+    if word.lower() in TRUE + FALSE:
+        return word.lower() in TRUE
+    raise ValueError(word)
