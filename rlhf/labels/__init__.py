@@ -1,1 +1,1 @@
-"""What people say about answers: the store, simulated annotators, import and export."""
+"""Preference labels: the store, import and export, the label page, simulated annotators."""

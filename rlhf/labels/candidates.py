@@ -1,4 +1,4 @@
-"""Candidates for ranking: K sampled answers to each prompt. `rlhf sample`."""
+"""`rlhf sample`: K sampled responses to each prompt, as candidates for ranking."""
 
 import argparse
 import json
@@ -39,20 +39,33 @@ def sample_candidates(
     template_kwargs: Mapping[str, Any] | None = None,
     bad_rows: BadRows | None = None,
 ) -> list[Candidate]:
-    """`num_responses` answers to each prompt of the file, shared out over the models in turn.
+    """`num_responses` responses to each prompt of the file, divided among the models in turn.
 
-    Prompts and tokenizers of every model are checked before a weight is loaded; then one model
-    at a time is in memory.
+    Prompts and tokenizers of every model are checked before any weights load; one model at a time
+    is in memory.
+
+    Args:
+        models: folders or hub ids of policies; a model may be given twice.
+        prompts_file: file or hub id of prompts; their other columns are kept.
+        num_responses: responses per prompt, of all models together.
+        max_new_tokens: longest response, in tokens.
+        temperature: softmax temperature; 0 is greedy.
+        seed: seed of the sampling.
+        batch_size: responses sampled at a time.
+        chat_template: "auto", "none" or a file, as the models were trained.
+        template_kwargs: variables of the chat template.
+        bad_rows: what to do with unusable prompts; by default they raise.
 
     Raises:
-        ConfigError: fewer answers than models.
-        DataError: prompts that cannot be used, or that leave a model no room to answer.
-        CheckpointError: a folder that is no model, or changed after its manifest.
+        ConfigError: fewer responses than models.
+        DataError: prompts that cannot be used, or that leave a model no room for a response.
+        CheckpointError: a folder that is not a model, or that changed after its manifest.
     """
     if not 0 < len(models) <= num_responses:
         raise ConfigError(
-            f"num_responses={num_responses} cannot be shared out over {len(models)} models; "
-            "give at least one answer for each model."
+            f"num_responses={num_responses} cannot be divided among {len(models)} models; use at "
+            "least one response per model.",
+            code="key-conflict",
         )
     chats = [
         sampling_tokenizer(model, chat_template, max_new_tokens, template_kwargs=template_kwargs)
@@ -65,21 +78,21 @@ def sample_candidates(
         answer_length=max_new_tokens,
         bad_rows=bad_rows,
     ).rows
-    answers: list[list[tuple[str, str]]] = [[] for _ in rows]
+    responses: list[list[tuple[str, str]]] = [[] for _ in rows]  # (text, model) by prompt
     for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
         share = len(range(index, num_responses, len(models)))
-        written = sample_responses(
-            on_device(model),
+        samples = sample_responses(
+            load_on_device(model),
             chat,
             [row.prompt for row in rows],
             num_responses=share,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            seed=seed + 1_000_003 * index,  # one model given twice answers twice, differently
+            seed=seed + 1_000_003 * index,  # a model given twice samples different responses
             batch_size=batch_size,
         )
-        for of_prompt, of_model in zip(answers, written, strict=True):
-            of_prompt += [(answer.response, model) for answer in of_model]
+        for of_prompt, of_model in zip(responses, samples, strict=True):
+            of_prompt += [(sample.response, model) for sample in of_model]
     return [
         Candidate(
             prompt=row.prompt,
@@ -87,12 +100,12 @@ def sample_candidates(
             models=[model for _, model in of_prompt],
             columns=row.columns,
         )
-        for row, of_prompt in zip(rows, answers, strict=True)
+        for row, of_prompt in zip(rows, responses, strict=True)
     ]
 
 
 def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
-    """One JSON line each: the prompt's other columns, then prompt, responses and models."""
+    """Write one JSON line per candidate: other columns, prompt, responses and models."""
     rows = [
         {
             **candidate.columns,
@@ -108,30 +121,30 @@ def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf sample`."""
-    given = _parser().parse_args(argv)
+    args = _parser().parse_args(argv)
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = plain_console(stderr=True)
-    with console.status(f"sampling from {', '.join(given.model)}"):
-        rejects = Path(given.output).parent / REJECTS
+    with console.status(f"sampling from {', '.join(args.model)}"):
+        rejects = Path(args.output).parent / REJECTS
         candidates = sample_candidates(
-            given.model,
-            given.prompts,
-            num_responses=given.num_responses,
-            max_new_tokens=given.max_new_tokens,
-            temperature=given.temperature,
-            seed=given.seed,
-            batch_size=given.batch_size,
-            chat_template=given.chat_template,
-            template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
-            bad_rows=BadRows(drop=True, reject_file=rejects) if given.drop_bad_rows else None,
+            args.model,
+            args.prompts,
+            num_responses=args.num_responses,
+            max_new_tokens=args.max_new_tokens,
+            temperature=args.temperature,
+            seed=args.seed,
+            batch_size=args.batch_size,
+            chat_template=args.chat_template,
+            template_kwargs=parse_template_kwargs(args.chat_template_kwargs),
+            bad_rows=BadRows(drop=True, reject_file=rejects) if args.drop_bad_rows else None,
         )
-    write_candidates(Path(given.output), candidates)
+    write_candidates(Path(args.output), candidates)
     blank = sum(not text.strip() for row in candidates for text in row.responses)
     total = sum(len(row.responses) for row in candidates)
     console.print(
-        f"{total} answers to {len(candidates)} prompts ({blank} of them empty) in {given.output}; "
-        f"next: {rlhf_command('label', 'import', given.output, '--store', 'STORE')}",
+        f"{total} responses to {len(candidates)} prompts ({blank} of them empty) in {args.output}; "
+        f"next: {rlhf_command('label', 'import', args.output, '--store', 'STORE')}",
         highlight=False,
     )
     return 0
@@ -140,22 +153,33 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlhf sample",
-        description="Sample K answers to each prompt, for people to rank.",
+        description="Sample K responses to each prompt, for ranking.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add: Any = parser.add_argument
-    add("--model", action="append", required=True, help="A policy's folder or hub id; may repeat.")
+    add(
+        "--model",
+        action="append",
+        required=True,
+        help="Folder or hub id of a policy; may be given several times.",
+    )
     add("--prompts", required=True, help="File or hub id of prompts; other columns are kept.")
     add("--output", required=True, help="JSONL file to write.")
-    add("--num_responses", type=int, default=4, help="Answers to each prompt, of all models.")
-    add("--max_new_tokens", type=int, default=128, help="Longest answer, in tokens.")
+    add(
+        "--num_responses", type=int, default=4, help="Responses per prompt, of all models together."
+    )
+    add("--max_new_tokens", type=int, default=128, help="Longest response, in tokens.")
     add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
     add("--seed", type=int, default=0, help="Seed of the sampling.")
-    add("--batch_size", type=int, default=128, help="Answers written at a time.")
+    add("--batch_size", type=int, default=128, help="Responses sampled at a time.")
     add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
     add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
-    add("--drop_bad_rows", action="store_true", help="Go on without bad rows; count, list them.")
+    add(
+        "--drop_bad_rows",
+        action="store_true",
+        help="Drop bad rows, count them and list them in a file.",
+    )
     return parser
 
 
@@ -166,11 +190,11 @@ def sampling_tokenizer(
     *,
     template_kwargs: Mapping[str, Any] | None = None,
 ) -> ChatTokenizer:
-    """The model's tokenizer, which holds rotary positions too for as many as were trained.
+    """The model's tokenizer, limited to the positions that the model was trained with.
 
     Raises:
-        ConfigError: `max_new_tokens` leave no room for a prompt.
-        CheckpointError: a folder that is no model, or changed after its manifest.
+        ConfigError: `max_new_tokens` leaves no room for a prompt.
+        CheckpointError: a folder that is not a model, or that changed after its manifest.
     """
     check_input_model(model)
     chat = tokenizer_of_model(model, chat_template, template_kwargs=template_kwargs)
@@ -179,13 +203,14 @@ def sampling_tokenizer(
     if positions is not None and positions <= max_new_tokens:
         raise ConfigError(
             f"max_new_tokens={max_new_tokens} fills all {positions} positions of {model}; "
-            "leave room for the prompt."
+            "leave room for the prompt.",
+            code="too-long",
         )
     return replace(chat, max_positions=positions)
 
 
-def on_device(model: str) -> Any:
-    """The policy, on the GPU in bfloat16 where there is one."""
+def load_on_device(model: str) -> Any:
+    """The policy; on the GPU in bfloat16 if there is a GPU."""
     if torch.cuda.is_available():
         return load_policy(model, dtype=torch.bfloat16).to("cuda")  # type: ignore[arg-type]
     return load_policy(model)

@@ -1,4 +1,4 @@
-"""What the queue reads and writes in the tables: claims, drafts and the events that answer them."""
+"""Queries of the queue: claims, drafts and their events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,24 +23,27 @@ from rlhf.labels.schema import (
     items,
 )
 
-PACE_OF = 20  # labels that the pace is the median of
+PACE_LABELS = 20  # the pace is the median over this many labels
 
 
 def own(connection: sa.Connection, annotator: str, claim_id: int) -> sa.Row[Any] | None:
-    """The claim, where it is this annotator's."""
+    """The claim; None if it belongs to another annotator or does not exist."""
     query = sa.select(claims).where(claims.c.id == claim_id, claims.c.annotator == annotator)
     return connection.execute(query).first()
 
 
 def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
-    """The claim that the annotator works on: their newest that lives, or an expired one with a
-    draft whose place nobody took, which lives again."""
-    mine = sa.select(claims.c.id).where(claims.c.annotator == annotator).limit(1)
-    living = mine.where(claims.c.state == LIVE).order_by(claims.c.id.desc())
-    found = connection.scalar(living)
-    if found is not None:
-        return int(found)
-    left = (
+    """The id of the claim that the annotator works on.
+
+    That is their newest live claim, or an expired one with a draft and a free place, which is
+    live again then.
+    """
+    own_claims = sa.select(claims.c.id).where(claims.c.annotator == annotator).limit(1)
+    live = own_claims.where(claims.c.state == LIVE).order_by(claims.c.id.desc())
+    claim_id = connection.scalar(live)
+    if claim_id is not None:
+        return int(claim_id)
+    with_draft = (
         sa.select(claims.c.id, claims.c.item_id, claims.c.purpose)
         .join(drafts, drafts.c.claim_id == claims.c.id)
         .join(items, items.c.id == claims.c.item_id)
@@ -48,7 +51,7 @@ def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
         .where(sa.or_(claims.c.purpose != LABEL, items.c.taken < overlap))
         .order_by(claims.c.id.desc())
     )
-    row = connection.execute(left).first()
+    row = connection.execute(with_draft).first()
     if row is None:
         return None
     connection.execute(sa.update(claims).where(claims.c.id == row.id).values(state=LIVE))
@@ -58,7 +61,7 @@ def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
 
 
 def expired(connection: sa.Connection, annotator: str, item_id: int) -> int | None:
-    """The annotator's claim of an item that ran out before they said anything, if there is one."""
+    """The annotator's expired claim of an item, if there is one."""
     query = sa.select(claims.c.id).where(
         claims.c.annotator == annotator,
         claims.c.item_id == item_id,
@@ -69,7 +72,7 @@ def expired(connection: sa.Connection, annotator: str, item_id: int) -> int | No
 
 
 def has_label(connection: sa.Connection, annotator: str, item_id: int) -> bool:
-    """Whether a label of theirs stands on the item."""
+    """Whether the annotator has a label of the item that was not undone."""
     query = (
         sa.select(events.c.id)
         .join(claims, claims.c.id == events.c.claim_id)
@@ -101,13 +104,13 @@ def read(connection: sa.Connection, claim_id: int) -> Claim:
 
 
 def copy_of(row: sa.Row[Any], state: str) -> sa.Insert:
-    """The same hold on the same item under a new number."""
-    kept = {key: value for key, value in row._mapping.items() if key != "id"}
-    return sa.insert(claims).values(**{**kept, "state": state})
+    """The statement that copies a claim under a new id."""
+    values = {key: value for key, value in row._mapping.items() if key != "id"}
+    return sa.insert(claims).values(**{**values, "state": state})
 
 
 def set_state(connection: sa.Connection, claim_id: int, state: str) -> None:
-    """End a claim; its draft is no longer one."""
+    """End a claim and delete its draft."""
     connection.execute(sa.update(claims).where(claims.c.id == claim_id).values(state=state))
     connection.execute(sa.delete(drafts).where(drafts.c.claim_id == claim_id))
 
@@ -119,21 +122,21 @@ def put_draft(connection: sa.Connection, claim_id: int, payload: Mapping[str, An
 
 
 def draft_of(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The form as it was when it was sent; of a skip, an empty one."""
+    """The submitted form; an empty one for a skip."""
     form = payload.get("extra", {}).get("form")
     return dict(form) if isinstance(form, Mapping) else {}
 
 
 def kind_of_request(connection: sa.Connection, key: str, claim_id: int) -> str | None:
-    """What the request made of this claim when it came before, if it did."""
+    """The kind of event that an earlier request with this key made of the claim, if any."""
     query = sa.select(events.c.kind).where(
         events.c.request_key == key, events.c.claim_id == claim_id
     )
     return connection.scalar(query)
 
 
-def last_said(connection: sa.Connection, annotator: str) -> sa.Row[Any] | None:
-    """The annotator's last label or skip that stands and came through the queue."""
+def last_event(connection: sa.Connection, annotator: str) -> sa.Row[Any] | None:
+    """The annotator's last label or skip from the queue that was not undone."""
     undo = events.alias("undo")
     query = (
         sa.select(events)
@@ -147,27 +150,29 @@ def last_said(connection: sa.Connection, annotator: str) -> sa.Row[Any] | None:
 
 
 def last_seconds(connection: sa.Connection, annotator: str) -> Sequence[float]:
-    """Seconds of their newest labels, where they were measured."""
+    """Measured seconds of the annotator's newest labels."""
     query = (
         sa.select(events.c.payload)
         .where(events.c.annotator == annotator, events.c.kind == SUBMIT)
         .order_by(events.c.id.desc())
-        .limit(PACE_OF)
+        .limit(PACE_LABELS)
     )
-    said = [payload.get("seconds") for payload in connection.scalars(query)]
-    return [seconds for seconds in said if seconds is not None]
+    measured = [payload.get("seconds") for payload in connection.scalars(query)]
+    return [seconds for seconds in measured if seconds is not None]
 
 
 def counts(connection: sa.Connection, annotator: str, overlap: int) -> tuple[int, int]:
-    """(labels they gave, items open to them, the one in hand included)."""
-    mine = sa.select(sa.func.count()).select_from(claims).where(claims.c.annotator == annotator)
-    done = connection.scalar(mine.where(claims.c.state == DONE)) or 0
+    """(labels of the annotator, items open to them including the one that they hold)."""
+    own_claims = (
+        sa.select(sa.func.count()).select_from(claims).where(claims.c.annotator == annotator)
+    )
+    done = connection.scalar(own_claims.where(claims.c.state == DONE)) or 0
     free = sa.and_(items.c.queue == OPEN, items.c.taken < overlap)
-    every = connection.scalar(sa.select(sa.func.count()).select_from(items).where(free)) or 0
+    num_free = connection.scalar(sa.select(sa.func.count()).select_from(items).where(free)) or 0
     seen = (
         sa.select(sa.func.count(claims.c.item_id.distinct()))
         .select_from(claims.join(items, items.c.id == claims.c.item_id))
         .where(claims.c.annotator == annotator, claims.c.state.in_(SEEN), free)
     )
-    in_hand = connection.scalar(mine.where(claims.c.state == LIVE)) or 0
-    return done, max(0, every - (connection.scalar(seen) or 0)) + in_hand
+    num_held = connection.scalar(own_claims.where(claims.c.state == LIVE)) or 0
+    return done, max(0, num_free - (connection.scalar(seen) or 0)) + num_held

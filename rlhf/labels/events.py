@@ -1,4 +1,4 @@
-"""The append-only log: one event a click, and no event twice."""
+"""The append-only event log: one event per click, never the same event twice."""
 
 import time
 from collections.abc import Mapping
@@ -7,15 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.database import new_id
-from rlhf.labels.records import LABEL, Label
-from rlhf.labels.schema import SUBMIT, events
+from rlhf.labels.records import LABEL, Judgment, Label
+from rlhf.labels.schema import SUBMIT, UNDO, events
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What happened; the log adds the number and the time."""
+    """An event before it is logged; the log adds its number and time."""
 
     kind: str
     item_id: int
@@ -27,10 +28,10 @@ class Event:
 
 
 def append(connection: sa.Connection, event: Event) -> int:
-    """The event's id; a request that came before gives the id that it made then."""
-    again = queries.event_of_request(connection, event.request_key)
-    if again is not None:
-        return again
+    """The event's id; a repeated request returns the id of its first event."""
+    earlier = queries.event_of_request(connection, event.request_key)
+    if earlier is not None:
+        return earlier
     insert = sa.insert(events).values(
         kind=event.kind,
         item_id=event.item_id,
@@ -46,9 +47,9 @@ def append(connection: sa.Connection, event: Event) -> int:
 
 def append_label(connection: sa.Connection, label: Label, *, request_key: str | None) -> int:
     """The id of the label's event; an ordinary label takes a place of its item."""
-    again = queries.event_of_request(connection, request_key)
-    if again is not None:
-        return again
+    earlier = queries.event_of_request(connection, request_key)
+    if earlier is not None:
+        return earlier
     if label.purpose == LABEL:
         queries.add_taken(connection, label.item_id, 1)
     return append(
@@ -60,4 +61,67 @@ def append_label(connection: sa.Connection, label: Label, *, request_key: str | 
             request_key=request_key,
             payload=queries.payload_of(label),
         ),
+    )
+
+
+def append_undo(connection: sa.Connection, event_id: int, *, request_key: str | None) -> int:
+    """The id of the event that undoes the label `event_id`; frees the label's place.
+
+    Raises:
+        DataError: no such label, or it was undone before.
+    """
+    earlier = queries.event_of_request(connection, request_key)
+    if earlier is not None:
+        return earlier
+    query = sa.select(events).where(events.c.id == event_id, events.c.kind == SUBMIT)
+    label = connection.execute(query).first()
+    undone = sa.select(events.c.id).where(events.c.undoes == event_id)
+    if label is None or connection.scalar(undone) is not None:
+        raise DataError(
+            f"event {event_id} is not a label that can be undone; it does not exist or was undone "
+            "before.",
+            code="unknown-name",
+        )
+    if label.payload.get("purpose", LABEL) == LABEL:
+        queries.add_taken(connection, label.item_id, -1)
+    return append(
+        connection,
+        Event(
+            kind=UNDO,
+            item_id=label.item_id,
+            annotator=label.annotator,
+            request_key=request_key,
+            undoes=event_id,
+        ),
+    )
+
+
+def label_of_claim(row: sa.Row[Any], judgment: Judgment) -> Label:
+    """The label that an annotator gave under a claim."""
+    return Label(
+        item_id=row.item_id,
+        annotator=row.annotator,
+        ranks=judgment.ranks,
+        order_shown=row.order_shown,
+        seconds=judgment.seconds,
+        guideline_version=judgment.guideline_version,
+        strength=judgment.strength,
+        purpose=row.purpose,
+        probability=row.probability,
+        extra=judgment.extra,
+    )
+
+
+def claim_event(
+    kind: str, row: sa.Row[Any], payload: Mapping[str, Any], key: str, undoes: int | None = None
+) -> Event:
+    """An event of a claim's annotator and item."""
+    return Event(
+        kind=kind,
+        item_id=row.item_id,
+        annotator=row.annotator,
+        request_key=key,
+        undoes=undoes,
+        payload=payload,
+        claim_id=row.id,
     )

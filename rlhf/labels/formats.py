@@ -1,4 +1,4 @@
-"""Rows -> what a file holds: JSON lines, a table for spreadsheets, Parquet; and its card."""
+"""Rows -> contents of a file: JSON lines, CSV for spreadsheets, Parquet; and a dataset card."""
 
 import csv
 import io
@@ -10,40 +10,47 @@ from rlhf.data.files.read_csv import CELLS_COLUMN
 from rlhf.data.files.read_parquet import JSON_COLUMNS_KEY
 from rlhf.errors import DataError
 
-# A cell that begins so is a formula to a spreadsheet, which would run it; the wide ones to some.
+# A spreadsheet runs a cell with such a beginning as a formula; the wide characters in some of them.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
-    """One JSON object a line."""
+    """One JSON object per line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """A table for spreadsheets: lists as JSON, and no cell that one would run as a formula.
+    """A CSV table: lists are JSON, and no cell is a formula.
 
-    A last column says of each row which cells are JSON and which got an apostrophe, so that
-    `read_rows` gives the rows back as they were, without what is null in them.
+    A last column records for each row which cells are JSON and which got an apostrophe, so that
+    `read_rows` restores the rows, except for null values.
 
     Raises:
-        DataError: a row has a column of that name itself.
+        DataError: a row has a column with the name of that column, or with a name that a
+            spreadsheet would change.
     """
     text = io.StringIO()
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if CELLS_COLUMN in columns:
-        raise DataError(f"column {CELLS_COLUMN} has another meaning in CSV files; export .jsonl.")
+        raise DataError(
+            f"column {CELLS_COLUMN} has another meaning in CSV files; export .jsonl.",
+            code="bad-row",
+        )
     writer = csv.writer(text)
     names = [*columns, CELLS_COLUMN]
     if names != [name.strip() for name in names] or any(_is_formula(name) for name in names):
-        raise DataError("a column's name begins as a formula, or with a space; export .jsonl.")
+        raise DataError(
+            f"one of the columns {names} begins like a formula or with a space; export .jsonl.",
+            code="bad-row",
+        )
     writer.writerow(names)
     for row in rows:
-        told = {name: row[name] for name in columns if row.get(name) is not None}
-        cells = {name: _cell(value) for name, value in told.items()}
-        of_json = [name for name, value in told.items() if _as_json(value)]
-        quoted = [name for name in told if name not in of_json and _is_formula(told[name])]
-        kept = {"json": of_json, "quoted": quoted}
-        marks = json.dumps({key: names for key, names in kept.items() if names})
+        values = {name: row[name] for name in columns if row.get(name) is not None}
+        cells = {name: _cell(value) for name, value in values.items()}
+        json_names = [name for name, value in values.items() if _is_json_cell(value)]
+        quoted = [name for name in values if name not in json_names and _is_formula(values[name])]
+        encodings = {"json": json_names, "quoted": quoted}
+        marks = json.dumps({key: names for key, names in encodings.items() if names})
         writer.writerow([*(cells.get(name, "") for name in columns), marks])
     return text.getvalue()
 
@@ -51,8 +58,8 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     """The rows as a Parquet file.
 
-    A column that Arrow would not give back as it was (objects, texts among lists) is JSON text;
-    the schema's metadata names those columns, and `read_rows` reads them as what they were.
+    A column that Arrow would not restore exactly (objects, texts among lists) is stored as JSON
+    text; the schema's metadata names those columns, and `read_rows` decodes them.
     """
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
@@ -73,24 +80,26 @@ def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
 
 
 def _typed(values: Sequence[Any]) -> Any:
-    """The values as an Arrow array; None where that would not hold them as they are."""
+    """The values as an Arrow array; None if it would not restore them exactly."""
     import pyarrow
 
     try:
-        made = pyarrow.array(values)
+        array = pyarrow.array(values)
     except pyarrow.ArrowException:
         return None
-    # The keys of a struct would be those of all rows, and one of no keys cannot be written.
-    if pyarrow.types.is_struct(made.type) or "struct<>" in str(made.type):
+    # A struct would get the keys of all rows, and a struct without keys cannot be written.
+    if pyarrow.types.is_struct(array.type) or "struct<>" in str(array.type):
         return None
-    back = made.to_pylist()
+    restored = array.to_pylist()
+    if restored == values:
+        return array
     # Compared as text too: a NaN is unequal to itself.
-    same = back == values or json.dumps(back, sort_keys=True) == json.dumps(values, sort_keys=True)
-    return made if same else None
+    same = json.dumps(restored, sort_keys=True) == json.dumps(values, sort_keys=True)
+    return array if same else None
 
 
-def card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[str, int]) -> str:
-    """What the file holds, as a dataset card."""
+def dataset_card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[str, int]) -> str:
+    """A dataset card in Markdown: counts of rows, annotators and left-out labels."""
     names = sorted({str(row.get("annotator", "")) for row in rows})
     lines = [f"- left out: {count} {reason}" for reason, count in left_out.items()]
     return "\n".join(
@@ -100,7 +109,7 @@ def card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[str, int])
             "---",
             f"# {kind}",
             "",
-            f"{len(rows)} rows of {len(names)} annotators, made with `rlhf label export`.",
+            f"{len(rows)} rows of {len(names)} annotators, written by `rlhf label export`.",
             "",
             *lines,
             "",
@@ -108,8 +117,8 @@ def card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[str, int])
     )
 
 
-def _as_json(value: Any) -> bool:
-    """Whether the cell is JSON: all but text, and the empty text, which a blank cell is not."""
+def _is_json_cell(value: Any) -> bool:
+    """Whether the cell is JSON: all but text, and the empty text, since a blank cell is null."""
     return not isinstance(value, str) or value == ""
 
 
@@ -118,11 +127,11 @@ def _is_formula(text: str) -> bool:
 
 
 def _cell(value: Any) -> str:
-    if _as_json(value):
+    if _is_json_cell(value):
         return json.dumps(value, ensure_ascii=False)
     return "'" + value if _is_formula(value) else str(value)
 
 
 def file_name(kind: str, suffix: str) -> str:
-    """A name that the server chose: nothing of what anybody typed is in it."""
+    """A file name that contains no text from a request."""
     return f"{kind}{suffix}"

@@ -1,8 +1,8 @@
-"""How long an annotator may hold an item without a sign of life.
+"""How long an annotator may hold an item without a heartbeat.
 
-Leases are counted on this process's monotonic clock and live in its memory: a clock that is set
-forward or back by an hour ends none early and lets none linger. A claim that no heartbeat has
-been heard of since the process started is given a whole lease from when it was first asked for.
+Leases use this process's monotonic clock and live in its memory, so a system clock that jumps by
+an hour neither ends nor prolongs one. After a restart every claim gets a full lease, counted from
+the first time that it is checked.
 """
 
 import time
@@ -18,11 +18,11 @@ class Leases:
         self._deadlines: dict[int, float] = {}
 
     def renew(self, claim_id: int) -> None:
-        """A sign of life."""
+        """Start a full lease now."""
         self._deadlines[claim_id] = self._clock() + self.seconds
 
     def expired(self, claim_id: int) -> bool:
-        """Whether the lease has run out; a claim that is not known yet begins one."""
+        """Whether the lease has run out; an unknown claim starts one."""
         if claim_id not in self._deadlines:
             self.renew(claim_id)
         return self._clock() > self._deadlines[claim_id]

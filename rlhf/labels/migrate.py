@@ -1,4 +1,4 @@
-"""Label stores of older versions -> this version, in one transaction each."""
+"""Migration of older label stores to this version, in one transaction each."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
-from rlhf.labels.database import shown
+from rlhf.labels.database import display_location
 from rlhf.labels.schema import SCHEMA_VERSION, items, meta, metadata
 
-# Columns that version 2 added to tables of version 1; its new tables are made by `create_all`.
+# Columns that version 2 added to tables of version 1; `create_all` makes its new tables.
 ADDED_IN_2 = (
     "ALTER TABLE items ADD COLUMN queue VARCHAR DEFAULT 'open' NOT NULL",
     "ALTER TABLE items ADD COLUMN taken INTEGER DEFAULT 0 NOT NULL",
@@ -18,32 +18,37 @@ ADDED_IN_2 = (
 )
 
 
-def bring_up_to_date(connection: sa.Connection, location: str | Path, *, create: bool) -> None:
-    """Make the tables of an empty store, or add to an older one what it lacks.
+def migrate(connection: sa.Connection, location: str | Path, *, create: bool) -> None:
+    """Make the tables of an empty store, or upgrade an older one.
 
     Raises:
-        DataError: no store, or one that a newer version wrote.
+        DataError: not a store, or one that a newer version wrote.
     """
-    found = version_of(connection)
-    if found is None and not create:
-        raise DataError(f"{shown(location)} is no label store; make one with `rlhf label import`.")
-    if found is None:
+    version = version_of(connection)
+    if version is None and not create:
+        raise DataError(
+            f"{display_location(location)} is not a label store; make one with "
+            "`rlhf label import`.",
+            code="bad-store",
+        )
+    if version is None:
         metadata.create_all(connection)
         row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
         connection.execute(sa.insert(meta), row)
-    elif found in (1, 2):
-        if found == 1:
+    elif version in (1, 2):
+        if version == 1:
             _from_1_to_2(connection)
         _from_2_to_3(connection)
-    elif found != SCHEMA_VERSION:
+    elif version != SCHEMA_VERSION:
         raise DataError(
-            f"{shown(location)} is a label store of version {found}; this rlhf reads versions 1 to "
-            f"{SCHEMA_VERSION}; open it with the rlhf that wrote it."
+            f"{display_location(location)} is a label store of version {version}; this rlhf reads "
+            f"versions 1 to {SCHEMA_VERSION}; open it with the rlhf that wrote it.",
+            code="bad-store",
         )
 
 
 def version_of(connection: sa.Connection) -> int | None:
-    """The store's schema version; None where there is no store."""
+    """The store's schema version; None if there is no store."""
     if not sa.inspect(connection).has_table("meta"):
         return None
     value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
@@ -63,5 +68,5 @@ def _from_2_to_3(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {old}")
     for index in items.indexes:
         index.create(connection, checkfirst=True)
-    version = sa.update(meta).where(meta.c.name == "schema_version")
-    connection.execute(version.values(value=str(SCHEMA_VERSION)))
+    update = sa.update(meta).where(meta.c.name == "schema_version")
+    connection.execute(update.values(value=str(SCHEMA_VERSION)))

@@ -1,50 +1,53 @@
-"""Active sampling: which items a reward model would learn most from."""
+"""Active sampling: priorities for the items that a reward model would learn most from."""
 
 import math
 from collections.abc import Sequence
 
 from rlhf.errors import ConfigError
-from rlhf.labels.simulate import gold_points
+from rlhf.labels.simulate import gold_scores
 from rlhf.labels.store import LabelStore
 from rlhf.rewards.reward import load_reward
 
 
 def prioritize(store: LabelStore, reward_models: Sequence[str]) -> int:
-    """Set every item's priority from 0 to 1; how many items there are.
+    """Set every item's priority from 0 to 1; returns the number of items.
 
-    One model: the closer its two best answers, the higher, 1 - |2 sigmoid(margin) - 1|. Several
-    models: how much they differ, the mean deviation of an answer's centred scores, over the
-    largest such.
+    With one model the priority is 1 - |2 sigmoid(margin) - 1| for the margin of the two best
+    responses. With several models it is their disagreement, the mean deviation of a response's
+    centred scores, divided by the largest such value.
 
     Raises:
         ConfigError: no model.
         TrainingError: a score failed.
     """
     if not reward_models:
-        raise ConfigError("reward_model names no model; name one, or several that differ.")
+        raise ConfigError(
+            "reward_model names no model; name one, or several that differ.", code="missing-key"
+        )
     items = store.items()
-    scores = [gold_points(items, load_reward([source])) for source in reward_models]
+    scores = [gold_scores(items, load_reward([source])) for source in reward_models]
     if len(scores) == 1:
-        priorities = [unsure(points) for points in scores[0]]
+        priorities = [uncertainty(of_item) for of_item in scores[0]]
     else:
-        spreads = [spread(of_item) for of_item in zip(*scores, strict=True)]
+        spreads = [disagreement(of_item) for of_item in zip(*scores, strict=True)]
         largest = max(spreads, default=0.0) or 1.0
-        priorities = [one / largest for one in spreads]
+        priorities = [spread / largest for spread in spreads]
     store.set_priorities({item.id: p for item, p in zip(items, priorities, strict=True)})
     return len(items)
 
 
-def unsure(points: Sequence[float]) -> float:
-    """1 where the two best answers are level, towards 0 as one leads."""
-    best, second = sorted(points, reverse=True)[:2]
+def uncertainty(scores: Sequence[float]) -> float:
+    """1 if the two best responses are level, towards 0 as one leads."""
+    best, second = sorted(scores, reverse=True)[:2]
     return 1 - math.tanh((best - second) / 2)
 
 
-def spread(by_model: Sequence[Sequence[float]]) -> float:
-    """Mean over answers of the deviation over models, each model's scores centred on its own."""
-    centred = [[p - sum(points) / len(points) for p in points] for points in by_model]
+def disagreement(by_model: Sequence[Sequence[float]]) -> float:
+    """Mean over responses of the deviation over models, with each model's scores centred."""
+    centred = [[score - sum(scores) / len(scores) for score in scores] for scores in by_model]
     deviations = []
-    for of_answer in zip(*centred, strict=True):
-        mean = sum(of_answer) / len(of_answer)
-        deviations.append(math.sqrt(sum((p - mean) ** 2 for p in of_answer) / len(of_answer)))
+    for of_response in zip(*centred, strict=True):
+        mean = sum(of_response) / len(of_response)
+        variance = sum((score - mean) ** 2 for score in of_response) / len(of_response)
+        deviations.append(math.sqrt(variance))
     return sum(deviations) / len(deviations)

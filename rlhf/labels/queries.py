@@ -1,13 +1,14 @@
-"""What the label store reads: rows of its tables -> records."""
+"""Queries of the label store: rows of its tables -> records."""
 
 from typing import Any
 
 import sqlalchemy as sa
 
-from rlhf.labels.records import Item, Label, StoredLabel
+from rlhf.labels.database import new_id
+from rlhf.labels.records import Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import SUBMIT, UNDO, events, items
 
-VARIABLES = 500  # SQLite limits how many a statement may have
+VARIABLES = 500  # SQLite limits the number of variables in a statement
 
 
 def items_of(connection: sa.Connection) -> list[Item]:
@@ -17,7 +18,7 @@ def items_of(connection: sa.Connection) -> list[Item]:
 
 
 def item_of(row: sa.Row[Any]) -> Item:
-    """The item that a row of `items` holds."""
+    """The item in a row of the table `items`."""
     return Item(
         id=row.id,
         prompt=row.prompt,
@@ -27,25 +28,43 @@ def item_of(row: sa.Row[Any]) -> Item:
     )
 
 
+def add_item(connection: sa.Connection, candidate: Candidate, content: str, queue: str) -> int:
+    """The id of a new item with this content hash, in the state `queue`."""
+    insert = sa.insert(items).values(
+        content_sha256=content,
+        prompt=candidate.prompt,
+        responses=list(candidate.responses),
+        models=list(candidate.models),
+        columns=dict(candidate.columns),
+        queue=queue,
+    )
+    return new_id(connection, insert)
+
+
 def item_ids_by_content(connection: sa.Connection) -> dict[str, int]:
     """content_sha256 -> item id."""
     rows = connection.execute(sa.select(items.c.content_sha256, items.c.id))
     return {row.content_sha256: row.id for row in rows}
 
 
+def item_id_of(connection: sa.Connection, content: str) -> int | None:
+    """The id of the item with this content hash, if there is one."""
+    return connection.scalar(sa.select(items.c.id).where(items.c.content_sha256 == content))
+
+
 def item_sizes(connection: sa.Connection, item_ids: set[int]) -> dict[int, int]:
-    """Number of answers of each of these items that is there."""
+    """Number of responses of each of these items; unknown ids are left out."""
     wanted = sorted(item_ids)
     sizes: dict[int, int] = {}
     for start in range(0, len(wanted), VARIABLES):
-        some = items.c.id.in_(wanted[start : start + VARIABLES])
-        rows = connection.execute(sa.select(items.c.id, items.c.responses).where(some))
+        chunk = items.c.id.in_(wanted[start : start + VARIABLES])
+        rows = connection.execute(sa.select(items.c.id, items.c.responses).where(chunk))
         sizes |= {row.id: len(row.responses) for row in rows}
     return sizes
 
 
-def standing_labels(connection: sa.Connection) -> list[StoredLabel]:
-    """Submitted and not undone, oldest first."""
+def standing_labels(connection: sa.Connection, *, item_id: int | None = None) -> list[StoredLabel]:
+    """Labels that were submitted and not undone, of one item or of all, oldest first."""
     undo = events.alias("undo")
     query = (
         sa.select(events)
@@ -53,6 +72,8 @@ def standing_labels(connection: sa.Connection) -> list[StoredLabel]:
         .where(events.c.kind == SUBMIT, undo.c.id.is_(None))
         .order_by(events.c.id)
     )
+    if item_id is not None:
+        query = query.where(events.c.item_id == item_id)
     return [
         StoredLabel(
             event_id=row.id, at=row.at, item_id=row.item_id, annotator=row.annotator, **row.payload
@@ -61,8 +82,19 @@ def standing_labels(connection: sa.Connection) -> list[StoredLabel]:
     ]
 
 
+def identity(label: Label) -> tuple[int, str, tuple[int, ...], str]:
+    """What makes two labels the same one: item, annotator, ranks and purpose."""
+    return (label.item_id, label.annotator, tuple(label.ranks), label.purpose)
+
+
+def has_label(connection: sa.Connection, label: Label) -> bool:
+    """Whether the same label was submitted before and not undone."""
+    standing = standing_labels(connection, item_id=label.item_id)
+    return identity(label) in {identity(one) for one in standing}
+
+
 def standing_counts(connection: sa.Connection) -> dict[str, int]:
-    """Kind -> number of events that no undo takes back."""
+    """Kind -> number of events that were not undone."""
     undo = events.alias("undo")
     query = (
         sa.select(events.c.kind, sa.func.count())
@@ -74,20 +106,20 @@ def standing_counts(connection: sa.Connection) -> dict[str, int]:
 
 
 def add_taken(connection: sa.Connection, item_id: int, change: int) -> None:
-    """Count places of an item as taken (1) or free again (-1)."""
+    """Count a place of an item as taken (1) or free again (-1)."""
     update = sa.update(items).where(items.c.id == item_id)
     connection.execute(update.values(taken=items.c.taken + change))
 
 
 def event_of_request(connection: sa.Connection, request_key: str | None) -> int | None:
-    """The event that this request made when it came before, if it did."""
+    """The event of an earlier request with the same key, if there is one."""
     if request_key is None:
         return None
     return connection.scalar(sa.select(events.c.id).where(events.c.request_key == request_key))
 
 
 def payload_of(label: Label) -> dict[str, Any]:
-    """What was said, apart from who said it of which item."""
+    """The label without its annotator and item, as the event log stores it."""
     return {
         "ranks": list(label.ranks),
         "order_shown": list(label.order_shown),

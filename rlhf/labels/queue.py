@@ -1,15 +1,14 @@
 """The queue that annotators work from: claims, drafts, labels, skips, undo.
 
-A claim takes a place of an item, and its id is a fencing token: what comes in under a claim that
-was answered is refused, and what comes in after the place was given to somebody else is kept as
-a `late` event and counts for nothing. Every request that writes carries the client's own key;
-the same key again gives the same answer and writes nothing.
+A claim takes a place of an item, and its id is a fencing token. A submission under an answered
+claim is rejected. A submission after the place was given to another annotator is stored as a
+`late` event and does not count. Every writing request carries a key of the client; a repeated key
+returns the same result and writes nothing.
 """
 
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,9 +17,9 @@ from rlhf.errors import DataError
 from rlhf.labels import claim_queries, queries
 from rlhf.labels.claim_queries import set_state
 from rlhf.labels.database import new_id
-from rlhf.labels.events import Event, append
+from rlhf.labels.events import append, claim_event, label_of_claim
 from rlhf.labels.leases import Leases
-from rlhf.labels.records import LABEL, REPEAT, Claim, Label
+from rlhf.labels.records import LABEL, REPEAT, AnnotatorProgress, Claim, Judgment
 from rlhf.labels.schema import (
     DONE,
     EXPIRED,
@@ -40,28 +39,11 @@ from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import check_label, content_sha256
 
 
-class FencedError(DataError):
-    """What was sent belongs to a claim that has ended; ask for the next item."""
+class StaleClaimError(DataError):
+    """A request for a claim that has ended or belongs to another annotator."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What an annotator says of the item they hold."""
-
-    ranks: list[int]  # K, in the order of item.responses
-    seconds: float | None
-    strength: float = 1.0
-    guideline_version: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where an annotator stands."""
-
-    done: int
-    left: int  # ordinary items that are open to them, the one they hold included
-    seconds: float | None  # median of their last labels
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="bad-label")
 
 
 class Queue:
@@ -75,21 +57,24 @@ class Queue:
         self.leases = leases or Leases(config.lease_seconds)
 
     def next(self, annotator: str) -> Claim | None:
-        """The item that the annotator holds, or else a new one; None where nothing is left."""
+        """The item that the annotator holds, or a new one; None if nothing is left."""
         with self.store.write() as connection:
             return self._next(connection, annotator)
 
     def claim_item(self, annotator: str, item_id: int) -> Claim:
-        """Hold one item, whatever the queue's order; what they hold already waits. One that they
-        have a label on comes as a repeat: nobody has two labels on an item."""
+        """A claim of one item, regardless of the queue's order; the annotator's other claim waits.
+
+        An item that they have labelled comes as a repeat, so that they never have two labels on
+        one item.
+        """
         with self.store.write() as connection:
-            again = claim_queries.has_label(connection, annotator, item_id)
-            choice = Choice(item_id, REPEAT if again else LABEL)
-            held = self._claim(connection, annotator, choice)
-            return claim_queries.read(connection, held)
+            is_repeat = claim_queries.has_label(connection, annotator, item_id)
+            choice = Choice(item_id, REPEAT if is_repeat else LABEL)
+            claim_id = self._claim(connection, annotator, choice)
+            return claim_queries.read(connection, claim_id)
 
     def heartbeat(self, annotator: str, claim_id: int) -> bool:
-        """Whether the claim lives, for another lease from now."""
+        """Whether the claim is live; if so, it gets a full lease from now."""
         with self.store.read() as connection:
             row = claim_queries.own(connection, annotator, claim_id)
         if row is None or row.state != LIVE:
@@ -98,7 +83,7 @@ class Queue:
         return True
 
     def save_draft(self, annotator: str, claim_id: int, payload: Mapping[str, Any]) -> bool:
-        """Keep what is not submitted yet; False where the claim has ended."""
+        """Save an unsubmitted form; False if the claim has ended."""
         with self.store.write() as connection:
             row = claim_queries.own(connection, annotator, claim_id)
             if row is None or row.state not in (LIVE, EXPIRED):
@@ -108,32 +93,33 @@ class Queue:
         return True
 
     def order_shown(self, annotator: str, claim_id: int) -> Sequence[int]:
-        """Order in which the claim's answers were shown.
+        """The order in which the claim's responses were shown.
 
         Raises:
-            FencedError: no such claim of this annotator.
+            StaleClaimError: the annotator has no such claim.
         """
         with self.store.read() as connection:
             row = claim_queries.own(connection, annotator, claim_id)
         if row is None:
-            raise FencedError("this item is not yours; go on with the next.")
+            raise StaleClaimError("this item belongs to another annotator; label the next one.")
         return tuple(row.order_shown)
 
     def submit(
-        self, annotator: str, claim_id: int, answer: Answer, *, request_key: str
+        self, annotator: str, claim_id: int, judgment: Judgment, *, request_key: str
     ) -> tuple[str, Claim | None]:
-        """What became of it (`submit`, or `late` where the place was somebody else's by then),
-        and the next item: both in one transaction, for the disk is what takes the time.
+        """(event kind, next item), in one transaction since the disk takes most of the time.
+
+        The kind is `submit`, or `late` if the place had been given to another annotator.
 
         Raises:
-            FencedError: the claim was answered before, or is not the annotator's.
+            StaleClaimError: the claim was answered before, or belongs to another annotator.
             DataError: ranks that do not fit the item.
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
             kind = claim_queries.kind_of_request(connection, key, claim_id)
             if kind is None:
-                kind = self._submit(connection, annotator, claim_id, answer, key)
+                kind = self._submit(connection, annotator, claim_id, judgment, key)
             following = self._next(connection, annotator)
         self.leases.drop(claim_id)
         return kind, following
@@ -141,10 +127,10 @@ class Queue:
     def skip(
         self, annotator: str, claim_id: int, reason: Mapping[str, Any], *, request_key: str
     ) -> Claim | None:
-        """Pass on the item and say why; its place is free for somebody else. The next item.
+        """Skip the item with a reason and free its place; returns the next item.
 
         Raises:
-            FencedError: as `submit` does.
+            StaleClaimError: as `submit` does.
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
@@ -155,34 +141,36 @@ class Queue:
         return following
 
     def undo(self, annotator: str, *, request_key: str) -> Claim | None:
-        """Take the annotator's last label or skip back and hold its item again, filled in as it
-        was; None where nothing is left to take back."""
+        """Undo the annotator's last label or skip; returns its item with the form filled in.
+
+        None if there is nothing to undo.
+        """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
             if queries.event_of_request(connection, key) is not None:
                 held = claim_queries.held(connection, annotator, self.config.overlap)
                 return None if held is None else claim_queries.read(connection, held)
-            last = claim_queries.last_said(connection, annotator)
+            last = claim_queries.last_event(connection, annotator)
             if last is None:
                 return None
             old = claim_queries.own(connection, annotator, last.claim_id)
             assert old is not None  # an event's claim is never deleted before the event
-            append(connection, _event(UNDO, old, {}, key, undoes=last.id))
+            append(connection, claim_event(UNDO, old, {}, key, undoes=last.id))
             set_state(connection, old.id, UNDONE)
-            # A label holds its place; that of a skip, or of a late label, may be somebody else's.
-            kept = last.kind == SUBMIT or old.purpose != LABEL
-            lives = kept or self._take_place(connection, old.item_id)
-            held = new_id(connection, claim_queries.copy_of(old, LIVE if lives else EXPIRED))
+            # A label holds its place; the place of a skip or of a late label may be taken by now.
+            holds_place = last.kind == SUBMIT or old.purpose != LABEL
+            is_live = holds_place or self._take_place(connection, old.item_id)
+            held = new_id(connection, claim_queries.copy_of(old, LIVE if is_live else EXPIRED))
             claim_queries.put_draft(connection, held, claim_queries.draft_of(last.payload))
             self.leases.renew(held)
             return claim_queries.read(connection, held)
 
-    def progress(self, annotator: str) -> Progress:
-        """How many they have done, how many are open to them, and how fast they are."""
+    def progress(self, annotator: str) -> AnnotatorProgress:
+        """The annotator's finished and open items, and their pace."""
         with self.store.read() as connection:
             done, left = claim_queries.counts(connection, annotator, self.config.overlap)
             seconds = sorted(claim_queries.last_seconds(connection, annotator))
-        return Progress(
+        return AnnotatorProgress(
             done=done, left=left, seconds=seconds[len(seconds) // 2] if seconds else None
         )
 
@@ -198,13 +186,18 @@ class Queue:
         return claim_queries.read(connection, held)
 
     def _submit(
-        self, connection: sa.Connection, annotator: str, claim_id: int, answer: Answer, key: str
+        self,
+        connection: sa.Connection,
+        annotator: str,
+        claim_id: int,
+        judgment: Judgment,
+        key: str,
     ) -> str:
         row = self._open_claim(connection, annotator, claim_id)
-        label = _label(row, answer)
+        label = label_of_claim(row, judgment)
         check_label(label, queries.item_sizes(connection, {row.item_id}))
         kind = SUBMIT if self._has_place(connection, row) else LATE
-        append(connection, _event(kind, row, queries.payload_of(label), key))
+        append(connection, claim_event(kind, row, queries.payload_of(label), key))
         set_state(connection, claim_id, DONE)
         return kind
 
@@ -219,22 +212,22 @@ class Queue:
         row = self._open_claim(connection, annotator, claim_id)
         if row.state == LIVE and row.purpose == LABEL:
             queries.add_taken(connection, row.item_id, -1)
-        append(connection, _event(SKIP, row, reason, key))
+        append(connection, claim_event(SKIP, row, reason, key))
         set_state(connection, claim_id, SKIPPED)
 
     def _claim(self, connection: sa.Connection, annotator: str, choice: Choice) -> int:
         row = connection.execute(sa.select(items).where(items.c.id == choice.item_id)).one()
         item = queries.item_of(row)
-        seed = f"{self.config.seed} {content_sha256(item)} {annotator} {choice.purpose}"
-        count = len(item.responses)
         if choice.purpose == LABEL:
             queries.add_taken(connection, item.id, 1)
-            old = claim_queries.expired(connection, annotator, item.id)
-            if old is not None:  # they come back to it; a page that still shows it counts as well
-                update = sa.update(claims).where(claims.c.id == old)
+            expired = claim_queries.expired(connection, annotator, item.id)
+            if expired is not None:  # revived, so that a page that still shows it works too
+                update = sa.update(claims).where(claims.c.id == expired)
                 connection.execute(update.values(state=LIVE, probability=choice.probability))
-                self.leases.renew(old)
-                return old
+                self.leases.renew(expired)
+                return expired
+        seed = f"{self.config.seed} {content_sha256(item)} {annotator} {choice.purpose}"
+        count = len(item.responses)
         claim_id = new_id(
             connection,
             sa.insert(claims).values(
@@ -251,9 +244,9 @@ class Queue:
         return claim_id
 
     def _expire(self, connection: sa.Connection) -> None:
-        """Free the places of claims that nobody has shown a sign of life for."""
-        living = sa.select(claims.c.id, claims.c.item_id, claims.c.purpose)
-        for row in connection.execute(living.where(claims.c.state == LIVE)).all():
+        """Free the places of claims whose lease has run out."""
+        live = sa.select(claims.c.id, claims.c.item_id, claims.c.purpose)
+        for row in connection.execute(live.where(claims.c.state == LIVE)).all():
             if self.leases.expired(row.id):
                 update = sa.update(claims).where(claims.c.id == row.id)
                 connection.execute(update.values(state=EXPIRED))
@@ -264,50 +257,21 @@ class Queue:
     def _open_claim(self, connection: sa.Connection, annotator: str, claim_id: int) -> sa.Row[Any]:
         row = claim_queries.own(connection, annotator, claim_id)
         if row is None or row.state not in (LIVE, EXPIRED):
-            raise FencedError(
-                "this item was answered before, perhaps in another window; go on with the next."
+            raise StaleClaimError(
+                "this item was submitted before, perhaps in another window; label the next one."
             )
         return row
 
     def _has_place(self, connection: sa.Connection, row: sa.Row[Any]) -> bool:
-        """Whether the claim still counts; one that expired takes a place that is free yet."""
+        """Whether a submission counts; an expired claim takes the place if it is still free."""
         if row.state == LIVE or row.purpose != LABEL:
             return True
         return self._take_place(connection, row.item_id)
 
     def _take_place(self, connection: sa.Connection, item_id: int) -> bool:
-        """Whether the item had a free place, which is taken now."""
+        """Take a place of the item; False if all are taken."""
         item = connection.execute(sa.select(items).where(items.c.id == item_id)).one()
         if item.queue != OPEN or item.taken >= self.config.overlap:
             return False
         queries.add_taken(connection, item_id, 1)
         return True
-
-
-def _label(row: sa.Row[Any], answer: Answer) -> Label:
-    return Label(
-        item_id=row.item_id,
-        annotator=row.annotator,
-        ranks=answer.ranks,
-        order_shown=row.order_shown,
-        seconds=answer.seconds,
-        guideline_version=answer.guideline_version,
-        strength=answer.strength,
-        purpose=row.purpose,
-        probability=row.probability,
-        extra=answer.extra,
-    )
-
-
-def _event(
-    kind: str, row: sa.Row[Any], payload: Mapping[str, Any], key: str, undoes: int | None = None
-) -> Event:
-    return Event(
-        kind=kind,
-        item_id=row.item_id,
-        annotator=row.annotator,
-        request_key=key,
-        undoes=undoes,
-        payload=payload,
-        claim_id=row.id,
-    )

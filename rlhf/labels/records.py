@@ -1,4 +1,4 @@
-"""What the label store holds, as its callers see it."""
+"""Records of the label store, as its callers see them."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -6,25 +6,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlhf.types import Prompt  # which loads torch; the store and the web app do without
+    from rlhf.types import Prompt  # loads torch; the store and the web app work without it
 
-# Why an annotator was shown an item: to label it, to be compared with known ranks, or with what
-# they said of it before. A thumb is a mark of one answer, which is compared with nothing.
+# Purpose of a label: an ordinary label, a comparison with known ranks, or a comparison with the
+# annotator's own earlier label. A thumb rates a single response and is compared with nothing.
 LABEL, GOLD_CHECK, REPEAT, THUMB = "label", "gold", "repeat", "thumb"
+UNNAMED = "unnamed"  # annotator of a ranking that names none
 
 
-def person(name: str) -> str:
-    """The name in Unicode's composed form: typed on a Mac or taken from a file, one person."""
+def normalized_name(name: str) -> str:
+    """The name in Unicode's composed form (NFC), so that one person has one name.
+
+    A name typed on a Mac and the same name read from a file may differ in form.
+    """
     return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """K answers to one prompt, waiting to be ranked."""
+    """K responses to one prompt that wait to be ranked."""
 
     prompt: "Prompt"
     responses: Sequence[str]  # K
-    models: Sequence[str] = ()  # K names, or none where nobody knows who wrote them
+    models: Sequence[str] = ()  # K names, or none if the authors are unknown
     columns: Mapping[str, Any] = field(default_factory=dict)  # the row's other columns
 
 
@@ -37,26 +41,26 @@ class Item(Candidate):
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """One person's order of an item's answers."""
+    """One annotator's ranking of an item's responses."""
 
     item_id: int
     annotator: str
     ranks: Sequence[int]  # K, in the order of item.responses; 1 is best, equal ranks tie
-    order_shown: Sequence[int]  # K indices into item.responses, first shown first; () not known
-    seconds: float | None = None  # from seeing the item to submitting; None where not measured
-    guideline_version: int = 0  # 0 where there was none
+    order_shown: Sequence[int] = ()  # K indices into item.responses, first shown first; () unknown
+    seconds: float | None = None  # from seeing the item to submitting; None if not measured
+    guideline_version: int = 0  # 0 without a guideline
     strength: float = 1.0  # how clear the preference was
     purpose: str = LABEL  # or GOLD_CHECK, REPEAT, which measure the annotator; THUMB
-    probability: float | None = None  # of the item being drawn; None where order decided
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what a form asks beside the order
+    probability: float | None = None  # of the item being drawn; None if the order decided
+    extra: Mapping[str, Any] = field(default_factory=dict)  # other fields of the form
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotator", person(self.annotator))
+        object.__setattr__(self, "annotator", normalized_name(self.annotator))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredLabel(Label):
-    """A label that was submitted and not taken back."""
+    """A label that was submitted and not undone."""
 
     event_id: int
     at: float  # seconds since 1970
@@ -64,7 +68,7 @@ class StoredLabel(Label):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """An annotator's hold on an item, and what the page needs to show it."""
+    """An annotator's hold on an item, with everything that the page shows."""
 
     id: int  # fencing token: a later claim has a higher one
     annotator: str
@@ -72,14 +76,34 @@ class Claim:
     purpose: str
     order_shown: Sequence[int]  # K indices into item.responses, first shown first
     probability: float | None
-    draft: Mapping[str, Any] | None  # what was not submitted yet, as the page saved it
+    draft: Mapping[str, Any] | None  # form that was saved and not submitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgment:
+    """An annotator's label of the item they hold."""
+
+    ranks: list[int]  # K, in the order of item.responses
+    seconds: float | None
+    strength: float = 1.0
+    guideline_version: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatorProgress:
+    """An annotator's finished and open items."""
+
+    done: int
+    left: int  # ordinary items that are open to them, including the one that they hold
+    seconds: float | None  # median of their last labels
 
 
 def competition_ranks(tiers: Sequence[int]) -> list[int]:
-    """Ranks of tiers: a tier of n answers takes n ranks, so tiers 1, 3, 3, 5 give 1, 2, 2, 4."""
+    """Ranks of tiers: a tier of n responses takes n ranks, so tiers 1, 3, 3, 5 give 1, 2, 2, 4."""
     return [1 + sum(other < tier for other in tiers) for tier in tiers]
 
 
 def order_of(ranks: Sequence[int], i: int, j: int) -> int:
-    """1 where answer i is ranked better than j, -1 where worse, 0 on a tie."""
+    """1 if response i is ranked better than j, -1 if worse, 0 on a tie."""
     return (ranks[i] < ranks[j]) - (ranks[i] > ranks[j])

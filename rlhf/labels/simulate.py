@@ -1,12 +1,12 @@
-"""Simulated annotators: they see a gold score through noise and bias, and label like people.
+"""Simulated annotators: they see a gold score through noise and bias.
 
-An annotator's opinion of answer i, in points of the gold score:
+An annotator's opinion of response i, in points of the gold score:
 
     gold_weight * gold_i + noise * Gumbel + length_bias * words_i / 10 + position_bias * place_i
 
-where place is 1 for the answer shown first and falls evenly to 0 for the last. With Gumbel noise
+where place is 1 for the response shown first and falls evenly to 0 for the last. With Gumbel noise
 and no bias P(i above j) = sigmoid((gold_i - gold_j) / noise): Bradley-Terry, and Plackett-Luce
-for K answers. Opinions nearer than tie_threshold to the best of their tier tie with it.
+for K responses. Opinions closer than tie_threshold to the best of their tier tie with it.
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from rlhf.errors import ConfigError
-from rlhf.labels.records import Item, Label, person
+from rlhf.labels.records import Item, Label, normalized_name
 from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import content_sha256
 from rlhf.rewards.reward import Reward
@@ -27,43 +27,55 @@ from rlhf.rewards.reward import Reward
 
 @dataclass(frozen=True, kw_only=True)
 class Annotator:
-    """How a simulated annotator judges. Points are those of the gold score."""
+    """Biases and noise of a simulated annotator, in points of the gold score."""
 
     name: str
-    noise: float = 0.0  # scale of the noise, in points: the less, the more careful
-    length_bias: float = 0.0  # points for every ten words
+    noise: float = 0.0  # scale of the noise, in points
+    length_bias: float = 0.0  # points per ten words
     position_bias: float = 0.0  # points for being shown first
-    error_rate: float = 0.0  # share of items ranked without looking
-    tie_threshold: float = 0.0  # points below which two answers look alike
-    gold_weight: float = 1.0  # -1 wants the opposite of the guideline, 0 does not care
+    error_rate: float = 0.0  # share of items ranked at random
+    tie_threshold: float = 0.0  # responses closer than this tie, in points
+    gold_weight: float = 1.0  # -1 prefers the opposite, 0 ignores the gold score
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", person(self.name))
+        object.__setattr__(self, "name", normalized_name(self.name))
         for name in ("noise", "tie_threshold"):
             if getattr(self, name) < 0:
-                raise ConfigError(f"annotator {self.name}: {name} is below 0; use 0 or more.")
+                raise ConfigError(
+                    f"annotator {self.name}: {name} is below 0; use 0 or more.", code="bad-value"
+                )
         if not 0 <= self.error_rate <= 1:
-            raise ConfigError(f"annotator {self.name}: error_rate is a share, from 0 to 1.")
+            raise ConfigError(
+                f"annotator {self.name}: error_rate={self.error_rate} is not between 0 and 1.",
+                code="bad-value",
+            )
 
 
 def load_annotators(path: str | Path) -> list[Annotator]:
     """The annotators of a YAML file, `annotators: [{name, noise, …}, …]`.
 
     Raises:
-        ConfigError: unreadable, unknown or missing keys, values that are no numbers, a name
-            that stands twice.
+        ConfigError: an unreadable file, unknown or missing keys, values that are not numbers, a
+            repeated name.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+        raise ConfigError(
+            f"{path} cannot be read as YAML: {error}", code="bad-config-file"
+        ) from error
     rows = content.get("annotators") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows:
-        raise ConfigError(f"{path} lists no annotators; write `annotators:` and `- name: …`.")
+        raise ConfigError(
+            f"{path} lists no annotators; write `annotators:` and `- name: …`.",
+            code="bad-config-file",
+        )
     annotators = [_annotator(path, row) for row in rows]
     names = [annotator.name for annotator in annotators]
     if len(set(names)) < len(names):
-        raise ConfigError(f"{path} names an annotator twice; each needs a name of its own.")
+        raise ConfigError(
+            f"{path} names an annotator twice; give each a name of its own.", code="repeated-key"
+        )
     return annotators
 
 
@@ -76,32 +88,43 @@ def simulate_labels(
     overlap: int = 1,
     guideline_version: int = 0,
 ) -> int:
-    """Have `overlap` annotators rank every item; how many labels that added.
+    """Let `overlap` annotators rank every item; returns the number of new labels.
 
-    Who labels an item, in which order the answers are shown, and every slip depend on the seed,
-    the item's content and the annotator alone. What an annotator has labelled stays as it is.
+    The annotators of an item, the order shown and every error depend on the seed, the item's
+    content and the annotator alone. An annotator's earlier labels stay unchanged.
+
+    Args:
+        store: the store to read items from and to add labels to.
+        annotators: the simulated annotators.
+        gold: their gold score.
+        seed: seed of all draws.
+        overlap: number of annotators per item.
+        guideline_version: version to record in the labels; 0 without a guideline.
 
     Raises:
-        ConfigError: more overlap than annotators.
+        ConfigError: `overlap` is below 1 or exceeds the number of annotators.
         TrainingError: the gold score failed.
     """
     if not 1 <= overlap <= len(annotators):
-        raise ConfigError(f"overlap={overlap} needs from 1 to {len(annotators)} annotators.")
+        raise ConfigError(
+            f"overlap={overlap} is not between 1 and the {len(annotators)} annotators.",
+            code="bad-value",
+        )
     items = store.items()
     done = {(label.item_id, label.annotator) for label in store.labels()}
     labels = []
-    for item, points in zip(items, gold_points(items, gold), strict=True):
-        draw = random.Random(f"{seed} {content_sha256(item)}")
-        for annotator in draw.sample(annotators, overlap):
+    for item, scores in zip(items, gold_scores(items, gold), strict=True):
+        rng = random.Random(f"{seed} {content_sha256(item)}")
+        for annotator in rng.sample(annotators, overlap):
             if (item.id, annotator.name) not in done:
-                own = random.Random(f"{seed} {content_sha256(item)} {annotator.name}")
-                labels.append(_judge(item, points, annotator, own, guideline_version))
+                own_rng = random.Random(f"{seed} {content_sha256(item)} {annotator.name}")
+                labels.append(_rank(item, scores, annotator, own_rng, guideline_version))
     store.submit_many(labels)
     return len(labels)
 
 
-def gold_points(items: Sequence[Item], gold: Reward) -> list[list[float]]:
-    """The gold score of each answer of each item."""
+def gold_scores(items: Sequence[Item], gold: Reward) -> list[list[float]]:
+    """The gold score of each response of each item."""
     pairs = [(item, text) for item in items for text in item.responses]
     if not pairs:
         return []
@@ -110,15 +133,15 @@ def gold_points(items: Sequence[Item], gold: Reward) -> list[list[float]]:
         [text for _, text in pairs],
         [item.columns for item, _ in pairs],
     ).scores.tolist()
-    each = iter(scores)
-    return [[next(each) for _ in item.responses] for item in items]
+    remaining = iter(scores)
+    return [[next(remaining) for _ in item.responses] for item in items]
 
 
 def ranks_of(opinions: Sequence[float], tie_threshold: float = 0.0) -> list[int]:
-    """Ranks from opinions, 1 for the best; a tier of n answers takes n ranks: 1, 2, 2, 4.
+    """Ranks from opinions, 1 for the best; a tier of n responses takes n ranks: 1, 2, 2, 4.
 
-    An answer joins the tier above it when it is less than `tie_threshold` below that tier's
-    best (equal opinions always tie), so that a chain of small steps is not one big tie.
+    A response joins the tier above it if it is less than `tie_threshold` below that tier's best
+    (equal opinions always tie), so that a chain of small steps is not one big tie.
     """
     ranks = [0] * len(opinions)
     order = sorted(range(len(opinions)), key=lambda index: -opinions[index])
@@ -131,43 +154,51 @@ def ranks_of(opinions: Sequence[float], tie_threshold: float = 0.0) -> list[int]
     return ranks
 
 
-def _judge(
-    item: Item, points: Sequence[float], who: Annotator, draw: random.Random, version: int
+def _rank(
+    item: Item, scores: Sequence[float], annotator: Annotator, rng: random.Random, version: int
 ) -> Label:
     count = len(item.responses)
-    shown = draw.sample(range(count), count)
-    texts = [text.strip() for text in item.responses]  # equal ones are one answer, of one opinion
-    noise = {text: _gumbel(draw) for text in dict.fromkeys(texts)}
-    if draw.random() < who.error_rate:
+    order = rng.sample(range(count), count)
+    texts = [text.strip() for text in item.responses]  # equal texts get one opinion
+    noise = {text: _gumbel(rng) for text in dict.fromkeys(texts)}
+    if rng.random() < annotator.error_rate:
         opinions = [noise[text] for text in texts]
     else:
         opinions = [
-            who.gold_weight * points[texts.index(text)]
-            + who.noise * noise[text]
-            + who.length_bias * len(text.split()) / 10
-            + who.position_bias * (1 - shown.index(texts.index(text)) / (count - 1))
+            annotator.gold_weight * scores[texts.index(text)]
+            + annotator.noise * noise[text]
+            + annotator.length_bias * len(text.split()) / 10
+            + annotator.position_bias * (1 - order.index(texts.index(text)) / (count - 1))
             for text in texts
         ]
     return Label(
         item_id=item.id,
-        annotator=who.name,
-        ranks=ranks_of(opinions, who.tie_threshold),
-        order_shown=shown,
+        annotator=annotator.name,
+        ranks=ranks_of(opinions, annotator.tie_threshold),
+        order_shown=order,
         guideline_version=version,
     )
 
 
-def _gumbel(draw: random.Random) -> float:
-    return -math.log(-math.log(draw.random() or 0.5))
+def _gumbel(rng: random.Random) -> float:
+    return -math.log(-math.log(rng.random() or 0.5))
 
 
 def _annotator(path: str | Path, row: Any) -> Annotator:
     known = {field.name for field in fields(Annotator)}
     if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not row["name"]:
-        raise ConfigError(f"{path}: an annotator is a mapping with a name, not {row!r}.")
+        raise ConfigError(
+            f"{path}: an annotator is a mapping with a name, not {row!r}.", code="missing-key"
+        )
     for key, value in row.items():
         if key not in known:
-            raise ConfigError(f"{path}: {row['name']} has unknown key {key!r}; use {known}.")
+            raise ConfigError(
+                f"{path}: {row['name']} has the unknown key {key!r}; use "
+                f"{', '.join(sorted(known))}.",
+                code="unknown-key",
+            )
         if key != "name" and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise ConfigError(f"{path}: {key} of {row['name']} is {value!r}, not a number.")
+            raise ConfigError(
+                f"{path}: {key} of {row['name']} is {value!r}, not a number.", code="bad-value"
+            )
     return Annotator(**row)

@@ -1,75 +1,63 @@
-"""The label store: candidates in, one event a click, labels out. SQLite by default.
+"""The label store: candidates in, one event per click, labels out. SQLite by default.
 
-One process serves, over one connection behind a lock. On SQLite the journal is DELETE with
-synchronous=FULL, so that a label that was acknowledged survives a power cut (WAL of SQLite before
+One process serves a store, over one connection behind a lock. On SQLite the journal is DELETE
+with synchronous=FULL, so that an acknowledged label survives a power cut (WAL of SQLite before
 3.51 can corrupt a database that several connections write).
 """
 
-import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
-from rlhf.labels import queries
-from rlhf.labels.database import begin, new_id, only_server, open_engine, shown
-from rlhf.labels.erase import forget
-from rlhf.labels.events import Event, append, append_label
-from rlhf.labels.migrate import bring_up_to_date, version_of
-from rlhf.labels.records import LABEL, Candidate, Item, Label, StoredLabel, person
-from rlhf.labels.schema import (
-    GOLD,
-    LIVE,
-    MARKED,
-    OPEN,
-    SCHEMA_VERSION,
-    SUBMIT,
-    UNDO,
-    claims,
-    events,
-    gold,
-    guidelines,
-    items,
-    meta,
-)
+from rlhf.labels import guidelines, queries
+from rlhf.labels.database import begin, display_location, only_server, open_engine
+from rlhf.labels.erase import erase_annotator
+from rlhf.labels.events import append_label, append_undo
+from rlhf.labels.gold_items import gold_ranks, set_gold
+from rlhf.labels.migrate import migrate, version_of
+from rlhf.labels.records import UNNAMED, Candidate, Item, Label, StoredLabel, normalized_name
+from rlhf.labels.schema import LIVE, MARKED, OPEN, SCHEMA_VERSION, claims, items, meta
 from rlhf.labels.validation import check_candidate, check_label, check_marked, content_sha256
+
+if TYPE_CHECKING:
+    from rlhf.labels.stats import Agreement
+    from rlhf.types import Prompt
 
 
 class LabelStore:
-    """Open a store; `with LabelStore(path) as store` closes it.
+    """Preference labels in a file or a database; `with LabelStore(path) as store` closes it.
 
     Args:
         location: a file for SQLite, or any SQLAlchemy URL (`postgresql+psycopg://…`).
-        create: make an empty store where there is none.
+        create: make an empty store if there is none; False raises instead.
 
     Raises:
-        DataError: no store there (and not `create`), a file that is not a store, or one that a
-            newer version wrote.
+        DataError: no store there (with create=False), a file that is not a store, or a store that
+            a newer version wrote.
     """
 
-    def __init__(self, location: str | Path, *, create: bool = False) -> None:
+    def __init__(self, location: str | Path, *, create: bool = True) -> None:
         self._lock = threading.Lock()
         self._engine = open_engine(location, create=create)
         try:
-            self._open(location, create)
+            with self.read() as connection:
+                is_current = version_of(connection) == SCHEMA_VERSION
+            if not is_current:
+                with self.write() as connection:
+                    migrate(connection, location, create=create)
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise DataError(
-                f"{shown(location)} cannot be used as a label store: {reason}."
+                f"{display_location(location)} cannot be used as a label store: {reason}.",
+                code="bad-store",
             ) from error
-
-    def _open(self, location: str | Path, create: bool) -> None:
-        with self.read() as connection:
-            if version_of(connection) == SCHEMA_VERSION:
-                return
-        with self.write() as connection:
-            bring_up_to_date(connection, location, create=create)
 
     def __enter__(self) -> Self:
         return self
@@ -83,12 +71,12 @@ class LabelStore:
         self.close()
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One transaction: all of it or none. The right to write is taken at its start."""
+        """One transaction, applied whole or not at all; it takes the write lock at its start."""
         with self._lock, self._engine.connect() as connection:
             begin(connection)
             yield connection
@@ -96,21 +84,82 @@ class LabelStore:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A connection to read with. It waits for this process's writes: SQLite would have the
-        two sleep until they miss each other."""
+        """A connection for reading, after this process's writes.
+
+        Without the wait SQLite lets both sides sleep and retry until they miss each other.
+        """
         with self._lock, self._engine.connect() as connection:
             yield connection
 
-    def served(self) -> AbstractContextManager[None]:
-        """Hold the store as the one process that serves it; raises `ConfigError` where another
-        does."""
+    def serving_lock(self) -> AbstractContextManager[None]:
+        """Hold the store as its one serving process; raises `ConfigError` if another does."""
         return only_server(self._engine)
 
-    def add_candidates(self, candidates: Sequence[Candidate]) -> list[int]:
-        """The item id of each candidate; one that is there already keeps its id.
+    def add(
+        self,
+        prompt: "Prompt",
+        responses: Sequence[str],
+        *,
+        ranks: Sequence[int] | None = None,
+        annotator: str = UNNAMED,
+        strength: float = 1.0,
+        models: Sequence[str] = (),
+    ) -> int:
+        """Add an item and, with `ranks`, an annotator's label of it; returns the item id.
+
+        All in one transaction. An item or a label that the store has already is not added again.
+
+        Args:
+            prompt: a text, or a list of messages.
+            responses: K texts, two or more.
+            ranks: K ranks in the order of `responses`: 1 is best, equal ranks tie. Without them
+                the item waits to be ranked.
+            annotator: who ranked the responses.
+            strength: how clear the preference was, 1.0 for an ordinary one.
+            models: names of the K models that wrote the responses, or none.
 
         Raises:
-            DataError: fewer than two answers, or names of models that do not match them.
+            DataError: a prompt that cannot be used, fewer than two responses, or ranks or models
+                that do not fit them.
+        """
+        from rlhf.data.rows.parse import parse_prompt  # loads torch; the label page does without
+
+        prompt = parse_prompt({"prompt": prompt}).prompt
+        candidate = Candidate(prompt=prompt, responses=responses, models=models)
+        check_candidate(candidate, 1)
+        content = content_sha256(candidate)
+        with self.write() as connection:
+            item_id = queries.item_id_of(connection, content)
+            if item_id is None:
+                item_id = queries.add_item(connection, candidate, content, OPEN)
+            if ranks is not None:
+                label = Label(item_id=item_id, annotator=annotator, ranks=ranks, strength=strength)
+                check_label(label, {item_id: len(responses)})
+                if not queries.has_label(connection, label):
+                    append_label(connection, label, request_key=None)
+        return item_id
+
+    def rankings(self) -> list[dict[str, Any]]:
+        """One row per label: "prompt", "responses", "ranks", "annotator", "strength" and more.
+
+        These are the rows that `rlhf label export --kind rankings` writes and reward-model
+        training reads; `rlhf.labels.export.ranking_row` has all their columns.
+        """
+        from rlhf.labels.export import rows_of
+
+        return list(rows_of(self, "rankings").rows)
+
+    def agreement(self) -> "Agreement":
+        """Krippendorff's alpha of all ranks, and the pairwise agreement of annotators."""
+        from rlhf.labels.stats import agreement_of, label_stats
+
+        return agreement_of(label_stats(self))
+
+    def add_candidates(self, candidates: Sequence[Candidate]) -> list[int]:
+        """The item id of each candidate; a known one keeps its id.
+
+        Raises:
+            DataError: fewer than two responses, or model names that do not fit them.
         """
         ids: list[int] = []
         with self.write() as connection:
@@ -119,49 +168,40 @@ class LabelStore:
                 check_candidate(candidate, number)
                 content = content_sha256(candidate)
                 if content not in known:
-                    known[content] = _insert(connection, candidate, content, OPEN)
+                    known[content] = queries.add_item(connection, candidate, content, OPEN)
                 ids.append(known[content])
         return ids
 
     def add_marked(self, candidate: Candidate) -> int:
-        """The item id of a single answer, for thumbs; no queue asks for it to be ranked.
+        """The item id of a single response, for thumbs; the queue never hands it out.
 
         Raises:
-            DataError: several answers, or an empty one.
+            DataError: several responses, or an empty one.
         """
         check_marked(candidate)
         content = content_sha256(candidate)
         with self.write() as connection:
-            there = connection.scalar(
-                sa.select(items.c.id).where(items.c.content_sha256 == content)
-            )
-            return int(there or _insert(connection, candidate, content, MARKED))
+            item_id = queries.item_id_of(connection, content)
+            return item_id or queries.add_item(connection, candidate, content, MARKED)
 
     def add_gold(self, candidates: Sequence[Candidate], ranks: Sequence[Sequence[int]]) -> None:
-        """Items whose right ranks are known: shown to everybody in between, and labelled by
-        nobody in earnest.
+        """Add items with known ranks, which measure annotators and are not exported as labels.
 
         Raises:
-            DataError: as for candidates, or ranks of another number than answers.
+            DataError: as `add_candidates`, or ranks that do not fit the responses.
         """
         ids = self.add_candidates(candidates)
         with self.write() as connection:
             for item_id, candidate, known in zip(ids, candidates, ranks, strict=True):
-                if len(known) != len(candidate.responses):
-                    raise DataError(f"gold ranks {list(known)} do not fit item {item_id}.")
-                update = sa.update(items).where(items.c.id == item_id)
-                connection.execute(update.values(queue=GOLD))
-                connection.execute(sa.delete(gold).where(gold.c.item_id == item_id))
-                insert = sa.insert(gold).values(item_id=item_id, ranks=list(known))
-                connection.execute(insert)
+                set_gold(connection, item_id, candidate, known)
 
     def gold_ranks(self) -> dict[int, list[int]]:
         """Item id -> known ranks."""
         with self.read() as connection:
-            return {row.item_id: row.ranks for row in connection.execute(sa.select(gold))}
+            return gold_ranks(connection)
 
     def set_priorities(self, priorities: Mapping[int, float]) -> None:
-        """Item id -> how much its label is wanted, 0 or more; the highest come first."""
+        """Set priorities by item id, 0 or more; the queue hands out the highest first."""
         with self.write() as connection:
             for item_id, priority in priorities.items():
                 update = sa.update(items).where(items.c.id == item_id)
@@ -173,49 +213,37 @@ class LabelStore:
             return queries.items_of(connection)
 
     def add_guideline(self, text: str) -> int:
-        """The version of this text, 1 for the first; text that is there keeps its version."""
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        same = sa.select(guidelines.c.version).where(guidelines.c.sha256 == digest)
+        """The version of this text, 1 for the first; a known text keeps its version."""
         with self.write() as connection:
-            version = connection.scalar(same)
-            if version is None:
-                insert = sa.insert(guidelines).values(sha256=digest, text=text)
-                version = new_id(connection, insert)
-        return int(version)
+            return guidelines.add_guideline(connection, text)
 
     def guideline(self, version: int) -> str:
-        """The text of one version; raises `DataError` where there is no such version."""
-        query = sa.select(guidelines.c.text).where(guidelines.c.version == version)
+        """The text of one version; raises `DataError` for an unknown version."""
         with self.read() as connection:
-            text = connection.scalar(query)
-        if text is None:
-            raise DataError(f"the store has no guideline version {version}.")
-        return str(text)
+            return guidelines.guideline_text(connection, version)
 
     def newest_guideline(self) -> tuple[int, str]:
-        """(version, text) of the guideline that was added last; (0, "") where there is none."""
-        query = sa.select(guidelines).order_by(guidelines.c.version.desc())
+        """(version, text) of the guideline that was added last; (0, "") if there is none."""
         with self.read() as connection:
-            row = connection.execute(query).first()
-        return (row.version, row.text) if row is not None else (0, "")
+            return guidelines.newest_guideline(connection)
 
     def setting(self, name: str, default: str = "") -> str:
-        """A setting that lives with the store."""
+        """A setting that is stored with the labels."""
         with self.read() as connection:
             value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
         return default if value is None else str(value)
 
     def set_setting(self, name: str, value: str) -> None:
-        """Keep a setting with the store."""
+        """Store a setting with the labels."""
         with self.write() as connection:
             connection.execute(sa.delete(meta).where(meta.c.name == name))
             connection.execute(sa.insert(meta).values(name=name, value=value))
 
     def submit(self, label: Label, *, request_key: str | None = None) -> int:
-        """The event id of the label, on disk when this returns.
+        """The event id of the label, which is on disk when this returns.
 
-        request_key: the client's own name of the click. The same key again gives the first
-        event's id and adds nothing, so that a lost reply can be retried.
+        request_key: the client's own name of the click. A repeated key returns the first event's
+        id and adds nothing, so that a client can retry after a lost reply.
         """
         return self.submit_many([label], request_keys=[request_key])[0]
 
@@ -225,7 +253,7 @@ class LabelStore:
         """`submit` for many labels in one transaction.
 
         Raises:
-            DataError: no such item, ranks or order that do not fit its answers, no annotator.
+            DataError: an unknown item, no annotator, or ranks or an order that do not fit.
         """
         keys = request_keys if request_keys is not None else [None] * len(labels)
         with self.write() as connection:
@@ -237,70 +265,40 @@ class LabelStore:
         return ids
 
     def undo(self, event_id: int, *, request_key: str | None = None) -> int:
-        """The id of the event that takes the label `event_id` back.
+        """The id of the event that undoes the label `event_id`.
 
         Raises:
-            DataError: no such label, or it was taken back before.
+            DataError: no such label, or it was undone before.
         """
         with self.write() as connection:
-            again = queries.event_of_request(connection, request_key)
-            if again is not None:
-                return again
-            query = sa.select(events).where(events.c.id == event_id, events.c.kind == SUBMIT)
-            label = connection.execute(query).first()
-            taken = sa.select(events.c.id).where(events.c.undoes == event_id)
-            if label is None or connection.scalar(taken) is not None:
-                raise DataError(f"event {event_id} is no label that can be undone.")
-            if label.payload.get("purpose", LABEL) == LABEL:
-                queries.add_taken(connection, label.item_id, -1)
-            return append(
-                connection,
-                Event(
-                    kind=UNDO,
-                    item_id=label.item_id,
-                    annotator=label.annotator,
-                    request_key=request_key,
-                    undoes=event_id,
-                ),
-            )
+            return append_undo(connection, event_id, request_key=request_key)
 
     def erase(self, annotator: str) -> int:
-        """Forget a person: every event, claim, draft and session of theirs is deleted, and a
-        tombstone with the counts, without the name, stays. The number of events deleted.
+        """Delete every event, claim, draft and session of an annotator; returns the event count.
+
+        A tombstone with the counts and without the name remains.
 
         Raises:
-            DataError: nothing in the store is theirs.
+            DataError: the store has no row of this annotator.
         """
         with self.write() as connection:
-            deleted = forget(connection, person(annotator))
-        if not deleted.rows:
-            raise DataError(f"the store holds nothing of annotator {annotator!r}.")
-        return deleted.events
+            erased = erase_annotator(connection, normalized_name(annotator))
+        if not erased.rows:
+            raise DataError(f"no rows of annotator {annotator!r}.", code="unknown-name")
+        return erased.events
 
     def labels(self) -> list[StoredLabel]:
-        """Every label that stands (submitted, not undone), oldest first."""
+        """Every label that was submitted and not undone, oldest first."""
         with self.read() as connection:
             return queries.standing_labels(connection)
 
     def count_events(self) -> dict[str, int]:
-        """How many events of each kind stand, undone ones left out."""
+        """Number of events of each kind, without undone ones."""
         with self.read() as connection:
             return queries.standing_counts(connection)
 
-    def living_claims(self) -> int:
-        """How many items are in somebody's hands."""
+    def count_live_claims(self) -> int:
+        """Number of items that annotators hold."""
         query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
         with self.read() as connection:
             return int(connection.scalar(query) or 0)
-
-
-def _insert(connection: sa.Connection, candidate: Candidate, content: str, queue: str) -> int:
-    insert = sa.insert(items).values(
-        content_sha256=content,
-        prompt=candidate.prompt,
-        responses=list(candidate.responses),
-        models=list(candidate.models),
-        columns=dict(candidate.columns),
-        queue=queue,
-    )
-    return new_id(connection, insert)

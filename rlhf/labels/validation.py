@@ -1,4 +1,4 @@
-"""What may enter the label store, said in words where it may not."""
+"""Checks of candidates and labels before they enter the store."""
 
 import hashlib
 import json
@@ -9,58 +9,58 @@ from rlhf.labels.records import Candidate, Label
 
 
 def content_sha256(candidate: Candidate) -> str:
-    """Hash of what is judged, the prompt and its answers; who wrote them is no part of it."""
+    """Hash of the prompt and its responses; the models that wrote them are not part of it."""
     content = [candidate.prompt, list(candidate.responses)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def check_candidate(candidate: Candidate, number: int) -> None:
-    """Refuse a candidate that nobody can rank.
-
-    Raises:
-        DataError: with the candidate's number in its import.
-    """
+    """Raise DataError, with the candidate's number in its import, if it cannot be ranked."""
     count = len(candidate.responses)
     if count < 2:
-        raise DataError(f"candidate {number} has {count} answers; ranking takes two or more.")
+        raise DataError(
+            f"candidate {number} has {count} responses; a ranking needs two or more.",
+            code="bad-row",
+        )
     if candidate.models and len(candidate.models) != count:
         raise DataError(
-            f"candidate {number} has {count} answers and {len(candidate.models)} models; "
-            "name one model an answer, or none."
+            f"candidate {number} has {count} responses and {len(candidate.models)} models; "
+            "name one model per response, or none.",
+            code="bad-row",
         )
 
 
 def check_marked(candidate: Candidate) -> None:
-    """Refuse what is not one answer with a text in it.
-
-    Raises:
-        DataError: a thumb on it could not be trained on.
-    """
+    """Raise DataError unless the candidate is one response with text, as training needs it."""
     if len(candidate.responses) != 1 or not candidate.responses[0].strip():
-        raise DataError("a thumb is about one answer that is not empty.")
+        raise DataError("a thumbs label needs exactly one non-empty response.", code="bad-label")
 
 
 def check_label(label: Label, sizes: Mapping[int, int]) -> None:
-    """Refuse a label that does not fit its item.
+    """Raise DataError if a label does not fit its item.
 
-    sizes: number of answers of each item in the store.
-
-    Raises:
-        DataError: which part of it does not fit.
+    sizes: number of responses of each item in the store.
     """
     if label.item_id not in sizes:
-        raise DataError(f"item {label.item_id} is not in the store; import its candidates first.")
+        raise DataError(
+            f"item {label.item_id} is not in the store; import its candidates first.",
+            code="unknown-name",
+        )
     if not label.annotator:
-        raise DataError(f"a label of item {label.item_id} names no annotator; name one.")
+        raise DataError(
+            f"a label of item {label.item_id} has no annotator; name one.", code="bad-label"
+        )
     count = sizes[label.item_id]
     if len(label.ranks) != count or min(label.ranks) < 1:
         raise DataError(
-            f"ranks {list(label.ranks)} of {label.annotator} do not fit the {count} answers of "
-            f"item {label.item_id}; give one rank, 1 or more, for each answer."
+            f"ranks {list(label.ranks)} of {label.annotator} do not fit the {count} responses of "
+            f"item {label.item_id}; give one rank, 1 or more, per response.",
+            code="bad-label",
         )
-    # Rankings that were made elsewhere do not say in which order their answers were shown.
+    # Rankings from elsewhere do not record the order in which their responses were shown.
     if label.order_shown and sorted(label.order_shown) != list(range(count)):
         raise DataError(
-            f"order_shown {list(label.order_shown)} of item {label.item_id} is no order of its "
-            f"{count} answers; give each index from 0 to {count - 1} once."
+            f"order_shown {list(label.order_shown)} of item {label.item_id} is not an order of "
+            f"its {count} responses; give each index from 0 to {count - 1} once.",
+            code="bad-label",
         )

@@ -1,1 +1,1 @@
-"""What every web server of the package shares: the request guard, sockets, Markdown."""
+"""The web layer that the label page and the chat server share: request guard, sockets, Markdown."""

@@ -1,4 +1,4 @@
-"""Text of models and people -> HTML that can do nothing but be read."""
+"""Text of models and users -> sanitized, static HTML."""
 
 import nh3
 from markdown_it import MarkdownIt
@@ -10,7 +10,7 @@ TAGS = {
 ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}}
 LINKS = {"http", "https", "mailto"}
 
-# HTML in the text stays text; an image would be a request to somebody else's server.
+# HTML in the text stays text; an image would be a request to another server.
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(
     ["table", "strikethrough"]
 )

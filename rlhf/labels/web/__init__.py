@@ -1,1 +1,1 @@
-"""The page on which people rank answers, and the one that shows how it goes."""
+"""The label page: a web app over one label store."""

@@ -1,4 +1,4 @@
-"""The web app: an annotator's page and API here, the researcher's in `admin.py`."""
+"""The web app: login and label page here, the admin page in `admin.py`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,25 +11,32 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import DataError
 from rlhf.labels import access
-from rlhf.labels.queue import FencedError, Queue
-from rlhf.labels.records import Claim
+from rlhf.labels.queue import Queue, StaleClaimError
 from rlhf.labels.web.config import WebConfig
-from rlhf.labels.web.form import answer_of, as_json
+from rlhf.labels.web.form import as_json, judgment_of
 from rlhf.labels.web.guard import COOKIE, guard_label_app
-from rlhf.labels.web.live_sampling import Busy, LiveSource, Unfinished
+from rlhf.labels.web.item_view import page_state
+from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
 from rlhf.labels.web.rate_limit import RateLimit
-from rlhf.labels.web.request_schemas import Ask, Beat, Draft, Login, Skip, Submission, Undo
+from rlhf.labels.web.request_schemas import (
+    DraftRequest,
+    HeartbeatRequest,
+    LoginRequest,
+    PromptRequest,
+    SkipRequest,
+    SubmitRequest,
+    UndoRequest,
+)
 from rlhf.web.markdown import render
 
 HERE = Path(__file__).parent
-LOGIN_TRIES, LOGIN_SECONDS = 10, 60.0  # failures from one address in so many seconds
-LONGEST_DETAIL = 1000
+MAX_FAILED_LOGINS, LOGIN_SECONDS = 10, 60.0  # per address and time window
+MAX_DETAIL = 1000  # characters of an error message
 
 
-def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) -> ASGIApp:
+def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None) -> ASGIApp:
     """The guarded app over one queue."""
     from rlhf.labels.web.admin import add_admin
 
@@ -40,20 +47,21 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSource | None = None) 
         undefined=jinja2.StrictUndefined,
     )
     app.mount("/static", StaticFiles(directory=HERE / "static"))
-    app.add_exception_handler(FencedError, _conflict)
-    app.add_exception_handler(DataError, _unfit)
-    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(StaleClaimError, _conflict)
+    app.add_exception_handler(DataError, _unprocessable)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
     app.state.queue, app.state.config = queue, config
-    _add_doors(app, queue, config, pages)
-    _add_labelling(app, queue, config, pages, live)
+    _add_login(app, queue, config, pages)
+    _add_page(app, queue, config, pages, has_models=live is not None)
+    _add_items(app, queue, config)
     if live is not None:
         _add_live(app, queue, live)
     add_admin(app, queue, config, pages)
     return guard_label_app(app, queue.store, config.hosts)
 
 
-def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:
-    tries = RateLimit(LOGIN_TRIES, LOGIN_SECONDS)
+def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:
+    rate_limit = RateLimit(MAX_FAILED_LOGINS, LOGIN_SECONDS)
 
     @app.get("/health")
     def health() -> Mapping[str, str]:
@@ -62,19 +70,19 @@ def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
     @app.get("/login", response_class=HTMLResponse)
     def login_page(request: Request) -> str:
         session = request.scope["session"]
-        who = "" if session is None else session.annotator or "the researcher"
-        return pages.get_template("login.html").render(who=who)
+        user = "" if session is None else session.annotator or "the administrator"
+        return pages.get_template("login.html").render(user=user)
 
     @app.post("/login")
-    def login(request: Request, body: Login) -> Response:
+    def login(request: Request, body: LoginRequest) -> Response:
         address = request.client.host if request.client else ""
-        if tries.spent(address):
-            raise HTTPException(429, "too many tries; wait a minute")
-        found = access.log_in(queue.store, body.token)
-        if found is None:
-            tries.count(address)
-            raise HTTPException(401, "this link is not valid, or was replaced by a newer one")
-        cookie, session = found
+        if rate_limit.is_exceeded(address):
+            raise HTTPException(429, "too many failed logins; wait a minute")
+        logged_in = access.log_in(queue.store, body.token)
+        if logged_in is None:
+            rate_limit.count_failure(address)
+            raise HTTPException(401, "this link is invalid, or a newer one has replaced it")
+        cookie, session = logged_in
         response = JSONResponse({"to": "/admin" if session.is_admin else "/"})
         response.set_cookie(
             COOKIE,
@@ -94,22 +102,16 @@ def _add_doors(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
         return response
 
 
-def _add_labelling(
-    app: FastAPI,
-    queue: Queue,
-    config: WebConfig,
-    pages: jinja2.Environment,
-    live: LiveSource | None,
+def _add_page(
+    app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment, *, has_models: bool
 ) -> None:
-    store = queue.store
-
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
         session = request.scope["session"]
         if session.is_admin:
             return RedirectResponse("/admin", 303)
         html = pages.get_template("label.html").render(
-            csrf=session.csrf, name=session.annotator, live=live is not None
+            csrf=session.csrf, name=session.annotator, live=has_models
         )
         return HTMLResponse(html)
 
@@ -119,109 +121,76 @@ def _add_labelling(
 
     @app.get("/api/guideline")
     def guideline() -> Mapping[str, Any]:
-        version, text = store.newest_guideline()
+        version, text = queue.store.newest_guideline()
         return {"version": version, "html": render(text)}
 
+
+def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
     @app.post("/api/next")
     def next_item(request: Request) -> Mapping[str, Any]:
-        name = _name(request)
-        return shown(queue, name, queue.next(name))
+        name = _annotator(request)
+        return page_state(queue, name, queue.next(name))
 
     @app.post("/api/heartbeat")
-    def heartbeat(request: Request, body: Beat) -> Mapping[str, bool]:
-        return {"holds": queue.heartbeat(_name(request), body.claim)}
+    def heartbeat(request: Request, body: HeartbeatRequest) -> Mapping[str, bool]:
+        return {"holds": queue.heartbeat(_annotator(request), body.claim)}
 
     @app.post("/api/draft")
-    def draft(request: Request, body: Draft) -> Mapping[str, bool]:
+    def draft(request: Request, body: DraftRequest) -> Mapping[str, bool]:
         form = body.form.model_dump(exclude_defaults=True)
-        return {"saved": queue.save_draft(_name(request), body.claim, form)}
+        return {"saved": queue.save_draft(_annotator(request), body.claim, form)}
 
     @app.post("/api/submit")
-    def submit(request: Request, body: Submission) -> Mapping[str, Any]:
-        name = _name(request)
-        answer = answer_of(
+    def submit(request: Request, body: SubmitRequest) -> Mapping[str, Any]:
+        name = _annotator(request)
+        judgment = judgment_of(
             body.form,
             queue.order_shown(name, body.claim),
             config.form,
             seconds=body.seconds,
             guideline_version=body.guideline_version,
         )
-        kind, following = queue.submit(name, body.claim, answer, request_key=body.key)
-        return {"kind": kind, **shown(queue, name, following)}
+        kind, following = queue.submit(name, body.claim, judgment, request_key=body.key)
+        return {"kind": kind, **page_state(queue, name, following)}
 
     @app.post("/api/skip")
-    def skip(request: Request, body: Skip) -> Mapping[str, Any]:
-        name = _name(request)
-        why = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
-        following = queue.skip(name, body.claim, why, request_key=body.key)
-        return {"kind": "skip", **shown(queue, name, following)}
+    def skip(request: Request, body: SkipRequest) -> Mapping[str, Any]:
+        name = _annotator(request)
+        reason = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
+        following = queue.skip(name, body.claim, reason, request_key=body.key)
+        return {"kind": "skip", **page_state(queue, name, following)}
 
     @app.post("/api/undo")
-    def undo(request: Request, body: Undo) -> Mapping[str, Any]:
-        name = _name(request)
+    def undo(request: Request, body: UndoRequest) -> Mapping[str, Any]:
+        name = _annotator(request)
         claim = queue.undo(name, request_key=body.key)
         kind = "nothing" if claim is None else "undo"
-        return {"kind": kind, **shown(queue, name, claim or queue.next(name))}
+        return {"kind": kind, **page_state(queue, name, claim or queue.next(name))}
 
 
-def _add_live(app: FastAPI, queue: Queue, live: LiveSource) -> None:
+def _add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:
     @app.post("/api/ask")
-    def ask(request: Request, body: Ask) -> Mapping[str, str]:
+    def submit_prompt(request: Request, body: PromptRequest) -> Mapping[str, str]:
         try:
-            live.ask(_name(request), body.prompt)
-        except Unfinished as unfinished:
-            raise HTTPException(409, str(unfinished)) from unfinished
-        except Busy as busy:
-            raise HTTPException(503, str(busy)) from busy
+            live.submit(_annotator(request), body.prompt)
+        except PromptPending as error:
+            raise HTTPException(409, str(error)) from error
+        except PromptQueueFull as error:
+            raise HTTPException(503, str(error)) from error
         return {"state": "waiting"}
 
     @app.get("/api/ask")
-    def asked(request: Request) -> Mapping[str, Any]:
-        name = _name(request)
+    def prompt_state(request: Request) -> Mapping[str, Any]:
+        name = _annotator(request)
         state = live.take(name)
         if state.item_id is not None:
             queue.claim_item(name, state.item_id)
         return {"state": state.state, "error": state.error}
 
 
-def shown(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, Any]:
-    """What the browser gets of a claim: texts in the order shown, and nothing of who wrote them."""
-    progress = queue.progress(annotator)
-    content: dict[str, Any] = {
-        "claim": None,
-        "done": progress.done,
-        "left": progress.left,
-        "pace": progress.seconds,
-        "guideline": queue.store.newest_guideline()[0],
-    }
-    if claim is None:
-        return content
-    prompt = claim.item.prompt
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    texts = [claim.item.responses[index] for index in claim.order_shown]
-    return content | {
-        "claim": claim.id,
-        "prompt": [
-            {"role": turn["role"], "text": turn["content"], "html": render(turn["content"])}
-            for turn in turns
-        ],
-        "answers": [_shown_response(text) for text in texts],
-        "draft": claim.draft,
-    }
-
-
-def _shown_response(response: str) -> dict[str, Any]:
-    """Text and HTML of a response, and of its thought apart, which the page folds."""
-    thought, text = split_thought(response)
-    content: dict[str, Any] = {"text": text, "html": render(text)}
-    if thought:
-        content["thought"] = {"text": thought, "html": render(thought)}
-    return content
-
-
-def _name(request: Request) -> str:
+def _annotator(request: Request) -> str:
     name = request.scope["session"].annotator
-    assert isinstance(name, str)  # the guard lets no researcher in here
+    assert isinstance(name, str)  # the guard keeps the administrator out of these routes
     return name
 
 
@@ -229,19 +198,19 @@ def _conflict(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 409)
 
 
-def _unfit(request: Request, error: Exception) -> Response:
+def _unprocessable(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": printable(str(error))}, 422)
 
 
-def _malformed(request: Request, error: Exception) -> Response:
-    """In words, and without what was sent: NaN and half a surrogate pair cannot be sent back."""
+def _invalid_body(request: Request, error: Exception) -> Response:
+    """The problems without the sent values: NaN and half a surrogate pair cannot be sent back."""
     assert isinstance(error, RequestValidationError)
     problems = [
         f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()
     ]
-    return JSONResponse({"detail": printable("; ".join(problems)[:LONGEST_DETAIL])}, 422)
+    return JSONResponse({"detail": printable("; ".join(problems)[:MAX_DETAIL])}, 422)
 
 
 def printable(text: str) -> str:
-    """The text with what UTF-8 cannot hold written as an escape."""
+    """The text with escapes for characters that UTF-8 cannot encode."""
     return text.encode(errors="backslashreplace").decode()

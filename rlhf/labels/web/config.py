@@ -1,4 +1,4 @@
-"""What the web app serves, and how it is reached."""
+"""Settings of the label page and its server."""
 
 import threading
 from collections.abc import Collection, Sequence
@@ -13,17 +13,17 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class WebConfig:
-    """What the app serves, and under which names."""
+    """Settings of the web app."""
 
-    hosts: Collection[str] = LOOPBACK_NAMES
-    https: bool = False  # behind a proxy that speaks it: cookies are marked Secure
+    hosts: Collection[str] = LOOPBACK_NAMES  # host names that requests may name
+    https: bool = False  # behind a proxy with HTTPS: cookies are marked Secure
     form: FormConfig = field(default_factory=FormConfig)
-    finish: threading.Event | None = None  # set when the researcher has enough labels
+    finish: threading.Event | None = None  # set when the administrator ends the labelling
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelServerConfig:
-    """What `rlhf label serve` was asked for."""
+    """Options of `rlhf label serve`."""
 
     store: str
     host: str = "127.0.0.1"
@@ -37,9 +37,11 @@ class LabelServerConfig:
     models: Sequence[str] = ()
     num_responses: int = 4
     max_new_tokens: int = 128
-    until: str | None = None  # labels after which the server stops by itself, or "all"
+    until: str | None = None  # number of labels after which the server stops, or "all"
 
     def __post_init__(self) -> None:
         check_address(self.host, self.port, public=self.public)
         if self.until not in (None, ALL) and not str(self.until).isdigit():
-            raise ConfigError(f"until={self.until} is neither a number of labels nor {ALL}.")
+            raise ConfigError(
+                f"until={self.until} is neither a number of labels nor {ALL}.", code="bad-value"
+            )

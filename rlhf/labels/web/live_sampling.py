@@ -1,4 +1,4 @@
-"""Answers on demand: a person types a prompt, models answer it, the person ranks what they wrote.
+"""Live sampling: an annotator types a prompt, models respond, the annotator ranks the responses.
 
 Models run in one worker thread behind a bounded queue, never in the server's event loop.
 """
@@ -11,59 +11,59 @@ from dataclasses import dataclass
 from rlhf.labels.records import Candidate
 from rlhf.labels.store import LabelStore
 
-MOST_WAITING = 8
+MAX_WAITING = 8
 
 Sampler = Callable[[str], Sequence[tuple[str, str]]]
-"""Prompt -> (answer, model) pairs."""
+"""Prompt -> (response, model) pairs."""
 
 
-class Busy(Exception):
-    """No more prompts are taken for now."""
+class PromptQueueFull(Exception):
+    """Too many prompts wait for the models."""
 
 
-class Unfinished(Exception):
-    """This person's last prompt is not answered yet: theirs to wait for, no fault of the server."""
+class PromptPending(Exception):
+    """The annotator's last prompt has no responses yet."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What became of an annotator's prompt."""
+class PromptState:
+    """The state of an annotator's prompt."""
 
     state: str  # none, waiting, ready, failed
     item_id: int | None = None
     error: str = ""
 
 
-class LiveSource:
-    """One prompt of each annotator at a time, answered in turn."""
+class LiveSampling:
+    """Runs one prompt per annotator at a time, in the order of their arrival."""
 
     def __init__(self, store: LabelStore, sampler: Sampler) -> None:
         self._store, self._sampler = store, sampler
-        self._waiting: queue.Queue[tuple[str, str]] = queue.Queue(MOST_WAITING)
-        self._states: dict[str, Asked] = {}
+        self._waiting: queue.Queue[tuple[str, str]] = queue.Queue(MAX_WAITING)
+        self._states: dict[str, PromptState] = {}
         self._lock = threading.Lock()
         threading.Thread(target=self._work, name="rlhf-live", daemon=True).start()
 
-    def ask(self, annotator: str, prompt: str) -> None:
-        """Have the prompt answered.
+    def submit(self, annotator: str, prompt: str) -> None:
+        """Queue the prompt.
 
         Raises:
-            Unfinished: their last prompt still waits.
-            Busy: too many others do.
+            PromptPending: the annotator's last prompt still waits.
+            PromptQueueFull: too many other prompts wait.
         """
         with self._lock:
-            if self._states.get(annotator, Asked("none")).state == "waiting":
-                raise Unfinished("your last prompt is still being answered")
+            if self._states.get(annotator, PromptState("none")).state == "waiting":
+                raise PromptPending("the models are still responding to your last prompt")
             try:
                 self._waiting.put_nowait((annotator, prompt))
             except queue.Full:
-                raise Busy("too many prompts wait; try again in a moment") from None
-            self._states[annotator] = Asked("waiting")
+                raise PromptQueueFull("too many prompts wait; try again in a moment") from None
+            self._states[annotator] = PromptState("waiting")
 
-    def take(self, annotator: str) -> Asked:
-        """How far it is; what is ready or failed is told once."""
+    def take(self, annotator: str) -> PromptState:
+        """The state of the annotator's prompt; "ready" and "failed" are returned once."""
         with self._lock:
-            state = self._states.get(annotator, Asked("none"))
+            state = self._states.get(annotator, PromptState("none"))
             if state.state != "waiting":
                 self._states.pop(annotator, None)
             return state
@@ -71,22 +71,24 @@ class LiveSource:
     def _work(self) -> None:
         while True:
             annotator, prompt = self._waiting.get()
-            state = self._answer(prompt)
+            state = self._respond(prompt)
             with self._lock:
                 self._states[annotator] = state
 
-    def _answer(self, prompt: str) -> Asked:
+    def _respond(self, prompt: str) -> PromptState:
         try:
-            written = [(text, model) for text, model in self._sampler(prompt) if text.strip()]
-            if len(written) < 2:
-                return Asked("failed", error="the models gave fewer than two answers; ask again")
+            sampled = [(text, model) for text, model in self._sampler(prompt) if text.strip()]
+            if len(sampled) < 2:
+                return PromptState(
+                    "failed", error="the models gave fewer than two responses; try again"
+                )
             candidate = Candidate(
                 prompt=prompt,
-                responses=[text for text, _ in written],
-                models=[model for _, model in written],
+                responses=[text for text, _ in sampled],
+                models=[model for _, model in sampled],
                 columns={"source": "live"},
             )
-            return Asked("ready", self._store.add_candidates([candidate])[0])
-        # Whatever a model raises must not end the worker that serves everybody.
+            return PromptState("ready", self._store.add_candidates([candidate])[0])
+        # An error of a model must not end the worker, which serves all annotators.
         except Exception as error:
-            return Asked("failed", error=f"{type(error).__name__}: {error}"[:300])
+            return PromptState("failed", error=f"{type(error).__name__}: {error}"[:300])

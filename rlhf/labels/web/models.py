@@ -1,4 +1,4 @@
-"""The models behind a live source, loaded once and asked one prompt at a time."""
+"""The models of live sampling, loaded once and run on one prompt at a time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,40 +11,44 @@ if TYPE_CHECKING:
 
 
 def load_sampler(config: LabelServerConfig) -> "Sampler":
-    """A function from a prompt to (answer, model) pairs, answers shared out over the models.
+    """A function from a prompt to (response, model) pairs, responses divided among the models.
 
     Raises:
-        ConfigError: fewer answers than models.
-        CheckpointError: a folder that is no policy.
+        ConfigError: fewer responses than models.
+        CheckpointError: a folder that is not a policy.
     """
-    # Loaded here alone: a server without models starts without torch.
+    # Imported here, so that a server without models starts without torch.
     from rlhf.data.tokenization.tokenizer import load_tokenizer
-    from rlhf.labels.candidates import on_device
+    from rlhf.labels.candidates import load_on_device
     from rlhf.models.generation.generate import sample_responses
 
     if len(config.models) > config.num_responses:
-        raise ConfigError(f"num_responses={config.num_responses} is fewer than the models.")
+        raise ConfigError(
+            f"num_responses={config.num_responses} is less than the number of models, "
+            f"{len(config.models)}.",
+            code="key-conflict",
+        )
     loaded: list[tuple[str, Any, Any]] = [
-        (name, on_device(name), load_tokenizer(name, "auto")) for name in config.models
+        (name, load_on_device(name), load_tokenizer(name, "auto")) for name in config.models
     ]
-    asked = 0
+    num_prompts = 0
 
     def sample(prompt: str) -> Sequence[tuple[str, str]]:
-        nonlocal asked
-        asked += 1
-        answers: list[tuple[str, str]] = []
+        nonlocal num_prompts
+        num_prompts += 1
+        responses: list[tuple[str, str]] = []
         for index, (name, model, chat) in enumerate(loaded):
-            [written] = sample_responses(
+            [samples] = sample_responses(
                 model,
                 chat,
                 [prompt],
                 num_responses=len(range(index, config.num_responses, len(loaded))),
                 max_new_tokens=config.max_new_tokens,
                 temperature=1.0,
-                seed=1_000_003 * asked + index,
+                seed=1_000_003 * num_prompts + index,
                 batch_size=config.num_responses,
             )
-            answers += [(answer.response, name) for answer in written]
-        return answers
+            responses += [(sample.response, name) for sample in samples]
+        return responses
 
     return sample

@@ -1,4 +1,4 @@
-"""How often an address may fail to log in."""
+"""Rate limit of failed logins per address."""
 
 import hashlib
 import threading
@@ -7,31 +7,31 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """Failures by address within a sliding time, on a clock that nobody sets."""
+    """Failures per address within a sliding window, on a monotonic clock."""
 
     def __init__(
-        self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic
+        self, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._most, self._seconds, self._clock = most, seconds, clock
+        self._limit, self._seconds, self._clock = limit, seconds, clock
         self._failures: dict[str, list[float]] = {}
         self._lock = threading.Lock()
 
-    def count(self, address: str) -> None:
-        """One more failure."""
+    def count_failure(self, address: str) -> None:
+        """Record a failure; forgets those that left the window."""
         now = self._clock()
         with self._lock:
-            kept = {
-                a: [t for t in times if now - t < self._seconds]
-                for a, times in self._failures.items()
+            recent = {
+                key: [t for t in times if now - t < self._seconds]
+                for key, times in self._failures.items()
             }
-            self._failures = {a: times for a, times in kept.items() if times}
+            self._failures = {key: times for key, times in recent.items() if times}
             self._failures.setdefault(_key(address), []).append(now)
 
-    def spent(self, address: str) -> bool:
+    def is_exceeded(self, address: str) -> bool:
         """Whether the address has to wait."""
         now = self._clock()
         times = self._failures.get(_key(address), [])
-        return sum(now - t < self._seconds for t in times) >= self._most
+        return sum(now - t < self._seconds for t in times) >= self._limit
 
 
 def _key(address: str) -> str:

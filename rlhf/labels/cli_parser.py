@@ -1,0 +1,88 @@
+"""The argument parser of `rlhf label`."""
+
+import argparse
+from typing import Any
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with its eight commands."""
+    root = argparse.ArgumentParser(
+        prog="rlhf label",
+        description="Collect, import and export preference labels.",
+        allow_abbrev=False,
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, sentence: str) -> Any:
+        subparser = commands.add_parser(
+            name,
+            help=sentence,
+            description=sentence,
+            allow_abbrev=False,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        subparser.add_argument("--store", required=True, help="SQLite file or database URL.")
+        return subparser.add_argument
+
+    _add_serve(command("serve", "Serve the page on which annotators rank responses."))
+    _add_import(command("import", "Add candidates, rankings or pairs to the store."))
+    add = command("export", "Write the labels as rows for training.")
+    add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
+    kinds = ("rankings", "pairs", "demonstrations", "thumbs")
+    add(
+        "--kind",
+        choices=kinds,
+        default="rankings",
+        help="Kind of rows; rankings keep all information.",
+    )
+    add = command("stats", "Print counts, agreement and biases of each annotator.")
+    add("--gold", help="Gold score to compare with: file.py:function or a reward model.")
+    add = command("simulate", "Label the items with simulated annotators.")
+    add("--annotators", required=True, help="YAML file of annotators, their noise and biases.")
+    add("--gold", required=True, help="Gold score of the annotators: file.py:function.")
+    add("--overlap", type=int, default=1, help="Annotators per item.")
+    add("--seed", type=int, default=0, help="Seed of noise and errors.")
+    add = command("prioritize", "Give a high priority to items that reward models are unsure of.")
+    add(
+        "--reward_model",
+        nargs="+",
+        required=True,
+        help="One reward model (its margin counts) or several (their variance counts).",
+    )
+    add = command("invite", "Print a new link for each annotator; it revokes the old one.")
+    add("names", nargs="+", help="Annotators' names, as in the exported rows.")
+    add("--address", default="http://127.0.0.1:8000", help="Address of the label page.")
+    add = command("erase", "Delete all labels of an annotator; a tombstone remains.")
+    add("annotator", help="Name of the annotator.")
+    return root
+
+
+def _add_serve(add: Any) -> None:
+    add("--host", default="127.0.0.1", help="Address to bind; a public one needs --public.")
+    add("--port", type=int, default=8000, help="Port to bind; 0 takes a free one.")
+    add("--public", action="store_true", help="Allow an address that other machines can reach.")
+    add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
+    add("--https", action="store_true", help="Behind a proxy with HTTPS: mark cookies Secure.")
+    add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
+    add("--form", help="YAML file with flags, skip_reasons, overall, comment, rewrite.")
+    add("--new_admin_token", action="store_true", help="Replace the admin link.")
+    add("--overlap", type=int, default=1, help="Annotators per item.")
+    add("--seed", type=int, default=0, help="Seed of the order in which responses are shown.")
+    add("--gold_rate", type=float, default=0.0, help="Share of gold items mixed in.")
+    add("--repeat_rate", type=float, default=0.0, help="Share of repeated items mixed in.")
+    add("--active_floor", type=float, help="Draw by priority, with this share drawn at random.")
+    add("--lease_minutes", type=float, default=15.0, help="Free an idle item after this time.")
+    add("--until", help="Stop after this many labels, or `all` when every item is labelled.")
+    add("--model", nargs="*", default=[], help="Models that respond to annotators' prompts.")
+    add("--num_responses", type=int, default=4, help="Responses of these models to a prompt.")
+    add("--max_new_tokens", type=int, default=128, help="Longest of these responses, in tokens.")
+
+
+def _add_import(add: Any) -> None:
+    add("files", nargs="+", help="JSONL, JSON, Parquet or CSV files, or hub ids.")
+    add(
+        "--guideline", help="Text file with the annotators' guideline; a new text is a new version."
+    )
+    add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
+    add("--as_gold", action="store_true", help="The ranks are known and measure annotators.")
+    add("--as_candidates", action="store_true", help="Leave the rows' own ranks out.")
