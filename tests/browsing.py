@@ -62,5 +62,5 @@ def press(page, *keys: str) -> None:
 
 
 def done(page, count: int) -> None:
-    """Wait until the page says that so many are done."""
-    page.locator("#count", has_text=re.compile(f"^{count} done")).wait_for()
+    """Wait until the label page shows this number of finished items."""
+    page.locator("#progress-text", has_text=re.compile(f"^{count} done")).wait_for()

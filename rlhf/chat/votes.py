@@ -10,7 +10,7 @@ from typing import Self
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import DataError
 from rlhf.labels.access import check_name
-from rlhf.labels.records import THUMB, Candidate, Label, person
+from rlhf.labels.records import THUMB, Candidate, Label, normalized_name
 from rlhf.labels.store import LabelStore
 from rlhf.types import Message, Prompt
 
@@ -36,7 +36,7 @@ class Votes:
 
     def __init__(self, location: str | Path, annotator: str) -> None:
         check_name(annotator)
-        self.location, self.annotator = str(location), person(annotator)
+        self.location, self.annotator = str(location), normalized_name(annotator)
         self._opened: LabelStore | None = None
         self._lock = threading.Lock()  # a server's requests come on several threads
         self._given: dict[int, int] = {}  # item -> event of this session

@@ -118,7 +118,7 @@ def write_stats(folder: Path) -> None:
     """Write `stats.json`: who labelled how much, agreement and biases; for the report."""
     store_path = folder / STORE
     if store_path.is_file():
-        with LabelStore(store_path) as store:
+        with LabelStore(store_path, create=False) as store:
             stats = asdict(label_stats(store))
         write_atomically(folder / STATS, json.dumps(stats, ensure_ascii=False) + "\n")
 

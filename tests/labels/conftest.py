@@ -1,9 +1,10 @@
-"""What the tests of labels run in: a database (SQLite, PostgreSQL) and a browser."""
+"""Fixtures: a database (SQLite, PostgreSQL), a store in it, and a browser."""
 
 import itertools
 
 import pytest
 
+from rlhf.labels.store import LabelStore
 from tests.browsing import Window, chromium
 from tests.labels.postgres import new_schema, running
 
@@ -12,14 +13,14 @@ numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgres():
-    """A PostgreSQL server; the test is skipped where none is installed."""
+    """A PostgreSQL server; skips the test if none is installed."""
     with running() as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def location(request, tmp_path):
-    """A place for a store: the test runs once with each database."""
+    """Location of a new store; the test runs once with each database."""
     if request.param == "sqlite":
         return tmp_path / "labels.sqlite"
     return request.getfixturevalue("location_of_postgres")
@@ -27,38 +28,52 @@ def location(request, tmp_path):
 
 @pytest.fixture
 def location_of_postgres(postgres):
-    """URL of a place for a store in PostgreSQL."""
+    """URL of a new store in PostgreSQL."""
     return new_schema(postgres, f"store{next(numbers)}")
+
+
+@pytest.fixture
+def sqlite_store(tmp_path):
+    """A new SQLite store, `labels.sqlite`."""
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        yield store
+
+
+@pytest.fixture
+def each_store(location):
+    """A new store; the test runs once with each database."""
+    with LabelStore(location) as store:
+        yield store
 
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium; the test is skipped where there is none."""
+    """Chromium; skips the test if there is none."""
     with chromium() as started:
         yield started
 
 
 @pytest.fixture
 def window(browser):
-    """Opens a window of somebody's own; the test fails on any error in the console."""
+    """Opens a browser window with its own session; the test fails on any error in the console."""
     windows, problems = [], []
 
-    def open_window(**how):
-        windows.append(Window(browser, problems, **how))
+    def open_window(**options):
+        windows.append(Window(browser, problems, **options))
         return windows[-1]
 
     yield open_window
-    for one in windows:
-        one.context.close()
+    for opened in windows:
+        opened.context.close()
     assert problems == []
 
 
 @pytest.fixture
 def open_page(window):
-    """Opens the page of somebody, in a window of their own."""
+    """Opens the page of an annotator, or of "admin", in a window of its own."""
 
-    def open_as(site, name, **how):
-        ready = ".figures" if name == "admin" else "body[data-ready]"
-        return window(**how).enter(site.link(name), ready)
+    def open_as(site, name, **options):
+        ready = ".metrics" if name == "admin" else "body[data-ready]"
+        return window(**options).enter(site.link(name), ready)
 
     return open_as

@@ -1,10 +1,10 @@
-"""Fifty annotators over HTTP and a server that dies: what was acknowledged, and what is there.
+"""Load test: many annotators over HTTP while the server is killed; compares labels and replies.
 
     python tests/labels/hammer.py FOLDER [--store URL] [--annotators 50] [--kills 20] [--items 400]
 
-A process of its own serves with `rlhf label serve`; annotators are threads that save drafts, rank,
-skip, take back and rank again, and retry with the key of their click until they have an answer.
-Prints a JSON object with what was counted.
+`rlhf label serve` runs in a separate process. Annotators are threads that save drafts, rank, skip
+and undo, and retry each request with the same key until the server replies. Prints the counts as
+a JSON object.
 """
 
 import argparse
@@ -23,21 +23,21 @@ import httpx
 
 from rlhf.labels.access import invite
 from rlhf.labels.store import LabelStore
-from tests.labels.web_server import pairs_and_more
+from tests.labels.web_server import candidates
 
 PORT_TRIES = 600
 OVERLAP = 3
-SECONDS = 1200  # after which whatever is still missing is counted as lost
+SECONDS = 1200  # missing labels count as lost after this time
 
 
 class Server:
-    """`rlhf label serve` on one port; killed with SIGKILL and started again."""
+    """`rlhf label serve` on one port, which can be killed and restarted."""
 
     def __init__(
-        self, store: str | Path, port: int, overlap: int, words: Sequence[str] = ()
+        self, store: str | Path, port: int, overlap: int, options: Sequence[str] = ()
     ) -> None:
-        words = ["--store", str(store), "--port", str(port), "--overlap", str(overlap), *words]
-        self._command = [sys.executable, "-m", "rlhf.cli", "label", "serve", *words]
+        options = ["--store", str(store), "--port", str(port), "--overlap", str(overlap), *options]
+        self._command = [sys.executable, "-m", "rlhf.cli", "label", "serve", *options]
         self.address = f"http://127.0.0.1:{port}"
         self.start()
 
@@ -48,9 +48,9 @@ class Server:
                 httpx.get(f"{self.address}/health", timeout=5)
                 return
             except httpx.TransportError:
-                assert self.process.poll() is None, "the server ended by itself"
+                assert self.process.poll() is None, "the server stopped"
                 time.sleep(0.1)
-        raise TimeoutError("the server did not come up")
+        raise TimeoutError("the server did not start")
 
     def kill(self) -> None:
         self.process.kill()
@@ -58,13 +58,13 @@ class Server:
 
 
 class Annotator(threading.Thread):
-    """Works until everything is labelled; remembers what was acknowledged and still stands."""
+    """Labels until the test is finished; records its acknowledged labels without undone ones."""
 
     def __init__(self, address: str, name: str, token: str, finished: threading.Event) -> None:
         super().__init__(daemon=True)
-        self.address, self.person, self.token = address, name, token
+        self.address, self.annotator, self.token = address, name, token
         self.finished = finished
-        self.standing: dict[int, list[int]] = {}  # claim -> places, in the order shown
+        self.standing: dict[int, list[int]] = {}  # claim -> tiers, in the order shown
         self.counts: Counter[str] = Counter()
         self.draw = random.Random(name)
 
@@ -77,7 +77,7 @@ class Annotator(threading.Thread):
             while not self.finished.is_set():
                 claim = self.send("POST", "/api/next", {}).json()["claim"]
                 if claim is None:
-                    time.sleep(0.3)  # somebody may yet skip, or take something back
+                    time.sleep(0.3)  # another annotator may still skip or undo
                 elif self.draw.random() < 0.1:
                     self.skip(claim)
                 else:
@@ -87,13 +87,13 @@ class Annotator(threading.Thread):
 
     def rank(self, claim: int) -> None:
         tiers = self.draw.sample((1, 2, 3, 4), 4)
-        form = {"tiers": tiers, "comment": f"{self.person} {claim}"}
+        form = {"tiers": tiers, "comment": f"{self.annotator} {claim}"}
         if self.draw.random() < 0.3:
             self.send("POST", "/api/draft", {"claim": claim, "form": form})
         body = {"claim": claim, "key": self.key(), "form": form, "seconds": 1.0}
         if self.acknowledged("/api/submit", body):
             self.standing[claim] = tiers
-        if self.draw.random() < 0.1:  # a reply that was lost on the way: sent again
+        if self.draw.random() < 0.1:  # as after a lost reply
             self.send("POST", "/api/submit", body)
 
     def skip(self, claim: int) -> None:
@@ -101,12 +101,12 @@ class Annotator(threading.Thread):
         self.counts["skipped"] += self.acknowledged("/api/skip", body)
 
     def rank_again(self, claim: int) -> None:
-        """Take the last label back, and rank its item anew."""
+        """Undo the last label and rank its item again."""
         body = {"key": self.key()}
         if claim in self.standing and self.acknowledged("/api/undo", body):
             del self.standing[claim]
             self.counts["undone"] += 1
-            self.rank(self.send("POST", "/api/undo", body).json()["claim"])  # sent twice, too
+            self.rank(self.send("POST", "/api/undo", body).json()["claim"])  # also sent twice
 
     def key(self) -> str:
         return f"{self.draw.random():.17f}"
@@ -114,15 +114,15 @@ class Annotator(threading.Thread):
     def acknowledged(self, path: str, body: object) -> bool:
         status = self.send("POST", path, body).status_code
         self.counts["acknowledged"] += status == 200
-        self.counts["refused"] += status != 200
+        self.counts["rejected"] += status != 200
         return status == 200
 
     def send(self, method: str, path: str, body: object) -> httpx.Response:
         while True:
             try:
-                answer = self.http.request(method, path, json=body)
-                if answer.status_code < 500:
-                    return answer
+                response = self.http.request(method, path, json=body)
+                if response.status_code < 500:
+                    return response
                 self.counts["server_errors"] += 1
             except httpx.TransportError:
                 self.counts["retries"] += 1
@@ -130,16 +130,16 @@ class Annotator(threading.Thread):
 
 
 def hammer(location: str | Path, *, annotators: int, kills: int, items: int, port: int) -> dict:
-    """Run it on a new store; what was acknowledged, lost, doubled, altered and found damaged."""
+    """Run the load test on a new store; returns counts of acknowledged, lost and doubled labels."""
     with LabelStore(location, create=True) as store:
-        store.add_candidates(pairs_and_more(items))
-        people = {f"a{i}": invite(store, f"a{i}") for i in range(annotators)}
+        store.add_candidates(candidates(items))
+        tokens = {f"a{i}": invite(store, f"a{i}") for i in range(annotators)}
     server, finished = Server(location, port, OVERLAP), threading.Event()
-    crew = [Annotator(server.address, name, token, finished) for name, token in people.items()]
+    workers = [Annotator(server.address, name, token, finished) for name, token in tokens.items()]
     start, killed = time.monotonic(), 0
-    for one in crew:
-        one.start()
-    while (standing := sum(len(one.standing) for one in crew)) < items * OVERLAP:
+    for worker in workers:
+        worker.start()
+    while (standing := sum(len(worker.standing) for worker in workers)) < items * OVERLAP:
         if killed < kills and standing >= (killed + 1) / (kills + 1) * items * OVERLAP:
             server.kill()
             killed += 1
@@ -149,52 +149,58 @@ def hammer(location: str | Path, *, annotators: int, kills: int, items: int, por
         time.sleep(0.02)
     seconds = time.monotonic() - start
     finished.set()
-    for one in crew:
-        one.join()
+    for worker in workers:
+        worker.join()
     server.kill()
-    said = {claim: tiers for one in crew for claim, tiers in one.standing.items()}
-    total = sum((one.counts for one in crew), Counter())
+    expected = {claim: tiers for worker in workers for claim, tiers in worker.standing.items()}
+    total = sum((worker.counts for worker in workers), Counter())
     return {
         "annotators": annotators,
         "kills": killed,
         **{
             name: total[name]
-            for name in ("acknowledged", "skipped", "undone", "refused", "server_errors", "retries")
+            for name in (
+                "acknowledged",
+                "skipped",
+                "undone",
+                "rejected",
+                "server_errors",
+                "retries",
+            )
         },
-        **compare(location, said, items),
+        **compare(location, expected, items),
         "seconds": round(seconds, 1),
     }
 
 
-def compare(location: str | Path, said: dict[int, list[int]], items: int) -> dict:
-    """Counts of what stands in the store and of what differs from what was acknowledged.
+def compare(location: str | Path, expected: dict[int, list[int]], items: int) -> dict:
+    """Counts of the stored labels and of their differences from the acknowledged ones.
 
-    said: claim -> places of the answers shown, for each label that was acknowledged and not taken
-    back.
+    expected: claim -> tiers in the order shown, for each acknowledged label that was not undone.
     """
     with LabelStore(location) as store:
         labels, counts = store.labels(), store.count_events()
-    # The comment holds the claim, so that each label can be told from all others.
+    # The comment contains the claim, which identifies the label.
     stored = Counter(int(label.extra["comment"].split()[1]) for label in labels)
-    places = {
+    ranks = {
         int(label.extra["comment"].split()[1]): [label.ranks[i] for i in label.order_shown]
         for label in labels
     }
-    people = Counter((label.item_id, label.annotator) for label in labels)
-    each = Counter(label.item_id for label in labels)
-    integrity = "not asked"
+    by_annotator = Counter((label.item_id, label.annotator) for label in labels)
+    by_item = Counter(label.item_id for label in labels)
+    integrity = "not checked"
     if isinstance(location, Path):
         with sqlite3.connect(location) as connection:
             integrity = connection.execute("pragma integrity_check").fetchone()[0]
     return {
         "labels": len(labels),
         "late": counts.get("late", 0),
-        "lost": len(said.keys() - stored.keys()),
-        "never_acknowledged": len(stored.keys() - said.keys()),
-        "altered": sum(places[claim] != said[claim] for claim in said.keys() & places.keys()),
-        "doubled": sum(count - 1 for count in [*stored.values(), *people.values()]),
-        "items_over_overlap": sum(count > OVERLAP for count in each.values()),
-        "items_whole": sum(count == OVERLAP for count in each.values()),
+        "lost": len(expected.keys() - stored.keys()),
+        "never_acknowledged": len(stored.keys() - expected.keys()),
+        "altered": sum(ranks[claim] != expected[claim] for claim in expected.keys() & ranks.keys()),
+        "doubled": sum(count - 1 for count in [*stored.values(), *by_annotator.values()]),
+        "items_over_overlap": sum(count > OVERLAP for count in by_item.values()),
+        "items_whole": sum(count == OVERLAP for count in by_item.values()),
         "items": items,
         "integrity": integrity,
     }
@@ -207,10 +213,10 @@ def main() -> None:
     counts = {"annotators": 50, "kills": 20, "items": 400, "port": 8391}
     for name, count in counts.items():
         parser.add_argument(f"--{name}", type=int, default=count)
-    given = vars(parser.parse_args())
-    folder, url = given.pop("folder"), given.pop("store")
+    args = vars(parser.parse_args())
+    folder, url = args.pop("folder"), args.pop("store")
     folder.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(hammer(url or folder / "labels.sqlite", **given), indent=2))
+    print(json.dumps(hammer(url or folder / "labels.sqlite", **args), indent=2))
 
 
 if __name__ == "__main__":

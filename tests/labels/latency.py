@@ -1,12 +1,11 @@
-"""How long the next item takes: 10,000 items of 8 answers, 50 annotators at work.
+"""Latency of the next item: 10,000 items of 8 responses, 50 annotators at work.
 
-    python tests/labels/latency.py FOLDER [--items 10000] [--answers 8] [--annotators 50]
+    python tests/labels/latency.py FOLDER [--items 10000] [--responses 8] [--annotators 50]
         [--seconds 120] [--think 20] [--drafts 4] [--active_floor 0.2]
 
-Each annotator has an item for about `think` seconds, saves `drafts` drafts of it meanwhile, and
-submits; the reply brings the next item. Over HTTP, against a server in a process of its own that
-stands on the same cores. Prints milliseconds from the submission to the next item, and those of a
-draft, as JSON.
+Each annotator holds an item for about `think` seconds, saves `drafts` drafts of it and submits it;
+the reply contains the next item. The server runs in a separate process on the same cores. Prints
+the milliseconds of a submission with its reply, and of a draft, as JSON.
 """
 
 import argparse
@@ -24,16 +23,16 @@ from rlhf.labels.access import invite
 from rlhf.labels.records import Candidate
 from rlhf.labels.store import LabelStore
 from tests.labels.hammer import Server
-from tests.labels.web_server import Person
+from tests.labels.web_server import Client
 
-WORDS = 60  # of each answer
+WORDS = 60  # per response
 
 
 def measure(
     folder: Path,
     *,
     items: int,
-    answers: int,
+    responses: int,
     annotators: int,
     seconds: float,
     think: float,
@@ -41,7 +40,7 @@ def measure(
     active_floor: float | None,
     port: int,
 ) -> dict:
-    """Milliseconds from a submission to the next item, and of a draft."""
+    """Quantiles of milliseconds from a submission to the next item, and of a draft."""
     path = folder / "labels.sqlite"
     draw = random.Random(1)
     with LabelStore(path, create=True) as store:
@@ -51,7 +50,7 @@ def measure(
                     prompt=f"prompt {i}",
                     responses=[
                         " ".join(f"w{draw.randrange(9999)}" for _ in range(WORDS))
-                        for _ in range(answers)
+                        for _ in range(responses)
                     ],
                 )
                 for i in range(items)
@@ -59,7 +58,7 @@ def measure(
         )
         tokens = [invite(store, f"a{i}") for i in range(annotators)]
     active = [] if active_floor is None else ["--active_floor", str(active_floor)]
-    server = Server(path, port, overlap=3, words=active)
+    server = Server(path, port, overlap=3, options=active)
     times: dict[str, list[float]] = {"next_item": [], "draft": []}
     end = time.monotonic() + seconds
 
@@ -70,17 +69,17 @@ def measure(
         return content
 
     def work(index: int) -> None:
-        person, own = Person(server.address, tokens[index]), random.Random(index)
-        time.sleep(own.uniform(0, think))
-        item = person.next()
+        client, rng = Client(server.address, tokens[index]), random.Random(index)
+        time.sleep(rng.uniform(0, think))
+        item = client.next()
         while time.monotonic() < end:
             draft = {"claim": item["claim"], "form": {"comment": "so far"}}
             for _ in range(drafts):
-                time.sleep(own.uniform(0.5, 1.5) * think / (drafts + 1))
-                timed("draft", partial(person.post, "/api/draft", draft))
-            time.sleep(own.uniform(0.5, 1.5) * think / (drafts + 1))
+                time.sleep(rng.uniform(0.5, 1.5) * think / (drafts + 1))
+                timed("draft", partial(client.post, "/api/draft", draft))
+            time.sleep(rng.uniform(0.5, 1.5) * think / (drafts + 1))
             key = f"key-{index:04}-{item['claim']:08}"
-            item = timed("next_item", partial(person.submit, item, key))
+            item = timed("next_item", partial(client.submit, item, key))
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(annotators)]
     for thread in threads:
@@ -88,7 +87,7 @@ def measure(
     for thread in threads:
         thread.join()
     server.kill()
-    return {name: summary(sorted(each)) for name, each in times.items()}
+    return {name: summary(sorted(measured)) for name, measured in times.items()}
 
 
 def summary(ordered: Sequence[float]) -> dict:
@@ -103,14 +102,14 @@ def summary(ordered: Sequence[float]) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    counts = {"items": 10_000, "answers": 8, "annotators": 50, "drafts": 4, "port": 8392}
+    counts = {"items": 10_000, "responses": 8, "annotators": 50, "drafts": 4, "port": 8392}
     for name, count in counts.items():
         parser.add_argument(f"--{name}", type=int, default=count)
     for name, seconds in (("seconds", 120.0), ("think", 20.0), ("active_floor", None)):
         parser.add_argument(f"--{name}", type=float, default=seconds)
-    given = vars(parser.parse_args())
-    given["folder"].mkdir(parents=True, exist_ok=True)
-    print(json.dumps(measure(**given)))
+    args = vars(parser.parse_args())
+    args["folder"].mkdir(parents=True, exist_ok=True)
+    print(json.dumps(measure(**args)))
 
 
 if __name__ == "__main__":

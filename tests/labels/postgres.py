@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, from the system's packages, in a temporary folder."""
+"""A PostgreSQL server for a test, from the system's packages, in a temporary folder."""
 
 import os
 import pwd
@@ -14,25 +14,25 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-# PostgreSQL refuses to run as root: Debian's package makes the first user, the second has nothing.
+# PostgreSQL does not run as root. The first is the user of Debian's package.
 UNPRIVILEGED = ("postgres", "nobody")
-SECONDS = 60  # until a server that has started answers
+SECONDS = 60  # for the server to start or stop
 
 
 def programs() -> Path:
-    """Folder of initdb and postgres; skips the test, in words, where there is none."""
+    """Folder of initdb and postgres; skips the test if there is none."""
     pytest.importorskip("psycopg", reason="needs psycopg (pip install -e '.[postgres]')")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     on_path = shutil.which("initdb")
     folders += [Path(on_path).parent] if on_path else []
-    found = [folder for folder in folders if (folder / "initdb").exists()]
-    if not found:
+    installed = [folder for folder in folders if (folder / "initdb").exists()]
+    if not installed:
         pytest.skip("needs PostgreSQL (apt-get install postgresql)")
-    return found[0]
+    return installed[0]
 
 
-def somebody() -> str | None:
-    """Whom to run as: root becomes somebody without rights, everybody else stays who they are."""
+def server_user() -> str | None:
+    """The user to run the server as: an unprivileged one for root, otherwise the current one."""
     if os.getuid() != 0:
         return None
     users = {entry.pw_name for entry in pwd.getpwall()}
@@ -41,9 +41,9 @@ def somebody() -> str | None:
 
 @contextmanager
 def running() -> Iterator[sa.URL]:
-    """A server that listens on a socket in a folder of its own, and leaves nothing behind."""
-    where, user = programs(), somebody()
-    folder = Path(tempfile.mkdtemp(prefix="rlhf-pg-"))  # pytest's own are closed to other users
+    """A server on a socket in a temporary folder, which is deleted afterwards."""
+    where, user = programs(), server_user()
+    folder = Path(tempfile.mkdtemp(prefix="rlhf-pg-"))  # other users cannot read pytest's folders
     if user is not None:
         shutil.chown(folder, user)
     data = ["-D", str(folder / "data")]
@@ -60,13 +60,13 @@ def running() -> Iterator[sa.URL]:
         wait_for(url, server, folder / "log")
         yield url
     finally:
-        server.send_signal(signal.SIGINT)  # a fast shutdown: it waits for no client
+        server.send_signal(signal.SIGINT)  # a fast shutdown, without waiting for clients
         server.wait(SECONDS)
         shutil.rmtree(folder)
 
 
 def wait_for(url: sa.URL, server: subprocess.Popen, log: Path) -> None:
-    """Return when the server answers."""
+    """Return when the server accepts connections."""
     end = time.monotonic() + SECONDS
     while True:
         try:
@@ -79,7 +79,7 @@ def wait_for(url: sa.URL, server: subprocess.Popen, log: Path) -> None:
 
 
 def new_schema(server: sa.URL, name: str) -> str:
-    """URL, as one types it, of an empty schema: a database of its own would take 7 MB."""
+    """URL of an empty schema; a separate database would take 7 MB."""
     with sa.create_engine(server).begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
     return server.update_query_dict({"options": f"-csearch_path={name}"}).render_as_string()

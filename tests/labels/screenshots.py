@@ -1,4 +1,4 @@
-"""The pictures of docs/images/, of made-up items and labels.
+"""The screenshots in docs/images/, with made-up items and labels.
 
 python tests/labels/screenshots.py docs/images
 """
@@ -14,7 +14,7 @@ from tests.browsing import Window, chromium, press
 from tests.labels.web_server import Site, serving
 
 PROMPT = "How do I keep basil alive on a windowsill?"
-ANSWERS = (
+RESPONSES = (
     "Put it where it gets **six hours of sun**, water when the top centimetre is dry, and pinch "
     "off the tips so that it branches.",
     "Basil is a plant.",
@@ -26,19 +26,19 @@ PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2}
 
 
 def ranking(browser, folder: Path) -> None:
-    """Four answers, three of them ranked."""
-    item = Candidate(prompt=PROMPT, responses=ANSWERS)
-    more = [Candidate(prompt=f"{PROMPT} {i}", responses=ANSWERS) for i in range(40)]
+    """Four responses, three of them ranked."""
+    item = Candidate(prompt=PROMPT, responses=RESPONSES)
+    more = [Candidate(prompt=f"{PROMPT} {i}", responses=RESPONSES) for i in range(40)]
     with tempfile.TemporaryDirectory() as place, serving(Path(place), [item, *more]) as site:
         page = Window(browser, [], viewport={"width": 1280, "height": 860}).enter(site.link("ann"))
         press(page, "1", "3", "3")
-        page.wait_for_timeout(300)  # colours change slowly
+        page.wait_for_timeout(300)  # colour transitions
         page.screenshot(path=folder / "ranking.png")
 
 
 def phone(browser, folder: Path) -> None:
-    """Two answers on 360 pixels."""
-    item = Candidate(prompt=PROMPT, responses=ANSWERS[1:3])
+    """Two responses on a screen of 360 pixels."""
+    item = Candidate(prompt=PROMPT, responses=RESPONSES[1:3])
     with tempfile.TemporaryDirectory() as place, serving(Path(place), [item]) as site:
         page = Window(browser, [], **PHONE).enter(site.link("ann"))
         press(page, "2")
@@ -47,25 +47,25 @@ def phone(browser, folder: Path) -> None:
 
 
 def stats(browser, folder: Path) -> None:
-    """Three careful people and one who takes what is shown first."""
-    items = [Candidate(prompt=f"p{i}", responses=ANSWERS[:3]) for i in range(60)]
+    """Three careful annotators and one with a strong position bias."""
+    items = [Candidate(prompt=f"p{i}", responses=RESPONSES[:3]) for i in range(60)]
     config = QueueConfig(overlap=4)
     with tempfile.TemporaryDirectory() as place, serving(Path(place), items, config) as site:
         draw = random.Random(3)
         for number in range(1, 61):
             for name in ("Ada", "Ben", "Cleo", "Dan"):
-                say(site, number, name, draw)
-        page = Window(browser, []).enter(site.link("admin"), ".figures")
+                submit(site, number, name, draw)
+        page = Window(browser, []).enter(site.link("admin"), ".metrics")
         page.screenshot(path=folder / "stats.png")
 
 
-def say(site: Site, item: int, name: str, draw: random.Random) -> None:
-    """A label of somebody: with some noise the best is first, then the third, then the second."""
+def submit(site: Site, item: int, name: str, draw: random.Random) -> None:
+    """Submit a label: the first response is best, then the third, then the second, with noise."""
     order = draw.sample(range(3), 3)
-    points = [2.0 + draw.gauss(0, 1), draw.gauss(0, 1), 1.5 + draw.gauss(0, 1)]
+    scores = [2.0 + draw.gauss(0, 1), draw.gauss(0, 1), 1.5 + draw.gauss(0, 1)]
     if name == "Dan":
-        points = [-float(order.index(i)) for i in range(3)]
-    ranks = [1 + sum(other > own for other in points) for own in points]
+        scores = [-float(order.index(i)) for i in range(3)]
+    ranks = [1 + sum(other > score for other in scores) for score in scores]
     seconds = draw.uniform(2, 4) if name == "Dan" else draw.uniform(15, 50)
     site.store.submit(
         Label(item_id=item, annotator=name, ranks=ranks, order_shown=order, seconds=seconds)

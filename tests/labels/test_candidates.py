@@ -1,14 +1,14 @@
-"""`rlhf sample`: K answers, from the models in turn, with the prompt's other columns."""
+"""`rlhf sample`: K responses from the models in turn, with the prompt's other columns."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from rlhf.errors import CheckpointError, ConfigError, DataError
 from rlhf.labels.candidates import main, sample_candidates
 from rlhf.labels.importing import import_file
 from rlhf.labels.store import LabelStore
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 
@@ -24,7 +24,7 @@ def prompts(tmp_path) -> str:
     return str(tmp_path / "prompts.jsonl")
 
 
-def test_command_writes_rows_that_the_store_takes(folder, prompts, tmp_path, capsys):
+def test_command_writes_rows_that_the_store_imports(folder, prompts, tmp_path, capsys):
     output = tmp_path / "c.jsonl"
     keys = {"--num_responses": "3", "--max_new_tokens": "8", "--seed": "4"}
     words = [word for pair in keys.items() for word in pair]
@@ -40,7 +40,7 @@ def test_command_writes_rows_that_the_store_takes(folder, prompts, tmp_path, cap
         assert store.items()[0].columns == {"category": "c0"}
 
 
-def test_answers_do_not_depend_on_the_batch_and_a_model_given_twice_answers_twice(folder, prompts):
+def test_responses_do_not_depend_on_the_batch_size(folder, prompts):
     def sample(models, batch_size):
         candidates = sample_candidates(
             models, prompts, num_responses=4, max_new_tokens=8, batch_size=batch_size
@@ -51,16 +51,16 @@ def test_answers_do_not_depend_on_the_batch_and_a_model_given_twice_answers_twic
     assert one == sample([str(folder)], 64)
     twice = sample([str(folder)] * 2, 64)
     assert len(twice[0]) == 4
-    assert twice[0][:2] != twice[0][2:]
+    assert twice[0][:2] != twice[0][2:]  # a model given twice samples different responses
 
 
-def test_mistakes_are_found_before_weights_load(folder, prompts, tmp_path):
+def test_mistakes_raise_before_weights_load(folder, prompts, tmp_path):
     model = [str(folder)]
-    with pytest.raises(ConfigError, match="num_responses=1 cannot be shared out over 2"):
+    with raises("key-conflict", "num_responses=1", 2):
         sample_candidates(model * 2, prompts, num_responses=1, max_new_tokens=8)
-    with pytest.raises(ConfigError, match="fills all 256 positions"):
+    with raises("too-long", "max_new_tokens=256"):
         sample_candidates(model, prompts, num_responses=1, max_new_tokens=256)
-    with pytest.raises(DataError, match=r"prompts.jsonl:1 the prompt: \d+ tokens and 250 for"):
+    with raises("bad-row", "prompts.jsonl:1", 250):
         sample_candidates(model, prompts, num_responses=1, max_new_tokens=250)
-    with pytest.raises(CheckpointError, match="gives no tokenizer"):
+    with pytest.raises(OSError, match=str(tmp_path)):
         sample_candidates([str(tmp_path)], prompts, num_responses=1, max_new_tokens=8)

@@ -1,4 +1,4 @@
-"""What is taken out of the store: nothing invented, what is left out counted, cells harmless."""
+"""Exports: rows by value, counts of left-out labels, safe cells."""
 
 import csv
 import io
@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from rlhf.data.files.read import read_rows
 from rlhf.data.rows.load import load_demonstrations, load_rankings
-from rlhf.errors import DataError
 from rlhf.labels.export import export, rows_of
 from rlhf.labels.formats import as_csv, as_jsonl, as_parquet
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.store import LabelStore
+from tests.errors import raises
 
 
 @pytest.fixture
 def store(tmp_path):
-    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+    with LabelStore(tmp_path / "labels.sqlite") as store:
         store.add_candidates([Candidate(prompt="p", responses=("a", "b", "c"))])
         yield store
 
@@ -39,21 +39,21 @@ def label(ranks=(1, 2, 2), purpose="label", **extra) -> Label:
 
 
 def test_pairs_leave_ties_out_and_count_them(store):
-    """1 2 2: a beats b and c, b and c tie. The better answer beats a."""
+    """1 2 2: a beats b and c, b and c tie. The written response beats a."""
     store.submit(label(rewrite="better"))
     store.submit(label((2, 1, 3), purpose="repeat"))
-    made = rows_of(store, "pairs")
-    assert [(row["chosen"], row["rejected"]) for row in made.rows] == [
+    exported = rows_of(store, "pairs")
+    assert [(row["chosen"], row["rejected"]) for row in exported.rows] == [
         ("a", "b"),
         ("a", "c"),
         ("better", "a"),
     ]
-    assert made.left_out == {"tied pairs": 1, "gold and repeated items": 1}
-    assert {row["strength"] for row in made.rows} == {2.0}
+    assert exported.left_out == {"tied pairs": 1, "gold and repeated items": 1}
+    assert {row["strength"] for row in exported.rows} == {2.0}
 
 
-def test_a_text_ranked_apart_from_itself_gets_one_rank(tmp_path):
-    """x is first and third of three, 2 on average, as y is: of four, w stands above all."""
+def test_equal_texts_get_one_rank(tmp_path):
+    """x has ranks 2 and 4, 3 on average, like y; w is above all."""
     with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
         store.add_candidates([Candidate(prompt="p", responses=("x", "x ", "y", "w"))])
         order = (0, 1, 2, 3)
@@ -63,7 +63,7 @@ def test_a_text_ranked_apart_from_itself_gets_one_rank(tmp_path):
     assert load_rankings(str(tmp_path / "rankings.jsonl")).rows[0].ranks == [2, 2, 2, 1]
 
 
-def test_exported_kinds_are_rows_that_the_recipes_load(store, tmp_path):
+def test_exported_pairs_and_demonstrations_load_for_training(store, tmp_path):
     store.submit(label(rewrite="better"))
     export(store, tmp_path / "pairs.jsonl", "pairs")
     assert len(load_rankings(str(tmp_path / "pairs.jsonl")).rows) == 3
@@ -72,14 +72,20 @@ def test_exported_kinds_are_rows_that_the_recipes_load(store, tmp_path):
     assert row.completion == "better"
 
 
-def test_overall_marks_become_thumbs(store):
+def test_overall_ratings_become_thumbs(store):
     store.submit(label(overall=[7, 4, 1]))
-    made = rows_of(store, "thumbs")
-    assert [(row["completion"], row["label"]) for row in made.rows] == [("a", True), ("c", False)]
-    assert made.left_out == {"answers without an overall mark": 0, "marks of 4": 1}
+    exported = rows_of(store, "thumbs")
+    assert [(row["completion"], row["label"]) for row in exported.rows] == [
+        ("a", True),
+        ("c", False),
+    ]
+    assert exported.left_out == {
+        "responses without an overall rating": 0,
+        "overall ratings of 4": 1,
+    }
 
 
-def test_a_repeat_stands_in_the_row_of_its_label_and_comes_back(store, tmp_path):
+def test_repeat_is_exported_with_its_label_and_restored(store, tmp_path):
     store.submit(label(form={"tiers": [1, 1, 2]}, comment="x"))
     store.submit(label((3, 1, 2), purpose="repeat"))
     [row] = export(store, tmp_path / "r.jsonl", "rankings").rows
@@ -88,17 +94,17 @@ def test_a_repeat_stands_in_the_row_of_its_label_and_comes_back(store, tmp_path)
     with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
         for _ in range(2):
             import_file(copy, str(tmp_path / "r.jsonl"))
-        said = [(tuple(one.ranks), one.purpose) for one in copy.labels()]
-    assert said == [((1, 2, 2), "label"), ((3, 1, 2), "repeat")]
+        restored = [(tuple(label.ranks), label.purpose) for label in copy.labels()]
+    assert restored == [((1, 2, 2), "label"), ((3, 1, 2), "repeat")]
 
 
-def test_gold_rows_are_items_that_measure(store, tmp_path):
+def test_gold_rows_become_gold_items(store, tmp_path):
     (tmp_path / "gold.jsonl").write_text('{"prompt": "g", "chosen": "yes", "rejected": "no"}\n')
-    done = import_file(store, str(tmp_path / "gold.jsonl"), as_gold=True)
-    assert (done.items, done.labels) == (1, 0)
+    result = import_file(store, str(tmp_path / "gold.jsonl"), as_gold=True)
+    assert (result.items, result.labels) == (1, 0)
     assert store.gold_ranks() == {2: [1, 2]}
     (tmp_path / "bare.jsonl").write_text('{"prompt": "g", "responses": ["yes", "no"]}\n')
-    with pytest.raises(DataError, match="gold rows need ranks"):
+    with raises("bad-row", "ranks"):
         import_file(store, str(tmp_path / "bare.jsonl"), as_gold=True)
 
 
@@ -110,7 +116,7 @@ def test_no_cell_is_a_formula(text):
     assert cell == "'" + text
 
 
-def test_csv_says_which_cells_are_json_and_which_are_quoted():
+def test_csv_records_json_cells_and_quoted_cells():
     """A blank cell is null, an empty text is not."""
     row = {"a": [1], "b": "-1", "c": "", "d": None, "e": "x", "f": False}
     header, cells = csv.reader(io.StringIO(as_csv([row]), newline=""))
@@ -120,8 +126,8 @@ def test_csv_says_which_cells_are_json_and_which_are_quoted():
 
 
 @pytest.mark.parametrize("name", ["rlhf_cells", "=1+1", " a"])
-def test_csv_refuses_columns_that_would_not_come_back(name):
-    with pytest.raises(DataError, match=r"export \.jsonl"):
+def test_csv_rejects_column_names_it_cannot_restore(name):
+    with raises("bad-row", name):
         as_csv([{name: "x"}])
 
 
@@ -146,30 +152,30 @@ tables = st.lists(
 @example(rows=[{"a": [{}]}], suffix=".parquet")
 @example(rows=[{"a": "=1"}, {"b": "'=1"}], suffix=".csv")
 @example(rows=[{"a": "x\x00y"}], suffix=".csv")
-def test_what_is_written_is_read_as_it_was(tmp_path, rows, suffix):
-    """Less what is null, and in CSV and Parquet rows that hold nothing else."""
+def test_written_rows_are_read_back_unchanged(tmp_path, rows, suffix):
+    """Except for null values."""
     path = tmp_path / f"r{suffix}"
     content = {".jsonl": as_jsonl, ".csv": as_csv, ".parquet": as_parquet}[suffix](rows)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    told = [{key: value for key, value in row.items() if value is not None} for row in rows]
-    assert [row for _, row in read_rows(str(path))] == told
+    expected = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    assert [row for _, row in read_rows(str(path))] == expected
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
-def test_a_file_comes_with_a_card_and_touches_no_other(store, tmp_path, suffix):
+def test_export_writes_a_card_and_no_other_file(store, tmp_path, suffix):
     store.submit(label(comment="x"))
-    (tmp_path / "r.md").write_text("somebody's notes")
+    (tmp_path / "r.md").write_text("other notes")
     export(store, tmp_path / f"r{suffix}", "rankings")
     assert "1 rows of 1 annotators" in (tmp_path / f"r{suffix}.md").read_text()
-    assert (tmp_path / "r.md").read_text() == "somebody's notes"
+    assert (tmp_path / "r.md").read_text() == "other notes"
 
 
-def test_parquet_holds_the_rows(store, tmp_path):
+def test_parquet_contains_the_rows(store, tmp_path):
     store.submit(label(comment="x"))
     export(store, tmp_path / "r.parquet", "rankings")
     [row] = pyarrow.parquet.read_table(tmp_path / "r.parquet").to_pylist()
     assert (row["ranks"], row["responses"], row["annotator"]) == ([1, 2, 2], ["a", "b", "c"], "ann")
-    with pytest.raises(DataError, match="ends with"):
+    with raises("unknown-format", "r.xlsx"):
         export(store, tmp_path / "r.xlsx", "rankings")
-    with pytest.raises(DataError, match="not one of"):
+    with raises("bad-value", "opinions"):
         rows_of(store, "opinions")

@@ -1,4 +1,4 @@
-"""Stores of older versions are read as they were, and get what later versions add."""
+"""Stores of older versions keep their labels and get the newer tables and columns."""
 
 import json
 import sqlite3
@@ -25,19 +25,19 @@ INSERT INTO meta VALUES ('schema_version', '1');
 INSERT INTO items VALUES (1, 'x', '"p"', '["a", "b"]', '[]', '{}');
 INSERT INTO items VALUES (2, 'y', '"q"', '["a", "b"]', '[]', '{"k": 1}');
 """
-SAID = {"ranks": [2, 1], "order_shown": [0, 1], "seconds": None, "guideline_version": 0}
+PAYLOAD = {"ranks": [2, 1], "order_shown": [0, 1], "seconds": None, "guideline_version": 0}
 
 
-def test_version_1_becomes_the_newest_with_its_labels(tmp_path):
+def test_version_1_is_migrated_with_its_labels(tmp_path):
     path = tmp_path / "old.sqlite"
     with sqlite3.connect(path) as connection:
         connection.executescript(VERSION_1)
-        payload = json.dumps({**SAID, "strength": 1.0, "extra": {}})
+        payload = json.dumps({**PAYLOAD, "strength": 1.0, "extra": {}})
         insert = "INSERT INTO events VALUES (?, ?, 1, 'ann', 0.0, NULL, ?, ?)"
         connection.execute(insert, (1, "submit", None, payload))
         connection.execute(insert, (2, "undo", 1, "{}"))
         connection.execute(insert, (3, "submit", None, payload))
-    for _ in range(2):  # the second time there is nothing left to do
+    for _ in range(2):  # the second time there is nothing to migrate
         with LabelStore(path) as store:
             [label] = store.labels()
             assert (label.event_id, label.ranks, label.purpose) == (3, [2, 1], "label")
@@ -63,6 +63,6 @@ def test_version_2_gets_the_index_of_version_3(tmp_path):
 
 
 def names(path):
-    """Tables and indexes of a store, apart from those that SQLite makes by itself."""
+    """Tables and indexes of a store, without SQLite's own."""
     rows = sqlite3.connect(path).execute("select name from sqlite_master")
     return {name for (name,) in rows if not name.startswith("sqlite_")}

@@ -1,4 +1,4 @@
-"""What PostgreSQL does otherwise than SQLite. Everything else is tested with both at once."""
+"""Behaviour particular to PostgreSQL; the other tests run with both databases."""
 
 import re
 import threading
@@ -7,33 +7,33 @@ from collections import Counter
 import pytest
 import sqlalchemy as sa
 
-from rlhf.errors import ConfigError, DataError
 from rlhf.labels.cli import main
-from rlhf.labels.database import shown
-from rlhf.labels.queue import Answer, Queue
-from rlhf.labels.records import Candidate, Label
+from rlhf.labels.database import display_location
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import Candidate, Judgment, Label
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
+from tests.errors import raises
 
 PAIRS = [Candidate(prompt=f"p{i}", responses=("a", "b")) for i in range(10)]
 
 
 def test_claims_of_many_connections_never_overlap(location_of_postgres):
-    """Two processes' worth of connections, 8 threads, 10 items of 3 places: 30 labels, no item
-    over its places, nobody twice."""
+    """Two stores with 8 threads, 10 items with 3 places: 30 labels, no item has more than 3, no
+    annotator labels one twice."""
     with LabelStore(location_of_postgres, create=True) as store:
         store.add_candidates(PAIRS)
 
     def work(queue: Queue, annotator: str) -> None:
         claim = queue.next(annotator)
         while claim is not None:
-            answer = Answer(ranks=[1, 2], seconds=1.0)
-            _, claim = queue.submit(annotator, claim.id, answer, request_key=f"k{claim.id}")
+            judgment = Judgment(ranks=[1, 2], seconds=1.0)
+            _, claim = queue.submit(annotator, claim.id, judgment, request_key=f"k{claim.id}")
 
     with LabelStore(location_of_postgres) as one, LabelStore(location_of_postgres) as other:
         queues = [Queue(store, QueueConfig(overlap=3)) for store in (one, other)]
-        people = [(queues[number % 2], f"ann{number}") for number in range(8)]
-        threads = [threading.Thread(target=work, args=person) for person in people]
+        workers = [(queues[number % 2], f"ann{number}") for number in range(8)]
+        threads = [threading.Thread(target=work, args=worker) for worker in workers]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -43,19 +43,23 @@ def test_claims_of_many_connections_never_overlap(location_of_postgres):
     assert len({(label.item_id, label.annotator) for label in labels}) == 30
 
 
-def test_one_process_serves_a_store(location_of_postgres):
+def test_second_process_cannot_serve_a_store(location_of_postgres):
     with (
         LabelStore(location_of_postgres, create=True) as one,
         LabelStore(location_of_postgres) as other,
     ):
-        with one.served(), pytest.raises(ConfigError, match="another process"), other.served():
+        with (
+            one.serving_lock(),
+            raises("busy"),
+            other.serving_lock(),
+        ):
             pass
-        with other.served():
+        with other.serving_lock():
             pass
 
 
-def test_a_database_that_was_restarted_costs_nothing(location_of_postgres):
-    """Every connection is ended from the server's side; the next click goes through."""
+def test_store_reconnects_after_a_database_restart(location_of_postgres):
+    """The server ends every connection; the next label is stored."""
     with LabelStore(location_of_postgres, create=True) as store:
         store.add_candidates(PAIRS)
         with sa.create_engine(location_of_postgres).connect() as other:
@@ -65,7 +69,7 @@ def test_a_database_that_was_restarted_costs_nothing(location_of_postgres):
         assert len(store.labels()) == 1
 
 
-def test_the_commands_take_a_url(location_of_postgres, tmp_path, capsys):
+def test_commands_take_a_url(location_of_postgres, tmp_path, capsys):
     rows = tmp_path / "rankings.jsonl"
     rows.write_text('{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2], "annotator": "x"}\n')
     store = ["--store", location_of_postgres]
@@ -78,22 +82,26 @@ def test_the_commands_take_a_url(location_of_postgres, tmp_path, capsys):
 
 
 def test_passwords_are_not_shown():
-    assert shown("postgresql+psycopg://me:secret@db/labels") == (
+    assert display_location("postgresql+psycopg://me:secret@db/labels") == (
         "postgresql+psycopg://me:***@db/labels"
     )
-    assert shown("labels.sqlite") == shown("sqlite:///labels.sqlite") == "labels.sqlite"
+    assert (
+        display_location("labels.sqlite")
+        == display_location("sqlite:///labels.sqlite")
+        == "labels.sqlite"
+    )
 
 
 @pytest.mark.parametrize(
-    ("url", "words"),
+    ("url", "code", "name"),
     [
-        ("postgresql+none://me:secret@db/x", "cannot be read"),
-        ("postgresql+asyncpg://me:secret@db/x", "asyncpg"),
-        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "cannot be used as a label store"),
+        ("postgresql+none://me:secret@db/x", "bad-store", "URL"),
+        ("postgresql+asyncpg://me:secret@db/x", "missing-package", "asyncpg"),
+        ("postgresql+psycopg://me:secret@127.0.0.1:1/x", "bad-store", "127.0.0.1"),
     ],
 )
-def test_urls_that_lead_nowhere_are_refused_in_words(url, words):
+def test_unusable_urls_raise_without_the_password(url, code, name):
     pytest.importorskip("psycopg")
-    with pytest.raises(DataError, match=words) as refused:
+    with raises(code, name) as caught:
         LabelStore(url)
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Figures of agreement, by value and against the krippendorff package."""
+"""Statistics of labels, by value; alpha also against the krippendorff package."""
 
 import random
 from dataclasses import fields
@@ -6,28 +6,30 @@ from dataclasses import fields
 import pytest
 
 from rlhf.labels.agreement import rank_alpha
-from rlhf.labels.priorities import spread, unsure
+from rlhf.labels.annotator_stats import AnnotatorStats
+from rlhf.labels.concerns import concerns_of
+from rlhf.labels.priorities import disagreement, uncertainty
 from rlhf.labels.records import Candidate, Label
-from rlhf.labels.stats import AnnotatorStats, Share, _concerns, label_stats
-from rlhf.labels.store import LabelStore
+from rlhf.labels.shares import Share
+from rlhf.labels.stats import label_stats
 
 
 @pytest.fixture
-def store(tmp_path):
-    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
-        yield store
+def store(sqlite_store):
+    return sqlite_store
 
 
 def test_alpha_is_one_for_agreement_and_below_zero_for_reversal():
     assert rank_alpha({1: [(1, 2, 3), (1, 2, 3)], 2: [(3, 1, 2), (3, 1, 2)]}).value == 1.0
     assert rank_alpha({1: [(1, 2, 3), (3, 2, 1)]}).value < 0
     assert rank_alpha({1: [(1, 2, 3)]}).n == 0
-    assert rank_alpha({1: [(1, 1), (1, 1)]}).n == 0  # nothing varies: not defined
+    assert rank_alpha({1: [(1, 1), (1, 1)]}).n == 0  # nothing varies: undefined
 
 
 def test_alpha_by_hand():
-    """Two annotators, ranks (1, 2) and (2, 1): both units hold one 1 and one 2, so 4 values, two
-    of each, all coincidences apart. Observed 4 d², expected 2 * 2 * 2 / 3 d² = 8/3 d²: 1 - 1.5."""
+    """Two annotators, ranks (1, 2) and (2, 1): both units have one 1 and one 2, so 4 values, two
+    of each, and all coincidences differ. Observed 4 d², expected 2 * 2 * 2 / 3 d² = 8/3 d², alpha
+    1 - 1.5."""
     assert rank_alpha({1: [(1, 2), (2, 1)]}).value == pytest.approx(-0.5)
 
 
@@ -42,22 +44,22 @@ def test_alpha_equals_the_krippendorff_package():
             for _ in range(draw.choice((2, 3)))
         ]
     values = [
-        [ranks[answer] for ranks in said] + [float("nan")] * (3 - len(said))
-        for said in items.values()
-        for answer in range(4)
+        [ranks[response] for ranks in rankings] + [float("nan")] * (3 - len(rankings))
+        for rankings in items.values()
+        for response in range(4)
     ]
-    theirs = krippendorff.alpha(
+    expected = krippendorff.alpha(
         reliability_data=list(map(list, zip(*values, strict=True))),
         level_of_measurement="ordinal",
     )
-    ours = rank_alpha(items)
-    assert ours.value == pytest.approx(theirs, abs=1e-12)
-    assert ours.low < ours.value < ours.high
-    assert ours.n == 60
+    alpha = rank_alpha(items)
+    assert alpha.value == pytest.approx(expected, abs=1e-12)
+    assert alpha.low < alpha.value < alpha.high
+    assert alpha.n == 60
 
 
-def test_alpha_takes_places_and_people_not_numbers_and_rows(store):
-    """Ranks of elsewhere may be 1, 900, 900; who ranks an item twice is not two who agree."""
+def test_alpha_uses_competition_ranks_and_one_label_per_annotator(store):
+    """Imported ranks may be 1, 900, 900; two labels of one annotator are no agreement."""
     store.add_candidates([Candidate(prompt="p", responses=("a", "b", "c"))])
     for name, ranks in (("ann", (1, 900, 900)), ("bob", (1, 2, 2)), ("bob", (2, 1, 3))):
         store.submit(Label(item_id=1, annotator=name, ranks=ranks, order_shown=(0, 1, 2)))
@@ -65,22 +67,22 @@ def test_alpha_takes_places_and_people_not_numbers_and_rows(store):
     assert label_stats(store).alpha == expected
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    """Random ranks have alpha 0; of 60 sets of 40 items some 57 intervals hold it."""
+def test_interval_has_its_nominal_coverage():
+    """Random ranks have alpha 0; about 57 of 60 intervals of 40 items contain it."""
     draw = random.Random(5)
-    held = 0
+    covered = 0
     for seed in range(60):
         items = {item: [draw.sample(range(1, 5), 4) for _ in range(2)] for item in range(40)}
         alpha = rank_alpha(items, samples=200, seed=seed)
-        held += alpha.low <= 0 <= alpha.high
-    assert held >= 51
+        covered += alpha.low <= 0 <= alpha.high
+    assert covered >= 51
 
 
-def say(store, item, who, ranks, purpose="label", order=(0, 1), seconds=10.0):
+def submit(store, item, annotator, ranks, purpose="label", order=(0, 1), seconds=10.0):
     store.submit(
         Label(
             item_id=item,
-            annotator=who,
+            annotator=annotator,
             ranks=ranks,
             order_shown=order,
             purpose=purpose,
@@ -89,68 +91,71 @@ def say(store, item, who, ranks, purpose="label", order=(0, 1), seconds=10.0):
     )
 
 
-def test_gold_repeats_matrix_and_speed(store):
+def test_gold_repeats_matrix_and_speed_by_value(store):
     store.add_candidates([Candidate(prompt=f"p{i}", responses=("a", "b")) for i in range(4)])
     store.add_gold([Candidate(prompt="g", responses=("a", "b"))], [(2, 1)])
     for item in (1, 2, 3, 4):
-        say(store, item, "ann", (1, 2))
-        say(store, item, "bob", (1, 2) if item < 4 else (2, 1), seconds=1.0 if item == 1 else 10.0)
-    say(store, 1, "ann", (2, 1), purpose="repeat")
-    say(store, 2, "ann", (1, 2), purpose="repeat")
-    say(store, 5, "ann", (2, 1), purpose="gold")
-    say(store, 5, "bob", (1, 2), purpose="gold")
+        submit(store, item, "ann", (1, 2))
+        submit(
+            store, item, "bob", (1, 2) if item < 4 else (2, 1), seconds=1.0 if item == 1 else 10.0
+        )
+    submit(store, 1, "ann", (2, 1), purpose="repeat")
+    submit(store, 2, "ann", (1, 2), purpose="repeat")
+    submit(store, 5, "ann", (2, 1), purpose="gold")
+    submit(store, 5, "bob", (1, 2), purpose="gold")
     stats = label_stats(store)
     ann, bob = stats.annotators
-    assert stats.labels == 8  # checks are no labels
+    assert stats.labels == 8  # checks are not labels
     assert stats.matrix["ann"]["bob"] == stats.matrix["bob"]["ann"] == Share(0.75, 4)
     assert (ann.gold_items, bob.gold_items) == (Share(1.0, 1), Share(0.0, 1))
     assert (ann.self_agreement, bob.self_agreement) == (Share(0.5, 2), Share(0.0, 0))
     assert (ann.too_fast, bob.too_fast) == (Share(0.0, 7), Share(0.2, 5))
-    assert stats.concerns == []  # five labels are too few to speak of anybody
+    assert stats.concerns == []  # five labels are too few for a verdict
 
 
-def test_who_always_takes_the_first_is_named_and_a_careful_one_is_not(store):
-    """100 items; `first` takes what is shown first, 100 of 100 is 10 deviations from a half."""
+def test_position_bias_is_a_concern_and_a_careful_annotator_is_not(store):
+    """`first` prefers the response shown first, 100 of 100: 10 deviations from a half."""
     store.add_candidates([Candidate(prompt=f"p{i}", responses=("a", "b")) for i in range(100)])
     draw = random.Random(1)
     for item in range(1, 101):
         order = tuple(draw.sample((0, 1), 2))
-        say(store, item, "first", (1, 2) if order == (0, 1) else (2, 1), order=order)
-        say(store, item, "good", draw.choice(((1, 2), (2, 1))), order=order)
+        submit(store, item, "first", (1, 2) if order == (0, 1) else (2, 1), order=order)
+        submit(store, item, "good", draw.choice(((1, 2), (2, 1))), order=order)
     [concern] = label_stats(store).concerns
     assert concern.annotator == "first"
-    assert "shown first" in concern.reason
+    assert concern.reason.startswith("1.00 (n=100) of pairs won by the response shown first")
 
 
-def test_who_takes_the_longer_more_often_than_others_is_named(store):
-    """Of 100 pairs `long` takes the longer answer 90 times, the others 60 and 60 times: 0.90 and
+def test_length_bias_is_measured_against_other_annotators(store):
+    """Of 100 pairs `long` prefers the longer response 90 times, two others 60 times: 0.90 and
     0.60 differ by 0.30, 5.3 deviations of sqrt(0.7 * 0.3 * (1/100 + 1/200)) = 0.056. For each
-    other it is 0.60 against 0.75, 2.7 deviations, and not spoken of."""
+    other it is 0.60 against 0.75, 2.7 deviations: no concern."""
     store.add_candidates([Candidate(prompt=f"p{i}", responses=("longer", "b")) for i in range(100)])
     for item in range(1, 101):
         order = (0, 1) if item % 2 else (1, 0)
         for name, times in (("long", 90), ("ann", 60), ("bob", 60)):
-            say(store, item, name, (1, 2) if item <= times else (2, 1), order=order)
+            submit(store, item, name, (1, 2) if item <= times else (2, 1), order=order)
     [concern] = label_stats(store).concerns
     assert concern.annotator == "long"
-    assert "won by the longer answer, 0.60 (n=200) with others" in concern.reason
+    assert "0.90 (n=100) of pairs won by the longer response" in concern.reason
+    assert "0.60 (n=200)" in concern.reason
 
 
-def test_priorities_are_high_where_models_are_unsure():
+def test_priorities_by_value():
     """A margin of ln 3 is 3 to 1: 1 - |2 * 0.75 - 1| = 0.5."""
-    assert unsure([2.0, 2.0, -5.0]) == 1.0
-    assert unsure([1.0986123, 0.0]) == pytest.approx(0.5, abs=1e-6)
-    assert spread([(1.0, 3.0), (11.0, 13.0)]) == 0.0  # they differ in their zero alone
-    assert spread([(0.0, 2.0), (2.0, 0.0)]) == 1.0
+    assert uncertainty([2.0, 2.0, -5.0]) == 1.0
+    assert uncertainty([1.0986123, 0.0]) == pytest.approx(0.5, abs=1e-6)
+    assert disagreement([(1.0, 3.0), (11.0, 13.0)]) == 0.0  # they differ by a constant
+    assert disagreement([(0.0, 2.0), (2.0, 0.0)]) == 1.0
 
 
-def test_a_bias_that_only_many_labels_show_is_nobodys_fault():
-    """Of 100,000 pairs 0.52 are won by the first: 12 deviations, and 1 pair in 50."""
+def test_significant_but_small_bias_is_no_concern():
+    """Of 100,000 pairs the first response wins 0.52: 12 deviations, but only 1 pair in 50."""
 
     def concerns(share):
-        nothing = Share(0.0, 0)
-        one = AnnotatorStats(
-            **{field.name: nothing for field in fields(AnnotatorStats)}
+        empty = Share(0.0, 0)
+        stats = AnnotatorStats(
+            **{field.name: empty for field in fields(AnnotatorStats)}
             | {
                 "name": "Ann",
                 "labels": 4_000,
@@ -158,7 +163,7 @@ def test_a_bias_that_only_many_labels_show_is_nobodys_fault():
                 "first_shown": Share(share, 100_000),
             }
         )
-        return _concerns(one, [one])
+        return concerns_of(stats, [stats])
 
     assert concerns(0.52) == []
     assert len(concerns(0.53)) == 1

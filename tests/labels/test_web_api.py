@@ -1,4 +1,4 @@
-"""The web app over HTTP: what an annotator says arrives, and nobody else comes near it."""
+"""The label page over HTTP: labels arrive, and access is denied by default."""
 
 import json
 
@@ -7,16 +7,17 @@ import pytest
 
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
-from rlhf.labels.web.app import LOGIN_TRIES
+from rlhf.labels.web.app import MAX_FAILED_LOGINS
 from rlhf.labels.web.form import FormConfig, load_form
-from rlhf.labels.web.live_sampling import LiveSource
+from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.web.guard import MAX_BODY
 from rlhf.web.markdown import render
-from tests.labels.web_server import Person, pairs_and_more, serving
+from tests.errors import raises
+from tests.labels.web_server import Client, candidates, serving
 
 PAIR = Candidate(prompt="p", responses=("first", "second"), models=("m1", "m2"))
-# Every route that the app has. A new one is to be named here, and is closed until it is.
+# Every route of the app; a test checks that a new route is added here.
 ROUTES = [
     ("GET", "/"),
     ("GET", "/api/form"),
@@ -35,17 +36,17 @@ ROUTES = [
     ("POST", "/admin/finish"),
     ("GET", "/admin/export/rankings"),
 ]
-OPEN_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]
+PUBLIC_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]
 
 
 @pytest.fixture
 def site(tmp_path):
-    with serving(tmp_path, pairs_and_more(4), QueueConfig(overlap=2)) as site:
+    with serving(tmp_path, candidates(4), QueueConfig(overlap=2)) as site:
         yield site
 
 
-def test_a_ranking_arrives_in_the_order_of_the_stored_answers(site):
-    """Shown order o, tiers 2 1 1 4 of the shown answers: competition ranks 3 1 1 4, put back."""
+def test_ranking_is_stored_in_the_order_of_the_stored_responses(site):
+    """Tiers 2 1 1 4 in the order shown: competition ranks 3 1 1 4, put into the stored order."""
     ann = site.client("ann")
     item = ann.next()
     form = {
@@ -55,8 +56,8 @@ def test_a_ranking_arrives_in_the_order_of_the_stored_answers(site):
         "comment": " hm ",
         "rewrite": "a better one",
     }
-    answer = ann.submit(item, "key-00000001", **form).raise_for_status().json()
-    assert (answer["kind"], answer["done"], answer["left"]) == ("submit", 1, 3)
+    state = ann.submit(item, "key-00000001", **form).raise_for_status().json()
+    assert (state["kind"], state["done"], state["left"]) == ("submit", 1, 3)
     [label] = site.store.labels()
     order = list(label.order_shown)
     assert [label.ranks[index] for index in order] == [3, 1, 1, 4]
@@ -64,8 +65,8 @@ def test_a_ranking_arrives_in_the_order_of_the_stored_answers(site):
     assert [label.extra["overall"][index] for index in order] == [None, 7, None, 1]
     assert (label.extra["comment"], label.extra["rewrite"]) == ("hm", "a better one")
     assert (label.seconds, label.strength) == (3.0, 1.0)
-    texts = [answer["text"] for answer in item["answers"]]
-    assert texts == [f"answer 0.{index}" for index in order]
+    texts = [response["text"] for response in item["answers"]]
+    assert texts == [f"response 0.{index}" for index in order]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_a_ranking_arrives_in_the_order_of_the_stored_answers(site):
         ({"both_bad": True}, [1, 1], 1.0),
     ],
 )
-def test_two_answers_have_a_scale(tmp_path, form, ranks_shown, strength):
+def test_two_responses_are_compared_on_a_scale(tmp_path, form, ranks_shown, strength):
     with serving(tmp_path, [PAIR]) as site:
         ann = site.client("ann")
         ann.submit(ann.next(), "key-00000001", **form).raise_for_status()
@@ -90,57 +91,59 @@ def test_two_answers_have_a_scale(tmp_path, form, ranks_shown, strength):
         assert label.extra["scale"] == -abs(form["scale"]) * first_better
 
 
-def test_names_of_models_never_reach_the_browser(site):
+def test_model_names_never_reach_the_browser(site):
     ann = site.client("ann")
-    sent = [ann.http.get("/").text, ann.http.get("/api/form").text]
+    bodies = [ann.http.get("/").text, ann.http.get("/api/form").text]
     while (item := ann.next())["claim"] is not None:
-        sent += [json.dumps(item), ann.submit(item, f"key-{item['claim']:08}").text]
+        bodies += [json.dumps(item), ann.submit(item, f"key-{item['claim']:08}").text]
     assert len(site.store.labels()) == 4
-    assert not any("hidden-model" in text for text in sent)
+    assert not any("hidden-model" in text for text in bodies)
 
 
-def test_thought_reaches_the_browser_apart_from_the_response(tmp_path):
-    """The page folds it; the label is stored for the whole response."""
-    whole = "<think>\nA **pet**.\n</think>\n\nA dog."
-    item = Candidate(prompt="Pet?", responses=(whole, "A cat."))
+def test_thought_is_sent_separately_from_the_response(tmp_path):
+    """The page folds it; the label is stored for the complete response."""
+    complete = "<think>\nA **pet**.\n</think>\n\nA dog."
+    item = Candidate(prompt="Pet?", responses=(complete, "A cat."))
     with serving(tmp_path, [item]) as site:
-        shown = site.client("ann").next()["answers"]
-    [dog] = [answer for answer in shown if answer["text"] == "A dog."]
+        responses = site.client("ann").next()["answers"]
+    [dog] = [response for response in responses if response["text"] == "A dog."]
     assert dog["thought"]["text"] == "A **pet**."
     assert "<strong>pet</strong>" in dog["thought"]["html"]
     assert "pet" not in dog["html"]
-    assert [set(answer) for answer in shown if answer is not dog] == [{"text", "html"}]
+    [cat] = [response for response in responses if response is not dog]
+    assert set(cat) == {"text", "html"}
 
 
-def test_undo_and_drafts_come_back_filled_in(site):
+def test_drafts_and_undone_labels_fill_the_form(site):
     ann = site.client("ann")
     item = ann.next()
     draft = {"tiers": [1, None, 2, None], "comment": "not done"}
     assert ann.post("/api/draft", {"claim": item["claim"], "form": draft}).json() == {"saved": True}
     assert ann.next()["draft"] == draft
     ann.submit(item, "key-00000001", tiers=[1, 2, 2, 4], comment="done").raise_for_status()
-    back = ann.post("/api/undo", {"key": "key-00000002"}).json()
-    assert (back["kind"], back["answers"]) == ("undo", item["answers"])
-    assert back["draft"] == {"tiers": [1, 2, 2, 4], "comment": "done"}
+    undone = ann.post("/api/undo", {"key": "key-00000002"}).json()
+    assert (undone["kind"], undone["answers"]) == ("undo", item["answers"])
+    assert undone["draft"] == {"tiers": [1, 2, 2, 4], "comment": "done"}
     assert site.store.labels() == []
     assert ann.post("/api/undo", {"key": "key-00000003"}).json()["kind"] == "nothing"
 
 
-def test_a_skip_gives_the_next_item_and_its_reason_is_kept(site):
+def test_skip_returns_the_next_item_and_is_logged(site):
     ann = site.client("ann")
     item = ann.next()
     body = {"claim": item["claim"], "key": "key-00000001", "reason": "unclear prompt"}
-    after = ann.post("/api/skip", {**body, "seconds": 1.0}).json()
-    assert after["claim"] != item["claim"]
+    following = ann.post("/api/skip", {**body, "seconds": 1.0}).json()
+    assert following["claim"] != item["claim"]
     assert site.store.count_events() == {"skip": 1}
 
 
-def test_a_retried_submission_is_one_label_and_a_second_window_is_told(site):
+def test_retried_submission_is_one_label_and_a_second_is_a_conflict(site):
     ann = site.client("ann")
     item = ann.next()
     assert ann.submit(item, "key-00000001").json() == ann.submit(item, "key-00000001").json()
     second = ann.submit(item, "key-00000002")
-    assert (second.status_code, "another window" in second.json()["detail"]) == (409, True)
+    assert second.status_code == 409
+    assert "another window" in second.json()["detail"]
     assert len(site.store.labels()) == 1
 
 
@@ -158,7 +161,7 @@ def test_a_retried_submission_is_one_label_and_a_second_window_is_told(site):
         {"tiers": [1, 2, 3, 4], "model": "x"},
     ],
 )
-def test_forms_that_do_not_fit_are_refused_and_change_nothing(site, form):
+def test_unfit_form_returns_422_and_changes_nothing(site, form):
     ann = site.client("ann")
     item = ann.next()
     body = {"claim": item["claim"], "key": "key-00000001", "seconds": 1.0, "form": form}
@@ -166,47 +169,47 @@ def test_forms_that_do_not_fit_are_refused_and_change_nothing(site, form):
     assert site.store.labels() == []
 
 
-def test_the_list_of_routes_is_whole(site):
-    """What the app serves is what the tests of its doors walk."""
+def test_list_of_routes_is_complete(site):
+    """The access tests below cover every route of the app."""
     from fastapi.routing import APIRoute
 
     from rlhf.labels.web.app import create_app
     from rlhf.labels.web.config import WebConfig
 
-    guarded = create_app(site.queue, WebConfig(), LiveSource(site.store, lambda prompt: []))
-    found = {
+    guarded = create_app(site.queue, WebConfig(), LiveSampling(site.store, lambda prompt: []))
+    routes = {
         (method, route.path.replace("{kind}", "rankings"))
         for route in guarded._app.routes
         if isinstance(route, APIRoute)
         for method in route.methods
     }
-    assert found == set(ROUTES) | set(OPEN_ROUTES)
+    assert routes == set(ROUTES) | set(PUBLIC_ROUTES)
     others = {route.path for route in guarded._app.routes if not isinstance(route, APIRoute)}
     assert others == {"/static"}
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/openapi.json"), ("PUT", "/x")])
-def test_nobody_comes_in_without_a_session(site, method, path):
+def test_request_without_session_is_rejected(site, method, path):
     headers = {"origin": site.address, "x-csrf-token": "x", "cookie": "rlhf_label=made-up"}
-    answer = httpx.request(method, site.address + path, headers=headers, json={})
-    assert answer.status_code == (303 if path == "/" else 401)
+    response = httpx.request(method, site.address + path, headers=headers, json={})
+    assert response.status_code == (303 if path == "/" else 401)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_an_annotator_is_no_researcher_and_the_other_way_round(site, method, path):
-    admin = path.startswith("/admin")
-    person = site.client("ann" if admin else "admin")
-    answer = person.http.request(method, path, json={} if method == "POST" else None)
+def test_annotator_and_admin_have_separate_routes(site, method, path):
+    is_admin_path = path.startswith("/admin")
+    client = site.client("ann" if is_admin_path else "admin")
+    response = client.http.request(method, path, json={} if method == "POST" else None)
     if path in ("/", "/logout"):
-        assert answer.status_code in (200, 303)
+        assert response.status_code in (200, 303)
     else:
-        assert answer.status_code == 403
+        assert response.status_code == 403
 
 
-def test_an_annotator_cannot_touch_anothers_item(site):
+def test_annotator_cannot_change_the_item_of_another(site):
     ann, bob = site.client("ann"), site.client("bob")
     item = ann.next()
-    ann.post("/api/draft", {"claim": item["claim"], "form": {"comment": "mine"}})
+    ann.post("/api/draft", {"claim": item["claim"], "form": {"comment": "ann's"}})
     assert bob.submit(item, "key-00000001").status_code == 409
     skip = {"claim": item["claim"], "key": "key-00000002", "reason": "other", "seconds": 0.0}
     assert bob.post("/api/skip", skip).status_code == 409
@@ -214,35 +217,35 @@ def test_an_annotator_cannot_touch_anothers_item(site):
     assert bob.post("/api/draft", draft).json() == {"saved": False}
     assert bob.post("/api/heartbeat", {"claim": item["claim"]}).json() == {"holds": False}
     assert bob.post("/api/undo", {"key": "key-00000003"}).json()["kind"] == "nothing"
-    assert ann.next()["draft"] == {"comment": "mine"}
-    # The same key from two people is two clicks.
+    assert ann.next()["draft"] == {"comment": "ann's"}
+    # The same key from two annotators is two clicks.
     ann.submit(item, "key-00000009").raise_for_status()
     bob.submit(bob.next(), "key-00000009").raise_for_status()
     assert len(site.store.labels()) == 2
 
 
-def test_a_request_from_elsewhere_is_refused(site):
+def test_request_from_another_origin_or_host_is_rejected(site):
     ann = site.client("ann")
     for origin in ("http://evil.example", "null", "", f"{site.address}.evil.example"):
-        answer = ann.http.post("/api/next", json={}, headers={"origin": origin})
-        assert answer.status_code == 403, origin
+        response = ann.http.post("/api/next", json={}, headers={"origin": origin})
+        assert response.status_code == 403, origin
     ann.http.headers["x-csrf-token"] = "guessed"
     assert ann.post("/api/next", {}).status_code == 403
     rebound = ann.http.get("/", headers={"host": "evil.example"})
     assert rebound.status_code == 421
 
 
-def test_large_bodies_are_refused_announced_or_not(site):
+def test_large_bodies_are_rejected_with_or_without_a_length(site):
     ann = site.client("ann")
     large = b'{"x": "' + b"a" * MAX_BODY + b'"}'
     assert ann.http.post("/api/next", content=large).status_code == 413
     chunks = (large[start : start + 65536] for start in range(0, len(large), 65536))
-    answer = ann.http.post("/api/draft", content=chunks)
-    assert answer.status_code in (400, 413)
+    response = ann.http.post("/api/draft", content=chunks)
+    assert response.status_code in (400, 413)
     assert ann.next()["claim"] is not None
 
 
-def test_headers_forbid_inline_script_and_foreign_sources(site):
+def test_headers_forbid_inline_scripts_and_other_sources(site):
     for path in ("/login", "/static/label.js", "/nowhere"):
         headers = httpx.get(site.address + path).headers
         policy = headers["content-security-policy"]
@@ -253,47 +256,49 @@ def test_headers_forbid_inline_script_and_foreign_sources(site):
     assert ann.http.get("/").headers["cache-control"] == "no-store"
 
 
-def test_cookies_are_strict_and_out_of_reach_of_scripts(site):
-    answer = httpx.post(
+def test_cookies_are_strict_and_http_only(site):
+    response = httpx.post(
         f"{site.address}/login", json={"token": site.token("ann")}, headers={"origin": site.address}
     )
-    cookie = answer.headers["set-cookie"].lower()
+    cookie = response.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
 
 
-def test_guessing_tokens_is_slowed_down(site):
+def test_failed_logins_are_rate_limited(site):
     def log_in(token):
         headers = {"origin": site.address}
         return httpx.post(f"{site.address}/login", json={"token": token}, headers=headers)
 
-    assert [log_in(f"guess{i}").status_code for i in range(LOGIN_TRIES)] == [401] * LOGIN_TRIES
+    assert [log_in(f"guess{i}").status_code for i in range(MAX_FAILED_LOGINS)] == [
+        401
+    ] * MAX_FAILED_LOGINS
     assert log_in(site.token("ann")).status_code == 429
 
 
-def test_tries_are_forgotten_after_their_time():
+def test_rate_limit_forgets_failures_after_its_window():
     now = [0.0]
-    tries = RateLimit(2, 60.0, clock=lambda: now[0])
-    tries.count("a")
-    tries.count("a")
-    assert (tries.spent("a"), tries.spent("b")) == (True, False)
+    limit = RateLimit(2, 60.0, clock=lambda: now[0])
+    limit.count_failure("a")
+    limit.count_failure("a")
+    assert (limit.is_exceeded("a"), limit.is_exceeded("b")) == (True, False)
     now[0] = 61.0
-    assert not tries.spent("a")
+    assert not limit.is_exceeded("a")
 
 
-def test_a_new_link_ends_the_old_one_and_logging_out_ends_the_session(site):
+def test_new_link_revokes_the_old_one_and_logout_ends_the_session(site):
     ann = site.client("ann")
-    made = site.client("admin").post("/admin/invite", {"name": "ann"}).json()
+    invite = site.client("admin").post("/admin/invite", {"name": "ann"}).json()
     assert ann.post("/api/next", {}).status_code == 401
-    again = Person(site.address, made["token"])
-    assert again.next()["claim"] is not None
-    cookie = again.http.cookies["rlhf_label"]
-    again.post("/logout", {})
-    again.http.cookies.set("rlhf_label", cookie)
-    assert again.post("/api/next", {}).status_code == 401
+    renewed = Client(site.address, invite["token"])
+    assert renewed.next()["claim"] is not None
+    cookie = renewed.http.cookies["rlhf_label"]
+    renewed.post("/logout", {})
+    renewed.http.cookies.set("rlhf_label", cookie)
+    assert renewed.post("/api/next", {}).status_code == 401
 
 
-def test_tokens_are_stored_as_hashes_in_a_file_for_the_owner_alone(site, tmp_path):
+def test_tokens_are_stored_as_hashes_in_a_private_file(site, tmp_path):
     ann = site.client("ann")
     content = (tmp_path / "labels.sqlite").read_bytes()
     for secret in (site.admin_token, site.token("ann"), ann.http.cookies["rlhf_label"]):
@@ -301,11 +306,11 @@ def test_tokens_are_stored_as_hashes_in_a_file_for_the_owner_alone(site, tmp_pat
     assert (tmp_path / "labels.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_researcher_sees_figures_and_takes_rows(site):
+def test_admin_page_shows_statistics_and_exports_rows(site):
     for name in ("ann", "bob"):
-        person = site.client(name)
-        while (item := person.next())["claim"] is not None:
-            person.submit(item, f"key-{item['claim']:08}", tiers=[1, 2, 3, 3], comment="=1+1")
+        client = site.client(name)
+        while (item := client.next())["claim"] is not None:
+            client.submit(item, f"key-{item['claim']:08}", tiers=[1, 2, 3, 3], comment="=1+1")
     admin = site.client("admin")
     page = admin.http.get("/admin").text
     assert "ann" in page
@@ -314,39 +319,42 @@ def test_the_researcher_sees_figures_and_takes_rows(site):
     assert rows.headers["content-disposition"] == 'attachment; filename="rankings.jsonl"'
     assert len(rows.text.splitlines()) == 8
     pairs = admin.http.get("/admin/export/pairs?format=csv").text
-    assert len(pairs.splitlines()) == 1 + 8 * 5  # of 6 pairs an item one is tied
-    said = admin.http.get("/admin/export/pairs?format=md").text
-    assert "40 rows of 2 annotators" in said
-    assert "left out: 8 " in said
+    assert len(pairs.splitlines()) == 1 + 8 * 5  # one of the 6 pairs per item is tied
+    card = admin.http.get("/admin/export/pairs?format=md").text
+    assert "40 rows of 2 annotators" in card
+    assert "left out: 8 " in card
     assert admin.http.get("/admin/export/passwords").status_code == 404
     assert admin.http.get("/admin/export/rankings?format=../x").status_code == 404
 
 
-def test_a_live_prompt_is_answered_and_ranked(tmp_path):
+def test_live_prompt_becomes_an_item_to_rank(tmp_path):
     def sampler(prompt):
         if prompt == "fail":
-            raise ValueError("no answer")
+            raise ValueError("no response")
         return [(f"{prompt} one", "m1"), (f"{prompt} two", "m2"), (" ", "m3")]
 
-    def wait(person):
-        while (said := person.http.get("/api/ask").json())["state"] == "waiting":
+    def wait(client):
+        while (status := client.http.get("/api/ask").json())["state"] == "waiting":
             pass
-        return said
+        return status
 
-    with serving(tmp_path, [], live=lambda store: LiveSource(store, sampler)) as site:
+    with serving(tmp_path, [], live=lambda store: LiveSampling(store, sampler)) as site:
         ann = site.client("ann")
         assert ann.next()["claim"] is None
         assert ann.post("/api/ask", {"prompt": "fail"}).status_code == 200
-        assert wait(ann) == {"state": "failed", "error": "ValueError: no answer"}
+        assert wait(ann) == {"state": "failed", "error": "ValueError: no response"}
         ann.post("/api/ask", {"prompt": "hello"})
         assert wait(ann)["state"] == "ready"
         item = ann.next()
-        assert sorted(a["text"] for a in item["answers"]) == ["hello one", "hello two"]
+        assert sorted(response["text"] for response in item["answers"]) == [
+            "hello one",
+            "hello two",
+        ]
         ann.submit(item, "key-00000001").raise_for_status()
         assert len(site.store.labels()) == 1
 
 
-def test_markdown_keeps_structure_and_loses_what_acts():
+def test_markdown_keeps_structure_and_drops_active_content():
     assert render("**b** `c`") == "<p><strong>b</strong> <code>c</code></p>\n"
     assert "<script" not in render("<script>alert(1)</script>")
     assert "<img" not in render("![x](http://tracker.example/x.png)")
@@ -355,10 +363,17 @@ def test_markdown_keeps_structure_and_loses_what_acts():
     assert 'rel="noopener noreferrer nofollow"' in link
 
 
-def test_forms_come_from_yaml(tmp_path):
+def test_forms_load_from_yaml(tmp_path):
     (tmp_path / "form.yaml").write_text("flags: [rude]\noverall: false\n")
     assert load_form(tmp_path / "form.yaml") == FormConfig(flags=["rude"], overall=False)
-    for wrong in ("flags: rude", "colour: red", "skip_reasons: []", "- a", "overall: 'no'"):
+    for wrong, code, name in (
+        ("flags: rude", "bad-value", "flags"),
+        ("colour: red", "unknown-key", "form.yaml"),
+        ("skip_reasons: []", "bad-value", "skip_reasons"),
+        ("- a", "unknown-key", "form.yaml"),
+        ("overall: 'no'", "bad-value", "overall"),
+        ("flags: [", "bad-config-file", "form.yaml"),
+    ):
         (tmp_path / "form.yaml").write_text(wrong)
-        with pytest.raises(ValueError, match="form"):
+        with raises(code, name):
             load_form(tmp_path / "form.yaml")

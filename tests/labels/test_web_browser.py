@@ -1,4 +1,4 @@
-"""The page in a real browser: everything that a person does there, by keyboard and by hand."""
+"""The label page in a real browser, with keyboard, mouse and touch."""
 
 import threading
 from pathlib import Path
@@ -6,25 +6,25 @@ from pathlib import Path
 import pytest
 
 from rlhf.labels import access
-from rlhf.labels.access import LONGEST_NAME
+from rlhf.labels.access import MAX_NAME_LENGTH
 from rlhf.labels.export import rows_of
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.selection import QueueConfig
-from rlhf.labels.web.live_sampling import LiveSource
+from rlhf.labels.web.live_sampling import LiveSampling
 from tests.browsing import done, press
-from tests.labels.web_server import pairs_and_more, serving
+from tests.labels.web_server import candidates, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 PAIR = Candidate(prompt="Which?", responses=("first", "second"))
 
 
 def ranks_shown(site) -> list[list[int]]:
-    """Ranks of each label in the order in which its answers were shown."""
-    return [[one.ranks[i] for i in one.order_shown] for one in site.store.labels()]
+    """Ranks of each label, in the order in which its responses were shown."""
+    return [[label.ranks[i] for i in label.order_shown] for label in site.store.labels()]
 
 
-def test_keyboard_alone_ranks_ties_skips_and_undoes(tmp_path, open_page):
-    with serving(tmp_path, pairs_and_more(4)) as site:
+def test_keyboard_ranks_ties_skips_and_undoes(tmp_path, open_page):
+    with serving(tmp_path, candidates(4)) as site:
         page = open_page(site, "ann")
         press(page, "2", "1", "1", "4", "Enter")
         done(page, 1)
@@ -32,13 +32,13 @@ def test_keyboard_alone_ranks_ties_skips_and_undoes(tmp_path, open_page):
 
         page.keyboard.press("s")
         page.keyboard.press("2")
-        page.locator("#talk", has_text="prompt 2").wait_for()
+        page.locator("#conversation", has_text="prompt 2").wait_for()
         assert site.store.count_events()["skip"] == 1
 
         page.keyboard.press("u")  # the skip
-        page.locator("#talk", has_text="prompt 1").wait_for()
-        page.keyboard.press("u")  # the label: its places are as they were
-        page.locator("#talk", has_text="prompt 0").wait_for()
+        page.locator("#conversation", has_text="prompt 1").wait_for()
+        page.keyboard.press("u")  # the label, with its ranks filled in
+        page.locator("#conversation", has_text="prompt 0").wait_for()
         page.locator(".slot[data-tier='1'] .chip").nth(1).wait_for()
         page.keyboard.press("j")
         page.keyboard.press("3")
@@ -48,22 +48,22 @@ def test_keyboard_alone_ranks_ties_skips_and_undoes(tmp_path, open_page):
         assert sorted(ranks) != [1, 1, 3, 4]
 
 
-def test_the_order_shown_is_asked_once_and_missing_places_are_named(tmp_path, open_page):
-    with serving(tmp_path, pairs_and_more(1, answers=3)) as site:
+def test_order_shown_needs_confirmation_and_missing_ranks_are_named(tmp_path, open_page):
+    with serving(tmp_path, candidates(1, responses=3)) as site:
         page = open_page(site, "ann")
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         page.locator("#status.problem", has_text="B, C").wait_for()
         press(page, "2", "3", "Enter")
-        page.locator("#status", has_text="order in which they were shown").wait_for()
+        page.locator("#status", has_text="order in which the responses were shown").wait_for()
         assert site.store.labels() == []
         page.keyboard.press("Enter")
         page.locator("#empty-title", has_text="All done").wait_for()
         assert ranks_shown(site) == [[1, 2, 3]]
 
 
-def test_dragging_gives_places(tmp_path, open_page):
-    with serving(tmp_path, pairs_and_more(1, answers=3)) as site:
+def test_dragging_sets_ranks(tmp_path, open_page):
+    with serving(tmp_path, candidates(1, responses=3)) as site:
         page = open_page(site, "ann")
         for letter, tier in (("A", 3), ("B", 1), ("C", 1)):
             chip = page.locator(".slot[data-tier=''] .chip", has_text=letter).bounding_box()
@@ -77,7 +77,7 @@ def test_dragging_gives_places(tmp_path, open_page):
         assert ranks_shown(site) == [[3, 1, 1]]
 
 
-def test_two_answers_have_a_scale_a_tie_and_both_bad(tmp_path, open_page):
+def test_two_responses_have_a_scale_a_tie_and_both_bad(tmp_path, open_page):
     pairs = [Candidate(prompt=f"p{i}", responses=("x", "y")) for i in range(3)]
     with serving(tmp_path, pairs) as site:
         page = open_page(site, "ann")
@@ -93,8 +93,8 @@ def test_two_answers_have_a_scale_a_tie_and_both_bad(tmp_path, open_page):
         assert bad.extra["both_bad"] is True
 
 
-def test_a_draft_survives_a_reload_and_keys_are_silent_in_text_boxes(tmp_path, open_page):
-    with serving(tmp_path, pairs_and_more(2)) as site:
+def test_draft_survives_reload_and_keys_do_nothing_in_text_boxes(tmp_path, open_page):
+    with serving(tmp_path, candidates(2)) as site:
         page = open_page(site, "ann")
         page.keyboard.press("3")
         page.keyboard.press("w")
@@ -102,7 +102,7 @@ def test_a_draft_survives_a_reload_and_keys_are_silent_in_text_boxes(tmp_path, o
         page.keyboard.press("Escape")
         page.keyboard.press("f")
         page.keyboard.press("Space")
-        page.reload()  # at once: what was not saved yet is sent as the page goes
+        page.reload()  # at once: the unsaved draft is sent while the page unloads
         page.wait_for_selector("body[data-ready]")
         assert page.locator("#rewrite").input_value() == "I would say 1 2 3 4 s u ?"
         assert page.locator(".slot[data-tier='3'] .chip").inner_text() == "A"
@@ -113,14 +113,14 @@ def test_a_draft_survives_a_reload_and_keys_are_silent_in_text_boxes(tmp_path, o
         [row] = rows_of(site.store, "demonstrations").rows
         assert (row["prompt"], row["completion"]) == ("prompt 0", "I would say 1 2 3 4 s u ?")
         best = label.ranks.index(1)
-        assert ("I would say 1 2 3 4 s u ?", f"answer 0.{best}") in {
+        assert ("I would say 1 2 3 4 s u ?", f"response 0.{best}") in {
             (pair["chosen"], pair["rejected"]) for pair in rows_of(site.store, "pairs").rows
         }
         assert sum(map(len, label.extra["flags"])) == 1
 
 
-def test_two_annotators_at_once_never_hold_the_same_place(tmp_path, open_page):
-    with serving(tmp_path, pairs_and_more(4), QueueConfig(overlap=1)) as site:
+def test_concurrent_annotators_never_hold_the_same_place(tmp_path, open_page):
+    with serving(tmp_path, candidates(4), QueueConfig(overlap=1)) as site:
         ann, bob = open_page(site, "ann"), open_page(site, "bob")
         for number in (1, 2):
             for page in (ann, bob):
@@ -135,9 +135,9 @@ def test_two_annotators_at_once_never_hold_the_same_place(tmp_path, open_page):
         assert {label.annotator for label in labels} == {"ann", "bob"}
 
 
-def test_it_fits_360_pixels_and_works_by_touch(tmp_path, open_page):
+def test_page_fits_360_pixels_and_works_by_touch(tmp_path, open_page):
     small = {"width": 360, "height": 740}
-    with serving(tmp_path, pairs_and_more(1)) as site:
+    with serving(tmp_path, candidates(1)) as site:
         page = open_page(site, "ann", viewport=small, has_touch=True, is_mobile=True)
         assert page.evaluate("() => document.documentElement.scrollWidth") == 360
         for index, tier in enumerate((2, 1, 4, 3)):
@@ -147,15 +147,15 @@ def test_it_fits_360_pixels_and_works_by_touch(tmp_path, open_page):
         assert ranks_shown(site) == [[2, 1, 4, 3]]
 
 
-def test_a_screen_reader_finds_names_for_everything(tmp_path, open_page):
-    """Every control has a name, places are radio groups, and what happens is announced."""
-    with serving(tmp_path, pairs_and_more(1)) as site:
+def test_controls_have_names_and_changes_are_announced(tmp_path, open_page):
+    """Ranks are radio groups; a live region announces each change."""
+    with serving(tmp_path, candidates(1)) as site:
         page = open_page(site, "ann")
-        page.get_by_role("group", name="Place of answer B").wait_for()
-        page.get_by_role("radio", name="place 2 of 4").nth(1).check()
-        page.locator("#spoken", has_text="B place 2").wait_for(state="attached")
+        page.get_by_role("group", name="Rank of response B").wait_for()
+        page.get_by_role("radio", name="rank 2 of 4").nth(1).check()
+        page.locator("#announcement", has_text="B rank 2").wait_for(state="attached")
         page.keyboard.press("2")
-        page.locator("#spoken", has_text="tied with B").wait_for(state="attached")
+        page.locator("#announcement", has_text="tied with B").wait_for(state="attached")
         nameless = page.evaluate(
             """() => [...document.querySelectorAll('button, input, textarea')]
                 .filter((node) => !node.closest('[hidden]'))
@@ -165,7 +165,7 @@ def test_a_screen_reader_finds_names_for_everything(tmp_path, open_page):
         assert nameless == []
 
 
-def test_a_click_made_while_the_server_is_away_arrives(tmp_path, open_page):
+def test_click_during_server_outage_is_delivered(tmp_path, open_page):
     with serving(tmp_path, [PAIR]) as site:
         page = open_page(site, "ann")
         page.route("**/api/submit", lambda route: route.fulfill(status=503, body="{}"))
@@ -173,77 +173,77 @@ def test_a_click_made_while_the_server_is_away_arrives(tmp_path, open_page):
         page.keyboard.press("Enter")
         page.locator("#status.problem", has_text="Not saved yet").wait_for()
         page.unroute("**/api/submit")
-        page.reload()  # even if the page is loaded anew in between
+        page.reload()  # even if the page is reloaded in between
         page.locator("#empty-title", has_text="All done").wait_for()
         assert ranks_shown(site) == [[1, 2]]
 
 
-def test_the_models_answer_what_a_person_types(tmp_path, open_page):
+def test_models_respond_to_a_typed_prompt(tmp_path, open_page):
     def live(store):
-        return LiveSource(store, lambda prompt: [("yes", "m1"), ("no", "m2")])
+        return LiveSampling(store, lambda prompt: [("yes", "m1"), ("no", "m2")])
 
     with serving(tmp_path, [], live=live) as site:
         page = open_page(site, "ann")
         page.keyboard.press("a")
         page.keyboard.type("Is it?")
-        page.click("#send-question")
-        page.locator("#talk", has_text="Is it?").wait_for()
+        page.click("#send-prompt")
+        page.locator("#conversation", has_text="Is it?").wait_for()
         page.keyboard.press("8")
         page.keyboard.press("Enter")
         page.locator("#empty-title", has_text="All done").wait_for()
         assert ranks_shown(site) == [[2, 1]]
 
 
-def test_a_prompt_outlives_a_restart_in_words_and_never_takes_an_item_away(tmp_path, open_page):
-    """The queue of prompts is in memory: a server that knows of none says so, and who went on
-    ranking meanwhile keeps the item in hand."""
-    asked = threading.Event()
+def test_lost_prompt_is_reported_and_responses_wait_for_the_current_item(tmp_path, open_page):
+    """A restart clears the queue of prompts, and the page reports it. An annotator who ranks
+    another item when the responses arrive keeps that item."""
+    release = threading.Event()
 
     def live(store):
-        return LiveSource(store, lambda prompt: [("yes", "m1"), (str(asked.wait(60)), "m2")])
+        return LiveSampling(store, lambda prompt: [("yes", "m1"), (str(release.wait(60)), "m2")])
 
-    with serving(tmp_path, pairs_and_more(1), live=live) as site:
+    with serving(tmp_path, candidates(1), live=live) as site:
         page = open_page(site, "ann")
         page.route("**/api/ask", lambda route: route.fulfill(json={"state": "none", "error": ""}))
         page.keyboard.press("a")
         page.keyboard.type("Is it?")
-        page.click("#send-question")
-        page.locator("#ask-state", has_text="ask again").wait_for()
+        page.click("#send-prompt")
+        page.locator("#prompt-status", has_text="Send it again").wait_for()
         page.unroute("**/api/ask")
-        page.click("#send-question")
-        page.locator("#ask-state", has_text="are answering").wait_for()
+        page.click("#send-prompt")
+        page.locator("#prompt-status", has_text="are responding").wait_for()
         press(page, "Escape", "2")
-        asked.set()
-        page.locator("#status", has_text="come next").wait_for()
+        release.set()
+        page.locator("#status", has_text="next item").wait_for()
         press(page, "1", "4", "3", "Enter")
-        page.locator("#talk", has_text="Is it?").wait_for()
+        page.locator("#conversation", has_text="Is it?").wait_for()
         assert ranks_shown(site) == [[2, 1, 4, 3]]
 
 
-def test_the_researcher_reads_figures_and_makes_a_link(tmp_path, window, open_page):
-    with serving(tmp_path, pairs_and_more(3), QueueConfig(overlap=2)) as site:
+def test_admin_page_shows_tables_and_creates_a_link(tmp_path, window, open_page):
+    with serving(tmp_path, candidates(3), QueueConfig(overlap=2)) as site:
         for name in ("ann", "bob"):
-            person = site.client(name)
-            while (item := person.next())["claim"] is not None:
-                person.submit(item, f"key-{item['claim']:08}")
+            client = site.client(name)
+            while (item := client.next())["claim"] is not None:
+                client.submit(item, f"key-{item['claim']:08}")
         page = open_page(site, "admin")
         assert page.locator("tbody tr").count() == 4  # two annotators, in two tables
         page.fill("#name", "cleo")
         page.click("#invite button")
-        made = page.locator("#made", has_text="/login#")
-        made.wait_for()
-        link = made.inner_text().split(": ")[-1]
+        result = page.locator("#invite-result", has_text="/login#")
+        result.wait_for()
+        link = result.inner_text().split(": ")[-1]
         window().enter(link)
 
 
-def test_no_payload_runs(tmp_path, open_page):
-    """Fifty payloads as prompt, answers, guideline, name and comment: no dialog, no error, no
-    request elsewhere, on the annotator's page formatted and raw, and on the researcher's."""
+def test_no_xss_payload_runs(tmp_path, open_page):
+    """Fifty payloads as prompt, responses, guideline, name and comment: no dialog, no error, no
+    request elsewhere, on the label page (formatted and raw) and on the admin page."""
     payloads = (Path(__file__).parent / "xss.txt").read_text().splitlines()
     assert len(payloads) >= 50
     items = [
-        Candidate(prompt=[{"role": "user", "content": one}], responses=(one, f"{one} "))
-        for one in payloads
+        Candidate(prompt=[{"role": "user", "content": text}], responses=(text, f"{text} "))
+        for text in payloads
     ]
     with serving(tmp_path, items) as site:
         site.store.add_guideline("\n\n".join(payloads))
@@ -251,7 +251,7 @@ def test_no_payload_runs(tmp_path, open_page):
         page = open_page(site, name)
         requests = []
         page.on("request", lambda request: requests.append(request.url))
-        page.locator("#guideline[open]").wait_for()  # which a new version opens by itself
+        page.locator("#guideline[open]").wait_for()  # a new version opens by itself
         page.keyboard.press("Escape")
         for number in range(1, len(payloads) + 1):
             page.keyboard.press("r")
@@ -269,17 +269,17 @@ def test_no_payload_runs(tmp_path, open_page):
         assert page.evaluate("() => window.hacked") is None
         assert all(url.startswith(site.address) for url in requests)
         assert len(site.store.labels()) == len(payloads)
-        people = [one[:LONGEST_NAME].strip() for one in payloads]
-        people = [one for one in dict.fromkeys(people) if one.isprintable() and one != name]
-        assert len(people) >= 50
-        for number, person in enumerate(people):
-            access.invite(site.store, person)
-            said = Label(item_id=1 + number % 2, annotator=person, ranks=(1, 2), order_shown=(0, 1))
-            site.store.submit(said)
+        names = [text[:MAX_NAME_LENGTH].strip() for text in payloads]
+        names = [text for text in dict.fromkeys(names) if text.isprintable() and text != name]
+        assert len(names) >= 50
+        for number, annotator in enumerate(names):
+            access.invite(site.store, annotator)
+            label = Label(item_id=1 + number % 2, annotator=annotator, ranks=(1, 2))
+            site.store.submit(label)
         admin = open_page(site, "admin")
-        shown = admin.locator("table").first.locator("tbody th").all_inner_texts()
-        assert set(shown) == {" ".join(one.split()) for one in [name, *people]}
+        rows = admin.locator("table").first.locator("tbody th").all_inner_texts()
+        assert set(rows) == {" ".join(text.split()) for text in [name, *names]}
         assert admin.evaluate("() => window.hacked") is None
-        invited = open_page(site, people[0])  # whose name stands on the page, and on the way in
+        invited = open_page(site, names[0])  # the name is on this page and on the login page
         invited.goto(f"{site.address}/login")
-        assert invited.locator("main strong").inner_text() == people[0]
+        assert invited.locator("main strong").inner_text() == names[0]

@@ -1,7 +1,7 @@
-"""Whatever is sent, by whomever: no route answers with an error of the server's own.
+"""Fuzzing: no request makes a route fail with a server error.
 
-Requests are made up by schemathesis from the app's own OpenAPI document, fitting and not; what is
-no JSON at all, or no HTTP header that a browser would send, is added by hand.
+schemathesis generates valid and invalid requests from the app's OpenAPI document. Bodies that are
+not JSON and headers that no browser sends are added by hand.
 """
 
 import socket
@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rlhf.labels.selection import QueueConfig
-from rlhf.labels.web.live_sampling import LiveSource
-from tests.labels.test_web_api import OPEN_ROUTES, ROUTES
-from tests.labels.web_server import pairs_and_more, serving
+from rlhf.labels.web.live_sampling import LiveSampling
+from tests.labels.test_web_api import PUBLIC_ROUTES, ROUTES
+from tests.labels.web_server import candidates, serving
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 requests = pytest.importorskip("requests", reason="needs requests")
 
-SECONDS = 120.0  # for an answer, on a machine that has much else to do
+SECONDS = 120.0  # for a response on a busy machine
 OPERATIONS = [
-    (method, path.replace("/rankings", "/{kind}")) for method, path in [*ROUTES, *OPEN_ROUTES]
+    (method, path.replace("/rankings", "/{kind}")) for method, path in [*ROUTES, *PUBLIC_ROUTES]
 ]
 FORM = '{"claim": 1, "key": "key-00000001", "seconds": %s, "form": {"comment": %s}}'
 BODIES = [
@@ -49,22 +49,22 @@ BODIES = [
 
 
 def live(store):
-    return LiveSource(store, lambda prompt: [("yes", "m1"), ("no", "m2")])
+    return LiveSampling(store, lambda prompt: [("yes", "m1"), ("no", "m2")])
 
 
 @pytest.fixture
 def site(tmp_path, location):
-    with serving(tmp_path, pairs_and_more(6), QueueConfig(overlap=2), None, live, location) as site:
+    with serving(tmp_path, candidates(6), QueueConfig(overlap=2), None, live, location) as site:
         yield site
 
 
 def openapi(site):
-    """The app's own document, which it does not serve."""
+    """The app's OpenAPI document, which it does not serve."""
     return schemathesis.openapi.from_dict(site.app._app.openapi())
 
 
 def fuzz(site, method, path, *, name, examples):
-    """Send made-up requests as somebody (None: without a session) and look at every status."""
+    """Send generated requests as `name` (None: without a session); returns their statuses."""
     operation = openapi(site)[path][method]
     modes = schemathesis.GenerationMode
     cases = st.one_of(
@@ -73,36 +73,41 @@ def fuzz(site, method, path, *, name, examples):
     )
     session = requests.Session()
     headers = {"origin": site.address}
-    person = None
+    client = None
     if name is not None:
-        person = site.client(name)
-        headers["x-csrf-token"] = person.http.headers["x-csrf-token"]
-        session.cookies.update(dict(person.http.cookies))
+        client = site.client(name)
+        headers["x-csrf-token"] = client.http.headers["x-csrf-token"]
+        session.cookies.update(dict(client.http.cookies))
     statuses = set()
 
-    @given(case=cases, holds=st.booleans())
+    @given(case=cases, use_claim=st.booleans())
     @settings(
         max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
-        phases=[Phase.generate],  # the first failure says enough; making it small takes minutes
+        phases=[Phase.generate],  # shrinking a failure takes minutes
         suppress_health_check=list(HealthCheck),
     )
-    def send(case, holds):
-        if holds and person is not None and isinstance(case.body, dict) and "claim" in case.body:
-            claim = site.queue.next(name)  # a real one, so that more than the door is tried
+    def send(case, use_claim):
+        if (
+            use_claim
+            and client is not None
+            and isinstance(case.body, dict)
+            and "claim" in case.body
+        ):
+            claim = site.queue.next(name)  # a real claim gets past the first check
             if claim is not None:  # many skips leave nothing to claim
                 case.body["claim"] = claim.id
-        answer = case.call(
+        response = case.call(
             base_url=site.address,
             session=session,
             headers=headers,
             allow_redirects=False,
             timeout=SECONDS,
         )
-        statuses.add(answer.status_code)
-        assert answer.status_code < 500, answer.text
+        statuses.add(response.status_code)
+        assert response.status_code < 500, response.text
 
     send()
     session.close()
@@ -113,23 +118,24 @@ def fuzz(site, method, path, *, name, examples):
     "examples", [10, pytest.param(300, marks=pytest.mark.slow)], ids=["few", "many"]
 )
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_made_up_requests_are_answered(tmp_path, method, path, examples):
-    with serving(tmp_path, pairs_and_more(6), QueueConfig(overlap=2), live=live) as site:
-        who = "admin" if path.startswith("/admin") else "ann"
-        inside = fuzz(site, method, path, name=who, examples=examples)
-        assert inside - {401, 403}, "nothing came past the door"
-        outside = fuzz(site, method, path, name=None, examples=examples)
-        if (method, path) not in OPEN_ROUTES:
-            assert outside <= {401, 303, 413}
+def test_generated_requests_cause_no_server_error(tmp_path, method, path, examples):
+    with serving(tmp_path, candidates(6), QueueConfig(overlap=2), live=live) as site:
+        name = "admin" if path.startswith("/admin") else "ann"
+        statuses = fuzz(site, method, path, name=name, examples=examples)
+        assert statuses - {401, 403}, "no request passed the guard"
+        anonymous = fuzz(site, method, path, name=None, examples=examples)
+        if (method, path) not in PUBLIC_ROUTES:
+            assert anonymous <= {401, 303, 413}
 
 
 @pytest.mark.parametrize("path", [path for method, path in ROUTES if method == "POST"] + ["/login"])
-def test_bodies_that_are_no_json_are_refused(site, path):
-    person = site.client("admin" if path.startswith("/admin") else "ann")
+def test_bodies_that_are_not_json_cause_no_server_error(site, path):
+    client = site.client("admin" if path.startswith("/admin") else "ann")
     for body in BODIES:
-        answer = person.http.post(path, content=body, headers={"content-type": "application/json"})
-        assert answer.status_code < 500, (body[:80], answer.text)
-        answer.json()
+        headers = {"content-type": "application/json"}
+        response = client.http.post(path, content=body, headers=headers)
+        assert response.status_code < 500, (body[:80], response.text)
+        response.json()
         if path == "/logout":
             break
 
@@ -149,14 +155,14 @@ def test_bodies_that_are_no_json_are_refused(site, path):
         ("content-encoding", "gzip"),
     ],
 )
-def test_headers_that_no_browser_sends_are_answered(site, name, value):
+def test_unusual_headers_cause_no_server_error(site, name, value):
     headers = {"origin": site.address, name: value.encode("latin-1")}
     for method, path in (("POST", "/login"), ("POST", "/api/next"), ("GET", "/")):
-        answer = httpx.request(method, site.address + path, headers=headers, content=b"{}")
-        assert answer.status_code < 500
+        response = httpx.request(method, site.address + path, headers=headers, content=b"{}")
+        assert response.status_code < 500
 
 
-def test_what_is_no_http_leaves_the_server_up(site):
+def test_server_survives_invalid_http(site):
     host, port = site.address.removeprefix("http://").split(":")
     for raw in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"POST /api/next HTTP/1.1\r\nHost: x\r\n"):
         with socket.create_connection((host, int(port))) as connection:

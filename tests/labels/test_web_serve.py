@@ -1,4 +1,4 @@
-"""`rlhf label serve` as a process: its links work, it stops when it has enough, it refuses."""
+"""`rlhf label serve` as a process: its links, its end, its configuration."""
 
 import re
 import subprocess
@@ -6,80 +6,80 @@ import sys
 
 import pytest
 
-from rlhf.errors import ConfigError
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import LabelServerConfig
-from rlhf.labels.web.serve import address_of
-from tests.labels.web_server import Person, pairs_and_more
+from rlhf.labels.web.serve import page_address
+from tests.errors import raises
+from tests.labels.web_server import Client, candidates
 
 
-def start(path, *words):
+def start(path, *options):
     command = [sys.executable, "-m", "rlhf.cli", "label", "serve", "--store", str(path)]
     server = subprocess.Popen(
-        [*command, "--port", "0", *words],
+        [*command, "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = ""
-    while "annotator ann" not in said:
+    output = ""
+    while "annotator ann" not in output:
         line = server.stdout.readline()
-        assert line, said
-        said += line
-    return server, said
+        assert line, output
+        output += line
+    return server, output
 
 
-def person(said, name):
-    address, token = re.search(rf"{name}: (\S+)/login#(\S+)", said).groups()
-    return Person(address, token)
+def log_in(output, name):
+    address, token = re.search(rf"{name}: (\S+)/login#(\S+)", output).groups()
+    return Client(address, token)
 
 
 @pytest.fixture
 def path(tmp_path):
     with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
-        store.add_candidates(pairs_and_more(2))
+        store.add_candidates(candidates(2))
     return tmp_path / "labels.sqlite"
 
 
-def test_it_stops_by_itself_when_every_label_is_in(path):
-    server, said = start(path, "--annotators", "ann", "--until", "all")
-    ann = person(said, "annotator ann")
+def test_server_stops_when_every_label_is_in(path):
+    server, output = start(path, "--annotators", "ann", "--until", "all")
+    ann = log_in(output, "annotator ann")
     item = ann.next()
-    while item["claim"] is not None:  # the last answer says that nothing is left: no more asking
+    while item["claim"] is not None:  # the last reply has no item
         item = ann.submit(item, f"key-{item['claim']:08}").raise_for_status().json()
     assert server.wait(60) == 0
     with LabelStore(path) as store:
         assert len(store.labels()) == 2
 
 
-def test_the_researcher_ends_it_early(path):
-    server, said = start(path, "--annotators", "ann", "--until", "100")
-    ann = person(said, "annotator ann")
+def test_admin_stops_the_server_early(path):
+    server, output = start(path, "--annotators", "ann", "--until", "100")
+    ann = log_in(output, "annotator ann")
     ann.submit(ann.next(), "key-00000001").raise_for_status()
-    person(said, "researcher").post("/admin/finish", {}).raise_for_status()
+    log_in(output, "admin").post("/admin/finish", {}).raise_for_status()
     assert server.wait(60) == 0
     with LabelStore(path) as store:
         assert len(store.labels()) == 1
 
 
-def test_who_came_in_stays_in_over_a_restart(path):
-    """The same command again prints no new link: that would end the old one and its sessions."""
-    server, said = start(path, "--annotators", "ann")
-    ann = person(said, "annotator ann")
+def test_restart_keeps_links_and_sessions(path):
+    """The same command prints no new link, which would revoke the old one and its sessions."""
+    server, output = start(path, "--annotators", "ann")
+    ann = log_in(output, "annotator ann")
     item = ann.next()
     server.terminate()
     server.wait(60)
-    server, said = start(path, "--annotators", "ann")
-    address = re.search(r"at (\S+)\n", said).group(1)
+    server, output = start(path, "--annotators", "ann")
+    address = re.search(r"at (\S+)\n", output).group(1)
     ann.http.base_url, ann.http.headers["origin"] = address, address
     assert ann.next()["claim"] == item["claim"]
-    assert "/login#" not in said
+    assert "/login#" not in output
     server.terminate()
     server.wait(60)
 
 
 @pytest.mark.parametrize(
-    ("given", "address"),
+    ("options", "address"),
     [
         ({}, "http://127.0.0.1:8000"),
         ({"host": "::1"}, "http://[::1]:8000"),
@@ -87,15 +87,15 @@ def test_who_came_in_stays_in_over_a_restart(path):
         ({"allowed_hosts": ["lab.example"], "https": True}, "https://lab.example"),
     ],
 )
-def test_links_name_the_host_that_people_use(given, address):
-    assert address_of(LabelServerConfig(store="x", **given), 8000) == address
+def test_links_use_the_first_allowed_host(options, address):
+    assert page_address(LabelServerConfig(store="x", **options), 8000) == address
 
 
-def test_an_address_for_others_has_to_be_asked_for():
-    with pytest.raises(ConfigError, match="--public"):
+def test_public_host_requires_the_public_option():
+    with raises("not-allowed", "--public"):
         LabelServerConfig(store="x", host="0.0.0.0")
     assert LabelServerConfig(store="x", host="0.0.0.0", public=True).host == "0.0.0.0"
-    with pytest.raises(ConfigError, match="until"):
+    with raises("bad-value", "until=soon"):
         LabelServerConfig(store="x", until="soon")
 
 
@@ -104,8 +104,8 @@ def test_second_server_on_a_store_raises(tmp_path):
     with (
         LabelStore(path, create=True) as store,
         LabelStore(path) as other,
-        store.served(),
-        pytest.raises(ConfigError, match="another process"),
-        other.served(),
+        store.serving_lock(),
+        raises("busy", "labels.sqlite"),
+        other.serving_lock(),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A label server of a test's own: the app in a thread, and somebody who talks to it."""
+"""A label server for a test: the app in a thread, and an HTTP client of an annotator."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from rlhf.labels.web.config import WebConfig
 
 @dataclass
 class Site:
-    """A server that runs."""
+    """A running server."""
 
     address: str
     store: LabelStore
@@ -31,7 +31,7 @@ class Site:
     invites: dict[str, str] = field(default_factory=dict)
 
     def link(self, name: str) -> str:
-        """The annotator's link; "admin" is the researcher's."""
+        """The invite link of an annotator, or the link of "admin"."""
         return f"{self.address}/login#{self.token(name)}"
 
     def token(self, name: str) -> str:
@@ -41,12 +41,12 @@ class Site:
             self.invites[name] = access.invite(self.store, name)
         return self.invites[name]
 
-    def client(self, name: str) -> "Person":
-        return Person(self.address, self.token(name))
+    def client(self, name: str) -> "Client":
+        return Client(self.address, self.token(name))
 
 
-class Person:
-    """Logs in and sends what the page would send."""
+class Client:
+    """Logs in and sends the requests of the page."""
 
     def __init__(self, address: str, token: str, timeout: float = 60.0) -> None:
         self.http = httpx.Client(base_url=address, headers={"origin": address}, timeout=timeout)
@@ -68,13 +68,13 @@ class Person:
         return self.post("/api/submit", body)
 
 
-def pairs_and_more(count: int, answers: int = 4) -> list[Candidate]:
-    """Items whose answers say which they are."""
+def candidates(count: int, responses: int = 4) -> list[Candidate]:
+    """Items whose prompts and responses contain their numbers."""
     return [
         Candidate(
             prompt=f"prompt {i}",
-            responses=[f"answer {i}.{j}" for j in range(answers)],
-            models=[f"hidden-model-{j}" for j in range(answers)],
+            responses=[f"response {i}.{j}" for j in range(responses)],
+            models=[f"hidden-model-{j}" for j in range(responses)],
         )
         for i in range(count)
     ]
@@ -83,16 +83,16 @@ def pairs_and_more(count: int, answers: int = 4) -> list[Candidate]:
 @contextmanager
 def serving(
     folder: Path,
-    candidates,
+    items,
     config: QueueConfig | None = None,
     web=None,
     live=None,
     location: str | None = None,
 ):
-    """A `Site` on a free port, over a store in the folder or at another `location`."""
+    """A `Site` on a free port, with its store in the folder or at another `location`."""
     with LabelStore(location or folder / "labels.sqlite", create=True) as store:
-        if candidates:
-            store.add_candidates(candidates)
+        if items:
+            store.add_candidates(items)
         queue = Queue(store, config or QueueConfig())
         token = access.admin_token(store)
         assert token is not None

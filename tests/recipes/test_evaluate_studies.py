@@ -13,7 +13,8 @@ import pytest
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.core.records import read_records
 from rlhf.evaluation.core.results import find, read_results
-from rlhf.labels.queue import Answer, Queue
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import Judgment
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
@@ -124,7 +125,7 @@ def _label_everything(store):
             return
         wanted = [name.endswith("second") for name in claim.item.models] or [False, True]
         ranks = [1 if wins else 2 for wins in wanted]
-        queue.submit("Ann", claim.id, Answer(ranks=ranks, seconds=1.0), request_key=str(number))
+        queue.submit("Ann", claim.id, Judgment(ranks=ranks, seconds=1.0), request_key=str(number))
 
 
 def test_people_judge_through_the_store(root, tmp_path, monkeypatch, capsys, folder):

@@ -9,7 +9,8 @@ from rlhf.evaluation.judges.pairwise import Compared, Pair
 from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import LABEL, Candidate, order_of
-from rlhf.labels.stats import Share, label_stats
+from rlhf.labels.shares import Share
+from rlhf.labels.stats import label_stats
 from rlhf.labels.store import LabelStore
 from rlhf.ops.accuracy import share_with_interval
 from rlhf.types import PromptRow

@@ -1,22 +1,22 @@
 import { call } from "./api.js";
 
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 
-at("invite").addEventListener("submit", async (event) => {
+byId("invite").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
-    const made = await call("/admin/invite", { name: at("name").value });
-    at("made").textContent = `Give ${made.name} this link, it is shown only now: ${location.origin}/login#${made.token}`;
+    const { name, token } = await call("/admin/invite", { name: byId("name").value });
+    byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}/login#${token}`;
   } catch (error) {
-    at("made").textContent = error.message;
+    byId("invite-result").textContent = error.message;
   }
 });
-at("finish")?.addEventListener("click", async () => {
+byId("finish")?.addEventListener("click", async () => {
   await call("/admin/finish", {});
-  at("finish").disabled = true;
-  at("finished").textContent = "The run goes on. You can close this page.";
+  byId("finish").disabled = true;
+  byId("finish-status").textContent = "The run continues. You can close this page.";
 });
-at("logout").addEventListener("click", async () => {
+byId("logout").addEventListener("click", async () => {
   await call("/logout", {});
   location.assign("/login");
 });

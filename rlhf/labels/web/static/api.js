@@ -1,9 +1,9 @@
-// Requests that are not given up: a click that was made is sent until the server has it.
+// Requests with retries: a click is sent until the server has acknowledged it.
 const csrf = document.querySelector("meta[name=csrf]").content;
 const PENDING = "rlhf-label-pending";
-const KEPT_ALIVE = 15_000; // characters, 60 kB at most: browsers refuse larger ones
+const MAX_KEEPALIVE = 15_000; // characters, 60 kB at most: browsers reject larger keepalive bodies
 
-export class Refusal extends Error {
+export class RequestError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -11,31 +11,31 @@ export class Refusal extends Error {
 }
 
 export async function call(path, body) {
-  const answer = await fetch(path, {
+  const response = await fetch(path, {
     method: body === undefined ? "GET" : "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: body === undefined ? undefined : JSON.stringify(body),
-    keepalive: path === "/api/draft" && JSON.stringify(body).length < KEPT_ALIVE,
+    keepalive: path === "/api/draft" && JSON.stringify(body).length < MAX_KEEPALIVE,
   });
-  if (answer.status === 401) location.assign("/login");
-  const content = await answer.json().catch(() => ({}));
-  if (!answer.ok) {
+  if (response.status === 401) location.assign("/login");
+  const content = await response.json().catch(() => ({}));
+  if (!response.ok) {
     const detail = content.detail;
-    throw new Refusal(answer.status, typeof detail === "string" ? detail : `status ${answer.status}`);
+    throw new RequestError(response.status, typeof detail === "string" ? detail : `status ${response.status}`);
   }
   return content;
 }
 
-const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-// The key names the click: however often it is sent, the server counts it once.
-export async function deliver(path, body, onWait) {
-  const sent = { key: crypto.getRandomValues(new Uint32Array(4)).join("-"), ...body };
-  sessionStorage.setItem(PENDING, JSON.stringify([path, sent]));
+// The key identifies the click: however often it is sent, the server counts it once.
+export async function deliver(path, body, onRetry) {
+  const request = { key: crypto.getRandomValues(new Uint32Array(4)).join("-"), ...body };
+  sessionStorage.setItem(PENDING, JSON.stringify([path, request]));
   try {
-    return await insist(path, sent, onWait);
+    return await sendUntilAcknowledged(path, request, onRetry);
   } catch (error) {
-    // The session ended, or was begun anew in another window: a fresh page sends the click again.
+    // The session ended, or another window started a new one: a reloaded page sends the click again.
     if (error.status === 403) location.reload();
     if (error.status === 401 || error.status === 403) return new Promise(() => undefined);
     sessionStorage.removeItem(PENDING);
@@ -43,27 +43,27 @@ export async function deliver(path, body, onWait) {
   }
 }
 
-async function insist(path, sent, onWait) {
+async function sendUntilAcknowledged(path, request, onRetry) {
   for (let pause = 500; ; pause = Math.min(2 * pause, 5000)) {
     try {
-      const content = await call(path, sent);
+      const content = await call(path, request);
       sessionStorage.removeItem(PENDING);
       return content;
     } catch (error) {
-      if (error instanceof Refusal && error.status < 500) throw error;
-      onWait();
+      if (error instanceof RequestError && error.status < 500) throw error;
+      onRetry();
       await wait(pause);
     }
   }
 }
 
-// What a reload interrupted goes first. The words of a refusal; "" where there was none.
-export async function deliverLeftover(onWait) {
-  const left = sessionStorage.getItem(PENDING);
-  if (left === null) return "";
-  const [path, body] = JSON.parse(left);
+// Sends the click that a reload interrupted. Returns the server's error message, or "".
+export async function deliverPending(onRetry) {
+  const pending = sessionStorage.getItem(PENDING);
+  if (pending === null) return "";
+  const [path, request] = JSON.parse(pending);
   try {
-    await insist(path, body, onWait);
+    await sendUntilAcknowledged(path, request, onRetry);
     return "";
   } catch (error) {
     if (error.status !== 401) sessionStorage.removeItem(PENDING);

@@ -1,9 +1,9 @@
-// What is not submitted yet: in this window at once, on the server a moment later.
+// The unsubmitted form: stored in this window at once, on the server a moment later.
 import { call } from "./api.js";
 
 const DRAFT = "rlhf-label-draft";
-const SOON = 250; // milliseconds
-const LATER = 3000; // after a save that failed
+const SAVE_DELAY = 250; // milliseconds
+const RETRY_DELAY = 3000; // after a failed save
 let timer = null;
 let unsaved = null;
 
@@ -11,35 +11,35 @@ export function keep(claim, form) {
   unsaved = { claim, form };
   sessionStorage.setItem(DRAFT, JSON.stringify(unsaved));
   clearTimeout(timer);
-  timer = setTimeout(save, SOON);
+  timer = setTimeout(save, SAVE_DELAY);
 }
 
-// Sends what has not been sent; does nothing where everything has.
+// Sends the draft unless it is saved already.
 export async function save() {
   clearTimeout(timer);
   if (unsaved === null) return;
-  const sent = unsaved;
-  const body = JSON.stringify(sent);
+  const draft = unsaved;
+  const body = JSON.stringify(draft);
   unsaved = null;
   try {
-    await call("/api/draft", sent);
+    await call("/api/draft", draft);
     if (sessionStorage.getItem(DRAFT) === body) sessionStorage.removeItem(DRAFT);
   } catch {
-    // The server is away: this window has it, and tries again unless there is something newer.
-    unsaved ??= sent;
-    timer = setTimeout(save, LATER);
+    // The server is unreachable: this window keeps the draft and retries, unless a newer one came.
+    unsaved ??= draft;
+    timer = setTimeout(save, RETRY_DELAY);
   }
 }
 
-// The claim has been answered.
+// The claim has ended.
 export function drop() {
   clearTimeout(timer);
   unsaved = null;
   sessionStorage.removeItem(DRAFT);
 }
 
-// The form that this window could not save before it was loaded anew, if it is of this claim.
-export function leftover(claim) {
-  const left = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
-  return left?.claim === claim ? left.form : null;
+// The form of this claim that was not saved before a reload, if there is one.
+export function unsavedForm(claim) {
+  const draft = JSON.parse(sessionStorage.getItem(DRAFT) ?? "null");
+  return draft?.claim === claim ? draft.form : null;
 }

@@ -1,5 +1,7 @@
-// Drag a letter (of a card or in the board) to a place; mouse, pen and touch alike.
-const FAR = 5; // pixels before a press becomes a drag
+// Drag a letter, of a card or in a slot, to a rank; with mouse, pen or touch.
+import { letter } from "./form.js";
+
+const DRAG_DISTANCE = 5; // pixels before a press becomes a drag
 
 export function enableDrag(onDrop) {
   let press = null;
@@ -14,16 +16,16 @@ export function enableDrag(onDrop) {
   };
 
   document.addEventListener("pointerdown", (event) => {
-    const held = event.target.closest(".chip, .card .letter");
-    if (held === null || event.button !== 0 || !document.querySelector(".slots")) return;
-    const index = Number(held.dataset.index ?? held.closest(".card").dataset.index);
+    const handle = event.target.closest(".chip, .card .letter");
+    if (handle === null || event.button !== 0 || !document.querySelector(".slots")) return;
+    const index = Number(handle.dataset.index ?? handle.closest(".card").dataset.index);
     press = { index, x: event.clientX, y: event.clientY, id: event.pointerId };
     event.preventDefault();
   });
   document.addEventListener("pointermove", (event) => {
     if (press === null || event.pointerId !== press.id) return;
-    if (Math.hypot(event.clientX - press.x, event.clientY - press.y) > FAR && !ghost.isConnected) {
-      ghost.textContent = String.fromCharCode(65 + press.index);
+    if (Math.hypot(event.clientX - press.x, event.clientY - press.y) > DRAG_DISTANCE && !ghost.isConnected) {
+      ghost.textContent = letter(press.index);
       document.body.append(ghost);
     }
     ghost.style.transform = `translate(${event.clientX}px, ${event.clientY}px)`;

@@ -1,29 +1,15 @@
-// The ranking page: one item at a time, every click delivered, every key silent in text boxes.
-import { Refusal, call, deliver, deliverLeftover } from "./api.js";
-import { enableAsk } from "./ask.js";
+// The ranking page: one item at a time; every click is delivered, keys do nothing in text boxes.
+import { RequestError, call, deliver, deliverPending } from "./api.js";
 import * as draft from "./draft.js";
 import { enableDrag } from "./drag.js";
-import { drawAnswers, drawBoard, drawTalk, make, showForm } from "./draw.js";
-import { formOf, isOrderShown, letter, missing, nextWithout, scaleOfDigit, scaleText } from "./state.js";
+import { formOf, isOrderShown, letter, nextUnranked, scaleOfDigit, scaleText, unranked } from "./form.js";
+import { KEYS, PROMPT_KEY } from "./keys.js";
+import { enableLivePrompt } from "./live_prompt.js";
+import { make, renderControls, renderConversation, renderResponses, showForm } from "./render.js";
 import * as timer from "./timer.js";
 
-const at = (id) => document.getElementById(id);
-const KEYS = [
-  ["1 … 9", "give the marked answer that place; the same place twice is a tie"],
-  ["1 … 8", "two answers: from A much better (1) to B much better (8)"],
-  ["0  =  b", "two answers: equally good (0 or =); both bad (b)"],
-  ["← → j k", "mark another answer"],
-  ["Backspace", "take the marked answer's place away"],
-  ["Enter", "submit"],
-  ["u", "undo: take the last item back"],
-  ["s", "skip, with a reason"],
-  ["f  o", "flags of the marked answer; its overall mark (arrows choose)"],
-  ["g  ?", "guideline; these keys"],
-  ["c  w", "comment; write a better answer"],
-  ["r  v", "raw text or formatted; columns or rows"],
-];
-
-const READ = "rlhf-label-guideline";
+const byId = (id) => document.getElementById(id);
+const GUIDELINE_READ = "rlhf-label-guideline";
 
 let item = null;
 let form = null;
@@ -31,16 +17,16 @@ let current = 0;
 let settings = null;
 let guideline = { version: 0, html: "" };
 let busy = false;
-let asked = false; // "unchanged order" is asked once an item
+let confirmed = false; // the page asks once per item to confirm the order shown
 let raw = false;
 
-const say = (words) => { at("spoken").textContent = words; };
-function status(words, isProblem = false) {
-  at("status").textContent = words;
-  at("status").classList.toggle("problem", isProblem);
-  if (words) say(words);
+const announce = (text) => { byId("announcement").textContent = text; };
+function showStatus(text, isProblem = false) {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("problem", isProblem);
+  if (text) announce(text);
 }
-const onWait = () => status("Not saved yet: no answer from the server. Trying again…", true);
+const onRetry = () => showStatus("Not saved yet: the server does not respond. Retrying…", true);
 
 function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
@@ -50,67 +36,67 @@ function duration(seconds) {
 
 function showProgress(state) {
   const total = state.done + state.left;
-  at("meter").value = total ? state.done / total : 1;
-  const toGo = state.left ? ` · about ${duration(state.pace * state.left)} to go` : "";
-  const pace = state.pace === null ? "" : ` · ${duration(state.pace)} each${toGo}`;
-  at("count").textContent = `${state.done} done · ${state.left} left${pace}`;
+  byId("progress-bar").value = total ? state.done / total : 1;
+  const remaining = state.left ? ` · about ${duration(state.pace * state.left)} left` : "";
+  const pace = state.pace === null ? "" : ` · ${duration(state.pace)} each${remaining}`;
+  byId("progress-text").textContent = `${state.done} done · ${state.left} left${pace}`;
 }
 
-function show(state) {
+function showItem(state) {
   showProgress(state);
   item = state.claim === null ? null : state;
-  at("main").hidden = at("dock").hidden = item === null;
-  at("empty").hidden = item !== null;
+  byId("main").hidden = byId("dock").hidden = item === null;
+  byId("empty").hidden = item !== null;
   if (item === null) {
-    at("empty-title").textContent = state.done ? "All done. Thank you!" : "Nothing to rank yet";
-    at("empty-text").textContent = "This page looks for new items by itself. You may close it.";
+    byId("empty-title").textContent = state.done ? "All done. Thank you!" : "No items to rank yet";
+    byId("empty-text").textContent = "New items appear here automatically. You may close this page.";
     return;
   }
   const count = item.answers.length;
-  const left = draft.leftover(item.claim);
-  form = formOf(left ?? item.draft, count);
-  current = Math.max(0, nextWithout(form, count - 1));
-  asked = false;
-  draw();
-  drawBoard(at("board"), count);
-  at("comment").value = form.comment;
-  at("rewrite").value = form.rewrite;
-  at("comment-box").open = form.comment !== "";
-  at("rewrite-box").open = form.rewrite !== "";
-  at("comment-box").hidden = !settings.comment;
-  at("rewrite-box").hidden = !settings.rewrite;
+  const unsaved = draft.unsavedForm(item.claim);
+  form = formOf(unsaved ?? item.draft, count);
+  current = Math.max(0, nextUnranked(form, count - 1));
+  confirmed = false;
+  render();
+  renderControls(byId("controls"), count);
+  byId("comment").value = form.comment;
+  byId("rewrite").value = form.rewrite;
+  byId("comment-box").open = form.comment !== "";
+  byId("rewrite-box").open = form.rewrite !== "";
+  byId("comment-box").hidden = !settings.comment;
+  byId("rewrite-box").hidden = !settings.rewrite;
   scrollTo(0, 0);
   timer.restart();
   refresh();
-  mark(current, false);
-  status("");
-  say(`Next item, ${count} answers`);
-  if (left) changed();
+  select(current, false);
+  showStatus("");
+  announce(`Next item, ${count} responses`);
+  if (unsaved) formChanged();
   if (item.guideline !== guideline.version) showGuideline();
 }
 
-// A version that was not read here yet is shown without being asked for: labels are to follow it.
+// A guideline version that was not read in this browser opens by itself.
 async function showGuideline() {
   guideline = await call("/api/guideline");
-  at("guideline-text").innerHTML = guideline.html || "<p>No guideline was given.</p>";
+  byId("guideline-text").innerHTML = guideline.html || "<p>There is no guideline.</p>";
   const name = `${guideline.version} ${guideline.html.length}`;
-  if (!guideline.version || localStorage.getItem(READ) === name || at("guideline").open) return;
-  localStorage.setItem(READ, name);
-  at("guideline").showModal();
+  if (!guideline.version || localStorage.getItem(GUIDELINE_READ) === name || byId("guideline").open) return;
+  localStorage.setItem(GUIDELINE_READ, name);
+  byId("guideline").showModal();
 }
 
-function draw() {
-  drawTalk(at("talk"), item.prompt, raw);
-  drawAnswers(at("answers"), item, settings, raw);
+function render() {
+  renderConversation(byId("conversation"), item.prompt, raw);
+  renderResponses(byId("responses"), item, settings, raw);
 }
 
 function refresh() {
   showForm(form, current);
-  at("submit").classList.toggle("ready", missing(form).length === 0);
-  if (form.tiers.length === 2) status(form.both_bad ? "both bad" : scaleText(form.scale));
+  byId("submit").classList.toggle("ready", unranked(form).length === 0);
+  if (form.tiers.length === 2) showStatus(form.both_bad ? "both bad" : scaleText(form.scale));
 }
 
-function mark(index, scroll = true) {
+function select(index, scroll = true) {
   current = index;
   showForm(form, current);
   const card = document.querySelectorAll(".card")[index];
@@ -118,91 +104,91 @@ function mark(index, scroll = true) {
   if (scroll) card.scrollIntoView({ block: "nearest" });
 }
 
-function changed() {
+function formChanged() {
   refresh();
   draft.keep(item.claim, form);
 }
 
-function place(index, tier, goOn = true) {
+function rank(index, tier, selectNext = true) {
   form.tiers[index] = tier;
-  asked = false;
-  status("");
-  changed();
+  confirmed = false;
+  showStatus("");
+  formChanged();
   const tied = form.tiers.flatMap((other, i) => (other === tier && i !== index && tier !== null ? [letter(i)] : []));
-  say(`${letter(index)} ${tier === null ? "has no place" : `place ${tier}`}${tied.length ? `, tied with ${tied.join(" and ")}` : ""}`);
-  const next = nextWithout(form, index);
-  if (goOn && next >= 0) mark(next);
+  announce(`${letter(index)} ${tier === null ? "has no rank" : `rank ${tier}`}${tied.length ? `, tied with ${tied.join(" and ")}` : ""}`);
+  const next = nextUnranked(form, index);
+  if (selectNext && next >= 0) select(next);
 }
 
-function rate(scale) {
+function compare(scale) {
   form.scale = scale;
   form.both_bad = false;
-  changed();
+  formChanged();
 }
 
-function bothBad(value) {
+function setBothBad(value) {
   form.both_bad = value;
   if (value) form.scale = null;
-  changed();
+  formChanged();
 }
 
-async function act(path, body) {
+async function sendAction(path, body) {
   if (busy) return;
   busy = true;
-  at("submit").disabled = true;
+  byId("submit").disabled = true;
   try {
-    if (path === "/api/undo") await draft.save(); // the item on the page waits as it is
-    const state = await deliver(path, body, onWait);
+    if (path === "/api/undo") await draft.save(); // so that the item on the page can be continued later
+    const state = await deliver(path, body, onRetry);
     if (path !== "/api/undo") draft.drop();
-    show(state);
-    if (state.kind === "late") status("That item had gone to somebody else while you were away; your ranking is kept, but not counted.", true);
-    if (state.kind === "nothing") status("Nothing to take back.");
-    if (state.kind === "undo") status("Taken back. Change it and submit again.");
+    showItem(state);
+    if (state.kind === "late") showStatus("While you were away the item was given to another annotator. Your ranking is stored, but does not count.", true);
+    if (state.kind === "nothing") showStatus("There is nothing to undo.");
+    if (state.kind === "undo") showStatus("Undone. Change the ranking and submit it again.");
   } catch (error) {
-    if (error instanceof Refusal && error.status === 409) {
-      show(await call("/api/next", {}));
+    if (error instanceof RequestError && error.status === 409) {
+      showItem(await call("/api/next", {}));
     }
-    status(error.message, true);
+    showStatus(error.message, true);
   } finally {
     busy = false;
-    at("submit").disabled = false;
+    byId("submit").disabled = false;
   }
 }
 
 function submit() {
   if (item === null || busy) return;
-  const left = missing(form);
-  if (left.length) {
-    status(form.tiers.length === 2 ? "Say which answer is better, or that they are equal." : `Still without a place: ${left.map(letter).join(", ")}`, true);
-    if (form.tiers.length > 2) mark(left[0]);
+  const indices = unranked(form);
+  if (indices.length) {
+    showStatus(form.tiers.length === 2 ? "Choose which response is better, or that they are equally good." : `Not ranked yet: ${indices.map(letter).join(", ")}`, true);
+    if (form.tiers.length > 2) select(indices[0]);
     return;
   }
-  if (isOrderShown(form) && !asked) {
-    asked = true;
-    status("This is the order in which they were shown. Enter again if you mean it.", true);
+  if (isOrderShown(form) && !confirmed) {
+    confirmed = true;
+    showStatus("This is the order in which the responses were shown. Press Enter again to confirm it.", true);
     return;
   }
-  act("/api/submit", { claim: item.claim, form, seconds: timer.seconds(), guideline_version: guideline.version });
+  sendAction("/api/submit", { claim: item.claim, form, seconds: timer.seconds(), guideline_version: guideline.version });
 }
 
 function openSkip() {
   if (item === null) return;
-  at("skip-comment").value = "";
-  at("skipping").showModal();
+  byId("skip-comment").value = "";
+  byId("skip-dialog").showModal();
 }
 
 function skip(reason) {
-  at("skipping").close();
-  act("/api/skip", { claim: item.claim, reason, comment: at("skip-comment").value, seconds: timer.seconds() });
+  byId("skip-dialog").close();
+  sendAction("/api/skip", { claim: item.claim, reason, comment: byId("skip-comment").value, seconds: timer.seconds() });
 }
 
 function openBox(box, field) {
-  if (at(box).hidden) return;
-  at(box).open = true;
-  at(field).focus();
+  if (byId(box).hidden) return;
+  byId(box).open = true;
+  byId(field).focus();
 }
 
-function arrange(rows) {
+function setRows(rows) {
   document.body.classList.toggle("rows", rows);
   localStorage.setItem("rlhf-label-rows", rows ? "1" : "");
 }
@@ -212,9 +198,9 @@ const isTyping = (node) => node.matches("textarea, input:not([type=radio]):not([
 function onDigit(digit) {
   const count = form.tiers.length;
   if (count === 2) {
-    if (digit === 0) rate(0);
-    else if (digit <= 8) rate(scaleOfDigit(digit));
-  } else if (digit >= 1 && digit <= count) place(current, digit);
+    if (digit === 0) compare(0);
+    else if (digit <= 8) compare(scaleOfDigit(digit));
+  } else if (digit >= 1 && digit <= count) rank(current, digit);
 }
 
 function onKey(event) {
@@ -226,112 +212,120 @@ function onKey(event) {
   const dialog = document.querySelector("dialog[open]");
   if (dialog) {
     const reason = settings.skip_reasons[Number(event.key) - 1];
-    if (dialog.id === "skipping" && reason) { event.preventDefault(); skip(reason); }
+    if (dialog.id === "skip-dialog" && reason) { event.preventDefault(); skip(reason); }
     return;
   }
   const onControl = event.target.matches("button, a, summary");
   if (onControl && (event.key === "Enter" || event.key === " ")) return;
   if (event.target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return;
-  const done = () => event.preventDefault();
+  const consume = () => event.preventDefault();
   const count = form?.tiers.length ?? 0;
   const key = event.key;
-  if (key === "?") { done(); at("keys").showModal(); }
-  else if (key === "g") { done(); at("guideline").showModal(); }
-  else if (key === "u" && !event.repeat) { done(); act("/api/undo", {}); }
-  else if (key === "a" && at("ask")) { done(); at("asking").showModal(); }
+  if (key === "?") { consume(); byId("keys").showModal(); }
+  else if (key === "g") { consume(); byId("guideline").showModal(); }
+  else if (key === "u" && !event.repeat) { consume(); sendAction("/api/undo", {}); }
+  else if (key === "a" && byId("open-prompt")) { consume(); byId("prompt-dialog").showModal(); }
   else if (item === null) return;
-  else if (/^[0-9]$/.test(key)) { done(); onDigit(Number(key)); }
-  else if (key === "=" && count === 2) { done(); rate(0); }
-  else if (key === "b" && count === 2) { done(); bothBad(!form.both_bad); }
-  else if (key === "Enter" && !event.repeat) { done(); submit(); }
-  else if (key === "s") { done(); openSkip(); }
-  else if (key === "c") { done(); openBox("comment-box", "comment"); }
-  else if (key === "w") { done(); openBox("rewrite-box", "rewrite"); }
-  else if (key === "f") { done(); document.querySelectorAll(".card")[current].querySelector(".flags input")?.focus(); }
-  else if (key === "o") { done(); document.querySelectorAll(".card")[current].querySelector(".marks input")?.focus(); }
-  else if (key === "r") { done(); raw = !raw; draw(); refresh(); mark(current, false); }
-  else if (key === "v") { done(); arrange(!document.body.classList.contains("rows")); }
-  else if (key === "Backspace" && count > 2) { done(); place(current, null, false); }
-  else if (["ArrowRight", "ArrowDown", "j"].includes(key)) { done(); mark((current + 1) % count); }
-  else if (["ArrowLeft", "ArrowUp", "k"].includes(key)) { done(); mark((current + count - 1) % count); }
+  else if (/^[0-9]$/.test(key)) { consume(); onDigit(Number(key)); }
+  else if (key === "=" && count === 2) { consume(); compare(0); }
+  else if (key === "b" && count === 2) { consume(); setBothBad(!form.both_bad); }
+  else if (key === "Enter" && !event.repeat) { consume(); submit(); }
+  else if (key === "s") { consume(); openSkip(); }
+  else if (key === "c") { consume(); openBox("comment-box", "comment"); }
+  else if (key === "w") { consume(); openBox("rewrite-box", "rewrite"); }
+  else if (key === "f") { consume(); document.querySelectorAll(".card")[current].querySelector(".flags input")?.focus(); }
+  else if (key === "o") { consume(); document.querySelectorAll(".card")[current].querySelector(".ratings input")?.focus(); }
+  else if (key === "r") { consume(); raw = !raw; render(); refresh(); select(current, false); }
+  else if (key === "v") { consume(); setRows(!document.body.classList.contains("rows")); }
+  else if (key === "Backspace" && count > 2) { consume(); rank(current, null, false); }
+  else if (["ArrowRight", "ArrowDown", "j"].includes(key)) { consume(); select((current + 1) % count); }
+  else if (["ArrowLeft", "ArrowUp", "k"].includes(key)) { consume(); select((current + count - 1) % count); }
 }
 
 function onChange(event) {
   const input = event.target;
   const card = input.closest(".card");
   const index = card ? Number(card.dataset.index) : -1;
-  if (input.name === "scale") rate(Number(input.value));
-  else if (input.id === "both-bad") bothBad(input.checked);
-  else if (input.id === "comment" || input.id === "rewrite") { form[input.id] = input.value; changed(); }
+  if (input.name === "scale") compare(Number(input.value));
+  else if (input.id === "both-bad") setBothBad(input.checked);
+  else if (input.id === "comment" || input.id === "rewrite") { form[input.id] = input.value; formChanged(); }
   else if (index < 0) return;
-  else if (input.name.startsWith("tier-")) place(index, Number(input.value), false);
-  else if (input.name.startsWith("overall-")) { form.overall[index] = Number(input.value); changed(); }
+  else if (input.name.startsWith("tier-")) rank(index, Number(input.value), false);
+  else if (input.name.startsWith("overall-")) { form.overall[index] = Number(input.value); formChanged(); }
   else if (input.name.startsWith("flag-")) {
     form.flags[index] = form.flags[index].filter((flag) => flag !== input.value).concat(input.checked ? [input.value] : []);
-    changed();
+    formChanged();
   }
 }
 
-// What was asked for comes at once to who waits for it, and next to who has gone on ranking.
-async function onAnswers(isOpen) {
+// Responses to a live prompt come at once if the annotator still waits, otherwise as the next item.
+async function onLiveResponses(isOpen) {
   if (item !== null && !isOpen) {
-    status("The models have answered: their answers come next.");
+    showStatus("The models have responded. Their responses are the next item.");
     return;
   }
   await draft.save();
-  show(await call("/api/next", {}));
+  showItem(await call("/api/next", {}));
 }
 
 function connect() {
   document.addEventListener("keydown", onKey);
   document.addEventListener("change", onChange);
-  for (const id of ["comment", "rewrite"]) at(id).addEventListener("input", onChange);
+  for (const id of ["comment", "rewrite"]) byId(id).addEventListener("input", onChange);
   document.addEventListener("click", (event) => {
     const card = event.target.closest(".card");
-    if (card && !event.target.closest("input, label, a") && !getSelection().toString()) mark(Number(card.dataset.index), false);
+    if (card && !event.target.closest("input, label, a") && !getSelection().toString()) select(Number(card.dataset.index), false);
   });
-  const open = { "open-guideline": "guideline", "open-keys": "keys", ask: "asking" };
-  for (const [button, dialog] of Object.entries(open)) at(button)?.addEventListener("click", () => at(dialog).showModal());
-  at("undo").addEventListener("click", () => act("/api/undo", {}));
-  at("skip").addEventListener("click", openSkip);
-  at("submit").addEventListener("click", submit);
-  enableAsk(onAnswers);
-  at("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); location.assign("/login"); });
-  at("reasons").replaceChildren(...settings.skip_reasons.map((reason, i) => {
+  const open = { "open-guideline": "guideline", "open-keys": "keys", "open-prompt": "prompt-dialog" };
+  for (const [button, dialog] of Object.entries(open)) byId(button)?.addEventListener("click", () => byId(dialog).showModal());
+  byId("undo").addEventListener("click", () => sendAction("/api/undo", {}));
+  byId("skip").addEventListener("click", openSkip);
+  byId("submit").addEventListener("click", submit);
+  enableLivePrompt(onLiveResponses);
+  byId("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); location.assign("/login"); });
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft.save(); });
+  addEventListener("pagehide", draft.save);
+  enableDrag((index, tier) => rank(index, tier, false));
+}
+
+function renderDialogs() {
+  byId("reasons").replaceChildren(...settings.skip_reasons.map((reason, i) => {
     const button = make("button", { type: "button" }, [make("kbd", { textContent: String(i + 1) }), ` ${reason}`]);
     button.addEventListener("click", () => skip(reason));
     return button;
   }));
-  const keys = at("ask") ? [...KEYS, ["a", "ask the models a prompt of your own"]] : KEYS;
-  at("key-list").replaceChildren(...keys.flatMap(([keys, what]) => [
+  const rows = byId("open-prompt") ? [...KEYS, PROMPT_KEY] : KEYS;
+  byId("key-list").replaceChildren(...rows.flatMap(([keys, description]) => [
     make("dt", {}, keys.split(/ +/).map((key) => (key === "…" ? " … " : make("kbd", { textContent: key })))),
-    make("dd", { textContent: what }),
+    make("dd", { textContent: description }),
   ]));
-  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft.save(); });
-  addEventListener("pagehide", draft.save);
-  enableDrag((index, tier) => place(index, tier, false));
+}
+
+function startPolling() {
   setInterval(() => {
     if (item !== null && timer.isActive()) call("/api/heartbeat", { claim: item.claim }).catch(() => undefined);
   }, 60_000);
   setInterval(() => {
-    // A server that has gone, with all labels in, is no fault to speak of.
-    if (item === null && !busy) call("/api/next", {}).then(show).catch(() => undefined);
+    // Errors are ignored: the server may have stopped once all labels were in.
+    if (item === null && !busy) call("/api/next", {}).then(showItem).catch(() => undefined);
   }, 10_000);
 }
 
 async function start() {
-  arrange(localStorage.getItem("rlhf-label-rows") === "1");
+  setRows(localStorage.getItem("rlhf-label-rows") === "1");
   settings = await call("/api/form");
   await showGuideline();
   connect();
-  const refused = await deliverLeftover(onWait);
-  show(await call("/api/next", {}));
-  if (refused) status(refused, true);
+  renderDialogs();
+  startPolling();
+  const error = await deliverPending(onRetry);
+  showItem(await call("/api/next", {}));
+  if (error) showStatus(error, true);
   document.body.dataset.ready = "1";
 }
 
 start().catch((error) => {
-  at("empty").hidden = false;
-  at("empty-title").textContent = "This page did not load";
-  at("empty-text").textContent = `${error.message}. Reload it; nothing that you submitted is lost.`;
+  byId("empty").hidden = false;
+  byId("empty-title").textContent = "This page could not be loaded";
+  byId("empty-text").textContent = `${error.message}. Reload it; your submitted labels are safe.`;
 });

@@ -1,4 +1,4 @@
-// The token comes behind the #, which browsers send to no server and put in no log.
+// The token follows the #, which browsers neither send to a server nor write to a log.
 const field = document.getElementById("token");
 field.value = location.hash.slice(1);
 history.replaceState(null, "", location.pathname);
@@ -6,12 +6,12 @@ if (field.value) document.querySelector("button").focus(); else field.focus();
 
 document.getElementById("login").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const answer = await fetch("/login", {
+  const response = await fetch("/login", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token: field.value.trim().split("#").pop() }),
   });
-  const said = await answer.json();
-  if (answer.ok) location.replace(said.to); // so that "back" does not lead here
-  else document.getElementById("wrong").textContent = said.detail;
+  const content = await response.json();
+  if (response.ok) location.replace(content.to); // so that "back" does not return to the login page
+  else document.getElementById("login-error").textContent = content.detail;
 });

@@ -1,33 +1,33 @@
-// Seconds that the annotator was at the page: not while it is hidden, not long after the last move.
-const IDLE = 120_000;
+// Seconds of active work: neither hidden time nor time long after the last input counts.
+const IDLE = 120_000; // milliseconds
 let total = 0;
 let since = performance.now();
-let lastMove = performance.now();
+let lastInput = performance.now();
 
-function take() {
+function addElapsed() {
   const now = performance.now();
-  if (document.visibilityState === "visible") total += Math.max(0, Math.min(now, lastMove + IDLE) - since);
+  if (document.visibilityState === "visible") total += Math.max(0, Math.min(now, lastInput + IDLE) - since);
   since = now;
 }
 
 export function restart() {
   total = 0;
-  since = lastMove = performance.now();
+  since = lastInput = performance.now();
 }
 
 export function seconds() {
-  take();
+  addElapsed();
   return Math.round(total) / 1000;
 }
 
 export const isActive = () =>
-  document.visibilityState === "visible" && performance.now() - lastMove < 5 * IDLE;
+  document.visibilityState === "visible" && performance.now() - lastInput < 5 * IDLE;
 
 for (const kind of ["pointermove", "keydown", "scroll", "pointerdown"]) {
-  addEventListener(kind, () => { take(); lastMove = performance.now(); }, { passive: true });
+  addEventListener(kind, () => { addElapsed(); lastInput = performance.now(); }, { passive: true });
 }
 document.addEventListener("visibilitychange", () => {
-  // Hidden time ends here: what is counted starts anew when the page is seen again.
+  // Counting stops when the page is hidden and starts again when it is visible.
   if (document.visibilityState === "hidden") total += Math.max(0, performance.now() - since);
   since = performance.now();
 });

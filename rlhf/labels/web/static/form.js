@@ -1,4 +1,4 @@
-// What the annotator has said of the item on the page. Answers count from 0 in the order shown.
+// The form of the current item. Responses count from 0 in the order shown.
 export const STRENGTH = ["", "slightly", "somewhat", "clearly", "much"];
 export const letter = (index) => String.fromCharCode(65 + index);
 
@@ -22,7 +22,8 @@ export function formOf(draft, count) {
   return form;
 }
 
-export function missing(form) {
+// Indices of the responses without a rank.
+export function unranked(form) {
   if (form.tiers.length === 2) return form.scale === null && !form.both_bad ? [0, 1] : [];
   return form.tiers.flatMap((tier, index) => (tier === null ? [index] : []));
 }
@@ -30,8 +31,8 @@ export function missing(form) {
 export const isOrderShown = (form) =>
   form.tiers.length > 2 && form.tiers.every((tier, index) => tier === index + 1);
 
-// The next answer without a place after `index`, round the end; -1 where all have one.
-export function nextWithout(form, index) {
+// The next response without a rank after `index`, in a circle; -1 if all have one.
+export function nextUnranked(form, index) {
   const count = form.tiers.length;
   for (let step = 1; step <= count; step += 1) {
     const other = (index + step) % count;

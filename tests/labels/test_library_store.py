@@ -1,0 +1,111 @@
+"""`LabelStore` as a library: add items with labels, read rankings and agreement."""
+
+import json
+
+import pytest
+
+from rlhf.data.rows.load import load_rankings
+from rlhf.labels.agreement import Alpha
+from rlhf.labels.export import export
+from rlhf.labels.importing import import_file
+from rlhf.labels.shares import Share
+from rlhf.labels.store import LabelStore
+from tests.errors import raises
+
+PROMPT, RESPONSES = "Name a colour.", ["Red.", "Blue."]
+
+
+def test_add_makes_the_store_the_item_and_the_label(tmp_path):
+    with LabelStore(tmp_path / "new" / "labels.sqlite") as store:
+        assert store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann") == 1
+        [label] = store.labels()
+    assert (label.item_id, label.annotator, label.ranks) == (1, "Ann", [1, 2])
+    # Unknown, not invented: the order shown, the time, the guideline.
+    assert (label.order_shown, label.seconds, label.guideline_version) == ([], None, 0)
+
+
+def test_rankings_are_the_rows_that_export_writes(sqlite_store, tmp_path):
+    sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann", strength=3.0)
+    [row] = sqlite_store.rankings()
+    assert {key: row[key] for key in ("prompt", "responses", "ranks", "annotator", "strength")} == {
+        "prompt": PROMPT,
+        "responses": RESPONSES,
+        "ranks": [1, 2],
+        "annotator": "Ann",
+        "strength": 3.0,
+    }
+    export(sqlite_store, tmp_path / "r.jsonl", "rankings")
+    assert [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()] == [row]
+    [ranking] = load_rankings(str(tmp_path / "r.jsonl")).rows
+    assert (ranking.ranks, ranking.annotator) == ([1, 2], "Ann")
+
+
+def test_add_equals_the_import_of_the_same_row(sqlite_store, tmp_path):
+    messages = [{"role": "user", "content": PROMPT}]
+    row = {"prompt": messages, "responses": RESPONSES, "ranks": [1, 1], "annotator": "Ann"}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
+    with LabelStore(tmp_path / "imported.sqlite") as imported:
+        import_file(imported, str(tmp_path / "r.jsonl"))
+        [expected] = imported.rankings()
+    sqlite_store.add(messages, RESPONSES, ranks=[1, 1], annotator="Ann")
+    [added] = sqlite_store.rankings()
+    expected.pop("labelled_at"), added.pop("labelled_at")
+    assert added == expected
+
+
+def test_same_label_is_added_once_and_again_after_undo(sqlite_store):
+    first = sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann")
+    assert sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann") == first
+    assert len(sqlite_store.labels()) == 1
+    sqlite_store.undo(sqlite_store.labels()[0].event_id)
+    assert sqlite_store.labels() == []
+    sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann")
+    sqlite_store.add(PROMPT, RESPONSES, ranks=[2, 1], annotator="Bob")
+    assert [label.annotator for label in sqlite_store.labels()] == ["Ann", "Bob"]
+
+
+def test_item_without_ranks_waits_to_be_ranked(sqlite_store):
+    assert sqlite_store.add(PROMPT, RESPONSES, models=["m1", "m2"]) == 1
+    assert sqlite_store.rankings() == []
+    [item] = sqlite_store.items()
+    assert (item.prompt, item.responses, item.models) == (PROMPT, tuple(RESPONSES), ("m1", "m2"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"),
+    [
+        ({"responses": ["Red."], "ranks": [1]}, "bad-row", "responses"),
+        ({"ranks": [1, 2, 3]}, "bad-label", [1, 2, 3]),
+        ({"ranks": [0, 1]}, "bad-label", [0, 1]),
+        ({"ranks": [1, 2], "annotator": ""}, "bad-label", "annotator"),
+        ({"models": ["m1"]}, "bad-row", "models"),
+    ],
+)
+def test_unfit_arguments_raise_and_add_nothing(sqlite_store, arguments, code, name):
+    with raises(code, name):
+        sqlite_store.add(**{"prompt": PROMPT, "responses": RESPONSES} | arguments)
+    assert sqlite_store.items() == []
+
+
+def test_agreement_by_value(sqlite_store):
+    """Two annotators, two items of two responses: the same order once, the opposite order once.
+
+    Pairs: 1 of 2 decided the same way. Alpha: 4 units of 2 values, 8 values, four 1s and four 2s;
+    the second item's two units disagree. Observed 4 d², expected 2 * 4 * 4 / 7 d² = 32/7 d²:
+    1 - 4 / (32/7) = 0.125.
+    """
+    for prompt, ranks in (("p", [1, 2]), ("q", [2, 1])):
+        sqlite_store.add(prompt, ["a", "b"], ranks=[1, 2], annotator="Ann")
+        sqlite_store.add(prompt, ["a", "b"], ranks=ranks, annotator="Bob")
+    agreement = sqlite_store.agreement()
+    assert agreement.pairs == Share(0.5, 2)
+    assert agreement.by_annotators["Ann"]["Bob"] == Share(0.5, 2)
+    assert agreement.alpha.value == pytest.approx(0.125)
+    assert (agreement.alpha.n, agreement.alpha.low <= 0.125 <= agreement.alpha.high) == (2, True)
+
+
+def test_agreement_of_one_annotator_is_undefined(sqlite_store):
+    sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann")
+    agreement = sqlite_store.agreement()
+    assert (agreement.alpha, agreement.pairs) == (Alpha(0.0, 0.0, 0.0, 0), Share(0.0, 0))
+    assert str(agreement) == "alpha -, same decision on - of pairs"
