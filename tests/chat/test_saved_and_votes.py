@@ -149,7 +149,7 @@ def test_thumbs_become_kto_rows_and_are_nobodys_work(tmp_path):
             (TALK[:2], "poor", False),
         ]
         assert len(rows_of(store, "rankings").rows) == len(rows_of(store, "pairs").rows) == 1
-        assert rows_of(store, "rankings").left_out == {"thumbs on single answers": 2}
+        assert rows_of(store, "rankings").left_out == {"thumbs on single responses": 2}
         assert label_stats(store).labels == 1
         claim = Queue(store, QueueConfig(overlap=2)).next("Bob")
         assert claim is not None
