@@ -43,7 +43,7 @@ from recipes.toy_tasks.stage_runs import (  # noqa: E402
     write_rows,
 )
 from recipes.toy_tasks.tiny_model import make_model  # noqa: E402
-from rlhf.evaluation.core.contamination import Seen  # noqa: E402
+from rlhf.evaluation.core.contamination import TrainingPrompt  # noqa: E402
 from rlhf.evaluation.core.nearest_prompt import NearestPrompt  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
 
@@ -106,7 +106,7 @@ def copied(heldout: Sequence[Row], shown: Sequence[Row]) -> Figures:
     """Shares of balanced answers where the nearest prompt's right demonstrations are copied."""
     right = NearestPrompt(
         [
-            Seen(prompt=row["prompt"], answers=[row["completion"]])
+            TrainingPrompt(prompt=row["prompt"], responses=[row["completion"]])
             for row in shown
             if axes(row["prompt"], row["completion"])["balanced"]
         ]
@@ -117,7 +117,7 @@ def copied(heldout: Sequence[Row], shown: Sequence[Row]) -> Figures:
         found[f"lookup among right demonstrations: balanced, {kind}"] = mean(
             axes(prompt, answer)["balanced"]
             for prompt in asked
-            for answer in right.find(prompt).answers
+            for answer in right.find(prompt).responses
         )
     return found
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from rlhf.evaluation.core.records import ANSWERS  # noqa: E402
+from rlhf.evaluation.core.records import RECORDS_FILE  # noqa: E402
 from rlhf.evaluation.core.results import find, read_results  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
 from rlhf.pipeline.commands import stop_on_sigterm  # noqa: E402
@@ -65,7 +65,7 @@ def figure(folder: Path, metric: str, model: str, **where: Any) -> float:
 
 def answers_of(folder: Path, model: str) -> list[dict[str, Any]]:
     """The rows of `folder/answers.jsonl` that are this model's."""
-    lines = (folder / ANSWERS).read_text(encoding="utf-8").splitlines()
+    lines = (folder / RECORDS_FILE).read_text(encoding="utf-8").splitlines()
     return [row for row in map(json.loads, lines) if row["model"] == model]
 
 

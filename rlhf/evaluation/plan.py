@@ -1,8 +1,8 @@
-"""What an evaluation would do and need, before a weight is loaded."""
+"""What an evaluation will sample, judge and need, before any weights are loaded."""
 
 from pathlib import Path
 
-from rlhf.evaluation.core.config import NULLS, EvaluateConfig, named_paths
+from rlhf.evaluation.core.config import TRIVIAL_BASELINES, EvaluateConfig, named_paths
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.llm import is_address
 from rlhf.evaluation.studies.checkpoints import steps_of_run
@@ -12,11 +12,12 @@ from rlhf.models.memory import GIB, count_parameters, generation_bytes
 def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[str]:
     """A line for each model with its parameters, for each study, and for the memory of a device.
 
-    A model and the reference are held at once, then the reward models one after the other; the
-    memory is theirs in the precision of `bf16`, with the keys and values of a batch of answers.
+    A model and the reference are in memory together, then the reward models one after the other.
+    The memory is that of their weights in the precision of `bf16`, with the keys and values of a
+    batch of responses.
     """
     paths = config.model_paths
-    answers = num_prompts * config.num_generations
+    num_responses = num_prompts * config.num_generations
     lines = []
     size = 2 if config.bf16 else 4
     longest = config.max_prompt_length + config.max_completion_length
@@ -25,40 +26,44 @@ def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[s
         weights[name] = count_parameters(path, "CAUSAL_LM") * size
         rows = config.per_device_eval_batch_size
         cache[name] = generation_bytes(path, rows=rows, length=longest, itemsize=size)
-        doing = f"{answers} answers" if study.answers is None else "answers of an earlier run"
-        lines.append(f"{name}: {weights[name] / size / 1e6:,.1f} M parameters; {doing}")
+        work = f"{num_responses} responses" if study.answers is None else "earlier responses"
+        lines.append(f"{name}: {weights[name] / size / 1e6:,.1f} M parameters; {work}")
     reference = weights[config.reference_name]
     peak = max(weights[n] + (reference if n != config.reference_name else 0) + cache[n]
                for n in paths)  # fmt: skip
     for name, path in named_paths(config.reward_model, "reward_model").items():
         parameters = count_parameters(path, "SEQ_CLS")
         peak = max(peak, parameters * 4)
-        lines.append(f"{name}: {parameters / 1e6:,.1f} M parameters; judges all answers")
+        lines.append(f"{name}: {parameters / 1e6:,.1f} M parameters; judges all responses")
     lines += _studies(config, study, num_prompts)
-    return [*lines, f"about {peak / GIB:,.2f} GiB a device before activations"]
+    return [*lines, f"about {peak / GIB:,.2f} GiB per device before activations"]
 
 
 def _studies(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[str]:
     lines = []
     if study.best_of:
         prompts = min(num_prompts, study.best_of_prompts)
-        lines.append(f"best_of: {max(study.best_of) * prompts} more answers")
+        lines.append(f"best_of: {max(study.best_of) * prompts} more responses")
     if study.frontier is not None:
         prompts = min(num_prompts, study.frontier_prompts)
         count = 1 + len(steps_of_run(Path(study.frontier)))
-        more = count * prompts * config.num_generations
-        lines.append(f"frontier: {count} checkpoints with the reference, {more} more answers")
-    compared = (len(config.model_paths) - 1) * num_prompts * study.pairs_per_prompt
+        num_responses = count * prompts * config.num_generations
+        lines.append(
+            f"frontier: {count} checkpoints with the reference, {num_responses} more responses"
+        )
+    num_pairs = (len(config.model_paths) - 1) * num_prompts * study.pairs_per_prompt
     if study.judge:
-        lines.append(f"people: about {compared} pairs")
+        lines.append(f"annotators: about {num_pairs} pairs")
     if study.llm_judge is not None:
-        if study.llm_judge_baselines:  # all but `lookup` always, each model with `lookup` too
-            others = len(NULLS) + len(config.model_paths) if config.train_data else len(NULLS) - 1
-            compared += others * num_prompts * study.pairs_per_prompt
-        where = "asked over http" if is_address(study.llm_judge) else "a model of this machine"
-        lines.append(f"llm_judge: {where}, about {2 * compared} questions")
+        if study.llm_judge_baselines:
+            # With train_data there is `lookup`, which is also compared with each model.
+            trivial = len(TRIVIAL_BASELINES)
+            others = trivial + len(config.model_paths) if config.train_data else trivial - 1
+            num_pairs += others * num_prompts * study.pairs_per_prompt
+        where = "over http" if is_address(study.llm_judge) else "on this machine"
+        lines.append(f"llm_judge: {where}, about {2 * num_pairs} requests")
     if study.tax_data is not None:
-        lines.append(f"tax: at most {study.tax_texts} texts a model, in fp32 and int8")
+        lines.append(f"tax: at most {study.tax_texts} texts per model, in fp32 and int8")
     if study.lm_eval:
         lines.append(f"lm_eval: {' '.join(study.lm_eval)} on each model")
     return lines

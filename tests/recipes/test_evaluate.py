@@ -58,7 +58,7 @@ def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "secon
     return ended.value.code
 
 
-def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder):
+def test_evaluation_writes_metrics_records_samples_and_report(root, tmp_path, monkeypatch, folder):
     words = [f"--gold={folder}/gold.py:score", f"--axes={folder}/gold.py:axes"]
     words += ["--train_data", str(folder / "seen.jsonl")]
     output = tmp_path / "run"
@@ -72,14 +72,14 @@ def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder)
     assert find(results, "kl", "second").value > 0
     assert find(results, "kl", "first") is None
     assert find(results, "axis", "first", axis="long", judge="gold") is not None
-    for name in ("empty", "lookup"):  # which say nothing, and "x"
+    for name in ("empty", "lookup"):  # with the texts "" and "x"
         assert find(results, "axis", name, axis="long", judge="gold").value == 0.0
         assert find(results, "axis", name, axis="long", judge="gold", subset="even").n == 3
-    # A random model of 340 tokens: its own answers cost it about log 340 = 5.83 nats a token.
+    # A random model of 340 tokens: its own responses have about log 340 = 5.83 nats per token.
     assert find(results, "reference_loss", "first").value == pytest.approx(5.83, abs=0.1)
     records = read_records(output / "answers.jsonl")
-    assert len(records) == 2 * 6 * 3 + 5 * 6  # five baselines that no model wrote
-    # A win rate can be made again from the answers alone.
+    assert len(records) == 2 * 6 * 3 + 5 * 6  # five trivial baselines
+    # The win rate can be computed again from the records.
     lengths = {(r.model, r.prompt_index): [] for r in records}
     for r in records:
         lengths[r.model, r.prompt_index].append(len(r.text))
@@ -98,8 +98,8 @@ def test_figures_answers_samples_and_report(root, tmp_path, monkeypatch, folder)
     assert "Held-out prompts" in (output / "report.html").read_text()
 
 
-def test_answers_outlive_a_judge_that_fails(root, tmp_path, monkeypatch, capsys, folder):
-    """They are judged later without sampling again; nobody claims that nothing leaked."""
+def test_responses_survive_a_judge_that_fails(root, tmp_path, monkeypatch, capsys, folder):
+    """They are judged later without sampling again; without train_data nothing is flagged."""
     (tmp_path / "bad.py").write_text(
         "def score(prompts, completions, **columns):\n    return 1/0\n"
     )
@@ -114,23 +114,23 @@ def test_answers_outlive_a_judge_that_fails(root, tmp_path, monkeypatch, capsys,
     after = [r.text for r in read_records(output / "answers.jsonl") if r.model == "second"]
     assert before == after
     assert len(before) == 18
-    assert "some may have been trained on" in capsys.readouterr().out
+    assert "no train_data" in capsys.readouterr().out
     assert json.loads((output / "evaluation.json").read_text())["contaminated_prompts"] is None
     assert "Nobody looked whether" in (output / "report.html").read_text()
 
 
-def test_categories_may_be_anything(root, tmp_path, monkeypatch, folder):
+def test_categories_can_be_any_json_value(root, tmp_path, monkeypatch, folder):
     kinds = [1, "1", ["a"], None, True, ["a"]]
     rows = [{"prompt": f"Say {i}.", "category": kind} for i, kind in enumerate(kinds)]
     (tmp_path / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = [f"--gold={folder}/gold.py:score"]
     data = f"--eval_data={tmp_path}/odd.jsonl"
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words, data=data) == 0
-    found = {r.subset for r in read_results(tmp_path / "run") if r.metric == "score"}
-    assert found == {None, "1", "['a']"}  # `True` is of a single prompt
+    subsets = {r.subset for r in read_results(tmp_path / "run") if r.metric == "score"}
+    assert subsets == {None, "1", "['a']"}  # `True` has a single prompt
 
 
-def test_batch_size_changes_no_answer(root, tmp_path, monkeypatch, folder):
+def test_batch_size_changes_no_response(root, tmp_path, monkeypatch, folder):
     for size in (3, 64):
         words = [f"--per_device_eval_batch_size={size}"]
         assert _evaluate(root, monkeypatch, folder, tmp_path / str(size), *words) == 0
@@ -139,7 +139,9 @@ def test_batch_size_changes_no_answer(root, tmp_path, monkeypatch, folder):
     assert [r.kl or 0.0 for r in few] == pytest.approx([r.kl or 0.0 for r in many], abs=1e-5)
 
 
-def test_another_vocabulary_has_win_rates_and_no_kl(root, tmp_path, monkeypatch, folder):
+def test_models_of_different_vocabulary_have_win_rates_and_no_kl(
+    root, tmp_path, monkeypatch, folder
+):
     words = [f"--gold={folder}/gold.py:score"]
     models = ("first", "other")
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words, models=models) == 0
@@ -167,13 +169,15 @@ def _finished_stage(folder, base):
     return folder
 
 
-def test_seams_that_do_not_fit_are_refused(root, tmp_path, monkeypatch, capsys, folder):
-    """A chat model asked in raw text, as policy and as judge; then a model altered since."""
+def test_incompatible_chat_template_and_altered_weights_raise(
+    root, tmp_path, monkeypatch, capsys, folder
+):
+    """A chat model with raw prompts, as policy and as judge; then a model that was altered."""
     sft = _finished_stage(tmp_path / "sft", folder / "first")
     output, models = tmp_path / "run", ("first", sft)
     raw = "--chat_template=none"
-    for words, of in (([raw], models), ([raw, f"--reward_model={sft}"], ("first",))):
-        assert _evaluate(root, monkeypatch, folder, output, *words, models=of) == 2
+    for words, names in (([raw], models), ([raw, f"--reward_model={sft}"], ("first",))):
+        assert _evaluate(root, monkeypatch, folder, output, *words, models=names) == 2
         assert "was trained on chat prompts and this run uses raw" in capsys.readouterr().err
     (sft / "model.safetensors").write_bytes((folder / "second/model.safetensors").read_bytes())
     assert _evaluate(root, monkeypatch, folder, output, models=models) == 2
@@ -181,37 +185,37 @@ def test_seams_that_do_not_fit_are_refused(root, tmp_path, monkeypatch, capsys, 
     assert not output.exists()
 
 
-def test_a_judge_of_raw_answers_reads_raw_text(root, tmp_path, monkeypatch, folder):
+def test_judge_of_raw_prompts_reads_raw_text(root, tmp_path, monkeypatch, folder):
     judge, base = tmp_path / "judge", folder / "first"
     save_reward_model(judge, new_reward_model(base, seed=0), load_tokenizer(str(base)), 0.0, 1.0)
     words = [f"--reward_model={judge}", "--chat_template=none"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words, models=("first",)) == 0
     records = read_records(tmp_path / "run" / "answers.jsonl")
     records = [r for r in records if (r.prompt_index, r.model) == (0, "first")]
-    wanted, chat = (
+    raw, chat = (
         RewardModel(judge, chat_template=template).score(["Say 0."] * 3, [r.text for r in records])
         for template in ("none", "auto")
     )
-    found = [r.scores["reward_model"] for r in records]
-    assert found == pytest.approx(wanted, abs=1e-4)
-    assert found != pytest.approx(chat, abs=1e-2)
+    scores = [r.scores["reward_model"] for r in records]
+    assert scores == pytest.approx(raw, abs=1e-4)
+    assert scores != pytest.approx(chat, abs=1e-2)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "name"),
     [
-        (["--baseline=third"], "none of the models first, second"),
+        (["--baseline=third"], "[bad-value]"),
         (["--temperature=0"], "temperature"),
-        (["--max_prompts=0"], "max_prompts=0: give at least 1"),
-        (["--max_prompts=1"], "every interval is over prompts"),
-        (["--num_examples=-1"], "num_examples=-1: give 0 or more"),
+        (["--max_prompts=0"], "max_prompts=0"),
+        (["--max_prompts=1"], "max_prompts"),
+        (["--num_examples=-1"], "num_examples=-1"),
         (["--seed=-1"], "seed=-1"),
-        (["--push_to_hub=me/x"], "push_to_hub means nothing"),
+        (["--push_to_hub=me/x"], "push_to_hub"),
         (["--gold=nowhere.py:score"], "no such file"),
         (["--max_prompt_length=3"], "tokens"),
     ],
 )
-def test_mistakes_end_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, said):
+def test_bad_key_exits_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, name):
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
-    assert said in capsys.readouterr().err
+    assert name in capsys.readouterr().err
     assert not (tmp_path / "run" / "evaluation.json").exists()

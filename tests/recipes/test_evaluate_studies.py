@@ -1,4 +1,4 @@
-"""What evaluate.py does when asked for more: other judges, best of N, a frontier, int8."""
+"""evaluate.py with pairwise judges, best of N, a frontier and int8."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "secon
     return ended.value.code
 
 
-def test_studies_are_in_the_file_and_baselines_always(root, tmp_path, monkeypatch, folder):
+def test_evaluation_has_studies_and_trivial_baselines(root, tmp_path, monkeypatch, folder):
     words = ["--best_of", "1", "4", f"--frontier={folder}/ppo", f"--tax_data={folder}/texts.jsonl"]
     output = tmp_path / "run"
     assert _evaluate(root, monkeypatch, folder, output, *words) == 0
@@ -100,44 +100,44 @@ def test_studies_are_in_the_file_and_baselines_always(root, tmp_path, monkeypatc
     assert find(results, "score", "first best of 4", **clean).n == 5
 
 
-def test_a_dry_run_counts_and_writes_nothing(root, tmp_path, monkeypatch, capsys, folder):
+def test_dry_run_prints_the_plan_and_writes_nothing(root, tmp_path, monkeypatch, capsys, folder):
     words = ["--dry_run=true", "--best_of", "4", f"--frontier={folder}/ppo", "--judge", "human"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for line in (
         "6 held-out prompts, 1 of them in the training data",
-        "0.0 M parameters; 12 answers",
-        "best_of: 24 more answers",
-        "frontier: 3 checkpoints with the reference, 36 more answers",
-        "people: about 6 pairs",
-        "GiB a device before activations",
+        "0.0 M parameters; 12 responses",
+        "best_of: 24 more responses",
+        "frontier: 3 checkpoints with the reference, 36 more responses",
+        "annotators: about 6 pairs",
+        "GiB per device before activations",
     ):
-        assert line in said
+        assert line in output
     assert not (tmp_path / "run").exists()
 
 
 def _label_everything(store):
-    """An annotator who prefers the second model's answer, and errs on every gold item."""
+    """Label as an annotator who prefers the second model and errs on every gold item."""
     queue = Queue(store, QueueConfig(gold_rate=0.3, repeat_rate=0.5, repeat_gap=1))
     for number in range(200):
         claim = queue.next("Ann")
         if claim is None:
             return
-        wanted = [name.endswith("second") for name in claim.item.models] or [False, True]
-        ranks = [1 if wins else 2 for wins in wanted]
+        preferred = [name.endswith("second") for name in claim.item.models] or [False, True]
+        ranks = [1 if wins else 2 for wins in preferred]
         queue.submit("Ann", claim.id, Judgment(ranks=ranks, seconds=1.0), request_key=str(number))
 
 
-def test_people_judge_through_the_store(root, tmp_path, monkeypatch, capsys, folder):
-    """First the pairs and what to do, then, of the same answers, what people said of them."""
+def test_annotators_judge_through_the_store(root, tmp_path, monkeypatch, capsys, folder):
+    """The first run writes the pairs; the second one reads their labels for the same responses."""
     output = tmp_path / "run"
     known = {"prompt": "Which is red?", "responses": ["the ball", "no"], "ranks": [1, 2]}
     _lines(tmp_path / "gold.jsonl", [known])
     words = ["--judge", "human", f"--human_gold={tmp_path}/gold.jsonl"]
     assert _evaluate(root, monkeypatch, folder, output, *words) == 0
-    said = capsys.readouterr().out
-    assert "people: 0 of 6 pairs are labelled" in said
-    assert "--gold_rate 0.1 --repeat_rate 0.1" in said
+    printed = capsys.readouterr().out
+    assert "annotators: 0 of 6 pairs are labelled" in printed
+    assert "--gold_rate 0.1 --repeat_rate 0.1" in printed
     assert find(read_results(output), "win_rate", "second", judge="human") is None
     with LabelStore(output / "human.sqlite") as store:
         _label_everything(store)
@@ -150,24 +150,24 @@ def test_people_judge_through_the_store(root, tmp_path, monkeypatch, capsys, fol
     assert find(results, "judge_gold", "people").value == 0.0
     after = read_records(output / "answers.jsonl")
     assert [r.text for r in before] == [r.text for r in after]
-    assert "people: 6 of 6 pairs are labelled" in capsys.readouterr().out
+    assert "annotators: 6 of 6 pairs are labelled" in capsys.readouterr().out
 
 
 class _Endpoint(BaseHTTPRequestHandler):
-    """Says [[A]] whatever stands there, and fails once in between."""
+    """Always replies [[A]], except for one error in between."""
 
-    asked: list = []  # noqa: RUF012 - shared by the requests of one test
-    refuses: str = "nothing"
+    requests: list = []  # noqa: RUF012 - shared by the requests of one test
+    rejects: str = "nothing"
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((self.path, self.headers.get("Authorization"), body))
-        if self.refuses in body["messages"][0]["content"]:
+        self.requests.append((self.path, self.headers.get("Authorization"), body))
+        if self.rejects in body["messages"][0]["content"]:
             self.send_response(400)
             self.end_headers()
             self.wfile.write(b"context length exceeded")
             return
-        if len(self.asked) == 2:
+        if len(self.requests) == 2:
             self.send_error(503)
             return
         reply = json.dumps({"choices": [{"message": {"content": "[[A]]"}}]}).encode()
@@ -180,9 +180,9 @@ class _Endpoint(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serving(refuses="nothing of the kind"):
-    _Endpoint.asked.clear()
-    _Endpoint.refuses = refuses
+def _serving(rejects="nothing of the kind"):
+    _Endpoint.requests.clear()
+    _Endpoint.rejects = rejects
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -190,7 +190,7 @@ def _serving(refuses="nothing of the kind"):
     server.server_close()
 
 
-def test_a_judge_behind_an_address_is_asked_in_both_orders(root, tmp_path, monkeypatch, folder):
+def test_remote_judge_gets_both_orders(root, tmp_path, monkeypatch, folder):
     monkeypatch.setitem(os.environ, "OPENAI_API_KEY", "secret")
     with _serving() as address:
         words = [f"--llm_judge={address}", "--llm_judge_model=big", "--llm_judge_baselines=false"]
@@ -199,14 +199,14 @@ def test_a_judge_behind_an_address_is_asked_in_both_orders(root, tmp_path, monke
     assert find(results, "win_rate", "second", judge="llm").value == 0.5
     assert find(results, "judge_first", "second").value == 1.0
     assert find(results, "judge_inconsistency", "second").value == 1.0
-    assert len(_Endpoint.asked) == 1 + 2 * 6 + 1  # a trial, and one that was asked again
-    path, key, body = _Endpoint.asked[0]
+    assert len(_Endpoint.requests) == 1 + 2 * 6 + 1  # the trial, and one that was repeated
+    path, key, body = _Endpoint.requests[0]
     assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "big")
 
 
-def test_null_baselines_stand_before_that_judge_too(root, tmp_path, monkeypatch, folder):
-    """Pairs of one text are not asked about; the two questions of prompt 5 were refused."""
-    with _serving(refuses="user: Say 5.") as address:
+def test_remote_judge_compares_trivial_baselines(root, tmp_path, monkeypatch, folder):
+    """Pairs of equal texts are not sent; the two requests of prompt 5 are rejected."""
+    with _serving(rejects="user: Say 5.") as address:
         words = [f"--llm_judge={address}", "--llm_judge_model=big"]
         assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
     results = read_results(tmp_path / "run")
@@ -219,46 +219,40 @@ def test_null_baselines_stand_before_that_judge_too(root, tmp_path, monkeypatch,
     content = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     pairs = content["llm_verdicts"]
     assert len(pairs) == 6 * (1 + 5 + 2)
-    assert len(_Endpoint.asked) == 2 * sum(pair["ours"] != pair["theirs"] for pair in pairs) + 2
+    assert len(_Endpoint.requests) == 2 * sum(pair["ours"] != pair["theirs"] for pair in pairs) + 2
 
 
-def test_a_judge_that_refuses_the_trial_ends_the_run_before_sampling(
-    root, tmp_path, monkeypatch, capsys, folder
-):
-    with _serving(refuses="Two assistants") as address:
+def test_rejected_trial_stops_before_sampling(root, tmp_path, monkeypatch, capsys, folder):
+    with _serving(rejects="Two assistants") as address:
         words = [f"--llm_judge={address}", "--llm_judge_model=big"]
         assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
     assert "400 Bad Request context length exceeded" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_judge_that_refuses_every_pair_ends_the_run(root, tmp_path, monkeypatch, capsys, folder):
-    with _serving(refuses="user: Say") as address:
+def test_rejection_of_every_pair_stops_the_run(root, tmp_path, monkeypatch, capsys, folder):
+    with _serving(rejects="user: Say") as address:
         words = [f"--llm_judge={address}", "--llm_judge_model=big"]
         assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 1
     assert "400 Bad Request context length exceeded" in capsys.readouterr().err
 
 
-def test_a_judge_that_is_not_there_is_said_before_anything_is_sampled(
-    root, tmp_path, monkeypatch, capsys, folder
-):
+def test_unreachable_judge_stops_before_sampling(root, tmp_path, monkeypatch, capsys, folder):
     words = ["--llm_judge=http://127.0.0.1:9/v1", "--llm_judge_model=big"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
-    assert "llm_judge http://127.0.0.1:9/v1 does not answer" in capsys.readouterr().err
+    assert "llm_judge http://127.0.0.1:9/v1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_frontier_of_other_tokens_than_the_references_is_refused(
-    root, tmp_path, monkeypatch, capsys, folder
-):
-    """Its KL would have been taken for 0."""
+def test_frontier_with_another_vocabulary_raises(root, tmp_path, monkeypatch, capsys, folder):
+    """Its KL would count as 0."""
     make_model(tmp_path / "ppo" / "checkpoint-1", "qwen2")
     words = [f"--frontier={tmp_path}/ppo"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
-    assert "checkpoint-1 has other tokens than first" in capsys.readouterr().err
+    assert "[tokenizer-mismatch]" in capsys.readouterr().err
 
 
-def test_a_local_judge_that_babbles_decides_nothing(root, tmp_path, monkeypatch, folder):
+def test_local_judge_without_verdicts_ties_every_pair(root, tmp_path, monkeypatch, folder):
     words = [f"--llm_judge={folder}/second", "--llm_judge_max_tokens=4"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 0
     results = read_results(tmp_path / "run")
@@ -267,31 +261,31 @@ def test_a_local_judge_that_babbles_decides_nothing(root, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "name"),
     [
-        (["--judge", "humans"], "judge 'humans' is none"),
-        (["--llm_judge=http://x/v1"], "name its model"),
-        (["--llm_judge_model=big"], "means nothing without an http address"),
+        (["--judge", "humans"], "judge='humans'"),
+        (["--llm_judge=http://x/v1"], "llm_judge_model"),
+        (["--llm_judge_model=big"], "llm_judge_model=big"),
         (["--llm_judge_max_token=4"], "did you mean llm_judge_max_tokens?"),
         (["--llm_judge=nowhere/at/all"], "nowhere/at/all"),
-        (["--best_of", "4", "4"], "different sizes"),
-        (["--best_of_model=third", "--best_of", "2"], "none of the models first, second"),
-        (["--frontier=nowhere"], "holds no checkpoint-N"),
+        (["--best_of", "4", "4"], "best_of=[4, 4]"),
+        (["--best_of_model=third", "--best_of", "2"], "best_of_model='third'"),
+        (["--frontier=nowhere"], "[no-checkpoint]"),
         (["--tax_data=nowhere.jsonl"], "nowhere.jsonl"),
-        (["--lm_eval", "hellaswag"], "lm_eval is not installed"),
-        (["--human_store=x"], "means nothing without --judge human"),
-        (["--answers=nowhere.jsonl"], "nowhere.jsonl cannot be read"),
+        (["--lm_eval", "hellaswag"], "[missing-package]"),
+        (["--human_store=x"], "human_store"),
+        (["--answers=nowhere.jsonl"], "[unreadable-file]"),
     ],
 )
-def test_mistakes_end_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, said):
+def test_bad_key_exits_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, name):
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
-    assert said in capsys.readouterr().err
+    assert name in capsys.readouterr().err
 
 
-def test_answers_of_other_prompts_are_refused(root, tmp_path, monkeypatch, capsys, folder):
+def test_responses_to_other_prompts_raise(root, tmp_path, monkeypatch, capsys, folder):
     row = {"prompt": "Other.", "prompt_index": 0, "sample": 0, "model": "first", "text": "",
            "num_tokens": 1, "ended_with_eos": True}  # fmt: skip
     _lines(tmp_path / "answers.jsonl", [row])
     words = [f"--answers={tmp_path}/answers.jsonl"]
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
-    assert "number 0 is 'Say 0.' here and 'Other.' there" in capsys.readouterr().err
+    assert "[other-run]" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.records import Record
-from rlhf.evaluation.judges.scoring import judge_records
+from rlhf.evaluation.judges.scoring import judge_records, judges_of_config
 from rlhf.evaluation.reward_model.scored_rankings import score_texts
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import new_reward_model
@@ -76,5 +76,5 @@ def evaluated(folder):
     ]
     config = EvaluateConfig(models=["m=x"], eval_data="x", reward_model=[str(folder)])
     rows = [PromptRow(prompt=prompt) for prompt in PROMPTS]
-    judged = judge_records(records, rows, config, torch.device("cpu"))
+    judged = judge_records(records, rows, judges_of_config(config), device=torch.device("cpu"))
     return torch.tensor([record.scores["reward_model"] for record in judged])

@@ -1,8 +1,9 @@
-"""Answers that no model wrote: what a judge gives to nothing, to length, to a lookup.
+"""Trivial baselines: responses that no model wrote, judged next to those of the models.
 
-A judge that prefers one of these to a model measures something else than what was wanted (Zheng
-et al. 2024, https://arxiv.org/abs/2410.07137), and a model is only as good as what it adds to a
-lookup in its training data.
+They show what a judge gives to an empty text, to length and to a lookup. A judge that prefers one
+of them to a model does not measure what it should (Zheng et al. 2024,
+https://arxiv.org/abs/2410.07137), and a model is only worth what it adds to a lookup in its
+training data.
 """
 
 import random
@@ -16,46 +17,62 @@ from rlhf.evaluation.core.records import Record
 from rlhf.types import PromptRow
 
 
-def null_records(
+def baseline_records(
     rows: Sequence[PromptRow],
     indices: Sequence[int],
     sampled: Sequence[Record],
     lookup: NearestPrompt,
     chat: ChatTokenizer,
 ) -> list[Record]:
-    """The null baselines' records for each of `rows[i] for i in indices`: one, of lookup several.
+    """The records of the trivial baselines for each of `rows[i] for i in indices`.
 
-    empty: no text. constant: the text that `sampled` holds most often, to every prompt. copy: the
-    last turn of the prompt. longest: the longest of the sampled answers to the prompt. lookup:
-    the answers of the nearest training prompt, at most as many as `sampled` has, drawn by the
-    index; left out where no training row has an answer.
+    Each baseline has one record per prompt; `lookup` can have several.
 
-    sampled: the baseline model's answers to all prompts. chat: its tokenizer, for lengths.
+    - empty: no text.
+    - constant: the most frequent text in `sampled`, for every prompt.
+    - copy: the last turn of the prompt.
+    - longest: the longest of the sampled responses to the prompt.
+    - lookup: the responses to the nearest training prompt, at most as many as `sampled` has, drawn
+      by the index; left out if no training row has a response.
+
+    Args:
+        rows: the evaluated prompts.
+        indices: the rows to make records for.
+        sampled: the baseline model's responses to all prompts.
+        lookup: the training prompts with their responses.
+        chat: the baseline model's tokenizer, for lengths.
     """
     texts: dict[int, list[str]] = {}
     for record in sampled:
         texts.setdefault(record.prompt_index, []).append(record.text)
-    common = Counter(text for each in texts.values() for text in each if text.strip())
-    # Of equally many the first in the alphabet: the order of the records must not matter.
-    constant = min(common, key=lambda text: (-common[text], text)) if common else ""
-    found = []
+    constant = _most_frequent(texts)
+    records = []
     for index in indices:
         prompt = rows[index].prompt
-        ours = texts.get(index, [""])
-        answers: dict[str, Sequence[str]] = {
+        own = texts.get(index, [""])
+        responses: dict[str, Sequence[str]] = {
             EMPTY: [""],
             CONSTANT: [constant],
             COPY: [prompt if isinstance(prompt, str) else str(prompt[-1]["content"])],
-            LONGEST: [max(sorted(ours), key=len)],
+            LONGEST: [max(sorted(own), key=len)],
         }
         if lookup:
-            known = lookup.find(prompt).answers
-            answers[LOOKUP] = random.Random(index).sample(known, min(len(known), len(ours)))
-        found += _records(index, answers, chat)
-    return found
+            known = lookup.find(prompt).responses
+            responses[LOOKUP] = random.Random(index).sample(known, min(len(known), len(own)))
+        records += _records(index, responses, chat)
+    return records
 
 
-def _records(index: int, answers: Mapping[str, Sequence[str]], chat: ChatTokenizer) -> list[Record]:
+def _most_frequent(texts: Mapping[int, Sequence[str]]) -> str:
+    """The most frequent text that is not blank; of several the first in the alphabet."""
+    counts = Counter(text for each in texts.values() for text in each if text.strip())
+    # The alphabet decides, because the order of the records must not matter.
+    return min(counts, key=lambda text: (-counts[text], text)) if counts else ""
+
+
+def _records(
+    index: int, responses: Mapping[str, Sequence[str]], chat: ChatTokenizer
+) -> list[Record]:
     return [
         Record(
             prompt_index=index,
@@ -65,6 +82,6 @@ def _records(index: int, answers: Mapping[str, Sequence[str]], chat: ChatTokeniz
             num_tokens=len(chat.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1,
             ended_with_eos=True,
         )
-        for name, texts in answers.items()
+        for name, texts in responses.items()
         for sample, text in enumerate(texts)
     ]

@@ -10,9 +10,9 @@ from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 
-# Baselines that no model wrote, judged beside the models: rlhf/evaluation/core/baselines.py.
+# Trivial baselines, judged next to the models: rlhf/evaluation/core/baselines.py.
 EMPTY, CONSTANT, COPY, LONGEST, LOOKUP = "empty", "constant", "copy", "longest", "lookup"
-NULLS = (EMPTY, CONSTANT, COPY, LONGEST, LOOKUP)
+TRIVIAL_BASELINES = (EMPTY, CONSTANT, COPY, LONGEST, LOOKUP)
 AT_LEAST_ONE = (
     "max_prompts", "num_generations", "max_prompt_length", "max_completion_length",
     "per_device_eval_batch_size", "bootstrap_samples",
@@ -21,7 +21,7 @@ AT_LEAST_ONE = (
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """What is compared, on which prompts, and who judges."""
+    """Which models are compared, on which prompts, by which judges."""
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs", "reward_chat_template_kwargs")
 
@@ -31,11 +31,11 @@ class EvaluateConfig:
     eval_data: str = field(metadata={"help": "Held-out prompts: a file or `hub_id[:split]`."})
     baseline: str | None = field(
         default=None,
-        metadata={"help": "Name of the model that win rates are against; default the first."},
+        metadata={"help": "Name of the model that win rates are against. Default: the first."},
     )
     reference: str | None = field(
         default=None,
-        metadata={"help": "Name of the model that KL is measured from; default the baseline."},
+        metadata={"help": "Name of the model that KL is measured from. Default: the baseline."},
     )
     gold: str | None = field(
         default=None, metadata={"help": "Judge: a reward function, `file.py:function`."}
@@ -44,7 +44,7 @@ class EvaluateConfig:
         default=None,
         metadata={
             "help": "Function (prompt, completion) -> {axis: number or None}, as "
-            "`file.py:function`: one figure an axis."
+            "`file.py:function`: one metric per axis."
         },
     )
     reward_model: list[str] = field(
@@ -53,24 +53,30 @@ class EvaluateConfig:
     )
     train_data: list[str] = field(
         default_factory=list,
-        metadata={"help": "Training files; held-out prompts that stand in them are flagged."},
+        metadata={"help": "Training files; held-out prompts that occur in them are flagged."},
     )
     category_column: str = field(
-        default="category", metadata={"help": "Column of eval_data that splits the figures."}
+        default="category",
+        metadata={"help": "Column of eval_data by which metrics are also split."},
     )
     max_prompts: int | None = field(
-        default=None, metadata={"help": "Use this many prompts, drawn by seed; default all."}
+        default=None, metadata={"help": "Use this many prompts, drawn by seed. Default: all."}
     )
-    num_generations: int = field(default=4, metadata={"help": "Answers per prompt and model."})
-    max_prompt_length: int = field(default=512, metadata={"help": "Tokens of a prompt, at most."})
+    num_generations: int = field(default=4, metadata={"help": "Responses per prompt and model."})
+    max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt, in tokens."})
     max_completion_length: int = field(
-        default=128, metadata={"help": "Tokens of an answer, at most."}
+        default=128, metadata={"help": "Longest response, in tokens."}
     )
     temperature: float = field(
-        default=1.0, metadata={"help": "Sampling temperature, of KL too; PPO's, to compare."}
+        default=1.0,
+        metadata={"help": "Temperature of sampling and KL; use that of PPO to compare with it."},
     )
-    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Answers at a time."})
-    bootstrap_samples: int = field(default=2000, metadata={"help": "Resamples of an interval."})
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "Responses sampled at a time."}
+    )
+    bootstrap_samples: int = field(
+        default=2000, metadata={"help": "Bootstrap resamples of each interval."}
+    )
     num_examples: int = field(
         default=10, metadata={"help": "Prompts in each of samples/best, worst and random."}
     )
@@ -80,7 +86,7 @@ class EvaluateConfig:
     reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
     bf16: bool = field(default=False, metadata={"help": "Load the models in bfloat16."})
     drop_bad_rows: bool = field(
-        default=False, metadata={"help": "Leave bad rows out and count them, instead of stopping."}
+        default=False, metadata={"help": "Drop and count bad rows instead of stopping."}
     )
 
     def __post_init__(self) -> None:
@@ -90,26 +96,30 @@ class EvaluateConfig:
         for key in ("baseline", "reference"):
             name = getattr(self, key)
             if name is not None and name not in names:
-                raise ConfigError(f"{key}={name!r} is none of the models {', '.join(names)}.")
-        if taken := sorted({*names} & {*NULLS}):
+                raise ConfigError(
+                    f"{key}={name!r} is not one of the models {', '.join(names)}.", code="bad-value"
+                )
+        if taken := sorted({*names} & {*TRIVIAL_BASELINES}):
             raise ConfigError(
-                f"models: {taken[0]!r} is the name of a null baseline; write another NAME=PATH."
+                f"models: {taken[0]!r} is a trivial baseline; use another name, NAME=PATH.",
+                code="bad-value",
             )
         if not self.temperature > 0:
             raise ConfigError(
-                f"temperature={self.temperature}: several answers and their KL need a temperature "
-                "above 0."
+                f"temperature={self.temperature}: sampling several responses and their KL need a "
+                "temperature above 0.",
+                code="bad-value",
             )
         for key in AT_LEAST_ONE:
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ConfigError(f"{key}={value}: give at least 1.")
+                raise ConfigError(f"{key}={value}; use at least 1.", code="bad-value")
         if self.num_examples < 0:
-            raise ConfigError(f"num_examples={self.num_examples}: give 0 or more.")
+            raise ConfigError(f"num_examples={self.num_examples}; use 0 or more.", code="bad-value")
 
     @property
     def model_paths(self) -> dict[str, str]:
-        """Name -> folder or hub id, in the order given."""
+        """Name -> folder or hub id, in the order of `models`."""
         return named_paths(self.models, "models")
 
     @property
@@ -124,12 +134,12 @@ class EvaluateConfig:
 
     @property
     def template_kwargs(self) -> dict[str, Any] | None:
-        """Variables of the chat template; None where none were given."""
+        """Variables of the chat template, or None."""
         return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
 
     @property
     def judge_templates(self) -> dict[str, JudgeTemplate]:
-        """Each reward model's chat template; none where prompts are raw in every stage."""
+        """Each reward model's chat template; none if prompts are raw in every stage."""
         return judge_templates(
             list(named_paths(self.reward_model, "reward_model").values()),
             self.reward_chat_template,
@@ -139,19 +149,21 @@ class EvaluateConfig:
 
 
 def named_paths(items: list[str], key: str) -> dict[str, str]:
-    """`NAME=PATH` words as name -> path; the name of a plain PATH is its last part.
+    """`NAME=PATH` items as name -> path; the name of a plain PATH is its last part.
 
     Raises:
-        ConfigError: two of one name.
+        ConfigError: two items have the same name, or one has no name or no path.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
         if not equals or Path(item).exists():  # `runs/lr=0.1` is a path
             name, path = Path(item).name, item
         if not name or not path:
-            raise ConfigError(f"{key}: {item!r} is neither NAME=PATH nor PATH.")
-        if name in found:
-            raise ConfigError(f"{key}: two are called {name!r}; write NAME=PATH for each.")
-        found[name] = path
-    return found
+            raise ConfigError(f"{key}: {item!r} is neither NAME=PATH nor PATH.", code="bad-value")
+        if name in paths:
+            raise ConfigError(
+                f"{key}: two have the name {name!r}; write NAME=PATH for each.", code="repeated-key"
+            )
+        paths[name] = path
+    return paths

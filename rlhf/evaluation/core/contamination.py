@@ -1,6 +1,6 @@
-"""Held-out prompts that the models were trained on after all, word for word or nearly."""
+"""Held-out prompts that occur in the training data, verbatim or nearly."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -12,54 +12,66 @@ from rlhf.evaluation.core.diversity import Gram, ngrams, words
 from rlhf.types import Prompt, PromptRow
 
 NGRAM = 8  # words
-SHARE = 0.8  # of a prompt's words, as Llama 2 calls a sample dirty
-# A shorter prompt is mostly the pattern of its sentence ("Tell me a story about …"): its n-grams
-# stand in the training data without its being there. It is flagged only where it stands there.
+SHARE = 0.8  # of a prompt's words, the share from which Llama 2 calls a sample dirty
+# A shorter prompt mostly follows a common pattern ("Tell me a story about …"): its n-grams occur in
+# the training data although it does not. It is flagged only if it occurs there verbatim.
 MIN_WORDS = 13
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contamination:
-    """Which held-out prompts one training file holds; indices of prompts."""
+    """The held-out prompts that occur in one training file; indices of prompts."""
 
     source: str
-    exact: Sequence[int]  # equal but for case, spacing and punctuation
+    exact: Sequence[int]  # equal except for case, spacing and punctuation
     overlapping: Sequence[int]  # not equal, but a training prompt shares most of their words
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """A training row as the baselines and the contamination check see it."""
+class TrainingPrompt:
+    """The prompt of a training row with its good responses."""
 
     prompt: Prompt
-    answers: Sequence[str]  # those that the row holds up as good; none of a prompt alone
+    responses: Sequence[str]  # empty for a prompt alone
 
 
-def contamination(rows: Sequence[PromptRow], training: Sequence[str]) -> list[Contamination]:
-    """For each training file the held-out prompts that stand in it.
+@dataclass(frozen=True, kw_only=True)
+class ContaminationReport:
+    """Which of the held-out prompts occur in the training files."""
 
-    A prompt overlaps where n-grams of `NGRAM` words that it shares with one training prompt cover
-    `SHARE` of its words. Rows of any type are read for their prompt; rows without one (plain
-    text) are passed over, as are unreadable ones: training has reported them.
+    sources: Sequence[Contamination]
+    flags: Sequence[bool]  # of each prompt; empty if there was no file to check
+
+    @property
+    def summary(self) -> str:
+        """How many prompts are contaminated, for a log line."""
+        if not self.flags:
+            return "not checked for contamination (no train_data)"
+        return f"{sum(self.flags)} of them in the training data"
+
+
+def check_contamination(rows: Sequence[PromptRow], training: Sequence[str]) -> ContaminationReport:
+    """Which of `rows` occur in each of the training files.
+
+    A prompt overlaps a training prompt if the n-grams of `NGRAM` words that both share cover
+    `SHARE` of its words. Rows of every type are read for their prompt. Rows without a prompt (plain
+    text) and unreadable rows are skipped: training has reported them.
     """
-    grams = _Grams([row.prompt for row in rows])
-    found = []
+    prompts = [row.prompt for row in rows]
+    grams = _HeldOutGrams(prompts)
+    sources = []
     for source in training:
-        prompts = [seen.prompt for seen in seen_rows(source)]
-        exact = set(leaked_prompts([row.prompt for row in rows], prompts).leaked)
-        near = grams.covered_by(prompts) - exact
-        found.append(Contamination(source=source, exact=sorted(exact), overlapping=sorted(near)))
-    return found
+        trained = [row.prompt for row in read_training_prompts(source)]
+        exact = set(leaked_prompts(prompts, trained).leaked)
+        near = grams.covered_by(trained) - exact
+        sources.append(Contamination(source=source, exact=sorted(exact), overlapping=sorted(near)))
+    flagged = {index for each in sources for index in (*each.exact, *each.overlapping)}
+    flags = [index in flagged for index in range(len(rows))] if training else []
+    return ContaminationReport(sources=sources, flags=flags)
 
 
-def flagged(found: Sequence[Contamination], count: int) -> list[bool]:
-    """For each of `count` held-out prompts whether any file holds it."""
-    every = {index for one in found for index in (*one.exact, *one.overlapping)}
-    return [index in every for index in range(count)]
-
-
-def seen_rows(source: str) -> Iterator[Seen]:
-    """The prompts of a source, whatever its weight, each with the answers held up as good."""
+def read_training_prompts(source: str) -> Iterator[TrainingPrompt]:
+    """The prompts of a source (its weight is ignored), each with its good responses."""
     for _, row in read_rows(parse_source(source).name):
         if isinstance(row, Unreadable):
             continue
@@ -68,29 +80,22 @@ def seen_rows(source: str) -> Iterator[Seen]:
             prompt = turns[:-1]
             row = {**row, "completion": turns[-1]["content"]}
         if prompt and (isinstance(prompt, str) or _is_chat(prompt)):
-            yield Seen(prompt=prompt, answers=_good_answers(row))
+            yield TrainingPrompt(prompt=prompt, responses=_good_responses(row))
 
 
-def _is_chat(turns: object) -> TypeGuard[list[dict[str, str]]]:
-    """Whether these are messages; training has reported what is none."""
-    return isinstance(turns, list) and all(
-        isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns
-    )
-
-
-def prompt_words(prompt: Prompt) -> str:
-    """What the prompt says, its turns one after the other."""
+def prompt_text(prompt: Prompt) -> str:
+    """The text of the prompt, its turns one after the other."""
     return "\n".join(turn["content"] for turn in as_messages(prompt))
 
 
-class _Grams:
+class _HeldOutGrams:
     """The held-out prompts' n-grams, so that training files of any size are read once."""
 
     def __init__(self, prompts: Sequence[Prompt]) -> None:
         self.places: dict[Gram, list[tuple[int, int]]] = {}  # n-gram -> (prompt, position)
         self.lengths: dict[int, int] = {}
         for index, prompt in enumerate(prompts):
-            text = prompt_words(prompt)
+            text = prompt_text(prompt)
             length = len(words(text))
             if length < MIN_WORDS:
                 continue
@@ -99,31 +104,39 @@ class _Grams:
                 self.places.setdefault(gram, []).append((index, position))
 
     def covered_by(self, training: Sequence[Prompt]) -> set[int]:
-        """Held-out prompts of which one training prompt covers `SHARE` of the words."""
-        found: set[int] = set()
+        """Held-out prompts with `SHARE` of their words covered by one training prompt."""
+        indices: set[int] = set()
         for prompt in training:
             covered: dict[int, set[int]] = {}
-            for gram in set(ngrams(prompt_words(prompt), NGRAM)) if self.places else ():
+            for gram in set(ngrams(prompt_text(prompt), NGRAM)) if self.places else ():
                 for index, position in self.places.get(gram, ()):
                     covered.setdefault(index, set()).update(range(position, position + NGRAM))
-            found |= {i for i, at in covered.items() if len(at) >= SHARE * self.lengths[i]}
-        return found
+            indices |= {i for i, at in covered.items() if len(at) >= SHARE * self.lengths[i]}
+        return indices
+
+
+def _is_chat(turns: object) -> TypeGuard[list[dict[str, str]]]:
+    """Whether these are messages; training has reported other values."""
+    return isinstance(turns, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns
+    )
 
 
 def _are_ranks(ranks: object, count: int) -> TypeGuard[list[int]]:
-    whole = isinstance(ranks, list) and all(isinstance(rank, int) for rank in ranks)
-    return whole and isinstance(ranks, list) and len(ranks) == count > 0
+    are_integers = isinstance(ranks, list) and all(isinstance(rank, int) for rank in ranks)
+    return are_integers and isinstance(ranks, list) and len(ranks) == count > 0
 
 
-def _good_answers(row: Row) -> list[str]:
-    """A demonstration's completion, the chosen answer, those of rank 1."""
-    responses, ranks = row.get("responses"), row.get("ranks")
-    if isinstance(responses, list) and _are_ranks(ranks, len(responses)):
-        best: Mapping[int, str] = {i: r for i, r in enumerate(responses) if ranks[i] == min(ranks)}
-        answers: list[object] = list(best.values())
+def _good_responses(row: Row) -> list[str]:
+    """A demonstration's completion, the chosen response, the responses of rank 1."""
+    ranked, ranks = row.get("responses"), row.get("ranks")
+    responses: list[object]
+    if isinstance(ranked, list) and _are_ranks(ranks, len(ranked)):
+        best = min(ranks)
+        responses = [text for text, rank in zip(ranked, ranks, strict=True) if rank == best]
     elif row.get("label") is False:  # a thumb down
-        answers = []
+        responses = []
     else:
-        answers = [row.get("completion"), row.get("chosen")]
-    texts = [answer[-1]["content"] if _is_chat(answer) and answer else answer for answer in answers]
+        responses = [row.get("completion"), row.get("chosen")]
+    texts = [each[-1]["content"] if _is_chat(each) and each else each for each in responses]
     return [text for text in texts if isinstance(text, str) and text.strip()]

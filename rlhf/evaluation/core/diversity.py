@@ -1,7 +1,7 @@
-"""Whether the text is still text: diversity, repetition, emptiness, length.
+"""Whether responses are still language: diversity, repetition, length.
 
-Words are what `\\w+|[^\\w\\s]` finds in lower case, so that models with different tokenizers
-compare.
+Words are the matches of `\\w+|[^\\w\\s]` in lower case, so that models with different tokenizers
+can be compared.
 """
 
 import math
@@ -30,17 +30,17 @@ def words(text: str) -> list[str]:
 
 def ngrams(text: str, n: int) -> list[Gram]:
     """The text's n-grams of words, in order."""
-    found = words(text)
-    return [tuple(found[i : i + n]) for i in range(len(found) - n + 1)]
+    tokens = words(text)
+    return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
 
 
-def distinct(answers: Sequence[Sequence[str]], n: int) -> Estimate:
-    """Distinct n-grams over all n-grams of all answers (Li et al. 2016), jackknifed by prompt.
+def distinct(responses: Sequence[Sequence[str]], n: int) -> Estimate:
+    """Distinct n-grams over all n-grams of all responses (Li et al. 2016), jackknifed by prompt.
 
-    It falls as text grows longer, so compare it between sets of the same prompts and number of
-    answers, beside their lengths. 0 where there is no n-gram at all.
+    It falls with the length of the text, so compare it only between sets with the same prompts and
+    the same number of responses, and look at their lengths too. 0 if there is no n-gram.
     """
-    counts = [_count(ngrams(text, n) for text in group) for group in answers]
+    counts = [_count(ngrams(text, n) for text in group) for group in responses]
     everything = Counter[Gram]()
     for count in counts:
         everything.update(count)
@@ -54,27 +54,27 @@ def distinct(answers: Sequence[Sequence[str]], n: int) -> Estimate:
 
 
 def has_repeated_4gram(text: str) -> bool:
-    """Whether four words in a row come back within the text: the mark of a loop."""
-    found = ngrams(text, 4)
-    return len(set(found)) < len(found)
+    """Whether a sequence of four words occurs twice in the text: the sign of a loop."""
+    grams = ngrams(text, 4)
+    return len(set(grams)) < len(grams)
 
 
-def is_duplicate(answers: Sequence[Sequence[str]]) -> list[list[float]]:
-    """1.0 for an answer whose text also answers another prompt, per prompt and answer.
+def is_duplicate(responses: Sequence[Sequence[str]]) -> list[list[float]]:
+    """1.0 for a response whose text is also a response to another prompt, [prompts][responses].
 
-    The mark of collapse onto one pleasing sentence. Several answers to one prompt may well be
-    the same.
+    Duplicates are the sign of a collapse onto one sentence. Several responses to one prompt may be
+    equal.
     """
-    prompts_with = Counter(text for group in answers for text in {_plain(t) for t in group})
-    return [[float(prompts_with[_plain(text)] > 1) for text in group] for group in answers]
+    prompts_with = Counter(text for group in responses for text in {_plain(t) for t in group})
+    return [[float(prompts_with[_plain(text)] > 1) for text in group] for group in responses]
 
 
 def self_bleu(texts: Sequence[str]) -> list[float]:
-    """BLEU-4 of each answer with the other answers to its prompt as references, 0 to 1.
+    """BLEU-4 of each response with the other responses to its prompt as references, 0 to 1.
 
-    1 is a model that says one thing (Zhu et al. 2018, https://arxiv.org/abs/1802.01886). Precisions
-    of n = 2, 3, 4 have 1 added above and below, or one missing n-gram would make it 0 (Lin & Och
-    2004, method 2). Empty where there is no other answer.
+    1 means that all responses are equal (Zhu et al. 2018, https://arxiv.org/abs/1802.01886). The
+    precisions of n = 2, 3, 4 have 1 added to numerator and denominator, else one missing n-gram
+    would make it 0 (Lin & Och 2004, method 2). Empty if there is no other response.
     """
     if len(texts) < 2:
         return []
@@ -94,23 +94,23 @@ def self_bleu(texts: Sequence[str]) -> list[float]:
 def quantile(
     values: Sequence[Sequence[float]], q: float, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """The smallest value that a share q of all answers does not exceed; bootstrap over prompts.
+    """The smallest value that a share q of all responses does not exceed; bootstrap over prompts.
 
     Raises:
-        ValueError: no value at all.
+        ValueError: there is no value.
     """
-    kept = [group for group in values if len(group)]
-    flat = np.array([value for group in kept for value in group], dtype=np.float64)
+    groups = [group for group in values if len(group)]
+    flat = np.array([value for group in groups for value in group], dtype=np.float64)
     if not len(flat):
-        raise ValueError("nothing to take a quantile of: no prompt has an answer")
-    prompt = np.repeat(np.arange(len(kept)), [len(group) for group in kept])
+        raise ValueError("no quantile of no values: no prompt has a response")
+    prompt = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     order = np.argsort(flat, kind="stable")
     draws = []
-    for counts in resampled_counts(len(kept), seed=seed, resamples=resamples):
+    for counts in resampled_counts(len(groups), seed=seed, resamples=resamples):
         below = np.cumsum(counts[:, prompt[order]], axis=1)
         draws.append(flat[order][(below < q * below[:, -1:]).sum(axis=1)])
     value = flat[order][max(0, math.ceil(q * len(flat)) - 1)]
-    return estimate_of(float(value), np.concatenate(draws), n=len(kept), num_answers=len(flat))
+    return estimate_of(float(value), np.concatenate(draws), n=len(groups), num_answers=len(flat))
 
 
 def _bleu(

@@ -1,4 +1,4 @@
-"""samples/: the same prompts answered by every model, the best, the worst and some at random."""
+"""samples/: responses of every model to the same prompts: the best, the worst, some at random."""
 
 import json
 import random
@@ -24,9 +24,19 @@ def write_examples(
 ) -> None:
     """Write `samples/{best,worst,random}.jsonl` under `folder`.
 
-    Best and worst are the prompts on which the last model gains and loses most over the
-    baseline by `judge` (mean over the answers); without a judge there is only random. The first
-    sampled answer of each model is shown, not a picked one.
+    The best and worst prompts are those on which the last model gains and loses most over the
+    baseline by `judge` (mean over the responses); without a judge there is only random. Each model
+    shows its first sampled response, not a selected one.
+
+    Args:
+        folder: where samples/ is written.
+        rows: the evaluated prompts.
+        records: responses with their scores.
+        models: names of the models to show; best and worst are about the last one.
+        baseline: name of the model that it is compared with.
+        judge: key of the score, or None.
+        count: prompts in each file.
+        seed: for the random prompts.
     """
     groups = {model: by_prompt(records, model, len(rows)) for model in models}
     picks = {"random": random.Random(seed).sample(range(len(rows)), min(count, len(rows)))}
@@ -43,7 +53,7 @@ def write_examples(
         write_atomically(folder / "samples" / f"{name}.jsonl", text)
 
 
-def _line(row: PromptRow, answers: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+def _line(row: PromptRow, responses: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     """{"prompt", "answers": {model: {"text", "scores", …}}, and the row's other columns}."""
     first = {
         model: {
@@ -53,12 +63,12 @@ def _line(row: PromptRow, answers: Mapping[str, Sequence[Record]]) -> dict[str, 
             "axes": dict(group[0].axes),
             "ended_with_eos": group[0].ended_with_eos,
         }
-        for model, group in answers.items()
+        for model, group in responses.items()
         if group
     }
     return {**row.columns, "prompt": row.prompt, "answers": first}
 
 
-def _mean(answers: Sequence[Record], judge: str) -> float:
-    scores = [record.scores[judge] for record in answers]
+def _mean(responses: Sequence[Record], judge: str) -> float:
+    scores = [record.scores[judge] for record in responses]
     return sum(scores) / len(scores)

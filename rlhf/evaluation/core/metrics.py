@@ -1,18 +1,18 @@
-"""From records to figures: pure, so that any set of answers can be evaluated again."""
+"""Metrics of records: pure functions, so that a set of responses can be evaluated again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rlhf.evaluation.core.config import LOOKUP, NULLS
+from rlhf.evaluation.core.config import LOOKUP, TRIVIAL_BASELINES
 from rlhf.evaluation.core.records import Record, by_prompt
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.core.text_metrics import text_metrics
-from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, mean, ratio
+from rlhf.evaluation.stats.bootstrap import RESAMPLES, mean, ratio
 from rlhf.evaluation.stats.bradley_terry import bradley_terry
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
 from rlhf.evaluation.stats.win_rate import win, win_rate
 
-# The order in which people want to read them; what is not named here follows.
+# The order of metrics in tables and files; metrics that are not listed come last.
 ORDER = (
     "win_rate", "length_controlled_win_rate", "bradley_terry", "score", "axis", "kl",
     "kl_per_token", "reference_loss", "length", "length_p10", "length_p50", "length_p90",
@@ -20,206 +20,210 @@ ORDER = (
 )  # fmt: skip
 
 Groups = Sequence[Sequence[Record]]
-"""Per prompt, the answers of one model."""
+"""[prompts][responses] of one model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Who gave the scores under `key` of a record."""
+    """The source of the scores under `key` of a record."""
 
     key: str
     kind: str  # gold, reward_model
-    source: str | None = None  # its name, where there are several of a kind
+    source: str | None = None  # its name, if there are several of a kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
-    """What is asked of the records."""
+    """What to compute from the records: models, baseline, judges, subsets of prompts."""
 
     models: Sequence[str]
     baseline: str
     judges: Sequence[Judge]
-    categories: Sequence[str | None]  # of each prompt; None where it has none
-    contaminated: Sequence[bool] = ()  # of each prompt; empty where nobody looked
+    categories: Sequence[str | None]  # of each prompt, or None
+    contaminated: Sequence[bool] = ()  # of each prompt; empty if contamination was not checked
     seed: int = 0
     resamples: int = RESAMPLES
 
+    @property
+    def bootstrap(self) -> dict[str, int]:
+        """Keyword arguments of the estimators in `evaluation.stats`."""
+        return {"seed": self.seed, "resamples": self.resamples}
 
-def all_metrics(records: Sequence[Record], question: MetricSpec) -> list[Result]:
-    """Every figure of every model: over all prompts, without contaminated ones, by category.
 
-    Null baselines among the records get what the models get, but for what only a sampled answer
-    has (KL, loss under the reference, `OF_SAMPLES`). A category of a single prompt gets none: one
-    prompt has no interval.
+def all_metrics(records: Sequence[Record], spec: MetricSpec) -> list[Result]:
+    """Every metric of every model: over all prompts, without contaminated ones, by category.
+
+    Trivial baselines among the records get the same metrics as the models, except for those that
+    only sampled responses have (KL, loss under the reference, `ONLY_SAMPLED`). A category of a
+    single prompt is left out: one prompt has no interval.
     """
     present = {record.model for record in records}
-    names = [*question.models, *(name for name in NULLS if name in present)]
-    groups = {name: by_prompt(records, name, len(question.categories)) for name in names}
-    everything = list(range(len(question.categories)))
-    found = _whole(groups, everything, question)
-    clean = [i for i in everything if question.contaminated and not question.contaminated[i]]
-    if 0 < len(clean) < len(everything):
-        part = _whole(groups, clean, question)
-        found += [replace(result, with_contaminated=False) for result in part]
-    for name in sorted({name for name in question.categories if name is not None}):
-        chosen = [i for i in everything if question.categories[i] == name]
-        if len(chosen) < 2:
-            continue
-        found += [replace(result, subset=name) for result in _figures(groups, chosen, question)]
-    return found
+    names = [*spec.models, *(name for name in TRIVIAL_BASELINES if name in present)]
+    groups = {name: by_prompt(records, name, len(spec.categories)) for name in names}
+    prompts = list(range(len(spec.categories)))
+    results = _comparison(groups, prompts, spec)
+    clean = [i for i in prompts if spec.contaminated and not spec.contaminated[i]]
+    if 0 < len(clean) < len(prompts):
+        clean_results = _comparison(groups, clean, spec)
+        results += [replace(result, with_contaminated=False) for result in clean_results]
+    for category in sorted({name for name in spec.categories if name is not None}):
+        chosen = [i for i in prompts if spec.categories[i] == category]
+        if len(chosen) > 1:
+            subset = _metrics_of_prompts(groups, chosen, spec)
+            results += [replace(result, subset=category) for result in subset]
+    return results
 
 
-def _whole(
-    groups: Mapping[str, Groups], prompts: Sequence[int], question: MetricSpec
+def _comparison(
+    groups: Mapping[str, Groups], prompts: Sequence[int], spec: MetricSpec
 ) -> list[Result]:
-    """The figures of a set that is large enough to compare models in every way."""
-    chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
-    found = _figures(groups, prompts, question)
-    for judge in question.judges:
+    """All metrics of these prompts, with those that compare models and need many prompts."""
+    chosen = _select(groups, prompts)
+    results = _metrics_of_prompts(groups, prompts, spec)
+    for judge in spec.judges:
         for name in chosen:
-            found += _length_controlled(name, chosen, judge, question)
-        for model in question.models if LOOKUP in chosen else ():
-            found += _wins(model, LOOKUP, chosen, judge, question)
-        found += _ranked(chosen, judge, question)
-    return _in_order(found)
+            results += _length_controlled(name, chosen, judge, spec)
+        for model in spec.models if LOOKUP in chosen else ():
+            results += _win_rates(model, LOOKUP, chosen, judge, spec)
+        results += _strengths(chosen, judge, spec)
+    return _sorted(results)
 
 
-def _figures(
-    groups: Mapping[str, Groups], prompts: Sequence[int], question: MetricSpec
+def _metrics_of_prompts(
+    groups: Mapping[str, Groups], prompts: Sequence[int], spec: MetricSpec
 ) -> list[Result]:
-    """Everybody's figures of the chosen prompts, in `ORDER`, within that by model."""
-    chosen = {name: [group[i] for i in prompts] for name, group in groups.items()}
-    found: list[Result] = []
+    """Every model's metrics over the chosen prompts, in `ORDER`, then by model."""
+    chosen = _select(groups, prompts)
+    results: list[Result] = []
     for name, group in chosen.items():
-        found += _judged(name, chosen, question)
-        found += _by_axis(name, group, question)
-        found += _divergence(name, group, question)
-        found += _reference_loss(name, group, question)
-        found += text_metrics(
-            name,
-            group,
-            sampled=name in question.models,
-            seed=question.seed,
-            resamples=question.resamples,
-        )
-    return _in_order(found)
+        results += _judge_metrics(name, chosen, spec)
+        results += _axis_metrics(name, group, spec)
+        results += _kl_metrics(name, group, spec)
+        results += _reference_loss(name, group, spec)
+        results += text_metrics(name, group, sampled=name in spec.models, **spec.bootstrap)
+    return _sorted(results)
 
 
-def _in_order(found: Sequence[Result]) -> list[Result]:
-    return sorted(found, key=lambda r: ORDER.index(r.metric) if r.metric in ORDER else len(ORDER))
+def _select(groups: Mapping[str, Groups], prompts: Sequence[int]) -> dict[str, Groups]:
+    return {name: [group[i] for i in prompts] for name, group in groups.items()}
 
 
-def _judged(model: str, chosen: Mapping[str, Groups], question: MetricSpec) -> Iterator[Result]:
-    for judge in question.judges:
-        if model != question.baseline:
-            yield from _wins(model, question.baseline, chosen, judge, question)
-        estimate = _mean(_scores(chosen[model], judge.key), question)
+def _sorted(results: Sequence[Result]) -> list[Result]:
+    return sorted(results, key=lambda r: ORDER.index(r.metric) if r.metric in ORDER else len(ORDER))
+
+
+def _judge_metrics(model: str, chosen: Mapping[str, Groups], spec: MetricSpec) -> Iterator[Result]:
+    for judge in spec.judges:
+        if model != spec.baseline:
+            yield from _win_rates(model, spec.baseline, chosen, judge, spec)
+        estimate = mean(_scores(chosen[model], judge.key), **spec.bootstrap)
         yield result_of(estimate, "score", model, judge=judge.kind, judge_source=judge.source)
 
 
-def _wins(
+def _win_rates(
     model: str,
     baseline: str,
     chosen: Mapping[str, Groups],
     judge: Judge,
-    question: MetricSpec,
+    spec: MetricSpec,
 ) -> Iterator[Result]:
-    ours, theirs = _scores(chosen[model], judge.key), _scores(chosen[baseline], judge.key)
-    if any(len(a) and len(b) for a, b in zip(ours, theirs, strict=True)):
-        wins = win_rate(ours, theirs, seed=question.seed, resamples=question.resamples)
+    scores = _scores(chosen[model], judge.key)
+    baseline_scores = _scores(chosen[baseline], judge.key)
+    if any(len(a) and len(b) for a, b in zip(scores, baseline_scores, strict=True)):
+        estimate = win_rate(scores, baseline_scores, **spec.bootstrap)
         yield result_of(
-            wins, "win_rate", model, baseline=baseline, judge=judge.kind, judge_source=judge.source
+            estimate,
+            "win_rate",
+            model,
+            baseline=baseline,
+            judge=judge.kind,
+            judge_source=judge.source,
         )
 
 
 def _length_controlled(
-    model: str, chosen: Mapping[str, Groups], judge: Judge, question: MetricSpec
+    model: str, chosen: Mapping[str, Groups], judge: Judge, spec: MetricSpec
 ) -> Iterator[Result]:
-    """The win rate at equal length, in characters: models have different tokens."""
-    if model == question.baseline:
+    """The win rate at equal length, in characters: models can have different tokenizers."""
+    if model == spec.baseline:
         return
     wins, differences = [], []
-    for ours, theirs in zip(chosen[model], chosen[question.baseline], strict=True):
-        pairs = [(a, b) for a in ours for b in theirs]
+    for responses, others in zip(chosen[model], chosen[spec.baseline], strict=True):
+        pairs = [(a, b) for a in responses for b in others]
         wins.append([win(a.scores[judge.key], b.scores[judge.key]) for a, b in pairs])
         differences.append([float(len(a.text) - len(b.text)) for a, b in pairs])
-    estimate = length_controlled_win_rate(
-        wins, differences, seed=question.seed, resamples=question.resamples
-    )
+    estimate = length_controlled_win_rate(wins, differences, **spec.bootstrap)
     yield result_of(
         estimate,
         "length_controlled_win_rate",
         model,
-        baseline=question.baseline,
+        baseline=spec.baseline,
         judge=judge.kind,
         judge_source=judge.source,
     )
 
 
-def _ranked(chosen: Mapping[str, Groups], judge: Judge, question: MetricSpec) -> Iterator[Result]:
-    """Bradley-Terry strengths of everything that answered."""
+def _strengths(chosen: Mapping[str, Groups], judge: Judge, spec: MetricSpec) -> Iterator[Result]:
+    """Bradley-Terry strengths of all models and trivial baselines."""
     names = list(chosen)
     if len(names) < 2:
         return
     scores = [_scores(chosen[name], judge.key) for name in names]
-    found = bradley_terry(scores, seed=question.seed, resamples=question.resamples)
-    for name, estimate in zip(names, found, strict=True):
+    estimates = bradley_terry(scores, **spec.bootstrap)
+    for name, estimate in zip(names, estimates, strict=True):
         yield result_of(
             estimate, "bradley_terry", name, judge=judge.kind, judge_source=judge.source
         )
 
 
-def _by_axis(model: str, group: Groups, question: MetricSpec) -> Iterator[Result]:
-    """Mean of each axis over the answers of which it says something."""
-    for axis in dict.fromkeys(axis for answers in group for r in answers for axis in r.axes):
+def _axis_metrics(model: str, group: Groups, spec: MetricSpec) -> Iterator[Result]:
+    """Mean of each axis over the responses that have a score on it."""
+    for axis in dict.fromkeys(axis for responses in group for r in responses for axis in r.axes):
         values = [
-            [value for r in answers if (value := r.axes.get(axis)) is not None] for answers in group
+            [value for r in responses if (value := r.axes.get(axis)) is not None]
+            for responses in group
         ]
         if any(values):
-            yield result_of(_mean(values, question), "axis", model, axis=axis, judge="gold")
+            estimate = mean(values, **spec.bootstrap)
+            yield result_of(estimate, "axis", model, axis=axis, judge="gold")
 
 
-def _divergence(model: str, group: Groups, question: MetricSpec) -> Iterator[Result]:
-    """KL(model || reference) of its own samples, nats per answer and per token.
+def _kl_metrics(model: str, group: Groups, spec: MetricSpec) -> Iterator[Result]:
+    """KL(model || reference) on the model's samples, in nats per response and per token.
 
-    Answers are those of at most max_completion_length tokens: what is cut off counts no further.
+    It covers responses up to max_completion_length; what would follow is not counted.
     """
-    kept = [[r for r in answers if r.kl is not None] for answers in group]
-    if not any(kept):
+    measured = [[r for r in responses if r.kl is not None] for responses in group]
+    if not any(measured):
         return
-    nats = [sum(r.kl for r in answers if r.kl is not None) for answers in kept]
+    nats = [sum(r.kl for r in responses if r.kl is not None) for responses in measured]
     for metric, counts in (
-        ("kl", [float(len(answers)) for answers in kept]),
-        ("kl_per_token", [float(sum(r.num_tokens for r in answers)) for answers in kept]),
+        ("kl", [float(len(responses)) for responses in measured]),
+        ("kl_per_token", [float(sum(r.num_tokens for r in responses)) for responses in measured]),
     ):
-        estimate = ratio(nats, counts, seed=question.seed, resamples=question.resamples)
-        yield result_of(estimate, metric, model)
+        yield result_of(ratio(nats, counts, **spec.bootstrap), metric, model)
 
 
-def _reference_loss(model: str, group: Groups, question: MetricSpec) -> Iterator[Result]:
-    """Nats per token of the model's own answers under the reference, at temperature 1.
+def _reference_loss(model: str, group: Groups, spec: MetricSpec) -> Iterator[Result]:
+    """Nats per token of the model's responses under the reference, at temperature 1.
 
-    The reference's own is its entropy: far above it the answers are no longer text as the
-    reference knows it, far below it they are of its most usual.
+    The reference's own value is its entropy. A value far above it means text that is unlikely
+    under the reference; a value far below it means text that is unusually likely.
     """
-    kept = [[r for r in answers if r.reference_nll is not None] for answers in group]
-    if not any(kept):
+    measured = [[r for r in responses if r.reference_nll is not None] for responses in group]
+    if not any(measured):
         return
     nats = [
-        sum(r.reference_nll for r in answers if r.reference_nll is not None) for answers in kept
+        sum(r.reference_nll for r in responses if r.reference_nll is not None)
+        for responses in measured
     ]
-    tokens = [float(sum(r.num_tokens for r in answers)) for answers in kept]
-    estimate = ratio(nats, tokens, seed=question.seed, resamples=question.resamples)
-    yield result_of(estimate, "reference_loss", model)
+    tokens = [float(sum(r.num_tokens for r in responses)) for responses in measured]
+    yield result_of(ratio(nats, tokens, **spec.bootstrap), "reference_loss", model)
 
 
 def _scores(group: Groups, key: str) -> list[list[float]]:
     return _each(group, lambda r: r.scores[key])
 
 
-def _each(group: Groups, of: Callable[[Record], float]) -> list[list[float]]:
-    return [[of(r) for r in answers] for answers in group]
-
-
-def _mean(values: Sequence[Sequence[float]], question: MetricSpec) -> Estimate:
-    return mean(values, seed=question.seed, resamples=question.resamples)
+def _each(group: Groups, value: Callable[[Record], float]) -> list[list[float]]:
+    return [[value(r) for r in responses] for responses in group]

@@ -1,4 +1,4 @@
-"""The answers of the most similar training prompt: what a model has to beat to be worth more."""
+"""The responses to the most similar training prompt, as a baseline that a model has to beat."""
 
 import math
 from collections import Counter
@@ -8,34 +8,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf.evaluation.core.contamination import Seen, prompt_words
+from rlhf.evaluation.core.contamination import TrainingPrompt, prompt_text
 from rlhf.evaluation.core.diversity import Gram, ngrams
 from rlhf.types import Prompt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A training prompt's different answers; how similar it is to the one asked: cosine, 0 to 1."""
+class NearestMatch:
+    """The distinct responses to a training prompt, and its cosine similarity, 0 to 1."""
 
-    answers: Sequence[str]
+    responses: Sequence[str]
     similarity: float
 
 
 class NearestPrompt:
-    """Nearest training prompt by the cosine of tf-idf weights of its words and word pairs.
+    """Nearest training prompt by the cosine of tf-idf weights of words and word pairs.
 
-    weight = (1 + log tf) · log(1 + N / df), the ordinary one (Salton & Buckley 1988). Rows of one
-    prompt are taken together: which of its answers stands first must not decide. Of several
-    prompts that are equally near the first is taken.
+    weight = (1 + log tf) · log(1 + N / df), the usual one (Salton & Buckley 1988). Rows with the
+    same prompt are merged: which of its responses comes first must not matter. Of several prompts
+    at the same distance the first one is taken.
     """
 
-    def __init__(self, rows: Sequence[Seen]) -> None:
-        by_prompt: dict[str, dict[str, None]] = {}  # a set of answers that keeps their order
+    def __init__(self, rows: Sequence[TrainingPrompt]) -> None:
+        by_prompt: dict[str, dict[str, None]] = {}  # a dictionary as a set that keeps its order
         for row in rows:
-            if row.answers:
-                known = by_prompt.setdefault(prompt_words(row.prompt), {})
-                known.update(dict.fromkeys(row.answers))
-        self.answers = [list(answers) for answers in by_prompt.values()]
+            if row.responses:
+                known = by_prompt.setdefault(prompt_text(row.prompt), {})
+                known.update(dict.fromkeys(row.responses))
+        self.responses = [list(responses) for responses in by_prompt.values()]
         counts = [_terms(text) for text in by_prompt]
         documents = Counter(term for count in counts for term in count)
         self.idf = {term: math.log(1 + len(counts) / df) for term, df in documents.items()}
@@ -50,16 +50,16 @@ class NearestPrompt:
         }
 
     def __bool__(self) -> bool:
-        return bool(self.answers)
+        return bool(self.responses)
 
-    def find(self, prompt: Prompt) -> Found:
-        """The best match; the first training prompt with similarity 0 where no word is shared."""
-        similarity = np.zeros(len(self.answers))
-        for term, weight in self._unit(_terms(prompt_words(prompt))).items():
+    def find(self, prompt: Prompt) -> NearestMatch:
+        """The best match; the first training prompt with similarity 0 if no word is shared."""
+        similarity = np.zeros(len(self.responses))
+        for term, weight in self._unit(_terms(prompt_text(prompt))).items():
             places, weights = self.postings[term]
-            similarity[places] += weight * weights  # a place stands once in each posting
+            similarity[places] += weight * weights  # no place occurs twice in a posting
         best = int(np.argmax(similarity.round(9)))
-        return Found(answers=self.answers[best], similarity=float(similarity[best]))
+        return NearestMatch(responses=self.responses[best], similarity=float(similarity[best]))
 
     def _unit(self, count: Counter[Gram]) -> dict[Gram, float]:
         weights = {

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: evaluation.json, and the table at its end."""
+"""Results of an evaluation: evaluation.json, and the tables that are printed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
 
 EVALUATION = "evaluation.json"
-PEOPLE = "people"  # stands as the model of figures that are of the human judges
-MAX_COLUMNS = 4  # of those tables, in a terminal of 80 characters
-# Tables of what no model wrote; all its other figures stand in the file and the report.
-TO_BEAT = {
-    "What it takes to beat": ("win_rate", "bradley_terry", "score", "kl_bound"),
-    "What it takes to beat, by axis": ("axis",),
+ANNOTATORS = "people"  # the model name of results about the human judges
+MAX_COLUMNS = 4  # of the tables of trivial baselines, in a terminal of 80 characters
+# Tables of the trivial baselines; their other metrics are in the file and the report.
+BASELINE_TABLES = {
+    "Trivial baselines": ("win_rate", "bradley_terry", "score", "kl_bound"),
+    "Trivial baselines, by axis": ("axis",),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One figure with its 95% interval, and what tells it apart from the others."""
+    """One metric with its 95% interval, and the fields that identify it."""
 
     metric: str  # win_rate, score, axis, kl, kl_per_token, length, eos_rate, distinct_2, …
     model: str
@@ -35,12 +35,12 @@ class Result:
     n: int  # prompts
     baseline: str | None = None
     judge: str | None = None  # gold, reward_model, llm, human
-    judge_source: str | None = None  # which, where there are several
-    se: float | None = None  # standard error, where one was computed
+    judge_source: str | None = None  # name of the judge, if there are several of a kind
+    se: float | None = None  # standard error, if it was computed
     axis: str | None = None  # name of one axis of the gold score, or of a benchmark's task
-    precision: str | None = None  # fp32 or int8: of the weights, where it was varied
+    precision: str | None = None  # fp32 or int8 weights, where both were measured
     subset: str | None = None  # value of the `category` column; None is all prompts
-    with_contaminated: bool = True  # False: without prompts that stood in the training data
+    with_contaminated: bool = True  # False: without prompts that occur in the training data
 
 
 def result_of(
@@ -54,7 +54,7 @@ def result_of(
     axis: str | None = None,
     precision: str | None = None,
 ) -> Result:
-    """The estimate as a figure of `model` over all prompts."""
+    """The estimate as a result of `model` over all prompts; see `Result` for the arguments."""
     return Result(
         metric=metric,
         model=model,
@@ -76,8 +76,8 @@ def write_results(
 ) -> Path:
     """Write `folder/evaluation.json`, whole or not at all, and return its path.
 
-    Keys that say nothing of a figure (no axis, no subset) are left out of its object;
-    `baseline` and `judge` always stand there, null where there is none.
+    Empty fields of a result (no axis, no subset) are left out of its object, except `baseline` and
+    `judge`, which are null.
     """
     content = {"results": [_object(result) for result in results], **(provenance or {})}
     path = folder / EVALUATION
@@ -86,10 +86,10 @@ def write_results(
 
 
 def read_results(folder: Path) -> list[Result]:
-    """The figures of `folder/evaluation.json`.
+    """The results in `folder/evaluation.json`.
 
     Raises:
-        DataError: it is not there, or not such a file.
+        DataError: the file does not exist or has another format.
     """
     path = folder / EVALUATION
     try:
@@ -97,7 +97,8 @@ def read_results(folder: Path) -> list[Result]:
         return [Result(**item) for item in content["results"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}); run recipes/evaluate.py again."
+            f"{path} cannot be read ({error}); run recipes/evaluate.py again.",
+            code="unreadable-file",
         ) from error
 
 
@@ -108,7 +109,7 @@ def _object(result: Result) -> dict[str, Any]:
 
 
 def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Result | None:
-    """The first figure of that metric and model over all prompts whose fields equal `where`."""
+    """The first result of this metric and model whose fields equal `where`; default all prompts."""
     wanted = {"axis": None, "subset": None, "with_contaminated": True, **where}
     for result in results:
         fields = vars(result)
@@ -120,25 +121,32 @@ def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Re
 
 
 def print_table(results: Sequence[Result], models: Sequence[str], title: str) -> None:
-    """One row a figure, one column a model; categories are left to the file.
-
-    Figures without contaminated prompts only where they are of the win rate or score. What no
-    model wrote comes in tables of its own, and so do the people who judged.
-    """
-    chosen = [r for r in results if r.subset is None and _worth_a_row(r)]
+    """Print the tables of `result_tables`."""
     console = plain_console()
-    console.print(_table(chosen, models, title, "value [95% interval]"))
-    whole = [r for r in chosen if r.with_contaminated and r.model not in (*models, PEOPLE)]
-    for name, metrics in TO_BEAT.items():
-        kept = [r for r in whole if r.metric in metrics]
-        others = list(dict.fromkeys(r.model for r in kept))
-        columns = list(dict.fromkeys(row_label(r) for r in kept))
+    for table in result_tables(results, models, title):
+        console.print(table)
+
+
+def result_tables(results: Sequence[Result], models: Sequence[str], title: str) -> list[Table]:
+    """A table with one row per metric and one column per model, without categories.
+
+    Without contaminated prompts only the win rate and the score have a row. The trivial baselines
+    have their own tables, and so have the human judges.
+    """
+    chosen = [r for r in results if r.subset is None and _is_in_tables(r)]
+    tables = [_table(chosen, models, title, "value [95% interval]")]
+    others = [r for r in chosen if r.with_contaminated and r.model not in (*models, ANNOTATORS)]
+    for name, metrics in BASELINE_TABLES.items():
+        part = [r for r in others if r.metric in metrics]
+        baselines = list(dict.fromkeys(r.model for r in part))
+        columns = list(dict.fromkeys(row_label(r) for r in part))
         for start in range(0, len(columns), MAX_COLUMNS):
-            shown = columns[start : start + MAX_COLUMNS]
-            part = [r for r in kept if row_label(r) in shown]
-            console.print(_table(part, others, name, None, across=False))
-    if any(r.model == PEOPLE for r in chosen):
-        console.print(_table(chosen, [PEOPLE], "Those who judged", None))
+            labels = columns[start : start + MAX_COLUMNS]
+            in_columns = [r for r in part if row_label(r) in labels]
+            tables.append(_table(in_columns, baselines, name, None, models_across=False))
+    if any(r.model == ANNOTATORS for r in chosen):
+        tables.append(_table(chosen, [ANNOTATORS], "Human judges", None))
+    return tables
 
 
 def _table(
@@ -147,30 +155,32 @@ def _table(
     title: str,
     caption: str | None,
     *,
-    across: bool = True,
+    models_across: bool = True,
 ) -> Table:
-    """Figures down and models across; or models down, where there are many of them."""
-    labels = [row_label(r) for r in chosen if r.model in models]
-    labels = list(dict.fromkeys(labels))
+    """Metrics down and models across, or the other way round if there are many models."""
+    labels = list(dict.fromkeys(row_label(r) for r in chosen if r.model in models))
     cells = {(row_label(r), r.model): r for r in chosen}
     table = Table(title=title, title_justify="left", caption=caption)
-    table.add_column("figure" if across else "", overflow="fold")
-    for name in models if across else labels:
-        table.add_column(name, justify="right", no_wrap=across, overflow="fold")
-    for name in labels if across else models:
-        keys = [(name, model) for model in models] if across else [(x, name) for x in labels]
-        table.add_row(name, *(cell_text(cells.get(key)) for key in keys))
+    table.add_column("metric" if models_across else "", overflow="fold")
+    for name in models if models_across else labels:
+        table.add_column(name, justify="right", no_wrap=models_across, overflow="fold")
+    if models_across:
+        for label in labels:
+            table.add_row(label, *(cell_text(cells.get((label, model))) for model in models))
+    else:
+        for model in models:
+            table.add_row(model, *(cell_text(cells.get((label, model))) for label in labels))
     return table
 
 
-def _worth_a_row(result: Result) -> bool:
+def _is_in_tables(result: Result) -> bool:
     if not result.with_contaminated:
         return result.metric in ("win_rate", "score")
     return result.metric not in ("distinct_1", "distinct_3", "length_p10", "length_p90")
 
 
 def row_label(result: Result) -> str:
-    """What a figure is, in a few words: `win rate against sft (gold)`."""
+    """A short name of a result: `win rate against sft (gold)`."""
     parts = [result.axis or result.metric.replace("_", " ")]
     if result.baseline:
         parts.append(f"against {result.baseline}")
@@ -185,7 +195,7 @@ def row_label(result: Result) -> str:
 
 
 def cell_text(result: Result | None) -> str:
-    """`0.73 [0.70,0.76]`, or a dash where the model has no such figure."""
+    """`0.73 [0.70,0.76]`, or a dash if the model has no such result."""
     if result is None:
         return "–"
     return f"{number(result.value)} [{number(result.low)},{number(result.high)}]"

@@ -1,4 +1,4 @@
-"""Sample answers from every model and measure how far each has moved from the reference."""
+"""Sample responses from a model and measure its KL from the reference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ from rlhf.types import PromptBatch, PromptRow
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
-    """A model with its own tokenizer."""
+    """A model with its tokenizer."""
 
     name: str
     model: Any  # PreTrainedModel, in evaluation mode
     chat: ChatTokenizer
 
 
-def load_contender(
+def load_evaluated_model(
     name: str, path: str, config: EvaluateConfig, device: torch.device
 ) -> EvaluatedModel:
     """The model in evaluation mode on `device`.
 
     Raises:
-        CheckpointError: no model there, or a tokenizer larger than the model.
+        CheckpointError: there is no model, or its tokenizer is larger than the model.
     """
     chat = tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)
     model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
@@ -44,24 +44,30 @@ def load_contender(
 
 
 def sample_records(
-    contender: EvaluatedModel,
+    evaluated: EvaluatedModel,
     reference: EvaluatedModel | None,
     rows: Sequence[PromptRow],
     indices: Sequence[int],
     config: EvaluateConfig,
     seed: int,
 ) -> list[Record]:
-    """`num_generations` answers of the model to each of `rows[i] for i in indices`.
+    """`num_generations` responses of the model to each of `rows[i] for i in indices`.
 
-    The noise behind an answer depends on the seed, the model's name, the row and the sample
-    alone: the same answers come whatever the batch size and the number of processes. Names
-    differ, so that models are sampled independently of each other.
+    The random numbers of a response depend only on the seed, the model's name, the row and the
+    sample, not on the batch size and the number of processes. Models have different names, so they
+    are sampled independently of each other.
 
-    KL and loss are left None without a reference and where its token ids mean other tokens, and
-    so is the reference's KL from itself.
+    Args:
+        evaluated: the model to sample from.
+        reference: the model that KL and loss are measured with. Without one, or if it has another
+            vocabulary, both are None; its KL from itself is None too.
+        rows: the evaluated prompts.
+        indices: the rows to sample responses for.
+        config: sampling parameters.
+        seed: of the evaluation.
     """
-    comparable = reference if reference and same_vocabulary(contender, reference) else None
-    encoded = {i: prompt_ids(contender.chat, rows[i].prompt, rows[i].tools) for i in indices}
+    comparable = reference if reference and same_vocabulary(evaluated, reference) else None
+    encoded = {i: prompt_ids(evaluated.chat, rows[i].prompt, rows[i].tools) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
     step = max(1, config.per_device_eval_batch_size // config.num_generations)
     records: list[Record] = []
@@ -72,71 +78,73 @@ def sample_records(
             [rows[i].prompt for i in chosen],
             prompt_indices=chosen,
             num_responses=config.num_generations,
-            pad_token_id=contender.chat.pad_token_id,
-            device=contender.model.device,
+            pad_token_id=evaluated.chat.pad_token_id,
+            device=evaluated.model.device,
         )
-        records += _answer_batch(contender, comparable, batch, chosen, config, seed)
+        records += _sample_batch(evaluated, comparable, batch, chosen, config, seed)
     return records
 
 
 def same_vocabulary(first: EvaluatedModel, second: EvaluatedModel) -> bool:
-    """Whether one id means one token to both, and both give as many logits."""
+    """Whether ids mean the same tokens for both models, and both have as many logits."""
     sizes = [side.model.config.get_text_config().vocab_size for side in (first, second)]
     tokens = [side.chat.tokenizer.get_vocab() for side in (first, second)]
     return bool(sizes[0] == sizes[1] and tokens[0] == tokens[1])
 
 
-def _answer_batch(
-    contender: EvaluatedModel,
+def _sample_batch(
+    evaluated: EvaluatedModel,
     reference: EvaluatedModel | None,
     batch: PromptBatch,
     chosen: Sequence[int],
     config: EvaluateConfig,
     seed: int,
 ) -> list[Record]:
-    made = generate(
-        contender.model,
+    generated = generate(
+        evaluated.model,
         batch,
         max_new_tokens=config.max_completion_length,
         temperature=config.temperature,
-        eos_token_ids=contender.chat.eos_token_ids,
-        pad_token_id=contender.chat.pad_token_id,
-        seed=seed + int(hash_text(contender.name)[:8], 16),
+        eos_token_ids=evaluated.chat.eos_token_ids,
+        pad_token_id=evaluated.chat.pad_token_id,
+        seed=seed + int(hash_text(evaluated.name)[:8], 16),
         iteration=0,
     )
-    kl: list[float] | list[None] = [None] * len(made.ended_with_eos)
-    nll: list[float] | list[None] = [None] * len(made.ended_with_eos)
+    kl: list[float] | list[None] = [None] * len(generated.ended_with_eos)
+    nll: list[float] | list[None] = [None] * len(generated.ended_with_eos)
     if reference is not None:
-        # A loss is a loss at temperature 1, whatever the answers were sampled at.
-        nll = (-_reference_logprobs(reference, batch, made).double().sum(1)).tolist()
-    if reference is not None and reference is not contender:
+        # The loss is at temperature 1, whatever temperature the responses were sampled at.
+        nll = (-_reference_logprobs(reference, batch, generated).double().sum(1)).tolist()
+    if reference is not None and reference is not evaluated:
         kl = sequence_kl(
-            contender.model,
+            evaluated.model,
             reference.model,
             batch,
-            made.response_ids,
-            made.response_mask,
+            generated.response_ids,
+            generated.response_mask,
             temperature=config.temperature,
         ).tolist()
     return [
         Record(
             prompt_index=chosen[row // config.num_generations],
             sample=row % config.num_generations,
-            model=contender.name,
-            text=answer.text,
-            thought=answer.thought,
-            num_tokens=len(answer.ids),
-            thought_tokens=answer.thought_tokens,
-            ended_with_eos=answer.ended_with_eos,
+            model=evaluated.name,
+            text=response.text,
+            thought=response.thought,
+            num_tokens=len(response.ids),
+            thought_tokens=response.thought_tokens,
+            ended_with_eos=response.ended_with_eos,
             kl=kl[row],
             reference_nll=nll[row],
         )
-        for row, answer in enumerate(as_responses(contender.chat, made))
+        for row, response in enumerate(as_responses(evaluated.chat, generated))
     ]
 
 
-def _reference_logprobs(reference: EvaluatedModel, batch: PromptBatch, made: Generated) -> Tensor:
+def _reference_logprobs(
+    reference: EvaluatedModel, batch: PromptBatch, generated: Generated
+) -> Tensor:
     """Float [B, R], of the sampled tokens under the reference at temperature 1."""
     return response_logprobs(
-        reference.model, batch, made.response_ids, made.response_mask, temperature=1.0
+        reference.model, batch, generated.response_ids, generated.response_mask, temperature=1.0
     )

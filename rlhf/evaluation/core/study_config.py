@@ -1,4 +1,4 @@
-"""Keys of recipes/evaluate.py for what costs more than a comparison: judges to ask, studies."""
+"""Keys of recipes/evaluate.py for pairwise judges and for studies, which cost extra time."""
 
 import json
 import math
@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig, named_paths
 
-# Fields of a request to a judge, and the key that sets each; "" where none may.
-OF_THE_JUDGE = {
+# Fields of a request to a judge, and the key that sets each; "" if no key may set it.
+KEY_OF_FIELD = {
     "model": "llm_judge_model",
     "max_tokens": "llm_judge_max_tokens",
     "max_completion_tokens": "llm_judge_max_tokens",
@@ -28,127 +28,138 @@ COUNTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Each is off unless it is asked for."""
+    """Pairwise judges and studies; each is off by default."""
 
     JSON_KEYS: ClassVar[tuple[str, ...]] = ("llm_judge_extra_body",)
     RENAMED: ClassVar[Mapping[str, str]] = {"llm_max_new_tokens": "llm_judge_max_tokens"}
 
     answers: str | None = field(
         default=None,
-        metadata={"help": "answers.jsonl of an earlier evaluation, judged instead of sampling."},
+        metadata={"help": "answers.jsonl of an earlier evaluation to judge, instead of sampling."},
     )
     judge: list[str] = field(
         default_factory=list,
-        metadata={"help": "`human`: people compare pairs through a label store."},
+        metadata={"help": "`human`: annotators compare pairs through a label store."},
     )
     human_store: str | None = field(
         default=None,
-        metadata={"help": "Their label store; default human.sqlite in output_dir."},
+        metadata={"help": "Label store of the annotators. Default: human.sqlite in output_dir."},
     )
     human_gold: str | None = field(
         default=None,
-        metadata={"help": "Rankings that are known, mixed in to measure the people."},
+        metadata={"help": "File of gold rankings, mixed in to measure the annotators."},
     )
     llm_judge: str | None = field(
         default=None,
         metadata={"help": "Judge: a folder, a hub id, or an OpenAI-compatible http address."},
     )
     llm_judge_model: str = field(
-        default="", metadata={"help": "Name of the model behind that address."}
+        default="", metadata={"help": "Name of the model at the address llm_judge."}
     )
     llm_judge_max_tokens: int = field(
-        default=512, metadata={"help": "Longest reply of the judge, in tokens, with its thought."}
+        default=512,
+        metadata={"help": "Longest reply of the LLM judge in tokens, including its thought."},
     )
     llm_judge_temperature: float = field(
-        default=0.0, metadata={"help": "Of the judge's replies; 0 takes the likeliest tokens."}
+        default=0.0, metadata={"help": "Temperature of the LLM judge's replies; 0 is greedy."}
     )
     llm_judge_reasoning_effort: str | None = field(
         default=None,
-        metadata={"help": "low, medium, high, …: sent to an address as reasoning_effort."},
+        metadata={"help": "low, medium, high, …: reasoning_effort of requests to an address."},
     )
     llm_judge_extra_body: str | None = field(
         default=None,
         metadata={
-            "help": "More fields of each request to an address, as JSON, such as "
+            "help": "Additional fields of each request to an address, as JSON, such as "
             '{"chat_template_kwargs": {"enable_thinking": false}}.',
         },
     )
     llm_judge_baselines: bool = field(
         default=True,
-        metadata={"help": "llm_judge compares the null baselines too, and models with lookup."},
+        metadata={"help": "llm_judge also compares the trivial baselines, and models with lookup."},
     )
     pairs_per_prompt: int = field(
-        default=1, metadata={"help": "Pairs a prompt and model that people or an LLM judge."}
+        default=1, metadata={"help": "Pairs per prompt and model for annotators or an LLM judge."}
     )
     best_of: list[int] = field(
         default_factory=list,
         metadata={"help": "Sizes N of best-of-N by the first reward_model, such as 1 4 16 64."},
     )
     best_of_model: str | None = field(
-        default=None, metadata={"help": "Name of the model it samples; default the baseline."}
+        default=None,
+        metadata={"help": "Name of the model that best_of samples from. Default: the baseline."},
     )
     best_of_prompts: int = field(
-        default=100, metadata={"help": "Prompts that best_of answers, max(N) times each."}
+        default=100, metadata={"help": "Prompts of best_of; each gets max(N) responses."}
     )
     frontier: str | None = field(
         default=None,
-        metadata={"help": "A PPO run's folder: reward against KL over its checkpoints."},
+        metadata={"help": "Folder of a PPO run: reward against KL over its checkpoints."},
     )
     frontier_prompts: int = field(
-        default=100, metadata={"help": "Prompts that each checkpoint answers."}
+        default=100, metadata={"help": "Prompts for each checkpoint of frontier."}
     )
     tax_data: str | None = field(
         default=None,
-        metadata={"help": 'Texts outside the task ({"text"}): loss in fp32 and int8.'},
+        metadata={"help": 'Texts outside the task (rows with "text"): loss in fp32 and int8.'},
     )
-    tax_texts: int = field(default=200, metadata={"help": "Texts of tax_data that are read."})
-    tax_max_length: int = field(default=512, metadata={"help": "Tokens of each, at most."})
+    tax_texts: int = field(default=200, metadata={"help": "Number of texts of tax_data to use."})
+    tax_max_length: int = field(
+        default=512, metadata={"help": "Tokens of each text; the rest is cut off."}
+    )
     lm_eval: list[str] = field(
         default_factory=list,
         metadata={"help": "Tasks of lm-evaluation-harness to run on every model."},
     )
     lm_eval_include: str | None = field(
-        default=None, metadata={"help": "Folder of task files of your own for lm_eval."}
+        default=None, metadata={"help": "Folder of your own task files for lm_eval."}
     )
     lm_eval_limit: int | None = field(
-        default=None, metadata={"help": "Questions a task, at most; default all."}
+        default=None, metadata={"help": "Questions per task. Default: all."}
     )
 
     def __post_init__(self) -> None:
         for key in COUNTS:
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ConfigError(f"{key}={value}: give at least 1.")
+                raise ConfigError(f"{key}={value}; use at least 1.", code="bad-value")
         if any(n < 1 for n in self.best_of) or len(set(self.best_of)) < len(self.best_of):
-            raise ConfigError(f"best_of={self.best_of}: give different sizes of 1 or more.")
+            raise ConfigError(
+                f"best_of={self.best_of}; use different sizes of 1 or more.", code="bad-value"
+            )
         if self.llm_judge and self.llm_judge.startswith("http") and not self.llm_judge_model:
-            raise ConfigError(f"llm_judge {self.llm_judge}: name its model, --llm_judge_model.")
+            raise ConfigError(
+                f"llm_judge {self.llm_judge} is an address; set llm_judge_model to its model.",
+                code="missing-key",
+            )
         for key in ("llm_judge_model", "llm_judge_reasoning_effort", "llm_judge_extra_body"):
             if (value := getattr(self, key)) and not (self.llm_judge or "").startswith("http"):
                 raise ConfigError(
-                    f"{key}={value} means nothing without an http address as llm_judge; leave it "
-                    "out."
+                    f"{key}={value} needs an http address as llm_judge; leave it out.",
+                    code="key-conflict",
                 )
         if not 0 <= self.llm_judge_temperature < math.inf:
             raise ConfigError(
-                f"llm_judge_temperature={self.llm_judge_temperature}: give 0 (greedy) or more."
+                f"llm_judge_temperature={self.llm_judge_temperature}; use 0 (greedy) or more.",
+                code="bad-value",
             )
         _extra_body(self.llm_judge_extra_body)
         if unknown := [name for name in self.judge if name != "human"]:
             raise ConfigError(
-                f"judge {unknown[0]!r} is none; `human` asks people, and gold, reward_model and "
-                "llm_judge are keys of their own."
+                f"judge={unknown[0]!r} is unknown; use human, or the keys gold, reward_model and "
+                "llm_judge.",
+                code="bad-value",
             )
         for key in ("lm_eval_include", "lm_eval_limit"):
             if getattr(self, key) is not None and not self.lm_eval:
-                raise ConfigError(f"{key} means nothing without lm_eval; leave it out.")
+                raise ConfigError(f"{key} needs lm_eval; leave it out.", code="key-conflict")
         for key in ("human_store", "human_gold"):
             if getattr(self, key) and "human" not in self.judge:
-                raise ConfigError(f"{key} means nothing without --judge human; leave it out.")
+                raise ConfigError(f"{key} needs --judge human; leave it out.", code="key-conflict")
 
     @property
     def llm_judge_fields(self) -> dict[str, Any]:
-        """What each request to a judge's address carries besides the model and the question."""
+        """Fields of each request to a judge's address, in addition to model and messages."""
         fields: dict[str, Any] = {
             "max_tokens": self.llm_judge_max_tokens,
             "temperature": self.llm_judge_temperature,
@@ -162,40 +173,51 @@ def _extra_body(text: str | None) -> dict[str, Any]:
     """The fields of llm_judge_extra_body.
 
     Raises:
-        ConfigError: it is no JSON object, or sets what has a key of its own.
+        ConfigError: it is not a JSON object, or sets a field that has its own key.
     """
     try:
         body = json.loads(text or "{}")
     except ValueError as error:
-        raise ConfigError(f"llm_judge_extra_body={text!r} is no JSON: {error}.") from error
+        raise ConfigError(
+            f"llm_judge_extra_body={text!r} is not JSON: {error}.", code="bad-value"
+        ) from error
     if not isinstance(body, dict):
-        raise ConfigError(f"llm_judge_extra_body={text!r} is no JSON object; write {{…}}.")
+        raise ConfigError(
+            f"llm_judge_extra_body={text!r} is not a JSON object; write {{…}}.", code="bad-value"
+        )
     for name in body:
-        if name in OF_THE_JUDGE:
-            instead = f"use {OF_THE_JUDGE[name]}" if OF_THE_JUDGE[name] else "leave it out"
-            raise ConfigError(f"llm_judge_extra_body sets {name}; {instead}.")
+        if name in KEY_OF_FIELD:
+            instead = f"use {KEY_OF_FIELD[name]}" if KEY_OF_FIELD[name] else "leave it out"
+            raise ConfigError(f"llm_judge_extra_body sets {name}; {instead}.", code="key-conflict")
     return body
 
 
 def check_studies(config: EvaluateConfig, study: StudyConfig) -> None:
-    """Refuse studies that the other keys leave without a judge or a model.
+    """Check that the studies have the judges and models that they need.
 
     Raises:
-        ConfigError: which key is missing.
+        ConfigError: a key is missing.
     """
-    rewards = len(named_paths(config.reward_model, "reward_model"))
-    if study.best_of and not rewards:
-        raise ConfigError("best_of chooses by a reward model; name one, --reward_model DIR.")
+    num_reward_models = len(named_paths(config.reward_model, "reward_model"))
+    if study.best_of and not num_reward_models:
+        raise ConfigError(
+            "best_of selects by a reward model; set reward_model.", code="missing-key"
+        )
     if study.best_of_model is not None and study.best_of_model not in config.model_paths:
         raise ConfigError(
-            f"best_of_model={study.best_of_model!r} is none of the models "
-            f"{', '.join(config.model_paths)}."
+            f"best_of_model={study.best_of_model!r} is not one of the models "
+            f"{', '.join(config.model_paths)}.",
+            code="bad-value",
         )
-    if study.frontier and (not rewards or (config.gold is None and rewards < 2)):
+    has_held_out_judge = config.gold is not None or num_reward_models > 1
+    if study.frontier and not (num_reward_models and has_held_out_judge):
         raise ConfigError(
-            "frontier needs the reward_model that was trained on and a judge that was not: gold, "
-            "or a second reward_model."
+            "frontier needs the reward_model that PPO was trained on and a judge that it was not "
+            "trained on: gold, or a second reward_model.",
+            code="missing-key",
         )
-    compares = bool(study.judge or study.llm_judge)
-    if compares and len(config.model_paths) < 2:
-        raise ConfigError("people and LLM judges compare models; give two or more.")
+    if (study.judge or study.llm_judge) and len(config.model_paths) < 2:
+        raise ConfigError(
+            "models: annotators and LLM judges compare models; use two or more.",
+            code="key-conflict",
+        )

@@ -1,11 +1,22 @@
-"""People as judges: blinded pairs through the label store, with gold items and hidden repeats."""
+"""Annotators as judges: blinded pairs in a label store, with gold items and hidden repeats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from rlhf.evaluation.judges.pairwise import Compared, Pair
+from rlhf.evaluation.core.metrics import MetricSpec
+from rlhf.evaluation.core.records import RECORDS_FILE, Record
+from rlhf.evaluation.core.results import ANNOTATORS, Result
+from rlhf.evaluation.core.study_config import StudyConfig
+from rlhf.evaluation.judges.pairwise import Pair, PairOutcome
+from rlhf.evaluation.judges.pairwise_metrics import (
+    HUMAN,
+    health_results,
+    pairs_to_judge,
+    pairwise_metrics,
+)
 from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.labels.importing import import_file
 from rlhf.labels.records import LABEL, Candidate, order_of
@@ -13,25 +24,76 @@ from rlhf.labels.shares import Share
 from rlhf.labels.stats import label_stats
 from rlhf.labels.store import LabelStore
 from rlhf.ops.accuracy import share_with_interval
+from rlhf.runtime.printing import rlhf_command
 from rlhf.types import PromptRow
 
 
 @dataclass(frozen=True, kw_only=True)
 class HumanVerdicts:
-    """What people have said so far."""
+    """The labels of the annotators so far."""
 
-    compared: Sequence[Compared]  # pairs that somebody labelled, and pairs of one text: ties
-    unlabelled: int
+    outcomes: Sequence[PairOutcome]  # of labelled pairs, and of pairs of equal texts: ties
+    num_labelled: int
+    num_unlabelled: int
     health: dict[str, Estimate]  # judge_gold, judge_repeat, judge_first
 
 
-def put_pairs(
+def collect_human_labels(
+    folder: Path,
+    rows: Sequence[PromptRow],
+    records: Sequence[Record],
+    spec: MetricSpec,
+    study: StudyConfig,
+    log: Callable[[str], None],
+) -> list[Result]:
+    """Add the pairs to the label store; the metrics of the labels that are already in it.
+
+    Args:
+        folder: of the evaluation; the default place of the store.
+        rows: the evaluated prompts.
+        records: the responses.
+        spec: models and baseline.
+        study: its keys judge, human_store, human_gold and pairs_per_prompt.
+        log: called with the progress and the commands to run next.
+
+    Raises:
+        DataError: gold rows that cannot be used.
+    """
+    if HUMAN not in study.judge:
+        return []
+    pairs = pairs_to_judge(records, spec, per_prompt=study.pairs_per_prompt, baselines=False)
+    path = study.human_store or str(folder / "human.sqlite")
+    with LabelStore(path, create=True) as store:
+        add_pairs(store, pairs, rows, study.human_gold)
+        verdicts = read_verdicts(store, pairs, rows)
+    total = verdicts.num_labelled + verdicts.num_unlabelled
+    log(f"annotators: {verdicts.num_labelled} of {total} pairs are labelled in {path}")
+    if verdicts.num_unlabelled:
+        gold = ("--gold_rate", "0.1") if study.human_gold else ()
+        serve = ("label", "serve", "--store", path, *gold, "--repeat_rate", "0.1")
+        log(f"to label them: {rlhf_command(*serve, '--annotators', 'NAME')}")
+        log(
+            f"then run the same command again with --answers {folder / RECORDS_FILE} "
+            "--resume_from_checkpoint latest"
+        )
+    if not verdicts.num_labelled:
+        return []
+    results = pairwise_metrics(verdicts.outcomes, HUMAN, spec)
+    return results + health_results(verdicts.health, ANNOTATORS, HUMAN)
+
+
+def add_pairs(
     store: LabelStore, pairs: Sequence[Pair], rows: Sequence[PromptRow], gold: str | None
 ) -> None:
-    """The pairs as items: the page shows them in a random order and names no model.
+    """Add the pairs as items; the label page shows them in random order and without model names.
 
-    Pairs of one text are not asked about. gold: a file of rankings that are known, mixed in to
-    measure the people. What is there already stays as it is.
+    Pairs of equal texts are left out. Items that are already in the store stay unchanged.
+
+    Args:
+        store: where the items go.
+        pairs: the pairs to compare.
+        rows: the evaluated prompts.
+        gold: a file of gold rankings, mixed in to measure the annotators.
 
     Raises:
         DataError: gold rows that cannot be used.
@@ -41,26 +103,27 @@ def put_pairs(
         import_file(store, gold, as_gold=True)
 
 
-def read_labels(
+def read_verdicts(
     store: LabelStore, pairs: Sequence[Pair], rows: Sequence[PromptRow]
 ) -> HumanVerdicts:
-    """The win of each labelled pair: the mean over its annotators, a tie counting ½."""
-    asked = [pair for pair in pairs if pair.ours != pair.theirs]
-    ids = store.add_candidates([_candidate(pair, rows) for pair in asked])
-    said: dict[int, list[float]] = {}
+    """The win of each labelled pair: the mean over its annotators, ties counting ½."""
+    different = [pair for pair in pairs if pair.ours != pair.theirs]
+    ids = store.add_candidates([_candidate(pair, rows) for pair in different])
+    wins: dict[int, list[float]] = {}
     for label in store.labels():
         if label.purpose == LABEL:
-            # Which answer stands first in the item is the store's affair, not the annotator's.
-            said.setdefault(label.item_id, []).append((1 + order_of(label.ranks, 0, 1)) / 2)
-    compared = [
-        Compared(pair=pair, win=sum(said[item]) / len(said[item]))
-        for pair, item in zip(asked, ids, strict=True)
-        if item in said
+            # Ranks are in the item's order of responses, not in the order that was displayed.
+            wins.setdefault(label.item_id, []).append((1 + order_of(label.ranks, 0, 1)) / 2)
+    labelled = [
+        PairOutcome(pair=pair, win=sum(wins[item]) / len(wins[item]))
+        for pair, item in zip(different, ids, strict=True)
+        if item in wins
     ]
-    ties = [Compared(pair=pair, win=0.5) for pair in pairs if pair.ours == pair.theirs]
+    ties = [PairOutcome(pair=pair, win=0.5) for pair in pairs if pair.ours == pair.theirs]
     return HumanVerdicts(
-        compared=compared + ties,
-        unlabelled=len(asked) - len(compared),
+        outcomes=labelled + ties,
+        num_labelled=len(labelled),
+        num_unlabelled=len(different) - len(labelled),
         health=_health(store),
     )
 
@@ -76,20 +139,20 @@ def _candidate(pair: Pair, rows: Sequence[PromptRow]) -> Candidate:
 
 
 def _health(store: LabelStore) -> dict[str, Estimate]:
-    """Gold items right, repeats answered alike, decisions for what stood first."""
+    """Correct gold items, consistent repeats, decisions for the response that was shown first."""
     annotators = label_stats(store).annotators
     shares = {
         "judge_gold": [one.gold_items for one in annotators],
         "judge_repeat": [one.self_agreement for one in annotators],
         "judge_first": [one.first_shown for one in annotators],
     }
-    return {name: _pooled(of) for name, of in shares.items() if sum(one.n for one in of)}
+    return {name: _pooled(each) for name, each in shares.items() if sum(one.n for one in each)}
 
 
 def _pooled(shares: Sequence[Share]) -> Estimate:
-    """Over all cases of all annotators, with Wilson's interval of so many coin flips."""
+    """The share over all cases of all annotators, with Wilson's interval."""
     cases = sum(one.n for one in shares)
-    right = round(sum(one.value * one.n for one in shares))
-    flips = torch.tensor([1.0] * right + [0.0] * (cases - right))
+    correct = round(sum(one.value * one.n for one in shares))
+    flips = torch.tensor([1.0] * correct + [0.0] * (cases - correct))
     value, low, high = share_with_interval(flips, torch.ones(cases))
     return Estimate(value=value, low=low, high=high, n=cases)

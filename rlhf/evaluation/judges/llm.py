@@ -1,4 +1,4 @@
-"""A language model as judge: what it is asked, what its reply means, and one of this machine."""
+"""A language model as judge: its prompt, how its reply is read, and a judge loaded locally."""
 
 import re
 import sys
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from rlhf.data.tokenization.chat import as_messages, prompt_ids
-from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, Judging, Shown
+from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, AnonymousPair, CompareFunction
 from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
 
-QUESTION = """Two assistants answered the same user. Decide which answer is better: does it do \
+JUDGE_PROMPT = """Two assistants answered the same user. Decide which answer is better: does it do \
 what was asked, is it true, is it kind? Longer is not better. The order of the answers means \
 nothing.
 
@@ -30,39 +30,39 @@ End with your verdict on a line of its own: [[A]], [[B]], or [[C]] for a tie."""
 _MARK = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _MARK_ALONE = re.compile(rf"\W*{_MARK.pattern}\W*")
 _WORD = re.compile(r"\W*(A|B|C|tie)\W*", re.IGNORECASE)
-_MEANS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
-# Marks of a thought in a reply, where the server does not tell it apart.
+_VERDICTS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
+# Marks of a thought in a reply, for servers that do not separate it.
 _THOUGHT = re.compile(r"\s*(<think(ing)?>|\[THINK\])")
 _THOUGHT_END = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 
-def question_of(shown: Shown) -> str:
-    """What the judge is asked."""
-    turns = as_messages(shown.prompt)
-    said = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
-    return QUESTION.format(prompt=said, first=shown.first, second=shown.second)
+def judge_prompt(pair: AnonymousPair) -> str:
+    """The text that the judge gets for a pair."""
+    turns = as_messages(pair.prompt)
+    conversation = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+    return JUDGE_PROMPT.format(prompt=conversation, first=pair.first, second=pair.second)
 
 
 def read_verdict(reply: str) -> str | None:
-    """first, second or tie of [[A]], [[B]] or [[C]], or of a reply of that word alone.
+    """first, second or tie from [[A]], [[B]] or [[C]], or from a reply of one such word.
 
-    Of several that differ the last counts if it is alone on the last line, as was asked for: a
-    judge that thinks aloud names others before. None for any other reply: a guess would be worse
-    than a tie. A thought before the reply, <think>…</think>, is not read.
+    If several marks differ, the last one counts if it is alone on the last line, as the prompt
+    requires: a judge may name others while it reasons. None for any other reply: a guess would be
+    worse than a tie. A thought before the reply, <think>…</think>, is not read.
     """
     reply = without_thought(reply)
     marks = _MARK.findall(reply)
-    last = reply.strip().rpartition("\n")[2]
-    if alone := _MARK_ALONE.fullmatch(last):
-        return _MEANS[alone.group(1)]
+    last_line = reply.strip().rpartition("\n")[2]
+    if alone := _MARK_ALONE.fullmatch(last_line):
+        return _VERDICTS[alone.group(1)]
     if marks:
-        return _MEANS[marks[-1]] if len(set(marks)) == 1 else None
+        return _VERDICTS[marks[-1]] if len(set(marks)) == 1 else None
     alone = _WORD.fullmatch(reply.strip())
-    return _MEANS[alone.group(1).upper()] if alone else None
+    return _VERDICTS[alone.group(1).upper()] if alone else None
 
 
 def without_thought(reply: str) -> str:
-    """What follows the thought; "" where it has no end.
+    """The reply after its thought; "" if the thought does not end.
 
     Some templates write <think> into the prompt, so that only its end is in the reply.
     """
@@ -71,16 +71,16 @@ def without_thought(reply: str) -> str:
     return "" if _THOUGHT.match(reply) else reply
 
 
-def cut_off_warning(cut: int, asked: int, max_tokens: int) -> str:
-    """What to print where replies ended at their length without a verdict."""
+def truncation_warning(truncated: int, total: int, max_tokens: int) -> str:
+    """A warning about replies that reached the maximum length without a verdict."""
     return (
-        f"warning: {cut} of {asked} replies of llm_judge were cut off at "
+        f"warning: {truncated} of {total} replies of llm_judge were cut off at "
         f"llm_judge_max_tokens={max_tokens} before a verdict and count as ties; raise it"
     )
 
 
 def is_address(judge: str) -> bool:
-    """Whether the judge is asked over HTTP."""
+    """Whether the judge is behind an HTTP address."""
     return judge.startswith(("http://", "https://"))
 
 
@@ -91,40 +91,48 @@ def local_judge(
     temperature: float,
     batch_size: int,
     device: torch.device,
-    say: Callable[[str], None],
-) -> Judging:
-    """A model of this machine, asked in its own chat template.
+    log: Callable[[str], None],
+) -> CompareFunction:
+    """A judge that is loaded on this machine and prompted in its own chat template.
 
-    A question longer than the model's positions has no verdict.
+    A pair that does not fit into the model's positions has no verdict.
+
+    Args:
+        path: folder or hub id of the model.
+        max_new_tokens: the longest reply.
+        temperature: of the replies; 0 is greedy.
+        batch_size: replies sampled at a time.
+        device: where the model is loaded.
+        log: called with a warning if replies are cut off.
 
     Raises:
-        CheckpointError: no model at `path`.
+        CheckpointError: there is no model at `path`.
     """
     chat = tokenizer_of_model(path, "auto")
     model: Any = load_policy(path)
     model = model.to(device).eval()
 
-    def judge(shown: Sequence[Shown]) -> list[str | None]:
-        questions = [question_of(one) for one in shown]
+    def compare(pairs: Sequence[AnonymousPair]) -> list[str | None]:
+        prompts = [judge_prompt(pair) for pair in pairs]
         room = (chat.max_positions or sys.maxsize) - max_new_tokens
-        fits = [index for index, q in enumerate(questions) if len(prompt_ids(chat, q)) <= room]
-        answers = sample_responses(
+        fitting = [i for i, prompt in enumerate(prompts) if len(prompt_ids(chat, prompt)) <= room]
+        replies = sample_responses(
             model,
             chat,
-            [questions[index] for index in fits],
+            [prompts[i] for i in fitting],
             num_responses=1,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=0,
             batch_size=batch_size,
         )
-        said: list[str | None] = [None] * len(shown)
-        cut = 0
-        for index, answer in zip(fits, answers, strict=True):
-            said[index] = read_verdict(answer[0].text)
-            cut += said[index] is None and not answer[0].ended_with_eos
-        if cut:
-            say(cut_off_warning(cut, len(shown), max_new_tokens))
-        return said
+        verdicts: list[str | None] = [None] * len(pairs)
+        truncated = 0
+        for i, [reply] in zip(fitting, replies, strict=True):
+            verdicts[i] = read_verdict(reply.text)
+            truncated += verdicts[i] is None and not reply.ended_with_eos
+        if truncated:
+            log(truncation_warning(truncated, len(pairs), max_new_tokens))
+        return verdicts
 
-    return judge
+    return compare

@@ -1,4 +1,4 @@
-"""Judges that compare two answers: each pair is shown in both orders, and disagreement is a tie."""
+"""Judges that compare two responses: they see both orders of a pair; disagreement is a tie."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ FIRST, SECOND, TIE = "first", "second", "tie"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """Two answers as a judge sees them; who wrote them it is not told."""
+class AnonymousPair:
+    """Two responses as a judge sees them, without the names of the models."""
 
     prompt: Prompt
     first: str
@@ -22,7 +22,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An answer beside one of the baseline's to the same prompt."""
+    """A response of a model and one of the baseline to the same prompt."""
 
     prompt_index: int
     model: str
@@ -33,7 +33,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the judge said of a pair: first, second, tie, or None where that cannot be told."""
+    """A judge's verdict on both orders of a pair: first, second, tie, or None if unparsable."""
 
     pair: Pair
     ours_first: str | None
@@ -41,41 +41,57 @@ class Verdict:
 
     @property
     def win(self) -> float:
-        """1 where ours won in both orders, 0 where it lost in both, else ½."""
+        """1 if the model won in both orders, 0 if it lost in both, else ½."""
         won = (self.ours_first, self.theirs_first) == (FIRST, SECOND)
         lost = (self.ours_first, self.theirs_first) == (SECOND, FIRST)
         return 1.0 if won else 0.0 if lost else 0.5
 
     @property
     def unparsable(self) -> bool:
-        """Whether a reply was neither of the three words; the pair is a tie."""
+        """Whether a reply had no verdict; the pair is a tie."""
         return None in (self.ours_first, self.theirs_first)
 
     @property
     def inconsistent(self) -> bool:
-        """Whether both orders could be read and do not say the same."""
-        agree = {(FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)}
-        return not self.unparsable and (self.ours_first, self.theirs_first) not in agree
+        """Whether both orders have a verdict and the verdicts contradict each other."""
+        consistent = {(FIRST, SECOND), (SECOND, FIRST), (TIE, TIE)}
+        return not self.unparsable and (self.ours_first, self.theirs_first) not in consistent
 
 
-Judging = Callable[[Sequence[Shown]], Sequence[str | None]]
-"""Verdicts on pairs as shown: first, second, tie or None."""
+CompareFunction = Callable[[Sequence[AnonymousPair]], Sequence[str | None]]
+"""The verdict on each pair in its order: first, second, tie or None."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOutcome:
+    """A pair and its outcome: 1, ½ for a tie, 0; a mean if several annotators judged it."""
+
+    pair: Pair
+    win: float
 
 
 def make_pairs(
     records: Sequence[Record], models: Sequence[str], baseline: str, *, per_prompt: int, seed: int
 ) -> list[Pair]:
-    """`per_prompt` pairs of each model with the baseline at each prompt, drawn without repeats."""
+    """`per_prompt` pairs of each model with the baseline at each prompt, drawn without repeats.
+
+    Args:
+        records: responses of the models and the baseline.
+        models: names of the models; the baseline itself is skipped.
+        baseline: name of the model that they are compared with.
+        per_prompt: pairs per model and prompt; fewer if there are not enough responses.
+        seed: for the draw.
+    """
     count = 1 + max((r.prompt_index for r in records), default=-1)
     groups = {name: by_prompt(records, name, count) for name in {*models, baseline}}
-    found = []
+    pairs = []
     for model in models:
         for index in range(count) if model != baseline else ():
-            ours, theirs = groups[model][index], groups[baseline][index]
-            every = [(a, b) for a in ours for b in theirs]
-            draw = random.Random(f"{seed} {model} {index}")
-            for a, b in draw.sample(every, min(per_prompt, len(every))):
-                found.append(
+            responses, others = groups[model][index], groups[baseline][index]
+            candidates = [(a, b) for a in responses for b in others]
+            rng = random.Random(f"{seed} {model} {index}")
+            for a, b in rng.sample(candidates, min(per_prompt, len(candidates))):
+                pairs.append(
                     Pair(
                         prompt_index=index,
                         model=model,
@@ -84,69 +100,63 @@ def make_pairs(
                         theirs=b.text,
                     )
                 )
-    return found
+    return pairs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Compared:
-    """A pair and its outcome: 1, ½ for a tie, 0; a share where several people said."""
-
-    pair: Pair
-    win: float
-
-
-def compare(pairs: Sequence[Pair], rows: Sequence[PromptRow], judge: Judging) -> list[Verdict]:
-    """The judge's verdicts. Pairs of one text are ties that nobody is asked about."""
-    asked = [pair for pair in pairs if pair.ours != pair.theirs]
-    shown = [
-        Shown(prompt=rows[pair.prompt_index].prompt, first=first, second=second)
-        for pair in asked
+def compare_pairs(
+    pairs: Sequence[Pair], rows: Sequence[PromptRow], judge: CompareFunction
+) -> list[Verdict]:
+    """The judge's verdicts. Pairs of equal texts are ties and are not sent to the judge."""
+    anonymous = [
+        AnonymousPair(prompt=rows[pair.prompt_index].prompt, first=first, second=second)
+        for pair in pairs
+        if pair.ours != pair.theirs
         for first, second in ((pair.ours, pair.theirs), (pair.theirs, pair.ours))
     ]
-    said = iter(judge(shown))
+    replies = iter(judge(anonymous))
     verdicts = []
     for pair in pairs:
-        same = pair.ours == pair.theirs
-        one, other = (TIE, TIE) if same else (next(said), next(said))
-        verdicts.append(Verdict(pair=pair, ours_first=one, theirs_first=other))
+        equal = pair.ours == pair.theirs
+        ours_first, theirs_first = (TIE, TIE) if equal else (next(replies), next(replies))
+        verdicts.append(Verdict(pair=pair, ours_first=ours_first, theirs_first=theirs_first))
     return verdicts
 
 
-def health_of_judge(
+def judge_health(
     verdicts: Sequence[Verdict], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> dict[str, Estimate]:
-    """Shares that say how far to trust the judge; those of no case are left out.
+    """Rates that tell how reliable the judge is; rates without a case are left out.
 
-    judge_unparsable: pairs with a reply that cannot be read. judge_inconsistency: pairs, read in
-    both orders, that the judge decides by their order. judge_first: decisions for what stood
-    first, 0.5 without a bias.
+    - judge_unparsable: pairs with a reply that has no verdict.
+    - judge_inconsistency: of the pairs with both verdicts, those that the order decides.
+    - judge_first: decisions for the first response, 0.5 without a position bias.
     """
-    asked = [v for v in verdicts if v.pair.ours != v.pair.theirs]
-    shares = {
-        "judge_unparsable": _by_prompt(asked, lambda v: [float(v.unparsable)]),
+    judged = [v for v in verdicts if v.pair.ours != v.pair.theirs]
+    rates = {
+        "judge_unparsable": _by_prompt(judged, lambda v: [float(v.unparsable)]),
         "judge_inconsistency": _by_prompt(
-            asked, lambda v: [] if v.unparsable else [float(v.inconsistent)]
+            judged, lambda v: [] if v.unparsable else [float(v.inconsistent)]
         ),
         "judge_first": _by_prompt(
-            asked,
+            judged,
             lambda v: [
-                float(said == FIRST)
-                for said in (v.ours_first, v.theirs_first)
-                if said in (FIRST, SECOND)
+                float(verdict == FIRST)
+                for verdict in (v.ours_first, v.theirs_first)
+                if verdict in (FIRST, SECOND)
             ],
         ),
     }
     return {
         name: rate(values, seed=seed, resamples=resamples)
-        for name, values in shares.items()
+        for name, values in rates.items()
         if any(values)
     }
 
 
 def _by_prompt(
-    verdicts: Sequence[Verdict], of: Callable[[Verdict], list[float]]
+    verdicts: Sequence[Verdict], values: Callable[[Verdict], list[float]]
 ) -> list[list[float]]:
     groups: dict[int, list[float]] = {}
     for verdict in verdicts:
-        groups.setdefault(verdict.pair.prompt_index, []).extend(of(verdict))
+        groups.setdefault(verdict.pair.prompt_index, []).extend(values(verdict))
     return list(groups.values())

@@ -1,84 +1,84 @@
-"""Figures of judges that compare: language models and people."""
+"""Metrics of judges that compare pairs: language models and annotators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rlhf.evaluation.core.config import LOOKUP, NULLS
+from rlhf.evaluation.core.config import LOOKUP, TRIVIAL_BASELINES
 from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import Result, result_of
-from rlhf.evaluation.judges.pairwise import Compared, Pair, Verdict, health_of_judge, make_pairs
+from rlhf.evaluation.judges.pairwise import Pair, PairOutcome, Verdict, judge_health, make_pairs
 from rlhf.evaluation.stats.bootstrap import Estimate, rate
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
 
 LLM, HUMAN = "llm", "human"
 
 
-def pairs_of(
-    records: Sequence[Record], question: MetricSpec, *, per_prompt: int, baselines: bool
+def pairs_to_judge(
+    records: Sequence[Record], spec: MetricSpec, *, per_prompt: int, baselines: bool
 ) -> list[Pair]:
-    """Pairs of each model with the baseline.
+    """Pairs of each model with the baseline model.
 
-    baselines: of each null baseline with it too, and of each model with the lookup.
+    With `baselines` also pairs of each trivial baseline with the baseline model, and of each model
+    with the lookup.
     """
-    how = {"per_prompt": per_prompt, "seed": question.seed}
-    pairs = make_pairs(records, question.models, question.baseline, **how)
+    draw = {"per_prompt": per_prompt, "seed": spec.seed}
+    pairs = make_pairs(records, spec.models, spec.baseline, **draw)
     present = {record.model for record in records}
-    nulls = [name for name in NULLS if baselines and name in present]
-    pairs += make_pairs(records, nulls, question.baseline, **how)
-    if LOOKUP in nulls:
-        pairs += make_pairs(records, question.models, LOOKUP, **how)
+    trivial = [name for name in TRIVIAL_BASELINES if baselines and name in present]
+    pairs += make_pairs(records, trivial, spec.baseline, **draw)
+    if LOOKUP in trivial:
+        pairs += make_pairs(records, spec.models, LOOKUP, **draw)
     return pairs
 
 
-def verdict_metrics(verdicts: Sequence[Verdict], question: MetricSpec) -> list[Result]:
-    """Win rates by a language model, and how far it is to be trusted, model by model.
+def verdict_metrics(verdicts: Sequence[Verdict], spec: MetricSpec) -> list[Result]:
+    """Win rates by a language model, and its health for each model.
 
-    Its health is that of pairs of models: against an empty answer every judge agrees with itself.
+    The health is measured on pairs of models: every judge is consistent about an empty response.
     """
-    found = pairwise_metrics(
-        [Compared(pair=verdict.pair, win=verdict.win) for verdict in verdicts], LLM, question
-    )
-    for model in question.models:
-        asked = (model, question.baseline)
-        of_model = [v for v in verdicts if (v.pair.model, v.pair.baseline) == asked]
-        health = health_of_judge(of_model, seed=question.seed, resamples=question.resamples)
-        found += as_results(health, model, LLM)
-    return found
+    outcomes = [PairOutcome(pair=verdict.pair, win=verdict.win) for verdict in verdicts]
+    results = pairwise_metrics(outcomes, LLM, spec)
+    for model in spec.models:
+        names = (model, spec.baseline)
+        of_model = [v for v in verdicts if (v.pair.model, v.pair.baseline) == names]
+        results += health_results(judge_health(of_model, **spec.bootstrap), model, LLM)
+    return results
 
 
-def pairwise_metrics(compared: Sequence[Compared], kind: str, question: MetricSpec) -> list[Result]:
-    """Win rates, plain and at equal length, with and without contaminated prompts."""
-    found = _win_rates(compared, kind, question)
-    leaked = question.contaminated
-    clean = [one for one in compared if leaked and not leaked[one.pair.prompt_index]]
-    if 0 < len(clean) < len(compared):
-        without = _win_rates(clean, kind, question)
-        found += [replace(result, with_contaminated=False) for result in without]
-    return found
+def pairwise_metrics(outcomes: Sequence[PairOutcome], kind: str, spec: MetricSpec) -> list[Result]:
+    """Win rates, plain and length-controlled, with and without contaminated prompts."""
+    results = _win_rates(outcomes, kind, spec)
+    flags = spec.contaminated
+    clean = [one for one in outcomes if flags and not flags[one.pair.prompt_index]]
+    if 0 < len(clean) < len(outcomes):
+        clean_results = _win_rates(clean, kind, spec)
+        results += [replace(result, with_contaminated=False) for result in clean_results]
+    return results
 
 
-def as_results(shares: Mapping[str, Estimate], model: str, kind: str) -> list[Result]:
-    """One figure each."""
-    return [result_of(share, metric, model, judge=kind) for metric, share in shares.items()]
+def health_results(health: Mapping[str, Estimate], model: str, kind: str) -> list[Result]:
+    """One result for each rate in `health`."""
+    return [result_of(estimate, metric, model, judge=kind) for metric, estimate in health.items()]
 
 
-def _win_rates(compared: Sequence[Compared], kind: str, question: MetricSpec) -> list[Result]:
-    found = []
-    how = {"seed": question.seed, "resamples": question.resamples}
-    for model, baseline in dict.fromkeys((c.pair.model, c.pair.baseline) for c in compared):
+def _win_rates(outcomes: Sequence[PairOutcome], kind: str, spec: MetricSpec) -> list[Result]:
+    results = []
+    for model, baseline in dict.fromkeys((one.pair.model, one.pair.baseline) for one in outcomes):
         wins: dict[int, list[float]] = {}
         differences: dict[int, list[float]] = {}
-        for one in compared:
+        for one in outcomes:
             if (one.pair.model, one.pair.baseline) == (model, baseline):
                 wins.setdefault(one.pair.prompt_index, []).append(one.win)
                 length = float(len(one.pair.ours) - len(one.pair.theirs))
                 differences.setdefault(one.pair.prompt_index, []).append(length)
-        won, apart = list(wins.values()), list(differences.values())
+        by_prompt = list(wins.values())
         estimates = {
-            "win_rate": rate(won, **how),
-            "length_controlled_win_rate": length_controlled_win_rate(won, apart, **how),
+            "win_rate": rate(by_prompt, **spec.bootstrap),
+            "length_controlled_win_rate": length_controlled_win_rate(
+                by_prompt, list(differences.values()), **spec.bootstrap
+            ),
         }
         for metric, estimate in estimates.items():
-            found.append(result_of(estimate, metric, model, baseline=baseline, judge=kind))
-    return found
+            results.append(result_of(estimate, metric, model, baseline=baseline, judge=kind))
+    return results

@@ -1,4 +1,4 @@
-"""A judge behind an address that speaks OpenAI's chat API: its settings, a trial, questions."""
+"""An LLM judge behind an address with OpenAI's chat API: its fields, a trial request, pairs."""
 
 import json
 import os
@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rlhf.errors import ConfigError, TrainingError
-from rlhf.evaluation.core.study_config import OF_THE_JUDGE, StudyConfig
-from rlhf.evaluation.judges.llm import cut_off_warning, is_address, question_of, read_verdict
-from rlhf.evaluation.judges.pairwise import Judging, Shown
-from rlhf.evaluation.judges.requests import KEY, Refusal, ask
+from rlhf.evaluation.core.study_config import KEY_OF_FIELD, StudyConfig
+from rlhf.evaluation.judges.llm import is_address, judge_prompt, read_verdict, truncation_warning
+from rlhf.evaluation.judges.pairwise import AnonymousPair, CompareFunction
+from rlhf.evaluation.judges.requests import KEY, Failure, send
 
-TRIAL = Shown(prompt="What is 2 + 2?", first="It is 4.", second="It is 5.")
-_AT_ONCE = 8  # questions in flight at an address
-_OF_THIS_QUESTION = (400, 413, 422)  # statuses that say: too long, or not allowed
+TRIAL = AnonymousPair(prompt="What is 2 + 2?", first="It is 4.", second="It is 5.")
+_CONCURRENT_REQUESTS = 8
+_REQUEST_STATUSES = (400, 413, 422)  # errors of this request: too long, or a field not allowed
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteJudge:
-    """A model behind an address, and what every question carries besides its text."""
+    """A model behind an address, and the fields of every request in addition to its messages."""
 
     address: str  # …/v1
     model: str
@@ -28,7 +30,7 @@ class RemoteJudge:
 
 
 def judge_of(study: StudyConfig) -> RemoteJudge | None:
-    """The judge that the keys name, where it is behind an address."""
+    """The judge of the keys `llm_judge*` if it is behind an address."""
     if study.llm_judge is None or not is_address(study.llm_judge):
         return None
     return RemoteJudge(
@@ -36,129 +38,132 @@ def judge_of(study: StudyConfig) -> RemoteJudge | None:
     )
 
 
-def settled(judge: RemoteJudge, say: Callable[[str], None]) -> RemoteJudge:
-    """`judge` with the fields that its model supports, found by one question that is not counted.
+def adapt_to_server(judge: RemoteJudge, log: Log) -> RemoteJudge:
+    """`judge` with fields that its model supports, determined by a trial request.
 
-    Models that reason take `max_completion_tokens` instead of `max_tokens` and no temperature but
-    their own: these two are changed where they are refused, and logged.
+    Reasoning models take `max_completion_tokens` instead of `max_tokens` and only their own
+    temperature. These two fields are changed if the server rejects them, and the change is logged.
 
     Raises:
-        ConfigError: the key, the model or another field is refused, or the reply is cut off.
+        ConfigError: the server rejects the key, the model or another field, or cuts the reply off.
     """
     while True:
-        reply, refusal = _ask(judge, TRIAL)
-        if refusal is None:
-            _check_trial(judge, reply, say)
+        reply, failure = _send(judge, TRIAL)
+        if failure is None:
+            _check_trial(judge, reply, log)
             return judge
-        changed = _without_refused(judge, refusal)
-        if changed is None:
-            raise ConfigError(_why(judge, refusal))
-        judge, change = changed
-        say(f"llm_judge {judge.model} {change}")
+        adapted = _without_rejected_field(judge, failure)
+        if adapted is None:
+            raise ConfigError(_message(judge, failure), code="judge-failed")
+        judge, change = adapted
+        log(f"llm_judge {judge.model} {change}")
 
 
-def _without_refused(judge: RemoteJudge, refusal: Refusal) -> tuple[RemoteJudge, str] | None:
-    """The judge without the field that was refused and what has changed; None if nothing helps."""
+def _without_rejected_field(judge: RemoteJudge, failure: Failure) -> tuple[RemoteJudge, str] | None:
+    """The judge without the rejected field, and the change; None if no change helps."""
     fields = dict(judge.fields)
-    if refusal.status not in _OF_THIS_QUESTION:
+    if failure.status not in _REQUEST_STATUSES:
         return None
-    if "max_tokens" in fields and refusal.unsupported("max_tokens"):
+    if "max_tokens" in fields and failure.is_unsupported("max_tokens"):
         fields["max_completion_tokens"] = fields.pop("max_tokens")
-        return replace(judge, fields=fields), "is sent max_completion_tokens instead of max_tokens"
-    # Another temperature was asked for by the user, who is told that it cannot be had.
-    if fields.get("temperature") == 0 and refusal.unsupported("temperature"):
+        return replace(judge, fields=fields), "gets max_completion_tokens instead of max_tokens"
+    # Another temperature is the user's choice; the error message tells that it is not supported.
+    if fields.get("temperature") == 0 and failure.is_unsupported("temperature"):
         del fields["temperature"]
-        return replace(judge, fields=fields), "supports no temperature 0 and is asked at its own"
+        change = "does not support temperature 0 and is used at its default temperature"
+        return replace(judge, fields=fields), change
     return None
 
 
-def _check_trial(judge: RemoteJudge, reply: Any, say: Callable[[str], None]) -> None:
-    """Refuse a reply that shows that no question will get a verdict.
+def _check_trial(judge: RemoteJudge, reply: Any, log: Log) -> None:
+    """Check that requests like the trial can get a verdict.
 
     Raises:
-        ConfigError: there is no choice in it, or it was cut off.
+        ConfigError: the reply has no choice, or was cut off.
     """
     text = _content(reply)
     if text is None:
         raise ConfigError(
-            f"llm_judge {judge.address} replies {json.dumps(reply)[:200]}, which has no "
-            "choices[0].message; give the address of an OpenAI-compatible server, "
-            "http://HOST:PORT/v1."
+            f"llm_judge {judge.address} replied {json.dumps(reply)[:200]}, which has no "
+            "choices[0].message; use the address of an OpenAI-compatible server, "
+            "http://HOST:PORT/v1.",
+            code="judge-failed",
         )
     if read_verdict(text) is not None:
         return
-    if _cut_off(reply):
+    if _is_truncated(reply):
         raise ConfigError(
-            f"llm_judge {judge.model} had no verdict within {_max_tokens(judge)} tokens of a trial "
-            "question, its thought included; raise llm_judge_max_tokens."
+            f"llm_judge {judge.model} gave no verdict within {_max_tokens(judge)} tokens of a "
+            "trial request, including its thought; raise llm_judge_max_tokens.",
+            code="judge-failed",
         )
-    say(f"warning: llm_judge {judge.model} gave no verdict on a trial question: {text[:100]!r}")
+    log(f"warning: llm_judge {judge.model} gave no verdict on a trial request: {text[:100]!r}")
 
 
-def remote_judge(judge: RemoteJudge, say: Callable[[str], None]) -> Judging:
-    """Asks `judge`; the key is $OPENAI_API_KEY, if any.
+def remote_judge(judge: RemoteJudge, log: Log) -> CompareFunction:
+    """A judge that sends each pair to `judge`; the API key is $OPENAI_API_KEY, if set.
 
-    A question that it refuses, for its length or content, has no verdict; all of them refused is
-    a mistake in what was asked for.
+    A pair that the server rejects, for its length or content, has no verdict. If it rejects all
+    pairs, the run stops.
     """
 
-    def ask_all(shown: Sequence[Shown]) -> list[str | None]:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            replies = list(pool.map(lambda one: _ask_or_raise(judge, one), shown))
-        refusals = [refusal for _, refusal in replies if refusal is not None]
-        if replies and len(refusals) == len(replies):
-            raise TrainingError(_why(judge, refusals[0]))
+    def compare(pairs: Sequence[AnonymousPair]) -> list[str | None]:
+        with ThreadPoolExecutor(_CONCURRENT_REQUESTS) as pool:
+            replies = list(pool.map(lambda pair: _send_or_raise(judge, pair), pairs))
+        failures = [failure for _, failure in replies if failure is not None]
+        if replies and len(failures) == len(replies):
+            raise TrainingError(_message(judge, failures[0]), code="judge-failed")
         verdicts = [read_verdict(_content(reply) or "") for reply, _ in replies]
-        cut = sum(
-            verdict is None and _cut_off(reply)
+        truncated = sum(
+            verdict is None and _is_truncated(reply)
             for verdict, (reply, _) in zip(verdicts, replies, strict=True)
         )
-        if cut:
-            say(cut_off_warning(cut, len(replies), _max_tokens(judge)))
+        if truncated:
+            log(truncation_warning(truncated, len(replies), _max_tokens(judge)))
         return verdicts
 
-    return ask_all
+    return compare
 
 
-def _ask_or_raise(judge: RemoteJudge, shown: Shown) -> tuple[Any, Refusal | None]:
-    """The reply, or why this question was refused.
+def _send_or_raise(judge: RemoteJudge, pair: AnonymousPair) -> tuple[Any, Failure | None]:
+    """The reply, or the failure if the server rejected only this pair.
 
     Raises:
-        TrainingError: it does not answer, or refuses everybody.
+        TrainingError: the server does not reply, or rejects requests of any content.
     """
-    reply, refusal = _ask(judge, shown)
-    if refusal is not None and refusal.status not in _OF_THIS_QUESTION:
-        raise TrainingError(_why(judge, refusal))
-    return reply, refusal
+    reply, failure = _send(judge, pair)
+    if failure is not None and failure.status not in _REQUEST_STATUSES:
+        raise TrainingError(_message(judge, failure), code="judge-failed")
+    return reply, failure
 
 
-def _ask(judge: RemoteJudge, shown: Shown) -> tuple[Any, Refusal | None]:
-    message = {"role": "user", "content": question_of(shown)}
-    return ask(judge.address, {"model": judge.model, "messages": [message], **judge.fields})
+def _send(judge: RemoteJudge, pair: AnonymousPair) -> tuple[Any, Failure | None]:
+    message = {"role": "user", "content": judge_prompt(pair)}
+    return send(judge.address, {"model": judge.model, "messages": [message], **judge.fields})
 
 
-def _why(judge: RemoteJudge, refusal: Refusal) -> str:
-    """What went wrong, and which key or variable to look at."""
+def _message(judge: RemoteJudge, failure: Failure) -> str:
+    """The error message of a failure, with the key or variable to check."""
     advice = f"check the address, its model and ${KEY}"
-    if refusal.status in (401, 403):
+    if failure.status in (401, 403):
         advice = f"check ${KEY}" if os.environ.get(KEY) else f"set ${KEY}"
-    elif refusal.status == 404:
+    elif failure.status == 404:
         advice = f"check the address and llm_judge_model={judge.model}"
-    elif OF_THE_JUDGE.get(refusal.param) or refusal.param in judge.fields:
-        advice = f"change {OF_THE_JUDGE.get(refusal.param) or 'llm_judge_extra_body'}"
-    return f"llm_judge {judge.address}: {refusal.said}; {advice}."
+    elif KEY_OF_FIELD.get(failure.field) or failure.field in judge.fields:
+        advice = f"change {KEY_OF_FIELD.get(failure.field) or 'llm_judge_extra_body'}"
+    return f"llm_judge {judge.address}: {failure.message}; {advice}."
 
 
 def _content(reply: Any) -> str | None:
-    """The text of the first choice, without what a server tells apart as its thought.
+    """The text of the first choice, without a thought that the server separates.
 
-    Empty where it is null; None where there is no choice.
+    Empty if it is null; None if there is no choice.
     """
     try:
         content = reply["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
         return None
-    if isinstance(content, list):  # parts, of which some are the thought
+    if isinstance(content, list):  # parts; some of them are the thought
         content = "".join(
             str(part.get("text", ""))
             for part in content
@@ -167,7 +172,7 @@ def _content(reply: Any) -> str | None:
     return str(content or "")
 
 
-def _cut_off(reply: Any) -> bool:
+def _is_truncated(reply: Any) -> bool:
     try:
         return bool(reply["choices"][0]["finish_reason"] == "length")
     except (KeyError, IndexError, TypeError):

@@ -1,4 +1,4 @@
-"""Requests to a judge behind an address: sent, tried again, and why one was refused."""
+"""HTTP requests to an LLM judge: retries, and the reason of a failure."""
 
 import http.client
 import json
@@ -14,39 +14,36 @@ from typing import Any
 from rlhf.errors import ConfigError
 
 KEY = "OPENAI_API_KEY"
-_RETRIES = 4
-_LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After says
-_TIMEOUT = 600.0  # seconds; a model that reasons takes minutes
+_ATTEMPTS = 4
+_LONGEST_WAIT = 60.0  # seconds between two attempts, even if Retry-After is longer
+_TIMEOUT = 600.0  # seconds; a reasoning model takes minutes
 _UNSUPPORTED_CODES = ("unsupported_parameter", "unsupported_value")
 _UNSUPPORTED = re.compile(r"unsupported|not support|deprecated|not permitted", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Why an address gives no reply to a question."""
+class Failure:
+    """Why a request got no reply."""
 
-    status: int  # 0 where there was no connection
-    said: str
-    param: str = ""  # the field that it names
+    status: int  # 0 without a connection
+    message: str
+    field: str = ""  # the field of the request that the error names
     code: str = ""
 
-    def unsupported(self, name: str) -> bool:
-        """Whether the field `name`, or the value it has, is not supported."""
-        if self.param:
-            return self.param == name and self.code in (
-                "unsupported_parameter",
-                "unsupported_value",
-            )
-        return name in self.said and _UNSUPPORTED.search(self.said) is not None
+    def is_unsupported(self, name: str) -> bool:
+        """Whether the server does not support the field `name` or its value."""
+        if self.field:
+            return self.field == name and self.code in _UNSUPPORTED_CODES
+        return name in self.message and _UNSUPPORTED.search(self.message) is not None
 
 
 def check_address(address: str) -> None:
-    """Refuse an address at which nothing answers, before models are asked for hours.
+    """Check that a server replies at the address, before hours of sampling.
 
-    Any reply to GET …/models will do, a refusal too: what the judge can, a question shows.
+    Any reply to GET …/models counts, errors too; the trial request tests the judge itself.
 
     Raises:
-        ConfigError: no connection, or what answers does not speak HTTP.
+        ConfigError: there is no connection, or the server does not speak HTTP.
     """
     try:
         request = urllib.request.Request(f"{address.rstrip('/')}/models", headers=_headers())
@@ -54,51 +51,52 @@ def check_address(address: str) -> None:
     except urllib.error.HTTPError:
         return
     except (OSError, ValueError, http.client.HTTPException) as error:
-        fault = getattr(error, "reason", error)
+        reason = getattr(error, "reason", error)
         raise ConfigError(
-            f"llm_judge {address} does not answer: {fault}; start it, or give its address as "
-            "http://HOST:PORT/v1."
+            f"llm_judge {address} does not reply: {reason}; start it, or use its address, "
+            "http://HOST:PORT/v1.",
+            code="judge-failed",
         ) from error
 
 
-def ask(address: str, body: Mapping[str, Any]) -> tuple[Any, Refusal | None]:
-    """The reply, or why there is none.
+def send(address: str, body: Mapping[str, Any]) -> tuple[Any, Failure | None]:
+    """The reply to a chat request, or the failure.
 
-    Tried again after too many requests, a server's fault or no connection.
+    The request is repeated after status 429, server errors and connection errors.
     """
     url = f"{address.rstrip('/')}/chat/completions"
     request = urllib.request.Request(url, json.dumps(body).encode(), _headers())
-    for attempt in range(_RETRIES):
+    for attempt in range(_ATTEMPTS):
         wait = 2.0**attempt
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:
                 return json.load(reply), None
         except urllib.error.HTTPError as error:
-            refusal = _refusal_of(error)
+            failure = _failure_of(error)
             if error.code < 500 and error.code != 429:
                 break
             wait = _seconds(error.headers.get("Retry-After"), wait)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            refusal = Refusal(status=0, said=str(getattr(error, "reason", error)))
-        if attempt + 1 < _RETRIES:
+            failure = Failure(status=0, message=str(getattr(error, "reason", error)))
+        if attempt + 1 < _ATTEMPTS:
             time.sleep(wait)
-    return None, refusal
+    return None, failure
 
 
-def _refusal_of(error: urllib.error.HTTPError) -> Refusal:
-    """What an error reply says, in OpenAI's shape or any other."""
-    said = error.read(4000).decode("utf-8", "replace").strip()
+def _failure_of(error: urllib.error.HTTPError) -> Failure:
+    """The content of an error reply, in OpenAI's format or any other."""
+    text = error.read(4000).decode("utf-8", "replace").strip()
     try:
-        fault = json.loads(said)["error"]
-        given = {name: str(fault.get(name) or "") for name in ("message", "param", "code")}
+        content = json.loads(text)["error"]
+        parts = {name: str(content.get(name) or "") for name in ("message", "param", "code")}
     except (ValueError, KeyError, TypeError, AttributeError):
-        given = {"message": said, "param": "", "code": ""}
-    sentence = f"{error.code} {error.reason} {given['message'][:300]}".strip()
-    return Refusal(status=error.code, said=sentence, param=given["param"], code=given["code"])
+        parts = {"message": text, "param": "", "code": ""}
+    message = f"{error.code} {error.reason} {parts['message'][:300]}".strip()
+    return Failure(status=error.code, message=message, field=parts["param"], code=parts["code"])
 
 
 def _seconds(retry_after: str | None, default: float) -> float:
-    """How long a server wants to be left alone; it may also say a date, which is not read."""
+    """The seconds of a Retry-After header; the default if it is a date, which is not parsed."""
     try:
         return min(max(float(retry_after or default), 0.0), _LONGEST_WAIT)
     except ValueError:

@@ -1,85 +1,157 @@
-"""Scores of the sampled answers: a gold function, reward models, and axes of the gold score."""
+"""Judges that score responses: a gold function, reward models, and axes of the gold score."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from rlhf.errors import TrainingError
+from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.config import EvaluateConfig, named_paths
 from rlhf.evaluation.core.metrics import Judge
 from rlhf.evaluation.core.records import Record
-from rlhf.rewards.function import load_function
-from rlhf.rewards.reward import load_reward
+from rlhf.rewards.function import RewardFunction, is_function, load_function
+from rlhf.rewards.model import RewardModel
+from rlhf.rewards.reward import Reward, load_reward
+from rlhf.rewards.source import RewardSource
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import PromptRow
 
 GOLD, REWARD_MODEL = "gold", "reward_model"
 
 
-def judges_of(config: EvaluateConfig) -> list[Judge]:
-    """Who judges; the gold function first, since it is what the others stand in for."""
-    found = [Judge(key=GOLD, kind="gold")] if config.gold else []
-    for key, (name, _) in _reward_models(config).items():
-        source = name if key != REWARD_MODEL else None
-        found.append(Judge(key=key, kind=REWARD_MODEL, source=source))
-    return found
+@dataclass(frozen=True, kw_only=True)
+class ScoringJudge:
+    """A judge that gives every response a number."""
+
+    judge: Judge  # how records and results name it
+    scorer: str | RewardFunction | RewardModel  # a folder, hub id or file.py:function, or loaded
+    template: JudgeTemplate = field(default_factory=JudgeTemplate)
+
+
+def judges_of_config(config: EvaluateConfig) -> list[ScoringJudge]:
+    """The judges of the keys `gold` and `reward_model`; gold first, the others approximate it."""
+    judges = []
+    if config.gold:
+        judges.append(ScoringJudge(judge=Judge(key=GOLD, kind=GOLD), scorer=config.gold))
+    paths = named_paths(config.reward_model, "reward_model")
+    for name, path in paths.items():
+        judge = _reward_model_judge(name, single=len(paths) == 1)
+        template = config.judge_templates[path]
+        judges.append(ScoringJudge(judge=judge, scorer=path, template=template))
+    return judges
+
+
+def judges_of_objects(
+    judges: Sequence[str | RewardFunction | RewardModel], template: JudgeTemplate
+) -> list[ScoringJudge]:
+    """Judges from strings as in the keys `gold` and `reward_model`, functions or reward models.
+
+    Args:
+        judges: the judges; a function is the gold score.
+        template: the chat template of reward models that are not loaded yet.
+
+    Raises:
+        ConfigError: several functions, or two reward models with the same name.
+    """
+    functions = [each for each in judges if _is_function(each)]
+    if len(functions) > 1:
+        raise ConfigError(
+            f"judge has {len(functions)} functions; use one, the gold score.", code="bad-value"
+        )
+    models = {_name_of(each): each for each in judges if not _is_function(each)}
+    if len(models) + len(functions) < len(judges):
+        raise ConfigError("judge has two reward models with the same name.", code="repeated-key")
+    scoring = [ScoringJudge(judge=Judge(key=GOLD, kind=GOLD), scorer=each) for each in functions]
+    for name, model in models.items():
+        judge = _reward_model_judge(name, single=len(models) == 1)
+        if isinstance(model, str):
+            model = next(iter(named_paths([model], "judge").values()))
+        scoring.append(ScoringJudge(judge=judge, scorer=model, template=template))
+    return scoring
 
 
 def judge_records(
     records: Sequence[Record],
     rows: Sequence[PromptRow],
-    config: EvaluateConfig,
+    judges: Sequence[ScoringJudge],
+    *,
+    axes: str | None = None,
     device: torch.device,
 ) -> list[Record]:
     """The records with the scores of every judge and the axes.
 
-    A reward model's score is normalised as it was for PPO: (raw - mean) / std.
+    A reward model's score is normalised as for PPO: (raw - mean) / std.
+
+    Args:
+        records: responses to score.
+        rows: the prompts, with the columns that a function may read.
+        judges: who scores.
+        axes: `file.py:function` from (prompt, completion) to {axis: number or None}.
+        device: where reward models are loaded.
 
     Raises:
-        TrainingError: a judge raised, or gave something other than a number, naming the prompt.
+        TrainingError: a judge raised an error or returned something other than a number; the
+            message has the prompt.
     """
-    sources = {GOLD: config.gold} if config.gold else {}
-    sources |= {key: path for key, (_, path) in _reward_models(config).items()}
-    for key, source in sources.items():
-        scores = _score(records, rows, source, config.judge_templates, device)
+    for judge in judges:
+        scores = _scores(records, rows, judge, device)
         records = [
-            replace(r, scores={**r.scores, key: score})
-            for r, score in zip(records, scores, strict=True)
+            replace(record, scores={**record.scores, judge.judge.key: score})
+            for record, score in zip(records, scores, strict=True)
         ]
-    return _with_axes(records, rows, config.axes) if config.axes else list(records)
+    return _with_axes(records, rows, axes) if axes else list(records)
 
 
-def _reward_models(config: EvaluateConfig) -> dict[str, tuple[str, str]]:
-    """Key in a record's scores -> (name, path); the key of a single one needs no name."""
-    paths = named_paths(config.reward_model, "reward_model")
-    single = len(paths) == 1
-    return {
-        REWARD_MODEL if single else f"{REWARD_MODEL}:{name}": (name, path)
-        for name, path in paths.items()
-    }
+def _is_function(judge: str | RewardFunction | RewardModel) -> bool:
+    return is_function(judge) if isinstance(judge, str) else not isinstance(judge, RewardModel)
 
 
-def _score(
+def _name_of(judge: str | RewardFunction | RewardModel) -> str:
+    """The name of a reward model: of NAME=PATH, or the last part of its path."""
+    if isinstance(judge, RewardModel):
+        return Path(judge.path).name
+    return next(iter(named_paths([str(judge)], "judge")))
+
+
+def _reward_model_judge(name: str, *, single: bool) -> Judge:
+    """A single reward model needs no name."""
+    if single:
+        return Judge(key=REWARD_MODEL, kind=REWARD_MODEL)
+    return Judge(key=f"{REWARD_MODEL}:{name}", kind=REWARD_MODEL, source=name)
+
+
+def _scores(
     records: Sequence[Record],
     rows: Sequence[PromptRow],
-    source: str,
-    templates: Mapping[str, JudgeTemplate],
+    judge: ScoringJudge,
     device: torch.device,
 ) -> list[float]:
-    """One score a record. A text that came several times is scored once: a tie is a tie."""
-    first: dict[tuple[int, str], int] = {}
+    """One score per record. Equal texts are scored once, so that they tie."""
+    places: dict[tuple[int, str], int] = {}
     for record in records:
-        first.setdefault((record.prompt_index, record.response), len(first))
-    unique = list(first)
-    scored = load_reward([source], templates=templates, device=device).score(
+        places.setdefault((record.prompt_index, record.response), len(places))
+    unique = list(places)
+    scores = _load(judge, device).score(
         [rows[index].prompt for index, _ in unique],
         [text for _, text in unique],
         [rows[index].columns for index, _ in unique],
     )
-    values = scored.scores.tolist()
-    return [float(values[first[(r.prompt_index, r.response)]]) for r in records]
+    values = scores.scores.tolist()
+    return [float(values[places[record.prompt_index, record.response]]) for record in records]
+
+
+def _load(judge: ScoringJudge, device: torch.device) -> Reward:
+    scorer = judge.scorer
+    if isinstance(scorer, str):
+        return load_reward([scorer], templates={scorer: judge.template}, device=device)
+    if isinstance(scorer, RewardModel):
+        source = RewardSource(
+            name=judge.judge.key, weight=1.0, scorer=scorer, shift=scorer.mean, divisor=scorer.std
+        )
+        return Reward([source])
+    return Reward([RewardSource(name=judge.judge.key, weight=1.0, scorer=scorer)])
 
 
 def _with_axes(records: Sequence[Record], rows: Sequence[PromptRow], source: str) -> list[Record]:
@@ -93,7 +165,9 @@ def _axes_of(
     function: Callable[..., Any], row: PromptRow, text: str, source: str
 ) -> Mapping[str, float | None]:
     try:
-        found = function(row.prompt, text)
-        return {str(k): None if v is None else float(v) for k, v in found.items()}
+        axes = function(row.prompt, text)
+        return {str(k): None if v is None else float(v) for k, v in axes.items()}
     except Exception as error:
-        raise TrainingError(f"axes {source} failed on prompt {row.prompt!r}: {error!r}") from error
+        raise TrainingError(
+            f"axes={source} failed on prompt {row.prompt!r}: {error!r}", code="judge-failed"
+        ) from error

@@ -1,4 +1,4 @@
-"""The alignment tax: loss on text outside the task, in fp32 and with weights of 8 bits."""
+"""The alignment tax: loss on text outside the task, with fp32 and with int8 weights."""
 
 import copy
 import math
@@ -19,12 +19,12 @@ from rlhf.models.forward import microbatches
 
 FP32, INT8 = "fp32", "int8"
 INCREASE = "text_loss_increase"
-MAX_TOKENS = 4096  # of one forward
+MAX_TOKENS = 4096  # of one forward pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextLoss:
-    """One text under one model."""
+    """The loss of one text under one model."""
 
     nats: float  # sum over its predicted tokens
     tokens: int
@@ -36,14 +36,22 @@ class Tax:
 
     name: str
     encoded: Sequence[list[int]]  # token ids of each text
-    losses: Mapping[str, Sequence[TextLoss]]  # fp32, and int8 where it has layers that take it
-    int8_share: float  # of its weights, that int8 means: the rest stayed in fp32
+    losses: Mapping[str, Sequence[TextLoss]]  # fp32, and int8 if it has linear layers
+    int8_share: float  # of its weights that are rounded to int8; the rest stays fp32
 
 
 def measure_tax(
     model: Any, chat: ChatTokenizer, texts: Sequence[str], *, name: str, max_length: int
 ) -> Tax:
-    """The model's losses on the texts' first `max_length` tokens; without those of one token."""
+    """The model's losses on the first `max_length` tokens of each text of two tokens or more.
+
+    Args:
+        model: a causal language model.
+        chat: its tokenizer.
+        texts: plain texts.
+        name: of the model in the results.
+        max_length: tokens of a text; the rest is cut off.
+    """
     encoded = [encode_text(chat, text, max_length) for text in texts]
     encoded = [ids for ids in encoded if len(ids) > 1]
     versions = {FP32: model.float(), INT8: as_int8(model)}
@@ -58,34 +66,37 @@ def measure_tax(
 def alignment_tax_metrics(
     taxes: Sequence[Tax], *, baseline: str, seed: int, resamples: int
 ) -> list[Result]:
-    """Loss (nats per token) and perplexity of each model, and what the models and int8 add.
+    """Loss (nats per token) and perplexity of each model, and their increases.
 
-    `text_loss_increase` with a baseline is the alignment tax, the loss over the baseline's;
-    without one, of int8 over fp32. Both are of the same texts, paired, so that their intervals
-    are far narrower than those of the losses. Models of other tokens than the baseline's have no
-    tax: losses compare between models of one tokenizer.
+    `text_loss_increase` with a baseline is the alignment tax, the increase over the baseline's
+    loss; without one it is the increase of int8 over fp32. Both are paired by text, so their
+    intervals are far narrower than those of the losses. A model whose tokens differ from the
+    baseline's has no tax: losses are only comparable with the same tokenizer.
     """
-    how = {"seed": seed, "resamples": resamples}
-    theirs = next((tax for tax in taxes if tax.name == baseline and tax.losses), None)
-    found: list[Result] = []
+    options = {"seed": seed, "resamples": resamples}
+    base = next((tax for tax in taxes if tax.name == baseline and tax.losses), None)
+    results: list[Result] = []
     for tax in taxes:
         for precision, losses in tax.losses.items():
-            found += _level(tax.name, losses, precision, how)
+            results += _loss_and_perplexity(tax.name, losses, precision, options)
         if INT8 in tax.losses:
-            more = _increase(tax.losses[INT8], tax.losses[FP32], how)
-            found.append(result_of(more, INCREASE, tax.name, precision=INT8))
-        if theirs and tax is not theirs and tax.losses and tax.encoded == theirs.encoded:
-            more = _increase(tax.losses[FP32], theirs.losses[FP32], how)
-            found.append(result_of(more, INCREASE, tax.name, baseline=baseline, precision=FP32))
-    return found
+            increase = _increase(tax.losses[INT8], tax.losses[FP32], options)
+            results.append(result_of(increase, INCREASE, tax.name, precision=INT8))
+        if base and tax is not base and tax.losses and tax.encoded == base.encoded:
+            increase = _increase(tax.losses[FP32], base.losses[FP32], options)
+            results.append(
+                result_of(increase, INCREASE, tax.name, baseline=baseline, precision=FP32)
+            )
+    return results
 
 
-def _level(
-    name: str, losses: Sequence[TextLoss], precision: str, how: Mapping[str, int]
+def _loss_and_perplexity(
+    name: str, losses: Sequence[TextLoss], precision: str, options: Mapping[str, int]
 ) -> list[Result]:
-    estimate = ratio([loss.nats for loss in losses], [float(loss.tokens) for loss in losses], **how)
+    tokens = [float(loss.tokens) for loss in losses]
+    estimate = ratio([loss.nats for loss in losses], tokens, **options)
     loss = result_of(estimate, "text_loss", name, precision=precision)
-    # exp() of the interval's ends: it is monotone, so the shares outside stay as they are.
+    # exp() is monotone, so it maps the ends of the interval too.
     perplexity = replace(
         loss,
         metric="text_perplexity",
@@ -98,51 +109,50 @@ def _level(
 
 
 def _increase(
-    ours: Sequence[TextLoss], theirs: Sequence[TextLoss], how: Mapping[str, int]
+    losses: Sequence[TextLoss], base_losses: Sequence[TextLoss], options: Mapping[str, int]
 ) -> Estimate:
-    """Nats per token that ours are above theirs, text by text."""
-    nats = [a.nats - b.nats for a, b in zip(ours, theirs, strict=True)]
-    return ratio(nats, [float(loss.tokens) for loss in ours], **how)
+    """Increase of the loss over the base losses in nats per token, paired by text."""
+    nats = [a.nats - b.nats for a, b in zip(losses, base_losses, strict=True)]
+    return ratio(nats, [float(loss.tokens) for loss in losses], **options)
 
 
 def int8_share(model: Any) -> float:
-    """Share of the model's weights that `as_int8` rounds, those of a tied head among them."""
-    every = {id(p): p.numel() for p in model.parameters()}
+    """Share of the model's weights that `as_int8` rounds, including those of a tied head."""
+    all_weights = {id(p): p.numel() for p in model.parameters()}
     rounded = {
         id(module.weight): module.weight.numel()
         for module in model.modules()
         if type(module) is nn.Linear
     }
-    share: float = sum(rounded.values()) / max(1, sum((every | rounded).values()))
+    share: float = sum(rounded.values()) / max(1, sum((all_weights | rounded).values()))
     return share
 
 
 def as_int8(model: Any) -> Any | None:
-    """A copy with dynamically quantised linear layers, on the CPU; None where there is none.
+    """A copy with dynamically quantised linear layers, on the CPU; None without linear layers.
 
-    Weights are rounded to 8 bits once, activations as they come, with one scale for a whole
-    microbatch (torch's quantize_dynamic).
-    GPT-2's layers are no nn.Linear and stay as they are, all but the head: `int8_share` says what
-    share of the weights is meant.
+    Weights are rounded to 8 bits once, activations at each call, with one scale per microbatch
+    (torch's quantize_dynamic). The layers of GPT-2 except for its head are not nn.Linear and stay
+    unchanged; `int8_share` is the share of the weights that is rounded.
     """
     if not any(type(module) is nn.Linear for module in model.modules()):
         return None
     copied = copy.deepcopy(model).float().cpu()
     quantize: Any = quantize_dynamic
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # torch means to move it to another package
+        warnings.simplefilter("ignore", UserWarning)  # torch will move it to another package
         return quantize(copied, {nn.Linear}, dtype=torch.qint8)
 
 
 def encode_text(chat: ChatTokenizer, text: str, max_length: int) -> list[int]:
-    """The text's first `max_length` tokens as plain text, behind the tokenizer's own start."""
+    """The first `max_length` token ids of the text, BOS included if the tokenizer adds it."""
     ids: list[int] = chat.tokenizer(text)["input_ids"]
     return ids[:max_length]
 
 
 @torch.no_grad()
 def text_losses(model: Any, encoded: Sequence[list[int]], pad_token_id: int) -> list[TextLoss]:
-    """-sum log P(token | tokens before it) of each text, the first token given."""
+    """-sum log P(token | tokens before it) of each text, from the second token on."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     lengths = torch.tensor([len(ids) for ids in encoded])
     losses: list[TextLoss] = [TextLoss(nats=0.0, tokens=0)] * len(encoded)
@@ -151,8 +161,8 @@ def text_losses(model: Any, encoded: Sequence[list[int]], pad_token_id: int) -> 
         ids, mask = right_pad([encoded[row] for row in rows], pad_token_id)
         ids, mask = ids.to(device), mask.to(device)
         logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-        each = torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
-        nats = -torch.where(mask[:, 1:], each, 0.0).double().sum(1)
+        logprobs = torch.log_softmax(logits, -1).gather(-1, ids[:, 1:, None])[..., 0]
+        nats = -torch.where(mask[:, 1:], logprobs, 0.0).double().sum(1)
         for row, value in zip(rows, nats.tolist(), strict=True):
             losses[row] = TextLoss(nats=value, tokens=len(encoded[row]) - 1)
     return losses

@@ -1,4 +1,4 @@
-"""The checkpoints of a PPO run, as the frontier walks over them."""
+"""The checkpoints of a PPO run, for the frontier."""
 
 import json
 from pathlib import Path
@@ -8,19 +8,19 @@ from rlhf.runtime.run_folder import checkpoints, step_of
 
 
 def steps_of_run(folder: Path) -> list[tuple[Path, int]]:
-    """The run's checkpoints, and its final model where that was trained further; by step."""
-    found = [(path, step_of(path)) for path in checkpoints(folder)]
+    """The run's checkpoints, and its final model if it was trained further; by step."""
+    steps = [(path, step_of(path)) for path in checkpoints(folder)]
     metrics = folder / "metrics.jsonl"
     lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
     last = max((step for line in lines if (step := _step_of_line(line)) is not None), default=0)
     finished = any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
-    if finished and all(step < last for _, step in found):
-        found.append((folder, last))
-    return found
+    if finished and all(step < last for _, step in steps):
+        steps.append((folder, last))
+    return steps
 
 
 def _step_of_line(line: str) -> int | None:
-    """The step of a line of metrics.jsonl; None of one that a crash cut short."""
+    """The step of a line of metrics.jsonl; None if a crash cut the line short."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Reward against KL over the checkpoints of a run: what was gained, and from where on gamed."""
+"""Reward against KL over the checkpoints of a run, and a test for over-optimisation."""
 
 import math
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from rlhf.evaluation.core.metrics import Judge
 from rlhf.evaluation.core.records import Record, by_prompt
 from rlhf.evaluation.stats.bootstrap import Estimate, mean
 
-STANDARD_ERRORS = 2.0  # below its peak the held-out score has fallen, where the proxy has not
-ROUNDING = 1e-9  # of a score's mean
-PLATEAUS = 500  # that are made to see what falls come by chance
-MIN_POINTS = 4  # of a fit: two numbers are fitted, and through three points any curve goes
+STANDARD_ERRORS = 2.0  # fall of the held-out score below its peak that counts at least
+ROUNDING = 1e-9  # falls of the mean up to this size are rounding
+PLATEAUS = 500  # simulated plateaus, to measure how far scores fall by chance
+MIN_POINTS = 4  # of a fit with two parameters; any curve fits three points well
 _Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A checkpoint, by the judge it was trained on and by one it was not."""
+    """A checkpoint, scored by the judge it was trained on and by another judge."""
 
     name: str
     step: int
-    kl: Estimate  # nats an answer from the reference
+    kl: Estimate  # nats per response from the reference
     proxy: Estimate
     held_out: Estimate
 
@@ -38,12 +38,12 @@ class Fit:
     alpha: float
     beta: float
     r2: float
-    n: int  # checkpoints that it rests on
+    n: int  # number of fitted checkpoints
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier:
-    """The curve and what it says."""
+    """The curve and the verdict on over-optimisation."""
 
     proxy: str
     held_out: str
@@ -54,7 +54,7 @@ class Frontier:
     says: str  # the verdict in a sentence
 
 
-def frontier(
+def make_frontier(
     records: Sequence[Record],
     checkpoints: Sequence[tuple[str, int]],
     *,
@@ -64,15 +64,24 @@ def frontier(
     seed: int,
     resamples: int,
 ) -> Frontier:
-    """The frontier of checkpoints, given as (name of the model in `records`, step), by step.
+    """The frontier of a run.
 
-    Over-optimised: after the peak of the held-out score a checkpoint lies 2 standard errors of
-    the difference (the same prompts, paired) below it, while the proxy is above its value there.
-    Of many checkpoints on a plateau one lies that far below the luckiest by chance: it has to be
-    more standard errors than that happens with in 95 of 100 such plateaus.
-    The first checkpoint is the reference, whose KL from itself is 0.
+    A run is over-optimised if, at a checkpoint after the peak of the held-out score, this score is
+    2 standard errors of the difference (paired by prompt) below the peak, while the proxy is above
+    its value at the peak. Of many checkpoints on a plateau, one is that far below the luckiest by
+    chance. The fall therefore has to exceed what occurs in 95 of 100 simulated plateaus.
+
+    Args:
+        records: scored responses of all checkpoints.
+        checkpoints: (name of the model in `records`, step), by step; the first one is the
+            reference, whose KL from itself is 0.
+        proxy: the judge that PPO was trained on.
+        held_out: a judge that it was not trained on.
+        num_prompts: prompts of the evaluation.
+        seed: for the bootstrap and the plateaus.
+        resamples: of the bootstrap.
     """
-    how = {"seed": seed, "resamples": resamples}
+    options = {"seed": seed, "resamples": resamples}
     points, scores, proxies = [], [], []
     for name, step in checkpoints:
         groups = [group for group in by_prompt(records, name, num_prompts) if group]
@@ -83,9 +92,9 @@ def frontier(
             Point(
                 name=name,
                 step=step,
-                kl=mean(kl, **how),
-                proxy=mean(by_proxy, **how),
-                held_out=mean(by_held_out, **how),
+                kl=mean(kl, **options),
+                proxy=mean(by_proxy, **options),
+                held_out=mean(by_held_out, **options),
             )
         )
         scores.append(np.array([np.mean(group) for group in by_held_out]))
@@ -98,23 +107,23 @@ def frontier(
         fits=[fit for judge in ("proxy", "held_out") for fit in _fits(points, judge)],
         over_optimized=fallen is not None,
         best=points[peak].name,
-        says=_says(points, peak, fallen),
+        says=_verdict(points, peak, fallen),
     )
 
 
-def summary_lines(made: Frontier) -> list[str]:
-    """The frontier in lines: a checkpoint each, a fit each, the verdict."""
+def summary_lines(frontier: Frontier) -> list[str]:
+    """A line per checkpoint, a line per fit, and the verdict."""
     points = [
-        f"{point.name}: KL {_brief(point.kl)}, {made.proxy} {_brief(point.proxy)}, "
-        f"{made.held_out} {_brief(point.held_out)}"
-        for point in made.points
+        f"{point.name}: KL {_brief(point.kl)}, {frontier.proxy} {_brief(point.proxy)}, "
+        f"{frontier.held_out} {_brief(point.held_out)}"
+        for point in frontier.points
     ]
     fits = [
         f"{fit.judge}: {fit.form} with α {fit.alpha:.3g}, β {fit.beta:.3g}, R² {fit.r2:.2f} "
-        f"of {fit.n} checkpoints"
-        for fit in made.fits
+        f"over {fit.n} checkpoints"
+        for fit in frontier.fits
     ]
-    return [*points, *fits, made.says]
+    return [*points, *fits, frontier.says]
 
 
 def _brief(estimate: Estimate) -> str:
@@ -124,31 +133,34 @@ def _brief(estimate: Estimate) -> str:
 def _peak_and_fall(
     scores: Sequence[_Array], proxies: Sequence[float], seed: int
 ) -> tuple[int, int | None]:
-    """Index of the highest held-out score, and of the last checkpoint that is over-optimised.
+    """Index of the highest held-out score, and of the last over-optimised checkpoint, or None.
 
-    scores: of each checkpoint, [prompts].
+    scores: [prompts] of each checkpoint.
     """
     table = np.stack(scores)
     errors = _errors(table)
-    enough = _by_chance(table, errors, proxies, seed)
+    threshold = _fall_by_chance(table, errors, proxies, seed)
     means = table.mean(1)
     peak, falls = _falls(means, errors, proxies)
-    fallen = [later for later, fall in falls if fall > enough]
+    fallen = [later for later, fall in falls if fall > threshold]
     return peak, max(fallen, default=None)
 
 
 def _falls(
     means: _Array, errors: _Array, proxies: Sequence[float]
 ) -> tuple[int, list[tuple[int, float]]]:
-    """The peak, and how many standard errors later checkpoints of a higher proxy lie below it."""
+    """The peak, and by how many standard errors later checkpoints with a higher proxy are below it.
+
+    Falls are (index of the checkpoint, standard errors).
+    """
     peak = int(means.argmax())
-    found = []
+    falls = []
     for later in range(peak + 1, len(means)):
         fall = float(means[peak] - means[later])
         if fall > ROUNDING and proxies[later] > proxies[peak]:
             error = float(errors[peak, later])
-            found.append((later, fall / error if error > 0 else math.inf))
-    return peak, found
+            falls.append((later, fall / error if error > 0 else math.inf))
+    return peak, falls
 
 
 def _errors(table: _Array) -> _Array:
@@ -157,15 +169,16 @@ def _errors(table: _Array) -> _Array:
     if prompts < 2:
         return np.zeros((len(table), len(table)))
     spread = (table[:, None, :] - table[None, :, :]).std(axis=2, ddof=1)
-    found: _Array = spread / math.sqrt(prompts)
-    return found
+    errors: _Array = spread / math.sqrt(prompts)
+    return errors
 
 
-def _by_chance(table: _Array, errors: _Array, proxies: Sequence[float], seed: int) -> float:
+def _fall_by_chance(table: _Array, errors: _Array, proxies: Sequence[float], seed: int) -> float:
     """The fall in standard errors that 95% of plateaus stay below; at least `STANDARD_ERRORS`.
 
-    A plateau: these checkpoints, each moved to the same mean, with prompts resampled (as in
-    Westfall & Young 1993, so that many and correlated checkpoints are treated as they are).
+    A plateau consists of these checkpoints, each shifted to the same mean, with resampled prompts
+    (as in Westfall & Young 1993, which takes the number of checkpoints and their correlation into
+    account).
     """
     rng = np.random.default_rng(seed)
     prompts = table.shape[1]
@@ -179,9 +192,9 @@ def _by_chance(table: _Array, errors: _Array, proxies: Sequence[float], seed: in
 
 
 def _fits(points: Sequence[Point], judge: str) -> list[Fit]:
-    """Both forms by least squares, of `MIN_POINTS` checkpoints or more away from the reference.
+    """Both forms by least squares, from at least `MIN_POINTS` checkpoints apart from the reference.
 
-    None where these lie at one distance: α and β cannot be told apart there.
+    Empty if all have the same distance: then α and β cannot be identified.
 
     R_bon(d) = d (α - β d) and R_RL(d) = d (α - β log d) of Gao et al. 2022
     (https://arxiv.org/abs/2210.10760, eq. 1 and 2), linear in α and β.
@@ -192,21 +205,21 @@ def _fits(points: Sequence[Point], judge: str) -> list[Fit]:
         return []
     d = np.sqrt([point.kl.value for point in away])
     gains = np.array([getattr(point, judge).value - start.value for point in away])
-    found = []
+    fits = []
     for form, bend in (("d(α-βd)", d), ("d(α-β log d)", np.log(d))):
         design = np.stack([d, -d * bend], axis=1)
         (alpha, beta), _, rank, _ = np.linalg.lstsq(design, gains, rcond=1e-6)
         if rank < 2:
             continue
-        left = float(((gains - design @ [alpha, beta]) ** 2).sum())
+        residual = float(((gains - design @ [alpha, beta]) ** 2).sum())
         spread = float(((gains - gains.mean()) ** 2).sum())
-        r2 = 1 - left / spread if spread > 0 else float(left == 0)
-        numbers = {"alpha": float(alpha), "beta": float(beta), "r2": float(r2)}
-        found.append(Fit(form=form, judge=judge, n=len(away), **numbers))
-    return found
+        r2 = 1 - residual / spread if spread > 0 else float(residual == 0)
+        parameters = {"alpha": float(alpha), "beta": float(beta), "r2": float(r2)}
+        fits.append(Fit(form=form, judge=judge, n=len(away), **parameters))
+    return fits
 
 
-def _says(points: Sequence[Point], peak: int, fallen: int | None) -> str:
+def _verdict(points: Sequence[Point], peak: int, fallen: int | None) -> str:
     best = points[peak]
     at = f"{best.name} (held-out score {best.held_out.value:.3f}, KL {best.kl.value:.2f})"
     if fallen is None:

@@ -1,4 +1,4 @@
-"""Benchmarks of others: hands a checkpoint to lm-evaluation-harness and keeps what it says."""
+"""Benchmarks: run lm-evaluation-harness on a model and convert its results."""
 
 import difflib
 import importlib.util
@@ -15,27 +15,33 @@ METRIC = "lm_eval"
 
 
 def check_tasks(tasks: Sequence[str], include: str | None) -> None:
-    """Refuse `lm_eval` where the harness is not installed or knows no such task.
+    """Check that the harness is installed and has these tasks.
 
-    include: a folder of tasks of one's own, the harness's --include_path.
+    Args:
+        tasks: names of tasks.
+        include: a folder of your own tasks, the harness's --include_path.
 
     Raises:
-        ConfigError: how to install it; which task it does not know.
+        ConfigError: the harness is not installed, the folder does not exist, or a task is unknown.
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise ConfigError(
-            "lm_eval is not installed; `pip install -e '.[lm_eval]'` in the checkout, or leave "
-            "lm_eval out."
+            "lm_eval is not installed; run `pip install 'rlhf[lm_eval]'`, or leave lm_eval out.",
+            code="missing-package",
         )
     if include is not None and not Path(include).is_dir():
-        raise ConfigError(f"lm_eval_include {include} is no folder; name one of task files.")
+        raise ConfigError(
+            f"lm_eval_include={include} is not a folder; set it to a folder of task files.",
+            code="missing-file",
+        )
     known = _manager(include).all_tasks
     for task in tasks:
         if task not in known:
             near = difflib.get_close_matches(task, known, n=1)
             raise ConfigError(
-                f"lm_eval: the harness knows no task {task!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "; `lm_eval ls tasks` lists them.")
+                f"lm_eval: the harness has no task {task!r}"
+                + (f"; did you mean {near[0]!r}?" if near else "; `lm_eval ls tasks` lists them."),
+                code="bad-value",
             )
 
 
@@ -46,7 +52,7 @@ def _manager(include: str | None) -> Any:
 
 
 def lm_eval_metrics(
-    contender: EvaluatedModel,
+    evaluated: EvaluatedModel,
     tasks: Sequence[str],
     *,
     include: str | None,
@@ -54,23 +60,31 @@ def lm_eval_metrics(
     batch_size: int,
     seed: int,
 ) -> tuple[list[Result], dict[str, Any]]:
-    """Figures of every task, and what was run: versions of the tasks and their few shots.
+    """Results of every task, and what was run: versions of the tasks, few-shot examples.
 
-    The harness gets the model as it is loaded: an adapter is merged, the chat template is the
-    one of this evaluation, and it looks for no other processes, which would wait for it.
+    The harness gets the loaded model: adapters are merged, the chat template is that of this
+    evaluation, and it does not communicate with other processes, which would have to wait.
+
+    Args:
+        evaluated: the model with its tokenizer.
+        tasks: names of tasks.
+        include: a folder of your own tasks.
+        limit: questions per task, or None.
+        batch_size: questions at a time.
+        seed: for all random numbers of the harness.
 
     Raises:
-        TrainingError: the harness cannot load a task's data or ask the model.
+        TrainingError: the harness cannot load a task's data or run the model.
     """
     import lm_eval
     from lm_eval.models.huggingface import HFLM
 
-    chat = not contender.chat.raw
+    chat = not evaluated.chat.raw
     try:
-        said: dict[str, Any] = lm_eval.simple_evaluate(
+        output: dict[str, Any] = lm_eval.simple_evaluate(
             model=HFLM(
-                pretrained=contender.model,
-                tokenizer=contender.chat.tokenizer,
+                pretrained=evaluated.model,
+                tokenizer=evaluated.chat.tokenizer,
                 batch_size=batch_size,
             ),
             tasks=list(tasks),
@@ -83,24 +97,27 @@ def lm_eval_metrics(
             fewshot_random_seed=seed,
         )
     except Exception as error:
-        asked = f"lm_eval {' '.join(tasks)} on {contender.name}"
-        raise TrainingError(f"{asked}: {type(error).__name__}: {error}") from error
-    found = [
+        raise TrainingError(
+            f"lm_eval {' '.join(tasks)} on {evaluated.name}: {type(error).__name__}: {error}",
+            code="judge-failed",
+        ) from error
+    results = [
         result
-        for task, values in said["results"].items()
-        for result in _of_task(
-            contender.name, task, values, said.get("n-samples", {}).get(task, {})
+        for task, values in output["results"].items()
+        for result in _task_results(
+            evaluated.name, task, values, output.get("n-samples", {}).get(task, {})
         )
     ]
-    kept = {key: said.get(key) for key in ("versions", "n-shot", "n-samples")}
-    return found, {"harness": getattr(lm_eval, "__version__", ""), "chat_template": chat, **kept}
+    details = {key: output.get(key) for key in ("versions", "n-shot", "n-samples")}
+    harness = getattr(lm_eval, "__version__", "")
+    return results, {"harness": harness, "chat_template": chat, **details}
 
 
-def _of_task(
+def _task_results(
     name: str, task: str, values: Mapping[str, Any], samples: Mapping[str, Any]
 ) -> list[Result]:
-    """`acc,none` with `acc_stderr,none` -> one figure with 1.96 standard errors."""
-    found = []
+    """`acc,none` with `acc_stderr,none` -> one result with an interval of 1.96 standard errors."""
+    results = []
     for key, value in values.items():
         metric, _, filtered = key.partition(",")
         if not isinstance(value, int | float) or metric.endswith("_stderr") or not filtered:
@@ -115,5 +132,5 @@ def _of_task(
             se=error,
         )
         axis = f"{task} {metric}" + ("" if filtered == "none" else f" ({filtered})")
-        found.append(result_of(estimate, METRIC, name, axis=axis))
-    return found
+        results.append(result_of(estimate, METRIC, name, axis=axis))
+    return results

@@ -1,41 +1,38 @@
-"""The studies of an evaluation, each on all processes: more answers, more judges, other text."""
+"""Run the studies of an evaluation, each on all processes."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from rlhf.data.rows.load import load_texts
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
-from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import Result
 from rlhf.evaluation.core.sampling import (
     EvaluatedModel,
-    load_contender,
+    load_evaluated_model,
     same_vocabulary,
     sample_records,
 )
-from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.llm import local_judge
-from rlhf.evaluation.judges.pairwise import Judging, Verdict, compare
-from rlhf.evaluation.judges.pairwise_metrics import pairs_of, verdict_metrics
+from rlhf.evaluation.judges.pairwise import CompareFunction, Verdict, compare_pairs
+from rlhf.evaluation.judges.pairwise_metrics import pairs_to_judge, verdict_metrics
 from rlhf.evaluation.judges.remote import RemoteJudge, remote_judge
-from rlhf.evaluation.judges.scoring import GOLD, judge_records, judges_of
+from rlhf.evaluation.judges.scoring import GOLD, judge_records
 from rlhf.evaluation.studies.alignment_tax import Tax, alignment_tax_metrics, measure_tax
 from rlhf.evaluation.studies.best_of_n import best_of_n_metrics, best_of_name
 from rlhf.evaluation.studies.checkpoints import steps_of_run
-from rlhf.evaluation.studies.frontier import frontier, summary_lines
+from rlhf.evaluation.studies.context import StudyContext
+from rlhf.evaluation.studies.frontier import make_frontier, summary_lines
 from rlhf.evaluation.studies.lm_eval import lm_eval_metrics
-from rlhf.types import PromptRow
 
-Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,211 +43,185 @@ class StudyResults:
     content: dict[str, Any] = field(default_factory=dict)  # frontier, lm_eval, verdicts
 
 
-def run_studies(
-    rows: Sequence[PromptRow],
-    records: Sequence[Record],
-    question: MetricSpec,
-    config: EvaluateConfig,
-    study: StudyConfig,
-    remote: RemoteJudge | None,
-    say: Say,
-) -> StudyResults:
-    """Everything that was asked for beside the comparison; complete on every process.
+def run_studies(context: StudyContext, remote: RemoteJudge | None) -> StudyResults:
+    """The studies that the keys select; complete on every process.
 
-    remote: llm_judge, where it is behind an address, as a trial has settled it.
+    Args:
+        context: keys, judges and records of the evaluation.
+        remote: the LLM judge if it is behind an address, after `adapt_to_server`.
     """
+    study = context.study
     results: list[Result] = []
     content: dict[str, Any] = {}
     if study.best_of:
-        results += _best_of(rows, records, question, config, study, say)
+        results += _best_of(context)
     if study.frontier is not None:
-        content["frontier"] = _frontier(rows, question, config, study, say)
+        content["frontier"] = _frontier(context, Path(study.frontier))
     if study.llm_judge is not None:
-        verdicts = _ask_model(rows, records, question, config, study, remote, say)
-        results += verdict_metrics(verdicts, question)
+        verdicts = _llm_verdicts(context, study.llm_judge, remote)
+        results += verdict_metrics(verdicts, context.spec)
         content["llm_verdicts"] = [
             {**asdict(v.pair), "ours_first": v.ours_first, "theirs_first": v.theirs_first}
             for v in verdicts
         ]
     if study.tax_data is not None:
-        found, content["tax"] = _tax(question, config, study, say)
-        results += found
+        tax_results, content["tax"] = _alignment_tax(context, study.tax_data)
+        results += tax_results
     if study.lm_eval:
-        found, run = _benchmarks(question, config, study, say)
-        results += found
-        content["lm_eval"] = run
+        benchmark_results, content["lm_eval"] = _benchmarks(context)
+        results += benchmark_results
     return StudyResults(results=results, content=content)
 
 
-def _best_of(
-    rows: Sequence[PromptRow],
-    records: Sequence[Record],
-    question: MetricSpec,
-    config: EvaluateConfig,
-    study: StudyConfig,
-    say: Say,
-) -> list[Result]:
-    model = study.best_of_model or config.baseline_name
-    prompts = _some(len(rows), study.best_of_prompts, question.seed)
-    say(f"best of {max(study.best_of)}: {model} answers {len(prompts)} prompts")
-    device = PartialState().device
-    contender = load_contender(model, config.model_paths[model], config, device)
-    # A name of its own: its noise is not that of the model's ordinary answers.
-    contender = replace(contender, name=best_of_name(model, max(study.best_of)))
-    many = replace(config, num_generations=max(study.best_of))
-    samples = _shared_out(rows, prompts, contender, None, many, question.seed)
-    judges = [judge for judge in question.judges if judge.kind == "reward_model"]
-    renamed = [replace(record, model=model) for record in samples]
+def _best_of(context: StudyContext) -> list[Result]:
+    config, study, spec = context.config, context.study, context.spec
+    name, most = study.best_of_model or config.baseline_name, max(study.best_of)
+    prompts = _draw(len(context.rows), study.best_of_prompts, spec.seed)
+    context.log(f"best_of: {most} responses of {name} to each of {len(prompts)} prompts")
+    evaluated = _load(context, name, config.model_paths[name])
+    # Another name, so that the random numbers differ from those of the model's other responses.
+    evaluated = replace(evaluated, name=best_of_name(name, most))
+    many = replace(config, num_generations=most)
+    samples = _sample_and_judge(context, prompts, evaluated, None, many)
+    chooser = next(judge for judge in spec.judges if judge.kind == "reward_model")
+    renamed = [replace(record, model=name) for record in samples]
     return best_of_n_metrics(
-        renamed, records, question, model=model, chooser=judges[0], sizes=study.best_of
+        renamed, context.records, spec, model=name, chooser=chooser, sizes=study.best_of
     )
 
 
-def _frontier(
-    rows: Sequence[PromptRow],
-    question: MetricSpec,
-    config: EvaluateConfig,
-    study: StudyConfig,
-    say: Say,
-) -> dict[str, Any]:
-    assert study.frontier is not None
-    prompts = _some(len(rows), study.frontier_prompts, question.seed)
-    device = PartialState().device
-    path = config.model_paths[config.reference_name]
-    reference = load_contender(config.reference_name, path, config, device)
-    found = [(reference.name, 0)]
-    records = _shared_out(rows, prompts, reference, reference, config, question.seed)
-    for folder, step in steps_of_run(Path(study.frontier)):
+def _frontier(context: StudyContext, run: Path) -> dict[str, Any]:
+    config, spec = context.config, context.spec
+    prompts = _draw(len(context.rows), context.study.frontier_prompts, spec.seed)
+    reference = _load(context, config.reference_name, config.model_paths[config.reference_name])
+    checkpoints = [(reference.name, 0)]
+    records = _sample_and_judge(context, prompts, reference, reference, config)
+    for folder, step in steps_of_run(run):
         name = f"step {step}"
-        say(f"frontier: {folder} answers {len(prompts)} prompts")
-        contender = load_contender(name, str(folder), config, device)
-        if not same_vocabulary(contender, reference):
+        context.log(f"frontier: responses of {folder} to {len(prompts)} prompts")
+        evaluated = _load(context, name, str(folder))
+        if not same_vocabulary(evaluated, reference):
             raise ConfigError(
-                f"frontier: {folder} has other tokens than {reference.name}, so there is no KL "
-                "between them; name the model that PPO started from as reference."
+                f"frontier: {folder} has another vocabulary than {reference.name}, so their KL is "
+                "not defined; set reference to the model that PPO started from.",
+                code="tokenizer-mismatch",
             )
-        records += _shared_out(rows, prompts, contender, reference, config, question.seed)
-        found.append((name, step))
-    judges = judges_of(config)
-    rewards = [judge for judge in judges if judge.kind == "reward_model"]
-    held_out = next((judge for judge in judges if judge.key == GOLD), rewards[-1])
-    made = frontier(
+        records += _sample_and_judge(context, prompts, evaluated, reference, config)
+        checkpoints.append((name, step))
+    reward_models = [judge for judge in spec.judges if judge.kind == "reward_model"]
+    held_out = next((judge for judge in spec.judges if judge.key == GOLD), reward_models[-1])
+    frontier = make_frontier(
         records,
-        found,
-        proxy=rewards[0],
+        checkpoints,
+        proxy=reward_models[0],
         held_out=held_out,
-        num_prompts=len(rows),
-        seed=question.seed,
-        resamples=question.resamples,
+        num_prompts=len(context.rows),
+        **spec.bootstrap,
     )
-    for line in summary_lines(made):
-        say(line)
-    return asdict(made)
+    for line in summary_lines(frontier):
+        context.log(line)
+    return asdict(frontier)
 
 
-def _ask_model(
-    rows: Sequence[PromptRow],
-    records: Sequence[Record],
-    question: MetricSpec,
-    config: EvaluateConfig,
-    study: StudyConfig,
-    remote: RemoteJudge | None,
-    say: Say,
-) -> list[Verdict]:
-    pairs = pairs_of(
-        records,
-        question,
-        per_prompt=study.pairs_per_prompt,
-        baselines=study.llm_judge_baselines,
+def _llm_verdicts(context: StudyContext, judge: str, remote: RemoteJudge | None) -> list[Verdict]:
+    pairs = pairs_to_judge(
+        context.records,
+        context.spec,
+        per_prompt=context.study.pairs_per_prompt,
+        baselines=context.study.llm_judge_baselines,
     )
-    say(f"{study.llm_judge} compares {len(pairs)} pairs in both orders")
-    state = PartialState()
-    mine = pairs[state.process_index :: state.num_processes]
-    asks = remote_judge(remote, say) if remote else _local(config, study, state.device, say)
-    verdicts = compare(mine, rows, asks)
-    return gather_object(verdicts) if state.num_processes > 1 else verdicts
+    context.log(f"{judge} compares {len(pairs)} pairs in both orders")
+    compare = remote_judge(remote, context.log) if remote else _local_judge(context, judge)
+    return _gather(compare_pairs(_local_shard(pairs), context.rows, compare))
 
 
-def _local(config: EvaluateConfig, study: StudyConfig, device: torch.device, say: Say) -> Judging:
-    assert study.llm_judge is not None
+def _local_judge(context: StudyContext, judge: str) -> CompareFunction:
     return local_judge(
-        study.llm_judge,
-        max_new_tokens=study.llm_judge_max_tokens,
-        temperature=study.llm_judge_temperature,
-        batch_size=config.per_device_eval_batch_size,
-        device=device,
-        say=say,
+        judge,
+        max_new_tokens=context.study.llm_judge_max_tokens,
+        temperature=context.study.llm_judge_temperature,
+        batch_size=context.config.per_device_eval_batch_size,
+        device=PartialState().device,
+        log=context.log,
     )
 
 
-def _tax(
-    question: MetricSpec, config: EvaluateConfig, study: StudyConfig, say: Say
-) -> tuple[list[Result], dict[str, Any]]:
-    """On the main process: a few texts, and int8 runs on its CPU."""
-    assert study.tax_data is not None
+def _alignment_tax(context: StudyContext, data: str) -> tuple[list[Result], dict[str, Any]]:
+    """On the main process only: there are few texts, and int8 runs on its CPU."""
+    study, spec = context.study, context.spec
     state = PartialState()
     taxes: list[Tax] = []
     if state.is_main_process:
-        texts = load_texts(study.tax_data, role="tax").rows
-        chosen = [texts[i] for i in _some(len(texts), study.tax_texts, question.seed)]
-        for name, path in config.model_paths.items():
-            say(f"{name}: loss on {len(chosen)} texts of {study.tax_data}, fp32 and int8")
-            contender = load_contender(name, path, replace(config, bf16=False), state.device)
-            taxes.append(
-                measure_tax(
-                    contender.model,
-                    contender.chat,
-                    chosen,
-                    name=name,
-                    max_length=study.tax_max_length,
-                )
+        texts = load_texts(data, role="tax").rows
+        chosen = [texts[i] for i in _draw(len(texts), study.tax_texts, spec.seed)]
+        fp32 = replace(context, config=replace(context.config, bf16=False))
+        for name, path in context.config.model_paths.items():
+            context.log(f"{name}: loss on {len(chosen)} texts of {data}, fp32 and int8")
+            evaluated = _load(fp32, name, path)
+            tax = measure_tax(
+                evaluated.model,
+                evaluated.chat,
+                chosen,
+                name=name,
+                max_length=study.tax_max_length,
             )
-            say(f"{name}: int8 means {taxes[-1].int8_share:.0%} of its weights")
+            taxes.append(tax)
+            context.log(f"{name}: {tax.int8_share:.0%} of its weights are rounded to int8")
     state.wait_for_everyone()
-    how = {"seed": question.seed, "resamples": question.resamples}
-    content = {
-        "int8_share": {tax.name: tax.int8_share for tax in taxes},
-    }
-    return alignment_tax_metrics(taxes, baseline=question.baseline, **how), content
+    content = {"int8_share": {tax.name: tax.int8_share for tax in taxes}}
+    return alignment_tax_metrics(taxes, baseline=spec.baseline, **spec.bootstrap), content
 
 
-def _benchmarks(
-    question: MetricSpec, config: EvaluateConfig, study: StudyConfig, say: Say
-) -> tuple[list[Result], dict[str, Any]]:
-    found: list[Result] = []
+def _benchmarks(context: StudyContext) -> tuple[list[Result], dict[str, Any]]:
+    study = context.study
+    results: list[Result] = []
     runs: dict[str, Any] = {}
     if PartialState().is_main_process:
-        for name, path in config.model_paths.items():
-            say(f"{name}: lm-evaluation-harness, {' '.join(study.lm_eval)}")
-            results, runs[name] = lm_eval_metrics(
-                load_contender(name, path, config, PartialState().device),
+        for name, path in context.config.model_paths.items():
+            context.log(f"{name}: lm-evaluation-harness, {' '.join(study.lm_eval)}")
+            model_results, runs[name] = lm_eval_metrics(
+                _load(context, name, path),
                 study.lm_eval,
                 include=study.lm_eval_include,
                 limit=study.lm_eval_limit,
-                batch_size=config.per_device_eval_batch_size,
-                seed=question.seed,
+                batch_size=context.config.per_device_eval_batch_size,
+                seed=context.spec.seed,
             )
-            found += results
+            results += model_results
     PartialState().wait_for_everyone()
-    return found, runs
+    return results, runs
 
 
-def _shared_out(
-    rows: Sequence[PromptRow],
+def _load(context: StudyContext, name: str, path: str) -> EvaluatedModel:
+    return load_evaluated_model(name, path, context.config, PartialState().device)
+
+
+def _sample_and_judge(
+    context: StudyContext,
     prompts: Sequence[int],
-    contender: EvaluatedModel,
+    evaluated: EvaluatedModel,
     reference: EvaluatedModel | None,
     config: EvaluateConfig,
-    seed: int,
 ) -> list[Record]:
-    """Judged answers to `rows[i] for i in prompts`, each process a share; complete on all."""
+    """Scored responses to `rows[i] for i in prompts`; complete on all processes."""
+    records = sample_records(
+        evaluated, reference, context.rows, _local_shard(prompts), config, context.spec.seed
+    )
+    device = PartialState().device
+    return _gather(judge_records(records, context.rows, context.judges, device=device))
+
+
+def _local_shard(items: Sequence[T]) -> list[T]:
+    """This process's share: every n-th item."""
     state = PartialState()
-    mine = list(prompts)[state.process_index :: state.num_processes]
-    records = sample_records(contender, reference, rows, mine, config, seed)
-    judged = judge_records(records, rows, replace(config, axes=None), state.device)
-    return gather_object(judged) if state.num_processes > 1 else judged
+    return list(items)[state.process_index :: state.num_processes]
 
 
-def _some(count: int, at_most: int, seed: int) -> list[int]:
+def _gather(items: list[T]) -> list[T]:
+    """The items of all processes."""
+    return gather_object(items) if PartialState().num_processes > 1 else items
+
+
+def _draw(count: int, at_most: int, seed: int) -> list[int]:
     """Indices below `count`, at most so many, drawn by seed, in order."""
     return sorted(random.Random(seed).sample(range(count), min(count, at_most)))

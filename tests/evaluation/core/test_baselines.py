@@ -1,19 +1,19 @@
-"""Null baselines and the lookup by value."""
+"""Trivial baselines and the lookup, by value."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from rlhf.evaluation.core.baselines import null_records
-from rlhf.evaluation.core.contamination import Seen
+from rlhf.evaluation.core.baselines import baseline_records
+from rlhf.evaluation.core.contamination import TrainingPrompt
 from rlhf.evaluation.core.nearest_prompt import NearestPrompt
 from rlhf.evaluation.core.records import Record
 from rlhf.types import PromptRow
 
 TRAINING = [
-    Seen(prompt="What does Bob like?", answers=["Bob likes honey."]),
-    Seen(prompt="How much is 2 plus 3?", answers=["2 plus 3 is 5."]),
-    Seen(prompt="What does Ann like?", answers=[]),
+    TrainingPrompt(prompt="What does Bob like?", responses=["Bob likes honey."]),
+    TrainingPrompt(prompt="How much is 2 plus 3?", responses=["2 plus 3 is 5."]),
+    TrainingPrompt(prompt="What does Ann like?", responses=[]),
 ]
 
 
@@ -31,14 +31,14 @@ def _sampled(texts):
     ]
 
 
-def test_each_baseline_says_what_it_is_defined_to(chat):
+def test_text_of_each_trivial_baseline(chat):
     chat_prompt = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes?"},
                    {"role": "user", "content": "2 plus 3?"}]  # fmt: skip
     rows = [PromptRow(prompt="What does Bob like?"), PromptRow(prompt=chat_prompt)]
     sampled = _sampled([["Yes.", "Bob likes tea."], ["Yes.", "No."]])
-    found = null_records(rows, [0, 1], sampled, NearestPrompt(TRAINING), chat)
-    said = {(record.model, record.prompt_index): record.text for record in found}
-    assert said == {
+    records = baseline_records(rows, [0, 1], sampled, NearestPrompt(TRAINING), chat)
+    texts = {(record.model, record.prompt_index): record.text for record in records}
+    assert texts == {
         ("empty", 0): "",
         ("constant", 0): "Yes.",
         ("copy", 0): "What does Bob like?",
@@ -50,50 +50,59 @@ def test_each_baseline_says_what_it_is_defined_to(chat):
         ("longest", 1): "Yes.",
         ("lookup", 1): "2 plus 3 is 5.",
     }
-    assert {r.num_tokens for r in found if r.model == "empty"} == {1}
+    assert {r.num_tokens for r in records if r.model == "empty"} == {1}
 
 
-def test_without_training_answers_there_is_no_lookup(chat):
+def test_no_lookup_without_training_responses(chat):
     rows = [PromptRow(prompt="x")]
-    found = null_records(rows, [0], _sampled([["y"]]), NearestPrompt([TRAINING[2]]), chat)
-    assert [record.model for record in found] == ["empty", "constant", "copy", "longest"]
+    records = baseline_records(rows, [0], _sampled([["y"]]), NearestPrompt([TRAINING[2]]), chat)
+    assert [record.model for record in records] == ["empty", "constant", "copy", "longest"]
 
 
-def test_the_nearest_prompt_is_the_one_of_rare_shared_words():
-    """`What does … like?` stands in two prompts, the name in one; equal words are similarity 1."""
-    seen = [*TRAINING, Seen(prompt="What does Eve like?", answers=["Eve likes tea."])]
-    found = NearestPrompt(seen).find("what does eve like")
-    assert found.answers == ["Eve likes tea."]
-    # The question mark is a word of its own and missing: not quite 1.
-    assert 0.8 < found.similarity < 1.0
-    assert NearestPrompt(seen).find("What does Eve like?").similarity == pytest.approx(1.0)
+def test_nearest_prompt_shares_rare_words():
+    """`What does … like?` is in two prompts, the name in one; equal words give similarity 1."""
+    training = [
+        *TRAINING,
+        TrainingPrompt(prompt="What does Eve like?", responses=["Eve likes tea."]),
+    ]
+    match = NearestPrompt(training).find("what does eve like")
+    assert match.responses == ["Eve likes tea."]
+    # The question mark counts as a word and is missing: not quite 1.
+    assert 0.8 < match.similarity < 1.0
+    assert NearestPrompt(training).find("What does Eve like?").similarity == pytest.approx(1.0)
 
 
-def test_words_that_were_never_seen_find_the_first_row_at_similarity_0():
-    found = NearestPrompt(TRAINING).find("zebra")
-    assert (found.answers, found.similarity) == (["Bob likes honey."], 0.0)
+def test_unknown_words_match_first_row_with_similarity_0():
+    match = NearestPrompt(TRAINING).find("zebra")
+    assert (match.responses, match.similarity) == (["Bob likes honey."], 0.0)
 
 
-def test_rows_of_one_prompt_are_one_with_each_different_answer():
-    """A demonstration file and a ranking file may hold the prompt both, and one answer twice."""
+def test_rows_with_equal_prompts_are_merged():
+    """A demonstration file and a ranking file may share a prompt and a response."""
     question = "What does Bob like?"
     again = [
-        Seen(prompt=[{"role": "user", "content": question}], answers=["Tea.", "Bob likes honey."]),
-        Seen(prompt=question, answers=["Jam."]),
+        TrainingPrompt(
+            prompt=[{"role": "user", "content": question}], responses=["Tea.", "Bob likes honey."]
+        ),
+        TrainingPrompt(prompt=question, responses=["Jam."]),
     ]
-    found = NearestPrompt([*TRAINING, *again]).find(question)
-    assert found.answers == ["Bob likes honey.", "Tea.", "Jam."]
-    assert found.similarity == pytest.approx(1.0)
+    match = NearestPrompt([*TRAINING, *again]).find(question)
+    assert match.responses == ["Bob likes honey.", "Tea.", "Jam."]
+    assert match.similarity == pytest.approx(1.0)
 
 
-def test_lookup_gives_as_many_answers_as_a_model_and_no_more_than_there_are(chat):
-    """Two of four, others for another row of the same prompt; of a prompt with one, one."""
+def test_lookup_has_as_many_responses_as_a_model_at_most(chat):
+    """Two of four, drawn for each row; one of one."""
     rows = [*(PromptRow(prompt="Name a letter.") for _ in range(20)), PromptRow(prompt="2 plus 3?")]
-    seen = [Seen(prompt="Name a letter.", answers=["a", "b", "c", "d"]), TRAINING[1]]
-    found = null_records(rows, range(21), _sampled([["x", "y"]] * 21), NearestPrompt(seen), chat)
-    texts = [[r.text for r in found if (r.model, r.prompt_index) == ("lookup", i)]
+    training = [
+        TrainingPrompt(prompt="Name a letter.", responses=["a", "b", "c", "d"]),
+        TRAINING[1],
+    ]
+    sampled = _sampled([["x", "y"]] * 21)
+    records = baseline_records(rows, range(21), sampled, NearestPrompt(training), chat)
+    texts = [[r.text for r in records if (r.model, r.prompt_index) == ("lookup", i)]
              for i in range(21)]  # fmt: skip
-    samples = [r.sample for r in found if r.model == "lookup"]
+    samples = [r.sample for r in records if r.model == "lookup"]
     assert samples == [0, 1] * 20 + [0]
     assert texts[20] == ["2 plus 3 is 5."]
     assert all(len(set(pair)) == 2 for pair in texts[:20])

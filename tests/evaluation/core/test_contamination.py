@@ -1,14 +1,14 @@
-"""Planted leaks are found, and strangers are left in peace."""
+"""Planted prompts are flagged and others are not."""
 
 import json
 import random
 
 import pytest
 
-from rlhf.evaluation.core.contamination import contamination, flagged, seen_rows
+from rlhf.evaluation.core.contamination import check_contamination, read_training_prompts
 from rlhf.types import PromptRow
 
-# Words as often as in language: few of them make up most of a text (Zipf).
+# Frequencies as in language (Zipf): few words make up most of a text.
 WORDS = [f"w{i}" for i in range(3000)]
 WEIGHTS = [1 / (i + 1) for i in range(3000)]
 
@@ -18,7 +18,7 @@ def _sentence(rng, length):
 
 
 def _plant(rng, text, way):
-    """The prompt as it might have come into the training data."""
+    """The prompt in a form in which it could occur in the training data."""
     words = text.split()
     if way == 0:
         return text
@@ -32,7 +32,8 @@ def _plant(rng, text, way):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_twenty_planted_leaks_are_found_and_at_most_one_of_two_hundred_falsely(tmp_path, seed):
+def test_planted_prompts_are_flagged_and_others_are_not(tmp_path, seed):
+    """All 20 planted ones, and at most one of 200 others."""
     rng = random.Random(seed)
     held_out = [_sentence(rng, rng.randint(24, 60)) for _ in range(220)]
     planted = rng.sample(range(220), 20)
@@ -41,24 +42,24 @@ def test_twenty_planted_leaks_are_found_and_at_most_one_of_two_hundred_falsely(t
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in training))
     rows = [PromptRow(prompt=text) for text in held_out]
-    marks = flagged(contamination(rows, [str(path)]), len(rows))
-    found = {index for index, mark in enumerate(marks) if mark}
-    assert set(planted) <= found
-    assert len(found - set(planted)) <= 1
+    flags = check_contamination(rows, [str(path)]).flags
+    flagged = {index for index, flag in enumerate(flags) if flag}
+    assert set(planted) <= flagged
+    assert len(flagged - set(planted)) <= 1
 
 
-def test_sentences_of_one_pattern_are_no_leaks(tmp_path):
-    """Short prompts share all words but one, and are other prompts for that one."""
+def test_short_prompts_of_one_pattern_are_not_flagged(tmp_path):
+    """They share all words but one; the prompt that differs in case only is flagged."""
     path = tmp_path / "train.jsonl"
     path.write_text('{"prompt": "Tell me a story about Ada and a duck."}\n')
     rows = [
         PromptRow(prompt=f"Tell me a story about Ada and a {word}.") for word in ("cat", "DUCK")
     ]
-    [found] = contamination(rows, [str(path)])
-    assert (list(found.exact), list(found.overlapping)) == ([1], [])
+    [source] = check_contamination(rows, [str(path)]).sources
+    assert (list(source.exact), list(source.overlapping)) == ([1], [])
 
 
-def test_every_row_type_is_read_for_its_prompt_and_its_good_answers(tmp_path):
+def test_every_row_type_has_prompt_and_good_responses(tmp_path):
     rows = [
         {"prompt": "a", "completion": "A"},
         {"prompt": "b", "chosen": "B", "rejected": "x"},
@@ -75,13 +76,13 @@ def test_every_row_type_is_read_for_its_prompt_and_its_good_answers(tmp_path):
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    answers = [list(seen.answers) for seen in seen_rows(str(path))]
-    assert answers == [["A"], ["B"], ["C"], ["D"], [], [], [], ["H"]]
+    responses = [list(row.responses) for row in read_training_prompts(str(path))]
+    assert responses == [["A"], ["B"], ["C"], ["D"], [], [], [], ["H"]]
 
 
-def test_a_weighted_source_counts_with_all_its_rows(tmp_path):
+def test_weight_of_a_source_is_ignored(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"prompt": "Name a bird."}\n{"prompt": "Name a tree."}\n')
-    assert [seen.prompt for seen in seen_rows(f"0.5*{tmp_path}/a.jsonl")] == [
+    assert [row.prompt for row in read_training_prompts(f"0.5*{tmp_path}/a.jsonl")] == [
         "Name a bird.",
         "Name a tree.",
     ]

@@ -16,16 +16,16 @@ TEMPERATURE = 0.7
 def models(tmp_path_factory):
     """Two random models of one vocabulary; the head is scaled up, so that they differ."""
     folder = tmp_path_factory.mktemp("models")
-    found = [load_policy(make_model(folder / str(seed), seed=seed)).eval() for seed in (0, 1)]
+    pair = [load_policy(make_model(folder / str(seed), seed=seed)).eval() for seed in (0, 1)]
     with torch.no_grad():
-        for model in found:
+        for model in pair:
             model.get_output_embeddings().weight *= 8
-    return found
+    return pair
 
 
 @pytest.fixture(scope="module")
 def sampled(models):
-    """256 answers of the first model to one prompt, and half as long ones to another."""
+    """128 responses of the first model to each of two prompts."""
     batch = prompt_batch(
         [[5, 6, 7], [8, 9]],
         ["a", "b"],
@@ -34,7 +34,7 @@ def sampled(models):
         pad_token_id=2,
         device=torch.device("cpu"),
     )
-    made = generate(
+    generated = generate(
         models[0],
         batch,
         max_new_tokens=5,
@@ -44,46 +44,46 @@ def sampled(models):
         seed=0,
         iteration=0,
     )
-    return batch, made
+    return batch, generated
 
 
 def _kl(policy, reference, sampled):
-    batch, made = sampled
+    batch, generated = sampled
     return sequence_kl(
         policy,
         reference,
         batch,
-        made.response_ids,
-        made.response_mask,
+        generated.response_ids,
+        generated.response_mask,
         temperature=TEMPERATURE,
     )
 
 
-def test_a_model_is_no_distance_from_itself(models, sampled):
+def test_kl_of_a_model_from_itself_is_0(models, sampled):
     assert _kl(models[0], models[0], sampled).abs().max() == 0.0
 
 
-def test_it_is_the_sum_over_the_vocabulary_at_each_prefix(models, sampled):
-    """Against a plain forward of one unpadded row, position by position."""
-    made = sampled[1]
-    length = int(made.response_mask[0].sum())
-    row = torch.cat([torch.tensor([5, 6, 7]), made.response_ids[0, :length]])[None]
+def test_kl_sums_over_the_vocabulary_at_each_prefix(models, sampled):
+    """Compared with a plain forward pass of one unpadded row."""
+    generated = sampled[1]
+    length = int(generated.response_mask[0].sum())
+    row = torch.cat([torch.tensor([5, 6, 7]), generated.response_ids[0, :length]])[None]
     with torch.no_grad():
-        ours, theirs = (
+        logprobs, ref_logprobs = (
             torch.log_softmax(m(input_ids=row).logits[0, 2:-1] / TEMPERATURE, -1) for m in models
         )
-    expected = (ours.exp() * (ours - theirs)).sum()
+    expected = (logprobs.exp() * (logprobs - ref_logprobs)).sum()
     assert _kl(*models, sampled)[0].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_its_mean_is_that_of_the_log_ratios_with_less_noise(models, sampled):
+def test_mean_kl_equals_mean_log_ratio_with_less_noise(models, sampled):
     """Both estimate the same KL; the difference of their means is within 4 standard errors."""
-    batch, made = sampled
-    ours, theirs = (
-        response_logprobs(m, batch, made.response_ids, made.response_mask, temperature=TEMPERATURE)
-        for m in models
+    batch, generated = sampled
+    ids, mask = generated.response_ids, generated.response_mask
+    logprobs, ref_logprobs = (
+        response_logprobs(m, batch, ids, mask, temperature=TEMPERATURE) for m in models
     )
-    log_ratios = (ours - theirs).double().sum(1)
+    log_ratios = (logprobs - ref_logprobs).double().sum(1)
     exact = _kl(*models, sampled)
     gap = log_ratios - exact
     assert gap.mean().abs() < 4 * gap.std() / len(gap) ** 0.5

@@ -1,4 +1,4 @@
-"""Judges of known truth: biased by place, by length, confused; what the evaluator makes of them."""
+"""Judges with a known bias (position, length, noise) and the metrics that result."""
 
 import random
 
@@ -7,16 +7,16 @@ import pytest
 from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import find
-from rlhf.evaluation.judges.llm import question_of, read_verdict
+from rlhf.evaluation.judges.llm import judge_prompt, read_verdict
 from rlhf.evaluation.judges.pairwise import (
     FIRST,
     SECOND,
     TIE,
+    AnonymousPair,
     Pair,
-    Shown,
     Verdict,
-    compare,
-    health_of_judge,
+    compare_pairs,
+    judge_health,
     make_pairs,
 )
 from rlhf.evaluation.judges.pairwise_metrics import verdict_metrics
@@ -30,47 +30,55 @@ def _chance(logit):
 def _judge(rng, *, bias=0.0, by_length=0.0, unparsable=0.0):
     """P(first) = σ(bias + by_length · difference of length)."""
 
-    def judge(shown):
-        said = []
-        for one in shown:
-            logit = bias + by_length * (len(one.first) - len(one.second))
-            word = FIRST if rng.random() < _chance(logit) else SECOND
-            said.append(None if rng.random() < unparsable else word)
-        return said
+    def judge(pairs):
+        verdicts = []
+        for pair in pairs:
+            logit = bias + by_length * (len(pair.first) - len(pair.second))
+            verdict = FIRST if rng.random() < _chance(logit) else SECOND
+            verdicts.append(None if rng.random() < unparsable else verdict)
+        return verdicts
 
     return judge
 
 
 def _records(rng, models, *, prompts=1600, longer=0):
-    """Answers of random length; those of the last model `longer` characters longer on average."""
-    made = []
+    """Responses of random length; the last model's are `longer` characters longer on average."""
+    records = []
     for model in models:
         more = longer if model == models[-1] else 0
         for prompt in range(prompts):
             text = f"{model} {prompt} " + "x" * max(0, round(rng.gauss(60 + more, 20)))
-            made.append(Record(prompt_index=prompt, sample=0, model=model, text=text,
-                               num_tokens=1, ended_with_eos=True))  # fmt: skip
-    return made
+            records.append(
+                Record(
+                    prompt_index=prompt,
+                    sample=0,
+                    model=model,
+                    text=text,
+                    num_tokens=1,
+                    ended_with_eos=True,
+                )
+            )
+    return records
 
 
-def _question(models, prompts=1600):
+def _spec(models, prompts=1600):
     return MetricSpec(
         models=models, baseline="sft", judges=(), categories=[None] * prompts, resamples=200
     )
 
 
-def _verdicts(rng, judge, **how):
-    records = _records(rng, ("sft", "ppo"), **how)
+def _verdicts(rng, judge, **options):
+    records = _records(rng, ("sft", "ppo"), **options)
     pairs = make_pairs(records, ("sft", "ppo"), "sft", per_prompt=1, seed=0)
-    return compare(pairs, [PromptRow(prompt=f"p{i}") for i in range(1600)], judge)
+    return compare_pairs(pairs, [PromptRow(prompt=f"p{i}") for i in range(1600)], judge)
 
 
-def test_equal_models_under_a_judge_biased_for_the_first_are_equal():
-    """+0.8 logits for the first: P(first) = 0.69, and half of the pairs are decided by place."""
+def test_position_bias_does_not_change_win_rate_of_equal_models():
+    """+0.8 logits for the first: P(first) = 0.69, and half of the pairs are decided by position."""
     values, firsts = [], []
     for seed in range(5):
         rng = random.Random(seed)
-        results = verdict_metrics(_verdicts(rng, _judge(rng, bias=0.8)), _question(("ppo",)))
+        results = verdict_metrics(_verdicts(rng, _judge(rng, bias=0.8)), _spec(("ppo",)))
         values.append(find(results, "win_rate", "ppo", judge="llm").value)
         firsts.append(find(results, "judge_first", "ppo").value)
         # Both orders agree with chance 2 · 0.69 · 0.31 = 0.43.
@@ -79,29 +87,29 @@ def test_equal_models_under_a_judge_biased_for_the_first_are_equal():
     assert firsts == pytest.approx([0.69] * 5, abs=0.04)
 
 
-def test_one_order_alone_would_have_called_the_first_better():
-    """The mistake that showing both orders is there to avoid."""
+def test_one_order_alone_is_biased():
+    """The bias that both orders together remove."""
     rng = random.Random(0)
     verdicts = _verdicts(rng, _judge(rng, bias=0.8))
     naive = sum(verdict.ours_first == FIRST for verdict in verdicts) / len(verdicts)
     assert naive == pytest.approx(0.69, abs=0.05)
 
 
-def test_a_judge_that_only_likes_length_is_a_coin_at_equal_length():
+def test_length_control_removes_length_bias():
     values = []
     for seed in range(5):
         rng = random.Random(seed)
         verdicts = _verdicts(rng, _judge(rng, by_length=0.2), longer=15)
-        results = verdict_metrics(verdicts, _question(("ppo",)))
+        results = verdict_metrics(verdicts, _spec(("ppo",)))
         assert find(results, "win_rate", "ppo").value > 0.6
         values.append(find(results, "length_controlled_win_rate", "ppo").value)
     assert sum(values) / 5 == pytest.approx(0.5, abs=0.03)
 
 
-def test_replies_that_cannot_be_read_are_ties_and_counted():
+def test_unparsable_replies_are_ties_and_counted():
     rng = random.Random(0)
     verdicts = _verdicts(rng, _judge(rng, bias=-9.0, unparsable=1.0))
-    health = health_of_judge(verdicts, resamples=50)
+    health = judge_health(verdicts, resamples=50)
     assert {verdict.win for verdict in verdicts} == {0.5}
     assert health["judge_unparsable"].value == 1.0
     assert "judge_first" not in health
@@ -118,17 +126,17 @@ def test_replies_that_cannot_be_read_are_ties_and_counted():
         (FIRST, None, 0.5, False),
     ],
 )
-def test_a_win_is_a_win_in_both_orders(one, other, win, inconsistent):
+def test_win_needs_both_orders(one, other, win, inconsistent):
     pair = Pair(prompt_index=0, model="ppo", baseline="sft", ours="a", theirs="b")
     verdict = Verdict(pair=pair, ours_first=one, theirs_first=other)
     assert (verdict.win, verdict.inconsistent) == (win, inconsistent)
 
 
-def test_pairs_of_one_text_are_ties_that_nobody_is_asked_about():
+def test_pairs_of_equal_texts_are_ties_without_a_request():
     pair = Pair(prompt_index=0, model="ppo", baseline="sft", ours="same", theirs="same")
-    [verdict] = compare([pair], [PromptRow(prompt="p")], lambda shown: [FIRST] * len(shown))
+    [verdict] = compare_pairs([pair], [PromptRow(prompt="p")], lambda pairs: [FIRST] * len(pairs))
     assert verdict.win == 0.5
-    assert health_of_judge([verdict]) == {}
+    assert judge_health([verdict]) == {}
 
 
 @pytest.mark.parametrize(
@@ -147,12 +155,12 @@ def test_pairs_of_one_text_are_ties_that_nobody_is_asked_about():
         ("[[D]]", None),
     ],
 )
-def test_verdicts_are_read_and_never_guessed(reply, verdict):
+def test_verdict_is_read_from_the_reply(reply, verdict):
     assert read_verdict(reply) == verdict
 
 
-def test_the_question_names_no_model_and_holds_the_conversation():
+def test_judge_prompt_has_the_conversation_and_both_responses():
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi {x}"}]
-    asked = question_of(Shown(prompt=prompt, first="{one}", second="two"))
-    assert "system: Be brief.\nuser: Hi {x}" in asked
-    assert asked.index("{one}") < asked.index("two")
+    text = judge_prompt(AnonymousPair(prompt=prompt, first="{one}", second="two"))
+    assert "system: Be brief.\nuser: Hi {x}" in text
+    assert text.index("{one}") < text.index("two")

@@ -20,7 +20,7 @@ from rlhf.evaluation.studies.alignment_tax import (
 )
 from rlhf.evaluation.studies.best_of_n import best_of_n_metrics
 from rlhf.evaluation.studies.checkpoints import steps_of_run
-from rlhf.evaluation.studies.frontier import _peak_and_fall, frontier, summary_lines
+from rlhf.evaluation.studies.frontier import _peak_and_fall, make_frontier, summary_lines
 from rlhf.models.load import load_policy
 from tests.tiny_models import make_model
 
@@ -52,17 +52,15 @@ def test_best_of_n_is_exact_in_the_draw():
         _record(prompt, k, "sft", -float(k), float(k)) for prompt in range(3) for k in range(4)
     ]
     records = [_record(prompt, 0, "sft", -0.5, 0.0) for prompt in range(3)]
-    question = MetricSpec(
+    spec = MetricSpec(
         models=("sft",), baseline="sft", judges=(GOLD, PROXY), categories=[None] * 3, resamples=20
     )
-    found = best_of_n_metrics(
-        samples, records, question, model="sft", chooser=PROXY, sizes=(1, 2, 4)
-    )
-    gold = {n: find(found, "score", f"sft best of {n}", judge="gold").value for n in (1, 2, 4)}
+    results = best_of_n_metrics(samples, records, spec, model="sft", chooser=PROXY, sizes=(1, 2, 4))
+    gold = {n: find(results, "score", f"sft best of {n}", judge="gold").value for n in (1, 2, 4)}
     assert gold == pytest.approx({1: -1.5, 2: -14 / 6, 4: -3.0})
-    assert find(found, "win_rate", "sft best of 1", judge="gold").value == pytest.approx(0.25)
-    assert find(found, "win_rate", "sft best of 4", judge="gold").value == 0.0
-    assert find(found, "kl_bound", "sft best of 4").value == pytest.approx(math.log(4) - 0.75)
+    assert find(results, "win_rate", "sft best of 1", judge="gold").value == pytest.approx(0.25)
+    assert find(results, "win_rate", "sft best of 4", judge="gold").value == 0.0
+    assert find(results, "kl_bound", "sft best of 4").value == pytest.approx(math.log(4) - 0.75)
 
 
 def _checkpoints(golds, *, noise=0.1):
@@ -77,9 +75,9 @@ def _checkpoints(golds, *, noise=0.1):
     return records, names
 
 
-def _frontier(golds, **how):
-    records, names = _checkpoints(golds, **how)
-    return frontier(
+def _frontier(golds, **options):
+    records, names = _checkpoints(golds, **options)
+    return make_frontier(
         records, names, proxy=PROXY, held_out=GOLD, num_prompts=100, seed=0, resamples=50
     )
 
@@ -126,7 +124,7 @@ def test_a_fall_of_both_is_no_over_optimisation():
         )
         for r in records
     ]
-    made = frontier(
+    made = make_frontier(
         records, names, proxy=PROXY, held_out=GOLD, num_prompts=100, seed=0, resamples=50
     )
     assert not made.over_optimized
@@ -147,7 +145,7 @@ def test_few_checkpoints_or_several_at_one_distance_have_no_fit():
     assert not _frontier([0.0, 1.0, 2.0, 3.0]).fits
     records, names = _checkpoints([0.0, 1.0, 2.0, 3.0, 4.0])
     records = [replace(r, kl=r.kl and 2.0) for r in records]
-    made = frontier(
+    made = make_frontier(
         records, names, proxy=PROXY, held_out=GOLD, num_prompts=100, seed=0, resamples=50
     )
     assert not made.fits
@@ -187,15 +185,15 @@ def test_int8_costs_a_little_and_perplexity_is_the_exponential(tiny):
     model, chat = tiny
     texts = [f"The red ball number {i} is in the box." for i in range(5)]
     tax = measure_tax(model, chat, texts, name="m", max_length=64)
-    found = alignment_tax_metrics([tax], baseline="m", seed=0, resamples=50)
-    loss = {p: find(found, "text_loss", "m", precision=p) for p in ("fp32", "int8")}
-    perplexity = find(found, "text_perplexity", "m", precision="fp32")
+    results = alignment_tax_metrics([tax], baseline="m", seed=0, resamples=50)
+    loss = {p: find(results, "text_loss", "m", precision=p) for p in ("fp32", "int8")}
+    perplexity = find(results, "text_perplexity", "m", precision="fp32")
     assert perplexity.value == pytest.approx(math.exp(loss["fp32"].value))
     assert 0 < abs(loss["int8"].value - loss["fp32"].value) < 0.05
     assert loss["fp32"].n == 5
-    more = find(found, "text_loss_increase", "m", precision="int8")
+    more = find(results, "text_loss_increase", "m", precision="int8")
     assert more.value == pytest.approx(loss["int8"].value - loss["fp32"].value)
-    assert find(found, "text_loss_increase", "m", precision="fp32") is None
+    assert find(results, "text_loss_increase", "m", precision="fp32") is None
     # All but the norms and the embeddings, which this model does not share with its head.
     linear = sum(m.weight.numel() for m in model.modules() if type(m) is torch.nn.Linear)
     assert tax.int8_share == linear / sum(p.numel() for p in model.parameters())
@@ -212,9 +210,9 @@ def test_the_tax_is_paired_text_by_text():
             ("sft", [[1], [2]], then), ("ppo", [[1], [2]], now), ("other", [[1], [3]], now)
         )
     )  # fmt: skip
-    found = alignment_tax_metrics([sft, ppo, other], baseline="sft", seed=0, resamples=50)
-    level = find(found, "text_loss", "ppo", precision="fp32")
+    results = alignment_tax_metrics([sft, ppo, other], baseline="sft", seed=0, resamples=50)
+    level = find(results, "text_loss", "ppo", precision="fp32")
     assert level.high - level.low > 5
-    tax = find(found, "text_loss_increase", "ppo", baseline="sft", precision="fp32")
+    tax = find(results, "text_loss_increase", "ppo", baseline="sft", precision="fp32")
     assert (tax.value, tax.low, tax.high) == pytest.approx((0.1, 0.1, 0.1))
-    assert find(found, "text_loss_increase", "other") is None
+    assert find(results, "text_loss_increase", "other") is None

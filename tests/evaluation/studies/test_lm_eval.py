@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: what is kept of its results, and, where it is installed, a real run."""
+"""lm-evaluation-harness: how its results are converted, and a real run if it is installed."""
 
 import importlib.util
 import itertools
@@ -9,14 +9,14 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.results import find
 from rlhf.evaluation.core.sampling import EvaluatedModel
 from rlhf.evaluation.studies.lm_eval import check_tasks, lm_eval_metrics
 from rlhf.models.load import load_policy
+from tests.errors import raises
 from tests.tiny_models import make_model
 
-SAID = {
+OUTPUT = {
     "results": {
         "arc_easy": {
             "alias": "arc_easy",
@@ -30,14 +30,14 @@ SAID = {
     "n-shot": {"arc_easy": 0},
     "n-samples": {"arc_easy": {"original": 2376, "effective": 25}},
 }
-HOW = {"include": None, "limit": 25, "batch_size": 8, "seed": 0}
+OPTIONS = {"include": None, "limit": 25, "batch_size": 8, "seed": 0}
 PPO = EvaluatedModel(
     name="ppo", model="weights", chat=SimpleNamespace(raw=False, tokenizer="words")
 )
 
 
 def _harness(monkeypatch, evaluate):
-    """Stands in for the package, with the three names of it that are used."""
+    """Replace the package by the three names of it that are used."""
     parts = {
         "lm_eval": {"simple_evaluate": evaluate, "__version__": "0.4.9"},
         "lm_eval.tasks": {"TaskManager": lambda **keys: SimpleNamespace(all_tasks=["arc_easy"])},
@@ -50,29 +50,29 @@ def _harness(monkeypatch, evaluate):
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_figures_with_their_standard_errors_and_what_was_run(monkeypatch):
-    asked = {}
-    _harness(monkeypatch, lambda **keys: asked.update(keys) or SAID)
-    found, run = lm_eval_metrics(PPO, ["arc_easy"], **HOW)
-    accuracy = find(found, "lm_eval", "ppo", axis="arc_easy acc")
+def test_results_have_standard_errors_and_task_versions(monkeypatch):
+    arguments = {}
+    _harness(monkeypatch, lambda **keys: arguments.update(keys) or OUTPUT)
+    results, run = lm_eval_metrics(PPO, ["arc_easy"], **OPTIONS)
+    accuracy = find(results, "lm_eval", "ppo", axis="arc_easy acc")
     assert (accuracy.value, accuracy.se, accuracy.n) == (0.5, 0.1, 25)
     assert accuracy.low == pytest.approx(0.5 - 0.196)
-    norm = find(found, "lm_eval", "ppo", axis="arc_easy acc_norm")
+    norm = find(results, "lm_eval", "ppo", axis="arc_easy acc_norm")
     assert (norm.low, norm.high) == (0.4, 0.4)
-    assert asked["apply_chat_template"] is True
-    assert asked["model"] == {"pretrained": "weights", "tokenizer": "words", "batch_size": 8}
+    assert arguments["apply_chat_template"] is True
+    assert arguments["model"] == {"pretrained": "weights", "tokenizer": "words", "batch_size": 8}
     assert (run["harness"], run["chat_template"], run["versions"]) == (
         "0.4.9", True, {"arc_easy": 1.0}
     )  # fmt: skip
 
 
-def test_a_harness_that_fails_is_said_in_words(monkeypatch):
+def test_error_of_the_harness_raises(monkeypatch):
     def evaluate(**keys):
         raise KeyError("no such data")
 
     _harness(monkeypatch, evaluate)
-    with pytest.raises(TrainingError, match="lm_eval arc_easy on ppo: KeyError: 'no such data'"):
-        lm_eval_metrics(PPO, ["arc_easy"], **HOW)
+    with raises("judge-failed", "arc_easy", "ppo", "no such data"):
+        lm_eval_metrics(PPO, ["arc_easy"], **OPTIONS)
 
 
 installed = pytest.mark.skipif(
@@ -97,8 +97,10 @@ metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
 
 @pytest.fixture
 def tasks(tmp_path):
-    """A folder with one task of its own: does the model find the first word likelier?"""
-    rows = [{"question": asked, "choices": two, "answer": 0} for asked, two in QUESTIONS]
+    """A folder with one task: is the first word more likely to the model?"""
+    rows = [
+        {"question": question, "choices": choices, "answer": 0} for question, choices in QUESTIONS
+    ]
     data = tmp_path / "colours.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = tmp_path / "tasks"
@@ -108,42 +110,42 @@ def tasks(tmp_path):
 
 
 @installed
-def test_a_task_of_ones_own_is_known_and_a_misspelt_one_is_not(tasks):
+def test_own_task_is_known_and_misspelt_task_raises(tasks):
     check_tasks(["colours"], str(tasks))
-    with pytest.raises(ConfigError, match="knows no task 'colors'; did you mean 'colours'"):
+    with raises("bad-value", "'colors'", "'colours'"):
         check_tasks(["colors"], str(tasks))
-    with pytest.raises(ConfigError, match="no folder"):
+    with raises("missing-file", "nowhere"):
         check_tasks(["colours"], str(tasks / "nowhere"))
 
 
 @installed
-def test_the_harness_asks_the_model_in_its_chat_template(tasks, tmp_path):
-    """Its accuracy is that of log-likelihoods worked out here, word by word, of the same text."""
+def test_harness_uses_the_chat_template(tasks, tmp_path):
+    """Its accuracy equals that of log-likelihoods computed here from the same text."""
     folder = make_model(tmp_path / "model", seed=0)
     chat = load_tokenizer(str(folder))
-    contender = EvaluatedModel(name="m", model=load_policy(folder).eval(), chat=chat)
-    found, run = lm_eval_metrics(contender, ["colours"], **{**HOW, "include": str(tasks)})
-    accuracy = find(found, "lm_eval", "m", axis="colours acc")
+    evaluated = EvaluatedModel(name="m", model=load_policy(folder).eval(), chat=chat)
+    results, run = lm_eval_metrics(evaluated, ["colours"], **{**OPTIONS, "include": str(tasks)})
+    accuracy = find(results, "lm_eval", "m", axis="colours acc")
     assert accuracy.n == 10
-    right = [_likelier(contender, asked, two) == 0 for asked, two in QUESTIONS]
-    assert 0 < sum(right) < 10
-    assert accuracy.value == pytest.approx(sum(right) / 10)
+    correct = [_more_likely(evaluated, question, choices) == 0 for question, choices in QUESTIONS]
+    assert 0 < sum(correct) < 10
+    assert accuracy.value == pytest.approx(sum(correct) / 10)
     assert run["chat_template"] is True
 
 
-def _likelier(contender, question, choices):
-    """Index of the choice that the model finds likelier behind the templated question."""
+def _more_likely(evaluated, question, choices):
+    """Index of the choice that is more likely after the templated question."""
     import torch
 
-    tokenizer = contender.chat.tokenizer
+    tokenizer = evaluated.chat.tokenizer
     turns = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     context = tokenizer(text, add_special_tokens=False)["input_ids"]
     sums = []
     for choice in choices:
-        answer = tokenizer(choice, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(choice, add_special_tokens=False)["input_ids"]
         with torch.no_grad():
-            logits = contender.model(torch.tensor([context + answer])).logits[0]
-        each = torch.log_softmax(logits, -1)[len(context) - 1 : -1]
-        sums.append(float(each.gather(1, torch.tensor(answer)[:, None]).sum()))
+            logits = evaluated.model(torch.tensor([context + ids])).logits[0]
+        logprobs = torch.log_softmax(logits, -1)[len(context) - 1 : -1]
+        sums.append(float(logprobs.gather(1, torch.tensor(ids)[:, None]).sum()))
     return max(range(len(choices)), key=sums.__getitem__)

@@ -1,0 +1,150 @@
+"""Evaluate models from Python: the steps of recipes/evaluate.py as one function."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rlhf.data.files.read import Data, source_name
+from rlhf.errors import ConfigError
+from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.contamination import check_contamination
+from rlhf.evaluation.core.metrics import all_metrics
+from rlhf.evaluation.evaluation import Evaluation, provenance_of
+from rlhf.evaluation.judges.scoring import judges_of_objects
+from rlhf.evaluation.run import (
+    PromptSet,
+    choose_rows,
+    collect_records,
+    load_rows,
+    metric_spec,
+)
+from rlhf.rewards.function import RewardFunction
+from rlhf.rewards.model import RewardModel
+from rlhf.rewards.templates import JudgeTemplate
+from rlhf.runtime.distributed import start_processes
+
+JudgeLike = str | RewardFunction | RewardModel
+"""`file.py:function`, a reward model's folder or hub id, a Python function, or a loaded model."""
+
+
+def evaluate(
+    models: Mapping[str, str | Path] | Sequence[str | Path],
+    prompts: Data,
+    *,
+    judge: JudgeLike | Sequence[JudgeLike] = (),
+    baseline: str | None = None,
+    reference: str | None = None,
+    axes: str | None = None,
+    train_data: Sequence[str] = (),
+    num_prompts: int | None = None,
+    num_generations: int = 4,
+    max_prompt_length: int = 512,
+    max_completion_length: int = 128,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+    bootstrap_samples: int = 2000,
+    category_column: str = "category",
+    chat_template: str = "auto",
+    bf16: bool = False,
+    drop_bad_rows: bool = False,
+    seed: int = 0,
+    log: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Sample responses from every model to held-out prompts, judge them, compute all metrics.
+
+        results = evaluate({"sft": "runs/sft", "ppo": "runs/ppo"}, prompts="heldout.jsonl",
+                           judge="gold.py:score")
+        results["win_rate"].value, results.find(metric="score", model="ppo").low
+        print(results)
+        results.write("runs/evaluation")
+
+    It samples the same responses as recipes/evaluate.py with the same keys. Intervals resample
+    prompts.
+
+    Args:
+        models: folders or hub ids by name; of a list, the last part of each path is the name.
+        prompts: a file, a hub data set, a list of strings or of rows with a `prompt`, or a
+            `datasets.Dataset`.
+        judge: one or several: `file.py:function` or a Python function with TRL's reward signature
+            (the gold score, at most one), a reward model's folder or hub id, a loaded RewardModel.
+        baseline: name of the model that win rates are against; default the first.
+        reference: name of the model that KL is measured from; default the baseline.
+        axes: `file.py:function` from (prompt, completion) to {axis: number or None}.
+        train_data: training files; held-out prompts that occur in them are flagged.
+        num_prompts: number of prompts to draw by seed; default all.
+        num_generations: responses per prompt and model.
+        max_prompt_length: longest prompt in tokens.
+        max_completion_length: longest response in tokens.
+        temperature: of sampling and KL.
+        batch_size: responses sampled at a time; it does not change them.
+        bootstrap_samples: resamples of each interval.
+        category_column: column of the prompts by which metrics are also split.
+        chat_template: auto, none, or a file.
+        bf16: whether to load the models in bfloat16.
+        drop_bad_rows: whether to drop and count bad rows instead of raising an error.
+        seed: of the prompts and responses.
+        log: called with the progress; default silent.
+
+    Raises:
+        ConfigError: an argument out of range, or a function that does not load.
+        DataError: prompts that cannot be used.
+        CheckpointError: a model that does not exist or does not match its manifest.
+        TrainingError: a judge raised an error or returned something other than a number.
+    """
+    if num_prompts is not None and num_prompts < 2:
+        raise ConfigError(
+            f"num_prompts={num_prompts}: confidence intervals need at least two prompts.",
+            code="bad-value",
+        )
+    config = EvaluateConfig(
+        models=_named(models),
+        eval_data=source_name(prompts),
+        baseline=baseline,
+        reference=reference,
+        axes=axes,
+        train_data=list(train_data),
+        max_prompts=num_prompts,
+        num_generations=num_generations,
+        max_prompt_length=max_prompt_length,
+        max_completion_length=max_completion_length,
+        temperature=temperature,
+        per_device_eval_batch_size=batch_size,
+        bootstrap_samples=bootstrap_samples,
+        category_column=category_column,
+        chat_template=chat_template,
+        bf16=bf16,
+        drop_bad_rows=drop_bad_rows,
+    )
+    template = JudgeTemplate(template="none" if chat_template == "none" else "auto")
+    judges = judges_of_objects(_several(judge), template)
+    start_processes()
+    loaded = load_rows(prompts, config, judges)
+    rows = choose_rows(loaded.rows, config, seed)
+    contamination = check_contamination(rows, config.train_data)
+    prompt_set = PromptSet(rows=rows, config=config, seed=seed)
+    records = collect_records(prompt_set, judges, log or _ignore)
+    spec = metric_spec(prompt_set, judges, contamination)
+    return Evaluation(
+        rows=rows,
+        records=records,
+        spec=spec,
+        contamination=contamination,
+        results=all_metrics(records, spec),
+        content=provenance_of(config, seed, loaded.use),
+    )
+
+
+def _named(models: Mapping[str, str | Path] | Sequence[str | Path]) -> list[str]:
+    """The models as NAME=PATH or PATH."""
+    if isinstance(models, Mapping):
+        return [f"{name}={path}" for name, path in models.items()]
+    return [str(path) for path in models]
+
+
+def _several(judge: JudgeLike | Sequence[JudgeLike]) -> list[JudgeLike]:
+    if isinstance(judge, str | RewardModel) or callable(judge):
+        return [judge]
+    return list(judge)
+
+
+def _ignore(message: str) -> None:
+    """Log nothing."""
