@@ -21,7 +21,7 @@ from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_rankings
 from rlhf.data.show import introduce
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.evaluation.reward_model.report import make_report, print_report, write_report_of_rewards
+from rlhf.evaluation.reward_model.report import make_report, print_report, write_reward_report
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
@@ -282,7 +282,7 @@ def report(setup: Setup) -> None:
         seed=setup.run.seed,
         trained_on=trained_on(setup.rows),
     )
-    on_main_process(lambda: write_report_of_rewards(Path(folder), found))
+    on_main_process(lambda: write_reward_report(Path(folder), found))
     if is_main_process():
         print_report(found, f"{folder}: {len(setup.rows.held_out)} held-out rankings")
 

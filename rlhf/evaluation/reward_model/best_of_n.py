@@ -1,8 +1,8 @@
-"""What choosing the best of N by the reward model does to the reward, and to people's view.
+"""Best of N by the reward model: how its reward and the annotators' preference change with N.
 
-As far as it goes, a rehearsal of PPO: the answers are those that people ranked, N of a ranking's K
-at random, and the reward model picks. Its reward must rise; if people's view of the picked answer
-does not, the reward is being gamed already.
+The curve simulates PPO on ranked responses: N of a ranking's K responses are drawn at random and
+the reward model selects one. Its reward rises with N. If the annotators' preference for the
+selected response does not, the policy would exploit the reward.
 """
 
 import math
@@ -19,26 +19,31 @@ class BestOfN:
 
     n: int
     kl_bound: float  # nats: log n - (n - 1) / n, at most this far from the sampling policy
-    reward: float  # normalised, of the picked answer
+    reward: float  # normalised, of the selected response
     reward_low: float
     reward_high: float
-    people: float  # share of the ranking's other answers that people put below it, ½ for a tie
+    people: float  # share of the other responses that annotators ranked below it, ½ for a tie
     people_low: float
     people_high: float
 
 
 def best_of_n(scored: Sequence[ScoredRanking], *, mean: float, std: float) -> list[BestOfN]:
-    """The curve for N = 1 … K over the rankings of at least K answers, K as many as half of all
-    rankings have; exact in the draw of N, by `pick_probabilities`. Empty of one prompt."""
+    """The curve for N = 1 … K over the rankings of at least K responses.
+
+    K is the median number of responses. The expectation over the draw of N is exact, see
+    `pick_probabilities`. Empty for fewer than two prompts.
+    """
     sizes = sorted(len(one.scores) for one in scored)
     if not sizes:
         return []
     most = sizes[len(sizes) // 2]
-    kept = [_sorted(one) for one in scored if len(one.scores) >= most]
+    rankings = [_sorted(one) for one in scored if len(one.scores) >= most]
     curve = []
     for n in range(1, most + 1):
-        rewards = average((prompt, (_pick(scores, n) - mean) / std) for prompt, scores, _ in kept)
-        people = share((prompt, _pick(views, n)) for prompt, _, views in kept)
+        rewards = average(
+            (prompt, (_pick(scores, n) - mean) / std) for prompt, scores, _ in rankings
+        )
+        people = share((prompt, _pick(shares, n)) for prompt, _, shares in rankings)
         if rewards is None or people is None:
             return []
         curve.append(
@@ -57,13 +62,16 @@ def best_of_n(scored: Sequence[ScoredRanking], *, mean: float, std: float) -> li
 
 
 def kl_bound(n: int) -> float:
-    """log n - (n - 1)/n nats, which KL(best of n || one sample) is at most, and equals where no
-    two answers score alike (Beirami et al. 2024, https://arxiv.org/abs/2401.01879)."""
+    """log n - (n - 1)/n nats, an upper bound of KL(best of n || one sample).
+
+    They are equal if no two responses have the same score (Beirami et al. 2024,
+    https://arxiv.org/abs/2401.01879).
+    """
     return math.log(n) - (n - 1) / n
 
 
 def pick_probabilities(k: int, n: int) -> list[float]:
-    """P(the i-th best of k answers is the best of n drawn without replacement), i = 0 … k-1.
+    """P(the i-th best of k responses is the best of n drawn without replacement), i = 0 … k-1.
 
     C(k-1-i, n-1) / C(k, n): the n-1 others come from the k-1-i below it.
     """
@@ -71,34 +79,34 @@ def pick_probabilities(k: int, n: int) -> list[float]:
 
 
 def expected_of_best(scores: Sequence[float], values: Sequence[float], n: int) -> float:
-    """Mean over all draws of n of the value of the answer of the highest score in it.
+    """Mean over all draws of n of the value of the response with the highest score in the draw.
 
-    Exact, by `pick_probabilities`; of equal scores each is picked as often.
+    Exact, see `pick_probabilities`; responses with equal scores are selected equally often.
     """
     return _pick(_by_score(scores, values), n)
 
 
 def _pick(values: Sequence[float], n: int) -> float:
-    """Expected value of the picked answer; values in the order of the scores, best first."""
+    """Expected value of the selected response; values in the order of the scores, best first."""
     weights = pick_probabilities(len(values), n)
     return sum(weight * value for weight, value in zip(weights, values, strict=True))
 
 
 def _sorted(one: ScoredRanking) -> tuple[str, list[float], list[float]]:
-    """Prompt, scores from the best down, and what people think of those answers."""
+    """Prompt, scores in descending order, and the annotators' preference for those responses."""
     ranks, count = one.ranking.ranks, len(one.scores)
-    views = [
+    shares = [
         sum(win(-ranks[i], -ranks[j]) for j in range(count) if j != i) / (count - 1)
         for i in range(count)
     ]
     order = sorted(one.scores, reverse=True)
-    return one.prompt, order, _by_score(one.scores, views)
+    return one.prompt, order, _by_score(one.scores, shares)
 
 
 def _by_score(scores: Sequence[float], values: Sequence[float]) -> list[float]:
-    """The values, that of the highest score first; those of equal scores averaged."""
-    shared: dict[float, list[float]] = {}
+    """The values in descending order of the scores; values of equal scores are averaged."""
+    by_score: dict[float, list[float]] = {}
     for score, value in zip(scores, values, strict=True):
-        shared.setdefault(score, []).append(value)
+        by_score.setdefault(score, []).append(value)
     order = sorted(scores, reverse=True)
-    return [sum(shared[score]) / len(shared[score]) for score in order]
+    return [sum(by_score[score]) / len(by_score[score]) for score in order]

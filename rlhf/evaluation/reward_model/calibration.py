@@ -1,4 +1,4 @@
-"""Whether a reward difference means what Bradley and Terry say: P(better) = σ(difference)."""
+"""Calibration of reward differences under Bradley-Terry: P(better) = σ(difference)."""
 
 import math
 from collections.abc import Sequence
@@ -17,25 +17,27 @@ Table = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """Pairs of like confidence."""
+    """Pairs of similar confidence."""
 
     confidence: float  # mean of σ(|difference|)
-    accuracy: float  # share that people ordered so
+    accuracy: float  # share that annotators ordered in the same way
     low: float
     high: float
     pairs: int
 
 
 def reliability(scored: Sequence[ScoredRanking]) -> list[Bin]:
-    """The reliability curve: accuracy by confidence; bins with pairs of fewer than two prompts
-    are left out."""
-    found = []
+    """The reliability curve: accuracy by confidence.
+
+    Bins with pairs of fewer than two prompts are left out.
+    """
+    bins = []
     cases = _cases(scored)
     for number in range(BINS):
         inside = [case for case in cases if _bin(case[1]) == number]
-        estimate = share((prompt, right) for prompt, _, right in inside)
+        estimate = share((prompt, correct) for prompt, _, correct in inside)
         if estimate is not None:
-            found.append(
+            bins.append(
                 Bin(
                     confidence=sum(confidence for _, confidence, _ in inside) / len(inside),
                     accuracy=estimate.value,
@@ -44,64 +46,64 @@ def reliability(scored: Sequence[ScoredRanking]) -> list[Bin]:
                     pairs=len(inside),
                 )
             )
-    return found
+    return bins
 
 
 def calibration_error(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estimate | None:
     """Expected calibration error: Σ_bins share of pairs * |accuracy - confidence|.
 
-    (Naeini et al. 2015; ten bins of equal width.) Percentile bootstrap over prompts. It is above
-    0 by chance alone, the more so the fewer the pairs: see `error_by_chance`. None without two
-    prompts.
+    (Naeini et al. 2015; ten bins of equal width.) Percentile bootstrap over prompts. It is above 0
+    by chance, and more so with fewer pairs: see `error_by_chance`. None for fewer than two prompts.
     """
     cases = _cases(scored)
     prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(p for p, _, _ in cases))}
     if len(prompts) < 2:
         return None
-    # [prompts, bins, 3]: pairs, confidence and right ones.
+    # [prompts, bins, 3]: number of pairs, sum of confidence, number of correct pairs.
     sums = np.zeros((len(prompts), BINS, 3))
-    for prompt, confidence, right in cases:
-        sums[prompts[prompt], _bin(confidence)] += (1.0, confidence, right)
+    for prompt, confidence, correct in cases:
+        sums[prompts[prompt], _bin(confidence)] += (1.0, confidence, correct)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), RESAMPLES)
-    drawn = _error(np.einsum("rp,pbk->rbk", counts.astype(float), sums))
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    draws = _error(np.einsum("rp,pbk->rbk", counts.astype(float), sums))
+    low, high = np.quantile(draws, [0.025, 0.975])
     value = float(_error(sums.sum(0, keepdims=True))[0])
     return Estimate(value=value, low=float(low), high=float(high), n=len(prompts))
 
 
 def error_by_chance(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estimate | None:
-    """What the calibration error would be if every difference meant what it says: the mean and
-    the middle 95% over draws of people's orders from these very scores.
+    """The calibration error of a perfectly calibrated model with these scores.
 
-    A draw adds Gumbel noise to a ranking's scores and orders the answers by the sums: the better
-    of two is then each with σ(difference), and the pairs of a ranking hang together as pairs do.
+    It is the mean and the central 95% over draws of the annotators' orders from the scores. A draw
+    adds Gumbel noise to a ranking's scores and sorts the responses by the sums. Each of two
+    responses is then better with probability σ(difference), and the pairs of a ranking are
+    dependent as in real rankings.
     """
     rng = np.random.default_rng(seed)
     sums = np.zeros((RESAMPLES, BINS, 3))
     for one in scored:
         if one.ordered:
-            sums += _drawn(one, rng)
+            sums += _draw_orders(one, rng)
     prompts = {one.prompt for one in scored if one.ordered}
     if len(prompts) < 2:
         return None
-    drawn = _error(sums)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(value=float(drawn.mean()), low=float(low), high=float(high), n=len(prompts))
+    draws = _error(sums)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(value=float(draws.mean()), low=float(low), high=float(high), n=len(prompts))
 
 
-def _drawn(one: ScoredRanking, rng: np.random.Generator) -> Table:
-    """[draws, bins, 3] of a ranking: pairs, confidence and right ones, as people were drawn."""
+def _draw_orders(one: ScoredRanking, rng: np.random.Generator) -> Table:
+    """[draws, bins, 3] of a ranking: pairs, confidence and correct pairs of drawn orders."""
     scores = np.array(one.scores)
     better, worse = np.array(one.ordered).T
-    said = scores + rng.gumbel(size=(RESAMPLES, len(scores)))
-    claimed = np.sign(scores[better] - scores[worse])
-    right = (np.sign(said[:, better] - said[:, worse]) * claimed + 1) / 2
+    noisy = scores + rng.gumbel(size=(RESAMPLES, len(scores)))
+    predicted = np.sign(scores[better] - scores[worse])
+    correct = (np.sign(noisy[:, better] - noisy[:, worse]) * predicted + 1) / 2
     confidence = np.array([case[1] for case in _cases([one])])
     bins = np.eye(BINS)[[_bin(value) for value in confidence]]  # [pairs, bins]
     pairs = np.broadcast_to(bins.sum(0), (RESAMPLES, BINS))
-    sure = np.broadcast_to(confidence @ bins, (RESAMPLES, BINS))
-    return np.stack([pairs, sure, right @ bins], axis=2)
+    sums = np.broadcast_to(confidence @ bins, (RESAMPLES, BINS))
+    return np.stack([pairs, sums, correct @ bins], axis=2)
 
 
 def _error(sums: Table) -> Table:
@@ -111,15 +113,15 @@ def _error(sums: Table) -> Table:
 
 
 def _cases(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
-    """(prompt, confidence, right) of each ordered pair; ½ right where the scores are equal."""
-    found = []
+    """(prompt, confidence, correct) of each ordered pair; equal scores are ½ correct."""
+    cases = []
     for one in scored:
         for better, worse in one.ordered:
             difference = one.scores[better] - one.scores[worse]
             confidence = 1 / (1 + math.exp(-min(abs(difference), 50.0)))
-            right = 0.5 if difference == 0 else float(difference > 0)
-            found.append((one.prompt, confidence, right))
-    return found
+            correct = 0.5 if difference == 0 else float(difference > 0)
+            cases.append((one.prompt, confidence, correct))
+    return cases
 
 
 def _bin(confidence: float) -> int:

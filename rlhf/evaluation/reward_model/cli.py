@@ -1,10 +1,10 @@
-"""`python -m rlhf.evaluation.reward_model.cli`: the health report of any reward model.
+"""`python -m rlhf.evaluation.reward_model.cli`: a report on any reward model.
 
     python -m rlhf.evaluation.reward_model.cli --reward_model DIR --rankings FILE \\
         --demonstrations FILE --output_dir DIR
 
-A folder of this project or a hub id, any sequence classifier with one label. Status 0 whatever
-the verdict: it stands in gate.json.
+The reward model is a folder or a hub id of a sequence classifier with one label. The exit status is
+0 whatever the verdict, which is in gate.json.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_demonstrations, load_rankings
 from rlhf.data.tokenization.template import parse_template_kwargs
-from rlhf.evaluation.reward_model.report import make_report, print_report, write_report_of_rewards
+from rlhf.evaluation.reward_model.report import make_report, print_report, write_reward_report
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.config import parse_config
@@ -29,30 +29,35 @@ from rlhf.runtime.run_folder import make_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthConfig:
-    """What is asked of which reward model."""
+class ReportConfig:
+    """The reward model and the data of its report."""
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
 
     reward_model: str = field(metadata={"help": "Folder or hub id of the reward model."})
-    rankings: str = field(metadata={"help": "Held-out rankings it was not trained on."})
-    output_dir: str = field(metadata={"help": "Where evaluation.json and gate.json go."})
+    rankings: str = field(metadata={"help": "Held-out rankings that it was not trained on."})
+    output_dir: str = field(metadata={"help": "Folder of evaluation.json and gate.json."})
     demonstrations: str | None = field(
-        default=None, metadata={"help": "To be told from nonsense, nothing and the off topic."}
+        default=None,
+        metadata={"help": "Demonstrations, compared with shuffled, empty and off-topic ones."},
     )
-    num_demonstrations: int = field(default=200, metadata={"help": "Score this many of them."})
-    seed: int = field(default=0, metadata={"help": "Which of them, and how words are shuffled."})
+    num_demonstrations: int = field(
+        default=200, metadata={"help": "Number of demonstrations to score."}
+    )
+    seed: int = field(
+        default=0, metadata={"help": "Seed of the drawn demonstrations and of the shuffling."}
+    )
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
     chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
     drop_bad_rows: bool = field(
-        default=False, metadata={"help": "Leave bad rows out, instead of stopping."}
+        default=False, metadata={"help": "Drop bad rows instead of stopping."}
     )
     cpu_threads: int | None = field(default=None, metadata={"help": "CPU threads."})
 
 
 def main() -> None:
     """Score, judge, write, print."""
-    (config,) = parse_config(HealthConfig, description=__doc__)
+    (config,) = parse_config(ReportConfig, description=__doc__)
     start_processes(config.cpu_threads)
     quiet_logs()
     variables = parse_template_kwargs(config.chat_template_kwargs)
@@ -85,7 +90,7 @@ def main() -> None:
         num_demonstrations=config.num_demonstrations,
         seed=config.seed,
     )
-    write_report_of_rewards(folder, report)
+    write_reward_report(folder, report)
     print_report(report, f"{config.reward_model}: {len(rankings)} held-out rankings")
 
 

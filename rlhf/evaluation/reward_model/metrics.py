@@ -1,4 +1,4 @@
-"""Figures of a reward model on held-out rankings: pure, from scored rankings to results."""
+"""Metrics of a reward model on held-out rankings: pure functions of scored rankings."""
 
 import math
 from collections import defaultdict
@@ -14,17 +14,17 @@ from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, share
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife
 from rlhf.evaluation.stats.win_rate import win
 
-Case = tuple[ScoredRanking, int, int]  # a ranking and the positions of a better and a worse answer
-MANY_STRENGTHS = 9
+Case = tuple[ScoredRanking, int, int]  # a ranking, positions of a better and a worse response
+MANY_STRENGTHS = 9  # from so many different strengths on they are grouped
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 
 
 def reward_metrics(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
-    """Accuracy as a whole and in parts, people's own agreement, ties, calibration, length, heads.
+    """Accuracy overall and by part, agreement of annotators, ties, calibration, length, heads.
 
-    A figure that nothing can be said of (no two prompts, nobody in common) is left out.
+    Metrics without data (fewer than two prompts, no items in common) are left out.
     """
-    found = list(_accuracies(scored))
+    estimates = list(_accuracies(scored))
     for metric, estimate in (
         ("human_agreement", human_agreement(scored)),
         ("tie_rate", tie_rate(scored)),
@@ -34,33 +34,40 @@ def reward_metrics(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
         ("length_correlation", length_correlation(scored)),
         ("heads_agree", heads_agree(scored)),
     ):
-        found += [(metric, None, estimate)] if estimate is not None else []
+        estimates += [(metric, None, estimate)] if estimate is not None else []
     return [
         replace(result_of(estimate, metric, model), subset=subset)
-        for metric, subset, estimate in found
+        for metric, subset, estimate in estimates
     ]
 
 
 def accuracy(
     scored: Sequence[ScoredRanking],
     value: Callable[[ScoredRanking, int], float] = lambda one, i: one.scores[i],
-    keep: Callable[[Case], bool] = lambda case: True,
+    select: Callable[[Case], bool] = lambda case: True,
 ) -> Estimate | None:
-    """Share of the people's ordered pairs that `value` orders so, by prompt; equal values count ½.
+    """Share of the annotators' ordered pairs that `value` orders in the same way, by prompt.
 
-    Ties of people are no pairs: a tie is not a win.
+    Equal values count ½. Pairs that an annotator tied are left out.
+
+    Args:
+        scored: the rankings.
+        value: of a response, by ranking and position; default the score.
+        select: which pairs to count; default all.
     """
     return share(
         (one.prompt, win(value(one, better), value(one, worse)))
         for one in scored
         for better, worse in one.ordered
-        if keep((one, better, worse))
+        if select((one, better, worse))
     )
 
 
 def _accuracies(scored: Sequence[ScoredRanking]) -> Iterator[tuple[str, str | None, Estimate]]:
-    """The accuracy of all pairs, then by rank gap, strength, annotator: where there are several
-    of these, and two prompts in each."""
+    """The accuracy of all pairs, then by rank gap, strength and annotator.
+
+    A part is left out if there is only one of its kind, or if it has fewer than two prompts.
+    """
     whole = accuracy(scored)
     if whole is not None:
         yield "accuracy", None, whole
@@ -80,19 +87,21 @@ def _accuracies(scored: Sequence[ScoredRanking]) -> Iterator[tuple[str, str | No
         )
         for name in annotators(scored)
     }
-    for name, keep in parts.items():
-        estimate = accuracy(scored, keep=keep)
+    for name, select in parts.items():
+        estimate = accuracy(scored, select=select)
         if estimate is not None:
             yield "accuracy", name, estimate
     shared = _ordered_by_several(scored)
-    both = accuracy(scored, keep=lambda case: _pair(*case) in shared) if shared else None
+    both = accuracy(scored, select=lambda case: _pair(*case) in shared) if shared else None
     if both is not None:
         yield "accuracy", "pairs that several people ordered", both
 
 
 def strengths(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
-    """(name, lowest, highest) of each strength of preference, where there are at least two; of a
-    slider's many, of three parts with as many different values in each."""
+    """(name, lowest, highest) of each strength of preference; empty for a single strength.
+
+    Many different strengths, as from a slider, form three groups with equally many values each.
+    """
     values = sorted({one.ranking.strength for one in scored})
     if len(values) < 2:
         return []
@@ -104,28 +113,29 @@ def strengths(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]
 
 
 def annotators(scored: Sequence[ScoredRanking]) -> list[str]:
-    """Their names, where there are at least two."""
+    """The names of the annotators; empty if there is only one."""
     names = sorted({one.ranking.annotator for one in scored})
     return names if len(names) > 1 else []
 
 
 def human_agreement(scored: Sequence[ScoredRanking]) -> Estimate | None:
-    """How often another person who ordered the same two answers ordered them alike.
+    """How often two annotators who ordered the same two responses agree.
 
-    What a reward model can be expected to reach at most where it predicts one person's choice
-    and people err alike; None where nobody shares an item. A person and pair is one case, with
-    the share of the others who agree, as it is one case of the accuracy on these pairs: the 1225
-    couples among 50 people on one pair would outweigh a thousand pairs of two.
+    This is an upper limit of the accuracy that can be expected of a reward model that predicts one
+    annotator's choice, if annotators have similar error rates. None if no item is shared. An
+    annotator and a pair are one case, with the share of the other annotators who agree, as they are
+    one case of the accuracy on these pairs: else the 1225 couples among 50 annotators of one pair
+    would outweigh a thousand pairs with two annotators.
     """
     cases = []
-    for pair, said in _ordered_by_several(scored).items():
-        others = len(said) - 1
-        cases += [(pair[0], (said.count(order) - 1) / others) for order in said]
+    for pair, orders in _ordered_by_several(scored).items():
+        others = len(orders) - 1
+        cases += [(pair[0], (orders.count(order) - 1) / others) for order in orders]
     return share(cases)
 
 
 def tie_rate(scored: Sequence[ScoredRanking]) -> Estimate | None:
-    """Share of all pairs of different texts that people tied."""
+    """Share of all pairs of different texts that annotators tied."""
     return share(
         (one.prompt, float(one.ranking.ranks[i] == one.ranking.ranks[j]))
         for one in scored
@@ -135,26 +145,27 @@ def tie_rate(scored: Sequence[ScoredRanking]) -> Estimate | None:
 
 
 def length_correlation(scored: Sequence[ScoredRanking]) -> Estimate | None:
-    """Pearson's r of score and length in tokens among the answers to one prompt.
+    """Pearson's r of score and length in tokens among the responses to one prompt.
 
-    Both are centred within a ranking, so that a long prompt's answers are not compared with a
-    short one's. Jackknife over prompts; None where nothing varies.
+    Both are centred within a ranking, so that responses to a long prompt are not compared with
+    those to a short one. Jackknife over prompts; None if score or length is constant.
     """
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(3))
     for one in scored:
         scores = np.array(one.scores) - np.mean(one.scores)
         lengths = np.array(one.lengths) - np.mean(one.lengths)
         sums[one.prompt] += ((scores * lengths).sum(), (scores**2).sum(), (lengths**2).sum())
-    each = np.array(list(sums.values()))
-    if len(each) < 2 or not (each.sum(0)[1:] > 0).all():
+    by_prompt = np.array(list(sums.values()))
+    total = by_prompt.sum(0)
+    if len(by_prompt) < 2 or not (total[1:] > 0).all():
         return None
-    left_out = each.sum(0) - each
-    kept = left_out[(left_out[:, 1:] > 0).all(1)]
-    return jackknife(float(_pearson(each.sum(0))), [float(_pearson(row)) for row in kept])
+    left_out = total - by_prompt
+    defined = left_out[(left_out[:, 1:] > 0).all(1)]
+    return jackknife(_pearson(total), [_pearson(row) for row in defined])
 
 
 def heads_agree(scored: Sequence[ScoredRanking]) -> Estimate | None:
-    """Share of the ordered pairs on which all heads say the same; None of a single head."""
+    """Share of the ordered pairs on which all heads agree; None for a single head."""
     if not scored or len(scored[0].heads[0]) < 2:
         return None
     cases = []
@@ -176,7 +187,7 @@ def _gap(case: Case) -> str:
 
 
 def _pair(one: ScoredRanking, better: int, worse: int) -> tuple[str, str, str]:
-    """The prompt and the two texts, whichever is better."""
+    """The prompt and the two texts in alphabetical order."""
     texts = sorted((one.ranking.responses[better], one.ranking.responses[worse]))
     return one.prompt, texts[0], texts[1]
 
@@ -184,15 +195,19 @@ def _pair(one: ScoredRanking, better: int, worse: int) -> tuple[str, str, str]:
 def _ordered_by_several(
     scored: Sequence[ScoredRanking],
 ) -> dict[tuple[str, str, str], list[bool]]:
-    """Pairs that at least two people ordered: for each of them, whether the first text is better.
+    """Pairs that several annotators ordered: for each annotator, whether the first text is better.
 
-    A person counts once for a pair, with what they said first; unnamed rows are each a person.
+    An annotator counts once per pair, with the first label; every unnamed row is an annotator.
     """
-    said: dict[tuple[str, str, str], dict[str, bool]] = defaultdict(dict)
+    orders: dict[tuple[str, str, str], dict[str, bool]] = defaultdict(dict)
     for number, one in enumerate(scored):
         name = one.ranking.annotator or f"\0{number}"
         for better, worse in one.ordered:
             pair = _pair(one, better, worse)
             if pair[1] != pair[2]:
-                said[pair].setdefault(name, one.ranking.responses[better] == pair[1])
-    return {pair: list(given.values()) for pair, given in said.items() if len(given) > 1}
+                orders[pair].setdefault(name, one.ranking.responses[better] == pair[1])
+    return {
+        pair: list(by_annotator.values())
+        for pair, by_annotator in orders.items()
+        if len(by_annotator) > 1
+    }

@@ -1,4 +1,4 @@
-"""Answers that any reward model should put below a demonstration: nonsense, nothing, off topic."""
+"""Responses that should score below a demonstration: shuffled, empty, off-topic."""
 
 import random
 from collections.abc import Sequence
@@ -18,53 +18,55 @@ SHUFFLED, EMPTY, OTHER = "shuffled words", "empty answer", "another prompt's ans
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What became of the demonstrations' place in the reward when something else stood there."""
+    """Scores of altered demonstrations, and how often the originals score above them."""
 
     name: str
     score: Estimate  # normalised
-    demonstrations_above: Estimate | None  # share scored above it, ½ for a tie; None of themselves
+    demonstrations_above: (
+        Estimate | None
+    )  # share that scores higher, ½ for a tie; None for originals
 
 
 def probe(
     model: RewardModel, rows: Sequence[Demonstration], *, count: int, seed: int
 ) -> list[Probe]:
-    """The probes on `count` demonstrations drawn by seed; shuffled words only of 3 words or more.
+    """The probes on `count` demonstrations drawn by seed. Call it on every process.
 
-    Every demonstration meets its own words shuffled, the empty answer, and the completion of one
-    that was drawn for another prompt (no equal text); texts that answer nothing have no other
-    prompt. Call it on every process. Probes of fewer than two demonstrations are left out.
+    Each demonstration is compared with its own words in shuffled order (from 3 words on), with the
+    empty response, and with a different completion of another prompt. Demonstrations without a
+    prompt have no other prompt. Probes of fewer than two demonstrations are left out.
     """
     chosen = random.Random(seed).sample(list(rows), min(count, len(rows)))
     texts = [row.completion for row in chosen]
     real = _score(model, chosen, texts)
-    found = [_probe(DEMONSTRATIONS, real, None)]
+    probes = [_probe(DEMONSTRATIONS, real, None)]
     long_enough = [i for i, text in enumerate(texts) if len(text.split()) > 2]
     prompts = [prompt_key(row.prompt) for row in chosen]
-    stray = [_stray(i, texts, prompts) for i in range(len(texts))]
-    others = [i for i, text in enumerate(stray) if text is not None]
+    off_topic = [_off_topic(i, texts, prompts) for i in range(len(texts))]
+    others = [i for i, text in enumerate(off_topic) if text is not None]
     for name, which, replaced in (
         (SHUFFLED, long_enough, [shuffled(texts[i], seed) for i in long_enough]),
         (EMPTY, list(range(len(texts))), [""] * len(texts)),
-        (OTHER, others, [stray[i] or "" for i in others]),
+        (OTHER, others, [off_topic[i] or "" for i in others]),
     ):
         scores = _score(model, [chosen[i] for i in which], replaced)
-        found.append(_probe(name, scores, [real[i] for i in which]))
-    return [one for one in found if one is not None]
+        probes.append(_probe(name, scores, [real[i] for i in which]))
+    return [one for one in probes if one is not None]
 
 
-def _stray(index: int, texts: Sequence[str], prompts: Sequence[str]) -> str | None:
-    """The next different text of another prompt, in a circle; None where there is none."""
-    behind = [*range(index + 1, len(texts)), *range(index)]
-    others = (i for i in behind if prompts[i] != prompts[index] and texts[i] != texts[index])
-    found = next(others, None)
-    return None if found is None else texts[found]
+def _off_topic(index: int, texts: Sequence[str], prompts: Sequence[str]) -> str | None:
+    """The next different text of another prompt, cyclically; None if there is none."""
+    order = [*range(index + 1, len(texts)), *range(index)]
+    others = (i for i in order if prompts[i] != prompts[index] and texts[i] != texts[index])
+    other = next(others, None)
+    return None if other is None else texts[other]
 
 
 def _score(model: RewardModel, rows: Sequence[Demonstration], texts: Sequence[str]) -> list[float]:
-    asked: list[tuple[Prompt, str]] = [
+    pairs: list[tuple[Prompt, str]] = [
         (row.prompt, text) for row, text in zip(rows, texts, strict=True)
     ]
-    return normalized(model, score_texts(model, asked))
+    return normalized(model, score_texts(model, pairs))
 
 
 def _probe(name: str, scores: Sequence[float], real: Sequence[float] | None) -> Probe | None:
@@ -74,5 +76,5 @@ def _probe(name: str, scores: Sequence[float], real: Sequence[float] | None) -> 
     above = None
     if real is not None:
         pairs = enumerate(zip(real, scores, strict=True))
-        above = share((str(i), win(ours, theirs)) for i, (ours, theirs) in pairs)
+        above = share((str(i), win(original, altered)) for i, (original, altered) in pairs)
     return Probe(name=name, score=mean, demonstrations_above=above)

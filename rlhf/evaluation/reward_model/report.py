@@ -1,7 +1,7 @@
-"""The health of a reward model before a GPU-day is spent on it: printed, saved, drawn.
+"""The report on a reward model before PPO: computed, printed, written.
 
-evaluation.json holds every figure as `results`, the reliability curve, the best-of-N curve; the
-gate's verdict lies beside it in gate.json. `rlhf report` draws them.
+evaluation.json has all metrics as `results`, the reliability curve and the best-of-N curve;
+gate.json next to it has the verdict of the gate. `rlhf report` draws them.
 """
 
 import json
@@ -23,12 +23,12 @@ from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import plain_console
 from rlhf.types import Demonstration, Ranking
 
-KIND = "reward_model"  # of an evaluation.json: what it is about
+KIND = "reward_model"  # field of evaluation.json that tells it from an evaluation of policies
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardReport:
-    """Everything that is said of a reward model."""
+    """All metrics of a reward model, and the verdict."""
 
     results: Sequence[Result]
     reliability: Sequence[Bin]
@@ -46,10 +46,16 @@ def make_report(
     seed: int,
     trained_on: int = 0,
 ) -> RewardReport:
-    """The report on held-out rankings and on demonstrations (may be none). Call it on every
-    process; it is complete on each.
+    """The report on held-out rankings. Call it on every process; it is complete on each.
 
-    trained_on: of the rankings, how many are of prompts that the model was trained on.
+    Args:
+        model: the reward model.
+        rankings: held-out rankings.
+        demonstrations: for the probes; can be empty.
+        name: of the model in the results.
+        num_demonstrations: demonstrations to score.
+        seed: for the draw of demonstrations and the shuffling.
+        trained_on: number of rankings with prompts that the model was trained on.
     """
     scored = score_rankings(model, rankings)
     probes = probe(model, demonstrations, count=num_demonstrations, seed=seed)
@@ -63,7 +69,7 @@ def make_report(
     )
 
 
-def write_report_of_rewards(folder: Path, report: RewardReport) -> None:
+def write_reward_report(folder: Path, report: RewardReport) -> None:
     """Write `folder/evaluation.json` and `folder/gate.json`."""
     curves = {
         "reliability": [asdict(one) for one in report.reliability],
@@ -79,16 +85,16 @@ def write_gate(path: Path, gate: Gate) -> None:
 
 
 def print_report(report: RewardReport, title: str) -> None:
-    """The table of figures, the two curves in a line each, the verdict."""
+    """Print the table of metrics, the best-of-N curve and the verdict."""
     console = plain_console()
-    table = Table("figure", "value [95%]", "prompts", title=title, title_justify="left")
+    table = Table("metric", "value [95%]", "prompts", title=title, title_justify="left")
     for result in report.results:
         cell = f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
         table.add_row(label_of(result), cell, str(result.n))
     console.print(table)
     for point in report.best_of_n:
         console.print(
-            f"best of {point.n}: reward {point.reward:.2f}, people put it above "
+            f"best of {point.n}: reward {point.reward:.2f}, preferred by annotators to "
             f"{point.people:.2f} of the others, KL at most {point.kl_bound:.2f} nats"
         )
     console.print(f"gate: {report.gate.verdict}", *report.gate.reasons, sep="\n  ")
@@ -96,18 +102,18 @@ def print_report(report: RewardReport, title: str) -> None:
 
 def label_of(result: Result) -> str:
     """`accuracy, annotator Ann`, `demonstrations above: shuffled words`."""
-    words = result.metric.replace("_", " ")
-    words = f"{words}: {result.axis}" if result.axis else words
-    return f"{words}, {result.subset}" if result.subset else words
+    label = result.metric.replace("_", " ")
+    label = f"{label}: {result.axis}" if result.axis else label
+    return f"{label}, {result.subset}" if result.subset else label
 
 
 def _results_of(probes: Sequence[Probe], model: str) -> list[Result]:
-    found = []
+    results = []
     for one in probes:
         for metric, estimate in (
             ("score", one.score),
             ("demonstrations_above", one.demonstrations_above),
         ):
             if estimate is not None:
-                found.append(result_of(estimate, metric, model, axis=one.name))
-    return found
+                results.append(result_of(estimate, metric, model, axis=one.name))
+    return results

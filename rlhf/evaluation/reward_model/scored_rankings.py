@@ -1,4 +1,4 @@
-"""Rankings and demonstrations with a reward model's scores, shared out over the processes."""
+"""Rankings and texts with a reward model's scores, computed on all processes."""
 
 import json
 import math
@@ -19,21 +19,21 @@ from rlhf.ops.accuracy import share_with_interval
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt, Ranking
 
-SHOWN = 3  # prompts named in an error
+MAX_PROMPTS = 3  # in an error message
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredRanking:
-    """A held-out ranking as the reward model sees it."""
+    """A held-out ranking with the reward model's scores."""
 
     ranking: Ranking
     scores: Sequence[float]  # K raw logits
-    heads: Sequence[Sequence[float]]  # K rows of one score a head; their mean is the score
-    lengths: Sequence[int]  # K, tokens that it reads
+    heads: Sequence[Sequence[float]]  # K rows with one score per head; their mean is the score
+    lengths: Sequence[int]  # K, in tokens of prompt and response
 
     @cached_property
     def prompt(self) -> str:
-        """What tells prompts apart: rankings of one prompt are no independent evidence."""
+        """The key of the prompt: rankings of one prompt are not independent."""
         return group_key(self.ranking)
 
     @cached_property
@@ -44,66 +44,67 @@ class ScoredRanking:
 
 
 def score_rankings(model: RewardModel, rankings: Sequence[Ranking]) -> list[ScoredRanking]:
-    """Every ranking scored; complete on every process. Call it on all of them."""
+    """Every ranking with its scores; complete on every process. Call it on all of them."""
     flat = [(ranking.prompt, text) for ranking in rankings for text in ranking.responses]
-    each = iter(zip(score_heads(model, flat), _lengths(model, flat), strict=True))
-    found = []
+    rows = iter(zip(score_heads(model, flat), _lengths(model, flat), strict=True))
+    scored = []
     for ranking in rankings:
-        rows = [next(each) for _ in ranking.responses]
-        found.append(
+        of_ranking = [next(rows) for _ in ranking.responses]
+        scored.append(
             ScoredRanking(
                 ranking=ranking,
-                scores=[sum(heads) / len(heads) for heads, _ in rows],
-                heads=[heads for heads, _ in rows],
-                lengths=[length for _, length in rows],
+                scores=[sum(heads) / len(heads) for heads, _ in of_ranking],
+                heads=[heads for heads, _ in of_ranking],
+                lengths=[length for _, length in of_ranking],
             )
         )
-    return found
+    return scored
 
 
 def score_texts(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[float]:
-    """Raw scores of (prompt, answer) pairs; complete on every process."""
+    """Raw scores of (prompt, response) pairs; complete on every process."""
     return [sum(heads) / len(heads) for heads in score_heads(model, texts)]
 
 
 def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[list[float]]:
-    """One score a head of (prompt, answer) pairs; a pair that comes twice is scored once, so
-    that a tie is a tie. Each process scores its share.
+    """One score per head of (prompt, response) pairs. Each process scores its share.
+
+    Equal pairs are scored once, so that they tie.
 
     Raises:
-        TrainingError: a score that is not finite, with the prompts; left in, it would count as
-            the lowest of all and come out as a low accuracy.
+        TrainingError: a score is not finite; the message has the prompts. Such a score would count
+            as the lowest one and show up as a low accuracy.
     """
     places: dict[str, int] = {}
     index = [places.setdefault(json.dumps(text), len(places)) for text in texts]
     first = dict(zip(reversed(index), reversed(texts), strict=True))
     unique = [first[place] for place in range(len(places))]
     state = PartialState()
-    mine = list(range(state.process_index, len(unique), state.num_processes))
-    chosen = [unique[place] for place in mine]
+    shard = list(range(state.process_index, len(unique), state.num_processes))
+    chosen = [unique[place] for place in shard]
     scores = model.score_heads([prompt for prompt, _ in chosen], [text for _, text in chosen])
-    everybodys = dict(gather_object(list(zip(mine, scores.tolist(), strict=True))))
-    odd = [place for place, heads in everybodys.items() if not all(map(math.isfinite, heads))]
-    _refuse_not_finite([unique[place] for place in sorted(odd)], len(unique))
-    return [everybodys[place] for place in index]
+    heads_at = dict(gather_object(list(zip(shard, scores.tolist(), strict=True))))
+    bad = [place for place, heads in heads_at.items() if not all(map(math.isfinite, heads))]
+    _check_finite([unique[place] for place in sorted(bad)], len(unique))
+    return [heads_at[place] for place in index]
 
 
-def _refuse_not_finite(texts: Sequence[tuple[Prompt, str]], total: int) -> None:
-    if texts:
-        prompts = list(dict.fromkeys(repr(prompt)[:120] for prompt, _ in texts))
-        shown = ", ".join(prompts[:SHOWN])
+def _check_finite(bad: Sequence[tuple[Prompt, str]], total: int) -> None:
+    if bad:
+        prompts = list(dict.fromkeys(repr(prompt)[:120] for prompt, _ in bad))
         raise TrainingError(
-            f"the reward model gives no finite number for {len(texts)} of {total} answers, so that "
-            f"nothing can be said of it; prompts: {shown}. Its weights may have overflowed: train "
-            "with a lower learning_rate."
+            f"the reward model returned a score that is not finite for {len(bad)} of {total} "
+            f"responses; prompts: {', '.join(prompts[:MAX_PROMPTS])}. Its weights may have "
+            "overflowed: train with a lower learning_rate.",
+            code="non-finite",
         )
 
 
 def share(cases: Iterable[tuple[str, float]]) -> Estimate | None:
-    """Mean of (prompt, number from 0 to 1) cases; None of fewer than two prompts.
+    """Mean of (prompt, number from 0 to 1) cases; None for fewer than two prompts.
 
-    Wilson's interval over prompts, that of the training's held-out accuracy: a bootstrap of
-    cases that are all right would say [1, 1].
+    With Wilson's interval over prompts, as the held-out accuracy during training has: a bootstrap
+    of cases that are all correct would give [1, 1].
     """
     sums, counts = _by_prompt(cases)
     if len(counts) < 2:
@@ -113,7 +114,7 @@ def share(cases: Iterable[tuple[str, float]]) -> Estimate | None:
 
 
 def average(cases: Iterable[tuple[str, float]]) -> Estimate | None:
-    """Mean of (prompt, value) cases with the bootstrap over prompts; None of fewer than two."""
+    """Mean of (prompt, value) cases with the bootstrap over prompts; None for fewer than two."""
     sums, counts = _by_prompt(cases)
     return ratio(sums, counts) if len(counts) > 1 else None
 
@@ -134,6 +135,6 @@ def _lengths(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[in
 
 
 def normalized(model: RewardModel, scores: Sequence[float]) -> list[float]:
-    """(raw - mean) / std, as PPO sees them."""
+    """(raw - mean) / std, the scores that PPO uses."""
     values: list[float] = ((torch.tensor(list(scores)) - model.mean) / model.std).tolist()
     return values

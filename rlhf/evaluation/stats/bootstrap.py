@@ -1,9 +1,9 @@
-"""Intervals that know which answers belong to one prompt.
+"""Confidence intervals that resample prompts.
 
-Answers to one prompt resemble each other: eight samples of a hard question are eight failures,
-not eight independent trials. Resampling rows pretends they are and gives intervals that are far
-too narrow (at 100 prompts x 8 answers a 95% interval covers about 72%). Here whole prompts are
-resampled, always.
+Responses to one prompt are similar: eight samples for a hard prompt are eight failures, not eight
+independent trials. Resampling responses treats them as independent and gives intervals that are far
+too narrow (at 100 prompts x 8 responses a 95% interval covers about 72%). Here whole prompts are
+resampled.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,48 +18,49 @@ from rlhf.ops.accuracy import share_with_interval
 
 RESAMPLES = 2000
 _CHUNK = 256  # resamples drawn at once: [256, prompts] counts stay small
-_KEPT = 4_000_000  # counts, 32 MB; of more prompts they are drawn again for each figure
+_CACHED = 4_000_000  # counts, 32 MB; with more they are drawn again for each metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure and its 95% interval."""
+    """A value and its 95% interval."""
 
     value: float
     low: float
     high: float
     n: int  # prompts: the independent units
-    num_answers: int = 0  # answers over all prompts; 0 where they were not counted
-    se: float | None = None  # standard error, of the resampled figure; None where not computed
+    num_answers: int = 0  # responses over all prompts; 0 if they were not counted
+    se: float | None = None  # standard error, from the resamples; None if not computed
 
 
 def mean(
     values: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """Mean over all answers, with the percentile bootstrap over prompts.
+    """Mean over all responses, with the percentile bootstrap over prompts.
 
-    values: one inner sequence per prompt, a number for each of its answers; prompts without
-        answers are left out. Every answer counts the same.
+    values: [prompts][responses]; prompts without responses are left out. Every response has the
+        same weight.
     """
-    kept = [list(group) for group in values if len(group)]
-    totals = [sum(group) for group in kept]
-    return ratio(totals, [len(group) for group in kept], seed=seed, resamples=resamples)
+    groups = [list(group) for group in values if len(group)]
+    totals = [sum(group) for group in groups]
+    return ratio(totals, [len(group) for group in groups], seed=seed, resamples=resamples)
 
 
 def rate(
     values: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Estimate:
-    """`mean` of numbers from 0 to 1, with an interval where no resample can differ.
+    """`mean` of numbers from 0 to 1, with an interval that always has a width.
 
-    Prompts that are all 0 or all 1 give the same in every draw, which is no certainty: there it
-    is Wilson's interval of one coin flip a prompt. Of a single prompt nothing is known: [0, 1].
+    If all prompts are 0 or all are 1, every resample is the same, although the value is not
+    certain: the interval is then Wilson's for one coin flip per prompt. For a single prompt it is
+    [0, 1].
     """
     estimate = mean(values, seed=seed, resamples=resamples)
     if estimate.n > 1 and 0 < estimate.value < 1:
         return estimate
-    right = torch.full((estimate.n,), estimate.value)
-    _, low, high = share_with_interval(right, torch.ones(estimate.n))
-    # The value lies within, whatever the last digit of a root says.
+    correct = torch.full((estimate.n,), estimate.value)
+    _, low, high = share_with_interval(correct, torch.ones(estimate.n))
+    # Rounding must not exclude the value itself.
     return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))
 
 
@@ -72,10 +73,10 @@ def ratio(
 ) -> Estimate:
     """sum(numerators) / sum(denominators), one of each per prompt, with its bootstrap interval.
 
-    The estimator of "per token" and "per answer" figures: nats of a prompt over its tokens.
+    The estimator of metrics per token and per response: nats of a prompt over its tokens.
 
     Raises:
-        ValueError: nothing to average, lengths that differ, or numbers that are not finite.
+        ValueError: there is nothing to average, lengths differ, or numbers are not finite.
     """
     top = np.asarray(numerators, dtype=np.float64)
     bottom = np.asarray(denominators, dtype=np.float64)
@@ -88,7 +89,7 @@ def ratio(
 def estimate_of(
     value: float, draws: NDArray[np.float64], *, n: int, num_answers: int = 0
 ) -> Estimate:
-    """`value` with the 95% percentile interval and the deviation of its resamples [B]."""
+    """`value` with the 95% percentile interval and the standard deviation of its resamples [B]."""
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(
         value=value,
@@ -101,18 +102,18 @@ def estimate_of(
 
 
 def resampled_counts(n: int, *, seed: int, resamples: int) -> Iterable[NDArray[np.float64]]:
-    """How often each of n prompts stands in each resample: parts of at most 256, [256, n].
+    """How often each of n prompts occurs in each resample, in parts of at most 256: [256, n].
 
-    One seed gives the same draws to every figure of the same prompts. Read only: they are kept,
-    because an evaluation asks for the same ones some hundred times.
+    All metrics of the same prompts share the draws of one seed. Do not change the arrays: they are
+    cached, because an evaluation needs the same ones some hundred times.
     """
-    if n * resamples <= _KEPT:
-        return _kept_counts(n, seed, resamples)
+    if n * resamples <= _CACHED:
+        return _cached_counts(n, seed, resamples)
     return _draw_counts(n, seed, resamples)
 
 
 @lru_cache(maxsize=4)
-def _kept_counts(n: int, seed: int, resamples: int) -> Sequence[NDArray[np.float64]]:
+def _cached_counts(n: int, seed: int, resamples: int) -> Sequence[NDArray[np.float64]]:
     return list(_draw_counts(n, seed, resamples))
 
 
@@ -124,11 +125,11 @@ def _draw_counts(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.float
 
 
 def jackknife(value: float, left_out: Sequence[float]) -> Estimate:
-    """`value` with 1.96 jackknife standard errors; `left_out[i]` is it without prompt i.
+    """`value` with 1.96 jackknife standard errors; `left_out[i]` is the value without prompt i.
 
         SE = sqrt((n-1)/n * sum_i (left_out_i - mean)^2)      (Tukey 1958)
 
-    For figures such as distinct-2 that a bootstrap biases: a prompt drawn twice repeats itself.
+    For metrics such as distinct-2, which a bootstrap biases: a prompt drawn twice repeats n-grams.
     """
     others = np.asarray(left_out, dtype=np.float64)
     n = len(others)
@@ -140,9 +141,9 @@ def _check(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> None:
     if top.shape != bottom.shape or top.ndim != 1:
         raise ValueError(f"numerators {top.shape} and denominators {bottom.shape} differ")
     if not len(top) or bottom.sum() <= 0:
-        raise ValueError("nothing to average: no prompt has an answer")
+        raise ValueError("nothing to average: no prompt has a response")
     if not (np.isfinite(top).all() and np.isfinite(bottom).all()):
-        raise ValueError("a figure to average is not finite")
+        raise ValueError("a value to average is not finite")
 
 
 def _resampled_ratios(
@@ -151,8 +152,8 @@ def _resampled_ratios(
     """[resamples] ratios, each of n prompts drawn with replacement."""
     draws = []
     for counts in resampled_counts(len(top), seed=seed, resamples=resamples):
-        # A draw may consist of prompts with denominator 0 alone; it says nothing.
+        # A draw in which every prompt has the denominator 0 is dropped.
         with np.errstate(invalid="ignore", divide="ignore"):
             draws.append((counts @ top) / (counts @ bottom))
-    found = np.concatenate(draws)
-    return found[np.isfinite(found)]
+    ratios = np.concatenate(draws)
+    return ratios[np.isfinite(ratios)]

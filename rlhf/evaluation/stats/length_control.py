@@ -1,4 +1,4 @@
-"""How often a model would win if its answers were no longer than the baseline's."""
+"""Win rate at equal length of the responses."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, estimate_of, resampled_counts
 
-# Of the length coefficient alone: where the longer answer always wins it has no finite maximum.
+# On the length coefficient only: if the longer response always wins, it has no finite maximum.
 RIDGE = 1.0
 _STEPS = 50
 _Array = NDArray[np.float64]
@@ -22,17 +22,21 @@ def length_controlled_win_rate(
 ) -> Estimate:
     """σ(θ) of the logistic regression P(win) = σ(θ + φ tanh(Δ/s)): the win rate at Δ = 0.
 
-    Δ is the answer's length minus the baseline answer's, s its root mean square. After Dubois et
-    al. 2024 (https://arxiv.org/abs/2404.04475), without their term for the difficulty of a
-    prompt: comparisons of one prompt stay together in the bootstrap instead.
+    Δ is the length of the response minus that of the baseline's response, s its root mean square.
+    After Dubois et al. 2024 (https://arxiv.org/abs/2404.04475), without their term for the
+    difficulty of a prompt: here the bootstrap keeps the comparisons of a prompt together.
 
-    Intervals: each resample of prompts takes one Newton step from the fit to all, which is exact
-    to first order and needs the prompts' gradients and Hessians alone.
+    Intervals: each resample of prompts takes one Newton step from the fit to all prompts, which is
+    exact to first order and needs only the prompts' gradients and Hessians.
 
-    wins: per prompt, 1, ½ or 0 of each comparison. differences: Δ of each, in any unit.
+    Args:
+        wins: per prompt, 1, ½ or 0 for each comparison.
+        differences: Δ of each comparison, in any unit.
+        seed: for the resamples.
+        resamples: their number.
 
     Raises:
-        ValueError: nothing to compare, or the two do not match.
+        ValueError: there is nothing to compare, or the shapes differ.
     """
     y, d, prompt = _flat(wins, differences)
     scale = np.sqrt((d**2).mean())
@@ -56,15 +60,15 @@ def length_controlled_win_rate(
 def _flat(
     wins: Sequence[Sequence[float]], differences: Sequence[Sequence[float]]
 ) -> tuple[_Array, _Array, NDArray[np.int64]]:
-    """All comparisons in a row, and the prompt of each, numbered without gaps."""
-    kept = [(w, d) for w, d in zip(wins, differences, strict=True) if len(w)]
-    if not kept:
+    """All comparisons, and the prompt of each, numbered without gaps."""
+    pairs = [(w, d) for w, d in zip(wins, differences, strict=True) if len(w)]
+    if not pairs:
         raise ValueError("nothing to compare: no prompt has a comparison")
-    y = np.concatenate([np.asarray(w, dtype=np.float64) for w, _ in kept])
-    d = np.concatenate([np.asarray(d, dtype=np.float64) for _, d in kept])
+    y = np.concatenate([np.asarray(w, dtype=np.float64) for w, _ in pairs])
+    d = np.concatenate([np.asarray(d, dtype=np.float64) for _, d in pairs])
     if y.shape != d.shape:
-        raise ValueError(f"{len(y)} wins and {len(d)} differences of length")
-    return y, d, np.repeat(np.arange(len(kept)), [len(w) for w, _ in kept])
+        raise ValueError(f"{len(y)} wins and {len(d)} differences")
+    return y, d, np.repeat(np.arange(len(pairs)), [len(w) for w, _ in pairs])
 
 
 def _fit(x: _Array, y: _Array) -> _Array:
@@ -74,7 +78,7 @@ def _fit(x: _Array, y: _Array) -> _Array:
         p = _sigmoid(x @ beta)
         gradient = x.T @ (y - p) - ridge * beta
         hessian = (x * (p * (1 - p))[:, None]).T @ x + np.diag(ridge + 1e-9)
-        # A model that always wins has θ = ∞: stop where σ(θ) is 1 to six digits.
+        # A model that always wins has θ = ∞: stop when σ(θ) is 1 to six digits.
         step = np.linalg.solve(hessian, gradient)
         beta = np.clip(beta + np.clip(step, -2.0, 2.0), -14.0, 14.0)
         if np.abs(step).max() < 1e-8:

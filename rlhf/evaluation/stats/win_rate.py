@@ -1,4 +1,4 @@
-"""Win rates: how often one model's answer is judged better than another's."""
+"""Win rates: how often the response of one model is judged better than that of another."""
 
 from collections.abc import Sequence
 
@@ -7,20 +7,20 @@ import numpy as np
 from rlhf.evaluation.stats.bootstrap import RESAMPLES, Estimate, rate
 
 
-def win(ours: float, theirs: float) -> float:
-    """1, ½ for a tie, 0."""
-    return (ours > theirs) + 0.5 * (ours == theirs)
+def win(score: float, other: float) -> float:
+    """1 if the score is higher, ½ for a tie, else 0."""
+    return (score > other) + 0.5 * (score == other)
 
 
 def prompt_wins(scores: Sequence[float], baseline: Sequence[float]) -> float:
-    """Share of the pairs (answer, baseline answer) of one prompt that the answer wins.
+    """Share of the pairs (response, baseline response) of one prompt that the response wins.
 
-    Every answer meets every baseline answer, a tie counts one half: the Mann-Whitney estimate
-    of P(win) + P(tie)/2, of lower variance than pairing the answers off and just as unbiased.
+    Every response is compared with every baseline response, a tie counts one half: the Mann-Whitney
+    estimate of P(win) + P(tie)/2, which is unbiased and has a lower variance than disjoint pairs.
     """
-    ours = np.asarray(scores, dtype=np.float64)[:, None]
-    theirs = np.asarray(baseline, dtype=np.float64)[None, :]
-    return float(((ours > theirs) + 0.5 * (ours == theirs)).mean())
+    rows = np.asarray(scores, dtype=np.float64)[:, None]
+    columns = np.asarray(baseline, dtype=np.float64)[None, :]
+    return float(((rows > columns) + 0.5 * (rows == columns)).mean())
 
 
 def win_rate(
@@ -32,14 +32,14 @@ def win_rate(
 ) -> Estimate:
     """mean(win + tie/2) over prompts, with the bootstrap over prompts.
 
-    scores, baseline: for each prompt the judge's scores of the answers; prompts where either
-        has none are left out.
+    scores, baseline: the judge's scores, [prompts][responses]; prompts where either has no response
+        are left out.
 
     Raises:
-        ValueError: another number of prompts on the two sides, or none.
+        ValueError: the numbers of prompts differ, or there is no prompt.
     """
     if len(scores) != len(baseline):
-        raise ValueError(f"{len(scores)} prompts of scores against {len(baseline)} of baseline")
+        raise ValueError(f"scores have {len(scores)} prompts and baseline has {len(baseline)}")
     pairs = [(a, b) for a, b in zip(scores, baseline, strict=True) if len(a) and len(b)]
     wins = [[prompt_wins(a, b)] for a, b in pairs]
     return rate(wins, seed=seed, resamples=resamples)

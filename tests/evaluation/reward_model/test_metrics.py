@@ -1,4 +1,4 @@
-"""Figures of scored rankings, worked by hand."""
+"""Metrics of scored rankings, computed by hand."""
 
 import math
 import random
@@ -25,7 +25,7 @@ def scored(scores, ranks, prompt="p", *, heads=None, lengths=None, texts=None, *
     return ScoredRanking(
         ranking=Ranking(
             prompt=prompt,
-            responses=texts or [f"answer {i}" for i in range(count)],
+            responses=texts or [f"response {i}" for i in range(count)],
             ranks=ranks,
             **more,
         ),
@@ -37,58 +37,58 @@ def scored(scores, ranks, prompt="p", *, heads=None, lengths=None, texts=None, *
 
 def test_accuracy_leaves_ties_out_and_clusters_by_prompt():
     """Ranks 1, 2, 2 make two pairs; scores 3, 1, 4 order one of them; equal scores count half;
-    a prompt twice is one: (1 + 1 + ½) of 4 pairs over 2 prompts."""
+    equal prompts count once: (1 + 1 + ½) of 4 pairs over 2 prompts."""
     rows = [
         scored([3.0, 1.0, 4.0], [1, 2, 2]),
         scored([0.0, 1.0], [2, 1], "P!"),
         scored([2.0, 2.0], [1, 2], "q"),
     ]
-    found = accuracy(rows)
-    assert (found.value, found.n) == (pytest.approx(2.5 / 4), 2)
-    assert accuracy(rows[:2]) is None  # one prompt is no evidence
+    estimate = accuracy(rows)
+    assert (estimate.value, estimate.n) == (pytest.approx(2.5 / 4), 2)
+    assert accuracy(rows[:2]) is None  # a single prompt
 
 
-def test_pairs_without_a_prompt_are_prompts_of_their_own():
-    """20 sentences over 20 others, all answers to nothing: 20 coins, not one."""
+def test_pairs_without_a_prompt_are_independent():
+    """20 pairs without a prompt count as 20 prompts, not as one."""
     rows = [scored([1.0, 0.0], [1, 2], "", texts=[f"a{i}", f"b{i}"]) for i in range(20)]
-    found = accuracy(rows)
-    assert (found.n, found.value) == (20, 1.0)
+    estimate = accuracy(rows)
+    assert (estimate.n, estimate.value) == (20, 1.0)
     # Wilson's interval of 20 heads in 20 flips: 1 / (1 + 1.96² / 20).
-    assert found.low == pytest.approx(0.8389, abs=1e-4)
+    assert estimate.low == pytest.approx(0.8389, abs=1e-4)
 
 
-def test_parts_of_the_accuracy():
-    """Gaps of ranks 1, 1 and 2 in three answers; strengths; annotators; each a part of its own."""
+def test_accuracy_by_rank_gap_strength_and_annotator():
+    """Rank gaps of 1, 1 and 2 in three responses; strengths; annotators."""
     rows = [
         scored([3.0, 2.0, 1.0], [1, 2, 3], "p", annotator="Ann", strength=2.0),
         scored([3.0, 2.0, 1.0], [3, 2, 1], "q", annotator="Bob"),
         scored([3.0, 2.0, 1.0], [2, 1, 3], "r", annotator="Ann", strength=2.0),
         scored([3.0, 2.0, 1.0], [3, 2, 1], "s", annotator="Bob"),
     ]
-    found = {r.subset: r.value for r in reward_metrics(rows, "m") if r.metric == "accuracy"}
-    assert found[None] == pytest.approx(5 / 12)
-    # Gap 1: both of p, none of q and s, of r 2-1 wrong and 1-3 right by 2 ranks, 2-3 right.
-    assert found["gap of 1 rank"] == pytest.approx(3 / 8)
-    assert found["gap of 2 or 3 ranks"] == pytest.approx(2 / 4)
-    assert found["annotator Ann"] == found["strength 2"] == pytest.approx(5 / 6)
-    assert found["annotator Bob"] == found["strength 1"] == 0.0
-    assert "gap of 4 ranks or more" not in found
+    parts = {r.subset: r.value for r in reward_metrics(rows, "m") if r.metric == "accuracy"}
+    assert parts[None] == pytest.approx(5 / 12)
+    # Gap 1: both of p, none of q and s, of r 2-1 wrong, 2-3 right, and 1-3 right by 2 ranks.
+    assert parts["gap of 1 rank"] == pytest.approx(3 / 8)
+    assert parts["gap of 2 or 3 ranks"] == pytest.approx(2 / 4)
+    assert parts["annotator Ann"] == parts["strength 2"] == pytest.approx(5 / 6)
+    assert parts["annotator Bob"] == parts["strength 1"] == 0.0
+    assert "gap of 4 ranks or more" not in parts
 
 
-def test_a_sliders_strengths_are_three_parts():
-    """Half of the rows say nothing (1), the others 1.5, 2.5 … 11.5: twelve values in fours."""
-    given = [1.0] * 11 + [number + 0.5 for number in range(1, 12)]
-    rows = [scored([1.0, 0.0], [1, 2], f"p{i}", strength=s) for i, s in enumerate(given)]
-    found = [r for r in reward_metrics(rows, "m") if (r.subset or "").startswith("strength")]
-    assert [(r.subset, r.n) for r in found] == [
+def test_many_strengths_form_three_groups():
+    """Half of the rows have strength 1, the others 1.5, 2.5 … 11.5: twelve values in fours."""
+    strengths = [1.0] * 11 + [number + 0.5 for number in range(1, 12)]
+    rows = [scored([1.0, 0.0], [1, 2], f"p{i}", strength=s) for i, s in enumerate(strengths)]
+    parts = [r for r in reward_metrics(rows, "m") if (r.subset or "").startswith("strength")]
+    assert [(r.subset, r.n) for r in parts] == [
         ("strength 1 to 3.5", 14),
         ("strength 4.5 to 7.5", 4),
         ("strength 8.5 to 11.5", 4),
     ]
 
 
-def test_people_agree_on_pairs_that_two_of_them_ordered():
-    """p: Ann and Bob alike; q: they differ; r: Ann alone; a tie orders nothing. 1 of 2."""
+def test_human_agreement_is_over_shared_ordered_pairs():
+    """p: Ann and Bob agree; q: they differ; r: only Ann, Bob has a tie. 1 of 2."""
     rows = [
         scored([0.0, 1.0], [1, 2], "p", annotator="Ann"),
         scored([0.0, 1.0], [1, 2], "p", annotator="Bob"),
@@ -97,15 +97,15 @@ def test_people_agree_on_pairs_that_two_of_them_ordered():
         scored([0.0, 1.0], [1, 2], "r", annotator="Ann"),
         scored([0.0, 1.0], [1, 1], "r", annotator="Bob"),
     ]
-    found = human_agreement(rows)
-    assert (found.value, found.n) == (0.5, 2)
+    agreement = human_agreement(rows)
+    assert (agreement.value, agreement.n) == (0.5, 2)
     parts = {r.subset: r.value for r in reward_metrics(rows, "m") if r.metric == "accuracy"}
-    # The model says 2, 1 everywhere: wrong twice on p, right for Bob on q.
+    # The model orders 2, 1 everywhere: wrong twice on p, right for Bob on q.
     assert parts["pairs that several people ordered"] == pytest.approx(1 / 4)
     assert human_agreement(rows[:1] + rows[2:3]) is None
 
 
-def test_a_crowd_on_one_pair_does_not_outweigh_the_rest():
+def test_many_annotators_of_one_pair_do_not_dominate_agreement():
     """p by four, 3 to 1: three people agree with 2 of 3 others, one with none: 2 of 4 cases.
     q and r by two who agree: 4 of 4. Together 6 of 8; by couples it would be (3 + 1 + 1) / 8."""
     crowd = zip("ABCD", ([1, 2], [1, 2], [1, 2], [2, 1]), strict=True)
@@ -114,13 +114,13 @@ def test_a_crowd_on_one_pair_does_not_outweigh_the_rest():
     assert human_agreement(rows).value == pytest.approx(6 / 8)
 
 
-def test_what_one_person_says_twice_is_no_agreement():
+def test_repeated_label_of_one_annotator_is_not_agreement():
     rows = [scored([0.0, 1.0], [1, 2], p, annotator="Ann") for p in "ppqq"]
     assert human_agreement(rows) is None
 
 
 def test_tie_rate_counts_pairs_of_different_texts():
-    """1, 1, 2: one of three pairs; equal texts, but for their ends, are no pair: 1 of 4."""
+    """1, 1, 2: one of three pairs; texts that differ in outer spaces only are no pair: 1 of 4."""
     rows = [
         scored([0.0, 1.0, 2.0], [1, 1, 2], "p"),
         scored([0.0, 0.0, 1.0], [1, 1, 1], "q", texts=["a", "a ", "a"]),
@@ -143,7 +143,7 @@ def test_length_correlation_is_within_prompts():
     assert length_correlation([scored([0.0, 1.0], [1, 2], p) for p in "pq"]) is None
 
 
-def test_heads_agree_where_all_say_the_same():
+def test_heads_agree_if_all_order_a_pair_alike():
     """Two pairs, three heads: 2, 1, 3 above 0 each; 1, -1, 1 against 0."""
     rows = [
         scored([2.0, 0.0], [1, 2], "p", heads=[[2.0, 1.0, 3.0], [0.0, 0.0, 0.0]]),
@@ -165,8 +165,8 @@ def test_calibration_of_two_bins():
         scored([far + 1e-6, 0.0], [1, 2], "r"),
         scored([0.0, far + 1e-6], [2, 1], "s"),
     ]
-    found = calibration_error(rows)
-    assert found.value == pytest.approx(0.175, abs=1e-5)
+    error = calibration_error(rows)
+    assert error.value == pytest.approx(0.175, abs=1e-5)
     curve = reliability(rows)
     assert [(round(b.confidence, 4), b.accuracy, b.pairs) for b in curve] == [
         (0.75, 0.5, 2),
@@ -178,29 +178,29 @@ def test_calibration_error_by_chance_of_two_pairs():
     """d = log 3 on two prompts: 0.25 where both or one are right (15/16), 0.75 where none is:
     mean 0.28125; 500 draws know it to ±0.022."""
     rows = [scored([math.log(3.0), 0.0], [2, 1], p) for p in "pq"]
-    found = error_by_chance(rows)
-    assert found.value == pytest.approx(0.28125, abs=0.022)
-    assert (found.low, found.high, found.n) == (pytest.approx(0.25), pytest.approx(0.75), 2)
+    error = error_by_chance(rows)
+    assert error.value == pytest.approx(0.28125, abs=0.022)
+    assert (error.low, error.high, error.n) == (pytest.approx(0.25), pytest.approx(0.75), 2)
     assert error_by_chance(rows[:1]) is None
 
 
 @pytest.mark.parametrize(("scale", "least", "most"), [(1.0, 0, 2), (4.0, 12, 20)])
-def test_few_pairs_of_true_scores_are_no_warning(scale, least, most):
-    """40 pairs whose order was drawn from their scores, 20 times: the bootstrap of the error lies
-    above 0.1 in most. Scores 4 times too sure are found out all the same."""
-    draw, count = random.Random(0), 0
+def test_few_pairs_of_calibrated_scores_do_not_warn(scale, least, most):
+    """40 pairs with orders drawn from their scores, 20 times: the bootstrap of the error is above
+    0.1 in most. Scores that are 4 times too large do warn."""
+    rng, count = random.Random(0), 0
     for _ in range(20):
         rows = []
         for number in range(40):
-            score = draw.gauss(0, 1.5)
-            first = draw.random() < 1 / (1 + math.exp(-score))
+            score = rng.gauss(0, 1.5)
+            first = rng.random() < 1 / (1 + math.exp(-score))
             rows.append(scored([scale * score, 0.0], [1, 2] if first else [2, 1], str(number)))
         gate = judge_reward_model(reward_metrics(rows, "m"))
         count += any("calibration error" in reason for reason in gate.reasons)
     assert least <= count <= most
 
 
-def test_the_best_of_two_of_three_is_the_best_in_two_draws_of_three():
+def test_pick_probabilities_of_three_responses():
     """C(2,1)/C(3,2) = 2/3, C(1,1)/3 = 1/3, 0; of all three always the first."""
     assert pick_probabilities(3, 2) == pytest.approx([2 / 3, 1 / 3, 0.0])
     assert pick_probabilities(3, 3) == [1.0, 0.0, 0.0]
@@ -212,10 +212,10 @@ def test_kl_bound_of_best_of_n():
     assert [round(kl_bound(n), 6) for n in (1, 2, 8)] == [0.0, 0.193147, 1.204442]
 
 
-def test_best_of_n_of_three_answers():
-    """Scores 3, 2, 1 and people's shares below 1, 0, ½ (ranks 1, 3, 2), mean 1, std 2.
+def test_best_of_n_of_three_responses():
+    """Scores 3, 2, 1 and annotators' shares below 1, 0, ½ (ranks 1, 3, 2), mean 1, std 2.
 
-    N = 1: reward (2 - 1)/2 = 0.5, people ½. N = 2: (8/3 - 1)/2 = 0.8333, 2/3 * 1 + 1/3 * 0.
+    N = 1: reward (2 - 1)/2 = 0.5, annotators ½. N = 2: (8/3 - 1)/2 = 0.8333, 2/3 * 1 + 1/3 * 0.
     N = 3: (3 - 1)/2 = 1, 1.
     """
     rows = [scored([3.0, 2.0, 1.0], [1, 3, 2], p) for p in "pq"]
@@ -225,13 +225,13 @@ def test_best_of_n_of_three_answers():
     assert [point.people for point in curve] == pytest.approx([0.5, 2 / 3, 1.0])
 
 
-def test_equal_scores_are_an_even_draw():
-    """The first two score alike: their views 1 and 0 are averaged, whichever comes first."""
+def test_equal_scores_are_selected_equally_often():
+    """The shares 1 and 0 of equal scores are averaged, whichever comes first."""
     rows = [scored([2.0, 2.0], ranks, p) for p, ranks in (("p", [1, 2]), ("q", [2, 1]))]
     assert best_of_n(rows, mean=0.0, std=1.0)[1].people == pytest.approx(0.5)
 
 
-def test_nothing_held_out_gives_no_figure():
+def test_no_rankings_give_no_metrics():
     assert reward_metrics([], "m") == []
     assert best_of_n([], mean=0.0, std=1.0) == []
     assert reliability([]) == []

@@ -8,31 +8,31 @@ from rlhf.evaluation.stats.bradley_terry import bradley_terry
 
 def test_two_models_by_hand():
     """99 prompts, 74 won and 25 lost; with half a game each 74.5 to 25.5: log odds 1.072."""
-    ours = [[1.0]] * 74 + [[-1.0]] * 25
-    strengths = bradley_terry([ours, [[0.0]] * 99], resamples=200)
+    scores = [[1.0]] * 74 + [[-1.0]] * 25
+    strengths = bradley_terry([scores, [[0.0]] * 99], resamples=200)
     difference = strengths[0].value - strengths[1].value
     assert difference == pytest.approx(np.log(74.5 / 25.5))
     assert strengths[0].value + strengths[1].value == pytest.approx(0.0)
 
 
-def test_strengths_that_made_the_games_come_back():
+def test_true_strengths_are_recovered():
     """Gumbel noise on scores is exactly Bradley-Terry: differences of strength 1 and 2."""
     rng = np.random.default_rng(0)
     scores = [(strength + rng.gumbel(size=(2000, 1))).tolist() for strength in (0.0, 1.0, 3.0)]
-    found = bradley_terry(scores, resamples=200)
-    values = [one.value for one in found]
+    estimates = bradley_terry(scores, resamples=200)
+    values = [one.value for one in estimates]
     assert np.diff(values) == pytest.approx([1.0, 2.0], abs=0.2)
-    assert all(one.low < one.value < one.high for one in found)
+    assert all(one.low < one.value < one.high for one in estimates)
 
 
-def test_a_model_that_loses_every_game_has_a_finite_place():
+def test_strength_of_a_model_that_loses_every_game_is_finite():
     scores = [[[0.0]] * 50, [[1.0]] * 50, [[2.0]] * 50]
     values = [one.value for one in bradley_terry(scores, resamples=50)]
     assert values == sorted(values)
     assert np.isfinite(values).all()
 
 
-def test_the_interval_of_a_model_that_never_loses_is_open_above():
+def test_interval_of_a_model_that_never_loses_is_wide_above():
     """99 games of 99: the difference is log((99 + w/2) / (w/2)), w the weight of the added game.
 
     w is 1 for the value, log(99.5 / 0.5) = 5.29; of Exp(1) 95% lie from 0.0253 to 3.689, which
@@ -54,11 +54,11 @@ def test_ties_are_half_a_win_and_half_a_loss():
     assert difference == pytest.approx(np.log(70.5 / 30.5))
 
 
-def test_prompts_that_a_model_did_not_answer_are_left_out():
-    found = bradley_terry([[[1.0], []], [[0.0], [9.0]]], resamples=20)
-    assert [one.n for one in found] == [1, 1]
+def test_prompts_without_responses_of_a_model_are_left_out():
+    estimates = bradley_terry([[[1.0], []], [[0.0], [9.0]]], resamples=20)
+    assert [one.n for one in estimates] == [1, 1]
 
 
-def test_one_model_cannot_be_ranked():
+def test_one_model_raises():
     with pytest.raises(ValueError, match="two models"):
         bradley_terry([[[1.0]]])

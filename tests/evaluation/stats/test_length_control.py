@@ -20,26 +20,26 @@ def _compare(rng, judge, *, longer=20.0, prompts=400, pairs=4):
         (lambda d: (d > 0) + 0.5 * (d == 0), 0.69),  # Φ(20/40) = 0.69
     ],
 )
-def test_a_judge_that_only_likes_length_is_a_coin(judge, raw):
+def test_win_rate_by_length_alone_is_half_at_equal_length(judge, raw):
     """Softly, and without exception; the plain win rate calls the longer model better."""
     rng = np.random.default_rng(0)
-    found = []
+    values = []
     for _ in range(5):
         wins, differences = _compare(rng, judge)
-        found.append(length_controlled_win_rate(wins, differences, resamples=200).value)
+        values.append(length_controlled_win_rate(wins, differences, resamples=200).value)
         assert np.mean(wins) == pytest.approx(raw, abs=0.05)
-    assert np.mean(found) == pytest.approx(0.5, abs=0.03)
-    assert found == pytest.approx([0.5] * 5, abs=0.06)
+    assert np.mean(values) == pytest.approx(0.5, abs=0.03)
+    assert values == pytest.approx([0.5] * 5, abs=0.06)
 
 
-def test_without_differences_of_length_it_is_the_win_rate():
+def test_equal_lengths_give_the_win_rate():
     """σ(θ) of an intercept alone is the mean: (1 + ½ + 1 + 0) / 4."""
     estimate = length_controlled_win_rate([[1.0, 0.5], [1.0, 0.0]], [[0.0, 0.0]] * 2)
     assert estimate.value == pytest.approx(0.625, abs=1e-6)
     assert (estimate.n, estimate.num_answers) == (2, 4)
 
 
-def test_a_better_model_stays_better():
+def test_better_model_wins_at_equal_length():
     """P(win) = σ(1 + d/40) at d = 0 is σ(1) = 0.731, whatever the lengths are."""
     rng = np.random.default_rng(1)
     wins, differences = _compare(rng, lambda d: 1 / (1 + np.exp(-1 - d / 40)), prompts=1500)
@@ -47,7 +47,7 @@ def test_a_better_model_stays_better():
     assert estimate.value == pytest.approx(0.731, abs=0.03)
 
 
-def test_the_unit_of_length_does_not_matter():
+def test_unit_of_length_does_not_matter():
     rng = np.random.default_rng(2)
     wins, differences = _compare(rng, lambda d: 1 / (1 + np.exp(-d / 10)))
     tokens = [[d / 4 for d in row] for row in differences]
@@ -55,14 +55,14 @@ def test_the_unit_of_length_does_not_matter():
     assert of[0].value == pytest.approx(of[1].value)
 
 
-def test_a_model_that_always_wins_is_near_one():
+def test_model_that_always_wins_is_near_one():
     estimate = length_controlled_win_rate([[1.0]] * 20, [[5.0], [-5.0]] * 10, resamples=50)
     assert 0.99 < estimate.value <= 1.0
     assert estimate.high <= 1.0
 
 
-def test_one_newton_step_is_as_good_as_a_fit_to_each_resample():
-    """The interval's width against refitting: ours comes from one step each."""
+def test_one_newton_step_equals_a_fit_to_each_resample():
+    """The width of the interval from one step per resample, compared with that of refits."""
     rng = np.random.default_rng(3)
     wins, differences = _compare(rng, lambda d: 1 / (1 + np.exp(-0.5 - d / 40)), prompts=100)
     estimate = length_controlled_win_rate(wins, differences, resamples=2000)
@@ -74,6 +74,6 @@ def test_one_newton_step_is_as_good_as_a_fit_to_each_resample():
     assert estimate.se == pytest.approx(np.std(refits), rel=0.2)
 
 
-def test_nothing_to_compare_is_an_error():
+def test_no_comparison_raises():
     with pytest.raises(ValueError, match="nothing to compare"):
         length_controlled_win_rate([[]], [[]])

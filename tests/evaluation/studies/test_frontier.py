@@ -82,14 +82,14 @@ def _frontier(golds, **options):
     )
 
 
-def test_over_optimisation_is_flagged_and_the_peak_is_named():
+def test_over_optimisation_is_flagged_with_its_peak():
     made = _frontier([0.0, 2.0, 3.0, 1.0, 0.2])
     assert made.over_optimized
     assert made.best == "step 2"
     assert "take step 2" in made.says
 
 
-def test_a_rise_to_the_end_and_a_fall_within_the_noise_are_none():
+def test_rise_and_fall_within_noise_are_not_flagged():
     assert not _frontier([0.0, 1.0, 2.0, 3.0]).over_optimized
     slight = _frontier([0.0, 2.0, 3.0, 2.99], noise=1.0)
     assert not slight.over_optimized
@@ -97,25 +97,25 @@ def test_a_rise_to_the_end_and_a_fall_within_the_noise_are_none():
 
 
 @pytest.mark.parametrize("checkpoints", [3, 10])
-def test_a_plateau_is_seldom_called_over_optimised(checkpoints):
+def test_plateau_is_rarely_flagged(checkpoints):
     """Equal checkpoints with noise, 100 prompts: 5% are to be flagged, 12 of 100 a bound on that.
 
     With 2 standard errors alone the luckiest of ten stands that far above a later one in 35 of
-    100 plateaus. A fall of 5.7 standard errors is found all the same.
+    100 plateaus. A fall of 5.7 standard errors is flagged.
     """
     rng = np.random.default_rng(0)
-    flagged = found = 0
+    flagged = detected = 0
     for _ in range(100):
         prompts = rng.normal(size=100)
         scores = [prompts + rng.normal(size=100) for _ in range(checkpoints)]
         flagged += _peak_and_fall(scores, range(checkpoints), 0)[1] is not None
         last = [*scores[:-1], scores[-1] - 0.8]  # SE of a difference is √2 / 10 = 0.14
-        found += _peak_and_fall(last, range(checkpoints), 0)[1] == checkpoints - 1
+        detected += _peak_and_fall(last, range(checkpoints), 0)[1] == checkpoints - 1
     assert flagged <= 12
-    assert found >= 95
+    assert detected >= 95
 
 
-def test_a_fall_of_both_is_no_over_optimisation():
+def test_fall_of_both_scores_is_not_over_optimisation():
     """The proxy falls too: training went wrong, the reward was not gamed."""
     records, names = _checkpoints([0.0, 3.0, 1.0])
     records = [
@@ -130,7 +130,7 @@ def test_a_fall_of_both_is_no_over_optimisation():
     assert not made.over_optimized
 
 
-def test_the_fits_find_the_curve_that_made_the_points():
+def test_fits_recover_the_curve():
     """gold = d (3 - 0.5 d) at d = 1 … 4 and proxy = d: α = 3, β = 0.5 and 1, 0; R² is 1."""
     made = _frontier([d * (3 - 0.5 * d) for d in range(5)], noise=0.0)
     fits = {(fit.form, fit.judge): fit for fit in made.fits}
@@ -140,7 +140,7 @@ def test_the_fits_find_the_curve_that_made_the_points():
     assert (proxy.alpha, proxy.beta) == pytest.approx((1.0, 0.0))
 
 
-def test_few_checkpoints_or_several_at_one_distance_have_no_fit():
+def test_few_or_equidistant_checkpoints_have_no_fit():
     """Through three points any curve of two numbers goes; at one distance α and β are one."""
     assert not _frontier([0.0, 1.0, 2.0, 3.0]).fits
     records, names = _checkpoints([0.0, 1.0, 2.0, 3.0, 4.0])
@@ -152,7 +152,7 @@ def test_few_checkpoints_or_several_at_one_distance_have_no_fit():
     assert "step 4: KL 2.00 [2.00, 2.00]" in "\n".join(summary_lines(made))
 
 
-def test_the_steps_of_a_run_that_was_cut_short_and_of_one_with_an_adapter(tmp_path):
+def test_steps_of_unfinished_run_and_of_adapter_run(tmp_path):
     """The last line of metrics.jsonl is torn; the final model is a LoRA folder."""
     for name in ("checkpoint-5", "checkpoint-10"):
         (tmp_path / name).mkdir()
@@ -168,20 +168,20 @@ def tiny(tmp_path_factory):
     return load_policy(folder), load_tokenizer(str(folder))
 
 
-def test_the_loss_of_a_text_is_what_transformers_says_of_it(tiny):
-    """Padding beside a longer text changes nothing."""
+def test_text_loss_equals_that_of_transformers(tiny):
+    """Padding to a longer text does not change it."""
     model, chat = tiny
     texts = ["Where is the red ball?", "The red ball is in the box. Can you name three animals?"]
     encoded = [chat.tokenizer(text)["input_ids"] for text in texts]
     losses = text_losses(model, encoded, chat.pad_token_id)
     for ids, loss in zip(encoded, losses, strict=True):
         inputs = torch.tensor([ids])
-        theirs = model(input_ids=inputs, labels=inputs).loss.item()
-        assert loss.nats / loss.tokens == pytest.approx(theirs, abs=1e-4)
+        expected = model(input_ids=inputs, labels=inputs).loss.item()
+        assert loss.nats / loss.tokens == pytest.approx(expected, abs=1e-4)
         assert loss.tokens == len(ids) - 1
 
 
-def test_int8_costs_a_little_and_perplexity_is_the_exponential(tiny):
+def test_int8_loss_is_close_and_perplexity_is_its_exponential(tiny):
     model, chat = tiny
     texts = [f"The red ball number {i} is in the box." for i in range(5)]
     tax = measure_tax(model, chat, texts, name="m", max_length=64)
@@ -199,7 +199,7 @@ def test_int8_costs_a_little_and_perplexity_is_the_exponential(tiny):
     assert tax.int8_share == linear / sum(p.numel() for p in model.parameters())
 
 
-def test_the_tax_is_paired_text_by_text():
+def test_tax_is_paired_by_text():
     """Texts of 1 and 9 nats a token, ours 0.1 above: the losses' intervals are wide, the tax's
     has no width. A model of other tokens has none."""
     then = [TextLoss(nats=nats, tokens=10) for nats in (10.0, 90.0)]
