@@ -1,9 +1,9 @@
-"""python -m benchmarks: both engines on the same work, one table for each workload.
+"""python -m benchmarks: both engines on the same workloads, one table for each.
 
     python -m benchmarks --peer benchmarks/.venv-peer/bin/python --workloads A B C E
 
-The peer is trl==1.12.0 in an environment of its own (make bench makes it); without one our lines
-stand alone. Takes turns of one iteration each on a machine that should have nothing else to do.
+The peer is trl==1.12.0 in its own environment (`make bench` creates it); without it only rlhf is
+measured. The engines alternate after each iteration, on a machine that should be idle otherwise.
 """
 
 import argparse
@@ -21,44 +21,44 @@ import torch
 from benchmarks.learning import Curve, measure_learning
 from benchmarks.measure import measure
 from benchmarks.models import make_folders
-from benchmarks.results import say_machine, write_results
+from benchmarks.results import machine_lines, write_results
 from benchmarks.section import Section
 from benchmarks.workloads import (
     SMOKE,
     WORKLOADS,
     A,
-    Contestant,
     Job,
+    Variant,
     Workload,
-    contestants,
     gpu_workloads,
-    process_contestants,
+    process_variants,
+    variants,
 )
 from rlhf.models.config import fast_bf16
 from rlhf.runtime.printing import quiet_logs
 
 NAMES = ("A", "B", "C", "D", "E", "GPU")
-LEARNING_RATE = 1e-6  # the weights stay what they were made as: the work is the same each time
+LEARNING_RATE = 1e-6  # the weights hardly change, so that every iteration has the same work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what was asked for and write RESULTS.md and its plot."""
+    """Measure the selected workloads and write RESULTS.md and its plot."""
     parser = _parser()
     options = parser.parse_args(argv)
     _check_labels(parser, options)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the workers on its way out
     quiet_logs()
-    start, machine = time.monotonic(), say_machine(options.threads)
+    start, machine = time.monotonic(), machine_lines(options.threads)
     sections: list[Section] = []
     curves: list[Curve] = []
     notes: list[str] = []
     if not torch.cuda.is_available():
-        notes.append("No GPU was at hand: the GPU's workloads were not run.")
+        notes.append("No GPU: the GPU workloads were not run.")
     peer = Path(options.peer) if options.peer else None
     if not fast_bf16():
-        notes.append("This device is not fast at bf16: lines in bf16 were left out.")
+        notes.append("This device is not fast at bf16: bf16 variants were left out.")
     if peer is None:
-        notes.append("trl was not there: no ratios.")
+        notes.append("TRL was not measured: no ratios.")
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         for name in ["smoke"] if options.smoke else options.workloads:
             folder = Path(scratch) / name
@@ -83,23 +83,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_labels(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    lines = (*contestants(1, bf16=fast_bf16()), *process_contestants(bf16=fast_bf16()))
+    lines = (*variants(1, bf16=fast_bf16()), *process_variants(bf16=fast_bf16()))
     known = [line.label for line in lines]
     for label in options.only or ():
         if label not in known:
-            parser.error(f"--only {label}: there is no such line; there are {', '.join(known)}.")
+            parser.error(f"--only {label}: no such variant; choose from {', '.join(known)}.")
 
 
 def _sections(
     name: str, options: argparse.Namespace, folder: Path, peer: Path | None
 ) -> list[Section]:
     if name == "smoke":
-        smallest = [line for line in contestants(1, bf16=False) if line.label == "rlhf fp32"]
+        smallest = [line for line in variants(1, bf16=False) if line.label == "rlhf fp32"]
         return [_run(SMOKE, smallest, options, folder, peer)]
     if name == "E":
-        section = _run(A, process_contestants(bf16=fast_bf16()), options, folder, peer)
+        section = _run(A, process_variants(bf16=fast_bf16()), options, folder, peer)
         return [replace(section, title="E: processes (workload A)")]
-    lines = contestants(options.threads, bf16=fast_bf16())
+    lines = variants(options.threads, bf16=fast_bf16())
     if name == "GPU":
         return [
             _run(workload, lines, options, folder / str(number), peer)
@@ -110,12 +110,12 @@ def _sections(
 
 def _run(
     workload: Workload,
-    lines: Sequence[Contestant],
+    lines: Sequence[Variant],
     options: argparse.Namespace,
     folder: Path,
     peer: Path | None,
 ) -> Section:
-    """One workload's table."""
+    """Measure one workload."""
     print(f"{workload.name}: {workload.about}", flush=True)
     make_folders(workload, folder)
     wanted = [
@@ -129,7 +129,7 @@ def _run(
     return Section(title=title, workload=workload, measured=measured, rates=rates)
 
 
-def _job(workload: Workload, line: Contestant, folder: Path, options: argparse.Namespace) -> Job:
+def _job(workload: Workload, line: Variant, folder: Path, options: argparse.Namespace) -> Job:
     return Job(
         policy=str(folder / "policy"),
         reward_model=str(folder / "reward_model"),
@@ -145,7 +145,7 @@ def _job(workload: Workload, line: Contestant, folder: Path, options: argparse.N
         learning_rate=LEARNING_RATE,
         kl_coef=0.05,
         missing_eos_penalty=None,
-        contestant=line,
+        variant=line,
         on_gpu=workload.on_gpu,
     )
 
@@ -159,17 +159,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=["A", "B", "C", "E"])
     parser.add_argument("--peer", help="Python of the environment with trl==1.12.0.")
     parser.add_argument(
-        "--iterations", type=int, default=3, help="Counted ones; one more warms up."
+        "--iterations", type=int, default=3, help="Counted iterations, after one for warm-up."
     )
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of a process.")
-    parser.add_argument("--only", nargs="+", help="Labels of lines, no others.")
-    parser.add_argument("--smoke", action="store_true", help="A tiny model, our lines: seconds.")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads per process.")
+    parser.add_argument("--only", nargs="+", help="Labels of the variants to measure.")
+    parser.add_argument("--smoke", action="store_true", help="A tiny model and rlhf only: seconds.")
     parser.add_argument(
-        "--models", default="runs/pocket", help="D: holds sft/ and reward_model_of_chat/."
+        "--models", default="runs/pocket", help="D: folder with sft/ and reward_model_of_chat/."
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="Of D.")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="Seeds of D.")
     parser.add_argument(
-        "--output", default="benchmarks/RESULTS.md", help="The plots lie beside it."
+        "--output",
+        default="benchmarks/RESULTS.md",
+        help="Results page; the plots are next to it.",
     )
     return parser
 

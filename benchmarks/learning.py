@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from benchmarks.measure import Measured, measure
-from benchmarks.workloads import Contestant, Job
+from benchmarks.workloads import Job, Variant
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
@@ -68,9 +68,9 @@ def measure_learning(
     """
     check_models(models)
     prompts = _prompts(models, folder)
-    lines = [Contestant(engine="rlhf", label="rlhf", bf16=fast_bf16(), num_threads=num_threads)]
+    lines = [Variant(engine="rlhf", label="rlhf", bf16=fast_bf16(), num_threads=num_threads)]
     if peer is not None:
-        lines.append(Contestant(engine="trl", label="trl", num_threads=num_threads))
+        lines.append(Variant(engine="trl", label="trl", num_threads=num_threads))
     curves = []
     for seed in seeds:
         runs = folder / f"seed-{seed}"
@@ -164,7 +164,7 @@ def _prompts(models: Path, folder: Path) -> Path:
     return folder / "prompts.jsonl"
 
 
-def _job(models: Path, prompts: Path, line: Contestant, output_dir: Path, seed: int) -> Job:
+def _job(models: Path, prompts: Path, line: Variant, output_dir: Path, seed: int) -> Job:
     return Job(
         policy=str(models / POLICY),
         reward_model=str(models / REWARD_MODEL),
@@ -180,7 +180,7 @@ def _job(models: Path, prompts: Path, line: Contestant, output_dir: Path, seed: 
         learning_rate=1e-4,
         kl_coef=0.3,
         missing_eos_penalty=1.0,
-        contestant=line,
+        variant=line,
         on_gpu=False,
     )
 
@@ -191,7 +191,7 @@ def _curve(measured: Measured) -> Curve:
         total += turn["seconds"]
         seconds.append(total)
     return Curve(
-        label=measured.contestant.label,
+        label=measured.variant.label,
         seconds=seconds,
         scores=[turn["score"] for turn in measured.turns],
         kls=[turn["kl"] for turn in measured.turns],

@@ -1,4 +1,4 @@
-"""Runs contestants side by side, a turn each, and keeps what every turn took."""
+"""Run variants interleaved, one iteration each in turn, and measure every turn."""
 
 import json
 import os
@@ -14,31 +14,31 @@ from typing import Any
 
 import psutil
 
-from benchmarks.rates import Rates, best_of, measure_rates
-from benchmarks.turns import ADDRESS, KEY, Worker
-from benchmarks.workloads import Contestant, Job
+from benchmarks.hardware_rates import Rates, best_of, measure_rates
+from benchmarks.interleaving import ADDRESS, KEY, Worker
+from benchmarks.workloads import Job, Variant
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = {"rlhf": "benchmarks.ours", "trl": "benchmarks.peer"}
+MODULES = {"rlhf": "benchmarks.rlhf_worker", "trl": "benchmarks.trl_worker"}
 SECONDS_TO_LOAD = 300
 
 
 @dataclass(kw_only=True)
 class Measured:
-    """One contestant's counted turns."""
+    """The counted turns of one variant."""
 
-    contestant: Contestant
+    variant: Variant
     after_imports: int = 0  # bytes of the process tree; on a GPU 0
-    peak: int = 0  # bytes, the sum of each process's peak; on a GPU what was allocated there
+    peak: int = 0  # bytes, the sum of the processes' peaks; on a GPU the allocated memory
     turns: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def after_loading(self) -> int:
-        """Bytes of the peak that are not the size after imports."""
+        """Bytes of the peak above the size after imports."""
         return self.peak - self.after_imports
 
     def mean(self, name: str) -> float:
-        """Of the counted turns."""
+        """Mean of a metric over the counted turns."""
         return sum(turn[name] for turn in self.turns) / len(self.turns)
 
 
@@ -47,14 +47,14 @@ def measure(
 ) -> tuple[list[Measured], Rates]:
     """Each job's turns after the first `warm_up`, and the machine's rates.
 
-    All engines are loaded before the first turn and only the one whose turn it is computes.
-    Every second round goes backwards, so that none always follows the same other.
+    All engines are loaded before the first turn, and only one of them computes at a time. Every
+    second round is in reverse order, so that no variant always follows the same other one.
 
     Raises:
-        RuntimeError: a worker that died, with the end of what it said.
+        RuntimeError: a worker died; the message has the end of its log.
     """
     runs: list[_Run] = []
-    threads = max(job.contestant.num_threads * job.contestant.num_processes for job in jobs)
+    threads = max(job.variant.num_threads * job.variant.num_processes for job in jobs)
     device = "cuda" if jobs[0].on_gpu else "cpu"
     with ExitStack() as stack:
         for number, job in enumerate(jobs):
@@ -70,21 +70,21 @@ def measure(
 
 
 class _Run:
-    """A worker's processes, started by torchrun as both engines' users may start them."""
+    """A worker's processes, started by torchrun, which users of both engines can use."""
 
     def __init__(self, job: Job, folder: Path, peer_python: Path) -> None:
         self.job, self.folder = job, folder
-        self.measured = Measured(contestant=job.contestant)
+        self.measured = Measured(variant=job.variant)
         folder.mkdir(parents=True)
         (folder / "job.json").write_text(json.dumps(job.as_dict()), encoding="utf-8")
-        self.python = Path(sys.executable) if job.contestant.engine == "rlhf" else peer_python
+        self.python = Path(sys.executable) if job.variant.engine == "rlhf" else peer_python
 
     def start(self) -> None:
         """Return when the models are loaded."""
         with Listener(("127.0.0.1", 0), authkey=KEY) as listener:
             host, port = listener.address
             socket: Any = listener._listener._socket  # type: ignore[attr-defined]
-            socket.settimeout(1.0)  # accept() itself knows no timeout
+            socket.settimeout(1.0)  # accept() has no timeout
             self.log = (self.folder / "log").open("wb")
             self.process = subprocess.Popen(
                 self._command(),
@@ -95,24 +95,24 @@ class _Run:
             )
             self.worker = self._connected(listener)
         self.measured.after_imports = tree_bytes(self.process.pid, "VmRSS")
-        self._hear()  # loaded
+        self._receive()  # loaded
 
     def take_turn(self, *, counted: bool) -> None:
-        """One iteration, from the word to go to its figures."""
+        """One iteration, from its start to its metrics."""
         start, before = time.perf_counter(), tree_cpu_seconds(self.process.pid)
-        self.worker.go()
-        figures = self._hear()
-        figures["seconds"] = time.perf_counter() - start
-        figures["cpu_seconds"] = tree_cpu_seconds(self.process.pid) - before
+        self.worker.start_turn()
+        metrics = self._receive()
+        metrics["seconds"] = time.perf_counter() - start
+        metrics["cpu_seconds"] = tree_cpu_seconds(self.process.pid) - before
         if counted:
-            self.measured.turns.append(figures)
+            self.measured.turns.append(metrics)
         peak = tree_bytes(self.process.pid, "VmHWM")
         if self.job.on_gpu:
-            self.measured.after_imports, peak = 0, int(figures["gpu_bytes"])
+            self.measured.after_imports, peak = 0, int(metrics["gpu_bytes"])
         self.measured.peak = max(self.measured.peak, peak)
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """Kill all processes of the run."""
         if not hasattr(self, "process"):
             return
         for process in _tree(self.process.pid):
@@ -120,11 +120,11 @@ class _Run:
         self.process.wait()
         self.log.close()
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         try:
-            return self.worker.hear()
+            return self.worker.receive()
         except EOFError:
-            raise RuntimeError(self._last_words()) from None
+            raise RuntimeError(self._death_message()) from None
 
     def _connected(self, listener: Listener) -> Worker:
         for _ in range(SECONDS_TO_LOAD):
@@ -133,41 +133,40 @@ class _Run:
             except TimeoutError:
                 if self.process.poll() is not None:
                     break
-        raise RuntimeError(self._last_words())
+        raise RuntimeError(self._death_message())
 
-    def _last_words(self) -> str:
-        said = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
-        return f"{self.job.contestant.label} ended; the last it said:\n{said[-2000:]}"
+    def _death_message(self) -> str:
+        log = (self.folder / "log").read_text(encoding="utf-8", errors="replace")
+        return f"{self.job.variant.label} ended; the end of its log:\n{log[-2000:]}"
 
     def _command(self) -> list[str]:
-        processes = self.job.contestant.num_processes
+        processes = self.job.variant.num_processes
         launcher = f"-m torch.distributed.run --standalone --nproc_per_node {processes}"
-        module = MODULES[self.job.contestant.engine]
+        module = MODULES[self.job.variant.engine]
         job = str(self.folder / "job.json")
         return [str(self.python), *launcher.split(), "--module", module, job]
 
     def _environment(self, address: str) -> dict[str, str]:
-        own = {
+        variables = {
             ADDRESS: address,
-            "OMP_NUM_THREADS": str(self.job.contestant.num_threads),
+            "OMP_NUM_THREADS": str(self.job.variant.num_threads),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            "RLHF_HANG_SECONDS": "0",  # ranks wait for the one that waits for its turn
+            "RLHF_HANG_SECONDS": "0",  # all ranks wait while rank 0 waits for its turn
         }
-        return os.environ | own | ({} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"})
+        return os.environ | variables | ({} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"})
 
 
 def tree_bytes(pid: int, name: str) -> int:
-    """Sum over the process and all below it of a line of /proc/PID/status, in bytes.
+    """Sum of a line of /proc/PID/status over the process and its descendants, in bytes.
 
-    VmHWM is the kernel's own account of the most that was resident; pages that processes share
-    are counted for each.
+    VmHWM is the kernel's peak of resident memory; shared pages are counted for each process.
     """
     return sum(_status(process.pid, name) for process in _tree(pid))
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """Processor time of the process and all below it so far."""
+    """Processor time of the process and its descendants so far."""
     return sum(sum(process.cpu_times()[:2]) for process in _tree(pid))
 
 

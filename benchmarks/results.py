@@ -1,4 +1,4 @@
-"""RESULTS.md and its plot, from what was measured."""
+"""RESULTS.md and its plot, from the measurements."""
 
 import os
 import platform
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.aims import USUAL, aim_lines, update_share
-from benchmarks.floors import count_work, floor_seconds
 from benchmarks.learning import Curve, draw_learning, learning_lines
 from benchmarks.measure import Measured
+from benchmarks.roofline import count_work, roofline_seconds
 from benchmarks.section import Section
+from benchmarks.targets import BASELINE, target_lines, update_share
 
 MIB = 2**20
 COLUMNS = (
@@ -23,17 +23,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def say_machine(num_threads: int) -> list[str]:
-    """What the figures belong to, and what else the machine was doing."""
+def machine_lines(num_threads: int) -> list[str]:
+    """The machine, the versions, and the load of the machine."""
     load = os.getloadavg()[0]
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
     return [
-        f"{_processor()}, {os.cpu_count()} cores, {num_threads} threads a process; {gpu}",
+        f"{_processor()}, {os.cpu_count()} cores, {num_threads} threads per process; {gpu}",
         f"Python {platform.python_version()}, torch {version('torch')}, transformers "
         f"{version('transformers')}; peer trl 1.12.0",
         f"code of commit {_commit()}",
         f"load average of the minute before: {load:.2f}"
-        + (" — **the machine was busy, take no figure from here**" if load > 0.5 else ""),
+        + (" — **the machine was busy: do not use these numbers**" if load > 0.5 else ""),
     ]
 
 
@@ -47,13 +47,13 @@ def write_results(
     command: str,
     minutes: float,
 ) -> None:
-    """The page, and its plots beside it."""
+    """Write the page, and its plots next to it."""
     lines = ["# Results", "", f"`{command}`: {minutes:.0f} minutes.", ""]
     lines += [f"- {line}" for line in machine]
     lines += ["", READING, ""]
     for section in sections:
         lines += [f"## {section.title}", "", *_about(section), "", *_table(section), ""]
-    lines += aim_lines(sections)
+    lines += target_lines(sections)
     if sections:
         plot = f"{path.stem.lower()}.svg"
         draw(path.with_name(plot), sections)
@@ -68,42 +68,40 @@ def write_results(
 
 
 READING = """\
-Means of the counted iterations, after one that is not counted; the lines took turns of one
-iteration. `trl` is TRL 1.12 as its users run it: its `bf16=True` computes in float32. `trl
+Means of the counted iterations, after one that is not counted; the variants alternate after
+each iteration. `trl` is TRL 1.12 as its users run it: its `bf16=True` computes in float32. `trl
 tuned` trains inside `torch.autocast`, where the device is fast at bf16, and rolls out a quarter
 of the batch at a time. Ratios are against `trl`. `shared_trunk` and `lora` are other algorithms
-and stand here for themselves. CPU s is the processor time of all processes in a turn. Memory is
+and not comparable. CPU s is the processor time of all processes in a turn. Memory is
 the sum of the peaks of launcher and workers. The floor is the counted operations at the matmul
-rate plus the counted bytes at the copy rate, both measured between the turns (`floors.py`
-counts); a share of the floor is what was reached of that speed. Answers of different lengths
-are sampled by chance: on B compare tokens as well."""
+rate plus the counted bytes at the copy rate, both measured between the turns (`roofline.py`
+counts); a share of the floor is the part of that speed that was reached. Response lengths
+are random: on B compare tokens too."""
 
 
-def row_of(line: Measured, usual: Measured | None, section: Section) -> list[str]:
-    """The cells of COLUMNS."""
+def row_of(line: Measured, trl: Measured | None, section: Section) -> list[str]:
+    """The cells of one row, see COLUMNS."""
     seconds, tokens = line.mean("seconds"), line.mean("response_tokens")
-    usual_tokens = usual.mean("response_tokens") / usual.mean("seconds") if usual else None
+    trl_tokens = trl.mean("response_tokens") / trl.mean("seconds") if trl else None
     work = count_work(section.workload, prompt_tokens=section.prompt_tokens, response_tokens=tokens)
-    operations, moved = floor_seconds(work, section.rates, bf16=line.contestant.bf16)
+    operations, moved = roofline_seconds(work, section.rates, bf16=line.variant.bf16)
     of_separate = [
         f"{update_share(line, section):.0%}",
         f"{operations:.2f} + {moved:.2f}",
         f"{(operations + moved) / seconds:.0%}",
     ]
     return [
-        line.contestant.label,
+        line.variant.label,
         f"{section.workload.batch_size / seconds:.2f}",
-        f"{usual.mean('seconds') / seconds:.2f}" if usual else "",
+        f"{trl.mean('seconds') / seconds:.2f}" if trl else "",
         f"{tokens / seconds:.0f}",
-        f"{tokens / seconds / usual_tokens:.2f}" if usual_tokens else "",
+        f"{tokens / seconds / trl_tokens:.2f}" if trl_tokens else "",
         f"{line.mean('cpu_seconds'):.2f}",
         *(f"{line.mean(f'seconds_{phase}'):.2f}" for phase in ("rollout", "score", "update")),
-        *(of_separate if line.contestant.mode == "separate" else [""] * 3),
+        *(of_separate if line.variant.mode == "separate" else [""] * 3),
         f"{line.peak / MIB:.0f}",
         f"{line.after_loading / MIB:.0f}",
-        f"{line.peak / usual.peak:.2f}, {line.after_loading / usual.after_loading:.2f}"
-        if usual
-        else "",
+        f"{line.peak / trl.peak:.2f}, {line.after_loading / trl.after_loading:.2f}" if trl else "",
         f"{tokens:.0f}",
     ]
 
@@ -117,14 +115,14 @@ def _about(section: Section) -> list[str]:
 
 
 def _table(section: Section) -> list[str]:
-    usual = next((line for line in section.measured if line.contestant.label == USUAL), None)
-    rows = [row_of(line, usual, section) for line in section.measured]
+    trl = next((line for line in section.measured if line.variant.label == BASELINE), None)
+    rows = [row_of(line, trl, section) for line in section.measured]
     header = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
     return ["| " + " | ".join(cells) + " |" for cells in [*header, *rows]]
 
 
 def draw(path: Path, sections: Sequence[Section]) -> None:
-    """Bars of speed and of memory, one pair of panels for each workload."""
+    """Draw bars of speed and memory, one pair of panels for each workload."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -135,7 +133,7 @@ def draw(path: Path, sections: Sequence[Section]) -> None:
         len(sections), 2, figsize=(10, height * len(sections)), squeeze=False, layout="constrained"
     )
     for (speed, memory), section in zip(panels, sections, strict=True):
-        labels = [line.contestant.label for line in section.measured]
+        labels = [line.variant.label for line in section.measured]
         colors = ["#888888" if label.startswith("trl") else "#2a6fb0" for label in labels]
         rates = [section.workload.batch_size / line.mean("seconds") for line in section.measured]
         peaks = [line.peak / MIB for line in section.measured]
@@ -145,21 +143,21 @@ def draw(path: Path, sections: Sequence[Section]) -> None:
             panel.margins(x=0.15)
             panel.spines[["top", "right"]].set_visible(False)
         memory.set_yticks([])
-        speed.set_title(f"{section.title}: samples a second", loc="left", fontsize=10)
+        speed.set_title(f"{section.title}: samples per second", loc="left", fontsize=10)
         memory.set_title("peak MiB, all processes", loc="left", fontsize=10)
     figure.savefig(path)
     pyplot.close(figure)
 
 
 def _commit() -> str:
-    """Of the checkout that this file lies in, `-dirty` where files differ from it."""
+    """The commit of this checkout, `-dirty` if files were changed."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=7"]
     folder = Path(__file__).parent
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown (no git checkout)"
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def _processor() -> str:

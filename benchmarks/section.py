@@ -1,15 +1,15 @@
-"""One workload's lines, and the rates of the same minutes."""
+"""One workload's measured variants, and the hardware rates of the same minutes."""
 
 from dataclasses import dataclass
 
+from benchmarks.hardware_rates import Rates
 from benchmarks.measure import Measured
-from benchmarks.rates import Rates
 from benchmarks.workloads import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What a table and its panels are made of."""
+    """The content of a table and its panels."""
 
     title: str
     workload: Workload
@@ -18,9 +18,9 @@ class Section:
 
     @property
     def prompt_tokens(self) -> float:
-        """Of a batch, on average."""
+        """Prompt tokens of a batch, on average."""
         return sum(self.workload.prompt_lengths) / 2 * self.workload.batch_size
 
     def matmul_rate(self, line: Measured) -> float:
-        """Operations a second, in the precision that the line computes in."""
-        return self.rates.matmul_bf16 if line.contestant.bf16 else self.rates.matmul_fp32
+        """Operations per second, in the precision of the variant."""
+        return self.rates.matmul_bf16 if line.variant.bf16 else self.rates.matmul_fp32

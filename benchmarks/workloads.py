@@ -1,4 +1,4 @@
-"""What is measured: models, lengths and batches. Imports nothing but the standard library."""
+"""Workloads: models, lengths and batches. Imports only the standard library."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -8,7 +8,7 @@ Engine = Literal["rlhf", "trl"]
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A Llama of random weights and the rollouts it is trained on, 16 optimizer steps each."""
+    """A Llama with random weights and its rollouts, with 16 optimizer steps each."""
 
     name: str
     about: str
@@ -21,20 +21,20 @@ class Workload:
     prompt_lengths: tuple[int, int]  # tokens, uniform, both ends included
     max_response_length: int  # tokens
     eos_hazard: float  # probability of EOS at each token; 0: every response has full length
-    batch_size: int  # responses an iteration, over all processes
+    batch_size: int  # responses per iteration, over all processes
     num_epochs: int = 4
     num_minibatches: int = 4
     on_gpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contestant:
-    """One engine in one setting; a line of the table."""
+class Variant:
+    """One engine with one setting: a row of the table."""
 
     engine: Engine
     label: str
     bf16: bool = False
-    tuned: bool = False  # trl: what its users can set to make it faster
+    tuned: bool = False  # trl: with settings that make it faster
     mode: str = "separate"  # rlhf
     num_processes: int = 1
     num_threads: int = 2  # of each process
@@ -42,7 +42,7 @@ class Contestant:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker is told: everything that both engines have to agree on."""
+    """The settings of a worker; both engines get the same ones."""
 
     policy: str
     reward_model: str
@@ -58,7 +58,7 @@ class Job:
     learning_rate: float
     kl_coef: float
     missing_eos_penalty: float | None
-    contestant: Contestant
+    variant: Variant
     on_gpu: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Job:
 
 def job_from(fields: dict[str, Any]) -> Job:
     """The inverse of `Job.as_dict`."""
-    return Job(**{**fields, "contestant": Contestant(**fields["contestant"])})
+    return Job(**{**fields, "variant": Variant(**fields["variant"])})
 
 
 A = Workload(
@@ -151,30 +151,29 @@ def gpu_workloads() -> list[Workload]:
     ]
 
 
-def contestants(num_threads: int, *, bf16: bool) -> list[Contestant]:
-    """The lines of A, B and C. `trl` in float32 is trl as its users run it: bf16=True, its
-    default, changes nothing there.
+def variants(num_threads: int, *, bf16: bool) -> list[Variant]:
+    """The variants of A, B and C. `trl` in float32 is TRL as its users run it: its default
+    bf16=True has no effect there.
 
-    bf16: whether the device is fast at it. Elsewhere nobody would train in it, and the lines that
-    do are left out or compute in float32.
+    bf16: whether the device is fast at it. Else the bf16 variants are left out or use float32.
     """
     precision = "bf16" if bf16 else "fp32"
-    ours = [("rlhf fp32", False, "separate")] + [("rlhf bf16", True, "separate")] * bf16
-    ours += [(f"rlhf {precision} {mode}", bf16, mode) for mode in ("shared_trunk", "lora")]
+    settings = [("rlhf fp32", False, "separate")] + [("rlhf bf16", True, "separate")] * bf16
+    settings += [(f"rlhf {precision} {mode}", bf16, mode) for mode in ("shared_trunk", "lora")]
     return [
-        Contestant(engine="trl", label="trl", num_threads=num_threads),
-        Contestant(engine="trl", label="trl tuned", tuned=True, bf16=bf16, num_threads=num_threads),
+        Variant(engine="trl", label="trl", num_threads=num_threads),
+        Variant(engine="trl", label="trl tuned", tuned=True, bf16=bf16, num_threads=num_threads),
         *(
-            Contestant(engine="rlhf", label=label, bf16=half, mode=mode, num_threads=num_threads)
-            for label, half, mode in ours
+            Variant(engine="rlhf", label=label, bf16=half, mode=mode, num_threads=num_threads)
+            for label, half, mode in settings
         ),
     ]
 
 
-def process_contestants(*, bf16: bool) -> list[Contestant]:
-    """The lines of E: workload A on one process of one and of two threads, and on two of one."""
+def process_variants(*, bf16: bool) -> list[Variant]:
+    """The variants of E: workload A on 1 process x 1 thread, 1 x 2, and 2 x 1."""
     return [
-        Contestant(
+        Variant(
             engine="rlhf",
             label=f"rlhf {processes} x {threads}",
             bf16=bf16,

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says: its models, its counting, its tables; a run in seconds."""
+"""The benchmark: its models, counts and tables, and a run in seconds."""
 
 import dataclasses
 import json
@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from benchmarks import __main__ as program
-from benchmarks.aims import aim_lines
-from benchmarks.floors import count_work, floor_seconds
+from benchmarks.hardware_rates import Rates
 from benchmarks.learning import POLICY, REWARD_MODEL, Curve, check_models, learning_lines
 from benchmarks.measure import Measured
 from benchmarks.models import EOS, PAD, UNKNOWN, make_folders
-from benchmarks.rates import Rates
 from benchmarks.results import COLUMNS, row_of
+from benchmarks.roofline import count_work, roofline_seconds
 from benchmarks.section import Section
+from benchmarks.targets import target_lines
 from benchmarks.workloads import (
     SMOKE,
     A,
     B,
-    Contestant,
     Job,
-    contestants,
+    Variant,
     gpu_workloads,
     job_from,
+    variants,
 )
 from rlhf.data.tokenization.chat import decode, prompt_ids, sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
@@ -35,8 +35,8 @@ from rlhf.models.load import load_policy
 RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)
 
 
-def test_a_run_in_small_writes_the_page_and_the_plot(tmp_path):
-    """Without the peer: our engine in processes of its own, turn by turn."""
+def test_smoke_run_writes_page_and_plot(tmp_path):
+    """Without TRL, in processes of its own."""
     page = tmp_path / "RESULTS.md"
     assert program.main(["--smoke", "--iterations", "2", "--output", str(page)]) == 0
     text = page.read_text()
@@ -46,18 +46,18 @@ def test_a_run_in_small_writes_the_page_and_the_plot(tmp_path):
     assert 8 <= float(cells["tokens"]) <= 64  # 8 responses of 1 to 8 tokens
     assert 0 < float(cells["less imports"]) < float(cells["peak MiB"])
     assert (tmp_path / "results.svg").stat().st_size > 1000
-    assert "trl was not there" in text
+    assert "no ratios" in text
 
 
-def test_a_line_that_is_not_there_is_refused_with_those_that_are(capsys):
+def test_unknown_variant_exits_with_the_known_ones(capsys):
     with pytest.raises(SystemExit, match="2"):
         program.main(["--only", "rlhf fp16"])
-    assert "--only rlhf fp16: there is no such line; there are trl, " in capsys.readouterr().err
+    assert "--only rlhf fp16: no such variant; choose from trl, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hazard", [0.0, 1 / 32])
-def test_eos_has_the_probability_that_the_workload_names(tmp_path, hazard):
-    """At every place, whatever stands before; pad and unknown have none."""
+def test_eos_has_the_probability_of_the_workload(tmp_path, hazard):
+    """At every position, for every prefix; pad and unknown have probability 0."""
     workload = dataclasses.replace(SMOKE, eos_hazard=hazard, hidden_size=128)
     make_folders(workload, tmp_path)
     ids = torch.randint(3, workload.vocab_size, (8, 32), generator=torch.Generator().manual_seed(1))
@@ -67,8 +67,8 @@ def test_eos_has_the_probability_that_the_workload_names(tmp_path, hazard):
     assert probs[..., [PAD, UNKNOWN]].max() < 1e-6
 
 
-def test_what_learns_what_takes_no_reward_model_of_another_chat_template(tmp_path):
-    """TRL hands it the policy's own tokens: read elsewhere, all answers get nearly one score."""
+def test_reward_model_needs_the_chat_template_of_the_policy(tmp_path):
+    """TRL passes the policy's tokens to it: with another template all scores are nearly equal."""
     make_folders(SMOKE, tmp_path / "made")
     for name in (POLICY, REWARD_MODEL):
         shutil.copytree(tmp_path / "made" / "policy", tmp_path / name)
@@ -83,16 +83,16 @@ def test_what_learns_what_takes_no_reward_model_of_another_chat_template(tmp_pat
         check_models(tmp_path)
 
 
-def test_text_and_ids_are_the_same_thing(tmp_path):
-    """Our engine starts from text, the peer from ids: no token more or less on either side."""
+def test_text_and_ids_of_prompts_are_equal(tmp_path):
+    """rlhf starts from text, TRL from ids: both have the same tokens."""
     make_folders(SMOKE, tmp_path)
     chat = load_tokenizer(str(tmp_path / "policy"))
     rows = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
     for row in rows[:20]:
         assert prompt_ids(chat, row["prompt"]) == row["ids"]
-        answer = [5, 6, 7, EOS]
-        whole = sequence_ids(chat, row["prompt"], decode(chat, answer))
-        assert whole == [*row["ids"], *answer]
+        response = [5, 6, 7, EOS]
+        sequence = sequence_ids(chat, row["prompt"], decode(chat, response))
+        assert sequence == [*row["ids"], *response]
 
 
 def test_work_of_a_small_model_counted_by_hand():
@@ -112,7 +112,7 @@ def test_work_of_a_small_model_counted_by_hand():
     assert work.update_flops == 2076
     assert work.flops == 2076 + 356 + 1028
     assert work.bytes == 304 + 3920
-    assert floor_seconds(work, RATES, bf16=True) == pytest.approx((1.73e-6, 4.224e-6))
+    assert roofline_seconds(work, RATES, bf16=True) == pytest.approx((1.73e-6, 4.224e-6))
 
 
 def measured(label, *, seconds, peak, **changes):
@@ -120,41 +120,41 @@ def measured(label, *, seconds, peak, **changes):
     turn = {"seconds": seconds, "cpu_seconds": seconds, "response_tokens": 2048.0}
     turn |= {f"seconds_{phase}": seconds / 4 for phase in ("rollout", "score")}
     turn |= {"seconds_update": seconds / 2}
-    contestant = Contestant(engine=engine, label=label, bf16="bf16" in label, **changes)
-    return Measured(contestant=contestant, after_imports=2**30, peak=peak, turns=[turn, turn])
+    variant = Variant(engine=engine, label=label, bf16="bf16" in label, **changes)
+    return Measured(variant=variant, after_imports=2**30, peak=peak, turns=[turn, turn])
 
 
-def test_ratios_are_against_the_peer_as_its_users_run_it():
+def test_ratios_refer_to_trl_as_its_users_run_it():
     """32 responses in 4 s are 8 a second, 2.5 times the peer's in 10 s; 2 of 4 GiB are half, and
     less 1 GiB of imports on either side a third."""
     peer = measured("trl", seconds=10, peak=2**32)
-    ours = measured("rlhf bf16", seconds=4, peak=2**31)
-    section = Section(title="A: x", workload=A, measured=[peer, ours], rates=RATES)
-    cells = dict(zip(COLUMNS, row_of(ours, peer, section), strict=True))
+    rlhf = measured("rlhf bf16", seconds=4, peak=2**31)
+    section = Section(title="A: x", workload=A, measured=[peer, rlhf], rates=RATES)
+    cells = dict(zip(COLUMNS, row_of(rlhf, peer, section), strict=True))
     assert (cells["samples/s"], cells["× trl"], cells["tokens/s"]) == ("8.00", "2.50", "512")
     assert (cells["peak MiB"], cells["less imports"], cells["× trl "]) == (
         "2048",
         "1024",
         "0.50, 0.33",
     )
-    said = aim_lines([section])
-    assert any("rlhf bf16 over trl | at least 2.00 | 2.50 | met" in line for line in said)
-    assert any("at most 0.50 | 0.50, less imports 0.33 | met" in line for line in said)
+    rows = target_lines([section])
+    assert any("rlhf bf16 over trl | at least 2.00 | 2.50 | met" in line for line in rows)
+    assert any("at most 0.50 | 0.50, less imports 0.33 | met" in line for line in rows)
     slower = dataclasses.replace(section, measured=[peer, measured("rlhf bf16", seconds=6, peak=9)])
-    assert any("1.67 | **missed**" in line for line in aim_lines([slower]))
+    assert any("1.67 | **missed**" in line for line in target_lines([slower]))
 
 
-def test_where_bf16_is_slow_the_float32_lines_stand_for_the_engine():
-    labels = [line.label for line in contestants(2, bf16=False)]
+def test_fp32_variants_count_where_bf16_is_slow():
+    labels = [line.label for line in variants(2, bf16=False)]
     assert labels == ["trl", "trl tuned", "rlhf fp32", "rlhf fp32 shared_trunk", "rlhf fp32 lora"]
-    assert not any(line.bf16 for line in contestants(2, bf16=False))
-    fast = {line.label: line.bf16 for line in contestants(2, bf16=True)}
+    assert not any(line.bf16 for line in variants(2, bf16=False))
+    fast = {line.label: line.bf16 for line in variants(2, bf16=True)}
     assert [label for label, half in fast.items() if not half] == ["trl", "rlhf fp32"]
     lines = [measured("trl", seconds=10, peak=2**32), measured("rlhf fp32", seconds=4, peak=2**31)]
     section = Section(title="B: x", workload=B, measured=lines, rates=RATES)
-    said = aim_lines([section])
-    assert any("rlhf fp32 over trl | at least 4.00 | 2.50 | **missed**" in line for line in said)
-    assert any("rlhf fp32 | at most 0.50 | 0.50, less imports 0.33 | met" in line for line in said)
+    rows = target_lines([section])
+    assert any("rlhf fp32 over trl | at least 4.00 | 2.50 | **missed**" in line for line in rows)
+    assert any("rlhf fp32 | at most 0.50 | 0.50, less imports 0.33 | met" in line for line in rows)
 
 
 def test_two_processes_are_compared_with_one():
@@ -163,7 +163,7 @@ def test_two_processes_are_compared_with_one():
         measured("rlhf 2 x 1", seconds=5, peak=1, num_processes=2),
     ]
     section = Section(title="E: processes", workload=A, measured=lines, rates=RATES)
-    assert any("at least 1.70 | 1.80 | met" in line for line in aim_lines([section]))
+    assert any("at least 1.70 | 1.80 | met" in line for line in target_lines([section]))
 
 
 def test_seconds_to_a_score_are_those_of_the_mean_of_ten():
@@ -176,7 +176,7 @@ def test_seconds_to_a_score_are_those_of_the_mean_of_ten():
     assert curve.seconds_to(15) == float("inf")
 
 
-def test_learning_says_how_many_times_our_seconds_the_peer_takes():
+def test_learning_compares_seconds_of_both_engines():
     """30/10 and 50/10 s: 4 ± 1; 95% of the lower final score, 8, are reached after ten steps."""
 
     def curve(label, seconds, score):
@@ -191,15 +191,15 @@ def test_learning_says_how_many_times_our_seconds_the_peer_takes():
     assert not any("times our seconds" in line for line in learning_lines(curves, "d.svg"))
 
 
-def test_a_job_comes_back_as_it_was_sent(tmp_path):
-    job = program._job(A, Contestant(engine="trl", label="trl"), tmp_path, _options())
+def test_job_survives_a_round_trip(tmp_path):
+    job = program._job(A, Variant(engine="trl", label="trl"), tmp_path, _options())
     assert isinstance(job, Job)
     assert job_from(json.loads(json.dumps(job.as_dict()))) == job
 
 
-def test_workloads_of_the_gpu_have_qwens_parameters():
+def test_gpu_workloads_have_the_parameters_of_qwen():
     """0.5B: 24 layers of 2 * 896² + 2 * 896 * 128 + 3 * 896 * 4864 weights."""
-    from benchmarks.floors import trunk_weights
+    from benchmarks.roofline import trunk_weights
 
     assert len(gpu_workloads()) == 12
     layer = 2 * 896**2 + 2 * 896 * 128 + 3 * 896 * 4864

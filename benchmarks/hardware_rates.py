@@ -1,4 +1,4 @@
-"""What this machine does while the engines wait: matmul rates and the rate of a copy."""
+"""Matmul rates and copy rate of this machine, measured while the engines wait."""
 
 import time
 from collections.abc import Callable
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import torch
 
-SECONDS = 1.0  # of measuring, each
+SECONDS = 1.0  # per measurement
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Best of several, on the threads of the run."""
+    """The best of several measurements, with the threads of the run."""
 
-    matmul_fp32: float  # floating-point operations a second
+    matmul_fp32: float  # floating-point operations per second
     matmul_bf16: float
-    copy: float  # bytes a second, read and written
+    copy: float  # bytes per second, read and written
 
 
 def measure_rates(num_threads: int, *, device: str = "cpu", seconds: float = SECONDS) -> Rates:
@@ -40,7 +40,7 @@ def measure_rates(num_threads: int, *, device: str = "cpu", seconds: float = SEC
 
 
 def best_of(rates: list[Rates]) -> Rates:
-    """The highest of each: noise only ever slows down."""
+    """The highest of each rate: noise only slows down."""
     return Rates(
         matmul_fp32=max(rate.matmul_fp32 for rate in rates),
         matmul_bf16=max(rate.matmul_bf16 for rate in rates),
@@ -48,13 +48,13 @@ def best_of(rates: list[Rates]) -> Rates:
     )
 
 
-def _best(do: Callable[[], object], seconds: float) -> float:
+def _best(call: Callable[[], object], seconds: float) -> float:
     """Seconds of the fastest call."""
     fastest, end = float("inf"), time.perf_counter() + seconds
-    do()
+    call()
     while time.perf_counter() < end:
         start = time.perf_counter()
-        do()
+        call()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         fastest = min(fastest, time.perf_counter() - start)

@@ -1,7 +1,7 @@
-"""A worker of TRL's PPO, in the peer's environment: `torchrun --module benchmarks.peer JOB.json`.
+"""A worker of TRL's PPO, in TRL's environment: `torchrun --module benchmarks.trl_worker JOB.json`.
 
-Nothing of TRL is changed: two of its functions are timed from outside, and a callback, which it
-calls after each iteration, ends the turn.
+TRL is not changed: two of its functions are timed from outside, and a callback ends the turn after
+each iteration.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from transformers import (
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
-from benchmarks.turns import Turns
+from benchmarks.interleaving import WorkerConnection
 from benchmarks.workloads import Job, job_from
 
 
 class Phases:
-    """Ends of rollout and score within an iteration, and the tokens that were sampled."""
+    """End times of rollout and score within an iteration, and the number of sampled tokens."""
 
     def __init__(self, eos_token_id: int) -> None:
         self.eos_token_id = eos_token_id
@@ -37,7 +37,7 @@ class Phases:
         ppo_trainer.get_reward = self._after(ppo_trainer.get_reward, self._scored)
 
     def seconds(self) -> dict[str, float]:
-        """Of the iteration that ends now; the update begins where the last score was given."""
+        """Seconds of each phase of this iteration; the update starts after the last score."""
         now = _now()
         return {
             "seconds_rollout": self.rollout_end - self.start,
@@ -55,55 +55,57 @@ class Phases:
     def _scored(self, result: Any, arguments: tuple[Any, ...]) -> None:
         self.score_end = _now()
 
-    def _after(self, function: Callable[..., Any], note: Callable[..., None]) -> Callable[..., Any]:
+    def _after(
+        self, function: Callable[..., Any], record: Callable[..., None]
+    ) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
             result = function(*arguments)
-            note(result, arguments)
+            record(result, arguments)
             return result
 
         return timed
 
 
-class OneTurn(TrainerCallback):
-    """Tells what the iteration took, and waits for the next turn."""
+class TurnCallback(TrainerCallback):
+    """Reports the metrics of the iteration and waits for the next turn."""
 
-    def __init__(self, turns: Turns, phases: Phases, job: Job) -> None:
+    def __init__(self, turns: WorkerConnection, phases: Phases, job: Job) -> None:
         self.turns, self.phases, self.job = turns, phases, job
         self.logged: dict[str, float] = {}
 
     def on_log(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
-        """Keep TRL's own figures of the iteration."""
+        """Store TRL's metrics of the iteration."""
         self.logged = fields["logs"]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
         """End the turn."""
-        share = self.job.contestant.num_processes  # counts are this rank's
-        figures = {
+        share = self.job.variant.num_processes  # counts are this rank's
+        metrics = {
             "score": self.logged["objective/scores"],
             "kl": self.logged["objective/kl"],
             "eos_rate": self.phases.ended * share / self.job.batch_size,
             "step": state.global_step,
             "response_tokens": self.phases.response_tokens * share,
         }
-        self.turns.tell(figures | self.phases.seconds())
-        self.turns.wait()  # after the last as well: what ends a run is nobody's turn
+        self.turns.report(metrics | self.phases.seconds())
+        self.turns.wait()  # after the last one too: the end of a run is not part of a turn
         self.phases.start = _now()
 
 
 def main() -> None:
-    """Train as the job says, one iteration a turn."""
+    """Run the job, one iteration per turn."""
     job = job_from(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    turns = Turns()
-    torch.set_num_threads(job.contestant.num_threads)
+    turns = WorkerConnection()
+    torch.set_num_threads(job.variant.num_threads)
     tokenizer = AutoTokenizer.from_pretrained(job.policy, padding_side="left")
     phases = Phases(tokenizer.eos_token_id)
-    trainer = _trainer(job, tokenizer, OneTurn(turns, phases, job))
-    turns.tell({"loaded": True})
+    trainer = _trainer(job, tokenizer, TurnCallback(turns, phases, job))
+    turns.report({"loaded": True})
     turns.wait()
     phases.start = _now()
-    # What a user can do for the bf16 that PPOConfig's flag does not bring.
+    # PPOConfig's bf16 flag has no effect here; a user can use autocast instead.
     device = "cuda" if job.on_gpu else "cpu"
-    autocast = torch.autocast(device, torch.bfloat16) if job.contestant.bf16 else None
+    autocast = torch.autocast(device, torch.bfloat16) if job.variant.bf16 else None
     with autocast or contextlib.nullcontext():
         trainer.train()
 
@@ -132,11 +134,11 @@ def _trainer(job: Job, tokenizer: Any, callback: TrainerCallback) -> Any:
 
 
 def _config(job: Job) -> PPOConfig:
-    """TRL's defaults but for what the job names.
+    """TRL's defaults except for the settings of the job.
 
     Accumulation 1: with more, num_mini_batches would no longer be the number of optimizer steps.
     """
-    local = job.batch_size // job.contestant.num_processes
+    local = job.batch_size // job.variant.num_processes
     config = PPOConfig(
         output_dir=job.output_dir,
         use_cpu=not job.on_gpu,
@@ -158,8 +160,8 @@ def _config(job: Job) -> PPOConfig:
         report_to="none",
         disable_tqdm=True,
     )
-    if job.contestant.tuned:
-        # Smaller pieces of a rollout: less of [B, R, V] at once, and short answers end theirs.
+    if job.variant.tuned:
+        # Smaller parts of a rollout: less of [B, R, V] at once, and short responses end a part.
         config.local_rollout_forward_batch_size = max(1, local // 4)
     return config
 

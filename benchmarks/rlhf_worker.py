@@ -1,11 +1,11 @@
-"""A worker of our engine: `torchrun --module benchmarks.ours JOB.json`."""
+"""A worker of rlhf: `torchrun --module benchmarks.rlhf_worker JOB.json`."""
 
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.turns import Turns
+from benchmarks.interleaving import WorkerConnection
 from benchmarks.workloads import Job, job_from
 from rlhf.data.config import PromptDataConfig
 from rlhf.models.config import BackboneConfig
@@ -18,32 +18,32 @@ from rlhf.training.ppo.config import Mode, PPOConfig, PPOSettings
 from rlhf.training.ppo.setup import check_run
 from rlhf.training.ppo.trainer import PPOTrainer
 
-SHOWN = ("score", "kl", "eos_rate", "seconds_rollout", "seconds_score", "seconds_update")
+METRICS = ("score", "kl", "eos_rate", "seconds_rollout", "seconds_score", "seconds_update")
 
 
 def main() -> None:
-    """Train as the job says, one iteration a turn."""
+    """Run the job, one iteration per turn."""
     job = job_from(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    turns = Turns()
-    world_size = start_processes(job.contestant.num_threads)
+    turns = WorkerConnection()
+    world_size = start_processes(job.variant.num_threads)
     quiet_logs()
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
         tokens = round(metrics["response_length"] * job.batch_size)
-        shown = {name: metrics[name] for name in SHOWN}
-        turns.tell(shown | {"step": step, "response_tokens": tokens})
-        turns.wait()  # after the last as well: what ends a run is nobody's turn
+        reported = {name: metrics[name] for name in METRICS}
+        turns.report(reported | {"step": step, "response_tokens": tokens})
+        turns.wait()  # after the last one too: the end of a run is not part of a turn
 
     setup = check_run(settings_of(job), parse_rewards(job.reward_model), world_size=world_size)
     trainer = PPOTrainer.from_setup(setup, on_step=report)
-    turns.tell({"loaded": True})
+    turns.report({"loaded": True})
     turns.wait()
     trainer.train()
 
 
 def settings_of(job: Job) -> PPOSettings:
-    """Keys that the job does not name stay at their defaults."""
-    mode: Mode = job.contestant.mode  # type: ignore[assignment]
+    """The settings of the job; other keys have their defaults."""
+    mode: Mode = job.variant.mode  # type: ignore[assignment]
     config = PPOConfig(
         mode=mode,
         max_steps=job.iterations,
@@ -56,11 +56,11 @@ def settings_of(job: Job) -> PPOSettings:
         kl_coef=job.kl_coef,
         missing_eos_penalty=job.missing_eos_penalty,
         save_steps=job.iterations + 1,
-        num_eval_prompts=job.contestant.num_processes,
+        num_eval_prompts=job.variant.num_processes,
     )
     return PPOSettings(
         run=RunConfig(output_dir=job.output_dir, seed=job.seed),
-        model=BackboneConfig(model_name_or_path=job.policy, bf16=job.contestant.bf16),
+        model=BackboneConfig(model_name_or_path=job.policy, bf16=job.variant.bf16),
         data=PromptDataConfig(train_data=[job.prompts], show_rows=0),
         reward=RewardConfig(reward=[job.reward_model], normalize_reward="none"),
         ppo=config,

@@ -1,8 +1,8 @@
-"""The least that an iteration has to compute and to move, counted."""
+"""The minimal operations and memory traffic of an iteration, counted."""
 
 from dataclasses import dataclass
 
-from benchmarks.rates import Rates
+from benchmarks.hardware_rates import Rates
 from benchmarks.workloads import Workload
 
 FLOAT32 = 4
@@ -13,7 +13,7 @@ OPTIMIZER_TOUCHES = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Of one iteration in mode `separate`."""
+    """Operations and bytes of one iteration in mode `separate`."""
 
     update_flops: float
     flops: float  # all phases
@@ -23,22 +23,25 @@ class Work:
 def count_work(workload: Workload, *, prompt_tokens: float, response_tokens: float) -> Work:
     """Multiplications and additions (a matmul's 2 n m k), and bytes to and from memory.
 
-    No padding, logits at response tokens alone, attention over the tokens before, a backward
-    pass of twice the forward, nothing recomputed. Bytes: each decoding step reads the policy
-    and the keys and values so far, each optimizer step touches both models' state; activations
-    are left out, they could stay in a cache.
+    No padding, logits only at response tokens, causal attention, a backward pass of twice the
+    forward pass, no recomputation. Bytes: each decoding step reads the policy and the keys and
+    values so far, each optimizer step reads and writes the state of both models. Activations are
+    left out because they could stay in a cache.
 
     prompt_tokens, response_tokens: of the whole batch.
     """
     trunk, output = trunk_weights(workload), workload.hidden_size * workload.vocab_size
     tokens, rows = prompt_tokens + response_tokens, workload.batch_size
-    # Scores of a token with all before it, and the sum over them: 2 * 2 D a pair of tokens.
+    # Attention scores and the weighted sum: 2 * 2 D per pair of tokens.
     pairs = (tokens / rows) ** 2 / 2 * rows
     attention = 4 * workload.hidden_size * pairs * workload.num_layers
-    body = 2 * trunk * tokens + attention
+    trunk_flops = 2 * trunk * tokens + attention
     head = 2 * output * response_tokens
-    rollout, score = body + head, (body + head) + 2 * body  # reference; critic and reward
-    update = workload.num_epochs * 3 * ((body + head) + body)
+    rollout, score = (
+        trunk_flops + head,
+        (trunk_flops + head) + 2 * trunk_flops,
+    )  # reference; critic and reward
+    update = workload.num_epochs * 3 * ((trunk_flops + head) + trunk_flops)
     steps = workload.num_epochs * workload.num_minibatches
     decode_steps = response_tokens / rows
     parameters = trunk + 2 * output
@@ -49,14 +52,14 @@ def count_work(workload: Workload, *, prompt_tokens: float, response_tokens: flo
 
 
 def trunk_weights(workload: Workload) -> int:
-    """Weights of the layers' matrices; no embeddings, no norms."""
+    """Number of weights in the layers' matrices, without embeddings and norms."""
     size = workload.hidden_size
     attention = 2 * size * size + 2 * size * _kv_size(workload)
     return workload.num_layers * (attention + 3 * size * workload.intermediate_size)
 
 
-def floor_seconds(work: Work, rates: Rates, *, bf16: bool) -> tuple[float, float]:
-    """Seconds of the counted operations, and of the counted bytes."""
+def roofline_seconds(work: Work, rates: Rates, *, bf16: bool) -> tuple[float, float]:
+    """Seconds for the counted operations, and seconds for the counted bytes."""
     matmul = rates.matmul_bf16 if bf16 else rates.matmul_fp32
     return work.flops / matmul, work.bytes / rates.copy
 
