@@ -1,4 +1,4 @@
-"""The whole loop: SFT, K answers a prompt, labels, reward model, PPO, evaluation, report.
+"""Run all stages: SFT, responses, labels, reward model, PPO, evaluation, report.
 
     accelerate launch --config_file accelerate_config.yaml recipes/align.py --config FILE.yaml
 

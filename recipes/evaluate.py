@@ -1,4 +1,4 @@
-"""Compare models on held-out prompts: win rates, KL, length, diversity, with 95% intervals.
+"""Compare models on held-out prompts.
 
     accelerate launch --config_file accelerate_config.yaml recipes/evaluate.py --config FILE.yaml
 

@@ -1,4 +1,4 @@
-"""Reinforcement learning from a reward: proximal policy optimization (PPO).
+"""Optimize a policy with PPO, RLOO or GRPO.
 
     accelerate launch --config_file accelerate_config.yaml recipes/ppo.py --config FILE.yaml
 

@@ -2,8 +2,8 @@
 
     python recipes/pretrain.py --config recipes/pocket/pretrain.yaml
 
-One process, a CPU or a GPU. Writes a model folder that plain `AutoModelForCausalLM` loads, with its
-tokenizer, `metrics.jsonl` and `checkpoint.pt`, from which an interrupted run goes on.
+It runs on one process, on a CPU or a GPU. It writes a model folder that plain AutoModelForCausalLM
+loads, with tokenizer, metrics.jsonl and checkpoint.pt, from which an interrupted run resumes.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# Before torch, for which rlhf sets how threads wait.
+# Before torch, which reads the OpenMP settings of rlhf on import.
 from rlhf.runtime.entrypoint import run  # isort: split
 
 from rlhf.runtime.signals import SigtermFlag, Stopped  # isort: split
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-# A script sees its own folder alone; the world is a package of the repository.
+# A script has only its own folder on the path; recipes.pocket is below the parent folder.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from recipes.pocket.pretrain_config import PretrainConfig, row_length, schedule
@@ -63,10 +63,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> L
 def evaluate(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig
 ) -> dict[str, float]:
-    """Loss on text that is never trained on, by row length (`eval_loss`: the longest).
-
-    And `preferred`, by category.
-    """
+    """Held-out loss by row length (`eval_loss`: the longest), and `preferred` by category."""
     rows = []
     for length in config.row_lengths:
         ids = rows_of_documents(tokenizer, config, "held-out", length).to(model.device)
@@ -83,16 +80,17 @@ def train_step(
     config: PretrainConfig,
     step: int,
 ) -> dict[str, float]:
-    """One optimizer step; loss, gradient norm and learning rate of it.
+    """Take one optimizer step; return its loss, gradient norm and learning rate.
 
     Raises:
-        TrainingError: the loss is not finite. The last checkpoint is left as it is.
+        TrainingError: the loss is not finite. The last checkpoint stays intact.
     """
     loss = mean_loss(model, ids, bf16=config.bf16)
     if not torch.isfinite(loss):
         raise TrainingError(
             f"the loss of step {step} is {loss.item()}; lower learning_rate "
-            f"(now {config.learning_rate}) and go on with --resume_from_checkpoint latest."
+            f"(now {config.learning_rate}) and resume with --resume_from_checkpoint latest.",
+            code="non-finite",
         )
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
@@ -105,14 +103,14 @@ def train_step(
 
 
 def save_checkpoint(folder: Path, model: LlamaForCausalLM, optimizer: Optimizer, step: int) -> None:
-    """`checkpoint.pt`, written beside and moved over the old one: never half a file."""
+    """Write `checkpoint.pt` to a temporary file and rename it, so that it is never incomplete."""
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
     torch.save(state, folder / "checkpoint.tmp")
     (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
 
 
 def prepare_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None]:
-    """The output folder and the checkpoint to go on from, if one is asked for and there."""
+    """The output folder, and the checkpoint to resume from, if one is requested and exists."""
     folder = Path(config.output_dir)
     writes_to(folder)
     make_folder(folder)
@@ -121,11 +119,14 @@ def prepare_folder(config: PretrainConfig) -> tuple[Path, dict[str, Any] | None]
     if config.resume_from_checkpoint not in (None, "latest"):
         file = Path(str(config.resume_from_checkpoint))
         if not file.exists():
-            raise ConfigError(f"resume_from_checkpoint: there is no file {file}.")
+            raise ConfigError(
+                f"resume_from_checkpoint: there is no file {file}.", code="no-checkpoint"
+            )
     if config.resume_from_checkpoint is None and (folder / "metrics.jsonl").exists():
         raise ConfigError(
-            f"{folder} holds a run; go on with --resume_from_checkpoint latest or name another "
-            "output_dir."
+            f"output_dir {folder} already holds a run; resume it with --resume_from_checkpoint "
+            "latest or name another folder.",
+            code="run-exists",
         )
     (folder / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     if config.resume_from_checkpoint and file.exists():
@@ -141,7 +142,7 @@ def log(folder: Path, row: dict[str, float]) -> None:
 
 
 def save_model(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Model and tokenizer where `from_pretrained` finds them; answers end at EOS by default."""
+    """Save model and tokenizer for `from_pretrained`; generation stops at EOS by default."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
@@ -149,13 +150,13 @@ def save_model(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedToken
 
 
 def steps(config: PretrainConfig, start: int) -> Iterator[tuple[int, bool]]:
-    """Each step still to do, and whether it is the last."""
+    """Each remaining step, and whether it is the last."""
     for step in range(start, config.max_steps):
         yield step, step == config.max_steps - 1
 
 
 def train(config: PretrainConfig) -> None:
-    """Text, step, log, held-out loss, checkpoint; the model at the end."""
+    """Train from text to the final model, with logs, held-out loss and checkpoints."""
     folder, state = prepare_folder(config)
     choose_threads(config.threads, processes=1)
     stop = SigtermFlag()
@@ -181,31 +182,24 @@ def train(config: PretrainConfig) -> None:
     for step, last in steps(config, start):
         length = row_length(config, step)
         ids = rows_of_documents(tokenizer, config, step, length).to(device)
-        row = train_step(model, optimizer, mean_loss, ids, config, step)
+        metrics = train_step(model, optimizer, mean_loss, ids, config, step)
         if step % config.logging_steps == 0 or last:
             rate = (step + 1 - start) * ids.numel() / (time.monotonic() - began)
-            tokens = (step + 1) * ids.numel()
-            log(
-                folder,
-                {
-                    "step": step + 1,
-                    "tokens": tokens,
-                    "row_length": length,
-                    **row,
-                    "tokens_per_second": rate,
-                },
-            )
+            done = {"step": step + 1, "tokens": (step + 1) * ids.numel(), "row_length": length}
+            log(folder, {**done, **metrics, "tokens_per_second": rate})
         if (step + 1) % config.eval_steps == 0 or last:
             log(folder, {"step": step + 1, **evaluate(model, tokenizer, config)})
         if (step + 1) % config.save_steps == 0 or last or stop:
             save_checkpoint(folder, model, optimizer, step + 1)
             save_model(folder, model, tokenizer)
         if stop and not last:
-            raise Stopped(f"stopped after step {step + 1}; --resume_from_checkpoint latest goes on")
+            raise Stopped(
+                f"stopped after step {step + 1}; resume with --resume_from_checkpoint latest"
+            )
 
 
 def main() -> None:
-    """Read the configuration and train."""
+    """Parse the configuration and train."""
     (config,) = parse_config(PretrainConfig, description=__doc__)
     train(config)
 

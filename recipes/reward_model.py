@@ -1,4 +1,4 @@
-"""A reward model from people's rankings: all pairs of a prompt's answers, in one forward each.
+"""Train a reward model on rankings or preference pairs.
 
     accelerate launch --config_file accelerate_config.yaml recipes/reward_model.py --config FILE
 

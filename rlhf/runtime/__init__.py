@@ -1,1 +1,1 @@
-"""What surrounds a run: configuration, processes, signals, run folders, threads, terminals."""
+"""Configuration, processes, signals, run folders, threads and terminal output of a run."""

@@ -1,7 +1,7 @@
-"""Says in a line what a disk refused: it is full, read-only, or not this user's to write.
+"""Turns errors of a full, read-only or forbidden disk into one-line errors.
 
-Python says so with an `OSError`. Libraries in C++ and Rust say it in other words, and torch does
-not say it at all: there the free space of the folder that the run writes to tells.
+Python raises an `OSError` with a number. Libraries in C++ and Rust put it in other words, and
+torch does not report it at all: there the free space of the run's output folder decides.
 """
 
 import errno
@@ -15,73 +15,76 @@ from rlhf.errors import ConfigError, RLHFError, TrainingError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
-LITTLE_BYTES = 16 << 20  # with less than this free, a write that failed failed for want of room
-TORCH_WRITES = ("inline_container", "PytorchStreamWriter")  # in what torch.save raises
-RUST_SAYS = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers
-SQLITE_SAYS = {
+MIN_FREE_BYTES = 16 << 20  # with less free space, a failed write failed for lack of space
+TORCH_WRITERS = ("inline_container", "PytorchStreamWriter")  # in the error of torch.save
+RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers
+SQLITE_ERRORS = {
     "database or disk is full": errno.ENOSPC,
     "attempt to write a readonly database": errno.EROFS,
 }
 
-_written_to: list[Path] = []
+_output_folder: list[Path] = []
 
 
 def writes_to(folder: Path) -> None:
     """Remember the folder that this process writes to, for errors that name no file."""
-    _written_to[:] = [folder]
+    _output_folder[:] = [folder]
 
 
 def disk_error(error: BaseException) -> RLHFError | None:
-    """The error that says what the disk refused, and what to do; None where `error` is another.
+    """The disk error behind `error`, with the next step; None if the cause is something else.
 
-    A `TrainingError` where a disk is full or has become read-only, a `ConfigError` where the user
-    may not use a file.
+    It is a `TrainingError` if a disk is full or has become read-only, and a `ConfigError` if the
+    user has no permission for a file.
     """
-    for one in _chain(error):
-        number = _number(one)
+    for cause in _chain(error):
+        number = _errno(cause)
         if number in FULL:
             return TrainingError(
-                f"{_place(one)}: {os.strerror(number)}; free some space there or name another "
-                "place. Checkpoints that were complete are intact: a run goes on with "
-                "--resume_from_checkpoint latest."
+                f"{_place(cause)}: {os.strerror(number)}; free some space there or name another "
+                "place. Complete checkpoints are intact; resume with "
+                "--resume_from_checkpoint latest.",
+                code="disk-full",
             )
         if number in FORBIDDEN:
             kind = TrainingError if number == errno.EROFS else ConfigError
             return kind(
-                f"{_place(one)}: {os.strerror(number)}; make it accessible or name another place."
+                f"{_place(cause)}: {os.strerror(number)}; make it accessible or name another "
+                "place.",
+                code="unreadable-file",
             )
     return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those from which it came."""
+    """The error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _number(error: BaseException) -> int | None:
-    """The system's number of what went wrong, as far as the error tells."""
+def _errno(error: BaseException) -> int | None:
+    """The system's error number; None if the error does not reveal it."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    words = str(error)
-    if (rust := RUST_SAYS.search(words)) is not None:
+    message = str(error)
+    if (rust := RUST_ERROR.search(message)) is not None:
         return int(rust.group(1))
-    for said, number in SQLITE_SAYS.items():
-        if said in words:
+    for text, number in SQLITE_ERRORS.items():
+        if text in message:
             return number
-    if any(name in words for name in TORCH_WRITES) and any(_is_full(f) for f in _written_to):
+    if any(name in message for name in TORCH_WRITERS) and any(_is_full(f) for f in _output_folder):
         return errno.ENOSPC
     return None
 
 
 def _place(error: BaseException) -> str:
-    named = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    if isinstance(named, str | os.PathLike):
-        return str(named)
-    return str(_written_to[0]) if _written_to else "a file that was written"
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    if isinstance(name, str | os.PathLike):
+        return str(name)
+    return str(_output_folder[0]) if _output_folder else "an output file"
 
 
 def _is_full(folder: Path) -> bool:
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free < LITTLE_BYTES
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free < MIN_FREE_BYTES

@@ -1,4 +1,4 @@
-"""What every recipe does around its `main`: messages and exit status."""
+"""Runs the `main` of a recipe: messages and exit status."""
 
 import atexit
 import os
@@ -13,41 +13,41 @@ from rlhf.runtime.disk import disk_error
 from rlhf.runtime.distributed import is_main_process
 from rlhf.runtime.signals import Stopped
 
-SECONDS_TO_SPEAK = 30.0
+SECONDS_FOR_RANK_0 = 30.0
 
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Call `main` and exit: 0 done, 2 the user's mistake, 1 a failure, 75 stopped by SIGTERM."""
     try:
         main()
-        _leave_the_others()
+        _close_process_group()
     except RLHFError as error:
         _fail(error)
     except Stopped as stop:
-        _say_once(stop)
-        _leave_the_others()
+        _print_once(stop)
+        _close_process_group()
         _exit(STATUS_STOPPED)
     except KeyboardInterrupt:
-        _say_once("interrupted")
+        _print_once("interrupted")
         _exit(130)
     except Exception as error:
-        if (told := disk_error(error)) is None:
+        if (cause := disk_error(error)) is None:
             raise
-        _fail(told)
+        _fail(cause)
     _exit(STATUS_DONE)
 
 
 def _fail(error: RLHFError) -> NoReturn:
-    """Say what went wrong and end with its status."""
+    """Print the error and exit with its status."""
     status = status_of(error)
     if status == STATUS_USER:
-        _let_the_first_speak()
-    _say(f"{error} [{error.code}]")
+        _wait_for_rank_0()
+    _print_error(f"{error} [{error.code}]")
     _exit(status)
 
 
-def _leave_the_others() -> None:
-    """Wait until all ranks have come to their end, and close the process group."""
+def _close_process_group() -> None:
+    """Wait until all ranks are done, and close the process group."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
@@ -55,11 +55,11 @@ def _leave_the_others() -> None:
 
 
 def _exit(status: int) -> NoReturn:
-    """End this process; one of several without the interpreter's own way down.
+    """Exit; a process of several skips the interpreter's own shutdown.
 
-    gloo's threads may still be letting go of tensors. One that asks for the interpreter while that
-    is shutting down aborts the process ("terminate called without an active exception"), and a
-    finished run reads as failed. Closing the group does not help where FSDP still holds it.
+    gloo's threads may still be freeing tensors. A thread that asks for the interpreter while that
+    shuts down aborts the process ("terminate called without an active exception"), and a finished
+    run looks failed. Closing the group does not help if FSDP still holds it.
     """
     if "WORLD_SIZE" not in os.environ:
         sys.exit(status)
@@ -69,20 +69,20 @@ def _exit(status: int) -> NoReturn:
     os._exit(status)
 
 
-def _say(message: object) -> None:
+def _print_error(message: object) -> None:
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
 
 
-def _say_once(message: object) -> None:
-    """What happens to all ranks at once is said by the first."""
+def _print_once(message: object) -> None:
+    """Print on rank 0 what happens to all ranks at once."""
     if is_main_process():
-        _say(message)
+        _print_error(message)
 
 
-def _let_the_first_speak() -> None:
-    """Wait, on the other ranks, for the end that the launcher brings when rank 0 failed alike.
+def _wait_for_rank_0() -> None:
+    """Wait on the other ranks: the launcher ends them if rank 0 failed in the same way.
 
-    A user's mistake is mostly every rank's; where it is this one's alone it is said after all.
+    Most mistakes occur on every rank. One that occurs on this rank alone is printed afterwards.
     """
     if not is_main_process():
-        time.sleep(SECONDS_TO_SPEAK)
+        time.sleep(SECONDS_FOR_RANK_0)

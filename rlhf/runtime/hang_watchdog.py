@@ -1,11 +1,11 @@
 """Ends a run of several processes when one of them hangs, and names it.
 
-A rank hangs when all others wait for it and it does nothing: it is stopped, or it sleeps, waits for
-a lock or for a server, and its process has not used the processor for `RLHF_HANG_SECONDS`.
-One that computes for minutes, alone or not, does not hang, whatever the others wait for.
+A rank hangs if all others wait for it and it does nothing: it is stopped, or it sleeps, waits for
+a lock or a server, and its process has not used the CPU for `RLHF_HANG_SECONDS`. A rank that
+computes for minutes does not hang, however long the others wait for it.
 
-Every rank has a thread that looks at its own process every two seconds and tells the others,
-through the store by which the processes found each other.
+Every rank has a thread that checks its own process every two seconds and reports to the others
+through the store that connected the processes.
 """
 
 import atexit
@@ -30,61 +30,66 @@ from rlhf.runtime.process_activity import Activity, State, Unchanged, is_stopped
 VARIABLE = "RLHF_HANG_SECONDS"
 DEFAULT_SECONDS = 40.0
 BEAT_SECONDS = 2.0
-# The rank that hangs ends first, since launchers name who did, and when all know why.
+# The hanging rank exits first, because launchers name the first one; by then all know the reason.
 LEAVE_SECONDS, KILL_SECONDS, GRACE_SECONDS = 2.5, 6.0, 3.0
 VERDICT = "verdict"
 
 
 @dataclass(frozen=True)
 class Beat:
-    """What a rank says of itself."""
+    """The last report of a rank about itself."""
 
     count: int
     host: str
     pid: int
     state: State
-    place: str  # where its main thread stands
+    place: str  # of its main thread: function, file and line
 
 
 @dataclass(frozen=True)
 class Hang:
-    """Ranks that hang, and the sentence that says so."""
+    """Ranks that hang, and the message about them."""
 
     ranks: list[int]
-    sentence: str
+    message: str
 
 
 def find_hang(beats: Sequence[Beat], silent: Mapping[int, str], limit: float) -> Hang | None:
-    """The hang that the ranks' beats show, if they show one.
+    """The hang that the reports of all ranks show, if there is one.
 
-    silent: what keeps the ranks that do not beat any more, by rank; `limit` in seconds.
+    Args:
+        beats: the last report of each rank.
+        silent: ranks that report no more, with the reason.
+        limit: the seconds without activity that make a hang.
     """
-    why = {
+    reasons = {
         rank: f"it has done nothing, in {beat.place},"
         for rank, beat in enumerate(beats)
         if beat.state == "idle"
     } | dict(silent)
-    others = [beat.state for rank, beat in enumerate(beats) if rank not in why]
-    if why and others and all(state in ("waits", "blocked") for state in others):
-        ranks = sorted(why)
-        names = "; ".join(f"rank {rank} hangs: for {limit:g} s {why[rank]}" for rank in ranks[:3])
+    others = [beat.state for rank, beat in enumerate(beats) if rank not in reasons]
+    if reasons and others and all(state in ("waits", "blocked") for state in others):
+        ranks = sorted(reasons)
+        names = "; ".join(
+            f"rank {rank} hangs: for {limit:g} s {reasons[rank]}" for rank in ranks[:3]
+        )
         return Hang(ranks, f"{names} while the others wait for it{_advice(limit)}")
-    if not why and others and all(state == "blocked" for state in others):
+    if not reasons and others and all(state == "blocked" for state in others):
         places = ", ".join(f"rank {rank} in {beat.place}" for rank, beat in enumerate(beats[:8]))
-        words = f"every rank waits for another one for {limit:g} s: {places}{_advice(limit)}"
-        return Hang(list(range(len(beats))), words)
+        message = f"every rank waits for another one for {limit:g} s: {places}{_advice(limit)}"
+        return Hang(list(range(len(beats))), message)
     return None
 
 
 def _advice(limit: float) -> str:
-    return f"; where that is no hang, set {VARIABLE} to more than {limit:g}."
+    return f"; if that is no hang, set {VARIABLE} to more than {limit:g}."
 
 
 def hang_seconds() -> float:
-    """Seconds of doing nothing that make a hang; 0 where nobody is to look.
+    """The seconds without activity that make a hang; 0 switches the watchdog off.
 
     Raises:
-        ConfigError: the environment says something else than a number of seconds.
+        ConfigError: the environment variable is not a number of seconds.
     """
     word = os.environ.get(VARIABLE, str(DEFAULT_SECONDS))
     try:
@@ -92,12 +97,15 @@ def hang_seconds() -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ConfigError(f"{VARIABLE}={word}; use seconds, or 0 to let a rank hang.")
+        raise ConfigError(
+            f"{VARIABLE}={word} is not a number of seconds; 0 switches the watchdog off.",
+            code="bad-value",
+        )
     return seconds
 
 
 def watch(rank: int, world_size: int) -> None:
-    """Look after this run's ranks until the process ends. The process group is there by now.
+    """Start the watchdog of this rank. The process group must exist.
 
     Raises:
         ConfigError: as `hang_seconds`.
@@ -119,72 +127,72 @@ class Watchdog(threading.Thread):
         self.processes: dict[int, psutil.Process] = {}  # of the other ranks on this machine
         self.store = _own_store()
         self.ended = threading.Event()
-        # In a process on its way down a thread may no longer come back from the store.
+        # While the interpreter shuts down, a call of the store may never return to this thread.
         atexit.register(self.ended.set)
-        self._begin()
-        self._tell("works", "its start")  # here: the main thread may hang before this one runs
+        self._restart()
+        self._report("works", "its start")  # here: the main thread may hang before this one runs
 
     def run(self) -> None:
-        """Beat, look, and end this process where a rank hangs."""
+        """Report and check every `beat_seconds`; end this process if a rank hangs."""
         from torch.distributed import DistError
 
         try:
             while not self.ended.wait(self.beat_seconds):
-                self._turn()
+                self._check()
         except DistError:
-            return  # the launcher is gone, which kept the store, or goes
+            return  # the launcher, which held the store, is gone or exits
 
-    def _begin(self) -> None:
-        """Know nothing yet: at the start, and where this process itself was stopped."""
+    def _restart(self) -> None:
+        """Forget all observations: at the start, and after this process itself was stopped."""
         self.now = time.monotonic()
         self.activity = Activity(self.now)
-        self.heard = {rank: Unchanged(self.now) for rank in range(len(self.keys))}
+        self.last_seen = {rank: Unchanged(self.now) for rank in range(len(self.keys))}
 
-    def _turn(self) -> None:
+    def _check(self) -> None:
         if self.store.check([VERDICT]):
-            _, hang = json.loads(self.store.get(VERDICT))
-            self._end(Hang(**hang))
+            _, fields = json.loads(self.store.get(VERDICT))
+            self._end(Hang(**fields))
         before, now = self.now, time.monotonic()
         if now - before > 3 * self.beat_seconds + 1:
-            self._begin()
+            self._restart()
         self.now = now
-        self._tell(*self.activity.look(now, self.limit))
-        beats = self._told()
-        found = find_hang(beats, self._silent(beats, now), self.limit) if beats else None
-        if found is not None:
-            mine = json.dumps([self.rank, asdict(found)])
-            if self.store.compare_set(VERDICT, "", mine).decode() == mine:
-                print(f"{Path(sys.argv[0]).name}: {found.sentence}", file=sys.stderr, flush=True)
+        self._report(*self.activity.look(now, self.limit))
+        beats = self._reports()
+        hang = find_hang(beats, self._silent(beats, now), self.limit) if beats else None
+        if hang is not None:
+            verdict = json.dumps([self.rank, asdict(hang)])
+            if self.store.compare_set(VERDICT, "", verdict).decode() == verdict:
+                print(f"{Path(sys.argv[0]).name}: {hang.message}", file=sys.stderr, flush=True)
 
-    def _tell(self, state: State, place: str) -> None:
+    def _report(self, state: State, place: str) -> None:
         self.count += 1
-        mine = Beat(self.count, self.host, os.getpid(), state, place)
-        self.store.set(self.keys[self.rank], json.dumps(asdict(mine)))
+        beat = Beat(self.count, self.host, os.getpid(), state, place)
+        self.store.set(self.keys[self.rank], json.dumps(asdict(beat)))
 
-    def _told(self) -> list[Beat]:
-        """By all ranks, or nothing before all have begun."""
+    def _reports(self) -> list[Beat]:
+        """The last report of every rank; empty until all have reported."""
         if not self.store.check(self.keys):
             return []
-        return [Beat(**json.loads(told)) for told in self.store.multi_get(self.keys)]
+        return [Beat(**json.loads(fields)) for fields in self.store.multi_get(self.keys)]
 
     def _silent(self, beats: Sequence[Beat], now: float) -> dict[int, str]:
-        """What keeps the ranks that have not beaten for long, by rank.
+        """The ranks that have not reported during `limit` seconds, with the reason.
 
-        One on this machine may hold the interpreter and compute. Those on another machine are
-        for a rank there to see, unless that is silent as a whole.
+        A rank on this machine may compute while it holds the interpreter. A rank on another
+        machine is checked by the ranks there, unless that whole machine is silent.
         """
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for rank, beat in enumerate(beats):
             process = self._process(rank, beat)
-            mark = (beat.count, None if process is None else outside_look(process))
-            if rank != self.rank and self.heard[rank].seconds(mark, now) >= self.limit:
+            activity = (beat.count, None if process is None else outside_look(process))
+            if rank != self.rank and self.last_seen[rank].seconds(activity, now) >= self.limit:
                 stopped = process is not None and is_stopped(process)
-                found[rank] = "its process has been stopped" if stopped else "it has not answered"
-        speaking = {beat.host for rank, beat in enumerate(beats) if rank not in found}
+                reasons[rank] = "its process has been stopped" if stopped else "it has not answered"
+        live_hosts = {beat.host for rank, beat in enumerate(beats) if rank not in reasons}
         return {
-            rank: why
-            for rank, why in found.items()
-            if beats[rank].host == self.host or beats[rank].host not in speaking
+            rank: reason
+            for rank, reason in reasons.items()
+            if beats[rank].host == self.host or beats[rank].host not in live_hosts
         }
 
     def _process(self, rank: int, beat: Beat) -> psutil.Process | None:
@@ -196,16 +204,16 @@ class Watchdog(threading.Thread):
         return self.processes.get(rank)
 
     def _end(self, hang: Hang) -> NoReturn:
-        # What the main thread raises from here on (the connection to the other rank is gone)
-        # follows from the hang.
+        # From here on, errors of the main thread (a lost connection to the other rank) are
+        # consequences of the hang.
         sys.excepthook = lambda *error: threading.Event().wait()
         if self.rank in hang.ranks:
             time.sleep(LEAVE_SECONDS)
             os._exit(STATUS_FAILED)
-        # One that is stopped, or holds the interpreter, cannot end itself.
-        last = [self.processes[rank] for rank in hang.ranks if rank in self.processes]
-        _, left = psutil.wait_procs(last, timeout=KILL_SECONDS)
-        for process in left:
+        # A process that is stopped or holds the interpreter cannot end itself.
+        hanging = [self.processes[rank] for rank in hang.ranks if rank in self.processes]
+        _, alive = psutil.wait_procs(hanging, timeout=KILL_SECONDS)
+        for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         time.sleep(GRACE_SECONDS)
@@ -213,7 +221,7 @@ class Watchdog(threading.Thread):
 
 
 def _own_store() -> Any:
-    """A connection of this thread's own: on torch's, one that waits keeps all others waiting."""
+    """A separate connection to the store: on torch's own, one waiting call blocks all others."""
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

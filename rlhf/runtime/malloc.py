@@ -1,20 +1,20 @@
-"""What the C library does with memory that tensors on a CPU gave back."""
+"""Keep freed memory of CPU tensors in the C library."""
 
 import ctypes
 import sys
 
-# Parameters of mallopt(3) and the values that they get.
+# Parameters of mallopt(3) and their values.
 M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1
 NO_MAPPINGS, NEVER = 0, 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let glibc hand freed memory out again instead of giving it back to the kernel.
+    """Make glibc reuse freed memory instead of returning it to the kernel.
 
-    By default each tensor above a threshold is a mapping of its own: the kernel fills its pages
-    with zeros when it is made and takes them back when it goes, for every activation of every
-    step. The peak stays what it is, the process stays at it. Nothing happens where the C library
-    is another one. What it brings is in docs/research/lab-notes.md.
+    By default each tensor above a threshold has its own mapping: the kernel zeroes its pages on
+    allocation and takes them back on release, for every activation of every step. Peak memory is
+    unchanged, but the process stays at its peak. Other C libraries are left alone. Measurements
+    are in docs/research/lab-notes.md.
     """
     if not sys.platform.startswith("linux"):
         return

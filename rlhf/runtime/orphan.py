@@ -1,7 +1,7 @@
-"""Who launched this process, and its end when that launcher is gone.
+"""Finds the launcher of this process, and ends the process once that launcher is gone.
 
-A worker that outlives its launcher (killed with -9: out of memory, a time limit) trains on
-unseen, and a resumed run then works in the same folder. Only launchers count: a shell that
+A worker that outlives its launcher (killed with -9: out of memory, a time limit) would train on
+unnoticed, and a resumed run would then use the same folder. Only launchers count: a shell that
 started a recipe with `&` or nohup may end.
 """
 
@@ -19,9 +19,9 @@ import psutil
 from rlhf import STARTED_BY
 from rlhf.errors import STATUS_FAILED, TrainingError
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0  # for the checkpoint that follows SIGTERM
-PARENT = "RLHF_PARENT"  # in the environment of a command: the process that waits for it
+PARENT = "RLHF_PARENT"  # environment variable of a command: the id of the process that waits for it
 LAUNCHERS = (
     *("accelerate", "accelerate-launch", "accelerate.commands.launch"),
     *("torchrun", "torch.distributed.run", "torch.distributed.launch"),
@@ -32,43 +32,45 @@ BY_ACCELERATE = {"ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_MODE"}
 
 
 def launcher() -> psutil.Process | None:
-    """The launcher of this process: the nearest one above it, or None where nobody launched it.
+    """The nearest launcher above this process; None if it was started directly.
 
-    torchrun's interface may also be called from a program of another name, which then is the
-    parent.
+    torchrun's Python interface may also be called from a program with another name, which then is
+    the parent.
     """
     if not _launched():
         return None
-    above = psutil.Process().parents()
-    known = next((process for process in above if _is_launcher(process)), None)
-    if known is None and os.environ.keys() >= BY_TORCHRUN:
-        return above[0] if above else None
-    return known
+    ancestors = psutil.Process().parents()
+    nearest = next((process for process in ancestors if _is_launcher(process)), None)
+    if nearest is None and os.environ.keys() >= BY_TORCHRUN:
+        return ancestors[0] if ancestors else None
+    return nearest
 
 
 def end_with_launcher() -> None:
     """From here on, end this process within seconds when its launcher is gone.
 
-    It ends as by SIGTERM, so with a checkpoint where it can write one, and by force after
+    It ends as by SIGTERM, with a checkpoint if it can write one, and by force after
     `GRACE_SECONDS`.
 
     Raises:
-        TrainingError: the launcher has gone already.
+        TrainingError: the launcher is gone already.
     """
     if _launched() and os.getppid() != STARTED_BY:
-        raise TrainingError("the launcher of this process is gone; it ends too.")
-    above = launcher()
-    if above is not None:
-        _follow(above)
+        raise TrainingError(
+            "the launcher of this process is gone; the process ends too.", code="process-lost"
+        )
+    process = launcher()
+    if process is not None:
+        _follow(process)
 
 
 def end_with_parent() -> None:
-    """The same for a command whose parent has named itself in `RLHF_PARENT`."""
-    named = os.environ.pop(PARENT, None)
-    if named is None:
+    """The same for a command whose parent has put its id into `RLHF_PARENT`."""
+    parent_id = os.environ.pop(PARENT, None)
+    if parent_id is None:
         return
     try:
-        parent = psutil.Process(int(named))
+        parent = psutil.Process(int(parent_id))
     except psutil.NoSuchProcess:
         parent = None
     if parent is None or os.getppid() != parent.pid:
@@ -78,7 +80,7 @@ def end_with_parent() -> None:
 
 
 def _launched() -> bool:
-    """Whether the environment is one that a launcher has made."""
+    """Whether a launcher has set this environment."""
     return any(names <= os.environ.keys() for names in (BY_TORCHRUN, BY_ACCELERATE))
 
 
@@ -87,7 +89,7 @@ def _is_launcher(process: psutil.Process) -> bool:
         words = [word for word in process.cmdline() if not word.startswith("-")]
     except psutil.Error:
         return False
-    # `torchrun …`, or an interpreter with the script or module that it runs.
+    # `torchrun …`, or an interpreter and its script or module.
     return any(Path(word).name in LAUNCHERS for word in words[:2])
 
 
@@ -97,17 +99,17 @@ def _follow(process: psutil.Process) -> None:
 
 def _end_after(process: psutil.Process) -> NoReturn:
     while _runs(process):
-        time.sleep(LOOK_SECONDS)
-    words = f"process {process.pid}, which launched this one, is gone; stops as by SIGTERM"
+        time.sleep(POLL_SECONDS)
+    message = f"the launcher (process {process.pid}) is gone; stopping as by SIGTERM"
     with contextlib.suppress(OSError, ValueError):  # the terminal may be gone, too
-        print(f"{Path(sys.argv[0]).name}: {words}", file=sys.stderr, flush=True)
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(STATUS_FAILED)
 
 
 def _runs(process: psutil.Process) -> bool:
-    """One that was killed and whose parent has not asked for its status is gone, too."""
+    """Whether the process runs. A zombie does not, although its parent has not waited for it."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""What this project prints to a terminal, and what libraries may print there."""
+"""Terminal output of this package, and of the libraries that it uses."""
 
 import os
 import shlex
@@ -12,28 +12,28 @@ from rlhf.runtime.distributed import is_main_process
 
 
 def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """A console that prints every text as it is.
+    """A console that prints every text unchanged.
 
-    rich reads `[…]` in a text as markup and `:name:` as an emoji, and both occur in the names of
-    folders and people. Colours come from styles, which are given apart from the text.
+    rich reads `[…]` as markup and `:name:` as an emoji, and both occur in the names of folders and
+    annotators. Colours come from styles, which are passed separately.
     """
     return Console(markup=False, emoji=False, highlight=False, stderr=stderr, soft_wrap=soft_wrap)
 
 
 def rlhf_command(*words: object) -> str:
-    """`rlhf WORDS` as one types it into this shell: quoted, with rlhf's path where it needs one."""
+    """`rlhf WORDS` to paste into this shell: quoted, with rlhf's path if it is not on PATH."""
     program = "rlhf" if shutil.which("rlhf") else str(Path(sys.executable).with_name("rlhf"))
     return shlex.join([program, *map(str, words)])
 
 
 def quiet_logs() -> None:
-    """Libraries report errors only, and show progress bars on the main process's terminal only."""
+    """Limit libraries to errors, and to progress bars on the main process's terminal."""
     import warnings
 
     import transformers
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    # datasets and pandas are 80 MB; where they come later they read these.
+    # datasets and pandas take 80 MB; if they are imported later, they read these.
     os.environ |= {"DATASETS_VERBOSITY": "error", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     if "datasets" in sys.modules:
         sys.modules["datasets"].logging.set_verbosity_error()

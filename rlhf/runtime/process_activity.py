@@ -1,4 +1,4 @@
-"""Whether a process does anything: where its main thread stands, what the processor did for it."""
+"""Whether a process is active: the position of its main thread, and the CPU time that it used."""
 
 import contextlib
 import os
@@ -13,14 +13,15 @@ from typing import Literal
 import psutil
 
 State = Literal["works", "waits", "blocked", "idle"]
-"""What a rank has done for as long as a hang lasts.
+"""What a rank did during the last `limit` seconds.
 
-works: something. waits: it stood at one place in a collective operation, for others or for its
-own GPU. blocked: that, and it used no processor. idle: it used none, and is in no collective.
+works: anything else. waits: it stayed at one place in a collective operation, for other ranks or
+for its own GPU. blocked: the same, without using the CPU. idle: it did not use the CPU, outside of
+a collective.
 """
-BUSY = 0.05  # share of a core; below it are a progress bar, a tracker's thread
-AT_WORK = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
-# Within these a rank stands while it waits for others; DDP and FSDP wait in the backward pass.
+BUSY = 0.05  # share of a core; a progress bar or a tracker's thread uses less
+RUNNING = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
+# A rank that waits for others is in one of these; DDP and FSDP wait in the backward pass.
 COLLECTIVES = tuple(str(Path("/torch", name)) + os.sep for name in ("distributed", "autograd"))
 
 _excused = threading.Event()
@@ -28,7 +29,7 @@ _excused = threading.Event()
 
 @contextlib.contextmanager
 def excused() -> Iterator[None]:
-    """While open, this process counts as one that works: it waits for a network, for one."""
+    """Count this process as working during the block, for example while it waits for a network."""
     _excused.set()
     try:
         yield
@@ -37,56 +38,56 @@ def excused() -> Iterator[None]:
 
 
 class Unchanged:
-    """How long something has stayed as it is."""
+    """How long a value has not changed."""
 
     def __init__(self, now: float) -> None:
-        self.mark: object = None
+        self.value: object = None
         self.since = now
 
-    def seconds(self, mark: object, now: float) -> float:
-        """Since `mark` was another one, by what was told here."""
-        if mark != self.mark:
-            self.mark, self.since = mark, now
+    def seconds(self, value: object, now: float) -> float:
+        """The seconds since `value` was last different, judged by the calls of this method."""
+        if value != self.value:
+            self.value, self.since = value, now
         return now - self.since
 
 
 class Activity:
-    """This process as the thread sees it that calls `look`, every few seconds."""
+    """The activity of this process; one thread calls `look` every few seconds."""
 
     def __init__(self, now: float) -> None:
         self.process = psutil.Process()
         self.place, self.work = Unchanged(now), Unchanged(now)
-        self.moves, self.used = 0, [(0.0, now), (0.0, now)]  # of this process, of its children
+        self.busy_looks = 0
+        self.used = [(0.0, now), (0.0, now)]  # (CPU seconds, time) of this process, its children
 
     def look(self, now: float, limit: float) -> tuple[State, str]:
         """The state over the last `limit` seconds, and the place: function, file and line."""
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        stack = [] if frame is None else list(_outwards(frame))
-        stands = self.place.seconds([(id(f.f_code), f.f_lasti) for f in stack], now) >= limit
-        does_nothing = self.work.seconds(self._work(now), now) >= limit
-        inside = any(name in f.f_code.co_filename for f in stack for name in COLLECTIVES)
-        place = _words(stack[0]) if stack else "its end"
+        stack = list(_frames(frame))
+        is_still = self.place.seconds([(id(f.f_code), f.f_lasti) for f in stack], now) >= limit
+        is_idle = self.work.seconds(self._work(now), now) >= limit
+        in_collective = any(name in f.f_code.co_filename for f in stack for name in COLLECTIVES)
+        place = _describe(stack[0]) if stack else "its exit"
         if _excused.is_set():
             return "works", place
-        if inside and stands:
-            return ("blocked" if does_nothing else "waits"), place
-        if stands and not does_nothing and _has_gpu():
-            return "waits", place  # for a GPU one waits at full speed, whoever is late
-        return ("idle" if does_nothing and not inside else "works"), place
+        if in_collective and is_still:
+            return ("blocked" if is_idle else "waits"), place
+        if is_still and not is_idle and _has_gpu():
+            return "waits", place  # waiting for a GPU spins, whichever rank is late
+        return ("idle" if is_idle and not in_collective else "works"), place
 
     def _work(self, now: float) -> object:
-        """Another value whenever the main thread ran or read a disk, or the processor was used.
+        """A value that changes whenever the main thread ran or read a disk, or used the CPU.
 
-        The main thread may wait for threads and programs that it started. A disk that takes its
-        time (a checkpoint that is synced) shows as a state of its own, and so does a processor
-        that others keep busy.
+        The main thread may wait for threads and programs that it started. A slow disk (a
+        checkpoint that is synced) has its own state, and so has a CPU that others keep busy.
         """
         switches, busy = main_thread(os.getpid())
-        mine = _seconds(self.process) - time.thread_time()  # less what this thread takes
-        # Finding the children takes longer than the rest.
-        if busy or self._used(0, mine, now) or self._used(1, self._of_children(), now):
-            self.moves += 1
-        return self.moves, switches
+        own = _cpu_seconds(self.process) - time.thread_time()  # without this thread
+        # Listing the children takes longer than the rest.
+        if busy or self._used(0, own, now) or self._used(1, self._of_children(), now):
+            self.busy_looks += 1
+        return self.busy_looks, switches
 
     def _used(self, which: int, seconds: float, now: float) -> bool:
         before, then = self.used[which]
@@ -94,13 +95,13 @@ class Activity:
         return seconds - before > BUSY * (now - then)
 
     def _of_children(self) -> float:
-        return sum(_seconds(child) for child in self.process.children(recursive=True))
+        return sum(_cpu_seconds(child) for child in self.process.children(recursive=True))
 
 
 def main_thread(pid: int) -> tuple[int, bool]:
-    """How often the main thread went to sleep, and whether it runs, or waits to, or for a disk.
+    """How often the main thread went to sleep, and whether it runs, could run, or waits for a disk.
 
-    Linux says so; elsewhere it is 0 and False.
+    Read from /proc on Linux; (0, False) elsewhere.
     """
     try:
         status = Path(f"/proc/{pid}/task/{pid}/status").read_text(encoding="utf-8")
@@ -111,28 +112,28 @@ def main_thread(pid: int) -> tuple[int, bool]:
 
 
 def outside_look(process: psutil.Process) -> object:
-    """Another value whenever the process used the processor for a second, or is gone.
+    """A value that changes whenever the process used the CPU for a second, or is gone.
 
-    For one whose threads do not answer: it is stopped, or holds the interpreter.
+    For a process whose threads do not answer: it is stopped, or a call holds the interpreter.
     """
     try:
-        # Others see to its end, or somebody looks at it in a debugger, or its main thread is busy.
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_TRACING_STOP, *AT_WORK):
+        # It has ended, which others handle; or it is in a debugger; or its main thread is busy.
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_TRACING_STOP, *RUNNING):
             return time.monotonic()
-        return int(_seconds(process))
+        return int(_cpu_seconds(process))
     except psutil.NoSuchProcess:
         return time.monotonic()
 
 
 def is_stopped(process: psutil.Process) -> bool:
-    """Whether somebody has stopped it (SIGSTOP, Ctrl-Z)."""
+    """Whether it was stopped (SIGSTOP, Ctrl-Z)."""
     try:
         return bool(process.status() == psutil.STATUS_STOPPED)
     except psutil.NoSuchProcess:
         return False
 
 
-def _seconds(process: psutil.Process) -> float:
+def _cpu_seconds(process: psutil.Process) -> float:
     try:
         used = process.cpu_times()
     except psutil.NoSuchProcess:
@@ -140,13 +141,13 @@ def _seconds(process: psutil.Process) -> float:
     return float(used.user + used.system)
 
 
-def _outwards(frame: types.FrameType | None) -> Iterator[types.FrameType]:
+def _frames(frame: types.FrameType | None) -> Iterator[types.FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
 
 
-def _words(frame: types.FrameType) -> str:
+def _describe(frame: types.FrameType) -> str:
     code = frame.f_code
     return f"{code.co_name} ({Path(code.co_filename).name}, line {frame.f_lineno})"
 

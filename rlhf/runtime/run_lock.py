@@ -1,11 +1,11 @@
-"""One run at a time in a folder: `.lock` in it is locked while a run writes there.
+"""One run at a time in a folder: its file `.lock` is locked while a run writes there.
 
-The kernel lets go of the lock when the process ends, however it ends. What stands in the file
-(host, process, since when) is for the error alone. On NFS the server keeps such locks, so that
-other hosts see them; it may take the server a minute or two to forget a host that crashed. Where a
-file system knows no locks at all, what stands in the file decides: a process on this host is asked
-for, one on another host counts as running. Where it keeps them to each host (Lustre with
-`localflock`), two hosts do not see each other.
+The kernel releases the lock when the process ends for any reason. The content of the file (host,
+process, start) is for the error message only. On NFS the server keeps such locks, so other hosts
+see them; it may take the server a minute or two to release those of a crashed host. On a file
+system without locks, the content of the file decides: a process on this host is looked up, one on
+another host counts as running. If locks are local to each host (Lustre with `localflock`), two
+hosts do not see each other's.
 """
 
 import atexit
@@ -27,19 +27,19 @@ import psutil
 from rlhf.errors import ConfigError
 
 LOCK = ".lock"
-# A process that was killed keeps its locks until the kernel has taken it down, and one that only
-# looks holds one for an instant.
+# A killed process keeps its locks until the kernel has removed it, and a check holds one for an
+# instant.
 PATIENCE_SECONDS = 2.0
 NO_LOCKS = (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a folder."""
+    """The process that holds a folder."""
 
     host: str
     pid: int
-    started: float  # seconds since the epoch: tells two processes of one id apart
+    started: float  # seconds since the epoch; distinguishes processes that reuse an id
     since: str
 
 
@@ -47,43 +47,43 @@ _held: dict[Path, TextIO] = {}
 
 
 def hold(folder: Path) -> None:
-    """Keep the folder, which is there, for this process until it ends. Once is enough.
+    """Lock the existing folder until this process ends. Further calls do nothing.
 
     Raises:
-        ConfigError: another process holds it; host, process and since when.
+        ConfigError: another process holds it. The message has its host, id and start.
     """
     path = folder.resolve() / LOCK
     if path in _held:
         return
     file = path.open("a+", encoding="utf-8")
     try:
-        _wait_for(file, folder, "alone")
+        _wait_for_lock(file, folder, "exclusive")
     except ConfigError:
         file.close()
         raise
-    _write(file, json.dumps(asdict(_myself())))
-    _release_at_the_end()
+    _write(file, json.dumps(asdict(_this_process())))
+    _release_at_exit()
     _held[path] = file
 
 
 def release(folder: Path) -> None:
-    """Let go of a folder that this process holds."""
+    """Unlock a folder that this process holds."""
     file = _held.pop(folder.resolve() / LOCK, None)
     if file is not None:
-        with contextlib.suppress(OSError):  # the disk may be gone or full, the lock goes anyway
+        with contextlib.suppress(OSError):  # disk gone or full: the lock is released anyway
             _write(file, "")
         file.close()
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, which is there, while this is open.
+    """Hold the existing folder during the block.
 
     Raises:
         ConfigError: another process holds it, or this one does.
     """
     if folder.resolve() / LOCK in _held:
-        raise ConfigError(_in_use(folder, _myself()))
+        raise _in_use(folder, _this_process())
     hold(folder)
     try:
         yield
@@ -92,34 +92,30 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_not_locked(folder: Path) -> None:
-    """Refuse a folder that another process holds, without making a file.
+    """Reject a folder that another process holds, without creating a file.
 
     Raises:
-        ConfigError: host, process and since when.
+        ConfigError: another process holds it. The message has its host, id and start.
     """
     path = folder.resolve() / LOCK
     if path in _held:
         return
-    try:
-        with path.open(encoding="utf-8") as file:
-            _wait_for(file, folder, "shared")
-    except OSError as error:
-        if isinstance(error, ConfigError):
-            raise
+    with contextlib.suppress(OSError), path.open(encoding="utf-8") as file:
+        _wait_for_lock(file, folder, "shared")
 
 
-def _wait_for(file: TextIO, folder: Path, how: Literal["alone", "shared"]) -> None:
-    """Lock the file; give up after a moment."""
+def _wait_for_lock(file: TextIO, folder: Path, mode: Literal["exclusive", "shared"]) -> None:
+    """Lock the file; give up after PATIENCE_SECONDS."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while not _lock(file, folder, fcntl.LOCK_EX if how == "alone" else fcntl.LOCK_SH):
+    while not _lock(file, fcntl.LOCK_EX if mode == "exclusive" else fcntl.LOCK_SH):
         if time.monotonic() > end:
-            raise ConfigError(_in_use(folder, _read(file)))
+            raise _in_use(folder, _read(file))
         time.sleep(0.1)
 
 
-def _lock(file: TextIO, folder: Path, kind: int) -> bool:
+def _lock(file: TextIO, operation: int) -> bool:
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, operation | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
@@ -130,7 +126,7 @@ def _lock(file: TextIO, folder: Path, kind: int) -> bool:
 
 
 def may_run(holder: Holder | None) -> bool:
-    """Whether the process that the file names may still be there; asked where nothing locks."""
+    """Whether the process in the file may still run; for file systems without locks."""
     if holder is None:
         return False
     if holder.host != socket.gethostname():
@@ -141,7 +137,7 @@ def may_run(holder: Holder | None) -> bool:
         return False
 
 
-def _myself() -> Holder:
+def _this_process() -> Holder:
     now = time.strftime("%Y-%m-%d %H:%M:%S %z")
     return Holder(socket.gethostname(), os.getpid(), psutil.Process().create_time(), now)
 
@@ -161,20 +157,21 @@ def _write(file: TextIO, text: str) -> None:
     file.flush()
 
 
-def _in_use(folder: Path, holder: Holder | None) -> str:
-    by, gone = "another run", ""
+def _in_use(folder: Path, holder: Holder | None) -> ConfigError:
+    by, hint = "another run", ""
     if holder is not None:
         by = f"process {holder.pid} on {holder.host} since {holder.since}"
         if holder.host != socket.gethostname():
-            gone = f" (where that host is gone: delete {folder / LOCK})"
-    return (
-        f"output_dir {folder} is in use by {by}; wait for that run, end it, or name another "
-        f"folder{gone}."
+            hint = f" (if that host is gone: delete {folder / LOCK})"
+    return ConfigError(
+        f"output_dir {folder} is in use by {by}; wait for that run, stop it, or name another "
+        f"folder{hint}.",
+        code="run-locked",
     )
 
 
 @functools.cache
-def _release_at_the_end() -> None:
+def _release_at_exit() -> None:
     atexit.register(_release_all)
     os.register_at_fork(after_in_child=_forget)
 
@@ -185,7 +182,7 @@ def _release_all() -> None:
 
 
 def _forget() -> None:
-    """A child made by fork would go on holding what its parent holds."""
+    """Close the inherited files: a forked child would keep its parent's locks."""
     for file in _held.values():
         file.close()
     _held.clear()

@@ -1,17 +1,17 @@
-"""SIGTERM ends a run after a checkpoint."""
+"""SIGTERM stops a run after a checkpoint."""
 
 import signal
 import types
 
 
 class Stopped(Exception):
-    """SIGTERM came and a checkpoint was written; the process ends with status 75."""
+    """SIGTERM was received and a checkpoint was written; the process exits with status 75."""
 
 
 class SigtermFlag:
-    """True once SIGTERM has come; a trainer asks between steps, checkpoints, raises `Stopped`.
+    """True once SIGTERM was received; a trainer checks it between steps and raises `Stopped`.
 
-    `release` gives the signal back to whom it did its work for before: nobody asks any more.
+    `release` restores the previous handler once the trainer no longer checks.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class SigtermFlag:
         self._before = signal.signal(signal.SIGTERM, self._receive)
 
     def release(self) -> None:
-        """Let SIGTERM do again what it did before."""
+        """Restore the previous handler of SIGTERM."""
         signal.signal(signal.SIGTERM, self._before)
 
     def _receive(self, number: int, frame: types.FrameType | None) -> None:
@@ -29,7 +29,7 @@ class SigtermFlag:
         return self.received
 
     def on_any_process(self) -> bool:
-        """Whether it has come to any rank: all of them have to stop at the same step."""
+        """Whether any rank received it: all ranks have to stop at the same step."""
         import torch
         from accelerate import PartialState
         from accelerate.utils import reduce
