@@ -1,4 +1,4 @@
-"""Bad input stops a recipe with status 2, all rows named, before a weight is read."""
+"""Bad input stops a recipe with status 2 before a weight is read; every bad row is named."""
 
 import json
 import runpy
@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from rlhf.runtime.launcher import launch
 from tests.tiny_models import make_model
 
-# Faults of every recipe. A row with a prompt gets what the recipe's rows have besides.
+# Faults for every recipe. A row with a prompt gets the other columns of the recipe's rows.
 FAULTS = [
     ({"text": "x"}, "no prompt"),
     (b'{"prompt": "caf\xe9"}', "invalid UTF-8"),
@@ -20,7 +20,7 @@ FAULTS = [
     ({"prompt": [{"role": "assistant", "content": "x"}]}, "roles assistant"),
     ({"prompt": "word " * 300}, "is the limit"),
 ]
-ANSWER_FAULTS = [
+COMPLETION_FAULTS = [
     ({"completion": " "}, "completion is empty"),
     ({"completion": "word " * 300}, "is the limit"),
     ({"completion": "x", "label": False}, "a thumb"),
@@ -32,18 +32,18 @@ RANKING_FAULTS = [
     ({"chosen": "x", "rejected": "word " * 300}, "is the limit"),
 ]
 ROWS = {
-    "sft": ({"prompt": "Hi", "completion": "A cat."}, ANSWER_FAULTS),
+    "sft": ({"prompt": "Hi", "completion": "A cat."}, COMPLETION_FAULTS),
     "reward_model": ({"prompt": "Hi", "chosen": "A cat.", "rejected": "no"}, RANKING_FAULTS),
     "ppo": ({"prompt": "Hi"}, []),
     "evaluate": ({"prompt": "Hi"}, []),
-    "align": ({"prompt": "Hi", "completion": "A cat."}, ANSWER_FAULTS),
+    "align": ({"prompt": "Hi", "completion": "A cat."}, COMPLETION_FAULTS),
 }
-# Each recipe's own keys; MODEL and DATA stand for what the test gives.
-TRAINS = {"model_name_or_path": "MODEL", "train_data": "DATA"}
+# The keys of each recipe; MODEL, DATA and the like are replaced by paths.
+TRAINING = {"model_name_or_path": "MODEL", "train_data": "DATA"}
 KEYS = {
-    "sft": TRAINS,
-    "reward_model": TRAINS,
-    "ppo": {**TRAINS, "reward": "REWARD", "max_steps": "1"},
+    "sft": TRAINING,
+    "reward_model": TRAINING,
+    "ppo": {**TRAINING, "reward": "REWARD", "max_steps": "1"},
     "evaluate": {"models": "MODEL", "eval_data": "DATA"},
     "align": {
         "model_name_or_path": "MODEL",
@@ -69,28 +69,28 @@ REWARD = "def score(prompts, completions, **columns):\n    return [0.0 for _ in 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model whose weights cannot be read: whoever tries fails with another message."""
+    """A model whose weights cannot be read: loading them fails with another message."""
     folder = make_model(tmp_path / "model", "qwen2")
     (folder / "model.safetensors").write_bytes(b"no weights")
     return folder
 
 
 def write_rows(path: Path, recipe: str) -> list[str]:
-    """A good row, then one row a fault; the reasons in order."""
-    good, more = ROWS[recipe]
+    """Write a good row, then one row per fault; return the reasons in order."""
+    good, own_faults = ROWS[recipe]
     rest = {key: value for key, value in good.items() if key != "prompt"}
     faults: list[tuple[object, str]] = [
         ({**rest, **row} if isinstance(row, dict) and "prompt" in row else row, reason)
         for row, reason in FAULTS
     ]
-    faults += [({"prompt": "Hi", **row}, reason) for row, reason in more]
+    faults += [({"prompt": "Hi", **row}, reason) for row, reason in own_faults]
     lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row, _ in faults]
     path.write_bytes(b"\n".join([json.dumps(good).encode(), *lines]))
     return [reason for _, reason in faults]
 
 
 def words_of(recipe: str, model: Path, data: Path) -> list[str]:
-    """The recipe's command line but for lengths and output_dir, with good files beside `data`."""
+    """The recipe's command line without lengths and output_dir; writes good files next to `data`."""
     folder = data.parent
     (folder / "reward.py").write_text(REWARD)
     (folder / "pairs.jsonl").write_text(json.dumps(ROWS["reward_model"][0]))
@@ -112,7 +112,7 @@ def words_of(recipe: str, model: Path, data: Path) -> list[str]:
 def run_recipe(
     root: Path, recipe: str, model: Path, data: Path, output: Path, monkeypatch, *more: str
 ) -> int:
-    """The exit status; a key of `more` goes over the recipe's usual one."""
+    """The exit status of the recipe; keys in `more` override the usual ones."""
     path = root / "recipes" / f"{recipe}.py"
     usual = {"--output_dir": [str(output)], **pairs(words_of(recipe, model, data))}
     keys = usual | pairs(LENGTHS[recipe]) | pairs(more)
@@ -125,29 +125,29 @@ def run_recipe(
 
 def pairs(words: Sequence[str]) -> dict[str, list[str]]:
     """`--key value …` words by key."""
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for word in words:
         if word.startswith("--"):
-            found[word] = []
+            values[word] = []
         else:
-            found[list(found)[-1]].append(word)
-    return found
+            values[list(values)[-1]].append(word)
+    return values
 
 
 @pytest.mark.parametrize("recipe", sorted(ROWS))
-def test_every_bad_row_is_named_and_nothing_is_left(
+def test_every_bad_row_is_named_and_no_run_is_left(
     root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
 ):
     data, output = tmp_path / "rows.jsonl", tmp_path / "run"
     reasons = write_rows(data, recipe)
     assert run_recipe(root, recipe, model, data, output, monkeypatch) == 2
-    said = capsys.readouterr().err
-    lines = [line for line in said.splitlines() if line.startswith(f"  {data}:")]
+    errors = capsys.readouterr().err
+    lines = [line for line in errors.splitlines() if line.startswith(f"  {data}:")]
     assert [line.split()[0] for line in lines] == [f"{data}:{n + 2}" for n in range(len(reasons))]
     for line, reason in zip(lines, reasons, strict=True):
         assert reason in line
-    assert f"{len(reasons)} rows cannot be used" in said
-    assert "Traceback" not in said
+    assert f"{len(reasons)} rows cannot be used" in errors
+    assert "Traceback" not in errors
     assert not (output / "config.yaml").exists()
 
 
@@ -160,29 +160,29 @@ SEVERAL = {
 
 
 @pytest.mark.parametrize("recipe", SEVERAL)
-def test_bad_rows_of_all_files_stand_in_one_list(
+def test_bad_rows_of_all_files_are_in_one_list(
     root: Path, tmp_path: Path, model: Path, recipe: str, monkeypatch, capsys
 ):
-    """The row has no prompt and is bad whatever it is read for."""
+    """The row has no prompt, which is a fault for every use."""
     keys, rows = SEVERAL[recipe]
     files = [tmp_path / f"{key[2:]}.jsonl" for key in keys]
     for file in files:
         file.write_text(json.dumps(ROWS[rows][0]) + '\n{"text": "x"}\n')
-    given = [word for key, file in zip(keys, files, strict=True) for word in (key, str(file))]
+    words = [word for key, file in zip(keys, files, strict=True) for word in (key, str(file))]
     if recipe == "reward_model":
         demonstrations = tmp_path / "demonstrations.jsonl"
         demonstrations.write_text('{"prompt": "x"}\n')
-        given += ["--normalization_data", str(demonstrations)]
-    assert run_recipe(root, recipe, model, files[0], tmp_path / "run", monkeypatch, *given) == 2
-    said = capsys.readouterr().err
-    assert f"{len(files) + (recipe == 'reward_model')} rows cannot be used" in said
+        words += ["--normalization_data", str(demonstrations)]
+    assert run_recipe(root, recipe, model, files[0], tmp_path / "run", monkeypatch, *words) == 2
+    errors = capsys.readouterr().err
+    assert f"{len(files) + (recipe == 'reward_model')} rows cannot be used" in errors
     for file in files:
-        assert f"{file}:2 " in said
-    assert recipe != "reward_model" or f"{demonstrations}:1 no completion" in said
+        assert f"{file}:2 " in errors
+    assert recipe != "reward_model" or f"{demonstrations}:1 no completion" in errors
 
 
 @pytest.mark.parametrize("recipe", sorted(ROWS))
-def test_a_row_beyond_the_models_positions_is_refused(
+def test_row_beyond_the_models_positions_is_rejected(
     root: Path, tmp_path: Path, recipe: str, monkeypatch, capsys
 ):
     """The model has a table of 256 positions; the lengths allowed are far above."""
@@ -192,14 +192,12 @@ def test_a_row_beyond_the_models_positions_is_refused(
     data.write_text(json.dumps(good) + "\n" + json.dumps({**good, "prompt": longer}))
     lengths = [word.replace("128", "4096") for word in LENGTHS[recipe]]
     assert run_recipe(root, recipe, model, data, tmp_path / "run", monkeypatch, *lengths) == 2
-    said = capsys.readouterr().err
-    assert f"{data}:2 " in said
-    assert "but the model has 256 positions" in said
+    errors = capsys.readouterr().err
+    assert f"{data}:2 " in errors
+    assert "but the model has 256 positions" in errors
 
 
-def test_dropped_rows_are_counted_listed_and_said(
-    root: Path, tmp_path: Path, model: Path, monkeypatch
-):
+def test_dropped_rows_are_listed_in_a_file(root: Path, tmp_path: Path, model: Path, monkeypatch):
     """A dry run stops before the weights."""
     data, output = tmp_path / "rows.jsonl", tmp_path / "run"
     reasons = write_rows(data, "sft")
@@ -209,7 +207,7 @@ def test_dropped_rows_are_counted_listed_and_said(
     assert [json.loads(line)["line"] for line in rejected] == [n + 2 for n in range(len(reasons))]
 
 
-def test_a_model_smaller_than_its_tokenizer_is_refused(
+def test_model_smaller_than_its_tokenizer_is_rejected(
     root: Path, tmp_path: Path, model: Path, monkeypatch, capsys
 ):
     config = json.loads((model / "config.json").read_text())
@@ -220,7 +218,7 @@ def test_a_model_smaller_than_its_tokenizer_is_refused(
     assert "the model has 100 embedding rows" in capsys.readouterr().err
 
 
-def test_a_model_without_eos_is_refused(
+def test_model_without_eos_is_rejected(
     root: Path, tmp_path: Path, model: Path, monkeypatch, capsys
 ):
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -235,10 +233,10 @@ def test_a_model_without_eos_is_refused(
     assert "has no EOS token" in capsys.readouterr().err
 
 
-def test_what_is_refused_while_models_load_deletes_no_earlier_run(
+def test_error_while_models_load_deletes_no_earlier_run(
     root: Path, tmp_path: Path, monkeypatch, capsys
 ):
-    """A language model where a reward model should be: seen when its weights are read."""
+    """A language model instead of a reward model is detected when its weights are read."""
     model, output = make_model(tmp_path / "model", "qwen2"), tmp_path / "run"
     (tmp_path / "rows.jsonl").write_text(json.dumps(ROWS["ppo"][0]))
     output.mkdir()
@@ -252,9 +250,7 @@ def test_what_is_refused_while_models_load_deletes_no_earlier_run(
     assert (output / "metrics.jsonl").is_file()
 
 
-def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
-    root: Path, tmp_path: Path, monkeypatch, capsys
-):
+def test_rejected_resume_leaves_the_run_unchanged(root: Path, tmp_path: Path, monkeypatch, capsys):
     """Another seed; another base, which would be another reference."""
     model, output = make_model(tmp_path / "model", "qwen2"), tmp_path / "run"
     other = make_model(tmp_path / "other", "qwen2", seed=1)
@@ -265,30 +261,30 @@ def test_a_resume_that_is_refused_leaves_the_run_as_it_was(
     assert run_recipe(root, "ppo", model, data, output, monkeypatch, *more) == 0
     before = (output / "config.yaml").read_text()
     more += ["--resume_from_checkpoint", "latest"]
-    for change, said in (
+    for change, reason in (
         (["--seed", "5"], "seed 0, this run has 5"),
         (["--model_name_or_path", str(other)], "the reference would be another model"),
     ):
         again = [*more, *change]
         assert run_recipe(root, "ppo", model, data, output, monkeypatch, *again) == 2
-        assert said in capsys.readouterr().err
+        assert reason in capsys.readouterr().err
         assert (output / "config.yaml").read_text() == before
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["a bad row", "a folder that is taken"])
-def test_two_processes_say_a_mistake_once(
+@pytest.mark.parametrize("fault", ["a bad row", "a taken folder"])
+def test_two_processes_print_an_error_once(
     root: Path, tmp_path: Path, model: Path, fault: str, capfd
 ):
-    """The first both find, the second only rank 0 looks for while the other waits for it."""
+    """Both ranks find the bad row; only rank 0 checks the folder, while the other waits."""
     data, output = tmp_path / "rows.jsonl", tmp_path / "run"
     row = {"prompt": "Hi"} if fault == "a bad row" else ROWS["sft"][0]
     data.write_text(json.dumps(row))
-    if fault == "a folder that is taken":
+    if fault == "a taken folder":
         output.mkdir()
         (output / "config.yaml").write_text("output_dir: run\n")
     words = [*words_of("sft", model, data), "--output_dir", str(output)]
     assert launch(root / "recipes" / "sft.py", words, num_processes=2) == 2
-    said = capfd.readouterr().err
-    assert said.count("sft.py: ") == 1
-    assert "Traceback" not in said
+    errors = capfd.readouterr().err
+    assert errors.count("sft.py: ") == 1
+    assert "Traceback" not in errors

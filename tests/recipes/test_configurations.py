@@ -39,7 +39,7 @@ FUNCTION = (
 
 
 def allowed(row: Row) -> bool:
-    """What the configuration itself rejects, in a sentence, is no row."""
+    """Whether the configuration accepts the row."""
     critic = row["advantage"] == "gae"
     return not (
         (row["mode"] == "shared_trunk" and not critic)
@@ -53,7 +53,7 @@ ROWS = covering_rows(FACTORS, allowed)
 
 
 def test_every_allowed_pair_of_values_occurs():
-    """Counted anew over all allowed configurations."""
+    """Counted independently, over all allowed configurations."""
     occurring = {pair for row in ROWS for pair in itertools.combinations(sorted(row.items()), 2)}
     for values in itertools.product(*FACTORS.values()):
         row = dict(zip(FACTORS, values, strict=True))
@@ -64,7 +64,7 @@ def test_every_allowed_pair_of_values_occurs():
 
 
 def base_of(row: Row, folder: Path) -> Path:
-    """The checkpoint that the row starts from."""
+    """The checkpoint from which the row starts."""
     plain = make_model(folder / "plain", row["family"])
     model = AutoModelForCausalLM.from_pretrained(plain, dtype=getattr(torch, row["dtype"]))
     size = "20KB" if row["files"] == "sharded" else "1GB"
@@ -85,7 +85,7 @@ def launch(root: Path, row: Row, recipe: str, arguments: list[str]) -> None:
 
 
 def changed(folder: Path, base: Path) -> bool:
-    """Whether plain transformers loads the model and finds other weights than the base's."""
+    """Whether plain transformers loads the model, with other logits than those of the base."""
     load = AutoModelForCausalLM.from_pretrained
     model, before = load(folder, dtype=torch.float32), load(base, dtype=torch.float32)
     ids = torch.arange(1, 9)[None]

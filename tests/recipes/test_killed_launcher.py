@@ -1,4 +1,4 @@
-"""SFT whose launcher is killed with -9: the folder is held while the worker ends, then resumed."""
+"""SFT whose launcher is killed with -9: the worker keeps the lock until it ends; then resume."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ LAUNCHERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_a_run_whose_launcher_was_killed_is_resumed_from_whole_checkpoints(tmp_path, root, name):
+def test_run_of_a_killed_launcher_resumes_from_its_checkpoint(tmp_path, root, name):
     config = (root / "accelerate_config.yaml").read_text()
     (tmp_path / "one.yaml").write_text(config.replace("MULTI_GPU", "'NO'"))
     row = {"prompt": "Where is the cup?", "completion": "In the hall."}
@@ -38,7 +38,7 @@ def test_a_run_whose_launcher_was_killed_is_resumed_from_whole_checkpoints(tmp_p
     process.kill()
     process.wait()
     wait_for(lambda: not Path(f"/proc/{holder}").exists(), seconds=30)
-    [checkpoint] = checkpoints(run)  # none was due: the one that SIGTERM asks for
+    [checkpoint] = checkpoints(run)  # written on SIGTERM; no other was due
     verify_checkpoint(checkpoint)
     reached = steps(run)
     again = [sys.executable, "-m", "rlhf.cli", "launch"]
@@ -47,13 +47,13 @@ def test_a_run_whose_launcher_was_killed_is_resumed_from_whole_checkpoints(tmp_p
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     wait_for(lambda: steps(run) > reached)
     process.terminate()
-    said, _ = process.communicate()
+    output, _ = process.communicate()
     assert process.returncode == 75
-    assert f"goes on from run/{checkpoint.name}" in said
+    assert f"run/{checkpoint.name}" in output
 
 
 def steps(run):
-    """The last step in metrics.jsonl; 0 where there is none yet."""
+    """The last step in metrics.jsonl; 0 if there is none yet."""
     path = run / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
@@ -62,5 +62,5 @@ def steps(run):
 def wait_for(condition, seconds=120.0):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.05)

@@ -1,8 +1,8 @@
-"""The align, evaluate and pretrain YAML: those of a real model on rows of the shape of the hub sets
-that they name. (recipes/toy_tasks/ runs its own, and `make demo-short` those of recipes/pocket/.)
+"""The YAML of align, evaluate and pretrain, on rows with the columns of the hub sets that they name.
 
-Replaced are model, data, output_dir, numbers of steps and rows, and lengths; every other key stays,
-those of the stages' own files too.
+Tests of toy_tasks run its own files, and `make demo-short` those of recipes/pocket. Model, data,
+output_dir, numbers of steps and rows, and lengths are replaced; every other key stays, also in the
+files of the stages.
 """
 
 import json
@@ -35,7 +35,7 @@ SIZES = {
 }
 
 
-def talk(question: str, answer: str) -> list[dict[str, str]]:
+def conversation(question: str, answer: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
@@ -43,7 +43,7 @@ def hub_rows(folder: Path) -> dict[str, str]:
     """trl-lib's Capybara (messages), ultrafeedback_binarized (conversations with scores, no prompt
     column) and ultrafeedback-prompt (conversational prompts) in eight rows each."""
     questions = [f"Where is the {thing}?" for thing in THINGS]
-    pairs = [(talk(q, "In the box."), talk(q, "I am a cat.")) for q in questions]
+    pairs = [(conversation(q, "In the box."), conversation(q, "I am a cat.")) for q in questions]
     return {
         "Capybara": write_rows(
             folder / "capybara.jsonl", [{"messages": good} for good, _ in pairs]
@@ -61,17 +61,17 @@ def hub_rows(folder: Path) -> dict[str, str]:
     }
 
 
-def local(keys: dict[str, object], files: dict[str, str]) -> dict[str, object]:
-    """The keys with each hub set replaced by rows of its shape."""
+def with_local_data(keys: dict[str, object], files: dict[str, str]) -> dict[str, object]:
+    """The keys with each hub set replaced by local rows with the same columns."""
 
-    def replaced(value: object) -> object:
+    def replace(value: object) -> object:
         if isinstance(value, list):
-            return [replaced(one) for one in value]
+            return [replace(item) for item in value]
         if isinstance(value, str) and value.startswith("trl-lib/"):
             return files[value.removeprefix("trl-lib/").partition(":")[0]]
         return value
 
-    return {key: replaced(value) for key, value in keys.items()}
+    return {key: replace(value) for key, value in keys.items()}
 
 
 def run(root: Path, recipe: str, keys: dict[str, object], folder: Path) -> None:
@@ -84,7 +84,7 @@ def run(root: Path, recipe: str, keys: dict[str, object], folder: Path) -> None:
 
 def test_evaluate_yaml_of_a_real_model(root: Path, tmp_path: Path):
     model, files = make_model(tmp_path / "model", "qwen2"), hub_rows(tmp_path)
-    keys = local(yaml.safe_load((root / QWEN / "evaluate.yaml").read_text()), files)
+    keys = with_local_data(yaml.safe_load((root / QWEN / "evaluate.yaml").read_text()), files)
     keys |= {"models": [f"sft={model}", f"ppo={model}"], "output_dir": str(tmp_path / "evaluation")}
     keys |= {"reward_model": [], "gold": "recipes/pocket/gold.py:score", "cpu_threads": 1}
     keys |= {"max_prompts": 4, "max_completion_length": 6, "bootstrap_samples": 50}
@@ -97,11 +97,11 @@ def test_evaluate_yaml_of_a_real_model(root: Path, tmp_path: Path):
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_align_yaml_of_a_real_model(root: Path, tmp_path: Path, kind: str):
     model, files = make_model(tmp_path / "model", "qwen2"), hub_rows(tmp_path)
-    keys = local(yaml.safe_load((root / QWEN / f"align-{kind}.yaml").read_text()), files)
+    keys = with_local_data(yaml.safe_load((root / QWEN / f"align-{kind}.yaml").read_text()), files)
     for stage in ("sft", "reward_model", "ppo", "evaluate"):
         own = yaml.safe_load((root / str(keys[f"{stage}_config"])).read_text())
         config = tmp_path / f"{stage}-stage.yaml"
-        config.write_text(yaml.safe_dump(local(own, files)))
+        config.write_text(yaml.safe_dump(with_local_data(own, files)))
         keys[f"{stage}_config"] = str(config)
     keys |= {**SIZES, "model_name_or_path": str(model), "output_dir": str(tmp_path / "run")}
     keys |= {"label_eval_fraction": 0.25, "skip_gate": True, "cpu_threads": 1}

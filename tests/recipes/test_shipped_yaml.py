@@ -1,6 +1,6 @@
-"""Every YAML in recipes/ as it stands: two steps on tiny models, and what plain transformers reads.
+"""Every YAML in recipes/ for two steps on tiny models; the results load with plain transformers.
 
-Replaced are model, data, output_dir, numbers of steps, lengths and batch sizes; every other key
+Model, data, output_dir, numbers of steps, lengths and batch sizes are replaced; every other key
 stays (bf16, use_peft, gradient_checkpointing, packing, learning rates, losses).
 """
 
@@ -22,7 +22,7 @@ from tests.recipes.two_steps import make_data
 from tests.tiny_models import make_model
 
 SLOW = pytest.mark.slow
-# Written for a command that is no training recipe, or made of those that are listed here.
+# Files of other commands, or pipelines of the files that are tested here.
 ELSEWHERE = ("accelerate/", "annotators", "align", "evaluate", "pretrain")
 RECIPES = Path(__file__).parents[2] / "recipes"
 ALL = sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml"))
@@ -53,18 +53,18 @@ REPLACED = {
         "num_eval_prompts": 4,
     },
 }
-# Gone with the numbers of steps and rows that they belong to.
+# Removed with the numbers of steps and rows to which they belong.
 LEFT_OUT = ("num_train_epochs", "total_episodes", "eval_fraction", "save_total_limit")
 
 
 def recipe_of(name: str) -> str:
-    """By what the file's own name says."""
+    """The recipe that the file's name stands for."""
     kinds = {"sft": "sft", "reward": "reward_model", "rankings": "reward_model", "ppo": "ppo"}
     return next(recipe for word, recipe in kinds.items() if word in Path(name).name)
 
 
 def run(root, name, folder, data, *, model, reward=None):
-    """The recipe with the file's keys, what is replaced over them, in a process of its own."""
+    """Run the recipe in a subprocess with the file's keys and the replacements."""
     recipe, keys = recipe_of(name), yaml.safe_load((RECIPES / name).read_text())
     keys = {key: value for key, value in keys.items() if key not in LEFT_OUT}
     keys |= REPLACED[recipe] | {"model_name_or_path": str(model), "output_dir": str(folder)}
@@ -86,7 +86,7 @@ def run(root, name, folder, data, *, model, reward=None):
 
 
 def check_sft(folder, lines, data):
-    """The held-out loss is the mean over answer tokens under the plain model."""
+    """The held-out loss is the mean over response tokens under the plain model."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     chat = load_tokenizer(str(folder))
     rows = [
@@ -98,10 +98,10 @@ def check_sft(folder, lines, data):
         ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])[1:]
         with torch.no_grad():
             logprobs = model(ids).logits[0, :-1].log_softmax(-1)
-        kept = labels >= 0
-        nats.append(-logprobs[kept].gather(1, labels[kept, None])[:, 0])
+        trained = labels >= 0
+        nats.append(-logprobs[trained].gather(1, labels[trained, None])[:, 0])
     losses = [line["eval_loss"] for line in lines if "eval_loss" in line]
-    # Under bf16 autocast the reported one is rounded.
+    # Under bf16 autocast the reported loss is rounded.
     assert losses[-1] == pytest.approx(float(torch.cat(nats).mean()), rel=1e-2)
 
 
@@ -125,8 +125,8 @@ def reward(model, chat, prompt, text) -> float:
 def check_ppo(folder, judge, *, bf16):
     """Scores of the plain reward model; log-probs of the sampled tokens under the plain policy.
 
-    The file has tokens as text, and bytes that are no text look alike: a response is read up to
-    the first token whose text several ids have.
+    The file has tokens as text, in which invalid bytes look alike: a response is read up to the
+    first token whose text belongs to several ids.
     """
     policy, chat = AutoModelForCausalLM.from_pretrained(folder).eval(), load_tokenizer(str(folder))
     ids_of: dict[str, list[int]] = {}
@@ -157,37 +157,38 @@ def check_ppo(folder, judge, *, bf16):
         expected = reward(model, judging, row["prompt"], answer["text"])
         if keys.get("normalize_reward") == "mean":
             expected *= std
-        found = answer["scores"]["reward"]
-        assert found == pytest.approx(expected, abs=tolerance * max(1.0, abs(mean)))
+        assert answer["scores"]["reward"] == pytest.approx(
+            expected, abs=tolerance * max(1.0, abs(mean))
+        )
 
 
-class Place:
-    """A base of Qwen's kind, data, and the runs that others build on, each made once."""
+class Runs:
+    """A Qwen2 base, data, and the runs that others build on, each run once."""
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder = root, folder
         self.base, self.data = make_model(folder / "base", "qwen2"), make_data(folder)
-        self.made: dict[str, tuple[Path, list[dict[str, float]]]] = {}
+        self.finished: dict[str, tuple[Path, list[dict[str, float]]]] = {}
 
     def run(self, name: str, *, model: Path, judge: Path | None = None):
-        """The folder of the run of that file, and its metrics."""
-        if name not in self.made:
+        """The run folder of that file, and its metrics."""
+        if name not in self.finished:
             folder = self.folder / name.replace("/", "-").removesuffix(".yaml")
-            self.made[name] = run(self.root, name, folder, self.data, model=model, reward=judge)
-        return self.made[name]
+            self.finished[name] = run(self.root, name, folder, self.data, model=model, reward=judge)
+        return self.finished[name]
 
     def start_of(self, name: str) -> Path:
-        """What the stage before it leaves, in a family with LoRA; else the base."""
+        """The model of the previous stage in a family with LoRA; else the base."""
         later = name in (f"{QWEN}reward_model-lora.yaml", f"{QWEN}ppo.yaml")
         return self.run(f"{QWEN}sft-lora.yaml", model=self.base)[0] if later else self.base
 
 
 @pytest.fixture(scope="module")
-def place(root, tmp_path_factory):
-    return Place(root, tmp_path_factory.mktemp("yaml"))
+def runs(root, tmp_path_factory):
+    return Runs(root, tmp_path_factory.mktemp("yaml"))
 
 
-def test_every_yaml_is_run_here_or_belongs_to_another_command():
+def test_every_yaml_is_run_or_belongs_to_another_command():
     assert {recipe_of(name) for name in TRAINING} == {"sft", "reward_model", "ppo"}
     assert len(TRAINING) >= 17
     for name in set(ALL) - set(TRAINING):
@@ -195,34 +196,34 @@ def test_every_yaml_is_run_here_or_belongs_to_another_command():
 
 
 def in_suite(name):
-    """LoRA in bf16 in every run of the tests; the others where time is."""
+    """LoRA in bf16 runs by default; the others are slow tests."""
     return pytest.param(name, marks=() if name.endswith("-lora.yaml") else SLOW)
 
 
 @pytest.mark.parametrize("name", [in_suite(n) for n in TRAINING if recipe_of(n) == "sft"])
-def test_sft(place, name):
-    folder, lines = place.run(name, model=place.base)
-    check_sft(folder, lines, place.data)
+def test_sft(runs, name):
+    folder, lines = runs.run(name, model=runs.base)
+    check_sft(folder, lines, runs.data)
 
 
 @pytest.mark.parametrize("name", [in_suite(n) for n in TRAINING if recipe_of(n) == "reward_model"])
-def test_reward_model(place, name):
-    folder, _ = place.run(name, model=place.start_of(name))
+def test_reward_model(runs, name):
+    folder, _ = runs.run(name, model=runs.start_of(name))
     check_reward_model(folder)
 
 
 @SLOW
 @pytest.mark.parametrize("name", [n for n in TRAINING if recipe_of(n) == "ppo"])
-def test_ppo(place, name):
-    start = place.start_of(name)
-    if start != place.base:
+def test_ppo(runs, name):
+    start = runs.start_of(name)
+    if start != runs.base:
         judged_by = f"{QWEN}reward_model-lora.yaml"
     else:
         # Raw prompts are scored by a reward model of raw prompts.
         raw = yaml.safe_load((RECIPES / name).read_text()).get("chat_template") == "none"
         judged_by = "stories260k/sentiment_reward.yaml" if raw else f"{QWEN}reward_model-full.yaml"
-    judge, _ = place.run(judged_by, model=place.start_of(judged_by))
-    folder, lines = place.run(name, model=start, judge=judge)
+    judge, _ = runs.run(judged_by, model=runs.start_of(judged_by))
+    folder, lines = runs.run(name, model=start, judge=judge)
     assert [line["grad_norm"] > 0 for line in lines if "grad_norm" in line][-1]
     keys = yaml.safe_load((RECIPES / name).read_text())
     check_ppo(folder, judge, bf16=keys.get("bf16", True))

@@ -1,4 +1,4 @@
-"""One of two ranks hangs: the run ends and names it. One that works for long is left alone."""
+"""A hanging rank ends the run and is named; one that works for long does not."""
 
 import os
 import re
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.errors import ConfigError
 from rlhf.runtime.hang_watchdog import VARIABLE, Beat, find_hang, hang_seconds
 from rlhf.runtime.process_activity import main_thread
+from tests.errors import raises
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 4  # seconds; a run has 40 where nothing else is said
+LIMIT = 4  # seconds; the default is 40
 SCRIPT = """
 import os
 import signal
@@ -29,39 +29,39 @@ from rlhf.runtime.entrypoint import run
 
 SECONDS = 12
 
-def judge(what):
-    if what == "sleeps":
+def judge(behaviour):
+    if behaviour == "sleeps":
         time.sleep(600)
-    elif what == "stopped":
+    elif behaviour == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
-    elif what == "locked":
+    elif behaviour == "locked":
         lock = threading.Lock()
         lock.acquire()
         lock.acquire()
-    elif what == "keeps the interpreter":
+    elif behaviour == "keeps the interpreter":
         import ctypes
         ctypes.PyDLL(None).sleep(600)
-    elif what == "computes":
+    elif behaviour == "computes":
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             pass
-    elif what == "computes in one call":
+    elif behaviour == "computes in one call":
         import torch
         end = time.monotonic() + SECONDS
         numbers = torch.rand(1 << 22)
         while time.monotonic() < end:
             numbers.sort()
-    elif what == "computes and keeps the interpreter":
+    elif behaviour == "computes and keeps the interpreter":
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             sum(range(1 << 27))
-    elif what == "has a program compute":
+    elif behaviour == "has a program compute":
         code = f"import time\\nend = time.monotonic() + {SECONDS}\\nwhile time.monotonic() < end: 1"
         subprocess.run([sys.executable, "-c", code], check=True)
-    elif what == "asks again and again":
+    elif behaviour == "asks again and again":
         for _ in range(SECONDS * 2):
             time.sleep(0.5)
-    elif what == "uploads":
+    elif behaviour == "uploads":
         from rlhf.runtime.process_activity import excused
         with excused():
             time.sleep(SECONDS)
@@ -124,10 +124,10 @@ HANGS = [
 
 
 @pytest.mark.parametrize(("what", "rank", "why"), HANGS)
-def test_a_rank_that_hangs_ends_both_and_is_named(script, what, rank, why):
+def test_hanging_rank_ends_the_run_and_is_named(script, what, rank, why):
     done = two_ranks(script, what, rank)
-    said = f"script.py: rank {rank} hangs: for {LIMIT} s {why} while the others wait for it; "
-    assert done.stderr.count(said) == 1, done.stderr
+    message = f"script.py: rank {rank} hangs: for {LIMIT} s {why} while the others wait for it; "
+    assert done.stderr.count(message) == 1, done.stderr
     assert "done" not in done.stdout
     killed = what in ("stopped", "keeps the interpreter")  # nothing else ends such a process
     assert done.returncode == (137 if killed else 1)
@@ -152,22 +152,22 @@ WORK = [
 
 
 @pytest.mark.parametrize("what", WORK)
-def test_a_rank_that_works_for_three_times_as_long_is_waited_for(script, what):
+def test_rank_that_works_for_longer_is_waited_for(script, what):
     done = two_ranks(script, what, "1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done") == 2
 
 
 @pytest.mark.slow
-def test_ranks_that_wait_for_each_other_end_and_say_where(script):
+def test_ranks_that_wait_for_each_other_end_with_their_places(script):
     done = two_ranks(script, "all wait", "0")
     assert done.returncode == 1
     places = "every rank waits for another one for 4 s: rank 0 in recv (distributed_c10d.py, line"
     assert done.stderr.count(places) == 1, done.stderr
 
 
-def test_one_that_computes_or_waits_for_a_disk_is_told_from_one_that_sleeps(tmp_path):
-    """After vfork() the kernel has the parent wait as for a disk, until the child is done."""
+def test_computing_and_disk_wait_differ_from_sleep(tmp_path):
+    """After vfork() the parent waits as for a disk until the child is done."""
     if shutil.which("gcc") is None or not Path("/proc/self/task").is_dir():
         pytest.skip("needs gcc and Linux")
     waits = "#include <unistd.h>\nint main(){if(!vfork()){sleep(20);_exit(0);}return 0;}"
@@ -197,15 +197,15 @@ def test_only_ranks_that_all_others_wait_for_hang():
     two = find_hang([beat("waits"), beat("works"), beat("idle")], {1: "it has not answered"}, 40)
     assert two is not None
     assert two.ranks == [1, 2]
-    assert two.sentence == (
+    assert two.message == (
         "rank 1 hangs: for 40 s it has not answered; rank 2 hangs: for 40 s it has done nothing, "
-        "in judge (reward.py, line 3), while the others wait for it; where that is no hang, set "
+        "in judge (reward.py, line 3), while the others wait for it; if that is no hang, set "
         "RLHF_HANG_SECONDS to more than 40."
     )
 
 
 @pytest.mark.parametrize("word", ["soon", "-1", "nan", "inf"])
-def test_what_is_no_number_of_seconds_is_refused(monkeypatch, word):
+def test_invalid_number_of_seconds_is_rejected(monkeypatch, word):
     monkeypatch.setenv(VARIABLE, word)
-    with pytest.raises(ConfigError, match=f"{VARIABLE}={word}; use seconds"):
+    with raises("bad-value", f"{VARIABLE}={word}"):
         hang_seconds()

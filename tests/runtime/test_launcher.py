@@ -1,4 +1,4 @@
-"""`rlhf launch` for real: statuses, signals, which rank failed, nothing left behind."""
+"""`rlhf launch` in subprocesses: statuses, signals, the failed rank, no process left behind."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from rlhf.runtime.launcher import (
 from tests.errors import raises
 
 ROOT = Path(__file__).resolve().parents[2]
-# No torch in it: what is tested is the launcher.
+# No torch: this tests the launcher.
 RECIPE = """
 import os, sys, time
 from pathlib import Path
@@ -59,7 +59,7 @@ def recipe(tmp_path: Path, root: Path) -> Path:
 
 
 @pytest.mark.parametrize(("what", "status"), [("done", 0), ("user", 2), ("kill", 137)])
-def test_status_is_the_recipes_own(recipe, capfd, what, status):
+def test_status_is_that_of_the_recipe(recipe, capfd, what, status):
     assert launch(recipe, [what, str(recipe.parent)]) == status
     assert "Traceback" not in capfd.readouterr().err
 
@@ -86,12 +86,12 @@ def test_signal_reaches_two_workers_which_write_their_checkpoint(recipe, number,
     assert _gone(recipe.parent)
 
 
-def test_what_both_ranks_refuse_is_said_once(recipe, capfd):
+def test_error_of_both_ranks_is_printed_once(recipe, capfd):
     assert launch(recipe, ["user", str(recipe.parent)], num_processes=2) == 2
     assert capfd.readouterr().err.count("learning_rate is -1") == 1
 
 
-def test_kill_9_of_the_launcher_leaves_no_worker_behind(recipe):
+def test_killed_launcher_leaves_no_worker_behind(recipe):
     command = [sys.executable, "-m", "rlhf.cli", "launch", "--num_processes", "2", str(recipe)]
     process = subprocess.Popen([*command, "wait", str(recipe.parent)])
     _wait_for(lambda: len(list(recipe.parent.glob("ready-*"))) == 2)
@@ -105,7 +105,7 @@ def test_missing_recipe_is_the_users_mistake(tmp_path, capfd):
     assert "no.py is not a file" in capfd.readouterr().err
 
 
-def test_users_mistake_comes_first_then_time_then_workers_that_torchrun_ended():
+def test_first_failure_is_the_cause_of_the_others():
     def failure(rank, exitcode, seconds):
         return rank, _failure(rank, exitcode, seconds)
 
@@ -115,7 +115,7 @@ def test_users_mistake_comes_first_then_time_then_workers_that_torchrun_ended():
     assert shell_status(-9) == 137
 
 
-def test_a_stage_does_not_inherit_its_launchers_world(monkeypatch):
+def test_stage_does_not_inherit_the_ranks_of_its_launcher(monkeypatch):
     for name in ("RANK", "LOCAL_RANK", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -133,7 +133,7 @@ def _failure(rank: int, exitcode: int, seconds: int) -> ProcessFailure:
 def _wait_for(condition, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.05)
 
 

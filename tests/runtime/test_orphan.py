@@ -1,4 +1,4 @@
-"""Workers whose launcher was killed with -9, under the launchers that people use."""
+"""Workers whose launcher was killed with -9, under each launcher."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-# No torch in it: what is tested is the launchers.
+# No torch: this tests the launchers.
 RECIPE = """
 import sys, time
 from pathlib import Path
@@ -54,7 +54,7 @@ LAUNCHERS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, root: Path) -> Path:
+def work_folder(tmp_path: Path, root: Path) -> Path:
     config = (root / "accelerate_config.yaml").read_text()
     (tmp_path / "accelerate_config.yaml").write_text(config)
     (tmp_path / "one.yaml").write_text(config.replace("MULTI_GPU", "'NO'"))
@@ -63,26 +63,26 @@ def place(tmp_path: Path, root: Path) -> Path:
     return tmp_path
 
 
-def start(place, *words, what="listens"):
-    words = [*map(str, words), "recipe.py", str(place / "out"), what]
-    return subprocess.Popen(words, cwd=place, stderr=subprocess.DEVNULL, env=bare())
+def start(work_folder, *words, what="listens"):
+    words = [*map(str, words), "recipe.py", str(work_folder / "out"), what]
+    return subprocess.Popen(words, cwd=work_folder, stderr=subprocess.DEVNULL, env=clean_env())
 
 
-def bare():
-    """The environment without what a launcher of these tests may have set."""
-    dropped = ("TORCHELASTIC", "ACCELERATE_", "RANK", "WORLD_SIZE", "MASTER_")
-    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+def clean_env():
+    """The environment without the variables of a launcher of these tests."""
+    unset = ("TORCHELASTIC", "ACCELERATE_", "RANK", "WORLD_SIZE", "MASTER_")
+    return {key: value for key, value in os.environ.items() if not key.startswith(unset)}
 
 
-def workers(place, count):
-    wait_for(lambda: len(list((place / "out").glob("*.ready"))) == count)
-    return [int(path.stem) for path in (place / "out").glob("*.ready")]
+def workers(work_folder, count):
+    wait_for(lambda: len(list((work_folder / "out").glob("*.ready"))) == count)
+    return [int(path.stem) for path in (work_folder / "out").glob("*.ready")]
 
 
 def wait_for(condition, seconds=120.0):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.05)
 
 
@@ -95,62 +95,62 @@ def runs(pid):
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_workers_of_a_launcher_that_was_killed_write_a_checkpoint_and_end(place, name):
+def test_workers_of_a_killed_launcher_write_a_checkpoint_and_end(work_folder, name):
     count, words = LAUNCHERS[name]
-    process = start(place, *words)
-    pids = workers(place, count)
+    process = start(work_folder, *words)
+    pids = workers(work_folder, count)
     process.kill()
     process.wait()
     wait_for(lambda: not any(map(runs, pids)), seconds=15)
-    written = {int(path.stem) for path in (place / "out").glob("*.checkpoint")}
+    written = {int(path.stem) for path in (work_folder / "out").glob("*.checkpoint")}
     assert written == set(pids)
 
 
-def test_a_worker_that_does_not_listen_is_ended_by_force(place):
+def test_worker_that_ignores_sigterm_is_killed(work_folder):
     _, words = LAUNCHERS["accelerate, one process"]
-    process = start(place, *words, what="deaf")
-    [pid] = workers(place, 1)
-    process.kill()  # its status is not asked for: a zombie is gone, too
+    process = start(work_folder, *words, what="deaf")
+    [pid] = workers(work_folder, 1)
+    process.kill()  # not waited for yet: a zombie counts as gone
     wait_for(lambda: not runs(pid), seconds=15)
     process.wait()
-    assert not list((place / "out").glob("*.checkpoint"))
+    assert not list((work_folder / "out").glob("*.checkpoint"))
 
 
-def test_a_launcher_that_died_before_the_worker_looked_is_noticed(place):
+def test_launcher_that_died_during_imports_is_noticed(work_folder):
     _, words = LAUNCHERS["accelerate, one process"]
-    process = start(place, *words, what="late")
-    wait_for((place / "out" / "imported").exists)
+    process = start(work_folder, *words, what="late")
+    wait_for((work_folder / "out" / "imported").exists)
     process.kill()
     process.wait()
-    (place / "out" / "go").touch()
+    (work_folder / "out" / "go").touch()
     time.sleep(3)
-    assert not list((place / "out").glob("*.ready"))
+    assert not list((work_folder / "out").glob("*.ready"))
 
 
 @pytest.mark.parametrize("how", ["{} &", "nohup {} >/dev/null &", "setsid {} &"])
-def test_a_recipe_whose_shell_has_ended_goes_on(place, how):
+def test_recipe_continues_after_its_shell_ended(work_folder, how):
     """Only a launcher counts."""
     command = f"{sys.executable} recipe.py out listens"
-    subprocess.run(["sh", "-c", how.format(command)], cwd=place, env=bare(), check=True)
-    [pid] = workers(place, 1)
+    subprocess.run(["sh", "-c", how.format(command)], cwd=work_folder, env=clean_env(), check=True)
+    [pid] = workers(work_folder, 1)
     time.sleep(3)
     assert runs(pid)
     os.kill(pid, signal.SIGTERM)
     wait_for(lambda: not runs(pid), seconds=15)
 
 
-def test_a_recipe_below_a_wrapper_ends_with_the_launcher_above_it(place):
-    (place / "wrapper.sh").write_text(f'#!/bin/sh\n{sys.executable} "$@"\necho\n')
-    (place / "wrapper.sh").chmod(0o755)
+def test_recipe_in_a_wrapper_ends_with_the_launcher(work_folder):
+    (work_folder / "wrapper.sh").write_text(f'#!/bin/sh\n{sys.executable} "$@"\necho\n')
+    (work_folder / "wrapper.sh").chmod(0o755)
     words = [BIN / "torchrun", "--nproc_per_node", "1", "--master_port", "29574", "--no-python"]
-    process = start(place, *words, "./wrapper.sh")
-    [pid] = workers(place, 1)
+    process = start(work_folder, *words, "./wrapper.sh")
+    [pid] = workers(work_folder, 1)
     process.kill()
     process.wait()
     wait_for(lambda: not runs(pid), seconds=15)
 
 
-def test_a_command_of_a_chain_ends_with_the_chain(tmp_path):
+def test_command_of_a_pipeline_ends_with_the_pipeline(tmp_path):
     """`rlhf launch` and the labelling commands that align.py starts follow their parent."""
     (tmp_path / "listen.py").write_text(
         "import os, time\n"
@@ -161,7 +161,7 @@ def test_a_command_of_a_chain_ends_with_the_chain(tmp_path):
         "time.sleep(600)\n"
     )
     code = "from rlhf.pipeline.commands import run_module; run_module('listen', [])"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=bare())
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=clean_env())
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     pid = int((tmp_path / "pid").read_text())
     process.kill()

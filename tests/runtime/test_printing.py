@@ -1,4 +1,4 @@
-"""Names and paths as people write them: brackets, blanks, `=`, bars, accents in two forms."""
+"""Names and paths with brackets, blanks, `=`, bars, and accents in two Unicode forms."""
 
 import json
 import subprocess
@@ -11,7 +11,6 @@ import yaml
 from rich.table import Table
 
 from rlhf.data.rows.parse import parse_ranking
-from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import named_paths
 from rlhf.labels.access import invite, names
 from rlhf.labels.records import Label
@@ -21,6 +20,7 @@ from rlhf.manifest import DataUse, Manifest
 from rlhf.runtime.printing import plain_console
 from rlhf.runtime.run_folder import RunConfig, open_run_folder
 from rlhf.training.common.publish import publish
+from tests.errors import raises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def manifest(base, data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_terminal_shows_a_name_as_it_is(name, capsys):
+def test_terminal_prints_names_unchanged(name, capsys):
     table = Table(name, "value", title=name)
     table.add_row("model", name)
     plain_console().print(table)
@@ -57,7 +57,7 @@ def test_the_terminal_shows_a_name_as_it_is(name, capsys):
 
 
 @pytest.mark.parametrize("name", [*NAMES, "a|b", "a: b # c", 'quo"te'])
-def test_a_model_card_and_the_table_at_the_end_keep_names_and_paths(tmp_path, name, capsys):
+def test_model_card_and_final_table_keep_names_and_paths(tmp_path, name, capsys):
     folder = tmp_path / name
     folder.mkdir(parents=True)
     publish(
@@ -74,39 +74,39 @@ def test_a_model_card_and_the_table_at_the_end_keep_names_and_paths(tmp_path, na
     assert name in capsys.readouterr().out
 
 
-def test_a_path_that_is_there_may_hold_an_equals_sign(tmp_path, monkeypatch):
+def test_existing_path_may_contain_an_equals_sign(tmp_path, monkeypatch):
     (tmp_path / "runs" / "lr=0.1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert named_paths(["runs/lr=0.1"], "models") == {"lr=0.1": "runs/lr=0.1"}
     assert named_paths(["best=runs/lr=0.1"], "models") == {"best": "runs/lr=0.1"}
 
 
-def test_an_input_whose_path_holds_an_equals_sign_is_never_overwritten(tmp_path):
-    """With `=` cut off it is no path, and was taken to lie elsewhere."""
+def test_input_with_an_equals_sign_is_never_overwritten(tmp_path):
+    """Split at `=` it is not a path, and was taken for one outside the folder."""
     folder = tmp_path / "lr=0.1"
     (folder / "data=v1").mkdir(parents=True)
     run = RunConfig(output_dir=str(folder), overwrite=True)
     open_run_folder(run)
     for word in ("{}/data=v1", "a={}/data=v1", "-0.5*{}/data=v1"):
-        with pytest.raises(ConfigError, match="lies in output_dir"):
+        with raises("key-conflict", "models", "data=v1"):
             open_run_folder(run, Reads(models=[word.format(folder)]))
 
 
-def test_one_person_in_two_unicode_forms_is_one_annotator(tmp_path):
-    composed, apart = "Zo\u00eb", unicodedata.normalize("NFD", "Zo\u00eb")
-    assert composed != apart
+def test_name_in_two_unicode_forms_is_one_annotator(tmp_path):
+    composed, decomposed = "Zo\u00eb", unicodedata.normalize("NFD", "Zo\u00eb")
+    assert composed != decomposed
     row = {"prompt": "Name a bird.", "responses": ["A robin.", "A chair."], "ranks": [1, 2]}
-    assert parse_ranking({**row, "annotator": apart}).annotator == composed
-    assert Annotator(name=apart).name == composed
-    label = Label(item_id=1, annotator=apart, ranks=(1, 2), order_shown=())
+    assert parse_ranking({**row, "annotator": decomposed}).annotator == composed
+    assert Annotator(name=decomposed).name == composed
+    label = Label(item_id=1, annotator=decomposed, ranks=(1, 2), order_shown=())
     assert label.annotator == composed
     with LabelStore(tmp_path / "a.sqlite", create=True) as store:
-        invite(store, apart)
+        invite(store, decomposed)
         invite(store, composed)
         assert names(store) == [composed]
 
 
-def test_label_stats_counts_both_forms_as_one_person(tmp_path):
+def test_label_stats_counts_both_forms_as_one_annotator(tmp_path):
     rows = [
         {"prompt": f"Name bird {n}.", "responses": ["A robin.", "A chair."], "ranks": [1, 2],
          "annotator": unicodedata.normalize(form, "Zo\u00eb [ward b]")}

@@ -1,4 +1,4 @@
-"""How many threads, and how they wait: what is exported counts, a launcher's default does not."""
+"""Number and waiting policy of threads: exported values count, a launcher's default does not."""
 
 import os
 import re
@@ -56,46 +56,46 @@ def threads(place, name, *words, **exported):
 
 @on_cpu
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_what_is_exported_counts(tmp_path, name):
-    """1, which launchers set by themselves, and 2, which is no share of two on two cores."""
+def test_exported_number_counts(tmp_path, name):
+    """1, the default of launchers, and 2, which is not the share of one of two processes."""
     assert threads(tmp_path, name, OMP_NUM_THREADS="2") == {("True", "2")}
     assert threads(tmp_path, name, OMP_NUM_THREADS="1") == {("True", "1")}
 
 
 @on_cpu
 @pytest.mark.parametrize(("name", "processes"), [("python", 1), ("accelerate", 1), ("torchrun", 2)])
-def test_what_a_launcher_sets_by_itself_does_not_count(tmp_path, name, processes):
+def test_default_of_a_launcher_does_not_count(tmp_path, name, processes):
     """accelerate's launcher for one process and torchrun for several set 1."""
     assert threads(tmp_path, name) == {("False", str(max(1, CORES // processes)))}
 
 
 @on_cpu
-def test_the_key_goes_over_what_is_exported(tmp_path):
+def test_key_overrides_the_exported_number(tmp_path):
     assert threads(tmp_path, "python", "2", OMP_NUM_THREADS="1") == {("True", "2")}
 
 
 @on_cpu
-def test_accelerates_option_counts_as_exported(tmp_path):
+def test_option_of_accelerate_counts_as_exported(tmp_path):
     words = [*LAUNCHERS["accelerate"], "--num_cpu_threads_per_process", "1", "script.py"]
     assert call(tmp_path, words).stdout == "True 1\n"
 
 
-def openmp_says(done):
+def openmp_settings(done):
     return dict(re.findall(r"(\w+) ?= ?'([^']*)'", done.stderr))
 
 
 @pytest.mark.parametrize("recipe", ["sft", "reward_model", "ppo", "pretrain", "evaluate", "align"])
 def test_threads_of_a_recipe_wait_without_spinning(tmp_path, recipe):
-    """OpenMP says what it has read, when torch has loaded it: GNU's and LLVM's in their words."""
+    """OpenMP prints its settings when torch loads it, GNU's and LLVM's in different formats."""
     words = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), "--help"]
-    said = openmp_says(call(tmp_path, words, OMP_DISPLAY_ENV="verbose"))
-    if "GOMP_SPINCOUNT" not in said:
-        assert said.get("KMP_BLOCKTIME") == "0"  # LLVM's
+    settings = openmp_settings(call(tmp_path, words, OMP_DISPLAY_ENV="verbose"))
+    if "GOMP_SPINCOUNT" not in settings:
+        assert settings.get("KMP_BLOCKTIME") == "0"  # LLVM's
     else:
-        assert (said["OMP_WAIT_POLICY"], said["GOMP_SPINCOUNT"]) == ("PASSIVE", "0")
+        assert (settings["OMP_WAIT_POLICY"], settings["GOMP_SPINCOUNT"]) == ("PASSIVE", "0")
 
 
-def test_how_threads_wait_is_left_as_the_user_set_it(tmp_path):
+def test_waiting_policy_of_the_user_is_kept(tmp_path):
     words = [sys.executable, "-c", "import rlhf, os; print(os.environ.get('OMP_WAIT_POLICY'))"]
     assert call(tmp_path, words).stdout == "PASSIVE\n"
     assert call(tmp_path, words, OMP_WAIT_POLICY="ACTIVE").stdout == "ACTIVE\n"
