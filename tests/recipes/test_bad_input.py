@@ -90,7 +90,7 @@ def write_rows(path: Path, recipe: str) -> list[str]:
 
 
 def words_of(recipe: str, model: Path, data: Path) -> list[str]:
-    """The recipe's command line without lengths and output_dir; writes good files next to `data`."""
+    """The recipe's keys without lengths and output_dir; writes good files next to `data`."""
     folder = data.parent
     (folder / "reward.py").write_text(REWARD)
     (folder / "pairs.jsonl").write_text(json.dumps(ROWS["reward_model"][0]))

@@ -1,4 +1,4 @@
-"""The YAML of align, evaluate and pretrain, on rows with the columns of the hub sets that they name.
+"""The YAML of align, evaluate and pretrain, on rows with the columns of their hub sets.
 
 Tests of toy_tasks run its own files, and `make demo-short` those of recipes/pocket. Model, data,
 output_dir, numbers of steps and rows, and lengths are replaced; every other key stays, also in the
