@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.errors import ConfigError, TrainingError
+from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.manifest import write_atomically
 from rlhf.runtime.disk import disk_error, writes_to
 from rlhf.training.common.checkpoint import verify_checkpoint
-from tests.errors import raises
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +66,7 @@ def test_run_on_a_full_disk_fails_in_one_line_without_torn_checkpoint(small):
     assert "No space left on device" in done.stderr
     assert "[disk-full]" in done.stderr
     for checkpoint in (small / "run").glob("checkpoint-*"):
-        with raises("torn-checkpoint", checkpoint):
+        with pytest.raises(CheckpointError):
             verify_checkpoint(checkpoint)
 
 

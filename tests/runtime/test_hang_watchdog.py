@@ -108,13 +108,13 @@ def two_ranks(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 NOTHING = "it has done nothing, in judge (script.py, line {}),"
 HANGS = [
-    ("sleeps", "1", NOTHING.format(14)),
+    ("sleeps", "1", NOTHING.format(15)),
     ("stopped", "0", "its process has been stopped"),
     *[
         pytest.param(*hang, marks=pytest.mark.slow)
         for hang in (
-            ("sleeps", "0", NOTHING.format(14)),
-            ("locked", "1", NOTHING.format(20)),
+            ("sleeps", "0", NOTHING.format(15)),
+            ("locked", "1", NOTHING.format(21)),
             ("stopped", "1", "its process has been stopped"),
             ("keeps the interpreter", "0", "it has not answered"),
             ("keeps the interpreter", "1", "it has not answered"),
