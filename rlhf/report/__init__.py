@@ -1,1 +1,1 @@
-"""One HTML file, written from a run folder and from nothing else."""
+"""The report: one HTML file, written from a run folder alone."""

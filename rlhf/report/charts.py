@@ -1,7 +1,6 @@
-"""Charts as inline SVG: no script, no font, no request; colours come from the page's style.
+"""Charts as inline SVG without script, font or request; colours come from the page's style.
 
-Widths are in the SVG's own units; the page scales it. `Markup.format` escapes every text
-that goes in.
+Lengths are in the SVG's own units; the page scales them. `Markup.format` escapes every text.
 """
 
 import math
@@ -13,13 +12,13 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 360, 180
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 14, 24
 MAX_POINTS = 400
-ROW = 32  # height of one line of a forest plot
-MAX_BARS = 16  # of one plot: what fits on a printed page
+ROW_HEIGHT = 32  # of one bar of a forest plot
+MAX_BARS = 16  # of one plot: as many as fit on a printed page
 
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line: y over x, equally many of both."""
+    """One line: y over x."""
 
     name: str
     xs: Sequence[float]
@@ -28,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One line of a forest plot: a value with its interval."""
+    """One bar of a forest plot: a value with its interval."""
 
     label: str
     value: float
@@ -38,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A point of a scatter plot, its css class and what hovering says."""
+    """A point of a scatter plot, with its CSS class and tooltip."""
 
     x: float
     y: float
@@ -49,20 +48,20 @@ class Dot:
 def line_chart(
     series: Sequence[Series], *, x_label: str = "step", mark: float | None = None
 ) -> Markup:
-    """All series on common axes: raw points thin, a running mean over them thick.
+    """All series on common axes: raw points as a thin line, their running mean as a thick one.
 
-    mark: an x at which a vertical line stands.
+    mark: x of a vertical line.
     """
-    shown = [thin for one in series if (thin := thinned(one)).xs]
-    if not shown:
+    drawn = [finite for one in series if (finite := thinned(one)).xs]
+    if not drawn:
         return Markup("")
-    x_low, x_high = _span([x for one in shown for x in one.xs])
-    y_low, y_high = _span([y for one in shown for y in one.ys])
+    x_low, x_high = _span([x for one in drawn for x in one.xs])
+    y_low, y_high = _span([y for one in drawn for y in one.ys])
     parts = [_grid(x_low, x_high, y_low, y_high, x_label)]
     if mark is not None and x_low <= mark <= x_high:
         x = LEFT + (mark - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
         parts.append(_vertical(x, TOP, HEIGHT - BOTTOM, "middle"))
-    for index, one in enumerate(shown):
+    for index, one in enumerate(drawn):
         xs = [LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT) for x in one.xs]
         raw = [_y(y, y_low, y_high) for y in one.ys]
         mean = [_y(y, y_low, y_high) for y in smoothed(one.ys)]
@@ -81,45 +80,47 @@ def line_chart(
 def forest_plot(
     bars: Sequence[Bar], *, middle: float = 0.5, ends: tuple[float, float] = (0.0, 1.0)
 ) -> Markup:
-    """Values between the ends with their intervals, win rates by default; a tie is the middle.
+    """Values with their intervals on an axis between `ends`; by default win rates.
 
-    Of many bars several plots below each other: no browser breaks one between two pages.
+    Many bars are split into several plots: browsers do not break one between two pages.
     """
     if len(bars) > MAX_BARS:
-        some = [bars[i : i + MAX_BARS] for i in range(0, len(bars), MAX_BARS)]
-        return Markup("").join(forest_plot(part, middle=middle, ends=ends) for part in some)
-    height = ROW * len(bars) + 24
+        plots = [bars[i : i + MAX_BARS] for i in range(0, len(bars), MAX_BARS)]
+        return Markup("").join(forest_plot(plot, middle=middle, ends=ends) for plot in plots)
+    height = ROW_HEIGHT * len(bars) + 24
     low, high = ends
 
-    def at(value: float) -> float:
+    def x_of(value: float) -> float:
         return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
-    parts = [_vertical(at(middle), 2, height - 18, "middle")]
-    parts += [_label(at(x), height - 4, _short(x), "middle") for x in (low, middle, high)]
+    parts = [_vertical(x_of(middle), 2, height - 18, "middle")]
+    parts += [_label(x_of(x), height - 4, _short(x), "middle") for x in (low, middle, high)]
     for index, bar in enumerate(bars):
-        y = ROW * index + 24
+        y = ROW_HEIGHT * index + 24
         tone = "good" if bar.low > middle else "bad" if bar.high < middle else "even"
-        # The label stands above its line: on a phone there is no room beside it.
+        # The label is above its bar: on a phone there is no room next to it.
         parts.append(_label(LEFT, y - 9, bar.label, "start"))
         parts.append(_label(LEFT - 8, y + 4, f"{bar.value:.2f}", "end"))
         parts.append(
             Markup('<line class="whisker {}" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(
-                tone, at(bar.low), at(bar.high), y, y
+                tone, x_of(bar.low), x_of(bar.high), y, y
             )
         )
         parts.append(
-            Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>').format(tone, at(bar.value), y)
+            Markup('<circle class="{}" cx="{:.1f}" cy="{}" r="4"/>').format(
+                tone, x_of(bar.value), y
+            )
         )
     return _svg(WIDTH, height, parts)
 
 
 def scatter(dots: Sequence[Dot], *, x_label: str, y_label: str, bare: bool = False) -> Markup:
-    """Dots on common axes; `bare` leaves the numbers out where they mean nothing."""
-    shown = [dot for dot in dots if math.isfinite(dot.x) and math.isfinite(dot.y)]
-    if not shown:
+    """Dots on common axes; `bare` leaves out axis numbers that have no meaning."""
+    drawn = [dot for dot in dots if math.isfinite(dot.x) and math.isfinite(dot.y)]
+    if not drawn:
         return Markup("")
-    x_low, x_high = _span([dot.x for dot in shown])
-    y_low, y_high = _span([dot.y for dot in shown])
+    x_low, x_high = _span([dot.x for dot in drawn])
+    y_low, y_high = _span([dot.y for dot in drawn])
     if bare:
         parts = [
             _label(LEFT, HEIGHT - 6, f"{x_label} →", "start"),
@@ -130,7 +131,7 @@ def scatter(dots: Sequence[Dot], *, x_label: str, y_label: str, bare: bool = Fal
             _grid(x_low, x_high, y_low, y_high, x_label),
             _label(LEFT - 5, 10, f"{y_label} ↑", "start"),
         ]
-    for dot in shown:
+    for dot in drawn:
         x = LEFT + (dot.x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
         circle = Markup('<circle class="spot {}" cx="{:.1f}" cy="{:.1f}" r="3">').format(
             dot.shade, x, _y(dot.y, y_low, y_high)
@@ -140,22 +141,22 @@ def scatter(dots: Sequence[Dot], *, x_label: str, y_label: str, bare: bool = Fal
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Running mean over a tenth of the points around each; the values themselves where few."""
+    """Running mean over a tenth of the points; short series are not smoothed."""
     reach = len(values) // 20
     windows = [values[max(0, i - reach) : i + reach + 1] for i in range(len(values))]
     return [sum(window) / len(window) for window in windows]
 
 
 def thinned(series: Series) -> Series:
-    """At most `MAX_POINTS` finite points of the series, evenly, the last always among them."""
+    """At most `MAX_POINTS` finite points of the series, evenly spaced, including the last one."""
     points = [(x, y) for x, y in zip(series.xs, series.ys, strict=True) if math.isfinite(y)]
     stride = max(1, math.ceil(len(points) / MAX_POINTS))
-    kept = points[::-1][::stride][::-1]
-    return Series(name=series.name, xs=[x for x, _ in kept], ys=[y for _, y in kept])
+    points = points[::-1][::stride][::-1]
+    return Series(name=series.name, xs=[x for x, _ in points], ys=[y for _, y in points])
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest, never equal."""
+    """Lowest and highest value, widened if they are equal."""
     low, high = min(values), max(values)
     if low < high:
         return low, high
@@ -205,7 +206,7 @@ def _svg(width: int, height: int, parts: Sequence[Markup]) -> Markup:
 
 
 def _short(value: float) -> str:
-    """Three significant figures; whole numbers as they are."""
+    """Three significant digits; whole numbers in full."""
     if value == int(value) and abs(value) < 1e6:
         return str(int(value))
     if abs(value) < 1e-2:  # -0.00241 is too wide for the margin

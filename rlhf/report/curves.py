@@ -1,4 +1,4 @@
-"""Curves of what a stage logged, one chart a figure."""
+"""Charts of the metrics that a stage logged."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from rlhf.report.charts import Series, line_chart
 from rlhf.report.plateau import Plateau, plateau
 from rlhf.report.read import Row, StageView
 
-# One chart each, in this order; names of one line share the axes.
+# (title, metrics that share its axes), in the order of the page.
 CURVES = (
     ("loss", ("loss", "eval_loss")),
     ("held-out accuracy", ("eval_accuracy",)),
     ("score", ("score", "eval_score")),
-    ("KL, nats per answer", ("kl", "kl_k3", "eval_kl")),
-    ("answer length, tokens", ("response_length",)),
+    ("KL from the reference, nats per response", ("kl", "kl_k3", "eval_kl")),
+    ("response length, tokens", ("response_length",)),
     ("share that ends with EOS", ("eos_rate",)),
     ("entropy, nats per token", ("entropy",)),
     ("clip fraction", ("clip_fraction", "value_clip_fraction")),
@@ -31,51 +31,50 @@ CURVES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A chart of what a stage logged."""
+    """A chart of one or several metrics."""
 
     title: str
     chart: Markup
     names: Sequence[str]  # of its lines
-    says: str  # of a loss: where it is flat, whether more steps would pay; of a score: the best
+    note: str  # the plateau of a loss, or the best checkpoint of a score
 
 
 def curves(stage: StageView) -> list[Curve]:
-    """Every figure that the stage logged."""
-    found: list[Curve] = []
+    """A curve for every logged metric of `CURVES`."""
+    drawn: list[Curve] = []
     for title, names in CURVES:
         lines = [line for name in names if (line := _series(stage.metrics, name)).xs]
         if not lines:
             continue
-        said = _plateau(lines) if title == "loss" else None
-        chart = line_chart(lines, mark=said.step if said else None)
-        says = best(stage.best) if title == "score" else f"{said.says}." if said else ""
-        found.append(
+        loss_plateau = _plateau(lines) if title == "loss" else None
+        note = f"{loss_plateau.summary}." if loss_plateau else ""
+        drawn.append(
             Curve(
                 title=title,
-                chart=chart,
+                chart=line_chart(lines, mark=loss_plateau.step if loss_plateau else None),
                 names=[line.name for line in lines],
-                says=says,
+                note=best_note(stage.best) if title == "score" else note,
             )
         )
-    return found
+    return drawn
 
 
-def best(figures: Row) -> str:
-    """What PPO kept in best/; nothing where it kept nothing, or the file is cut short."""
-    step, score, kl = (figures.get(name) for name in ("step", "eval_score", "eval_kl"))
+def best_note(best: Row) -> str:
+    """Which step PPO's best/ is; empty if there is none, or its file is incomplete."""
+    step, score, kl = (best.get(name) for name in ("step", "eval_score", "eval_kl"))
     if not (isinstance(score, float) and isinstance(kl, float)):
         return ""
-    return f"best/ holds step {step}: eval_score {score:.3f} at {kl:.2f} nats from the start."
+    return f"best/ is step {step}: eval_score {score:.3f} at a KL of {kl:.2f} nats."
 
 
 def _plateau(lines: Sequence[Series]) -> Plateau | None:
-    """Of the held-out loss where there are points enough, else of the training loss."""
+    """The plateau of the held-out loss if it has enough points, else of the training loss."""
     by_name = {line.name: line for line in lines}
     for name in ("eval_loss", "loss"):
         if name in by_name:
             line = by_name[name]
-            if said := plateau(line.xs, line.ys, held_out=name == "eval_loss"):
-                return replace(said, says=f"{name.replace('_', ' ')}: {said.says}")
+            if own := plateau(line.xs, line.ys, held_out=name == "eval_loss"):
+                return replace(own, summary=f"{name.replace('_', ' ')}: {own.summary}")
     return None
 
 
@@ -85,6 +84,6 @@ def _series(metrics: Sequence[Row], name: str) -> Series:
         for row in metrics
         if isinstance(row.get(name), int | float) and isinstance(row.get("step"), int | float)
     ]
-    # A figure may be NaN where it has no value yet; neither a chart nor a plateau can hold it.
+    # A metric without a value yet is NaN; neither charts nor plateaus can use that.
     points = [point for point in points if all(map(math.isfinite, point))]
     return Series(name=name, xs=[x for x, _ in points], ys=[y for _, y in points])

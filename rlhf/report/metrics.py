@@ -1,4 +1,4 @@
-"""What was measured on held-out prompts: tables, forest plot, length against score."""
+"""Metrics on held-out prompts: tables, forest plots, length against score."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from rlhf.report.charts import Bar, Dot, forest_plot, scatter
 from rlhf.report.read import Row, StageView
 from rlhf.report.samples import plain
 
-MAX_SPOTS = 400  # of the chart of length against score
-MIN_PROMPTS = 10  # of a category, for a line in the forest plot
+MAX_DOTS = 400  # of the chart of length against score
+MIN_PROMPTS = 10  # of a category, for a bar in the forest plot
 
 
 def table(
@@ -20,9 +20,14 @@ def table(
     contaminated: bool = True,
     only: Sequence[str] = (),
 ) -> list[tuple[str, list[str]]]:
-    """(label, one cell a model) of the figures over all prompts, or of those by category.
+    """Rows of a table: a label, and one cell per model.
 
-    contaminated: with the prompts that stand in the training data, or without them.
+    Args:
+        results: rows of evaluation.json.
+        models: the columns.
+        by_category: metrics by category, or over all prompts.
+        contaminated: with the prompts that occur in the training data, or without them.
+        only: the metrics to show; all if empty.
     """
     chosen = [r for r in results if ("subset" in r) == by_category and r["model"] in models]
     chosen = [r for r in chosen if not only or r["metric"] in only]
@@ -35,7 +40,7 @@ def table(
 
 
 def label_of(result: Row) -> str:
-    """What a figure is, in a few words."""
+    """A short description of a metric."""
     parts = [str(result.get("axis") or result["metric"]).replace("_", " ")]
     if "subset" in result:
         parts.insert(0, f"{result['subset']}:")
@@ -49,7 +54,7 @@ def label_of(result: Row) -> str:
 
 
 def judge_name(result: Row) -> str:
-    """`gold`, or `reward model: NAME` where there are several."""
+    """`gold`, or `reward model: NAME` if there are several."""
     source = f": {result['judge_source']}" if result.get("judge_source") else ""
     return str(result["judge"]).replace("_", " ") + source
 
@@ -61,14 +66,14 @@ def cell(result: Row) -> str:
 
 
 def forest(results: Sequence[Row], model: str) -> Markup:
-    """Win rates of `model` over all prompts, also at equal length, by category by its best judge
-    alone, then the others'.
+    """Win rates of `model`: over all prompts, at equal length, by category; then those of others.
 
-    Categories of a few prompts stay in the table: their intervals are not worth a line.
+    Categories are by the most trusted judge alone. Small categories appear only in the table:
+    their intervals are too wide to be useful here.
     """
     wins = [r for r in results if r["metric"] == "win_rate" and r.get("with_contaminated", True)]
     overall = [r for r in wins if "subset" not in r]
-    last = [r for r in overall if r["model"] == model]
+    own = [r for r in overall if r["model"] == model]
     controlled = [
         r
         for r in results
@@ -76,7 +81,7 @@ def forest(results: Sequence[Row], model: str) -> Markup:
         and r["model"] == model
         and r.get("with_contaminated", True)
     ]
-    judges = [r["judge"] for r in last][:1]  # evaluate.py names the most trustworthy judge first
+    judges = [r["judge"] for r in own][:1]  # the evaluation lists the most trusted judge first
     by_category = [
         r
         for r in wins
@@ -84,17 +89,17 @@ def forest(results: Sequence[Row], model: str) -> Markup:
     ]
     bars = [
         Bar(
-            label=_line_label(r),
+            label=_bar_label(r),
             value=r["value"],
             low=r["low"],
             high=r["high"],
         )
-        for r in last + controlled + by_category + [r for r in overall if r["model"] != model]
+        for r in own + controlled + by_category + [r for r in overall if r["model"] != model]
     ]
     return forest_plot(bars) if bars else Markup("")
 
 
-def _line_label(result: Row) -> str:
+def _bar_label(result: Row) -> str:
     """`ppo against sft, stories (gold)`."""
     subset = f", {result['subset']}" if "subset" in result else ""
     if result["metric"] == "length_controlled_win_rate":
@@ -103,12 +108,12 @@ def _line_label(result: Row) -> str:
 
 
 def strengths(results: Sequence[Row]) -> list[tuple[str, Markup]]:
-    """(judge, forest plot) of the Bradley-Terry ranking by each judge, the strongest first."""
-    found = [r for r in results if r["metric"] == "bradley_terry" and "subset" not in r]
-    found = [r for r in found if r.get("with_contaminated", True)]
+    """(judge, forest plot) of each judge's Bradley-Terry ranking, the strongest model first."""
+    rankings = [r for r in results if r["metric"] == "bradley_terry" and "subset" not in r]
+    rankings = [r for r in rankings if r.get("with_contaminated", True)]
     plots = []
-    for judge in dict.fromkeys(judge_name(r) for r in found):
-        ranked = sorted((r for r in found if judge_name(r) == judge), key=lambda r: -r["value"])
+    for judge in dict.fromkeys(judge_name(r) for r in rankings):
+        ranked = sorted((r for r in rankings if judge_name(r) == judge), key=lambda r: -r["value"])
         bars = [
             Bar(label=str(r["model"]), value=r["value"], low=r["low"], high=r["high"])
             for r in ranked
@@ -119,11 +124,11 @@ def strengths(results: Sequence[Row]) -> list[tuple[str, Markup]]:
 
 
 def length_and_score(stage: StageView | None, models: Sequence[str]) -> Markup:
-    """Length of the last model's answers against their score by the first judge."""
+    """Length of the last model's responses against their score by the first judge."""
     if stage is None or not models:
         return Markup("")
-    rows = [r for r in stage.answers if r.get("model") == models[-1] and r.get("scores")]
-    rows = rows[:: max(1, -(-len(rows) // MAX_SPOTS))]
+    rows = [r for r in stage.responses if r.get("model") == models[-1] and r.get("scores")]
+    rows = rows[:: max(1, -(-len(rows) // MAX_DOTS))]
     dots = []
     for row in rows:
         judge, score = next(iter(row["scores"].items()))

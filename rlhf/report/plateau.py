@@ -1,4 +1,4 @@
-"""Where a loss stopped falling, and whether more training would pay."""
+"""Where a loss stopped falling, and whether more training would help."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from rlhf.report.charts import smoothed
 
 MIN_POINTS = 8
-LEFT = 0.02  # of the whole fall: what is still to come after the plateau begins, at most
-RISE = 0.02  # of the lowest held-out loss: above it, the model is learning its rows by heart
+REMAINING_FALL = 0.02  # share of the whole fall that may come after the plateau begins
+RISE = 0.02  # share of the lowest held-out loss; above it the model memorises its rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """What a curve says."""
+    """Where a loss is flat, and what follows from it."""
 
-    step: float | None  # from here on it is flat; None where it is not
-    says: str
+    step: float | None  # the first flat step, or the lowest one of a rising loss; None if neither
+    summary: str
 
 
 def plateau(steps: Sequence[float], losses: Sequence[float], *, held_out: bool) -> Plateau | None:
-    """The plateau of a falling curve; None of fewer than `MIN_POINTS` points.
+    """The plateau of a loss; None for fewer than `MIN_POINTS` points.
 
-    Smoothed by a running mean, the plateau begins at the first point from which the curve falls
-    by at most `LEFT` of its whole fall, if at least a fifth of the run lies behind it. A held-out
-    loss that ends `RISE` above its lowest is rising, whatever came before.
+    The curve is smoothed by a running mean. The plateau begins at the first point after which the
+    curve falls by at most `REMAINING_FALL` of its whole fall, if at least a fifth of the run
+    follows. A held-out loss that ends `RISE` above its lowest value is rising.
     """
     if len(losses) < MIN_POINTS:
         return None
@@ -32,15 +32,15 @@ def plateau(steps: Sequence[float], losses: Sequence[float], *, held_out: bool) 
     if held_out and curve[-1] > curve[lowest] * (1 + RISE):
         return Plateau(
             step=steps[lowest],
-            says=f"rises after step {steps[lowest]:g}: fewer steps, or more data, would be better",
+            summary=f"rises after step {steps[lowest]:g}: use fewer steps or more data",
         )
     fall = curve[0] - min(curve)
     if fall <= 0:
-        return Plateau(step=None, says="never fell: look at the learning rate and the data")
-    flat = next(i for i in range(len(curve)) if curve[i] - min(curve[i:]) <= LEFT * fall)
+        return Plateau(step=None, summary="never fell: check the learning rate and the data")
+    flat = next(i for i in range(len(curve)) if curve[i] - min(curve[i:]) <= REMAINING_FALL * fall)
     if steps[-1] - steps[flat] < 0.2 * (steps[-1] - steps[0]):
-        return Plateau(step=None, says="still falls at the end: more steps would pay")
+        return Plateau(step=None, summary="still falls at the end: more steps would help")
     return Plateau(
         step=steps[flat],
-        says=f"flat from step {steps[flat]:g}: more steps of the same would not pay",
+        summary=f"flat from step {steps[flat]:g}: more steps would not help",
     )

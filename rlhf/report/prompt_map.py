@@ -1,4 +1,4 @@
-"""samples/embeddings.npz as a map: prompts that the model finds alike lie near each other."""
+"""samples/embeddings.npz as a map, on which similar prompts are close to each other."""
 
 import zipfile
 from pathlib import Path
@@ -13,9 +13,9 @@ MAX_DOTS = 400
 
 
 def prompt_map(path: Path) -> Markup:
-    """The first two principal components, coloured by score; empty where there is no such file.
+    """The first two principal components, coloured by score.
 
-    One that cannot be read, or holds fewer than three prompts, is passed over as well.
+    Empty if the file is missing or unreadable, or has fewer than three prompts.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
@@ -44,13 +44,13 @@ def prompt_map(path: Path) -> Markup:
 
 
 def principal_plane(points: np.ndarray) -> np.ndarray:
-    """[N, 2] coordinates along the two directions of most variance; one sign for one data set."""
+    """[N, 2] coordinates along the two directions of most variance, with a fixed sign."""
     centred = points - points.mean(0)
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
     plane = directions[:2]
-    # A direction and its opposite are equally good: the largest part is made positive.
+    # The sign of a direction is arbitrary: the largest component is made positive.
     signs = np.sign(plane[np.arange(len(plane)), np.abs(plane).argmax(1)])
-    found: np.ndarray = centred @ (plane * signs[:, None]).T
-    if found.shape[1] < 2:
-        found = np.hstack([found, np.zeros((len(found), 1))])
-    return found
+    coordinates: np.ndarray = centred @ (plane * signs[:, None]).T
+    if coordinates.shape[1] < 2:
+        coordinates = np.hstack([coordinates, np.zeros((len(coordinates), 1))])
+    return coordinates

@@ -1,4 +1,4 @@
-"""A run folder as the report sees it. What is missing or cut short is left out, no error."""
+"""Reads a run folder for the report. Missing and incomplete files are left out without an error."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,65 +11,69 @@ from rlhf.manifest import MANIFEST
 from rlhf.runtime.run_folder import CONFIG
 
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
-MAX_ANSWERS = 4000
+MAX_RESPONSES = 4000
 Row = Mapping[str, Any]
 _NO_JUDGE: dict[str, Any] = {"baseline": None, "judge": None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageView:
-    """One folder with what a stage left in it."""
+    """The files of one stage."""
 
     name: str
     manifest: Row
     metrics: Sequence[Row]
-    config: str  # config.yaml as it lies there
+    config: str  # text of config.yaml
     samples: Mapping[str, Sequence[Row]]  # best, worst, random, … -> rows
-    steps: Mapping[str, float]  # part of the stage -> seconds it took
+    steps: Mapping[str, float]  # part of the stage -> seconds
     evaluation: Row
     gate: Row
-    health: Row  # a reward model's own evaluation.json
-    answers: Sequence[Row]  # of an evaluation, MAX_ANSWERS lines at most
+    reward_evaluation: Row  # evaluation.json of a reward model
+    responses: Sequence[Row]  # of an evaluation, at most MAX_RESPONSES
     label_stats: Row
-    best: Row  # of PPO, what best/ holds: step, eval_score, eval_kl, …
-    embeddings: Path  # samples/embeddings.npz, which may not be there
+    best: Row  # PPO's best/best.json: step, eval_score, eval_kl, …
+    embeddings: Path  # samples/embeddings.npz, which may be missing
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
-    """Everything the report is made from."""
+    """Everything that the report shows."""
 
     folder: Path
     config: str
     stages: Sequence[StageView]
 
     def stage(self, name: str) -> StageView | None:
-        """The stage of that name, where there is one."""
+        """The stage of that name; None if there is none."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
 
 def read_run(folder: Path) -> RunView:
-    """What lies in the folder: a chain's stages, or one stage's own files.
+    """The stages of a pipeline's folder, or the single stage of a recipe's folder.
 
     Raises:
-        CheckpointError: it holds nothing that a run leaves.
+        CheckpointError: the folder has no files of a run.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder; name a run's output_dir.")
+        raise CheckpointError(
+            f"{folder} is not a folder; give a run's output_dir.", code="missing-file"
+        )
     names = [name for name in STAGES if (folder / name).is_dir()]
     parts = [(name, folder / name) for name in names] or [(_kind(folder), folder)]
     stages = [_read_stage(name, path) for name, path in parts]
     if not any(s.manifest or s.metrics or s.evaluation or s.config or s.steps for s in stages):
         raise CheckpointError(
-            f"{folder} holds no run: neither metrics.jsonl nor evaluation.json nor {CONFIG}."
+            f"{folder} has no run: there is no metrics.jsonl, evaluation.json or {CONFIG}; give a "
+            "run's output_dir.",
+            code="missing-file",
         )
     return RunView(folder=folder, config=_text(folder / CONFIG), stages=stages)
 
 
 def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
-    """The JSON objects of a JSONL file; a line that a crash cut short is left out.
+    """The JSON objects of a JSONL file, without lines that a crash cut short.
 
-    most: lines that are read, spread evenly over a longer file.
+    most: maximum number of lines, spread evenly over the file.
     """
     rows: list[Row] = []
     lines = _text(path).splitlines()
@@ -84,8 +88,8 @@ def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
 
 
 def _read_stage(name: str, folder: Path) -> StageView:
-    figures = _with_sound_results(_object(folder / "evaluation.json"))
-    of_rewards = figures.get("kind") == "reward_model"
+    evaluation = _with_valid_results(_object(folder / "evaluation.json"))
+    of_reward_model = evaluation.get("kind") == "reward_model"
     samples = {path.stem: read_lines(path) for path in sorted((folder / "samples").glob("*.jsonl"))}
     return StageView(
         name=name,
@@ -94,26 +98,26 @@ def _read_stage(name: str, folder: Path) -> StageView:
         config=_text(folder / CONFIG),
         samples=samples,
         steps=_object(folder / "stage.json").get("done", {}),
-        evaluation={} if of_rewards else figures,
-        health=figures if of_rewards else {},
+        evaluation={} if of_reward_model else evaluation,
+        reward_evaluation=evaluation if of_reward_model else {},
         gate=_object(folder / "gate.json"),
-        answers=read_lines(folder / "answers.jsonl", most=MAX_ANSWERS),
+        responses=read_lines(folder / "answers.jsonl", most=MAX_RESPONSES),
         label_stats=_object(folder / "stats.json"),
         best=_object(folder / "best" / "best.json"),
         embeddings=folder / "samples" / "embeddings.npz",
     )
 
 
-def _with_sound_results(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """Without results that are none of ours: another tool's file may have that name, too."""
+def _with_valid_results(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Without results of another form: other tools write files of this name, too."""
     if "results" not in evaluation:
         return evaluation
-    given = evaluation["results"]
-    sound = [_NO_JUDGE | row for row in given if _is_figure(row)] if isinstance(given, list) else []
-    return {**evaluation, "results": sound}
+    results = evaluation["results"]
+    rows = results if isinstance(results, list) else []
+    return {**evaluation, "results": [_NO_JUDGE | row for row in rows if _is_result(row)]}
 
 
-def _is_figure(row: object) -> bool:
+def _is_result(row: object) -> bool:
     return (
         isinstance(row, dict)
         and all(isinstance(row.get(key), str) for key in ("metric", "model"))
@@ -122,7 +126,7 @@ def _is_figure(row: object) -> bool:
 
 
 def _kind(folder: Path) -> str:
-    """What a single stage's folder is called in the report."""
+    """The name in the report of a single stage's folder."""
     stage = _object(folder / MANIFEST).get("stage")
     if stage is None and (folder / "evaluation.json").is_file():
         return str(_object(folder / "evaluation.json").get("kind", "evaluation"))

@@ -1,4 +1,4 @@
-"""Sampled answers as the page shows them."""
+"""Sampled responses of a stage."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,37 +6,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.report.read import Row, StageView
-from rlhf.report.words import Piece, word_diff
+from rlhf.report.words import DiffPart, word_diff
 
-MAX_ROWS = 12  # of each kind
+MAX_ROWS = 12  # per sample set
 MAX_TEXT = 2000  # characters of a text
 FIRST = ("best", "worst", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """One model's answer."""
+class ModelResponse:
+    """The response of one model."""
 
     model: str
     text: str
-    thought: str  # before the text; "" where there is none
+    thought: str  # "" if there is none
     notes: Sequence[str]  # scores, and whether it was cut off
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """A prompt and what each model said."""
+    """A prompt and the response of each model."""
 
     prompt: str
-    answers: Sequence[Said]
-    changes: Sequence[Piece] = ()  # from the first to the last answer, word by word
+    responses: Sequence[ModelResponse]
+    changes: Sequence[DiffPart] = ()  # from the first to the last response, word by word
 
 
 def sample_sets(stage: StageView) -> dict[str, list[Exchange]]:
-    """Best, worst and random before any others; rows of another shape are passed over.
+    """The sample sets: best, worst and random, then others. Rows of another form are left out.
 
-    Word by word the last model is set against the baseline, or else after against before; the
-    answers of a ranking are each other's rivals and no versions of one text.
+    The word diff compares the last model with the baseline, or after with before; responses of a
+    ranking are not versions of one text and get none.
     """
     results = stage.evaluation.get("results", [])
     models = list(stage.evaluation.get("models", {}))[-1:]
@@ -45,14 +45,14 @@ def sample_sets(stage: StageView) -> dict[str, list[Exchange]]:
     names = [name for name in FIRST if name in stage.samples]
     names += [name for name in stage.samples if name not in (*FIRST, "tokens")]
     sets = {
-        name: [_exchange(row, compared) for row in stage.samples[name] if _fits(row)]
+        name: [_exchange(row, compared) for row in stage.samples[name] if _is_exchange(row)]
         for name in names
     }
     return {name: rows[:MAX_ROWS] for name, rows in sets.items() if rows}
 
 
 def plain(value: Any) -> str:
-    """A prompt, a text or a number for the eye: messages as `role: text` lines."""
+    """A prompt, text or number as plain text; messages become `role: text` lines."""
     if isinstance(value, str):
         return value[:MAX_TEXT] + ("…" if len(value) > MAX_TEXT else "")
     if isinstance(value, float):
@@ -62,25 +62,27 @@ def plain(value: Any) -> str:
     return plain(json.dumps(value, ensure_ascii=False))
 
 
-def _fits(row: Row) -> bool:
-    answers = row.get("answers")
-    return isinstance(answers, Mapping) and all(isinstance(a, Mapping) for a in answers.values())
+def _is_exchange(row: Row) -> bool:
+    responses = row.get("answers")
+    return isinstance(responses, Mapping) and all(
+        isinstance(response, Mapping) for response in responses.values()
+    )
 
 
 def _exchange(row: Row, compared: Sequence[str]) -> Exchange:
-    answers = [_said(str(model), answer) for model, answer in row["answers"].items()]
-    ends = [said for model in compared for said in answers if said.model == model]
-    changes = word_diff(ends[0].text, ends[-1].text) if len(ends) > 1 else []
-    return Exchange(prompt=plain(row.get("prompt", "")), answers=answers, changes=changes)
+    responses = [_response(str(model), fields) for model, fields in row["answers"].items()]
+    versions = [one for model in compared for one in responses if one.model == model]
+    changes = word_diff(versions[0].text, versions[-1].text) if len(versions) > 1 else []
+    return Exchange(prompt=plain(row.get("prompt", "")), responses=responses, changes=changes)
 
 
-def _said(model: str, answer: Row) -> Said:
-    notes = [f"{judge} {plain(score)}" for judge, score in (answer.get("scores") or {}).items()]
-    if answer.get("ended_with_eos") is False:
+def _response(model: str, fields: Row) -> ModelResponse:
+    notes = [f"{judge} {plain(score)}" for judge, score in (fields.get("scores") or {}).items()]
+    if fields.get("ended_with_eos") is False:
         notes.append("cut off")
-    return Said(
+    return ModelResponse(
         model=model,
-        text=plain(answer.get("text", "")) or "(empty)",
-        thought=plain(answer.get("thought", "")),
+        text=plain(fields.get("text", "")) or "(empty)",
+        thought=plain(fields.get("thought", "")),
         notes=notes,
     )

@@ -1,4 +1,4 @@
-"""config.yaml as a table: what was set, beside what would have been without."""
+"""config.yaml as a table of values and defaults."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ from rlhf.runtime.config import MARK
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A key, its value, and its default where it has another; both as they stand in the file."""
+    """A key with its value, and its default if that differs; both as written in the file."""
 
     key: str
     value: str
     default: str
 
 
-def settings(config: str) -> list[Setting]:
-    """The keys of a resolved config.yaml, those that were changed first."""
-    found: list[Setting] = []
+def parse_settings(config: str) -> list[Setting]:
+    """The keys of a resolved config.yaml; those that were changed come first."""
+    settings: list[Setting] = []
     for line in config.splitlines():
-        if line[:1] in ("-", " ", "#") and found:  # the rest of a list or a long text
-            last = found[-1]
+        if line[:1] in ("-", " ", "#") and settings:  # the rest of a list or a long text
+            last = settings[-1]
             value = f"{last.value} {line.strip().removeprefix('- ')}".strip()
-            found[-1] = Setting(key=last.key, value=value, default=last.default)
+            settings[-1] = Setting(key=last.key, value=value, default=last.default)
             continue
         text, _, default = line.partition(MARK)
         key, _, value = text.partition(":")
         if key.strip():
-            found.append(Setting(key=key.strip(), value=value.strip(), default=default.strip()))
-    return sorted(found, key=lambda setting: not setting.default)
+            settings.append(Setting(key=key.strip(), value=value.strip(), default=default.strip()))
+    return sorted(settings, key=lambda setting: not setting.default)
 
 
-def changed(every: Sequence[Setting]) -> list[Setting]:
-    """Those that have another value than the default."""
-    return [setting for setting in every if setting.default]
+def changed_settings(settings: Sequence[Setting]) -> list[Setting]:
+    """The settings whose value is not the default."""
+    return [setting for setting in settings if setting.default]

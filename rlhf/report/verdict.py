@@ -1,4 +1,4 @@
-"""Three sentences with a light each: is it better, can that be believed, is it still text?"""
+"""Three lights: is the model better, is the reward still valid, is the text sound?"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 from rlhf.report.read import RunView, StageView
 
-LOOKUP = "lookup"  # the baseline that answers as the nearest training prompt was answered
+LOOKUP = "lookup"  # the baseline whose responses are those to the nearest training prompt
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
-UNREAD = 0.1  # of a language model's verdicts: above it the first light says so
+UNPARSED = 0.1  # share of an LLM judge's verdicts above which the first light mentions it
 Result = Mapping[str, Any]
 
 
@@ -22,117 +22,113 @@ class Light:
 
 
 def verdict(run: RunView) -> list[Light]:
-    """What to think of the run at a glance; for a training run alone, how it went."""
+    """The lights of an evaluated run; for a training run alone, how its metrics changed."""
     judged = next((stage for stage in run.stages if stage.evaluation), None)
     gate = next((stage.gate for stage in run.stages if stage.gate), {})
     if judged is None:
-        trained = [light for stage in run.stages if (light := _training(stage)) is not None]
-        return [*trained, *([gated(gate)] if gate else [])]
+        trained = [light for stage in run.stages if (light := _training_light(stage)) is not None]
+        return [*trained, *([gate_light(gate)] if gate else [])]
     results: list[Result] = list(judged.evaluation.get("results", []))
     model = _last_model(judged.evaluation)
     lights = (
-        better(results, model),
-        believable(results, model, gate, judged.evaluation.get("frontier")),
-        text(results, model, judged.evaluation.get("baseline")),
+        win_light(results, model),
+        reward_light(results, model, gate, judged.evaluation.get("frontier")),
+        text_light(results, model, judged.evaluation.get("baseline")),
     )
     return [light for light in lights if light is not None]
 
 
-def better(results: Sequence[Result], model: str) -> Light | None:
-    """By the most trustworthy judge there is; never green by the reward model trained on alone."""
+def win_light(results: Sequence[Result], model: str) -> Light | None:
+    """The win rate by the most trusted judge; never green by the training reward model alone."""
     wins = by_trust(results, model)
     if not wins:
         return None
     win = wins[0]
-    said = (
+    sentence = (
         f"{model} wins {win['value']:.0%} [{win['low']:.0%}, {win['high']:.0%}] against "
         f"{win['baseline']} by {_judge(win)} on {win['n']} held-out prompts"
-        + _unread(results, model, win)
+        + _unparsed_note(results, model, win)
     )
     if win["low"] > 0.5 and win is _proxy(results, model):
         return Light(
-            tone=AMBER, text=f"A higher reward: {said}; ask a judge that it was not trained on."
+            tone=AMBER,
+            text=f"Higher reward: {sentence}; use a judge that it was not trained on.",
         )
     if win["low"] > 0.5:
-        return Light(tone=GREEN, text=f"Better: {said}.")
+        return Light(tone=GREEN, text=f"Better: {sentence}.")
     if win["high"] < 0.5:
-        return Light(tone=RED, text=f"Worse: {said}.")
-    return Light(tone=AMBER, text=f"No clear difference: {said}.")
+        return Light(tone=RED, text=f"Worse: {sentence}.")
+    return Light(tone=AMBER, text=f"No clear difference: {sentence}.")
 
 
-def believable(
+def reward_light(
     results: Sequence[Result],
     model: str,
     gate: Mapping[str, Any],
     frontier: Mapping[str, Any] | None = None,
 ) -> Light | None:
-    """Whether the reward that was trained on still means what it should."""
-    every = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
+    """Whether the training reward still agrees with other judges."""
+    wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
     if frontier and frontier.get("over_optimized"):
         return Light(tone=RED, text=str(frontier["says"]))
-    known = _most_trusted([r for r in every if r["baseline"] == LOOKUP])
-    if known is not None and known["high"] < 0.5:
-        said = f"wins {known['value']:.0%} by {_judge(known)}"
-        return Light(tone=RED, text=f"A lookup in the training data is better: {model} {said}.")
+    lookup = next(iter(_trusted_first([r for r in wins if r["baseline"] == LOOKUP])), None)
+    if lookup is not None and lookup["high"] < 0.5:
+        rate = f"{model} wins {lookup['value']:.0%} by {_judge(lookup)}"
+        return Light(tone=RED, text=f"Worse than a lookup in the training data: {rate}.")
     proxy = _proxy(results, model)
     trusted = next((r for r in by_trust(results, model) if r is not proxy), None)
-    # Not better, and the intervals do not touch: fewer labels alone are no gaming.
+    # Not better, and the intervals do not overlap: a smaller sample alone is not reward hacking.
     if trusted and proxy and trusted["low"] <= 0.5 < proxy["low"] > trusted["high"]:
-        said = f"{proxy['value']:.0%} by the reward model, {trusted['value']:.0%} by "
-        said += _judge(trusted)
-        return Light(tone=RED, text=f"The reward was gamed: it wins {said}.")
-    return gated(gate) if gate else None
+        rates = f"{proxy['value']:.0%} by the reward model, {trusted['value']:.0%} by "
+        return Light(tone=RED, text=f"Reward hacking: {model} wins {rates}{_judge(trusted)}.")
+    return gate_light(gate) if gate else None
 
 
 def by_trust(results: Sequence[Result], model: str) -> list[Result]:
-    """The model's win rates: by people, gold, a language model, a reward model, the proxy last."""
+    """The model's win rates: by annotators, gold, LLM and reward model; the proxy is last."""
     wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
     return _trusted_first([r for r in wins if r["baseline"] != LOOKUP])
 
 
 def _trusted_first(wins: Sequence[Result]) -> list[Result]:
-    """Of several reward models the first is the proxy, which the frontier takes it for too."""
+    """The first of several reward models is the proxy, as in the frontier."""
     order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
-    rewards = [r for r in wins if r["judge"] == "reward_model"]
-    ranked = [r for r in wins if r not in rewards] + rewards[::-1]
+    by_reward = [r for r in wins if r["judge"] == "reward_model"]
+    ranked = [r for r in wins if r not in by_reward] + by_reward[::-1]
     return sorted(ranked, key=lambda r: order.get(str(r["judge"]), 9))
 
 
-def _most_trusted(wins: Sequence[Result]) -> Result | None:
-    return next(iter(_trusted_first(wins)), None)
-
-
 def _proxy(results: Sequence[Result], model: str) -> Result | None:
-    """The win rate by the reward model named first."""
+    """The win rate by the first reward model."""
     wins = [r for r in by_trust(results, model) if r["judge"] == "reward_model"]
     return wins[-1] if wins else None
 
 
-def _unread(results: Sequence[Result], model: str, win: Result) -> str:
-    """What share of a language model's replies said nothing, where that is much."""
+def _unparsed_note(results: Sequence[Result], model: str, win: Result) -> str:
+    """The share of an LLM judge's verdicts that could not be parsed, if it is large."""
     if win["judge"] != "llm":
         return ""
     shares = [r["value"] for r in _overall(results, model) if r["metric"] == "judge_unparsable"]
-    if not shares or shares[0] <= UNREAD:
+    if not shares or shares[0] <= UNPARSED:
         return ""
-    return f", of whose verdicts {shares[0]:.0%} could not be read and count as ties"
+    return f" ({shares[0]:.0%} of its verdicts could not be parsed and count as ties)"
 
 
-def gated(gate: Mapping[str, Any]) -> Light:
-    """What the gate before PPO said."""
+def gate_light(gate: Mapping[str, Any]) -> Light:
+    """The result of the gate before PPO."""
     accuracy = gate.get("accuracy") or {"value": float("nan"), "low": 0.0, "high": 1.0}
-    figures = f"{accuracy['value']:.2f} [{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
+    interval = f"[{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
     tone = {"pass": GREEN, "warn": AMBER}.get(str(gate["verdict"]), RED)
-    why = "; ".join(gate["reasons"]) or (
-        f"it orders {figures} of held-out pairs as the annotators did"
+    reasons = "; ".join(gate["reasons"]) or (
+        f"accuracy {accuracy['value']:.2f} {interval} on held-out pairs"
     )
-    return Light(tone=tone, text=f"The reward model's check says {gate['verdict']}: {why}.")
+    return Light(tone=tone, text=f"Gate of the reward model: {gate['verdict']} ({reasons}).")
 
 
-def text(results: Sequence[Result], model: str, baseline: str | None = None) -> Light | None:
-    """Diversity, length, endings and loops beside the baseline's.
+def text_light(results: Sequence[Result], model: str, baseline: str | None = None) -> Light | None:
+    """Diversity, length, repetition and empty responses, compared with the baseline's.
 
-    baseline: its name, where no judge was asked and so no figure names it.
+    baseline: its name, for an evaluation without judges, whose results do not name it.
     """
     now = {r["metric"]: r["value"] for r in _overall(results, model)}
     baselines = (r["baseline"] for r in results if r.get("baseline") not in (None, LOOKUP))
@@ -144,40 +140,47 @@ def text(results: Sequence[Result], model: str, baseline: str | None = None) -> 
         return None
     diversity = now["distinct_2"] / (then["distinct_2"] or 1.0)
     length = now["length"] / (then["length"] or 1.0)
+    faults = _text_faults(now, then, str(base), diversity, length)
+    kl = f" KL from the reference: {now['kl']:.1f} nats per response." if "kl" in now else ""
+    if not faults:
+        shares = f"diversity {diversity:.0%} and length {length:.0%} of {base}'s"
+        return Light(tone=GREEN, text=f"The text is sound: {shares}.{kl}")
+    tone = RED if diversity < 0.5 else AMBER
+    return Light(tone=tone, text=f"Check the text: {'; '.join(faults)}.{kl}")
+
+
+def _text_faults(
+    now: Mapping[str, float], then: Mapping[str, float], base: str, diversity: float, length: float
+) -> list[str]:
     faults = []
     if diversity < 0.75:
         faults.append(f"distinct-2 is {diversity:.0%} of {base}'s")
     if not 0.6 <= length <= 1.4:
-        faults.append(f"answers are {length:.1f} times as long as {base}'s")
-    for metric, name in (("repetition_rate", "loops"), ("empty_rate", "empty answers")):
-        if now.get(metric, 0.0) > then.get(metric, 0.0) + 0.05:
-            before = then.get(metric, 0.0)
+        faults.append(f"responses are {length:.1f} times as long as {base}'s")
+    for metric, name in (("repetition_rate", "repetition"), ("empty_rate", "empty responses")):
+        before = then.get(metric, 0.0)
+        if now.get(metric, 0.0) > before + 0.05:
             faults.append(f"{name} rose from {before:.0%} to {now[metric]:.0%}")
-    kl = f" It moved {now['kl']:.1f} nats per answer away." if "kl" in now else ""
-    if not faults:
-        said = f"diversity {diversity:.0%} and length {length:.0%} of {base}'s"
-        return Light(tone=GREEN, text=f"The text is healthy: {said}.{kl}")
-    tone = RED if diversity < 0.5 else AMBER
-    return Light(tone=tone, text=f"Look at the text: {'; '.join(faults)}.{kl}")
+    return faults
 
 
-def _training(stage: StageView) -> Light | None:
-    """How a training run went, from its curve."""
+def _training_light(stage: StageView) -> Light | None:
+    """How the most telling metric of a training run changed."""
     for key, name in (("eval_accuracy", "held-out accuracy"), ("eval_loss", "held-out loss"),
                       ("score", "score"), ("loss", "loss")):  # fmt: skip
         values = [row[key] for row in stage.metrics if isinstance(row.get(key), int | float)]
         curve = [value for value in values if math.isfinite(value)]
         if curve:
-            said = f"{stage.name}: {name} went from {curve[0]:.3g} to {curve[-1]:.3g}"
-            up = key in ("eval_accuracy", "score")
-            good = curve[-1] > curve[0] if up else curve[-1] < curve[0]
+            change = f"{stage.name}: {name} went from {curve[0]:.3g} to {curve[-1]:.3g}"
+            higher_is_better = key in ("eval_accuracy", "score")
+            good = curve[-1] > curve[0] if higher_is_better else curve[-1] < curve[0]
             tone = GREY if len(curve) == 1 else GREEN if good else AMBER
-            return Light(tone=tone, text=f"{said}.")
+            return Light(tone=tone, text=f"{change}.")
     return None
 
 
 def _overall(results: Sequence[Result], model: str) -> list[Result]:
-    """The model's figures over all prompts."""
+    """The model's metrics over all prompts."""
     return [
         r
         for r in results
@@ -186,18 +189,18 @@ def _overall(results: Sequence[Result], model: str) -> list[Result]:
 
 
 def _last_model(evaluation: Result) -> str:
-    """The model the evaluation is about: the last one named."""
+    """The evaluated model: the last one in the file."""
     results = evaluation.get("results", [])
-    named = list(evaluation.get("models", {})) or [r["model"] for r in results]
-    return str(named[-1]) if named else ""
+    names = list(evaluation.get("models", {})) or [r["model"] for r in results]
+    return str(names[-1]) if names else ""
 
 
 def _judge(result: Result) -> str:
     names = {
-        "gold": "the gold score",
+        "gold": "the gold scorer",
         "reward_model": "the reward model",
-        "human": "people",
-        "llm": "a language model",
+        "human": "human annotators",
+        "llm": "an LLM judge",
     }
     name = names.get(str(result["judge"]), str(result["judge"]))
     return f"{name} {result['judge_source']}" if result.get("judge_source") else name

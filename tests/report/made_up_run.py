@@ -1,4 +1,4 @@
-"""A run folder such as the chain leaves, with figures that can be told from one another."""
+"""A run folder like that of a pipeline, with distinguishable metrics."""
 
 import json
 import math
@@ -12,13 +12,19 @@ def _lines(path: Path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _result(metric, model, value, **more):
-    spread = {"low": value - 0.04, "high": value + 0.04, "n": 200, "baseline": None, "judge": None}
-    return {"metric": metric, "model": model, "value": value, **spread, **more}
+def _result(metric, model, value, **fields):
+    interval = {
+        "low": value - 0.04,
+        "high": value + 0.04,
+        "n": 200,
+        "baseline": None,
+        "judge": None,
+    }
+    return {"metric": metric, "model": model, "value": value, **interval, **fields}
 
 
 def evaluation(gold=0.74, proxy=0.9, distinct=0.30):
-    """Figures of sft and ppo; the arguments are ppo's."""
+    """Results of sft and ppo; the arguments are ppo's."""
     results = []
     for model, score, length, diversity in (("sft", 4.8, 21.0, 0.31), ("ppo", 6.1, 19.0, distinct)):
         for judge, rate in (("gold", gold), ("reward_model", proxy)):
@@ -34,8 +40,8 @@ def evaluation(gold=0.74, proxy=0.9, distinct=0.30):
         ]
     results.append(_result("kl", "ppo", 6.5))
     for category, rate in (("grounded", 0.81), ("stories", 0.52), ("decline", 0.38)):
-        more = {"baseline": "sft", "judge": "gold", "subset": category}
-        results.append(_result("win_rate", "ppo", rate, **more))
+        fields = {"baseline": "sft", "judge": "gold", "subset": category}
+        results.append(_result("win_rate", "ppo", rate, **fields))
     return {"results": results, "prompts": 200, "contaminated_prompts": 3}
 
 
@@ -59,7 +65,7 @@ def manifest(stage):
 
 
 def write_run(root: Path) -> Path:
-    """The folder of a finished chain."""
+    """The folder of a finished pipeline."""
     for stage in ("sft", "reward_model", "ppo"):
         folder = root / stage
         folder.mkdir(parents=True)
@@ -86,12 +92,12 @@ def write_run(root: Path) -> Path:
     (root / "reward_model" / "gate.json").write_text(json.dumps(gate))
     (root / "evaluation").mkdir()
     (root / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation()))
-    said = {
+    responses = {
         "sft": {"text": "No. <img src=x onerror=alert(1)>", "scores": {"gold": 4.0}},
         "ppo": {"text": "I am sorry, I do not know.", "scores": {"gold": 6.25}},
     }
     chat = [{"role": "user", "content": "Name three birds."}]
-    rows = [{"prompt": PROMPT, "answers": said}, {"prompt": chat, "answers": said}]
+    rows = [{"prompt": PROMPT, "answers": responses}, {"prompt": chat, "answers": responses}]
     for name in ("best", "worst", "random"):
         _lines(root / "evaluation" / "samples" / f"{name}.jsonl", rows)
     (root / "sft" / "config.yaml").write_text("output_dir: x\npacking: false\n")
