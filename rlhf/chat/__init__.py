@@ -1,1 +1,1 @@
-"""One conversation engine and the front ends over it."""
+"""Chat with a policy: in Python, in the terminal, in the browser, and over an OpenAI-style API."""

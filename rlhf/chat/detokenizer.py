@@ -1,4 +1,4 @@
-"""Tokens of an answer -> its thought and its text, in pieces that stay as they are."""
+"""Tokens of a response -> its thought and its text, in pieces that later tokens do not change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,120 +7,126 @@ from rlhf.data.tokenization.chat import decode
 from rlhf.data.tokenization.thoughts import END_THINK, THINK, split_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
-REPLACEMENT = "\ufffd"  # what a decoder gives for half a character
+REPLACEMENT = "\ufffd"  # what decoding gives for a part of a character
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """What is new of an answer. The thought comes first."""
+class TextDelta:
+    """Text that a token adds to a response. The thought precedes the text."""
 
     thought: str = ""
     text: str = ""
 
 
 class Detokenizer:
-    """Thought and text so far. A character of several tokens is given when it is whole, and what
-    may be the beginning of a stop text, or of a tag around the thought, when it has turned out not
-    to be. Stop texts are looked for in the text alone.
+    """Thought and text of a response so far.
 
-    Once there is text the thought is over: a tag that comes later changes nothing.
+    A character of several tokens is emitted once it is complete. What may be the beginning of a
+    stop text, or of a tag around the thought, is held back until it is known not to be one. Stop
+    texts are searched for in the text only.
+
+    The thought ends where the text begins: a tag that comes later changes nothing.
     """
 
     def __init__(
-        self, chat: ChatTokenizer, stop: Sequence[str] = (), *, begun: Sequence[int] = ()
+        self, chat: ChatTokenizer, stop: Sequence[str] = (), *, prefix_ids: Sequence[int] = ()
     ) -> None:
-        """begun: tokens that the answer begins with, of which no piece is given."""
+        """
+        Args:
+            chat: tokenizer and chat template of the model.
+            stop: texts that end the response; they are left out of it.
+            prefix_ids: tokens that the response begins with; they are not emitted.
+        """
         self._chat, self._stop = chat, stop
         self._raw = replace(chat, template_source="none", eos_token_ids=())
-        self._ids = list(begun)
-        self._plain: tuple[str, int] | None = None  # text before a late tag, first id behind it
-        self.thought = self.text = ""  # given out so far
-        self.length = 0  # of both, with what is held back
-        self.responds = False  # whether the response itself has begun
-        self.retracted = False  # whether what was given as a thought is the response after all
-        self.stopped = False  # whether a stop text came; it is left out
-        if begun:
-            self._take(self._read())
+        self._ids = list(prefix_ids)
+        # Text before a late tag, and the index of the first id after that text.
+        self._text_before_tag: tuple[str, int] | None = None
+        self.thought = self.text = ""  # emitted so far
+        self.length = 0  # of thought and text, with what is held back
+        self.in_response = False  # whether the response itself has begun
+        self.retracted = False  # whether what was emitted as a thought is the response after all
+        self.stopped = False  # whether a stop text was found
+        if prefix_ids:
+            self._emit_settled(self._read())
 
-    def add(self, token: int, *, last: bool = False) -> Said:
-        """What the token adds, nothing where nothing is sure yet; `last`: no token follows."""
+    def add(self, token: int, *, last: bool = False) -> TextDelta:
+        """The text that the token settles, which may be empty; `last`: no token follows."""
         if token in self._chat.eos_token_ids:
-            return self._end(self._read(token))
+            return self._emit_rest(self._read(token))
         self._ids.append(token)
-        found = self._read()
-        given = self._take(found)
+        decoded = self._read()
+        settled = self._emit_settled(decoded)
         if not last or self.stopped:
-            return given
-        rest = self._end(found)
-        return Said(thought=given.thought + rest.thought, text=given.text + rest.text)
+            return settled
+        rest = self._emit_rest(decoded)
+        return TextDelta(thought=settled.thought + rest.thought, text=settled.text + rest.text)
 
-    def _take(self, found: Said) -> Said:
-        """Give out what no further token changes."""
-        self.length = len(found.thought) + len(found.text)
-        self.responds = bool(found.text) and not self._may_open(found)
-        cut = self._cut(found.text)
+    def _emit_settled(self, decoded: TextDelta) -> TextDelta:
+        """Emit what no further token changes."""
+        self.length = len(decoded.thought) + len(decoded.text)
+        self.in_response = bool(decoded.text) and not self._may_open_thought(decoded)
+        end = self._find_stop(decoded.text)
         if self.stopped:
-            return self._give(replace(found, text=found.text[:cut]))
-        if self._may_open(found):
-            return Said()
-        return self._give(
-            Said(
-                thought=found.thought
-                if found.text
-                else _sure(found.thought, (END_THINK,)).rstrip(),
-                text=_sure(found.text, self._stop),
-            )
+            return self._emit(replace(decoded, text=decoded.text[:end]))
+        if self._may_open_thought(decoded):
+            return TextDelta()
+        thought = decoded.thought
+        if not decoded.text:
+            thought = _without_open_end(thought, (END_THINK,)).rstrip()
+        return self._emit(
+            TextDelta(thought=thought, text=_without_open_end(decoded.text, self._stop))
         )
 
-    def _end(self, found: Said) -> Said:
-        """Give out what was held back: no further token comes."""
-        self.responds = bool(found.text)
-        self.retracted = bool(self.thought) and not found.thought
+    def _emit_rest(self, decoded: TextDelta) -> TextDelta:
+        """Emit what was held back: no further token comes."""
+        self.in_response = bool(decoded.text)
+        self.retracted = bool(self.thought) and not decoded.thought
         if self.retracted:
             self.thought = ""
-        return self._give(found)
+        return self._emit(decoded)
 
-    def _read(self, end: int | None = None) -> Said:
-        """Thought and text of the tokens so far, and of the one that ends them."""
-        if self._plain is not None:
-            text, start = self._plain
-            return Said(thought=self.thought, text=text + decode(self._raw, self._ids[start:]))
-        whole = decode(self._chat, self._ids if end is None else [*self._ids, end])
-        if self._chat.raw or not whole.lstrip().startswith(THINK):
-            found = Said(text=whole)
+    def _read(self, eos: int | None = None) -> TextDelta:
+        """Thought and text of the tokens so far, and of the EOS that ends them."""
+        if self._text_before_tag is not None:
+            text, start = self._text_before_tag
+            return TextDelta(thought=self.thought, text=text + decode(self._raw, self._ids[start:]))
+        decoded = decode(self._chat, self._ids if eos is None else [*self._ids, eos])
+        if self._chat.raw or not decoded.lstrip().startswith(THINK):
+            split = TextDelta(text=decoded)
         else:
-            thought, text = split_thought(whole)
-            found = Said(thought=thought, text=text)
-        if self.text and found.thought != self.thought:
-            self._plain = (self.text, len(self._ids))
-            return Said(thought=self.thought, text=self.text)
-        return found
+            thought, text = split_thought(decoded)
+            split = TextDelta(thought=thought, text=text)
+        if self.text and split.thought != self.thought:
+            self._text_before_tag = (self.text, len(self._ids))
+            return TextDelta(thought=self.thought, text=self.text)
+        return split
 
-    def _may_open(self, found: Said) -> bool:
-        """Whether a text so far may turn out to be the tag before a thought."""
-        begins = found.text.lstrip()
-        return not (self._chat.raw or found.thought or self.text) and THINK.startswith(begins)
+    def _may_open_thought(self, decoded: TextDelta) -> bool:
+        """Whether the text so far may turn out to be the tag before a thought."""
+        start = decoded.text.lstrip()
+        return not (self._chat.raw or decoded.thought or self.text) and THINK.startswith(start)
 
-    def _give(self, found: Said) -> Said:
-        thought = _rest(self.thought, found.thought)
-        text = _rest(self.text, found.text)
+    def _emit(self, decoded: TextDelta) -> TextDelta:
+        thought = _new_part(self.thought, decoded.thought)
+        text = _new_part(self.text, decoded.text)
         self.thought, self.text = self.thought + thought, self.text + text
-        return Said(thought=thought, text=text)
+        return TextDelta(thought=thought, text=text)
 
-    def _cut(self, text: str) -> int:
-        """Where the first stop text begins."""
-        found = [at for stop in self._stop if (at := text.find(stop)) >= 0]
-        self.stopped = bool(found)
-        return min(found, default=len(text))
-
-
-def _rest(given: str, whole: str) -> str:
-    """What is new of a text; nothing while it does not begin with what was given."""
-    return whole[len(given) :] if whole.startswith(given) else ""
+    def _find_stop(self, text: str) -> int:
+        """Index at which the first stop text begins; the length of the text if there is none."""
+        starts = [index for stop in self._stop if (index := text.find(stop)) >= 0]
+        self.stopped = bool(starts)
+        return min(starts, default=len(text))
 
 
-def _sure(text: str, ends: Sequence[str]) -> str:
-    """A text without half a character, or half of one of `ends`, at its end."""
+def _new_part(emitted: str, text: str) -> str:
+    """The new part of a text; empty while the text does not begin with what was emitted."""
+    return text[len(emitted) :] if text.startswith(emitted) else ""
+
+
+def _without_open_end(text: str, ends: Sequence[str]) -> str:
+    """The text without an incomplete character, or the beginning of one of `ends`, at its end."""
     if text.endswith(REPLACEMENT):
         return ""
     longest = max(map(len, ends), default=1) - 1

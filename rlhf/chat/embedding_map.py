@@ -1,4 +1,4 @@
-"""Meaning as a plane: tokens or texts laid out by a model's embeddings, and an answer's way."""
+"""Tokens or prompts on the two principal axes of a model's embeddings, with a response's path."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlhf.chat.conversation import encode
-from rlhf.chat.introspection import as_text
-from rlhf.chat.loading import ChatModel
+from rlhf.chat.introspection import token_text
+from rlhf.chat.loading import LoadedModel
+from rlhf.chat.prompt import encode_prompt
 from rlhf.errors import DataError
 
-MOST_POINTS = 600  # tokens of the background
+MAX_POINTS = 600  # tokens of the background
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """A name and its place."""
+class MapPoint:
+    """A text and its coordinates."""
 
     text: str
     x: float
@@ -25,58 +25,61 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plane:
-    """Points of the background, an answer's way over them, and how much of it all is seen."""
+class EmbeddingMap:
+    """Points of the background, and the path of a response over them."""
 
-    points: Sequence[Point]
-    path: Sequence[Point]
-    explained: float  # share of the background's variance that the two axes hold
+    points: Sequence[MapPoint]
+    path: Sequence[MapPoint]
+    explained: float  # share of the background's variance on the two axes
 
 
-def token_plane(model: ChatModel, answer: Sequence[int]) -> Plane:
-    """Input embeddings of tokens, evenly over the vocabulary, and those of the answer in turn."""
-    weight: Tensor = model.model.get_input_embeddings().weight.detach().float().cpu()
+def token_map(model: LoadedModel, response: Sequence[int]) -> EmbeddingMap:
+    """Input embeddings of tokens, evenly over the vocabulary, and of the response's tokens."""
+    embeddings: Any = model.model.get_input_embeddings()
+    weight: Tensor = embeddings.weight.detach().float().cpu()
     used = min(len(weight), len(model.chat.tokenizer))
-    shown = torch.linspace(0, used - 1, min(used, MOST_POINTS), dtype=torch.float64).long()
+    tokens = torch.linspace(0, used - 1, min(used, MAX_POINTS), dtype=torch.float64).long()
     center, axes, explained = principal_axes(weight[:used])
-    names = [as_text(model, token).text for token in shown.tolist()]
-    way = [as_text(model, token).text for token in answer]
-    background = _project(weight[shown], center, axes)
-    path = _project(weight[torch.tensor(list(answer), dtype=torch.long)], center, axes)
-    return Plane(points=_points(names, background), path=_points(way, path), explained=explained)
+    background = _project(weight[tokens], center, axes)
+    path = _project(weight[torch.tensor(list(response), dtype=torch.long)], center, axes)
+    return EmbeddingMap(
+        points=_points([token_text(model, token).text for token in tokens.tolist()], background),
+        path=_points([token_text(model, token).text for token in response], path),
+        explained=explained,
+    )
 
 
-def text_plane(model: ChatModel, texts: Sequence[str], answer: Sequence[int]) -> Plane:
-    """Prompts by the mean of their last hidden states; the way of an answer to the last one, token
-    by token, as the mean of everything up to there.
+def text_map(model: LoadedModel, prompts: Sequence[str], response: Sequence[int]) -> EmbeddingMap:
+    """Prompts by the mean of their last hidden states, and the path of a response to the last one.
+
+    Each point of the path is the mean over the prompt and the response up to that token.
 
     Raises:
         DataError: fewer than three different prompts, which always lie on a line.
     """
-    if len(set(texts)) < 3:
-        raise DataError("a plane takes three different prompts; write one a line.")
-    prompts = [encode(model, [{"role": "user", "content": text}]) for text in texts]
-    states = [_hidden(model, ids) for ids in prompts]
-    matrix = torch.stack([state.mean(0) for state in states])
-    center, axes, explained = principal_axes(matrix)
-    path = torch.zeros(0, matrix.shape[1])
-    if answer:
-        whole = _hidden(model, [*prompts[-1], *answer])
-        counts = torch.arange(1, len(whole) + 1)[:, None]
-        path = (whole.cumsum(0) / counts)[-len(answer) :]
-    way = [as_text(model, token).text for token in answer]
-    return Plane(
-        points=_points(texts, _project(matrix, center, axes)),
-        path=_points(way, _project(path, center, axes)),
+    if len(set(prompts)) < 3:
+        raise DataError("the map needs three different prompts; give one per line.")
+    ids = [encode_prompt(model, [{"role": "user", "content": text}]) for text in prompts]
+    means = torch.stack([_hidden_states(model, of_prompt).mean(0) for of_prompt in ids])
+    center, axes, explained = principal_axes(means)
+    path = torch.zeros(0, means.shape[1])
+    if response:
+        states = _hidden_states(model, [*ids[-1], *response])
+        counts = torch.arange(1, len(states) + 1)[:, None]
+        path = (states.cumsum(0) / counts)[-len(response) :]
+    names = [token_text(model, token).text for token in response]
+    return EmbeddingMap(
+        points=_points(prompts, _project(means, center, axes)),
+        path=_points(names, _project(path, center, axes)),
         explained=explained,
     )
 
 
 def principal_axes(matrix: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Mean [D], the two directions of most variance [D, 2], and their share of all variance.
+    """Mean [D], the two directions of most variance [D, 2], and their share of the variance.
 
-    matrix: float [N, D]. Eigenvectors of the covariance; their sign, which is free, is such that
-    the largest component is positive: the same model gives the same picture.
+    matrix: float [N, D]. The axes are eigenvectors of the covariance. Their sign is arbitrary and
+    is chosen such that the largest component is positive: the same model gives the same picture.
     """
     center = matrix.mean(0)
     centered = (matrix - center).double()
@@ -89,11 +92,10 @@ def principal_axes(matrix: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 @torch.no_grad()
-def _hidden(model: ChatModel, ids: Sequence[int]) -> Tensor:
+def _hidden_states(model: LoadedModel, ids: Sequence[int]) -> Tensor:
     """Last hidden states, float32 [T, D] on the CPU."""
-    policy: Any = model.model
-    tensor = torch.tensor([list(ids)], device=policy.device)
-    output = policy.base_model(input_ids=tensor, use_cache=False)
+    tensor = torch.tensor([list(ids)], device=model.model.device)
+    output = model.model.base_model(input_ids=tensor, use_cache=False)
     states: Tensor = output.last_hidden_state[0].float().cpu()
     return states
 
@@ -102,8 +104,8 @@ def _project(matrix: Tensor, center: Tensor, axes: Tensor) -> Tensor:
     return (matrix - center) @ axes
 
 
-def _points(names: Sequence[str], places: Tensor) -> list[Point]:
+def _points(names: Sequence[str], coordinates: Tensor) -> list[MapPoint]:
     return [
-        Point(text=name, x=float(x), y=float(y))
-        for name, (x, y) in zip(names, places.tolist(), strict=True)
+        MapPoint(text=name, x=float(x), y=float(y))
+        for name, (x, y) in zip(names, coordinates.tolist(), strict=True)
     ]

@@ -1,14 +1,13 @@
-"""What a model makes of a text: tokens, the next token's probabilities, what training changed."""
+"""How a model sees a text: its tokens, next-token probabilities, and what training changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlhf.chat.loading import ChatModel
-from rlhf.chat.sampling import Sampling, reshaped
+from rlhf.chat.loading import LoadedModel
+from rlhf.chat.sampling import Sampling, sampling_probabilities
 from rlhf.data.tokenization.chat import decode
 from rlhf.errors import DataError
 from rlhf.rewards.model import RewardModel
@@ -17,42 +16,42 @@ from rlhf.types import Prompt
 
 @dataclass(frozen=True, kw_only=True)
 class TokenText:
-    """A token as it is read."""
+    """A token and its text."""
 
     id: int
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likely:
+class LikelyToken:
     """A token that may come next."""
 
     token: TokenText
-    probability: float  # the model's: at temperature 1, nothing cut
-    reshaped: float  # with temperature and top-p: what is drawn with
+    probability: float  # of the model: at temperature 1, without truncation
+    reshaped: float  # with temperature and top-p: the one used for sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
-    """A token of an answer, and what else could have stood there."""
+class TokenPosition:
+    """A token of a response, and the likeliest tokens at its position."""
 
     token: TokenText
     probability: float
     rank: int  # 1 is the likeliest
-    likeliest: Sequence[Likely]
+    likeliest: Sequence[LikelyToken]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A token of an answer under several models."""
+class TokenDifference:
+    """A token of a response under several models."""
 
     token: TokenText
-    logprobs: Sequence[float]  # one a model, nats
+    logprobs: Sequence[float]  # one per model, nats
     kl: Sequence[float]  # of the first model from each other one at this position, nats
 
 
-def as_text(model: ChatModel, token: int) -> TokenText:
-    """The token by itself; a control token, or a part of a character, by its name."""
+def token_text(model: LoadedModel, token: int) -> TokenText:
+    """The text of a token; the name of a control token or of a part of a character."""
     text = decode(replace(model.chat, template_source="none", eos_token_ids=()), [token])
     if not text or "\ufffd" in text:
         text = str(model.chat.tokenizer.convert_ids_to_tokens(token))
@@ -60,108 +59,125 @@ def as_text(model: ChatModel, token: int) -> TokenText:
 
 
 def next_tokens(
-    model: ChatModel, ids: Sequence[int], sampling: Sampling, *, most: int
-) -> list[Likely]:
-    """The `most` likeliest tokens after `ids`, best first, before and after reshaping."""
+    model: LoadedModel, ids: Sequence[int], sampling: Sampling, *, most: int
+) -> list[LikelyToken]:
+    """The `most` likeliest tokens after `ids`, best first."""
     return _likeliest(model, _logits(model, ids, 1), sampling, most)[0]
 
 
-def positions(
-    model: ChatModel, prompt: Sequence[int], answer: Sequence[int], sampling: Sampling, *, most: int
-) -> list[Position]:
-    """Each token of the answer among the likeliest ones at its place."""
-    if not answer:
+def token_positions(
+    model: LoadedModel,
+    prompt: Sequence[int],
+    response: Sequence[int],
+    sampling: Sampling,
+    *,
+    most: int,
+) -> list[TokenPosition]:
+    """Each token of the response among the likeliest ones at its position.
+
+    Args:
+        model: the model whose probabilities are shown.
+        prompt: ids of the prompt.
+        response: ids of the response.
+        sampling: temperature and top-p of the `reshaped` probabilities.
+        most: how many of the likeliest tokens to list per position.
+    """
+    if not response:
         return []
-    logits = _logits(model, [*prompt, *answer[:-1]], len(answer))
+    logits = _logits(model, [*prompt, *response[:-1]], len(response))
     probabilities = logits.softmax(-1)
-    chosen = probabilities.gather(-1, torch.tensor(list(answer))[:, None])
+    chosen = probabilities.gather(-1, torch.tensor(list(response))[:, None])
     ranks = (probabilities > chosen).sum(-1) + 1
     likeliest = _likeliest(model, logits, sampling, most)
     return [
-        Position(
-            token=as_text(model, token),
-            probability=float(chosen[at, 0]),
-            rank=int(ranks[at]),
-            likeliest=likeliest[at],
+        TokenPosition(
+            token=token_text(model, token),
+            probability=float(chosen[t, 0]),
+            rank=int(ranks[t]),
+            likeliest=likeliest[t],
         )
-        for at, token in enumerate(answer)
+        for t, token in enumerate(response)
     ]
 
 
-def differences(
-    models: Sequence[ChatModel], prompt: Sequence[int], answer: Sequence[int]
-) -> list[Difference]:
-    """Each token of the answer under several models, and where the first moved away.
+def token_differences(
+    models: Sequence[LoadedModel], prompt: Sequence[int], response: Sequence[int]
+) -> list[TokenDifference]:
+    """Each token of the response under several models, with the KL of the first from the others.
 
     KL(first || other) = sum_v p(v) (log p(v) - log q(v)) over the whole vocabulary, at each
     position.
 
     Raises:
-        DataError: models with other tokens, whose probabilities are of other things.
+        DataError: the models have different vocabularies, so their probabilities do not compare.
     """
     vocabulary = models[0].chat.tokenizer.get_vocab()
     for model in models[1:]:
         if model.chat.tokenizer.get_vocab() != vocabulary:
-            raise DataError(f"{model.name} and {models[0].name} do not have the same tokens.")
-    if not answer:
+            raise DataError(
+                f"{model.name} and {models[0].name} have different vocabularies; compare models "
+                "with the same tokenizer.",
+                code="tokenizer-mismatch",
+            )
+    if not response:
         return []
-    ids = [*prompt, *answer[:-1]]
-    logprobs = [_logits(model, ids, len(answer)).log_softmax(-1) for model in models]
-    # A model may have rows for tokens that no text has.
-    width = min(one.shape[-1] for one in logprobs)
-    logprobs = [one[:, :width] for one in logprobs]
+    ids = [*prompt, *response[:-1]]
+    logprobs = [_logits(model, ids, len(response)).log_softmax(-1) for model in models]
+    # A model may have rows beyond the vocabulary.
+    width = min(rows.shape[-1] for rows in logprobs)
+    logprobs = [rows[:, :width] for rows in logprobs]
     first = logprobs[0]
-    # Rounding takes a KL of almost nothing below 0, where none is.
+    # Rounding can take a KL of almost 0 below 0.
     kl = [(first.exp() * (first - other)).sum(-1).clamp(min=0).tolist() for other in logprobs[1:]]
     return [
-        Difference(
-            token=as_text(models[0], token),
-            logprobs=[float(one[at, token]) for one in logprobs],
-            kl=[of_model[at] for of_model in kl],
+        TokenDifference(
+            token=token_text(models[0], token),
+            logprobs=[float(rows[t, token]) for rows in logprobs],
+            kl=[of_model[t] for of_model in kl],
         )
-        for at, token in enumerate(answer)
+        for t, token in enumerate(response)
     ]
 
 
-def reward_growth(
-    reward: RewardModel, model: ChatModel, prompt: Prompt, answer: Sequence[int]
+def prefix_rewards(
+    reward_model: RewardModel, model: LoadedModel, prompt: Prompt, response: Sequence[int]
 ) -> list[float]:
-    """The normalised reward of the answer's first token, its first two, and so on: what the
-    reward model would give had the answer ended there."""
-    said = replace(model.chat, eos_token_ids=())
-    beginnings = [decode(said, list(answer[: end + 1])) for end in range(len(answer))]
-    return rewards(reward, prompt, beginnings)
+    """The normalised reward of each prefix of the response: its first token, first two, and so on.
+
+    That is the reward that the response would get if it ended there.
+    """
+    chat = replace(model.chat, eos_token_ids=())
+    prefixes = [decode(chat, list(response[: t + 1])) for t in range(len(response))]
+    return normalised_rewards(reward_model, prompt, prefixes)
 
 
-def rewards(reward: RewardModel, prompt: Prompt, answers: Sequence[str]) -> list[float]:
-    """The normalised reward of each answer to one prompt."""
-    raw = reward.score([prompt] * len(answers), answers)
-    return [(value - reward.mean) / reward.std for value in raw]
+def normalised_rewards(
+    reward_model: RewardModel, prompt: Prompt, responses: Sequence[str]
+) -> list[float]:
+    """The normalised reward of each response to one prompt."""
+    scores = reward_model.score([prompt] * len(responses), responses)
+    return [(score - reward_model.mean) / reward_model.std for score in scores]
 
 
 def _likeliest(
-    model: ChatModel, logits: Tensor, sampling: Sampling, most: int
-) -> list[list[Likely]]:
+    model: LoadedModel, logits: Tensor, sampling: Sampling, most: int
+) -> list[list[LikelyToken]]:
     probabilities = logits.softmax(-1)
-    drawn = reshaped(logits, [sampling] * len(logits))
     best = probabilities.topk(min(most, logits.shape[-1]))
-    after = drawn.gather(-1, best.indices)
+    reshaped = sampling_probabilities(logits, [sampling] * len(logits)).gather(-1, best.indices)
     return [
         [
-            Likely(token=as_text(model, token), probability=value, reshaped=reshape)
-            for token, value, reshape in zip(ids, values, reshapes, strict=True)
+            LikelyToken(token=token_text(model, token), probability=p, reshaped=q)
+            for token, p, q in zip(*row, strict=True)
         ]
-        for ids, values, reshapes in zip(
-            best.indices.tolist(), best.values.tolist(), after.tolist(), strict=True
-        )
+        for row in zip(best.indices.tolist(), best.values.tolist(), reshaped.tolist(), strict=True)
     ]
 
 
 @torch.no_grad()
-def _logits(model: ChatModel, ids: Sequence[int], last: int) -> Tensor:
+def _logits(model: LoadedModel, ids: Sequence[int], last: int) -> Tensor:
     """float32 [last, V] on the CPU, after each of the last tokens."""
-    policy: Any = model.model
-    tensor = torch.tensor([list(ids)], device=policy.device)
-    output = policy(input_ids=tensor, use_cache=False, logits_to_keep=last)
+    tensor = torch.tensor([list(ids)], device=model.model.device)
+    output = model.model(input_ids=tensor, use_cache=False, logits_to_keep=last)
     logits: Tensor = output.logits[0].float().cpu()
     return logits

@@ -1,4 +1,4 @@
-"""Find the policy in what a person names, and load it the way it was trained."""
+"""Find the policy in a folder or hub id, and load it the way it was trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig, PreTrainedModel
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
@@ -19,23 +20,23 @@ from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.runtime.run_folder import checkpoints
 
-# Where a policy lies inside what holds it, the first that is there: a checkpoint's own folder
-# for it, then the stages of a whole run, the last first.
-INSIDE = ("policy", "ppo", "sft")
-SAFE = (".safetensors",)
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # reading these can run code
+# Subfolders that may hold the policy, in the order in which they are tried: that of a checkpoint,
+# then the stages of a pipeline, the last stage first.
+POLICY_FOLDERS = ("policy", "ppo", "sft")
+SAFE_SUFFIXES = (".safetensors",)
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # reading these can run code
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChatModel:
-    """A policy ready to talk."""
+class LoadedModel:
+    """A policy with its tokenizer and chat template, ready to generate."""
 
     name: str  # folder or hub id it was loaded from
-    model: Any
+    model: PreTrainedModel
     chat: ChatTokenizer
-    positions: int | None  # tokens that prompt and answer may have together; None: no limit
-    facts: tuple[str, ...]  # what it is and how it is spoken to, a line each
-    warnings: tuple[str, ...]  # where that is not how it was trained
+    positions: int | None  # tokens that prompt and response may have together; None: no limit
+    facts: tuple[str, ...]  # size, stage, chat template and stop tokens, a line each
+    warnings: tuple[str, ...]  # differences from how it was trained
 
 
 class BaseNeeded(CheckpointError):
@@ -49,158 +50,179 @@ def load_chat_model(
     template_kwargs: Mapping[str, Any] | None = None,
     base: str | None = None,
     int8: bool = False,
-) -> ChatModel:
-    """The policy in `path`: a model, a LoRA adapter, a run or chain folder, a checkpoint, a hub id.
+) -> LoadedModel:
+    """The policy in `path`, on the GPU in bfloat16 if there is one, else on the CPU in float32.
 
-    base: of a LoRA adapter, where its own configuration names one that is elsewhere now. int8: hold
-    the weights of linear layers in 8 bits.
+    Args:
+        path: a model, LoRA adapter, run or pipeline folder, checkpoint, or hub id.
+        chat_template: `auto`, `none`, or a Jinja file, as the model was trained.
+        template_kwargs: variables of the chat template.
+        base: base of a LoRA adapter, if it is no longer where the adapter's configuration says.
+        int8: hold the weights of linear layers in 8 bits.
 
     Raises:
-        CheckpointError: no policy there, a reward model, weights as a pickle, or files that
-            changed after the folder's manifest was written.
-        BaseNeeded: an adapter without its base.
+        CheckpointError: there is no policy, it is a reward model, its weights are a pickle, or
+            files changed after the folder's manifest was written.
+        BaseNeeded: an adapter whose base is missing.
     """
-    found = find_policy(path)
-    manifest = read_manifest(found) if found else None
-    if found:
-        refuse_pickles(found)
-        base = _base_of(found, base)
-    if found and manifest:
-        check_folder(found, manifest)
-    name = str(found or path)
-    if found and base:
-        check_base(found, base)
+    folder = find_policy(path)
+    manifest = read_manifest(folder) if folder else None
+    if folder:
+        check_no_pickle(folder)
+        base = _base_of(folder, base)
+    if folder and manifest:
+        check_folder(folder, manifest)
+    name = str(folder or path)
+    if folder and base:
+        check_base(folder, base)
     config = load_config(name, base)
-    _refuse_reward_model(name, config)
+    _check_not_reward_model(name, config)
     check_not_recurrent(name if base is None else base)
     chat = load_tokenizer(name, chat_template, template_kwargs=template_kwargs)
     chat = noting_other_kwargs(chat, manifest)
     check_vocabulary(config, chat)
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32
-    model: Any = load_policy(name, dtype=dtype, base=base)
-    size = model.num_parameters()
-    notes = _in_int8(model) if int8 else ()
-    return ChatModel(
+    model = load_policy(name, dtype=dtype, base=base)
+    num_parameters = model.num_parameters()
+    notes = _to_int8(model) if int8 else ()
+    return LoadedModel(
         name=name,
-        model=model.to("cuda" if on_gpu else "cpu").eval(),
+        model=model.to("cuda" if on_gpu else "cpu").eval(),  # type: ignore[arg-type]
         chat=chat,
         positions=getattr(config.get_text_config(), "max_position_embeddings", None),
-        facts=(*_facts(name, size, base, chat, manifest), *notes),
+        facts=(*_facts(name, num_parameters, base, chat, manifest), *notes),
         warnings=tuple(_differences(chat, manifest)),
     )
 
 
 def find_policy(path: str) -> Path | None:
-    """The folder of the policy that `path` holds; None where `path` is no folder (a hub id).
+    """The folder of the policy in `path`; None if `path` is a hub id.
 
     Raises:
-        CheckpointError: no such folder, or one without a policy anywhere in it.
+        CheckpointError: there is no such folder, or it holds no policy.
     """
     folder = Path(path)
     if not folder.is_dir():
-        # A hub id is owner/name; asking the hub for a mistyped folder takes half a minute.
+        # A hub id is owner/name; looking up a mistyped folder on the hub takes half a minute.
         if path.count("/") != 1 or folder.is_absolute() or folder.parent.is_dir():
-            raise CheckpointError(f"{path}: no such folder; name a folder or a hub id owner/name.")
+            raise CheckpointError(
+                f"{path}: no such folder; give a folder or a hub id (owner/name).",
+                code="missing-file",
+            )
         return None
     if (folder / "config.json").is_file() or adapter_base(folder) is not None:
         return folder
-    inside = [folder / name for name in INSIDE if (folder / name).is_dir()]
+    inside = [folder / name for name in POLICY_FOLDERS if (folder / name).is_dir()]
     for candidate in [*inside, *reversed(checkpoints(folder))]:
         try:
             return find_policy(str(candidate))
         except CheckpointError:
             continue
     raise CheckpointError(
-        f"{folder} holds no model (no config.json, adapter_config.json or checkpoint-N); name the "
-        "folder of a finished stage, such as runs/pocket/ppo."
+        f"{folder} holds no model (no config.json, adapter_config.json or checkpoint-N); give the "
+        "folder of a finished stage, such as runs/pocket/ppo.",
+        code="not-a-model",
     )
 
 
-def refuse_pickles(folder: Path) -> None:
-    """Refuse a folder that has weights as a pickle and none as safetensors.
+def check_no_pickle(folder: Path) -> None:
+    """Checks that the weights of a folder can be read without running code.
 
     Raises:
-        CheckpointError: the file, and what to do.
+        CheckpointError: the weights are a pickle, and there are no safetensors.
     """
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    # training_args.bin and the like are no weights, and are not read.
-    pickles = [path for path in files if path.suffix in PICKLES and "model" in path.name]
-    if pickles and not any(path.suffix in SAFE for path in files):
+    # training_args.bin and the like are not weights, and are not read.
+    pickles = [path for path in files if path.suffix in PICKLE_SUFFIXES and "model" in path.name]
+    if pickles and not any(path.suffix in SAFE_SUFFIXES for path in files):
         raise CheckpointError(
-            f"{pickles[0]} is a pickle, and reading one can run any code that is in it; only "
-            "safetensors are loaded. Have whoever made it save it with safe_serialization=True."
+            f"{pickles[0]} is a pickle, and reading one can run any code in it; only safetensors "
+            "are loaded. Save the model again with safe_serialization=True.",
+            code="unsupported",
         )
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The folders' own names where they tell the models apart, else the paths as they came."""
+    """The folders' own names if they tell the models apart, else the paths."""
     names = [Path(path).resolve().name if Path(path).is_dir() else path for path in paths]
     if len(set(names)) == len(names):
         return names
     return [path if paths.index(path) == n else f"{path}#{n + 1}" for n, path in enumerate(paths)]
 
 
-def _base_of(folder: Path, given: str | None) -> str | None:
-    """Where the base of an adapter is: what was given, else what its configuration says.
+def _base_of(folder: Path, requested: str | None) -> str | None:
+    """The base of an adapter: the requested one, else the one in its configuration.
 
     Raises:
-        BaseNeeded: it is not there.
-        CheckpointError: a base was given for a model that is none's adapter, or it is a pickle.
+        BaseNeeded: it is missing.
+        CheckpointError: a base was requested for a full model, or the base is a pickle.
     """
-    named = adapter_base(folder)
-    if named is None:
-        if given is not None:
-            raise CheckpointError(f"{folder} is a whole model; leave --base out.")
+    configured = adapter_base(folder)
+    if configured is None:
+        if requested is not None:
+            raise CheckpointError(
+                f"{folder} is a full model, not a LoRA adapter; leave --base out.",
+                code="key-conflict",
+            )
         return None
-    base = given or named
+    base = requested or configured
     if is_gone(folder, base):
         raise BaseNeeded(
             f"{folder} is a LoRA adapter on {base or 'a model it does not name'}, which is not "
-            "here; name the base's folder or hub id with --base."
+            "here; name the base's folder or hub id with --base.",
+            code="missing-file",
         )
     if Path(base).is_dir():
-        refuse_pickles(Path(base))
+        check_no_pickle(Path(base))
     return base
 
 
-def _refuse_reward_model(name: str, config: Any) -> None:
-    # It would load, with a fresh language-model head, and babble.
+def _check_not_reward_model(name: str, config: PretrainedConfig) -> None:
+    # It would load, with a random language-model head, and generate noise.
     architectures = getattr(config, "architectures", None) or []
     if any("SequenceClassification" in architecture for architecture in architectures):
-        raise CheckpointError(f"{name} is a reward model, which scores and does not talk.")
+        raise CheckpointError(
+            f"{name} is a reward model, which scores responses and does not generate them; give "
+            "the folder of a policy.",
+            code="not-a-model",
+        )
 
 
-def _in_int8(model: Any) -> tuple[str, ...]:
+def _to_int8(model: PreTrainedModel) -> tuple[str, ...]:
     before, after = to_int8(model)
     return (f"weights in 8 bits: {after / 1e6:.1f} MB, {before / 1e6:.1f} MB before",)
 
 
 def _facts(
-    name: str, size: int, base: str | None, chat: ChatTokenizer, manifest: Manifest | None
+    name: str,
+    num_parameters: int,
+    base: str | None,
+    chat: ChatTokenizer,
+    manifest: Manifest | None,
 ) -> tuple[str, ...]:
-    stage = f", made by {manifest.stage}" if manifest else ", no manifest beside it"
+    stage = f", made by {manifest.stage}" if manifest else ", no manifest"
     adapter = f", LoRA on {base}" if base is not None else ""
     stops = ", ".join(
         f"{i} {chat.tokenizer.convert_ids_to_tokens(i)!r}" for i in chat.eos_token_ids
     )
-    template = "none: what you type is continued" if chat.raw else chat.template_source
-    checked = "; as its manifest says" if manifest and not _differences(chat, manifest) else ""
+    template = "none: the model continues your text" if chat.raw else chat.template_source
+    matches = "; matches its manifest" if manifest and not _differences(chat, manifest) else ""
     return (
-        f"{name}: {size:,} parameters{adapter}{stage}",
-        f"chat template: {template}; stops at {stops}{checked}",
+        f"{name}: {num_parameters:,} parameters{adapter}{stage}",
+        f"chat template: {template}; stops at {stops}{matches}",
         *chat.notes,
     )
 
 
 def _differences(chat: ChatTokenizer, manifest: Manifest | None) -> list[str]:
-    """What is not as the manifest says the model was trained."""
+    """What differs from the manifest of the training."""
     if manifest is None:
         return []
-    found = []
+    differences = []
     raw = manifest.chat_template_source == "none"
     if raw != chat.raw or (not raw and manifest.chat_template_sha256 != template_hash(chat)):
-        found.append("this is not the chat template that the model was trained with")
+        differences.append("the model was trained with another chat template")
     if set(chat.eos_token_ids) != set(manifest.eos_token_ids):
-        found.append(f"the model was trained to stop at {list(manifest.eos_token_ids)}")
-    return found
+        differences.append(f"the model was trained to stop at {list(manifest.eos_token_ids)}")
+    return differences

@@ -1,4 +1,4 @@
-"""A conversation in the terminal: what each line does."""
+"""A conversation in the terminal: prompts and commands, a line each."""
 
 import random
 from collections.abc import Callable, Generator
@@ -6,39 +6,46 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlhf.chat import transcripts as saved
-from rlhf.chat.conversation import Answer, Conversation, Piece, encode
-from rlhf.chat.introspection import as_text, differences, positions, reward_growth, rewards
-from rlhf.chat.loading import ChatModel, short_names
+from rlhf.chat.conversation import ChatResponse, Conversation, ResponsePiece
+from rlhf.chat.introspection import (
+    normalised_rewards,
+    prefix_rewards,
+    token_differences,
+    token_positions,
+    token_text,
+)
+from rlhf.chat.loading import LoadedModel, short_names
+from rlhf.chat.prompt import encode_prompt
 from rlhf.chat.renderer import Renderer
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.tables import difference_table, position_table, token_table
-from rlhf.chat.votes import BOTH_BAD, TIE, Compared, Votes, prompt_of
+from rlhf.chat.transcripts import load_conversation, save_conversation
+from rlhf.chat.votes import BOTH_BAD, TIE, ComparedResponses, Votes, as_prompt
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import ConfigError, DataError
 from rlhf.rewards.model import RewardModel
 
-HELP = """/help           this
-/quit           leave; so does Ctrl-D
-/reset          forget the conversation
-/system TEXT    begin anew, with TEXT as the system message
-/regen          another answer to the last question
-/undo           take the last question and its answer back
-/edit           change the last question and ask it anew; /edit TEXT asks TEXT in its place
-/temp X         temperature; 0 takes the likeliest token
-/topp X         keep the likeliest tokens that have probability X together
-/max N          longest answer, in tokens
+HELP = """/help           list the commands
+/quit           leave; Ctrl-D does the same
+/reset          start a new conversation
+/system TEXT    start a new conversation with TEXT as the system message
+/regen          generate another response to the last prompt
+/undo           remove the last prompt and its response
+/edit [TEXT]    change the last prompt and send it again; with TEXT, send TEXT instead
+/temp X         temperature; 0 is greedy
+/topp X         top-p: sample from the likeliest tokens whose probabilities reach X
+/max N          maximum length of a response, in tokens
 /seed N         seed of the sampling
-/save [FILE]    append the conversation to FILE, as a row that SFT reads (chats.jsonl)
-/load FILE [N]  go on with row N of FILE, or with its last one
-/compare DIR    ask DIR beside the model, with the same seed; /compare off leaves it
-/1 /2 /tie /bad which of the answers side by side is better; the talk goes on with it
-/up [N] /down [N]  a thumb for the last answer, or for column N
-/tokens         how the last question and its answer are cut into tokens
-/topk [K]       each token's probability, and the K likeliest ones at its place
-/why            the answer under every model: where the first moved; the reward as it grows
-A line that ends with \\ goes on with the next; \"\"\" begins and ends a text of several lines.
-Ctrl-C stops an answer and leaves the program running."""
+/save [FILE]    append the conversation to FILE (chats.jsonl), as a row that SFT reads
+/load FILE [N]  continue the conversation in row N of FILE, by default the last row
+/compare DIR    add the model in DIR, with the same prompts and seed; /compare off removes it
+/1 /2 /tie /bad vote for the better response; the conversation continues with it
+/up [N] /down [N]  rate the last response, or that in column N
+/tokens         the tokens of the last prompt and its response
+/topk [K]       each token's probability, and the K likeliest tokens at its position
+/why            each token under every model: KL where they differ, and the reward so far
+A line that ends with \\ continues on the next; \"\"\" begins and ends a text of several lines.
+Ctrl-C stops a response and not the program."""
 
 SETTINGS: dict[str, tuple[str, type]] = {
     "/temp": ("temperature", float),
@@ -46,222 +53,240 @@ SETTINGS: dict[str, tuple[str, type]] = {
     "/max": ("max_new_tokens", int),
     "/seed": ("seed", int),
 }
-SAVED = "chats.jsonl"
-MOST_LIKELY = 50  # tokens in a row of /topk
+TRANSCRIPT = "chats.jsonl"
+MAX_LIKELIEST = 50  # tokens in a row of /topk
 VOTES = {"/tie": TIE, "/bad": BOTH_BAD}
 
 
 @dataclass(kw_only=True)
-class Session:
-    """Commands and questions over one conversation."""
+class TerminalSession:
+    """Commands and prompts of one conversation."""
 
     conversation: Conversation
-    screen: Renderer
-    load_model: Callable[[str], ChatModel]
+    renderer: Renderer
+    load_model: Callable[[str], LoadedModel]
     votes: Votes
-    load_reward: Callable[[], RewardModel | None] = lambda: None
+    load_reward_model: Callable[[], RewardModel | None] = lambda: None
     blind: bool = False
-    prefilled: str = ""  # what the next line begins with
+    prefilled: str = ""  # text that the next input line begins with
 
     def __post_init__(self) -> None:
-        self._order = list(range(len(self.conversation.models)))
-        self._draw = random.SystemRandom()
-        self._hidden = False  # whether whose the last answers are is not told yet
+        self._order = list(range(len(self.conversation.models)))  # the model of each column
+        self._random = random.SystemRandom()
+        self._names_hidden = False  # whether the last responses wait for a blind vote
 
-    def take(self, line: str) -> bool:
-        """Carry out one line, a command or a question; False where it ends the session."""
-        command, _, rest = line.partition(" ")
-        rest = rest.strip()
+    def handle_line(self, line: str) -> bool:
+        """Carry out one line, a command or a prompt; False if it ends the session."""
+        command, _, arguments = line.partition(" ")
         if line and not line.startswith("/"):
-            self.ask(line)
+            self.send(line)
         elif command in ("/quit", "/exit"):
             return False
         elif line:
-            self._command(command, rest)
+            self._run_command(command, arguments.strip())
         return True
 
-    def ask(self, text: str) -> None:
-        """Ask, and show what comes."""
-        self._show(self.conversation.ask(text))
+    def send(self, text: str) -> None:
+        """Send a prompt and show the responses."""
+        self._show(self.conversation.send(text))
 
-    def _command(self, command: str, rest: str) -> None:
+    def _run_command(self, command: str, arguments: str) -> None:
         match command:
             case "/help":
-                self.screen.console.print(HELP, markup=False)
+                self.renderer.console.print(HELP, markup=False)
             case "/regen":
                 self._show(self.conversation.regenerate())
             case "/undo":
-                question = self.conversation.undo()
-                said = "nothing to take back" if question is None else f"taken back: {question}"
-                self.screen.note(said)
+                prompt = self.conversation.undo()
+                self.renderer.note("nothing to undo" if prompt is None else f"removed: {prompt}")
             case "/edit":
-                self._edit(rest)
+                self._edit(arguments)
             case "/reset" | "/system":
-                self.conversation.reset(rest if command == "/system" and rest else None)
-                self.screen.note("a new conversation")
+                system = arguments if command == "/system" and arguments else None
+                self.conversation.reset(system)
+                self.renderer.note("new conversation")
             case "/save":
-                saved.save(Path(rest or SAVED), self.conversation.messages)
-                self.screen.note(f"saved to {rest or SAVED}")
+                path = arguments or TRANSCRIPT
+                save_conversation(Path(path), self.conversation.messages)
+                self.renderer.note(f"saved to {path}")
             case "/load":
-                self._load(rest)
+                self._load(arguments)
             case "/compare":
-                self._compare(rest)
+                self._compare(arguments)
             case "/up" | "/down":
-                self._thumb(rest, up=command == "/up")
+                self._thumb(arguments, up=command == "/up")
             case "/tokens" | "/topk" | "/why":
-                self._look_inside(command, rest)
+                self._inspect(command, arguments)
             case _ if command in SETTINGS:
-                self.conversation.sampling = _changed(self.conversation.sampling, command, rest)
-                settings = asdict(self.conversation.sampling).items()
-                self.screen.note(", ".join(f"{key} {value}" for key, value in settings))
+                sampling = _changed_sampling(self.conversation.sampling, command, arguments)
+                self.conversation.sampling = sampling
+                settings = asdict(sampling).items()
+                self.renderer.note(", ".join(f"{key} {value}" for key, value in settings))
             case _ if command in VOTES or command[1:].isdecimal():
                 self._vote(VOTES.get(command, command[1:]))
             case _:
-                raise ConfigError(f"no command {command}; /help lists them.")
+                raise ConfigError(
+                    f"unknown command {command}; /help lists the commands.", code="unknown-key"
+                )
 
     def _edit(self, text: str) -> None:
-        question = self.conversation.undo()
-        if question is None:
-            raise DataError("there is no question to edit; ask something first.")
+        prompt = self.conversation.undo()
+        if prompt is None:
+            raise DataError("there is no prompt to edit.", code="unknown-name")
         if text:
-            self.ask(text)
+            self.send(text)
         else:
-            self.prefilled = question
+            self.prefilled = prompt
 
-    def _load(self, rest: str) -> None:
-        path, _, number = rest.rpartition(" ")
+    def _load(self, arguments: str) -> None:
+        path, _, number = arguments.rpartition(" ")
         if not path or not number.isdecimal():
-            path, number = rest, ""
+            path, number = arguments, ""
         if not path:
-            raise ConfigError("/load takes a file, and the number of a row if not the last one.")
-        messages = saved.load(path, int(number) if number else None)
+            raise ConfigError("/load needs a file: /load FILE [ROW].", code="missing-key")
+        messages = load_conversation(path, int(number) if number else None)
         self.conversation.reset()
         self.conversation.messages = messages
-        for turn in messages:
-            thought, text = split_thought(turn["content"])
-            self.screen.note(f"thought: {thought}\n" * bool(thought) + f"{turn['role']}: {text}")
+        for message in messages:
+            thought, text = split_thought(message["content"])
+            note = f"thought: {thought}\n" if thought else ""
+            self.renderer.note(f"{note}{message['role']}: {text}")
 
-    def _compare(self, rest: str) -> None:
+    def _compare(self, arguments: str) -> None:
         models = list(self.conversation.models)
-        if rest == "off":
+        if arguments == "off":
             models = models[:1]
-        elif rest:
-            models += [self.load_model(rest)]
+        elif arguments:
+            models += [self.load_model(arguments)]
         else:
-            raise ConfigError("/compare takes the folder of another model, or off.")
+            raise ConfigError(
+                "/compare needs the folder of another model, or off.", code="missing-key"
+            )
         self.conversation.models = models
-        # The first model's stays, to be looked into: /why says what another makes of it.
-        self.conversation.answers = self.conversation.answers[:1]
-        self._order, self._hidden = list(range(len(models))), False
-        self.screen.note("talking to " + ", ".join(model.name for model in models))
+        # The first model's response can still be inspected: /why shows it under the other model.
+        self.conversation.responses = self.conversation.responses[:1]
+        self._order, self._names_hidden = list(range(len(models))), False
+        self.renderer.note("chatting with " + ", ".join(model.name for model in models))
 
     def _vote(self, vote: str) -> None:
-        answers, models = self.conversation.answers, self.conversation.models
-        if len(answers) < 2:
-            raise DataError("nothing stands side by side; /compare DIR asks a second model.")
+        responses, models = self.conversation.responses, self.conversation.models
+        if len(responses) < 2:
+            raise DataError(
+                "there are no responses to compare; /compare DIR adds a second model.",
+                code="unknown-name",
+            )
         names = [models[index].name for index in self._order]
-        compared = Compared(
-            prompt=prompt_of(self.conversation.messages[:-1]),
-            answers=[answers[index].whole for index in self._order],
+        compared = ComparedResponses(
+            prompt=as_prompt(self.conversation.messages[:-1]),
+            responses=[responses[index].full_text for index in self._order],
             models=names,
             blind=self.blind,
         )
-        self.votes.prefer(compared, vote)
-        self._hidden = False
-        who = f"; {', '.join(f'{n} is {name}' for n, name in enumerate(names, 1))}"
-        self.screen.note(f"kept in {self.votes.location}{who if self.blind else ''}")
+        self.votes.vote(compared, vote)
+        self._names_hidden = False
+        revealed = "; " + ", ".join(f"{n} is {name}" for n, name in enumerate(names, 1))
+        self.renderer.note(f"stored in {self.votes.location}{revealed if self.blind else ''}")
         if vote.isdecimal():
-            self.conversation.prefer(self._order[int(vote) - 1])
+            self.conversation.continue_with(self._order[int(vote) - 1])
 
-    def _thumb(self, rest: str, *, up: bool) -> None:
-        answers = self.conversation.answers
-        number = rest or "1"
-        if not number.isdecimal() or not 1 <= int(number) <= len(answers):
-            raise DataError(f"there is no answer {number} to mark; ask something first.")
+    def _thumb(self, arguments: str, *, up: bool) -> None:
+        responses = self.conversation.responses
+        number = arguments or "1"
+        if not number.isdecimal() or not 1 <= int(number) <= len(responses):
+            raise DataError(f"there is no response {number} to rate.", code="unknown-name")
         index = self._order[int(number) - 1]
-        prompt = prompt_of(self.conversation.messages[:-1])
-        self.votes.thumb(prompt, answers[index].whole, self.conversation.models[index].name, up=up)
-        self.screen.note(f"kept in {self.votes.location}")
+        prompt = as_prompt(self.conversation.messages[:-1])
+        model = self.conversation.models[index]
+        self.votes.thumb(prompt, responses[index].full_text, model.name, up=up)
+        self.renderer.note(f"stored in {self.votes.location}")
 
-    def _look_inside(self, command: str, rest: str) -> None:
-        model, console = self.conversation.models[0], self.screen.console
-        prompt, answer = self._last()
+    def _inspect(self, command: str, arguments: str) -> None:
+        model, console = self.conversation.models[0], self.renderer.console
+        prompt, response = self._last_exchange()
         if command == "/tokens":
-            cut = [[as_text(model, i) for i in ids] for ids in (prompt, answer.ids)]
-            console.print(token_table(*cut))
+            texts = [[token_text(model, i) for i in ids] for ids in (prompt, response.ids)]
+            console.print(token_table(*texts))
         elif command == "/topk":
-            if not (rest or "5").isdecimal() or not 1 <= int(rest or 5) <= MOST_LIKELY:
-                raise ConfigError(f"/topk takes a number from 1 to {MOST_LIKELY}, not {rest!r}.")
-            sampling = self.conversation.sampling
-            found = positions(model, prompt, answer.ids, sampling, most=int(rest or 5))
-            console.print(position_table(found))
+            if not (arguments or "5").isdecimal() or not 1 <= int(arguments or 5) <= MAX_LIKELIEST:
+                raise ConfigError(
+                    f"/topk needs a number from 1 to {MAX_LIKELIEST}, not {arguments!r}.",
+                    code="bad-value",
+                )
+            sampling, most = self.conversation.sampling, int(arguments or 5)
+            positions = token_positions(model, prompt, response.ids, sampling, most=most)
+            console.print(position_table(positions))
         else:
-            self._why(prompt, answer)
+            self._why(prompt, response)
 
-    def _why(self, prompt: list[int], answer: Answer) -> None:
-        models, reward = self.conversation.models, self.load_reward()
-        found = differences(models, prompt, answer.ids)
-        asked = prompt_of(self.conversation.messages[:-1])
-        grown = reward_growth(reward, models[0], asked, answer.ids) if reward else []
+    def _why(self, prompt: list[int], response: ChatResponse) -> None:
+        models, reward_model = self.conversation.models, self.load_reward_model()
+        differences = token_differences(models, prompt, response.ids)
+        messages = as_prompt(self.conversation.messages[:-1])
+        rewards = (
+            prefix_rewards(reward_model, models[0], messages, response.ids) if reward_model else []
+        )
         names = short_names([model.name for model in models])
-        self.screen.console.print(difference_table(found, names, grown))
-        answers = self.conversation.answers
-        if reward and len(answers) > 1:
-            given = rewards(reward, asked, [one.whole for one in answers])
-            each = [f"{n} {names[at]} {given[at]:+.3f}" for n, at in enumerate(self._order, 1)]
-            self.screen.note("reward of each answer: " + ", ".join(each))
+        self.renderer.console.print(difference_table(differences, names, rewards))
+        responses = self.conversation.responses
+        if reward_model and len(responses) > 1:
+            texts = [one.full_text for one in responses]
+            of_model = normalised_rewards(reward_model, messages, texts)
+            columns = [f"{n} {names[i]} {of_model[i]:+.3f}" for n, i in enumerate(self._order, 1)]
+            self.renderer.note("reward of each response: " + ", ".join(columns))
         if len(models) == 1:
-            self.screen.note("/compare DIR shows what changed from that checkpoint to this one")
-        if reward is None:
-            self.screen.note("start with --reward_model DIR to see the reward grow")
+            self.renderer.note("/compare DIR shows what changed from the checkpoint in DIR")
+        if reward_model is None:
+            self.renderer.note("start with --reward_model DIR to see the reward token by token")
 
-    def _last(self) -> tuple[list[int], Answer]:
-        """The prompt of the last question, and the first model's answer to it.
+    def _last_exchange(self) -> tuple[list[int], ChatResponse]:
+        """Ids of the last prompt, and the first model's response to it.
 
         Raises:
-            DataError: nothing was answered yet, or whose answer it is has to stay hidden.
+            DataError: there is no response yet, or the blind vote is still open.
         """
-        if self._hidden:
-            raise DataError("looking inside tells whose an answer is; vote first.")
-        if not self.conversation.answers or not self.conversation.answers[0].ids:
-            raise DataError("there is no answer to look into; ask something first.")
-        model = self.conversation.models[0]
-        return encode(model, self.conversation.messages[:-1]), self.conversation.answers[0]
+        if self._names_hidden:
+            raise DataError(
+                "inspecting a response would reveal its model; vote first.", code="not-allowed"
+            )
+        if not self.conversation.responses or not self.conversation.responses[0].ids:
+            raise DataError("there is no response to inspect.", code="unknown-name")
+        prompt = encode_prompt(self.conversation.models[0], self.conversation.messages[:-1])
+        return prompt, self.conversation.responses[0]
 
-    def _show(self, pieces: Generator[Piece]) -> None:
-        """Show answers as they come. Ctrl-C ends them; what was said stays said."""
+    def _show(self, pieces: Generator[ResponsePiece]) -> None:
+        """Show responses as they are generated. Ctrl-C stops them; what was generated is kept."""
         models = self.conversation.models
         self._order = list(range(len(models)))
-        self._hidden = self.blind and len(models) > 1
+        self._names_hidden = self.blind and len(models) > 1
         if self.blind:
-            self._draw.shuffle(self._order)
+            self._random.shuffle(self._order)
         if len(models) == 1:
-            finished = self.screen.one(pieces)
+            finished = self.renderer.stream(pieces)
         else:
-            names = [
+            titles = [
                 f"{n}" if self.blind else f"{n} {models[index].name}"
                 for n, index in enumerate(self._order, 1)
             ]
-            finished = self.screen.side_by_side(pieces, names, self._order)
-        self._notes(finished)
+            finished = self.renderer.side_by_side(pieces, titles, self._order)
+        self._note_outcome(finished)
 
-    def _notes(self, finished: bool) -> None:
-        if self.conversation.forgotten:
-            left_out = self.conversation.forgotten
-            self.screen.note(f"the {left_out} oldest turns no longer fit and are left out")
+    def _note_outcome(self, finished: bool) -> None:
+        if self.conversation.dropped_turns:
+            dropped = self.conversation.dropped_turns
+            self.renderer.note(f"left out the {dropped} oldest turns, which no longer fit")
         if not finished:
-            self.screen.note("(stopped)")
-        elif any(answer.cut_off for answer in self.conversation.answers):
-            self.screen.note("(cut off at its longest; /max N allows more)")
+            self.renderer.note("(stopped)")
+        elif any(response.cut_off for response in self.conversation.responses):
+            self.renderer.note("(reached the maximum length; /max N allows more)")
         if len(self.conversation.models) > 1:
-            self.screen.note("better: /1, /2, /tie or /bad")
+            self.renderer.note("vote: /1, /2, /tie or /bad")
 
 
-def _changed(sampling: Sampling, command: str, text: str) -> Sampling:
+def _changed_sampling(sampling: Sampling, command: str, text: str) -> Sampling:
     name, kind = SETTINGS[command]
     try:
         value: Any = kind(text)
     except ValueError:
-        raise ConfigError(f"{command} takes a number, not {text!r}.") from None
+        raise ConfigError(f"{command} needs a number, not {text!r}.", code="bad-value") from None
     changes: dict[str, Any] = {name: value}
     return replace(sampling, **changes)

@@ -1,4 +1,4 @@
-"""`rlhf chat DIR`: talk to a policy in the terminal, or ask it one thing."""
+"""`rlhf chat DIR`: chat with a policy in the terminal, or send it one prompt."""
 
 import argparse
 import contextlib
@@ -13,11 +13,11 @@ import transformers
 from rich.console import Console
 
 from rlhf.chat.conversation import Conversation
-from rlhf.chat.line_editor import Lines, history_file
-from rlhf.chat.loading import BaseNeeded, ChatModel, load_chat_model
+from rlhf.chat.line_editor import LineEditor, history_file
+from rlhf.chat.loading import BaseNeeded, LoadedModel, load_chat_model
 from rlhf.chat.renderer import Renderer, printable
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.session import Session
+from rlhf.chat.session import TerminalSession
 from rlhf.chat.votes import Votes
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
@@ -30,51 +30,51 @@ STORE = "labels.sqlite"
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf chat`."""
-    given = _parser().parse_intermixed_args(argv)
+    options = _parser().parse_intermixed_args(argv)
     sampling = Sampling(
-        temperature=given.temperature,
-        top_p=given.top_p,
-        max_new_tokens=given.max_new_tokens,
-        seed=given.seed,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        max_new_tokens=options.max_new_tokens,
+        seed=options.seed,
     )
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # refused in words, by the conversation
+        sys.stdin.reconfigure(errors="surrogateescape")  # the conversation reports bad UTF-8
     quiet_logs()
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # one line of ours
-    load = partial(_load, given=given)
-    conversation = Conversation(models=[load(path) for path in given.models], sampling=sampling)
-    once = _single_prompt(given.prompt)
-    if once is not None:
-        return _answer_once(conversation, once)
-    with Votes(given.store, given.annotator or getpass.getuser()) as votes:
-        session = Session(
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # we print our own
+    load = partial(_load, options=options)
+    conversation = Conversation(models=[load(path) for path in options.models], sampling=sampling)
+    prompt = _single_prompt(options.prompt)
+    if prompt is not None:
+        return _respond_once(conversation, prompt)
+    with Votes(options.store, options.annotator or getpass.getuser()) as votes:
+        session = TerminalSession(
             conversation=conversation,
-            screen=Renderer(plain_console()),
+            renderer=Renderer(plain_console()),
             load_model=load,
             votes=votes,
-            load_reward=cache(
-                lambda: RewardModel(given.reward_model) if given.reward_model else None
+            load_reward_model=cache(
+                lambda: RewardModel(options.reward_model) if options.reward_model else None
             ),
-            blind=given.blind,
+            blind=options.blind,
         )
-        _talk(session, Lines(history_file()))
+        _run_session(session, LineEditor(history_file()))
     return 0
 
 
-def _load(path: str, given: argparse.Namespace) -> ChatModel:
-    """The model, and what it is and how it is spoken to, said on stderr."""
+def _load(path: str, options: argparse.Namespace) -> LoadedModel:
+    """The model; its facts and warnings are printed on stderr."""
     console = plain_console(stderr=True, soft_wrap=True)
     with console.status(f"loading {path}"):
         load = partial(
             load_chat_model,
-            chat_template=given.chat_template,
-            template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
-            int8=given.int8,
+            chat_template=options.chat_template,
+            template_kwargs=parse_template_kwargs(options.chat_template_kwargs),
+            int8=options.int8,
         )
         try:
-            model = load(path, base=given.base)
+            model = load(path, base=options.base)
         except BaseNeeded as needed:
-            model = load(path, base=_asked_base(needed, console))
+            model = load(path, base=_read_base(needed, console))
     for fact in model.facts:
         console.print(fact, style="dim", markup=False)
     for warning in model.warnings:
@@ -82,8 +82,8 @@ def _load(path: str, given: argparse.Namespace) -> ChatModel:
     return model
 
 
-def _asked_base(needed: BaseNeeded, console: Console) -> str:
-    """The adapter's base, from the person where there is one."""
+def _read_base(needed: BaseNeeded, console: Console) -> str:
+    """The adapter's base, read from the terminal; raises `needed` if there is no terminal."""
     if not sys.stdin.isatty():
         raise needed
     console.print(str(needed), markup=False)
@@ -95,7 +95,7 @@ def _asked_base(needed: BaseNeeded, console: Console) -> str:
 
 
 def _single_prompt(prompt: str | None) -> str | None:
-    """The one thing to ask: `--prompt TEXT`, all of a piped stdin; None for a conversation."""
+    """The only prompt: `--prompt TEXT`, or all of a piped stdin; None for a conversation."""
     if prompt is not None and prompt != "-":
         return prompt
     if prompt == "-" or not sys.stdin.isatty():
@@ -103,67 +103,77 @@ def _single_prompt(prompt: str | None) -> str | None:
     return None
 
 
-def _answer_once(conversation: Conversation, prompt: str) -> int:
-    """Print the answer as it comes, its thought on stderr; of several models each one's answer,
-    after its name."""
-    with contextlib.suppress(BrokenPipeError):  # `| head` has read enough
-        alone = len(conversation.models) == 1
-        pieces = conversation.ask(prompt)
-        if alone:
+def _respond_once(conversation: Conversation, prompt: str) -> int:
+    """Print the response as it is generated and its thought on stderr.
+
+    Of several models, each response is printed after the model's name.
+    """
+    with contextlib.suppress(BrokenPipeError):  # the reader, such as `| head`, has closed the pipe
+        pieces = conversation.send(prompt)
+        if len(conversation.models) == 1:
             thoughts = Renderer(Console(stderr=True, highlight=False))
-            for piece in thoughts.after_thought(pieces):
+            for piece in thoughts.print_thoughts(pieces):
                 print(printable(piece.text), end="", flush=True)
             print(flush=True)
             return 0
         for _ in pieces:
             pass
-        for model, answer in zip(conversation.models, conversation.answers, strict=True):
-            print(f"{model.name}: {printable(answer.text)}", flush=True)
+        for model, response in zip(conversation.models, conversation.responses, strict=True):
+            print(f"{model.name}: {printable(response.text)}", flush=True)
     return 0
 
 
-def _talk(session: Session, lines: Lines) -> None:
-    """Line after line until /quit or the end of the input."""
-    screen = session.screen
-    screen.note("/help lists the commands, /quit leaves.")
+def _run_session(session: TerminalSession, editor: LineEditor) -> None:
+    """Handle line after line until /quit or the end of the input."""
+    renderer = session.renderer
+    renderer.note("/help lists the commands, /quit leaves.")
     while True:
         prefilled, session.prefilled = session.prefilled, ""
         try:
-            screen.console.print()
-            line = lines.read("you> ", prefilled)
-            if not session.take(line):
+            renderer.console.print()
+            line = editor.read("you> ", prefilled)
+            if not session.handle_line(line):
                 return
         except EOFError:
-            screen.console.print()
+            renderer.console.print()
             return
         except RLHFError as error:
-            screen.note(str(error), style="red")
+            renderer.note(str(error), style="red")
         except KeyboardInterrupt:
-            screen.note("\n/quit or Ctrl-D leaves.")
+            renderer.note("\n/quit or Ctrl-D leaves.")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlhf chat",
-        description="Talk to a policy: a model, a LoRA adapter, a run folder, a checkpoint. "
-        "Several get the same prompts, side by side.",
-        epilog="With text piped in it answers that and exits.",
+        description="Chat with a policy: a model, LoRA adapter, run folder or checkpoint. "
+        "Several policies get the same prompts, side by side.",
+        epilog="A prompt piped into it gets one response.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add: Any = parser.add_argument
-    add("models", metavar="DIR", nargs="+", help="Folder (or hub id) of a policy.")
-    add("--prompt", help="Answer this once and exit; - reads it from stdin.")
-    add("--temperature", type=float, default=0.7, help="Softmax temperature; 0 is greedy.")
-    add("--top_p", type=float, default=1.0, help="Keep the likeliest tokens up to this share.")
-    add("--max_new_tokens", type=int, default=256, help="Longest answer, in tokens.")
+    add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")
+    add("--prompt", help="Respond to this prompt and exit; - reads it from stdin.")
+    add("--temperature", type=float, default=0.7, help="Sampling temperature; 0 is greedy.")
+    add(
+        "--top_p",
+        type=float,
+        default=1.0,
+        help="Sample from the likeliest tokens whose probabilities reach this sum.",
+    )
+    add("--max_new_tokens", type=int, default=256, help="Maximum length of a response, in tokens.")
     add("--seed", type=int, default=0, help="Seed of the sampling.")
-    add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add(
+        "--chat_template",
+        default="auto",
+        help="Chat template: auto, none, or a Jinja file, as the model was trained.",
+    )
     add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
-    add("--base", help="Base of a LoRA adapter, where it is not the one its config names.")
+    add("--base", help="Base of a LoRA adapter, if it is not where the adapter's config says.")
     add("--int8", action="store_true", help="Hold linear layers in 8 bits, to save memory.")
-    add("--store", default=STORE, help="Label store that votes go to: a file or database URL.")
-    add("--annotator", help="Name that votes are kept under; default: your login.")
-    add("--reward_model", help="Reward model whose score /why shows.")
-    add("--blind", action="store_true", help="Hide which model wrote what until you voted.")
+    add("--store", default=STORE, help="Label store for votes: a file or database URL.")
+    add("--annotator", help="Your name in the label store; default: your login.")
+    add("--reward_model", help="Folder of the reward model whose rewards /why shows.")
+    add("--blind", action="store_true", help="Hide the models' names until you vote.")
     return parser

@@ -12,54 +12,64 @@ from rlhf.errors import DataError
 from rlhf.types import Message
 
 
-def save(path: Path, messages: Sequence[Message]) -> None:
-    """Append the conversation to a JSONL file; a thought is a message's `reasoning_content`.
+def save_conversation(path: Path, messages: Sequence[Message]) -> None:
+    """Append a conversation to a JSONL file; thoughts go into `reasoning_content`.
 
     Raises:
-        DataError: nothing was answered yet, or the file cannot be written.
+        DataError: there is no response yet, or the file cannot be written.
     """
-    row = {"messages": [_saved(turn) for turn in messages]}
+    row = {"messages": [_with_thought_field(message) for message in messages]}
     if not messages:
-        raise DataError("nothing was said yet; there is nothing to save.")
-    parse_demonstration(row)  # what is saved can be loaded, here and by SFT
+        raise DataError("the conversation is empty; there is nothing to save.", code="no-rows")
+    try:
+        parse_demonstration(row)  # /load and SFT can read whatever is saved
+    except DataError as error:
+        raise DataError(f"{path}: {error}", code="bad-row") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+        raise DataError(
+            f"{path} cannot be written: {error.strerror}; give another file.",
+            code="unreadable-file",
+        ) from error
 
 
-def load(path: str, number: int | None = None) -> list[Message]:
-    """The conversation in row `number` of a file, counted from 1; the last one without it.
+def load_conversation(path: str, number: int | None = None) -> list[Message]:
+    """The conversation in row `number` of a file, counted from 1; by default the last one.
 
     Raises:
-        DataError: no such file or row, or a row that is no conversation.
+        DataError: there is no such file or row, or the row is not a conversation.
     """
     if not Path(path).is_file():
-        raise DataError(f"{path}: no such file; /save writes one.")
+        raise DataError(f"{path}: no such file; /save writes one.", code="missing-file")
     rows = list(read_rows(path))
-    at = len(rows) if number is None else number
-    if not 1 <= at <= len(rows):
-        raise DataError(f"{path} has {len(rows)} rows; row {at} is none of them.")
-    where, row = rows[at - 1]
+    index = len(rows) if number is None else number
+    if not 1 <= index <= len(rows):
+        raise DataError(
+            f"{path} has {len(rows)} rows; there is no row {index}.", code="unknown-name"
+        )
+    where, row = rows[index - 1]
     if isinstance(row, Unreadable):
-        raise DataError(f"{where}: {row.reason}")
+        raise DataError(f"{where}: {row.reason}", code="bad-row")
     try:
-        said = parse_demonstration(row)
+        demonstration = parse_demonstration(row)
     except DataError as error:
-        raise DataError(f"{where}: {error}") from error
-    return [_spoken(turn) for turn in (*as_messages(said.prompt), said.turn)]
+        raise DataError(f"{where}: {error}", code="bad-row") from error
+    messages = (*as_messages(demonstration.prompt), demonstration.turn)
+    return [_with_thought_in_content(message) for message in messages]
 
 
-def _saved(turn: Message) -> Message:
-    if turn["role"] != "assistant":
-        return turn
-    thought, text = split_thought(turn["content"])
-    return {**turn, "content": text} | ({"reasoning_content": thought} if thought else {})
+def _with_thought_field(message: Message) -> Message:
+    if message["role"] != "assistant":
+        return message
+    thought, text = split_thought(message["content"])
+    return {**message, "content": text} | ({"reasoning_content": thought} if thought else {})
 
 
-def _spoken(turn: Message) -> Message:
-    """A message with its thought in its text, as a conversation has it."""
-    fields = {key: value for key, value in turn.items() if key != "reasoning_content"}
-    return {**fields, "content": with_thought(turn.get("reasoning_content", ""), turn["content"])}
+def _with_thought_in_content(message: Message) -> Message:
+    """The form in which a conversation keeps a message."""
+    thought = message.get("reasoning_content", "")
+    fields = {key: value for key, value in message.items() if key != "reasoning_content"}
+    return {**fields, "content": with_thought(thought, message["content"])}

@@ -1,4 +1,4 @@
-"""What a chatting person prefers -> the label store: votes are preferences, thumbs are marks."""
+"""Votes and thumbs from a chat -> the label store."""
 
 import threading
 from collections.abc import Sequence
@@ -15,31 +15,31 @@ from rlhf.labels.store import LabelStore
 from rlhf.types import Message, Prompt
 
 TIE, BOTH_BAD = "tie", "bad"
-UP, DOWN = 7, 1  # overall marks, as the label page has them: above the middle and below
+UP, DOWN = 7, 1  # overall ratings of the label page: one above the middle, one below
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """Answers to one prompt, in the order in which they were shown; thoughts stay before them."""
+class ComparedResponses:
+    """Responses to one prompt in the order shown; thoughts stay before them."""
 
     prompt: Prompt
-    answers: Sequence[str]
+    responses: Sequence[str]
     models: Sequence[str]
     blind: bool  # whether the models' names were hidden
 
 
 class Votes:
-    """A person's votes of one session. A second vote on the same answers replaces the first.
+    """The votes of one user in one session. A second vote on the same responses replaces the first.
 
-    The store is made with the first vote: who only chats leaves no file.
+    The store is created with the first vote: chatting without votes leaves no file.
     """
 
     def __init__(self, location: str | Path, annotator: str) -> None:
         check_name(annotator)
         self.location, self.annotator = str(location), normalized_name(annotator)
-        self._opened: LabelStore | None = None
-        self._lock = threading.Lock()  # a server's requests come on several threads
-        self._given: dict[int, int] = {}  # item -> event of this session
+        self._store: LabelStore | None = None
+        self._lock = threading.Lock()  # requests of a server come on several threads
+        self._events: dict[int, int] = {}  # item -> event of this session
 
     def __enter__(self) -> Self:
         return self
@@ -53,27 +53,29 @@ class Votes:
         self.close()
 
     def close(self) -> None:
-        """Give the store back."""
-        if self._opened is not None:
-            self._opened.close()
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
 
-    def prefer(self, compared: Compared, vote: str) -> None:
-        """Keep a vote: the number of the better answer from 1, `tie` or `bad` (all of them).
+    def vote(self, compared: ComparedResponses, vote: str) -> None:
+        """Store a vote: the number of the better response from 1, `tie`, or `bad` (all of them).
 
         Raises:
-            DataError: another vote, or an answer without text, which nothing can be trained on.
+            DataError: another vote, or an empty response, from which nothing can be learned.
         """
-        count = len(compared.answers)
-        if any(not split_thought(text)[1].strip() for text in compared.answers):
-            raise DataError("an answer is empty; a comparison with nothing teaches nothing.")
+        count = len(compared.responses)
+        if any(not split_thought(text)[1].strip() for text in compared.responses):
+            raise DataError(
+                "a response is empty; only responses with text can be compared.", code="bad-label"
+            )
         candidate = Candidate(
             prompt=compared.prompt,
-            responses=list(compared.answers),
+            responses=list(compared.responses),
             models=list(compared.models),
             columns={"source": "chat"},
         )
         ranks = _ranks(vote, count)
-        [item] = self._store().add_candidates([candidate])
+        [item] = self._open_store().add_candidates([candidate])
         extra = {"blind": compared.blind} | ({"both_bad": True} if vote == BOTH_BAD else {})
         self._submit(
             Label(
@@ -85,18 +87,20 @@ class Votes:
             )
         )
 
-    def thumb(self, prompt: Prompt, answer: str, model: str, *, up: bool) -> None:
-        """Keep a thumb on one answer.
+    def thumb(self, prompt: Prompt, response: str, model: str, *, up: bool) -> None:
+        """Store a thumb on one response.
 
         Raises:
-            DataError: an empty answer.
+            DataError: the response is empty.
         """
-        if not split_thought(answer)[1].strip():
-            raise DataError("an answer that is marked is not empty.")
+        if not split_thought(response)[1].strip():
+            raise DataError(
+                "the response is empty; only a response with text can be rated.", code="bad-label"
+            )
         candidate = Candidate(
-            prompt=prompt, responses=[answer], models=[model], columns={"source": "chat"}
+            prompt=prompt, responses=[response], models=[model], columns={"source": "chat"}
         )
-        item = self._store().add_marked(candidate)
+        item = self._open_store().add_marked(candidate)
         self._submit(
             Label(
                 item_id=item,
@@ -108,24 +112,24 @@ class Votes:
             )
         )
 
-    def _store(self) -> LabelStore:
+    def _open_store(self) -> LabelStore:
         with self._lock:
-            if self._opened is None:
-                self._opened = LabelStore(self.location, create=True)
-            return self._opened
+            if self._store is None:
+                self._store = LabelStore(self.location, create=True)
+            return self._store
 
     def _submit(self, label: Label) -> None:
         with self._lock:
-            before = self._given.pop(label.item_id, None)
-        if before is not None:
-            self._store().undo(before)
-        event = self._store().submit(label)
+            previous = self._events.pop(label.item_id, None)
+        if previous is not None:
+            self._open_store().undo(previous)
+        event = self._open_store().submit(label)
         with self._lock:
-            self._given[label.item_id] = event
+            self._events[label.item_id] = event
 
 
-def prompt_of(messages: Sequence[Message]) -> Prompt:
-    """The turns as a row has them: one question alone is a string."""
+def as_prompt(messages: Sequence[Message]) -> Prompt:
+    """Messages as the prompt of a row: a single user message becomes a string."""
     if len(messages) == 1 and messages[0]["role"] == "user":
         return str(messages[0]["content"])
     return list(messages)
@@ -135,5 +139,7 @@ def _ranks(vote: str, count: int) -> list[int]:
     if vote in (TIE, BOTH_BAD):
         return [1] * count
     if not vote.isdecimal() or not 1 <= int(vote) <= count:
-        raise DataError(f"a vote is 1 to {count}, {TIE} or {BOTH_BAD}, not {vote!r}.")
+        raise DataError(
+            f"unknown vote {vote!r}; use 1 to {count}, {TIE} or {BOTH_BAD}.", code="bad-label"
+        )
     return [1 if index == int(vote) - 1 else 2 for index in range(count)]

@@ -1,4 +1,4 @@
-"""A chat server of a test's own: the app in a thread, on a free port."""
+"""A chat server for tests: the app in a thread, on a free port."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import uvicorn
 
-from rlhf.chat.loading import ChatModel
+from rlhf.chat.loading import LoadedModel
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
@@ -21,22 +21,22 @@ from rlhf.rewards.model import RewardModel
 
 @dataclass
 class Site:
-    """A server that runs."""
+    """A running server."""
 
     address: str
-    served: ModelPool
+    pool: ModelPool
     store: Path
 
-    def client(self, api_key: str = "any", **how) -> openai.OpenAI:
-        how = {"max_retries": 0, "timeout": 240, **how}
-        return openai.OpenAI(base_url=f"{self.address}/v1", api_key=api_key, **how)
+    def client(self, api_key: str = "any", **options) -> openai.OpenAI:
+        options = {"max_retries": 0, "timeout": 240, **options}
+        return openai.OpenAI(base_url=f"{self.address}/v1", api_key=api_key, **options)
 
     def settle(self, seconds: float = 60) -> tuple[int, int]:
-        """Answers written and waiting, over all models, when both have come to 0 or time is up."""
+        """Responses running and waiting over all models, once both are 0 or the time is up."""
         end = time.monotonic() + seconds
         while True:
-            loads = [worker.load() for worker in self.served.workers.values()]
-            total = (sum(one for one, _ in loads), sum(two for _, two in loads))
+            loads = [scheduler.load() for scheduler in self.pool.schedulers.values()]
+            total = (sum(running for running, _ in loads), sum(waiting for _, waiting in loads))
             if total == (0, 0) or time.monotonic() > end:
                 return total
             time.sleep(0.02)
@@ -45,23 +45,24 @@ class Site:
 @contextmanager
 def serving(
     folder: Path,
-    models: dict[str, ChatModel],
+    models: dict[str, LoadedModel],
     *,
     limits: Limits | None = None,
-    reward: RewardModel | None = None,
+    reward_model: RewardModel | None = None,
     token: str | None = None,
 ):
-    """A `Site` over these models; votes go into the folder."""
+    """A `Site` with these models; votes go into the folder."""
     limits = limits or Limits(slots=4, waiting=64, max_new_tokens=64)
-    workers = {
+    schedulers = {
         name: Scheduler(model, slots=limits.slots, waiting=limits.waiting)
         for name, model in models.items()
     }
-    served = ModelPool(workers=workers, limits=limits)
+    pool = ModelPool(schedulers=schedulers, limits=limits)
     store = folder / "labels.sqlite"
     with Votes(store, "Ann") as votes:
         config = ChatServerConfig(token=token)
-        app = create_app(served, PageState(votes=votes, reward=reward), config)
+        page = PageState(votes=votes, reward_model=reward_model)
+        app = create_app(pool, page, config)
         settings = uvicorn.Config(
             app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
         )
@@ -72,8 +73,8 @@ def serving(
             assert thread.is_alive()
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", served, store)
+        yield Site(f"http://127.0.0.1:{port}", pool, store)
         server.should_exit = True
         thread.join(30)
-        for worker in workers.values():
-            worker.close()
+        for scheduler in schedulers.values():
+            scheduler.close()

@@ -1,4 +1,4 @@
-"""A model that writes a script: every token follows from the one before it alone."""
+"""A model that generates a fixed script: each token depends only on the one before it."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -18,11 +18,16 @@ END = "<|im_end|>"
 def make_scripted(
     folder: Path, template: str = "qwen3", script: Sequence[str] = SCRIPT, *, end: str = END
 ) -> Path:
-    """A model with TRL's chat template NAME that answers with `script`, a token each.
+    """A model with one of TRL's chat templates whose response is `script`, a token per text.
 
-    The residual stream is the last token's own axis, and the head has one row for what follows it.
-    The prompt ends with a line break, and each text of the script comes once. end: what follows
-    the script; a text of it, and the model goes round.
+    The residual stream is the last token's own axis, and the head has one row for its successor.
+    The prompt ends with a line break, and each text of the script occurs once.
+
+    Args:
+        folder: where the model is saved.
+        template: name of the chat template.
+        script: the texts of the response.
+        end: what follows the script; with a text of the script the model repeats it forever.
     """
     tokenizer = AutoTokenizer.from_pretrained(make_model(folder / "tokenizer", "qwen2"))
     tokens = dict.fromkeys(["<think>", "</think>", *script])

@@ -1,4 +1,4 @@
-"""Rows that come and go are written as if each were alone."""
+"""Responses generated together equal those generated alone."""
 
 import random
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf.chat import engine as module
+from rlhf.chat import engine as engine_module
 from rlhf.chat.detokenizer import Detokenizer
 from rlhf.chat.engine import LENGTH, STOP, BatchEngine, GenerationRequest
 from rlhf.chat.loading import load_chat_model
@@ -30,7 +30,7 @@ def model(request, tmp_path_factory):
     return load_chat_model(str(folder))
 
 
-def questions(model, count: int) -> list[GenerationRequest]:
+def make_requests(model, count: int) -> list[GenerationRequest]:
     return [
         GenerationRequest(
             ids=prompt_ids(model.chat, PROMPTS[n % len(PROMPTS)]),
@@ -42,98 +42,98 @@ def questions(model, count: int) -> list[GenerationRequest]:
     ]
 
 
-def written_alone(model, question: GenerationRequest) -> list:
-    decoder, tokens = BatchEngine(model, slots=1), []
-    decoder.add(question)
-    while found := decoder.step():
-        tokens.append(found[0][1])
+def generate_alone(model, request: GenerationRequest) -> list:
+    engine, tokens = BatchEngine(model, slots=1), []
+    engine.add(request)
+    while generated := engine.step():
+        tokens.append(generated[0][1])
     return tokens
 
 
-def test_rows_that_join_and_leave_are_written_as_if_alone(model, monkeypatch):
-    """At random moments questions come and rows are dropped; a narrow ROOM has the cache laid out
-    often. What is left differs from each question alone by rounding only."""
-    monkeypatch.setattr(module, "ROOM", 5)
-    chance, asked = random.Random(0), questions(model, 14)
-    decoder, rows, tokens = BatchEngine(model, slots=4), {}, {}
-    waiting, dropped = list(range(len(asked))), set()
-    while waiting or decoder.free < 4:
-        while waiting and decoder.free and chance.random() < 0.6:
+def test_joining_and_leaving_rows_do_not_change_others(model, monkeypatch):
+    """Requests join and rows are dropped at random steps; few spare columns force the cache to be
+    laid out often. The remaining responses differ from single ones only by rounding."""
+    monkeypatch.setattr(engine_module, "SPARE_COLUMNS", 5)
+    chance, requests = random.Random(0), make_requests(model, 14)
+    engine, rows, tokens = BatchEngine(model, slots=4), {}, {}
+    waiting, dropped = list(range(len(requests))), set()
+    while waiting or engine.free < 4:
+        while waiting and engine.free and chance.random() < 0.6:
             number = waiting.pop(0)
-            rows[number] = decoder.add(asked[number])
+            rows[number] = engine.add(requests[number])
             tokens[number] = []
         numbers = {row: number for number, row in rows.items()}
-        for row, token in decoder.step():
+        for row, token in engine.step():
             tokens[numbers[row]].append(token)
         if chance.random() < 0.03 and rows:
             number = chance.choice(list(rows))
-            decoder.drop(rows[number])
+            engine.drop(rows[number])
             dropped.add(number)
     assert 0 < len(dropped) < 5
-    for number, question in enumerate(asked):
-        alone = written_alone(model, question)
+    for number, request in enumerate(requests):
+        alone = generate_alone(model, request)
         together = tokens[number]
         assert [token.id for token in together] == [token.id for token in alone][: len(together)]
         assert number in dropped or len(together) == len(alone)
         for one, other in zip(together, alone, strict=False):
             assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
-            assert len(one.likeliest) == question.alternatives
+            assert len(one.likeliest) == request.alternatives
 
 
-def test_logprobs_are_the_models_own_whatever_is_drawn_with(model):
-    question = replace(questions(model, 1)[0], alternatives=3)
-    hot = replace(question, sampling=replace(SAMPLED, temperature=3.0, top_p=0.9))
-    tokens = written_alone(model, hot)
+def test_logprobs_are_at_temperature_1_for_any_sampling(model):
+    request = replace(make_requests(model, 1)[0], alternatives=3)
+    hot = replace(request, sampling=replace(SAMPLED, temperature=3.0, top_p=0.9))
+    tokens = generate_alone(model, hot)
     ids = torch.tensor([[*hot.ids, *(token.id for token in tokens)]])
     with torch.no_grad():
         logprobs = model.model(ids).logits[0].float().log_softmax(-1)
-    for at, token in enumerate(tokens, len(hot.ids) - 1):
-        assert token.logprob == pytest.approx(logprobs[at, token.id].item(), abs=1e-4)
+    for t, token in enumerate(tokens, len(hot.ids) - 1):
+        assert token.logprob == pytest.approx(logprobs[t, token.id].item(), abs=1e-4)
         values = [value for _, value in token.likeliest]
-        assert values == pytest.approx(logprobs[at].topk(3).values.tolist(), abs=1e-4)
+        assert values == pytest.approx(logprobs[t].topk(3).values.tolist(), abs=1e-4)
 
 
-def test_an_answer_ends_at_an_eos_or_at_its_length(model):
-    tokens = written_alone(model, questions(model, 1)[0])
+def test_response_ends_at_eos_or_maximum_length(model):
+    tokens = generate_alone(model, make_requests(model, 1)[0])
     assert [token.finish for token in tokens[:-1]] == [""] * (len(tokens) - 1)
     stopped = replace(model, chat=replace(model.chat, eos_token_ids=(tokens[3].id,)))
     first = next(n for n, token in enumerate(tokens) if token.id == tokens[3].id)
-    ended = written_alone(stopped, questions(model, 1)[0])
+    ended = generate_alone(stopped, make_requests(model, 1)[0])
     assert [token.finish for token in ended] == [""] * first + [STOP]
     if tokens[-1].id not in model.chat.eos_token_ids:
         assert tokens[-1].finish == LENGTH
 
 
-def test_an_empty_decoder_has_nothing_to_say(model):
-    decoder = BatchEngine(model, slots=2)
-    assert decoder.step() == []
-    row = decoder.add(questions(model, 1)[0])
-    assert decoder.free == 1
-    decoder.drop(row)
-    assert decoder.free == 2
-    assert decoder.step() == []
+def test_step_of_empty_engine_returns_nothing(model):
+    engine = BatchEngine(model, slots=2)
+    assert engine.step() == []
+    row = engine.add(make_requests(model, 1)[0])
+    assert engine.free == 1
+    engine.drop(row)
+    assert engine.free == 2
+    assert engine.step() == []
 
 
-def test_stop_texts_are_cut_and_their_beginnings_held_back(model):
-    """Whatever the tokens are, pieces add up to the text before the first stop text."""
+def test_stop_texts_are_cut_and_their_prefixes_held_back(model):
+    """For any tokenization the pieces join to the text before the first stop text."""
     text = "One. Two STOP three"
     ids = model.chat.tokenizer(text, add_special_tokens=False)["input_ids"]
     whole = decode(model.chat, ids)
     for stop in (["STOP"], ["three", " STOP"], ["never"], []):
-        writer, pieces = Detokenizer(model.chat, stop), []
-        for token_at, token in enumerate(ids):
-            pieces.append(writer.add(token, last=token_at == len(ids) - 1).text)
+        detokenizer, pieces = Detokenizer(model.chat, stop), []
+        for index, token in enumerate(ids):
+            pieces.append(detokenizer.add(token, last=index == len(ids) - 1).text)
             assert not any(ended and whole.startswith(ended) for ended in stop)
-            if writer.stopped:
+            if detokenizer.stopped:
                 break
-        ends = [whole.find(one) for one in stop if one in whole]
-        assert "".join(pieces) == writer.text == whole[: min(ends, default=len(whole))]
-        assert writer.stopped is bool(ends)
+        ends = [whole.find(text) for text in stop if text in whole]
+        assert "".join(pieces) == detokenizer.text == whole[: min(ends, default=len(whole))]
+        assert detokenizer.stopped is bool(ends)
 
 
-def test_a_character_of_several_tokens_comes_whole(model):
+def test_character_of_several_tokens_is_emitted_once_complete(model):
     ids = model.chat.tokenizer("a €5", add_special_tokens=False)["input_ids"]
-    writer = Detokenizer(model.chat)
-    pieces = [writer.add(token).text for token in ids]
+    detokenizer = Detokenizer(model.chat)
+    pieces = [detokenizer.add(token).text for token in ids]
     assert "\ufffd" not in "".join(pieces)
     assert "".join(pieces) == decode(model.chat, ids)

@@ -1,9 +1,9 @@
-"""What the page asks for beside the API, without a browser."""
+"""The routes of the chat page, without a browser."""
 
 import httpx
 import pytest
 
-from rlhf.chat.introspection import differences, next_tokens
+from rlhf.chat.introspection import next_tokens, token_differences
 from rlhf.chat.loading import load_chat_model
 from rlhf.chat.sampling import Sampling
 from rlhf.data.tokenization.chat import prompt_ids
@@ -15,7 +15,7 @@ from rlhf.rewards.model import RewardModel
 from tests.chat.chat_server import serving
 from tests.tiny_models import make_model
 
-ASKED = [{"role": "user", "content": "A cat?"}]
+MESSAGES = [{"role": "user", "content": "A cat?"}]
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +36,16 @@ def http(models, tmp_path):
         yield client
 
 
-def test_a_blind_vote_is_kept_under_the_models_own_names(http, models, tmp_path):
+def test_blind_vote_is_stored_under_the_models_names(http, models, tmp_path):
     names = http.post("/page/blind", json={"models": ["one", "two"]}).json()["names"]
     assert len({*names, "one", "two"}) == 4
-    body = {"model": names[0], "messages": ASKED, "max_tokens": 2}
-    answer = http.post("/v1/chat/completions", json=body).json()
-    assert answer["model"] == names[0]
-    vote = {"messages": ASKED, "answers": ["x", "y"], "models": names, "vote": "1"}
+    body = {"model": names[0], "messages": MESSAGES, "max_tokens": 2}
+    completion = http.post("/v1/chat/completions", json=body).json()
+    assert completion["model"] == names[0]
+    vote = {"messages": MESSAGES, "answers": ["x", "y"], "models": names, "vote": "1"}
     revealed = http.post("/page/vote", json=vote).json()["models"]
     assert set(revealed) == {"one", "two"}
-    thumb = {"messages": ASKED, "answer": "x", "model": "one", "up": True}
+    thumb = {"messages": MESSAGES, "answer": "x", "model": "one", "up": True}
     assert http.post("/page/thumb", json=thumb).json() == {"kept": True}
     with LabelStore(tmp_path / "labels.sqlite") as store:
         [row] = rows_of(store, "rankings").rows
@@ -55,76 +55,79 @@ def test_a_blind_vote_is_kept_under_the_models_own_names(http, models, tmp_path)
     assert (mark["completion"], mark["label"]) == ("x", True)
 
 
-def test_looks_are_those_of_the_room_inside(http, models):
+def test_inspection_routes_equal_library_functions(http, models):
     one, two = models.values()
-    prompt = prompt_ids(one.chat, ASKED)
-    look = {"model": "one", "messages": ASKED, "answer": "A dog"}
-    tokens = http.post("/page/tokens", json=look).json()
+    prompt = prompt_ids(one.chat, MESSAGES)
+    body = {"model": "one", "messages": MESSAGES, "answer": "A dog"}
+    tokens = http.post("/page/tokens", json=body).json()
     assert [token["id"] for token in tokens["prompt"]] == prompt
-    answer = [token["id"] for token in tokens["answer"]]
+    response = [token["id"] for token in tokens["answer"]]
     assert "".join(token["text"] for token in tokens["answer"]) == "A dog"
     assert tokens["text"] == "A dog"
-    found = http.post("/page/next", json={**look, "ids": answer[:1], "temperature": 0.5}).json()
-    wanted = next_tokens(one, [*prompt, answer[0]], Sampling(temperature=0.5), most=10)
-    assert [row["token"]["id"] for row in found] == [row.token.id for row in wanted]
-    assert [row["reshaped"] for row in found] == pytest.approx([row.reshaped for row in wanted])
-    ranked = http.post("/page/positions", json=look).json()
-    assert [row["token"]["id"] for row in ranked] == answer
-    why = http.post("/page/why", json={**look, "others": ["two"]}).json()
-    kl = [row.kl[0] for row in differences([one, two], prompt, answer)]
+    likeliest = http.post(
+        "/page/next", json={**body, "ids": response[:1], "temperature": 0.5}
+    ).json()
+    expected = next_tokens(one, [*prompt, response[0]], Sampling(temperature=0.5), most=10)
+    assert [row["token"]["id"] for row in likeliest] == [row.token.id for row in expected]
+    reshaped = [row["reshaped"] for row in likeliest]
+    assert reshaped == pytest.approx([row.reshaped for row in expected])
+    ranked = http.post("/page/positions", json=body).json()
+    assert [row["token"]["id"] for row in ranked] == response
+    why = http.post("/page/why", json={**body, "others": ["two"]}).json()
+    kl = [row.kl[0] for row in token_differences([one, two], prompt, response)]
     assert [row["kl"][0] for row in why["tokens"]] == pytest.approx(kl, abs=1e-5)
     assert why["rewards"] == []
-    space = http.post("/page/space", json=look).json()
+    space = http.post("/page/space", json=body).json()
     assert [step["text"] for step in space["path"]] == [t["text"] for t in tokens["answer"]]
 
 
 @pytest.mark.parametrize(
-    ("path", "changes", "said"),
+    ("path", "changes", "message"),
     [
-        ("vote", {"answers": ["x", "y"], "models": ["one"], "vote": "1"}, "2 answers of 1 models"),
+        ("vote", {"answers": ["x", "y"], "models": ["one"], "vote": "1"}, "2 answers for 1 models"),
         ("vote", {"answers": ["x", "y"], "models": ["one", "two"], "vote": "3"}, "1 to 2, tie"),
-        ("thumb", {"answer": " ", "model": "one", "up": True}, "not empty"),
-        ("tokens", {"model": "one", "ids": [340]}, "beyond the model's tokens"),
+        ("thumb", {"answer": " ", "model": "one", "up": True}, "the response is empty"),
+        ("tokens", {"model": "one", "ids": [340]}, "beyond the model's 340 tokens"),
         ("tokens", {"model": "one", "ids": [1] * 513}, "ids"),
-        ("tokens", {"model": "one", "answer": "red " * 600}, "512 are looked into"),
+        ("tokens", {"model": "one", "answer": "red " * 600}, "at most 512 can be inspected"),
         ("next", {"model": "one", "temperature": -1}, "temperature"),
         ("space", {"model": "one", "texts": ["a"]}, "three different prompts"),
-        ("rewards", {"answers": ["a"]}, "no reward model is served"),
+        ("rewards", {"answers": ["a"]}, "this server has no reward model"),
     ],
 )
-def test_what_cannot_be_looked_at_or_voted_is_said(http, path, changes, said):
-    answer = http.post(f"/page/{path}", json={"messages": ASKED, **changes})
-    assert answer.status_code == 400
-    assert said in answer.json()["error"]["message"]
+def test_invalid_page_request_is_rejected_with_its_reason(http, path, changes, message):
+    reply = http.post(f"/page/{path}", json={"messages": MESSAGES, **changes})
+    assert reply.status_code == 400
+    assert message in reply.json()["error"]["message"]
 
 
-def test_the_text_of_an_answer_that_goes_on_is_that_of_its_tokens(root, tmp_path):
-    """Pieces of the embedded model's tokenizer begin with a space, its answers with none."""
+def test_text_of_inspected_tokens_has_no_leading_space(root, tmp_path):
+    """The first token of the embedded model begins with a space, its response does not."""
     pocket = load_chat_model(str(root / "data/pocket/model"))
     with serving(tmp_path, {"pocket": pocket}) as site:
-        look = {"model": "pocket", "messages": ASKED, "answer": "A lion eats"}
-        found = httpx.post(f"{site.address}/page/tokens", json=look, timeout=240).json()
-    assert "".join(token["text"] for token in found["answer"]) == " A lion eats"
-    assert found["text"] == "A lion eats"
+        body = {"model": "pocket", "messages": MESSAGES, "answer": "A lion eats"}
+        tokens = httpx.post(f"{site.address}/page/tokens", json=body, timeout=240).json()
+    assert "".join(token["text"] for token in tokens["answer"]) == " A lion eats"
+    assert tokens["text"] == "A lion eats"
 
 
-def test_each_answers_reward_is_the_normalised_one(models, tmp_path):
+def test_rewards_are_normalised(models, tmp_path):
     model = models["one"]
     fresh = new_reward_model(model.name, seed=0)
     save_reward_model(tmp_path / "rm", fresh, model.chat, 0.5, 2.0)
-    reward = RewardModel(tmp_path / "rm")
-    with serving(tmp_path, models, reward=reward) as site:
-        body = {"messages": ASKED, "answers": ["A dog", "The ball"]}
-        given = httpx.post(f"{site.address}/page/rewards", json=body, timeout=240).json()
-    raw = reward.score(["A cat?"] * 2, body["answers"])
-    assert given == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-5)
+    reward_model = RewardModel(tmp_path / "rm")
+    with serving(tmp_path, models, reward_model=reward_model) as site:
+        body = {"messages": MESSAGES, "answers": ["A dog", "The ball"]}
+        rewards = httpx.post(f"{site.address}/page/rewards", json=body, timeout=240).json()
+    raw = reward_model.score(["A cat?"] * 2, body["answers"])
+    assert rewards == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-5)
 
 
-def test_markdown_comes_without_what_could_run(http):
+def test_markdown_is_sanitized(http):
     html = http.post("/page/markdown", json={"text": "**a** <script>b</script>"}).json()["html"]
     assert "<strong>a</strong>" in html
     assert "<script" not in html
 
 
-def test_health_counts_and_names_nothing(http):
+def test_health_has_counts_alone(http):
     assert http.get("/health").json() == {"status": "up", "writing": 0, "waiting": 0}

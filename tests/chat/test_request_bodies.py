@@ -1,4 +1,4 @@
-"""What clients of OpenAI's API send is taken; what would change the answer is refused by name."""
+"""Bodies of OpenAI clients are accepted; unsupported fields with an effect are rejected by name."""
 
 import gzip
 import json
@@ -30,10 +30,10 @@ def http(model, tmp_path_factory):
         yield client
 
 
-def said(answer: httpx.Response) -> str:
-    """The text of an answer, or a failed test with the error."""
-    assert answer.status_code == 200, answer.text
-    return answer.json()["choices"][0]["message"]["content"]
+def content_of(reply: httpx.Response) -> str:
+    """The response's text; fails with the error if there is one."""
+    assert reply.status_code == 200, reply.text
+    return reply.json()["choices"][0]["message"]["content"]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def said(answer: httpx.Response) -> str:
     [
         # lm-evaluation-harness, local-chat-completions
         {"messages": [{**TURN, "type": "text"}], "temperature": 0, "stop": ["\n\n"], "seed": 1234},
-        # openai-python's and LangChain's defaults, spelled out
+        # openai-python's and LangChain's defaults, bytes_of_tokens out
         {"n": 1, "stream": False, "temperature": 0.7, "top_p": 1, "max_completion_tokens": 4},
         {"tools": [], "tool_choice": "none", "parallel_tool_calls": True, "functions": None},
         {"tools": None, "tool_choice": "auto", "function_call": "auto", "logit_bias": {}},
@@ -51,7 +51,7 @@ def said(answer: httpx.Response) -> str:
         {"safety_identifier": "x", "prompt_cache_key": "y", "prompt_cache_retention": "24h"},
         {"stream_options": {"include_usage": None}, "stop": None, "n": None, "top_p": None},
         {"reasoning_effort": None, "verbosity": "medium", "web_search_options": None},
-        # vLLM's and LiteLLM's
+        # vLLM and LiteLLM
         {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "ignore_eos": False},
         {"guided_json": None, "chat_template_kwargs": {}, "add_generation_prompt": True},
         {"something_new": None, "and_newer": [], "newest": {}, "yet_newer": ""},
@@ -69,17 +69,17 @@ def said(answer: httpx.Response) -> str:
         },
     ],
 )
-def test_what_asks_for_nothing_else_changes_nothing(http, changes):
-    """The same answer as without it, at the same seed and temperature."""
+def test_neutral_fields_do_not_change_the_response(http, changes):
+    """The same response as without them, at the same seed and temperature."""
     plain = {key: value for key, value in changes.items() if key in ("temperature", "stop", "seed")}
-    wanted = said(http.post("/v1/chat/completions", json=CHAT | plain))
-    assert said(http.post("/v1/chat/completions", json=CHAT | changes)) == wanted
+    expected = content_of(http.post("/v1/chat/completions", json=CHAT | plain))
+    assert content_of(http.post("/v1/chat/completions", json=CHAT | changes)) == expected
 
 
 @pytest.mark.parametrize(
     ("changes", "param", "message"),
     [
-        ({"tools": [{"type": "function"}]}, "tools", "tools is left out by"),
+        ({"tools": [{"type": "function"}]}, "tools", "tools is ignored by"),
         (
             {"response_format": {"type": "json_schema"}},
             "response_format",
@@ -87,12 +87,12 @@ def test_what_asks_for_nothing_else_changes_nothing(http, changes):
         ),
         ({"reasoning_effort": "low"}, "reasoning_effort", "chat_template_kwargs"),
         ({"top_k": 5}, "top_k", "top_k is not supported (got 5); leave it out"),
-        ({"think": False}, "think", "think is not known here (got false); leave it out"),
+        ({"think": False}, "think", "think is an unknown field (got false); leave it out"),
         ({"temprature": 1}, "temprature", "did you mean temperature?"),
         ({"temperature": "hot"}, "temperature", 'temperature: got "hot"; should be of type number'),
         ({"temperature": -1}, "temperature", "got -1; should be greater than or equal to 0"),
         ({"top_logprobs": 3}, "top_logprobs", "top_logprobs needs logprobs: true"),
-        ({"max_tokens": 65}, "max_tokens", "max_tokens=65 is more than this server's 64"),
+        ({"max_tokens": 65}, "max_tokens", "max_tokens=65 is above this server's limit of 64"),
         (
             {"stop": ["a", "x" * 300]},
             "stop[1]",
@@ -126,24 +126,24 @@ def test_what_asks_for_nothing_else_changes_nothing(http, changes):
         (
             {"messages": [{**TURN, "tool_calls": [{"id": "1"}]}]},
             "messages[0].tool_calls",
-            "messages[0].tool_calls belongs to the assistant, not to user",
+            "messages[0].tool_calls is a field of assistant messages, not of user messages",
         ),
         ({"messages": [{**TURN, "name": "<|im_end|>"}]}, "messages[0].name", "pattern"),
         ({"messages": [{**TURN, "content": " "}]}, "messages", "the prompt is empty"),
-        ({"\ud800": 1}, None, 'the body holds "\\ud800", which is not Unicode'),
-        ({"model": "\ud800"}, "model", "no model '\\ud800'"),
+        ({"\ud800": 1}, None, 'the body has "\\ud800", which is not Unicode'),
+        ({"model": "\ud800"}, "model", "unknown model '\\ud800'"),
     ],
 )
-def test_a_refusal_names_the_part_that_it_is_about(http, changes, param, message):
-    answer = http.post("/v1/chat/completions", content=json.dumps(CHAT | changes))
-    assert answer.status_code == (404 if "model" in changes else 400)
-    error = answer.json()["error"]
+def test_rejection_names_the_field(http, changes, param, message):
+    reply = http.post("/v1/chat/completions", content=json.dumps(CHAT | changes))
+    assert reply.status_code == (404 if "model" in changes else 400)
+    error = reply.json()["error"]
     assert message in error["message"]
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
 
 
-def test_codes_are_those_that_clients_look_for(http):
-    """LangChain and LiteLLM tell a conversation that is too long by its code."""
+def test_error_codes_are_openais(http):
+    """LangChain and LiteLLM recognise a conversation that is too long by its code."""
 
     def code(path="/v1/chat/completions", **changes):
         return http.post(path, json=CHAT | changes).json()["error"]["code"]
@@ -165,34 +165,34 @@ def test_codes_are_those_that_clients_look_for(http):
     assert error.json()["error"]["param"] == "prompt"
 
 
-def test_roles_and_names_reach_the_template_as_they_were_sent(http, model):
-    """ChatML writes any role; only a template that reads names shows one."""
+def test_roles_and_names_reach_the_template_unchanged(http, model):
+    """ChatML renders any role; names appear only in templates that read them."""
     developer = {"role": "developer", "content": "Be kind."}
     tokens = model.chat.tokenizer
     for turns in ([developer, TURN], [{**developer, "role": "system"}, TURN]):
         text = tokens.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        answer = http.post("/v1/chat/completions", json=CHAT | {"messages": turns}).json()
-        assert answer["usage"]["prompt_tokens"] == len(tokens(text)["input_ids"])
+        reply = http.post("/v1/chat/completions", json=CHAT | {"messages": turns}).json()
+        assert reply["usage"]["prompt_tokens"] == len(tokens(text)["input_ids"])
     named = {"messages": [{**TURN, "name": "Ann-2"}]}
-    assert said(http.post("/v1/chat/completions", json=CHAT | named))
+    assert content_of(http.post("/v1/chat/completions", json=CHAT | named))
 
 
-def test_a_role_that_the_template_refuses_is_a_400(tmp_path):
+def test_role_rejected_by_the_template_returns_400(tmp_path):
     """Gemma's own template raises for a system message; this one does for a developer's."""
     folder = make_model(tmp_path / "model", "qwen2")
     model = load_chat_model(str(folder))
-    refusing = (
+    raising_template = (
         "{% for m in messages %}{% if m['role'] == 'developer' %}"
         "{{ raise_exception('no developer here') }}{% endif %}{% endfor %}"
     )
-    model.chat.tokenizer.chat_template = refusing + model.chat.tokenizer.chat_template
+    model.chat.tokenizer.chat_template = raising_template + model.chat.tokenizer.chat_template
     with serving(tmp_path, {"tiny": model}) as site:
         turns = [{"role": "developer", "content": "Be kind."}, TURN]
         body = CHAT | {"messages": turns}
-        answer = httpx.post(f"{site.address}/v1/chat/completions", json=body, timeout=240)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["message"].endswith("no developer here")
-    assert answer.json()["error"]["param"] == "messages"
+        reply = httpx.post(f"{site.address}/v1/chat/completions", json=body, timeout=240)
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"].endswith("no developer here")
+    assert reply.json()["error"]["param"] == "messages"
 
 
 @pytest.mark.parametrize(
@@ -204,9 +204,9 @@ def test_a_role_that_the_template_refuses_is_a_400(tmp_path):
         {},
     ],
 )
-def test_json_is_read_however_the_header_is_written(http, headers):
+def test_json_content_types_are_accepted(http, headers):
     content = json.dumps(CHAT).encode()
-    assert said(http.post("/v1/chat/completions", content=content, headers=headers))
+    assert content_of(http.post("/v1/chat/completions", content=content, headers=headers))
 
 
 @pytest.mark.parametrize(
@@ -219,50 +219,52 @@ def test_json_is_read_however_the_header_is_written(http, headers):
     ],
 )
 @pytest.mark.parametrize("headers", [{}, {"content-type": "application/json"}])
-def test_a_body_that_is_no_json_object_is_described(http, content, status, message, headers):
-    answer = http.post("/v1/chat/completions", content=content, headers=headers)
-    assert answer.status_code == status
-    assert answer.json()["error"]["message"].startswith(message)
+def test_body_that_is_not_a_json_object_is_rejected(http, content, status, message, headers):
+    reply = http.post("/v1/chat/completions", content=content, headers=headers)
+    assert reply.status_code == status
+    assert reply.json()["error"]["message"].startswith(message)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
-def test_another_content_type_is_a_415_that_names_the_right_one(http, kind):
-    """`curl -d` without a header sends the second."""
+def test_other_content_types_return_415(http, kind):
+    """`curl -d` without a header sends the second one."""
     content = json.dumps(CHAT).encode()
-    answer = http.post("/v1/chat/completions", content=content, headers={"content-type": kind})
-    assert answer.status_code == 415
-    message = answer.json()["error"]["message"]
-    assert message.startswith(f"the body comes as Content-Type '{kind}'; send JSON")
+    reply = http.post("/v1/chat/completions", content=content, headers={"content-type": kind})
+    assert reply.status_code == 415
+    message = reply.json()["error"]["message"]
+    assert message.startswith(f"unsupported Content-Type '{kind}'; send JSON")
     assert message.endswith("Content-Type: application/json")
 
 
-def test_paths_and_methods_that_are_not_served_are_named(http):
+def test_unknown_paths_and_methods_are_rejected(http):
     wrong = http.post("/chat/completions", json=CHAT)
     assert wrong.status_code == 404
-    served = "/v1/models, /v1/chat/completions, /v1/completions"
-    message = f"POST /chat/completions is not served; the API is {served}"
+    routes = "/v1/models, /v1/chat/completions, /v1/completions"
+    message = f"POST /chat/completions does not exist; the API has {routes}"
     assert wrong.json()["error"]["message"] == message
     method = http.get("/v1/chat/completions")
     assert (method.status_code, method.headers["allow"]) == (405, "POST")
-    assert method.json()["error"]["message"] == "GET /v1/chat/completions is not served; use POST"
+    assert method.json()["error"]["message"] == "GET /v1/chat/completions is not allowed; use POST"
 
 
-def test_head_is_answered_where_get_is(http):
-    """Load balancers ask so whether a server is up."""
+def test_head_works_like_get(http):
+    """Load balancers use it to check that a server is up."""
     for path in ("/", "/health", "/v1/models"):
-        answer = http.head(path)
-        assert (answer.status_code, answer.content) == (200, b"")
+        reply = http.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")
 
 
-def test_a_packed_body_is_said_to_be_packed(http):
-    packed = gzip.compress(json.dumps(CHAT).encode())
+def test_compressed_body_is_rejected(http):
+    compressed = gzip.compress(json.dumps(CHAT).encode())
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    answer = http.post("/v1/chat/completions", content=packed, headers=headers)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "the body is not UTF-8, but gzip; send it unpacked"
+    reply = http.post("/v1/chat/completions", content=compressed, headers=headers)
+    assert reply.status_code == 400
+    assert (
+        reply.json()["error"]["message"] == "the body is not UTF-8 but gzip; send it uncompressed"
+    )
 
 
-def test_the_scheme_of_a_token_is_read_in_any_case(model, tmp_path):
+def test_token_scheme_is_case_insensitive(model, tmp_path):
     """RFC 9110: the scheme is case-insensitive; the token is not."""
     with serving(tmp_path, {"tiny": model}, token=TOKEN) as site:
 
@@ -273,15 +275,15 @@ def test_the_scheme_of_a_token_is_read_in_any_case(model, tmp_path):
         assert status(f"Bearer {TOKEN}") == status(f"bearer {TOKEN}") == 200
         assert status(f"BEARER  {TOKEN}") == 200
         assert status(f"Bearer {TOKEN.upper()}") == status(f"Basic {TOKEN}") == 401
-        refused = httpx.get(f"{site.address}/v1/models")
-    assert refused.headers["www-authenticate"] == "Bearer"
-    assert refused.json()["error"]["code"] == "invalid_api_key"
+        rejected = httpx.get(f"{site.address}/v1/models")
+    assert rejected.headers["www-authenticate"] == "Bearer"
+    assert rejected.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_every_event_has_the_counts_field_where_they_were_asked_for(http):
+def test_every_event_has_usage_if_it_was_requested(http):
     """OpenAI: "All other chunks will also include a `usage` field, but with a null value"."""
-    how = {"stream": True, "stream_options": {"include_usage": True}}
-    text = http.post("/v1/chat/completions", json=CHAT | how).text
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    text = http.post("/v1/chat/completions", json=CHAT | options).text
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     assert [event["usage"] for event in events[:-1]] == [None] * (len(events) - 1)
     assert events[-1]["usage"]["completion_tokens"] <= 4

@@ -1,4 +1,4 @@
-"""`rlhf chat` as a person meets it: in a pseudo-terminal, in a pipe, once."""
+"""`rlhf chat` in a pseudo-terminal, in a pipe, and with a single prompt."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ CHAT = [sys.executable, "-m", "rlhf.cli", "chat"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A tiny Llama with room for thousands of tokens, so that an answer can be interrupted."""
+    """A tiny Llama with room for thousands of tokens, so that a response can be interrupted."""
     folder = make_model(tmp_path_factory.mktemp("models") / "llama")
     config = json.loads((folder / "config.json").read_text())
     config["max_position_embeddings"] = 100_000
@@ -36,54 +36,57 @@ def folder(tmp_path_factory) -> Path:
 
 
 class Terminal:
-    """A program in a pseudo-terminal of its own."""
+    """A program in its own pseudo-terminal."""
 
     def __init__(self, command: list[str], home: Path, term: str = "dumb") -> None:
         self.pid, self.tty = pty.fork()
         if self.pid == 0:
-            own = {"TERM": term, "COLUMNS": "200", "LINES": "50", "XDG_STATE_HOME": str(home)}
-            os.execve(command[0], command, {**os.environ, **own})
-        self.seen = ""
+            variables = {"TERM": term, "COLUMNS": "200", "LINES": "50", "XDG_STATE_HOME": str(home)}
+            os.execve(command[0], command, {**os.environ, **variables})
+        self.output = ""
 
     def wait_for(self, text: str, seconds: float = 240) -> str:
-        """All that came up to and with `text`."""
+        """All output up to and including `text`."""
         end = time.monotonic() + seconds
-        while text not in self.seen:
+        while text not in self.output:
             left = end - time.monotonic()
-            assert left > 0, f"no {text!r} in {self.seen!r}"
+            assert left > 0, f"no {text!r} in {self.output!r}"
             if select.select([self.tty], [], [], left)[0]:
                 try:
-                    self.seen += os.read(self.tty, 4096).decode(errors="replace")
+                    self.output += os.read(self.tty, 4096).decode(errors="replace")
                 except OSError:
-                    raise AssertionError(f"ended without {text!r}: {self.seen!r}") from None
-        before, _, self.seen = self.seen.partition(text)
+                    raise AssertionError(f"ended without {text!r}: {self.output!r}") from None
+        before, _, self.output = self.output.partition(text)
         return before + text
 
     def send(self, keys: str) -> None:
         os.write(self.tty, keys.encode())
 
     def send_until(self, keys: str, text: str) -> None:
-        """A Ctrl-C that comes while readline takes the terminal over waits for the next key."""
+        """Send keys until `text` appears.
+
+        A Ctrl-C sent while readline takes over the terminal has no effect before the next key.
+        """
         for _ in range(24):
             self.send(keys)
             with contextlib.suppress(AssertionError):
                 self.wait_for(text, seconds=10)
                 return
-        raise AssertionError(f"no {text!r} in {self.seen!r}")
+        raise AssertionError(f"no {text!r} in {self.output!r}")
 
     def status(self, seconds: float = 120) -> int:
-        """Of the program, which has to end by itself by then."""
+        """Exit status of the program, which has to end by itself in time."""
         end = time.monotonic() + seconds
         while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
             if time.monotonic() > end:
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, 0)
-                raise AssertionError(f"did not end; it wrote {self.seen!r}")
+                raise AssertionError(f"did not end; its output was {self.output!r}")
             time.sleep(0.05)
         return os.waitstatus_to_exitcode(ended[1])
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(folder, tmp_path):
+def test_ctrl_c_stops_the_response_and_not_the_program(folder, tmp_path):
     flags = ["--temperature", "0", "--max_new_tokens", "90000"]
     terminal = Terminal([*CHAT, str(folder), *flags], tmp_path)
     before = terminal.wait_for("you> ")
@@ -93,24 +96,26 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(folder, tmp_path):
     terminal.send("\x03")
     terminal.wait_for("(stopped)")
     terminal.wait_for("you> ")
-    terminal.send_until("\x03", "/quit or Ctrl-D leaves")  # at the prompt it leaves nothing either
+    terminal.send_until(
+        "\x03", "/quit or Ctrl-D leaves"
+    )  # at the input line it does not end the program either
     terminal.send("/max 3\n")
     terminal.wait_for("max_new_tokens 3")
     terminal.send("/regen\n")
-    terminal.wait_for("(cut off at its longest")
+    terminal.wait_for("(reached the maximum length")
     terminal.send("/temp warm\n")
-    terminal.wait_for("/temp takes a number, not 'warm'")
+    terminal.wait_for("/temp needs a number, not 'warm'")
     terminal.send("/temp nan\n")
-    terminal.wait_for("temperature=nan is not from 0 up")
+    terminal.wait_for("temperature=nan")
     terminal.send("/dance\n")
-    terminal.wait_for("no command /dance")
+    terminal.wait_for("unknown command /dance")
     terminal.send("/undo\n")
-    terminal.wait_for("taken back: Where is the red ball?")
+    terminal.wait_for("removed: Where is the red ball?")
     terminal.send("/quit\n")
     assert terminal.status() == 0
 
 
-def test_one_prompt_and_a_pipe_give_the_answer_alone(folder):
+def test_single_prompt_and_pipe_print_only_the_response(folder):
     flags = [str(folder), "--temperature", "0", "--max_new_tokens", "12"]
     once = subprocess.run([*CHAT, *flags, "--prompt", "A cat?"], capture_output=True, timeout=240)
     assert once.returncode == 0
@@ -119,15 +124,15 @@ def test_one_prompt_and_a_pipe_give_the_answer_alone(folder):
     assert b"chat template" in once.stderr
 
 
-@pytest.mark.parametrize(("piped", "said"), [(b"caf\xe9", "not UTF-8"), (b"", "is empty")])
-def test_a_pipe_of_broken_text_or_nothing_is_refused(folder, piped, said):
+@pytest.mark.parametrize(("piped", "message"), [(b"caf\xe9", "not UTF-8"), (b"", "is empty")])
+def test_pipe_of_broken_or_no_text_is_rejected(folder, piped, message):
     done = subprocess.run([*CHAT, str(folder)], input=piped, capture_output=True, timeout=240)
     assert done.returncode == 2
-    assert said in done.stderr.decode()
+    assert message in done.stderr.decode()
     assert b"Traceback" not in done.stderr
 
 
-def test_what_cannot_talk_is_refused_with_status_2(tmp_path):
+def test_folder_without_a_model_exits_with_status_2(tmp_path):
     done = subprocess.run([*CHAT, str(tmp_path)], capture_output=True, text=True, timeout=240)
     assert done.returncode == 2
     assert "holds no model" in done.stderr
@@ -139,7 +144,7 @@ def short(folder) -> list[str]:
     return [*CHAT, str(folder), "--temperature", "0", "--max_new_tokens", "8"]
 
 
-def test_a_conversation_is_edited_saved_and_gone_on_with(short, tmp_path):
+def test_conversation_is_edited_saved_and_loaded(short, tmp_path):
     terminal = Terminal(short, tmp_path)
     terminal.wait_for("you> ")
     terminal.send('"""What is\nthis?"""\n')
@@ -155,7 +160,7 @@ def test_a_conversation_is_edited_saved_and_gone_on_with(short, tmp_path):
     terminal.wait_for("bot> ")
     terminal.wait_for("you> ")
     terminal.send("/edit\n")
-    terminal.wait_for("or two?")  # the line is there to be changed
+    terminal.wait_for("or two?")  # the prompt is in the input line
     terminal.send(" Or three?\n")
     terminal.wait_for("bot> ")
     terminal.wait_for("you> ")
@@ -172,7 +177,7 @@ def test_a_conversation_is_edited_saved_and_gone_on_with(short, tmp_path):
     assert terminal.status() == 0
 
 
-def test_lines_are_remembered_across_sessions_for_their_owner_alone(short, tmp_path):
+def test_history_is_kept_across_sessions_and_private(short, tmp_path):
     terminal = Terminal(short, tmp_path)
     terminal.wait_for("you> ")
     terminal.send("/seed 4711\n")
@@ -192,87 +197,95 @@ def test_lines_are_remembered_across_sessions_for_their_owner_alone(short, tmp_p
     assert again.status() == 0
 
 
-def test_answers_stand_side_by_side_and_votes_are_kept(short, folder, tmp_path):
+def test_votes_on_side_by_side_responses_are_stored(short, folder, tmp_path):
     other = make_model(tmp_path / "other", seed=1)
     store = tmp_path / "labels.sqlite"
-    judge = tmp_path / "rm"
+    reward_folder = tmp_path / "rm"
     fresh = new_reward_model(folder, seed=0)
-    save_reward_model(judge, fresh, load_tokenizer(str(folder)), 0.5, 2.0)
-    votes = ["--store", str(store), "--annotator", "Ann", "--blind", "--reward_model", str(judge)]
+    save_reward_model(reward_folder, fresh, load_tokenizer(str(folder)), 0.5, 2.0)
+    votes = [
+        "--store",
+        str(store),
+        "--annotator",
+        "Ann",
+        "--blind",
+        "--reward_model",
+        str(reward_folder),
+    ]
     terminal = Terminal([*short, *votes], tmp_path)
     terminal.wait_for("you> ")
     terminal.send("/1\n")
-    terminal.wait_for("nothing stands side by side")
+    terminal.wait_for("there are no responses to compare")
     terminal.send(f"/compare {other}\n")
-    terminal.wait_for("talking to")
+    terminal.wait_for("chatting with")
     terminal.wait_for("you> ")
     terminal.send("A cat?\n")
-    shown = terminal.wait_for("better: /1, /2, /tie or /bad")
-    assert str(other) not in shown
+    output = terminal.wait_for("vote: /1, /2, /tie or /bad")
+    assert str(other) not in output
     terminal.send("/why\n")
-    terminal.wait_for("looking inside tells whose an answer is; vote first")
+    terminal.wait_for("would reveal its model; vote first")
     terminal.send("/9\n")
-    terminal.wait_for("a vote is 1 to 2")
+    terminal.wait_for("unknown vote '9'")
     terminal.wait_for("you> ")
     terminal.send("/2\n")
     revealed = terminal.wait_for("you> ")
     assert str(other) in revealed
     terminal.send("/up 2\n")
-    terminal.wait_for("kept in")
+    terminal.wait_for("stored in")
     terminal.send("/why\n")
-    assert "KL from other" in terminal.wait_for("reward of each answer: 1 ")
-    each = terminal.wait_for("\n")
+    assert "KL from other" in terminal.wait_for("reward of each response: 1 ")
+    reward_line = terminal.wait_for("\n")
     terminal.send("/compare off\n")
-    terminal.wait_for("talking to")
+    terminal.wait_for("chatting with")
     terminal.send("/up 2\n")
-    terminal.wait_for("there is no answer 2 to mark")
+    terminal.wait_for("there is no response 2 to rate")
     terminal.send("/regen\n")
     terminal.wait_for("bot> ")
     terminal.wait_for("you> ")
     terminal.send(f"/compare {other}\n")
-    terminal.wait_for("talking to")
+    terminal.wait_for("chatting with")
     terminal.wait_for("you> ")
-    terminal.send("/why\n")  # of the answer that stood there before
+    terminal.send("/why\n")  # of the response from before /compare
     assert "KL from other" in terminal.wait_for("you> ")
     terminal.send("/compare off\n")
-    terminal.wait_for("talking to")
+    terminal.wait_for("chatting with")
     terminal.send("/topk 0\n")
-    terminal.wait_for("/topk takes a number from 1 to 50")
+    terminal.wait_for("/topk needs a number from 1 to 50")
     terminal.send("/topk 2\n")
     terminal.wait_for("rank")
     terminal.send("/quit\n")
     assert terminal.status() == 0
-    with LabelStore(store) as kept:
-        [pair] = rows_of(kept, "rankings").rows
-        [thumb] = rows_of(kept, "thumbs").rows
+    with LabelStore(store) as label_store:
+        [pair] = rows_of(label_store, "rankings").rows
+        [thumb] = rows_of(label_store, "thumbs").rows
     assert pair["prompt"] == "A cat?"
     assert pair["ranks"] == [2, 1]
     assert set(pair["models"]) == {str(folder), str(other)}
     assert thumb["label"] is True
     assert thumb["completion"] == pair["responses"][1]
-    raw = RewardModel(judge).score(["A cat?"] * 2, pair["responses"])
-    shown = [float(value) for value in re.findall(r"[+-]\d+\.\d+", each)]
-    assert shown == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-3)
+    raw = RewardModel(reward_folder).score(["A cat?"] * 2, pair["responses"])
+    rewards = [float(value) for value in re.findall(r"[+-]\d+\.\d+", reward_line)]
+    assert rewards == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-3)
 
 
-def test_a_terminal_with_a_cursor_gets_columns_and_markdown(short, tmp_path):
+def test_terminal_with_cursor_gets_columns_and_markdown(short, tmp_path):
     other = make_model(tmp_path / "other", seed=1)
     terminal = Terminal([*short, str(other)], tmp_path, term="xterm-256color")
     terminal.wait_for("you> ")
     terminal.send("A cat?\n")
-    shown = terminal.wait_for("better: /1, /2, /tie or /bad")
-    assert "╭─ 1 " in shown
-    assert "╭─ 2 " in shown
+    output = terminal.wait_for("vote: /1, /2, /tie or /bad")
+    assert "╭─ 1 " in output
+    assert "╭─ 2 " in output
     terminal.send("/compare off\n")
-    terminal.wait_for("talking to")
+    terminal.wait_for("chatting with")
     terminal.send("A cat?\n")
     terminal.wait_for("bot>")
-    terminal.wait_for("cut off at its longest")
+    terminal.wait_for("reached the maximum length")
     terminal.send("/quit\n")
     assert terminal.status() == 0
 
 
-def test_several_models_answer_a_pipe_each_after_its_name(short, folder):
+def test_pipe_to_several_models_prints_each_name(short, folder):
     done = subprocess.run(
         [*short, str(folder)], input=b"A cat?\n", capture_output=True, timeout=240
     )

@@ -11,10 +11,14 @@ from tests.chat.chat_server import serving
 from tests.chat.scripted_model import make_scripted
 from tests.tiny_models import make_model
 
-ASKED = [{"role": "user", "content": "Who is it?"}]
+MESSAGES = [{"role": "user", "content": "Who is it?"}]
 THOUGHT, TEXT = "Hm, let me see.", "A dog, I say."
-SAID = {"role": "assistant", "content": TEXT, "reasoning_content": THOUGHT}
-CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"at": "sea"}'}}
+REPLY = {"role": "assistant", "content": TEXT, "reasoning_content": THOUGHT}
+TOOL_CALL = {
+    "id": "1",
+    "type": "function",
+    "function": {"name": "look", "arguments": '{"at": "sea"}'},
+}
 NO_THOUGHT = {"chat_template_kwargs": {"enable_thinking": False}}
 TOOL = {
     "type": "function",
@@ -28,11 +32,11 @@ TOOL = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """`asked` opens a thought itself; the prompt of `opened` ends inside one; `plain` has none."""
+    """`thinker` opens its thought; the prompt of `opened` ends inside one; `plain` has none."""
     folder = tmp_path_factory.mktemp("models")
     script = ["Hm, ", "let me ", "see.", "</think>", "A dog", ", I say."]
     return {
-        "asked": load_chat_model(str(make_scripted(folder / "asked"))),
+        "thinker": load_chat_model(str(make_scripted(folder / "thinker"))),
         "opened": load_chat_model(str(make_scripted(folder / "opened", "qwen3_5_think", script))),
         "plain": load_chat_model(str(make_model(folder / "plain", "qwen2"))),
     }
@@ -44,23 +48,23 @@ def site(models, tmp_path_factory):
         yield site
 
 
-def answer(site, **how):
-    body = {"model": "asked", "messages": ASKED, "temperature": 0, **how}
+def complete(site, **fields):
+    body = {"model": "thinker", "messages": MESSAGES, "temperature": 0, **fields}
     return site.client().chat.completions.create(**body)
 
 
-def rejected(site, **how) -> dict:
-    """The error of a request that is a 400."""
-    body = {"model": "asked", "messages": ASKED, **how}
+def error_of(site, **fields) -> dict:
+    """The error of a request that returns 400."""
+    body = {"model": "thinker", "messages": MESSAGES, **fields}
     reply = httpx.post(f"{site.address}/v1/chat/completions", json=body, timeout=240)
     assert reply.status_code == 400
     return reply.json()["error"]
 
 
-@pytest.mark.parametrize(("model", "before"), [("asked", 5), ("opened", 4)])
-def test_the_thought_is_a_field_of_its_own(site, model, before):
-    """Tokens: <think> (of one that opens it), three of the thought, </think>, two of the text."""
-    whole = answer(site, model=model)
+@pytest.mark.parametrize(("model", "before"), [("thinker", 5), ("opened", 4)])
+def test_thought_is_a_separate_field(site, model, before):
+    """Tokens: <think> (if the model opens it), three of the thought, </think>, two of the text."""
+    whole = complete(site, model=model)
     message = whole.choices[0].message
     assert (message.reasoning_content, message.content) == (THOUGHT, TEXT)
     assert whole.choices[0].finish_reason == "stop"
@@ -68,196 +72,216 @@ def test_the_thought_is_a_field_of_its_own(site, model, before):
     assert whole.usage.completion_tokens_details.reasoning_tokens == before
 
 
-@pytest.mark.parametrize("model", ["asked", "opened"])
-def test_a_stream_gives_the_thought_first_and_no_tag(site, model):
-    events = answer(site, model=model, stream=True, stream_options={"include_usage": True})
+@pytest.mark.parametrize("model", ["thinker", "opened"])
+def test_stream_has_thought_first_and_no_tags(site, model):
+    events = complete(site, model=model, stream=True, stream_options={"include_usage": True})
     events = list(events)
     deltas = [event.choices[0].delta for event in events if event.choices]
-    said = [
+    pieces = [
         (kind, text)
         for delta in deltas
         for kind in ("reasoning_content", "content")
         if (text := getattr(delta, kind, None))
     ]
-    assert said == [
-        ("reasoning_content", "Hm,"),  # what a thought ends with is only known with the next one
+    assert pieces == [
+        ("reasoning_content", "Hm,"),  # trailing space is held back until the next token
         ("reasoning_content", " let me"),
         ("reasoning_content", " see."),
         ("content", "A dog"),
         ("content", ", I say."),
     ]
-    assert events[-1].usage == answer(site, model=model).usage
+    assert events[-1].usage == complete(site, model=model).usage
 
 
-def test_an_answer_that_is_cut_off_in_its_thought_has_no_content(site):
-    whole = answer(site, max_tokens=3)
+def test_response_cut_off_in_its_thought_has_no_content(site):
+    whole = complete(site, max_tokens=3)
     message = whole.choices[0].message
     assert (message.reasoning_content, message.content) == ("Hm, let me", "")
     assert whole.choices[0].finish_reason == "length"
     assert whole.usage.completion_tokens_details.reasoning_tokens == 3
 
 
-def test_a_model_without_thoughts_has_none(site):
-    whole = answer(site, model="plain", max_tokens=8)
+def test_model_without_thoughts_has_null_field(site):
+    whole = complete(site, model="plain", max_tokens=8)
     assert whole.choices[0].message.reasoning_content is None
     assert whole.usage.completion_tokens_details.reasoning_tokens == 0
 
 
 def test_stop_texts_apply_to_the_response(site):
     """ "let" is in the thought alone."""
-    whole = answer(site, stop=["let", " I"])
+    whole = complete(site, stop=["let", " I"])
     message = whole.choices[0].message
     assert (message.reasoning_content, message.content) == (THOUGHT, "A dog,")
 
 
-def test_log_probabilities_of_thought_and_response_are_apart(site):
+def test_logprobs_of_thought_and_response_are_separate(site):
     """The bytes of the response's tokens are its text; the tags are with the thought."""
-    found = answer(site, logprobs=True, top_logprobs=2).choices[0].logprobs
-    assert [one.token for one in found.content] == ["A dog", ", I say."]
-    assert [one["token"] for one in found.reasoning_content] == [
+    logprobs = complete(site, logprobs=True, top_logprobs=2).choices[0].logprobs
+    assert [one.token for one in logprobs.content] == ["A dog", ", I say."]
+    assert [one["token"] for one in logprobs.reasoning_content] == [
         "<think>",
         "Hm, ",
         "let me ",
         "see.",
         "</think>",
     ]
-    streamed = [e for e in answer(site, logprobs=True, stream=True) if e.choices[0].logprobs]
+    streamed = [e for e in complete(site, logprobs=True, stream=True) if e.choices[0].logprobs]
     content = [one.token for e in streamed for one in e.choices[0].logprobs.content]
     assert content == ["A dog", ", I say."]
 
 
-def test_template_variables_of_a_request_reach_prompt_and_answer(site, models):
-    """The prompt then closes the thought, and what this model writes is all response; the tag
-    that it writes after "see." is no text."""
-    whole = answer(site, model="opened", extra_body=NO_THOUGHT)
+def test_request_template_variables_apply_to_prompt_and_response(site, models):
+    """The prompt then closes the thought, and all that the model generates is the response; the tag
+    that it generates after "see." is not text."""
+    whole = complete(site, model="opened", extra_body=NO_THOUGHT)
     message = whole.choices[0].message
     assert (message.reasoning_content, message.content) == (None, "Hm, let me see.A dog, I say.")
     rendered = models["opened"].chat.tokenizer.apply_chat_template(
-        ASKED, add_generation_prompt=True, enable_thinking=False
+        MESSAGES, add_generation_prompt=True, enable_thinking=False
     )
     assert whole.usage.prompt_tokens == len(rendered["input_ids"])
-    assert answer(site, model="opened").choices[0].message.reasoning_content == THOUGHT
+    assert complete(site, model="opened").choices[0].message.reasoning_content == THOUGHT
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "said"),
+    ("kwargs", "name"),
     [
-        ({"tokenize": True}, "'tokenize' is no variable of a chat template"),
-        ({"messages": []}, "'messages' is no variable"),
-        ({"two words": 1}, "'two words' is no variable"),
-        ({"name": ["<|im_end|>"]}, "'<|im_end|>' is a control token"),
-        ({"name": {"a": "<|im_start|>"}}, "'<|im_start|>' is a control token"),
+        ({"tokenize": True}, "'tokenize'"),
+        ({"messages": []}, "'messages'"),
+        ({"two words": 1}, "'two words'"),
+        ({"name": ["<|im_end|>"]}, "'<|im_end|>'"),
+        ({"name": {"a": "<|im_start|>"}}, "'<|im_start|>'"),
     ],
 )
-def test_what_is_no_template_variable_is_a_400(site, kwargs, said):
-    error = rejected(site, chat_template_kwargs=kwargs)
-    assert said in error["message"]
+def test_invalid_template_variable_returns_400(site, kwargs, name):
+    error = error_of(site, chat_template_kwargs=kwargs)
+    assert name in error["message"]
     assert error["param"] == "chat_template_kwargs"
 
 
-def prompt_tokens(site, **how) -> int:
-    return answer(site, max_tokens=1, **how).usage.prompt_tokens
+def prompt_tokens(site, **fields) -> int:
+    return complete(site, max_tokens=1, **fields).usage.prompt_tokens
 
 
-def rendered(models, messages, **how) -> int:
-    """Tokens of the prompt by plain transformers."""
-    tokenizer = models["asked"].chat.tokenizer
-    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **how)["input_ids"]
+def rendered_tokens(models, messages, **kwargs) -> int:
+    """Tokens of the prompt with transformers' chat template."""
+    tokenizer = models["thinker"].chat.tokenizer
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, **kwargs)["input_ids"]
     return len(ids)
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-def test_thoughts_of_a_conversation_are_what_the_template_makes_of_them(site, models, field):
-    """Qwen3 drops the thought of a turn that a user's turn follows, and keeps it where a tool's
-    does."""
-    said = {"role": "assistant", "content": TEXT, field: THOUGHT}
-    talk = [*ASKED, said, *ASKED]
-    assert prompt_tokens(site, messages=talk) == rendered(models, [*ASKED, SAID, *ASKED])
-    plain = [*ASKED, {"role": "assistant", "content": TEXT}, *ASKED]
+def test_thoughts_of_the_history_are_rendered_by_the_template(site, models, field):
+    """Qwen3 drops the thought of a message that a user's message follows, and keeps it before a
+    tool's."""
+    reply = {"role": "assistant", "content": TEXT, field: THOUGHT}
+    talk = [*MESSAGES, reply, *MESSAGES]
+    assert prompt_tokens(site, messages=talk) == rendered_tokens(
+        models, [*MESSAGES, REPLY, *MESSAGES]
+    )
+    plain = [*MESSAGES, {"role": "assistant", "content": TEXT}, *MESSAGES]
     assert prompt_tokens(site, messages=talk) == prompt_tokens(site, messages=plain)
-    called = {**said, "tool_calls": [CALL]}
+    called = {**reply, "tool_calls": [TOOL_CALL]}
     result = {"role": "tool", "content": "Fog.", "tool_call_id": "1"}
-    kept = {
-        **SAID,
-        "tool_calls": [{**CALL, "function": {"name": "look", "arguments": {"at": "sea"}}}],
+    rendered_call = {
+        **REPLY,
+        "tool_calls": [{**TOOL_CALL, "function": {"name": "look", "arguments": {"at": "sea"}}}],
     }
-    wanted = rendered(models, [*ASKED, kept, {"role": "tool", "content": "Fog."}], tools=[TOOL])
-    assert prompt_tokens(site, messages=[*ASKED, called, result], tools=[TOOL]) == wanted
+    expected = rendered_tokens(
+        models, [*MESSAGES, rendered_call, {"role": "tool", "content": "Fog."}], tools=[TOOL]
+    )
+    assert prompt_tokens(site, messages=[*MESSAGES, called, result], tools=[TOOL]) == expected
 
 
-def test_an_answer_can_be_sent_back_as_it_came(site):
-    message = answer(site).choices[0].message.model_dump()
+def test_response_with_thought_can_be_sent_back_unchanged(site):
+    message = complete(site).choices[0].message.model_dump()
     assert message["reasoning_content"] == THOUGHT
-    assert answer(site, messages=[*ASKED, message, *ASKED]).choices[0].message.content == TEXT
+    assert (
+        complete(site, messages=[*MESSAGES, message, *MESSAGES]).choices[0].message.content == TEXT
+    )
 
 
-def test_a_tool_call_may_come_without_content_and_a_result_without_text(site):
-    called = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+def test_tool_call_without_content_and_empty_result_are_accepted(site):
+    called = {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]}
     for result in ("Fog.", ""):
-        talk = [*ASKED, called, {"role": "tool", "content": result, "tool_call_id": "1"}]
-        assert answer(site, messages=talk, tools=[TOOL]).choices[0].message.content == TEXT
+        talk = [*MESSAGES, called, {"role": "tool", "content": result, "tool_call_id": "1"}]
+        assert complete(site, messages=talk, tools=[TOOL]).choices[0].message.content == TEXT
 
 
-def test_tools_reach_the_template_unless_none_may_be_called(site, models):
-    assert prompt_tokens(site, tools=[TOOL]) == rendered(models, ASKED, tools=[TOOL])
-    assert prompt_tokens(site, tools=[TOOL], tool_choice="none") == rendered(models, ASKED)
+def test_tools_reach_the_template_unless_tool_choice_is_none(site, models):
+    assert prompt_tokens(site, tools=[TOOL]) == rendered_tokens(models, MESSAGES, tools=[TOOL])
+    assert prompt_tokens(site, tools=[TOOL], tool_choice="none") == rendered_tokens(
+        models, MESSAGES
+    )
 
 
 @pytest.mark.parametrize(
     ("model", "changes", "param"),
     [
-        ("plain", {"messages": [*ASKED, SAID, *ASKED]}, "messages[1].reasoning_content"),
+        ("plain", {"messages": [*MESSAGES, REPLY, *MESSAGES]}, "messages[1].reasoning_content"),
         (
             "plain",
-            {"messages": [*ASKED, {**SAID, "reasoning_content": "", "tool_calls": [CALL]}, *ASKED]},
+            {
+                "messages": [
+                    *MESSAGES,
+                    {**REPLY, "reasoning_content": "", "tool_calls": [TOOL_CALL]},
+                    *MESSAGES,
+                ]
+            },
             "messages[1].tool_calls",
         ),
         ("plain", {"tools": [TOOL]}, "tools"),
-        ("asked", {"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
-        ("asked", {"messages": [{**ASKED[0], "reasoning": "x"}]}, "messages[0].reasoning"),
-        ("asked", {"messages": [{**ASKED[0], "tool_call_id": "1"}]}, "messages[0].tool_call_id"),
+        ("thinker", {"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        ("thinker", {"messages": [{**MESSAGES[0], "reasoning": "x"}]}, "messages[0].reasoning"),
         (
-            "asked",
-            {"messages": [*ASKED, {"role": "assistant", "content": "", "tool_calls": [{}]}]},
+            "thinker",
+            {"messages": [{**MESSAGES[0], "tool_call_id": "1"}]},
+            "messages[0].tool_call_id",
+        ),
+        (
+            "thinker",
+            {"messages": [*MESSAGES, {"role": "assistant", "content": "", "tool_calls": [{}]}]},
             "messages[1]",
         ),
     ],
 )  # fmt: skip
-def test_what_the_template_leaves_out_is_a_400_by_name(site, model, changes, param):
-    assert rejected(site, model=model, **changes)["param"] == param
+def test_field_ignored_by_the_template_returns_400(site, model, changes, param):
+    assert error_of(site, model=model, **changes)["param"] == param
 
 
 @pytest.mark.parametrize("place", ["tools", "messages[1]", "chat_template_kwargs"])
-def test_text_that_is_not_utf_8_is_a_400_wherever_it_is(site, place):
+def test_text_that_is_not_utf8_returns_400(site, place):
     changes = {
         "tools": {"tools": [{"type": "function", "function": {"name": "\ud800"}}]},
-        "messages[1]": {"messages": [*ASKED, {**SAID, "reasoning_content": "\ud800"}, *ASKED]},
+        "messages[1]": {
+            "messages": [*MESSAGES, {**REPLY, "reasoning_content": "\ud800"}, *MESSAGES]
+        },
         "chat_template_kwargs": {"chat_template_kwargs": {"name": "\ud800"}},
     }[place]
-    body = json.dumps({"model": "asked", "messages": ASKED, **changes})
+    body = json.dumps({"model": "thinker", "messages": MESSAGES, **changes})
     headers = {"content-type": "application/json"}
     url = f"{site.address}/v1/chat/completions"
     reply = httpx.post(url, content=body, headers=headers, timeout=240)
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, place)
 
 
-def test_raw_completions_keep_tags_as_text(site):
-    """They continue a text, and have no thoughts."""
-    how = {"model": "asked", "prompt": "Hi\n", "temperature": 0}
-    found = site.client().completions.create(**how)
-    assert found.choices[0].text == "<think>Hm, let me see.</think>A dog, I say."
+def test_text_completions_keep_tags_as_text(site):
+    """They continue a text and have no thoughts."""
+    body = {"model": "thinker", "prompt": "Hi\n", "temperature": 0}
+    completion = site.client().completions.create(**body)
+    assert completion.choices[0].text == "<think>Hm, let me see.</think>A dog, I say."
 
 
-def test_template_variables_need_a_template(tmp_path):
+def test_template_variables_without_a_template_return_400(tmp_path):
     raw = load_chat_model(str(make_model(tmp_path / "raw", "qwen2")), chat_template="none")
     with (
         serving(tmp_path, {"raw": raw}) as site,
         pytest.raises(openai.BadRequestError, match="this model has no chat template"),
     ):
-        answer(site, model="raw", extra_body=NO_THOUGHT)
+        complete(site, model="raw", extra_body=NO_THOUGHT)
 
 
-def look(site, route: str, **body) -> dict:
+def page_post(site, route: str, **body) -> dict:
     reply = httpx.post(f"{site.address}/page/{route}", json=body, timeout=240)
     assert reply.status_code == 200
     return reply.json()
@@ -271,21 +295,21 @@ def look(site, route: str, **body) -> dict:
         ("", TEXT, f"<think>\n\n</think>\n\n{TEXT}"),
     ],
 )
-def test_the_page_cuts_an_answer_as_the_template_writes_it(site, thought, text, tokens):
+def test_page_tokenizes_a_response_as_the_template_renders_it(site, thought, text, tokens):
     """A thought that was cut off stays open."""
-    answer = f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
-    found = look(site, "tokens", model="asked", messages=ASKED, answer=answer)
-    assert "".join(one["text"] for one in found["answer"]) == tokens
-    assert (found["thought"], found["text"]) == (thought, text)
+    response = f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
+    tokens_reply = page_post(site, "tokens", model="thinker", messages=MESSAGES, answer=response)
+    assert "".join(one["text"] for one in tokens_reply["answer"]) == tokens
+    assert (tokens_reply["thought"], tokens_reply["text"]) == (thought, text)
 
 
 @pytest.mark.parametrize(
-    ("begun", "thought", "text"),
+    ("prefix", "thought", "text"),
     [(["<think>"], "Hm, let me see.", TEXT), (["<think>", "let me "], " see.", TEXT)],
 )
-def test_the_page_goes_on_from_tokens_of_a_thought(site, models, begun, thought, text):
-    """The pieces are what follows; the space after "let me" is part of the next one."""
-    ids = models["asked"].chat.tokenizer.convert_tokens_to_ids(begun)
-    body = {"model": "asked", "messages": ASKED, "temperature": 0, "ids": ids}
-    message = look(site, "go_on", **body)["choices"][0]["message"]
+def test_page_continues_from_tokens_of_a_thought(site, models, prefix, thought, text):
+    """The prefix is not repeated; the space after "let me" comes with the next token."""
+    ids = models["thinker"].chat.tokenizer.convert_tokens_to_ids(prefix)
+    body = {"model": "thinker", "messages": MESSAGES, "temperature": 0, "ids": ids}
+    message = page_post(site, "go_on", **body)["choices"][0]["message"]
     assert (message["reasoning_content"], message["content"]) == (thought, text)

@@ -12,21 +12,13 @@ from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
-from tests.browsing import chromium
 from tests.chat.chat_server import serving
 from tests.chat.scripted_model import make_scripted
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-PATIENCE = 120_000  # milliseconds
 WORDS = [f"step{number} " for number in range(1, 41)]
 SCRIPT = ["<think>", *WORDS, "</think>", "A dog", ", I say."]
 WHOLE = f"<think>\n{''.join(WORDS).strip()}\n</think>\n\nA dog, I say."
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -36,46 +28,36 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def musing(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "musing"
+def endless_thinker(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "endless"
     return load_chat_model(str(make_scripted(folder, script=["<think>", *WORDS], end=WORDS[0])))
 
 
 @pytest.fixture
-def open_page(browser):
-    """Open the page; the test fails on any error in it."""
-    contexts, problems = [], []
+def open_chat(open_page):
+    """Opens the page with a single model selected."""
 
-    def open_at(site, **how):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(site.address)
-        page.wait_for_selector("body[data-ready]")
+    def open_at(site, **options):
+        page = open_page(site, **options)
         page.select_option("#second", "")
         return page
 
-    yield open_at
-    for context in contexts:
-        context.close()
-    assert problems == []
+    return open_at
 
 
-def ask(page, text: str) -> None:
+def send(page, text: str) -> None:
     page.fill("#text", text)
     page.click("#send")
-    page.locator(".answer > .text", has_text="A dog, I say.").last.wait_for()
+    page.locator(".response > .text", has_text="A dog, I say.").last.wait_for()
     page.locator("#send").wait_for()
 
 
 @pytest.mark.parametrize("width", [1280, 360])
-def test_a_thought_is_folded_before_the_response(tmp_path, model, open_page, width):
+def test_thought_is_folded_before_the_response(tmp_path, model, open_chat, width):
     with serving(tmp_path, {"thinker": model}) as site:
-        page = open_page(site, viewport={"width": width, "height": 780})
-        ask(page, "Who is it?")
-        assert page.locator(".answer > .text").inner_text() == "A dog, I say."
+        page = open_chat(site, viewport={"width": width, "height": 780})
+        send(page, "Who is it?")
+        assert page.locator(".response > .text").inner_text() == "A dog, I say."
         summary = page.locator(".thought summary")
         assert summary.inner_text() == "Thought, 40 words"
         assert not page.locator(".thought .text").is_visible()
@@ -87,13 +69,13 @@ def test_a_thought_is_folded_before_the_response(tmp_path, model, open_page, wid
         page.locator(".thought summary", has_text="Thought, 40 words").wait_for()
 
 
-def test_a_thought_is_open_while_it_is_written_and_when_it_is_cut_off(tmp_path, musing, open_page):
-    """The model goes round in its thought, which gives time to look."""
+def test_thought_is_open_while_generated_and_when_cut_off(tmp_path, endless_thinker, open_chat):
+    """The model repeats its thought forever, which leaves time to check the page."""
     limits = Limits(slots=1, waiting=1, max_new_tokens=4000)
-    with serving(tmp_path, {"thinker": musing}, limits=limits) as site:
-        page = open_page(site)
+    with serving(tmp_path, {"thinker": endless_thinker}, limits=limits) as site:
+        page = open_chat(site)
         page.click("#settings summary")
-        page.fill("#longest", "4000")
+        page.fill("#max-tokens", "4000")
         page.fill("#text", "Who is it?")
         page.click("#send")
         page.locator(
@@ -101,38 +83,40 @@ def test_a_thought_is_open_while_it_is_written_and_when_it_is_cut_off(tmp_path, 
         ).wait_for()
         page.locator(".thought[open] .text", has_text="step40 step1 step2").wait_for()
         page.click("#stop")
-        page.locator(".who", has_text="stopped").wait_for()
+        page.locator(".model-name", has_text="stopped").wait_for()
         page.locator(
             ".thought[open] summary", has_text=re.compile(r"^Thought, \d+ words")
         ).wait_for()
-        assert page.locator("text=look inside").count() == 1
-        assert page.locator("text=good").count() == 0  # there is no response to mark
+        assert page.locator("text=inspect").count() == 1
+        assert page.locator("text=good").count() == 0  # there is no response to rate
 
 
-def test_the_thought_goes_into_export_and_store_and_is_looked_into(tmp_path, model, open_page):
+def test_thought_is_exported_stored_and_inspected(tmp_path, model, open_chat):
     folder = tmp_path / "rm"
     save_reward_model(folder, new_reward_model(model.name, seed=0), model.chat, 0.5, 2.0)
-    reward = RewardModel(folder)
-    with serving(tmp_path, {"thinker": model}, reward=reward) as site:
-        page = open_page(site)
-        ask(page, "Who is it?")
+    reward_model = RewardModel(folder)
+    with serving(tmp_path, {"thinker": model}, reward_model=reward_model) as site:
+        page = open_chat(site)
+        send(page, "Who is it?")
         page.click("text=good")
         page.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
         with page.expect_download() as download:
             page.click("#export")
-        said = json.loads(download.value.path().read_text())["messages"][1]
-        assert said["reasoning_content"] == "".join(WORDS).strip()
-        assert said["content"] == "A dog, I say."
-        page.click("text=look inside")
-        page.locator("#pane .cut button", has_text="</think>").wait_for()
+        reply = json.loads(download.value.path().read_text())["messages"][1]
+        assert reply["reasoning_content"] == "".join(WORDS).strip()
+        assert reply["content"] == "A dog, I say."
+        page.click("text=inspect")
+        page.locator("#pane .tokens button", has_text="</think>").wait_for()
         page.click("[data-tab=why]")
         circles = page.locator("svg[aria-label='reward token by token'] circle")
         circles.first.wait_for()
         page.click("[data-tab=next]")
-        page.locator("#pane .cut button", has_text="step3 ").first.click()
-        page.locator("tr.pick td:first-child", has_text="step3").first.click()
-        page.locator("#inside").wait_for(state="hidden")  # it goes on from there
+        page.locator("#pane .tokens button", has_text="step3 ").first.click()
+        page.locator("tr.candidate td:first-child", has_text="step3").first.click()
+        page.locator("#inspector").wait_for(
+            state="hidden"
+        )  # the response continues from that token
         page.locator(".thought summary", has_text="Thought, 40 words").wait_for()
-        page.locator(".answer > .text", has_text="A dog, I say.").wait_for()
+        page.locator(".response > .text", has_text="A dog, I say.").wait_for()
     with LabelStore(tmp_path / "labels.sqlite") as store:
         assert [row["completion"] for row in rows_of(store, "thumbs").rows] == [WHOLE]

@@ -1,1 +1,1 @@
-"""`rlhf serve`: an OpenAI-compatible API, and a page to chat on and to look inside."""
+"""`rlhf serve`: an OpenAI-compatible API, and a page to chat on and to inspect responses."""

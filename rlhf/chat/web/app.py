@@ -1,4 +1,4 @@
-"""The app of `rlhf serve`: the API, the page, and what every error looks like."""
+"""The app of `rlhf serve`: the API, the page, and the responses to errors."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from rlhf.chat.scheduler import Busy, Failed
+from rlhf.chat.scheduler import GenerationFailed, QueueFull
 from rlhf.chat.web.config import ChatServerConfig
-from rlhf.chat.web.errors import Unfit, error_body, invalid, unread
+from rlhf.chat.web.errors import BadRequest, body_error, error_body, validation_error
 from rlhf.chat.web.guard import guard_chat_app
-from rlhf.chat.web.model_pool import ModelPool, NoModel
+from rlhf.chat.web.inspect_routes import add_inspection
+from rlhf.chat.web.model_pool import ModelPool, UnknownModel
 from rlhf.chat.web.openai import add_openai
 from rlhf.chat.web.routes import PageState, add_page
 from rlhf.errors import RLHFError
@@ -24,10 +25,10 @@ API = ("/v1/models", "/v1/chat/completions", "/v1/completions")
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(served: ModelPool, desk: PageState, config: ChatServerConfig) -> ASGIApp:
+def create_app(pool: ModelPool, page: PageState, config: ChatServerConfig) -> ASGIApp:
     """The guarded app."""
-    # A body without a Content-Type is read as JSON: no page of another site can send one, which
-    # the guard knows by its Origin.
+    # A body without a Content-Type is read as JSON. Pages of other sites could send one, but the
+    # guard rejects their Origin.
     app = FastAPI(
         title="rlhf serve",
         docs_url=None,
@@ -36,71 +37,76 @@ def create_app(served: ModelPool, desk: PageState, config: ChatServerConfig) -> 
         strict_content_type=False,
     )
     app.mount("/static", StaticFiles(directory=STATIC))
-    _add_errors(app)
-    add_openai(app, served)
-    add_page(app, served, desk)
+    _add_generation_errors(app)
+    _add_request_errors(app)
+    add_openai(app, pool)
+    add_page(app, pool, page)
+    add_inspection(app, pool, page)
 
     @app.api_route("/", methods=["GET", "HEAD"])
-    def page() -> FileResponse:
+    def index() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> dict[str, Any]:
-        loads = [worker.load() for worker in served.workers.values()]
-        writing, waiting = (sum(counts) for counts in zip(*loads, strict=True))
-        return {"status": "up", "writing": writing, "waiting": waiting}
+        loads = [scheduler.load() for scheduler in pool.schedulers.values()]
+        running, waiting = (sum(counts) for counts in zip(*loads, strict=True))
+        return {"status": "up", "writing": running, "waiting": waiting}
 
     return guard_chat_app(app, config.hosts, config.token)
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Busy)
-    def busy(request: Request, error: Busy) -> Response:
+def _add_generation_errors(app: FastAPI) -> None:
+    @app.exception_handler(QueueFull)
+    def queue_full(request: Request, error: QueueFull) -> Response:
         return JSONResponse(error_body(429, str(error)), 429, headers={"retry-after": "1"})
 
-    @app.exception_handler(NoModel)
-    def no_model(request: Request, error: NoModel) -> Response:
+    @app.exception_handler(UnknownModel)
+    def unknown_model(request: Request, error: UnknownModel) -> Response:
         return JSONResponse(error_body(404, str(error), "model", "model_not_found"), 404)
 
-    @app.exception_handler(RLHFError)
-    def unfit(request: Request, error: RLHFError) -> Response:
-        named = error if isinstance(error, Unfit) else Unfit(str(error))
-        return JSONResponse(error_body(400, str(named), named.param, named.openai_code), 400)
-
-    @app.exception_handler(Failed)
-    def failed(request: Request, error: Failed) -> Response:
+    @app.exception_handler(GenerationFailed)
+    def generation_failed(request: Request, error: GenerationFailed) -> Response:
         return JSONResponse(error_body(500, str(error)), 500)
 
     @app.exception_handler(Exception)
-    def ours(request: Request, error: Exception) -> Response:
+    def unexpected(request: Request, error: Exception) -> Response:
         """The traceback is in the server's log."""
-        return JSONResponse(error_body(500, "the server failed; its log says where"), 500)
+        return JSONResponse(error_body(500, "internal error; see the server's log"), 500)
+
+
+def _add_request_errors(app: FastAPI) -> None:
+    @app.exception_handler(RLHFError)
+    def bad_request(request: Request, error: RLHFError) -> Response:
+        bad = error if isinstance(error, BadRequest) else BadRequest(str(error))
+        return JSONResponse(error_body(400, str(bad), bad.param, bad.openai_code), 400)
 
     @app.exception_handler(HTTPException)
-    def other(request: Request, error: HTTPException) -> Response:
-        status, message = _of_http(request, error)
+    def http_error(request: Request, error: HTTPException) -> Response:
+        status, message = _status_and_message(request, error)
         return JSONResponse(error_body(status, message), status, headers=error.headers)
 
     @app.exception_handler(RequestValidationError)
-    def refused(request: Request, error: RequestValidationError) -> Response:
+    def invalid_body(request: Request, error: RequestValidationError) -> Response:
         errors = error.errors()
-        if found := unread(errors, request.headers.get("content-type")):
-            status, message = found
+        if unreadable := body_error(errors, request.headers.get("content-type")):
+            status, message = unreadable
             return JSONResponse(error_body(status, message), status)
-        return JSONResponse(invalid(errors, error.body), 400)
+        return JSONResponse(validation_error(errors, error.body), 400)
 
 
-def _of_http(request: Request, error: HTTPException) -> tuple[int, str]:
-    """Status and sentence of what Starlette and FastAPI refuse."""
-    if isinstance(error.__cause__, BodyTooLarge):  # FastAPI takes it for a body it cannot parse
+def _status_and_message(request: Request, error: HTTPException) -> tuple[int, str]:
+    """Status and message for an error of Starlette or FastAPI."""
+    if isinstance(error.__cause__, BodyTooLarge):  # FastAPI reports a body that it cannot parse
         return 413, TOO_LARGE
     if isinstance(error.__cause__, UnicodeDecodeError):
-        packed = request.headers.get("content-encoding")
-        return 400, f"the body is not UTF-8{f', but {packed}; send it unpacked' if packed else ''}"
-    asked = f"{request.method} {request.url.path}"
+        encoding = request.headers.get("content-encoding")
+        advice = f" but {encoding}; send it uncompressed" if encoding else ""
+        return 400, f"the body is not UTF-8{advice}"
+    route = f"{request.method} {request.url.path}"
     if error.status_code == 404:
-        return 404, f"{asked} is not served; the API is {', '.join(API)}"
+        return 404, f"{route} does not exist; the API has {', '.join(API)}"
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
-        return 405, f"{asked} is not served; use {allowed}"
+        return 405, f"{route} is not allowed; use {allowed}"
     return error.status_code, str(error.detail)

@@ -1,50 +1,54 @@
-"""A prompt as a part of its answer, with the log-probability of each of its tokens (`echo`)."""
+"""A prompt as part of its response, with the log-probability of each of its tokens (`echo`)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from rlhf.chat.engine import Token
-from rlhf.chat.loading import ChatModel
-from rlhf.chat.web.sse import Part
+from rlhf.chat.engine import GeneratedToken
+from rlhf.chat.loading import LoadedModel
+from rlhf.chat.web.sse import ResponseChunk
 
-CHUNK = 256  # tokens that are read at a time: logits of a long prompt would need gigabytes
+BLOCK = 256  # tokens per forward pass: logits of a long prompt would need gigabytes
 
 
-def echo_of(model: ChatModel, ids: Sequence[int], text: str, *, tops: int | None) -> Part:
-    """The prompt as a part. tops: of the likeliest tokens; None without log-probabilities.
+def echo_chunk(
+    model: LoadedModel, ids: Sequence[int], text: str, *, top_logprobs: int | None
+) -> ResponseChunk:
+    """The prompt as a chunk of the response; without log-probabilities if `top_logprobs` is None.
 
-    The first token follows nothing and has none: its 0.0 stands for that.
+    Nothing precedes the first token, so it has no log-probability; 0.0 is a placeholder.
     """
-    first = Token(id=ids[0], logprob=0.0, likeliest=(), finish="")
-    tokens = [] if tops is None else [first, *_read(model, ids, tops)]
-    return Part(index=0, text=text, tokens=tokens, finish="")
+    first = GeneratedToken(id=ids[0], logprob=0.0, likeliest=(), finish="")
+    tokens = [] if top_logprobs is None else [first, *_score_tokens(model, ids, top_logprobs)]
+    return ResponseChunk(index=0, text=text, tokens=tokens, finish="")
 
 
 @torch.no_grad()
-def _read(model: ChatModel, ids: Sequence[int], tops: int) -> list[Token]:
+def _score_tokens(
+    model: LoadedModel, ids: Sequence[int], top_logprobs: int
+) -> list[GeneratedToken]:
     """Every token after the first, given those before it, at temperature 1."""
-    policy: Any = model.model
-    cache, found = None, []
-    for start in range(0, len(ids) - 1, CHUNK):
-        read = list(ids[start : min(start + CHUNK, len(ids) - 1)])
+    policy = model.model
+    cache = None
+    scored: list[GeneratedToken] = []
+    for start in range(0, len(ids) - 1, BLOCK):
+        block = list(ids[start : min(start + BLOCK, len(ids) - 1)])
         output = policy(
-            input_ids=torch.tensor([read], device=policy.device),
+            input_ids=torch.tensor([block], device=policy.device),
             past_key_values=cache,
             use_cache=True,
         )
         cache = output.past_key_values
         logprobs = output.logits[0].float().log_softmax(-1)
-        best = logprobs.topk(min(max(tops, 1), logprobs.shape[-1]))
-        for at, token in enumerate(ids[start + 1 : start + 1 + len(read)]):
-            likeliest = zip(best.indices[at].tolist(), best.values[at].tolist(), strict=True)
-            found.append(
-                Token(
+        best = logprobs.topk(min(max(top_logprobs, 1), logprobs.shape[-1]))
+        for t, token in enumerate(ids[start + 1 : start + 1 + len(block)]):
+            likeliest = zip(best.indices[t].tolist(), best.values[t].tolist(), strict=True)
+            scored.append(
+                GeneratedToken(
                     id=token,
-                    logprob=float(logprobs[at, token]),
-                    likeliest=list(likeliest)[:tops],
+                    logprob=float(logprobs[t, token]),
+                    likeliest=list(likeliest)[:top_logprobs],
                     finish="",
                 )
             )
-    return found
+    return scored

@@ -24,9 +24,9 @@ def guard_chat_app(app: ASGIApp, hosts: Collection[str], token: str | None) -> A
         scheme, _, sent = headers.get("authorization", b"").partition(b" ")
         matches = hmac.compare_digest(sent.strip(), token.encode())
         if scheme.lower() != b"bearer" or not matches:
-            raise Rejected(401, "no or a wrong token; send it as `Authorization: Bearer TOKEN`")
+            raise Rejected(401, "missing or wrong token; send it as `Authorization: Bearer TOKEN`")
 
-    # API clients are no browsers and send no Origin header; no other site can make them send
+    # API clients are not browsers: they send no Origin header, and no website can make them send
     # a request.
     return RequestGuard(
         app, hosts, authorize=authorize, error_response=_error_response, origin_required=False

@@ -1,117 +1,130 @@
-"""The models behind a server: by which name each is asked for, and what a request may take."""
+"""The models of a server by name, and the limits of requests to them."""
 
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlhf.chat.conversation import check_room, room
 from rlhf.chat.engine import GenerationRequest
-from rlhf.chat.loading import ChatModel
-from rlhf.chat.sampling import SEEDS, Sampling
+from rlhf.chat.loading import LoadedModel
+from rlhf.chat.prompt import check_prompt_length, remaining_positions
+from rlhf.chat.sampling import NUM_SEEDS, Sampling
 from rlhf.chat.scheduler import Scheduler
-from rlhf.chat.web.errors import TOO_LONG, Unfit
+from rlhf.chat.web.errors import TOO_LONG, BadRequest
 from rlhf.errors import DataError
 
-MOST_PAIRS = 1000  # blind pairs that are remembered; the oldest are forgotten
+MAX_BLIND_NAMES = 1000  # the oldest are forgotten
 
 
-class NoModel(Exception):
-    """A name that no model here has."""
+class UnknownModel(Exception):
+    """No model of the server has this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one server takes."""
+    """Limits of one server."""
 
-    slots: int = 32  # answers of a model that are written at a time
-    waiting: int = 64  # answers that wait for a place; more are told to come again
-    max_new_tokens: int = 512  # of an answer that asks for no length, and at most of any
+    slots: int = 32  # responses of a model generated at a time
+    waiting: int = 64  # responses that wait for a slot; further requests are rejected
+    max_new_tokens: int = 512  # of a request: the default and the maximum
     max_prompt_tokens: int = 8192
 
 
 @dataclass(kw_only=True)
 class ModelPool:
-    """Workers by name. A blind pair gives two of them other names, in an order nobody knows."""
+    """Schedulers by name. A blind comparison gives its models random names in a random order."""
 
-    workers: dict[str, Scheduler]
+    schedulers: dict[str, Scheduler]
     limits: Limits
-    pairs: dict[str, str] = field(default_factory=dict)  # other name -> name
+    blind_names: dict[str, str] = field(default_factory=dict)  # blind name -> name
 
-    def worker(self, name: str) -> Scheduler:
-        """The worker of that name.
+    def scheduler(self, name: str) -> Scheduler:
+        """The scheduler of a model, by its name or a blind name.
 
         Raises:
-            NoModel: there is none.
+            UnknownModel: there is no such model.
         """
-        found = self.workers.get(self.pairs.get(name, name))
-        if found is None:
-            raise NoModel(f"no model {name!r}; here are {', '.join(self.workers)}")
-        return found
+        scheduler = self.schedulers.get(self.blind_names.get(name, name))
+        if scheduler is None:
+            raise UnknownModel(
+                f"unknown model {name!r}; this server has {', '.join(self.schedulers)}"
+            )
+        return scheduler
 
-    def blind(self, names: Sequence[str]) -> list[str]:
-        """Other names for these models, shuffled."""
-        shuffled = [name for name in names if self.worker(name)]
+    def add_blind_names(self, names: Sequence[str]) -> list[str]:
+        """Blind names for these models, in random order."""
+        shuffled = [name for name in names if self.scheduler(name)]
         secrets.SystemRandom().shuffle(shuffled)
-        made = {f"blind-{secrets.token_hex(8)}": name for name in shuffled}
-        self.pairs |= made
-        while len(self.pairs) > MOST_PAIRS:
-            del self.pairs[next(iter(self.pairs))]
-        return list(made)
+        added = {f"blind-{secrets.token_hex(8)}": name for name in shuffled}
+        self.blind_names |= added
+        while len(self.blind_names) > MAX_BLIND_NAMES:
+            del self.blind_names[next(iter(self.blind_names))]
+        return list(added)
 
-    def questions(
+    def requests(
         self,
-        worker: Scheduler,
+        model: LoadedModel,
         prompts: Sequence[list[int]],
         *,
-        num_answers: int,
+        num_responses: int,
         temperature: float,
         top_p: float,
         seed: int | None,
         max_new_tokens: int | None,
         alternatives: int,
     ) -> list[GenerationRequest]:
-        """`num_answers` questions a prompt. Without a seed one is drawn.
+        """`num_responses` requests for each prompt.
+
+        Args:
+            model: the model that will generate.
+            prompts: prompt ids; the caller has checked their lengths.
+            num_responses: responses per prompt.
+            temperature: sampling temperature.
+            top_p: nucleus of the sampling.
+            seed: seed of the sampling; random if None.
+            max_new_tokens: maximum length; the server's default if None.
+            alternatives: how many of the likeliest tokens to report with each token.
 
         Raises:
-            Unfit: a length beyond what is taken. The prompts' own is the caller's to check.
+            BadRequest: a length beyond the server's limit.
         """
         wanted = max_new_tokens or self.limits.max_new_tokens
         if wanted > self.limits.max_new_tokens:
-            raise Unfit(
-                f"max_tokens={wanted} is more than this server's {self.limits.max_new_tokens}; "
-                "ask for fewer, or start it with a larger --max_new_tokens",
+            raise BadRequest(
+                f"max_tokens={wanted} is above this server's limit of "
+                f"{self.limits.max_new_tokens}; use a smaller value, or start the server with a "
+                "larger --max_new_tokens",
                 param="max_tokens",
             )
-        seed = secrets.randbelow(SEEDS) if seed is None else seed % SEEDS
+        seed = secrets.randbelow(NUM_SEEDS) if seed is None else seed % NUM_SEEDS
         return [
             GenerationRequest(
                 ids=prompt,
                 sampling=Sampling(
                     temperature=temperature,
                     top_p=top_p,
-                    max_new_tokens=min(wanted, room(worker.model, len(prompt), wanted)),
+                    max_new_tokens=min(wanted, remaining_positions(model, len(prompt), wanted)),
                     seed=seed,
                 ),
                 choice=choice,
                 alternatives=alternatives,
             )
             for prompt in prompts
-            for choice in range(num_answers)
+            for choice in range(num_responses)
         ]
 
-    def check_length(self, model: ChatModel, length: int) -> None:
-        """Refuse a prompt that is longer than the server takes or the model holds.
+    def check_length(self, model: LoadedModel, length: int) -> None:
+        """Checks the length of a prompt against the server's limit and the model's positions.
 
         Raises:
-            Unfit: both numbers.
+            BadRequest: it is too long; the message has both numbers.
         """
         if length > self.limits.max_prompt_tokens:
-            raise Unfit(
-                f"the prompt has {length} tokens and this server takes "
+            raise BadRequest(
+                f"the prompt has {length} tokens; this server's limit is "
                 f"{self.limits.max_prompt_tokens}",
                 openai_code=TOO_LONG,
             )
         try:
-            check_room(model, length)
+            check_prompt_length(model, length)
         except DataError as error:
-            raise Unfit(str(error), openai_code=TOO_LONG) from error
+            raise BadRequest(str(error), openai_code=TOO_LONG) from error

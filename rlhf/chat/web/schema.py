@@ -1,4 +1,4 @@
-"""What OpenAI's clients send. A field that would be ignored and could matter is refused."""
+"""Request bodies of OpenAI's API. A field that would be ignored and could matter is rejected."""
 
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rlhf.data.rows.messages import messages_of
 from rlhf.types import Message
 
-MOST_ANSWERS = 16  # of one request, over all its prompts
-MOST_TURNS = 1024
-MOST_TOOLS = 128
-# Fields that are not done here, and the values with which they ask for nothing else than what is
-# done anyway. Null and what is empty ask for nothing in any field.
+MAX_RESPONSES = 16  # of one request, over all its prompts
+MAX_MESSAGES = 1024
+MAX_TOOLS = 128
+# Fields that are not supported, with the values that change nothing. Null and empty values change
+# nothing in any field.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
@@ -30,7 +30,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "echo": (False,),
     "suffix": (),
-    # Those of vLLM and other servers.
+    # Fields of vLLM and other servers.
     "top_k": (-1, 0),
     "min_p": (0,),
     "typical_p": (1,),
@@ -46,71 +46,73 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,),
     "continue_final_message": (False,),
 }
-# Who asks, what the service should keep, when and how it should work: no answer depends on these.
+# Fields about the sender, storage, priority and caching: no response depends on them.
 WITHOUT_EFFECT = (
     "user", "metadata", "safety_identifier", "store", "service_tier", "priority", "request_id",
     "prompt_cache_key", "prompt_cache_retention", "cache_control", "prediction",
 )  # fmt: skip
-# Values of a message's fields that say nothing: lm-evaluation-harness writes a type.
-NEUTRAL_IN_TURNS: dict[str, tuple[Any, ...]] = {
+# Values of a message's fields that change nothing: lm-evaluation-harness writes a type.
+NEUTRAL_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
     "type": ("text", "message"),
     "refusal": (),
     "annotations": (),
     "audio": (),
     "function_call": (),
 }
-# What to do instead of giving a field that other servers have.
+# Advice for fields that other servers have.
 INSTEAD = {
-    "reasoning_effort": "give it in chat_template_kwargs, where the model's template reads it",
-    "enable_thinking": "give it in chat_template_kwargs",
+    "reasoning_effort": "set it in chat_template_kwargs if the model's template reads it",
+    "enable_thinking": "set it in chat_template_kwargs",
     "max_new_tokens": "use max_tokens",
     "stop_token_ids": "use stop",
 }
 
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
-Count = Annotated[int, Field(ge=1, le=MOST_ANSWERS)]
+Count = Annotated[int, Field(ge=1, le=MAX_RESPONSES)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
-# No text of a name can be a control token.
+# The pattern excludes every control token.
 SpeakerName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 
 
-def asking(fields: Any, neutral: Mapping[str, tuple[Any, ...]], *, kept: Collection[str]) -> Any:
-    """The fields of a JSON object without those that ask for nothing; `kept` stay as they are."""
+def effective_fields(
+    fields: Any, neutral: Mapping[str, tuple[Any, ...]], *, keep: Collection[str]
+) -> Any:
+    """The fields of a JSON object without those that change nothing; those in `keep` remain."""
     if not isinstance(fields, dict):
         return fields
     return {
         name: value
         for name, value in fields.items()
-        if name in kept
+        if name in keep
         or not (
             name in WITHOUT_EFFECT or value in (None, "", [], {}) or value in neutral.get(name, ())
         )
     }
 
 
-class Strict(BaseModel):
-    """Unknown fields and wrong types are refused."""
+class StrictBody(BaseModel):
+    """Rejects unknown fields and wrong types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class TextPart(Strict):
-    """A part of a message; no other kind is read here."""
+class TextPart(StrictBody):
+    """A part of a message; other types are not supported."""
 
     type: Literal["text"]
     text: str
 
     @model_validator(mode="before")
     @classmethod
-    def without_what_says_nothing(cls, fields: Any) -> Any:
-        """Anything else in a part is refused by name."""
-        return asking(fields, {}, kept=("type", "text"))
+    def without_neutral_fields(cls, fields: Any) -> Any:
+        """Drop fields without effect; any other unknown field is rejected by name."""
+        return effective_fields(fields, {}, keep=("type", "text"))
 
 
-class Turn(Strict):
-    """A message. Its role and its speaker's name are what the template makes of them.
+class ChatMessage(StrictBody):
+    """A message. The template decides what its role and name mean.
 
-    Clients send an answer back as they got it, with fields that are empty here.
+    Clients send a response back as they got it, with fields that are empty here.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -123,15 +125,16 @@ class Turn(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def without_what_says_nothing(cls, fields: Any) -> Any:
-        """Anything else in these fields is refused by name."""
-        left = asking(fields, NEUTRAL_IN_TURNS, kept=("role", "content"))
-        if isinstance(left, dict) and "tool_calls" in left and left.get("content") is None:
-            return {**left, "content": ""}
-        return left
+    def without_neutral_fields(cls, fields: Any) -> Any:
+        """Drop fields without effect; any other unknown field is rejected by name."""
+        effective = effective_fields(fields, NEUTRAL_IN_MESSAGES, keep=("role", "content"))
+        calls_tools = isinstance(effective, dict) and "tool_calls" in effective
+        if calls_tools and effective.get("content") is None:
+            return {**effective, "content": ""}
+        return effective
 
-    def plain(self) -> Message:
-        """As templates read it.
+    def as_message(self) -> Message:
+        """The message in the form that templates read.
 
         Raises:
             DataError: a tool call without a name.
@@ -139,28 +142,28 @@ class Turn(Strict):
         text = self.content
         if not isinstance(text, str):
             text = "".join(part.text for part in text)
-        more = {
+        optional = {
             "name": self.name,
             "reasoning_content": self.reasoning_content or self.reasoning,
             "tool_call_id": self.tool_call_id,
         }
-        turn = {key: value for key, value in more.items() if value is not None}
-        turn = {"role": self.role, "content": text, **turn}
+        fields = {key: value for key, value in optional.items() if value is not None}
+        message = {"role": self.role, "content": text, **fields}
         if self.role != "assistant" or not self.tool_calls:
-            return turn
-        return messages_of([{**turn, "tool_calls": self.tool_calls}], "messages")[0]
+            return message
+        return messages_of([{**message, "tool_calls": self.tool_calls}], "messages")[0]
 
 
-class StreamOptions(Strict):
-    """Of a streamed answer."""
+class StreamOptions(StrictBody):
+    """Options of a streamed response."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
     continuous_usage_stats: Literal[False] | None = None
 
 
-class Generation(Strict):
-    """What chat and text completions share."""
+class GenerationBody(StrictBody):
+    """Fields that chat and text completions share."""
 
     model: str
     temperature: Annotated[float, Field(ge=0, le=100)] | None = None
@@ -174,36 +177,36 @@ class Generation(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def without_what_changes_nothing(cls, fields: Any) -> Any:
-        """What is left has an effect here, or is refused by name."""
-        return asking(fields, NEUTRAL, kept=cls.model_fields)
+    def without_neutral_fields(cls, fields: Any) -> Any:
+        """Drop fields without effect; any other unknown field is rejected by name."""
+        return effective_fields(fields, NEUTRAL, keep=cls.model_fields)
 
     @property
-    def stops(self) -> list[str]:
-        """The stop texts."""
+    def stop_texts(self) -> list[str]:
+        """The stop texts as a list."""
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or [])
 
 
-class ChatRequest(Generation):
+class ChatRequest(GenerationBody):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Turn], Field(min_length=1, max_length=MOST_TURNS)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=MOST_TOOLS)] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
 
 
-Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)]
-SeveralIds = Annotated[list[Ids], Field(min_length=1)]
+PromptIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)]
+SeveralPromptIds = Annotated[list[PromptIds], Field(min_length=1)]
 
 
-class CompletionRequest(Generation):
+class CompletionRequest(GenerationBody):
     """POST /v1/completions."""
 
-    prompt: str | Ids | Annotated[list[str], Field(min_length=1)] | SeveralIds
+    prompt: str | PromptIds | Annotated[list[str], Field(min_length=1)] | SeveralPromptIds
     max_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None  # 0 with echo
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None

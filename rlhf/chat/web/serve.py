@@ -1,4 +1,4 @@
-"""`rlhf serve DIR [DIR2 …]`: the models over HTTP, by one process."""
+"""`rlhf serve DIR [DIR2 …]`: serves models over HTTP in one process."""
 
 import argparse
 import contextlib
@@ -14,7 +14,7 @@ from rlhf.chat.loading import load_chat_model, short_names
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
-from rlhf.chat.web.config import ChatServerConfig, drawn_token
+from rlhf.chat.web.config import ChatServerConfig, random_token
 from rlhf.chat.web.model_pool import Limits, ModelPool
 from rlhf.chat.web.routes import PageState
 from rlhf.data.config import TEMPLATE_KWARGS
@@ -24,109 +24,127 @@ from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import quiet_logs
 from rlhf.web.server import http_server, listening_socket, url_host
 
-# Seconds that an answer may go on after Ctrl-C: a stream that nobody ends would hold the server.
-SECONDS_TO_END = 2
+# How long responses may continue after Ctrl-C: an endless stream would keep the server running.
+SHUTDOWN_SECONDS = 2
 
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf serve`."""
-    given = _parser().parse_intermixed_args(argv)
-    token = given.token or (drawn_token() if given.public else None)
+    options = _parser().parse_intermixed_args(argv)
     config = ChatServerConfig(
-        host=given.host,
-        port=given.port,
-        public=given.public,
-        token=token,
-        allowed_hosts=given.allowed_hosts,
-        limits=_limits(given),
+        host=options.host,
+        port=options.port,
+        public=options.public,
+        token=options.token or (random_token() if options.public else None),
+        allowed_hosts=options.allowed_hosts,
+        limits=_limits(options),
     )
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with (
         listening_socket(config.host, config.port) as listener,
-        Votes(given.store, given.annotator or getpass.getuser()) as votes,
+        Votes(options.store, options.annotator or getpass.getuser()) as votes,
     ):
-        served = ModelPool(workers=_workers(given, config.limits, console), limits=config.limits)
-        reward = RewardModel(given.reward_model) if given.reward_model else None
-        app = create_app(served, PageState(votes=votes, reward=reward), config)
+        schedulers = _start_schedulers(options, config.limits, console)
+        reward_model = RewardModel(options.reward_model) if options.reward_model else None
+        app = create_app(
+            ModelPool(schedulers=schedulers, limits=config.limits),
+            PageState(votes=votes, reward_model=reward_model),
+            config,
+        )
         announce(config, f"http://{url_host(config.host)}:{listener.getsockname()[1]}", console)
-        server = http_server(app, shutdown_seconds=SECONDS_TO_END)
-        with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises anew when it is done
+        server = http_server(app, shutdown_seconds=SHUTDOWN_SECONDS)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             server.run(sockets=[listener])
-        for worker in served.workers.values():
-            worker.close()
+        for scheduler in schedulers.values():
+            scheduler.close()
     return 0
 
 
-def _limits(given: argparse.Namespace) -> Limits:
-    limits = Limits(
-        slots=given.max_requests,
-        waiting=given.max_waiting,
-        max_new_tokens=given.max_new_tokens,
-        max_prompt_tokens=given.max_prompt_tokens,
+def _limits(options: argparse.Namespace) -> Limits:
+    for name in ("max_requests", "max_new_tokens", "max_prompt_tokens"):
+        if getattr(options, name) < 1:
+            raise ConfigError(
+                f"{name}={getattr(options, name)} must be 1 or more.", code="bad-value"
+            )
+    if options.max_waiting < 0:
+        raise ConfigError(f"max_waiting={options.max_waiting} must be 0 or more.", code="bad-value")
+    return Limits(
+        slots=options.max_requests,
+        waiting=options.max_waiting,
+        max_new_tokens=options.max_new_tokens,
+        max_prompt_tokens=options.max_prompt_tokens,
     )
-    if min(limits.slots, limits.max_new_tokens, limits.max_prompt_tokens) < 1 or limits.waiting < 0:
-        raise ConfigError("limits are 1 or more; --max_waiting may be 0.")
-    return limits
 
 
-def _workers(given: argparse.Namespace, limits: Limits, console: Console) -> dict[str, Scheduler]:
+def _start_schedulers(
+    options: argparse.Namespace, limits: Limits, console: Console
+) -> dict[str, Scheduler]:
     load = partial(
         load_chat_model,
-        chat_template=given.chat_template,
-        template_kwargs=parse_template_kwargs(given.chat_template_kwargs),
-        base=given.base,
-        int8=given.int8,
+        chat_template=options.chat_template,
+        template_kwargs=parse_template_kwargs(options.chat_template_kwargs),
+        base=options.base,
+        int8=options.int8,
     )
-    workers: dict[str, Scheduler] = {}
-    for name, path in zip(short_names(given.models), given.models, strict=True):
+    schedulers: dict[str, Scheduler] = {}
+    for name, path in zip(short_names(options.models), options.models, strict=True):
         with console.status(f"loading {path}"):
             model = load(path)
         for fact in model.facts:
             console.print(fact, style="dim", markup=False)
         for warning in model.warnings:
             console.print(f"warning: {warning}", style="yellow", markup=False)
-        workers[name] = Scheduler(model, slots=limits.slots, waiting=limits.waiting)
-    return workers
+        schedulers[name] = Scheduler(model, slots=limits.slots, waiting=limits.waiting)
+    return schedulers
 
 
 def announce(config: ChatServerConfig, address: str, console: Console) -> None:
-    """Print where the page and the API are, and the token this once."""
+    """Print the addresses of the page and the API, with the token."""
     link = f"{address}/#{config.token}" if config.token else f"{address}/"
     console.print(f"page: {link}", markup=False)
     key = config.token or "any"
     console.print(f"API:  base_url={address}/v1 api_key={key}", markup=False)
     if config.public and not config.allowed_hosts:
-        known = ", ".join(sorted(config.hosts))
-        said = f"requests for {known} are answered; --allowed_hosts names more"
-        console.print(said, style="yellow", markup=False)
+        names = ", ".join(sorted(config.hosts))
+        note = f"accepts requests for the hosts {names}; add others with --allowed_hosts"
+        console.print(note, style="yellow", markup=False)
     console.print("Ctrl-C stops the server.", style="dim")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlhf serve",
-        description="An OpenAI-compatible API and a chat page over one or several policies.",
+        description="Serve one or several policies: an OpenAI-compatible API and a chat page.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add: Any = parser.add_argument
-    add("models", metavar="DIR", nargs="+", help="Folder (or hub id) of a policy.")
-    add("--host", default="127.0.0.1", help="Address to bind; another needs --public.")
+    add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")
+    add("--host", default="127.0.0.1", help="Address to bind; others need --public.")
     add("--port", type=int, default=8080, help="Port to bind; 0 takes a free one.")
-    add("--public", action="store_true", help="Allow an address that others can reach.")
-    add("--token", help="What clients have to send as api_key; with --public one is drawn.")
-    add("--allowed_hosts", nargs="*", default=[], help="Host names that clients may use.")
-    add("--max_requests", type=int, default=32, help="Answers of a model written at a time.")
-    add("--max_waiting", type=int, default=64, help="Answers that may wait; more get a 429.")
-    add("--max_new_tokens", type=int, default=512, help="Longest answer, in tokens.")
-    add("--max_prompt_tokens", type=int, default=8192, help="Longest prompt, in tokens.")
-    add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add("--public", action="store_true", help="Allow an address that other machines can reach.")
+    add("--token", help="Token that clients send as api_key; with --public, a random one.")
+    add("--allowed_hosts", nargs="*", default=[], help="Host names that requests may use.")
+    add("--max_requests", type=int, default=32, help="Responses of a model generated at a time.")
+    add(
+        "--max_waiting",
+        type=int,
+        default=64,
+        help="Responses that may wait; more requests get status 429.",
+    )
+    add("--max_new_tokens", type=int, default=512, help="Maximum response length, in tokens.")
+    add("--max_prompt_tokens", type=int, default=8192, help="Maximum prompt length, in tokens.")
+    add(
+        "--chat_template",
+        default="auto",
+        help="Chat template: auto, none, or a Jinja file, as the model was trained.",
+    )
     add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
-    add("--base", help="Base of a LoRA adapter, where it is not the one its config names.")
+    add("--base", help="Base of a LoRA adapter, if it is not where the adapter's config says.")
     add("--int8", action="store_true", help="Hold linear layers in 8 bits, to save memory.")
-    add("--store", default="labels.sqlite", help="Label store that votes go to.")
-    add("--annotator", help="Name that votes are kept under; default: your login.")
-    add("--reward_model", help="Reward model whose score the page shows.")
+    add("--store", default="labels.sqlite", help="Label store for votes: a file or database URL.")
+    add("--annotator", help="Your name in the label store; default: your login.")
+    add("--reward_model", help="Folder of the reward model whose rewards the page shows.")
     return parser

@@ -60,7 +60,7 @@ def test_a_thought_is_given_while_it_is_written_and_kept_when_cut_off(tmp_path, 
     thoughts, texts = pieces(writer, ids[:end])
     assert ("".join(thoughts), "".join(texts)) == ("Hm, a dog?\n\nYes: 3", "")
     assert len([piece for piece in thoughts if piece]) > 10
-    assert (writer.thought, writer.text, writer.responds) == ("Hm, a dog?\n\nYes: 3", "", False)
+    assert (writer.thought, writer.text, writer.in_response) == ("Hm, a dog?\n\nYes: 3", "", False)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "gptoss", "qwen2_5"])
@@ -103,7 +103,7 @@ def test_an_answer_goes_on_from_tokens_that_are_there(tmp_path):
     chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3"))
     ids = written(chat, with_thought("One two.", TEXT))
     for start in range(len(ids)):
-        writer = Detokenizer(chat, begun=ids[:start])
+        writer = Detokenizer(chat, prefix_ids=ids[:start])
         before = (writer.thought, writer.text)
         thoughts, texts = pieces(writer, ids[start:])
         assert before[0] + "".join(thoughts) == "One two."

@@ -1,7 +1,7 @@
-// What the page asks of its own server, and of nobody else.
+// Requests of the page to its own server.
 const KEY = "rlhf-token";
 if (location.hash.length > 1) {
-  // The token stands behind the #, which no browser sends; it leaves the address bar at once.
+  // The token comes after the #, which browsers do not send; remove it from the address bar.
   sessionStorage.setItem(KEY, decodeURIComponent(location.hash.slice(1)));
   history.replaceState(null, "", location.pathname);
 }
@@ -14,33 +14,33 @@ function send(path, body, signal) {
   return fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
 }
 
-async function refusal(answer) {
-  const content = await answer.json().catch(() => ({}));
-  return new Error(content.error?.message ?? `the server answered ${answer.status}`);
+async function httpError(response) {
+  const content = await response.json().catch(() => ({}));
+  return new Error(content.error?.message ?? `the server returned status ${response.status}`);
 }
 
 export async function call(path, body) {
-  let answer;
+  let response;
   try {
-    answer = await send(path, body);
+    response = await send(path, body);
   } catch {
-    throw new Error("the server does not answer; is it still running?");
+    throw new Error("the server does not respond; check that it is still running");
   }
-  if (!answer.ok) throw await refusal(answer);
-  return answer.json();
+  if (!response.ok) throw await httpError(response);
+  return response.json();
 }
 
-// What each event of a streamed answer adds to its thought and text, and at its end why it ended.
+// Yields what each event adds to thought and text, and at the end the finish reason.
 export async function* stream(path, body, signal) {
-  let answer;
+  let response;
   try {
-    answer = await send(path, { ...body, stream: true }, signal);
+    response = await send(path, { ...body, stream: true }, signal);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the server does not answer; is it still running?");
+    throw new Error("the server does not respond; check that it is still running");
   }
-  if (!answer.ok) throw await refusal(answer);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  if (!response.ok) throw await httpError(response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let finished = false;
   for (;;) {
@@ -62,5 +62,5 @@ export async function* stream(path, body, signal) {
       }
     }
   }
-  if (!finished) throw new Error("the answer broke off: the connection was lost");
+  if (!finished) throw new Error("the connection was lost before the response ended");
 }

@@ -1,331 +1,343 @@
 // The page: a conversation with one model, or with two side by side.
 import { call, stream } from "/static/api.js";
-import { button, el } from "/static/draw.js";
-import { closeInside, openInside } from "/static/inside.js";
+import { closeInspector, openInspector } from "/static/inspect.js";
+import { button, el } from "/static/render.js";
 
 const $ = (id) => document.getElementById(id);
-const SAVED = "rlhf-talk";
-// Turns: {role: "user", content}, or {role: "assistant", answers, chosen, vote} with one answer a
-// model: {model, shown, thought, text, finish, thumb, reward}. `model` may be a blind name until the
-// vote.
-let talk = JSON.parse(sessionStorage.getItem(SAVED) ?? "[]");
-let writing = null; // stops what is being written
-let about = { models: [], reward: false };
+const STORAGE_KEY = "rlhf-conversation";
+// Turns: {role: "user", content}, or {role: "assistant", responses, chosen, vote} with one response per
+// model: {model, label, thought, text, finish, thumb, reward}. `model` is a blind name until the vote.
+let turns = JSON.parse(sessionStorage.getItem(STORAGE_KEY) ?? "[]");
+let generating = null; // an AbortController while responses are generated
+let server = { models: [], reward: false };
 
-const save = () => sessionStorage.setItem(SAVED, JSON.stringify(talk));
+const save = () => sessionStorage.setItem(STORAGE_KEY, JSON.stringify(turns));
 
 export const sampling = () => ({
   temperature: Number($("temperature").value),
   top_p: Number($("top-p").value),
 });
 
-// An answer with its thought in its text, as stores and models take it; templates drop old ones.
-export const whole = ({ thought, text }) => (thought ? `<think>\n${thought}\n</think>\n\n${text}` : text);
+const maxTokens = () => Number($("max-tokens").value) || undefined;
 
-// A message of its own field for the thought, as SFT reads it.
-const apart = ({ thought, text }) => ({ content: text, ...(thought ? { reasoning_content: thought } : {}) });
+// A response with its thought in its text, as stores and models take it; templates drop old thoughts.
+export const fullText = ({ thought, text }) => (thought ? `<think>\n${thought}\n</think>\n\n${text}` : text);
 
-// What a model reads: the chosen answer of each turn, up to and without turn `end`.
-function messages(end, said = (answer) => ({ content: whole(answer) })) {
+// A message with its thought in a field of its own, as SFT reads it.
+const withThoughtField = ({ thought, text }) => ({ content: text, ...(thought ? { reasoning_content: thought } : {}) });
+
+// The messages that a model reads: the chosen response of each turn before turn `end`.
+function messages(end, format = (response) => ({ content: fullText(response) })) {
   const system = $("system").value.trim();
-  const turns = talk.slice(0, end).map((turn) =>
-    turn.role === "user" ? { role: "user", content: turn.content } : { role: "assistant", ...said(turn.answers[turn.chosen]) });
-  return [...(system ? [{ role: "system", content: system }] : []), ...turns];
+  const before = turns.slice(0, end).map((turn) =>
+    turn.role === "user" ? { role: "user", content: turn.content } : { role: "assistant", ...format(turn.responses[turn.chosen]) });
+  return [...(system ? [{ role: "system", content: system }] : []), ...before];
 }
 
-function problem(error) {
-  $("problem").textContent = error ? error.message : "";
-  $("problem").hidden = !error;
+function showError(error) {
+  $("error").textContent = error ? error.message : "";
+  $("error").hidden = !error;
 }
 
-async function markdown(place, answer, name = "text") {
-  const text = answer[name];
+async function renderMarkdown(element, response, name = "text") {
+  const text = response[name];
   const { html } = await call("/page/markdown", { text });
-  if (answer[name] !== text && writing) return;
-  place.className = "text";
-  place.innerHTML = html;
+  if (response[name] !== text && generating) return;
+  element.className = "text";
+  element.innerHTML = html;
 }
 
-const words = (text) => { const count = text.split(/\s+/).filter(Boolean).length; return `${count} word${count === 1 ? "" : "s"}`; };
+const wordCount = (text) => { const count = text.split(/\s+/).filter(Boolean).length; return `${count} word${count === 1 ? "" : "s"}`; };
 
-// The thought of an answer, folded; it is open while it is written, until the response begins.
-function drawThought(answer) {
-  const place = el("div", { className: "text plain", textContent: answer.thought });
-  const made = el("details", { className: "thought", open: !answer.text }, el("summary"), place);
-  sayThought(made, answer);
-  // Rendered when it is looked at: most thoughts are not.
-  made.ontoggle = () => { if (made.open && !writing) markdown(place, answer, "thought").catch(() => undefined); };
-  return made;
+// The thought of a response, folded; it is open while it is generated, until the response begins.
+function drawThought(response) {
+  const text = el("div", { className: "text plain", textContent: response.thought });
+  const details = el("details", { className: "thought", open: !response.text }, el("summary"), text);
+  updateThoughtSummary(details, response);
+  // Rendered when it is opened: most thoughts never are.
+  details.ontoggle = () => { if (details.open && !generating) renderMarkdown(text, response, "thought").catch(() => undefined); };
+  return details;
 }
 
-function sayThought(made, { thought, text, finish }) {
-  made.firstChild.textContent = `${writing && !text && !finish ? "Thinking" : "Thought"}, ${words(thought)}`;
+function updateThoughtSummary(details, { thought, text, finish }) {
+  details.firstChild.textContent = `${generating && !text && !finish ? "Thinking" : "Thought"}, ${wordCount(thought)}`;
 }
 
-// Raw text as it comes, Markdown as fast as the server renders it.
-async function write(answer, place, asked) {
-  let thought = place.parentElement.querySelector(".thought");
+// Stream a response into `element`: raw text as it comes, Markdown as fast as the server renders it.
+async function streamInto(element, response, request) {
+  let thought = element.parentElement.querySelector(".thought");
   let rendering = false;
-  const show = async () => {
+  const render = async () => {
     if (rendering) return;
     rendering = true;
-    await markdown(place, answer).catch(() => undefined);
+    await renderMarkdown(element, response).catch(() => undefined);
     rendering = false;
   };
-  place.className = "text plain";
-  for await (const { thought: more, text, finish } of stream(asked.path, asked.body, writing.signal)) {
-    const responds = Boolean(answer.text);
-    answer.thought += more;
-    answer.text += text;
-    answer.finish = finish ?? answer.finish;
-    if (more && !thought) {
-      thought = drawThought(answer);
-      place.before(thought);
+  element.className = "text plain";
+  for await (const { thought: newThought, text, finish } of stream(request.path, request.body, generating.signal)) {
+    const hadText = Boolean(response.text);
+    response.thought += newThought;
+    response.text += text;
+    response.finish = finish ?? response.finish;
+    if (newThought && !thought) {
+      thought = drawThought(response);
+      element.before(thought);
     }
-    if (more) thought.lastChild.textContent = answer.thought;
-    if (thought) sayThought(thought, answer);
-    if (thought && text && !responds) thought.open = false;
-    if (place.className === "text plain") place.textContent = answer.text;
-    if (text) show();
+    if (newThought) thought.lastChild.textContent = response.thought;
+    if (thought) updateThoughtSummary(thought, response);
+    if (thought && text && !hadText) thought.open = false;
+    if (element.className === "text plain") element.textContent = response.text;
+    if (text) render();
   }
 }
 
-// Have the last turn's answers written; each request is {path, body} of one answer.
-async function fill(turn, requests) {
-  writing = new AbortController();
-  problem();
-  busy(true);
+// Generate the responses of the last turn; each request is the {path, body} of one response.
+async function generate(turn, requests) {
+  generating = new AbortController();
+  showError();
+  showBusy(true);
   draw();
-  const places = document.querySelectorAll(".turn:last-child .answer > .text");
-  $("talk").lastElementChild.scrollIntoView({ block: "end" });
-  const ended = await Promise.allSettled(turn.answers.map((answer, n) => write(answer, places[n], requests[n])));
-  const failed = ended.find((one) => one.status === "rejected" && one.reason.name !== "AbortError");
-  if (failed) problem(failed.reason);
-  writing = null;
-  // A question that got nothing is a question to be sent again.
-  if (failed && turn.answers.every((answer) => !answer.text && !answer.thought)) {
-    talk.pop();
-    if (!$("text").value) $("text").value = talk.pop().content;
+  const elements = document.querySelectorAll(".turn:last-child .response > .text");
+  $("conversation").lastElementChild.scrollIntoView({ block: "end" });
+  const outcomes = await Promise.allSettled(turn.responses.map((response, n) => streamInto(elements[n], response, requests[n])));
+  const failed = outcomes.find(({ status, reason }) => status === "rejected" && reason.name !== "AbortError");
+  if (failed) showError(failed.reason);
+  generating = null;
+  // A prompt without any response goes back into the input, to be sent again.
+  if (failed && turn.responses.every((response) => !response.text && !response.thought)) {
+    turns.pop();
+    if (!$("text").value) $("text").value = turns.pop().content;
   }
   save();
-  busy(false);
+  showBusy(false);
   draw();
-  if (about.reward) await score(turn).catch(problem);
+  if (server.reward) await score(turn).catch(showError);
 }
 
 async function score(turn) {
-  const index = talk.indexOf(turn);
-  if (index < 1 || turn.answers.some((answer) => !answer.text)) return;
-  const given = await call("/page/rewards", { messages: messages(index), answers: turn.answers.map(whole) });
-  turn.answers.forEach((answer, n) => { answer.reward = given[n]; });
+  const index = turns.indexOf(turn);
+  if (index < 1 || turn.responses.some((response) => !response.text)) return;
+  const rewards = await call("/page/rewards", { messages: messages(index), answers: turn.responses.map(fullText) });
+  turn.responses.forEach((response, n) => { response.reward = rewards[n]; });
   save();
-  if (!writing) draw();
+  if (!generating) draw();
 }
 
-async function answerLast() {
+const emptyResponse = (model, label) => ({ model, label, thought: "", text: "", finish: "", thumb: "" });
+
+async function respond() {
   const names = [$("first").value, $("second").value].filter(Boolean);
   const blind = $("blind").checked && names.length > 1;
   const models = blind ? (await call("/page/blind", { models: names })).names : names;
   const seed = $("seed").value === "" ? Math.floor(Math.random() * 2 ** 31) : Number($("seed").value);
-  const asked = messages(talk.length);
-  const turn = {
-    role: "assistant", chosen: 0, vote: "",
-    answers: models.map((model, n) => ({ model, shown: blind ? `${n + 1}` : model, thought: "", text: "", finish: "", thumb: "" })),
-  };
-  talk.push(turn);
-  const body = { messages: asked, seed, max_tokens: Number($("longest").value) || undefined, ...sampling() };
-  await fill(turn, models.map((model) => ({ path: "/v1/chat/completions", body: { ...body, model } })));
+  const body = { messages: messages(turns.length), seed, max_tokens: maxTokens(), ...sampling() };
+  const responses = models.map((model, n) => emptyResponse(model, blind ? `${n + 1}` : model));
+  const turn = { role: "assistant", chosen: 0, vote: "", responses };
+  turns.push(turn);
+  await generate(turn, models.map((model) => ({ path: "/v1/chat/completions", body: { ...body, model } })));
 }
 
-async function ask(text) {
-  talk.push({ role: "user", content: text });
-  await answerLast().catch((error) => {
-    talk.pop();
+async function send(text) {
+  turns.push({ role: "user", content: text });
+  await respond().catch((error) => {
+    turns.pop();
     $("text").value = text;
-    problem(error);
+    showError(error);
     draw();
   });
 }
 
-// Go on from a token that was put into an answer by hand; before: thought and text up to it.
-export async function goOn(index, n, before, ids) {
-  const turn = talk[index];
-  const model = turn.answers[n].model;
-  talk = talk.slice(0, index);
-  const other = { role: "assistant", chosen: 0, vote: "", answers: [{ model, shown: turn.answers[n].shown, ...before, finish: "", thumb: "" }] };
-  const asked = messages(index);
-  talk.push(other);
-  const body = { model, messages: asked, ids, max_tokens: Number($("longest").value) || undefined, seed: Number($("seed").value) || 0, ...sampling() };
-  await fill(other, [{ path: "/page/go_on", body }]);
+// Continue response `n` of turn `index` after `ids`; prefix: their thought and text.
+export async function continueFrom(index, n, prefix, ids) {
+  const { model, label } = turns[index].responses[n];
+  turns = turns.slice(0, index);
+  const turn = { role: "assistant", chosen: 0, vote: "", responses: [{ ...emptyResponse(model, label), ...prefix }] };
+  const body = { model, messages: messages(index), ids, max_tokens: maxTokens(), seed: Number($("seed").value) || 0, ...sampling() };
+  turns.push(turn);
+  await generate(turn, [{ path: "/page/go_on", body }]);
 }
 
-function busy(is) {
-  $("send").hidden = is;
-  $("stop").hidden = !is;
+function showBusy(busy) {
+  $("send").hidden = busy;
+  $("stop").hidden = !busy;
 }
 
 async function vote(index, choice) {
-  const turn = talk[index];
-  const { answers } = turn;
+  const turn = turns[index];
+  const { responses } = turn;
   try {
     const { models } = await call("/page/vote", {
-      messages: messages(index), answers: answers.map(whole), models: answers.map((a) => a.model), vote: choice,
+      messages: messages(index), answers: responses.map(fullText), models: responses.map(({ model }) => model), vote: choice,
     });
     turn.vote = choice;
-    // What was said since was said to the answer that stood there.
-    if (Number(choice) && index === talk.length - 1) turn.chosen = Number(choice) - 1;
-    answers.forEach((answer, n) => Object.assign(answer, { shown: models[n], model: models[n] }));
-    problem();
+    // Later turns belong to the response that was chosen then.
+    if (Number(choice) && index === turns.length - 1) turn.chosen = Number(choice) - 1;
+    responses.forEach((response, n) => Object.assign(response, { label: models[n], model: models[n] }));
+    showError();
   } catch (error) {
-    problem(error);
+    showError(error);
   }
   save();
   draw();
 }
 
 async function thumb(index, n, up) {
-  const answer = talk[index].answers[n];
+  const response = turns[index].responses[n];
   try {
-    await call("/page/thumb", { messages: messages(index), answer: whole(answer), model: answer.model, up });
-    answer.thumb = up ? "up" : "down";
-    problem();
+    await call("/page/thumb", { messages: messages(index), answer: fullText(response), model: response.model, up });
+    response.thumb = up ? "up" : "down";
+    showError();
   } catch (error) {
-    problem(error);
+    showError(error);
   }
   save();
   draw();
 }
 
 function edit(index) {
-  $("text").value = talk[index].content;
-  talk = talk.slice(0, index);
-  closeInside();
+  $("text").value = turns[index].content;
+  turns = turns.slice(0, index);
+  closeInspector();
   save();
   draw();
   $("text").focus();
 }
 
 function regenerate(index) {
-  talk = talk.slice(0, index);
-  closeInside();
-  answerLast().catch(problem);
+  turns = turns.slice(0, index);
+  closeInspector();
+  respond().catch(showError);
 }
 
 function drawUser(turn, index) {
-  const acts = writing ? [] : [button("edit", () => edit(index))];
-  return el("div", { className: "turn user" }, el("div", { className: "text", textContent: turn.content }), el("div", { className: "acts" }, ...acts));
+  const actions = generating ? [] : [button("edit", () => edit(index))];
+  return el("div", { className: "turn user" }, el("div", { className: "text", textContent: turn.content }), el("div", { className: "actions" }, ...actions));
 }
 
-function drawAnswer(turn, index, n) {
-  const answer = turn.answers[n];
-  const place = el("div", { className: "text plain", textContent: answer.text });
-  if (!writing && answer.text) markdown(place, answer).catch(() => undefined);
-  const marked = (text, up) => button(text, () => thumb(index, n, up), { ariaPressed: `${answer.thumb === (up ? "up" : "down")}`, ariaLabel: up ? "thumb up" : "thumb down" });
-  // Inside an answer stands whose it is: not before the vote.
-  const hidden = answer.model !== answer.shown;
-  const look = button("look inside", () => openInside({ index, n, answer, messages: messages(index), about }));
-  const marks = answer.text ? [marked("good", true), marked("poor", false)] : [];
-  const acts = writing || !(answer.text || answer.thought) ? [] : [...marks, ...(hidden ? [] : [look])];
-  const cut = answer.finish === "length" ? " · cut off at its longest" : answer.finish || writing ? "" : " · stopped";
-  // A score would tell whom to vote for.
-  const known = answer.reward !== undefined && (turn.answers.length === 1 || turn.vote);
-  const reward = known ? ` · reward ${answer.reward.toFixed(2)}` : "";
-  const chosen = turn.answers.length > 1 && turn.chosen === n && turn.vote ? " chosen" : "";
-  return el("article", { className: `answer${chosen}`, data: { n } },
-    el("p", { className: "who", textContent: answer.shown + cut + reward }), ...(answer.thought ? [drawThought(answer)] : []), place, el("div", { className: "acts" }, ...acts));
+function drawActions(turn, index, n) {
+  const response = turn.responses[n];
+  if (generating || !(response.text || response.thought)) return [];
+  const thumbButton = (text, direction) => button(text, () => thumb(index, n, direction === "up"), {
+    ariaPressed: `${response.thumb === direction}`, ariaLabel: `thumb ${direction}`,
+  });
+  const thumbs = response.text ? [thumbButton("good", "up"), thumbButton("poor", "down")] : [];
+  // The inspector shows the model's name, so it has to wait for a blind vote.
+  const hidden = response.model !== response.label;
+  const inspect = () => openInspector({ index, n, response, messages: messages(index), server });
+  return [...thumbs, ...(hidden ? [] : [button("inspect", inspect)])];
+}
+
+function drawResponse(turn, index, n) {
+  const response = turn.responses[n];
+  const text = el("div", { className: "text plain", textContent: response.text });
+  if (!generating && response.text) renderMarkdown(text, response).catch(() => undefined);
+  const unfinished = response.finish || generating ? "" : " · stopped";
+  const ending = response.finish === "length" ? " · max tokens reached" : unfinished;
+  // Rewards would influence the vote, so they are shown after it.
+  const showReward = response.reward !== undefined && (turn.responses.length === 1 || turn.vote);
+  const reward = showReward ? ` · reward ${response.reward.toFixed(2)}` : "";
+  const chosen = turn.responses.length > 1 && turn.chosen === n && turn.vote ? " chosen" : "";
+  return el("article", { className: `response${chosen}`, data: { n } },
+    el("p", { className: "model-name", textContent: response.label + ending + reward }),
+    ...(response.thought ? [drawThought(response)] : []), text,
+    el("div", { className: "actions" }, ...drawActions(turn, index, n)));
 }
 
 function drawAssistant(turn, index) {
-  const made = el("div", { className: "turn assistant" },
-    el("div", { className: "answers" }, ...turn.answers.map((_, n) => drawAnswer(turn, index, n))));
-  if (turn.answers.length > 1 && !writing) {
-    const names = { 1: "1 is better", 2: "2 is better", tie: "tie", bad: "both bad" };
-    const choices = Object.entries(names).map(([choice, text]) =>
+  const element = el("div", { className: "turn assistant" },
+    el("div", { className: "responses" }, ...turn.responses.map((_, n) => drawResponse(turn, index, n))));
+  if (turn.responses.length > 1 && !generating) {
+    const choices = { 1: "1 is better", 2: "2 is better", tie: "tie", bad: "both bad" };
+    const buttons = Object.entries(choices).map(([choice, text]) =>
       button(text, () => vote(index, choice), { ariaPressed: `${turn.vote === choice}` }));
-    made.append(el("div", { className: "votes" }, ...choices));
+    element.append(el("div", { className: "votes" }, ...buttons));
   }
-  if (index === talk.length - 1 && !writing) {
-    made.append(el("div", { className: "acts" }, button("regenerate", () => regenerate(index))));
+  if (index === turns.length - 1 && !generating) {
+    element.append(el("div", { className: "actions" }, button("regenerate", () => regenerate(index))));
   }
-  return made;
+  return element;
 }
 
 function draw() {
-  $("talk").replaceChildren(...talk.map((turn, index) => (turn.role === "user" ? drawUser(turn, index) : drawAssistant(turn, index))));
+  $("conversation").replaceChildren(...turns.map((turn, index) => (turn.role === "user" ? drawUser(turn, index) : drawAssistant(turn, index))));
 }
 
-function facts() {
-  const chosen = about.models.filter(({ id }) => [$("first").value, $("second").value].includes(id));
-  const lines = $("blind").checked && $("second").value ? [] : chosen.flatMap((model) => [
+function drawModelInfo() {
+  const selected = server.models.filter(({ id }) => [$("first").value, $("second").value].includes(id));
+  const hidden = turns.length || ($("blind").checked && $("second").value);
+  const lines = selected.flatMap((model) => [
     ...model.facts.map((text) => el("p", { textContent: text })),
     ...model.warnings.map((text) => el("p", { className: "warning", textContent: `warning: ${text}` })),
   ]);
-  $("facts").replaceChildren(...(talk.length ? [] : lines));
+  $("model-info").replaceChildren(...(hidden ? [] : lines));
 }
 
-// One `messages` row a line, as SFT reads them: the chosen answers, and no turn without one.
-function exported() {
-  const end = talk.length && talk.at(-1).role === "user" ? talk.length - 1 : talk.length;
-  const blob = new Blob([`${JSON.stringify({ messages: messages(end, apart) })}\n`], { type: "application/x-ndjson" });
+// Download one `messages` row, as SFT reads it: the chosen responses, without a last open prompt.
+function exportConversation() {
+  const end = turns.length && turns.at(-1).role === "user" ? turns.length - 1 : turns.length;
+  const row = JSON.stringify({ messages: messages(end, withThoughtField) });
+  const blob = new Blob([`${row}\n`], { type: "application/x-ndjson" });
   const link = el("a", { href: URL.createObjectURL(blob), download: "chat.jsonl" });
   link.click();
   URL.revokeObjectURL(link.href);
 }
 
-function theme(next) {
-  const wanted = next ?? localStorage.getItem("rlhf-theme") ?? "";
-  const dark = wanted ? wanted === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+function setTheme(theme) {
+  const setting = theme ?? localStorage.getItem("rlhf-theme") ?? "";
+  const dark = setting ? setting === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
-  if (next) localStorage.setItem("rlhf-theme", next);
+  if (theme) localStorage.setItem("rlhf-theme", theme);
 }
 
-function listen() {
+function startNewChat() {
+  generating?.abort();
+  turns = [];
+  closeInspector();
+  save();
+  showError();
+  draw();
+  drawModelInfo();
+}
+
+function addListeners() {
   $("composer").onsubmit = (event) => {
     event.preventDefault();
     const text = $("text").value.trim();
-    if (!text || writing) return;
+    if (!text || generating) return;
     $("text").value = "";
-    facts();
-    ask(text).then(facts);
+    drawModelInfo();
+    send(text).then(drawModelInfo);
   };
   $("text").onkeydown = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
     $("composer").requestSubmit();
   };
-  $("stop").onclick = () => writing?.abort();
-  $("new").onclick = () => {
-    writing?.abort();
-    talk = [];
-    closeInside();
-    save();
-    problem();
-    draw();
-    facts();
-  };
-  $("export").onclick = exported;
-  $("theme").onclick = () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
-  for (const id of ["first", "second", "blind"]) $(id).onchange = facts;
+  $("stop").onclick = () => generating?.abort();
+  $("new").onclick = startNewChat;
+  $("export").onclick = exportConversation;
+  $("theme").onclick = () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+  for (const id of ["first", "second", "blind"]) $(id).onchange = drawModelInfo;
   for (const id of ["temperature", "top-p"]) {
-    const say = () => { $(`${id}-said`).textContent = Number($(id).value).toFixed(2); };
-    $(id).addEventListener("input", say);
-    say();
+    const showValue = () => { $(`${id}-value`).textContent = Number($(id).value).toFixed(2); };
+    $(id).addEventListener("input", showValue);
+    showValue();
   }
 }
 
-async function begin() {
-  theme();
-  listen();
+async function start() {
+  setTheme();
+  addListeners();
   draw();
-  about = await call("/page/models");
-  const options = about.models.map(({ id }) => id);
-  $("first").append(...options.map((id) => new Option(id)));
-  $("second").append(new Option("nobody", ""), ...options.map((id) => new Option(id)));
-  if (options.length > 1) $("second").value = options[1];
-  $("longest").max = about.max_new_tokens;
-  $("longest").value = Math.min(256, about.max_new_tokens);
-  facts();
+  server = await call("/page/models");
+  const names = server.models.map(({ id }) => id);
+  $("first").append(...names.map((name) => new Option(name)));
+  $("second").append(new Option("none", ""), ...names.map((name) => new Option(name)));
+  if (names.length > 1) $("second").value = names[1];
+  $("max-tokens").max = server.max_new_tokens;
+  $("max-tokens").value = Math.min(256, server.max_new_tokens);
+  drawModelInfo();
   document.body.dataset.ready = "";
 }
 
-begin().catch(problem);
+start().catch(showError);

@@ -1,0 +1,79 @@
+"""Messages of a conversation -> prompt ids that leave room for a response."""
+
+from collections.abc import Sequence
+
+from rlhf.chat.loading import LoadedModel
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.errors import DataError
+from rlhf.types import Message, Prompt, Tools
+
+MIN_RESPONSE_TOKENS = 32  # where fewer positions are left, the oldest turns are dropped
+
+
+def fit_prompt(
+    model: LoadedModel, messages: Sequence[Message], max_new_tokens: int
+) -> tuple[list[int], int]:
+    """Prompt ids of a conversation, and how many of its oldest turns were dropped to fit.
+
+    Raises:
+        DataError: the last message alone is longer than the model's positions.
+    """
+    fitted = list(messages)
+    first_turn = 1 if fitted[0]["role"] == "system" else 0
+    ids = encode_prompt(model, fitted)
+    needed = min(max_new_tokens, MIN_RESPONSE_TOKENS)
+    while (
+        remaining_positions(model, len(ids), max_new_tokens) < needed
+        and len(fitted) - first_turn > 2
+    ):
+        del fitted[first_turn : first_turn + 2]
+        ids = encode_prompt(model, fitted)
+    check_prompt_length(model, len(ids))
+    return ids, len(messages) - len(fitted)
+
+
+def encode_prompt(model: LoadedModel, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
+    """Prompt ids of these messages. A raw model gets the text of the last message alone.
+
+    Raises:
+        DataError: the last message is empty (a tool's result may be), a text is not UTF-8, or the
+            template rejects the messages.
+    """
+    for message in messages:
+        _check_utf8(message["content"])
+    text = messages[-1]["content"]
+    prompt: Prompt = text if model.chat.raw else list(messages)
+    ids = prompt_ids(model.chat, prompt, tools)
+    if not ids or not (text.strip() or messages[-1]["role"] == "tool"):
+        raise DataError("the prompt is empty; enter some text.", code="bad-value")
+    return ids
+
+
+def check_prompt_length(model: LoadedModel, length: int) -> None:
+    """Checks that a prompt leaves at least one position for the response.
+
+    Raises:
+        DataError: it does not; the message has both numbers.
+    """
+    if remaining_positions(model, length, 1) < 1:
+        raise DataError(
+            f"the prompt has {length} tokens and the model {model.positions} positions, which "
+            "leaves none for the response; send a shorter prompt.",
+            code="too-long",
+        )
+
+
+def remaining_positions(model: LoadedModel, length: int, default: int) -> int:
+    """Positions left after a prompt of `length` tokens; `default` for a model without a limit."""
+    return default if model.positions is None else model.positions - length
+
+
+def _check_utf8(text: str) -> None:
+    # Python passes bytes of a terminal or pipe that are not UTF-8 on as lone surrogates.
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the text is not UTF-8 at character {error.start + 1}; correct that character.",
+            code="bad-value",
+        ) from None

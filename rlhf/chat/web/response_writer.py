@@ -1,0 +1,137 @@
+"""Responses in OpenAI's format: complete, and as the events of a stream."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rlhf.chat.web.logprobs import TokenBytes, chat_logprobs, text_logprobs, with_echo
+from rlhf.chat.web.schema import GenerationBody
+from rlhf.chat.web.sse import ResponseChunk, sse_event
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+
+DONE = "data: [DONE]\n\n"
+
+
+class ResponseWriter:
+    """Writes the responses to one HTTP request.
+
+    Args:
+        kind: `chat.completion` or `text_completion`.
+        body: the request.
+        chat: tokenizer and chat template of the model.
+        logprobs: whether to write log-probabilities.
+        top_logprobs: how many of the likeliest tokens to write with each token.
+        echoes: the chunk that precedes each response, if any.
+        prefix_ids: tokens that a response begins with and that are not written.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        body: GenerationBody,
+        chat: ChatTokenizer,
+        *,
+        logprobs: bool,
+        top_logprobs: int,
+        echoes: Sequence[ResponseChunk] = (),
+        prefix_ids: Sequence[int] = (),
+    ) -> None:
+        self.kind, self.body, self.chat, self.top_logprobs = kind, body, chat, top_logprobs
+        self.prefix_ids = prefix_ids
+        self._token_bytes = TokenBytes(chat, partial="" if self.is_chat else "bytes:")
+        self._with_logprobs = logprobs
+        id_prefix = "chatcmpl" if self.is_chat else "cmpl"
+        self._head = {"id": f"{id_prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
+        self._echoes = echoes
+        self._lengths: dict[int, int] = {}  # of the text of each streamed response so far
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether this is a chat completion or a text completion."""
+        return self.kind == "chat.completion"
+
+    def completion(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
+        """The complete body."""
+        head = {**self._head, "object": self.kind, "model": self.body.model}
+        return {**head, "choices": choices, "usage": usage}
+
+    def choice(self, index: int, chunks: Sequence[ResponseChunk]) -> dict[str, Any]:
+        """One response, from all its chunks."""
+        chunks = [self._echoes[index], *chunks] if self._echoes else chunks
+        text = "".join(chunk.text for chunk in chunks)
+        finish = chunks[-1].finish if chunks else "stop"
+        common = {"index": index, "finish_reason": finish, "logprobs": self._logprobs(0, chunks)}
+        if self.is_chat:
+            retracted = any(chunk.retracted for chunk in chunks)
+            thought = "" if retracted else "".join(chunk.thought for chunk in chunks)
+            message = {"role": "assistant", "content": text, "refusal": None}
+            return {"message": {**message, "reasoning_content": thought or None}, **common}
+        return {"text": text, **common}
+
+    def event(self, chunk: ResponseChunk) -> str:
+        """The event of one chunk."""
+        start = self._lengths.get(chunk.index, 0)
+        self._lengths[chunk.index] = start + len(chunk.text)
+        choice: dict[str, Any] = {"index": chunk.index, "finish_reason": chunk.finish or None}
+        empty = not chunk.tokens and not chunk.before and not chunk.end
+        choice |= {"logprobs": None if empty else self._logprobs(start, [chunk])}
+        if self.is_chat:
+            choice["delta"] = _delta(chunk)
+        else:
+            choice["text"] = chunk.text
+        return self._event([choice])
+
+    def opening(self, count: int) -> str:
+        """The events with the role, before the first chunk of a chat completion."""
+        delta = {"role": "assistant", "content": ""}
+        common = {"logprobs": None, "finish_reason": None}
+        return "".join(self._event([{"index": n, "delta": delta, **common}]) for n in range(count))
+
+    def closing(self, usage: dict[str, Any]) -> str:
+        """The end of a stream: the token counts if they were requested, then the end marker."""
+        return (self._event([], usage) if self._include_usage else "") + DONE
+
+    @property
+    def _include_usage(self) -> bool:
+        options = self.body.stream_options
+        return options is not None and bool(options.include_usage)
+
+    def _event(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> str:
+        kind = "chat.completion.chunk" if self.is_chat else self.kind
+        head = {**self._head, "object": kind, "model": self.body.model, "choices": choices}
+        return sse_event(head | ({"usage": usage} if self._include_usage else {}))
+
+    def _logprobs(self, start: int, chunks: Sequence[ResponseChunk]) -> dict[str, Any] | None:
+        if not self._with_logprobs:
+            return None
+        if self.is_chat:
+            return chat_logprobs(self._token_bytes, chunks)
+        logprobs = text_logprobs(
+            self._token_bytes, chunks, start=start, top_logprobs=self.top_logprobs
+        )
+        return with_echo(logprobs) if self._echoes else logprobs
+
+
+def usage(prompt_tokens: int, chunks: Sequence[ResponseChunk]) -> dict[str, Any]:
+    """Token counts; those of the responses without EOS."""
+    generated = sum(len(chunk.before) + len(chunk.tokens) for chunk in chunks)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": generated,
+        "total_tokens": prompt_tokens + generated,
+        "completion_tokens_details": {"reasoning_tokens": _thought_tokens(chunks)},
+    }
+
+
+def _thought_tokens(chunks: Sequence[ResponseChunk]) -> int:
+    """Tokens of thoughts and of the tags around them; an empty thought counts as none."""
+    with_thought = {chunk.index for chunk in chunks if chunk.thought}
+    with_thought -= {chunk.index for chunk in chunks if chunk.retracted}
+    return sum(len(chunk.before) for chunk in chunks if chunk.index in with_thought)
+
+
+def _delta(chunk: ResponseChunk) -> dict[str, str]:
+    """The new fields of a message. The thought precedes the content."""
+    fields = {"reasoning_content": chunk.thought, "content": chunk.text}
+    return {name: text for name, text in fields.items() if text}

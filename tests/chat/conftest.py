@@ -1,0 +1,45 @@
+"""Fixtures of the browser tests of the chat page."""
+
+import pytest
+
+from tests.browsing import PATIENCE, chromium
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens the page of a site; fails on any error, dialog, or request to another server."""
+    contexts, problems = [], []
+
+    def note_console(message):
+        # A status that a test provokes is not an error of the page.
+        if message.type == "error" and not message.text.startswith("Failed to load"):
+            problems.append(message.text)
+
+    def open_at(site, **options):
+        def note_request(request):
+            if not request.url.startswith((site.address, "blob:")):
+                problems.append(request.url)
+
+        viewport = {"width": 1280, "height": 900}
+        context = browser.new_context(**{"viewport": viewport, **options})
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
+        page.on("console", note_console)
+        page.on("request", note_request)
+        page.goto(site.address)
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield open_at
+    for context in contexts:
+        context.close()
+    assert problems == []
