@@ -13,8 +13,8 @@ from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardSpec
-from rlhf.runtime.distributed import start_processes
-from rlhf.runtime.run_folder import RunConfig
+from rlhf.runtime.distributed import on_main_process, start_processes
+from rlhf.runtime.run_folder import RunConfig, claim_run_folder
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.setup import PPOSetup, check_run
 
@@ -38,6 +38,7 @@ def check_arguments(
     world_size = start_processes(sharding="own")
     if run.output_dir == TEMPORARY:
         run = replace(run, output_dir=_temporary_folder(world_size))
+    on_main_process(lambda: claim_run_folder(run))
     data = data_config or PromptDataConfig(train_data=[IN_MEMORY], show_rows=0)
     settings = PPOSettings(
         run=run,

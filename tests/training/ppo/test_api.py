@@ -1,0 +1,130 @@
+"""`rlhf.PPOTrainer` as a library user calls it, against the recipe and plain transformers."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import rlhf
+from tests.errors import raises
+from tests.training.ppo.tiny_ppo import make_folder
+
+PROMPTS = [f"Where is the {'red ' * (i % 4)}ball {i}?" for i in range(8)]
+KEYS = {
+    "max_steps": 2,
+    "rollout_batch_size": 8,
+    "num_minibatches": 2,
+    "max_completion_length": 6,
+    "learning_rate": 1e-3,
+    "save_steps": 1,
+    "num_eval_prompts": 4,
+}
+
+
+def vowels(prompts, completions):
+    """The reward of tests/training/ppo/tiny_ppo.py, given as a function."""
+    return [sum(c in "aeiou" for c in text) / 4 for text in completions]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("api"))
+
+
+def make(folder, **changes):
+    options = {"prompts": PROMPTS, "reward": vowels, "config": rlhf.PPOConfig(**KEYS)}
+    backbone = rlhf.BackboneConfig(model_name_or_path=str(folder / "policy"), bf16=False)
+    return rlhf.PPOTrainer(backbone, **{**options, **changes})
+
+
+def without_clock(lines):
+    clock = ("time", "seconds", "per_second", "memory", "score/")
+    return [
+        {name: value for name, value in line.items() if not any(part in name for part in clock)}
+        for line in lines
+    ]
+
+
+def test_every_kind_of_rows_and_reward_gives_the_same_run(folder, tmp_path):
+    """Strings and a function, or a file and `file.py:function`: the same metrics to the digit."""
+    file = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": prompt} for prompt in PROMPTS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = [
+        make(folder),
+        make(folder, prompts=rows, reward=[vowels]),
+        make(folder, prompts=file, reward=f"{folder}/reward.py:vowels"),
+    ]
+    for run in runs:
+        run.train()
+    first, *others = (without_clock(run.metrics) for run in runs)
+    assert [line["step"] for line in first] == [1, 2]
+    assert all(lines == first for lines in others)
+
+
+def test_saved_policy_is_the_trained_one_in_plain_transformers(folder, tmp_path):
+    trainer = make(folder)
+    trainer.train()
+    target = trainer.save(tmp_path / "saved")
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    ids = tokenizer(PROMPTS[0], return_tensors="pt").input_ids
+    plain = AutoModelForCausalLM.from_pretrained(target)
+    with torch.no_grad():
+        expected = trainer.models.policy(ids).logits
+        torch.testing.assert_close(plain(ids).logits, expected, atol=1e-5, rtol=0)
+    manifest = json.loads((target / "manifest.json").read_text())
+    assert [use["path"] for use in manifest["data"]] == ["rows"]
+
+
+def test_generate_at_temperature_0_is_greedy_decoding(folder):
+    trainer = make(folder)
+    chat, policy = trainer.setup.chat, trainer.models.policy
+    [text] = trainer.generate([PROMPTS[0]], temperature=0, max_new_tokens=5)
+    message = [{"role": "user", "content": PROMPTS[0]}]
+    ids = chat.tokenizer.apply_chat_template(
+        message, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    ).input_ids
+    greedy = policy.generate(
+        ids, max_new_tokens=5, do_sample=False, eos_token_id=list(chat.eos_token_ids)
+    )[0, ids.shape[1] :]
+    assert text == chat.tokenizer.decode(greedy, skip_special_tokens=True)
+
+
+def test_output_dir_is_a_run_folder_that_resumes(folder, tmp_path):
+    """Two steps at once, or one, then one more from the checkpoint: the same last line."""
+    make(folder, output_dir=tmp_path / "whole").train()
+    half = rlhf.PPOConfig(**{**KEYS, "max_steps": 1, "lr_scheduler_type": "constant"})
+    full = rlhf.PPOConfig(**{**KEYS, "lr_scheduler_type": "constant"})
+    whole = make(folder, config=full)
+    whole.train()
+    make(folder, config=half, output_dir=tmp_path / "run").train()
+    with raises("run-exists", tmp_path / "run"):
+        make(folder, config=full, output_dir=tmp_path / "run")
+    resumed = make(
+        folder, config=full, output_dir=tmp_path / "run", resume_from_checkpoint="latest"
+    )
+    resumed.train()
+    assert without_clock(resumed.metrics) == without_clock(whole.metrics)
+    assert (tmp_path / "whole" / "config.yaml").is_file()
+
+
+def test_held_out_prompts_and_pretraining_texts_come_from_memory(folder):
+    config = rlhf.PPOConfig(**KEYS, eval_steps=1, ptx_coef=0.1)
+    texts = [{"text": "Where is the red ball?"}, {"text": "A cat, a dog and a bird."}]
+    trainer = make(folder, config=config, eval_prompts=PROMPTS[:2], ptx_data=texts)
+    trainer.train()
+    assert [line["step"] for line in trainer.metrics] == [0, 1, 2]
+    assert all("eval_score" in line for line in trainer.metrics)
+    assert trainer.metrics[-1]["ptx_loss"] > 0
+
+
+def test_arguments_that_cannot_be_used_raise(folder):
+    with raises("bad-reward", "3"):
+        make(folder, reward=3)
+    with raises("key-conflict", "ptx_data", "ptx_coef"):
+        make(folder, ptx_data=[{"text": "Some text."}])
+    with raises("bad-reward", "<lambda>", "colour"):
+        make(folder, reward=lambda prompts, completions, colour: [0.0], prompts=PROMPTS)
+    with raises("bad-value", "train"):
+        make(folder).save("nowhere")
