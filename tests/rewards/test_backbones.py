@@ -36,7 +36,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_text_has_one_score_everywhere(tmp_path, family):
+def test_text_has_the_same_score_in_every_path(tmp_path, family):
     start_processes(1)
     base = make_model(tmp_path / "base", family)
     chat = load_tokenizer(str(base), judges=True)

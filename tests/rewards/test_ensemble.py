@@ -33,7 +33,7 @@ def folders(tmp_path_factory):
     return str(root / "three"), str(root / "one")
 
 
-def test_aggregations_of_two_answers():
+def test_literal_aggregations():
     """Members 1, 2, 6 and 3, 3, 3: mean 3, 3; lowest 1, 3; variance 14/3, so 3 - 7/3 = 2/3, 3."""
     members = torch.tensor([[1.0, 2.0, 6.0], [3.0, 3.0, 3.0]])
     found = {
@@ -45,7 +45,7 @@ def test_aggregations_of_two_answers():
     assert found["uncertainty"] == pytest.approx([2 / 3, 3.0])
 
 
-def test_heads_start_apart_and_become_their_mean(folders):
+def test_heads_start_different_and_merge_to_their_mean(folders):
     """What plain transformers gives is the mean of the heads' scores."""
     three, _ = folders
     model = RewardModel(three)
@@ -58,7 +58,7 @@ def test_heads_start_apart_and_become_their_mean(folders):
     torch.testing.assert_close(apart.mean(dim=1), torch.tensor(model.score(PROMPTS, RESPONSES)))
 
 
-def test_heads_score_alike_in_training_and_from_disk(tmp_path):
+def test_heads_score_equally_in_training_and_from_disk(tmp_path):
     base = make_model(tmp_path / "base", "llama")
     chat = load_tokenizer(str(base))
     model = new_reward_model(base, seed=3, num_heads=2)
@@ -90,14 +90,14 @@ def test_worst_case_over_the_heads_and_a_second_model(folders):
     )
 
 
-def test_the_mean_of_one_models_heads_is_the_model(folders):
+def test_mean_of_the_heads_is_the_model(folders):
     three, _ = folders
     alone = load_reward([three]).score(PROMPTS, RESPONSES).scores
     mean = load_reward([three], aggregation="mean").score(PROMPTS, RESPONSES).scores
     torch.testing.assert_close(mean, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_functions_still_add_up_beside_an_ensemble(folders, tmp_path):
+def test_functions_are_added_to_an_ensemble(folders, tmp_path):
     three, _ = folders
     (tmp_path / "f.py").write_text(
         "def length(prompts, completions):\n    return [len(text) for text in completions]\n"
@@ -108,7 +108,7 @@ def test_functions_still_add_up_beside_an_ensemble(folders, tmp_path):
     torch.testing.assert_close(both.score(PROMPTS, RESPONSES).scores, expected)
 
 
-def test_a_head_without_a_number_is_skipped_or_stops_the_run(folders, monkeypatch):
+def test_non_finite_head_is_skipped_or_stops_the_run(folders, monkeypatch):
     """One NaN of three heads leaves the second answer without a score, and the others theirs."""
     three, _ = folders
     whole = load_reward([three], aggregation="worst").score(PROMPTS, RESPONSES).scores

@@ -9,7 +9,7 @@ MODELS = ["a", "gold.py:score", "b"]
 CLOSED = {"enable_thinking": False}
 
 
-def test_one_template_is_for_all_and_several_are_in_order():
+def test_one_template_for_all_or_one_each():
     """A function reads none, and is not counted."""
     own, raw = JudgeTemplate(), JudgeTemplate(template="none")
     assert judge_templates(MODELS, None, None) == {"a": own, "b": own}
@@ -18,7 +18,7 @@ def test_one_template_is_for_all_and_several_are_in_order():
     assert judge_templates(MODELS, None, None, default="none") == {"a": raw, "b": raw}
 
 
-def test_one_object_is_for_all_and_a_list_is_in_order():
+def test_one_kwargs_object_for_all_or_one_each():
     closed = JudgeTemplate(kwargs=CLOSED)
     one, each = '{"enable_thinking": false}', '[null, {"enable_thinking": false}]'
     assert judge_templates(MODELS, None, one) == {"a": closed, "b": closed}

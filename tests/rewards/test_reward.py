@@ -122,7 +122,7 @@ def test_columns_go_to_the_function_by_name(functions):
     assert reward.score(PROMPTS, RESPONSES, columns).scores.tolist() == [1.0, 0.0, 1.0]
 
 
-def test_a_conversation_gets_a_conversational_completion(functions):
+def test_conversational_prompt_gets_conversational_completion(functions):
     prompts = [[{"role": "user", "content": "Hi"}]]
     assert load_reward([f"{functions}:roles"]).score(prompts, ["x"]).scores.tolist() == [1.0]
 
@@ -143,7 +143,7 @@ def test_unusable_reward_stops_the_run_and_names_prompts(functions, name, values
         load_reward([f"{functions}:{name}"]).score(PROMPTS, RESPONSES)
 
 
-def test_numbers_may_come_as_a_tensor(functions):
+def test_reward_function_may_return_a_tensor(functions):
     assert load_reward([f"{functions}:vector"]).score(PROMPTS, RESPONSES).scores.tolist() == [
         *(5.5, 12.0, 0.0)
     ]
@@ -188,7 +188,7 @@ def test_sources_that_do_not_load_raise(functions, sources, name):
         load_reward([s.format(f=functions) if isinstance(s, str) else s for s in sources])
 
 
-def test_a_file_of_dataclasses_loads(tmp_path):
+def test_reward_file_with_dataclasses_loads(tmp_path):
     """Their annotations are strings here, and are looked up in the file's own module."""
     (tmp_path / "classes.py").write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\n\n"

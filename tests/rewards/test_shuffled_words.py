@@ -3,7 +3,7 @@
 from rlhf.rewards.shuffled_words import shuffled
 
 
-def test_shuffling_keeps_the_words_and_follows_from_the_seed():
+def test_shuffled_words_depend_on_the_seed():
     text = "one two three four five"
     mixed = shuffled(text, 0)
     assert mixed != text

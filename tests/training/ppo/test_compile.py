@@ -46,7 +46,7 @@ def graphs(monkeypatch):
 @pytest.mark.parametrize(
     "mode", ["separate", "shared_trunk", pytest.param("lora", marks=pytest.mark.slow)]
 )
-def test_only_the_update_runs_compiled_and_trains_the_same(folder, tmp_path, graphs, mode):
+def test_only_the_update_is_compiled_and_weights_are_equal(folder, tmp_path, graphs, mode):
     """Two iterations, of which the second samples from what the first has trained."""
     runs = []
     for wanted in (False, True):
@@ -68,7 +68,7 @@ def test_only_the_update_runs_compiled_and_trains_the_same(folder, tmp_path, gra
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_compiled_update_trains_what_the_plain_one_trains(folder, tmp_path, bf16):
+def test_compiled_update_matches_the_plain_one(folder, tmp_path, bf16):
     """For real. bf16 rounds less often where operations are fused, so that weights drift apart."""
     if bf16 and not torch.cpu._is_avx512_bf16_supported():
         pytest.skip("needs bf16 units")
@@ -88,6 +88,6 @@ def test_a_compiled_update_trains_what_the_plain_one_trains(folder, tmp_path, bf
             torch.testing.assert_close(weights_of[1][name], tensor, atol=5e-5, rtol=0, msg=name)
 
 
-def test_a_model_without_layers_is_refused():
+def test_model_without_layers_cannot_be_compiled():
     with raises("bad-value"):
         CompiledLayers([torch.nn.Linear(2, 2)])

@@ -35,7 +35,9 @@ def folder(tmp_path_factory):
         ({"value_model_path": "{folder}/second"}, "second", 0.5, -1.5),  # (raw - 3) / 2
     ],
 )
-def test_the_critic_starts_as_what_the_reward_pays(folder, tmp_path, changes, start, scale, bias):
+def test_critic_starts_from_the_normalised_reward_model(
+    folder, tmp_path, changes, start, scale, bias
+):
     """Source and weight are those of the reward; a reward model of another vocabulary is no start.
 
     The head's weight is scale times the reward model's, so that a state's value is its score.
@@ -52,7 +54,7 @@ def test_the_critic_starts_as_what_the_reward_pays(folder, tmp_path, changes, st
         assert torch.equal(one.models.critic.trunk.state_dict()[name], tensor), name
 
 
-def test_without_a_fitting_reward_model_it_starts_fresh(folder, tmp_path):
+def test_critic_starts_fresh_without_a_fitting_reward_model(folder, tmp_path):
     """Bias 0, and the policy's own trunk."""
     one = trainer(folder, tmp_path, reward=[f"{folder}/other"])
     assert "fresh head" in one.notes[0]

@@ -45,7 +45,7 @@ def test_literal_distinct_2():
     assert distinct_2(ids[:, :1], mask[:, :1]) == 0.0
 
 
-def test_a_healthy_iteration_says_nothing():
+def test_healthy_iteration_has_no_warnings():
     assert kinds() == set()
 
 
@@ -59,7 +59,7 @@ def test_a_healthy_iteration_says_nothing():
         ({"kl": 8.1}, "kl"),  # above twice the target of 4
     ],
 )
-def test_each_sign_of_collapse_is_named_alone(changes, kind):
+def test_each_sign_of_collapse_has_its_warning(changes, kind):
     assert kinds(**changes) == {kind}
 
 
@@ -73,11 +73,11 @@ def test_each_sign_of_collapse_is_named_alone(changes, kind):
         {"kl": 7.9},
     ],
 )
-def test_just_inside_each_limit_says_nothing(changes):
+def test_values_inside_each_limit_have_no_warning(changes):
     assert kinds(**changes) == set()
 
 
-def test_proxy_up_while_held_out_falls():
+def test_warns_when_score_rises_while_held_out_score_falls():
     """Best 1.0 held out at 0.9 in training. 0.7 is three standard errors of 0.1 below."""
 
     def found(held_out, score, best=1.0):
@@ -102,14 +102,14 @@ START = {
 }
 
 
-def test_the_start_is_checked_against_the_precision():
+def test_limits_at_the_start_depend_on_the_precision():
     metrics = START | {"first_ratio": 1.0005, "kl_per_token": 2e-5}
     assert starting_warnings(1, metrics, bf16=False).keys() == {"first_ratio", "first_kl"}
     assert starting_warnings(2, metrics, bf16=False).keys() == {"first_ratio"}
     assert starting_warnings(1, metrics, bf16=True) == {}
 
 
-def test_another_distribution_is_seen_though_its_mean_ratio_is_one():
+def test_kl_detects_a_shift_that_the_mean_ratio_hides():
     """Drawn from [0.5, 0.5], trained as [0.6, 0.4]: ratios 1.2 and 0.8, their mean 1, KL 0.0204."""
     sampled, trained = torch.tensor([0.5, 0.5]), torch.tensor([0.6, 0.4])
     ratio = trained / sampled
@@ -132,7 +132,7 @@ def test_kl_budget_is_inclusive():
     )
 
 
-def test_a_number_that_is_none_is_refused_with_its_rows(tmp_path):
+def test_non_finite_rollouts_raise_with_their_rows(tmp_path):
     one = trainer(make_folder(tmp_path), tmp_path / "run")
     scored = scored_of(one)
     check_finite(scored, 1)
@@ -145,14 +145,14 @@ def test_a_number_that_is_none_is_refused_with_its_rows(tmp_path):
     check_finite(dataclasses.replace(scored, values=padding), 1)
 
 
-def test_a_policy_with_a_broken_weight_stops_the_run_naming_rows_and_prompts(tmp_path):
+def test_nan_weight_stops_the_run_and_names_rows(tmp_path):
     one = trainer(make_folder(tmp_path), tmp_path / "run")
     one.models.policy.lm_head.weight.data[7] = float("nan")
     with raises("non-finite", "step 1", "policy", "rows [0, 1, 2", "Where is the"):
         one.train()
 
 
-def test_a_policy_that_broke_in_its_last_update_is_neither_kept_nor_called_done(tmp_path):
+def test_policy_broken_by_the_last_update_is_not_saved(tmp_path):
     """Its text still gets a score, maybe the highest: best/ would hold weights of NaN."""
     one = trainer(
         make_folder(tmp_path), tmp_path / "run", eval_data="unused", eval_steps=1, max_steps=1
@@ -171,7 +171,7 @@ def test_a_policy_that_broke_in_its_last_update_is_neither_kept_nor_called_done(
     assert not (tmp_path / "run" / "checkpoint-1").exists()
 
 
-def test_a_warning_is_said_once_a_run(tmp_path, capsys):
+def test_each_warning_is_printed_once_per_run(tmp_path, capsys):
     one = trainer(make_folder(tmp_path), tmp_path / "run")
     for _ in range(2):
         one.warn({"length": "too long."})

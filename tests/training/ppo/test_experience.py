@@ -71,7 +71,7 @@ def test_rewards_advantages_and_returns_of_gae():
     ("estimator", "first"),
     [("k1", 0.2), ("k2", 0.02), ("k3", 0.018731)],  # k3: e^-0.2 - 1 + 0.2
 )
-def test_the_estimator_of_the_penalty_is_the_one_asked_for(estimator, first):
+def test_penalty_uses_the_configured_estimator(estimator, first):
     rewards = experience(kl_estimator=estimator).rewards
     assert rewards[0, 0].item() == pytest.approx(-0.5 * first, abs=1e-6)
 
@@ -93,11 +93,11 @@ def test_whitened_rewards_keep_their_mean():
         ({"missing_eos_penalty": 1.5, "reward_clip": 4.0}, [2.0, -4.0]),  # the clip comes last
     ],
 )
-def test_scores_are_judged_and_then_clipped(changes, expected):
+def test_scores_get_the_eos_penalty_before_the_clip(changes, expected):
     assert final_scores(scored(), config(**changes)).tolist() == expected
 
 
-def test_rloo_takes_the_penalised_sums_and_grpo_the_scores():
+def test_rloo_uses_penalised_sums_and_grpo_scores():
     """rloo: 1.7 and -2.9, so ±4.6. grpo: 2 and -3, mean -0.5, std 3.5355: ±0.70709."""
     rloo = experience(advantage="rloo", num_generations=2)
     expected = torch.tensor([[4.6, 4.6], [-4.6, 0.0]])
@@ -111,7 +111,7 @@ def test_rloo_takes_the_penalised_sums_and_grpo_the_scores():
     assert grpo.returns is rloo.returns is None
 
 
-def test_the_terms_take_their_keys():
+def test_losses_use_their_keys():
     """The second answer's token at ratio 10, A whitened to a < 0: -10 a, with dual_clip 3 -3 a.
 
     Values moved by 1 against a range of 0.5: ½ max over clipped and not of the squared error,

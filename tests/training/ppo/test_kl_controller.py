@@ -18,7 +18,7 @@ def test_literal_steps(kl, expected):
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_just_inside_the_limit_of_the_horizon_the_coefficient_stays_above_zero():
+def test_kl_coef_stays_positive_at_the_shortest_horizon():
     """KL far below its target, 500 responses, horizon 101: 1 - 0.2 * 500 / 101 = 0.0099."""
     found = next_kl_coef(1.0, kl=0.0, target_kl=6.0, num_samples=500, horizon=101)
     assert found == pytest.approx(1 / 101)

@@ -41,7 +41,7 @@ def in_lora(folder, output_dir, **changes):
     return trainer(folder, output_dir, **options | changes)
 
 
-def test_it_scores_as_the_merged_model_does_and_nothing_of_it_is_trained(folder, tmp_path):
+def test_reward_adapter_scores_like_merged_model_and_is_frozen(folder, tmp_path):
     one = in_lora(folder, tmp_path / "run")
     assert any("is an adapter of the same backbone" in note for note in one.notes)
     (source,) = one.reward.sources
@@ -53,7 +53,7 @@ def test_it_scores_as_the_merged_model_does_and_nothing_of_it_is_trained(folder,
     assert any(".critic." in name for name in names)
 
 
-def test_a_run_is_the_one_with_the_reward_model_held_whole(folder, tmp_path, monkeypatch):
+def test_shared_backbone_run_equals_run_with_whole_reward_model(folder, tmp_path, monkeypatch):
     in_lora(folder, tmp_path / "shared", max_steps=2, learning_rate=1e-2).train()
     monkeypatch.setattr(ppo_models, "_share_backbone", lambda setup, policy, reward: [])
     in_lora(folder, tmp_path / "whole", max_steps=2, learning_rate=1e-2).train()
@@ -63,7 +63,7 @@ def test_a_run_is_the_one_with_the_reward_model_held_whole(folder, tmp_path, mon
         assert [line[figure] for line in shared] == pytest.approx(expected, abs=1e-4), figure
 
 
-def test_a_backbone_that_changed_since_is_not_taken_for_the_old_one(folder, tmp_path):
+def test_reward_adapter_of_a_changed_base_is_loaded_whole(folder, tmp_path):
     expected = RewardModel(folder / "reward").score(PROMPTS, ANSWERS)
     file = folder / "policy" / "model.safetensors"
     tensors = load_file(file)
@@ -76,7 +76,7 @@ def test_a_backbone_that_changed_since_is_not_taken_for_the_old_one(folder, tmp_
     assert not [name for name, _ in one.models.policy.named_parameters() if "reward_0" in name]
 
 
-def test_a_small_change_that_bf16_would_hide_is_known_by_the_manifest(folder, tmp_path):
+def test_manifest_reveals_a_base_change_that_bf16_hides(folder, tmp_path):
     """A thousandth of one matrix: less than the rounding that two passes are forgiven."""
     policy, reward = folder / "policy", folder / "reward"
     chat = load_tokenizer(str(policy))
@@ -95,7 +95,7 @@ def test_a_small_change_that_bf16_would_hide_is_known_by_the_manifest(folder, tm
     assert any("is loaded whole" in note for note in one.notes)
 
 
-def test_in_bf16_the_backbone_takes_two_bytes_a_weight_and_adapters_four(folder, tmp_path):
+def test_bf16_backbone_and_fp32_adapters_dtypes(folder, tmp_path):
     one = in_lora(folder, tmp_path / "run", bf16=True, max_steps=1)
     for name, parameter in one.models.policy.named_parameters():
         if "base_layer" in name or "lm_head" in name:

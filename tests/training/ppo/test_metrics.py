@@ -31,7 +31,7 @@ def judged() -> ScoredRollouts:
     return dataclasses.replace(given, rollouts=rollouts, scores=scores)
 
 
-def test_literal_rollout_figures():
+def test_literal_rollout_metrics():
     """k1 = 0.2, 0.4 | -0.2, sum 0.4 over 3 tokens of 2 answers.
 
     k3 = e^-0.2 - 0.8, e^-0.4 - 0.6 | e^0.2 - 1.2 = 0.018731, 0.070320 | 0.021403, sum 0.110454.
@@ -56,7 +56,7 @@ def test_literal_rollout_figures():
     )
 
 
-def test_literal_experience_figures():
+def test_literal_experience_metrics():
     """Returns 1.3, 1.8 | -2.9 have variance 6.6633; less the values 0.5, 1 | -1 they are 0.8, 0.8
     | -1.9, variance 2.43: 1 - 2.43 / 6.6633. Rewards -0.1, 1.8 | -2.9 are -0.6 an answer."""
     keys = settings(
@@ -74,14 +74,14 @@ def test_literal_experience_figures():
     assert found == pytest.approx(expected, abs=1e-5)
 
 
-def test_literal_held_out_figures():
+def test_literal_held_out_metrics():
     """The standard error of two scores 2.5 from their mean: 2.5 / √2."""
     found = held_out_metrics(judged())
     assert found["eval_score_error"] == pytest.approx(2.5 / 2**0.5)
     assert (found["eval_score"], found["eval_eos_rate"]) == (-0.5, 0.5)
 
 
-def test_speeds_are_of_the_phases_together():
+def test_speeds_are_over_all_phases():
     """2 answers of 3 tokens in 1.5 + 2.5 seconds."""
     clock = Clock()
     clock.seconds = {"seconds_rollout": 1.5, "seconds_update": 2.5}

@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_starts_at_the_identity_trains_and_resumes_bit_for_bit(folder, tmp_path, changes):
+def test_each_variant_starts_at_identity_and_resumes_exactly(folder, tmp_path, changes):
     whole = trainer(folder, tmp_path / "a", max_steps=2, learning_rate=1e-2, **changes)
     start = copy.deepcopy(weights(whole))
     result = whole.train()
@@ -87,7 +87,7 @@ def test_group_estimators_load_no_critic_and_log_none(folder, tmp_path, advantag
     assert ("kl_loss" in line) == (advantage == "grpo")
 
 
-def test_rloo_advantages_are_penalised_scores_less_the_other_answers(folder, tmp_path):
+def test_rloo_advantage_is_difference_to_the_other_response(folder, tmp_path):
     """Two answers a prompt: R_i - R_j, on every token of answer i; R = score - 0.05 Σ k1."""
     one = trainer(folder, tmp_path, advantage="rloo")
     scored = scored_of(one)
@@ -98,7 +98,7 @@ def test_rloo_advantages_are_penalised_scores_less_the_other_answers(folder, tmp
     torch.testing.assert_close(found.advantages, expected, atol=1e-6, rtol=0)
 
 
-def test_grpo_penalises_in_the_loss_and_not_in_the_rewards(folder, tmp_path):
+def test_grpo_penalty_is_in_the_loss_not_in_the_rewards(folder, tmp_path):
     one = trainer(folder, tmp_path, advantage="grpo", kl_coef=0.7, learning_rate=1e-2)
     one.train()
     found = experience_of(one, 4)
@@ -107,7 +107,7 @@ def test_grpo_penalises_in_the_loss_and_not_in_the_rewards(folder, tmp_path):
     assert [line["kl_loss"] > 0 for line in read_metrics(tmp_path)] == [True] * 3
 
 
-def test_a_larger_penalty_in_the_loss_keeps_grpo_closer(folder, tmp_path):
+def test_larger_kl_coef_keeps_grpo_closer(folder, tmp_path):
     kl = {}
     for coef in (0.0, 5.0):
         one = trainer(
@@ -118,7 +118,7 @@ def test_a_larger_penalty_in_the_loss_keeps_grpo_closer(folder, tmp_path):
     assert kl[5.0] < kl[0.0]
 
 
-def test_a_shared_trunk_gives_in_one_pass_what_two_passes_give(folder, tmp_path):
+def test_shared_trunk_pass_equals_two_separate_passes(folder, tmp_path):
     one = trainer(folder, tmp_path, mode="shared_trunk")
     rollouts = experience_of(one).rollouts
     sequences = as_sequences(
@@ -137,7 +137,7 @@ def test_a_shared_trunk_gives_in_one_pass_what_two_passes_give(folder, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["separate", "shared_trunk", "lora"])
-def test_updates_on_packed_rows_are_those_on_padded_ones(folder, tmp_path, mode):
+def test_update_on_packed_rows_equals_padded_rows(folder, tmp_path, mode):
     """Same rollouts, an iteration's updates, both learners: weights within float32's rounding,
     after steps of 1e-2 that a token read wrong would send another way."""
     weights = {}
@@ -156,7 +156,7 @@ def test_updates_on_packed_rows_are_those_on_padded_ones(folder, tmp_path, mode)
     torch.testing.assert_close(weights[True], weights[False], atol=1e-4, rtol=0)
 
 
-def test_lora_saves_an_adapter_that_loads_as_the_trained_policy(folder, tmp_path):
+def test_saved_lora_adapter_loads_as_the_trained_policy(folder, tmp_path):
     """The checkpoint holds the policy's adapter at its root, and none of the critic's."""
     one = trainer(folder, tmp_path, mode="lora", lora_r=4, max_steps=1, learning_rate=1e-2)
     one.train()
@@ -172,7 +172,7 @@ def test_lora_saves_an_adapter_that_loads_as_the_trained_policy(folder, tmp_path
     torch.testing.assert_close(plain, expected, atol=1e-5, rtol=0)
 
 
-def test_lora_trains_adapters_and_leaves_the_backbone_alone(folder, tmp_path):
+def test_lora_trains_only_the_adapters(folder, tmp_path):
     one = trainer(folder, tmp_path, mode="lora", lora_r=4, max_steps=2, learning_rate=1e-2)
     before = copy.deepcopy(weights(one))
     one.train()
@@ -188,7 +188,7 @@ def test_another_mode_does_not_resume(folder, tmp_path):
         trainer(folder, tmp_path / "b", tmp_path / "a/checkpoint-1", advantage="rloo")
 
 
-def test_importance_weights_put_the_kl_of_an_untrained_policy_at_exactly_zero(folder, tmp_path):
+def test_importance_weights_make_the_first_kl_exactly_zero(folder, tmp_path):
     """Policy and reference are then read by one forward pass; decode's rounding is weighed."""
     one = trainer(folder, tmp_path, importance_weight_cap=2.0)
     scored = scored_of(one)
@@ -204,7 +204,7 @@ def test_importance_weights_put_the_kl_of_an_untrained_policy_at_exactly_zero(fo
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("changes", [{}, *VARIANTS[:3]], ids=str)
-def test_the_reward_rises(folder, tmp_path, changes, seed):
+def test_reward_rises(folder, tmp_path, changes, seed):
     """30 iterations of 32 answers: vowels a text, over 4, rise by more than half."""
     trainer(folder, tmp_path, seed=seed, **LONG_RUN, **changes).train()
     scores = [line["score"] for line in read_metrics(tmp_path)]
@@ -227,7 +227,7 @@ def peaked(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_the_reward_rises_with_adapters_and_a_critic(peaked, tmp_path, seed):
+def test_reward_rises_with_lora_and_critic(peaked, tmp_path, seed):
     """As above, by adapters of rank 4 for policy and critic on one frozen backbone."""
     options = LONG_RUN | {"mode": "lora", "lora_r": 4, "learning_rate": 1e-2}
     trainer(peaked, tmp_path, seed=seed, **options).train()

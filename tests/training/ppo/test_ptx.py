@@ -78,7 +78,7 @@ def test_each_step_reads_the_texts_of_its_number(folder, tmp_path, max_tokens):
         assert metrics["ptx_loss"] == pytest.approx(plain_loss(policy, read).item(), abs=1e-5)
 
 
-def test_the_texts_become_likelier_and_the_norms_are_logged(folder, tmp_path):
+def test_ptx_loss_falls_and_norms_are_logged(folder, tmp_path):
     one = trainer(folder, tmp_path, **PTX)
     one.train()
     lines = read_metrics(tmp_path)
@@ -87,7 +87,7 @@ def test_the_texts_become_likelier_and_the_norms_are_logged(folder, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [4096, 1])
-def test_every_optimizer_step_reads_texts_of_its_own(folder, tmp_path, monkeypatch, limit):
+def test_each_optimizer_step_has_its_own_texts(folder, tmp_path, monkeypatch, limit):
     """2 epochs x 2 minibatches: steps 4 to 7 in the second iteration, whatever the microbatches."""
     one = trainer(folder, tmp_path, max_tokens_per_microbatch=limit, **PTX)
     numbers, add = [], one.updater.pretraining.add_gradients
@@ -107,7 +107,7 @@ def test_warm_up_reads_no_text(folder, tmp_path):
     assert "ptx_loss" not in metrics
 
 
-def test_resumed_reads_the_texts_it_would_have_read(folder, tmp_path):
+def test_resumed_run_reads_the_same_texts(folder, tmp_path):
     whole = trainer(folder, tmp_path / "a", max_steps=2, **PTX)
     whole.train()
     resumed = trainer(folder, tmp_path / "b", tmp_path / "a/checkpoint-1", max_steps=2, **PTX)
@@ -115,7 +115,7 @@ def test_resumed_reads_the_texts_it_would_have_read(folder, tmp_path):
     assert all(torch.equal(x, weights(resumed)[name]) for name, x in weights(whole).items())
 
 
-def test_long_texts_are_cut_and_those_that_predict_nothing_refused(folder, tmp_path):
+def test_long_texts_are_cut_and_empty_ones_raise(folder, tmp_path):
     """Llama's tokenizer here puts a start token before each text, and "" is that alone."""
     one = trainer(folder, tmp_path, max_prompt_length=3, max_completion_length=2)
     chat = load_tokenizer(str(folder / "policy"))

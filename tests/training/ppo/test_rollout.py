@@ -17,7 +17,7 @@ def chat(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_prompts_are_dealt_out_by_length(chat, ranks):
+def test_prompts_are_split_over_ranks_by_length(chat, ranks):
     """Prompts of ever more words in a row: halves of them would be 21 and 57 words.
 
     Dealt out in the order of their lengths, no two ranks differ by more than the longest.

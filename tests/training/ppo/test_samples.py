@@ -16,7 +16,7 @@ from tests.training.ppo.tiny_ppo import ROWS, make_folder, trainer
 
 
 @pytest.mark.parametrize("changes", [{}, {"mode": "lora"}])
-def test_numbers_of_tokens_and_the_models_view_of_its_prompts(tmp_path, changes):
+def test_token_values_and_prompt_embeddings(tmp_path, changes):
     """KL is log(policy/reference), 0 before training; a padded prompt has its own embedding."""
     folder = make_folder(tmp_path / "models")
     ppo = trainer(folder, tmp_path / "run", **changes)

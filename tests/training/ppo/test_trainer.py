@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
-def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path, temperature):
+def test_first_ratio_is_one_and_first_kl_zero(folder, tmp_path, temperature):
     """Policy is reference: ratio 1, clip fraction 0, KL below 1e-5 nats per token (fp32).
 
     A temperature that rollout, reference or update forgot would show in either.
@@ -46,7 +46,7 @@ def test_first_minibatch_and_first_kl_are_at_the_identity(folder, tmp_path, temp
     assert line["kl"] == pytest.approx(line["kl_per_token"] * line["response_length"], abs=1e-6)
 
 
-def test_every_figure_is_logged(folder, tmp_path):
+def test_every_metric_is_logged(folder, tmp_path):
     trainer(folder, tmp_path, max_steps=1).train()
     (line,) = read_metrics(tmp_path)
     wanted = """score score_std kl kl_k3 kl_per_token kl_k3_per_token entropy kl_coef
@@ -58,7 +58,7 @@ def test_every_figure_is_logged(folder, tmp_path):
     assert all(value is not None for value in line.values())
 
 
-def test_learning_rates_fall_in_a_line_and_adam_has_ppos_epsilon(folder, tmp_path):
+def test_learning_rates_decay_linearly_and_adam_epsilon(folder, tmp_path):
     """Three iterations at 1e-3: 1e-3, 2/3e-3, 1/3e-3; the critic's own rate falls alike."""
     one = trainer(folder, tmp_path, value_learning_rate=3e-3)
     one.train()
@@ -68,7 +68,7 @@ def test_learning_rates_fall_in_a_line_and_adam_has_ppos_epsilon(folder, tmp_pat
     assert (group["lr"], group["eps"], group["weight_decay"]) == (pytest.approx(1e-3), 1e-5, 0.0)
 
 
-def test_the_reference_stays_where_it_was(folder, tmp_path):
+def test_reference_does_not_change(folder, tmp_path):
     one = trainer(folder, tmp_path, learning_rate=1e-2)
     with one.models.reference() as reference:
         before = copy.deepcopy(reference.state_dict())
@@ -78,7 +78,7 @@ def test_the_reference_stays_where_it_was(folder, tmp_path):
         assert not any(parameter.requires_grad for parameter in reference.parameters())
 
 
-def test_accumulation_changes_neither_weights_nor_figures(folder, tmp_path):
+def test_microbatches_change_neither_weights_nor_metrics(folder, tmp_path):
     """One microbatch a minibatch against one a row, over two iterations."""
     whole = trainer(folder, tmp_path / "a", max_steps=2)
     split = trainer(folder, tmp_path / "b", max_steps=2, max_tokens_per_microbatch=1)
@@ -91,7 +91,7 @@ def test_accumulation_changes_neither_weights_nor_figures(folder, tmp_path):
             assert a[name] == pytest.approx(b[name], abs=1e-4), name
 
 
-def test_minibatches_are_optimizer_steps_whatever_the_accumulation(folder, tmp_path):
+def test_optimizer_steps_do_not_depend_on_microbatches(folder, tmp_path):
     """3 iterations x 2 epochs x 2 minibatches = 12 steps."""
     one = trainer(folder, tmp_path, max_tokens_per_microbatch=1)
     one.train()
@@ -99,7 +99,7 @@ def test_minibatches_are_optimizer_steps_whatever_the_accumulation(folder, tmp_p
         assert {int(state["step"]) for state in optimizer.state.values()} == {12}
 
 
-def test_resumed_is_bit_for_bit_the_uninterrupted_run(folder, tmp_path):
+def test_resumed_run_equals_uninterrupted_run(folder, tmp_path):
     whole = trainer(folder, tmp_path / "a", target_kl=0.01)
     whole.train()
     resumed = trainer(folder, tmp_path / "b", tmp_path / "a" / "checkpoint-2", target_kl=0.01)
@@ -116,13 +116,13 @@ def test_resumed_is_bit_for_bit_the_uninterrupted_run(folder, tmp_path):
         ({"rows": [*ROWS[:-1], PromptRow(prompt="Another?")]}, "train_data of sha256"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(folder, tmp_path, changes, name):
+def test_checkpoint_of_another_run_does_not_resume(folder, tmp_path, changes, name):
     trainer(folder, tmp_path / "a", max_steps=1).train()
     with raises("other-run", name):
         trainer(folder, tmp_path / "b", tmp_path / "a" / "checkpoint-1", max_steps=2, **changes)
 
 
-def test_gradient_is_that_of_the_masked_token_mean(folder, tmp_path):
+def test_gradient_is_of_the_masked_token_mean(folder, tmp_path):
     """The critic's first gradient against a plain loop over the rows, one by one."""
     one = trainer(folder, tmp_path, num_minibatches=1, num_ppo_epochs=1, max_grad_norm=1e9)
     experience = experience_of(one)
@@ -154,7 +154,7 @@ def test_advantages_are_whitened_and_returns_are_not(folder, tmp_path):
     assert torch.all(experience.returns[~mask] == 0)
 
 
-def test_each_epoch_walks_through_every_prompt_once(folder, tmp_path):
+def test_each_epoch_takes_every_prompt_once(folder, tmp_path):
     """10 prompts, 4 an iteration: five iterations are two epochs, the second in another order."""
     one = trainer(folder, tmp_path)
     seen = [row.prompt for n in range(5) for row in prompts_for_step(ROWS, n, count=4, seed=0)]
@@ -166,7 +166,7 @@ def test_each_epoch_walks_through_every_prompt_once(folder, tmp_path):
         assert sorted(batch.prompts) == sorted(2 * seen[4 * n : 4 * n + 4])
 
 
-def test_noise_is_that_of_seed_and_iteration(folder, tmp_path):
+def test_noise_depends_on_seed_and_iteration(folder, tmp_path):
     """The same prompts are answered alike in one iteration of one seed, and otherwise not."""
     one, other = trainer(folder, tmp_path), trainer(folder, tmp_path, seed=1)
     batch = one.next_prompts(1)
@@ -179,7 +179,7 @@ def test_noise_is_that_of_seed_and_iteration(folder, tmp_path):
     assert ids(one, 1) != ids(other, 1)
 
 
-def test_warm_up_leaves_the_policy_alone(folder, tmp_path):
+def test_critic_warmup_does_not_move_the_policy(folder, tmp_path):
     one = trainer(folder, tmp_path, critic_warmup_steps=1)
     before = copy.deepcopy(weights(one))
     update(one, experience_of(one))
@@ -188,7 +188,7 @@ def test_warm_up_leaves_the_policy_alone(folder, tmp_path):
     assert all(name.startswith("critic.") for name in moved)
 
 
-def test_policy_critic_and_reference_compute_their_norms_alike(folder, tmp_path):
+def test_policy_critic_and_reference_share_norm_kernels(folder, tmp_path):
     """Another norm in the reference would give other log-probs at step 0, where KL is 0."""
     models = trainer(folder, tmp_path).models
     with models.reference() as reference:
@@ -207,7 +207,7 @@ def test_kl_budget_stops_before_the_next_update(folder, tmp_path):
     assert "policy_loss" not in stopped
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_naming_step_and_rows(folder, tmp_path):
+def test_non_finite_gradient_names_step_and_rows(folder, tmp_path):
     """One return of row 3 is NaN: that row alone is named, and nothing has moved."""
     one = trainer(folder, tmp_path, num_minibatches=1)
     experience = experience_of(one)
@@ -219,7 +219,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_naming_step_and_rows(folder
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(one).items())
 
 
-def test_a_broken_step_leaves_the_last_checkpoint_whole(folder, tmp_path, monkeypatch):
+def test_failed_step_keeps_the_last_checkpoint_intact(folder, tmp_path, monkeypatch):
     one = trainer(folder, tmp_path)
     broken = one.updater.update
 
@@ -237,7 +237,7 @@ def test_a_broken_step_leaves_the_last_checkpoint_whole(folder, tmp_path, monkey
     assert all(tensor.isfinite().all() for tensor in weights(resumed).values())
 
 
-def test_best_holds_the_highest_held_out_score_within_the_bound(folder, tmp_path):
+def test_best_has_highest_held_out_score_within_the_bound(folder, tmp_path):
     """No bound: the step with the highest eval_score; a bound below every KL: the start alone."""
     options = {"eval_data": "unused", "eval_steps": 1, "learning_rate": 3e-3}
     result = trainer(folder, tmp_path / "a", **options).train()
@@ -261,7 +261,7 @@ def fussy(prompts, completions):
 """
 
 
-def test_an_answer_without_a_reward_is_left_out_and_counted(folder, tmp_path):
+def test_response_without_reward_is_skipped_and_counted(folder, tmp_path):
     """100 answers of 10 prompts: ball 7 takes ten of them, too many; one of 100 is skipped."""
     (tmp_path / "fussy.py").write_text(FUSSY)
     options = {
@@ -283,7 +283,7 @@ def test_an_answer_without_a_reward_is_left_out_and_counted(folder, tmp_path):
     assert math.isfinite(line["score"])
 
 
-def test_held_out_answers_without_a_reward_leave_the_two_sides_alike(folder, tmp_path):
+def test_held_out_rows_without_reward_are_dropped_on_both_sides(folder, tmp_path):
     (tmp_path / "fussy.py").write_text(FUSSY.replace("ball 7", "ball 1"))
     one = trainer(
         folder,

@@ -44,7 +44,7 @@ def answered(one):
     return one.score(rollouts)
 
 
-def test_minibatches_are_optimizer_steps_under_accumulation(folder, tmp_path):
+def test_one_optimizer_step_per_minibatch(folder, tmp_path):
     """TRL steps once per accumulated batch: num_mini_batches=2 of 8 rows, one row at a time, are
     2 steps an epoch here; there the count of steps falls with the accumulation."""
     one = trainer(folder, tmp_path, max_steps=1, num_ppo_epochs=3, max_tokens_per_microbatch=1)
@@ -54,7 +54,7 @@ def test_minibatches_are_optimizer_steps_under_accumulation(folder, tmp_path):
     assert len(steps) == 3 * 2
 
 
-def test_logged_means_are_over_what_was_computed(folder, tmp_path):
+def test_logged_means_are_over_computed_tokens(folder, tmp_path):
     """With a tiny learning rate each ratio is 1, and so is the mean that is logged,
     whatever the accumulation; TRL divides by slots that nothing was written to: 0.25."""
     one = trainer(folder, tmp_path, learning_rate=1e-7, max_tokens_per_microbatch=1)
@@ -62,7 +62,7 @@ def test_logged_means_are_over_what_was_computed(folder, tmp_path):
     assert metrics["ratio"] == pytest.approx(1.0, abs=1e-4)
 
 
-def test_whitening_is_over_the_rows_of_all_ranks(folder, tmp_path):
+def test_whitening_uses_the_rows_of_all_ranks(folder, tmp_path):
     """Two halves whitened apart would each have mean 0."""
     one = trainer(folder, tmp_path)
     scored = scored_of(one)
@@ -76,7 +76,7 @@ def test_whitening_is_over_the_rows_of_all_ranks(folder, tmp_path):
     assert apart.advantages[mask[half]].mean().item() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_a_real_eos_is_seen_where_pad_is_eos(folder, tmp_path):
+def test_eos_counts_where_pad_is_eos(folder, tmp_path):
     """TRL's mask is ids != pad: an answer that ends with the pad token loses that token.
 
     Pad becomes the token that the first finished answer ends with, and nothing else changes: not
@@ -113,7 +113,7 @@ def test_nothing_follows_the_first_end_token(folder, tmp_path):
     assert not torch.isin(rollouts.response_ids[inside], torch.tensor(MANY_ENDS)).any()
 
 
-def test_the_score_lands_on_the_end_token_not_after_it(folder, tmp_path):
+def test_score_is_on_the_end_token(folder, tmp_path):
     one = trainer(folder, tmp_path, kl_coef=0.0)
     scored = answered(one)
     scores = dataclasses.replace(scored.scores, scores=torch.arange(1.0, 9.0))
@@ -124,7 +124,7 @@ def test_the_score_lands_on_the_end_token_not_after_it(folder, tmp_path):
     assert torch.equal(rewards, expected)
 
 
-def test_the_penalty_spares_every_end_token(folder, tmp_path):
+def test_eos_penalty_knows_every_end_token(folder, tmp_path):
     """TRL looks for eos_token_id, which a chat answer does not end with."""
     one = trainer(folder, tmp_path, missing_eos_penalty=7.0)
     scored = answered(one)
@@ -133,7 +133,7 @@ def test_the_penalty_spares_every_end_token(folder, tmp_path):
     assert torch.all(lost[~scored.rollouts.ended_with_eos] == 7.0)
 
 
-def test_padding_counts_in_no_figure(folder, tmp_path):
+def test_padding_changes_no_metric(folder, tmp_path):
     """Four columns of NaN behind every answer change no ratio, approx KL, entropy or length."""
     one = trainer(folder, tmp_path, num_ppo_epochs=1)
     scored = answered(one)
@@ -167,7 +167,7 @@ def _padded(scored):
     )
 
 
-def test_bf16_computes_in_bf16(folder, tmp_path):
+def test_bf16_key_sets_the_compute_dtype(folder, tmp_path):
     for wanted, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         one = trainer(folder, tmp_path, bf16=wanted)
         seen = set()
@@ -177,7 +177,7 @@ def test_bf16_computes_in_bf16(folder, tmp_path):
         assert seen == {dtype}
 
 
-def test_gradient_checkpointing_recomputes_and_changes_nothing(folder, tmp_path):
+def test_gradient_checkpointing_changes_no_weight(folder, tmp_path):
     calls, results = {}, {}
     for wanted in (False, True):
         one = trainer(folder, tmp_path, gradient_checkpointing=wanted, num_ppo_epochs=1)
@@ -207,7 +207,7 @@ def test_gradients_are_clipped_before_the_step(folder, tmp_path):
     assert max(norms) <= 1e-3 * 1.001
 
 
-def test_the_run_resumes_and_its_kl_coefficient_adapts(folder, tmp_path):
+def test_adaptive_kl_coef_survives_a_resume(folder, tmp_path):
     """Far above a target of 1e-6 the coefficient grows by 1 + 0.2 * 8 / 100 an iteration, and a
     resumed run goes on from there."""
     options = {"target_kl": 1e-6, "kl_horizon": 100, "kl_coef": 0.1, "learning_rate": 1e-2}
@@ -221,7 +221,7 @@ def test_the_run_resumes_and_its_kl_coefficient_adapts(folder, tmp_path):
     assert max(third / second, second / third) == pytest.approx(1.016, abs=1e-3)
 
 
-def test_the_reward_model_has_a_tokenizer_and_a_template_of_its_own(folder, tmp_path):
+def test_reward_model_uses_its_own_tokenizer_and_template(folder, tmp_path):
     """A Qwen2-shaped reward model scores a Llama-shaped policy's texts, not its token ids."""
     base = make_model(tmp_path / "base", "qwen2")
     chat = load_tokenizer(str(base))

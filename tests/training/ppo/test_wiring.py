@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("wiring"))
 
 
-def test_a_run_says_its_warnings(folder, tmp_path, capsys):
+def test_run_prints_its_warnings(folder, tmp_path, capsys):
     """No answer of six tokens ends by itself, and the update reads them at another temperature."""
     one = trainer(folder, tmp_path, max_steps=2)
     one.models.policy_module.temperature = 0.5
@@ -37,7 +37,7 @@ def test_a_run_says_its_warnings(folder, tmp_path, capsys):
     assert said.count("warning: step 1: the iteration starts with a mean ratio of") == 1
 
 
-def test_checkpoints_are_written_and_kept_as_the_keys_say(folder, tmp_path):
+def test_checkpoints_follow_save_steps_and_limit(folder, tmp_path):
     """Of 7 iterations 2, 4 and 6; the last two are kept."""
     trainer(
         folder, tmp_path, max_steps=7, save_steps=2, save_total_limit=2, num_ppo_epochs=1
@@ -45,12 +45,12 @@ def test_checkpoints_are_written_and_kept_as_the_keys_say(folder, tmp_path):
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-6"]
 
 
-def test_a_constant_learning_rate_stays(folder, tmp_path):
+def test_constant_learning_rate(folder, tmp_path):
     trainer(folder, tmp_path, lr_scheduler_type="constant").train()
     assert [line["learning_rate"] for line in read_metrics(tmp_path)] == [1e-3] * 3
 
 
-def test_best_is_bounded_by_the_budget_where_nothing_else_bounds_it(folder, tmp_path):
+def test_kl_budget_bounds_best_by_default(folder, tmp_path):
     """A policy that has moved is above a budget of next to nothing, however good its score."""
     options = {"eval_data": "unused", "learning_rate": 1e-2}
     one = trainer(folder, tmp_path, kl_budget=1e-9, **options)
@@ -64,7 +64,7 @@ def test_best_is_bounded_by_the_budget_where_nothing_else_bounds_it(folder, tmp_
     assert (tmp_path / "best").is_dir()
 
 
-def test_tokens_are_weighed_by_train_over_rollout_up_to_the_cap(folder, tmp_path, monkeypatch):
+def test_importance_weights_are_ratios_up_to_the_cap(folder, tmp_path, monkeypatch):
     """A sampler whose log-probs are off by -0.5 and 0.5 in turn: e^0.5 = 1.65 is cut to 1.5."""
 
     def another_sampler(*given, **keys):
@@ -79,7 +79,7 @@ def test_tokens_are_weighed_by_train_over_rollout_up_to_the_cap(folder, tmp_path
         torch.testing.assert_close(found, torch.full_like(found, weight), atol=1e-4, rtol=0)
 
 
-def test_weights_multiply_the_loss_of_their_tokens(folder, tmp_path):
+def test_importance_weights_multiply_the_token_loss(folder, tmp_path):
     one = trainer(folder, tmp_path)
     experience, rows = experience_of(one), torch.arange(8)
     new = experience.rollouts.logprobs
