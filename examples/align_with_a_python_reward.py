@@ -40,7 +40,8 @@ trainer.save()
 
 for line in trainer.metrics:
     if "eval_score" in line:
-        print(f"step {line['step']:3}: held-out score {line['eval_score']:.3f}, KL {line['eval_kl']:.2f}")
+        score, kl = line["eval_score"], line["eval_kl"]
+        print(f"step {line['step']:3}: held-out score {score:.3f}, KL {kl:.2f} nats per response")
 for question, old, new in zip(questions, before, trainer.generate(questions), strict=True):
     print(f"{question}\n  before: {old}\n  after:  {new}")
 print(f"the policy is in {OUTPUT}; chat with it: rlhf chat {OUTPUT}")

@@ -37,5 +37,5 @@ results = rlhf.evaluate(
     max_completion_length=32,
 )
 print(results)
-win_rate = results.find(metric="win_rate", model="B")
-print(f"B wins {win_rate.value:.1%} of the time, 95% interval {win_rate.low:.1%} to {win_rate.high:.1%}")
+win = results.find(metric="win_rate", model="B")
+print(f"B wins {win.value:.1%} of the time, 95% interval {win.low:.1%} to {win.high:.1%}")
