@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rlhf import ops as ops
+    from rlhf.chat.model import ChatModel as ChatModel
     from rlhf.data.config import DataConfig as DataConfig
     from rlhf.data.config import PromptDataConfig as PromptDataConfig
     from rlhf.errors import CheckpointError as CheckpointError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from rlhf.errors import DataError as DataError
     from rlhf.errors import RLHFError as RLHFError
     from rlhf.errors import TrainingError as TrainingError
+    from rlhf.evaluation.api import evaluate as evaluate
+    from rlhf.labels.store import LabelStore as LabelStore
     from rlhf.models.config import BackboneConfig as BackboneConfig
     from rlhf.models.config import ModelConfig as ModelConfig
     from rlhf.rewards.config import RewardConfig as RewardConfig
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from rlhf.training.ppo.trainer import PPOTrainer as PPOTrainer
 
 _EXPORTS = {
+    "evaluate": "rlhf.evaluation.api",
+    "LabelStore": "rlhf.labels.store",
+    "ChatModel": "rlhf.chat.model",
     "BackboneConfig": "rlhf.models.config",
     "CheckpointError": "rlhf.errors",
     "ConfigError": "rlhf.errors",
