@@ -1,1 +1,1 @@
-"""Stages one after another: skip what is done, go on where it stopped."""
+"""Run stages in order: skip completed ones, resume interrupted ones."""

@@ -1,4 +1,4 @@
-"""Run a stage's command, and make sure that it ends when this process does."""
+"""Run the command of a stage as a child process that never outlives this one."""
 
 import os
 import signal
@@ -14,17 +14,17 @@ from rlhf.runtime.signals import Stopped
 
 
 def stop_on_sigterm() -> None:
-    """Make SIGTERM raise `Stopped`, so that a running command is ended before this process."""
+    """Make SIGTERM raise `Stopped`, so that a running command is stopped before this process."""
     signal.signal(signal.SIGTERM, _raise_stopped)
 
 
-def run_module(module: str, words: Sequence[str]) -> int:
-    """The exit status of `python -m MODULE WORDS`; 128 + N where signal N ended it.
+def run_module(module: str, arguments: Sequence[str]) -> int:
+    """The exit status of `python -m MODULE ARGUMENTS`; 128 + N if signal N killed it.
 
-    Whatever interrupts the wait (Ctrl-C, SIGTERM) ends the command first.
+    An interruption of the wait (Ctrl-C, SIGTERM) terminates the command first.
     """
     environment = own_environment() | {PARENT: str(os.getpid())}
-    child = subprocess.Popen([sys.executable, "-m", module, *words], env=environment)
+    child = subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment)
     try:
         status = child.wait()
     except BaseException:
@@ -34,16 +34,16 @@ def run_module(module: str, words: Sequence[str]) -> int:
     return status if status >= 0 else 128 - status
 
 
-def as_words(keys: Mapping[str, Any]) -> list[str]:
-    """`--key value` words; a list becomes several values, None leaves the key out."""
-    words: list[str] = []
+def as_arguments(keys: Mapping[str, Any]) -> list[str]:
+    """`--key value` arguments; a list becomes several values, None leaves the key out."""
+    arguments: list[str] = []
     for key, value in keys.items():
         if isinstance(value, list | tuple):
-            words += [f"--{key}", *map(str, value)]
+            arguments += [f"--{key}", *map(str, value)]
         elif value is not None:
-            words.append(f"--{key}={value}")
-    return words
+            arguments.append(f"--{key}={value}")
+    return arguments
 
 
 def _raise_stopped(number: int, frame: types.FrameType | None) -> None:
-    raise Stopped("stopped by SIGTERM; the same command goes on from there")
+    raise Stopped("stopped by SIGTERM; run the same command again to resume")

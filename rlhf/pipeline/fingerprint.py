@@ -1,4 +1,4 @@
-"""What went into a stage: settings by value, files and models by what they hold."""
+"""The inputs of a stage: settings by value, files and models by content."""
 
 import json
 from collections.abc import Mapping
@@ -12,30 +12,30 @@ _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
 
 
 def fingerprint(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by value and sources by what they hold, as `Stage.inputs`.
+    """Settings by value and sources by content, as `Stage.inputs`.
 
-    A source stands for its content: a run folder copied elsewhere is still done. A source (or a
-    list of them) is a file, a model's folder, a hub id, or `file.py:function`, and may stand
-    behind `WEIGHT*` or `NAME=`.
+    A source is represented by its content: a run folder that was copied elsewhere is still
+    complete. A source (or a list of them) is a file, a model's folder, a hub id, or
+    `file.py:function`, and may have the prefix `WEIGHT*` or `NAME=`.
     """
-    found = {key: _hash_sources(source) for key, source in sources.items()}
-    kept = {key: value for key, value in settings.items() if key not in sources}
-    return json.loads(json.dumps(kept | found))  # type: ignore[no-any-return]
+    hashes = {key: _hash_sources(source) for key, source in sources.items()}
+    values = {key: value for key, value in settings.items() if key not in sources}
+    return json.loads(json.dumps(values | hashes))  # type: ignore[no-any-return]
 
 
-def settings_of(config: str | None, words: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a stage's YAML file with `words` over them.
+def settings_of(config: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a stage's YAML file, overridden by `overrides`.
 
     Raises:
         ConfigError: the file cannot be read as `key: value` lines.
     """
     if config is None:
-        return dict(words)
-    return {**read_yaml(Path(config)), **words}
+        return dict(overrides)
+    return {**read_yaml(Path(config)), **overrides}
 
 
 def hash_source(source: str) -> str:
-    """What tells the source's content from another's; a hub id stands for itself."""
+    """A hash of the source's content; a hub id represents itself."""
     name, equals, named = source.partition("=")
     if equals and not Path(source).exists():
         return f"{name}={hash_source(named)}"
@@ -44,7 +44,7 @@ def hash_source(source: str) -> str:
         return f"{weight}*{hash_source(rest)}"
     file, colon, function = source.rpartition(":")
     if colon and file.endswith(".py") and Path(file).is_file():
-        # A function may import what lies beside its file.
+        # A function may import the modules next to its file.
         modules = sorted(Path(file).parent.rglob("*.py"))
         text = "".join(f"{path.name} {hash_file(path)}\n" for path in modules)
         return f"{function} {hash_text(text)}"

@@ -1,4 +1,4 @@
-"""The stage between SFT and reward model: answers, ranked, split by prompt."""
+"""The stage between SFT and reward model: sample responses, rank them, split by prompt."""
 
 import json
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from rlhf.data.rows.split import split_by_prompt
 from rlhf.labels.stats import label_stats
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
-from rlhf.pipeline.commands import as_words, run_module
+from rlhf.pipeline.commands import as_arguments, run_module
 from rlhf.pipeline.config import (
     SAMPLED,
     SIMULATED,
     WEB,
     AlignConfig,
     chat_keys,
-    drops,
+    drops_bad_rows,
     score_columns,
 )
 from rlhf.pipeline.fingerprint import fingerprint
@@ -29,7 +29,7 @@ from rlhf.runtime.run_folder import RunConfig
 from rlhf.types import Ranking
 
 STORE, STATS = "labels.sqlite", "stats.json"
-# Keys that decide which answers are ranked, and the files that do.
+# Keys and files that determine which responses are ranked.
 SAMPLING = ("num_responses", "sample_temperature", "sample_max_new_tokens", "label_overlap")
 SOURCES = {
     SIMULATED: ("ranking_prompts", "annotators", "gold"),
@@ -38,7 +38,7 @@ SOURCES = {
 
 
 def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
-    """SFT model and prompts (or a file of rankings) -> labels/rankings_{train,heldout}.jsonl."""
+    """SFT model and prompts, or a file of rankings -> labels/rankings_{train,heldout}.jsonl."""
     folder = Path(run_config.output_dir) / "labels"
     sampled = config.labels in SAMPLED
     keys = ("labels", "label_eval_fraction", *(SAMPLING if sampled else ()))
@@ -52,20 +52,20 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
         settings["score_columns"] = score_columns(config)
     rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
-    before = sampled_labels(folder, rankings, run_config, config) if sampled else []
+    label_steps = steps_to_label(folder, rankings, run_config, config) if sampled else []
     return Stage(
         name="labels",
         folder=folder,
         inputs=fingerprint(settings, sources),
-        steps=[*before, split_step],
+        steps=[*label_steps, split_step],
         makes=("rankings_train.jsonl", "rankings_heldout.jsonl"),
     )
 
 
-def sampled_labels(
+def steps_to_label(
     folder: Path, rankings: str, run_config: RunConfig, config: AlignConfig
 ) -> list[Step]:
-    """Answers of the SFT model, ranked through the label store, by people or simulated ones."""
+    """Steps that sample responses of the SFT model and have them ranked in a label store."""
     candidates, store = folder / "candidates.jsonl", folder / STORE
     sample = {
         "model": folder.parent / "sft",
@@ -77,32 +77,32 @@ def sampled_labels(
         "output": candidates,
         **chat_keys(config),
     }
-    dropping = ["--drop_bad_rows"] if config.drop_bad_rows else []
+    drop = ["--drop_bad_rows"] if config.drop_bad_rows else []
     to_store = ["--store", str(store)]
-    guideline = as_words({"guideline": config.guideline})
-    imported = ["label", "import", str(candidates), *to_store, *guideline]
+    guideline = as_arguments({"guideline": config.guideline})
+    add = ["label", "import", str(candidates), *to_store, *guideline]
     return [
-        _command("sample", ["sample", *as_words(sample), *dropping]),
-        _command("import", imported, leftovers=[store]),
-        _command("rank", ["label", *rank_words(run_config, config), *to_store]),
+        _command("sample", ["sample", *as_arguments(sample), *drop]),
+        _command("import", add, leftovers=[store]),
+        _command("rank", ["label", *rank_arguments(run_config, config), *to_store]),
         _command("export", ["label", "export", *to_store, "--output", rankings]),
     ]
 
 
-def rank_words(run_config: RunConfig, config: AlignConfig) -> list[str]:
-    """The `rlhf label` command by which the answers get their labels."""
+def rank_arguments(run_config: RunConfig, config: AlignConfig) -> list[str]:
+    """The arguments of `rlhf label` that rank the responses."""
     shared = {"overlap": config.label_overlap, "seed": run_config.seed}
     if config.labels == WEB:
         page = {"port": config.label_port, "annotators": config.label_names}
         quota = {"until": "all" if config.label_quota is None else config.label_quota}
-        return ["serve", "--new_admin_token", *as_words(shared | page | quota)]
+        return ["serve", "--new_admin_token", *as_arguments(shared | page | quota)]
     judges = {"annotators": config.annotators, "gold": config.gold}
-    return ["simulate", *as_words(judges | shared)]
+    return ["simulate", *as_arguments(judges | shared)]
 
 
 def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig) -> int:
-    """Keep the rankings of some prompts from the reward model, to measure it with."""
-    drop = drops(config, "reward_model")
+    """Hold out the rankings of some prompts from the training of the reward model."""
+    drop = drops_bad_rows(config, "reward_model")
     with BadRows(drop=drop, reject_file=folder / REJECTS) as bad_rows:
         scores = score_columns(config)
         rows = load_rankings(source, bad_rows=bad_rows, keep_tied=True, scores=scores).rows
@@ -115,7 +115,7 @@ def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig)
 
 
 def write_stats(folder: Path) -> None:
-    """Write `stats.json`: who labelled how much, agreement and biases; for the report."""
+    """Write `stats.json` for the report: labels per annotator, agreement, biases."""
     store_path = folder / STORE
     if store_path.is_file():
         with LabelStore(store_path, create=False) as store:
@@ -123,15 +123,15 @@ def write_stats(folder: Path) -> None:
         write_atomically(folder / STATS, json.dumps(stats, ensure_ascii=False) + "\n")
 
 
-def _command(name: str, words: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:
-    """A step that is a command of `rlhf`."""
-    return Step(name=name, run=lambda: run_module("rlhf.cli", words), leftovers=leftovers)
+def _command(name: str, arguments: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:
+    """A step that runs a command of `rlhf`."""
+    return Step(name=name, run=lambda: run_module("rlhf.cli", arguments), leftovers=leftovers)
 
 
 def _write_rankings(path: Path, rankings: Sequence[Ranking]) -> None:
-    """One JSON line a ranking."""
+    """Write one JSON line per ranking."""
     rows = [asdict(ranking) for ranking in rankings]
     for row in rows:
-        del row["implicit_prompt"]  # it is split off now
+        del row["implicit_prompt"]  # the prompt is explicit now
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     write_atomically(path, "".join(f"{line}\n" for line in lines))

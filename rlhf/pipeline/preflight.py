@@ -1,4 +1,4 @@
-"""What can be found out before the first stage runs: keys, functions and every data file."""
+"""Check keys, functions and data files of all stages before the first stage runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.memory import GIB, model_size
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.pipeline.config import SAMPLED, SIMULATED, AlignConfig
-from rlhf.pipeline.recipe_stage import RecipeStage, recipe_words
+from rlhf.pipeline.recipe_stage import RecipeStage, recipe_arguments
 from rlhf.pipeline.stages import evaluation_stage, ppo_stage, reward_model_stage, sft_stage
 from rlhf.rewards.function import load_function
 from rlhf.runtime.config import parse_config
@@ -39,27 +39,29 @@ CLASSES: Mapping[str, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What each recipe will run with, and how many rows of each file can be used."""
+class CheckedInputs:
+    """The configuration of each recipe, and the number of usable rows in each file."""
 
     configs: Mapping[str, tuple[Any, ...]]  # by recipe
     rows: Mapping[str, int]  # of demonstrations, labels, ppo_prompts, heldout_prompts
 
 
-def check_inputs(run_config: RunConfig, config: AlignConfig) -> Checked:
-    """Refuse what cannot be run, so that a bad row of the last stage is not found after the first.
+def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
+    """Check the inputs of all stages, so that a bad row of the last stage does not show up late.
 
     Raises:
-        ConfigError: a key that means nothing, here or to a stage, a stage's file, an annotator's
-            or a function that cannot be read.
-        CheckpointError: a model to start from that is none, or smaller than its tokenizer.
-        DataError: a file that is not there, or rows that cannot be used, of all files in one list.
+        ConfigError: an unknown key, or a stage's file, an annotator file or a function that cannot
+            be loaded.
+        CheckpointError: the base model does not exist, or is smaller than its tokenizer.
+        DataError: a file that does not exist, or rows that cannot be used, listed for all files.
     """
     if run_config.resume_from_checkpoint not in (None, "latest"):
-        raise ConfigError("resume_from_checkpoint: align.py always goes on; leave it out.")
+        raise ConfigError(
+            "resume_from_checkpoint: align.py always resumes; leave it out.", code="key-conflict"
+        )
     quiet_logs()
-    makers = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
-    stages = [make(run_config, config) for make in makers]
+    stage_functions = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
+    stages = [make(run_config, config) for make in stage_functions]
     configs = {stage.recipe: _parsed(stage) for stage in stages}
     ppo, evaluate = ppo_settings(configs["ppo"]), configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
@@ -68,24 +70,24 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> Checked:
     chat = tokenizer_of_model(
         config.model_name_or_path, config.chat_template, template_kwargs=variables
     )
-    with BadRows() as refused:
+    with BadRows() as bad_rows:
         rows = {
-            "demonstrations": _demonstrations(config, configs["sft"][2], chat, refused),
-            "labels": _labels(config, data, reward, chat, refused),
+            "demonstrations": _demonstrations(config, configs["sft"][2], chat, bad_rows),
+            "labels": _labels(config, data, reward, chat, bad_rows),
             "ppo_prompts": _prompts(
-                config.ppo_prompts, ppo.ppo, chat, _bad_rows(ppo.data.drop_bad_rows, refused)
+                config.ppo_prompts, ppo.ppo, chat, _collector(ppo.data.drop_bad_rows, bad_rows)
             ),
             "heldout_prompts": _prompts(
-                config.heldout_prompts, evaluate, chat, _bad_rows(evaluate.drop_bad_rows, refused)
+                config.heldout_prompts, evaluate, chat, _collector(evaluate.drop_bad_rows, bad_rows)
             ),
         }
-    return Checked(configs=configs, rows=rows)
+    return CheckedInputs(configs=configs, rows=rows)
 
 
-def plan(config: AlignConfig, checked: Checked) -> list[str]:
-    """A line a stage: rows, parameters and memory."""
+def plan(config: AlignConfig, checked: CheckedInputs) -> list[str]:
+    """A line per stage: rows, parameters and memory."""
     base, rows, configs = config.model_name_or_path, checked.rows, checked.configs
-    # The later models start from a copy of the first.
+    # All later models start from a copy of the base model.
     sft = model_size(configs["sft"][1], "CAUSAL_LM")
     scorer = replace(configs["reward_model"][1], model_name_or_path=base)
     policy = model_size(ModelConfig(model_name_or_path=base), "CAUSAL_LM")
@@ -94,25 +96,25 @@ def plan(config: AlignConfig, checked: Checked) -> list[str]:
     weights = policy.parameters * (2 if evaluate.bf16 else 4) / GIB
     labels = f"{rows['labels']} rankings"
     if config.labels in SAMPLED:
-        labels = f"{config.num_responses} answers to each of {rows['labels']} prompts"
+        labels = f"{config.num_responses} responses to each of {rows['labels']} prompts"
     return [
         f"sft: {rows['demonstrations']} demonstrations; {sft}",
         f"labels: {labels}",
-        f"reward_model: the labels but {config.label_eval_fraction:.0%}; "
+        f"reward_model: the labels except for {config.label_eval_fraction:.0%}; "
         f"{model_size(scorer, 'SEQ_CLS')}",
         f"ppo: {rows['ppo_prompts']} prompts; policy: {policy}; "
         f"with critic, reference and reward model {ppo_memory(ppo_settings(configs['ppo']), base)}",
         f"evaluation: {len(evaluate.models)} models, one at a time, x {evaluate.num_generations} "
-        f"answers to {prompts} prompts; about {weights:,.2f} GiB a device before activations",
+        f"responses to {prompts} prompts; about {weights:,.2f} GiB per device before activations",
     ]
 
 
 def _parsed(stage: RecipeStage) -> tuple[Any, ...]:
     try:
-        return parse_config(*CLASSES[stage.recipe], description=None, argv=recipe_words(stage))
+        return parse_config(*CLASSES[stage.recipe], description=None, argv=recipe_arguments(stage))
     except ConfigError as error:
         name = f"{stage.recipe}_config, {stage.recipe}_keys"
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(f"{name}: {error}", code=error.code) from error
 
 
 def _check_judges(config: AlignConfig, evaluate: EvaluateConfig) -> None:
@@ -125,14 +127,14 @@ def _check_judges(config: AlignConfig, evaluate: EvaluateConfig) -> None:
 
 
 def _demonstrations(
-    config: AlignConfig, data: DataConfig, chat: ChatTokenizer, refused: BadRows
+    config: AlignConfig, data: DataConfig, chat: ChatTokenizer, bad_rows: BadRows
 ) -> int:
-    """How many rows of them can be used with a recipe's keys."""
+    """The number of demonstrations that can be used with a recipe's keys."""
     loaded = load_demonstrations(
         config.demonstrations,
         chat=chat,
         max_length=data.max_length,
-        bad_rows=_bad_rows(data.drop_bad_rows, refused),
+        bad_rows=_collector(data.drop_bad_rows, bad_rows),
     )
     return len(loaded.rows)
 
@@ -142,12 +144,12 @@ def _labels(
     data: DataConfig,
     reward: RewardModelConfig,
     chat: ChatTokenizer,
-    refused: BadRows,
+    bad_rows: BadRows,
 ) -> int:
-    """How many rankings a file has, or prompts whose answers will be ranked."""
-    _demonstrations(config, data, chat, refused)  # read again, to normalise rewards
+    """The number of rankings in a file, or of prompts whose responses will be ranked."""
+    _demonstrations(config, data, chat, bad_rows)  # read again, to normalise rewards
     if config.labels not in SAMPLED:
-        bad_rows = _bad_rows(data.drop_bad_rows, refused)
+        bad_rows = _collector(data.drop_bad_rows, bad_rows)
         loaded_rankings = load_rankings(
             config.labels,
             chat=chat,
@@ -157,17 +159,17 @@ def _labels(
             scores=reward.score_columns,
         )
         return len(loaded_rankings.rows)
-    answer = config.sample_max_new_tokens
+    length = config.sample_max_new_tokens
     loaded = load_prompts(
         str(config.ranking_prompts),
         chat=sampling_tokenizer(
             config.model_name_or_path,
             config.chat_template,
-            answer,
+            length,
             template_kwargs=parse_template_kwargs(config.chat_template_kwargs),
         ),
-        answer_length=answer,
-        bad_rows=_bad_rows(config.drop_bad_rows, refused),
+        answer_length=length,
+        bad_rows=_collector(config.drop_bad_rows, bad_rows),
     )
     return len(loaded.rows)
 
@@ -185,6 +187,6 @@ def _prompts(
     return len(loaded.rows)
 
 
-def _bad_rows(drop: bool, refused: BadRows) -> BadRows:
-    """Those of a recipe that leaves them out are no reason to refuse."""
-    return BadRows(drop=True) if drop else refused
+def _collector(drop: bool, bad_rows: BadRows) -> BadRows:
+    """Where bad rows go: dropped if the recipe drops them, else into the list of errors."""
+    return BadRows(drop=True) if drop else bad_rows

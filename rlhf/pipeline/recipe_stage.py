@@ -1,16 +1,16 @@
-"""A stage that is one of the recipes, launched as anybody would launch it."""
+"""A stage that launches one of the recipes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlhf.pipeline.commands import as_words
+from rlhf.pipeline.commands import as_arguments
 from rlhf.pipeline.fingerprint import fingerprint, settings_of
 from rlhf.pipeline.runner import Stage, Step
 from rlhf.runtime.launcher import launch_module
 
-# Keys whose value names a file or a model: they count by content.
+# Keys with a file or model as their value: they are compared by content.
 SOURCES = (
     "model_name_or_path",
     "train_data",
@@ -26,15 +26,15 @@ SOURCES = (
     "llm_judge",
     "tax_data",
     "human_gold",
-    "chat_template",  # a file, or one of the words auto and none, which stand for themselves
+    "chat_template",  # a file, or auto or none, which represent themselves
 )
-# Keys that change where or how fast a stage runs, not what comes out.
+# Keys that change where or how fast a stage runs, but not its result.
 WITHOUT_EFFECT = ("output_dir", "cpu_threads", "report_to", "push_to_hub", "logging_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeStage:
-    """What to launch and with which keys: a YAML file, the chain's keys, then the user's."""
+    """A recipe and its keys: a YAML file, overridden by the pipeline's keys, then the user's."""
 
     name: str
     folder: Path
@@ -43,38 +43,38 @@ class RecipeStage:
     keys: Mapping[str, Any]
     num_processes: int
     makes: Sequence[str]
-    per_device: bool = False  # whether its batch size is that of one process
+    per_device: bool = False  # whether its batch size is per process
 
 
-def recipe_stage(what: RecipeStage) -> Stage:
-    """The stage; its inputs are read now, so the stages before it must have run.
+def recipe_stage(recipe: RecipeStage) -> Stage:
+    """The stage. Its inputs are read now, so the stages before it must be complete.
 
     Raises:
         ConfigError: its YAML file cannot be read.
     """
-    settings = settings_of(what.config, what.keys)
+    settings = settings_of(recipe.config, recipe.keys)
     counted = {key: value for key, value in settings.items() if key not in WITHOUT_EFFECT}
-    if what.per_device:  # the batch, and so the steps, grow with the processes
-        counted["num_processes"] = what.num_processes
+    if recipe.per_device:  # the batch grows with the processes, so the steps change
+        counted["num_processes"] = recipe.num_processes
     sources = {key: value for key, value in counted.items() if key in SOURCES}
-    words = recipe_words(what)
-    module = f"rlhf.recipes.{what.recipe}"
+    arguments = recipe_arguments(recipe)
+    module = f"rlhf.recipes.{recipe.recipe}"
     step = Step(
-        name=what.recipe,
-        run=lambda: launch_module(module, words, num_processes=what.num_processes),
+        name=recipe.recipe,
+        run=lambda: launch_module(module, arguments, num_processes=recipe.num_processes),
     )
     return Stage(
-        name=what.name,
-        folder=what.folder,
+        name=recipe.name,
+        folder=recipe.folder,
         inputs=fingerprint(counted, sources),
         steps=[step],
-        makes=what.makes,
+        makes=recipe.makes,
     )
 
 
-def recipe_words(what: RecipeStage) -> list[str]:
-    """The recipe's command line."""
-    words = ["--config", what.config] if what.config else []
-    # `latest` also where nothing is there yet: a first run and a resumed one are one command.
-    words += as_words({**what.keys, "resume_from_checkpoint": "latest"})
-    return words + as_words({"output_dir": what.folder})
+def recipe_arguments(recipe: RecipeStage) -> list[str]:
+    """The arguments of the recipe's command."""
+    arguments = ["--config", recipe.config] if recipe.config else []
+    # `latest` is allowed without a checkpoint: a first run and a resumed run are one command.
+    arguments += as_arguments({**recipe.keys, "resume_from_checkpoint": "latest"})
+    return arguments + as_arguments({"output_dir": recipe.folder})

@@ -1,8 +1,9 @@
-"""A chain of stages that skips what is done, goes on where it stopped, and keeps what it replaces.
+"""Run stages: skip completed ones, resume interrupted ones, keep the folders of replaced ones.
 
-A stage owns a folder. `stage.json` in it says what went in (settings by key, files and models by
-hash) and which steps are done. The same inputs: a finished stage is skipped, an unfinished one
-goes on with its next step. Other inputs: the folder moves to NAME.old-N and the stage starts anew.
+Each stage has a folder. `stage.json` in it has the stage's inputs (settings by key, files and
+models by hash) and its completed steps. If the inputs are unchanged, a finished stage is skipped
+and an unfinished one continues with its next step. If they changed, the folder is renamed to
+NAME.old-N and the stage starts from scratch.
 """
 
 import json
@@ -31,11 +32,11 @@ STAGE = "stage.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One part of a stage; `run` gives an exit status, 0 for done."""
+    """One part of a stage; `run` returns an exit status, 0 for success."""
 
     name: str
     run: Callable[[], int]
-    # Files a broken-off try may have left and that the step does not go on from.
+    # Files that an interrupted run may have left and from which the step cannot resume.
     leftovers: Sequence[Path] = ()
 
 
@@ -45,51 +46,51 @@ class Stage:
 
     name: str
     folder: Path
-    inputs: Mapping[str, Any]  # what decides the outcome, by name; see fingerprint.py
+    inputs: Mapping[str, Any]  # everything that determines the result; see fingerprint.py
     steps: Sequence[Step]
-    makes: Sequence[str] = ()  # files in the folder without which it is not done
+    makes: Sequence[str] = ()  # files that the folder of a completed stage has
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecord:
-    """What stage.json holds."""
+    """The content of stage.json."""
 
     inputs: Mapping[str, Any]
-    done: Mapping[str, float]  # step -> seconds it took
+    done: Mapping[str, float]  # step -> seconds
     finished: bool
 
 
-def run_stage(stage: Stage, say: Callable[[str], None]) -> bool:
-    """Bring the stage to its end; False where there was nothing to do.
+def run_stage(stage: Stage, log: Callable[[str], None]) -> bool:
+    """Complete the stage; False if it was complete.
 
     Raises:
-        ConfigError: a step refused what it was given (it has said why), or another process works
+        ConfigError: a step rejected its configuration (and printed why), or another process works
             in the folder.
         TrainingError: a step failed.
-        Stopped: a step was ended by SIGTERM and can go on.
+        Stopped: a step was stopped by SIGTERM and can be resumed.
     """
     check_not_locked(stage.folder)
     record = read_stage(stage.folder)
-    reason = _why_anew(stage, record)
+    reason = _reason_to_restart(stage, record)
     if record is not None and not reason and record.finished:
-        say(f"{stage.name}: done before, inputs unchanged")
+        log(f"{stage.name}: complete, inputs unchanged")
         return False
     done: dict[str, float] = {}
     if record is not None and not reason:
         done = dict(record.done)
-        say(f"{stage.name}: goes on where it stopped")
-    elif reason and _holds_work(stage.folder):
-        say(f"{stage.name}: {reason}; the old one is kept in {move_aside(stage.folder)}")
+        log(f"{stage.name}: resumes")
+    elif reason and _has_results(stage.folder):
+        log(f"{stage.name}: {reason}; the old folder is now {move_aside(stage.folder)}")
     for step in stage.steps:
         if step.name not in done:
             _write_stage(stage, done, finished=False)
-            done[step.name] = _run_step(stage, step, say)
+            done[step.name] = _run_step(stage, step, log)
     _write_stage(stage, done, finished=True)
     return True
 
 
 def read_stage(folder: Path) -> StageRecord | None:
-    """The folder's stage.json; None where there is none that can be read."""
+    """The folder's stage.json; None if it does not exist or cannot be read."""
     try:
         content = json.loads((folder / STAGE).read_text(encoding="utf-8"))
         return StageRecord(
@@ -100,38 +101,42 @@ def read_stage(folder: Path) -> StageRecord | None:
 
 
 def move_aside(folder: Path) -> Path:
-    """Rename the folder to NAME.old-N with the next free N and return its new place."""
+    """Rename the folder to NAME.old-N with the next free N and return the new path."""
     number = 1
     while (target := folder.with_name(f"{folder.name}.old-{number}")).exists():
         number += 1
     return folder.rename(target)
 
 
-def _run_step(stage: Stage, step: Step, say: Callable[[str], None]) -> float:
-    """Seconds that the step took."""
-    say(f"{stage.name}: {step.name}")
+def _run_step(stage: Stage, step: Step, log: Callable[[str], None]) -> float:
+    """Run the step and return its seconds."""
+    log(f"{stage.name}: {step.name}")
     for path in step.leftovers:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     start = time.monotonic()
     status = step.run()
     if status == STATUS_USER:
-        raise ConfigError(f"stage {stage.name} ({step.name}) was refused, see above.")
+        raise ConfigError(
+            f"stage {stage.name} ({step.name}) rejected its configuration, see above.",
+            code="bad-value",
+        )
     if status in (STATUS_STOPPED, 128 + 15):
-        raise Stopped(f"stopped in stage {stage.name}; the same command goes on from there")
+        raise Stopped(f"stopped in stage {stage.name}; run the same command again to resume")
     if status == 128 + 2 or status == 130:
         raise KeyboardInterrupt
     if status != STATUS_DONE:
         raise TrainingError(
             f"stage {stage.name} ({step.name}) failed with status {status}, see above; "
-            "the same command goes on from there."
+            "run the same command again to resume.",
+            code="process-lost",
         )
     return round(time.monotonic() - start, 1)
 
 
-def _why_anew(stage: Stage, record: StageRecord | None) -> str:
-    """Why what lies in the folder cannot be used; "" where it can."""
+def _reason_to_restart(stage: Stage, record: StageRecord | None) -> str:
+    """Why the content of the folder cannot be used; "" if it can."""
     if record is None:
-        return f"was not made by this chain (no {STAGE})"
+        return f"not from this pipeline (no {STAGE})"
     if record.inputs != stage.inputs:
         return f"inputs changed ({_changes(record.inputs, stage.inputs)})"
     missing = [name for name in stage.makes if not (stage.folder / name).exists()]
@@ -141,7 +146,7 @@ def _why_anew(stage: Stage, record: StageRecord | None) -> str:
 
 
 def _altered(folder: Path) -> str:
-    """What no longer is as the folder's manifest has it; "" where all is, or it has none."""
+    """How the folder differs from its manifest; "" if it does not, or if there is no manifest."""
     try:
         if manifest := read_manifest(folder):
             check_folder(folder, manifest)
@@ -150,19 +155,19 @@ def _altered(folder: Path) -> str:
     return ""
 
 
-def _holds_work(folder: Path) -> bool:
-    """Whether the folder holds more than the mark of a try that did not get going."""
+def _has_results(folder: Path) -> bool:
+    """Whether the folder has more than the files of a run that stopped before its first step."""
     return folder.exists() and any(p.name not in (STAGE, CONFIG, LOCK) for p in folder.iterdir())
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    named = ", ".join(_change(key, old.get(key), new.get(key)) for key in keys[:4])
-    return f"{named}, …" if len(keys) > 4 else named
+    changes = ", ".join(_change(key, old.get(key), new.get(key)) for key in keys[:4])
+    return f"{changes}, …" if len(keys) > 4 else changes
 
 
 def _change(key: str, old: Any, new: Any) -> str:
-    """`kl_coef 0.1 -> 0.2`; of hashes and lists only the key."""
+    """`kl_coef 0.1 -> 0.2`; only the key for hashes and lists."""
     short = all(isinstance(value, int | float) or len(str(value)) < 24 for value in (old, new))
     return f"{key} {old} -> {new}" if short else key
 

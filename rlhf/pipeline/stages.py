@@ -1,4 +1,4 @@
-"""The stages that are recipes: which files and models connect each to those before it."""
+"""The stages that are recipes, and the files and models that connect them."""
 
 import json
 import os
@@ -37,13 +37,13 @@ def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStag
         "eval_data": str(root / "labels" / "rankings_heldout.jsonl"),
         "normalization_data": config.demonstrations,
     }
-    given = key_values("reward_model_keys", config.reward_model_keys)
+    overrides = key_values("reward_model_keys", config.reward_model_keys)
     return RecipeStage(
         name="reward_model",
         folder=root / "reward_model",
         recipe="reward_model",
         config=config.reward_model_config,
-        keys=_common(run_config, config) | keys | given,
+        keys=_common(run_config, config) | keys | overrides,
         num_processes=processes(config),
         makes=("manifest.json", GATE),
         per_device=True,
@@ -51,7 +51,7 @@ def reward_model_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStag
 
 
 def pass_gate(folder: Path, config: AlignConfig) -> None:
-    """Stop before PPO where the reward model is no guide, unless `skip_gate` is set.
+    """Stop before PPO if the gate of the reward model fails, unless `skip_gate` is set.
 
     Raises:
         TrainingError: the gate's verdict is fail.
@@ -60,8 +60,9 @@ def pass_gate(folder: Path, config: AlignConfig) -> None:
     reasons = "; ".join(gate["reasons"])
     if gate["verdict"] == FAIL and not config.skip_gate:
         raise TrainingError(
-            f"the reward model did not pass: {reasons}. Get more or cleaner labels or a larger "
-            "model, or go on all the same with --skip_gate."
+            f"the reward model did not pass the gate: {reasons}. Collect more or cleaner labels, "
+            "use a larger model, or continue with --skip_gate.",
+            code="gate-failed",
         )
     if gate["verdict"] != PASS:
         print_once(f"reward model: {gate['verdict']}: {reasons}")
@@ -103,7 +104,7 @@ def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
         "seed": run_config.seed,
         "cpu_threads": run_config.cpu_threads,
         **chat_keys(config),
-        **_dropping(config),
+        **_drop_keys(config),
     }
     return RecipeStage(
         name="evaluation",
@@ -117,21 +118,21 @@ def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
 
 
 def processes(config: AlignConfig) -> int:
-    """Processes of each stage: as many as the chain was launched with."""
+    """Processes of each stage: as many as the pipeline was launched with."""
     return config.num_processes or int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, Any]:
-    """Keys that every training stage gets."""
+    """Keys of every training stage."""
     return {
         "seed": run_config.seed,
         "cpu_threads": run_config.cpu_threads,
         "report_to": run_config.report_to or None,
         **chat_keys(config),
-        **_dropping(config),
+        **_drop_keys(config),
     }
 
 
-def _dropping(config: AlignConfig) -> dict[str, bool]:
-    """Not set it is left to the stage's own file."""
+def _drop_keys(config: AlignConfig) -> dict[str, bool]:
+    """drop_bad_rows if it is set, else nothing: the stage's own file decides."""
     return {"drop_bad_rows": True} if config.drop_bad_rows else {}

@@ -1,11 +1,11 @@
-"""The whole loop: SFT, K answers a prompt, labels, reward model, PPO, evaluation, report.
+"""The whole pipeline: SFT, K responses per prompt, labels, reward model, PPO, evaluation, report.
 
     accelerate launch --config_file accelerate_config.yaml recipes/align.py \\
         --config recipes/pocket/align.yaml
 
-One process runs the chain and launches each stage on as many as this was launched with. The same
-command goes on where an interrupted chain stopped and skips what is done; a stage whose inputs
-changed is run again, and the old one kept as NAME.old-N.
+One process runs the pipeline and launches each stage on as many processes as align.py was launched
+with. The same command resumes an interrupted pipeline and skips completed stages. A stage whose
+inputs changed runs again, and its old folder is renamed to NAME.old-N.
 """
 
 import shutil
@@ -45,12 +45,12 @@ from rlhf.runtime.run_folder import (
 from rlhf.runtime.run_lock import check_not_locked, locked
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
-TOLD_APART_BY = ("baseline", "judge", "judge_source", "axis", "precision")
+IDENTIFYING_FIELDS = ("baseline", "judge", "judge_source", "axis", "precision")
 SUMMARY = ("win_rate", "score", "axis", "kl", "length", "eos_rate", "distinct_2")
 
 
 def main() -> None:
-    """Check everything that can be checked, then stage after stage."""
+    """Check all inputs, then run the stages in order."""
     run_config, config = parse_config(RunConfig, AlignConfig, description=__doc__)
     if not is_main_process():
         return  # each stage starts its own processes
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def delete_stages(folder: Path, config: AlignConfig) -> None:
-    """Delete the stages of an earlier chain; a folder of the same name that is none stays."""
+    """Delete the stages of an earlier pipeline run; other folders with these names stay."""
     stages = [folder / name for name in FOLDERS if read_stage(folder / name)]
     for stage in stages:
         check_not_locked(stage)
@@ -86,7 +86,7 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
 
 
 def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
-    """Each reads what the one before it left, and so is put together when its turn has come."""
+    """Run each stage; it is created after the stage before it, whose files it reads."""
     run_stage(recipe_stage(sft_stage(run_config, config)), print_once)
     run_stage(label_stage(run_config, config), print_once)
     run_stage(recipe_stage(reward_model_stage(run_config, config)), print_once)
@@ -96,14 +96,14 @@ def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
 
 
 def summarize(folder: Path, report: Path) -> None:
-    """The table at the end: before, after, and where things are."""
+    """Print the results of SFT and PPO, and where the files are."""
     results = read_results(folder / "evaluation")
     table = Table("held-out prompts", "sft", "ppo", title="before and after, with 95% intervals")
     for result in results:
-        shown = result.model == "ppo" and result.subset is None and result.with_contaminated
-        if shown and result.metric in SUMMARY:
-            same = {key: getattr(result, key) for key in TOLD_APART_BY}
-            before = find(results, result.metric, "sft", **same)
+        is_overall = result.subset is None and result.with_contaminated
+        if result.model == "ppo" and is_overall and result.metric in SUMMARY:
+            fields = {key: getattr(result, key) for key in IDENTIFYING_FIELDS}
+            before = find(results, result.metric, "sft", **fields)
             table.add_row(row_label(result), cell_text(before), cell_text(result))
     plain_console().print(table)
     print_once(

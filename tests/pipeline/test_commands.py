@@ -1,4 +1,4 @@
-"""Command lines and the statuses of commands."""
+"""Arguments and exit statuses of commands."""
 
 import signal
 import subprocess
@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from rlhf.errors import ConfigError
-from rlhf.pipeline.commands import as_words, run_module
+from rlhf.pipeline.commands import as_arguments, run_module
 from rlhf.pipeline.config import AlignConfig, key_values
+from tests.errors import raises
 
 NEEDED = {
     "model_name_or_path": "model",
@@ -19,19 +19,19 @@ NEEDED = {
 }
 
 
-def test_lists_become_several_values_and_none_nothing():
+def test_lists_become_several_values_and_none_is_left_out():
     keys = {"seed": 3, "reward": ["a", "b"], "gold": None, "skip": False}
-    assert as_words(keys) == ["--seed=3", "--reward", "a", "b", "--skip=False"]
+    assert as_arguments(keys) == ["--seed=3", "--reward", "a", "b", "--skip=False"]
 
 
-def test_the_status_of_a_module_is_given_back():
-    """`python -m this` is 0; a module that is not there is 1."""
+def test_run_module_returns_the_exit_status():
+    """`python -m this` is 0; a missing module is 1."""
     assert run_module("this", []) == 0
     assert run_module("no_such_module_of_ours", []) == 1
 
 
-def test_sigterm_ends_the_command_first(tmp_path):
-    """The chain's own process gets SIGTERM: its command is gone before it is."""
+def test_sigterm_terminates_the_command_first(tmp_path):
+    """The pipeline's process gets SIGTERM: its command ends before it."""
     script = (
         "from rlhf.pipeline.commands import run_module, stop_on_sigterm\n"
         "from rlhf.runtime.entrypoint import run\n"
@@ -47,12 +47,12 @@ def test_sigterm_ends_the_command_first(tmp_path):
     time.sleep(1.0)
     chain.send_signal(signal.SIGTERM)
     assert chain.wait(30) == 75
-    # Its command held the pipe open, too: at its end nothing holds it.
+    # The command has the pipe open too: read() returns once both have ended.
     chain.stdout.read()
     chain.stdout.close()
 
 
-def test_key_values_are_read_as_yaml_reads_them():
+def test_key_values_are_yaml():
     words = ["kl_coef=0.1", "packing=false", "reward=[a, b]", "eval_data=x=y"]
     assert key_values("ppo_keys", words) == {
         "kl_coef": 0.1,
@@ -62,21 +62,24 @@ def test_key_values_are_read_as_yaml_reads_them():
     }
 
 
-@pytest.mark.parametrize("words", [["kl_coef"], ["=1"], ["a=1", "a=2"]])
-def test_other_words_are_refused(words):
-    with pytest.raises(ConfigError, match="ppo_keys"):
-        key_values("ppo_keys", words)
+@pytest.mark.parametrize(
+    ("items", "code"),
+    [(["kl_coef"], "bad-value"), (["=1"], "bad-value"), (["a=1", "a=2"], "repeated-key")],
+)
+def test_items_of_another_form_raise(items, code):
+    with raises(code, "ppo_keys"):
+        key_values("ppo_keys", items)
 
 
-def test_simulated_labels_need_their_annotators():
-    with pytest.raises(ConfigError, match="needs ranking_prompts"):
+def test_simulated_labels_need_prompts_and_annotators():
+    with raises("missing-key", "ranking_prompts"):
         AlignConfig(**NEEDED)
     AlignConfig(**NEEDED, labels="rankings.jsonl")
 
 
-def test_labels_of_people_need_prompts_and_somebody_who_ranks():
-    with pytest.raises(ConfigError, match="web needs ranking_prompts"):
+def test_web_labels_need_prompts_and_annotators():
+    with raises("missing-key", "labels=web", "ranking_prompts"):
         AlignConfig(**NEEDED, labels="web")
-    with pytest.raises(ConfigError, match="label_names"):
+    with raises("missing-key", "label_names"):
         AlignConfig(**NEEDED, labels="web", ranking_prompts="r.jsonl", label_names=[])
     AlignConfig(**NEEDED, labels="web", ranking_prompts="r.jsonl")

@@ -1,4 +1,4 @@
-"""What counts as a change of a stage's inputs."""
+"""Changes of a stage's inputs."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from rlhf.errors import ConfigError
 from rlhf.pipeline.fingerprint import fingerprint, hash_source, settings_of
 
 
-def test_a_file_is_its_content_wherever_it_lies(tmp_path):
+def test_hash_of_a_file_depends_on_its_content_only(tmp_path):
     for name in ("a.jsonl", "b.jsonl"):
         (tmp_path / name).write_text("row")
     assert hash_source(str(tmp_path / "a.jsonl")) == hash_source(str(tmp_path / "b.jsonl"))
@@ -14,7 +14,7 @@ def test_a_file_is_its_content_wherever_it_lies(tmp_path):
     assert hash_source(str(tmp_path / "a.jsonl")) != hash_source(str(tmp_path / "b.jsonl"))
 
 
-def test_a_stage_folder_is_its_manifest(tmp_path):
+def test_hash_of_a_stage_folder_is_that_of_its_manifest(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     before = hash_source(str(tmp_path))
     (tmp_path / "metrics.jsonl").write_text("{}")
@@ -23,14 +23,14 @@ def test_a_stage_folder_is_its_manifest(tmp_path):
     assert hash_source(str(tmp_path)) != before
 
 
-def test_a_model_from_elsewhere_is_its_weights_and_tokenizer(tmp_path):
+def test_hash_of_a_model_covers_weights_and_tokenizer(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     before = hash_source(str(tmp_path))
     (tmp_path / "tokenizer.json").write_text("{}")
     assert hash_source(str(tmp_path)) != before
 
 
-def test_a_function_is_its_file_and_what_lies_beside_it(tmp_path):
+def test_hash_of_a_function_covers_the_modules_next_to_it(tmp_path):
     (tmp_path / "gold.py").write_text("from words import WORDS")
     (tmp_path / "words.py").write_text("WORDS = []")
     source = f"{tmp_path}/gold.py:score"
@@ -40,18 +40,18 @@ def test_a_function_is_its_file_and_what_lies_beside_it(tmp_path):
     assert hash_source(source) != before
 
 
-def test_a_hub_id_is_itself():
+def test_hub_id_represents_itself():
     assert hash_source("owner/name:test") == "owner/name:test"
 
 
-def test_a_source_stands_for_its_content_not_its_path(tmp_path):
+def test_fingerprint_has_hashes_of_sources(tmp_path):
     (tmp_path / "rows.jsonl").write_text("row")
     path = str(tmp_path / "rows.jsonl")
-    found = fingerprint({"train_data": path, "seed": 3}, {"train_data": path, "reward": None})
-    assert found == {"train_data": hash_source(path), "seed": 3, "reward": None}
+    inputs = fingerprint({"train_data": path, "seed": 3}, {"train_data": path, "reward": None})
+    assert inputs == {"train_data": hash_source(path), "seed": 3, "reward": None}
 
 
-def test_settings_are_the_file_with_words_over_it(tmp_path):
+def test_settings_are_the_file_with_overrides(tmp_path):
     file = tmp_path / "ppo.yaml"
     file.write_text("kl_coef: 0.1\nseed: 1\n")
     assert settings_of(str(file), {"seed": 2}) == {"kl_coef": 0.1, "seed": 2}
@@ -59,7 +59,7 @@ def test_settings_are_the_file_with_words_over_it(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [\n"])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+def test_yaml_that_is_not_a_mapping_raises(tmp_path, text):
     file = tmp_path / "ppo.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=r"ppo\.yaml"):

@@ -1,4 +1,4 @@
-"""What each stage of the chain counts among its inputs."""
+"""The inputs of each stage of the pipeline."""
 
 import pytest
 
@@ -11,8 +11,8 @@ from rlhf.runtime.run_folder import RunConfig
 
 @pytest.fixture
 def inputs(tmp_path):
-    """The inputs of a stage under keys of the chain; files that are not there are their names."""
-    usual = {
+    """The inputs of a stage for keys of the pipeline; missing files are represented by name."""
+    defaults = {
         "model_name_or_path": "model",
         "demonstrations": "d.jsonl",
         "ppo_prompts": "p.jsonl",
@@ -23,15 +23,15 @@ def inputs(tmp_path):
     }
 
     def of(stage, **keys):
-        config = AlignConfig(**usual, **keys)
-        made = stage(RunConfig(output_dir=str(tmp_path / "run")), config)
-        return (recipe_stage(made) if isinstance(made, RecipeStage) else made).inputs
+        config = AlignConfig(**defaults, **keys)
+        created = stage(RunConfig(output_dir=str(tmp_path / "run")), config)
+        return (recipe_stage(created) if isinstance(created, RecipeStage) else created).inputs
 
     return of
 
 
 @pytest.mark.parametrize("stage", [sft_stage, label_stage, reward_model_stage, ppo_stage])
-def test_an_edited_chat_template_is_another_input(inputs, tmp_path, stage):
+def test_edited_chat_template_changes_the_inputs(inputs, tmp_path, stage):
     file = tmp_path / "chat.jinja"
     file.write_text("one")
     before = inputs(stage, chat_template=str(file))
@@ -42,10 +42,10 @@ def test_an_edited_chat_template_is_another_input(inputs, tmp_path, stage):
 
 
 @pytest.mark.parametrize("stage", [sft_stage, reward_model_stage])
-def test_the_number_of_processes_counts_where_each_takes_a_batch(inputs, stage):
+def test_inputs_have_the_number_of_processes_if_batches_are_per_process(inputs, stage):
     assert inputs(stage, num_processes=2) != inputs(stage, num_processes=4)
 
 
-def test_ppo_takes_one_batch_whatever_the_number_of_processes(inputs):
+def test_inputs_of_ppo_have_no_number_of_processes(inputs):
     """rollout_batch_size counts responses over all processes."""
     assert inputs(ppo_stage, num_processes=2) == inputs(ppo_stage, num_processes=4)

@@ -1,4 +1,4 @@
-"""The chain on a tiny random model: end to end, skipped, changed, interrupted, refused."""
+"""The pipeline on a tiny random model: complete, skipped, changed, interrupted, rejected."""
 
 import json
 import re
@@ -39,8 +39,8 @@ PPO_KEYS = (
 ANNOTATORS = "annotators:\n  - name: a\n    noise: 0.5\n  - name: b\n    noise: 1.0\n"
 
 
-def test_the_table_at_the_end_compares_like_with_like(tmp_path, capsys):
-    """SFT has no win rate against itself; against the lookup both have one."""
+def test_summary_compares_equal_metrics(tmp_path, capsys):
+    """SFT has no win rate against itself; both models have one against the lookup."""
     wins = {("sft", "lookup"): 0.84, ("ppo", "sft"): 0.78, ("ppo", "lookup"): 0.99}
     (tmp_path / "evaluation").mkdir()
     write_results(
@@ -76,7 +76,7 @@ def _rows(path, rows):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """The keys of a chain of two steps a stage."""
+    """The keys of a pipeline with two steps per stage."""
     folder = tmp_path_factory.mktemp("chain")
     (folder / "gold.py").write_text(GOLD)
     (folder / "annotators.yaml").write_text(ANNOTATORS)
@@ -106,7 +106,7 @@ def config(tmp_path_factory):
 
 
 def _command(root, folder, config, *words):
-    """align.py with the keys as a YAML file."""
+    """The command of align.py with the keys as a YAML file."""
     file = folder / "align.yaml"
     file.write_text(yaml.safe_dump(config))
     return [sys.executable, str(root / "recipes" / "align.py"), f"--config={file}", *words]
@@ -121,37 +121,37 @@ def _run(root, folder, config, *words, status=0):
 
 
 @pytest.mark.slow
-def test_chain_is_skipped_when_done_and_runs_what_changed(root, tmp_path, config):
-    """Everything once; nothing the second time; after a PPO key changed, PPO and what follows."""
+def test_complete_pipeline_is_skipped_and_changed_stages_run(root, tmp_path, config):
+    """All stages, then none, then PPO and the stages after it when a PPO key changed."""
     folder = tmp_path / "run"
     config = {**config, "output_dir": str(folder)}
-    said = _run(root, tmp_path, config)
+    output = _run(root, tmp_path, config)
     results = read_results(folder / "evaluation")
     assert {r.model for r in results} == {"base", "sft", "ppo", *TRIVIAL_BASELINES}
     assert {"win_rate", "kl", "length", "score", "axis"} <= {r.metric for r in results}
     assert {r.judge for r in results if r.metric == "win_rate"} == {"gold", "reward_model"}
-    assert "rlhf chat" in said
+    assert "rlhf chat" in output
     weights = {(folder / name / "model.safetensors").read_bytes() for name in ("sft", "ppo")}
     assert len(weights) == 2  # the policy was trained
     page = (folder / "report.html").read_text()
     assert "Curves: ppo" in page
 
-    said = _run(root, tmp_path, config)
-    assert said.count("done before, inputs unchanged") == len(STAGES)
+    output = _run(root, tmp_path, config)
+    assert output.count("complete, inputs unchanged") == len(STAGES)
 
     changed = {**config, "ppo_keys": [*config["ppo_keys"], "kl_coef=0.5"]}
-    said = _run(root, tmp_path, changed)
-    assert said.count("done before, inputs unchanged") == 3
-    assert "ppo: inputs changed (kl_coef" in said
+    output = _run(root, tmp_path, changed)
+    assert output.count("complete, inputs unchanged") == 3
+    assert "ppo: inputs changed (kl_coef" in output
     assert (folder / "ppo.old-1" / "model.safetensors").is_file()
     assert (folder / "evaluation.old-1" / "evaluation.json").is_file()
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_people_in_browsers_close_the_loop(root, tmp_path, config):
-    """Two people rank the answers of the SFT model in Chromium, by keyboard, until the quota is
-    met; the reward model is trained on what they said, and the chain goes on to its end."""
+def test_annotators_in_browsers_rank_for_the_pipeline(root, tmp_path, config):
+    """Two annotators rank responses of the SFT model in Chromium, by keyboard, until the quota is
+    met; the reward model is trained on their labels, and the pipeline continues to its end."""
     folder = tmp_path / "run"
     guideline = tmp_path / "guideline.md"
     guideline.write_text("Rank the *shorter* answer first.")
@@ -159,8 +159,8 @@ def test_people_in_browsers_close_the_loop(root, tmp_path, config):
     people |= {"label_quota": 10, "guideline": str(guideline), "output_dir": str(folder)}
     with (
         chromium() as browser,
-        (tmp_path / "said.txt").open("w") as said,
-        subprocess.Popen(_command(root, tmp_path, {**config, **people}), stdout=said) as chain,
+        (tmp_path / "output.txt").open("w") as output,
+        subprocess.Popen(_command(root, tmp_path, {**config, **people}), stdout=output) as chain,
     ):
         try:
             pages = [enter(browser, link_of(name, tmp_path, chain)) for name in ("Ann", "Bob")]
@@ -169,17 +169,17 @@ def test_people_in_browsers_close_the_loop(root, tmp_path, config):
                     press(page, "3", "2", "1", "Enter")
                     if number < 5:
                         done(page, number)
-            assert chain.wait(900) == 0, (tmp_path / "said.txt").read_text()
+            assert chain.wait(900) == 0, (tmp_path / "output.txt").read_text()
         finally:
             chain.terminate()
     with LabelStore(folder / "labels" / "labels.sqlite") as store:
         labels = store.labels()
         assert store.newest_guideline() == (1, guideline.read_text())
     assert sorted(label.annotator for label in labels) == ["Ann"] * 5 + ["Bob"] * 5
-    # An answer that was empty is not shown; of two, the last key says that A is much better.
-    shown = [[label.ranks[i] for i in label.order_shown] for label in labels]
-    assert [3, 2, 1] in shown
-    assert all(ranks in ([3, 2, 1], [1, 2]) for ranks in shown)
+    # Empty responses are not shown; for two responses, the last key means that A is much better.
+    ranks_shown = [[label.ranks[i] for i in label.order_shown] for label in labels]
+    assert [3, 2, 1] in ranks_shown
+    assert all(ranks in ([3, 2, 1], [1, 2]) for ranks in ranks_shown)
     assert all(label.guideline_version == 1 and label.seconds > 0 for label in labels)
     files = [folder / "labels" / f"rankings_{part}.jsonl" for part in ("train", "heldout")]
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -191,17 +191,17 @@ def test_people_in_browsers_close_the_loop(root, tmp_path, config):
 
 
 def link_of(name, tmp_path, chain):
-    """The link that the chain printed for somebody."""
+    """The link that the pipeline printed for an annotator."""
     while True:
-        assert chain.poll() is None, (tmp_path / "said.txt").read_text()
-        found = re.search(rf"annotator {name}: (\S+)\n", (tmp_path / "said.txt").read_text())
-        if found:
-            return found[1]
+        assert chain.poll() is None, (tmp_path / "output.txt").read_text()
+        match = re.search(rf"annotator {name}: (\S+)\n", (tmp_path / "output.txt").read_text())
+        if match:
+            return match[1]
         time.sleep(0.2)
 
 
 def enter(browser, link):
-    """Somebody's page, with the guideline read."""
+    """The page of an annotator after the guideline was closed."""
     page = Window(browser, []).enter(link)
     page.locator("#guideline[open] em", has_text="shorter").wait_for()
     press(page, "Escape")
@@ -209,8 +209,8 @@ def enter(browser, link):
 
 
 @pytest.mark.slow
-def test_an_interrupted_chain_goes_on(root, tmp_path, config):
-    """SIGTERM while the reward model trains: status 75, nothing half done, then to the end."""
+def test_interrupted_pipeline_resumes(root, tmp_path, config):
+    """SIGTERM while the reward model trains: status 75, then the same command completes."""
     folder = tmp_path / "run"
     config = {**config, "output_dir": str(folder)}
     chain = subprocess.Popen(_command(root, tmp_path, config), stdout=subprocess.DEVNULL)
@@ -219,40 +219,40 @@ def test_an_interrupted_chain_goes_on(root, tmp_path, config):
         time.sleep(0.2)
     chain.send_signal(signal.SIGTERM)
     assert chain.wait(120) == 75
-    said = _run(root, tmp_path, config)
-    assert said.count("done before, inputs unchanged") == 2
-    assert "reward_model: goes on where it stopped" in said
+    output = _run(root, tmp_path, config)
+    assert output.count("complete, inputs unchanged") == 2
+    assert "reward_model: resumes" in output
     assert not list(folder.glob("*.old-*"))
     assert read_results(folder / "evaluation")
 
 
-def test_the_short_demo_trains_the_policy(root, monkeypatch):
-    """Its two iterations come after the warm-up of the critic."""
+def test_short_demo_trains_the_policy(root, monkeypatch):
+    """Its two iterations are after the warm-up of the critic."""
     monkeypatch.chdir(root)
     short = yaml.safe_load((root / "recipes/pocket/align-short.yaml").read_text())
     settings = settings_of(short["ppo_config"], key_values("ppo_keys", short["ppo_keys"]))
     assert settings["critic_warmup_steps"] < settings["max_steps"]
 
 
-def test_a_bad_row_of_the_last_stage_is_found_before_the_first(root, tmp_path, config):
+def test_bad_row_of_the_last_stage_raises_before_the_first(root, tmp_path, config):
     held_out = _rows(tmp_path / "heldout.jsonl", [{"prompt": "a"}, {"question": "b"}])
     broken = {**config, "heldout_prompts": held_out, "output_dir": str(tmp_path / "run")}
-    said = _run(root, tmp_path, broken, status=2)
-    assert "heldout.jsonl:2" in said
-    assert "Traceback" not in said
+    output = _run(root, tmp_path, broken, status=2)
+    assert "heldout.jsonl:2" in output
+    assert "Traceback" not in output
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
-def test_the_gate_stops_a_reward_model_of_which_nothing_is_known(root, tmp_path, config):
-    """12 ranked prompts leave 2 to measure with, far too few. The labels are a file's."""
+def test_gate_stops_a_reward_model_with_too_few_prompts(root, tmp_path, config):
+    """12 ranked prompts leave 2 held-out ones, which are too few. The labels are a file."""
     rankings = [
         {"prompt": f"Name {t}.", "chosen": f"{i % 2} {t}", "rejected": f"{(i + 1) % 2} {t}"}
         for i, t in enumerate(THINGS)
     ]
-    own = {**config, "labels": _rows(tmp_path / "mine.jsonl", rankings), "skip_gate": False}
-    said = _run(root, tmp_path, {**own, "output_dir": str(tmp_path / "run")}, status=1)
-    assert "the reward model did not pass" in said
-    assert "--skip_gate" in said
+    own = {**config, "labels": _rows(tmp_path / "rankings.jsonl", rankings), "skip_gate": False}
+    output = _run(root, tmp_path, {**own, "output_dir": str(tmp_path / "run")}, status=1)
+    assert "the reward model did not pass" in output
+    assert "--skip_gate" in output
     assert not (tmp_path / "run" / "ppo").exists()
     assert not (tmp_path / "run" / "labels" / "labels.sqlite").exists()
