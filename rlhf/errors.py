@@ -1,6 +1,6 @@
 """Errors that a user can meet. Each has a stable code and is the stdlib error a caller expects."""
 
-from typing import Literal
+from typing import Literal, NoReturn
 
 # Exit status of a command: done; failed while it ran; the user's mistake; stopped by SIGTERM with
 # a checkpoint to resume from (EX_TEMPFAIL of sysexits.h).
@@ -89,6 +89,11 @@ class CheckpointError(RLHFError, OSError):
 
 class TrainingError(RLHFError, RuntimeError):
     """A run that had to stop: non-finite numbers, a lost process. Exit status 1."""
+
+
+def reject_row(reason: str) -> NoReturn:
+    """Raise a `DataError` with the reason why a row cannot be used; its place is added later."""
+    raise DataError(reason, code="bad-row")
 
 
 def status_of(error: RLHFError | None) -> int:

@@ -1,7 +1,7 @@
-"""What a stage hands on: `manifest.json` beside its weights, and the next stage's check of it.
+"""`manifest.json`, which a stage writes next to its weights and the next stage checks.
 
-Most faults of RLHF runs sit on the seams: a chat template, an EOS id or a reward scale that
-changed between two stages. Every stage writes down what it used; the next one compares.
+Most faults of RLHF runs arise between stages: a chat template, an EOS id or a reward scale that
+changed. Every stage records what it used, and the next one compares.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ from rlhf.errors import CheckpointError
 MANIFEST = "manifest.json"
 PACKAGES = ("rlhf", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers")
 WEIGHTS = ("*.safetensors",)
-CRITIC_WEIGHTS = "critic.safetensors"  # which PPO lays beside a checkpoint's policy
+CRITIC_WEIGHTS = "critic.safetensors"  # which PPO saves next to a checkpoint's policy
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataUse:
-    """One data file as it was used."""
+    """One source of data as it was used."""
 
     role: str  # train, eval, prompts, normalization, …
-    path: str
+    path: str  # a file or hub dataset; "rows" for rows in memory
     sha256: str
-    rows: int  # as they were used: a weight of 2 counts each twice
+    rows: int  # rows used: with a weight of 2 each counts twice
     dropped: int = 0
     weight: float = 1.0  # of the source in a list of several
 
@@ -59,8 +59,8 @@ class Manifest:
     git_commit: str = ""
     built_on: dict[str, str] = field(default_factory=dict)  # folder -> sha256 of its manifest
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
-    reads_thoughts: bool = False  # whether a reward model judges the thoughts before responses
-    chat_notes: tuple[str, ...] = ()  # how responses and thoughts were written: see load_tokenizer
+    reads_thoughts: bool = False  # whether a reward model reads the thoughts before responses
+    chat_notes: tuple[str, ...] = ()  # how responses and thoughts are written: see load_tokenizer
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -69,10 +69,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The folder's manifest, or None where it has none (a model from elsewhere).
+    """The folder's manifest, or None where it has none (a model of another program).
 
     Raises:
-        CheckpointError: the file is there and is not a manifest of this project.
+        CheckpointError: the file is not a manifest of this project.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -86,25 +86,27 @@ def read_manifest(folder: Path) -> Manifest | None:
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path} is not a manifest this version can read ({error}); "
-            "run the stage that wrote it again."
+            "run the stage that wrote it again.",
+            code="altered-model",
         ) from error
 
 
 def check_folder(folder: Path, manifest: Manifest) -> None:
-    """Refuse a folder whose weights or tokenizer are no longer those its manifest speaks of.
+    """Raise for a folder whose weights or tokenizer changed after its manifest was written.
 
     Raises:
         CheckpointError: which of them changed.
     """
-    for what, recorded, found in (
+    for name, recorded, current in (
         ("weights", manifest.weights_sha256, hash_weights(folder)),
         ("tokenizer", manifest.tokenizer_sha256, hash_tokenizer(folder)),
         ("chat template", manifest.chat_template_sha256, hash_chat_template(folder)),
     ):
-        if recorded != found:
+        if recorded != current:
             raise CheckpointError(
-                f"{folder}: the {what} changed after {MANIFEST} was written "
-                f"({recorded[:12]} then, {found[:12]} now); restore it or run the stage again."
+                f"{folder}: the {name} changed after {MANIFEST} was written "
+                f"({recorded[:12]} then, {current[:12]} now); restore it or run the stage again.",
+                code="altered-model",
             )
 
 
@@ -115,7 +117,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_stream(file: BinaryIO) -> str:
-    """SHA-256 of the bytes that are left in an open file, in hex."""
+    """SHA-256 of the remaining bytes of an open file, in hex."""
     digest = hashlib.sha256()
     while chunk := file.read(CHUNK):
         digest.update(chunk)
@@ -128,7 +130,7 @@ def hash_text(text: str) -> str:
 
 
 def hash_files(paths: Sequence[Path]) -> str:
-    """One SHA-256 over names and contents, in the order of the names; "" for no file."""
+    """One SHA-256 over names and contents, in the order of the names; "" without files."""
     if not paths:
         return ""
     lines = [f"{path.name} {hash_file(path)}\n" for path in sorted(paths)]
@@ -136,24 +138,24 @@ def hash_files(paths: Sequence[Path]) -> str:
 
 
 def hash_weights(folder: Path) -> str:
-    """Hash of the model's safetensors files at the folder's root; a PPO critic's is not one."""
-    found = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
-    return hash_files([path for path in found if path.name != CRITIC_WEIGHTS])
+    """Hash of the model's safetensors files at the folder's root, without a PPO critic's."""
+    paths = [path for pattern in WEIGHTS for path in folder.glob(pattern)]
+    return hash_files([path for path in paths if path.name != CRITIC_WEIGHTS])
 
 
 def hash_tokenizer(folder: Path) -> str:
-    """Hash of tokenizer.json (vocabulary, merges, special tokens); "" where there is none."""
+    """Hash of tokenizer.json (vocabulary, merges, special tokens); "" without the file."""
     return hash_files(list(folder.glob("tokenizer.json")))
 
 
 def hash_chat_template(folder: Path) -> str:
-    """Hash of chat_template.jinja as `save_pretrained` writes it; "" where there is none."""
+    """Hash of chat_template.jinja as `save_pretrained` writes it; "" without the file."""
     path = folder / "chat_template.jinja"
     return hash_text(path.read_text(encoding="utf-8")) if path.is_file() else ""
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages a result depends on, of those that are installed."""
+    """Versions of the installed packages that a result depends on."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -165,17 +167,17 @@ def package_versions() -> dict[str, str]:
 
 def git_commit() -> str:
     """Commit of this checkout, with `-dirty` where files differ from it; "" outside git."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40"]
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write the whole text or leave the old file: a temporary name, synced, then renamed."""
+    """Write the whole text or keep the old file: to a temporary name, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,8 +1,7 @@
-"""Manifests: written whole, read back equal, and a changed folder is refused by name."""
+"""Manifests are written whole and read back equal; a changed folder is named."""
 
 import pytest
 
-from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     DataUse,
     Manifest,
@@ -14,6 +13,7 @@ from rlhf.manifest import (
     read_manifest,
     write_manifest,
 )
+from tests.errors import raises
 
 
 @pytest.fixture
@@ -42,40 +42,40 @@ def manifest_of(folder):
     )
 
 
-def test_a_manifest_reads_back_equal(folder):
+def test_manifest_is_read_back_equal(folder):
     write_manifest(folder, manifest_of(folder))
     assert read_manifest(folder) == manifest_of(folder)
     assert not list(folder.glob(".manifest*")), "the temporary file is gone"
 
 
-def test_a_folder_from_elsewhere_has_none(tmp_path):
+def test_folder_of_another_program_has_no_manifest(tmp_path):
     assert read_manifest(tmp_path) is None
 
 
-def test_something_else_under_that_name_is_refused(tmp_path):
+def test_other_file_named_manifest_is_rejected(tmp_path):
     (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
-    with pytest.raises(CheckpointError, match="is not a manifest"):
+    with raises("altered-model", "manifest.json"):
         read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("file", "what"),
+    ("file", "name"),
     [
         ("model.safetensors", "weights"),
         ("tokenizer.json", "tokenizer"),
         ("chat_template.jinja", "chat template"),
     ],
 )
-def test_a_change_after_the_manifest_is_named(folder, file, what):
+def test_change_after_the_manifest_is_named(folder, file, name):
     manifest = manifest_of(folder)
     check_folder(folder, manifest)
     (folder / file).write_text("changed")
-    with pytest.raises(CheckpointError, match=f"the {what} changed"):
+    with raises("altered-model", name):
         check_folder(folder, manifest)
 
 
-def test_a_critic_beside_the_policy_changes_nothing(folder):
-    """PPO lays it into a checkpoint after the policy's manifest was made."""
+def test_critic_next_to_the_policy_does_not_change_the_hash(folder):
+    """PPO saves it in a checkpoint after the policy's manifest was made."""
     manifest = manifest_of(folder)
     (folder / "critic.safetensors").write_bytes(b"values")
     check_folder(folder, manifest)

@@ -1,46 +1,50 @@
-"""`rlhf data check`: what a file holds, and which of its rows cannot be used."""
+"""`rlhf data check`: what a file contains, and which of its rows cannot be used."""
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.files.read import Unreadable, read_rows
+from rlhf.data.files.read import Row, Unreadable, read_rows
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.conflicts import find_conflicts
 from rlhf.data.rows.detect import detect
 from rlhf.data.rows.load import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.data.rows.split import prompt_key
-from rlhf.data.source_formats.formats import fitting_shapes
+from rlhf.data.source_formats.formats import fitting_formats
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.types import Demonstration, Ranking
 
-NEXT_STEP = "Correct them, or have them written to a file and go on: --reject_file FILE."
+NEXT_STEP = "Correct them, or write them to a file and check the rest: --reject_file FILE."
 KINDS = ("demonstrations", "prompts", "rankings", "texts")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check each file of `argv` and print a line or two on it.
+    """Check each file of `argv` and print a few lines about it.
 
     Raises:
-        DataError: the bad rows of the files, up to 20 a file.
+        DataError: the bad rows of the files, up to 20 per file.
     """
     args = _parser().parse_args(argv)
     if args.max_length is not None and args.max_length < 1:
-        raise ConfigError(f"--max_length {args.max_length} leaves no token; name 1 or more.")
+        raise ConfigError(
+            f"--max_length {args.max_length} leaves no token; give 1 or more.", code="bad-value"
+        )
     if args.max_length and not args.model:
-        raise ConfigError("--max_length counts tokens: name the tokenizer with --model.")
+        raise ConfigError(
+            "--max_length counts tokens; name the tokenizer with --model.", code="missing-key"
+        )
     variables = parse_template_kwargs(args.chat_template_kwargs)
     chat = None
     if args.model:
         chat = load_tokenizer(args.model, args.chat_template, template_kwargs=variables)
-    refusals: list[str] = []
+    errors: list[DataError] = []
     for source in args.files:
         try:
             lines = check(
@@ -53,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             print("\n".join(lines))
         except DataError as error:
-            refusals.append(str(error))
-    if refusals:
-        raise DataError("\n".join(refusals))
+            errors.append(error)
+    if errors:
+        raise DataError("\n".join(map(str, errors)), code=errors[0].code)
 
 
 def check(
@@ -67,77 +71,95 @@ def check(
     *,
     scores: ScoreColumns = "reject",
 ) -> list[str]:
-    """Lines that say what the source holds.
+    """Lines that describe what the source contains.
 
     Args:
-        source: a file, or a hub set as `read_rows` takes it.
-        kind: one of KINDS; None takes the keys of the first row for it, and says so.
+        source: a file, or a hub dataset as `read_rows` takes it.
+        kind: one of KINDS; None guesses it from the keys of the first row, and a line states so.
         chat: counts tokens; without it lengths are not checked.
-        max_length: tokens a row may have.
-        scores: what score_chosen and score_rejected are for, as `score_columns` of a run.
-        reject_file: with it bad rows are written there, and counted, instead of raised.
+        max_length: the most tokens of a row.
+        reject_file: bad rows are written to it and counted; without it they are raised.
+        scores: the use of score_chosen and score_rejected, as `score_columns` of a run.
 
     Raises:
         DataError: its bad rows.
     """
-    load: dict[str, Any] = {
+    load: dict[str, Callable[..., Loaded[Any]]] = {
         "demonstrations": load_demonstrations,
         "prompts": load_prompts,
         "rankings": partial(load_rankings, scores=scores),
         "texts": load_texts,
     }
-    taken = kind or kind_of(source)
+    used_kind = kind or kind_of(source)
     reject_path = Path(reject_file) if reject_file else None
-    bad = BadRows(drop=reject_path is not None, reject_file=reject_path, next_step=NEXT_STEP)
-    with bad as bad_rows:
-        loaded = load[taken](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
+    with BadRows(
+        drop=reject_path is not None, reject_file=reject_path, next_step=NEXT_STEP
+    ) as bad_rows:
+        loaded = load[used_kind](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
     guessed = "" if kind else " (by the keys of its first row)"
-    shape = _other_shape(source) if kind is None and taken in ("prompts", "texts") else []
-    return [f"{source}: {taken}{guessed}, {_counts(loaded)}", *_about(loaded), *shape]
+    hint = _format_hint(source) if kind is None and used_kind in ("prompts", "texts") else []
+    return [f"{source}: {used_kind}{guessed}, {_counts(loaded)}", *_describe(loaded), *hint]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rlhf data check",
-        description="Say what files hold and which rows cannot be used; status 2 if any cannot.",
+        description="Print what files contain and which of their rows cannot be used. The exit "
+        "status is 2 if a row cannot be used.",
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="Files or hub sets.")
-    parser.add_argument("--rows", choices=KINDS, help="What the rows have to be.")
-    parser.add_argument("--model", help="Model folder or hub id whose tokenizer counts tokens.")
-    parser.add_argument("--chat_template", default="auto", help="auto, none or a Jinja file.")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="Files or hub datasets.")
+    parser.add_argument(
+        "--rows",
+        choices=KINDS,
+        help="The kind of the rows. By default it is guessed from the keys of the first row.",
+    )
+    parser.add_argument("--model", help="The model folder or hub id whose tokenizer counts tokens.")
+    parser.add_argument(
+        "--chat_template",
+        default="auto",
+        help="The chat template to count with: auto, none or a Jinja file.",
+    )
     parser.add_argument("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
-    parser.add_argument("--max_length", type=int, help="Longest row in tokens (with --model).")
+    parser.add_argument(
+        "--max_length", type=int, help="The most tokens of a row. It needs --model."
+    )
     parser.add_argument(
         "--score_columns",
         choices=get_args(ScoreColumns),
         default="reject",
-        help="What score_chosen and score_rejected are for, as in reward_model.py.",
+        help="The use of the columns score_chosen and score_rejected, as in `rlhf reward`.",
     )
-    parser.add_argument("--reject_file", help="Write bad rows here and go on.")
+    parser.add_argument(
+        "--reject_file", help="Write bad rows to this file and check the other rows."
+    )
     return parser
 
 
 def kind_of(source: str) -> str:
-    """What the first row has the keys of.
+    """The kind of rows, one of KINDS, whose keys the first row has.
 
     Raises:
-        DataError: of none of our rows; what it may be instead.
+        DataError: the row has the keys of no kind; the message names formats that may fit.
     """
-    first = next((row for _, row in read_rows(source) if not isinstance(row, Unreadable)), {})
+    first = _first_row(source)
     if first.keys() & {"chosen", "rejected", "responses", "ranks"}:
         return "rankings"
     if first.keys() & {"completion", "messages"}:
         return "demonstrations"
     if first and not first.keys() & {"prompt", "text"}:
-        raise DataError("\n".join(detect(source)))
+        raise DataError("\n".join(detect(source)), code="unknown-format")
     return "prompts" if "prompt" in first else "texts"
 
 
-def _other_shape(source: str) -> list[str]:
-    """A line where rows that pass as prompts or texts are of a shape that holds more."""
-    first = next((row for _, row in read_rows(source) if not isinstance(row, Unreadable)), {})
-    names = [name for name in fitting_shapes([first]) if name != "opening"]
+def _first_row(source: str) -> Row:
+    """The first readable row; {} where there is none."""
+    return next((row for _, row in read_rows(source) if not isinstance(row, Unreadable)), {})
+
+
+def _format_hint(source: str) -> list[str]:
+    """A line for rows that pass as prompts or texts but have a format that contains more."""
+    names = [name for name in fitting_formats([_first_row(source)]) if name != "opening"]
     return [f"  they look like `{names[0]}`: rlhf data convert {source}"] if names else []
 
 
@@ -148,22 +170,22 @@ def _counts(loaded: Loaded[Any]) -> str:
     return ", ".join(parts)
 
 
-def _about(loaded: Loaded[Any]) -> list[str]:
+def _describe(loaded: Loaded[Any]) -> list[str]:
     rows = loaded.rows
     if isinstance(rows[0], str):
         return []
     prompts = len({prompt_key(row.prompt) for row in rows})
     lines = [f"  {prompts} different prompts"]
     if isinstance(rows[0], Ranking):
-        lines += _about_rankings(rows)
+        lines += _describe_rankings(rows)
     if isinstance(rows[0], Demonstration):
         repeated = len(rows) - len({(prompt_key(r.prompt), r.completion) for r in rows})
         lines += [f"  {repeated} rows repeat another"] if repeated else []
     return lines
 
 
-def _about_rankings(rows: Sequence[Ranking]) -> list[str]:
-    """How many answers a prompt, and what the rule `the longer answer wins` would score."""
+def _describe_rankings(rows: Sequence[Ranking]) -> list[str]:
+    """Responses per prompt, and the accuracy of the rule `the longer response is better`."""
     sizes = sorted(Counter(len(row.responses) for row in rows).items())
     right = ties = pairs = 0.0
     for row in rows:
@@ -173,9 +195,9 @@ def _about_rankings(rows: Sequence[Ranking]) -> list[str]:
             pairs += 1
         ties += len(row.ranks) * (len(row.ranks) - 1) / 2 - len(_ordered_pairs(row))
     return [
-        "  answers per prompt: " + ", ".join(f"{k} in {n} rows" for k, n in sizes),
+        "  responses per prompt: " + ", ".join(f"{k} in {n} rows" for k, n in sizes),
         f"  {pairs:.0f} pairs with an order, {ties:.0f} ties; "
-        f"`the longer answer wins` is right in {right / pairs:.3f} of them",
+        f"`the longer response is better` is right in {right / pairs:.3f} of them",
         *(f"  {line}" for line in find_conflicts(rows).lines()),
     ]
 

@@ -1,4 +1,4 @@
-"""Lists of ids -> one padded tensor. Masks come from lengths: a pad id may stand in a text too."""
+"""Padded tensors of lists of ids. Masks come from lengths, as a text may contain the pad id."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """ids: long [B, T] with padding before each row; mask: bool [B, T], True on the rows' own."""
+    """ids: long [B, T] with padding before each row; mask: bool [B, T], False on padding."""
     width = max(map(len, rows), default=0)
     ids = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.bool)
@@ -19,7 +19,7 @@ def left_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, 
 
 
 def right_pad(rows: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """ids: long [B, T] with padding after each row; mask: bool [B, T], True on the rows' own."""
+    """ids: long [B, T] with padding after each row; mask: bool [B, T], False on padding."""
     width = max(map(len, rows), default=0)
     ids = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.bool)

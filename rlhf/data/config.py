@@ -1,4 +1,4 @@
-"""Keys about data that the training recipes share."""
+"""Configuration keys about data that the training recipes share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,45 +9,47 @@ from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 
 TEMPLATE_KWARGS = {
-    "help": 'Variables of the chat template as JSON, such as {"enable_thinking": false}; default: '
-    "those the model was trained with.",
+    "help": 'Variables of the chat template as JSON, such as {"enable_thinking": false}. The '
+    "default is those that the model was trained with.",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptDataConfig:
-    """Where rows come from, how prompts are rendered, and what happens to bad rows."""
+    """The sources of rows, how prompts are rendered, and how bad rows are handled."""
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
 
     train_data: list[str] = field(
         metadata={
-            "help": "Rows to train on: one or more of .jsonl/.json/.csv (.gz), .parquet, "
-            "hub_id[:config][:split], each optionally WEIGHT*SOURCE."
+            "help": "The sources of rows to train on, one or more files (.jsonl, .json, .csv, also "
+            ".gz; .parquet) or hub datasets (hub_id[:config][:split]), each optionally as "
+            "WEIGHT*SOURCE."
         }
     )
     eval_data: list[str] | None = field(
-        default=None, metadata={"help": "Held-out rows, from the same kinds of sources."}
+        default=None, metadata={"help": "The sources of held-out rows, of the same kinds."}
     )
     chat_template: str = field(
         default="auto",
         metadata={
-            "help": "auto (the tokenizer's, or a supplied one), none (raw prompts), or a FILE."
+            "help": "The chat template: auto (the tokenizer's, or a supplied one), none (raw "
+            "prompts), or a Jinja file."
         },
     )
     chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
     show_rows: int = field(
-        default=1, metadata={"help": "Rows to print at the start as the model reads them."}
+        default=1, metadata={"help": "How many rows to print at the start as the model reads them."}
     )
     drop_bad_rows: bool = field(
         default=False,
-        metadata={"help": "Drop, count and list rows that cannot be used instead of exiting."},
+        metadata={"help": "Drop, count and list rows that cannot be used, instead of exiting."},
     )
 
     @property
     def template_kwargs(self) -> dict[str, Any] | None:
-        """Variables of the chat template; None where none were given."""
-        return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
+        """Variables of the chat template; None where the key is not set."""
+        return parse_template_kwargs(self.chat_template_kwargs)
 
     def __post_init__(self) -> None:
         parse_template_kwargs(self.chat_template_kwargs)
@@ -56,24 +58,28 @@ class PromptDataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(PromptDataConfig):
-    """The data of SFT and of reward models, which hold out rows themselves and limit lengths."""
+    """The data of SFT and reward models, which split off held-out rows and limit lengths."""
 
     eval_fraction: float = field(
         default=0.1,
-        metadata={"help": "Share of prompts to hold out where eval_data is not given; 0 for none."},
+        metadata={
+            "help": "The share of prompts to hold out where eval_data is not set; 0 for none."
+        },
     )
     max_length: int = field(
-        default=512, metadata={"help": "Longest prompt and response together, in tokens."}
+        default=512, metadata={"help": "The most tokens of a prompt and its response together."}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.eval_fraction < 1:
             raise ConfigError(
-                f"eval_fraction={self.eval_fraction}: the share of prompts to hold out goes from "
-                "0 (none) to below 1."
+                f"eval_fraction={self.eval_fraction}: the share of prompts to hold out has to be "
+                "at least 0 (none) and below 1.",
+                code="bad-value",
             )
         if self.max_length < 2:
             raise ConfigError(
-                f"max_length={self.max_length}: a prompt and a response need 2 tokens or more."
+                f"max_length={self.max_length}: a prompt and a response need 2 tokens or more.",
+                code="bad-value",
             )

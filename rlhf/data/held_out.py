@@ -136,14 +136,14 @@ def load_train_and_held_out_prompts(
 def _sources(
     data: Data | None, texts: Sequence[str] | None, key: str, *, repeats: bool = True
 ) -> list[Source]:
-    """`data` alone where it is given, else the sources that the configuration's key names."""
+    """`data` alone where it is not None, else the sources that the configuration's key names."""
     return parse_sources(texts, key, repeats=repeats) if data is None else [source_of(data)]
 
 
 def _repeated(
     rows: Sequence[tuple[int, T]], sources: Sequence[Source], seed: int
 ) -> list[tuple[int, T]]:
-    """The training rows, each as often as the weight of its source says."""
+    """The training rows, each as often as the weight of its source."""
     return [
         row
         for place, source in enumerate(sources)

@@ -1,4 +1,4 @@
-"""What a model will read of a row, token by token: `rlhf data show`, and a run's first row."""
+"""Rows as a model reads them, token by token: for `rlhf data show` and the start of a run."""
 
 import json
 from collections.abc import Sequence
@@ -8,43 +8,52 @@ from pathlib import Path
 from rich.text import Text
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
-from rlhf.data.tokenization.template import shared_length
+from rlhf.data.tokenization.template_format import shared_length
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
 from rlhf.types import Demonstration, PromptRow, Ranking
 
-ROWS_KEPT, ROWS = 3, "rows.jsonl"  # in a run's samples/
+NUM_SAVED_ROWS, SAVED_ROWS = 3, "rows.jsonl"  # in a run's samples/
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownRow:
-    """One sequence of ids that a model reads, made of a row."""
+class TokenSequence:
+    """One sequence of ids that a model reads of a row. The fields are the keys of `--json`."""
 
     ids: Sequence[int]
-    trained: Sequence[bool]  # of SFT, the ids under the loss; of a reward model, where it is read
-    text: str  # of the ids, control tokens included
-    prompt_length: int  # ids before the response
-    title: str  # which part of the row it is
+    trained: Sequence[bool]  # SFT: the ids under the loss; reward model: the id of the reward
+    text: str  # the text of the ids with their control tokens
+    prompt_length: int  # number of ids before the response
+    title: str  # the part of the row, where a row has several
 
 
-def shown_demonstration(chat: ChatTokenizer, row: Demonstration) -> list[ShownRow]:
-    """What SFT reads: one sequence, or one for each turn that the template rewrites later."""
+def token_sequences(
+    chat: ChatTokenizer, row: Demonstration | Ranking | PromptRow
+) -> list[TokenSequence]:
+    """The sequences that the trainer of such rows reads of this one."""
+    if isinstance(row, Demonstration):
+        return _of_demonstration(chat, row)
+    return _of_ranking(chat, row) if isinstance(row, Ranking) else _of_prompt(chat, row)
+
+
+def _of_demonstration(chat: ChatTokenizer, row: Demonstration) -> list[TokenSequence]:
+    """The input of SFT: one sequence, or one for each turn that the template rewrites later."""
     examples = training_examples(chat, row)
     return [
-        _shown(
+        _token_sequence(
             chat,
-            one.ids,
-            one.trained,
-            one.prompt_length,
+            example.ids,
+            example.trained,
+            example.prompt_length,
             f"sequence {number} of {len(examples)}" if len(examples) > 1 else "",
         )
-        for number, one in enumerate(examples, 1)
+        for number, example in enumerate(examples, 1)
     ]
 
 
-def shown_ranking(chat: ChatTokenizer, row: Ranking) -> list[ShownRow]:
-    """What a reward model reads: each response after the prompt, the best first."""
+def _of_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]:
+    """The input of a reward model: each response after the prompt, the best first."""
     before = prompt_ids(chat, row.prompt, row.tools)
     order = sorted(range(len(row.ranks)), key=lambda index: row.ranks[index])
     rows = []
@@ -52,32 +61,26 @@ def shown_ranking(chat: ChatTokenizer, row: Ranking) -> list[ShownRow]:
         ids = judged_ids(chat, row.prompt, row.responses[index], row.tools)
         shared = shared_length(before, ids)
         last = [at == len(ids) - 1 for at in range(len(ids))]
-        rows.append(_shown(chat, ids, last, shared, f"rank {row.ranks[index]}"))
+        rows.append(_token_sequence(chat, ids, last, shared, f"rank {row.ranks[index]}"))
     return rows
 
 
-def shown_prompt(chat: ChatTokenizer, row: PromptRow) -> list[ShownRow]:
-    """What PPO generates from."""
+def _of_prompt(chat: ChatTokenizer, row: PromptRow) -> list[TokenSequence]:
+    """The prompt that PPO generates from."""
     ids = prompt_ids(chat, row.prompt, row.tools)
-    return [_shown(chat, ids, [False] * len(ids), len(ids), "")]
+    return [_token_sequence(chat, ids, [False] * len(ids), len(ids), "")]
 
 
-def shown(chat: ChatTokenizer, row: Demonstration | Ranking | PromptRow) -> list[ShownRow]:
-    """What the trainer of such rows reads of this one."""
-    if isinstance(row, Demonstration):
-        return shown_demonstration(chat, row)
-    return shown_ranking(chat, row) if isinstance(row, Ranking) else shown_prompt(chat, row)
-
-
-def as_json(row: ShownRow) -> str:
-    """One JSON object, a line."""
+def as_json(row: TokenSequence) -> str:
+    """The sequence as one line of JSON."""
     return json.dumps(asdict(row), ensure_ascii=False)
 
 
-def as_text(chat: ChatTokenizer, row: ShownRow, *, colour: bool = True) -> Text:
-    """The text, a bar where the response begins; without colours trained tokens stand in « ».
+def as_text(chat: ChatTokenizer, row: TokenSequence, *, colour: bool = True) -> Text:
+    """The sequence for a terminal, with a bar where the response begins.
 
-    With them trained tokens are green, control tokens reversed, every other token underlined.
+    Trained tokens are green, control tokens reversed, and every other token is underlined.
+    Without colours, trained tokens are between « and ».
     """
     text = Text()
     text.append(f"{row.title}: " if row.title else "", style="dim")
@@ -86,24 +89,25 @@ def as_text(chat: ChatTokenizer, row: ShownRow, *, colour: bool = True) -> Text:
     for at, piece in enumerate(pieces):
         if at == row.prompt_length:
             text.append("┃", style="bold yellow")
-        own = row.trained[at]
-        opens = own and not (at and row.trained[at - 1])
-        closes = own and not (at + 1 < len(pieces) and row.trained[at + 1])
-        mark = ("" if colour or not opens else "«", "" if colour or not closes else "»")
-        text.append(mark[0] + _visible(piece) + mark[1], style=_style(chat, piece, own, at % 2))
+        trained = row.trained[at]
+        opens = trained and not (at and row.trained[at - 1])
+        closes = trained and not (at + 1 < len(pieces) and row.trained[at + 1])
+        marks = ("" if colour or not opens else "«", "" if colour or not closes else "»")
+        style = _style(chat, piece, trained, at % 2)
+        text.append(marks[0] + _visible(piece) + marks[1], style=style)
     if row.prompt_length == len(row.ids):
         text.append("┃", style="bold yellow")
     return text
 
 
 def _style(chat: ChatTokenizer, piece: str, trained: bool, odd: int) -> str:
-    words = ["bold green"] if trained else []
-    words += ["reverse"] if chat.control_tokens.fullmatch(piece) else []
-    return " ".join(words + (["underline"] if odd else []))
+    styles = ["bold green"] if trained else []
+    styles += ["reverse"] if chat.control_tokens.fullmatch(piece) else []
+    return " ".join(styles + (["underline"] if odd else []))
 
 
 def token_texts(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
-    """What each id adds to the text; joined they are the text."""
+    """The text that each id adds; joined they are the whole text."""
     texts, before = [], ""
     for end in range(1, len(ids) + 1):
         after = _decoded(chat, ids[:end])
@@ -120,14 +124,14 @@ def introduce(
     *,
     count: int,
 ) -> None:
-    """Print the first `count` rows as the model reads them, and keep three in `samples/`.
+    """Print the first `count` rows as the model reads them, and save three in `samples/`.
 
     Call it on one process.
     """
     console = plain_console(soft_wrap=True)
     for row in rows[:count]:
-        for one in shown(chat, row):
-            console.print(as_text(chat, one, colour=console.is_terminal))
+        for sequence in token_sequences(chat, row):
+            console.print(as_text(chat, sequence, colour=console.is_terminal))
     write_rows(folder, chat, rows)
 
 
@@ -135,14 +139,15 @@ def write_rows(
     folder: Path, chat: ChatTokenizer, rows: Sequence[Demonstration | Ranking | PromptRow]
 ) -> None:
     """Write `folder/samples/rows.jsonl`: the first rows as the model reads them."""
-    lines = [as_json(one) for row in rows[:ROWS_KEPT] for one in shown(chat, row)]
-    write_atomically(folder / "samples" / ROWS, "".join(f"{line}\n" for line in lines))
+    sequences = [each for row in rows[:NUM_SAVED_ROWS] for each in token_sequences(chat, row)]
+    lines = [as_json(sequence) for sequence in sequences]
+    write_atomically(folder / "samples" / SAVED_ROWS, "".join(f"{line}\n" for line in lines))
 
 
-def _shown(
+def _token_sequence(
     chat: ChatTokenizer, ids: Sequence[int], trained: Sequence[bool], prompt_length: int, title: str
-) -> ShownRow:
-    return ShownRow(
+) -> TokenSequence:
+    return TokenSequence(
         ids=list(ids),
         trained=list(trained),
         text=_decoded(chat, ids),
@@ -151,20 +156,20 @@ def _shown(
     )
 
 
-def _summary(chat: ChatTokenizer, row: ShownRow) -> str:
+def _summary(chat: ChatTokenizer, row: TokenSequence) -> str:
     trained = sum(row.trained)
     parts = [f"{len(row.ids)} tokens, {row.prompt_length} of them the prompt"]
     if row.title.startswith("rank"):
         parts.append("the reward is read at the last one")
     elif trained:
-        last = max(at for at, own in enumerate(row.trained) if own)
+        last = max(at for at, is_trained in enumerate(row.trained) if is_trained)
         end = chat.tokenizer.convert_ids_to_tokens(row.ids[last])
         parts.append(f"{trained} trained, the last one {end!r}")
     return "; ".join(parts)
 
 
 def _visible(piece: str) -> str:
-    """Line breaks are shown and made."""
+    """The piece with a sign before each line break."""
     return piece.replace("\n", "⏎\n")
 
 

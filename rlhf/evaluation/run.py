@@ -69,7 +69,7 @@ def load_rows(
             prompts,
             role="eval",
             max_length=config.max_prompt_length,
-            answer_length=config.max_completion_length,
+            response_length=config.max_completion_length,
             others=chats,
             bad_rows=bad_rows,
         )

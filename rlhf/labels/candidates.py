@@ -75,7 +75,7 @@ def sample_candidates(
         prompts_file,
         chat=chats[0],
         others=chats[1:],
-        answer_length=max_new_tokens,
+        response_length=max_new_tokens,
         bad_rows=bad_rows,
     ).rows
     responses: list[list[tuple[str, str]]] = [[] for _ in rows]  # (text, model) by prompt

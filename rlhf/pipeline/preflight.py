@@ -168,7 +168,7 @@ def _labels(
             length,
             template_kwargs=parse_template_kwargs(config.chat_template_kwargs),
         ),
-        answer_length=length,
+        response_length=length,
         bad_rows=_collector(config.drop_bad_rows, bad_rows),
     )
     return len(loaded.rows)
@@ -181,7 +181,7 @@ def _prompts(
         source,
         chat=chat,
         max_length=recipe.max_prompt_length,
-        answer_length=recipe.max_completion_length,
+        response_length=recipe.max_completion_length,
         bad_rows=bad_rows,
     )
     return len(loaded.rows)

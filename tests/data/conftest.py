@@ -1,4 +1,4 @@
-"""Small tokenizers, saved as a hub would hold them."""
+"""Small tokenizers, saved like those of the hub."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.tokenization.tokenizer_shapes import CHATML, Write, byte_level
+from tests.data.tokenization.small_tokenizers import CHATML, Write, byte_level
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def plain(write: Write) -> str:
-    """A base model's tokenizer with no template: the supplied `plain` one is used."""
+    """A base model's tokenizer without a template: the supplied `plain` one is used."""
     return write(byte_level, ["<|pad|>", "<|end|>"], eos_token="<|end|>", pad_token="<|pad|>")
 
 
 @pytest.fixture
 def qwen(write: Write) -> str:
-    """As Qwen2.5's base: EOS and pad are <|endoftext|>, the template ends with <|im_end|>."""
+    """Like Qwen2.5's base: EOS and pad are <|endoftext|>, the template ends with <|im_end|>."""
     return write(
         byte_level,
         ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],

@@ -1,4 +1,4 @@
-"""Files of other shapes become rows that the recipes take; nothing gets lost unsaid."""
+"""Files of other formats become rows that recipes read; every loss is counted."""
 
 import json
 from pathlib import Path
@@ -9,26 +9,26 @@ from rlhf.data.check import check
 from rlhf.data.check import main as check_main
 from rlhf.data.convert import convert, main
 from rlhf.data.rows.load import load_demonstrations, load_rankings
-from rlhf.data.source_formats.formats import SHAPES
+from rlhf.data.source_formats.formats import FORMATS
 from rlhf.data.source_formats.parts import rank
 from rlhf.data.source_formats.preferences import scored
-from rlhf.errors import ConfigError, DataError
+from tests.errors import raises
 
 USER = {"role": "user", "content": "Hi there"}
 
 
 def test_equal_texts_share_the_mean_of_their_scores():
-    """x is scored 3 and 1, 2 on average, between 2.5 and 1.5."""
+    """x has scores 3 and 1, whose mean 2 is between 2.5 and 1.5."""
     row = {"prompt": "p", "responses": ["x", "y", "x ", "z"], "scores": [3, 2.5, 1, 1.5]}
     assert scored(row).rows[0]["ranks"] == [2, 1, 2, 4]
 
 
-def test_ranks_of_scores_share_ties_and_count_on():
+def test_equal_scores_share_a_rank_and_skip_the_next():
     assert rank([0.5, 3.0, 1.0, 1.0]) == [4, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
-    ("shape", "row", "expected"),
+    ("name", "row", "expected"),
     [
         (
             "hh",
@@ -104,26 +104,26 @@ def test_ranks_of_scores_share_ties_and_count_on():
         ),
     ],
 )  # fmt: skip
-def test_each_shape(shape, row, expected):
-    assert SHAPES[shape].convert(row).rows == expected
+def test_row_of_each_format_is_converted(name, row, expected):
+    assert FORMATS[name].convert(row).rows == expected
 
 
-@pytest.mark.parametrize("shape", sorted(name for name in SHAPES if not SHAPES[name].refusal))
+@pytest.mark.parametrize("name", sorted(name for name in FORMATS if not FORMATS[name].unsupported))
 @pytest.mark.parametrize("row", [{}, {"prompt": None, "chosen": 3, "scores": 1, "messages": "x"}])
-def test_a_row_of_another_shape_is_refused_in_words(tmp_path: Path, shape: str, row: dict):
+def test_row_of_another_format_is_a_bad_row(tmp_path: Path, name: str, row: dict):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match=r"a\.jsonl:1 no "):
-        convert(str(path), shape)
+    with raises("bad-row", "a.jsonl:1 ", name):
+        convert(str(path), name)
 
 
-def test_what_comes_out_is_checked_at_the_place_where_it_went_in(tmp_path: Path):
+def test_converted_row_is_checked_and_named_by_its_source(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "x", "answer": "y"}\n{"question": "x", "answer": " "}\n')
-    with pytest.raises(DataError, match=r"a\.jsonl:2 completion is empty"):
+    with raises("bad-row", "a.jsonl:2 completion"):
         convert(str(path), "question_answer")
-    made = convert(str(path), "question_answer", dropping=True)
-    assert (len(made.rows), len(made.problems)) == (1, 1)
+    conversion = convert(str(path), "question_answer", dropping=True)
+    assert (len(conversion.rows), len(conversion.problems)) == (1, 1)
 
 
 def sentiment_file(tmp_path: Path) -> str:
@@ -134,12 +134,12 @@ def sentiment_file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_sentiment_pairs_use_each_text_once_and_the_split_keeps_texts_apart(tmp_path: Path, capsys):
-    train, held = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+def test_sentiment_pairs_and_their_split_use_each_text_once(tmp_path: Path, capsys):
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
     main([sentiment_file(tmp_path), "--from", "sentiment", "--output", str(train),
-          "--eval_output", str(held), "--eval_fraction", "0.2"])  # fmt: skip
+          "--eval_output", str(held_out), "--eval_fraction", "0.2"])  # fmt: skip
     assert "40 rows in" in capsys.readouterr().out
-    sides = [load_rankings(str(path)).rows for path in (train, held)]
+    sides = [load_rankings(str(path)).rows for path in (train, held_out)]
     texts = [text for side in sides for row in side for text in row.responses]
     assert sorted(texts) == sorted({f"text {i}" for i in range(100)})
     for row in sides[0]:
@@ -154,30 +154,30 @@ def test_converting_twice_gives_the_same_file(tmp_path: Path):
     assert convert(source, "sentiment", seed=3) != convert(source, "sentiment", seed=4)
 
 
-def test_held_out_rows_share_no_prompt_with_the_others(tmp_path: Path):
+def test_held_out_rows_share_no_prompt_with_training_rows(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     rows = [{"question": f"q{i % 20}", "answer": str(i)} for i in range(60)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    train, held = tmp_path / "train.jsonl", tmp_path / "held.jsonl"
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
     main([str(path), "--from", "question_answer", "--output", str(train),
-          "--eval_output", str(held), "--eval_fraction", "0.25"])  # fmt: skip
-    prompts = [{row.prompt for row in load_demonstrations(str(p)).rows} for p in (train, held)]
+          "--eval_output", str(held_out), "--eval_fraction", "0.25"])  # fmt: skip
+    prompts = [{row.prompt for row in load_demonstrations(str(p)).rows} for p in (train, held_out)]
     assert not prompts[0] & prompts[1]
     assert (len(prompts[0]), len(prompts[1])) == (15, 5)
 
 
 def test_of_few_prompts_one_is_held_out(tmp_path: Path):
-    """A tenth of 3 is none; what was asked for is a file to measure on."""
-    path, train, held = (tmp_path / name for name in ("a.jsonl", "train.jsonl", "held.jsonl"))
+    """A tenth of 3 prompts rounds to 0, but a file to evaluate on was requested."""
+    path, train, held_out = (tmp_path / f"{name}.jsonl" for name in ("a", "train", "held_out"))
     rows = [{"question": f"q{i}", "answer": str(i)} for i in range(3)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     main([str(path), "--from", "question_answer", "--output", str(train),
-          "--eval_output", str(held)])  # fmt: skip
-    assert [len(load_demonstrations(str(p)).rows) for p in (train, held)] == [2, 1]
+          "--eval_output", str(held_out)])  # fmt: skip
+    assert [len(load_demonstrations(str(p)).rows) for p in (train, held_out)] == [2, 1]
 
 
-def test_check_says_what_a_file_holds(tmp_path: Path):
-    """Pairs: a>b (longer wins), c>a, c>b, and a tie: 'the longer answer wins' in 1 of 3."""
+def test_check_describes_a_file(tmp_path: Path):
+    """Pairs: a>b (the longer is better), c>a, c>b, and a tie: the rule is right in 1 of 3."""
     path = tmp_path / "a.jsonl"
     rows = [
         {"prompt": "x", "responses": ["longer", "long"], "ranks": [1, 2]},
@@ -187,8 +187,9 @@ def test_check_says_what_a_file_holds(tmp_path: Path):
     assert check(str(path), None) == [
         f"{path}: rankings (by the keys of its first row), 2 rows",
         "  1 different prompts",
-        "  answers per prompt: 2 in 1 rows, 3 in 1 rows",
-        "  3 pairs with an order, 1 ties; `the longer answer wins` is right in 0.333 of them",
+        "  responses per prompt: 2 in 1 rows, 3 in 1 rows",
+        "  3 pairs with an order, 1 ties; "
+        "`the longer response is better` is right in 0.333 of them",
     ]
 
 
@@ -196,18 +197,18 @@ def test_check_names_the_bad_rows_of_every_file(tmp_path: Path, capsys):
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     good.write_text('{"text": "x"}\n')
     bad.write_text('{"prompt": "x", "completion": ""}\n')
-    with pytest.raises(DataError, match=r"bad\.jsonl:1 completion is empty(.|\n)*--reject_file"):
+    with raises("bad-row", "bad.jsonl:1 completion", "--reject_file"):
         check_main([str(bad), str(good)])
     assert "good.jsonl: texts" in capsys.readouterr().out
 
 
-def test_check_refuses_a_length_of_no_token(tmp_path: Path):
-    with pytest.raises(ConfigError, match="--max_length 0 leaves no token"):
+def test_check_rejects_a_length_of_0(tmp_path: Path):
+    with raises("bad-value", "--max_length 0"):
         check_main([str(tmp_path / "x.jsonl"), "--max_length", "0"])
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "rows", "dropped"),
+    ("file", "name", "rows", "dropped"),
     [
         ("preferences/hh-helpful-base.jsonl.gz", "hh", 2339, 2),
         ("preferences/hh-harmless-base.jsonl.gz", "hh", 2303, 0),
@@ -220,41 +221,41 @@ def test_check_refuses_a_length_of_no_token(tmp_path: Path):
         ("instructions/self-instruct-seed_tasks.jsonl", "instruction", 175, 0),
     ],
 )
-def test_real_files_as_they_lie_there(
-    shared_dir: Path, tmp_path: Path, name: str, shape: str, rows: int, dropped: int
+def test_real_files_are_converted(
+    shared_dir: Path, tmp_path: Path, file: str, name: str, rows: int, dropped: int
 ):
-    made = convert(str(shared_dir / "data" / name), shape, dropping=True)
-    assert (len(made.rows), len(made.problems)) == (rows, dropped)
+    conversion = convert(str(shared_dir / "data" / file), name, dropping=True)
+    assert (len(conversion.rows), len(conversion.problems)) == (rows, dropped)
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in made.rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in conversion.rows))
     check(str(path), None)
 
 
-def test_check_is_told_what_scores_are_for(tmp_path: Path, capsys):
-    """As UltraFeedback binarized has them; a run is told so by the same key."""
+def test_check_has_score_columns_as_a_run_has(tmp_path: Path, capsys):
+    """The columns of UltraFeedback binarized; a run has the same key."""
     path = tmp_path / "a.jsonl"
     row = {"prompt": "q", "chosen": "a", "rejected": "b", "score_chosen": 7, "score_rejected": 8}
     path.write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match="score_columns: strength"):
+    with raises("bad-row", "score_chosen", "score_columns"):
         check_main([str(path)])
-    with pytest.raises(DataError, match="score_chosen 7 is not above score_rejected 8"):
+    with raises("bad-row", "score_chosen 7", "score_rejected 8"):
         check_main([str(path), "--score_columns", "strength"])
     check_main([str(path), "--score_columns", "ignore"])
     assert "rankings (by the keys of its first row), 1 rows" in capsys.readouterr().out
 
 
-def test_check_names_the_shape_of_rows_that_are_none_of_ours(tmp_path: Path):
+def test_check_names_the_format_of_rows_to_convert(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"question": "q", "answer": "a"}\n')
-    with pytest.raises(DataError, match=r"fit `question_answer`(.|\n)*--from question_answer"):
+    with raises("unknown-format", "`question_answer`", "--from question_answer"):
         check_main([str(path)])
     path.write_text('{"conversation": [], "lang": "en"}\n')
-    with pytest.raises(DataError, match="no known shape fits its first 1 rows, of the columns con"):
+    with raises("unknown-format", "a.jsonl", "conversation, lang"):
         check_main([str(path)])
 
 
-def test_check_says_where_texts_or_prompts_are_of_a_shape_that_holds_more(tmp_path: Path):
-    """Open-Assistant's messages have a text each, HelpSteer2's answers a prompt."""
+def test_check_hints_at_a_format_behind_texts_and_prompts(tmp_path: Path):
+    """Open-Assistant's messages have a text each, HelpSteer2's responses a prompt."""
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "Hi", "message_id": "1", "role": "prompter"}\n')
     assert check(str(path), None)[-1] == (

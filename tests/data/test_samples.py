@@ -1,15 +1,13 @@
-"""The sample rows that ship are rows that load."""
+"""The sample rows of the repository load as their names promise."""
 
 from pathlib import Path
 
-import pytest
-
 from rlhf.data.convert import convert
 from rlhf.data.rows.load import load_demonstrations, load_prompts, load_rankings, load_texts
-from rlhf.errors import DataError
+from tests.errors import raises
 
 
-def test_samples_load_as_what_they_are_named(root: Path):
+def test_samples_load_as_their_names_promise(root: Path):
     folder = root / "data" / "samples"
     assert len(load_demonstrations(str(folder / "demonstrations.jsonl")).rows) == 3
     assert load_prompts(str(folder / "prompts.jsonl")).rows[1].columns["answer"] == "Mia"
@@ -17,9 +15,9 @@ def test_samples_load_as_what_they_are_named(root: Path):
     assert len(load_texts(str(folder / "texts.jsonl")).rows) == 1
 
 
-def test_thumbs_are_no_demonstrations_until_they_are_converted(root: Path):
+def test_thumbs_become_demonstrations_by_conversion(root: Path):
     source = str(root / "data" / "samples" / "thumbs.jsonl")
-    with pytest.raises(DataError, match=r"a thumb .*\n(.*\n)*.*--from thumbs"):
+    with raises("bad-row", "label", "--from thumbs"):
         load_demonstrations(source)
     rows = convert(source, "thumbs").rows
     assert [row["completion"] for row in rows] == ["I am well, thank you. And you?"]

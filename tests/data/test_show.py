@@ -1,4 +1,4 @@
-"""What a model will read, as `rlhf data show` prints it and a run keeps it."""
+"""Rows as a model reads them, as `rlhf data show` prints them and a run saves them."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from rlhf.data.show import as_text, introduce, shown, token_texts
+from rlhf.data.show import as_text, introduce, token_sequences, token_texts
 from rlhf.data.show_command import main
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import ConfigError
 from rlhf.types import Demonstration, PromptRow, Ranking
 from tests.data.tokenization.templates import write_tokenizer
+from tests.errors import raises
 
 ASK = {"role": "user", "content": "Name a [pet]."}
 DOG = {"role": "assistant", "content": "A dog."}
@@ -32,8 +32,8 @@ def lines(capsys) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_json_holds_ids_and_trained_tokens_of_each_row(folder, tmp_path, capsys):
-    """ids are those of plain transformers; trained: both responses, with their end."""
+def test_json_has_ids_and_trained_tokens_of_each_row(folder, tmp_path, capsys):
+    """ids are those of plain transformers; both responses are trained on, with their ends."""
     talk = [ASK, DOG, {"role": "user", "content": "Why?"}, {**DOG, "content": "Cute."}]
     rows = file_of(tmp_path, {"messages": talk}, {"prompt": "x", "completion": "y"})
     assert main([rows, "--model", folder, "--json"]) == 0
@@ -41,19 +41,21 @@ def test_json_holds_ids_and_trained_tokens_of_each_row(folder, tmp_path, capsys)
     plain = AutoTokenizer.from_pretrained(folder)
     assert first["ids"] == plain.apply_chat_template(talk, return_dict=False)
     assert first["text"] == plain.apply_chat_template(talk, tokenize=False)
-    trained = [i for i, own in zip(first["ids"], first["trained"], strict=True) if own]
+    trained = [
+        i for i, is_trained in zip(first["ids"], first["trained"], strict=True) if is_trained
+    ]
     assert plain.decode(trained) == "A dog.<|im_end|>Cute.<|im_end|>"
     prompt = plain.apply_chat_template(talk[:3], add_generation_prompt=True, return_dict=False)
     assert first["prompt_length"] == len(prompt)
     assert second["row"] == 1
 
 
-def test_last_turn_alone_where_asked(folder, tmp_path, capsys):
+def test_train_on_last_marks_the_last_turn_alone(folder, tmp_path, capsys):
     talk = [ASK, DOG, {"role": "user", "content": "Why?"}, {**DOG, "content": "Cute."}]
     rows = file_of(tmp_path, {"messages": talk})
     main([rows, "--model", folder, "--json", "--train_on", "last"])
     (row,) = lines(capsys)
-    trained = [i for i, own in zip(row["ids"], row["trained"], strict=True) if own]
+    trained = [i for i, is_trained in zip(row["ids"], row["trained"], strict=True) if is_trained]
     assert AutoTokenizer.from_pretrained(folder).decode(trained) == "Cute.<|im_end|>"
 
 
@@ -63,7 +65,7 @@ def test_reward_model_reads_each_response_at_its_last_token(folder, tmp_path, ca
     best, worst = lines(capsys)
     assert (best["title"], worst["title"]) == ("rank 1", "rank 2")
     assert "A dog.<|im_end|>" in best["text"]
-    assert [at for at, own in enumerate(best["trained"]) if own] == [len(best["ids"]) - 1]
+    assert [at for at, is_read in enumerate(best["trained"]) if is_read] == [len(best["ids"]) - 1]
 
 
 def test_prompts_end_at_the_generation_prompt(folder, tmp_path, capsys):
@@ -74,7 +76,7 @@ def test_prompts_end_at_the_generation_prompt(folder, tmp_path, capsys):
     assert not any(row["trained"])
 
 
-def test_row_that_cannot_be_used_is_named_and_the_status_is_2(folder, tmp_path, capsys):
+def test_bad_row_is_named_and_the_status_is_2(folder, tmp_path, capsys):
     rows = file_of(tmp_path, {"prompt": "x", "completion": ""}, {"prompt": "x", "completion": "y"})
     assert main([rows, "--model", folder, "--json"]) == 2
     bad, good = lines(capsys)
@@ -82,12 +84,12 @@ def test_row_that_cannot_be_used_is_named_and_the_status_is_2(folder, tmp_path, 
     assert good["row"] == 1
 
 
-def test_row_that_a_run_would_reject_is_rejected_here(folder, tmp_path, capsys):
+def test_row_that_a_run_rejects_is_rejected(folder, tmp_path, capsys):
     assert main([file_of(tmp_path, {"prompt": " "}), "--model", folder, "--json"]) == 2
     assert lines(capsys) == [{"row": 0, "error": "the prompt is empty"}]
 
 
-def test_terminal_marks_what_is_trained_and_too_long(folder, tmp_path, capsys):
+def test_terminal_marks_trained_tokens_and_long_rows(folder, tmp_path, capsys):
     rows = file_of(tmp_path, {"prompt": "Name a [pet].", "completion": "A dog."})
     assert main([rows, "--model", folder, "--max_length", "5"]) == 0
     out = capsys.readouterr().out
@@ -98,7 +100,7 @@ def test_terminal_marks_what_is_trained_and_too_long(folder, tmp_path, capsys):
 
 def test_colours_mark_trained_and_control_tokens(folder):
     chat = load_tokenizer(folder)
-    (row,) = shown(chat, Demonstration(prompt="Hi", completion="é 你"))
+    (row,) = token_sequences(chat, Demonstration(prompt="Hi", completion="é 你"))
     text = as_text(chat, row)
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert "bold green" in styles["<|im_end|>"]
@@ -106,33 +108,33 @@ def test_colours_mark_trained_and_control_tokens(folder):
     assert "".join(token_texts(chat, row.ids)) == row.text
 
 
-def test_texts_and_no_rows_are_errors(folder, tmp_path):
-    with pytest.raises(ConfigError, match="plain texts"):
+def test_texts_and_zero_rows_are_errors(folder, tmp_path):
+    with raises("missing-key", "--for"):
         main([file_of(tmp_path, {"text": "once"}), "--model", folder])
-    with pytest.raises(ConfigError, match="--rows 0"):
+    with raises("bad-value", "--rows 0"):
         main([file_of(tmp_path, {"prompt": "x"}), "--model", folder, "--rows", "0"])
 
 
-def test_run_prints_its_first_row_and_keeps_three(folder, tmp_path, capsys):
+def test_run_prints_its_first_row_and_saves_three(folder, tmp_path, capsys):
     chat = load_tokenizer(folder)
     rows = [PromptRow(prompt=f"Pet {n}?") for n in range(5)]
     introduce(tmp_path, chat, rows, count=1)
     out = capsys.readouterr().out
     assert "Pet 0?" in out
     assert "Pet 1?" not in out
-    kept = (tmp_path / "samples" / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(line)["ids"] for line in kept] == [
-        shown(chat, row)[0].ids for row in rows[:3]
+    saved = (tmp_path / "samples" / "rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["ids"] for line in saved] == [
+        token_sequences(chat, row)[0].ids for row in rows[:3]
     ]
 
 
-def test_ranking_is_shown_best_first(folder):
+def test_ranking_is_printed_best_first(folder):
     chat = load_tokenizer(folder)
     ranking = Ranking(prompt="Pet?", responses=["no", "dog", "cat"], ranks=[3, 1, 1])
-    assert [row.title for row in shown(chat, ranking)] == ["rank 1", "rank 1", "rank 3"]
+    assert [row.title for row in token_sequences(chat, ranking)] == ["rank 1", "rank 1", "rank 3"]
 
 
-def test_name_of_a_file_is_printed_as_it_is(folder, tmp_path, capsys):
+def test_file_name_is_printed_unchanged(folder, tmp_path, capsys):
     path = tmp_path / "rows [bold] :smile:.jsonl"
     path.write_text('{"prompt": "x"}\n')
     main([str(path), "--model", folder])

@@ -1,1 +1,1 @@
-"""Read a file or a hub dataset into plain dicts: JSONL, JSON, CSV, Parquet."""
+"""Read files, hub datasets and rows in memory into plain dictionaries."""

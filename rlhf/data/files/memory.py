@@ -1,4 +1,4 @@
-"""Rows that a program passes in memory: lists, data sets of `datasets`, pandas data frames."""
+"""Rows that a program passes in memory: lists, datasets, pandas data frames."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,7 +74,7 @@ def _items(rows: Any) -> Iterable[Any]:
     splits = f" with the splits {', '.join(map(str, rows))}" if isinstance(rows, dict) else ""
     raise DataError(
         f"rows cannot be read from a {type(rows).__name__}{splits}; pass a path, a hub name, a "
-        "list of dictionaries or of prompts, one split of a data set, or a data frame.",
+        "list of dictionaries or of prompts, one split of a dataset, or a data frame.",
         code="bad-value",
     )
 

@@ -1,4 +1,4 @@
-"""A row as it was read, its place, and the finding where it is no row."""
+"""A row as it was read, its place, and the reason where it is not a row."""
 
 import json
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from typing import Any
 
 from rlhf.errors import DataError
 
-MAX_ROW_BYTES = 8 << 20  # no chat is that long: a file with its newlines lost looks like this
+MAX_ROW_BYTES = 8 << 20  # no chat is that long: a file that lost its newlines looks like this
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Where:
-    """The place of a row: file:line (for Parquet and hub sets the number of the row)."""
+    """The place of a row: file:line (for Parquet, hub sets and memory the number of the row)."""
 
     file: str
     line: int  # from 1
@@ -25,41 +25,44 @@ class Where:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row that is there but is not a row."""
+    """Something in the place of a row that cannot be read as one."""
 
     reason: str
     raw: str = ""  # the beginning of its text
 
 
 def as_row(value: Any, text: str) -> Row | Unreadable:
-    """`value` as a row without its null columns; `text` is shown where it is none."""
+    """`value` as a row without its null columns; `text` is kept where it is not a row."""
     if not isinstance(value, dict):
         return Unreadable(f"a {type(value).__name__} where a row {{...}} is expected", text[:200])
     try:
         json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
-        # Bytes that were no UTF-8, or "\ud83d" alone in JSON: no tokenizer can take it.
-        return Unreadable("invalid UTF-8: a text holds half of a character", ascii(text[:200]))
+        # Bytes that were not UTF-8, or "\ud83d" alone in JSON: no tokenizer can take it.
+        return Unreadable("invalid UTF-8: a text contains half a character", ascii(text[:200]))
     return {key: content for key, content in value.items() if content is not None}
 
 
 def too_long(size: int, start: bytes = b"") -> Unreadable:
     """The finding for a row of `size` bytes."""
-    limit = f"{MAX_ROW_BYTES / 1e6:.0f} MB is the limit"
+    limit = f"the limit is {MAX_ROW_BYTES / 1e6:.0f} MB"
     reason = f"the row is {size / 1e6:.0f} MB long, {limit}"
     return Unreadable(reason, start.decode("utf-8", "replace"))
 
 
-def refuse_constant(name: str) -> None:
-    """For `parse_constant`: NaN and Infinity are no JSON."""
-    raise ValueError(f"{name} is no JSON number")
+def reject_constant(name: str) -> None:
+    """Raise for NaN and Infinity, which are not JSON; for `parse_constant`."""
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def refuse_utf16(start: bytes, file: str) -> None:
-    """Spreadsheets save "Unicode text" as UTF-16.
+def reject_utf16(start: bytes, file: str) -> None:
+    """Raise for UTF-16, in which spreadsheets save "Unicode text".
 
     Raises:
         DataError: `start`, the file's first bytes, is a UTF-16 byte order mark.
     """
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{file} is UTF-16; save it as UTF-8 (in a spreadsheet: CSV UTF-8).")
+        raise DataError(
+            f"{file} is UTF-16; save it as UTF-8 (in a spreadsheet: CSV UTF-8).",
+            code="unreadable-file",
+        )

@@ -1,4 +1,4 @@
-"""Rows of a file or hub data set as they are, each with its place. What is broken is a finding."""
+"""Rows of files, hub sets and memory, each with its place; broken ones come as `Unreadable`."""
 
 import csv
 import gzip
@@ -65,7 +65,7 @@ def source_sha256(source: Data) -> str:
 def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
     try:
         if source.startswith(HUB_PATH):
-            _refuse_unknown_kind(source)
+            _check_suffix(source)
             with open_hub_file(source) as file:
                 yield from _read_open(source, file)
         elif _is_local(Path(source)):
@@ -74,33 +74,44 @@ def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
         else:
             yield from read_hub(source)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        said = f"{source} is a damaged archive ({error}); fetch or pack it again."
-        raise DataError(said) from None
+        message = f"{source} is a damaged archive ({error}); fetch or pack it again."
+        raise DataError(message, code="unreadable-file") from None
     except csv.Error as error:
-        raise DataError(f"{source} is no CSV file that can be read: {error}.") from None
+        message = f"{source} cannot be read as CSV: {error}."
+        raise DataError(message, code="unreadable-file") from None
     except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}.") from error
+        message = f"{source} cannot be read: {error.strerror or error}."
+        raise DataError(message, code="unreadable-file") from error
 
 
 def _is_local(path: Path) -> bool:
-    """Whether the source is a file here.
+    """Whether the source is a local file.
 
     Raises:
-        DataError: it is meant as a file and is not there, or is of an unknown kind.
+        DataError: it looks like a path but does not exist, or is of an unknown kind.
     """
     if path.is_dir():
-        raise DataError(f"{path} is a folder; name a file in it ({', '.join(SUFFIXES)}).")
+        raise DataError(
+            f"{path} is a folder; name a file in it ({', '.join(SUFFIXES)}).",
+            code="unreadable-file",
+        )
     if path.is_file():
-        _refuse_unknown_kind(str(path))
+        _check_suffix(str(path))
         return True
     if _suffix(str(path)) in SUFFIXES or str(path).startswith(("/", ".", "~")):
-        raise DataError(f"{path} is not there; check the path (it counts from {Path.cwd()}).")
+        raise DataError(
+            f"{path} does not exist; check the path (it is relative to {Path.cwd()}).",
+            code="missing-file",
+        )
     return False
 
 
-def _refuse_unknown_kind(source: str) -> None:
+def _check_suffix(source: str) -> None:
     if _suffix(source) not in SUFFIXES:
-        raise DataError(f"{source}: rows are read from {', '.join(SUFFIXES)} (.gz too).")
+        raise DataError(
+            f"{source}: rows are read from {', '.join(SUFFIXES)} (.gz too).",
+            code="unknown-format",
+        )
 
 
 def _suffix(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a CSV file: the delimiter from its header, cells as what their columns hold."""
+"""Rows of a CSV file: the delimiter is read off its header, cells are parsed by their column."""
 
 import csv
 import io
@@ -13,18 +13,18 @@ from rlhf.data.files.raw import (
     Unreadable,
     Where,
     as_row,
-    refuse_constant,
-    refuse_utf16,
+    reject_constant,
+    reject_utf16,
     too_long,
 )
 from rlhf.errors import DataError
 
 DELIMITERS = (",", ";", "\t")
-# Cells are text. In these columns they hold JSON …
+# Cells are text. In these columns they contain JSON …
 JSON_COLUMNS = frozenset(
     "messages responses ranks scores conversations tools completions models".split()
 )
-# … in these a number or true and false where they look so …
+# … in these a number, true or false, where they look like one …
 VALUE_COLUMNS = frozenset(
     "label labels kto_tag strength margin score_chosen score_rejected score_ratio score_0 score_1 "
     "helpfulness correctness coherence complexity verbosity overall_preference "
@@ -33,24 +33,24 @@ VALUE_COLUMNS = frozenset(
 # … and in these a text, or a list of messages as JSON.
 MESSAGE_COLUMNS = frozenset("prompt chosen rejected completion context".split())
 # Column of our own tables: which cells of the row are JSON, and which have an apostrophe before
-# a text that a spreadsheet would run as a formula.
+# a text that a spreadsheet would otherwise run as a formula.
 CELLS_COLUMN = "rlhf_cells"
 
 
 def read_csv(name: str, file: BinaryIO) -> Iterator[tuple[Where, Row | Unreadable]]:
-    """Every row of a CSV file; blank cells are absent, rows of blank cells alone are none.
+    """Every row of a CSV file; blank cells are absent, rows of blank cells are skipped.
 
     Raises:
-        DataError: a column stands twice in the header.
+        DataError: a column is repeated in the header.
     """
-    refuse_utf16(file.read(2), name)
+    reject_utf16(file.read(2), name)
     file.seek(0)
     csv.field_size_limit(1 << 30)  # the size is checked below, with a line number
     text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
     delimiter, skipped = _delimiter(text)
     reader = csv.reader(text, delimiter=delimiter)
     columns = [column.strip() for column in next(reader, [])]
-    _refuse_repeated(columns, name)
+    _check_repeated(columns, name)
     line = skipped + reader.line_num + 1
     for cells in reader:
         where, line = Where(name, line), skipped + reader.line_num + 1
@@ -59,9 +59,10 @@ def read_csv(name: str, file: BinaryIO) -> Iterator[tuple[Where, Row | Unreadabl
 
 
 def _delimiter(text: io.TextIOWrapper) -> tuple[str, int]:
-    """The one of DELIMITERS that makes most columns of the header, or that `sep=` names.
+    """(delimiter, number of lines before the header); leaves `text` at the header.
 
-    Leaves `text` at the header, and says how many lines stand before it.
+    The delimiter is the one that splits the header into the most columns, or the one that a line
+    `sep=` names.
     """
     first = text.readline()
     named = first.strip().removeprefix("sep=")
@@ -72,33 +73,37 @@ def _delimiter(text: io.TextIOWrapper) -> tuple[str, int]:
     return max(DELIMITERS, key=widths.__getitem__), 0
 
 
-def _refuse_repeated(columns: Sequence[str], name: str) -> None:
-    twice = [column or "(blank)" for column, count in Counter(columns).items() if count > 1]
-    if twice:
+def _check_repeated(columns: Sequence[str], name: str) -> None:
+    repeated = [column or "(blank)" for column, count in Counter(columns).items() if count > 1]
+    if repeated:
         raise DataError(
-            f"{name}: columns {', '.join(twice)} stand more than once in the header; "
-            "rename or remove one of them."
+            f"{name}: the header has columns {', '.join(repeated)} more than once; "
+            "rename or remove one of them.",
+            code="repeated-key",
         )
 
 
 def _row_of_cells(cells: Sequence[str], columns: Sequence[str]) -> Row | Unreadable:
-    shown = str(dict(zip(columns, cells, strict=False)))
+    text = str(dict(zip(columns, cells, strict=False)))
     if len(cells) != len(columns):
         reason = f"{len(cells)} cells where the header has {len(columns)} columns"
-        return Unreadable(reason, shown[:200])
-    if len(shown) > raw.MAX_ROW_BYTES:
-        return too_long(len(shown))
+        return Unreadable(reason, text[:200])
+    if len(text) > raw.MAX_ROW_BYTES:
+        return too_long(len(text))
     row = {column: cell for column, cell in zip(columns, cells, strict=True) if cell}
     try:
-        own = row.pop(CELLS_COLUMN, None)
-        values = _guessed(row) if own is None else _written(row, json.loads(own))
+        cell_kinds = row.pop(CELLS_COLUMN, None)
+        if cell_kinds is None:
+            values = _guess_cells(row)
+        else:
+            values = _decode_cells(row, json.loads(cell_kinds))
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
-        return Unreadable(str(error), shown[:200])
-    return as_row(values, shown)
+        return Unreadable(str(error), text[:200])
+    return as_row(values, text)
 
 
-def _guessed(row: dict[str, str]) -> Row:
-    """Cells of a table from elsewhere."""
+def _guess_cells(row: dict[str, str]) -> Row:
+    """Values of a table that another program wrote, by the names of its columns."""
     values: Row = {}
     for column, cell in row.items():
         if column in JSON_COLUMNS:
@@ -112,12 +117,12 @@ def _guessed(row: dict[str, str]) -> Row:
     return values
 
 
-def _written(row: dict[str, str], own: dict[str, list[str]]) -> Row:
-    """Cells of a table of ours, as CELLS_COLUMN says what they are."""
+def _decode_cells(row: dict[str, str], cell_kinds: dict[str, list[str]]) -> Row:
+    """Values of a table that this package wrote; CELLS_COLUMN names the kinds of its cells."""
     values: Row = dict(row)
-    for column in own.get("json", []):
+    for column in cell_kinds.get("json", []):
         values[column] = _json(column, row[column]) if column in row else None
-    for column in own.get("quoted", []):
+    for column in cell_kinds.get("quoted", []):
         values[column] = row.get(column, "").removeprefix("'")
     return values
 
@@ -126,29 +131,29 @@ def _json(column: str, cell: str) -> Any:
     # A spreadsheet writes true as TRUE.
     text = cell.lower() if cell in ("TRUE", "FALSE") else cell
     try:
-        return json.loads(text, parse_constant=refuse_constant)
+        return json.loads(text, parse_constant=reject_constant)
     except (ValueError, RecursionError) as error:
-        hint = "; pandas writes lists so, use json.dumps" if cell.startswith("['") else ""
+        hint = "; this is how pandas writes lists, use json.dumps" if cell.startswith("['") else ""
         raise ValueError(f"the cell of {column} is not JSON: {error}{hint}") from None
 
 
 def _value(cell: str) -> Any:
-    """True, False or a number where the cell reads so; else its text."""
+    """True, False or a number where the cell contains one; else its text."""
     try:
-        value = json.loads(cell.strip().lower(), parse_constant=refuse_constant)
+        value = json.loads(cell.strip().lower(), parse_constant=reject_constant)
     except (ValueError, RecursionError):
         return cell
     return value if isinstance(value, bool | int | float) else cell
 
 
 def _messages(cell: str) -> Any:
-    """The messages that the cell holds as JSON; else its text."""
+    """The messages that the cell contains as JSON; else its text."""
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
         return cell
-    told = isinstance(value, list) and value
-    return value if told and all(_is_message(one) for one in value) else cell
+    is_list = isinstance(value, list) and value
+    return value if is_list and all(_is_message(item) for item in value) else cell
 
 
 def _is_message(value: Any) -> bool:

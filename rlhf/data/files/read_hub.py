@@ -1,4 +1,4 @@
-"""Rows of a data set of the Hugging Face hub: by its name, or by the path of one of its files."""
+"""Rows of a dataset on the Hugging Face hub, by its name or by the path of one of its files."""
 
 import re
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ _NAME = re.compile(rf"([^:@]+)(?::({_PART}))?(?::({_PART}))?(?:@([^@]+))?")
 
 @dataclass(frozen=True)
 class HubName:
-    """What a source names; `part` is a split, or a configuration where no split is named so."""
+    """The parts of a source's name; `part` is a split, or else a configuration."""
 
     name: str
     part: str = ""
-    split: str = ""  # given with a configuration, which `part` is then
+    split: str = ""  # where it is set, `part` is a configuration
     revision: str = ""
 
 
@@ -29,19 +29,22 @@ def hub_name(source: str) -> HubName:
     """The parts of `name[:config][:split][@revision]`.
 
     Raises:
-        DataError: another form.
+        DataError: the source does not have this form.
     """
     match = _NAME.fullmatch(source)
     if match is None:
-        raise DataError(f"{source} is no file here and no name of a data set ({NAMES}).")
+        raise DataError(
+            f"{source} is neither a local file nor the name of a hub dataset ({NAMES}).",
+            code="bad-hub-id",
+        )
     return HubName(*(part or "" for part in match.groups()))
 
 
 def read_hub(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
-    """Every row of a data set; without a split those of `train`.
+    """Every row of a dataset; the split is `train` where the source names none.
 
     Raises:
-        DataError: what the library says of a name, configuration, split or revision it has not.
+        DataError: the library's message for an unknown name, configuration, split or revision.
     """
     for number, row in enumerate(_load(source, hub_name(source)), start=1):
         yield Where(source, number), as_row(without_nulls(dict(row)), "")
@@ -51,39 +54,40 @@ def open_hub_file(source: str) -> BinaryIO:
     """The file at `hf://datasets/ORG/NAME/PATH`, or at `hf://datasets/ORG/NAME@REVISION/PATH`.
 
     Raises:
-        DataError: there is none, or the hub does not give it.
+        DataError: it does not exist, or the hub does not allow access to it.
     """
     import fsspec  # type: ignore[import-untyped]
 
     try:
         return cast(BinaryIO, fsspec.open(source, "rb").open())
     except Exception as error:
-        raise _refusal(source, error) from error
+        raise _load_error(source, error) from error
 
 
-def _load(source: str, wanted: HubName) -> Any:
+def _load(source: str, hub: HubName) -> Any:
     import datasets
 
-    revision = {"revision": wanted.revision} if wanted.revision else {}
+    revision = {"revision": hub.revision} if hub.revision else {}
     try:
-        if wanted.split:
-            return datasets.load_dataset(wanted.name, wanted.part, split=wanted.split, **revision)
+        if hub.split:
+            return datasets.load_dataset(hub.name, hub.part, split=hub.split, **revision)
         try:
-            return datasets.load_dataset(wanted.name, split=wanted.part or "train", **revision)
+            return datasets.load_dataset(hub.name, split=hub.part or "train", **revision)
         except ValueError as error:  # no such split, or a configuration has to be named
-            if not wanted.part:
+            if not hub.part:
                 raise
             try:
-                return datasets.load_dataset(wanted.name, wanted.part, split="train", **revision)
+                return datasets.load_dataset(hub.name, hub.part, split="train", **revision)
             except ValueError:
                 raise error from None
-    except Exception as error:  # the hub client raises a dozen kinds; all mean the same here
-        raise _refusal(source, error) from error
+    except Exception as error:  # the hub client raises a dozen types that mean the same here
+        raise _load_error(source, error) from error
 
 
-def _refusal(source: str, error: Exception) -> DataError:
-    said = " ".join(str(error).split())
+def _load_error(source: str, error: Exception) -> DataError:
+    message = " ".join(str(error).split())
     return DataError(
-        f"{source} is neither a file here nor a data set the hub would give "
-        f"({type(error).__name__}: {said[:300]}); check the name ({NAMES}) and the network."
+        f"{source} is not a local file and cannot be loaded from the hub "
+        f"({type(error).__name__}: {message[:300]}); check the name ({NAMES}) and the network.",
+        code="bad-hub-id",
     )

@@ -1,4 +1,4 @@
-"""Rows of .jsonl and .json files: a row a line, an array, rows below a key, objects in a row."""
+"""Rows of .jsonl and .json files: one per line, an array, below a key, or object after object."""
 
 import json
 from collections.abc import Generator, Iterator
@@ -10,35 +10,35 @@ from rlhf.data.files.raw import (
     Unreadable,
     Where,
     as_row,
-    refuse_constant,
-    refuse_utf16,
+    reject_constant,
+    reject_utf16,
     too_long,
 )
 from rlhf.errors import DataError
 
-Found = tuple[Where, Row | Unreadable]
+PlacedRow = tuple[Where, Row | Unreadable]
 
-# An object with one of these keys is a row, whatever lists of objects it holds.
+# An object with one of these keys is a row, whatever lists of objects it contains.
 ROW_KEYS = frozenset(
     "text prompt completion completions messages chosen rejected response responses ranks "
     "conversations conversation instruction question context history individual_preference".split()
 )
 _BOM = b"\xef\xbb\xbf"
-_DECODER = json.JSONDecoder(parse_constant=refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=reject_constant)
 
 
-def read_json(name: str, file: BinaryIO, *, lines: bool) -> Iterator[Found]:
-    """Every row of a JSON or JSON Lines file; its beginning tells which of the two it is.
+def read_json(name: str, file: BinaryIO, *, lines: bool) -> Iterator[PlacedRow]:
+    """Every row of a JSON or JSON Lines file; its beginning decides which of the two it is.
 
     Rows on lines of their own are read one at a time. An array, an object over several lines,
-    objects one after another, and an object that holds the rows below a key are read whole.
-    `lines` says that the name promises a row a line: an array on the first of several lines is
-    a broken row then, and an object on one line a row.
+    objects one after another, and an object with the rows below a key are read whole.
+    `lines` is True for a name that promises a row per line: an array on the first of several
+    lines is then a broken row, and an object on one line a row.
 
     Raises:
-        DataError: a document that is damaged, or that has rows below several keys.
+        DataError: the document is damaged, or has rows below several keys.
     """
-    refuse_utf16(file.read(2), name)
+    reject_utf16(file.read(2), name)
     file.seek(0)
     document = _is_document(file, lines)
     file.seek(0)
@@ -49,7 +49,7 @@ def read_json(name: str, file: BinaryIO, *, lines: bool) -> Iterator[Found]:
 
 
 def _is_document(file: BinaryIO, lines: bool) -> bool:
-    """Whether the file is one JSON text, or several of more than a line each."""
+    """Whether the file is one JSON text, or several that each span lines."""
     first = next((line for line in _lines(file) if line.removeprefix(_BOM).strip()), b"")
     start = first.removeprefix(_BOM).lstrip()[:1]
     if start == b"[" and not lines:
@@ -60,17 +60,17 @@ def _is_document(file: BinaryIO, lines: bool) -> bool:
         value = json.loads(first.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         file.seek(0)
-        return _begins_with_a_long_value(file.read().decode("utf-8-sig", "surrogateescape"))
-    holds_rows = isinstance(value, list) or (not lines and bool(_row_lists(value)))
-    return holds_rows and not any(line.strip() for line in _lines(file))
+        return _begins_with_long_value(file.read().decode("utf-8-sig", "surrogateescape"))
+    has_rows = isinstance(value, list) or (not lines and bool(_row_lists(value)))
+    return has_rows and not any(line.strip() for line in _lines(file))
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.readline(raw.MAX_ROW_BYTES), b"")
 
 
-def _begins_with_a_long_value(text: str) -> bool:
-    """Whether the first JSON value goes over lines, or holds all rows on one very long line."""
+def _begins_with_long_value(text: str) -> bool:
+    """Whether the first JSON value spans lines, or has all rows on one very long line."""
     at = _past_space(text, 0)
     try:
         value, end = _DECODER.raw_decode(text, at)
@@ -79,7 +79,7 @@ def _begins_with_a_long_value(text: str) -> bool:
     return "\n" in text[at:end] or isinstance(value, list) or bool(_row_lists(value))
 
 
-def _read_lines(name: str, file: BinaryIO) -> Iterator[Found]:
+def _read_lines(name: str, file: BinaryIO) -> Iterator[PlacedRow]:
     number = 0
     while line := file.readline(raw.MAX_ROW_BYTES + 1):
         number += 1
@@ -109,17 +109,20 @@ def _row_of_line(line: bytes) -> Row | Unreadable:
         reason = f"invalid UTF-8: byte 0x{line[error.start]:02x} at column {error.start + 1}"
         return Unreadable(reason, line[:200].decode("utf-8", "replace"))
     try:
-        return as_row(json.loads(text.rstrip("\r\n"), parse_constant=refuse_constant), text)
+        return as_row(json.loads(text.rstrip("\r\n"), parse_constant=reject_constant), text)
     except (ValueError, RecursionError) as error:
         return Unreadable(f"not JSON: {error}", text[:200])
 
 
-def _read_document(name: str, text: str) -> Iterator[Found]:
+def _read_document(name: str, text: str) -> Iterator[PlacedRow]:
     at = _past_space(text, 0)
     if text.startswith("[", at):
         end = yield from _read_elements(name, text, at)
         if text[end:].strip():
-            raise DataError(f"{name} goes on after its array's `]`; correct it or write JSONL.")
+            raise DataError(
+                f"{name} has text after its array's `]`; correct it or write JSONL.",
+                code="unreadable-file",
+            )
         return
     number = 0
     while at < len(text):
@@ -135,13 +138,13 @@ def _read_document(name: str, text: str) -> Iterator[Found]:
 
 
 def _row_lists(value: Any) -> list[str]:
-    """The keys below which `value` holds rows; none where it is a row itself."""
+    """The keys below which `value` has lists of rows; none where it is a row itself."""
     if not isinstance(value, dict) or value.keys() & ROW_KEYS:
         return []
     return [
         key
         for key, below in value.items()
-        if isinstance(below, list) and below and all(isinstance(one, dict) for one in below)
+        if isinstance(below, list) and below and all(isinstance(item, dict) for item in below)
     ]
 
 
@@ -149,29 +152,30 @@ def _only_list(name: str, value: Row) -> str:
     keys = _row_lists(value)
     if len(keys) > 1:
         raise DataError(
-            f"{name} holds rows below several keys ({', '.join(keys)}); write a file of each."
+            f"{name} has rows below several keys ({', '.join(keys)}); write a file for each.",
+            code="unknown-format",
         )
     return keys[0]
 
 
-def _start_of(text: str, at: int, wanted: str) -> int:
-    """Where the value of the object's key `wanted` begins; the object begins at `at`."""
+def _start_of(text: str, at: int, key: str) -> int:
+    """Where the value of `key` begins in the object that begins at `at`."""
     at = _past_space(text, at + 1)
     while True:
-        key, at = _DECODER.raw_decode(text, at)
+        next_key, at = _DECODER.raw_decode(text, at)
         at = _past_space(text, _past_space(text, at) + 1)  # the colon
-        if key == wanted:
+        if next_key == key:
             return at
         _, at = _DECODER.raw_decode(text, at)
         at = _past_space(text, _past_space(text, at) + 1)  # the comma
 
 
-def _read_elements(name: str, text: str, at: int) -> Generator[Found, None, int]:
-    """The rows of the array that begins at `at`; returns where it has ended."""
+def _read_elements(name: str, text: str, at: int) -> Generator[PlacedRow, None, int]:
+    """The rows of the array that begins at `at`; returns where the array ends."""
     at = _past_space(text, at + 1)
-    line, seen, number = 1, 0, 0
+    line, counted, number = 1, 0, 0
     while not text.startswith("]", at):
-        line, seen = line + text.count("\n", seen, at), at
+        line, counted = line + text.count("\n", counted, at), at
         number += 1
         where = Where(name, line, number)
         value, end = _decoded(where, text, at)
@@ -182,7 +186,8 @@ def _read_elements(name: str, text: str, at: int) -> Generator[Found, None, int]
         elif not text.startswith("]", at):
             raise DataError(
                 f"{where} is followed by neither `,` nor `]`: the array is cut off or damaged; "
-                "fetch it again, correct it or write JSONL."
+                "fetch it again, correct it or write JSONL.",
+                code="unreadable-file",
             )
     return at + 1
 
@@ -192,7 +197,8 @@ def _decoded(where: Where, text: str, at: int) -> tuple[Any, int]:
         return _DECODER.raw_decode(text, at)
     except (ValueError, RecursionError) as error:
         # Where the broken row ends is unknown, so nothing after it can be trusted.
-        raise DataError(f"{where} not JSON: {error}; correct it or write JSONL.") from None
+        message = f"{where} not JSON: {error}; correct it or write JSONL."
+        raise DataError(message, code="unreadable-file") from None
 
 
 def _row_of_span(value: Any, text: str, at: int, end: int) -> Row | Unreadable:

@@ -1,4 +1,4 @@
-"""Bad rows of all files of a run: refused in one list, or dropped, counted and written down."""
+"""Bad rows of all sources of a run: raised in one list, or dropped, counted and written down."""
 
 import json
 import logging
@@ -10,12 +10,12 @@ from typing import Any, Self
 
 from rlhf.data.files.memory import IN_MEMORY
 from rlhf.data.files.read import Where
-from rlhf.data.source_formats.formats import guess_shape
+from rlhf.data.source_formats.formats import guess_format
 from rlhf.errors import DataError
 from rlhf.manifest import write_atomically
 from rlhf.runtime.distributed import is_main_process
 
-SHOWN = 20
+MAX_LISTED = 20
 REJECTS = "rejected.jsonl"
 logger = logging.getLogger(__name__)
 
@@ -34,22 +34,25 @@ class Problem:
 
 @dataclass(kw_only=True)
 class BadRows:
-    """Collects the bad rows of every file that is read inside `with`, and refuses them at its end.
+    """Collects the bad rows of every source that is read inside `with`, and raises at its end.
 
         with BadRows() as bad_rows:
             train = load_prompts("a.jsonl", bad_rows=bad_rows)
             held_out = load_prompts("b.jsonl", bad_rows=bad_rows)
 
-    So a run names all of them at once, whichever files they stand in. With `drop` nothing is
-    refused: they are counted, said, and written to `reject_file` where there is one. `next_step`
-    is what a refusal advises where the rows are of no shape that can be converted.
+    So a run names the bad rows of all its sources at once.
+
+    Args:
+        drop: count and log bad rows, and write them to `reject_file`, instead of raising.
+        next_step: the advice at the end of the error, for rows of no format that can be converted.
+        reject_file: where dropped rows are listed; None for nowhere.
 
     Raises:
         DataError: at the end, up to 20 of them as `file:line reason`.
     """
 
     drop: bool = False
-    next_step: str = "Correct them, or go on without them: --drop_bad_rows."
+    next_step: str = "Correct them, or leave them out: --drop_bad_rows."
     reject_file: Path | None = None
     problems: list[Problem] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -61,22 +64,22 @@ class BadRows:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None and not self.drop:
-            step = _convert(self.problems) or self.next_step
+            step = _conversion_step(self.problems) or self.next_step
             raise_problems(self.problems, ", ".join(self.sources), next_step=step)
 
     def take(self, source: str, problems: Sequence[Problem]) -> None:
-        """Those of one file: to be refused at the end, or dropped now."""
+        """Add the bad rows of one source, which are raised at the end, or drop them now."""
         if not problems:
             return
         if self.drop:
-            self._write_and_say(source, problems)
+            self._write_and_log(source, problems)
         else:
             # One file may be read for two purposes; two lists in memory have the same places.
             known = set(map(_reject_line, self.problems))
             self.problems += [row for row in problems if _reject_line(row) not in known]
             self.sources += [source] if source not in self.sources else []
 
-    def _write_and_say(self, source: str, problems: Sequence[Problem]) -> None:
+    def _write_and_log(self, source: str, problems: Sequence[Problem]) -> None:
         if is_main_process():
             self.problems += problems
             if self.reject_file is not None:
@@ -86,7 +89,7 @@ class BadRows:
 
 
 def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str = "") -> None:
-    """Raise for `problems` if there are any; `next_step` stands for the usual last line.
+    """Raise for `problems` if there are any; `next_step` replaces the usual last line.
 
     Raises:
         DataError: their number, the first 20 with place and reason, and what to do.
@@ -95,29 +98,29 @@ def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str =
         return
     count = len(problems)
     lines = [f"{source}: {count} row{'s' * (count > 1)} cannot be used:"]
-    lines += [f"  {problem}" for problem in problems[:SHOWN]]
-    if count > SHOWN:
-        lines.append(f"  and {count - SHOWN} more")
-    lines.append(next_step or _convert(problems) or BadRows.next_step)
+    lines += [f"  {problem}" for problem in problems[:MAX_LISTED]]
+    if count > MAX_LISTED:
+        lines.append(f"  and {count - MAX_LISTED} more")
+    lines.append(next_step or _conversion_step(problems) or BadRows.next_step)
     raise DataError("\n".join(lines), code="bad-row")
 
 
-def _convert(problems: Sequence[Problem]) -> str:
-    """The command that makes rows of the first of them, where it has a shape that is known."""
+def _conversion_step(problems: Sequence[Problem]) -> str:
+    """The command that converts the first of them; "" where its format is unknown."""
     first = problems[0] if problems else None
-    shape = guess_shape(first.row) if first else None
-    if first is None or shape is None:
+    name = guess_format(first.row) if first else None
+    if first is None or name is None:
         return ""
     if (file := first.where.file) == IN_MEMORY:
         file = "FILE.jsonl"
-        step = f"They look like `{shape}` rows; write them to a file and convert it first"
+        step = f"They look like `{name}` rows; write them to a file and convert it first"
     else:
-        step = f"They look like `{shape}` rows; convert them first"
-    return f"{step}: rlhf data convert {file} --from {shape} --output ROWS.jsonl"
+        step = f"They look like `{name}` rows; convert them first"
+    return f"{step}: rlhf data convert {file} --from {name} --output ROWS.jsonl"
 
 
 def _write_rejects(path: Path, problems: Sequence[Problem]) -> None:
-    """Write all of this run's, each once, over the list of an earlier run in the folder."""
+    """Write all bad rows of this run, each once, over the list of an earlier run in the folder."""
     lines = dict.fromkeys(_reject_line(problem) for problem in problems)
     write_atomically(path, "".join(f"{line}\n" for line in lines))
 

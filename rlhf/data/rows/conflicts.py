@@ -1,4 +1,4 @@
-"""What rankings say twice, and what they say both ways."""
+"""Rankings that repeat or contradict each other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,69 +6,69 @@ from dataclasses import dataclass
 from rlhf.data.rows.split import group_key
 from rlhf.types import Ranking
 
-Pair = tuple[str, str, str]  # prompt, and two answers in the order of their letters
+Pair = tuple[str, str, str]  # prompt, and two responses in alphabetical order
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conflicts:
-    """Counts over all rankings. Nothing is left out of the training for it."""
+    """Counts over all rankings. None of these rankings is left out of the training."""
 
-    repeated: int  # rankings that say of the same answers what their annotator has said before
-    contradicted: int  # pairs of answers that one named annotator ordered both ways
-    disputed: int  # pairs of answers that were ordered both ways, by whomever
-    ordered_twice: int  # pairs of answers that were ordered more than once
+    repeated: int  # rankings that repeat an earlier one of the same responses and annotator
+    contradicted: int  # pairs of responses that one named annotator ordered both ways
+    disputed: int  # pairs of responses that were ordered both ways, by any annotators
+    ordered_twice: int  # pairs of responses that were ordered more than once
 
     def lines(self) -> list[str]:
-        """What there is to say of it, a sentence each; nothing where there is nothing."""
-        found = []
+        """A sentence for each count above 0."""
+        lines = []
         if self.repeated:
-            found.append(f"{self.repeated} rankings repeat what their annotator said before")
+            lines.append(f"{self.repeated} rankings repeat an earlier one of the same annotator")
         if self.disputed:
             own = f", {self.contradicted} of them by one annotator" if self.contradicted else ""
             share = self.disputed / self.ordered_twice
-            found.append(
-                f"{self.disputed} pairs of answers are ordered both ways{own} "
+            lines.append(
+                f"{self.disputed} pairs of responses are ordered both ways{own} "
                 f"({share:.0%} of the {self.ordered_twice} ordered more than once)"
             )
-        return found
+        return lines
 
 
 def find_conflicts(rankings: Sequence[Ranking]) -> Conflicts:
-    """Repeated and contradicting rankings, prompts told apart as in a split by prompt."""
-    said: set[tuple[str, str, tuple[tuple[str, int], ...]]] = set()
+    """Counts of repeated and contradicting rankings; prompts are equal as in a split by prompt."""
+    seen: set[tuple[str, str, tuple[tuple[str, int], ...]]] = set()
     orders: dict[Pair, list[tuple[str, bool]]] = {}
     repeated = 0
     for ranking in rankings:
         prompt = group_key(ranking)
-        answers = tuple(sorted(zip(ranking.responses, ranking.ranks, strict=True)))
-        repeated += (prompt, ranking.annotator, answers) in said
-        said.add((prompt, ranking.annotator, answers))
-        for first, second in _decided(answers):
+        ranked = tuple(sorted(zip(ranking.responses, ranking.ranks, strict=True)))
+        repeated += (prompt, ranking.annotator, ranked) in seen
+        seen.add((prompt, ranking.annotator, ranked))
+        for first, second in _ordered_pairs(ranked):
             pair = (prompt, first[0], second[0])
             orders.setdefault(pair, []).append((ranking.annotator, first[1] < second[1]))
     return Conflicts(
         repeated=repeated,
-        contradicted=sum(_by_one_person(given) for given in orders.values()),
-        disputed=sum(len({first for _, first in given}) > 1 for given in orders.values()),
-        ordered_twice=sum(len(given) > 1 for given in orders.values()),
+        contradicted=sum(_by_one_annotator(votes) for votes in orders.values()),
+        disputed=sum(len({first for _, first in votes}) > 1 for votes in orders.values()),
+        ordered_twice=sum(len(votes) > 1 for votes in orders.values()),
     )
 
 
-def _decided(
-    answers: Sequence[tuple[str, int]],
+def _ordered_pairs(
+    ranked: Sequence[tuple[str, int]],
 ) -> list[tuple[tuple[str, int], tuple[str, int]]]:
     """Pairs of different texts on different ranks; each pair of texts once."""
-    each = dict(answers)  # a text that stands twice counts once
-    texts = sorted(each)
+    rank_of = dict(ranked)  # a repeated text counts once
+    texts = sorted(rank_of)
     return [
-        ((a, each[a]), (b, each[b]))
+        ((a, rank_of[a]), (b, rank_of[b]))
         for i, a in enumerate(texts)
         for b in texts[i + 1 :]
-        if each[a] != each[b]
+        if rank_of[a] != rank_of[b]
     ]
 
 
-def _by_one_person(given: Sequence[tuple[str, bool]]) -> bool:
+def _by_one_annotator(votes: Sequence[tuple[str, bool]]) -> bool:
     """Whether a named annotator ordered the pair both ways."""
-    people = {name for name, _ in set(given)}
-    return any(name and {(name, True), (name, False)} <= set(given) for name in people)
+    names = {name for name, _ in votes}
+    return any(name and {(name, True), (name, False)} <= set(votes) for name in names)

@@ -1,4 +1,4 @@
-"""Files -> typed rows. Every bad row is found before training starts, and reported at its place."""
+"""Typed rows of a source. Every bad row is found before training starts and named by its place."""
 
 import logging
 from collections import Counter
@@ -23,27 +23,27 @@ from rlhf.data.rows.length_filter import demonstration_fits, prompt_fits, rankin
 from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.source_formats.formats import CONTEXT_COLUMNS
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.errors import DataError
+from rlhf.errors import DataError, reject_row
 from rlhf.manifest import DataUse
 from rlhf.runtime.distributed import is_main_process
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
-# Columns that a response may depend on, less those that are read.
+# Columns that a response may depend on, without those that are read.
 NOT_READ = CONTEXT_COLUMNS - {"system", "system_prompt", "tools", "images"}
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded(Generic[T]):
-    """The rows that can be used, where each stands, and an account of the others."""
+    """The usable rows of a source, their places, and counts of the others."""
 
     rows: Sequence[T]
     places: Sequence[Where]  # one per row
     use: DataUse  # for the manifest: counts, drops, hash
-    problems: Sequence[Problem] = ()  # rows dropped as bad, or to be refused (see BadRows)
+    problems: Sequence[Problem] = ()  # bad rows, which are dropped or raised (see BadRows)
     unread: Mapping[str, int] = field(default_factory=dict)  # context columns -> rows with text
-    undecided: int = 0  # rankings with no order in them (all tied), left out; in use.dropped
+    undecided: int = 0  # rankings without an order (all tied) that are left out, in use.dropped
 
 
 def load_demonstrations(
@@ -55,22 +55,23 @@ def load_demonstrations(
     bad_rows: BadRows | None = None,
     train_on: parse.TrainOn = "all",
 ) -> Loaded[Demonstration]:
-    """Demonstrations of a source (see `read_rows`).
+    """Demonstrations of a source.
 
-    With `chat` rows of more tokens than `max_length`, or than the model has positions, are bad
-    rows too, in the same list. The other load functions share these arguments.
+    With `chat`, rows of more tokens than `max_length`, or than the model has positions, are bad
+    rows too. The other load functions share these arguments.
 
     Args:
         source: a file, a hub set or rows in memory, as `read_rows` takes them.
-        role: what the manifest calls the use: train, eval, normalization, ….
+        role: the use's name in the manifest: train, eval, normalization, ….
         chat: the tokenizer that lengths are counted with.
-        max_length: tokens that prompt and answer may have together.
-        train_on: of rows of messages all assistant turns, or the last one.
-        bad_rows: where bad rows go, for a run that reads several files; without it those of
-            this one are refused here.
+        max_length: the most tokens of prompt and response together.
+        bad_rows: collects bad rows, for a run that reads several sources; without it they are
+            raised here.
+        train_on: which assistant turns of messages are trained on, "all" or the "last" one.
 
     Raises:
-        DataError: bad rows, up to 20 of them named as `file:line reason`; or no row at all.
+        DataError: there are bad rows, up to 20 of which are named as `file:line reason`; or there
+            is no usable row.
     """
     fits = demonstration_fits(chat, max_length) if chat else None
     return _settle(
@@ -84,17 +85,26 @@ def load_prompts(
     role: str = "prompts",
     chat: ChatTokenizer | None = None,
     max_length: int | None = None,
-    answer_length: int = 0,
+    response_length: int = 0,
     others: Sequence[ChatTokenizer] = (),
     bad_rows: BadRows | None = None,
 ) -> Loaded[PromptRow]:
-    """Prompts with their other columns; `max_length` counts the prompt alone.
+    """Prompts with their other columns.
 
-    `answer_length` more tokens have to fit into the model's positions behind it. `others` are
-    tokenizers of further models that get the same prompts.
+    Args:
+        source: a file, a hub set or rows in memory, as `read_rows` takes them.
+        role: the use's name in the manifest.
+        chat: the tokenizer that lengths are counted with.
+        max_length: the most tokens of the prompt alone.
+        response_length: tokens after the prompt for which the model needs positions.
+        others: tokenizers of further models that read the same prompts.
+        bad_rows: collects bad rows; without it they are raised here.
+
+    Raises:
+        DataError: see `load_demonstrations`.
     """
     chats = [*([chat] if chat else []), *others]
-    checks = [prompt_fits(each, max_length, answer_length) for each in chats]
+    checks = [prompt_fits(each, max_length, response_length) for each in chats]
 
     def fits(row: PromptRow) -> str | None:
         return next((reason for check in checks if (reason := check(row))), None)
@@ -112,22 +122,31 @@ def load_rankings(
     keep_tied: bool = False,
     scores: ScoreColumns = "reject",
 ) -> Loaded[Ranking]:
-    """Rankings and pairs. One that ties all its answers teaches no order: left out and counted.
+    """Rankings and pairs. Rankings without an order (all tied) are left out and counted.
 
-    scores: what the columns score_chosen and score_rejected are for, see `parse_ranking`. With
-    `keep_tied` only those whose answers are all one text: for a loss or a report that ties
-    say something to.
+    Args:
+        source: a file, a hub set or rows in memory, as `read_rows` takes them.
+        role: the use's name in the manifest.
+        chat: the tokenizer that lengths are counted with.
+        max_length: the most tokens of the prompt and one response.
+        bad_rows: collects bad rows; without it they are raised here.
+        keep_tied: leave out only rankings whose responses are all one text, for a loss or a
+            report that uses ties.
+        scores: the use of the columns score_chosen and score_rejected, see `parse_ranking`.
+
+    Raises:
+        DataError: see `load_demonstrations`.
     """
     fits = ranking_fits(chat, max_length) if chat else None
     loaded = _load(source, role, partial(parse_ranking, scores=scores), fits)
-    if (split := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
+    if (count := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
         logger.warning(
             "%s: the prompt of %d rows is the common beginning of chosen and rejected",
             loaded.use.path,
-            split,
+            count,
         )
-    decides = _differs if keep_tied else _decides
-    return _settle(_without_undecided(loaded, decides), bad_rows)
+    is_usable = _has_different_texts if keep_tied else _has_order
+    return _settle(_without_undecided(loaded, is_usable), bad_rows)
 
 
 def load_texts(
@@ -154,10 +173,10 @@ def _load(
     for where, row in read_rows(source):
         try:
             if isinstance(row, Unreadable):
-                raise DataError(row.reason)
+                reject_row(row.reason)
             parsed = parse_row(row)
             if fits is not None and (reason := fits(parsed)):
-                raise DataError(reason)
+                reject_row(reason)
         except DataError as error:
             raw = row.raw if isinstance(row, Unreadable) else row
             problems.append(Problem(where, str(error), raw))
@@ -171,40 +190,44 @@ def _load(
 
 
 def _without_undecided(
-    loaded: Loaded[Ranking], decides: Callable[[Ranking], bool]
+    loaded: Loaded[Ranking], is_usable: Callable[[Ranking], bool]
 ) -> Loaded[Ranking]:
     pairs = zip(loaded.rows, loaded.places, strict=True)
-    kept = [(row, place) for row, place in pairs if decides(row)]
+    usable = [(row, place) for row, place in pairs if is_usable(row)]
     return replace(
         loaded,
-        rows=[row for row, _ in kept],
-        places=[place for _, place in kept],
-        use=replace(loaded.use, rows=len(kept)),
-        undecided=len(loaded.rows) - len(kept),
+        rows=[row for row, _ in usable],
+        places=[place for _, place in usable],
+        use=replace(loaded.use, rows=len(usable)),
+        undecided=len(loaded.rows) - len(usable),
     )
 
 
-def _decides(ranking: Ranking) -> bool:
-    """Whether some answer stands above another, which is another text then."""
+def _has_order(ranking: Ranking) -> bool:
+    """Whether some response ranks above another; their texts differ then."""
     return len(set(ranking.ranks)) > 1
 
 
-def _differs(ranking: Ranking) -> bool:
-    """Whether there are two texts to compare; the space around them does not count."""
+def _has_different_texts(ranking: Ranking) -> bool:
+    """Whether there are two texts to compare; space around them does not count."""
     return len({text.strip() for text in ranking.responses}) > 1
 
 
 def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
-    """`loaded` with its drops counted, its bad rows in `bad_rows`; or the refusal."""
+    """`loaded` with its drops counted and its bad rows in `bad_rows`.
+
+    Raises:
+        DataError: there is no usable row, or without `bad_rows` there are bad ones.
+    """
     if bad_rows is None:
-        with BadRows() as alone:
-            return _settle(loaded, alone)
+        with BadRows() as bad_rows_of_source:
+            return _settle(loaded, bad_rows_of_source)
     if not loaded.rows and (bad_rows.drop or not loaded.problems):
-        raise _no_row(loaded)
+        raise _no_rows_error(loaded)
     bad_rows.take(loaded.use.path, loaded.problems)
     if loaded.undecided and is_main_process():
         logger.warning(
-            "%s: %d rankings tie all their answers, or hold one text, left out",
+            "%s: %d rankings left out: all their responses tie, or are one text",
             loaded.use.path,
             loaded.undecided,
         )
@@ -220,8 +243,8 @@ def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
     return replace(loaded, use=replace(loaded.use, dropped=dropped))
 
 
-def _no_row(loaded: Loaded[T]) -> DataError:
+def _no_rows_error(loaded: Loaded[T]) -> DataError:
     bad, tied = len(loaded.problems), loaded.undecided
     why = f" ({bad} bad, {tied} without an order)" if bad or tied else ""
     first = f"; the first: {loaded.problems[0]}" if bad else ""
-    return DataError(f"{loaded.use.path} holds no row that can be used{why}{first}.")
+    return DataError(f"{loaded.use.path} has no usable row{why}{first}.", code="no-rows")

@@ -1,17 +1,17 @@
-"""Messages and tools of a row -> the form that chat templates take, or a `DataError`."""
+"""Messages and tools of a row, in the form that chat templates take, or a `DataError`."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from rlhf.data.files.read import Row
+from rlhf.data.files.raw import Row
 from rlhf.data.tokenization.thoughts import THINK
-from rlhf.errors import DataError
+from rlhf.errors import reject_row
 from rlhf.types import Message, Tools
 
 ROLES = ("system", "user", "assistant", "tool", "developer")
-_THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # one thing under three names
-# Fields that change what is trained, or what the model reads, and that have another name here.
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # three names of one field
+# Fields that change what is trained or what the model reads, with the name to write instead.
 _INSTEAD = {
     "function_call": "tool_calls",
     "reasoning_details": "reasoning_content",
@@ -22,106 +22,107 @@ _INSTEAD = {
     "masked": "weight",
     "mask": "weight",
 }
-_UNSEEN = ("images", "image", "audio", "video", "refusal")
+_NOT_TEXT = ("images", "image", "audio", "video", "refusal")
 
 
 def messages_of(value: Any, name: str, *, last: Sequence[str] = ()) -> list[Message]:
-    """A conversation, which ends with one of the roles `last` where any is given.
+    """The messages of a conversation, which has to end with one of the roles `last`, if any.
 
-    The order of the other roles is left to the template.
+    Whether the order of the other roles is right is left to the template.
     """
     if not isinstance(value, list):
-        refuse(f"{name} is {kind_of(value)}, not a list")
+        reject_row(f"{name} is {type_name(value)}, not a list")
     if not value:
-        refuse(f"{name} is an empty list")
+        reject_row(f"{name} is an empty list")
     turns = [_turn(turn, name) for turn in value]
     if last and turns[-1]["role"] not in last:
         roles = ", ".join(turn["role"] for turn in turns)
-        refuse(f"{name}: roles {roles}; the last one has to be {' or '.join(last)}")
+        reject_row(f"{name}: roles {roles}; the last one has to be {' or '.join(last)}")
     return turns
 
 
 def tools_of(row: Row) -> Tools:
-    """The row's `tools`, a list of JSON schemas or its JSON text."""
+    """The row's `tools`: a list of JSON schemas, or its JSON text."""
     value = _parsed(row.get("tools") or [])
     if not isinstance(value, list) or not all(isinstance(tool, Mapping) for tool in value):
-        refuse(f"tools is {kind_of(value)}, not a list of JSON schemas")
+        reject_row(f"tools is {type_name(value)}, not a list of JSON schemas")
     return tuple(_pruned(tool) for tool in value)
 
 
 def _turn(value: Any, name: str) -> Message:
     if not isinstance(value, Mapping) or "role" not in value:
-        refuse(f'{name}: a message is {{"role", "content"}}, not {str(value)[:60]!r}')
-    given = {key: content for key, content in value.items() if content not in (None, [], "")}
+        reject_row(f'{name}: a message is {{"role", "content"}}, not {str(value)[:60]!r}')
+    fields = {key: content for key, content in value.items() if content not in (None, [], "")}
     role = value["role"]
     if role not in ROLES:
-        refuse(f"{name}: unknown role {role!r}; use {', '.join(ROLES)}")
+        reject_row(f"{name}: unknown role {role!r}; use {', '.join(ROLES)}")
     for field, instead in _INSTEAD.items():
-        if field in given:
-            refuse(f"{name}: a message's {field} is not read; write {instead}")
-    for field in _UNSEEN:
-        if field in given:
-            refuse(f"{name}: a message's {field} is not read; only text is")
+        if field in fields:
+            reject_row(f"{name}: a message's {field} is not read; write {instead}")
+    for field in _NOT_TEXT:
+        if field in fields:
+            reject_row(f"{name}: a message's {field} is not read; only text is")
     turn = {"role": role, "content": _content(value.get("content"), f"{name}: content")}
-    turn |= {key: given[key] for key in ("name", "tool_call_id") if key in given}
+    turn |= {key: fields[key] for key in ("name", "tool_call_id") if key in fields}
     if "weight" in value and value["weight"] is not None:
         turn["weight"] = _weight(value["weight"], role, name)
     if role == "assistant":
-        turn |= _assistant_fields(given, name)
+        turn |= _assistant_fields(fields, name)
         if not turn["content"].strip() and "tool_calls" not in turn:
-            refuse(f"{name}: the assistant's content is empty")
+            reject_row(f"{name}: the assistant's content is empty")
         return turn
     for field in (*_THOUGHTS, "tool_calls"):
-        if field in given:
-            refuse(f"{name}: {field} belongs to the assistant, not to {role}")
+        if field in fields:
+            reject_row(f"{name}: {field} belongs to the assistant, not to {role}")
     return turn
 
 
 def _content(value: Any, name: str) -> str:
-    """Text, or the joined texts of parts of type text."""
+    """The content's text, or the joined texts of its parts."""
     if value is None:
         return ""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
-        refuse(f"{name} is {kind_of(value)}, not text")
+        reject_row(f"{name} is {type_name(value)}, not text")
     texts = []
     for part in value:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind != "text" or not isinstance(part.get("text"), str):
-            refuse(f"{name} has a part of type {kind!r}; only text is read")
+            reject_row(f"{name} has a part of type {kind!r}; only text is read")
         texts.append(part["text"])
     return "".join(texts)
 
 
-def _assistant_fields(given: Mapping[str, Any], name: str) -> Message:
-    fields: Message = {}
-    thoughts = {key: given[key] for key in _THOUGHTS if key in given}
+def _assistant_fields(fields: Mapping[str, Any], name: str) -> Message:
+    """Thought and tool calls of an assistant's message, under their usual names."""
+    usual: Message = {}
+    thoughts = {key: fields[key] for key in _THOUGHTS if key in fields}
     if len(set(map(str, thoughts.values()))) > 1:
-        refuse(f"{name}: {' and '.join(thoughts)} differ; give one of them")
+        reject_row(f"{name}: {' and '.join(thoughts)} differ; give one of them")
     for key, thought in list(thoughts.items())[:1]:
         if not isinstance(thought, str):
-            refuse(f"{name}: {key} is {kind_of(thought)}, not text")
-        if str(given.get("content", "")).lstrip().startswith(THINK):
-            refuse(f"{name}: a thought in {key} and another in the content; give one of them")
-        fields["reasoning_content"] = thought
-    if "tool_calls" in given:
-        fields["tool_calls"] = _tool_calls(_parsed(given["tool_calls"]), name)
-    return fields
+            reject_row(f"{name}: {key} is {type_name(thought)}, not text")
+        if str(fields.get("content", "")).lstrip().startswith(THINK):
+            reject_row(f"{name}: a thought in {key} and another in the content; give one of them")
+        usual["reasoning_content"] = thought
+    if "tool_calls" in fields:
+        usual["tool_calls"] = _tool_calls(_parsed(fields["tool_calls"]), name)
+    return usual
 
 
 def _tool_calls(value: Any, name: str) -> list[Message]:
     """Calls with their arguments as an object, as templates expect; OpenAI's files have JSON."""
     if not isinstance(value, list) or not all(isinstance(call, Mapping) for call in value):
-        refuse(f"{name}: tool_calls is {kind_of(value)}, not a list of calls")
+        reject_row(f"{name}: tool_calls is {type_name(value)}, not a list of calls")
     calls = []
     for call in value:
         function = call.get("function", call)
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            refuse(f"{name}: a tool call without a function's name: {str(call)[:60]!r}")
+            reject_row(f"{name}: a tool call without a function's name: {str(call)[:60]!r}")
         arguments = _parsed(function.get("arguments") or {})
         if not isinstance(arguments, Mapping):
-            refuse(f"{name}: the arguments of {function['name']} are no JSON object")
+            reject_row(f"{name}: the arguments of {function['name']} are not a JSON object")
         calls.append(
             {
                 **{key: call[key] for key in ("id",) if call.get(key)},
@@ -134,14 +135,14 @@ def _tool_calls(value: Any, name: str) -> list[Message]:
 
 def _weight(value: Any, role: str, name: str) -> int:
     if isinstance(value, bool) or value not in (0, 1):
-        refuse(f"{name}: weight {value!r} is neither 0 (not trained on) nor 1")
+        reject_row(f"{name}: weight {value!r} is neither 0 (not trained on) nor 1")
     if role != "assistant":
-        refuse(f"{name}: weight belongs to the assistant, not to {role}")
+        reject_row(f"{name}: weight belongs to the assistant, not to {role}")
     return int(value)
 
 
 def _parsed(value: Any) -> Any:
-    """What JSON text holds; anything else as it is."""
+    """The value of a JSON text; any other value unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -151,17 +152,12 @@ def _parsed(value: Any) -> Any:
 
 
 def _pruned(value: Any) -> Any:
-    """Without keys that are null: Parquet gives every tool the keys of all tools."""
+    """`value` without null keys: Parquet gives every tool the keys of all tools."""
     if isinstance(value, Mapping):
-        return {key: _pruned(one) for key, one in value.items() if one is not None}
-    return [_pruned(one) for one in value] if isinstance(value, list) else value
+        return {key: _pruned(content) for key, content in value.items() if content is not None}
+    return [_pruned(item) for item in value] if isinstance(value, list) else value
 
 
-def kind_of(value: Any) -> str:
-    """The type of a value, for a message."""
+def type_name(value: Any) -> str:
+    """The type of a value, for an error message."""
     return "null" if value is None else type(value).__name__
-
-
-def refuse(reason: str) -> NoReturn:
-    """Raise a `DataError` with the reason."""
-    raise DataError(reason)

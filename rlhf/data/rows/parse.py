@@ -1,21 +1,23 @@
-"""One row as read -> one typed row, or a `DataError` with the reason; its place is added later."""
+"""A row as read becomes a typed row, or a `DataError` with the reason; its place is added later."""
 
 from collections.abc import Sequence
 from typing import Literal
 
-from rlhf.data.files.read import Row
+from rlhf.data.files.raw import Row
 from rlhf.data.rows.fields import (
     RESPONSES,
     after_prompt,
     check_columns,
     check_context,
     prompt_of,
+    prompt_turns,
     text_of,
     value_of,
     with_system,
 )
-from rlhf.data.rows.messages import messages_of, refuse, tools_of
+from rlhf.data.rows.messages import messages_of, tools_of
 from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
+from rlhf.errors import reject_row
 from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking
 
 TrainOn = Literal["all", "last"]
@@ -24,7 +26,7 @@ TrainOn = Literal["all", "last"]
 def parse_row(
     row: Row, scores: ScoreColumns = "reject"
 ) -> Demonstration | Ranking | PromptRow | str:
-    """A row of any of our types, known by its keys.
+    """The typed row of any kind, which is chosen by the row's keys.
 
     Raises:
         DataError: the reason.
@@ -37,24 +39,24 @@ def parse_row(
 
 
 def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
-    """`{"prompt", "completion"}`, or `{"messages"}` of which the last turn is the response.
+    """The demonstration of `{"prompt", "completion"}`, or of `{"messages"}`, the last a response.
 
-    Of `messages` every assistant turn is imitated, or with train_on="last" the last one alone; of
-    a completion of several messages every one, and none of the prompt's.
+    Every assistant turn of `messages` is trained on, or the last one alone with train_on="last".
+    A completion of several messages is trained on as a whole, and nothing of its prompt.
 
     Raises:
-        DataError: the reason; a thumb (`label`) is refused, so that a thumb down never
-            becomes something to imitate.
+        DataError: the reason. Rows with a thumb (`label`) are rejected, so that a thumb down is
+            never imitated.
     """
     check_columns(row, ("messages",) if "messages" in row else ("completion",))
     check_context(row)
     if "label" in row and "completion" in row:
-        refuse("a thumb (label) is no demonstration; convert its good answers first")
+        reject_row("a thumb (label) is not a demonstration; convert the thumbs up first")
     if "messages" in row:
         turns = with_system(row, messages_of(row["messages"], "messages", last=("assistant",)))
         _check_repeated_prompt(row, turns)
         if len(turns) < 2:
-            refuse("messages holds the assistant's turn alone: there is nothing that it answers")
+            reject_row("messages has only the assistant's turn, and no prompt before it")
         return _demonstration(row, turns[:-1], turns[-1], every_turn=train_on == "all")
     prompt = prompt_of(row, "prompt and completion, or messages")
     completion = value_of(row, "completion", "prompt and completion")
@@ -66,17 +68,19 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
     )
     if not between:
         return _demonstration(row, prompt, last)
-    asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    context = [{**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in asked]
+    context = [
+        {**turn, "weight": 0} if turn["role"] == "assistant" else turn
+        for turn in prompt_turns(prompt)
+    ]
     return _demonstration(row, [*context, *between], last, every_turn=train_on == "all")
 
 
 def _demonstration(
     row: Row, prompt: Prompt, turn: Message, *, every_turn: bool = False
 ) -> Demonstration:
-    spoken = [turn, *(one for one in prompt if every_turn and isinstance(one, dict))]
-    if not any(one.get("weight", 1) for one in spoken if one["role"] == "assistant"):
-        refuse("weight 0 on every assistant turn: there is nothing to train on")
+    trained = [turn, *(each for each in prompt if every_turn and isinstance(each, dict))]
+    if not any(each.get("weight", 1) for each in trained if each["role"] == "assistant"):
+        reject_row("weight 0 on every assistant turn: there is nothing to train on")
     fields = {key: value for key, value in turn.items() if key not in ("role", "content")}
     return Demonstration(
         prompt=prompt,
@@ -88,7 +92,7 @@ def _demonstration(
 
 
 def parse_prompt(row: Row) -> PromptRow:
-    """`{"prompt"}`, the other columns kept."""
+    """The prompt of `{"prompt"}`, with the other columns."""
     check_columns(row, RESPONSES)
     prompt = prompt_of(row, "prompt")
     columns = {k: v for k, v in row.items() if k != "prompt"}
@@ -97,16 +101,16 @@ def parse_prompt(row: Row) -> PromptRow:
 
 
 def parse_text(row: Row) -> str:
-    """`{"text"}`."""
+    """The text of `{"text"}`."""
     check_columns(row, ())
     return text_of(value_of(row, "text", "text"), "text")
 
 
 def _check_repeated_prompt(row: Row, turns: Sequence[Message]) -> None:
-    """A prompt next to messages has to be part of them, as in UltraChat."""
+    """Reject a prompt next to messages that is not part of them, as it is in UltraChat."""
     prompt = row.get("prompt")
     if isinstance(prompt, str) and prompt.strip():
         if not any(prompt.strip() in turn["content"] for turn in turns):
-            refuse("prompt next to messages that do not hold it: a row is one or the other")
+            reject_row("prompt next to messages that do not contain it: a row has one or the other")
     elif isinstance(prompt, list) and messages_of(prompt, "prompt") != list(turns[: len(prompt)]):
-        refuse("prompt next to messages that do not begin with it: a row is one or the other")
+        reject_row("prompt next to messages that do not begin with it: a row has one or the other")

@@ -1,4 +1,4 @@
-"""The text of a response, from the ids that a model wrote. Its thought is told apart."""
+"""The text of a response and its thought, from the ids that a model wrote."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
 
 def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
-    """The text of a response: up to its first EOS, control tokens left out, its thought first.
+    """The text of a response up to its first EOS, without control tokens, its thought first.
 
-    `sequence_ids` of the text gives the ids back. A continuation of a raw prompt keeps its leading
-    space; a response in chat begins a text of its own.
+    `sequence_ids` of the text returns the same ids. A continuation of a raw prompt keeps its
+    leading space; a response in a chat begins a text of its own.
     """
     end = next((at for at, token in enumerate(ids) if token in chat.eos_token_ids), len(ids))
     if chat.raw:
@@ -20,55 +20,56 @@ def decode(chat: ChatTokenizer, ids: Sequence[int]) -> str:
 
 
 def thought_length(chat: ChatTokenizer, ids: Sequence[int]) -> int:
-    """Tokens of a response that are its thought, with the tokens around it; 0 without one.
+    """Number of tokens of a response's thought and the tokens around it; 0 without one.
 
-    A thought that was cut off counts whole.
+    A thought that was cut off counts as a whole.
     """
     text = decode(chat, ids)
     if not split_thought(text)[0]:
         return 0
-    begins = None if chat.raw else _after_marker(chat, list(ids))
-    if begins is None and END_THINK in text:  # letters of a template that has no thoughts
-        begins = bisect_left(
+    start = None if chat.raw else _after_marker(chat, list(ids))
+    if start is None and END_THINK in text:  # letters, where the template has no thoughts
+        start = bisect_left(
             range(len(ids) + 1), True, key=lambda at: END_THINK in _text(chat, list(ids[:at]))
         )
-    return len(ids) if begins is None else begins
+    return len(ids) if start is None else start
 
 
 def _response(chat: ChatTokenizer, ids: list[int], *, finished: bool) -> str:
-    form = chat.format
-    begins = _after_marker(chat, ids)
-    if begins is not None:
-        thought = _thought(chat, ids[:begins])
-        return with_thought(thought, _trimmed(chat, _text(chat, ids[begins:]).lstrip("\n")))
-    if not form.renders_thoughts:
+    template = chat.format
+    start = _after_marker(chat, ids)
+    if start is not None:
+        thought = _thought_in(chat, _text(chat, ids[:start], control=True))
+        return with_thought(thought, _trimmed(chat, _text(chat, ids[start:]).lstrip("\n")))
+    if not template.renders_thoughts:
         text = _text(chat, ids)
-        # The template leaves thoughts to the text, and its prompt may have opened one. What ended
-        # without closing it is a response that has none.
+        # The template leaves thoughts to the text, and its prompt may have opened one. A response
+        # that ended without closing it has no thought.
         thinks = END_THINK in text or not finished
-        opened = form.prompt_opens_thought and thinks and text.strip()
+        opened = template.prompt_opens_thought and thinks and text.strip()
         return f"{THINK}\n{text}" if opened else _trimmed(chat, text)
     written = _text(chat, ids, control=True).lstrip()
-    if form.marker and chat.marker_end_id is None and form.marker in written:
-        # Tags that the vocabulary has as letters.
-        before, _, rest = written.partition(form.marker)
+    if template.marker and chat.marker_end_id is None and template.marker in written:
+        # The vocabulary has the tags as letters.
+        before, _, rest = written.partition(template.marker)
         rest = chat.control_tokens.sub("", rest).lstrip("\n")
-        return with_thought(_told(chat, before), _trimmed(chat, rest))
-    # A header that is not finished yet; a finished `<` is a response.
+        return with_thought(_thought_in(chat, before), _trimmed(chat, rest))
+    # The beginning of a header may still become one; a finished `<` is a response.
     unfinished = not finished or chat.control_tokens.search(written)
-    if unfinished and _begins_with_part_of(written, (form.thought_open.strip(), form.lead.strip())):
+    headers = (template.thought_open.strip(), template.lead.strip())
+    if unfinished and _begins_with_part_of(written, headers):
         return ""
-    if form.prompt_opens_thought or written.startswith(_openings(chat)):
-        thought = _told(chat, written)
+    if template.prompt_opens_thought or written.startswith(_openings(chat)):
+        thought = _thought_in(chat, written)
         return f"{THINK}\n{thought}" if thought else ""
     return _trimmed(chat, _text(chat, ids))
 
 
 def _after_marker(chat: ChatTokenizer, ids: list[int]) -> int | None:
-    """Where the response begins, behind the template's marker; None where there is none.
+    """Where the response begins, after the template's marker; None without a marker token.
 
     The marker ends with a token of its own (`</think>`, `<|message|>`) wherever the template is
-    that of the model; where it is letters it is looked for in the text.
+    that of the model; where it is letters, the caller searches the text for it.
     """
     marker = chat.format.marker
     if not marker or chat.marker_end_id is None:
@@ -81,13 +82,8 @@ def _after_marker(chat: ChatTokenizer, ids: list[int]) -> int | None:
     return None
 
 
-def _thought(chat: ChatTokenizer, ids: list[int]) -> str:
-    """The thought in what was written before a response, without the tokens around it."""
-    return _told(chat, _text(chat, ids, control=True))
-
-
-def _told(chat: ChatTokenizer, written: str) -> str:
-    """The thought in the text that was written before a response."""
+def _thought_in(chat: ChatTokenizer, written: str) -> str:
+    """The thought in the text that was written before a response, without the tokens around it."""
     written = written.lstrip()
     for opening in _openings(chat):
         written = written.removeprefix(opening)
@@ -106,10 +102,10 @@ def _begins_with_part_of(written: str, headers: Sequence[str]) -> bool:
 
 
 def _trimmed(chat: ChatTokenizer, text: str) -> str:
-    """Without the space that the template itself writes before and after a response."""
-    form = chat.format
-    before = form.lead if form.lead.isspace() else ""
-    after = form.after[: len(form.after) - len(form.after.lstrip())]
+    """The text without the space that the template writes before and after a response."""
+    template = chat.format
+    before = template.lead if template.lead.isspace() else ""
+    after = template.after[: len(template.after) - len(template.after.lstrip())]
     return text.removeprefix(before).removesuffix(after)
 
 
@@ -122,7 +118,7 @@ def _text(chat: ChatTokenizer, ids: list[int], *, control: bool = False) -> str:
 
 
 def _continuation(chat: ChatTokenizer, ids: list[int]) -> str:
-    # Decoders of tokenizers that put a space before a text take it off again: with a letter
-    # before them they keep it, and a continuation stays a word of its own.
+    # Tokenizers that put a space before a text remove it again when they decode. After a letter
+    # they keep it, so that a continuation stays a word of its own.
     anchor = chat.tokenizer("a", add_special_tokens=False)["input_ids"]
     return _text(chat, [*anchor, *ids])[len(_text(chat, anchor)) :]

@@ -1,4 +1,4 @@
-"""Control tokens in a text that nobody may forge: hidden while a template runs, letters after."""
+"""Control tokens in texts, which must not act as such: hidden from the template, then letters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,16 @@ from typing import Any
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
 # A forged control token is replaced by its number between the first two of these Unicode
-# noncharacters while the template runs, and put back as plain text after; CUT divides it in two.
+# noncharacters while the template runs, and put back as plain text later; CUT splits it in two.
 OPEN, CLOSE, CUT = "\ufdd0", "\ufdd1", "\ufdd2"
-TRUSTED = ("assistant", "system", "developer")  # roles whose text may hold content tokens
+TRUSTED = ("assistant", "system", "developer")  # roles whose text may contain content tokens
 
 
 def hidden(chat: ChatTokenizer, value: Mapping[str, Any], forged: list[str]) -> dict[str, Any]:
-    """The message or tool with the control tokens in its texts hidden; they go into `forged`.
+    """The message or tool with the control tokens in its texts hidden; they are added to `forged`.
 
-    Tokens that are content, such as `<think>`, are kept in what an assistant or a system message
-    says and are letters in what a user or a tool says.
+    Tokens that are content, such as `<think>`, are kept in an assistant's or system message, and
+    are letters in a user's or a tool's.
     """
     trusted = value.get("role", "system") in TRUSTED
     tokens = chat.control_tokens if trusted else chat.template_tokens
@@ -30,14 +30,14 @@ def hidden(chat: ChatTokenizer, value: Mapping[str, Any], forged: list[str]) -> 
         if isinstance(part, str):
             return pattern.sub(number, part)
         if isinstance(part, Mapping):
-            return {hide(key): hide(one) for key, one in part.items()}
-        return [hide(one) for one in part] if isinstance(part, list | tuple) else part
+            return {hide(key): hide(content) for key, content in part.items()}
+        return [hide(item) for item in part] if isinstance(part, list | tuple) else part
 
-    return {key: one if key == "role" else hide(one) for key, one in value.items()}
+    return {key: part if key == "role" else hide(part) for key, part in value.items()}
 
 
 def encode_text(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
-    """Ids of a rendered text, with the control tokens of the template and none of the texts'."""
+    """Ids of a rendered text, in which only the template's own control tokens act as such."""
     if not forged:
         return list(chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     ids: list[int] = []
@@ -51,17 +51,17 @@ def encode_text(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[i
 
 
 def _between(chat: ChatTokenizer, text: str, forged: Sequence[str]) -> list[int]:
-    """Ids of text between control tokens, with what was forged in it back as letters."""
+    """Ids of text between control tokens, in which forged tokens are letters again."""
     added = chat.tokenizer.added_tokens_decoder.values()
     special = {token.content for token in added if token.special}
 
-    def shown(match: re.Match[str]) -> str:
+    def as_letters(match: re.Match[str]) -> str:
         token = forged[int(match.group(1))]
-        # The tokenizer leaves apart only what it marks as special; the rest we cut ourselves.
+        # The tokenizer splits only tokens that it marks as special; the others are cut here.
         return token if token in special else token[:1] + CUT + token[1:]
 
     ids: list[int] = []
-    for part in re.sub(f"{OPEN}(\\d+){CLOSE}", shown, text).split(CUT):
+    for part in re.sub(f"{OPEN}(\\d+){CLOSE}", as_letters, text).split(CUT):
         encoded = chat.tokenizer(
             part, add_special_tokens=False, split_special_tokens=True, verbose=False
         )

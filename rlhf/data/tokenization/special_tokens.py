@@ -1,4 +1,4 @@
-"""EOS and pad of a tokenizer, settled for chat: every choice becomes a note."""
+"""The EOS and pad tokens of a tokenizer for chat; every choice becomes a note."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
-from rlhf.data.tokenization.template import TemplateFormat, end_of_turn, read_format
+from rlhf.data.tokenization.template_format import TemplateFormat, end_of_turn, read_format
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import read_manifest
 
-# Tokens to pad with where a tokenizer names none, or names its EOS. The last two stand for a
-# control character (0x14) that no text holds, in SentencePiece and in byte-level vocabularies.
+# Tokens to pad with where a tokenizer names none, or its EOS. The last two are a control character
+# (0x14) that no text contains, in SentencePiece and in byte-level vocabularies.
 PAD_CANDIDATES = (
     "<|pad|>",
     "<pad>",
@@ -31,16 +31,19 @@ def find_eos_ids(
     """The tokenizer's EOS first, then those of generation_config.json (or config.json).
 
     Raises:
-        CheckpointError: there is none anywhere: an answer could never end.
+        CheckpointError: none of them names an EOS, so that no response could end.
     """
     configured = [i for i in _configured_eos(name) if 0 <= i < len(tokenizer)]
     if tokenizer.eos_token_id is None and configured:
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(configured[0])
-        notes.append(f"EOS {tokenizer.eos_token!r} is the model config's; the tokenizer has none.")
+        notes.append(
+            f"EOS {tokenizer.eos_token!r} is from the model config; the tokenizer has none."
+        )
     if tokenizer.eos_token_id is None:
         raise CheckpointError(
-            f"{name} has no EOS token, neither in its tokenizer nor in its generation config: an "
-            "answer could never end; set eos_token in tokenizer_config.json."
+            f"{name} has no EOS token, neither in its tokenizer nor in its generation config: a "
+            "response could never end; set eos_token in tokenizer_config.json.",
+            code="not-a-model",
         )
     own = int(tokenizer.eos_token_id)
     return tuple(dict.fromkeys([own, *configured]))
@@ -63,22 +66,30 @@ def _configured_eos(name: str) -> list[int]:
 def checked_end_of_turn(
     tokenizer: PreTrainedTokenizerBase,
     eos_ids: tuple[int, ...],
-    form: TemplateFormat,
+    template: TemplateFormat,
     source: str,
     *,
     judges: bool,
 ) -> int | None:
-    """The token with which the template ends a response; None only where it judges.
+    """The token with which the template ends a response; None only for a reward model.
+
+    Args:
+        tokenizer: has the template.
+        eos_ids: the EOS ids of the model.
+        template: the format of the template.
+        source: where the template is from, for the message.
+        judges: whether the model is a reward model, which writes no responses.
 
     Raises:
         ConfigError: text follows a response, or nothing does.
     """
-    end_id = end_of_turn(tokenizer, eos_ids, form.after or form.before_next)
+    end_id = end_of_turn(tokenizer, eos_ids, template.after or template.before_next)
     if end_id is None and not judges:
         raise ConfigError(
-            f"the chat template ({source}) writes {form.after[:40]!r} after an answer, which does "
-            "not begin with an EOS token: a model trained with it would never stop; end the "
-            "assistant's turn with eos_token, or use chat_template: none."
+            f"the chat template ({source}) writes {template.after[:40]!r} after a response, which "
+            "does not begin with an EOS token: a model trained with it would never stop; end the "
+            "assistant's turn with eos_token, or use chat_template: none.",
+            code="template-error",
         )
     return end_id
 
@@ -86,7 +97,7 @@ def checked_end_of_turn(
 def set_eos(
     tokenizer: PreTrainedTokenizerBase,
     end_id: int,
-    form: TemplateFormat,
+    template: TemplateFormat,
     template_kwargs: Mapping[str, Any],
     notes: list[str],
 ) -> None:
@@ -95,16 +106,23 @@ def set_eos(
     Base models such as Qwen2.5 end a turn with <|im_end|> and name <|endoftext|> as their EOS:
     generation would run past the turn. Phi-3's template writes `eos_token` after the last turn,
     and another one would change what a reward model reads.
+
+    Args:
+        tokenizer: its EOS is set.
+        end_id: the token that ends a turn.
+        template: the format of its template.
+        template_kwargs: variables of the template.
+        notes: a sentence about the choice is added.
     """
     old, end = tokenizer.eos_token, tokenizer.convert_ids_to_tokens(end_id)
     if end == old:
         return
     tokenizer.eos_token = end
-    if read_format(tokenizer, "tokenizer", template_kwargs).after != form.after:
+    if read_format(tokenizer, "tokenizer", template_kwargs).after != template.after:
         tokenizer.eos_token = old
         notes.append(f"A response ends with {end!r}; the template writes the EOS {old!r} itself.")
         return
-    where = "with" if form.after else "before the next turn with"
+    where = "with" if template.after else "before the next turn with"
     notes.append(
         f"EOS is {end!r}, {where} which the chat template ends a response "
         f"(the tokenizer's was {old!r})."
@@ -114,7 +132,11 @@ def set_eos(
 def settle_pad(
     tokenizer: PreTrainedTokenizerBase, eos_ids: tuple[int, ...], name: str, notes: list[str]
 ) -> None:
-    """A pad token that is no EOS: transformers pools a reward at the last token that is no pad."""
+    """Set a pad token that is not an EOS: transformers reads a reward at the last non-pad token.
+
+    Raises:
+        CheckpointError: the vocabulary has no such token.
+    """
     old, old_id = tokenizer.pad_token, tokenizer.pad_token_id
     if old_id is not None and old_id not in eos_ids:
         if old_id == tokenizer.unk_token_id:
@@ -128,6 +150,7 @@ def settle_pad(
             notes.append(f"Pad is {candidate!r}: {why}.")
             return
     raise CheckpointError(
-        f"{name} has no token to pad with but its EOS, which would hide the end of an answer; "
-        "set pad_token in tokenizer_config.json to a token that no text holds."
+        f"{name} has no token to pad with but its EOS, which would hide the end of a response; "
+        "set pad_token in tokenizer_config.json to a token that no text contains.",
+        code="not-a-model",
     )

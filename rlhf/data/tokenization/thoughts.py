@@ -1,6 +1,6 @@
 """A thought before a response, in the text of the response.
 
-It is written `<think>`, the thought, `</think>`, whatever tokens a model has for it.
+It is written as `<think>`, the thought, `</think>`, whichever tokens a model has for it.
 """
 
 THINK, END_THINK = "<think>", "</think>"
@@ -9,8 +9,8 @@ THINK, END_THINK = "<think>", "</think>"
 def split_thought(text: str) -> tuple[str, str]:
     """(thought, response) of a text; ("", text) where it does not begin with `<think>`.
 
-    A thought that was cut off before its end leaves an empty response. `</think>` alone divides
-    nothing: a policy could hide from its judge whatever it writes before one.
+    A thought that was cut off before its end leaves an empty response. `</think>` alone does not
+    end a thought: a policy could hide any text before it from its judge.
     """
     body = text.lstrip()
     if not body.startswith(THINK):

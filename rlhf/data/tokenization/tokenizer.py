@@ -1,11 +1,11 @@
-"""A tokenizer ready for chat: template, end of turn, EOS and pad settled, or an error."""
+"""A tokenizer for chat, with its template, end of turn, EOS and pad token."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -16,33 +16,48 @@ from rlhf.data.tokenization.special_tokens import (
     settle_pad,
 )
 from rlhf.data.tokenization.template import (
-    TemplateFormat,
     check_template_kwargs,
     check_variables,
     choose_template,
+)
+from rlhf.data.tokenization.template_format import (
+    TemplateFormat,
     end_of_turn,
+    format_notes,
     read_format,
 )
 from rlhf.errors import CheckpointError, ConfigError
-from rlhf.manifest import read_manifest
+from rlhf.manifest import Manifest, read_manifest
+
+
+class TextConfig(Protocol):
+    """The part of a model's text configuration that is read here."""
+
+    vocab_size: int
+
+
+class ModelConfig(Protocol):
+    """The part of a transformers configuration that is read here."""
+
+    def get_text_config(self) -> TextConfig: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTokenizer:
     """A tokenizer and how conversations are written with it."""
 
-    tokenizer: PreTrainedTokenizerBase  # pad, EOS and chat template set; save it as it is
+    tokenizer: PreTrainedTokenizerBase  # with pad, EOS and chat template set; save it unchanged
     template_source: str  # tokenizer | supplied | none | the file's path
     eos_token_ids: tuple[int, ...]  # any of them ends a response
-    end_token_id: int  # the one of them that we write at the end of a response
+    end_token_id: int  # the one of them that is written at the end of a response
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)  # variables of the template
-    notes: tuple[str, ...] = ()  # what was settled, one sentence each
-    reads_thoughts: bool = False  # whether a reward model judges thoughts too
-    max_positions: int | None = None  # rows of the model's table of positions; None: no limit
+    notes: tuple[str, ...] = ()  # one sentence for each choice that was made
+    reads_thoughts: bool = False  # whether a reward model reads thoughts too
+    max_positions: int | None = None  # size of the model's table of positions; None: no limit
 
     @property
     def raw(self) -> bool:
-        """Whether prompts stay as they are, with no template around them."""
+        """Whether prompts stay unchanged, without a template around them."""
         return self.template_source == "none"
 
     @property
@@ -52,26 +67,26 @@ class ChatTokenizer:
 
     @cached_property
     def format(self) -> TemplateFormat:
-        """What the chat template writes around a response; raw prompts have none."""
+        """What the chat template writes around a response; not for raw prompts."""
         return read_format(self.tokenizer, self.template_source, self.template_kwargs)
 
     @cached_property
     def writes_end(self) -> bool:
         """Whether the template itself ends the last response with `end_token_id`.
 
-        GLM's ends a response with the token that begins the next turn: the last one has no end.
+        GLM's ends a response with the token that begins the next turn, so the last one has no end.
         """
         ids = self.tokenizer(self.format.after, add_special_tokens=False)["input_ids"]
         return self.end_token_id in ids
 
     @cached_property
     def call_end_id(self) -> int:
-        """What we write at the end of a tool call where the template writes no end itself.
+        """The id that is written at the end of a tool call where the template writes no end.
 
         GLM's ends a call with the token that begins the tool's turn, not the user's.
         """
-        begins = end_of_turn(self.tokenizer, self.eos_token_ids, self.format.before_result)
-        return self.end_token_id if begins is None else begins
+        end_id = end_of_turn(self.tokenizer, self.eos_token_ids, self.format.before_result)
+        return self.end_token_id if end_id is None else end_id
 
     @cached_property
     def marker_end_id(self) -> int | None:
@@ -81,7 +96,7 @@ class ChatTokenizer:
 
     @cached_property
     def control_tokens(self) -> re.Pattern[str]:
-        """Matches every token that a text may not forge: roles, ends of turn, padding."""
+        """Matches every token that must not act as such in a text: roles, ends of turn, padding."""
         texts = {*self.tokenizer.all_special_tokens, *self.unmarked_role_tokens}
         texts |= {t.content for t in self.tokenizer.added_tokens_decoder.values() if t.special}
         return _any_of(texts)
@@ -90,15 +105,15 @@ class ChatTokenizer:
     def template_tokens(self) -> re.Pattern[str]:
         """Matches control tokens and every other added token that the template names.
 
-        The others (`<think>`, `<tool_call>`) are content in what an assistant says, and letters
-        in what a user or a tool says.
+        The others (`<think>`, `<tool_call>`) are content in an assistant's message, and letters in
+        a user's or a tool's.
         """
         named = {token for token in self._unmarked_tokens if token in self._template_text}
         return _any_of({*self.tokenizer.all_special_tokens, *named}, self.control_tokens)
 
     @cached_property
     def unmarked_role_tokens(self) -> frozenset[str]:
-        """Tokens around turns that the tokenizer does not mark as special, as some do."""
+        """Tokens around turns that some tokenizers do not mark as special."""
         if self.raw:
             return frozenset()
         around = self.format.without_thoughts
@@ -125,16 +140,16 @@ def load_tokenizer(
 
     Args:
         model_name_or_path: a folder, or a hub id.
-        chat_template: `auto` takes what the folder's manifest names, else the tokenizer's own
+        chat_template: `auto` uses the one in the folder's manifest, else the tokenizer's own
             template, else one that comes with this package; `none` keeps prompts raw; anything
             else is a Jinja file.
         template_kwargs: variables of the template, such as {"enable_thinking": False}; None
-            takes those of the folder's manifest.
-        judges: for a reward model, which writes no responses: its template may go on after one.
+            uses those of the folder's manifest.
+        judges: for a reward model, which writes no responses: its template need not end one.
 
     Raises:
-        CheckpointError: no tokenizer there, no EOS, no token to pad with.
-        ConfigError: a template that is not there, or one that does not end a response with EOS.
+        CheckpointError: the tokenizer does not exist, or has no EOS or no token to pad with.
+        ConfigError: the template does not exist, or does not end a response with an EOS.
     """
     tokenizer = _read_tokenizer(model_name_or_path)
     notes: list[str] = []
@@ -143,20 +158,14 @@ def load_tokenizer(
     if chat_template == "auto" and manifest and manifest.chat_template_source == "none":
         chat_template = "none"
     source = choose_template(tokenizer, chat_template, notes)
-    given = template_kwargs
-    if template_kwargs is None:
-        template_kwargs = manifest.chat_template_kwargs if manifest else {}
-    check_template_kwargs(template_kwargs)
-    if source == "none" and template_kwargs:
-        raise ConfigError("chat_template_kwargs means nothing with chat_template: none.")
+    variables = _checked_variables(tokenizer, source, template_kwargs, manifest)
     if source != "none":
-        check_variables(tokenizer, source, given or {})
-        form = read_format(tokenizer, source, template_kwargs)
-        end_id = checked_end_of_turn(tokenizer, eos_ids, form, source, judges=judges)
+        template = read_format(tokenizer, source, variables)
+        end_id = checked_end_of_turn(tokenizer, eos_ids, template, source, judges=judges)
         if end_id is not None:
             eos_ids = tuple(dict.fromkeys([end_id, *eos_ids]))
-            set_eos(tokenizer, end_id, form, template_kwargs, notes)
-        notes += format_notes(form)
+            set_eos(tokenizer, end_id, template, variables, notes)
+        notes += format_notes(template)
         if "strftime_now" in str(tokenizer.chat_template):
             notes.append("The template writes today's date: the ids of one text change with it.")
     if len(eos_ids) > 1:
@@ -164,49 +173,45 @@ def load_tokenizer(
         written = tokenizer.convert_ids_to_tokens(eos_ids[0])
         notes.append(f"A response ends at any of {names}; {written!r} is written.")
     settle_pad(tokenizer, eos_ids, model_name_or_path, notes)
-    if source == "tokenizer" and manifest:  # the stage before saved its template there
+    if source == "tokenizer" and manifest:  # the previous stage saved its template there
         source = manifest.chat_template_source
     return ChatTokenizer(
         tokenizer=tokenizer,
         template_source=source,
         eos_token_ids=eos_ids,
         end_token_id=eos_ids[0],
-        template_kwargs=dict(template_kwargs),
+        template_kwargs=dict(variables),
         reads_thoughts=bool(manifest and manifest.reads_thoughts),
         notes=tuple(notes),
     )
 
 
-def format_notes(form: TemplateFormat) -> list[str]:
-    """How responses and thoughts are written, where it is not plainly after the prompt."""
-    notes = []
-    if form.lead.strip() and form.renders_thoughts:
-        notes.append(
-            f"A response without a thought is written as the template writes one, after "
-            f"{form.lead!r}; the loss covers it."
+def _checked_variables(
+    tokenizer: PreTrainedTokenizerBase,
+    source: str,
+    template_kwargs: Mapping[str, Any] | None,
+    manifest: Manifest | None,
+) -> Mapping[str, Any]:
+    """Variables of the template: those that were passed, else those of the manifest.
+
+    Raises:
+        ConfigError: the template does not use one of them, or prompts are raw.
+    """
+    variables = template_kwargs
+    if variables is None:
+        variables = manifest.chat_template_kwargs if manifest else {}
+    check_template_kwargs(variables)
+    if source != "none":
+        check_variables(tokenizer, source, template_kwargs or {})
+    elif variables:
+        raise ConfigError(
+            "chat_template_kwargs has no effect with chat_template: none.", code="key-conflict"
         )
-    elif form.lead.strip():
-        notes.append(
-            f"The template ignores add_generation_prompt: the model itself has to write "
-            f"{form.lead!r} before a response."
-        )
-    if form.prompt_opens_thought:
-        notes.append(
-            f"Generation starts after {form.prompt_tail!r}, inside a thought; "
-            + (
-                "to train and sample without thoughts set chat_template_kwargs: "
-                '{"enable_thinking": false}, if the template has that variable.'
-                if form.renders_thoughts
-                else "the template leaves thoughts out of conversations, so that SFT trains a "
-                "response that follows none; give a template that keeps them with "
-                "chat_template: FILE."
-            )
-        )
-    return notes
+    return variables
 
 
-def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
-    """Refuse a tokenizer that has ids the model has no row for. Needs no weights.
+def check_vocabulary(model_config: ModelConfig, chat: ChatTokenizer) -> None:
+    """Raise for a tokenizer with ids that the model has no embedding for. Needs no weights.
 
     Raises:
         CheckpointError: the largest id and the model's size.
@@ -216,22 +221,24 @@ def check_vocabulary(model_config: Any, chat: ChatTokenizer) -> None:
     if largest >= rows:
         raise CheckpointError(
             f"the tokenizer's largest id is {largest} ({token!r}) but the model has {rows} "
-            "embedding rows; use the tokenizer the model was trained with."
+            "embedding rows; use the tokenizer that the model was trained with.",
+            code="tokenizer-mismatch",
         )
 
 
-def with_positions(chat: ChatTokenizer, model_config: Any) -> ChatTokenizer:
-    """`chat`, knowing for how many tokens the model has positions. Needs no weights.
+def with_positions(chat: ChatTokenizer, model_config: ModelConfig) -> ChatTokenizer:
+    """`chat` with the number of the model's positions. Needs no weights.
 
-    Where positions are a table. Rotary ones are computed, and have no end but that of training.
+    Only a table of positions has an end. Rotary positions are computed, and limited by training
+    alone.
     """
     config = model_config.get_text_config()
     positions = None if is_rotary(config) else getattr(config, "max_position_embeddings", None)
     return replace(chat, max_positions=positions)
 
 
-def is_rotary(text_config: Any) -> bool:
-    """Whether the model turns its keys by their position instead of adding a learned row."""
+def is_rotary(text_config: object) -> bool:
+    """Whether the model has rotary positions instead of a table of learned ones."""
     return getattr(text_config, "rope_parameters", None) is not None
 
 
@@ -240,16 +247,22 @@ def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # OSError, ValueError, ImportError, hub errors: one meaning here
         first_line = (str(error).strip().splitlines() or [""])[0]
-        # The hub's own words about a path that is not here speak of repositories only.
+        # The hub's own message about a path that does not exist speaks of repositories only.
         where = (
-            "" if Path(name).exists() else f" is no folder here (paths count from {Path.cwd()}) and"
+            ""
+            if Path(name).exists()
+            else f"; there is no such folder (paths are relative to {Path.cwd()})"
         )
         raise CheckpointError(
-            f"{name}{where} gives no tokenizer ({type(error).__name__}: {first_line[:200]}); "
-            "name a folder with tokenizer.json or a hub id."
+            f"no tokenizer can be loaded from {name}{where} "
+            f"({type(error).__name__}: {first_line[:200]}); "
+            "name a folder with tokenizer.json or a hub id.",
+            code="not-a-model",
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise CheckpointError(f"{name} gives a {type(tokenizer).__name__}, not a text tokenizer.")
+        raise CheckpointError(
+            f"{name} has a {type(tokenizer).__name__}, not a text tokenizer.", code="not-a-model"
+        )
     return tokenizer
 
 

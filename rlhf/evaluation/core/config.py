@@ -135,7 +135,7 @@ class EvaluateConfig:
     @property
     def template_kwargs(self) -> dict[str, Any] | None:
         """Variables of the chat template, or None."""
-        return parse_template_kwargs(self.chat_template_kwargs)  # type: ignore[no-any-return]
+        return parse_template_kwargs(self.chat_template_kwargs)
 
     @property
     def judge_templates(self) -> dict[str, JudgeTemplate]:

@@ -121,7 +121,7 @@ def check_run(
             load_prompts,
             chat=chat,
             max_length=settings.ppo.max_prompt_length,
-            answer_length=settings.ppo.max_completion_length,
+            response_length=settings.ppo.max_completion_length,
             bad_rows=bad_rows,
         )
         rows = load_train_and_held_out_prompts(

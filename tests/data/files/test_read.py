@@ -1,4 +1,4 @@
-"""Every kind of file gives the same rows with their places; what is broken is a finding."""
+"""Every kind of file gives the same rows with their places; broken rows are `Unreadable`."""
 
 import gzip
 import json
@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from rlhf.data.files import raw
 from rlhf.data.files.read import Unreadable, Where, read_rows, source_sha256
-from rlhf.errors import DataError
+from rlhf.errors import ErrorCode
+from tests.errors import raises
 
 ROWS = [
     {"prompt": "Wer fragt?", "responses": ["Äh, du", "ich"], "ranks": [1, 2]},
@@ -51,7 +52,7 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, name: str):
     assert [row for _, row in read_rows(str(path))] == ROWS
 
 
-def test_places_are_lines(tmp_path: Path):
+def test_place_of_a_row_is_its_line(tmp_path: Path):
     """Blank lines count as lines; a CSV row begins where it begins, quoted newlines or not."""
     lines = tmp_path / "a.jsonl"
     lines.write_text('{"text": "1"}\n\n{"text": "3"}\n')
@@ -66,12 +67,13 @@ def test_places_are_lines(tmp_path: Path):
     assert str(places[1]) == f"{array}:3 (row 2)"
 
 
-def findings(path: Path) -> dict[int, str]:
+def reasons_of(path: Path) -> dict[int, str]:
+    """Line of each unreadable row, and the reason."""
     rows = list(read_rows(str(path)))
     return {where.line: row.reason for where, row in rows if isinstance(row, Unreadable)}
 
 
-def test_broken_lines_are_findings_and_the_others_are_read(tmp_path: Path):
+def test_broken_lines_have_reasons_and_the_others_are_read(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(
         b'{"text": "good"}\n'
@@ -82,31 +84,29 @@ def test_broken_lines_are_findings_and_the_others_are_read(tmp_path: Path):
         b'{"text": "\\ud83d"}\n' + b"[" * 100_000 + b"\n"
         b'{"text": "good too"}\n'
     )
-    found = findings(path)
-    assert list(found) == [2, 3, 4, 5, 6, 7]
-    assert found[2] == "invalid UTF-8: byte 0xe9 at column 14"
-    assert found[3].startswith("not JSON: Unterminated string")
-    assert found[4] == "a list where a row {...} is expected"
-    assert found[5] == "not JSON: NaN is no JSON number"
-    assert found[6].startswith("invalid UTF-8")
-    assert found[7].startswith("not JSON: ")
+    reasons = reasons_of(path)
+    assert list(reasons) == [2, 3, 4, 5, 6, 7]
+    assert reasons[2] == "invalid UTF-8: byte 0xe9 at column 14"
+    assert reasons[3].startswith("not JSON: Unterminated string")
+    assert reasons[4] == "a list where a row {...} is expected"
+    assert reasons[5] == "not JSON: NaN is not a JSON number"
+    assert reasons[6].startswith("invalid UTF-8")
+    assert reasons[7].startswith("not JSON: ")
 
 
-def test_a_row_of_50_mb_is_a_finding_and_the_next_is_read(tmp_path: Path):
+def test_row_of_50_mb_is_unreadable_and_the_next_is_read(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     with path.open("w") as file:
         file.write('{"text": "' + "x" * 50_000_000 + '"}\n{"text": "small"}\n')
     (first, big), (second, small) = read_rows(str(path))
     assert isinstance(big, Unreadable)
-    assert big.reason == "the row is 50 MB long, 8 MB is the limit"
+    assert big.reason == "the row is 50 MB long, the limit is 8 MB"
     assert (first, second) == (Where(str(path), 1), Where(str(path), 2))
     assert small == {"text": "small"}
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_large_rows_and_bad_bytes_are_findings_in_arrays_and_tables(
-    tmp_path: Path, monkeypatch, suffix: str
-):
+def test_large_rows_and_bad_bytes_of_arrays_and_tables(tmp_path: Path, monkeypatch, suffix: str):
     monkeypatch.setattr(raw, "MAX_ROW_BYTES", 1_000)
     path = tmp_path / f"a.{suffix}"
     texts = ["x" * 1_001, "caf\udce9", "fine"]
@@ -115,30 +115,30 @@ def test_large_rows_and_bad_bytes_are_findings_in_arrays_and_tables(
     else:
         body = "text\n" + "\n".join(texts) + "\n"
     path.write_bytes(body.encode("utf-8", "surrogateescape"))
-    assert list(findings(path).values()) == [
-        "the row is 0 MB long, 0 MB is the limit",
-        "invalid UTF-8: a text holds half of a character",
+    assert list(reasons_of(path).values()) == [
+        "the row is 0 MB long, the limit is 0 MB",
+        "invalid UTF-8: a text contains half a character",
     ]
     assert list(read_rows(str(path)))[-1][1] == {"text": "fine"}
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "code", "place"),
     [
-        ("missing.jsonl", "is not there"),
-        ("notes.txt", "rows are read from .jsonl"),
-        ("", "is a folder"),
-        ("cut.jsonl.gz", "damaged archive"),
-        ("no.jsonl.gz", "damaged archive"),
-        ("no.parquet", "no Parquet file"),
-        ("broken.json", r"broken\.json:2 \(row 2\) not JSON"),
-        ("cut.json", r"cut\.json:2 \(row 2\) is followed by neither"),
-        ("comma.json", r"comma\.json:2 \(row 2\) not JSON"),
-        ("unparted.json", r"unparted\.json:1 \(row 1\) is followed by neither"),
-        ("more.json", r"more\.json goes on after"),
+        ("missing.jsonl", "missing-file", "missing.jsonl"),
+        ("notes.txt", "unknown-format", "notes.txt"),
+        ("", "unreadable-file", "folder"),
+        ("cut.jsonl.gz", "unreadable-file", "cut.jsonl.gz"),
+        ("no.jsonl.gz", "unreadable-file", "no.jsonl.gz"),
+        ("no.parquet", "unreadable-file", "Parquet"),
+        ("broken.json", "unreadable-file", "broken.json:2 (row 2)"),
+        ("cut.json", "unreadable-file", "cut.json:2 (row 2)"),
+        ("comma.json", "unreadable-file", "comma.json:2 (row 2)"),
+        ("unparted.json", "unreadable-file", "unparted.json:1 (row 1)"),
+        ("more.json", "unreadable-file", "more.json"),
     ],
 )
-def test_a_file_that_is_no_file_of_rows_is_refused(tmp_path: Path, name: str, message: str):
+def test_file_without_readable_rows_raises(tmp_path: Path, name: str, code: ErrorCode, place: str):
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n' * 1000)[:-20])
     (tmp_path / "no.jsonl.gz").write_text("not packed")
@@ -148,12 +148,12 @@ def test_a_file_that_is_no_file_of_rows_is_refused(tmp_path: Path, name: str, me
     (tmp_path / "unparted.json").write_text('[{"text": "x"} {"text": "y"}]')
     (tmp_path / "more.json").write_text('[{"text": "x"}] [{"text": "y"}]')
     (tmp_path / "broken.json").write_text('[{"text": "x"},\n{"text": }]')
-    with pytest.raises(DataError, match=message):
+    with raises(code, place):
         list(read_rows(str(tmp_path / name)))
 
 
-def test_structs_and_maps_of_parquet_are_dictionaries_without_null_keys(tmp_path: Path):
-    """A column gives each struct the keys of all rows; a tool's call keeps its null content."""
+def test_parquet_structs_and_maps_have_no_null_keys(tmp_path: Path):
+    """A column gives each struct the keys of all rows; a tool call keeps its null content."""
     call = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
     rows = [
         {"messages": [{"role": "user", "content": "a"}]},
@@ -168,7 +168,7 @@ def test_structs_and_maps_of_parquet_are_dictionaries_without_null_keys(tmp_path
     ]
 
 
-def test_the_hash_is_of_the_bytes_as_they_lie_there(tmp_path: Path):
+def test_hash_is_of_the_bytes_of_the_file(tmp_path: Path):
     """echo -n hello | sha256sum"""
     path = tmp_path / "a.jsonl"
     path.write_text("hello")

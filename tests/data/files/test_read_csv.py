@@ -1,14 +1,16 @@
-"""A CSV file as people and spreadsheets write it."""
+"""CSV files as programs and spreadsheets write them."""
 
 from pathlib import Path
 
 import pytest
 
 from rlhf.data.files.read import Unreadable, read_rows
-from rlhf.errors import DataError
+from rlhf.errors import ErrorCode
+from tests.errors import raises
 
 
-def findings(path: Path) -> dict[int, str]:
+def reasons_of(path: Path) -> dict[int, str]:
+    """Line of each unreadable row, and the reason."""
     rows = list(read_rows(str(path)))
     return {where.line: row.reason for where, row in rows if isinstance(row, Unreadable)}
 
@@ -51,7 +53,7 @@ def test_tsv_is_read_by_its_suffix(tmp_path: Path):
         ("prompt", '[{"role": "user", "content": "Hi"}]', [{"role": "user", "content": "Hi"}]),
     ],
 )
-def test_cells_of_csv_are_what_their_columns_hold(tmp_path: Path, column, cell, value):
+def test_cells_of_csv_are_parsed_by_their_column(tmp_path: Path, column, cell, value):
     path = tmp_path / "a.csv"
     path.write_text(f'{column},other\n"' + cell.replace('"', '""') + '",\n')
     [(_, row)] = read_rows(str(path))
@@ -59,31 +61,33 @@ def test_cells_of_csv_are_what_their_columns_hold(tmp_path: Path, column, cell, 
     assert type(row[column]) is type(value)
 
 
-def test_python_lists_in_csv_are_a_finding_that_says_how_to_write_them(tmp_path: Path):
+def test_python_list_in_a_cell_is_unreadable_with_a_hint(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text("responses\n\"['a', 'b']\"\n")
-    [reason] = findings(path).values()
+    [reason] = reasons_of(path).values()
     assert reason.startswith("the cell of responses is not JSON")
-    assert reason.endswith("pandas writes lists so, use json.dumps")
+    assert reason.endswith("use json.dumps")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "code", "name"),
     [
-        (b"prompt,label,prompt\nx,y,z\n", "columns prompt stand more than once in the header"),
-        ("prompt\nx\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        (b"prompt,label,prompt\nx,y,z\n", "repeated-key", "prompt"),
+        ("prompt\nx\n".encode("utf-16"), "unreadable-file", "UTF-16"),
     ],
 )
-def test_a_csv_with_an_unclear_header_is_refused(tmp_path: Path, content: bytes, message: str):
+def test_csv_with_an_unclear_header_is_rejected(
+    tmp_path: Path, content: bytes, code: ErrorCode, name: str
+):
     (tmp_path / "a.csv").write_bytes(content)
-    with pytest.raises(DataError, match=message):
+    with raises(code, "a.csv", name):
         list(read_rows(str(tmp_path / "a.csv")))
 
 
-def test_a_csv_row_with_another_number_of_cells_is_a_finding(tmp_path: Path):
+def test_csv_row_with_another_number_of_cells_is_unreadable(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text("prompt,completion\na,b\nonly\na,b,c\n")
-    assert findings(path) == {
+    assert reasons_of(path) == {
         3: "1 cells where the header has 2 columns",
         4: "3 cells where the header has 2 columns",
     }

@@ -1,4 +1,4 @@
-"""Whatever stands in a file, the answer is rows or a DataError, never a crash."""
+"""Any content of a file gives rows or a DataError, never a crash."""
 
 import contextlib
 import json
@@ -12,15 +12,15 @@ from rlhf.data.files.read import read_rows
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.detect import detect
 from rlhf.data.rows.load import load_demonstrations, load_prompts, load_rankings, load_texts
-from rlhf.data.source_formats.formats import SHAPES
+from rlhf.data.source_formats.formats import FORMATS
 from rlhf.errors import ConfigError, DataError
 
-OURS = [
+OWN_COLUMNS = [
     "prompt", "completion", "messages", "chosen", "rejected", "responses", "ranks", "label",
     "strength", "text", "role", "content",
 ]  # fmt: skip
-# Of each shape what its converter reads, at any depth.
-THEIRS = {
+# The keys that the converter of each format reads, at any depth.
+FORMAT_COLUMNS = {
     "hh": ["prompt", "chosen", "rejected"],
     "pandalm": ["instruction", "input", "response1", "response2", "annotator1"],
     "oasst": ["messages", "responses", "order"],
@@ -46,7 +46,9 @@ THEIRS = {
     "prm800k": ["question", "label", "labeler"],
     "oasst_messages": ["message_id", "parent_id", "text", "role"],
 }  # fmt: skip
-KEYS = OURS + sorted({key for keys in THEIRS.values() for key in keys} - set(OURS))
+KEYS = OWN_COLUMNS + sorted(
+    {key for keys in FORMAT_COLUMNS.values() for key in keys} - set(OWN_COLUMNS)
+)
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(
     ["", " ", "user", "assistant", "human", "gpt", "function_call", "text", "best_first", "N/A",
      "4", "[]", '{"name": 1}', "\n\nHuman: a\n\nAssistant: b", "\ud800", "\x00"]
@@ -70,7 +72,7 @@ calm = settings(
 @example(content=b'[{"text": 1},,]', name="a.json")
 @example(content=b"\xff\xfe[", name="a.json")
 @example(content=b'text\n"open\r\x00', name="a.csv")
-def test_any_bytes(tmp_path: Path, content: bytes, name: str):
+def test_any_bytes_are_rows_or_an_error(tmp_path: Path, content: bytes, name: str):
     (tmp_path / name).write_bytes(content)
     with contextlib.suppress(DataError):
         for where, _ in read_rows(str(tmp_path / name)):
@@ -79,40 +81,43 @@ def test_any_bytes(tmp_path: Path, content: bytes, name: str):
 
 @calm
 @given(
-    found=st.lists(rows, max_size=3),
+    file_rows=st.lists(rows, max_size=3),
     load=st.sampled_from([load_demonstrations, load_prompts, load_rankings, load_texts]),
 )
-def test_any_rows(tmp_path: Path, found: list, load):
+def test_any_rows_are_loaded_or_counted(tmp_path: Path, file_rows: list, load):
     path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    path.write_text("".join(json.dumps(row) + "\n" for row in file_rows))
     with contextlib.suppress(DataError):
         loaded = load(str(path), bad_rows=BadRows(drop=True))
         assert loaded.use.rows == len(loaded.rows) > 0
-        assert loaded.use.rows + loaded.use.dropped == len(found)
+        assert loaded.use.rows + loaded.use.dropped == len(file_rows)
 
 
-def rows_of(shape: str) -> st.SearchStrategy[tuple[str, dict]]:
-    """A shape, and a row that has its columns and anything in them."""
+def rows_of(name: str) -> st.SearchStrategy[tuple[str, dict]]:
+    """A format, and a row that has its columns with any values."""
     inner = st.recursive(
         leaves,
         lambda within: (
-            st.lists(within, max_size=3) | st.dictionaries(st.sampled_from(THEIRS[shape]), within)
+            st.lists(within, max_size=3)
+            | st.dictionaries(st.sampled_from(FORMAT_COLUMNS[name]), within)
         ),
         max_leaves=10,
     )
-    return st.tuples(st.just(shape), st.fixed_dictionaries(dict.fromkeys(THEIRS[shape], inner)))
+    return st.tuples(
+        st.just(name), st.fixed_dictionaries(dict.fromkeys(FORMAT_COLUMNS[name], inner))
+    )
 
 
 @settings(calm, max_examples=300)
-@given(given_row=st.sampled_from(sorted(SHAPES)).flatmap(rows_of))
-def test_any_values_in_the_columns_of_a_shape(tmp_path: Path, given_row: tuple[str, dict]):
-    """With --drop_bad_rows, too; and what it is taken for is found without a crash."""
-    shape, row = given_row
+@given(format_row=st.sampled_from(sorted(FORMATS)).flatmap(rows_of))
+def test_any_values_in_the_columns_of_a_format(tmp_path: Path, format_row: tuple[str, dict]):
+    """Conversion, also with --drop_bad_rows, detection and loading do not crash."""
+    name, row = format_row
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row) + "\n")
     for work in (
-        lambda: convert(str(path), shape),
-        lambda: convert(str(path), shape, dropping=True).lines(shape),
+        lambda: convert(str(path), name),
+        lambda: convert(str(path), name, dropping=True).lines(name),
         lambda: detect(str(path)),
         lambda: load_rankings(str(path)),
     ):
@@ -121,17 +126,17 @@ def test_any_values_in_the_columns_of_a_shape(tmp_path: Path, given_row: tuple[s
 
 
 @calm
-@given(row=rows, shape=st.sampled_from(list(SHAPES)))
-@example(row={"prompt": "x", "responses": ["a"], "scores": {"axis": ["high"]}}, shape="summeval")
-@example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": 2}}, shape="summeval")
-@example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": []}}, shape="summeval")
-@example(row={"prompt": "x", "responses": ["a", "b"], "scores": [1, None]}, shape="scored")
-@example(row={"instruction": "x", "annotator1": [1]}, shape="pandalm")
-@example(row={"instruction": "x", "instances": ["y"]}, shape="instruction")
-@example(row={"instruction": "x", "instances": 5}, shape="instruction")
-@example(row={"text": "x", "label": [1]}, shape="sentiment")
-def test_any_row_as_any_shape(tmp_path: Path, row: dict, shape: str):
+@given(row=rows, name=st.sampled_from(list(FORMATS)))
+@example(row={"prompt": "x", "responses": ["a"], "scores": {"axis": ["high"]}}, name="summeval")
+@example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": 2}}, name="summeval")
+@example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": []}}, name="summeval")
+@example(row={"prompt": "x", "responses": ["a", "b"], "scores": [1, None]}, name="scored")
+@example(row={"instruction": "x", "annotator1": [1]}, name="pandalm")
+@example(row={"instruction": "x", "instances": ["y"]}, name="instruction")
+@example(row={"instruction": "x", "instances": 5}, name="instruction")
+@example(row={"text": "x", "label": [1]}, name="sentiment")
+def test_any_row_is_converted_from_any_format_or_rejected(tmp_path: Path, row: dict, name: str):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row) + "\n")
     with contextlib.suppress(DataError, ConfigError):
-        convert(str(path), shape)
+        convert(str(path), name)

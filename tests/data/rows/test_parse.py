@@ -1,10 +1,10 @@
-"""A row is one of the types the recipes take, or the reason says why not."""
+"""A row becomes one of the types that recipes read, or is rejected with a reason."""
 
 import pytest
 
 from rlhf.data.rows.parse import parse_demonstration, parse_prompt, parse_ranking, parse_text
-from rlhf.errors import DataError
 from rlhf.types import Demonstration, PromptRow, Ranking
+from tests.errors import raises
 
 USER = {"role": "user", "content": "Hi"}
 BOT = {"role": "assistant", "content": "Hello."}
@@ -38,7 +38,7 @@ def test_prompt_and_completion(row, expected):
     ],
 )
 def test_messages_train_on_every_assistant_turn(messages, prompt):
-    """Which orders of roles are right is the chat template's affair."""
+    """Whether the order of roles is right is left to the chat template."""
     row = {"messages": messages}
     prompt = prompt or messages[:-1]
     every, last = parse_demonstration(row), parse_demonstration(row, "last")
@@ -49,8 +49,8 @@ def test_messages_train_on_every_assistant_turn(messages, prompt):
 CALL = {"function": {"name": "look", "arguments": '{"place": "hall"}'}, "id": "1", "type": "x"}
 
 
-def test_thoughts_calls_weights_and_parts_of_messages_are_kept():
-    """One name for a thought, arguments as an object, parts of type text as their text."""
+def test_thoughts_calls_weights_and_parts_of_messages_are_read():
+    """Thoughts have one name, arguments are an object, parts of type text become one text."""
     parts = [{"type": "text", "text": "Where "}, {"type": "text", "text": "is it?"}]
     row = {
         "messages": [
@@ -63,8 +63,8 @@ def test_thoughts_calls_weights_and_parts_of_messages_are_kept():
         ],
         "tools": '[{"type": "function", "function": {"name": "look", "strict": null}}]',
     }
-    made = parse_demonstration(row)
-    assert made.prompt == [
+    demonstration = parse_demonstration(row)
+    assert demonstration.prompt == [
         {"role": "user", "content": "Where is it?"},
         {"role": "assistant", "content": "Moment.", "weight": 0},
         {"role": "user", "content": "Now?"},
@@ -81,15 +81,19 @@ def test_thoughts_calls_weights_and_parts_of_messages_are_kept():
         },
         {"role": "tool", "content": "a cup", "name": "look", "tool_call_id": "1"},
     ]
-    assert made.turn == {"role": "assistant", "content": "Here.", "reasoning_content": "A cup."}
-    assert made.tools == ({"type": "function", "function": {"name": "look"}},)
+    assert demonstration.turn == {
+        "role": "assistant",
+        "content": "Here.",
+        "reasoning_content": "A cup.",
+    }
+    assert demonstration.tools == ({"type": "function", "function": {"name": "look"}},)
 
 
 def test_completion_of_several_turns_trains_on_them_and_not_on_the_prompt():
     row = {"prompt": [USER, BOT, USER], "completion": [BOT, USER, {**BOT, "content": "Bye."}]}
-    made = parse_demonstration(row)
-    assert made.prompt == [USER, {**BOT, "weight": 0}, USER, BOT, USER]
-    assert (made.completion, made.every_turn) == ("Bye.", True)
+    demonstration = parse_demonstration(row)
+    assert demonstration.prompt == [USER, {**BOT, "weight": 0}, USER, BOT, USER]
+    assert (demonstration.completion, demonstration.every_turn) == ("Bye.", True)
 
 
 @pytest.mark.parametrize("name", ["system", "system_prompt"])
@@ -98,78 +102,84 @@ def test_system_column_becomes_the_system_message(name):
     assert parse_demonstration(row).prompt == [SYSTEM, USER]
     assert parse_prompt({"prompt": [SYSTEM, USER], name: "Be kind."}).prompt == [SYSTEM, USER]
     assert parse_ranking({**PAIR, name: "Be kind."}).prompt == [SYSTEM, USER]
-    with pytest.raises(DataError, match=f"{name} next to a conversation"):
+    with raises("bad-row", name, "system message"):
         parse_demonstration({"messages": [SYSTEM, USER, BOT], name: "Be rude."})
 
 
 @pytest.mark.parametrize(
-    ("row", "reason"),
+    ("row", "names"),
     [
-        ({"completion": "x"}, "no prompt; a row needs prompt and completion"),
-        ({"prompt": "x", "text": "y"}, "no completion"),
-        ({"prompt": "x", "completion": " \n"}, "completion is empty"),
-        ({"prompt": "x", "completion": 5}, "completion is int, not text"),
-        ({"prompt": 5, "completion": "x"}, "prompt is int, neither text nor a list of messages"),
-        ({"prompt": "x", "completion": "y", "label": False}, "a thumb"),
-        ({"messages": []}, "messages is an empty list"),
-        ({"messages": None}, "messages is null, not a list"),
-        ({"messages": [USER]}, "roles user; the last one has to be assistant"),
-        ({"messages": [BOT, USER]}, "roles assistant, user"),
-        ({"messages": [BOT]}, "nothing that it answers"),
-        ({"messages": [{"role": "human", "content": "x"}, BOT]}, "unknown role 'human'"),
-        ({"messages": [{"role": ["user"], "content": "x"}, BOT]}, "unknown role"),
-        ({"messages": ["Hi", "Hello"]}, "a message is"),
-        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "content is empty"),
-        ({"messages": [{"role": "user", "content": [{}]}, BOT]}, "a part of type None"),
-        ({"messages": [{"role": "user", "content": 5}, BOT]}, "content is int, not text"),
-        ({"prompt": [USER, BOT], "completion": "x"}, "roles user, assistant; .* user or tool"),
-        ({"prompt": "x", "completion": [USER]}, "roles user; the last one has to be assistant"),
-        ({"prompt": "x", "completion": []}, "completion is list, not text"),
-        ({"messages": [USER, BOT], "completion": "x"}, "completion next to messages"),
-        ({"messages": [USER, BOT], "prompt": "Why?"}, "prompt next to messages"),
-        ({"messages": [USER, BOT], "images": ["x.png"]}, "images: only text is read"),
-        ({"messages": [USER, {**BOT, "function_call": {"name": "x"}}]}, "write tool_calls"),
-        ({"messages": [USER, {**BOT, "loss": True}]}, "write weight"),
-        ({"messages": [USER, {**BOT, "weight": 0.5}]}, "weight 0.5 is neither"),
+        ({"completion": "x"}, "prompt completion"),
+        ({"prompt": "x", "text": "y"}, "completion text"),
+        ({"prompt": "x", "completion": " \n"}, "completion"),
+        ({"prompt": "x", "completion": 5}, "completion int"),
+        ({"prompt": 5, "completion": "x"}, "prompt int"),
+        ({"prompt": "x", "completion": "y", "label": False}, "label"),
+        ({"messages": []}, "messages empty"),
+        ({"messages": None}, "messages null"),
+        ({"messages": [USER]}, "messages user assistant"),
+        ({"messages": [BOT, USER]}, "messages assistant, user"),
+        ({"messages": [BOT]}, "messages assistant"),
+        ({"messages": [{"role": "human", "content": "x"}, BOT]}, "'human'"),
+        ({"messages": [{"role": ["user"], "content": "x"}, BOT]}, "['user']"),
+        ({"messages": ["Hi", "Hello"]}, "messages 'Hi'"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "messages content"),
+        ({"messages": [{"role": "user", "content": [{}]}, BOT]}, "content None"),
+        ({"messages": [{"role": "user", "content": 5}, BOT]}, "content int"),
+        ({"prompt": [USER, BOT], "completion": "x"}, "prompt user, assistant"),
+        ({"prompt": "x", "completion": [USER]}, "completion user assistant"),
+        ({"prompt": "x", "completion": []}, "completion list"),
+        ({"messages": [USER, BOT], "completion": "x"}, "completion messages"),
+        ({"messages": [USER, BOT], "prompt": "Why?"}, "prompt messages"),
+        ({"messages": [USER, BOT], "images": ["x.png"]}, "images"),
+        ({"messages": [USER, {**BOT, "function_call": {"name": "x"}}]}, "function_call tool_calls"),
+        ({"messages": [USER, {**BOT, "loss": True}]}, "loss weight"),
+        ({"messages": [USER, {**BOT, "weight": 0.5}]}, "weight 0.5"),
         (
             {"messages": [USER, {**BOT, "content": "<think>a</think>b", "thinking": "c"}]},
-            "a thought in thinking and another in the content",
+            "thinking content",
         ),
         (
             {"messages": [USER, {**BOT, "tool_calls": [{"name": "f", "arguments": "{a"}]}]},
-            "the arguments of f are no JSON object",
+            "arguments f",
         ),
-        ({"messages": [USER, {**BOT, "weight": 0}]}, "weight 0 on every assistant turn"),
-        ({"messages": [{**USER, "thinking": "x"}, BOT]}, "thinking belongs to the assistant"),
-        ({"messages": [USER, {**BOT, "thinking": "a", "reasoning": "b"}]}, "differ"),
+        ({"messages": [USER, {**BOT, "weight": 0}]}, "weight 0"),
+        ({"messages": [{**USER, "thinking": "x"}, BOT]}, "thinking user"),
+        ({"messages": [USER, {**BOT, "thinking": "a", "reasoning": "b"}]}, "thinking reasoning"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, BOT]},
-            "a part of type 'image_url'; only text is read",
+            "content 'image_url'",
         ),
-        ({"prompt": "x", "completion": "y", "chat_template_kwargs": {"a": 1}}, "a key of the run"),
-        ({"messages": [USER, BOT], "functions": [{"name": "look"}]}, "functions: .* write tools"),
-        ({"messages": [USER, BOT], "reasoning_content": "x"}, "reasoning_content: this column is"),
-        ({"prompt": "x", "completion": "y", "thinking": "z"}, "before the response as <think>"),
-        ({"prompt": "x", "completion": "y", "history": [["a", "b"]]}, "history: this column is"),
-        ({"prompt": "x", "completion": "y", "documents": [{"text": "z"}]}, "into the prompt"),
-        ({"messages": [USER, {**BOT, "reasoning_details": [{}]}]}, "write reasoning_content"),
-        ({"messages": [USER, {**BOT, "thoughts": "x"}]}, "write reasoning_content"),
+        (
+            {"prompt": "x", "completion": "y", "chat_template_kwargs": {"a": 1}},
+            "chat_template_kwargs",
+        ),
+        ({"messages": [USER, BOT], "functions": [{"name": "look"}]}, "functions tools"),
+        ({"messages": [USER, BOT], "reasoning_content": "x"}, "reasoning_content"),
+        ({"prompt": "x", "completion": "y", "thinking": "z"}, "thinking <think>"),
+        ({"prompt": "x", "completion": "y", "history": [["a", "b"]]}, "history"),
+        ({"prompt": "x", "completion": "y", "documents": [{"text": "z"}]}, "documents"),
+        (
+            {"messages": [USER, {**BOT, "reasoning_details": [{}]}]},
+            "reasoning_details",
+        ),
+        ({"messages": [USER, {**BOT, "thoughts": "x"}]}, "thoughts reasoning_content"),
     ],
 )
-def test_what_is_no_demonstration(row, reason):
-    with pytest.raises(DataError, match=reason):
+def test_row_that_is_no_demonstration_is_rejected(row, names):
+    with raises("bad-row", *names.split()):
         parse_demonstration(row)
 
 
-def test_a_prompt_keeps_its_other_columns():
+def test_prompt_keeps_its_other_columns():
     row = {"prompt": [USER], "category": "talk", "answer": 3}
     expected = PromptRow(prompt=[USER], columns={"category": "talk", "answer": 3})
     assert parse_prompt(row) == expected
 
 
-def test_texts():
+def test_text_is_read_and_an_empty_one_rejected():
     assert parse_text({"text": "a story", "label": 1}) == "a story"
-    with pytest.raises(DataError, match="text is empty"):
+    with raises("bad-row", "text"):
         parse_text({"text": ""})
 
 
@@ -181,12 +191,12 @@ def test_texts():
         {**PAIR, "chosen": [USER, BOT], "rejected": [USER, {**BOT, "content": "Go away."}]},
     ],
 )
-def test_a_pair_is_a_ranking_of_two(row):
+def test_pair_is_a_ranking_of_two(row):
     expected = Ranking(prompt="Hi", responses=["Hello.", "Go away."], ranks=[1, 2])
     assert parse_ranking(row) == expected
 
 
-def test_whole_conversations_bring_their_prompt():
+def test_common_turns_of_two_conversations_are_the_prompt():
     row = {"chosen": [USER, BOT], "rejected": [USER, {**BOT, "content": "Go away."}]}
     assert parse_ranking(row).prompt == [USER]
 
@@ -207,15 +217,15 @@ def test_repeated_prompt_is_split_off_at_a_word(row, prompt):
     assert ranking.implicit_prompt
 
 
-def test_pair_goes_on_after_its_prompt_with_turns_that_both_share():
-    """Sets of conversations (Capybara's pairs) keep the first question as `prompt`."""
+def test_turns_that_both_conversations_share_extend_the_prompt():
+    """Datasets of conversations (Capybara's pairs) have the first question as `prompt`."""
     shared = [USER, BOT, {"role": "user", "content": "Why?"}]
-    answers = [{"role": "assistant", "content": text} for text in ("So.", "No.")]
-    row = {"prompt": "Hi", "chosen": [*shared, answers[0]], "rejected": [*shared, answers[1]]}
+    responses = [{"role": "assistant", "content": text} for text in ("So.", "No.")]
+    row = {"prompt": "Hi", "chosen": [*shared, responses[0]], "rejected": [*shared, responses[1]]}
     expected = Ranking(prompt=shared, responses=["So.", "No."], ranks=[1, 2], implicit_prompt=True)
     assert parse_ranking(row) == expected
-    with pytest.raises(DataError, match="chosen has turns between the prompt and its last message"):
-        parse_ranking({**row, "rejected": [USER, answers[1]]})
+    with raises("bad-row", "chosen"):
+        parse_ranking({**row, "rejected": [USER, responses[1]]})
 
 
 def test_margin_is_the_strength():
@@ -223,11 +233,11 @@ def test_margin_is_the_strength():
     assert parse_ranking({**PAIR, "margin": 2, "strength": 2}).strength == 2.0
 
 
-def test_scores_weigh_the_pair_where_asked():
+def test_score_columns_decide_the_strength():
     row = {**PAIR, "score_chosen": 7.5, "score_rejected": 6}
     assert parse_ranking(row, "strength").strength == 1.5
     assert parse_ranking(row, "ignore").strength == 1.0
-    with pytest.raises(DataError, match="score_chosen 5 is not above score_rejected 6"):
+    with raises("bad-row", "score_chosen 5", "score_rejected 6"):
         parse_ranking({**row, "score_chosen": 5}, "strength")
 
 
@@ -237,62 +247,65 @@ def test_thought_of_a_ranked_response_stays_before_it():
 
 
 def test_ultrafeedback_binarized_repeats_its_chosen_conversation():
-    """`messages` there is `chosen` again; the scores need a word from the user."""
+    """Its `messages` repeat `chosen`."""
     chosen = [USER, BOT]
     row = {"prompt": "Hi", "chosen": chosen, "rejected": [USER, {**BOT, "content": "No."}]}
     assert parse_ranking({**row, "messages": chosen}).responses == ["Hello.", "No."]
-    with pytest.raises(DataError, match="not the chosen conversation"):
+    with raises("bad-row", "messages", "chosen"):
         parse_ranking({**row, "messages": [USER, {**BOT, "content": "Other."}]})
 
 
-def test_a_number_names_an_annotator_and_null_nobody():
+def test_annotator_may_be_a_number_or_null():
     assert parse_ranking({**PAIR, "annotator": 7}).annotator == "7"
     assert parse_ranking({**PAIR, "annotator": None}).annotator == ""
 
 
-def test_rankings_keep_ties_annotator_and_strength():
+def test_ranking_has_ties_annotator_and_strength():
     row = {**RANKED, "annotator": "ann", "strength": 2}
     ranking = parse_ranking(row)
     assert (ranking.ranks, ranking.annotator, ranking.strength) == ([2, 1, 2], "ann", 2.0)
 
 
 def test_equal_texts_may_tie():
-    """Sampled answers repeat; of equal rank they say nothing against each other."""
+    """Sampled responses may repeat; on equal ranks they do not contradict each other."""
     row = {"prompt": "Hi", "responses": ["x", "x ", "y"], "ranks": [1, 1, 3]}
     assert parse_ranking(row).ranks == [1, 1, 3]
 
 
 @pytest.mark.parametrize(
-    ("row", "reason"),
+    ("row", "names"),
     [
-        ({**PAIR, "rejected": "Hello."}, "the same text"),
-        ({**PAIR, "rejected": ""}, "rejected is empty"),
-        ({"prompt": "Hi", "chosen": "x"}, "no rejected"),
-        ({"chosen": "x", "rejected": "y"}, "no prompt"),
+        ({**PAIR, "rejected": "Hello."}, "chosen rejected"),
+        ({**PAIR, "rejected": ""}, "rejected"),
+        ({"prompt": "Hi", "chosen": "x"}, "rejected"),
+        ({"chosen": "x", "rejected": "y"}, "prompt"),
         ({"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "c"}, "--from hh"),
-        ({**PAIR, "completion": "x"}, "completion next to chosen"),
-        ({**PAIR, "responses": ["x", "y"], "ranks": [1, 2]}, "responses next to chosen"),
-        ({**PAIR, "score_chosen": 5}, "score_columns: strength"),
-        ({**PAIR, "margin": 0}, "margin 0 is not a number above 0"),
-        ({**PAIR, "margin": 1, "strength": 2}, "give one of them"),
-        ({"chosen": [USER, BOT], "rejected": [SYSTEM, USER, BOT]}, "the same turns"),
-        ({**PAIR, "chosen": [SYSTEM, USER, BOT]}, "does not begin with the prompt"),
-        ({**RANKED, "ranks": [1, 2]}, "2 ranks for 3 responses"),
-        ({**RANKED, "ranks": [1, 2, 2.5]}, "not whole numbers"),
-        ({**RANKED, "ranks": [True, 2, 3]}, "not whole numbers"),
-        ({**RANKED, "ranks": "1 2 3"}, "ranks is str, not a list"),
-        ({**RANKED, "responses": ["a", "", "c"]}, r"responses\[1\] is empty"),
-        ({**RANKED, "responses": ["a"], "ranks": [1]}, "holds 1 answer"),
-        ({**PAIR, "rejected": "Hello. "}, "the same text"),
-        ({**RANKED, "responses": ["x", "y", "x "], "ranks": [1, 2, 3]}, "ranks 1 and 3; equal"),
-        ({**RANKED, "ranks": [1, 0, 2]}, "below 1"),
+        ({**PAIR, "completion": "x"}, "completion chosen"),
+        ({**PAIR, "responses": ["x", "y"], "ranks": [1, 2]}, "responses chosen"),
+        ({**PAIR, "score_chosen": 5}, "score_chosen score_columns"),
+        ({**PAIR, "margin": 0}, "margin 0"),
+        ({**PAIR, "margin": 1, "strength": 2}, "margin strength"),
+        ({"chosen": [USER, BOT], "rejected": [SYSTEM, USER, BOT]}, "prompt chosen rejected"),
+        ({**PAIR, "chosen": [SYSTEM, USER, BOT]}, "chosen prompt"),
+        ({**RANKED, "ranks": [1, 2]}, "2 3 ranks"),
+        ({**RANKED, "ranks": [1, 2, 2.5]}, "ranks 2.5"),
+        ({**RANKED, "ranks": [True, 2, 3]}, "ranks True"),
+        ({**RANKED, "ranks": "1 2 3"}, "ranks str"),
+        ({**RANKED, "responses": ["a", "", "c"]}, "responses[1]"),
+        ({**RANKED, "responses": ["a"], "ranks": [1]}, "responses 1 2"),
+        ({**PAIR, "rejected": "Hello. "}, "chosen rejected"),
+        (
+            {**RANKED, "responses": ["x", "y", "x "], "ranks": [1, 2, 3]},
+            "responses[2] 1 3",
+        ),
+        ({**RANKED, "ranks": [1, 0, 2]}, "ranks 0"),
         ({**RANKED, "strength": "much"}, "strength 'much'"),
-        ({"prompt": "Hi"}, "no responses"),
-        ({**PAIR, "annotator": {"name": "ann"}}, "annotator is dict, neither a name"),
-        ({**PAIR, "history": [["a", "b"]]}, "history: this column is not read"),
-        ({**RANKED, "functions": [{"name": "look"}]}, "functions: this column is not read"),
+        ({"prompt": "Hi"}, "responses"),
+        ({**PAIR, "annotator": {"name": "ann"}}, "annotator dict"),
+        ({**PAIR, "history": [["a", "b"]]}, "history"),
+        ({**RANKED, "functions": [{"name": "look"}]}, "functions"),
     ],
 )
-def test_what_is_no_ranking(row, reason):
-    with pytest.raises(DataError, match=reason):
+def test_row_that_is_no_ranking_is_rejected(row, names):
+    with raises("bad-row", *names.split()):
         parse_ranking(row)

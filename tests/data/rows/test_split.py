@@ -1,4 +1,4 @@
-"""No prompt stands on both sides, however often or in whatever spelling it is asked."""
+"""No prompt is on both sides of a split, however often and in whichever spelling it occurs."""
 
 import json
 from pathlib import Path
@@ -23,40 +23,39 @@ def rows(prompts: list[str]) -> list[Demonstration]:
     seed=st.integers(0, 5),
 )
 def test_sides_share_no_prompt_and_lose_no_row(prompts, fraction, seed):
-    given_rows = rows(prompts)
-    train, held = split_by_prompt(given_rows, fraction, seed)
-    assert not {r.prompt for r in train} & {r.prompt for r in held}
-    assert sorted(map(int, (r.completion for r in train + held))) == list(range(len(prompts)))
+    train, held_out = split_by_prompt(rows(prompts), fraction, seed)
+    assert not {r.prompt for r in train} & {r.prompt for r in held_out}
+    assert sorted(map(int, (r.completion for r in train + held_out))) == list(range(len(prompts)))
     assert train or not prompts
 
 
-def test_the_share_is_of_prompts_and_at_least_one():
+def test_fraction_counts_prompts_and_is_at_least_one():
     prompts = [f"question {i}" for i in range(100)] * 3
-    train, held = split_by_prompt(rows(prompts), 0.1, 0)
-    assert (len(train), len(held)) == (270, 30)
+    train, held_out = split_by_prompt(rows(prompts), 0.1, 0)
+    assert (len(train), len(held_out)) == (270, 30)
     assert len(split_by_prompt(rows(["a", "b"]), 0.01, 0)[1]) == 1
     assert split_by_prompt(rows(["a", "b"]), 0, 0)[1] == []
 
 
-def test_texts_that_answer_nothing_are_split_by_text():
-    """The empty prompt is no prompt: 30 sentences of 10 texts split as 10 prompts would."""
+def test_texts_without_a_prompt_are_split_by_text():
+    """30 rows of 10 texts with an empty prompt split as 10 prompts would."""
     texts = [Demonstration(prompt="", completion=f"text {i % 10}") for i in range(30)]
-    train, held = split_by_prompt(texts, 0.2, 0)
-    assert (len(train), len(held)) == (24, 6)
-    assert not {row.completion for row in train} & {row.completion for row in held}
+    train, held_out = split_by_prompt(texts, 0.2, 0)
+    assert (len(train), len(held_out)) == (24, 6)
+    assert not {row.completion for row in train} & {row.completion for row in held_out}
 
 
-def test_two_people_rank_one_pair_of_texts():
+def test_group_key_ignores_the_order_of_responses():
     first = Ranking(prompt="", responses=["a", "b"], ranks=[1, 2], annotator="x")
     second = Ranking(prompt="", responses=["b", "a"], ranks=[1, 2], annotator="y")
     assert group_key(first) == group_key(second)
 
 
-def test_the_split_depends_on_seed_and_words_not_on_order():
+def test_split_depends_on_seed_and_words_not_on_order():
     prompts = [f"question {i}" for i in range(50)]
-    held = {r.prompt for r in split_by_prompt(rows(prompts), 0.2, 7)[1]}
-    assert {r.prompt for r in split_by_prompt(rows(prompts[::-1]), 0.2, 7)[1]} == held
-    assert {r.prompt for r in split_by_prompt(rows(prompts), 0.2, 8)[1]} != held
+    held_out = {r.prompt for r in split_by_prompt(rows(prompts), 0.2, 7)[1]}
+    assert {r.prompt for r in split_by_prompt(rows(prompts[::-1]), 0.2, 7)[1]} == held_out
+    assert {r.prompt for r in split_by_prompt(rows(prompts), 0.2, 8)[1]} != held_out
 
 
 @pytest.mark.parametrize(
@@ -74,20 +73,20 @@ def test_the_split_depends_on_seed_and_words_not_on_order():
         ("a b", "ab", False),
     ],
 )
-def test_prompts_are_one_but_for_case_spacing_and_punctuation(one, other, same):
+def test_prompt_key_ignores_case_spacing_and_punctuation(one, other, same):
     assert (prompt_key(one) == prompt_key(other)) is same
 
 
-def test_leaked_prompts_are_named():
-    found = leaked_prompts(["Who?", "What?", "WHERE"], ["where?", "who"])
-    assert (found.checked, found.leaked) == (3, [0, 2])
+def test_leaked_prompts_are_found_in_any_spelling():
+    leakage = leaked_prompts(["Who?", "What?", "WHERE"], ["where?", "who"])
+    assert (leakage.checked, leakage.leaked) == (3, [0, 2])
 
 
-def test_the_split_of_loaded_rows_keeps_their_order(tmp_path: Path):
+def test_split_keeps_the_order_of_rows(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     lines = [json.dumps({"prompt": f"q{i}", "completion": str(i)}) for i in range(20)]
     path.write_text("\n".join(lines))
-    train, held = split_by_prompt(load_demonstrations(str(path)).rows, 0.25, 0)
-    for side in (train, held):
+    train, held_out = split_by_prompt(load_demonstrations(str(path)).rows, 0.25, 0)
+    for side in (train, held_out):
         order = [int(row.completion) for row in side]
         assert order == sorted(order)

@@ -8,17 +8,17 @@ from pathlib import Path
 import trl
 from transformers import PreTrainedTokenizerFast
 
-from tests.data.tokenization.tokenizer_shapes import byte_level
+from tests.data.tokenization.small_tokenizers import byte_level
 
 FOLDER = Path(trl.__file__).parent / "chat_templates"
-# Templates of models that see images: they take content as a list of parts and render no string.
+# Templates of vision models: they read content as a list of parts and do not render a string.
 VISION = {"idefics3", "llava_next", "smolvlm"}
 NAMES = sorted(
     path.stem
     for path in FOLDER.glob("*.jinja")
     if not path.stem.endswith("_training") and path.stem not in VISION
 )
-# What a template writes as a token of its own; those of the second line are content of a turn.
+# The texts that a template writes as single tokens; those of the second line are content.
 _CONTROL = re.compile(
     r"<\|[^<>|\s]+\|?>|<[a-z_]+\|>|<｜[^<>]+｜>|<(?:start|end)_of_turn>|\[gMASK\]|<sop>"
     r"|</?think>|</?tool_call>|</?tool_response>"
@@ -32,7 +32,7 @@ def template(name: str) -> str:
 
 
 def has_twin(name: str) -> bool:
-    """Whether TRL ships a training template of it, with `{% generation %}` marks."""
+    """Whether TRL ships its training template, with `{% generation %}` marks."""
     return (FOLDER / f"{name}_training.jinja").is_file()
 
 
@@ -41,7 +41,7 @@ def write_tokenizer(
 ) -> str:
     """A byte-level tokenizer with the template NAME and its control tokens, saved in `folder`.
 
-    merged: texts that are one token too. eos: tokens that generation_config.json names as EOS.
+    merged: further texts that are one token. eos: the tokens that generation_config.json names.
     """
     tokens = {match.group() for match in _CONTROL.finditer(template(name))}
     content = sorted(token for token in tokens if _CONTENT.fullmatch(token))

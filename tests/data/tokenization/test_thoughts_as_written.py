@@ -1,4 +1,4 @@
-"""A response with a thought, token by token: what a chat shows while it is being written."""
+"""A response with a thought, token by token, as a chat streams it."""
 
 from dataclasses import replace
 
@@ -11,16 +11,16 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from tests.data.tokenization.templates import NAMES, template, write_tokenizer
 from tests.tiny_models import make_model
 
-ASKED = [{"role": "user", "content": "Q?"}]
+PROMPT = [{"role": "user", "content": "Q?"}]
 THOUGHT, TEXT = "Hm, a dog?\n\nYes: 3 < 4.", "A dog € is\n\nhere </b>."
-# Templates that write no thought back, or whose prompt has closed it: the tags are the model's.
+# Templates that render no thoughts, or whose prompt closes one: the tags are the model's.
 PROMPT_OPENS = ("deepseek_r1_distill", "deepseekv3")
 PROMPT_CLOSES = ("qwen3_5_nothink",)
 
 
 def written(chat, response: str) -> list[int]:
-    """The ids that a model writes for a response, the end of its turn last."""
-    encoded = encode_response(chat, ASKED, response)
+    """The ids that a model writes for a response, up to the end of its turn."""
+    encoded = encode_response(chat, PROMPT, response)
     last = len(encoded.trained) - encoded.trained[::-1].index(True)
     return encoded.ids[encoded.prompt_length : last]
 
@@ -29,17 +29,17 @@ def pieces(writer: Detokenizer, ids: list[int]) -> tuple[list[str], list[str]]:
     """Pieces of the thought and of the text; no piece of the thought follows one of the text."""
     thoughts, texts = [], []
     for at, token in enumerate(ids):
-        said = writer.add(token, last=at == len(ids) - 1)
-        assert not (said.thought and "".join(texts))
-        thoughts.append(said.thought)
-        texts.append(said.text)
+        piece = writer.add(token, last=at == len(ids) - 1)
+        assert not (piece.thought and "".join(texts))
+        thoughts.append(piece.thought)
+        texts.append(piece.text)
     return thoughts, texts
 
 
 @pytest.mark.parametrize("thought", [THOUGHT, ""])
 @pytest.mark.parametrize("name", sorted({*NAMES} - {*PROMPT_OPENS, *PROMPT_CLOSES}))
-def test_pieces_are_the_thought_and_the_text_and_no_tag(tmp_path, name, thought):
-    """Each beginning is a beginning of the whole, so that nothing shown is taken back."""
+def test_pieces_are_thought_and_text_without_tags(tmp_path, name, thought):
+    """The pieces so far are always the beginning of the whole: no text is retracted."""
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     ids = written(chat, with_thought(thought, TEXT))
     for stop in ((), ("never",)):
@@ -51,8 +51,8 @@ def test_pieces_are_the_thought_and_the_text_and_no_tag(tmp_path, name, thought)
 
 
 @pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think", "gptoss", "glm4moe", "gemma4_v5"])
-def test_a_thought_is_given_while_it_is_written_and_kept_when_cut_off(tmp_path, name):
-    """Of the 20 and more tokens of the thought most give a piece at once."""
+def test_thought_is_streamed_and_kept_when_cut_off(tmp_path, name):
+    """Most of the 20 or more tokens of the thought give a piece at once."""
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     ids = written(chat, with_thought(THOUGHT, TEXT))
     end = next(n for n in range(len(ids)) if decode(chat, ids[:n]).endswith("Yes: 3"))
@@ -64,21 +64,21 @@ def test_a_thought_is_given_while_it_is_written_and_kept_when_cut_off(tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["qwen3", "gptoss", "qwen2_5"])
-def test_stop_texts_are_looked_for_in_the_response_alone(tmp_path, name):
+def test_stop_texts_apply_to_the_response_alone(tmp_path, name):
     """ "dog" is in the thought too."""
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     writer = Detokenizer(chat, ["dog"])
     thought = text = ""
     for token in written(chat, with_thought(THOUGHT, TEXT)):
-        said = writer.add(token)
-        thought, text = thought + said.thought, text + said.text
+        piece = writer.add(token)
+        thought, text = thought + piece.thought, text + piece.text
         if writer.stopped:
             break
     assert (thought, text, writer.stopped) == (THOUGHT, "A ", True)
 
 
 @pytest.mark.parametrize("name", PROMPT_OPENS)
-def test_a_thought_that_the_prompt_opened_and_nothing_closed_is_the_response(tmp_path, name):
+def test_thought_that_is_never_closed_is_the_response(tmp_path, name):
     """DeepSeek's prompt ends with <think>; its tags are content that the model writes."""
     chat = load_tokenizer(write_tokenizer(tmp_path, name))
     ids = chat.tokenizer(f"Hm.\n</think>\n\n{TEXT}", add_special_tokens=False)["input_ids"]
@@ -90,8 +90,8 @@ def test_a_thought_that_the_prompt_opened_and_nothing_closed_is_the_response(tmp
     assert (writer.thought, writer.text, writer.retracted) == ("", TEXT, True)
 
 
-def test_a_tag_after_text_changes_nothing_that_was_given(tmp_path):
-    """The prompt has closed the thought already; the model closes it once more."""
+def test_tag_after_text_does_not_change_earlier_pieces(tmp_path):
+    """The prompt has already closed the thought, and the model closes it once more."""
     chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3_5_nothink"))
     ids = chat.tokenizer("Hm.</think> A dog.", add_special_tokens=False)["input_ids"]
     writer = Detokenizer(chat)
@@ -99,7 +99,7 @@ def test_a_tag_after_text_changes_nothing_that_was_given(tmp_path):
     assert ("".join(thoughts), "".join(texts)) == ("", "Hm. A dog.")
 
 
-def test_an_answer_goes_on_from_tokens_that_are_there(tmp_path):
+def test_detokenizer_continues_from_earlier_tokens(tmp_path):
     chat = load_tokenizer(write_tokenizer(tmp_path, "qwen3"))
     ids = written(chat, with_thought("One two.", TEXT))
     for start in range(len(ids)):
@@ -119,7 +119,7 @@ def test_raw_text_has_no_thoughts(tmp_path):
 
 
 @pytest.mark.parametrize("thought", [THOUGHT, ""])
-def test_tags_that_a_vocabulary_spells_in_letters_are_told_apart_too(tmp_path, thought):
+def test_tags_in_letters_are_recognized(tmp_path, thought):
     """Qwen3's template for a base model that has no token for its tags."""
     folder = make_model(tmp_path / "model", "qwen2")
     (tmp_path / "qwen3.jinja").write_text(template("qwen3"), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a checkpoint leaves open is settled and said, or refused in words."""
+"""Missing settings of a checkpoint get a value and a note, or raise an error."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ from transformers import AutoTokenizer, LlamaConfig
 
 from rlhf.data.tokenization.chat import prompt_text, sequence_ids
 from rlhf.data.tokenization.tokenizer import check_vocabulary, load_tokenizer
-from rlhf.errors import CheckpointError, ConfigError
-from tests.data.tokenization.tokenizer_shapes import CHATML, Write, byte_level, sentencepiece
+from tests.data.tokenization.small_tokenizers import CHATML, Write, byte_level, sentencepiece
+from tests.errors import raises
 
 LLAMA = ["<unk>", "<s>", "</s>"]
 
 
-def test_a_base_model_gets_the_plain_template_and_says_so(plain: str):
+def test_base_model_gets_the_plain_template_and_a_note(plain: str):
     chat = load_tokenizer(plain)
     assert chat.template_source == "supplied"
     assert prompt_text(chat, "Hello?") == "User:\nHello?<|end|>Assistant:\n"
@@ -30,7 +30,7 @@ def test_chatml_is_supplied_where_its_tokens_are_in_the_vocabulary(write: Write)
     assert chat.end_token_id == 2
 
 
-def test_the_token_that_ends_a_turn_becomes_eos_and_the_old_eos_pads_on(qwen: str):
+def test_end_of_turn_becomes_eos(qwen: str):
     """Qwen2.5's base names <|endoftext|> (id 0), so generation would run past <|im_end|> (id 2)."""
     chat = load_tokenizer(qwen)
     assert chat.template_source == "tokenizer"
@@ -40,8 +40,8 @@ def test_the_token_that_ends_a_turn_becomes_eos_and_the_old_eos_pads_on(qwen: st
     assert any("<|im_end|>" in note for note in chat.notes)
 
 
-def test_a_pad_is_found_where_eos_is_the_only_special_token(write: Write, tmp_path: Path):
-    """GPT-2: bos, eos and unk are one token. The byte 0x14 pads: no text holds it."""
+def test_pad_is_chosen_if_eos_is_the_only_special_token(write: Write, tmp_path: Path):
+    """GPT-2: bos, eos and unk are one token. The byte 0x14 pads: no text contains it."""
     folder = write(byte_level, ["<|endoftext|>"], eos_token="<|endoftext|>")
     chat = load_tokenizer(folder)
     assert chat.tokenizer.pad_token == "Ĕ"
@@ -52,20 +52,20 @@ def test_a_pad_is_found_where_eos_is_the_only_special_token(write: Write, tmp_pa
     assert sequence_ids(again, "Hello", "you") == sequence_ids(chat, "Hello", "you")
 
 
-def test_a_pad_that_is_eos_is_replaced_and_reported(write: Write):
+def test_pad_that_is_eos_is_replaced_with_a_note(write: Write):
     folder = write(sentencepiece, LLAMA, eos_token="</s>", pad_token="</s>", unk_token="<unk>")
     chat = load_tokenizer(folder)
     assert chat.tokenizer.pad_token == "<unk>"
     assert "Pad is '<unk>': '</s>' is an EOS." in chat.notes
 
 
-def test_no_eos_is_refused(write: Write):
+def test_tokenizer_without_eos_is_rejected(write: Write):
     folder = write(byte_level, ["<|pad|>"], pad_token="<|pad|>")
-    with pytest.raises(CheckpointError, match="has no EOS token"):
+    with raises("not-a-model", "eos_token"):
         load_tokenizer(folder)
 
 
-def test_eos_is_taken_from_the_generation_config_where_the_tokenizer_has_none(write: Write):
+def test_eos_of_the_generation_config_is_the_fallback(write: Write):
     folder = write(byte_level, ["<|pad|>", "<|end|>"], pad_token="<|pad|>", generation_eos=[1])
     assert load_tokenizer(folder).eos_token_ids == (1,)
 
@@ -81,37 +81,37 @@ def test_every_eos_of_the_generation_config_counts(write: Write):
 
 
 @pytest.mark.parametrize("ending", ["", "\\n", "END"])
-def test_a_template_that_does_not_end_an_answer_with_eos_is_refused(
+def test_template_that_ends_no_response_with_eos_is_rejected(
     plain: str, tmp_path: Path, ending: str
 ):
     template = tmp_path / "template.jinja"
     body = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '" + ending + "' }}"
     template.write_text(body + "{% endfor %}")
-    with pytest.raises(ConfigError, match="would never stop"):
+    with raises("template-error", "EOS"):
         load_tokenizer(plain, str(template))
 
 
-def test_a_template_file_is_used_and_named(qwen: str, tmp_path: Path):
-    template = tmp_path / "mine.jinja"
+def test_template_file_is_used_and_named(qwen: str, tmp_path: Path):
+    template = tmp_path / "own.jinja"
     template.write_text(CHATML.replace("'\\n'", "' '"))
     chat = load_tokenizer(qwen, str(template))
     assert chat.template_source == str(template)
     assert prompt_text(chat, "Hi").startswith("<|im_start|>user Hi")
 
 
-def test_a_template_that_is_not_there_is_refused(plain: str):
-    with pytest.raises(ConfigError, match=r"chat_template nowhere\.jinja cannot be read"):
+def test_missing_template_file_is_rejected(plain: str):
+    with raises("unreadable-file", "chat_template", "nowhere.jinja"):
         load_tokenizer(plain, "nowhere.jinja")
 
 
-def test_a_broken_template_is_refused(plain: str, tmp_path: Path):
+def test_broken_template_is_rejected(plain: str, tmp_path: Path):
     template = tmp_path / "broken.jinja"
     template.write_text("{% for m in messages %}")
-    with pytest.raises(ConfigError, match="cannot be rendered"):
+    with raises("template-error", "broken.jinja"):
         load_tokenizer(plain, str(template))
 
 
-def test_none_keeps_prompts_raw_and_saves_no_template(qwen: str, tmp_path: Path):
+def test_template_none_keeps_prompts_raw(qwen: str, tmp_path: Path):
     chat = load_tokenizer(qwen, "none")
     assert chat.raw
     assert prompt_text(chat, "Once upon") == "Once upon"
@@ -119,26 +119,26 @@ def test_none_keeps_prompts_raw_and_saves_no_template(qwen: str, tmp_path: Path)
     assert AutoTokenizer.from_pretrained(tmp_path / "saved").chat_template is None
 
 
-def test_a_folder_without_tokenizer_is_refused(tmp_path: Path):
-    with pytest.raises(CheckpointError, match="gives no tokenizer"):
+def test_folder_without_tokenizer_is_rejected(tmp_path: Path):
+    with raises("not-a-model", tmp_path):
         load_tokenizer(str(tmp_path))
 
 
-def test_a_folder_that_is_not_there_is_looked_for_from_here(tmp_path: Path, monkeypatch):
+def test_missing_folder_is_named_with_the_current_one(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CheckpointError, match=f"no folder here .paths count from {tmp_path}."):
+    with raises("not-a-model", "data/pocket/model", tmp_path):
         load_tokenizer("data/pocket/model")
 
 
-def test_a_tokenizer_larger_than_the_model_is_refused(plain: str):
+def test_tokenizer_larger_than_the_model_is_rejected(plain: str):
     chat = load_tokenizer(plain)
     size = len(chat.tokenizer)
     check_vocabulary(LlamaConfig(vocab_size=size), chat)
-    with pytest.raises(CheckpointError, match=f"largest id is {size - 1} .* has {size - 1} emb"):
+    with raises("tokenizer-mismatch", f"id is {size - 1}", f"has {size - 1}"):
         check_vocabulary(LlamaConfig(vocab_size=size - 1), chat)
 
 
-def test_a_real_checkpoint_with_every_awkwardness(shared_dir: Path):
+def test_real_checkpoint_with_unusual_tokens_is_loaded(shared_dir: Path):
     """Ends stories with <s>, generation EOS [1, 2], pad = unk, no template."""
     chat = load_tokenizer(str(shared_dir / "models" / "stories260K"))
     assert (chat.eos_token_ids, chat.end_token_id, chat.pad_token_id) == ((2, 1), 2, 0)

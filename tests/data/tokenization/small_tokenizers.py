@@ -1,4 +1,4 @@
-"""Tokenizers of the shapes that real checkpoints have, small."""
+"""Small tokenizers of the kinds that real checkpoints have."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ Write = Callable[..., str]
 
 
 def byte_level(special: list[str]) -> Tokenizer:
-    """As GPT-2, GPT-NeoX, Qwen2, Llama 3: bytes and merges, nothing unknown."""
+    """The kind of GPT-2, GPT-NeoX, Qwen2 and Llama 3: bytes and merges, no unknown token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -34,7 +34,7 @@ def byte_level(special: list[str]) -> Tokenizer:
 
 
 def sentencepiece(special: list[str]) -> Tokenizer:
-    """As Llama 2 and Gemma: spaces are part of words, letters it lacks become bytes."""
+    """The kind of Llama 2 and Gemma: spaces are part of words, unknown letters become bytes."""
     vocabulary = {token: i for i, token in enumerate(special)}
     for token in [f"<0x{byte:02X}>" for byte in range(256)] + sorted(set("".join(TEXT))):
         vocabulary.setdefault("▁" if token == " " else token, len(vocabulary))
