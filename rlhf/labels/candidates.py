@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import PreTrainedModel
 
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
@@ -157,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add: Any = parser.add_argument
+    add = parser.add_argument
     add(
         "--model",
         action="append",
@@ -209,7 +210,7 @@ def sampling_tokenizer(
     return replace(chat, max_positions=positions)
 
 
-def load_on_device(model: str) -> Any:
+def load_on_device(model: str) -> PreTrainedModel:
     """The policy; on the GPU in bfloat16 if there is a GPU."""
     if torch.cuda.is_available():
         return load_policy(model, dtype=torch.bfloat16).to("cuda")  # type: ignore[arg-type]

@@ -1,7 +1,9 @@
 """The argument parser of `rlhf label`."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+
+AddArgument = Callable[..., argparse.Action]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -13,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, sentence: str) -> Any:
+    def command(name: str, sentence: str) -> AddArgument:
         subparser = commands.add_parser(
             name,
             help=sentence,
@@ -57,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _add_serve(add: Any) -> None:
+def _add_serve(add: AddArgument) -> None:
     add("--host", default="127.0.0.1", help="Address to bind; a public one needs --public.")
     add("--port", type=int, default=8000, help="Port to bind; 0 takes a free one.")
     add("--public", action="store_true", help="Allow an address that other machines can reach.")
@@ -78,7 +80,7 @@ def _add_serve(add: Any) -> None:
     add("--max_new_tokens", type=int, default=128, help="Longest of these responses, in tokens.")
 
 
-def _add_import(add: Any) -> None:
+def _add_import(add: AddArgument) -> None:
     add("files", nargs="+", help="JSONL, JSON, Parquet or CSV files, or hub ids.")
     add(
         "--guideline", help="Text file with the annotators' guideline; a new text is a new version."

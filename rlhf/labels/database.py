@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -108,7 +107,7 @@ def _engine(location: str | Path, create: bool) -> sa.Engine:
     return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
 
 
-def _make_safe(connection: sqlite3.Connection, record: Any) -> None:
+def _make_safe(connection: sqlite3.Connection, record: object) -> None:
     # None: the store begins transactions itself. By default sqlite3 begins them at the first write,
     # after a read that another process may have made stale.
     connection.isolation_level = None

@@ -117,7 +117,7 @@ def dataset_card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[st
     )
 
 
-def _is_json_cell(value: Any) -> bool:
+def _is_json_cell(value: object) -> bool:
     """Whether the cell is JSON: all but text, and the empty text, since a blank cell is null."""
     return not isinstance(value, str) or value == ""
 
@@ -126,7 +126,7 @@ def _is_formula(text: str) -> bool:
     return text.startswith(FORMULA)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if _is_json_cell(value):
         return json.dumps(value, ensure_ascii=False)
     return "'" + value if _is_formula(value) else str(value)

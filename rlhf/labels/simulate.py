@@ -14,7 +14,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -184,7 +183,7 @@ def _gumbel(rng: random.Random) -> float:
     return -math.log(-math.log(rng.random() or 0.5))
 
 
-def _annotator(path: str | Path, row: Any) -> Annotator:
+def _annotator(path: str | Path, row: object) -> Annotator:
     known = {field.name for field in fields(Annotator)}
     if not isinstance(row, dict) or not isinstance(row.get("name"), str) or not row["name"]:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """The models of live sampling, loaded once and run on one prompt at a time."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlhf.errors import ConfigError
 from rlhf.labels.web.config import LabelServerConfig
@@ -28,9 +28,7 @@ def load_sampler(config: LabelServerConfig) -> "Sampler":
             f"{len(config.models)}.",
             code="key-conflict",
         )
-    loaded: list[tuple[str, Any, Any]] = [
-        (name, load_on_device(name), load_tokenizer(name, "auto")) for name in config.models
-    ]
+    loaded = [(name, load_on_device(name), load_tokenizer(name, "auto")) for name in config.models]
     num_prompts = 0
 
     def sample(prompt: str) -> Sequence[tuple[str, str]]:
