@@ -77,3 +77,13 @@ def open_page(window):
         return window(**options).enter(site.link(name), ready)
 
     return open_as
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A label server over four items, with two annotators per item."""
+    from rlhf.labels.selection import QueueConfig
+    from tests.labels.web_server import candidates, serving
+
+    with serving(tmp_path, candidates(4), QueueConfig(overlap=2)) as site:
+        yield site

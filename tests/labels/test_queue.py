@@ -4,47 +4,17 @@ import threading
 from collections import Counter
 
 import pytest
-import sqlalchemy as sa
 
 from rlhf.labels.leases import Leases
 from rlhf.labels.queue import Queue, StaleClaimError
-from rlhf.labels.records import Candidate, Judgment, Label, competition_ranks
-from rlhf.labels.schema import metadata, tombstones
-from rlhf.labels.selection import QueueConfig, choose
+from rlhf.labels.records import competition_ranks
 from tests.errors import raises
-
-
-class Clock:
-    """A monotonic clock that the test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.labels.queues import Clock, judgment, label_all, queue_of
 
 
 @pytest.fixture
 def store(each_store):
     return each_store
-
-
-def queue_of(store, count=3, clock=None, **config) -> Queue:
-    store.add_candidates([Candidate(prompt=f"p{i}", responses=("a", "b")) for i in range(count)])
-    leases = Leases(60.0, clock) if clock else None
-    return Queue(store, QueueConfig(**config), leases)
-
-
-def judgment(ranks=(1, 2), **extra) -> Judgment:
-    return Judgment(ranks=list(ranks), seconds=2.0, extra=extra)
-
-
-def label_all(queue: Queue, annotator: str) -> list[int]:
-    """Label until nothing is left; returns the item ids in their order."""
-    items = []
-    while (claim := queue.next(annotator)) is not None:
-        queue.submit(annotator, claim.id, judgment(), request_key=f"k{claim.id}")
-        items.append(claim.item.id)
-    return items
 
 
 def test_item_goes_to_overlap_annotators_once_each(store):
@@ -246,56 +216,6 @@ def test_undo_of_skip_takes_a_free_place_again(store):
     assert queue.submit("ann", back.id, judgment(), request_key="2") == ("submit", None)
 
 
-def test_gold_items_and_repeats_are_mixed_in(store):
-    """20% of 10 gold items and 20% repeats with 60 ordinary items; they take no places."""
-    queue = queue_of(store, 60, gold_rate=0.2, repeat_rate=0.2, repeat_gap=3)
-    gold = [Candidate(prompt=f"g{i}", responses=("a", "b")) for i in range(10)]
-    store.add_gold(gold, [(1, 2)] * 10)
-    assert len(label_all(queue, "ann")) == len(store.labels())
-    purposes = Counter(label.purpose for label in store.labels())
-    assert purposes["label"] == 60
-    assert 6 <= purposes["gold"] <= 10
-    assert 8 <= purposes["repeat"] <= 32
-    repeated = [label.item_id for label in store.labels() if label.purpose == "repeat"]
-    assert len(set(repeated)) == len(repeated)
-    assert store.gold_ranks() == {item: [1, 2] for item in range(61, 71)}
-
-
-def test_active_sampling_stores_the_probability_of_its_draw(store):
-    """4 items of priority 0, 0, 0, 6 with floor 0.4: 0.1, 0.1, 0.1 and 0.7; the last is drawn
-    first for 140 of 200 annotators on average, deviation 6.5."""
-    queue = queue_of(store, 4, overlap=1000, active_floor=0.4)
-    store.set_priorities({4: 6.0})
-    first = Counter()
-    for number in range(200):
-        claim = queue.next(f"ann{number}")
-        first[claim.item.id] += 1
-        assert claim.probability == pytest.approx(0.7 if claim.item.id == 4 else 0.1)
-    assert 110 < first[4] < 170
-    assert min(first[1], first[2], first[3]) > 5
-
-
-@pytest.mark.parametrize("config", [{}, {"active_floor": 0.0}, {"active_floor": 1.0}])
-def test_choice_reads_only_a_covering_index(sqlite_store, config):
-    """By SQLite's query plan of every statement; 10,000 long responses are never read."""
-    queue = queue_of(sqlite_store, 3, overlap=2, **config)
-    sqlite_store.set_priorities({1: 0.5, 2: 0.1})
-    statements: list[str] = []
-    with sqlite_store.write() as connection:
-        raw = connection.connection.driver_connection
-        raw.set_trace_callback(statements.append)
-        assert choose(connection, "ann", queue.config) is not None
-        raw.set_trace_callback(None)
-        plans = [
-            step
-            for statement in statements
-            for (*_, step) in raw.execute(f"EXPLAIN QUERY PLAN {statement}")
-        ]
-    steps = [step for step in plans if " items " in step]
-    assert steps
-    assert all("COVERING INDEX" in step for step in steps), plans
-
-
 def test_progress_counts_done_and_open_items(store):
     queue = queue_of(store, 3)
     assert queue.progress("ann").left == 3
@@ -318,56 +238,6 @@ def test_threads_fill_every_place_once(store):
     labels = store.labels()
     assert Counter(label.item_id for label in labels) == dict.fromkeys(range(1, 13), 3)
     assert len({(label.item_id, label.annotator) for label in labels}) == 36
-
-
-def test_erase_deletes_the_annotator_and_leaves_a_tombstone(store):
-    add_secrets(store)
-    assert store.erase("zebedee") == 3
-    assert [label.annotator for label in store.labels()] == ["bob"]
-    queue = Queue(store, QueueConfig())
-    assert queue.next("cat").item.id == 1  # the place is free again
-    with store.read() as connection:
-        rows = connection.execute(sa.select(tombstones.c.events, tombstones.c.labels)).all()
-        assert rows == [(3, 1)]
-        for table in metadata.sorted_tables:
-            assert "zebedee" not in str(connection.execute(sa.select(table)).all())
-    with raises("unknown-name", "zebedee"):
-        store.erase("zebedee")
-
-
-def test_erased_text_is_gone_from_the_file(sqlite_store, tmp_path):
-    add_secrets(sqlite_store)
-    assert b"my secret" in (tmp_path / "labels.sqlite").read_bytes()
-    sqlite_store.erase("zebedee")
-    content = (tmp_path / "labels.sqlite").read_bytes()
-    assert b"zebedee" not in content
-    assert b"my secret" not in content
-
-
-def add_secrets(store):
-    """Zebedee labels, undoes it, labels again and holds an item; Bob labels once."""
-    queue = queue_of(store, 2)
-    claim = queue.next("zebedee")
-    queue.submit("zebedee", claim.id, judgment(comment="my secret opinion"), request_key="k")
-    queue.undo("zebedee", request_key="u")
-    queue.submit(
-        "zebedee", queue.next("zebedee").id, judgment(comment="my secret"), request_key="k2"
-    )
-    store.submit(Label(item_id=2, annotator="bob", ranks=(1, 2), order_shown=(0, 1)))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "code", "key"),
-    [
-        ({"overlap": 0}, "bad-value", "overlap=0"),
-        ({"gold_rate": 2}, "bad-value", "gold_rate=2"),
-        ({"repeat_rate": 0.95}, "key-conflict", "repeat_rate"),
-        ({"lease_seconds": -60.0}, "bad-value", "lease_minutes=-1"),
-    ],
-)
-def test_impossible_settings_raise(wrong, code, key):
-    with raises(code, key):
-        QueueConfig(**wrong)
 
 
 def test_competition_ranks_count_the_responses_above():

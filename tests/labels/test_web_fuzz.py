@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.live_sampling import LiveSampling
-from tests.labels.test_web_api import PUBLIC_ROUTES, ROUTES
+from tests.labels.test_web_security import PUBLIC_ROUTES, ROUTES
 from tests.labels.web_server import candidates, serving
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")

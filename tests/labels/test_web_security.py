@@ -1,0 +1,169 @@
+"""Access to the label page: denied by default, by session, role, origin and rate."""
+
+import httpx
+import pytest
+
+from rlhf.labels.web.app import MAX_FAILED_LOGINS
+from rlhf.labels.web.live_sampling import LiveSampling
+from rlhf.labels.web.rate_limit import RateLimit
+from rlhf.web.guard import MAX_BODY
+from tests.labels.web_server import Client
+
+# Every route of the app; a test checks that a new route is added here.
+ROUTES = [
+    ("GET", "/"),
+    ("GET", "/api/form"),
+    ("GET", "/api/guideline"),
+    ("POST", "/api/next"),
+    ("POST", "/api/heartbeat"),
+    ("POST", "/api/draft"),
+    ("POST", "/api/submit"),
+    ("POST", "/api/skip"),
+    ("POST", "/api/undo"),
+    ("POST", "/api/ask"),
+    ("GET", "/api/ask"),
+    ("POST", "/logout"),
+    ("GET", "/admin"),
+    ("POST", "/admin/invite"),
+    ("POST", "/admin/finish"),
+    ("GET", "/admin/export/rankings"),
+]
+
+PUBLIC_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]
+
+
+def test_list_of_routes_is_complete(site):
+    """The access tests below cover every route of the app."""
+    from fastapi.routing import APIRoute
+
+    from rlhf.labels.web.app import create_app
+    from rlhf.labels.web.config import WebConfig
+
+    guarded = create_app(site.queue, WebConfig(), LiveSampling(site.store, lambda prompt: []))
+    routes = {
+        (method, route.path.replace("{kind}", "rankings"))
+        for route in guarded._app.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert routes == set(ROUTES) | set(PUBLIC_ROUTES)
+    others = {route.path for route in guarded._app.routes if not isinstance(route, APIRoute)}
+    assert others == {"/static"}
+
+
+@pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/openapi.json"), ("PUT", "/x")])
+def test_request_without_session_is_rejected(site, method, path):
+    headers = {"origin": site.address, "x-csrf-token": "x", "cookie": "rlhf_label=made-up"}
+    response = httpx.request(method, site.address + path, headers=headers, json={})
+    assert response.status_code == (303 if path == "/" else 401)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_annotator_and_admin_have_separate_routes(site, method, path):
+    is_admin_path = path.startswith("/admin")
+    client = site.client("ann" if is_admin_path else "admin")
+    response = client.http.request(method, path, json={} if method == "POST" else None)
+    if path in ("/", "/logout"):
+        assert response.status_code in (200, 303)
+    else:
+        assert response.status_code == 403
+
+
+def test_annotator_cannot_change_the_item_of_another(site):
+    ann, bob = site.client("ann"), site.client("bob")
+    item = ann.next()
+    ann.post("/api/draft", {"claim": item["claim"], "form": {"comment": "ann's"}})
+    assert bob.submit(item, "key-00000001").status_code == 409
+    skip = {"claim": item["claim"], "key": "key-00000002", "reason": "other", "seconds": 0.0}
+    assert bob.post("/api/skip", skip).status_code == 409
+    draft = {"claim": item["claim"], "form": {"comment": "bob's"}}
+    assert bob.post("/api/draft", draft).json() == {"saved": False}
+    assert bob.post("/api/heartbeat", {"claim": item["claim"]}).json() == {"holds": False}
+    assert bob.post("/api/undo", {"key": "key-00000003"}).json()["kind"] == "nothing"
+    assert ann.next()["draft"] == {"comment": "ann's"}
+    # The same key from two annotators is two clicks.
+    ann.submit(item, "key-00000009").raise_for_status()
+    bob.submit(bob.next(), "key-00000009").raise_for_status()
+    assert len(site.store.labels()) == 2
+
+
+def test_request_from_another_origin_or_host_is_rejected(site):
+    ann = site.client("ann")
+    for origin in ("http://evil.example", "null", "", f"{site.address}.evil.example"):
+        response = ann.http.post("/api/next", json={}, headers={"origin": origin})
+        assert response.status_code == 403, origin
+    ann.http.headers["x-csrf-token"] = "guessed"
+    assert ann.post("/api/next", {}).status_code == 403
+    rebound = ann.http.get("/", headers={"host": "evil.example"})
+    assert rebound.status_code == 421
+
+
+def test_large_bodies_are_rejected_with_or_without_a_length(site):
+    ann = site.client("ann")
+    large = b'{"x": "' + b"a" * MAX_BODY + b'"}'
+    assert ann.http.post("/api/next", content=large).status_code == 413
+    chunks = (large[start : start + 65536] for start in range(0, len(large), 65536))
+    response = ann.http.post("/api/draft", content=chunks)
+    assert response.status_code in (400, 413)
+    assert ann.next()["claim"] is not None
+
+
+def test_headers_forbid_inline_scripts_and_other_sources(site):
+    for path in ("/login", "/static/label.js", "/nowhere"):
+        headers = httpx.get(site.address + path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+    ann = site.client("ann")
+    assert ann.http.get("/").headers["cache-control"] == "no-store"
+
+
+def test_cookies_are_strict_and_http_only(site):
+    response = httpx.post(
+        f"{site.address}/login", json={"token": site.token("ann")}, headers={"origin": site.address}
+    )
+    cookie = response.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_failed_logins_are_rate_limited(site):
+    def log_in(token):
+        headers = {"origin": site.address}
+        return httpx.post(f"{site.address}/login", json={"token": token}, headers=headers)
+
+    assert [log_in(f"guess{i}").status_code for i in range(MAX_FAILED_LOGINS)] == [
+        401
+    ] * MAX_FAILED_LOGINS
+    assert log_in(site.token("ann")).status_code == 429
+
+
+def test_rate_limit_forgets_failures_after_its_window():
+    now = [0.0]
+    limit = RateLimit(2, 60.0, clock=lambda: now[0])
+    limit.count_failure("a")
+    limit.count_failure("a")
+    assert (limit.is_exceeded("a"), limit.is_exceeded("b")) == (True, False)
+    now[0] = 61.0
+    assert not limit.is_exceeded("a")
+
+
+def test_new_link_revokes_the_old_one_and_logout_ends_the_session(site):
+    ann = site.client("ann")
+    invite = site.client("admin").post("/admin/invite", {"name": "ann"}).json()
+    assert ann.post("/api/next", {}).status_code == 401
+    renewed = Client(site.address, invite["token"])
+    assert renewed.next()["claim"] is not None
+    cookie = renewed.http.cookies["rlhf_label"]
+    renewed.post("/logout", {})
+    renewed.http.cookies.set("rlhf_label", cookie)
+    assert renewed.post("/api/next", {}).status_code == 401
+
+
+def test_tokens_are_stored_as_hashes_in_a_private_file(site, tmp_path):
+    ann = site.client("ann")
+    content = (tmp_path / "labels.sqlite").read_bytes()
+    for secret in (site.admin_token, site.token("ann"), ann.http.cookies["rlhf_label"]):
+        assert secret.encode() not in content
+    assert (tmp_path / "labels.sqlite").stat().st_mode & 0o777 == 0o600
