@@ -212,6 +212,8 @@ def sampling_tokenizer(
 
 def load_on_device(model: str) -> PreTrainedModel:
     """The policy; on the GPU in bfloat16 if there is a GPU."""
-    if torch.cuda.is_available():
-        return load_policy(model, dtype=torch.bfloat16).to("cuda")  # type: ignore[arg-type]
-    return load_policy(model)
+    if not torch.cuda.is_available():
+        return load_policy(model)
+    policy = load_policy(model, dtype=torch.bfloat16)
+    policy.to("cuda")  # type: ignore[arg-type]
+    return policy

@@ -126,7 +126,7 @@ def _is_formula(text: str) -> bool:
     return text.startswith(FORMULA)
 
 
-def _cell(value: object) -> str:
+def _cell(value: Any) -> str:
     if _is_json_cell(value):
         return json.dumps(value, ensure_ascii=False)
     return "'" + value if _is_formula(value) else str(value)
