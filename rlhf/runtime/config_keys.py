@@ -67,14 +67,10 @@ class Key:
         return value
 
 
+# Options that no file may have.
 OPTIONS = (
-    Key(
-        name="config",
-        type=str,
-        default=None,
-        help="YAML file of keys; the command line overrides it.",
-    ),
-    Key(name="print_config", type=bool, default=None, help="Print the resolved YAML and exit."),
+    Key(name="config", type=str, default=None),
+    Key(name="print_config", type=bool, default=None),
 )
 
 
@@ -110,9 +106,11 @@ def help_parser(*classes: type, description: str | None) -> argparse.ArgumentPar
         usage="%(prog)s [--config FILE.yaml] [--KEY VALUE ...]",
         epilog=EPILOG,
         formatter_class=_HelpFormatter,
+        argument_default=argparse.SUPPRESS,
     )
-    for key in OPTIONS:
-        _add_option(parser, key)
+    add = parser.add_argument
+    add("--config", metavar="FILE.yaml", help="File of keys; the command line overrides it.")
+    add("--print_config", action="store_const", const=True, help="Print the YAML and exit.")
     for each in classes:
         title = (each.__doc__ or "").split("\n")[0].rstrip(".")
         group = parser.add_argument_group(title)
