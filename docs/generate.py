@@ -9,11 +9,11 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, get_args
-from unittest import mock
+from typing import Any, get_args
 
 from rlhf import errors
-from rlhf.cli import COMMANDS, run_command
+from rlhf.cli import COMMANDS
+from rlhf.completion import parser_of
 from rlhf.errors import ErrorCode
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.preflight import CLASSES
@@ -39,29 +39,6 @@ EXIT_STATUS = """\
 `--resume_from_checkpoint latest` |
 | 130 | Ctrl-C |
 """
-
-
-class ParserReady(Exception):
-    """Carries the parser of a command out of `--help`."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        super().__init__(parser.prog)
-        self.parser = parser
-
-
-def parser_of(command: str) -> argparse.ArgumentParser:
-    """The argparse parser behind `rlhf COMMAND --help`."""
-
-    def stop(parser: argparse.ArgumentParser, file: object = None) -> NoReturn:
-        raise ParserReady(parser)
-
-    words = [*command.split(), "--help"]
-    with mock.patch.object(argparse.ArgumentParser, "print_help", stop):
-        try:
-            status = run_command(words)
-        except ParserReady as ready:
-            return ready.parser
-    raise RuntimeError(f"`rlhf {command} --help` returned {status} and used no argparse parser")
 
 
 def leaves(command: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
@@ -101,7 +78,7 @@ def option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
             continue
         if action.help == argparse.SUPPRESS:
             continue
-        # TrlParser adds --no_KEY next to each boolean key.
+        # Each boolean key has a --no_KEY next to it.
         if any(word.startswith("--no_") for word in action.option_strings):
             continue
         name = action.option_strings[-1] if action.option_strings else action.dest.upper()
