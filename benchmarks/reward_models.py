@@ -22,7 +22,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -33,13 +32,15 @@ from scipy.special import stdtrit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
 
+from rlhf.data.config import DataConfig  # noqa: E402
 from rlhf.data.convert import convert  # noqa: E402
+from rlhf.data.held_out import TrainAndHeldOut  # noqa: E402
 from rlhf.data.rows.bad_rows import BadRows  # noqa: E402
 from rlhf.data.rows.load import load_rankings  # noqa: E402
 from rlhf.data.rows.split import split_by_prompt  # noqa: E402
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer  # noqa: E402
 from rlhf.errors import ConfigError  # noqa: E402
-from rlhf.models.config import ModelConfig  # noqa: E402
+from rlhf.models.config import ModelConfig, use_bf16  # noqa: E402
 from rlhf.models.reward_init import load_model  # noqa: E402
 from rlhf.models.scorer import Scorer, score_ids  # noqa: E402
 from rlhf.ops.accuracy import pairs_in_order  # noqa: E402
@@ -49,7 +50,8 @@ from rlhf.runtime.run_folder import RunConfig  # noqa: E402
 from rlhf.training.reward.config import RewardModelConfig  # noqa: E402
 from rlhf.training.reward.cross_fit import weigh_annotators  # noqa: E402
 from rlhf.training.reward.data import tokenize  # noqa: E402
-from rlhf.training.reward.trainer import train_reward_model  # noqa: E402
+from rlhf.training.reward.loop import train_reward_model  # noqa: E402
+from rlhf.training.reward.setup import RewardSetup  # noqa: E402
 from rlhf.types import Ranking  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -158,16 +160,20 @@ def reward_model(
     if config.ties == "out":
         train = [row for row in train if len(set(row.ranks)) > 1]
     with tempfile.TemporaryDirectory() as folder:
-        settings: dict[str, Any] = {
-            "run": RunConfig(output_dir=folder, seed=seed),
-            "model_config": ModelConfig(model_name_or_path=model),
-            "config": config,
-            "pad_token_id": chat.pad_token_id,
-        }
-        start = partial(load_model, settings["model_config"], seed)
-        rankings = weigh_annotators(tokenize(chat, train), start, resuming=False, **settings)
-        trained = start(config.num_heads)
-        train_reward_model(trained, rankings, [], data_sha256="", resume=None, **settings)
+        model_config = ModelConfig(model_name_or_path=model)
+        setup = RewardSetup(
+            run=RunConfig(output_dir=folder, seed=seed),
+            model=model_config,
+            data=DataConfig(train_data=["rows"]),
+            config=config,
+            world_size=1,
+            bf16=use_bf16(model_config),
+            chat=chat,
+            rows=TrainAndHeldOut(train=train, held_out=[], uses=[]),
+        )
+        rankings = weigh_annotators(tokenize(chat, train), setup, resuming=False)
+        trained = load_model(model_config, seed, config.num_heads)
+        train_reward_model(trained, rankings, [], setup, resume=None)
     ids = [answer for row in tokenize(chat, held_out) for answer in row.ids]
     scores = iter(score_ids(Scorer(trained, bf16=False), ids, chat.pad_token_id).tolist())
     return accuracy([[next(scores) for _ in row.ranks] for row in held_out], held_out)

@@ -15,21 +15,11 @@ TEMPLATE_KWARGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptDataConfig:
-    """The sources of rows, how prompts are rendered, and how bad rows are handled."""
+class PromptOptions:
+    """How prompts are rendered, and how bad rows are handled."""
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
 
-    train_data: list[str] = field(
-        metadata={
-            "help": "The sources of rows to train on, one or more files (.jsonl, .json, .csv, also "
-            ".gz; .parquet) or hub datasets (hub_id[:config][:split]), each optionally as "
-            "WEIGHT*SOURCE."
-        }
-    )
-    eval_data: list[str] | None = field(
-        default=None, metadata={"help": "The sources of held-out rows, of the same kinds."}
-    )
     chat_template: str = field(
         default="auto",
         metadata={
@@ -53,12 +43,31 @@ class PromptDataConfig:
 
     def __post_init__(self) -> None:
         parse_template_kwargs(self.chat_template_kwargs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptDataConfig(PromptOptions):
+    """The options of prompts, and the sources that they come from."""
+
+    train_data: list[str] = field(
+        metadata={
+            "help": "The sources of rows to train on, one or more files (.jsonl, .json, .csv, also "
+            ".gz; .parquet) or hub datasets (hub_id[:config][:split]), each optionally as "
+            "WEIGHT*SOURCE."
+        }
+    )
+    eval_data: list[str] | None = field(
+        default=None, metadata={"help": "The sources of held-out rows, of the same kinds."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         list_sources(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(PromptDataConfig):
-    """The data of SFT and reward models, which split off held-out rows and limit lengths."""
+class DataOptions(PromptOptions):
+    """The options of SFT's and reward models' rows: a share to hold out and a longest length."""
 
     eval_fraction: float = field(
         default=0.1,
@@ -83,3 +92,8 @@ class DataConfig(PromptDataConfig):
                 f"max_length={self.max_length}: a prompt and a response need 2 tokens or more.",
                 code="bad-value",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(DataOptions, PromptDataConfig):
+    """The options of SFT's and reward models' rows, and the sources that they come from."""

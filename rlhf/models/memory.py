@@ -44,7 +44,9 @@ def model_size(config: ModelConfig, task: Task) -> ModelSize:
             model = add_lora(base, config, task)
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen_bytes = 0.5 if config.load_in_4bit else frozen_dtype(config).itemsize
+    frozen_bytes = (
+        0.5 if config.load_in_4bit else frozen_dtype(config, bf16=use_bf16(config)).itemsize
+    )
     return ModelSize(
         parameters=parameters,
         trained=trained,
@@ -97,10 +99,12 @@ def _without_memory(path: str, task: Task) -> PreTrainedModel:
     return model
 
 
-def frozen_dtype(config: ModelConfig) -> torch.dtype:
-    """How the weights are loaded: fp32 where they are trained, else in the compute precision.
+def frozen_dtype(config: ModelConfig, *, bf16: bool) -> torch.dtype:
+    """The type that weights are loaded in: fp32 where they are trained, else the compute type.
 
-    bf16 holds 8 bits of mantissa: an update of a trained weight would often round to nothing.
-    A frozen base under LoRA loses nothing that autocast would not take from it anyway.
+    bf16 has 8 bits of mantissa: an update of a trained weight would often round to nothing. A
+    frozen base under LoRA loses nothing that autocast would not round anyway.
+
+    bf16: whether training computes in bf16.
     """
-    return torch.bfloat16 if config.use_peft and use_bf16(config) else torch.float32
+    return torch.bfloat16 if config.use_peft and bf16 else torch.float32

@@ -1,4 +1,4 @@
-"""Whether a model reads rows that lie end to end as if each were alone."""
+"""Whether a model reads packed rows, one after another, as if each were alone."""
 
 import torch
 from peft import PeftModel
@@ -10,16 +10,17 @@ from rlhf.models.protocols import CausalLM
 from rlhf.models.save import inner_model
 
 FIRST, SECOND = 7, 6  # tokens of the two rows
+USE = "use --packing false."
 # Largest difference of logits over their spread that rounding may make, by bytes of a number.
 ROUNDING = {4: 1e-3, 2: 0.1}
 
 
 @torch.no_grad()
 def check_packing(model: PreTrainedModel | PeftModel, name: str) -> None:
-    """Reject packed rows for a model that reads one row behind another differently than alone.
+    """Check that a model reads a row behind another one as it reads the row alone.
 
     Only position ids separate packed rows. An architecture that builds its mask without them
-    lets each row see those before it, without an error. Two rows of a few tokens show it.
+    lets each row see those before it, without an error. Two rows of a few tokens reveal it.
 
     Raises:
         ConfigError: the second row's logits differ, or the model cannot read packed rows.
@@ -28,9 +29,11 @@ def check_packing(model: PreTrainedModel | PeftModel, name: str) -> None:
     model.eval()
     try:
         difference = _difference(model)
-    except (ValueError, TypeError, RuntimeError) as error:  # whatever an architecture raises
+    except (ValueError, TypeError, RuntimeError) as error:  # architectures raise different ones
         reason = " ".join(str(error).split())
-        raise ConfigError(f"packing=true: {name} reads no packed rows ({reason}); {USE}") from error
+        raise ConfigError(
+            f"packing=true: {name} cannot read packed rows ({reason}); {USE}", code="unsupported"
+        ) from error
     finally:
         model.train(training)
     parameter = next(p for p in model.parameters() if p.is_floating_point())
@@ -38,15 +41,13 @@ def check_packing(model: PreTrainedModel | PeftModel, name: str) -> None:
         raise ConfigError(
             f"packing=true: {type(inner_model(model)).__name__} ({name}) lets packed rows see each "
             f"other: the logits of a row behind another differ by {difference:.2g} of their spread "
-            f"from those of the row alone; {USE}"
+            f"from those of the row alone; {USE}",
+            code="unsupported",
         )
 
 
-USE = "use --packing false."
-
-
 def _difference(model: CausalLM) -> float:
-    """Of the second row's logits, packed and alone; the largest, over their standard deviation."""
+    """Largest difference of the second row's logits, packed and alone, over their std."""
     vocabulary = model.config.get_text_config().vocab_size
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(vocabulary, (FIRST + SECOND,), generator=draw).to(model.device)

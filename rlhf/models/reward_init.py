@@ -10,16 +10,18 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
 from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
-from rlhf.models.memory import frozen_dtype
 from rlhf.models.save import ADAPTER, merge_reward_model
 from rlhf.runtime.distributed import is_main_process
 
 
-def load_model(config: ModelConfig, seed: int, num_heads: int = 1) -> PreTrainedModel | PeftModel:
-    """The reward model to train, with LoRA and gradient checkpointing where asked for."""
-    base = new_reward_model(
-        config.model_name_or_path, seed=seed, num_heads=num_heads, dtype=frozen_dtype(config)
-    )
+def load_model(
+    config: ModelConfig, seed: int, num_heads: int = 1, *, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel | PeftModel:
+    """The reward model to train, with LoRA and gradient checkpointing as configured.
+
+    dtype: of the weights; see `frozen_dtype`.
+    """
+    base = new_reward_model(config.model_name_or_path, seed=seed, num_heads=num_heads, dtype=dtype)
     use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.training.sft.trainer import as_dataset
+from rlhf.training.sft.fine_tune import as_dataset
 from rlhf.types import Demonstration
 from tests.recipes.two_steps import make_data
 from tests.tiny_models import make_model

@@ -21,7 +21,7 @@ from rlhf.runtime.config import parse_config
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.ppo.config import PPO_CLASSES
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.sft.trainer import SFTConfig
+from rlhf.training.sft.config import SFTConfig
 
 CONFIGS = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),

@@ -10,19 +10,15 @@ from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.judges.scoring import judge_records, judges_of_config
 from rlhf.evaluation.reward_model.scored_rankings import score_texts
-from rlhf.models.config import ModelConfig
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
 from rlhf.runtime.distributed import start_processes
-from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.data import tokenize
-from rlhf.training.reward.trainer import train_reward_model
 from rlhf.types import PromptRow, Ranking
 from tests.tiny_models import make_model
+from tests.training.tiny_runs import train_reward
 
 FAMILIES = ("llama", "qwen2", "gpt_neox", "gemma", "mistral", "gpt2")
 PROMPTS = ["Where is the red ball?", [{"role": "user", "content": "Name three animals."}], "Hi"]
@@ -41,17 +37,10 @@ def test_text_has_the_same_score_in_every_path(tmp_path, family):
     base = make_model(tmp_path / "base", family)
     chat = load_tokenizer(str(base), judges=True)
     model = new_reward_model(base, seed=0)
-    train_reward_model(
-        model,
-        tokenize(chat, ROWS),
-        [],
-        run=RunConfig(output_dir=str(tmp_path / "run")),
-        model_config=ModelConfig(model_name_or_path=str(base), bf16=False),
-        config=RewardModelConfig(max_steps=2, per_device_train_batch_size=2, learning_rate=1e-3),
-        pad_token_id=chat.pad_token_id,
-        data_sha256="",
-        resume=None,
-    )
+    train_reward(
+        base, tmp_path / "run", ROWS, model=model, chat=chat, max_steps=2,
+        per_device_train_batch_size=2,
+    )  # fmt: skip
     ids = [judged_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
     trainer = score_ids(Scorer(model, bf16=False), ids, chat.pad_token_id)
     folder = tmp_path / "reward"

@@ -1,4 +1,4 @@
-"""A base that loads by itself, for an adapter that a run starts on top of another adapter."""
+"""A base that loads by itself, for an adapter that is trained on top of another adapter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +28,17 @@ def keep_own_base(
 ) -> None:
     """Let the adapters of `model` name a base that plain transformers and peft load.
 
-    A base on this disk is named by its whole path. A LoRA folder is no model by itself: merged, in
-    the type that it is trained on, it goes to `folder/merged_base`, once, and is what they name.
-    Nothing happens to a model that has no adapters. Call it on all processes.
+    A base on this disk is named by its absolute path. A LoRA folder is not a model by itself: it is
+    merged once into `folder/merged_base`, in the type that it is trained on, and the adapters name
+    that folder. A model without adapters is left unchanged. Call it on all processes.
 
-    dtype: of the frozen weights that the adapters are trained on.
-    manifest_of: of a folder with the merged model, its stage MERGED_BASE.
+    Args:
+        model: the model to train.
+        source: the folder or hub id that it was loaded from.
+        folder: the folder that the adapters are saved in.
+        chat: the tokenizer to save with a merged base.
+        dtype: type of the frozen weights that the adapters are trained on.
+        manifest_of: returns the manifest of a folder with the merged model, of stage MERGED_BASE.
 
     Raises:
         CheckpointError: a resumed run's `merged_base` was merged from other weights.
@@ -55,8 +60,9 @@ def keep_own_base(
             )
         elif has_another_base(base, source):
             raise CheckpointError(
-                f"{base} was merged from {source} as it was when this run began, and {source} "
-                "holds other weights now; restore it, or start again with --overwrite."
+                f"{base} was merged from {source} when this run began, and {source} has other "
+                "weights now; restore it, or start again with --overwrite.",
+                code="base-mismatch",
             )
 
     on_main_process(write)

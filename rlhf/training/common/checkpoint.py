@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, hashed, synced, renamed, verified."""
+"""Checkpoints that are complete or absent: staged, hashed, synced, renamed, verified."""
 
 import json
 import os
@@ -15,40 +15,40 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import hash_file, write_atomically
 from rlhf.runtime.run_folder import RunConfig, checkpoint_to_resume, checkpoints, step_of
 
-HASHES = "hashes.json"  # file -> sha256, written last; a folder without it was cut off
+HASHES = "hashes.json"  # file -> sha256, written last; a folder without it is incomplete
 
 
 def save_checkpoint(
     folder: Path, step: int, write: Callable[[Path], None], *, save_total_limit: int
 ) -> Path:
-    """`folder/checkpoint-N`, with what `write` puts into the folder it is given.
+    """Write `folder/checkpoint-N` and return it; `write` fills the folder that it is given.
 
-    At any moment the folder holds whole checkpoints only: an older one is deleted after the
-    new one was read back and verified. Call it on one process.
+    The folder holds only complete checkpoints at any moment: an older one is deleted after the new
+    one was read back and verified. Call it on one process.
     """
     final = folder / f"checkpoint-{step}"
-    for cut_off in folder.glob(".checkpoint-*.writing"):
-        shutil.rmtree(cut_off)
+    for incomplete in folder.glob(".checkpoint-*.writing"):
+        shutil.rmtree(incomplete)
     temporary = folder / f".checkpoint-{step}.writing"
     temporary.mkdir(parents=True)
     write(temporary)
     seal_checkpoint(temporary)
-    if final.exists():  # left by a run that was torn here, or by an earlier, longer one
+    if final.exists():  # left by a run that was interrupted here, or by a longer one
         shutil.rmtree(final)
     temporary.rename(final)
     _sync(folder)
     verify_checkpoint(final)
-    # A torn checkpoint of a later step may lie there: it does not count as one that is kept.
-    whole = [path for path in checkpoints(folder) if step_of(path) <= step]
-    for old in whole[:-save_total_limit]:
+    # A torn checkpoint of a later step may exist: it does not count towards the limit.
+    complete = [path for path in checkpoints(folder) if step_of(path) <= step]
+    for old in complete[:-save_total_limit]:
         shutil.rmtree(old)
     return final
 
 
 def replace_folder(final: Path, write: Callable[[Path], None]) -> None:
-    """`final` with what `write` puts into the folder it is given, sealed, verified.
+    """Write the folder `final`, sealed and verified; `write` fills the folder that it is given.
 
-    The old one goes only when the new one is whole. Call it on one process.
+    The old folder is deleted only when the new one is complete. Call it on one process.
     """
     temporary = final.parent / f".{final.name}.writing"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -62,10 +62,10 @@ def replace_folder(final: Path, write: Callable[[Path], None]) -> None:
 
 
 def seal_checkpoint(checkpoint: Path) -> None:
-    """Put the files on the disk, and their hashes beside them, last: the folder is whole now.
+    """Sync the files to the disk, then write their hashes, which mark the folder as complete.
 
-    For checkpoints that another library writes under their final name, this is what tells a
-    whole one from one that was cut off.
+    Another library may write a checkpoint under its final name: the hashes tell a complete one from
+    an incomplete one.
     """
     files = sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.name != HASHES)
     for path in files:
@@ -78,30 +78,31 @@ def seal_checkpoint(checkpoint: Path) -> None:
 
 
 def verify_checkpoint(checkpoint: Path) -> None:
-    """Read every file and compare it with the hashes written beside it.
+    """Compare every file with its recorded hash.
 
     Raises:
-        CheckpointError: naming the first file that is missing or differs.
+        CheckpointError: a file that is missing or differs.
     """
     try:
         hashes = json.loads((checkpoint / HASHES).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} is torn: {HASHES} is missing or cut off.") from error
+        raise CheckpointError(
+            f"{checkpoint} is torn: {HASHES} is missing or incomplete.", code="torn-checkpoint"
+        ) from error
     for name, recorded in hashes.items():
         path = checkpoint / name
         if not path.is_file() or hash_file(path) != recorded:
             state = "differs from what was written" if path.is_file() else "is missing"
-            raise CheckpointError(f"{checkpoint} is torn: {name} {state}.")
+            raise CheckpointError(f"{checkpoint} is torn: {name} {state}.", code="torn-checkpoint")
 
 
 def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
-    """The checkpoint to go on from (None: start from the beginning), and what to say about it.
+    """The checkpoint to resume from (None: start at the beginning), and messages about it.
 
-    `latest` takes the newest one that verifies; torn ones are named and passed over.
+    `latest` takes the newest one that verifies; the messages name torn ones.
 
     Raises:
-        CheckpointError: the folder that was named is missing or torn, or output_dir holds a later
-            one.
+        CheckpointError: the named folder is missing or torn, or output_dir holds a later one.
     """
     if run.resume_from_checkpoint is None:
         return None, []
@@ -110,15 +111,15 @@ def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
         named = checkpoint_to_resume(run)
         assert named is not None
         verify_checkpoint(named)
-        _refuse_going_back(named, newest)
-        return named, [f"goes on from {named}"]
+        _check_no_later(named, newest)
+        return named, [f"resumes from {named}"]
     if newest is None:
         return None, [*torn, "no checkpoint yet; starts at the beginning"]
-    return newest, [*torn, f"goes on from {newest}"]
+    return newest, [*torn, f"resumes from {newest}"]
 
 
 def _newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that verifies; what is wrong with those after it."""
+    """The newest checkpoint that verifies, and the faults of those after it."""
     torn = []
     for checkpoint in reversed(checkpoints(folder)):
         try:
@@ -130,40 +131,46 @@ def _newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     return None, torn
 
 
-def _refuse_going_back(named: Path, newest: Path | None) -> None:
-    """Refuse `named` where output_dir holds a whole checkpoint of a later step.
+def _check_no_later(named: Path, newest: Path | None) -> None:
+    """Check that output_dir holds no complete checkpoint of a later step than `named`.
 
-    That one belongs to the steps that are given up, and after the next interruption `latest`
-    would go on with them.
+    A later one belongs to the steps that are discarded, and after the next interruption `latest`
+    would resume from it.
+
+    Raises:
+        CheckpointError: naming both.
     """
     known = named in checkpoints(named.parent)  # a copy may have any name
     if known and newest is not None and step_of(newest) > step_of(named):
         raise CheckpointError(
-            f"{newest} is later than {named} and `latest` would go on from it after an "
-            "interruption; move it away, or name another output_dir."
+            f"{newest} is later than {named} and `latest` would resume from it after an "
+            "interruption; move it away, or name another output_dir.",
+            code="run-exists",
         )
 
 
-def check_same_run(checkpoint: Path, written: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of a run whose next steps would not be those of this one.
+def check_same_run(
+    checkpoint: Path, written: Mapping[str, object], now: Mapping[str, object]
+) -> None:
+    """Check that the run that wrote a checkpoint would take the same next steps as this one.
 
-    written, now: what decides the steps, by name.
+    written, now: the settings that determine the steps, by name.
 
     Raises:
-        CheckpointError: the first that differs, and what to do.
+        CheckpointError: the first setting that differs, and the next step.
     """
     for name, value in now.items():
         if written.get(name) != value:
             raise CheckpointError(
                 f"{checkpoint} was written with {name} {written.get(name)}, this run has {value}: "
-                "its steps would not be the same; give the same or start in another output_dir.",
+                "its steps would differ; use the same, or start again in another output_dir.",
                 code="other-run",
             )
 
 
 def random_state() -> dict[str, Any]:
-    """This process's random generators, as torch.load takes them with weights_only=True."""
-    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (others' code draws from it)
+    """The state of this process's random generators, for torch.load with weights_only=True."""
+    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (libraries draw from it)
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy_key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
@@ -177,7 +184,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Put this process's generators where `random_state` saw them."""
+    """Restore this process's generators to a `random_state`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
@@ -191,7 +198,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Through to the disk; a folder's sync makes the names in it durable."""
+    """Write to the disk; the sync of a folder makes the names in it durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a logged step, and the trackers that mirror it."""
+"""metrics.jsonl: one JSON object per logged step, and the trackers that mirror it."""
 
 import atexit
 import json
@@ -18,15 +18,15 @@ METRICS = "metrics.jsonl"
 
 
 class _Tracker(Protocol):
-    def log(self, values: Mapping[str, float], step: int | None) -> Any: ...
+    def log(self, values: Mapping[str, float], step: int | None) -> object: ...
 
 
 class MetricsWriter:
     """Appends to `folder/metrics.jsonl`, on the main process only.
 
-    A line holds `step`, `episode` where it was given, `time` (seconds since the epoch) and the
-    values. A value that is not finite is written as null, which every JSON reader takes; the
-    trainers stop on such numbers themselves. `report_to` are names that `RunConfig` has checked.
+    A line holds `step`, `episode` if given, `time` (seconds since the epoch) and the values. A
+    value that is not finite is written as null, which every JSON reader accepts; the trainers stop
+    on such numbers themselves. `report_to` names trackers, which `RunConfig` has checked.
     """
 
     def __init__(self, folder: Path, report_to: Sequence[str] = ()) -> None:
@@ -37,7 +37,7 @@ class MetricsWriter:
             self._trackers = [_tracker(name, folder) for name in report_to]
 
     def write(self, step: int, values: Mapping[str, float], *, episode: int | None = None) -> None:
-        """Append one line; it is on disk when this returns."""
+        """Append one line and sync it to the disk."""
         if not PartialState().is_main_process:
             return
         line: dict[str, float | None] = {"step": step}
@@ -54,7 +54,7 @@ class MetricsWriter:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the folder's metrics.jsonl; a last line that was cut short is left out."""
+    """The lines of the folder's metrics.jsonl; an incomplete last line is left out."""
     path = folder / METRICS
     if not path.is_file():
         return []
@@ -63,11 +63,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def forget_after(folder: Path, step: int) -> None:
-    """Drop the lines of later steps: a resumed run writes them again."""
+    """Delete the lines of later steps, which a resumed run writes again."""
     if not PartialState().is_main_process or not (folder / METRICS).is_file():
         return
-    kept = [line for line in read_metrics(folder) if line["step"] <= step]
-    write_atomically(folder / METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+    lines = [line for line in read_metrics(folder) if line["step"] <= step]
+    write_atomically(folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _parse(line: str) -> dict[str, Any] | None:
@@ -83,7 +83,7 @@ def _finite(value: float) -> float | None:
 
 
 def _tracker(name: str, folder: Path) -> _Tracker:
-    """accelerate's tracker of that name, logging under the run folder; closed when the run ends."""
+    """accelerate's tracker of this name, logging to the run folder; closed when the run ends."""
     kind = LOGGER_TYPE_TO_CLASS[name]
     project = folder.resolve().name
     tracker = (
@@ -91,5 +91,5 @@ def _tracker(name: str, folder: Path) -> _Tracker:
     )
     os.environ.setdefault("WANDB_DIR", str(folder))  # else wandb writes into the working directory
     tracker.start()
-    atexit.register(tracker.finish)  # some send what they hold only then
+    atexit.register(tracker.finish)  # some send their last lines only then
     return tracker  # type: ignore[no-any-return]

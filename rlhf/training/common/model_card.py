@@ -1,4 +1,4 @@
-"""README.md of a run folder: what the model is, its figures, and how to load it."""
+"""README.md of a run folder: origin of the model, its metrics, and how to load it."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,15 @@ from rlhf.manifest import Manifest, write_atomically
 def write_model_card(
     folder: Path, manifest: Manifest, *, title: str, figures: Mapping[str, str], usage: str
 ) -> None:
-    """Write `folder/README.md` from the manifest, a table of `figures` and a line of `usage`."""
+    """Write `folder/README.md` from the manifest.
+
+    Args:
+        folder: the run folder.
+        manifest: of the finished stage.
+        title: heading of the card.
+        figures: metrics of the run, as text, for a table.
+        usage: a line of Python that loads the model.
+    """
     data = [
         f"| {use.role} | {_cell(use.path)} | {use.rows} | {use.dropped} | `{use.sha256[:12]}` |"
         for use in manifest.data
@@ -29,7 +37,7 @@ def write_model_card(
         "",
         f"Trained from `{manifest.base_model}` by the `{manifest.stage}` recipe of rlhf.",
         "",
-        "| figure | value |",
+        "| metric | value |",
         "|---|---|",
         *[f"| {_cell(name)} | {_cell(value)} |" for name, value in figures.items()],
         "",
@@ -49,5 +57,5 @@ def write_model_card(
 
 
 def _cell(text: str) -> str:
-    """The text in a cell of a Markdown table, which a bar would end."""
+    """The text with bars escaped, which would end a cell of a Markdown table."""
     return text.replace("|", "\\|")

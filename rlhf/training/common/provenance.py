@@ -1,4 +1,4 @@
-"""Provenance: what a stage writes into its manifest."""
+"""The manifest of a stage: which model, data and settings it was made from."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,10 +36,20 @@ def stage_manifest(
     reward_mean: float | None = None,
     reward_std: float | None = None,
 ) -> Manifest:
-    """The manifest of a stage whose final model and tokenizer already lie in `folder`.
+    """The manifest of a stage whose final model and tokenizer are already in `folder`.
 
-    `base_model` is what was trained, as the configuration names it; `configs` are the stage's
-    dataclasses; of the models in `built_on` those with a manifest are recorded with its hash.
+    Args:
+        folder: the model's folder.
+        stage: name of the stage: sft, reward_model, ppo, ….
+        base_model: the model that was trained, as the configuration names it.
+        chat: its tokenizer.
+        seed: seed of the run.
+        world_size: number of processes.
+        data: the data files used.
+        configs: the stage's configuration dataclasses.
+        built_on: models that the stage read; those with a manifest are recorded with its hash.
+        reward_mean: of a normalised reward model.
+        reward_std: of a normalised reward model.
     """
     return Manifest(
         stage=stage,
@@ -67,10 +77,12 @@ def stage_manifest(
 
 
 def check_same_base(checkpoint: Path, base_model: str) -> None:
-    """Refuse to go on from a checkpoint with other weights as the base, PPO's reference.
+    """Check that a checkpoint was trained from the weights that `base_model` has now.
+
+    They are PPO's reference model.
 
     Raises:
-        CheckpointError: both, and what to do.
+        CheckpointError: other weights, and the next step.
     """
     manifest = read_manifest(checkpoint)
     if manifest is not None and has_another_base(checkpoint, base_model):

@@ -1,4 +1,4 @@
-"""Where a run goes on, said to the user, with metrics.jsonl cut back to that point."""
+"""The checkpoint that a run resumes from, with metrics.jsonl cut back to it."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from rlhf.training.common.metrics import forget_after
 
 
 def resume_point(run: RunConfig) -> Path | None:
-    """The checkpoint to go on from, verified; None to start at the beginning.
+    """The checkpoint to resume from, verified; None to start at the beginning. Prints which.
 
-    Call it on every process.
+    Call it on all processes.
 
     Raises:
-        CheckpointError: the checkpoint that was named is not there, or torn.
+        CheckpointError: the named checkpoint is missing or torn.
     """
     checkpoint, notes = checkpoint_of_run(run)
     last = step_of(checkpoint) if checkpoint else -1

@@ -1,4 +1,4 @@
-"""samples/: what the model says, for people to read."""
+"""samples/: responses of the model, for people to read."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,34 @@ def write_samples(
     folder: Path,
     name: str,
     prompts: Sequence[Prompt],
-    answers: Mapping[str, Sequence[Answer]],
+    responses: Mapping[str, Sequence[Answer]],
     scores: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
-    """Write `folder/samples/NAME.jsonl`, one line a prompt.
+    """Write `folder/samples/NAME.jsonl`, one line per prompt.
 
     {"prompt", "answers": {"before": {"text", "thought"?, "scores", "ended_with_eos"}, "after": …}}
 
-    `answers` has one answer per prompt under each heading; `scores`, under the same headings, are
-    the reward of each answer.
+    Args:
+        folder: the run folder.
+        name: of the file.
+        prompts: the prompts.
+        responses: a response to each prompt, under each heading.
+        scores: the reward of each response, under the same headings.
     """
     lines = []
     for index, prompt in enumerate(prompts):
-        said = {
-            heading: {
-                "text": given[index].text,
-                **({"thought": given[index].thought} if given[index].thought else {}),
-                "scores": {"reward": scores[heading][index]} if scores else {},
-                "ended_with_eos": given[index].ended_with_eos,
-            }
-            for heading, given in answers.items()
+        row = {
+            heading: _as_json(sampled[index], scores[heading][index] if scores else None)
+            for heading, sampled in responses.items()
         }
-        lines.append(json.dumps({"prompt": prompt, "answers": said}, ensure_ascii=False))
+        lines.append(json.dumps({"prompt": prompt, "answers": row}, ensure_ascii=False))
     write_atomically(folder / "samples" / f"{name}.jsonl", "".join(f"{x}\n" for x in lines))
+
+
+def _as_json(response: Answer, score: float | None) -> dict[str, object]:
+    return {
+        "text": response.text,
+        **({"thought": response.thought} if response.thought else {}),
+        "scores": {} if score is None else {"reward": score},
+        "ended_with_eos": response.ended_with_eos,
+    }

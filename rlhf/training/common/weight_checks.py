@@ -1,4 +1,4 @@
-"""That a run trains what it says it does: at its start, at its first steps, at a gradient of 0."""
+"""Checks that a run trains: frozen weights, steps without effect, gradients of exactly 0."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from transformers import PreTrainedModel
 from rlhf.errors import TrainingError
 
 Parts = Mapping[str, Sequence[nn.Parameter]]
-"""Name of what is trained, as a message names it -> its parameters."""
+"""Name of a trained part, for messages -> its parameters."""
 
-SAMPLED = 32  # weights of each tensor that are watched: those with the largest gradients
+SAMPLED = 32  # weights of each tensor to watch: those with the largest gradients
 
 
 def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """What a run trains of `model`: its adapters and what peft saves with them, or all of it."""
+    """The trained parts of `model`: its adapters and the modules saved with them, or all of it."""
     named = list(model.named_parameters())
     if not isinstance(model, PeftModel):
         head = [p for name, p in named if name.startswith("score.")]
@@ -33,10 +33,10 @@ def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 
 
 def check_trainable(parts: Parts, modules: Sequence[nn.Module]) -> None:
-    """Stop a run before its first step where it would leave something as it is.
+    """Check that no part is empty or frozen, before the first step.
 
-    modules: that hold the parameters; for their names, and for what an architecture never trains
-    (a table of sinusoids).
+    modules: the modules that hold the parameters. They give the names of weights, and the weights
+    that an architecture never trains (a table of sinusoids).
 
     Raises:
         TrainingError: the part, how much of it is frozen, its first frozen weight.
@@ -49,22 +49,24 @@ def check_trainable(parts: Parts, modules: Sequence[nn.Module]) -> None:
         if not parameters:
             raise TrainingError(
                 f"{part}: there is no weight to train, and the run would change nothing; with "
-                "LoRA leave lora_target_modules out, which takes every linear layer."
+                "LoRA leave lora_target_modules out, which selects every linear layer.",
+                code="nothing-trained",
             )
         if frozen:
             raise TrainingError(
                 f"{part}: {len(frozen)} of {len(parameters)} weight tensors are frozen"
-                f"{_first_name(frozen, modules)} and would end as they began; start from a whole "
-                "model (`rlhf merge` makes one of a LoRA adapter), or report it if this is one."
+                f"{_first_name(frozen, modules)} and would not change; start from a full model "
+                "(`rlhf merge` makes one from a LoRA adapter), or report a bug if this is one.",
+                code="nothing-trained",
             )
 
 
 class Movement:
     """Watches some weights of each part until an optimizer step has moved one of them.
 
-    A step counts where its learning rate is above 0 and the part's largest gradient above Adam's
-    epsilon: such a weight moves by half the learning rate or more. A check costs as much as reading
-    the gradients once.
+    A step counts if its learning rate is above 0 and the part's largest gradient is above Adam's
+    epsilon: such a weight moves by at least half the learning rate. A check costs as much as
+    reading the gradients once.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -72,9 +74,9 @@ class Movement:
         self._before: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {}
 
     def before_step(self, optimizer: Optimizer, part: str | None = None) -> None:
-        """Remember weights, and only of a step that counts. Call it before `optimizer.step()`.
+        """Record weights if the step counts. Call it before `optimizer.step()`.
 
-        part: what `optimizer` trains, where that is not all.
+        part: the part that `optimizer` trains; None for all.
         """
         self._before = {}
         group = optimizer.param_groups[0]
@@ -84,17 +86,18 @@ class Movement:
                 self._before[name] = [_sample(p) for p in parameters if _peak(p) > least]
 
     def after_step(self, step: int, optimizer: Optimizer) -> None:
-        """Stop watching what moved. Call it on all processes, after `optimizer.step()`.
+        """Stop watching parts that moved. Call it on all processes, after `optimizer.step()`.
 
         Raises:
             TrainingError: the step counted and no weight of a part moved, on any process.
         """
         for name, samples in self._before.items():
-            moved = sum(bool((w.flatten()[at] != old).any()) for w, at, old in samples)
+            moved = sum(bool((w.flatten()[places] != old).any()) for w, places, old in samples)
             device = self.parts[name][0].device
             counts = reduce(torch.tensor([len(samples), moved], device=device), "sum").tolist()
             if counts[0] and not counts[1]:
-                raise TrainingError(self._did_not_move(name, step, optimizer))
+                message = self._did_not_move(name, step, optimizer)
+                raise TrainingError(message, code="nothing-trained")
             if counts[1]:
                 del self.parts[name]
         self._before = {}
@@ -104,55 +107,63 @@ class Movement:
         return (
             f"step {step}: no weight of the {part} moved in an optimizer step with learning rate "
             f"{optimizer.param_groups[0]['lr']:.3g}; nothing is being trained. Weights are "
-            f"{', '.join(dtypes)}: raise learning_rate if such a step rounds to nothing there; "
-            "else the optimizer holds other weights than the model, which is a fault to report."
+            f"{', '.join(dtypes)}: raise learning_rate if such a step rounds to nothing in that "
+            "type; otherwise the optimizer holds other weights than the model: report a bug."
         )
 
 
-def check_zero_norm(norm: float, asked: Tensor, step: int, part: str) -> None:
-    """Stop a run whose gradient is exactly 0 though its loss asks for a change.
+def check_zero_norm(norm: float, has_derivative: Tensor, step: int, part: str) -> None:
+    """Check that the gradient is not exactly 0 while the loss has a derivative.
 
-    norm: of all processes' gradients. asked: bool, whether on this process the derivative of the
-    loss with respect to the model's outputs was anywhere other than 0. Where it was not, a norm of
-    0 is right: advantages of 0, a policy in the critic's warm-up, no trained token, losses that are
-    clipped or 0. Call it on all processes.
+    A norm of 0 is right where the loss has none: advantages of 0, a policy in the critic's warm-up,
+    no trained token, losses that are clipped or 0. Call it on all processes.
+
+    Args:
+        norm: norm of the gradients of all processes.
+        has_derivative: bool scalar, whether the derivative of the loss with respect to the model's
+            outputs is anywhere other than 0 on this process.
+        step: the optimizer step, for the message.
+        part: the part of the model, for the message.
 
     Raises:
         TrainingError: the step and the part.
     """
     if norm != 0 or math.isnan(norm):
         return
-    if float(reduce(asked.float().reshape(1), "sum").sum()) > 0:
+    if float(reduce(has_derivative.float().reshape(1), "sum").sum()) > 0:
         raise TrainingError(
             f"step {step}: the gradient of the {part} is exactly 0 although its loss is not at an "
-            "optimum: no weight is connected to the loss, and the run would end with the weights "
-            "it began with. Start from a whole model (`rlhf merge`), without "
-            "gradient_checkpointing or compile; if it stays 0, report it."
+            "optimum: no weight is connected to the loss, and the run would change nothing. Start "
+            "from a full model (`rlhf merge`), without gradient_checkpointing or compile; if the "
+            "gradient stays 0, report a bug.",
+            code="nothing-trained",
         )
 
 
 def wants_change(outputs: Tensor, *, logprobs: bool = False) -> Tensor:
-    """Whether the backward pass wanted other `outputs`, a bool scalar; `retain_grad` came before.
+    """Whether the gradient of `outputs` is anywhere other than 0: a bool scalar.
 
-    logprobs: that is what they are. One of exactly 0 is a certain token's, which no change of the
-    logits makes likelier: its gradient ends there.
+    Call `outputs.retain_grad()` before the backward pass.
+
+    logprobs: whether the outputs are log-probs. One of exactly 0 belongs to a certain token, which
+    no change of the logits makes likelier: its gradient ends there.
     """
     if outputs.grad is None:
         return torch.zeros((), dtype=torch.bool, device=outputs.device)
-    wanted = outputs.grad != 0
-    return (wanted & (outputs != 0) if logprobs else wanted).any()
+    nonzero = outputs.grad != 0
+    return (nonzero & (outputs != 0) if logprobs else nonzero).any()
 
 
 def _frozen_by_design(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters of transformers' models in `module` that a fresh model of their kind freezes."""
-    found: list[nn.Parameter] = []
+    """Parameters of transformers models in `module` that a fresh model of their class freezes."""
+    frozen: list[nn.Parameter] = []
     for model in module.modules():
         if isinstance(model, PreTrainedModel):
             with torch.device("meta"):
                 fresh = type(model)(model.config)
             names = {name for name, p in fresh.named_parameters() if not p.requires_grad}
-            found += [p for name, p in model.named_parameters() if name in names]
-    return found
+            frozen += [p for name, p in model.named_parameters() if name in names]
+    return frozen
 
 
 def _first_name(frozen: Sequence[nn.Parameter], modules: Sequence[nn.Module]) -> str:
@@ -171,7 +182,7 @@ def _peak(parameter: nn.Parameter) -> float:
 
 
 def _sample(parameter: nn.Parameter) -> tuple[Tensor, Tensor, Tensor]:
-    """The weights, the places with the largest gradients, and the weights at these now."""
+    """The weights, the places with the largest gradients, and the current values there."""
     assert parameter.grad is not None
     grad, weights = _local(parameter.grad).flatten(), _local(parameter.detach())
     places = grad.abs().topk(min(SAMPLED, grad.numel())).indices

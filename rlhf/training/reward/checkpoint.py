@@ -21,7 +21,7 @@ def state_of(
     optimizer: Optimizer,
     schedule: LRScheduler,
     step: int,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, object],
     stopper: EarlyStopping,
     losses: Sequence[float],
 ) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def load_state(
     scorer: nn.Module,
     optimizer: Optimizer,
     schedule: LRScheduler,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, object],
     stopper: EarlyStopping,
 ) -> tuple[int, list[float]]:
     """Put everything back as `state_of` saw it; the number of steps taken, and `losses`.

@@ -6,10 +6,9 @@ from typing import Literal
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
 from rlhf.ops.ranking import Ties
-from rlhf.training.common.early_stopping import THRESHOLD_HELP, check_early_stopping
-from rlhf.training.common.ranges import check_ranges
+from rlhf.training.common.config import TrainingConfig
 
-# Keys that say what the loss of a batch is; another value of one makes another run.
+# Keys that define the loss of a batch; another value of one makes another run.
 LOSS_KEYS = (
     *("loss_type", "ties", "tie_threshold", "margin_coef", "label_smoothing"),
     *("center_rewards_coefficient", "num_heads"),
@@ -17,45 +16,42 @@ LOSS_KEYS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModelConfig:
-    """Keys of reward-model training beside those that all training recipes share."""
+class RewardModelConfig(TrainingConfig):
+    """Keys of reward-model training."""
 
     normalization_data: str | None = field(
         default=None,
         metadata={"help": "Demonstrations; the reward's mean on them becomes 0."},
     )
-    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the prompts."})
-    max_steps: int | None = field(
-        default=None, metadata={"help": "Optimizer steps; goes over num_train_epochs."}
-    )
     per_device_train_batch_size: int = field(
-        default=8, metadata={"help": "Prompts, each with all its answers, read at once."}
+        default=8,
+        metadata={"help": "Prompts, each with all its responses, that a process reads at once."},
     )
-    gradient_accumulation_steps: int = field(
-        default=1, metadata={"help": "Batches summed up to one optimizer step."}
-    )
+    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
     loss_type: Literal["bradley_terry", "plackett_luce"] = field(
         default="bradley_terry",
-        metadata={"help": "All pairs of a ranking, or one choice after the other from the top."},
+        metadata={"help": "All pairs of a ranking, or its choices from the best to the worst."},
     )
     ties: Ties = field(
         default="out",
         metadata={
-            "help": "Tied answers: out of the loss, half a pair in each direction, or likely where "
-            "scores are nearer than a threshold (rao_kupper)."
+            "help": "Tied responses: out of the loss, half a pair in each direction, or likely "
+            "where scores differ by less than a threshold (rao_kupper)."
         },
     )
     tie_threshold: float | None = field(
         default=None,
-        metadata={"help": "Of rao_kupper, in raw reward; default by the rate of ties."},
+        metadata={
+            "help": "Threshold of rao_kupper, in raw reward. Default: from the share of ties."
+        },
     )
     margin_coef: float = field(
         default=0.0,
-        metadata={"help": "Margin of a pair is this times (strength - 1), in raw reward."},
+        metadata={"help": "The margin of a pair is this times (strength - 1), in raw reward."},
     )
     label_smoothing: float = field(
-        default=0.0, metadata={"help": "Share of pairs taken to be labelled the wrong way round."}
+        default=0.0, metadata={"help": "Share of pairs that are assumed to be labelled wrong."}
     )
     center_rewards_coefficient: float | None = field(
         default=None,
@@ -64,81 +60,70 @@ class RewardModelConfig:
     annotator_weights: Literal["none", "agreement", "model"] = field(
         default="none",
         metadata={
-            "help": "Weigh rankings by how reliable their annotators are: by agreement with each "
-            "other, or also with models of the other half of the prompts (twice the time)."
+            "help": "Weight rankings by the reliability of their annotators, estimated from their "
+            "agreement, or also from models of the other half of the prompts (twice the time)."
         },
     )
     score_columns: ScoreColumns = field(
         default="reject",
         metadata={
-            "help": "What score_chosen and score_rejected of pairs are for: strength (their "
-            "difference is the pair's strength), ignore, or reject rows that have them."
+            "help": "Use of the columns score_chosen and score_rejected: strength (of the pair, by "
+            "their difference), ignore, or reject rows that have them."
         },
     )
     read_thoughts: bool = field(
         default=False,
-        metadata={"help": "Judge the thought before a response too; default: the response alone."},
+        metadata={"help": "Score the thought before a response too. Default: only the response."},
     )
     num_heads: int = field(
         default=1,
-        metadata={"help": "Heads on one backbone, each on another draw of the rankings."},
+        metadata={"help": "Heads on one backbone, each trained on another draw of the rankings."},
     )
-    early_stopping_patience: int | None = field(
-        default=None,
-        metadata={
-            "help": "Stop after this many evaluations without a lower held-out loss, and keep "
-            "the weights of the lowest."
-        },
-    )
-    early_stopping_threshold: float = field(default=0.002, metadata={"help": THRESHOLD_HELP})
-    warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
-    weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this."})
-    logging_steps: int = field(default=10, metadata={"help": "Steps between lines of metrics."})
-    eval_steps: int = field(
-        default=50, metadata={"help": "Steps between held-out accuracies; also before and after."}
-    )
-    save_steps: int = field(default=100, metadata={"help": "Steps between checkpoints."})
-    save_total_limit: int = field(default=2, metadata={"help": "Checkpoints that are kept."})
     num_demonstrations: int = field(
         default=200,
-        metadata={"help": "Of normalization_data, compared with nonsense for the health report."},
+        metadata={
+            "help": "Rows of normalization_data that the health report compares with nonsense."
+        },
     )
     num_samples: int = field(
-        default=16, metadata={"help": "Held-out rankings shown in samples/ with their rewards."}
+        default=16, metadata={"help": "Held-out rankings to show in samples/ with their rewards."}
     )
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        super().__post_init__()
         _check_loss(self)
 
 
 def _check_loss(config: RewardModelConfig) -> None:
-    """Refuse keys of the loss that are out of range, or that another one leaves without effect."""
+    """Check that keys of the loss are in range, and that each has an effect."""
     for name in ("num_heads", "num_demonstrations"):
         if getattr(config, name) < 1:
-            raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.")
-    check_early_stopping(config.early_stopping_patience, config.early_stopping_threshold)
+            raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.", code="bad-value")
     if not 0 <= config.label_smoothing < 0.5:
         raise ConfigError(
-            f"label_smoothing={config.label_smoothing}: at half of the labels wrong nothing is "
-            "left to learn; use 0 to below 0.5."
+            f"label_smoothing={config.label_smoothing}: labels of which half are wrong teach "
+            "nothing; use 0 to below 0.5.",
+            code="bad-value",
         )
     for name in ("tie_threshold", "center_rewards_coefficient"):
         value = getattr(config, name)
         if value is not None and not value > 0:
-            raise ConfigError(f"{name}={value}; use a number above 0, or leave it out.")
+            raise ConfigError(
+                f"{name}={value}; use a number above 0, or leave it out.", code="bad-value"
+            )
     if config.margin_coef < 0:
-        raise ConfigError(f"margin_coef={config.margin_coef}; use 0 or more.")
+        raise ConfigError(f"margin_coef={config.margin_coef}; use 0 or more.", code="bad-value")
     if config.tie_threshold is not None and config.ties != "rao_kupper":
         raise ConfigError(
-            f"tie_threshold={config.tie_threshold} means nothing with ties={config.ties}; use "
-            "ties=rao_kupper or leave it out."
+            f"tie_threshold={config.tie_threshold} has no effect with ties={config.ties}; use "
+            "ties=rao_kupper or leave it out.",
+            code="key-conflict",
         )
     if config.loss_type == "plackett_luce":
         for name, unset in (("ties", "out"), ("margin_coef", 0.0), ("label_smoothing", 0.0)):
             if getattr(config, name) != unset:
                 raise ConfigError(
-                    f"{name}={getattr(config, name)} speaks of pairs, and loss_type=plackett_luce "
-                    "has choices; leave it out or use loss_type=bradley_terry."
+                    f"{name}={getattr(config, name)} is for pairs, and loss_type=plackett_luce "
+                    "uses choices; leave it out or use loss_type=bradley_terry.",
+                    code="key-conflict",
                 )

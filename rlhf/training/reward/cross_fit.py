@@ -1,26 +1,22 @@
-"""The weights of annotators, where they are asked for: estimated once, then read again.
+"""Weights of annotators: estimated once, then read from annotators.json.
 
-With `annotator_weights: model` the rankings of each half of the prompts are scored by a model of
-the other half.
+With `annotator_weights: model` the rankings of each half of the prompts are scored by a model that
+was trained on the other half.
 """
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from peft import PeftModel
-from transformers import PreTrainedModel
 
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
-from rlhf.models.config import ModelConfig, use_bf16
+from rlhf.models.reward_init import load_model
 from rlhf.models.scorer import Scorer, score_ids
 from rlhf.runtime.distributed import on_main_process, print_once
-from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.reward.annotators import (
     describe,
     estimate_reliabilities,
@@ -30,104 +26,78 @@ from rlhf.training.reward.annotators import (
 )
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.data import TokenRanking, flatten
+from rlhf.training.reward.loop import train_reward_model
 from rlhf.training.reward.loss import settled_tie_threshold
-from rlhf.training.reward.trainer import train_reward_model
+from rlhf.training.reward.setup import RewardSetup
 
 HALVES = 2
 
 
 def weigh_annotators(
-    rankings: Sequence[TokenRanking],
-    make_model: Callable[[], PreTrainedModel | PeftModel],
-    *,
-    run: RunConfig,
-    model_config: ModelConfig,
-    config: RewardModelConfig,
-    pad_token_id: int,
-    resuming: bool,
+    rankings: Sequence[TokenRanking], setup: RewardSetup, *, resuming: bool
 ) -> list[TokenRanking]:
-    """The rankings with their annotators' weights, as annotators.json of the run folder says.
+    """The rankings with their annotators' weights, which annotators.json of the run folder holds.
 
-    The file is written here, unless a run goes on: then it is read, so that its steps are those
-    that it would have taken.
+    The file is written here. A resumed run reads it instead, so that its steps are those of the
+    interrupted run.
 
     Raises:
-        ConfigError: as `estimate_reliabilities`.
+        ConfigError: see `estimate_reliabilities`.
     """
-    if config.annotator_weights == "none":
+    if setup.config.annotator_weights == "none":
         return list(rankings)
-    folder = Path(run.output_dir)
-    found = read_reliabilities(folder) if resuming else None
-    if found is None:
+    reliabilities = read_reliabilities(setup.folder) if resuming else None
+    if reliabilities is None:
         scores = None
-        if config.annotator_weights == "model":
-            scores = cross_fitted_scores(
-                rankings,
-                make_model,
-                run=run,
-                model_config=model_config,
-                config=config,
-                pad_token_id=pad_token_id,
-            )
-        reliabilities = estimate_reliabilities(rankings, scores)
-        on_main_process(lambda: write_reliabilities(folder, reliabilities))
-        found = reliabilities
-    print_once(*describe(found))
-    return weighted(rankings, found)
+        if setup.config.annotator_weights == "model":
+            scores = cross_fitted_scores(rankings, setup)
+        estimated = estimate_reliabilities(rankings, scores)
+        on_main_process(lambda: write_reliabilities(setup.folder, estimated))
+        reliabilities = estimated
+    print_once(*describe(reliabilities))
+    return weighted(rankings, reliabilities)
 
 
-def cross_fitted_scores(
-    rankings: Sequence[TokenRanking],
-    make_model: Callable[[], PreTrainedModel | PeftModel],
-    *,
-    run: RunConfig,
-    model_config: ModelConfig,
-    config: RewardModelConfig,
-    pad_token_id: int,
-) -> list[list[float]]:
-    """For each ranking the scores of its answers by a model of the other half of the prompts.
+def cross_fitted_scores(rankings: Sequence[TokenRanking], setup: RewardSetup) -> list[list[float]]:
+    """For each ranking the scores of its responses by a model of the other half of the prompts.
 
-    A model that was trained on an annotator's rankings repeats their errors and would vouch for
-    them. The two trainings take as many steps as the run itself; they start over where a run was
-    broken off in them.
+    A model that was trained on an annotator's rankings repeats their errors and would confirm
+    them. Each of the two trainings takes half the steps of the run. An interrupted run starts them
+    from scratch.
 
     Raises:
-        ConfigError: so few prompts that a half is empty; else as `train_reward_model`.
+        ConfigError: so few prompts that a half is empty; else see `train_reward_model`.
     """
-    folder = Path(run.output_dir) / "cross_fit"
-    half = [int(hash_text(f"{run.seed} {row.group}")[:8], 16) % HALVES for row in rankings]
-    if len(set(half)) < HALVES:
+    seed, folder = setup.run.seed, setup.folder / "cross_fit"
+    halves = [int(hash_text(f"{seed} {row.group}")[:8], 16) % HALVES for row in rankings]
+    if len(set(halves)) < HALVES:
         raise ConfigError(
             "annotator_weights=model trains on each half of the prompts, and one half of these "
             f"{len({row.group for row in rankings})} is empty; use annotator_weights=agreement, "
-            "or give more prompts."
+            "or give more prompts.",
+            code="key-conflict",
         )
-    tie_threshold = settled_tie_threshold(config, rankings)
+    half_setup = replace(
+        setup,
+        run=replace(setup.run, output_dir=str(folder), report_to=[]),
+        config=_half_config(setup.config, settled_tie_threshold(setup.config, rankings)),
+    )
     scores: dict[int, list[float]] = {}
     for number in range(HALVES):
         on_main_process(lambda: shutil.rmtree(folder, ignore_errors=True))
         print_once(f"annotator weights: a model of half the prompts, {number + 1} of {HALVES}")
-        model = make_model()
-        train_reward_model(
-            model,
-            [row for row, of in zip(rankings, half, strict=True) if of != number],
-            [],
-            run=replace(run, output_dir=str(folder), report_to=[]),
-            model_config=model_config,
-            config=_of_a_half(config, tie_threshold),
-            pad_token_id=pad_token_id,
-            data_sha256="",
-            resume=None,
-        )
-        unseen = [index for index, of in enumerate(half) if of == number]
-        scorer = Scorer(model, bf16=use_bf16(model_config))
-        scores |= _scores(scorer, rankings, unseen, pad_token_id)
+        model = load_model(setup.model, seed, dtype=setup.weights_dtype)
+        others = [row for row, half in zip(rankings, halves, strict=True) if half != number]
+        train_reward_model(model, others, [], half_setup, resume=None)
+        unseen = [index for index, half in enumerate(halves) if half == number]
+        scorer = Scorer(model, bf16=setup.bf16)
+        scores |= _scores(scorer, rankings, unseen, setup.chat.pad_token_id)
     on_main_process(lambda: shutil.rmtree(folder, ignore_errors=True))
     return [scores[index] for index in range(len(rankings))]
 
 
-def _of_a_half(config: RewardModelConfig, tie_threshold: float) -> RewardModelConfig:
-    """As the run itself, with its tie threshold and half of its steps, and nothing kept."""
+def _half_config(config: RewardModelConfig, tie_threshold: float) -> RewardModelConfig:
+    """The run's keys, with its tie threshold, half of its steps, and no checkpoint."""
     steps = None if config.max_steps is None else math.ceil(config.max_steps / HALVES)
     return replace(
         config,
@@ -142,10 +112,10 @@ def _of_a_half(config: RewardModelConfig, tie_threshold: float) -> RewardModelCo
 def _scores(
     scorer: Scorer, rankings: Sequence[TokenRanking], chosen: Sequence[int], pad_token_id: int
 ) -> dict[int, list[float]]:
-    """Scores of the chosen rankings, by their place; processes share them out."""
+    """Scores of the chosen rankings by index, computed by all processes together."""
     state = PartialState()
-    mine = chosen[state.process_index :: state.num_processes]
-    flat = flatten([rankings[index] for index in mine])
-    each = iter(score_ids(scorer, flat.ids, pad_token_id)[flat.index].tolist())
-    found = [(index, [next(each) for _ in rankings[index].ids]) for index in mine]
-    return dict(gather_object(found))
+    shard = chosen[state.process_index :: state.num_processes]
+    flat = flatten([rankings[index] for index in shard])
+    values = iter(score_ids(scorer, flat.ids, pad_token_id)[flat.index].tolist())
+    local = [(index, [next(values) for _ in rankings[index].ids]) for index in shard]
+    return dict(gather_object(local))

@@ -1,295 +1,187 @@
-"""Reward-model training: K-wise ranking loss, a loop on accelerate that resumes exactly.
+"""`RewardTrainer`: a reward model from pairs and rankings of responses."""
 
-The loop is this project's own instead of transformers.Trainer: one batch element is a prompt with
-all its answers and everybody's rankings of them, each answer read once, and the loss is a mean over
-rankings that neither processes nor accumulation change.
-"""
-
-import math
 from collections.abc import Sequence
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from accelerate import Accelerator
-from peft import PeftModel
-from torch import Tensor, nn
-from tqdm import tqdm  # type: ignore[import-untyped]
-from transformers import PreTrainedModel
-
-from rlhf.errors import TrainingError
-from rlhf.manifest import hash_text
-from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.scorer import Scorer
-from rlhf.runtime.distributed import print_once
-from rlhf.runtime.run_folder import RunConfig
-from rlhf.runtime.signals import SigtermFlag, Stopped
-from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
-from rlhf.training.common.metrics import MetricsWriter
-from rlhf.training.common.weight_checks import (
-    Movement,
-    check_trainable,
-    check_zero_norm,
-    parts_of,
-    wants_change,
+from rlhf.data.config import DataOptions
+from rlhf.data.files.memory import Data, source_name
+from rlhf.data.tokenization.chat import judged_ids
+from rlhf.errors import ConfigError
+from rlhf.models.config import ModelConfig
+from rlhf.models.reward_init import load_model, merged
+from rlhf.models.scorer import score_ids
+from rlhf.runtime.distributed import on_main_process
+from rlhf.training.common.arguments import data_config as data_config_of
+from rlhf.training.common.arguments import in_memory, model_config, run_config
+from rlhf.training.common.metrics import read_metrics
+from rlhf.training.common.resume import resume_point
+from rlhf.training.reward.config import RewardModelConfig
+from rlhf.training.reward.cross_fit import weigh_annotators
+from rlhf.training.reward.data import tokenize
+from rlhf.training.reward.loop import train_reward_model
+from rlhf.training.reward.result import (
+    RewardResult,
+    TrainedReward,
+    measure_and_merge,
+    write_reward_model,
 )
-from rlhf.training.reward.checkpoint import load_state, save_state, state_of
-from rlhf.training.reward.config import LOSS_KEYS, RewardModelConfig
-from rlhf.training.reward.data import TokenRanking, by_prompt, draw_for_heads
-from rlhf.training.reward.loss import batch_loss, settled_tie_threshold
-from rlhf.training.reward.metrics import measure
-from rlhf.training.reward.schedule import batch_rows, make_optimizer, num_steps, rate
+from rlhf.training.reward.setup import RewardSetup, check_run
+from rlhf.types import Prompt
 
 
-def train_reward_model(
-    model: PreTrainedModel | PeftModel,
-    train: Sequence[TokenRanking],
-    held_out: Sequence[TokenRanking],
-    *,
-    run: RunConfig,
-    model_config: ModelConfig,
-    config: RewardModelConfig,
-    pad_token_id: int,
-    data_sha256: str,
-    resume: Path | None,
-) -> int:
-    """Train `model` in place; returns the number of optimizer steps that were taken.
+class RewardTrainer:
+    """Trains a reward model on pairs or rankings of responses to a prompt.
 
-    Loss: the mean over the global batch's rankings of each one's mean over its pairs, weighted.
-    Which prompts a step reads depends on the seed and the step alone, and dropout is 0: a resumed
-    run takes exactly the steps that an uninterrupted one takes. With early stopping the model is
-    left with the weights of the lowest held-out loss.
+    Rows are checked when the trainer is made; the model is loaded by `train`. In a distributed run
+    every process makes one.
+
+    Example:
+        >>> rows = [{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}]
+        >>> trainer = RewardTrainer("data/pocket/model", rows)
+        >>> trainer.train(); trainer.save("runs/rm")
+
+    Args:
+        model: the policy or reward model to start from: a folder, a hub id, or a `ModelConfig`
+            with the keys of LoRA, precision and memory.
+        train_data: {"prompt", "responses", "ranks"} or {"prompt", "chosen", "rejected"} rows: a
+            file or hub id, a list of dicts, a `datasets.Dataset` or a pandas DataFrame. None takes
+            the sources of a `DataConfig`.
+        eval_data: held-out rankings, of the same kinds. None holds out a share of `train_data`.
+        config: keys of the training.
+        normalization_data: demonstrations on which the reward's mean becomes 0 and its standard
+            deviation 1. None takes `config.normalization_data`.
+        data_config: chat template, longest row, share to hold out, handling of bad rows.
+        output_dir: the run folder, for metrics and checkpoints. None takes a temporary folder that
+            is deleted with the trainer.
+        seed: seed of everything random in the run.
+        resume_from_checkpoint: a checkpoint folder, or `latest` of `output_dir`.
+        overwrite: delete an earlier run in `output_dir`.
 
     Raises:
-        TrainingError: a loss or gradient that is not finite, with the step and its prompts.
-        CheckpointError: `resume` belongs to other data or another batch size.
-        Stopped: SIGTERM came; a checkpoint of this step was written.
+        ConfigError: keys that do not go together or have no effect on these rows; a run in
+            `output_dir`.
+        CheckpointError: a model that cannot be built on.
+        DataError: rows that cannot be used.
     """
-    trainer = _Trainer(
-        Scorer(model, bf16=use_bf16(model_config)),
-        train,
-        held_out,
-        run=run,
-        config=config,
-        pad_token_id=pad_token_id,
-        data_sha256=data_sha256,
-    )
-    if resume is not None:
-        trainer.restore(resume)
-    try:
-        return trainer.train()
-    finally:
-        trainer.sigterm.release()
-
-
-class _Trainer:
-    """What a run holds from step to step."""
 
     def __init__(
         self,
-        scorer: Scorer,
-        train: Sequence[TokenRanking],
-        held_out: Sequence[TokenRanking],
+        model: str | Path | ModelConfig,
+        train_data: Data | None = None,
+        eval_data: Data | None = None,
         *,
-        run: RunConfig,
-        config: RewardModelConfig,
-        pad_token_id: int,
-        data_sha256: str,
+        config: RewardModelConfig | None = None,
+        normalization_data: Data | None = None,
+        data_config: DataOptions | None = None,
+        output_dir: str | Path | None = None,
+        seed: int = 0,
+        resume_from_checkpoint: str | Path | None = None,
+        overwrite: bool = False,
     ) -> None:
-        self.accelerator = Accelerator(
-            cpu=not torch.accelerator.is_available(), mixed_precision="no"
+        config = config or RewardModelConfig()
+        if normalization_data is not None:
+            config = replace(config, normalization_data=source_name(normalization_data))
+        run = run_config(
+            self,
+            output_dir,
+            seed=seed,
+            resume=resume_from_checkpoint,
+            overwrite=overwrite,
         )
-        train = draw_for_heads(train, config.num_heads, run.seed)
-        self.prompts, self.held_out = by_prompt(train), held_out
-        self.per_prompt = len(train) / len(self.prompts)  # rankings
-        self.tie_threshold = settled_tie_threshold(config, train)
-        self.run, self.config, self.pad_token_id = run, config, pad_token_id
-        self.share = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        self.batch_size = self.share * self.accelerator.num_processes
-        self.total = num_steps(config, len(self.prompts), self.batch_size)
-        self.done = 0  # steps taken
-        self.losses: list[float] = []  # of the steps since the last logged one
-        self.scorer = scorer.to(self.accelerator.device)
-        self.optimizer = make_optimizer(scorer, config)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: rate(step, total=self.total, warmup_ratio=config.warmup_ratio),
+        setup = check_run(
+            run,
+            model_config(model),
+            data_config_of(data_config, train_data, eval_data),
+            config,
+            train=in_memory(train_data),
+            held_out=in_memory(eval_data),
+            normalization=in_memory(normalization_data),
         )
-        # A checkpoint of a run with another one of these would not take the steps of this one.
-        self.identity = {
-            "seed": run.seed,
-            "batch_size": self.batch_size,
-            "total": self.total,
-            "data_sha256": data_sha256,
-            "rankings of sha256": _hash_rankings(train),
-            "weights": hash_text(repr([row.weights for row in train])),
-            **{key: getattr(config, key) for key in LOSS_KEYS},
-        }
-        self.stopper = EarlyStopping(
-            config.early_stopping_patience, config.early_stopping_threshold
-        )
-        self.movement = Movement(parts_of(scorer.model))
-        check_trainable(self.movement.parts, [scorer.model])
-        self.outputs: list[Tensor] = []  # of the step's forward passes
-        self.scorer.register_forward_hook(self.keep_output)
-        self.wrapped = self.accelerator.prepare_model(self.scorer)
-        self.metrics = MetricsWriter(Path(run.output_dir), run.report_to)
-        self.sigterm = SigtermFlag()
+        self._start(setup)
 
-    def restore(self, checkpoint: Path) -> None:
-        """Go on from there."""
-        self.done, losses = load_state(
-            checkpoint,
-            self.scorer,
-            self.optimizer,
-            self.schedule,
-            self.identity,
-            self.stopper,
-        )
-        self.losses = losses
+    @classmethod
+    def from_setup(cls, setup: RewardSetup) -> "RewardTrainer":
+        """The trainer of a run that `check_run` checked."""
+        trainer = cls.__new__(cls)
+        trainer._start(setup)
+        return trainer
 
-    def train(self) -> int:
-        """Step after step to the last, or until early stopping ends the run; their number."""
-        self.wrapped.train()
-        if self.done == 0:
-            self.measure()
-        on_screen = self.accelerator.is_main_process
-        with tqdm(total=self.total, initial=self.done, disable=None if on_screen else True) as bar:
-            while not self.finished:
-                loss, norm = self.step()
-                bar.update()
-                self.log(loss, norm)
-                if self.due(self.config.eval_steps):
-                    self.measure()
-                self.save()
-        if self.stopper.weights:
-            put_weights(self.scorer, self.stopper.weights)
-            print_once(f"kept the weights of step {self.stopper.step}: lowest held-out loss "
-                f"{self.stopper.lowest:.4f}")  # fmt: skip
-        return self.done
+    def _start(self, setup: RewardSetup) -> None:
+        self.setup = setup
+        self.result: RewardResult | None = None
+        self._trained: TrainedReward | None = None
 
-    def step(self) -> tuple[float, float]:
-        """One optimizer step over the global batch; its loss and the norm of its gradient."""
-        batch = self.next_batch()
-        loss = self.accumulate(batch)
-        norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.max_grad_norm))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(_not_finite(self.done + 1, loss, norm, batch))
-        asked = torch.zeros((), dtype=torch.bool, device=self.accelerator.device)
-        for scores in self.outputs:
-            asked = asked | wants_change(scores)
-        self.outputs = []
-        check_zero_norm(norm, asked, self.done + 1, "reward model")
-        self.movement.before_step(self.optimizer)
-        self.optimizer.step()
-        self.movement.after_step(self.done + 1, self.optimizer)
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        self.done += 1
-        return loss, norm
-
-    def keep_output(self, module: nn.Module, inputs: tuple[Tensor, ...], scores: Tensor) -> None:
-        """Of a forward pass in training: its gradient tells what the loss asks for."""
-        if scores.requires_grad:
-            scores.retain_grad()
-            self.outputs.append(scores)
-
-    def next_batch(self) -> list[list[TokenRanking]]:
-        """This process's share of the prompts of the next step, each with all its rankings."""
-        rows = batch_rows(self.done, len(self.prompts), self.batch_size, self.run.seed)
-        first = self.accelerator.process_index * self.share
-        return [self.prompts[row] for row in rows[first:][: self.share]]
-
-    def accumulate(self, batch: Sequence[Sequence[TokenRanking]]) -> float:
-        """Leave the gradient of the global batch on the model; its loss.
-
-        A sum over the rankings divided by how many a batch holds on average, a constant: then
-        every ranking counts the same, in whichever batch and beside however many others.
-        """
-        expected = self.batch_size * self.per_prompt
-        size, world = self.config.per_device_train_batch_size, self.accelerator.num_processes
-        loss = torch.zeros((), device=self.accelerator.device)
-        for start in range(0, self.share, size):
-            last = start + size >= self.share
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                rows = [ranking for prompt in batch[start:][:size] for ranking in prompt]
-                part = batch_loss(
-                    self.wrapped, rows, self.pad_token_id, self.config, self.tie_threshold
-                )
-                part = part / expected
-                # DDP averages gradients over ranks; times `world` makes that their sum.
-                (part * world).backward()
-            loss += part.detach()
-        return float(self.accelerator.reduce(loss, "sum"))
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last step was taken."""
-        return self.done == self.total or self.stopper.over
-
-    def due(self, every: int) -> bool:
-        """Whether what comes every so many steps, and after the last, comes now."""
-        return self.done % every == 0 or self.finished
-
-    def log(self, loss: float, norm: float) -> None:
-        """A line of metrics: the mean loss since the last one."""
-        self.losses.append(loss)
-        if self.done == 1 or self.due(self.config.logging_steps):
-            mean = sum(self.losses) / len(self.losses)
-            values = {"loss": mean, "grad_norm": norm}
-            self.metrics.write(
-                self.done, values | {"learning_rate": float(self.schedule.get_last_lr()[0])}
-            )
-            self.losses = []
-
-    def measure(self) -> None:
-        """Held-out loss and accuracy, where rankings were held out."""
-        if not self.held_out:
-            return
-        health = measure(self.scorer, self.held_out, self.pad_token_id)
-        self.metrics.write(self.done, health.metrics())
-        self.stopper.see(health.loss, self.done, trained_weights(self.scorer))
-        if self.accelerator.is_main_process and self.done > 0:
-            words = f"held-out loss {health.loss:.4f}, accuracy {health.accuracy:.3f}"
-            tqdm.write(f"step {self.done}/{self.total}: {words}")
-
-    def save(self) -> None:
-        """A checkpoint where one is due or SIGTERM came, which ends the run after it.
+    def train(self) -> RewardResult:
+        """Train, measure on held-out rankings, normalise on demonstrations.
 
         Raises:
-            Stopped: the run has to stop, be it after its last step: what follows takes time too.
+            Stopped: SIGTERM came; a checkpoint of this step was written.
+            TrainingError: a loss or gradient that is not finite; weights that do not move.
+            CheckpointError: the checkpoint to resume from belongs to another run.
         """
-        folder = Path(self.run.output_dir)
-        stop = self.sigterm.on_any_process()
-        if self.due(self.config.save_steps) or stop:
-            if self.accelerator.is_main_process:
-                state = state_of(
-                    self.scorer,
-                    self.optimizer,
-                    self.schedule,
-                    self.done,
-                    self.identity,
-                    self.stopper,
-                    self.losses,
-                )
-                save_state(folder, state, keep=self.config.save_total_limit)
-            self.accelerator.wait_for_everyone()
-        if stop:
-            at = f"checkpoint-{self.done}"
-            raise Stopped(f"stopped by SIGTERM; {folder} holds {at} to resume from.")
+        setup = self.setup
+        setup.open_folder()
+        held_out = tokenize(setup.chat, setup.rows.held_out)
+        resume = resume_point(setup.run)
+        rankings = weigh_annotators(
+            tokenize(setup.chat, setup.rows.train), setup, resuming=resume is not None
+        )
+        model = load_model(
+            setup.model, setup.run.seed, setup.config.num_heads, dtype=setup.weights_dtype
+        )
+        setup.check_can_save(model)
+        setup.name_base(model, setup.folder)
+        steps = train_reward_model(model, rankings, held_out, setup, resume=resume)
+        self._trained = measure_and_merge(merged(model, setup.folder), setup, held_out)
+        self.result = RewardResult(
+            steps=steps,
+            health=self._trained.health,
+            normalization=self._trained.normalization,
+            metrics=self.metrics,
+        )
+        return self.result
 
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one dict per logged step."""
+        return read_metrics(self.setup.folder)
 
-def _hash_rankings(rankings: Sequence[TokenRanking]) -> str:
-    """Of one ranking after the other: all their tokens as one text could be gigabytes."""
-    return hash_text("".join(hash_text(repr((r.group, r.ids, r.ranks))) for r in rankings))
+    def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
+        """The raw reward of each response: the logit that `RewardModel.score` of the folder gives.
 
+        (logit - mean) / std of `result.normalization` is 0 on average over the demonstrations.
 
-def _not_finite(
-    step: int, loss: float, norm: float, batch: Sequence[Sequence[TokenRanking]]
-) -> str:
-    prompts = ", ".join(repr(str(rankings[0].prompt)[:60]) for rankings in batch[:3])
-    return (
-        f"step {step}: loss {loss:.4g}, gradient norm {norm:.4g}; the step was not taken and the "
-        f"checkpoints are whole. Its prompts begin with {prompts}. Lower learning_rate or try "
-        "--bf16 false."
-    )
+        Raises:
+            ConfigError: nothing is trained yet.
+        """
+        chat, trained = self.setup.chat, self._checked("score")
+        ids = [
+            judged_ids(chat, prompt, response)
+            for prompt, response in zip(prompts, responses, strict=True)
+        ]
+        scores: list[float] = score_ids(trained.scorer, ids, chat.pad_token_id).tolist()
+        return scores
+
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Write the model with tokenizer, samples/, manifest.json and README.md; return the folder.
+
+        It loads with plain `AutoModelForSequenceClassification`; LoRA is merged, its adapter is in
+        adapter/. Call it after `train`, on all processes.
+
+        Args:
+            folder: default is the run folder.
+        """
+        trained, result = self._checked("save"), self.result
+        assert result is not None
+        target = self.setup.folder if folder is None else Path(folder)
+        on_main_process(lambda: write_reward_model(target, self.setup, trained, result))
+        return target
+
+    def _checked(self, method: str) -> TrainedReward:
+        if self._trained is None:
+            raise ConfigError(
+                f"RewardTrainer.{method}: nothing is trained yet; call train() first."
+            )
+        return self._trained

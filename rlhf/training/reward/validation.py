@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rlhf.data.config import DataConfig
+from rlhf.data.files.memory import Data
 from rlhf.data.held_out import TrainAndHeldOut
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.conflicts import find_conflicts
@@ -116,16 +117,16 @@ def check_no_4bit(model: ModelConfig) -> None:
 
 
 def load_normalization(
-    config: RewardModelConfig, data: DataConfig, chat: ChatTokenizer, bad_rows: BadRows
-) -> tuple[Sequence[Demonstration], list[DataUse]]:
-    """The demonstrations on which the reward's mean becomes 0; none where none are named."""
-    if config.normalization_data is None:
+    source: Data | None, data: DataConfig, chat: ChatTokenizer, bad_rows: BadRows
+) -> tuple[Sequence[Demonstration], Sequence[DataUse]]:
+    """The demonstrations on which the reward's mean becomes 0; none without a source."""
+    if source is None:
         return [], []
-    found = load_demonstrations(
-        config.normalization_data,
+    loaded = load_demonstrations(
+        source,
         role="normalization",
         chat=chat,
         max_length=data.max_length,
         bad_rows=bad_rows,
     )
-    return found.rows, [found.use]
+    return loaded.rows, [loaded.use]

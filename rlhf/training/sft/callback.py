@@ -1,4 +1,4 @@
-"""What this project does around the steps of transformers' Trainer in supervised fine-tuning."""
+"""Hooks around the steps of transformers' Trainer: metrics, gradient checks, SIGTERM, resuming."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, reduce
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlhf.errors import TrainingError
 from rlhf.manifest import write_atomically
@@ -19,8 +19,8 @@ from rlhf.training.common.early_stopping import EarlyStopping, trained_weights
 from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import Movement, Parts, check_zero_norm
 
-IDENTITY = "identity.json"  # in a checkpoint: what decides the steps of its run
-STOPPER = "early_stopping.pt"  # in a checkpoint: what early stopping has seen
+IDENTITY = "identity.json"  # in a checkpoint: the settings that determine its steps
+STOPPER = "early_stopping.pt"  # in a checkpoint: the state of early stopping
 _LOSSES = ("loss", "eval_loss")
 _LOGGED = {
     "loss": "loss",
@@ -36,7 +36,16 @@ _LOGGED = {
 
 
 class RunCallback(TrainerCallback):
-    """What happens around a step: metrics, the check of the gradients, SIGTERM, the mark."""
+    """Logs metrics, checks gradients, stops on SIGTERM, and marks checkpoints as complete.
+
+    Args:
+        parts: the trained parts of the model.
+        metrics: where lines are written.
+        sigterm: whether the run has to stop.
+        stopper: early stopping.
+        resume: the checkpoint that the run resumes from.
+        identity: settings that a resumed run has to share with the run that wrote its checkpoint.
+    """
 
     def __init__(
         self,
@@ -57,19 +66,23 @@ class RunCallback(TrainerCallback):
         self.stopped = False
         self.last_evaluated = -1
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.identity["total"] = state.max_steps
         if self.resume is not None:
             path = self.resume / IDENTITY
             written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
             check_same_run(self.resume, written, self.identity)
-            kept = self.resume / STOPPER
-            if self.stopper.patience is not None and kept.is_file():
-                self.stopper.restore(torch.load(kept, map_location="cpu", weights_only=True))
+            state_file = self.resume / STOPPER
+            if self.stopper.patience is not None and state_file.is_file():
+                self.stopper.restore(torch.load(state_file, map_location="cpu", weights_only=True))
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         # Cross-entropy is 0 where no token is trained, or each is certain.
-        asks = any(bool(loss != 0) for loss in self.losses)
+        has_loss = any(bool(loss != 0) for loss in self.losses)
         self.losses.clear()
         if PartialState().distributed_type == DistributedType.DEEPSPEED:
             return  # gradients are in DeepSpeed's own buffers
@@ -78,41 +91,52 @@ class RunCallback(TrainerCallback):
         norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
         if not math.isfinite(norm):
             raise TrainingError(
-                f"step {step}: loss or gradient is not finite, the step was not "
-                "taken; lower learning_rate or try --bf16 false, and resume the last checkpoint."
+                f"step {step}: loss or gradient is not finite, the step was not taken; lower "
+                "learning_rate or try --bf16 false, and resume from the last checkpoint.",
+                code="non-finite",
             )
-        norms = torch.tensor([norm], device=PartialState().device)  # of shares, under FSDP
-        asked = torch.tensor(asks, device=norms.device)
-        check_zero_norm(float(reduce(norms, "sum").sum()), asked, step, "model")
+        norms = torch.tensor([norm], device=PartialState().device)  # of shards, with FSDP
+        has_derivative = torch.tensor(has_loss, device=norms.device)
+        check_zero_norm(float(reduce(norms, "sum").sum()), has_derivative, step, "model")
         self.movement.before_step(kwargs["optimizer"])
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.movement.after_step(state.global_step + 1, kwargs["optimizer"])
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self.sigterm.on_any_process():
             self.stopped = control.should_save = control.should_training_stop = True
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        PartialState().wait_for_everyone()  # other ranks write their random state into it
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        PartialState().wait_for_everyone()  # other ranks write their random states to it
         if PartialState().is_main_process:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            checkpoint = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             write_atomically(checkpoint / IDENTITY, json.dumps(self.identity) + "\n")
             if self.stopper.patience is not None:
                 torch.save(self.stopper.state(), checkpoint / STOPPER)
             seal_checkpoint(checkpoint)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.last_evaluated = state.global_step
         weights = trained_weights(kwargs["model"])
-        self.stopper.see(kwargs["metrics"]["eval_loss"], state.global_step, weights)
+        self.stopper.update(kwargs["metrics"]["eval_loss"], state.global_step, weights)
         if self.stopper.over:
             control.should_training_stop = True
 
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         logs = kwargs["logs"]
         if "loss" not in logs and "eval_loss" not in logs:
-            return  # the trainer's summary at the end
+            return  # transformers' summary at the end
         values = {_LOGGED[name]: value for name, value in logs.items() if name in _LOGGED}
         self.metrics.write(state.global_step, values)
         if args.disable_tqdm and state.is_world_process_zero:

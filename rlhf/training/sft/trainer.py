@@ -1,208 +1,258 @@
-"""Supervised fine-tuning: TRL's SFTTrainer on rows that this project tokenizes itself.
+"""`SFTTrainer`: supervised fine-tuning of a language model on demonstrations."""
 
-The trainer gets `input_ids` and `labels` instead of texts, so that an answer has the same tokens
-here as under the reward model and in PPO, and the loss is on the answer and its end of turn
-alone whatever the chat template looks like.
-"""
-
-import sys
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-import trl
 from accelerate import PartialState
-from accelerate.utils import DistributedType
-from datasets import Dataset
-from peft import PeftModel
-from transformers import PreTrainedModel, PrinterCallback
 
-from rlhf.data.tokenization.chat import training_examples
-from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.data.config import DataOptions
+from rlhf.data.files.memory import Data
 from rlhf.errors import ConfigError
-from rlhf.manifest import hash_text
-from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.packing import check_packing
-from rlhf.runtime.distributed import on_main_process, print_once
-from rlhf.runtime.run_folder import RunConfig
-from rlhf.runtime.signals import SigtermFlag, Stopped
-from rlhf.training.common.early_stopping import EarlyStopping, put_weights
-from rlhf.training.common.metrics import MetricsWriter
-from rlhf.training.common.weight_checks import check_trainable, parts_of
-from rlhf.training.sft.callback import RunCallback
+from rlhf.models.config import ModelConfig
+from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
+from rlhf.models.generation.generate import Answer, sample_responses
+from rlhf.models.load import add_lora, load_policy
+from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
+from rlhf.training.common.arguments import data_config as data_config_of
+from rlhf.training.common.arguments import in_memory, model_config, run_config
+from rlhf.training.common.metrics import MetricsWriter, read_metrics
+from rlhf.training.common.resume import resume_point
+from rlhf.training.common.samples import write_samples
 from rlhf.training.sft.config import SFTConfig
-from rlhf.training.sft.trl_trainer import SFTTrainer, router_settings_kept
-from rlhf.types import Demonstration
+from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
+from rlhf.training.sft.fine_tune import FineTuned, fine_tune
+from rlhf.training.sft.result import Model, SFTResult, write_policy
+from rlhf.training.sft.setup import SFTSetup, check_run
+from rlhf.types import Prompt
 
-IGNORED = -100  # label of a token that carries no loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class SFTResult:
-    """What a finished run has to tell."""
-
-    model: PreTrainedModel | PeftModel  # unwrapped
-    steps: int
-    eval_loss_before: float | None  # nats per token of the held-out answers; None without any
-    eval_loss_after: float | None
-    stopped_early: bool = False
+SAMPLE_TEMPERATURE = 0.7
 
 
-def train_sft(
-    model: PreTrainedModel | PeftModel,
-    chat: ChatTokenizer,
-    train: Sequence[Demonstration],
-    held_out: Sequence[Demonstration],
-    *,
-    run: RunConfig,
-    model_config: ModelConfig,
-    config: SFTConfig,
-    max_length: int,
-    resume: Path | None,
-) -> SFTResult:
-    """Fine-tune `model` on `train`; checkpoints and metrics.jsonl go to the run's folder.
+class SFTTrainer:
+    """Fine-tunes a causal language model on demonstrations, with TRL's trainer inside.
 
-    The loss is the mean over the global batch's answer tokens. Resuming is exact: dropout is
-    0, the trainer restores optimizer, schedule, RNG and the place in the data. With early stopping
-    the model is left with the weights of the lowest held-out loss.
+    The loss is the cross-entropy of the responses and their end of turn. Rows are checked when the
+    trainer is made; the model is loaded by `train`. In a distributed run every process makes one.
+
+    Example:
+        >>> trainer = SFTTrainer("data/pocket/model", [{"prompt": "Hi", "completion": "Hello."}])
+        >>> result = trainer.train()
+        >>> trainer.save("runs/sft")
+
+    Args:
+        model: the model to start from: a folder, a hub id, or a `ModelConfig` with the keys of
+            LoRA, precision and memory.
+        train_data: {"prompt", "completion"} or {"messages"} rows: a file or hub id, a list of
+            dicts, a `datasets.Dataset` or a pandas DataFrame. None takes the sources of a
+            `DataConfig`.
+        eval_data: held-out rows, of the same kinds. None holds out a share of `train_data`.
+        config: keys of the training.
+        data_config: chat template, longest row, share to hold out, handling of bad rows.
+        output_dir: the run folder, for metrics, checkpoints and samples. None takes a temporary
+            folder that is deleted with the trainer.
+        seed: seed of everything random in the run.
+        resume_from_checkpoint: a checkpoint folder, or `latest` of `output_dir`.
+        overwrite: delete an earlier run in `output_dir`.
 
     Raises:
-        ConfigError: early stopping without held-out rows, or of sharded weights; packing for a
-            model whose packed rows see each other.
-        TrainingError: a gradient that is not finite, or is 0 without a reason, before the step is
-            taken; something to train that is frozen or does not move.
-        CheckpointError: `resume` belongs to other data, another batch size or another length.
-        Stopped: SIGTERM came; a checkpoint of this step was written.
+        ConfigError: keys that do not go together; a run in `output_dir`.
+        CheckpointError: a model that cannot be built on.
+        DataError: rows that cannot be used.
     """
-    stopper = EarlyStopping(config.early_stopping_patience, config.early_stopping_threshold)
-    if stopper.patience is not None:
-        _check_stopping(evaluates=bool(held_out))
-    check_trainable(parts_of(model), [model])
-    if config.packing:
-        on_main_process(lambda: check_packing(model, model_config.model_name_or_path))
-    callback = RunCallback(
-        parts_of(model),
-        MetricsWriter(Path(run.output_dir), run.report_to),
-        SigtermFlag(),
-        stopper,
-        resume=resume,
-        identity=_identity(run, config, train),
-    )
-    with router_settings_kept(model.config):
-        trainer = SFTTrainer(
-            model=model,
-            args=_arguments(run, model_config, config, max_length, evaluates=bool(held_out)),
-            train_dataset=as_dataset(chat, train),
-            eval_dataset=as_dataset(chat, held_out) if held_out else None,
-            processing_class=chat.tokenizer,
-            callbacks=[callback],
+
+    def __init__(
+        self,
+        model: str | Path | ModelConfig,
+        train_data: Data | None = None,
+        eval_data: Data | None = None,
+        *,
+        config: SFTConfig | None = None,
+        data_config: DataOptions | None = None,
+        output_dir: str | Path | None = None,
+        seed: int = 0,
+        resume_from_checkpoint: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        run = run_config(
+            self,
+            output_dir,
+            seed=seed,
+            resume=resume_from_checkpoint,
+            overwrite=overwrite,
         )
-    trainer.see = callback.losses.append
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if callback.stopped:
-        raise Stopped(f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from.")
-    if held_out and callback.last_evaluated != trainer.state.global_step:
-        trainer.evaluate()
-    return _result(trainer, stopper)
-
-
-def _identity(
-    run: RunConfig, config: SFTConfig, train: Sequence[Demonstration]
-) -> dict[str, int | str]:
-    """Return what a resumed run has to share with the one that wrote the checkpoint."""
-    batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    return {
-        "seed": run.seed,
-        "batch_size": batch_size * PartialState().num_processes,
-        "train_data of sha256": hash_text(repr(list(train))),
-    }
-
-
-def _result(trainer: SFTTrainer, stopper: EarlyStopping) -> SFTResult:
-    """Return the trained model, with the weights that early stopping kept, and its losses."""
-    final = trainer.accelerator.unwrap_model(trainer.model)
-    if stopper.weights:
-        put_weights(final, stopper.weights)
-        print_once(
-            f"kept the weights of step {stopper.step}: lowest held-out loss {stopper.lowest:.4f}"
+        setup = check_run(
+            run,
+            model_config(model),
+            data_config_of(data_config, train_data, eval_data),
+            config or SFTConfig(),
+            train=in_memory(train_data),
+            held_out=in_memory(eval_data),
         )
-    losses = [line["eval_loss"] for line in trainer.state.log_history if "eval_loss" in line]
-    return SFTResult(
-        model=final,
-        steps=trainer.state.global_step,
-        eval_loss_before=losses[0] if losses else None,
-        eval_loss_after=stopper.lowest if stopper.weights else losses[-1] if losses else None,
-        stopped_early=stopper.over,
-    )
+        self._start(setup)
 
+    @classmethod
+    def from_setup(cls, setup: SFTSetup) -> "SFTTrainer":
+        """The trainer of a run that `check_run` checked."""
+        trainer = cls.__new__(cls)
+        trainer._start(setup)
+        return trainer
 
-def _check_stopping(*, evaluates: bool) -> None:
-    """Refuse early stopping that has nothing to go by, or no whole weights to keep."""
-    if not evaluates:
-        raise ConfigError(
-            "early_stopping_patience goes by the held-out loss and nothing is held out; give "
-            "eval_data or eval_fraction."
+    def _start(self, setup: SFTSetup) -> None:
+        self.setup = setup
+        self.result: SFTResult | None = None
+        self._model: Model | None = None
+
+    def train(self) -> SFTResult:
+        """Sample, fine-tune, and sample again; checkpoints go to the run folder.
+
+        Raises:
+            Stopped: SIGTERM came; a checkpoint of this step was written.
+            TrainingError: a gradient that is not finite; weights that do not move.
+            CheckpointError: the checkpoint to resume from belongs to another run.
+        """
+        setup = self.setup
+        setup.open_folder()
+        resume = resume_point(setup.run)
+        model = self._loaded()
+        print_once(*untrained_end_warnings(model, setup.model, setup.chat))
+        setup.check_can_save(model)
+        setup.name_base(model, setup.folder)
+        prompts = _sample_prompts(setup)
+        before = self._samples(model, prompts)
+        tuned = fine_tune(model, setup, resume=resume)
+        self._model = tuned.model
+        after = self._samples(tuned.model, prompts)
+        probability = _log_end_probability(tuned, setup)
+        self.result = SFTResult(
+            steps=tuned.steps,
+            eval_loss_before=tuned.eval_loss_before,
+            eval_loss_after=tuned.eval_loss_after,
+            stopped_early=tuned.stopped_early,
+            end_probability=probability,
+            metrics=self.metrics,
+            sample_prompts=prompts,
+            samples={"before": before, "after": after},
         )
-    if PartialState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise ConfigError(
-            "early_stopping_patience keeps a copy of whole weights, and here they are sharded; "
-            "leave it out."
+        return self.result
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one dict per logged step."""
+        return read_metrics(self.setup.folder)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = SAMPLE_TEMPERATURE,
+        seed: int = 0,
+    ) -> list[str]:
+        """A response of the model to each prompt, without its thought.
+
+        Args:
+            prompts: strings, or lists of messages.
+            max_new_tokens: longest response; default `config.sample_max_new_tokens`.
+            temperature: 0 for the likeliest tokens.
+            seed: seed of the sampling noise.
+        """
+        responses = self._sampled(
+            self._loaded(),
+            prompts,
+            max_new_tokens=max_new_tokens or self.setup.config.sample_max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return [response.text for response in responses]
+
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Write the trained model with tokenizer, manifest.json and README.md; return the folder.
+
+        It loads with plain `AutoModelForCausalLM`; with LoRA it is a PEFT adapter. Call it after
+        `train`, on all processes.
+
+        Args:
+            folder: default is the run folder, which gets samples/ too.
+        """
+        if self.result is None or self._model is None:
+            raise ConfigError("SFTTrainer.save: nothing is trained yet; call train() first.")
+        setup, result, model = self.setup, self.result, self._model
+        target = setup.folder if folder is None else Path(folder)
+        if target != setup.folder:
+            setup.name_base(model, target)
+
+        def write() -> None:
+            if target == setup.folder:
+                write_samples(target, "random", result.sample_prompts, result.samples)
+            write_policy(target, setup, model, result)
+
+        on_main_process(write)
+        return target
+
+    def _loaded(self) -> Model:
+        """The model, with fresh LoRA adapters where the configuration asks for them."""
+        if self._model is None:
+            config = self.setup.model
+            policy = load_policy(
+                config.model_name_or_path,
+                dtype=self.setup.weights_dtype,
+                load_in_4bit=config.load_in_4bit,
+            )
+            use_fast_cpu_attention(policy)
+            self._model = add_lora(policy, config, "CAUSAL_LM") if config.use_peft else policy
+        return self._model
+
+    def _samples(self, model: Model, prompts: Sequence[Prompt]) -> list[Answer]:
+        """A response to each prompt, on the main process; none on the others."""
+        if not is_main_process():
+            return []
+        return self._sampled(
+            model,
+            prompts,
+            max_new_tokens=self.setup.config.sample_max_new_tokens,
+            temperature=SAMPLE_TEMPERATURE,
+            seed=self.setup.run.seed,
         )
 
+    def _sampled(
+        self,
+        model: Model,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+    ) -> list[Answer]:
+        if not prompts:
+            return []
+        model.to(PartialState().device)
+        groups = sample_responses(
+            model,
+            self.setup.chat,
+            prompts,
+            num_responses=1,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            batch_size=len(prompts),
+        )
+        return [responses[0] for responses in groups]
 
-def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
-    """Columns `input_ids` and `labels`: the token itself on what the model writes, else -100.
 
-    A row is one example, or one for each turn that cannot share its (see `training_examples`).
-    """
-    examples = [example for row in rows for example in training_examples(chat, row)]
-    labels = [
-        [token if own else IGNORED for token, own in zip(one.ids, one.trained, strict=True)]
-        for one in examples
-    ]
-    return Dataset.from_dict({"input_ids": [one.ids for one in examples], "labels": labels})
+def _sample_prompts(setup: SFTSetup) -> list[Prompt]:
+    """Prompts for samples/, held-out ones where there are any; the same on every process."""
+    rows = list(setup.rows.held_out or setup.rows.train)
+    chosen = random.Random(setup.run.seed).sample(rows, min(setup.config.num_samples, len(rows)))
+    return [row.prompt for row in chosen]
 
 
-def _arguments(
-    run: RunConfig, model: ModelConfig, config: SFTConfig, max_length: int, *, evaluates: bool
-) -> trl.SFTConfig:
-    arguments = trl.SFTConfig(
-        output_dir=run.output_dir,
-        seed=run.seed,
-        learning_rate=config.learning_rate,
-        num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.per_device_train_batch_size,
-        per_device_eval_batch_size=config.per_device_train_batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        lr_scheduler_type=config.lr_scheduler_type,
-        warmup_steps=config.warmup_ratio,  # below 1 transformers takes it as a share
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        max_length=max_length,
-        packing=config.packing,
-        packing_strategy="bfd",
-        eval_packing=False,
-        gradient_checkpointing=model.gradient_checkpointing,
-        bf16=use_bf16(model),
-        use_cpu=not torch.accelerator.is_available(),
-        logging_steps=config.logging_steps,
-        logging_first_step=True,
-        # Its default reports a loss that is not finite as 0.0.
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=config.eval_steps if evaluates else None,
-        eval_on_start=evaluates,
-        save_strategy="steps",
-        save_steps=config.save_steps,
-        save_total_limit=config.save_total_limit,
-        report_to="none",
-        ddp_find_unused_parameters=False,
-        # A bar for a terminal, lines for a file.
-        disable_tqdm=not (PartialState().is_main_process and sys.stderr.isatty()),
-    )
-    # A process that nobody launched would take every GPU of the machine, by nn.DataParallel.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
+def _log_end_probability(tuned: FineTuned, setup: SFTSetup) -> float | None:
+    """P(end) on held-out responses, logged; None where nothing is held out."""
+    if not is_main_process() or not setup.rows.held_out:
+        return None
+    probability = end_probability(tuned.model, setup.chat, setup.rows.held_out)
+    MetricsWriter(setup.folder).write(tuned.steps, {"eval_end_probability": probability})
+    print_once(*end_warnings(probability, setup.model, setup.chat))
+    return probability

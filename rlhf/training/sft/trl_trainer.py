@@ -1,59 +1,60 @@
-"""TRL's SFTTrainer with the text's loss alone on held-out rows, and a view of its losses."""
+"""TRL's SFTTrainer, with a held-out loss of the text alone and a hook on training losses."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import trl
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 ROUTER_KEYS = ("output_router_logits", "router_aux_loss_coef")
 
 
-class SFTTrainer(trl.SFTTrainer):
-    """As TRL's, but for mixture-of-experts models.
+class TRLTrainer(trl.SFTTrainer):
+    """TRL's trainer, whose held-out loss leaves out the loss that balances experts.
 
-    TRL trains these with the loss that balances their experts. It is no part of how well held-out
-    text is predicted, and so no part of the held-out loss.
+    TRL trains mixture-of-experts models with that loss too. It does not measure how well held-out
+    text is predicted.
     """
 
-    see: Callable[[Tensor], None] | None = None  # is handed the loss of each forward in training
+    on_loss: Callable[[Tensor], None] | None = None  # called with the loss of each training forward
 
     def compute_loss(
         self,
-        model: Any,
-        inputs: Any,
+        model: nn.Module,
+        inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """TRL's."""
+        """TRL's loss; `on_loss` gets it in training."""
         compute: Any = super().compute_loss
         result = compute(model, inputs, return_outputs, num_items_in_batch)
-        if self.see is not None and model.training:
-            self.see((result[0] if return_outputs else result).detach())
+        if self.on_loss is not None and model.training:
+            self.on_loss((result[0] if return_outputs else result).detach())
         return result
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """The loss of the held-out text alone."""
-        balances, self.aux_loss_enabled = self.aux_loss_enabled, False
+        enabled, self.aux_loss_enabled = self.aux_loss_enabled, False
         try:
             result: dict[str, float] = super().evaluate(
                 eval_dataset, ignore_keys, metric_key_prefix
             )
         finally:
-            self.aux_loss_enabled = balances
+            self.aux_loss_enabled = enabled
         return result
 
 
 @contextmanager
-def router_settings_kept(config: Any) -> Iterator[None]:
-    """Leave the router's settings in a model's configuration as they were.
+def router_settings_kept(config: PretrainedConfig) -> Iterator[None]:
+    """Restore the router's settings in a model's configuration at the end.
 
-    TRL's trainer asks for router logits in each forward of its own, and turns them on in the
-    configuration too: where they stay on, every later forward computes the balancing loss, which
-    fails on a cache, and the saved model asks for it everywhere.
+    TRL's trainer requests router logits in its own forward passes, and turns them on in the
+    configuration too. If they stayed on, every later forward pass would compute the balancing loss,
+    which fails with a cache, and the saved model would do so everywhere.
     """
     text = config.get_text_config()
     before = {key: getattr(text, key) for key in ROUTER_KEYS if hasattr(text, key)}

@@ -13,6 +13,7 @@ from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.data import AT_ONCE, TokenRanking, by_prompt, flatten, tokenize
 from rlhf.training.reward.loss import batch_loss, settled_tie_threshold, tie_rate
 from rlhf.types import Ranking
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 
@@ -131,21 +132,21 @@ def test_rankings_that_tie_everything_stay_where_ties_count(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keys", "words"),
+    ("keys", "code"),
     [
-        ({"label_smoothing": 0.5}, "nothing is left to learn"),
-        ({"label_smoothing": -0.1}, "label_smoothing=-0.1"),
-        ({"margin_coef": -1.0}, "margin_coef=-1.0"),
-        ({"tie_threshold": 0.5}, "means nothing with ties=out"),
-        ({"tie_threshold": 0.0, "ties": "rao_kupper"}, "above 0"),
-        ({"center_rewards_coefficient": 0.0}, "above 0"),
-        ({"num_heads": 0}, "num_heads=0"),
-        ({"early_stopping_patience": 0}, "early_stopping_patience=0"),
-        ({"loss_type": "plackett_luce", "ties": "half"}, "ties=half speaks of pairs"),
-        ({"loss_type": "plackett_luce", "label_smoothing": 0.1}, "label_smoothing=0.1 speaks"),
-        ({"loss_type": "plackett_luce", "margin_coef": 1.0}, "margin_coef=1.0 speaks"),
+        ({"label_smoothing": 0.5}, "bad-value"),
+        ({"label_smoothing": -0.1}, "bad-value"),
+        ({"margin_coef": -1.0}, "bad-value"),
+        ({"tie_threshold": 0.5}, "key-conflict"),
+        ({"tie_threshold": 0.0, "ties": "rao_kupper"}, "bad-value"),
+        ({"center_rewards_coefficient": 0.0}, "bad-value"),
+        ({"num_heads": 0}, "bad-value"),
+        ({"early_stopping_patience": 0}, "bad-value"),
+        ({"ties": "half", "loss_type": "plackett_luce"}, "key-conflict"),
+        ({"label_smoothing": 0.1, "loss_type": "plackett_luce"}, "key-conflict"),
+        ({"margin_coef": 1.0, "loss_type": "plackett_luce"}, "key-conflict"),
     ],
 )
-def test_keys_of_the_loss_that_make_no_sense_are_refused(keys, words):
-    with pytest.raises(ConfigError, match=words):
+def test_loss_keys_out_of_range_or_without_effect_are_rejected(keys, code):
+    with raises(code, *(f"{name}={value}" for name, value in list(keys.items())[:1])):
         RewardModelConfig(**keys)

@@ -1,0 +1,74 @@
+"""Keys that SFT and reward-model training share."""
+
+from dataclasses import dataclass, field
+
+from rlhf.errors import ConfigError
+
+AT_LEAST_ONE = (
+    "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps",
+    "eval_steps", "save_steps", "save_total_limit", "early_stopping_patience",
+)  # fmt: skip
+ABOVE_ZERO = ("learning_rate", "num_train_epochs", "max_grad_norm")
+AT_LEAST_ZERO = ("weight_decay", "num_samples")
+BELOW_ONE = ("warmup_ratio", "early_stopping_threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Optimizer steps, their schedule, evaluations and checkpoints."""
+
+    learning_rate: float = field(default=1e-5, metadata={"help": "Peak learning rate."})
+    num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the rows."})
+    max_steps: int | None = field(
+        default=None, metadata={"help": "Optimizer steps; overrides num_train_epochs."}
+    )
+    per_device_train_batch_size: int = field(
+        default=8, metadata={"help": "Rows that a process reads at once."}
+    )
+    gradient_accumulation_steps: int = field(
+        default=1, metadata={"help": "Batches summed up to one optimizer step."}
+    )
+    warmup_ratio: float = field(default=0.05, metadata={"help": "Share of steps to warm up over."})
+    weight_decay: float = field(default=0.0, metadata={"help": "AdamW's weight decay."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Clip gradients to this norm."})
+    logging_steps: int = field(default=10, metadata={"help": "Steps between lines of metrics."})
+    eval_steps: int = field(
+        default=50,
+        metadata={"help": "Steps between held-out evaluations; also before and after the run."},
+    )
+    save_steps: int = field(default=100, metadata={"help": "Steps between checkpoints."})
+    save_total_limit: int = field(default=2, metadata={"help": "Checkpoints to keep."})
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after this many evaluations without a lower held-out loss, and keep "
+            "the weights of the lowest."
+        },
+    )
+    early_stopping_threshold: float = field(
+        default=0.002,
+        metadata={
+            "help": "Share of the held-out loss by which an evaluation has to lower it to count "
+            "as progress."
+        },
+    )
+    num_samples: int = field(default=16, metadata={"help": "Held-out rows to show in samples/."})
+
+    def __post_init__(self) -> None:
+        for name in AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name}={value}; use 1 or more.", code="bad-value")
+        for name in ABOVE_ZERO:
+            if not getattr(self, name) > 0:
+                value = getattr(self, name)
+                raise ConfigError(f"{name}={value}; use a number above 0.", code="bad-value")
+        for name in AT_LEAST_ZERO:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)}; use 0 or more.", code="bad-value")
+        for name in BELOW_ONE:
+            if not 0 <= getattr(self, name) < 1:
+                value = getattr(self, name)
+                raise ConfigError(
+                    f"{name}={value} is not a share; use 0 to below 1.", code="bad-value"
+                )

@@ -1,0 +1,106 @@
+"""The result of a reward-model run, and the model folder that it leaves."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from rlhf.models.heads import Heads, merge_heads, save_heads
+from rlhf.models.save import ADAPTER, save_reward_model
+from rlhf.models.scorer import Scorer
+from rlhf.training.common.publish import publish
+from rlhf.training.reward.data import TokenRanking
+from rlhf.training.reward.metrics import (
+    NOT_NORMALIZED,
+    Health,
+    Normalization,
+    measure,
+    normalization,
+    summary,
+)
+from rlhf.training.reward.samples import write_ranked_samples
+from rlhf.training.reward.setup import RewardSetup
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardResult:
+    """A finished run."""
+
+    steps: int  # optimizer steps
+    health: Health | None  # how the model orders held-out rankings; None where there are none
+    normalization: Normalization  # mean and std of the raw logit on demonstrations
+    metrics: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedReward:
+    """A trained reward model with one head, LoRA merged, and its measurements."""
+
+    model: PreTrainedModel
+    scorer: Scorer  # of `model`
+    heads: Heads | None  # the heads of an ensemble, of which the model has the mean
+    health: Health | None
+    normalization: Normalization
+
+
+def measure_and_merge(
+    model: PreTrainedModel, setup: RewardSetup, held_out: Sequence[TokenRanking]
+) -> TrainedReward:
+    """Measure `model` on held-out rankings and demonstrations; merge its heads in place.
+
+    Call it on all processes.
+    """
+    scorer = Scorer(model, bf16=False)
+    health = measure(scorer, held_out, setup.chat.pad_token_id) if held_out else None
+    scale = NOT_NORMALIZED
+    if setup.demonstrations:
+        scale = normalization(scorer, setup.chat, setup.demonstrations, seed=setup.run.seed)
+    weight = merge_heads(model)  # from here on the scorer has one head, their mean
+    heads = None
+    if weight is not None:
+        offsets = scale.offsets if scale.rows else [0.0] * len(weight)
+        heads = Heads(weight=weight, offset=torch.tensor(offsets))
+    return TrainedReward(
+        model=model, scorer=scorer, heads=heads, health=health, normalization=scale
+    )
+
+
+def write_reward_model(
+    folder: Path, setup: RewardSetup, trained: TrainedReward, result: RewardResult
+) -> None:
+    """Write the model with samples, model card and manifest; print a table of the metrics.
+
+    Call it on one process.
+    """
+    scale = trained.normalization
+    save_reward_model(folder, trained.model, setup.chat, scale.mean, scale.std)
+    if trained.heads is not None:
+        save_heads(folder, trained.heads)
+    adapter = setup.folder / ADAPTER
+    if folder != setup.folder and adapter.is_dir():
+        shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)
+    write_ranked_samples(
+        folder,
+        trained.scorer,
+        setup.chat,
+        setup.rows.held_out,
+        scale,
+        count=setup.config.num_samples,
+        seed=setup.run.seed,
+    )
+    manifest = setup.manifest(folder, stage="reward_model")
+    publish(
+        folder,
+        replace(manifest, reward_mean=scale.mean, reward_std=scale.std),
+        title="reward model",
+        figures=summary(result.steps, result.health, scale),
+        loads_with="AutoModelForSequenceClassification",
+        places={
+            "held-out rankings with rewards": folder / "samples",
+            "use it": f"recipes/ppo.py --reward {folder}",
+        },
+    )
