@@ -1,1 +1,1 @@
-"""Backbones, adapters, scalar heads, and the loop that generates."""
+"""Load, save and run language models, reward models, LoRA adapters and critics."""

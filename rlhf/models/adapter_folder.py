@@ -1,4 +1,4 @@
-"""LoRA adapter folders: which base they name, and how many tokens they bring along."""
+"""LoRA adapter folders: the base that they name, and the tokens that they add."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -14,35 +14,35 @@ from rlhf.models.protocols import CausalLM
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-_PREFIX = "base_model.model."  # of peft's names
+_PREFIX = "base_model.model."  # of parameter names in peft
 
 
 def adapter_base(path: str | Path) -> str | None:
-    """What a local adapter folder was trained on; None where `path` is not an adapter folder."""
+    """The base of a local adapter folder; None where `path` is not an adapter folder."""
     folder = Path(path)
     if not (folder / ADAPTER_CONFIG).is_file() or (folder / "config.json").is_file():
         return None
     base: str = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path or ""
     if Path(base).is_dir():
         return base
-    beside = [folder / base]
-    if Path(base).name == MERGED_BASE:  # of a run, whose folder may have moved with it
-        beside += [folder / MERGED_BASE, folder.parent / MERGED_BASE]
-    return next((str(path) for path in beside if path.is_dir()), base)
+    candidates = [folder / base]
+    if Path(base).name == MERGED_BASE:  # in a run folder, which may have been moved
+        candidates += [folder / MERGED_BASE, folder.parent / MERGED_BASE]
+    return next((str(path) for path in candidates if path.is_dir()), base)
 
 
 def trained_on(adapter: str | Path, base: str | Path) -> bool:
     """Whether `adapter` is an adapter folder that was trained on the model `base`."""
-    found = adapter_base(adapter)
-    return found is not None and origin(found) == origin(base)
+    own = adapter_base(adapter)
+    return own is not None and origin(own) == origin(base)
 
 
 def fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
-    """Get the embeddings of `model` ready for an adapter that brings some along, or changes them.
+    """Prepare the embeddings of `model` for an adapter that contains or changes embeddings.
 
     An adapter with added tokens is saved with its embeddings, and peft loads them only into a model
-    of their size. Where input and output embeddings are tied the output gets a copy of its own:
-    merged into one matrix, a change of either would be one of both.
+    of the same size. Tied embeddings are untied: merging a change of either into one matrix would
+    change both.
     """
     rows = _rows_of_embeddings(model, adapter)
     if rows is None:
@@ -55,7 +55,7 @@ def fit_embeddings(model: PreTrainedModel, adapter: Path) -> None:
 
 
 def with_vocabulary(config: PretrainedConfig, adapter: Path) -> PretrainedConfig:
-    """A base's configuration with as many tokens as the adapter brings along. Reads no weights."""
+    """A base's configuration with the vocabulary size of the adapter. Reads no weights."""
     if any(".lora_" not in key for key in _shapes(adapter)):
         with torch.device("meta"):
             make: Any = AutoModelForCausalLM.from_config
@@ -67,10 +67,10 @@ def with_vocabulary(config: PretrainedConfig, adapter: Path) -> PretrainedConfig
 
 
 def untie_what_differs(model: PreTrainedModel) -> None:
-    """Tie input and output embeddings again, or say in the configuration that they differ by now.
+    """Tie equal input and output embeddings again; record in the configuration if they differ.
 
-    An adapter that trains either of two tied matrices makes two of them, and a model that still
-    called them tied would be saved with one.
+    An adapter that trains either of two tied matrices makes two of them. A model that is still
+    marked as tied would be saved with one.
     """
     inputs, outputs = _embeddings(model)
     config = model.config.get_text_config()
@@ -85,13 +85,13 @@ def untie_what_differs(model: PreTrainedModel) -> None:
 
 
 def name_base(model: PeftModel, base: str) -> None:
-    """Let every adapter of `model` be saved with `base` as what it was trained on."""
+    """Save every adapter of `model` with `base` as its base."""
     for config in model.peft_config.values():
         config.base_model_name_or_path = base
 
 
 def _rows_of_embeddings(model: PreTrainedModel, adapter: Path) -> int | None:
-    """Rows of the embeddings or the output layer in the adapter's file; None where it has none."""
+    """Rows of the embeddings in the adapter's file; None where it has no embeddings."""
     ends = _embeddings(model)
     names = [name for name, module in model.named_modules() if module in ends]
     shapes = _shapes(adapter)

@@ -1,4 +1,4 @@
-"""Policy, critic, reward model and reference on one frozen backbone: LoRA adapters, and none."""
+"""Policy, critic, reward model and reference on one frozen backbone with LoRA adapters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ POLICY, CRITIC = "default", "critic"  # peft saves an adapter named `default` at
 
 
 class AdapterCritic(nn.Module):
-    """V of the prefix before each response token, read through the backbone's second adapter."""
+    """V of the prefix before each response token, through the backbone's critic adapter."""
 
     def __init__(self, model: PeftModel, head: nn.Linear) -> None:
         super().__init__()
@@ -42,8 +42,15 @@ def policy_with_adapters(
 ) -> PeftModel:
     """The frozen model at `path` with an adapter for the policy and one for a critic.
 
-    The policy's is active and, where there is a `checkpoint`, read from it. Fresh adapters
-    change nothing yet, and are drawn alike on every process.
+    The policy's adapter is active. Fresh adapters do not change the model yet, and are the same on
+    every process.
+
+    Args:
+        path: a folder or hub id.
+        config: the keys of LoRA.
+        critic: whether to add an adapter for a critic.
+        checkpoint: a folder to read the policy's adapter from; None for a fresh one.
+        seed: draws fresh adapters.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -54,16 +61,16 @@ def policy_with_adapters(
         weights = load_file(checkpoint / ADAPTER_WEIGHTS)
         set_peft_model_state_dict(model, weights, adapter_name=POLICY)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = ".lora_" in name  # peft leaves an adapter added later frozen
+        parameter.requires_grad = ".lora_" in name  # peft freezes an adapter that is added later
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
 
 
 def add_frozen_adapter(model: PeftModel, name: str, folder: Path) -> None:
-    """Read the LoRA weights in `folder` into a further adapter, which nothing trains.
+    """Read the LoRA weights in `folder` into a further, frozen adapter.
 
-    Of a reward model's adapter that is all but its head.
+    The head of a reward model's adapter is left out.
     """
     config: Any = LoraConfig.from_pretrained(str(folder))
     config.modules_to_save, config.task_type = None, "CAUSAL_LM"
@@ -82,7 +89,15 @@ def states_through(
     position_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
 ) -> Tensor:
-    """Last hidden states [B, T, D] of input_ids [B, T], read through that adapter."""
+    """Last hidden states [B, T, D] of input_ids [B, T], with the adapter `name`.
+
+    Args:
+        model: the backbone with its adapters.
+        name: the adapter to use.
+        input_ids: long [B, T].
+        position_ids: long [1, T], of packed rows.
+        attention_mask: of packed rows, see `Sequences.cells`.
+    """
     trunk: Trunk = inner_model(model).base_model
     inputs = {"position_ids": position_ids, "attention_mask": attention_mask}
     with using_adapter(model, name):
@@ -97,7 +112,7 @@ def parameters_of(model: PeftModel, adapter: str) -> list[nn.Parameter]:
 
 @contextmanager
 def using_adapter(model: PeftModel, name: str) -> Iterator[None]:
-    """The model with another adapter, for the time being; what is trained stays so."""
+    """Activate another adapter inside `with`; trained parameters stay trainable."""
     trained, before = _trained(model), model.active_adapter
     model.set_adapter(name)
     try:
@@ -109,7 +124,7 @@ def using_adapter(model: PeftModel, name: str) -> Iterator[None]:
 
 @contextmanager
 def without_adapters(model: PeftModel) -> Iterator[PeftModel]:
-    """The backbone as it was loaded, which is the reference; what is trained stays so."""
+    """The backbone without adapters, which is the reference; trained parameters stay trainable."""
     trained = _trained(model)
     try:
         with model.disable_adapter():
@@ -123,7 +138,7 @@ def _trained(model: PeftModel) -> list[nn.Parameter]:
 
 
 def _train(parameters: list[nn.Parameter]) -> None:
-    # set_adapter freezes every other adapter, and so does leaving disable_adapter: a critic
-    # frozen on the way would train no more, without a word.
+    # set_adapter freezes every other adapter, and so does leaving disable_adapter: a critic that is
+    # frozen this way would silently stop training.
     for parameter in parameters:
         parameter.requires_grad = True

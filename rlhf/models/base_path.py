@@ -1,4 +1,4 @@
-"""Where the base of a LoRA adapter is: written so that it is found again, named where it is not."""
+"""The path of a LoRA adapter's base, and the error where it is missing."""
 
 import os
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from rlhf.manifest import read_manifest
 
 
 def lasting_path(model: str) -> str:
-    """A model's folder as an absolute path, which holds from any directory; a hub id as it is."""
+    """The absolute path of a model's folder; a hub id unchanged."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def is_gone(adapter: Path, base: str) -> bool:
-    """Whether the base is a folder that is not there, and so is not to be asked of the hub.
+    """Whether the base is a folder that does not exist, and must not be looked up on the hub.
 
-    A relative path of one slash looks like a hub id. The adapter's manifest names the folders that
-    it was built on.
+    A relative path with one slash looks like a hub id. The adapter's manifest names the folders
+    that it was built on.
     """
     if base and Path(base).is_dir():
         return False
@@ -29,22 +29,23 @@ def is_gone(adapter: Path, base: str) -> bool:
 
 @contextmanager
 def as_base_of(adapter: Path, base: str) -> Iterator[None]:
-    """While open, say of a base that does not load that it is this adapter's, and what to do.
+    """Add the adapter and the next step to an error of loading its base inside `with`.
 
     Raises:
-        CheckpointError: it is not there, or what went wrong inside.
+        CheckpointError: the base does not exist or does not load.
     """
     if is_gone(adapter, base):
-        raise CheckpointError(_sentence(adapter, base, "which is not here"))
+        raise CheckpointError(_message(adapter, base, "which does not exist"), code="missing-file")
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(_sentence(adapter, base, str(error).rstrip("."))) from error
+        message = _message(adapter, base, str(error).rstrip("."))
+        raise CheckpointError(message, code=error.code) from error
 
 
-def _sentence(adapter: Path, base: str, why: str) -> str:
+def _message(adapter: Path, base: str, why: str) -> str:
     return (
-        f"{adapter} is a LoRA adapter on {base or 'a model it does not name'}, {why}; write where "
-        f"that base is now into base_model_name_or_path of {adapter / 'adapter_config.json'} "
+        f"{adapter} is a LoRA adapter on {base or 'an unnamed model'}, {why}; write the path of "
+        f"that base to base_model_name_or_path of {adapter / 'adapter_config.json'} "
         "(`rlhf chat`, `rlhf serve` and `rlhf merge` also take --base)."
     )

@@ -1,4 +1,4 @@
-"""The seam between stages: what the next one refuses before it loads a weight."""
+"""Checks of a model before a stage builds on it. They load no weights."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,11 +17,11 @@ from rlhf.runtime.run_folder import CONFIG
 
 
 def check_input_model(path: str | Path) -> Manifest | None:
-    """The manifest of a model to build on, checked against its files; None for one from elsewhere.
+    """The manifest of a model to build on, checked against its files; None where it has none.
 
     Raises:
-        CheckpointError: the folder is an unfinished run, or changed after its manifest; or it is a
-            LoRA adapter whose base is another model by now.
+        CheckpointError: the folder is an unfinished run, or changed after its manifest was written;
+            or it is a LoRA adapter whose base has other weights now.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -32,8 +32,9 @@ def check_input_model(path: str | Path) -> Manifest | None:
     if manifest is None:
         if (folder / CONFIG).is_file() and not (folder / "config.json").is_file():
             raise CheckpointError(
-                f"{folder} holds a run that did not finish; go on with it "
-                "(--resume_from_checkpoint latest) or name a checkpoint in it."
+                f"{folder} holds a run that did not finish; resume it "
+                "(--resume_from_checkpoint latest) or name a checkpoint in it.",
+                code="not-a-model",
             )
         return None
     check_folder(folder, manifest)
@@ -48,15 +49,19 @@ def load_checked_tokenizer(
     judges: bool = False,
     samples: bool = True,
 ) -> tuple[ChatTokenizer, Manifest | None]:
-    """The tokenizer of a model to build on, after every check that needs no weights.
+    """The tokenizer of a model to build on, and its manifest, after all checks without weights.
 
-    `judges`: a reward model's, whose template may go on after an answer as it likes. `samples`:
-    whether a policy is to write answers.
+    Args:
+        model: a folder or hub id.
+        chat_template: auto, none, or a Jinja file.
+        template_kwargs: variables of the template; None takes those the model was trained with.
+        judges: whether it is a reward model, whose template may write anything after a response.
+        samples: whether responses are sampled from the model.
 
     Raises:
         CheckpointError: an unfinished or altered folder, another chat template or other stop ids
-            than it was trained with, a tokenizer larger than the model, a recurrent model that
-            is to write answers.
+            than the model was trained with, a tokenizer larger than the model, a recurrent model
+            to sample from.
         ConfigError: a template that cannot be used.
     """
     manifest = check_input_model(model)
@@ -69,9 +74,9 @@ def load_checked_tokenizer(
 
 
 def noting_other_kwargs(chat: ChatTokenizer, manifest: Manifest | None) -> ChatTokenizer:
-    """`chat`, with a note where its template has other variables than the model was trained with.
+    """`chat`, with a note if its template has other variables than the model was trained with.
 
-    It is a choice, not a mistake: a model may be trained with thoughts and served without.
+    That is allowed: a model may be trained with thoughts and served without.
     """
     if manifest is None or dict(chat.template_kwargs) == manifest.chat_template_kwargs:
         return chat
@@ -83,35 +88,38 @@ def noting_other_kwargs(chat: ChatTokenizer, manifest: Manifest | None) -> ChatT
 
 
 def check_chat(path: str | Path, manifest: Manifest | None, chat: ChatTokenizer) -> None:
-    """Refuse a chat template or stop ids other than those the model at `path` was trained with.
+    """Check that chat template and stop ids are those that the model at `path` was trained with.
 
     Raises:
-        CheckpointError: what differs, in one sentence.
+        CheckpointError: naming what differs.
     """
     if manifest is None:
         return
     if (manifest.chat_template_source == "none") != (chat.template_source == "none"):
-        trained, asked = _format(manifest.chat_template_source), _format(chat.template_source)
+        trained, used = _format(manifest.chat_template_source), _format(chat.template_source)
         raise CheckpointError(
-            f"{path} was trained on {trained} prompts and this run uses {asked} ones; set "
-            f"chat_template: {'none' if trained == 'raw' else 'auto'}."
+            f"{path} was trained on {trained} prompts and this run uses {used} prompts; set "
+            f"chat_template: {'none' if trained == 'raw' else 'auto'}.",
+            code="template-mismatch",
         )
     if manifest.chat_template_sha256 != template_hash(chat):
         raise CheckpointError(
             f"{path} was trained with another chat template; "
-            "set chat_template: auto to keep its own."
+            "set chat_template: auto to keep its own.",
+            code="template-mismatch",
         )
     if set(manifest.eos_token_ids) != set(chat.eos_token_ids):
         raise CheckpointError(
-            f"{path} was trained to stop at ids {list(manifest.eos_token_ids)}, its files now say "
-            f"{list(chat.eos_token_ids)}; restore its tokenizer and generation_config.json."
+            f"{path} was trained to stop at ids {list(manifest.eos_token_ids)}, and its files now "
+            f"name {list(chat.eos_token_ids)}; restore its tokenizer and generation_config.json.",
+            code="tokenizer-mismatch",
         )
 
 
 def check_same_format(
     policy: str | Path, chat: ChatTokenizer, reward: str | Path, reward_chat: ChatTokenizer
 ) -> None:
-    """Refuse a policy and a reward model of which one reads chats and the other raw text.
+    """Check that policy and reward model both read chats, or both read raw text.
 
     Raises:
         CheckpointError: naming both.
@@ -119,12 +127,13 @@ def check_same_format(
     if (chat.template_source == "none") != (reward_chat.template_source == "none"):
         raise CheckpointError(
             f"{policy} reads {_format(chat.template_source)} prompts and {reward} reads "
-            f"{_format(reward_chat.template_source)} ones; train both with the same chat_template."
+            f"{_format(reward_chat.template_source)} ones; train both with the same chat_template.",
+            code="template-mismatch",
         )
 
 
 def template_hash(chat: ChatTokenizer) -> str:
-    """What `hash_chat_template` gives for a folder that this tokenizer is saved in."""
+    """The `hash_chat_template` of a folder that this tokenizer is saved in."""
     template = saved_tokenizer(chat).chat_template
     if isinstance(template, dict):
         template = template.get("default")

@@ -1,4 +1,4 @@
-"""Decoder layers compiled for training, and left as they are for everything else."""
+"""Decoder layers that run compiled in training, and uncompiled otherwise."""
 
 import os
 import shutil
@@ -15,14 +15,14 @@ BACKEND = "inductor"
 
 
 class CompiledLayers:
-    """The decoder layers of some models of transformers, which run compiled while `on` is open.
+    """The decoder layers of transformers models, which run compiled inside `on`.
 
-    Layers alone: they are where the work is, one compilation serves all of a model, and what
-    changes its form with every microbatch (which tokens are predicted) stays outside. Outside of
-    `on`, in rollouts, where shapes change with every token, they are what they were.
+    Only layers are compiled: they do most of the work, one compilation serves all layers of a
+    model, and the parts whose shapes change with every microbatch (the predicted tokens) stay
+    uncompiled. Outside of `on`, in rollouts, shapes change with every token.
 
     Raises:
-        ConfigError: the models do not say which of their modules are layers.
+        ConfigError: the models do not declare which of their modules are layers.
     """
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
@@ -30,8 +30,11 @@ class CompiledLayers:
         names = {n for m in modules for n in getattr(m, "_no_split_modules", None) or ()}
         layers = {module for module in modules if type(module).__name__ in names}
         if not layers:
-            raise ConfigError("compile=true found no decoder layers in this model; leave it out.")
-        # dynamic: every microbatch has a shape of its own.
+            raise ConfigError(
+                "compile=true found no decoder layers in this model; leave it out.",
+                code="unsupported",
+            )
+        # dynamic: every microbatch has another shape.
         self.calls: dict[Any, Any] = {
             layer: torch.compile(layer._call_impl, dynamic=True, backend=BACKEND)
             for layer in layers
@@ -39,9 +42,9 @@ class CompiledLayers:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """With the layers compiled, at their first calls: that takes a minute or more."""
+        """Run the layers compiled. Their first calls compile them, which takes minutes."""
         for layer, call in self.calls.items():
-            layer._compiled_call_impl = call  # where nn.Module.compile puts it, for good
+            layer._compiled_call_impl = call  # nn.Module.compile sets it permanently
         try:
             yield
         finally:
@@ -50,9 +53,8 @@ class CompiledLayers:
 
 
 def missing_compiler() -> str:
-    """What torch.compile needs on this machine and does not find, in words; or ""."""
+    """The program that torch.compile needs and this machine lacks; "" where it has all."""
     if torch.accelerator.is_available():
-        found = torch.utils._triton.has_triton()
-        return "" if found else "triton"
+        return "" if torch.utils._triton.has_triton() else "triton"
     compiler = os.environ.get("CXX", "g++")
     return "" if shutil.which(compiler) else f"a C++ compiler ({compiler}; CXX names another)"

@@ -1,4 +1,4 @@
-"""Which model a recipe starts from, and how it is held while it trains."""
+"""The model that a run starts from: LoRA, precision, memory."""
 
 from dataclasses import dataclass, field
 
@@ -43,12 +43,12 @@ class ModelConfig(BackboneConfig):
     lora_modules_to_save: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Modules to train in full next to LoRA and to save with it, such as "
-            "embed_tokens and lm_head where the base never learned its end token."
+            "help": "Modules to train fully next to LoRA and to save with it, such as "
+            "embed_tokens and lm_head if the base never learned its end token."
         },
     )
     load_in_4bit: bool = field(
-        default=False, metadata={"help": "Hold the frozen base in 4 bits (GPU, with use_peft)."}
+        default=False, metadata={"help": "Load the frozen base in 4 bits (GPU, with use_peft)."}
     )
 
     def __post_init__(self) -> None:
@@ -66,12 +66,12 @@ class ModelConfig(BackboneConfig):
 
 
 def use_bf16(config: BackboneConfig) -> bool:
-    """Whether this run computes in bf16: as the key says, else where the device is fast at it."""
+    """Whether a run computes in bf16: the key `bf16`, else whether the device is fast at it."""
     return fast_bf16() if config.bf16 is None else config.bf16
 
 
 def fast_bf16() -> bool:
-    """Whether bf16 autocast pays on this device.
+    """Whether bf16 autocast is faster than fp32 on this device.
 
     A GPU that only emulates bf16, and a CPU without avx512_bf16 or amx_bf16, run it slower
     than fp32.

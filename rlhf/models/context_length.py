@@ -1,4 +1,4 @@
-"""Rows longer than the text that a model was trained on, where it computes them all the same."""
+"""A note on rows that are longer than the positions a model was trained on."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ from rlhf.models.load import load_config
 
 
 def beyond_training(path: str | Path, longest: int) -> tuple[str, ...]:
-    """A sentence where rows of `longest` tokens go beyond the positions trained on, else none.
+    """A sentence if rows of `longest` tokens exceed the positions trained on, else none.
 
-    Of rotary positions alone: they go on without end, untrained. Where positions are a table,
-    rows that leave it are bad rows.
+    Only for rotary positions, which have no limit but are untrained beyond that length. Rows that
+    exceed a table of positions are bad rows.
     """
     config = load_config(path).get_text_config()
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None or longest <= positions or not is_rotary(config):
         return ()
     return (
-        f"Rows may have {longest} tokens; {path} was trained on {positions} positions at most and "
-        "reads what lies beyond untrained.",
+        f"Rows may have {longest} tokens; {path} was trained on at most {positions} positions, and "
+        "positions beyond are untrained.",
     )

@@ -28,7 +28,7 @@ class Critic(nn.Module):
 
 def values_of_states(head: nn.Linear, states: Tensor, sequences: Sequences) -> Tensor:
     """Values, float32 [B, R], of the hidden states [N, D] that predict the response tokens."""
-    # The returns are fitted in fp32: bfloat16 knows 2.00 and 2.02 and nothing between.
+    # The returns are fitted in fp32: bfloat16 has no number between 2.00 and 2.02.
     with torch.autocast(states.device.type, enabled=False):
         values = head(states.float())
     return sequences.as_columns(values[:, 0])
@@ -37,8 +37,8 @@ def values_of_states(head: nn.Linear, states: Tensor, sequences: Sequences) -> T
 def critic_from_reward_model(path: str | Path, *, scale: float, shift: float) -> Critic:
     """A critic that starts as scale * (raw logit - shift).
 
-    With the reward's own weight and normalisation (scale = weight / std, shift = mean) its
-    first value of a whole response is the score that the response gets.
+    With the reward's weight and normalisation (scale = weight / std, shift = mean) its initial
+    value of a whole response is the response's score.
     """
     model = load_reward_model(path)
     score = reward_head(model)
@@ -53,7 +53,7 @@ def critic_from_reward_model(path: str | Path, *, scale: float, shift: float) ->
 def fresh_critic(path: str | Path, *, seed: int) -> Critic:
     """A critic on the policy's own trunk; head with std 1/√(D+1) and bias 0.
 
-    The same on every process: the head is drawn from a generator of its own.
+    It is the same on every process: the head has its own random generator.
     """
     model = load_policy(path)
     return Critic(_trunk(model), fresh_head(model, seed=seed))

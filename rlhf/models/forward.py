@@ -1,4 +1,4 @@
-"""Forward passes over prompt + response that compute nothing for padding or for prompt logits."""
+"""Forward passes over prompt + response that skip padding and the logits of prompts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,22 +12,22 @@ from rlhf.ops.logprobs import token_logprobs
 from rlhf.ops.masking import left_justified, length_mask
 from rlhf.types import Minibatch, PromptBatch
 
-# Sizes are rounded up to these: oneDNN keeps kernels of every shape that it has met in bf16, about
-# a megabyte a shape and for good, and a GPU's tensor cores like multiples of 8.
+# Sizes are rounded up to these: oneDNN keeps the kernels of every bf16 shape forever, about a
+# megabyte each, and a GPU's tensor cores are faster at multiples of 8.
 WIDTH_MULTIPLE, PLACES_MULTIPLE = 8, 32
-PADDING_WORTH_PACKING = 0.1  # of the places; less costs no more than going to rows and back
+PADDING_WORTH_PACKING = 0.1  # share of padding; below it, packing costs more than it saves
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """Rows ready for a causal forward without an attention mask, and where to read them.
+    """Rows for a causal forward pass without an attention mask, and where to read its output.
 
-    Packed they are one row: T is then the sum of all lengths, not the longest. Only a model that
-    `reads_packed_rows` may be given such.
+    Packed, they are one row, and T is the sum of all lengths. Only for models that
+    `reads_packed_rows` accepts.
     """
 
     ids: Tensor  # long [B, T], prompt + response from column 0, padded on the right
-    rows: Tensor  # long [N], with `columns`: the place that predicts each response token
+    rows: Tensor  # long [N], with `columns`: the position that predicts each response token
     columns: Tensor  # long [N]
     tokens: Tensor  # long [N], the response tokens: response_mask.sum() of them, then padding
     response_mask: Tensor  # bool [B, R]
@@ -36,7 +36,7 @@ class Sequences:
 
     @property
     def inputs(self) -> dict[str, Tensor | None]:
-        """What a model of transformers is called with."""
+        """Keyword arguments of a transformers model."""
         return {
             "input_ids": self.ids,
             "position_ids": self.position_ids,
@@ -48,9 +48,9 @@ class Sequences:
         return hidden[self.rows, self.columns]
 
     def as_columns(self, flat: Tensor) -> Tensor:
-        """[B, R] of [N]: column t speaks of response token t; 0 on padding. Differentiable.
+        """[B, R] of [N]: column t is about response token t; 0 on padding. Differentiable.
 
-        What stands behind the response tokens' N is left out, and gets a gradient of 0.
+        The padding of [N] behind the response tokens is left out, and gets a gradient of 0.
         """
         zeros = torch.zeros(self.response_mask.shape, dtype=flat.dtype, device=flat.device)
         return zeros.masked_scatter(self.response_mask, flat)
@@ -64,7 +64,15 @@ def as_sequences(
     *,
     packed: bool = False,
 ) -> Sequences:
-    """Lay out prompts (left-padded [B, P]) and responses (right-padded [B, R])."""
+    """Prompts and responses as rows.
+
+    Args:
+        prompt_ids: long [B, P], padded on the left.
+        prompt_mask: bool [B, P].
+        response_ids: long [B, R], padded on the right.
+        response_mask: bool [B, R].
+        packed: whether to pack the rows if padding is a large share of them.
+    """
     ids, rows, columns = left_justified(
         prompt_ids, prompt_mask, response_ids, response_mask, multiple=WIDTH_MULTIPLE
     )
@@ -91,7 +99,7 @@ def sequences_of(minibatch: Minibatch, *, packed: bool = False) -> Sequences:
 
 
 def _packed(sequences: Sequences, lengths: Tensor) -> Sequences:
-    """The same rows end to end, as one, where much of them is padding; lengths: long [B]."""
+    """The rows as one packed row, if padding is a large share of them; lengths: long [B]."""
     places = sequences.ids.numel()
     if places - int(lengths.sum()) < PADDING_WORTH_PACKING * places:
         return sequences
@@ -127,7 +135,13 @@ def response_logprobs(
 ) -> Tensor:
     """Log-probs of the responses under `model`, float32 [B, R], 0 on padding, no gradient.
 
-    max_tokens: prompt and response tokens of one forward; bounds memory, changes no value.
+    Args:
+        model: the language model.
+        batch: the prompts.
+        response_ids: long [B, R], padded on the right.
+        response_mask: bool [B, R].
+        temperature: divides the logits.
+        max_tokens: prompt and response tokens of one forward pass: memory, never values.
     """
 
     def logprobs(sequences: Sequences) -> Tensor:
@@ -145,7 +159,15 @@ def score_rows(
     *,
     max_tokens: int,
 ) -> Tensor:
-    """`function` of all rows, float32 [B, R], computed in microbatches of like length."""
+    """`function` of all rows, float32 [B, R], computed in microbatches of similar length.
+
+    Args:
+        function: returns float [b, R] of the sequences of some rows.
+        batch: the prompts.
+        response_ids: long [B, R], padded on the right.
+        response_mask: bool [B, R].
+        max_tokens: prompt and response tokens of one microbatch.
+    """
     result = torch.zeros(response_mask.shape, device=response_mask.device)
     lengths = batch.attention_mask.sum(1) + response_mask.sum(1)
     for rows in microbatches(lengths, max_tokens):
@@ -162,10 +184,10 @@ def score_rows(
 def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
     """Row indices sorted by length and cut so that rows * longest is at most `max_tokens`.
 
-    A row longer than that comes alone. lengths: long [B].
+    A longer row is a group by itself. lengths: long [B].
     """
     groups: list[list[int]] = []
-    # Longest first: what does not fit into memory fails at the start.
+    # Longest first: a batch that does not fit into memory fails at the start.
     for row in lengths.argsort(descending=True, stable=True).tolist():
         if groups and (len(groups[-1]) + 1) * int(lengths[groups[-1][0]]) <= max_tokens:
             groups[-1].append(row)
@@ -175,9 +197,9 @@ def microbatches(lengths: Tensor, max_tokens: int) -> list[Tensor]:
 
 
 def partition_rows(lengths: Tensor, num_processes: int, max_tokens: int) -> list[list[Tensor]]:
-    """For each process its microbatches: rows dealt out by length, so that all get like amounts.
+    """The microbatches of each process: rows are dealt by length, so that shares are similar.
 
-    Each process can tell all shares, and so how many microbatches another one makes.
+    Every process knows all shares, and so the number of microbatches of the others.
     """
     by_length = lengths.argsort(descending=True, stable=True)
     dealt = [by_length[process::num_processes] for process in range(num_processes)]
@@ -187,38 +209,42 @@ def partition_rows(lengths: Tensor, num_processes: int, max_tokens: int) -> list
 def microbatch_schedule(
     dealt: list[list[Tensor]], process: int, *, alike: bool
 ) -> Iterator[tuple[Tensor, float, bool]]:
-    """(rows, weight, last?) of each microbatch of a process, from `partition_rows`.
+    """(rows, weight, whether it is the last) of each microbatch of a process.
 
-    alike: every process makes as many; one that has fewer reads a row again, with weight 0.
+    Args:
+        dealt: the microbatches of all processes, from `partition_rows`.
+        process: index of this process.
+        alike: whether all processes make the same number of microbatches; a process with fewer
+            repeats a row with weight 0.
     """
-    mine = dealt[process]
-    count = max(map(len, dealt)) if alike else len(mine)
+    own = dealt[process]
+    count = max(map(len, dealt)) if alike else len(own)
     for index in range(count):
-        again = index >= len(mine)
-        rows = mine[-1][:1] if again else mine[index]
-        yield rows, 0.0 if again else 1.0, index == count - 1
+        repeated = index >= len(own)
+        rows = own[-1][:1] if repeated else own[index]
+        yield rows, 0.0 if repeated else 1.0, index == count - 1
 
 
 def response_logits(model: CausalLM, sequences: Sequences) -> Tensor:
-    """Logits [N, V] of the places that predict response tokens."""
+    """Logits [N, V] of the positions that predict response tokens."""
     return states_and_logits(model, sequences)[1]
 
 
 def states_and_logits(model: CausalLM, sequences: Sequences) -> tuple[Tensor, Tensor]:
-    """Last hidden states [N, D] and logits [N, V] of the places that predict response tokens.
+    """Last hidden states [N, D] and logits [N, V] of the positions that predict response tokens.
 
-    The output layer is handed only those places, so that [B, T, V] never exists. A hook, since
-    what a model does after its output layer (soft-capping, scaling) stays in its own forward.
+    The output layer gets only those positions, so that [B, T, V] never exists. A hook does this:
+    operations after the output layer (soft-capping, scaling) are in the model's own forward.
     """
-    kept: list[Tensor] = []
+    states: list[Tensor] = []
 
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        kept.append(sequences.at_responses(inputs[0]))
-        return (kept[0], *inputs[1:])
+    def select(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states.append(sequences.at_responses(inputs[0]))
+        return (states[0], *inputs[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    handle = model.get_output_embeddings().register_forward_pre_hook(select)
     try:
         logits = model(**sequences.inputs, use_cache=False).logits
     finally:
         handle.remove()
-    return kept[0], logits
+    return states[0], logits

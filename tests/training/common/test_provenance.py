@@ -1,4 +1,4 @@
-"""The seam between two stages: what fits goes through, what changed is refused in a sentence."""
+"""Compatibility of two stages: matching folders pass, changed ones are rejected."""
 
 import json
 from dataclasses import replace
@@ -18,6 +18,7 @@ from rlhf.models.load import load_policy
 from rlhf.models.save import save_policy
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.provenance import stage_manifest
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 
@@ -47,7 +48,7 @@ def stage(tmp_path):
     return folder
 
 
-def test_a_whole_folder_passes_and_says_what_it_is(stage):
+def test_complete_folder_passes_and_has_a_manifest(stage):
     chat, manifest = load_checked_tokenizer(stage, "auto")
     assert manifest == read_manifest(stage)
     assert (manifest.stage, manifest.seed, manifest.world_size) == ("sft", 7, 2)
@@ -57,7 +58,7 @@ def test_a_whole_folder_passes_and_says_what_it_is(stage):
     assert manifest.built_on == {}  # the base model has no manifest
 
 
-def test_the_next_manifest_points_at_this_one(stage, tmp_path):
+def test_next_manifest_refers_to_this_one(stage, tmp_path):
     chat, _ = load_checked_tokenizer(stage, "auto")
     following = stage_manifest(
         stage,
@@ -73,56 +74,56 @@ def test_the_next_manifest_points_at_this_one(stage, tmp_path):
     assert list(following.built_on) == [str(stage)]
 
 
-def test_a_model_from_elsewhere_has_no_manifest(tmp_path):
+def test_foreign_model_has_no_manifest(tmp_path):
     assert check_input_model(make_model(tmp_path / "base")) is None
     assert check_input_model("some-hub/model") is None
 
 
-def test_changed_weights_are_refused(stage):
+def test_changed_weights_are_rejected(stage):
     path = stage / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(CheckpointError, match="weights changed"):
         check_input_model(stage)
 
 
-def test_a_changed_template_is_refused(stage):
+def test_changed_template_file_is_rejected(stage):
     (stage / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
     with pytest.raises(CheckpointError, match="chat template changed"):
         load_checked_tokenizer(stage, "auto")
 
 
-def test_another_template_by_key_is_refused(stage, tmp_path):
+def test_other_template_by_key_is_rejected(stage, tmp_path):
     file = tmp_path / "other.jinja"
     text = (stage / "chat_template.jinja").read_text()
     file.write_text(text.replace("assistant", "helper"))
-    with pytest.raises(CheckpointError, match="another chat template"):
+    with raises("template-mismatch", stage):
         load_checked_tokenizer(stage, str(file))
 
 
-def test_raw_prompts_on_a_chat_model_are_refused(stage):
-    with pytest.raises(CheckpointError, match="trained on chat prompts and this run uses raw"):
+def test_raw_prompts_for_a_chat_model_are_rejected(stage):
+    with raises("template-mismatch", stage, "chat_template: auto"):
         load_checked_tokenizer(stage, "none")
 
 
-def test_other_stop_ids_are_refused(stage):
+def test_other_stop_ids_are_rejected(stage):
     chat, manifest = load_checked_tokenizer(stage, "auto")
-    with pytest.raises(CheckpointError, match="stop at ids"):
+    with raises("tokenizer-mismatch", stage):
         check_chat(stage, manifest, replace(chat, eos_token_ids=(chat.end_token_id, 9)))
 
 
-def test_a_raw_reward_model_for_a_chat_policy_is_refused(stage):
+def test_raw_reward_model_for_a_chat_policy_is_rejected(stage):
     chat = load_tokenizer(str(stage))
-    with pytest.raises(CheckpointError, match="same chat_template"):
+    with raises("template-mismatch", "policy", "reward"):
         check_same_format("policy", chat, "reward", replace(chat, template_source="none"))
 
 
-def test_an_unfinished_run_is_refused(tmp_path):
+def test_unfinished_run_is_rejected(tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(CheckpointError, match="did not finish"):
+    with raises("not-a-model", tmp_path):
         check_input_model(tmp_path)
 
 
-def test_a_manifest_of_nonsense_is_refused(stage):
+def test_unreadable_manifest_is_rejected(stage):
     (stage / MANIFEST).write_text(json.dumps({"stage": "sft"}))
     with pytest.raises(CheckpointError, match="not a manifest"):
         check_input_model(stage)

@@ -1,19 +1,19 @@
-"""What goes to a hub, and what is said when it does not get there. No hub is asked."""
+"""Which files are uploaded, and the error of a failed upload. No request is made."""
 
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
-from rlhf.errors import TrainingError
 from rlhf.training.common import publish
+from tests.errors import raises
 
 
 class Hub:
-    """Takes what `HfApi` would upload."""
+    """Records what `HfApi` would upload."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.taken = error, set()
+        self.error, self.uploaded = error, set()
 
     def create_repo(self, name, *, exist_ok):
         return f"https://hub/{name}"
@@ -24,7 +24,7 @@ class Hub:
         for path in Path(folder_path).rglob("*"):
             name = str(path.relative_to(folder_path))
             if path.is_file() and not any(fnmatch(name, pattern) for pattern in ignore_patterns):
-                self.taken.add(name)
+                self.uploaded.add(name)
 
 
 @pytest.fixture
@@ -37,20 +37,20 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-def test_the_model_and_what_is_said_of_it_go_and_training_data_do_not(folder, monkeypatch, capsys):
+def test_model_and_reports_are_uploaded_but_not_training_data(folder, monkeypatch, capsys):
     hub = Hub()
     monkeypatch.setattr(publish, "HfApi", lambda: hub)
     publish.push_to_hub(folder, "me/reward")
-    assert hub.taken == {"model.safetensors", "gate.json"}
+    assert hub.uploaded == {"model.safetensors", "gate.json"}
     assert "uploaded to https://hub/me/reward" in capsys.readouterr().out
 
 
-def test_nothing_is_uploaded_that_nobody_asked_for(folder, monkeypatch):
-    monkeypatch.setattr(publish, "HfApi", lambda: pytest.fail("a hub was asked"))
+def test_nothing_is_uploaded_without_a_hub_id(folder, monkeypatch):
+    monkeypatch.setattr(publish, "HfApi", lambda: pytest.fail("a request was made"))
     publish.push_to_hub(folder, None)
 
 
-def test_a_hub_that_fails_says_how_to_upload_later(folder, monkeypatch):
+def test_failed_upload_names_the_command_to_retry(folder, monkeypatch):
     monkeypatch.setattr(publish, "HfApi", lambda: Hub(OSError("no network")))
-    with pytest.raises(TrainingError, match=r"no network.*`hf upload me/reward .*run`"):
+    with raises("upload-failed", "no network", "hf upload me/reward"):
         publish.push_to_hub(folder, "me/reward")

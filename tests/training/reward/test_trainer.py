@@ -45,9 +45,8 @@ def test_trainer_gives_the_weights_of_the_recipe(llama, tmp_path, monkeypatch):
     words += [
         f"--output_dir={tmp_path / 'recipe'}",
         f"--model_name_or_path={llama}",
-        "--bf16=false",
     ]
-    words += [f"--train_data={rows}", "--max_length=64", "--eval_fraction=0.3", "--bf16=false"]
+    words += [f"--train_data={rows}", "--max_length=64", "--eval_fraction=0.3"]
     monkeypatch.setattr(
         "sys.argv", ["reward_model.py", *words, f"--normalization_data={demonstrations}"]
     )
