@@ -1,4 +1,4 @@
-"""Repair the generation settings of a public model, which transformers may load and not save."""
+"""Repair generation settings of public models that transformers loads but cannot save."""
 
 import copy
 from functools import cache
@@ -8,34 +8,34 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from rlhf.runtime.distributed import print_once
 
-# What ends an answer, and is no setting of how it is sampled.
-_KEPT = ("bos_token_id", "eos_token_id", "transformers_version", "_from_model_config")
+# Keys that end a response or describe the file, and are not about sampling.
+_NOT_SAMPLING = ("bos_token_id", "eos_token_id", "transformers_version", "_from_model_config")
 
 
 def repair_generation_config(model: PreTrainedModel, name: str) -> None:
-    """Change `model.generation_config` so that `save_pretrained` accepts it, and say what changed.
+    """Change `model.generation_config` so that `save_pretrained` accepts it; print the changes.
 
-    transformers warns of settings that contradict each other when it loads them and raises when it
-    saves them, which would be after the training. A classifier has none.
+    transformers warns about contradictory settings when it loads them and raises when it saves
+    them, which would be after the training. A classifier has none.
     """
-    found = getattr(model, "generation_config", None)
-    if not isinstance(found, GenerationConfig):
+    config = getattr(model, "generation_config", None)
+    if not isinstance(config, GenerationConfig):
         return
-    repaired = valid(found)
-    changes = _differences(found, repaired)
+    repaired = valid(config)
+    changes = _differences(config, repaired)
     model.generation_config = repaired
     if changes:
-        _say_once(
-            f"{name}: transformers does not save its generation settings as they are; changed: "
-            f"{', '.join(changes)}. Training and sampling here do not read them."
+        _print_once(
+            f"{name}: transformers cannot save its generation settings; changed: "
+            f"{', '.join(changes)}. Training and sampling here do not use them."
         )
 
 
 def valid(config: GenerationConfig) -> GenerationConfig:
-    """`config` itself where it can be saved, else a copy with as few changes as make it so.
+    """`config` itself if it can be saved, else a copy with as few changes as necessary.
 
-    A temperature or top_p without do_sample was meant for sampling, so that do_sample is set.
-    Otherwise the settings that contradict those before them go back to their defaults.
+    A temperature or top_p without do_sample was meant for sampling: do_sample is set. Otherwise
+    settings that contradict earlier ones get their defaults.
     """
     if _is_valid(config):
         return config
@@ -44,8 +44,8 @@ def valid(config: GenerationConfig) -> GenerationConfig:
         sampling.do_sample = True
     if _is_valid(sampling):
         return sampling
-    repaired, given = copy.deepcopy(config), config.to_diff_dict()
-    keys = [key for key in given if key not in _KEPT]
+    repaired = copy.deepcopy(config)
+    keys = [key for key in config.to_diff_dict() if key not in _NOT_SAMPLING]
     make: Any = GenerationConfig
     for key in keys:
         setattr(repaired, key, getattr(make(), key, None))
@@ -75,6 +75,6 @@ def _differences(before: GenerationConfig, after: GenerationConfig) -> list[str]
 
 
 @cache
-def _say_once(sentence: str) -> None:
+def _print_once(sentence: str) -> None:
     # Policy, reference and critic are loaded from the same files.
     print_once(sentence)

@@ -1,7 +1,7 @@
-"""Several reward heads on one backbone: the ensemble beside a plain reward model.
+"""Several reward heads on one backbone: an ensemble stored next to a plain reward model.
 
 The model at a folder's root has one head, the mean of all, and loads with plain transformers.
-`heads.safetensors` holds them apart, each with its own zero.
+`heads.safetensors` holds the separate heads, each with its own offset.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Heads:
 
 
 def merge_heads(model: PreTrainedModel) -> Tensor | None:
-    """Give `model` the mean of its heads as its only one, in place; the heads [H, D] as they were.
+    """Replace the heads of `model` by their mean, in place; return the heads [H, D].
 
-    The mean of linear heads is a linear head: what the heads say on average, exactly. None where
+    The mean of linear heads is a linear head whose score is exactly their mean score. None where
     the model has one head.
     """
     weight: Tensor = reward_head(model).weight.detach().clone()
@@ -41,14 +41,14 @@ def merge_heads(model: PreTrainedModel) -> Tensor | None:
 
 
 def save_heads(folder: Path, heads: Heads) -> None:
-    """Write `folder/heads.safetensors`, whole or not at all."""
+    """Write `folder/heads.safetensors` atomically."""
     staging = folder / f".{HEADS}"
     save_file({"weight": heads.weight.float().cpu(), "offset": heads.offset.float().cpu()}, staging)
     staging.replace(folder / HEADS)
 
 
 def load_heads(path: str | Path, model: PreTrainedModel) -> Heads:
-    """The folder's heads; where it has none (or `path` is a hub id) the model's own, offset 0."""
+    """The folder's heads; without any (or for a hub id) the model's own head with offset 0."""
     file = Path(path) / HEADS
     if not file.is_file():
         weight: Tensor = reward_head(model).weight.detach()

@@ -1,4 +1,4 @@
-"""Which weights a model was built on, and whether they are still there."""
+"""The weights that a model was built on, and whether they have changed."""
 
 from functools import cache
 from pathlib import Path
@@ -9,11 +9,11 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST, Manifest, check_folder, hash_weights, read_manifest
 from rlhf.runtime.run_folder import checkpoints
 
-MERGED_BASE = "merged_base"  # below a run's folder, and the stage of its manifest
+MERGED_BASE = "merged_base"  # a folder in a run folder, and the stage of its manifest
 
 
 def local_folder(model: str | Path) -> Path | None:
-    """The folder that holds a model's files: itself, or its snapshot in the hub's cache."""
+    """The folder of a model's files: itself, or its snapshot in the hub's cache; else None."""
     if Path(model).is_dir():
         return Path(model)
     if str(model).count("/") > 1 or str(model).startswith(("/", ".")):
@@ -29,20 +29,20 @@ def weights_of(model: str | Path) -> str:
         return ""
     files = sorted(folder.glob("*.safetensors"))
     stats = [path.stat() for path in files]
-    found = ((path.name, s.st_size, s.st_mtime_ns) for path, s in zip(files, stats, strict=True))
-    return _hash_once(folder.resolve(), tuple(found))
+    state = ((path.name, s.st_size, s.st_mtime_ns) for path, s in zip(files, stats, strict=True))
+    return _hash_once(folder.resolve(), tuple(state))
 
 
 @cache
 def _hash_once(folder: Path, files: tuple[tuple[str, int, int], ...]) -> str:
-    # A run asks several times for the same gigabytes.
+    # A run needs the hash of the same gigabytes several times.
     return hash_weights(folder)
 
 
 def has_another_base(folder: Path, base_model: str | Path) -> bool:
     """Whether the model in `folder` was trained from other weights than `base_model` has now.
 
-    Nothing is known of a folder without a manifest, or of a base that is not on this disk: False.
+    False if unknown: the folder has no manifest, or the base is not on this disk.
     """
     manifest, now = read_manifest(folder), weights_of(base_model)
     if manifest is None or "" in (now, manifest.base_model_sha256):
@@ -51,34 +51,35 @@ def has_another_base(folder: Path, base_model: str | Path) -> bool:
 
 
 def check_base(adapter: Path, base: str | Path) -> None:
-    """Reject a base whose weights are not those that the LoRA adapter was trained on.
+    """Check that a base has the weights that the LoRA adapter was trained on.
 
-    Nothing is known of an adapter without a manifest, or of a base that is not on this disk.
+    An adapter without a manifest, or a base that is not on this disk, cannot be checked.
 
     Raises:
-        CheckpointError: both hashes, and what to do.
+        CheckpointError: with both hashes and the next step.
     """
     manifest, now = _manifest_of_adapter(adapter), weights_of(base)
     if manifest is None or "" in (now, manifest.base_model_sha256):
         return
     if manifest.base_model_sha256 not in (now, _merged_from(base)):
         raise CheckpointError(
-            f"{adapter} is a LoRA adapter trained on {manifest.base_model}, and {base} holds other "
-            f"weights (sha256 {manifest.base_model_sha256[:12]} then, {now[:12]} now): the "
-            "two were not trained together. Restore that base, name its folder (--base of chat, "
-            "serve and merge), or train the adapter again."
+            f"{adapter} is a LoRA adapter trained on {manifest.base_model}, and {base} has other "
+            f"weights (sha256 {manifest.base_model_sha256[:12]} then, {now[:12]} now). Restore "
+            "that base, name its folder (--base of chat, serve and merge), or train the adapter "
+            "again.",
+            code="base-mismatch",
         )
 
 
 def origin(model: str | Path) -> Path:
-    """The LoRA folder that a run's `merged_base` was merged from; of any other model itself."""
+    """The LoRA folder that a run's `merged_base` was merged from; any other model itself."""
     manifest = read_manifest(Path(model))
     merged = manifest is not None and manifest.stage == MERGED_BASE
     return Path(manifest.base_model if manifest and merged else model).resolve()
 
 
 def _merged_from(base: str | Path) -> str:
-    """The hash of the LoRA adapter that a run's `merged_base` was merged from; "" of others.
+    """The hash of the LoRA adapter that a run's `merged_base` was merged from; else "".
 
     Raises:
         CheckpointError: its weights changed after its manifest was written.
@@ -91,7 +92,7 @@ def _merged_from(base: str | Path) -> str:
 
 
 def _manifest_of_adapter(adapter: Path) -> Manifest | None:
-    """Its own, or of the run that it is a checkpoint or the adapter of."""
+    """The adapter's manifest, or that of the run that it is a checkpoint or adapter of."""
     inside = adapter.name == "adapter" or adapter in checkpoints(adapter.parent)
     for folder in (adapter, adapter.parent) if inside else (adapter,):
         if (folder / MANIFEST).is_file():

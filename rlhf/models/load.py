@@ -1,6 +1,6 @@
 """Load policies and reward models: folders, hub ids, LoRA adapters; dropout 0; safetensors only.
 
-Nothing here runs code that comes with a model (`trust_remote_code` stays off).
+Code that comes with a model is never run (`trust_remote_code` stays off).
 """
 
 import math
@@ -32,7 +32,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.generation_config import repair_generation_config
 from rlhf.models.lineage import check_base
 
-MOST_LINES = 3  # of a library's error that begins with a line that says nothing
+MAX_LINES = 3  # of a library's error that begins with an empty announcement
 
 
 def load_policy(
@@ -42,19 +42,24 @@ def load_policy(
     load_in_4bit: bool = False,
     base: str | None = None,
 ) -> PreTrainedModel:
-    """A causal language model with dropout 0; a LoRA folder comes merged into its base.
+    """A causal language model with dropout 0; a LoRA folder is merged into its base.
 
-    base: of a LoRA folder, where it is not the one that its configuration names.
+    Args:
+        path: a folder or hub id.
+        dtype: type of the weights.
+        load_in_4bit: whether to quantise the weights (GPU only).
+        base: the base of a LoRA folder, if it is not the one that its configuration names.
 
     Raises:
-        CheckpointError: nothing there that loads as a causal language model.
+        CheckpointError: `path` does not load as a causal language model.
         ConfigError: 4 bits without a GPU, or of an adapter folder.
     """
     if adapter_base(path) is not None:
         if load_in_4bit:
             raise ConfigError(
                 f"{path} is a LoRA adapter, which does not merge into 4 bits; "
-                f"run `rlhf merge {path} --output DIR` and start from DIR."
+                f"run `rlhf merge {path} --output DIR` and start from DIR.",
+                code="key-conflict",
             )
         return _load_merged_adapter(Path(path), dtype, base)
     options: dict[str, Any] = _four_bit_options() if load_in_4bit else {}
@@ -69,18 +74,19 @@ def load_policy(
 
 
 def load_reward_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A trained reward model: sequence classification with one label, head included.
+    """A trained reward model: sequence classification with one label, including its head.
 
-    Its raw logit is what plain transformers gives; `reward_scale` reads its normalisation.
+    Its raw logit is that of plain transformers; `reward_scale` reads its normalisation.
 
     Raises:
-        CheckpointError: nothing there that loads, or a language model without a reward head.
+        CheckpointError: `path` does not load, or is a language model without a reward head.
     """
     model, fresh_head = _load_classifier(path, dtype)
     if fresh_head:
         raise CheckpointError(
             f"{path} has no reward head (it is a language model, not a reward model); "
-            "train one with recipes/reward_model.py."
+            "train one with recipes/reward_model.py.",
+            code="not-a-model",
         )
     return model
 
@@ -91,8 +97,8 @@ def new_reward_model(
     """A reward model to train, from a policy (fresh head) or from another reward model.
 
     The fresh head is drawn with std 1/√(D+1), as in Stiennon et al. 2020
-    (https://arxiv.org/abs/2009.01325), from a generator of its own: every rank gets the same.
-    Several heads are all fresh, each drawn apart: the rows of `score.weight`, [heads, D].
+    (https://arxiv.org/abs/2009.01325), from its own generator: every rank gets the same. Several
+    heads are all fresh and drawn independently: the rows of `score.weight`, [heads, D].
     """
     if adapter_base(path) is not None:
         model, fresh_head = _classifier_of_policy(load_policy(path, dtype=dtype)), True
@@ -109,16 +115,17 @@ def new_reward_model(
 
 
 def reward_head(model: PreTrainedModel) -> nn.Linear:
-    """The linear layer, without a bias, that makes a reward of the last hidden state.
+    """The linear layer that maps the last hidden state to the reward.
 
     Raises:
-        CheckpointError: the architecture has another head.
+        CheckpointError: the architecture has another kind of head.
     """
     head = getattr(model, "score", None)
     if not isinstance(head, nn.Linear):
         raise CheckpointError(
             f"{type(model).__name__} has no linear `score` head; use a decoder such as "
-            "Llama, Qwen2, Gemma or GPT-NeoX."
+            "Llama, Qwen2, Gemma or GPT-NeoX.",
+            code="unsupported",
         )
     return head
 
@@ -132,10 +139,10 @@ def reward_scale(model: PreTrainedModel) -> tuple[float, float]:
 def add_lora(
     model: PreTrainedModel, config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]
 ) -> PeftModel:
-    """`model` inside fresh LoRA adapters; only these (and a reward head) are trained, in fp32.
+    """`model` with fresh LoRA adapters; only these (and a reward head) are trained, in fp32.
 
     Raises:
-        ConfigError: lora_target_modules names no layer of the model, or peft takes none.
+        ConfigError: lora_target_modules names no layer of the model, or peft supports none.
     """
     try:
         tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
@@ -144,22 +151,24 @@ def add_lora(
         if config.lora_target_modules is None:
             raise ConfigError(
                 f"use_peft: LoRA finds nothing to adapt in {type(model).__name__} "
-                f"({_reason(error)}); name layers with lora_target_modules, or leave use_peft out."
+                f"({_reason(error)}); name layers with lora_target_modules, or leave use_peft out.",
+                code="unsupported",
             ) from error
         raise ConfigError(
             f"lora_target_modules={config.lora_target_modules}: {_reason(error)}; "
-            "leave the key out for every linear layer."
+            "leave the key out for every linear layer.",
+            code="bad-value",
         ) from error
     for lora in wrapped.peft_config.values():
         lora.base_model_name_or_path = lasting_path(lora.base_model_name_or_path or "")
     for parameter in wrapped.parameters():
-        if parameter.requires_grad:  # a reward head would stay in the base's bf16
+        if parameter.requires_grad:  # a reward head would keep the base's bf16
             parameter.data = parameter.data.float()
     return wrapped
 
 
 def enable_gradient_checkpointing(model: PreTrainedModel | PeftModel) -> None:
-    """Recompute activations backwards. The embeddings' output then has to carry a gradient."""
+    """Recompute activations in the backward pass. The embeddings' output then needs a gradient."""
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if isinstance(model, PeftModel):
@@ -171,7 +180,7 @@ def lora_config(
 ) -> LoraConfig:
     """peft's configuration of the adapters; dropout 0, as everywhere in this project.
 
-    tied: whether input and output embedding are one matrix, which stays one where it is trained.
+    tied: whether input and output embeddings are one matrix, which stays one if it is trained.
     """
     return LoraConfig(
         task_type=TaskType[task],
@@ -185,25 +194,25 @@ def lora_config(
 
 
 def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
-    named = base or adapter_base(folder) or ""
-    check_base(folder, named)
-    with as_base_of(folder, named):
-        below = load_policy(named, dtype=dtype)
-    check_base(folder, named)  # again: a base on the hub is on this disk only now
+    base = base or adapter_base(folder) or ""
+    check_base(folder, base)
+    with as_base_of(folder, base):
+        base_model = load_policy(base, dtype=dtype)
+    check_base(folder, base)  # again: a base from the hub is on this disk only now
     try:
-        fit_embeddings(below, folder)
-        merged: PreTrainedModel = PeftModel.from_pretrained(below, folder).merge_and_unload()
+        fit_embeddings(base_model, folder)
+        merged: PreTrainedModel = PeftModel.from_pretrained(base_model, folder).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(folder, "a LoRA adapter", error) from error
     untie_what_differs(merged)
-    # What an adapter on top will name as its base: this folder, not the model below it.
+    # An adapter on top will name this folder as its base, not the model below it.
     merged.name_or_path = str(folder)
-    # peft froze the base for the adapter's sake, and leaves it so.
+    # peft freezes the base of an adapter, and does not undo it.
     return merged.requires_grad_(True)
 
 
 def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedModel, bool]:
-    """The classifier, and whether its head is fresh instead of read from the file."""
+    """The classifier, and whether its head is fresh, not read from the file."""
     config = load_config(path)
     config.num_labels = 1
     try:
@@ -217,7 +226,7 @@ def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedMo
 
 
 def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
-    """A classifier on the policy's own trunk (shared, not copied)."""
+    """A classifier on the policy's trunk, which is shared, not copied."""
     policy.config.num_labels = 1
     make: Any = AutoModelForSequenceClassification.from_config
     model: PreTrainedModel = make(policy.config)
@@ -228,17 +237,18 @@ def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
 
 
 def load_config(path: str | Path, base: str | None = None) -> PretrainedConfig:
-    """The model's configuration, every dropout 0, no router logits; of an adapter its base's.
+    """The model's configuration, with dropout 0 and no router logits; an adapter has its base's.
 
-    base: of an adapter folder, where it is not the one that its configuration names.
+    base: the base of an adapter folder, if it is not the one that its configuration names.
 
     Raises:
-        CheckpointError: no model there.
+        CheckpointError: `path` is not a model.
     """
-    named = adapter_base(path)
-    if named is not None:
-        with as_base_of(Path(path), base or named):
-            return with_vocabulary(load_config(base or named), Path(path))
+    own_base = adapter_base(path)
+    if own_base is not None:
+        base = base or own_base
+        with as_base_of(Path(path), base):
+            return with_vocabulary(load_config(base), Path(path))
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
@@ -248,7 +258,7 @@ def load_config(path: str | Path, base: str | None = None) -> PretrainedConfig:
             setattr(config, key, 0.0)
     text = config.get_text_config()
     if getattr(text, "output_router_logits", False):
-        # Each forward would compute the loss that balances experts, which fails on a cache.
+        # Each forward pass would compute the loss that balances experts, which fails with a cache.
         text.output_router_logits = False
     return config
 
@@ -262,7 +272,10 @@ def _without_dropout(model: PreTrainedModel) -> PreTrainedModel:
 
 def _four_bit_options() -> dict[str, Any]:
     if not torch.cuda.is_available():
-        raise ConfigError("load_in_4bit needs a CUDA GPU and none is here; leave it out.")
+        raise ConfigError(
+            "load_in_4bit needs a CUDA GPU and this machine has none; leave it out.",
+            code="unsupported",
+        )
     quantization: Any = BitsAndBytesConfig
     return {
         "device_map": {"": PartialState().local_process_index},
@@ -275,18 +288,22 @@ def _four_bit_options() -> dict[str, Any]:
     }
 
 
-def _unloadable(path: str | Path, wanted: str, error: Exception) -> CheckpointError:
-    where = Path(path)
-    if not where.exists() and (where.is_absolute() or str(path).count("/") != 1):
-        return CheckpointError(f"{path}: no such folder; name a model's folder or a hub id.")
-    return CheckpointError(f"{path} does not load as {wanted}: {_reason(error)}")
+def _unloadable(path: str | Path, expected: str, error: Exception) -> CheckpointError:
+    folder = Path(path)
+    if not folder.exists() and (folder.is_absolute() or str(path).count("/") != 1):
+        return CheckpointError(
+            f"{path}: no such folder; name a model's folder or a hub id.", code="missing-file"
+        )
+    return CheckpointError(
+        f"{path} does not load as {expected}: {_reason(error)}", code="not-a-model"
+    )
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the error, and the next ones too where it only announces them."""
+    """The first line of the error, and the next ones if it only announces them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    told = 1 + lines[0].endswith(":") * MOST_LINES
-    rest = "; …" if told > 1 and len(lines) > told else ""
-    return " ".join(lines[:told]).rstrip(".") + rest
+    count = 1 + lines[0].endswith(":") * MAX_LINES
+    rest = "; …" if count > 1 and len(lines) > count else ""
+    return " ".join(lines[:count]).rstrip(".") + rest

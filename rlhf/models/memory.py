@@ -1,4 +1,4 @@
-"""What a model would take, before a weight is loaded: parameters and memory of a training run."""
+"""Parameters and memory of a training run, estimated before a weight is loaded."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -12,21 +12,22 @@ from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.load import add_lora, load_config
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]
-BYTES_TRAINED = 16  # fp32 weight, gradient and AdamW's two moments
+# fp32 weight 4, gradient 4, AdamW's two moments 8; the same under bf16 autocast.
+BYTES_TRAINED = 16
 GIB = 1 << 30
 TOKENS_ON_GPU = 4096
-# On a CPU: numbers that a forward keeps for its backward pass, beyond which larger products gain
-# nothing, and bounds for where a model is very small or large.
-KEPT_ON_CPU, FEWEST, MOST = 1 << 25, 512, 4096
+# On a CPU: numbers that a forward pass saves for its backward pass, beyond which larger products
+# gain nothing; and bounds for very large and very small models.
+SAVED_ON_CPU, MIN_TOKENS, MAX_TOKENS = 1 << 25, 512, 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """Counts of parameters, and bytes of the state that training them holds on a device."""
+    """Numbers of parameters, and bytes of the training state on a device."""
 
     parameters: int
     trained: int
-    state_bytes: int  # weights, gradients, optimizer; activations come on top
+    state_bytes: int  # weights, gradients, optimizer; without activations
 
     def __str__(self) -> str:
         return (
@@ -60,9 +61,9 @@ def count_parameters(path: str, task: Task) -> int:
 
 
 def generation_bytes(path: str, *, rows: int, length: int, itemsize: int) -> int:
-    """Keys and values that sampling holds for `rows` texts of `length` tokens, and their logits.
+    """Bytes of the keys, values and logits of sampling `rows` texts of `length` tokens.
 
-    itemsize: bytes of a number of the model. Logits are float32, of one position a row.
+    itemsize: bytes of a number of the model. Logits are float32, of one position per row.
     """
     config = load_config(path).get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -73,18 +74,18 @@ def generation_bytes(path: str, *, rows: int, length: int, itemsize: int) -> int
 
 @cache
 def tokens_at_once(path: str) -> int:
-    """Tokens of one forward in training that suit the device and the model at `path`.
+    """Tokens of one forward pass in training that suit the device and the model at `path`.
 
-    Few are a waste where a model is small: each call costs the same, whatever it is handed. Many
-    are a waste of memory on a CPU, whose products are as fast at a few hundred. A power of two.
+    Too few are slow for a small model: each call has a fixed cost. Too many waste memory on a CPU,
+    whose products are as fast with a few hundred. A power of two.
     """
     if torch.accelerator.is_available():
         return TOKENS_ON_GPU
     config = load_config(path).get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     layer = 8 * config.hidden_size + 3 * inner  # norms, attention; gate, up and their product
-    fit = KEPT_ON_CPU // (config.num_hidden_layers * layer + config.vocab_size)
-    return min(MOST, max(FEWEST, 1 << (fit.bit_length() - 1) if fit else FEWEST))
+    fit = SAVED_ON_CPU // (config.num_hidden_layers * layer + config.vocab_size)
+    return min(MAX_TOKENS, max(MIN_TOKENS, 1 << (fit.bit_length() - 1) if fit else MIN_TOKENS))
 
 
 def _without_memory(path: str, task: Task) -> PreTrainedModel:

@@ -1,4 +1,4 @@
-"""`rlhf merge DIR --output DIR2`: one model out of a LoRA adapter and its base."""
+"""`rlhf merge DIR --output DIR2`: merge a LoRA adapter into its base."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,24 +26,27 @@ from rlhf.models.save import save_policy
 from rlhf.runtime.printing import rlhf_command
 
 
-def merge(folder: Path, output: Path, given_base: str | None = None) -> str:
+def merge(folder: Path, output: Path, moved_base: str | None = None) -> str:
     """Write the adapter in `folder`, merged into its base, to `output`; return the base's name.
 
-    The sum is made in float32 and kept in the base's own dtype. A manifest comes along, with the
-    new weights' hash and the adapter it was built on.
+    The sum is computed in float32 and saved in the base's dtype. The adapter's manifest is copied,
+    with the new weights' hash and the adapter as what it was built on.
 
-    given_base: of an adapter whose configuration names one that is elsewhere now.
+    moved_base: the base of an adapter whose configuration names an old path.
 
     Raises:
-        CheckpointError: no adapter there, one that changed after its manifest, a base that does
-            not load or is not the one trained on, or an output folder that is not empty.
+        CheckpointError: no adapter, one that changed after its manifest was written, a base that
+            does not load or has other weights, or an output folder that is not empty.
     """
     base = adapter_base(folder)
     if base is None:
-        raise CheckpointError(f"{folder} is no LoRA adapter (no adapter_config.json); name one.")
+        raise CheckpointError(
+            f"{folder} is not a LoRA adapter (it has no adapter_config.json); name one.",
+            code="not-a-model",
+        )
     if output.exists() and any(output.iterdir()):
-        raise CheckpointError(f"{output} is not empty; name a new folder.")
-    base = given_base or base
+        raise CheckpointError(f"{output} is not empty; name a new folder.", code="run-exists")
+    base = moved_base or base
     manifest = read_manifest(folder)
     if manifest is not None:
         check_folder(folder, manifest)
@@ -64,17 +67,17 @@ def merge(folder: Path, output: Path, given_base: str | None = None) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """`rlhf merge`."""
+    """Run `rlhf merge` with these arguments; the exit status."""
     parser = argparse.ArgumentParser(
         prog="rlhf merge",
         description="Merge a LoRA adapter into its base: one model that loads without peft.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", help="The adapter's folder, as a run with use_peft leaves it.")
+    parser.add_argument("folder", help="The adapter's folder, written by a run with use_peft.")
     parser.add_argument("--output", required=True, help="New folder for the merged model.")
-    parser.add_argument("--base", help="The base's folder or hub id, where it was moved.")
-    given = parser.parse_args(argv)
-    base = merge(Path(given.folder), Path(given.output), given.base)
-    following = rlhf_command("chat", given.output)
-    print(f"{given.folder} merged into {base}: {given.output}; next: {following}")
+    parser.add_argument("--base", help="The base's folder or hub id, if it was moved.")
+    args = parser.parse_args(argv)
+    base = merge(Path(args.folder), Path(args.output), args.base)
+    next_command = rlhf_command("chat", args.output)
+    print(f"{args.folder} merged into {base}: {args.output}; next: {next_command}")
     return 0

@@ -1,4 +1,4 @@
-"""The reward model that a run trains, from its first weights to the plain model that is saved."""
+"""The reward model of a run: its initial weights, and the merged model at the end."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def load_model(
 
 
 def merged(model: PreTrainedModel | PeftModel, folder: Path) -> PreTrainedModel:
-    """The model itself, or with its LoRA adapter merged; the adapter goes to `folder/adapter`."""
+    """The model with its LoRA adapter, if any, merged; the adapter is saved to `folder/adapter`."""
     if isinstance(model, PeftModel):
         return merge_reward_model(model, folder / ADAPTER if is_main_process() else None)
     return model

@@ -1,4 +1,4 @@
-"""Save policies and reward models in the ecosystem's own formats."""
+"""Save policies and reward models in the formats of transformers and peft."""
 
 import copy
 import shutil
@@ -14,7 +14,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 from rlhf.models.generation_config import repair_generation_config
 
-ADAPTER = "adapter"  # below a merged reward model's folder
+ADAPTER = "adapter"  # a folder in a merged reward model's folder
 
 
 def save_policy(
@@ -25,16 +25,16 @@ def save_policy(
 ) -> None:
     """Write a policy that plain `AutoModelForCausalLM` loads (a PEFT adapter for a LoRA model).
 
-    Tokenizer, chat template and a generation_config with every stop id go beside it. Each
-    file is whole or not there at all. Call it on one process, with the unwrapped model.
+    Tokenizer, chat template and a generation_config with every stop id are saved with it. Each file
+    is complete or absent. Call it on one process, with the unwrapped model.
 
-    weights: what to write where the model itself holds a share of them alone; by name.
+    weights: the weights by name, if the model itself holds only a shard of them.
     """
     inner = inner_model(model)
     repair_generation_config(inner, str(inner.name_or_path))
     _set_special_ids(inner, chat)
     staging = _staging(folder)
-    if isinstance(model, PeftModel):  # a critic's adapter is no part of the policy
+    if isinstance(model, PeftModel):  # a critic's adapter is not part of the policy
         model.save_pretrained(str(staging), selected_adapters=["default"])
     else:
         model.save_pretrained(str(staging), state_dict=weights)
@@ -45,10 +45,10 @@ def save_policy(
 
 
 def rehearse_saving(model: PreTrainedModel | PeftModel, chat: ChatTokenizer) -> None:
-    """Save all but the weights into a temporary folder, so that nothing in it fails after training.
+    """Save all but the weights to a temporary folder, to find errors before the training.
 
     Raises:
-        CheckpointError: what cannot be saved, and why.
+        CheckpointError: naming the part that cannot be saved, and why.
     """
     inner = inner_model(model)
     parts: dict[str, Any] = {"config.json": inner.config, "the tokenizer": saved_tokenizer(chat)}
@@ -58,19 +58,20 @@ def rehearse_saving(model: PreTrainedModel | PeftModel, chat: ChatTokenizer) -> 
         try:
             with TemporaryDirectory() as folder:
                 part.save_pretrained(folder)
-        except Exception as error:  # of any type: what is in a public model's files is its own
+        except Exception as error:  # of any type: public models' files hold anything
             reason = " ".join(str(error).split())
             raise CheckpointError(
-                f"{inner.name_or_path}: {name} loads and cannot be saved again ({reason}), which "
-                "the end of the run would need; correct it in a copy of the model's folder."
+                f"{inner.name_or_path}: {name} loads but cannot be saved ({reason}), which the run "
+                "has to do at its end; correct it in a copy of the model's folder.",
+                code="unsupported",
             ) from error
 
 
 def merge_reward_model(model: PeftModel, adapter_folder: Path | None) -> PreTrainedModel:
     """The reward model with its LoRA adapter merged (in place), in fp32.
 
-    The adapter goes to `adapter_folder` first. fp32, because an adapter's update is small
-    beside the weight, and bf16's 8 bits would round most of it away.
+    The adapter is saved to `adapter_folder` first. fp32, because an adapter's update is small
+    compared with the weight, and bf16's 8 bits would round most of it away.
     """
     if adapter_folder is not None:
         model.save_pretrained(str(adapter_folder))
@@ -82,10 +83,15 @@ def save_reward_model(
 ) -> None:
     """Write a reward model that plain `AutoModelForSequenceClassification` loads.
 
-    A LoRA model comes merged, with its adapter under `folder/adapter` (`merge_reward_model`): an
-    adapter alone reloads only with num_labels given and loses the normalisation. `mean` and
-    `std` of the raw logit on demonstrations become `rlhf_reward_mean` and `rlhf_reward_std`
-    of config.json.
+    A LoRA model has to be merged (`merge_reward_model`): an adapter alone loads only with
+    num_labels given, and without the normalisation.
+
+    Args:
+        folder: the folder to write to.
+        model: the reward model.
+        chat: its tokenizer.
+        mean: of the raw logit on demonstrations; `rlhf_reward_mean` of config.json.
+        std: of the raw logit on demonstrations; `rlhf_reward_std` of config.json.
 
     Raises:
         CheckpointError: the pad id is an EOS id; transformers would then pool the token
@@ -94,7 +100,8 @@ def save_reward_model(
     if chat.pad_token_id in chat.eos_token_ids:
         raise CheckpointError(
             f"pad token id {chat.pad_token_id} is also an end-of-sequence id; a reward model "
-            "would be read one token early. Give the tokenizer a pad token of its own."
+            "would be read one token early. Give the tokenizer another pad token.",
+            code="unsupported",
         )
     _set_special_ids(model, chat)
     model.config.num_labels = 1
@@ -106,14 +113,14 @@ def save_reward_model(
 
 
 def inner_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The transformers model: itself, or the one inside a peft wrapper."""
+    """The transformers model, without a peft wrapper."""
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     assert isinstance(inner, PreTrainedModel)
     return inner
 
 
 def saved_tokenizer(chat: ChatTokenizer) -> PreTrainedTokenizerBase:
-    """The tokenizer as it is saved: raw prompts (`chat_template: none`) carry no template."""
+    """The tokenizer to save; with raw prompts (`chat_template: none`) it has no template."""
     tokenizer: PreTrainedTokenizerBase = copy.deepcopy(chat.tokenizer)
     if chat.template_source == "none":
         tokenizer.chat_template = None
@@ -121,7 +128,7 @@ def saved_tokenizer(chat: ChatTokenizer) -> PreTrainedTokenizerBase:
 
 
 def _set_special_ids(model: PreTrainedModel, chat: ChatTokenizer) -> None:
-    """The ids that the model was trained with, in both places where transformers looks."""
+    """Set the ids that the model was trained with, in both places that transformers reads."""
     eos = list(chat.eos_token_ids)
     model.config.pad_token_id = chat.tokenizer.pad_token_id
     model.config.eos_token_id = eos[0] if len(eos) == 1 else eos
@@ -139,7 +146,7 @@ def _staging(folder: Path) -> Path:
 
 
 def _move(staging: Path, folder: Path) -> None:
-    """Rename file by file onto the final names, so that no half-written file ever has one."""
+    """Rename the files to their final names, so that no incomplete file has one."""
     for source in sorted(path for path in staging.rglob("*") if path.is_file()):
         target = folder / source.relative_to(staging)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A reward model's forward: a number an answer and head, nothing computed for padding."""
+"""A reward model's forward pass: one number per response and head, without padding."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import torch
 from peft import PeftModel
@@ -12,18 +12,18 @@ from rlhf.data.collate import right_pad
 from rlhf.models.forward import microbatches
 from rlhf.models.save import inner_model
 
-# Tokens of one forward within a batch: on a CPU a tighter fit saves more than a large matrix
-# gains; a GPU wants few large ones.
+# Tokens of one forward pass within a batch: on a CPU less padding saves more than a large matrix
+# gains; a GPU is faster with few large ones.
 TOKENS_ON_CPU, TOKENS_ON_GPU = 1024, 32768
 
 
 class Scorer(nn.Module):
     """The reward model as one module with one forward, so that DDP can wrap it.
 
-    Rows are right-padded and read without an attention mask: the trunk is causal, so that what
-    stands behind an answer cannot reach it. In training the trunk runs under bf16 autocast where
-    that was asked for; the head never does, since 8 bits of mantissa would round a reward of 4
-    to steps of 1/64. In evaluation everything runs as plain transformers runs it.
+    Rows are right-padded and read without an attention mask: the trunk is causal, and padding after
+    a response cannot change it. In training the trunk runs under bf16 autocast if `bf16` is set;
+    the head never does, since 8 bits of mantissa would round a reward of 4 to steps of 1/64. In
+    evaluation everything runs as in plain transformers.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel, *, bf16: bool) -> None:
@@ -47,8 +47,8 @@ class Scorer(nn.Module):
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
         with torch.autocast(ids.device.type, enabled=False):
-            head: Any = model.score
-            # `weight` is the trained head's in peft's wrapper too, whose first parameter is not.
+            head = cast(nn.Linear, model.score)
+            # `weight` is the trained head's in peft's wrapper too; its first parameter is not.
             scores: Tensor = head(last.to(head.weight.dtype))
         return scores.float()
 
@@ -56,7 +56,7 @@ class Scorer(nn.Module):
 def as_batch(
     rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What `Scorer` reads: ids [B, T] and lengths [B]."""
+    """The arguments of `Scorer`: ids [B, T] and lengths [B]."""
     ids, mask = right_pad(rows, pad_token_id)
     return ids.to(device), mask.sum(1).to(device)
 
@@ -64,7 +64,7 @@ def as_batch(
 def score_ids(
     scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int, *, batch_size: int = 256
 ) -> Tensor:
-    """Raw logits of many answers in evaluation mode, float32 [N] on the CPU; the heads' mean."""
+    """Raw logits of responses in evaluation mode, float32 [N] on the CPU; the mean of the heads."""
     return head_scores(scorer, rows, pad_token_id, batch_size=batch_size).mean(dim=1)
 
 

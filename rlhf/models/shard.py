@@ -1,7 +1,7 @@
-"""FSDP2: weights, gradients and optimizer state in shares, one on each process.
+"""FSDP2: weights, gradients and optimizer state in shards, one on each process.
 
-torch's `fully_shard` itself (its idea: https://arxiv.org/abs/2304.11277): it works on GPUs and
-on CPU processes alike, where accelerate 1.15's plugin is left out without a word.
+It uses torch's `fully_shard` (https://arxiv.org/abs/2304.11277), which works on GPUs and on CPU
+processes, where accelerate 1.15's plugin is silently left out.
 """
 
 import os
@@ -19,8 +19,8 @@ from rlhf.errors import ConfigError
 
 T = TypeVar("T")
 
-# What accelerate's launcher hands on, and the one value of each that is applied here.
-APPLIED = {
+# The settings of accelerate's launcher, and the value of each that is supported here.
+SUPPORTED = {
     "FSDP_VERSION": ("2", "fsdp_version"),
     "FSDP_OFFLOAD_PARAMS": ("false", "fsdp_offload_params"),
     "FSDP_STATE_DICT_TYPE": ("FULL_STATE_DICT", "fsdp_state_dict_type"),
@@ -34,57 +34,58 @@ def sharding_asked_for() -> bool:
     """Whether the launch configuration asks for FSDP.
 
     Raises:
-        ConfigError: it asks for a kind of it that would not be applied.
+        ConfigError: it has a setting of FSDP that is not supported.
     """
     if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
         return False
-    for variable, (applied, key) in APPLIED.items():
-        given = os.environ.get(variable, applied)
-        if given.lower() != applied.lower():
+    for variable, (supported, key) in SUPPORTED.items():
+        value = os.environ.get(variable, supported)
+        if value.lower() != supported.lower():
             raise ConfigError(
-                f"the launch configuration has {key}={given}, and {applied} is what is applied "
-                "here; change it, as in recipes/accelerate/fsdp2.yaml."
+                f"the launch configuration has {key}={value}, and only {supported} is supported; "
+                "change it, as in recipes/accelerate/fsdp2.yaml.",
+                code="bad-launch",
             )
     return True
 
 
 def shard(module: nn.Module, layers: Collection[str], device: torch.device) -> None:
-    """Share the weights of `module` out over all processes, in place.
+    """Shard the weights of `module` over all processes, in place.
 
-    Its parameters are new ones afterwards, so optimizers come later. The layers, modules whose
-    class is one of these, are gathered one at a time in a forward or backward pass through
-    `module` itself, which every process has to make as often as the others.
+    Its parameters are replaced, so create optimizers afterwards. Modules whose class name is in
+    `layers` are gathered one at a time in a forward or backward pass through `module` itself. All
+    processes have to make the same number of passes.
     """
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for inner in list(module.modules()):
         if type(inner).__name__ in layers:
             fully_shard(inner, mesh=mesh)
     fully_shard(module, mesh=mesh)
-    # FSDP takes the module that is called first for the outermost one. In rollouts and scoring
-    # inner ones are called by themselves, on weights that `whole` gathered.
+    # FSDP takes the module that is called first as the outermost one. In rollouts and scoring,
+    # inner modules are called directly, on weights that `whole` gathered.
     as_forward_of(module, lambda: None)()
     _reshard(_sharded(module))
 
 
 def as_forward_of(module: nn.Module, function: Callable[..., T]) -> Callable[..., T]:
-    """`function`, which calls parts of `module`, as one more forward pass of it.
+    """`function`, which calls parts of `module`, as another forward pass of it.
 
-    Where the module is sharded it gathers and shares out as in `module(...)`.
+    A sharded module gathers and reshards as in `module(...)`.
     """
-    held: Any = module
-    held.one_more = function
-    register_fsdp_forward_method(module, "one_more")
-    wrapped: Callable[..., T] = held.one_more
-    del held.one_more
+    name = "_registered_forward"
+    setattr(module, name, function)
+    register_fsdp_forward_method(module, name)
+    wrapped: Callable[..., T] = getattr(module, name)
+    delattr(module, name)
     return wrapped
 
 
 @contextmanager
 def whole(*modules: nn.Module) -> Iterator[None]:
-    """With the weights of sharded modules whole on every process, for as many calls as each likes.
+    """Gather the weights of sharded modules on every process, for calls inside `with`.
 
-    Without gradients. Nothing happens to modules that are not sharded. Enter and leave it on all
-    processes.
+    For calls without gradients. Modules that are not sharded are left unchanged. Enter and leave it
+    on all processes.
     """
     parts = [part for module in modules for part in _sharded(module)]
     roots = {id(module) for module in modules}
@@ -111,15 +112,15 @@ def _reshard(parts: Sequence[FSDPModule]) -> None:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """The tensor itself, or all of it where it is sharded, on every process."""
+    """The full tensor, gathered on every process if it is sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered(value: Any) -> Any:
-    """`value` with every sharded tensor in it, at any depth of dicts and lists, whole on the CPU.
+    """`value` with all sharded tensors in its dicts and lists gathered on the first process's CPU.
 
-    On the first process; the others get empty tensors and keep their memory. Tensors that are not
-    sharded stay what they are. Call it on all processes.
+    The other processes get empty tensors, to save memory. Tensors that are not sharded are left
+    unchanged. Call it on all processes.
     """
     if isinstance(value, DTensor):
         tensor = value.full_tensor()
@@ -132,7 +133,7 @@ def gathered(value: Any) -> Any:
 
 
 def like(tensor: Tensor, sharded: Tensor) -> Tensor:
-    """`tensor`, which is whole on every process, shared out as `sharded` is, if it is."""
+    """`tensor`, which is complete on every process, sharded as `sharded` is, if it is."""
     if not isinstance(sharded, DTensor) or tensor.shape != sharded.shape:
         return tensor
     tensor = tensor.to(sharded.device, sharded.dtype)
@@ -141,14 +142,14 @@ def like(tensor: Tensor, sharded: Tensor) -> Tensor:
 
 @torch.no_grad()
 def put_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Give the parameters that `weights` names these values, sharded or not."""
+    """Copy `weights` into the parameters of these names, sharded or not."""
     for name, parameter in module.named_parameters():
         if name in weights:
             parameter.copy_(like(weights[name], parameter))
 
 
 def put_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """`optimizer.load_state_dict` of a state that holds whole tensors."""
+    """Load a state of complete tensors into an optimizer, sharded or not."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         number: {

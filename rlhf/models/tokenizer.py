@@ -1,4 +1,4 @@
-"""The tokenizer of a model, checked against the model. No weight is read."""
+"""The tokenizer of a model, checked against the model's configuration."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,10 +20,16 @@ def tokenizer_of_model(
     template_kwargs: Mapping[str, Any] | None = None,
     judges: bool = False,
 ) -> ChatTokenizer:
-    """The tokenizer, which knows how many positions the model has. `judges`: a reward model.
+    """The tokenizer, with the number of positions of the model. Reads no weights.
+
+    Args:
+        model: a folder or hub id.
+        chat_template: auto, none, or a Jinja file.
+        template_kwargs: variables of the template; None takes those the model was trained with.
+        judges: whether it is a reward model.
 
     Raises:
-        CheckpointError: no model or tokenizer there, or a tokenizer larger than the model.
+        CheckpointError: no model or tokenizer, or a tokenizer larger than the model.
         ConfigError: a template that cannot be used.
     """
     chat = load_tokenizer(str(model), chat_template, template_kwargs=template_kwargs, judges=judges)

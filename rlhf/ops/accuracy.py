@@ -1,4 +1,4 @@
-"""How many pairs the scores put in the people's order, and how sure that share is."""
+"""Pairwise accuracy of scores against human rankings, with a confidence interval."""
 
 import math
 
@@ -12,9 +12,10 @@ NORMAL_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 
 
 def pairs_in_order(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Each prompt's pairs that the scores put in the people's order, and its pairs; ties left out.
+    """For each prompt, the pairs that the scores order as its rankings do, and all its pairs.
 
-    Equal scores of an ordered pair count half: a constant reward model is right half the time.
+    Tied pairs are left out. Equal scores of an ordered pair count half: a constant reward model has
+    accuracy one half.
 
     Args:
         scores: float [N].

@@ -35,7 +35,7 @@ def gae(
     """
     if response_mask is None:
         response_mask = torch.ones_like(rewards, dtype=torch.bool)
-    # Whatever stands on padding (NaN too) must not reach a response token.
+    # Values on padding (NaN too) must not reach a response token.
     rewards = torch.where(response_mask, rewards, 0.0)
     values = torch.where(response_mask, values, 0.0)
     advantages = torch.zeros_like(rewards)
@@ -53,12 +53,12 @@ def rloo(sequence_rewards: Tensor, group_ids: Tensor) -> Tensor:
 
         A_i = R_i - (Σ_{j≠i} R_j) / (K - 1) = (R_i - mean of the group) * K / (K - 1)
 
-    Each answer's baseline is the mean of the other answers to its prompt, which does not depend
-    on the answer itself: no bias, and no critic. Not whitened. An answer that is alone in its
-    group gets 0.
+    The baseline of a response is the mean of the other responses to its prompt, which does not
+    depend on the response itself: no bias, and no critic. Not whitened. A response that is alone in
+    its group gets 0.
 
     sequence_rewards: float [B], score less the KL penalty of the whole response.
-    group_ids: long [B], equal for answers to one prompt; in any order.
+    group_ids: long [B], equal for responses to one prompt; in any order.
     """
     mean, count = _of_groups(sequence_rewards, group_ids)
     return (sequence_rewards - mean) * count / (count - 1).clamp(min=1)
@@ -69,11 +69,11 @@ def grpo(scores: Tensor, group_ids: Tensor) -> Tensor:
 
         A_i = (r_i - mean of the group) / (std of the group + 1e-4)
 
-    The std is Bessel-corrected and the 1e-4 is there, as in TRL's GRPO; the paper says neither.
-    The KL penalty is no part of the scores: it stands in the loss. Groups of equal scores, and
-    answers alone in their group, get 0. Arguments as in `rloo`.
+    The Bessel-corrected std and the 1e-4 follow TRL's GRPO; the paper specifies neither. The KL
+    penalty is not part of the scores but of the loss. Groups of equal scores, and responses alone
+    in their group, get 0. Arguments as in `rloo`.
     """
-    # In float64: the rounding of a float32 mean of equal scores, over 1e-4, is no small number.
+    # In float64: the rounding error of a float32 mean of equal scores is large compared with 1e-4.
     exact = scores.double()
     mean, count = _of_groups(exact, group_ids)
     mean_square, _ = _of_groups((exact - mean) ** 2, group_ids)

@@ -1,34 +1,43 @@
 """Log-probabilities of chosen tokens."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 20  # logits that are worked on at once: 4 MiB of float32, which a cache holds
+CHUNK = 1 << 20  # logits processed at once: 4 MiB of float32, which fits into a cache
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float) -> Tensor:
     """log softmax(logits / temperature) at `tokens`, in float32.
 
-    One temperature serves rollout, reference and update: a policy sampled at 0.7 and trained
-    at 1.0 is another policy, and its first ratio is not 1.
+    Rollout, reference and update use one temperature: a policy sampled at 0.7 and trained at 1.0 is
+    another policy, and its first ratio is not 1.
 
     logits: float [N, V]; tokens: long [N]. Returns float32 [N]. Differentiable once.
     """
     return _TokenLogprobs.apply(logits, tokens, temperature)  # type: ignore[no-untyped-call, no-any-return]
 
 
+class _Context(Protocol):
+    """What the autograd function here uses of its context."""
+
+    saved_tensors: tuple[Tensor, ...]
+    temperature: float
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _TokenLogprobs(torch.autograd.Function):
-    """Some rows at a time, so that [N, V] exists as `logits` and as their gradient alone.
+    """Some rows at a time, so that [N, V] exists only as `logits` and as their gradient.
 
     With l = logits / T, p = softmax(l):  log p_k = l_k - logsumexp(l),
     d log p_k / d logits_j = ([j = k] - p_j) / T.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: _Context, logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
         chosen = logits.gather(1, tokens[:, None])[:, 0].float() / temperature
         totals = torch.empty_like(chosen)
         for rows in _chunks(logits):
@@ -38,7 +47,7 @@ class _TokenLogprobs(torch.autograd.Function):
         return chosen - totals
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None, None]:
         logits, tokens, totals = ctx.saved_tensors
         weights = grads[0][:, None] / ctx.temperature
         result = torch.empty_like(logits)

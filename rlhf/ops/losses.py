@@ -1,4 +1,4 @@
-"""PPO's losses, summed over response tokens: the caller divides by the global token count."""
+"""PPO's losses, summed over response tokens; the caller divides by the global token count."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ LOG_RATIO_LIMIT = 20.0  # exp(20) is 4.9e8: larger ratios are a broken step, not
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """Sums over response tokens. `loss` has a gradient, the others are figures to log."""
+    """Sums over response tokens. `loss` has a gradient, the others are metrics."""
 
     loss: Tensor
     ratio: Tensor
     approx_kl: Tensor  # k3 of KL(sampling policy || new policy)
-    clipped: Tensor  # tokens whose gradient the clip took
+    clipped: Tensor  # tokens whose gradient is clipped to 0
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,19 @@ def policy_loss(
 
     `dual_clip` c > 1 bounds the loss of tokens with A < 0 at -c A (https://arxiv.org/abs/1912.09729,
     eq. 5), where ρ alone would let it grow without limit. The log-ratio is clamped to ±20.
-    `weights` (see `importance_weights`) multiply each token's loss, not the figures.
+    The mask leaves out padding, whatever its values.
 
-    All float [B, R]; only `new_logprobs` has a gradient. The mask leaves out padding, whatever
-    stands there.
+    Args:
+        new_logprobs: float [B, R], of the policy being trained; the only one with a gradient.
+        logprobs: float [B, R], of the sampling policy.
+        advantages: float [B, R].
+        response_mask: bool [B, R].
+        clip_range: largest change of the ratio from 1.
+        dual_clip: see above; None for no bound.
+        weights: float [B, R], multiply each token's loss but not the metrics; see
+            `importance_weights`.
     """
-    # Padding is made equal before exp(): a NaN there would come back through where()'s gradient.
+    # Padding is set to 0 before exp(): a NaN there would reach the gradient through where().
     log_ratio = torch.where(response_mask, new_logprobs - logprobs, 0.0)
     log_ratio = log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     ratio = log_ratio.exp()
@@ -78,9 +85,9 @@ def importance_weights(
 ) -> Tensor:
     """min(exp(train_logprobs - rollout_logprobs), cap), float [B, R], without gradient.
 
-    Corrects for tokens that were sampled by another forward pass than the one that trains (other
-    kernels, other precision): importance sampling, truncated at `cap` so that no single token
-    outweighs a batch (Ionides 2008). 1 on padding. All float [B, R]; mask: bool.
+    Corrects for tokens that were sampled by another forward pass than the training one (other
+    kernels, other precision): importance sampling, truncated at `cap` so that no token outweighs a
+    batch (Ionides 2008). 1 on padding. All float [B, R]; mask: bool.
     """
     log_ratio = torch.where(response_mask, train_logprobs - rollout_logprobs, 0.0).detach()
     return log_ratio.clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=cap)
@@ -91,9 +98,9 @@ def kl_loss(
 ) -> Tensor:
     """Σ of the estimator of KL(policy || reference), as a loss (GRPO: arXiv 2402.03300, eq. 4).
 
-    k1 is of no use here: the mean of its gradient over tokens of the policy is 0. k2 has the
-    exact KL's gradient on tokens of the policy itself; k3 is GRPO's own. The log-ratio is
-    clamped to ±20, so that exp() of a token that the policy gave up stays finite.
+    k1 is useless here: the mean of its gradient over tokens of the policy is 0. k2 has the exact
+    KL's gradient on tokens of the policy; k3 is GRPO's. The log-ratio is clamped to ±20, so that
+    exp() of a token that the policy no longer produces stays finite.
 
     All float [B, R]; only `new_logprobs` has a gradient.
     """
@@ -115,7 +122,12 @@ def value_loss(
 
         loss = ½ Σ max((v - R)², (clip(v, v_old ± value_clip_range) - R)²)
 
-    `value_clip_range` None does not clip. All float [B, R]; only `new_values` has a gradient.
+    Args:
+        new_values: float [B, R], of the critic being trained; the only one with a gradient.
+        values: float [B, R], of the critic at the time of sampling.
+        returns: float [B, R].
+        response_mask: bool [B, R].
+        value_clip_range: largest change of a value; None does not clip.
     """
     error = torch.where(response_mask, new_values - returns, 0.0) ** 2
     if value_clip_range is None:

@@ -1,4 +1,4 @@
-"""Masks from lengths, masked means, and the one shift between logits and tokens."""
+"""Masks from lengths, masked means, and the shift between logits and tokens."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ def length_mask(lengths: Tensor, width: int) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` where `mask` is True; 0.0 where nothing is selected.
+    """Mean of `values` where `mask` is True; 0.0 if nothing is selected.
 
     values: float [...]; mask: bool, same shape.
 
     Raises:
-        ValueError: other shapes; broadcasting a [B] mask would average the wrong tokens.
+        ValueError: shapes differ; broadcasting a [B] mask would average the wrong tokens.
     """
-    # where() instead of a product: NaN * 0 is NaN, one padded NaN would poison the mean.
+    # where() instead of a product: NaN * 0 is NaN, so one NaN on padding would spoil the mean.
     return masked_sum(values, mask) / mask.sum().clamp(min=1)
 
 
@@ -38,23 +38,23 @@ def left_justified(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Prompts and responses without padding between them, padded on the right.
 
-    A causal model then needs no attention mask: nothing real stands behind padding, and
-    position ids are 0, 1, 2, ….
+    A causal model then needs no attention mask: no token follows padding, and position ids are
+    0, 1, 2, ….
 
     Args:
         prompt_ids: long [B, P], padded on the left.
         prompt_mask: bool [B, P].
         response_ids: long [B, R], padded on the right.
         response_mask: bool [B, R].
-        multiple: T is one of it.
+        multiple: T is a multiple of this.
 
     Returns:
-        ids: long [B, T], T the longest prompt + response of these rows or little more; 0 on
+        ids: long [B, T], T the longest prompt + response of these rows or slightly more; 0 on
             padding.
-        rows, columns: long [N], the N = response_mask.sum() places in [B, T] whose logits
-            predict a response token, in the order of `response_mask.nonzero()`. This is the
-            only place where logits and tokens are shifted against each other: the place of
-            response token t is prompt_length + t, its prediction stands one before it.
+        rows, columns: long [N], the N = response_mask.sum() positions in [B, T] whose logits
+            predict a response token, in the order of `response_mask.nonzero()`. Logits and
+            tokens are shifted against each other only here: response token t is at position
+            prompt_length + t, and the position before it predicts it.
     """
     prompt_lengths, lengths = prompt_mask.sum(1), response_mask.sum(1)
     longest = int((prompt_lengths + lengths).max())

@@ -1,7 +1,7 @@
 """Losses of a reward model on rankings: Bradley-Terry with ties and margins, Plackett-Luce.
 
-Answers of all rankings lie in one flat row of N; `group_ids` says which ranking each belongs to.
-G rankings, numbered 0 … G-1; ranks as people give them, 1 is best, equal ranks tie.
+The N responses of all rankings form one flat row; `group_ids` has the ranking of each. The G
+rankings are numbered 0 … G-1. Rank 1 is best; equal ranks tie.
 """
 
 import math
@@ -24,7 +24,7 @@ def ranking_loss(
     margins: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Each ranking's mean over its pairs of -log P(what was said of the pair).
+    """Each ranking's mean over its pairs of -log P(the label of the pair).
 
     Bradley-Terry on all pairs of a ranking, as in InstructGPT (https://arxiv.org/abs/2203.02155,
     eq. 1). With d = score of the better - score of the worse, η the tie threshold, m the margin
@@ -32,19 +32,19 @@ def ranking_loss(
 
         -(1 - ε) log σ(d - η - m) - ε log σ(-d - η - m)
 
-    The margin is Llama 2's (https://arxiv.org/abs/2307.09288, eq. 2), the smoothing that of a
-    label which is wrong with probability ε. The mean over pairs keeps a ranking of many answers
-    from outweighing one of few: K answers give K(K-1)/2 pairs and share K forward passes.
+    The margin is Llama 2's (https://arxiv.org/abs/2307.09288, eq. 2); the smoothing assumes labels
+    that are wrong with probability ε. The mean over pairs keeps a ranking of many responses from
+    outweighing one of few: K responses give K(K-1)/2 pairs and share K forward passes.
 
-    Ties. `out`: no pair. `half`: half a pair in each direction, least where the scores are equal.
-    `rao_kupper` (https://doi.org/10.1080/01621459.1967.10482901): two answers tie where their
-    noisy difference stays below η, so that P(tie) = σ(d + η) - σ(d - η); it costs
+    Ties. `out`: no pair. `half`: half a pair in each direction, with its minimum at equal scores.
+    `rao_kupper` (https://doi.org/10.1080/01621459.1967.10482901): two responses tie if their noisy
+    difference is below η, so that P(tie) = σ(d + η) - σ(d - η); a tie costs
 
         -log σ(d - η) - log σ(-d - η) - log(e^2η - 1)
 
-    Not Davidson's model (P(tie) ∝ √(p p')), because a person ties what looks alike, which is
-    a threshold: η is in units of the reward, adds to a margin, and is exactly what two noisy
-    opinions with a just noticeable difference give.
+    Davidson's model (P(tie) ∝ √(p p')) is not used, because people tie responses that look alike,
+    which is a threshold: η is in units of the reward, adds to a margin, and is exactly the result
+    of two noisy judgements with a just noticeable difference.
 
     Args:
         scores: float [N], raw logits; their gradient is kept.
@@ -84,24 +84,24 @@ def tie_threshold_of(tie_rate: float) -> float:
 
         tanh(η / 2) = tie_rate
 
-    From the rate over all pairs it is a lower bound: answers that differ tie less often.
+    From the rate over all pairs it is a lower bound: responses that differ tie less often.
 
     Raises:
         ValueError: the rate is not between 0 and 1.
     """
     if not 0 < tie_rate < 1:
-        raise ValueError(f"a tie rate of {tie_rate} gives no threshold")
+        raise ValueError(f"a tie rate of {tie_rate} has no threshold")
     return 2 * math.atanh(tie_rate)
 
 
 def plackett_luce_loss(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> Tensor:
-    """Each ranking's mean over its choices of -log P(this answer is chosen from what is left).
+    """Each ranking's mean over its choices of -log P(the response is chosen from those left).
 
         P(i) = e^s_i / (e^s_i + Σ_{k ranked below i} e^s_k)
 
-    (Plackett 1975, https://doi.org/10.2307/2346567; Luce 1959.) An answer with nobody below it is
-    no choice. Deviation: tied answers do not compete with each other, each is chosen from itself
-    and what stands strictly below, as ties are left out of pairs. K = 2 is Bradley-Terry.
+    (Plackett 1975, https://doi.org/10.2307/2346567; Luce 1959.) A response with none below it is
+    not a choice. Deviation: tied responses do not compete with each other; each is chosen from
+    itself and those strictly below, as ties are left out of pairs. K = 2 is Bradley-Terry.
 
     Args:
         scores: float [N], raw logits; their gradient is kept.
@@ -124,7 +124,8 @@ def centering_loss(scores: Tensor, group_ids: Tensor) -> Tensor:
     """Each ranking's mean over its pairs of (sum of the two scores)²: it pulls scores to 0.
 
     Eisenstein et al. 2023 (https://arxiv.org/abs/2312.09244, eq. 2) for a pair; here over all
-    pairs of K answers, whoever won. Rankings say nothing of a reward's zero, this does.
+    pairs of K responses, whatever their order. Rankings do not determine a reward's zero; this
+    does.
 
     Args:
         scores: float [N].

@@ -1,4 +1,4 @@
-"""From one score a response to one reward a token."""
+"""From one score per response to one reward per token."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ def penalized_rewards(
 
         r_t = -kl_coef * kl_t + [t = n - 1] * score      (Ziegler et al. 2019, eq. 2)
 
-    The last token is the EOS where there is one, never the slot after it.
+    The last token is the EOS, if any, never the position after it.
 
     scores: float [B]; kl: float [B, R]; response_mask: bool [B, R], at least one True a row.
     Returns float [B, R], 0 on padding. Nothing here is differentiated.
@@ -31,10 +31,10 @@ def apply_missing_eos(
     missing_eos_penalty: float | None,
     missing_eos_score: float | None,
 ) -> Tensor:
-    """Scores [B] where a response without EOS loses the penalty, or gets the fixed score.
+    """Scores [B] in which a response without EOS loses the penalty, or gets the fixed score.
 
-    At most one of the two is set. Whether a response ended is what the decode loop saw, with
-    any of its stop ids; comparing ids with the pad id would miss it where pad is EOS.
+    At most one of the two is set. The decoding loop records whether a response ended, with any of
+    its stop ids; comparing ids with the pad id would fail if the pad id is the EOS.
     """
     if missing_eos_score is not None:
         return torch.where(ended_with_eos, scores, missing_eos_score)

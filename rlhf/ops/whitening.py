@@ -11,12 +11,12 @@ EPSILON = 1e-8
 def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
     """(x - μ) / √(σ² + 1e-8), plus μ again where `shift_mean` is False; 0 on padding.
 
-    μ and σ² (Bessel-corrected, as TRL's) are over the values where `mask` is True: pass the
-    rows of all ranks, statistics of one rank's rows would weigh ranks unequally. Without the
-    shift the sign of a reward survives. values: float, mask: bool, same shape.
+    μ and σ² (Bessel-corrected, as in TRL) are over the values where `mask` is True. Pass the rows
+    of all ranks: statistics of one rank's rows would weight ranks unequally. Without the shift the
+    sign of a reward is kept. values: float, mask: bool, same shape.
     """
-    # In float64: a float32 mean of equal values is off by a rounding, which would be divided by
-    # √1e-8 and come out as large as a real advantage.
+    # In float64: the rounding error of a float32 mean of equal values, divided by √1e-8, would be
+    # as large as a real advantage.
     exact = values.double()
     mean = masked_mean(exact, mask)
     whitened = (exact - mean) / torch.sqrt(masked_variance(exact, mask) + EPSILON)

@@ -48,14 +48,14 @@ def moved(model, adapter):
             parameter.data.fill_(0.05)
 
 
-def test_both_adapters_and_nothing_else_are_trained(model):
+def test_only_both_adapters_are_trained(model):
     names = trained(model)
     assert names == {name for name, _ in model.named_parameters() if ".lora_" in name}
     assert len(parameters_of(model, POLICY)) == len(parameters_of(model, CRITIC)) > 0
     assert 2 * len(parameters_of(model, POLICY)) == len(names)
 
 
-def test_switching_and_leaving_freezes_no_adapter(model):
+def test_switching_adapters_freezes_none(model):
     before = trained(model)
     with using_adapter(model, CRITIC):
         pass
@@ -66,7 +66,7 @@ def test_switching_and_leaving_freezes_no_adapter(model):
     assert model.active_adapter == POLICY
 
 
-def test_without_adapters_is_the_model_that_was_loaded(model, folder):
+def test_without_adapters_equals_the_loaded_model(model, folder):
     """Bit for bit, whatever the adapters have learnt."""
     moved(model, POLICY)
     moved(model, CRITIC)
@@ -80,7 +80,7 @@ def test_without_adapters_is_the_model_that_was_loaded(model, folder):
     assert not torch.equal(changed, expected)
 
 
-def test_the_critic_reads_its_own_adapter_and_leaves_the_policys_alone(model):
+def test_critic_uses_only_its_own_adapter(model):
     """Moving the policy's adapter moves no value; moving the critic's moves no log-prob."""
     critic = AdapterCritic(model, fresh_head(model, seed=0))
     with torch.no_grad():

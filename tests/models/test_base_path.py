@@ -36,7 +36,7 @@ def adapter(tmp_path, monkeypatch):
     return tmp_path / "runs" / "lora"
 
 
-def test_the_base_is_written_so_that_it_is_found_from_any_directory(adapter, tmp_path):
+def test_base_path_is_absolute(adapter, tmp_path):
     config = json.loads((adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tmp_path / "models" / "base")
     ids = torch.arange(10)[None]
@@ -45,9 +45,7 @@ def test_the_base_is_written_so_that_it_is_found_from_any_directory(adapter, tmp
 
 
 @pytest.mark.parametrize("named", ["models/base", "./base", "/models/base", "a/b/c", ""])
-def test_a_base_that_is_not_here_is_named_as_the_adapters_and_never_asked_of_the_hub(
-    adapter, tmp_path, named
-):
+def test_missing_base_is_never_looked_up_on_the_hub(adapter, tmp_path, named):
     """`models/base` looks like a hub id; the manifest tells that it was a folder."""
     config = json.loads((adapter / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = named
@@ -68,7 +66,7 @@ def test_a_base_that_is_not_here_is_named_as_the_adapters_and_never_asked_of_the
         load_chat_model(str(adapter))
 
 
-def test_a_base_that_does_not_load_is_named_as_the_adapters(adapter, tmp_path):
+def test_error_of_base_names_its_adapter(adapter, tmp_path):
     (tmp_path / "models" / "base" / "config.json").write_text("{}")
     with pytest.raises(CheckpointError) as caught:
         load_policy(adapter)

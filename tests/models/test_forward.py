@@ -30,7 +30,7 @@ BATCH = prompt_batch(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logprobs_are_those_of_each_row_alone(family, tmp_path):
+def test_logprobs_equal_those_of_each_row_alone(family, tmp_path):
     """Whatever stands beside a row, and however much padding: below 1e-5 apart."""
     model = load_policy(make_model(tmp_path / family, family))
     found = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=0.7)
@@ -43,14 +43,14 @@ def test_logprobs_are_those_of_each_row_alone(family, tmp_path):
     assert torch.all(found[~MASK] == 0)
 
 
-def test_microbatches_change_no_value(tmp_path):
+def test_microbatches_do_not_change_values(tmp_path):
     model = load_policy(make_model(tmp_path / "llama"))
     whole = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=1.0)
     split = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=1.0, max_tokens=1)
     torch.testing.assert_close(whole, split, atol=1e-5, rtol=0)
 
 
-def test_microbatches_hold_like_lengths_and_keep_to_the_budget():
+def test_microbatches_have_similar_lengths_within_budget():
     """Longest first, budget 20: 9 | 8 7 | 3 2 1 (two rows of 9 would be 18 + … = 9 * 3 > 20)."""
     groups = microbatches(torch.tensor([3, 9, 1, 8, 2, 7]), 20)
     assert [group.tolist() for group in groups] == [[1, 3], [5, 0], [4, 2]]
@@ -63,7 +63,7 @@ def sequences(*, packed=False):
 
 @pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
 @pytest.mark.parametrize("bf16", [False, True])
-def test_rows_end_to_end_give_the_logprobs_and_gradients_of_rows_apart(family, bf16, tmp_path):
+def test_packed_logprobs_and_gradients_equal_unpacked(family, bf16, tmp_path):
     """Weights times 8: attention then moves the log-probs of these small models by whole nats."""
     model = load_policy(make_model(tmp_path / family, family))
     use_fast_cpu_attention(model)
@@ -85,7 +85,7 @@ def test_rows_end_to_end_give_the_logprobs_and_gradients_of_rows_apart(family, b
     assert (other - gradient).norm() < tolerance * gradient.norm()
 
 
-def test_a_packed_row_sees_nothing_of_the_others(tmp_path):
+def test_packed_rows_do_not_see_each_other(tmp_path):
     """Other tokens in the first two rows, which stand before the third: it stays the same."""
     model = load_policy(make_model(tmp_path / "llama"))
     use_fast_cpu_attention(model)
@@ -103,7 +103,7 @@ def test_a_packed_row_sees_nothing_of_the_others(tmp_path):
     assert not torch.isclose(found[0][1], found[1][1]).any()
 
 
-def test_rows_may_be_packed_into_no_more_than_the_longest_took(tmp_path):
+def test_packing_may_fit_into_the_width_of_the_longest_row(tmp_path):
     """25 + 2 and 2 + 2 tokens: 27 are rounded up to 32, and so are the 31 of both together."""
     model = load_policy(make_model(tmp_path / "llama"))
     use_fast_cpu_attention(model)
@@ -164,7 +164,7 @@ def test_packed_rows_are_as_long_as_all_tokens():
 
 
 @pytest.mark.parametrize(("shortest", "packs"), [(8, False), (5, False), (4, True)])
-def test_rows_with_hardly_any_padding_stay_as_they_are(shortest, packs):
+def test_rows_with_little_padding_are_not_packed(shortest, packs):
     """Four rows of 8 columns, one of them shorter: 0, 3 or 4 of 32 places are padding."""
     prompt_mask = torch.ones(4, 6).bool()
     prompt_mask[0, : 8 - shortest] = False
@@ -174,7 +174,7 @@ def test_rows_with_hardly_any_padding_stay_as_they_are(shortest, packs):
     assert (laid_out.cells is not None) is packs
 
 
-def test_a_window_a_state_or_another_attention_is_not_packed(tmp_path):
+def test_windows_states_and_other_attention_are_not_packed(tmp_path):
     plain = load_policy(make_model(tmp_path / "llama"))
     assert not reads_packed_rows(plain)  # transformers' own attention
     mistral = load_policy(make_model(tmp_path / "mistral", "mistral"))
@@ -186,7 +186,7 @@ def test_a_window_a_state_or_another_attention_is_not_packed(tmp_path):
     assert not reads_packed_rows(plain)
 
 
-def test_critic_starts_as_the_normalised_reward_model(tmp_path):
+def test_critic_starts_as_normalised_reward_model(tmp_path):
     """Its value before a token is (logit of the prefix - mean) / std, at that very place."""
     model = new_reward_model(make_model(tmp_path / "llama"), seed=1)
     model.save_pretrained(tmp_path / "reward")
@@ -199,7 +199,7 @@ def test_critic_starts_as_the_normalised_reward_model(tmp_path):
     assert values[2, 1].item() == 0.0
 
 
-def test_fresh_critic_has_a_small_head_without_bias_and_the_same_on_every_process(tmp_path):
+def test_fresh_critic_head_is_small_and_reproducible(tmp_path):
     """std 1/√(D+1) = 0.174 for D = 32."""
     folder = make_model(tmp_path / "llama")
     critic, again = fresh_critic(folder, seed=3), fresh_critic(folder, seed=3)
@@ -209,7 +209,7 @@ def test_fresh_critic_has_a_small_head_without_bias_and_the_same_on_every_proces
     assert isinstance(critic, Critic)
 
 
-def test_padding_changes_no_gradient(tmp_path):
+def test_padding_does_not_change_gradients(tmp_path):
     critic = fresh_critic(make_model(tmp_path / "llama"), seed=0)
     critic(sequences()).sum().backward()
     together = critic.head.weight.grad.clone()

@@ -6,10 +6,10 @@ import pytest
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import CheckpointError
 from rlhf.models.generation_config import valid
 from rlhf.models.load import load_policy
 from rlhf.models.save import rehearse_saving, save_policy
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 GREEDY = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
@@ -31,7 +31,7 @@ GREEDY = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
         ({"pad_token_id": -1}, {"pad_token_id": None}),
     ],
 )
-def test_what_cannot_be_saved_is_changed_and_said(tmp_path, capsys, given, expected):
+def test_unsavable_settings_are_repaired_and_printed(tmp_path, capsys, given, expected):
     base = make_model(tmp_path / "base")
     path = base / "generation_config.json"
     path.write_text(json.dumps({"eos_token_id": [1, 4], **given}))
@@ -53,25 +53,25 @@ def test_what_cannot_be_saved_is_changed_and_said(tmp_path, capsys, given, expec
     assert set(saved.eos_token_id) == {1, 4}
 
 
-def test_settings_that_can_be_saved_stay_as_they_are(tmp_path, capsys):
+def test_savable_settings_are_unchanged(tmp_path, capsys):
     given = GenerationConfig(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.1)
     assert valid(given) is given
     load_policy(make_model(tmp_path / "base"))
     assert capsys.readouterr().out == ""
 
 
-def test_settings_that_do_not_load_are_rejected_before_training(tmp_path):
+def test_unloadable_settings_are_rejected(tmp_path):
     base = make_model(tmp_path / "base")
     path = base / "generation_config.json"
     path.write_text(json.dumps({"num_return_sequences": 3}))
-    with pytest.raises(CheckpointError, match="num_return_sequences"):
+    with raises("not-a-model", "num_return_sequences"):
         load_policy(base)
 
 
-def test_what_cannot_be_saved_at_the_end_is_rejected_at_the_start(tmp_path):
+def test_unsavable_configuration_is_rejected_at_the_start(tmp_path):
     """transformers keeps settings of generation out of config.json, and raises."""
     base = make_model(tmp_path / "base")
     model = load_policy(base)
     model.config.temperature = 0.5
-    with pytest.raises(CheckpointError, match=r"base: config.json .*temperature"):
+    with raises("unsupported", "base: config.json", "temperature"):
         rehearse_saving(model, load_tokenizer(str(base)))

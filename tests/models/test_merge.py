@@ -8,7 +8,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import CheckpointError
 from rlhf.manifest import (
     Manifest,
     check_folder,
@@ -21,6 +20,7 @@ from rlhf.manifest import (
 from rlhf.models.load import load_policy
 from rlhf.models.merge import merge
 from rlhf.models.save import save_policy
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 
@@ -51,7 +51,7 @@ def adapter(tmp_path_factory) -> Path:
     return folder
 
 
-def test_merged_model_has_the_adapters_logits_without_peft(adapter, tmp_path):
+def test_merged_model_has_the_logits_of_the_adapter(adapter, tmp_path):
     merge(adapter, tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     ids = torch.tensor([[5, 6, 7, 8]])
@@ -62,7 +62,7 @@ def test_merged_model_has_the_adapters_logits_without_peft(adapter, tmp_path):
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
 
 
-def test_manifest_comes_along_and_fits(adapter, tmp_path):
+def test_manifest_of_merged_model_matches_its_files(adapter, tmp_path):
     merge(adapter, tmp_path / "merged")
     manifest = read_manifest(tmp_path / "merged")
     assert manifest is not None
@@ -71,10 +71,10 @@ def test_manifest_comes_along_and_fits(adapter, tmp_path):
     assert (manifest.stage, manifest.eos_token_ids) == ("sft", (4, 1))
 
 
-def test_what_cannot_be_merged_is_refused(adapter, tmp_path):
-    with pytest.raises(CheckpointError, match="no LoRA adapter"):
+def test_unmergeable_folders_are_rejected(adapter, tmp_path):
+    with raises("not-a-model", "adapter_config.json"):
         merge(adapter.parent / "base", tmp_path / "merged")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
-    with pytest.raises(CheckpointError, match="not empty"):
+    with raises("run-exists"):
         merge(adapter, tmp_path / "full")

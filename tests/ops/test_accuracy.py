@@ -16,14 +16,14 @@ def test_accuracy_counts_ordered_pairs_only():
     assert (correct.tolist(), pairs.tolist()) == ([1.0], [2.0])
 
 
-def test_a_constant_model_is_right_half_the_time():
+def test_constant_model_has_accuracy_one_half():
     correct, pairs = pairs_in_order(
         torch.zeros(4), torch.tensor([1, 2, 3, 4]), torch.zeros(4, dtype=torch.long)
     )
     assert (correct.tolist(), pairs.tolist()) == ([3.0], [6.0])
 
 
-def test_interval_is_wilsons_for_single_pairs():
+def test_interval_of_single_pairs_is_wilson():
     """100 prompts of one pair, 80 right: variance 0.16 / 99, as certain as 99 flips.
 
     Middle (0.8 + 3.8415/198) / (1 + 3.8415/99) = 0.788794; half width
@@ -34,13 +34,13 @@ def test_interval_is_wilsons_for_single_pairs():
     assert (share, low, high) == pytest.approx((0.8, 0.710679, 0.866909), abs=1e-5)
 
 
-def test_interval_of_all_right_is_not_a_point():
+def test_interval_of_accuracy_one_has_a_width():
     """20 of 20: Wilson's lower bound is 20 / (20 + 3.8415) = 0.838875."""
     found = share_with_interval(torch.ones(20), torch.ones(20))
     assert found == pytest.approx((1.0, 0.838875, 1.0), abs=1e-5)
 
 
-def test_interval_does_not_shrink_where_pairs_of_a_prompt_agree():
+def test_agreeing_pairs_of_a_prompt_do_not_narrow_interval():
     """Ten copies of each pair hold no more evidence: the interval must not shrink. It grows by
     the 1% by which Student's t of 99 degrees of freedom is above the normal's 1.96."""
     correct = torch.tensor([1.0] * 80 + [0.0] * 20)
@@ -51,7 +51,7 @@ def test_interval_does_not_shrink_where_pairs_of_a_prompt_agree():
     assert above - below == pytest.approx(high - low, rel=0.015)
 
 
-def test_few_prompts_of_many_pairs_take_students_t():
+def test_few_prompts_with_many_pairs_use_students_t():
     """Right 5, 3, 4, 6, 2 of 6: share 2/3, residuals 1, -1, 0, 2, -2, variance 5/4 * 10 / 30² =
     1/72, so (2/9) / (1/72) = 16 flips; t of 4 degrees of freedom is 2.776445.
 
@@ -62,7 +62,7 @@ def test_few_prompts_of_many_pairs_take_students_t():
     assert found == pytest.approx((2 / 3, 0.338268, 0.886685), abs=1e-6)
 
 
-def test_pairs_are_never_more_than_so_many_flips():
+def test_pairs_bound_the_effective_sample_size():
     """2 of 3 in seven prompts and 1 of 3 in one: as even as that is chance, not 135 flips' worth.
 
     24 flips, t of 7 degrees of freedom 2.364624: (0.625 + 5.591448/48) / (1 + 5.591448/24) =
@@ -72,7 +72,7 @@ def test_pairs_are_never_more_than_so_many_flips():
     assert found == pytest.approx((0.625, 0.389616, 0.813145), abs=1e-6)
 
 
-def test_two_prompts_take_the_exact_quantile():
+def test_two_prompts_use_the_exact_quantile():
     """Right 3 and 2 of 4: share 5/8, variance 2/1 * 2 * (1/2)² / 8² = 1/64. That is worth 15
     flips, but there are 8 pairs; t of 1 degree of freedom is 12.706205.
 
@@ -84,7 +84,7 @@ def test_two_prompts_take_the_exact_quantile():
 
 
 @pytest.mark.parametrize("prompts", [3, 8, 30])
-def test_a_coin_is_above_a_half_in_one_of_forty_draws(prompts):
+def test_coin_exceeds_one_half_in_one_of_forty_draws(prompts):
     """Rankings of 4 by chance: the lower end above 0.5 would let it pass; at most 2.5%, ±1%."""
     generator = torch.Generator().manual_seed(0)
     groups = torch.arange(prompts).repeat_interleave(4)

@@ -37,7 +37,7 @@ def test_lambda_zero_is_one_step_of_temporal_difference():
     torch.testing.assert_close(advantages, (rewards + 0.9 * next_values - values) * MASK)
 
 
-def test_what_stands_on_padding_changes_nothing():
+def test_gae_ignores_padding():
     rewards, values = torch.rand(2, 3), torch.rand(2, 3)
     clean = gae(rewards * MASK, values * MASK, MASK, gamma=1.0, lam=0.95)
     rewards[1, 2], values[1, 2] = float("nan"), float("inf")
@@ -46,7 +46,7 @@ def test_what_stands_on_padding_changes_nothing():
     assert dirty[0][1, 2] == 0
 
 
-def test_a_truncated_response_gets_no_value_of_what_would_follow():
+def test_value_after_a_truncated_response_is_zero():
     """The last token's delta is r - V: nothing is bootstrapped from padding or beyond."""
     mask = torch.ones(1, 1, dtype=torch.bool)
     advantages, _ = gae(torch.tensor([[1.0]]), torch.tensor([[0.25]]), mask, gamma=1.0, lam=0.95)
@@ -71,7 +71,7 @@ def test_literal_grpo():
 
 
 @pytest.mark.parametrize("estimator", [rloo, grpo])
-def test_group_advantages_sum_to_zero_and_forget_what_a_prompt_is_worth(estimator):
+def test_group_advantages_sum_to_zero_and_ignore_offsets(estimator):
     """Adding 10 to every answer of one prompt changes nothing; order of rows changes nothing."""
     groups = torch.arange(6).repeat_interleave(4)
     scores = torch.randn(24, generator=torch.Generator().manual_seed(0))
@@ -84,7 +84,7 @@ def test_group_advantages_sum_to_zero_and_forget_what_a_prompt_is_worth(estimato
 
 
 @pytest.mark.parametrize("estimator", [rloo, grpo])
-def test_equal_scores_and_an_answer_alone_teach_nothing(estimator):
+def test_equal_scores_and_single_responses_give_zero(estimator):
     found = estimator(torch.tensor([0.5, 0.5, 9.0]), torch.tensor([0, 0, 1]))
     assert found.tolist() == [0.0, 0.0, 0.0]
 

@@ -33,7 +33,7 @@ def rows(draw, *, names=1, at_least=0):
 
 @calm
 @given(rows())
-def test_masked_sums_and_means_see_the_mask_alone(case):
+def test_masked_sums_and_means_ignore_masked_values(case):
     values, mask = case
     chosen = values[mask].tolist()
     expected = math.fsum(chosen)
@@ -44,7 +44,7 @@ def test_masked_sums_and_means_see_the_mask_alone(case):
 
 @calm
 @given(rows(at_least=1), st.floats(0.01, 100), st.floats(-100, 100))
-def test_whitening_forgets_scale_and_shift(case, scale, shift):
+def test_whitening_ignores_scale_and_shift(case, scale, shift):
     """Of a·x + b with a > 0 nothing but the order of sums is left, where x has any spread."""
     values, mask = case
     one = whiten(values, mask)
@@ -67,7 +67,7 @@ def test_whitening_without_the_shift_keeps_the_mean(case):
     assert abs(difference.item()) < 1e-2
 
 
-def test_whitening_of_equal_values_gives_nothing():
+def test_whitening_of_equal_values_gives_zeros():
     """Variance 0, or nearly: no noise is blown up to size 1."""
     mask = torch.ones(2, 3, dtype=torch.bool)
     for value in (0.0, 0.1, -512.3, 999.9999):
@@ -87,7 +87,7 @@ def sum_of_deltas(rewards, values, gamma, lam):
 
 @calm
 @given(rows(names=2), st.floats(0, 1), st.floats(0, 1))
-def test_gae_is_the_discounted_sum_of_deltas_whatever_stands_on_padding(case, gamma, lam):
+def test_gae_is_discounted_sum_of_deltas_with_any_padding(case, gamma, lam):
     rewards, values, mask = case
     advantages, returns = gae(rewards, values, mask, gamma=gamma, lam=lam)
     assert torch.all(advantages[~mask] == 0)
@@ -103,7 +103,7 @@ def test_gae_is_the_discounted_sum_of_deltas_whatever_stands_on_padding(case, ga
 
 @calm
 @given(rows(names=2, at_least=1))
-def test_gae_with_one_and_one_is_reward_to_go_less_value(case):
+def test_gae_with_gamma_and_lambda_one_is_reward_to_go_less_value(case):
     rewards, values, mask = case
     advantages, returns = gae(rewards, values, mask, gamma=1.0, lam=1.0)
     to_go = torch.where(mask, rewards, 0.0).flip(1).cumsum(1).flip(1)
@@ -116,7 +116,7 @@ groups = st.lists(st.tuples(st.integers(0, 3), numbers), min_size=1, max_size=12
 
 @calm
 @given(groups)
-def test_rloo_takes_the_others_mean(pairs):
+def test_rloo_baseline_is_the_mean_of_the_others(pairs):
     """Against the definition, answer by answer; a group's advantages add up to nothing."""
     ids, scores = torch.tensor([i for i, _ in pairs]), torch.tensor([s for _, s in pairs])
     advantages = rloo(scores, ids)
@@ -130,7 +130,7 @@ def test_rloo_takes_the_others_mean(pairs):
 
 @calm
 @given(groups, st.randoms(use_true_random=False))
-def test_groups_may_stand_in_any_order(pairs, random):
+def test_groups_may_be_in_any_order(pairs, random):
     order = list(range(len(pairs)))
     random.shuffle(order)
     ids, scores = torch.tensor([i for i, _ in pairs]), torch.tensor([s for _, s in pairs])
@@ -141,7 +141,7 @@ def test_groups_may_stand_in_any_order(pairs, random):
 
 @calm
 @given(groups)
-def test_grpo_is_bounded_and_gives_equal_scores_nothing(pairs):
+def test_grpo_is_bounded_and_zero_for_equal_scores(pairs):
     """Of K answers none is more than (K - 1) / √K deviations from their mean."""
     ids, scores = torch.tensor([i for i, _ in pairs]), torch.tensor([s for _, s in pairs])
     advantages = grpo(scores, ids)
@@ -158,7 +158,7 @@ logits = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=9)
 
 @calm
 @given(st.data())
-def test_estimators_of_kl_average_to_the_enumerated_one(data):
+def test_mean_of_kl_estimators_equals_enumerated_kl(data):
     """Over all tokens of any two distributions; k2 and k3 are nowhere negative."""
     policy_logits = data.draw(logits)
     size = len(policy_logits)
@@ -176,7 +176,7 @@ def test_estimators_of_kl_average_to_the_enumerated_one(data):
 
 @calm
 @given(st.floats(-1e-3, 1e-3))
-def test_small_differences_keep_their_digits(difference):
+def test_kl_of_small_differences_keeps_its_digits(difference):
     """k3 of a small k1 is k1²/2 - k1³/6; exp(x) - 1 would leave nothing of it in float32."""
     policy = torch.tensor([difference], dtype=torch.float32)
     k1 = policy.double().item()
@@ -186,7 +186,7 @@ def test_small_differences_keep_their_digits(difference):
 
 @calm
 @given(st.data())
-def test_left_justified_rows_hold_prompt_and_response_and_nothing_between(data):
+def test_left_justified_rows_have_no_padding_inside(data):
     lengths = data.draw(
         st.lists(st.tuples(st.integers(1, 5), st.integers(0, 6)), min_size=1, max_size=5)
     )

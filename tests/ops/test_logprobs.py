@@ -24,7 +24,7 @@ def test_bfloat16_logits_are_normalised_in_float32():
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("chunk", [1, 1 << 20])
-def test_value_and_gradient_are_those_of_log_softmax(monkeypatch, temperature, chunk):
+def test_value_and_gradient_equal_log_softmax(monkeypatch, temperature, chunk):
     """Whether rows are taken one by one or all at once; weights of both signs on the rows."""
     monkeypatch.setattr(logprobs_module, "CHUNK", chunk)
     torch.manual_seed(0)

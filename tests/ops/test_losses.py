@@ -45,7 +45,7 @@ def test_log_ratio_is_clamped():
     assert loss_of(math.exp(100), -1.0) == pytest.approx(math.exp(20), rel=1e-5)
 
 
-def test_policy_figures_are_sums_over_response_tokens_only():
+def test_policy_metrics_are_sums_over_response_tokens():
     """Ratios 1.5 (A > 0: clipped) and 1: k3 = 0.5 - ln 1.5 = 0.0945, padding counts nothing."""
     mask = torch.tensor([[True, True, False]])
     new = torch.tensor([[math.log(1.5), 0.0, float("nan")]], requires_grad=True)
@@ -93,7 +93,7 @@ def test_value_loss_ignores_padding():
     assert new.grad.tolist() == [[-1.0, 0.0]]
 
 
-def test_weights_scale_the_loss_and_not_the_figures():
+def test_weights_scale_the_loss_but_not_the_metrics():
     """Ratios 1, advantages 1 and 2, weights 0.5 and 2: -(0.5 + 4); the ratios still sum to 2."""
     mask = torch.ones(1, 2, dtype=torch.bool)
     zeros = torch.zeros(1, 2)
@@ -115,7 +115,7 @@ def test_literal_importance_weights():
     assert not found.requires_grad
 
 
-def test_importance_weights_make_the_mean_that_of_the_training_forward():
+def test_importance_weights_correct_the_mean():
     """Tokens drawn by [0.6, 0.4], weighed by [0.5, 0.5] / that: E[w f] = mean of f."""
     rollout, train = torch.tensor([0.6, 0.4]), torch.tensor([0.5, 0.5])
     weights = importance_weights(
@@ -137,7 +137,7 @@ def test_literal_kl_loss():
         assert new.grad[0].tolist() == pytest.approx([slope, 0.0], abs=1e-6)
 
 
-def test_k2_as_a_loss_has_the_gradient_of_the_kl():
+def test_k2_loss_has_the_gradient_of_the_kl():
     """Over all three tokens, weighted by the policy: what autograd gives for the enumerated KL."""
     logits = torch.tensor([0.2, -0.5, 1.0], requires_grad=True)
     ref = torch.tensor([0.3, 0.3, 0.4]).log()

@@ -4,7 +4,7 @@ import torch
 from rlhf.ops.masking import left_justified, length_mask, masked_mean
 
 
-def test_mean_leaves_out_what_is_masked_even_nan():
+def test_mean_ignores_masked_nan():
     values = torch.tensor([[1.0, 2.0, float("nan")]])
     mask = torch.tensor([[True, True, False]])
     assert masked_mean(values, mask).item() == 1.5
@@ -16,11 +16,11 @@ def test_nan_on_padding_does_not_reach_the_gradient():
     assert values.grad.tolist() == [1.0, 0.0]
 
 
-def test_mean_of_nothing_is_zero():
+def test_mean_of_empty_mask_is_zero():
     assert masked_mean(torch.ones(2), torch.zeros(2, dtype=torch.bool)).item() == 0.0
 
 
-def test_mask_of_another_shape_is_refused():
+def test_mask_of_other_shape_raises():
     with pytest.raises(ValueError, match="differ"):
         masked_mean(torch.ones(2, 3), torch.ones(2, dtype=torch.bool))
 
@@ -30,7 +30,7 @@ def test_length_mask():
     assert length_mask(torch.tensor([1, 2]), 2).tolist() == expected
 
 
-def test_sequences_stand_at_the_left_and_each_token_is_predicted_one_place_before_it():
+def test_left_justified_positions_predict_the_next_token():
     """Row 0: prompt 5 6, response 7 8: token 7 stands at place 2, predicted at 1."""
     ids, rows, columns = left_justified(
         torch.tensor([[0, 5, 6], [1, 2, 3]]),

@@ -28,11 +28,11 @@ def test_one_pair_is_bradley_terry():
     assert one([2.0, 0.5], [1, 2]) == pytest.approx(0.201413, abs=1e-6)
 
 
-def test_order_of_the_answers_does_not_matter():
+def test_order_of_responses_does_not_matter():
     assert one([0.5, 2.0], [2, 1]) == pytest.approx(0.201413, abs=1e-6)
 
 
-def test_three_answers_are_the_mean_of_their_three_pairs():
+def test_loss_of_three_responses_is_mean_of_three_pairs():
     """d = 1, 3, 2: (0.313262 + 0.048587 + 0.126928) / 3 = 0.162926."""
     assert one([3.0, 2.0, 0.0], [1, 2, 3]) == pytest.approx(0.162926, abs=1e-6)
 
@@ -42,13 +42,13 @@ def test_ties_are_left_out():
     assert one([3.0, 2.0, 0.0], [1, 2, 2]) == pytest.approx(0.180925, abs=1e-6)
 
 
-def test_a_half_weight_tie_is_one_pair_with_target_one_half():
+def test_half_tie_is_a_pair_with_target_one_half():
     """d = 2: ½(0.126928 + 2.126928) = 1.126928; at d = 0 it is log 2, its minimum."""
     assert one([2.0, 0.0], [1, 1], ties="half") == pytest.approx(1.126928, abs=1e-6)
     assert one([1.0, 1.0], [1, 1], ties="half") == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_nothing_but_ties_gives_zero_and_no_gradient():
+def test_only_ties_give_zero_loss_and_gradient():
     scores = torch.tensor([1.0, 2.0], requires_grad=True)
     loss = ranking_loss(scores, torch.tensor([1, 1]), torch.zeros(2, dtype=torch.long))
     loss.sum().backward()
@@ -56,7 +56,7 @@ def test_nothing_but_ties_gives_zero_and_no_gradient():
     assert scores.grad.tolist() == [0.0, 0.0]
 
 
-def test_a_prompt_with_nine_answers_weighs_as_much_as_one_with_two():
+def test_number_of_responses_does_not_change_the_weight():
     """All scores 0: every pair is log 2, so both prompts are, whatever their number of pairs."""
     ranks = torch.tensor([1, 2, *range(1, 10)])
     groups = torch.tensor([0, 0, *([1] * 9)])
@@ -83,12 +83,12 @@ def test_gradient_of_a_pair():
     assert scores.grad.tolist() == [-0.5, 0.5]
 
 
-def test_a_large_difference_stays_finite():
+def test_large_difference_stays_finite():
     assert one([-1e4, 1e4], [1, 2]) == pytest.approx(2e4)
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(1, 4)), min_size=2, max_size=9))
-def test_loss_is_the_plain_double_loop(answers):
+def test_loss_equals_a_double_loop(answers):
     """The vectorised loss against the sum as one would write it down."""
     scores, ranks = [s for s, _ in answers], [r for _, r in answers]
     terms = [
@@ -109,7 +109,7 @@ def test_rao_kupper_pair_and_tie():
     assert one([0.0, 1.0], [1, 1], **keys) == pytest.approx(1.634166, abs=1e-5)
 
 
-def test_a_rao_kupper_tie_is_one_pair_of_the_mean():
+def test_rao_kupper_tie_is_one_pair_of_the_mean():
     """Ranks 1, 2, 2, scores 3, 2, 0, η = 0.5: -log σ(0.5), -log σ(2.5), -log(σ(2.5) - σ(1.5)):
     (0.474077 + 0.078890 + 2.238977) / 3 = 0.930648."""
     found = one([3.0, 2.0, 0.0], [1, 2, 2], ties="rao_kupper", tie_threshold=0.5)
@@ -117,14 +117,14 @@ def test_a_rao_kupper_tie_is_one_pair_of_the_mean():
 
 
 @given(st.floats(-6, 6), st.floats(0.05, 3))
-def test_better_worse_and_tie_are_all_that_can_be_said(d, threshold):
+def test_probabilities_of_better_worse_and_tie_sum_to_one(d, threshold):
     """The three probabilities of Rao and Kupper add up to 1, whatever the scores."""
     keys = {"ties": "rao_kupper", "tie_threshold": threshold}
     said = [one([d, 0.0], ranks, **keys) for ranks in ([1, 2], [2, 1], [1, 1])]
     assert sum(math.exp(-loss) for loss in said) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_two_noisy_opinions_with_a_just_noticeable_difference_tie_as_rao_kupper_says():
+def test_noisy_comparisons_tie_as_often_as_rao_kupper():
     """Gumbel noise makes differences logistic: d = 0.7, η = 0.6, 200,000 draws, ±0.004."""
     draw = torch.Generator().manual_seed(0)
     noise = -torch.log(-torch.log(torch.rand(2, 200_000, generator=draw, dtype=torch.double)))
@@ -135,7 +135,7 @@ def test_two_noisy_opinions_with_a_just_noticeable_difference_tie_as_rao_kupper_
     assert math.exp(-one([0.7, 0.0], [1, 2], **keys)) == pytest.approx(better, abs=4e-3)
 
 
-def test_threshold_of_a_tie_rate():
+def test_tie_threshold_of_a_tie_rate():
     """tanh(η/2) = 0.2: η = log(1.2/0.8) = 0.405465, and equal scores then tie in 1 of 5."""
     threshold = tie_threshold_of(0.2)
     assert threshold == pytest.approx(0.405465, abs=1e-6)
@@ -146,7 +146,7 @@ def test_threshold_of_a_tie_rate():
             tie_threshold_of(rate)
 
 
-def test_a_margin_is_taken_off_the_difference():
+def test_margin_is_subtracted_from_the_difference():
     """d = 1.5, m = 0.5: log(1 + e^-1) = 0.313262; the other ranking keeps 0.201413."""
     loss = ranking_loss(
         torch.tensor([2.0, 0.5, 2.0, 0.5]),
@@ -197,7 +197,7 @@ def test_plackett_luce_is_a_distribution_over_orders(order, scores):
     assert total == pytest.approx(1.0, abs=1e-4)
 
 
-def test_plackett_luce_has_a_finite_gradient_and_keeps_groups_apart():
+def test_plackett_luce_gradient_is_finite_and_separate_by_group():
     scores = torch.tensor([50.0, -50.0, 0.0, 9.0], requires_grad=True)
     loss = plackett_luce_loss(scores, torch.tensor([2, 1, 1, 1]), torch.tensor([0, 0, 1, 1]))
     loss.sum().backward()

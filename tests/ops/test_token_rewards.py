@@ -5,7 +5,7 @@ from rlhf.ops.rewards import apply_missing_eos, penalized_rewards
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
 
-def test_score_lands_on_the_last_response_token_not_after_it():
+def test_score_is_on_the_last_response_token():
     """-0.1 * kl everywhere; score 2 on token 2 of row 0, score 3 on token 1 of row 1."""
     kl = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, float("nan")]])
     rewards = penalized_rewards(torch.tensor([2.0, 3.0]), kl, MASK, kl_coef=0.1)
@@ -20,19 +20,19 @@ def test_row_sums_are_score_less_penalty():
     torch.testing.assert_close(rewards.sum(1), expected)
 
 
-def test_penalty_is_subtracted_from_unfinished_responses_alone():
+def test_penalty_applies_only_to_unfinished_responses():
     scores, ended = torch.tensor([2.0, 2.0]), torch.tensor([True, False])
     judged = apply_missing_eos(scores, ended, missing_eos_penalty=1.5, missing_eos_score=None)
     assert judged.tolist() == [2.0, 0.5]
 
 
-def test_score_replaces_that_of_unfinished_responses():
+def test_fixed_score_replaces_that_of_unfinished_responses():
     scores, ended = torch.tensor([2.0, 2.0]), torch.tensor([True, False])
     judged = apply_missing_eos(scores, ended, missing_eos_penalty=None, missing_eos_score=-1.0)
     assert judged.tolist() == [2.0, -1.0]
 
 
-def test_nothing_set_leaves_scores_alone():
+def test_scores_are_unchanged_without_settings():
     scores = torch.tensor([2.0, 1.0])
     ended = torch.tensor([False, True])
     judged = apply_missing_eos(scores, ended, missing_eos_penalty=None, missing_eos_score=None)

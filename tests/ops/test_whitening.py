@@ -20,7 +20,7 @@ def test_variance_is_bessel_corrected():
     assert masked_variance(values, mask).item() == 0.5
 
 
-def test_without_shift_the_mean_stays():
+def test_without_shift_the_mean_is_kept():
     """(x - 2) / 1 + 2 leaves 1, 2, 3; twice them are divided by 2 around their mean 4."""
     torch.testing.assert_close(whiten(VALUES, MASK, shift_mean=False), VALUES * MASK)
     doubled = whiten(2 * VALUES, MASK, shift_mean=False)
@@ -32,7 +32,7 @@ def test_equal_values_give_zeros_not_nan():
     assert whiten(torch.full((3,), 7.0), mask).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_rows_of_two_ranks_are_whitened_together():
+def test_rows_of_all_ranks_are_whitened_together():
     """Whitened apart, [0, 1] and [10, 11] would both become ±0.71."""
     both = torch.tensor([[0.0, 1.0], [10.0, 11.0]])
     whitened = whiten(both, torch.ones(2, 2, dtype=torch.bool))

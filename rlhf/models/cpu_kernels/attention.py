@@ -1,6 +1,6 @@
-"""Attention where a CPU trains under bf16 autocast."""
+"""Faster attention for training under bf16 autocast on a CPU."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -9,18 +9,18 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 NAME = "sdpa_written_out"
-LONGEST = 1024  # tokens; probabilities are held for the backward pass, 2 bytes each
-ALONE = {"dropout", "scaling", "position_ids", "use_cache"}  # what changes nothing here
+MAX_LENGTH = 1024  # tokens; probabilities are saved for the backward pass, 2 bytes each
+# Options that do not change the mask.
+HARMLESS = {"dropout", "scaling", "position_ids", "use_cache"}
 
 
 def use_fast_cpu_attention(model: PreTrainedModel) -> None:
-    """Let `model` (of transformers, with SDPA attention) train faster under bf16 on a CPU.
+    """Replace the SDPA attention of `model` by one that trains faster under bf16 on a CPU.
 
-    PyTorch's flash attention for CPUs is slow there: at [4, 6, 128, 64] on one core forward and
-    backward pass take 4.6 ms in float32, more in bf16, and 1.6 ms as bf16 products written
-    out (torch 2.13, an AMD EPYC with avx512_bf16). What has a mask, or is longer than LONGEST,
-    attends in float32. What needs no gradient stays as it is, and so does all of it on a GPU and
-    without autocast.
+    PyTorch's flash attention for CPUs is slow there: at [4, 6, 128, 64] on one core, forward and
+    backward pass take 4.6 ms in float32, more in bf16, and 1.6 ms as explicit bf16 products (torch
+    2.13, an AMD EPYC with avx512_bf16). Rows with a mask, or longer than MAX_LENGTH, use float32.
+    Calls without gradient, without autocast or on a GPU use PyTorch's attention.
     """
     if model.device.type != "cpu" or model.config._attn_implementation != "sdpa":
         return
@@ -30,10 +30,10 @@ def use_fast_cpu_attention(model: PreTrainedModel) -> None:
 
 
 def reads_packed_rows(module: nn.Module) -> bool:
-    """Whether the models in it read tokens of several rows, end to end, as if each were alone.
+    """Whether the models in it read packed rows as if each were alone.
 
-    The attention here has to be all that goes from token to token: no recurrent state, and no
-    window, which would have to be counted within a row.
+    Only this attention may connect tokens: no recurrent state, and no window, which would have to
+    be counted within a row.
     """
     models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
     return bool(models) and all(map(_reads_packed_rows, models))
@@ -58,17 +58,17 @@ def _attention(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls; a mask without a row for each query says where packed rows lie.
+    """The attention function of transformers; a mask without a row per query marks packed rows.
 
-    Such a mask, bool [1, 1, B, T], stands for B rows, each in its first columns, one after the
-    other (`Sequences.cells`); what follows them is padding and attends to nothing. T may be the
-    number of all tokens, rounded up as both are; B is below it, since no row is one token.
+    Such a mask, bool [1, 1, B, T], describes B rows, each in its first columns, in order
+    (`Sequences.cells`); padding follows them and attends to nothing. T may equal the number of all
+    tokens, as both are rounded up; B is smaller, since no row is a single token.
     """
     if attention_mask is None or attention_mask.shape[-2] == query.shape[2]:
         return _attend(module, query, key, value, attention_mask, **options)
     cells = attention_mask[0, 0]
     places = cells.flatten().nonzero()[:, 0]
-    source = places.new_zeros(cells.numel())  # what a place is copied from; the first for padding
+    source = places.new_zeros(cells.numel())  # the token of each cell; the first for padding
     source[places] = torch.arange(len(places), device=places.device)
     query_rows, key_rows, value_rows = (
         _to_rows(part, cells, places, source) for part in (query, key, value)
@@ -84,36 +84,47 @@ def _to_rows(packed: Tensor, cells: Tensor, places: Tensor, source: Tensor) -> T
     return rows.view(*cells.shape, *rows.shape[1:]).transpose(1, 2)
 
 
-class _ToRows(torch.autograd.Function):
-    """Tokens [N, …] at their `places`, long [n], of all, [len(source), …]; what is behind n goes.
+class _Context(Protocol):
+    """What the autograd functions here use of their context."""
 
-    Padding is a copy of the first token. It comes behind the tokens of its row, which do not see
-    it, and nothing of it is read: no gradient comes from there.
+    saved_tensors: tuple[Tensor, ...]
+    num_tokens: int
+    num_places: int
+    scale: float
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+class _ToRows(torch.autograd.Function):
+    """The first n tokens of [N, …] at their `places`, long [n], in all cells [len(source), …].
+
+    Padding is a copy of the first token. It follows the tokens of its row, which do not attend to
+    it, and it is not read: it has no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, places: Tensor, source: Tensor) -> Tensor:
+    def forward(ctx: _Context, tokens: Tensor, places: Tensor, source: Tensor) -> Tensor:
         ctx.save_for_backward(places)
         ctx.num_tokens = len(tokens)
         return tokens.index_select(0, source)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None, None]:
         (places,) = ctx.saved_tensors
         return _with_zeros(grads[0].index_select(0, places), ctx.num_tokens), None, None
 
 
 class _FromRows(torch.autograd.Function):
-    """The inverse: [N, …], the tokens at `places` and zeros behind them."""
+    """The inverse: [N, …], the tokens at `places` followed by zeros."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, num_tokens: int) -> Tensor:
+    def forward(ctx: _Context, rows: Tensor, places: Tensor, num_tokens: int) -> Tensor:
         ctx.save_for_backward(places)
         ctx.num_places = len(rows)
         return _with_zeros(rows.index_select(0, places), num_tokens)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None, None]:
         (places,) = ctx.saved_tensors
         grad = grads[0][: len(places)]
         rows = grad.new_zeros(ctx.num_places, *grad.shape[1:])
@@ -121,7 +132,7 @@ class _FromRows(torch.autograd.Function):
 
 
 def _with_zeros(tokens: Tensor, length: int) -> Tensor:
-    """[length, …]: zeros behind the tokens."""
+    """The tokens followed by zeros: [length, …]."""
     missing = length - len(tokens)
     return torch.cat([tokens, tokens.new_zeros(missing, *tokens.shape[1:])]) if missing else tokens
 
@@ -150,13 +161,13 @@ def _attend(
 
 
 def _is_plain(module: nn.Module, query: Tensor, key: Tensor, options: dict[str, Any]) -> bool:
-    """Whether each token sees itself and all before it, and nothing else changes the result."""
-    others = {name for name, option in options.items() if option is not None} - ALONE
+    """Whether attention is causal without further options."""
+    others = {name for name, option in options.items() if option is not None} - HARMLESS
     return (
         not others
         and not options.get("dropout")
         and getattr(module, "is_causal", True)
-        and query.shape[2] == key.shape[2] <= LONGEST
+        and query.shape[2] == key.shape[2] <= MAX_LENGTH
     )
 
 
@@ -169,7 +180,7 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def forward(ctx: _Context, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         scores = query @ key.transpose(-1, -2)
         length = scores.shape[-1]
         unseen = scores.new_full((length, length), float("-inf")).triu_(1)
@@ -179,7 +190,7 @@ class _Attention(torch.autograd.Function):
         return probs @ value
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, probs = ctx.saved_tensors
         change = torch._softmax_backward_data(
             grads[0] @ value.transpose(-1, -2), probs, -1, probs.dtype

@@ -1,4 +1,4 @@
-"""Linear layers with 8-bit weights: a quarter of float32's memory, for reading and not training."""
+"""Linear layers with 8-bit weights: a quarter of float32's memory, for inference."""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +7,15 @@ from rlhf.errors import ConfigError
 
 
 class Int8Linear(nn.Module):
-    """`x @ W.T + b` with W as int8 and one scale an output: |W - q * scale| <= scale / 2.
+    """`x @ W.T + b` with W as int8 and one scale per output: |W - q * scale| <= scale / 2.
 
-    The weight is widened for each multiplication: memory is saved and time is not.
+    The weight is widened for each multiplication, which saves memory but not time.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        # A row of zeros has no scale; any will do.
+        # A row of zeros may have any scale.
         scale = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-12)
         self.weight: Tensor
         self.scale: Tensor
@@ -30,10 +30,10 @@ class Int8Linear(nn.Module):
 
 
 def to_int8(model: nn.Module) -> tuple[int, int]:
-    """Replace the linear layers of a decoder in place; bytes of the model before and after.
+    """Replace the linear layers of a decoder in place; return its bytes before and after.
 
-    The output layer stays as it is: it is the embedding too where these are tied, and an error
-    in it is an error in every probability.
+    The output layer is not replaced: it may be tied to the embedding, and its error would affect
+    every probability.
 
     Raises:
         ConfigError: no linear layer to replace.
@@ -45,7 +45,9 @@ def to_int8(model: nn.Module) -> tuple[int, int]:
             setattr(parent, name.rpartition(".")[2], Int8Linear(module))
             replaced += 1
     if not replaced:
-        raise ConfigError(f"{type(model).__name__} has no linear layers to hold in 8 bits.")
+        raise ConfigError(
+            f"{type(model).__name__} has no linear layers to convert to 8 bits.", code="unsupported"
+        )
     return before, _size(model)
 
 

@@ -1,8 +1,8 @@
-"""float32 matrix products through oneDNN on a CPU."""
+"""float32 matrix products with oneDNN on a CPU."""
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,15 @@ SMALLEST = 1 << 15  # weights of a layer; below it the call costs more than the 
 
 
 def use_fast_cpu_linear(model: nn.Module) -> None:
-    """Let the linear layers of `model` on a CPU compute float32 products with oneDNN.
+    """Compute the float32 products of `model`'s linear layers with oneDNN on a CPU.
 
-    PyTorch hands float32 to MKL, whose kernels for processors that are not Intel's reach less than
-    half of what oneDNN does (90 to 100 against 180 to 230 GFLOP/s on one core of an AMD EPYC at
-    [1024, 384] x [384, 1024], torch 2.13). On Intel's own MKL stays: it is a quarter faster there,
-    with the backward pass. bf16 goes to oneDNN anyhow. The same sums in another order; on a GPU
-    nothing changes.
+    PyTorch uses MKL for float32. On processors of other makers than Intel its kernels reach less
+    than half of oneDNN's speed (90 to 100 against 180 to 230 GFLOP/s on one core of an AMD EPYC at
+    [1024, 384] x [384, 1024], torch 2.13). On Intel's processors MKL is kept: including the
+    backward pass it is a quarter faster. bf16 uses oneDNN anyway. The sums are the same in another
+    order; a GPU is not affected.
     """
-    if not torch.backends.mkldnn.is_available() or mkl_is_at_home():  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available() or mkl_is_fast():  # type: ignore[no-untyped-call]
         return
     for module in model.modules():
         if type(module) is not nn.Linear or module.weight.device.type != "cpu":
@@ -30,10 +30,10 @@ def use_fast_cpu_linear(model: nn.Module) -> None:
 
 
 @cache
-def mkl_is_at_home() -> bool:
-    """Whether PyTorch has MKL, and the processor is of those that MKL's kernels are written for.
+def mkl_is_fast() -> bool:
+    """Whether PyTorch has MKL and the processor is Intel's, for which its kernels are written.
 
-    By its maker's name and not by a measurement: a run that is resumed has to compute as before.
+    Decided by the maker's name, not by a measurement: a resumed run has to compute as before.
     """
     if not torch.backends.mkl.is_available() or not CPUINFO.is_file():  # type: ignore[no-untyped-call]
         return False
@@ -41,12 +41,12 @@ def mkl_is_at_home() -> bool:
 
 
 def hold_in_bf16(model: nn.Module) -> None:
-    """Keep the weights of linear layers of a frozen `model` as bf16 autocast makes them.
+    """Convert the linear layers of a frozen `model` to bf16, as autocast would.
 
-    For a model that is only ever called under bf16 autocast: the same results from half the
-    memory, and nothing to cast at each call. A weight that an embedding shares stays as it is,
-    and so does one that is trained: an adapter's.
-    What stays float32 is copied, so that the file that transformers maps weights from can go.
+    For a model that is only called under bf16 autocast: the same results with half the memory and
+    without casts at each call. Weights that an embedding shares, and trained weights (an
+    adapter's), are not converted. Those that stay float32 are copied, so that the file that
+    transformers maps weights from can be closed.
     """
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
@@ -57,10 +57,10 @@ def hold_in_bf16(model: nn.Module) -> None:
 
 
 class FastLinear(nn.Linear):
-    """`nn.Linear`, float32 through oneDNN; what autocast turns to bf16 goes the usual way."""
+    """`nn.Linear` with oneDNN for float32; inputs of other types use `nn.Linear`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """As `nn.Linear`."""
+        """As in `nn.Linear`."""
         is_float = input.dtype == self.weight.dtype == torch.float32
         if not is_float or input.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(input)
@@ -69,17 +69,27 @@ class FastLinear(nn.Linear):
         return _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call, no-any-return]
 
 
+class _Context(Protocol):
+    """What the autograd function here uses of its context."""
+
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+    has_bias: bool
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _Product(torch.autograd.Function):
     """y = x Wᵀ + b with x [..., in], W [out, in], b [out] or None."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: _Context, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.has_bias = bias is not None
         return _product(inputs, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         inputs, weight = ctx.saved_tensors
         wants_inputs, wants_weight, _ = ctx.needs_input_grad
@@ -98,8 +108,8 @@ def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     return linear(inputs, weight, bias, "none", [], "")  # type: ignore[no-any-return]
 
 
-# torch.compile's own form of the operator takes weights that it has packed, and these change. As an
-# operator that it does not look into, it is called as it is.
+# torch.compile's own form of the operator needs packed weights, but these change. An opaque
+# operator is called unchanged.
 @torch.library.custom_op("rlhf::product", mutates_args=())
 def _opaque_product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _product(inputs, weight, bias)

@@ -1,6 +1,6 @@
-"""A decoding step as a CUDA graph: one launch where the model has hundreds of small kernels.
+"""A decoding step as a CUDA graph: one launch instead of hundreds of small kernels.
 
-Not yet run on a GPU; on a CPU the same step runs without a graph, which is what the tests compare.
+Not yet run on a GPU. On a CPU the same step runs without a graph, which the tests compare.
 """
 
 import torch
@@ -9,15 +9,17 @@ from torch import Tensor
 from rlhf.models.generation.kv_cache import SlabCache
 from rlhf.models.protocols import CausalLM
 
-WARM_UP = 3  # steps before recording, in which libraries allocate what they need
+WARM_UP = 3  # steps before recording, in which libraries allocate memory
 
 
 class GraphedStep:
-    """Logits after one more token of each row; recorded at the first call, replayed afterwards.
+    """Logits after one more token of each row. The first call records, later calls replay.
 
     Args:
-        cache: of these rows, made with a `place`; prompts and `length` tokens in all are in it.
-        mask: bool [B, capacity], False on the prompts' padding, True on all tokens to come.
+        model: the language model.
+        cache: the cache of these rows, made with a `place`; it holds `length` tokens per row.
+        mask: bool [B, capacity], False on the prompts' padding, True on all later tokens.
+        length: columns of the cache that are filled.
     """
 
     def __init__(self, model: CausalLM, cache: SlabCache, mask: Tensor, *, length: int) -> None:
@@ -32,7 +34,7 @@ class GraphedStep:
     def __call__(self, tokens: Tensor, positions: Tensor, place: int) -> Tensor:
         """Logits [B, V]; the next call overwrites them.
 
-        tokens, positions: long [B]; place: column of the cache that the tokens come to stand in.
+        tokens, positions: long [B]; place: column of the cache to write the tokens to.
         """
         assert self.cache.place is not None
         self.tokens.copy_(tokens[:, None])
@@ -49,7 +51,7 @@ class GraphedStep:
         return self.logits
 
     def _record(self) -> None:
-        # On a stream of its own, as recording asks for. The warm-up writes what the replay writes.
+        # Recording needs a separate stream. The warm-up writes the same cells as the replay.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -1,4 +1,4 @@
-"""One token after another: the rows that are being written, and the model over its cache."""
+"""Decoding token by token: unfinished rows, and the model with its cache."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from rlhf.models.generation.kv_cache import SlabCache
 from rlhf.models.protocols import CausalLM
 from rlhf.types import PromptBatch
 
-# Rows are compacted away when this share of them or less is still being written: each
-# compaction copies the cache, so that one for every finished row would cost more than it saves.
+# Finished rows are dropped when at most this share of the rows is unfinished: dropping copies the
+# cache, so that doing it for every finished row would cost more than it saves.
 ALIVE_SHARE = 0.75
-ALIVE_SHARE_OF_GRAPHS = 0.5  # a step of fewer rows has to be recorded anew
+ALIVE_SHARE_OF_GRAPHS = 0.5  # a step with fewer rows has to be recorded again
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """Sampled responses, right-padded; the EOS that ended a response belongs to it."""
+    """Sampled responses, right-padded; the EOS that ended a response is part of it."""
 
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
@@ -37,7 +37,7 @@ class Sampled:
 
 
 class Responses:
-    """What has been written so far, of all rows of the batch."""
+    """The tokens sampled so far, of all rows of the batch."""
 
     def __init__(self, num_rows: int, width: int, pad_token_id: int, device: torch.device) -> None:
         self.ids = torch.full((num_rows, width), pad_token_id, device=device)
@@ -47,16 +47,24 @@ class Responses:
         self.ended = torch.zeros(num_rows, dtype=torch.bool, device=device)
 
     def write(self, t: int, rows: Tensor, alive: Tensor, sampled: Sampled, stops: Tensor) -> None:
-        """Token t of those rows that are still being written; `stops` end theirs."""
-        written = rows[alive]
-        self.ids[written, t] = sampled.tokens[alive]
-        self.logprobs[written, t] = sampled.logprobs[alive]
-        self.entropies[written, t] = sampled.entropies[alive]
-        self.lengths[written] += 1
+        """Append token t to the unfinished rows.
+
+        Args:
+            t: position in the response.
+            rows: long [b], rows of the batch.
+            alive: bool [b], which of them are unfinished.
+            sampled: a token for each of them.
+            stops: bool [b], whether the token ends the response.
+        """
+        unfinished = rows[alive]
+        self.ids[unfinished, t] = sampled.tokens[alive]
+        self.logprobs[unfinished, t] = sampled.logprobs[alive]
+        self.entropies[unfinished, t] = sampled.entropies[alive]
+        self.lengths[unfinished] += 1
         self.ended[rows[alive & stops]] = True
 
     def finished(self) -> Generated:
-        """Cut to the longest."""
+        """The responses, cut to the longest."""
         longest = int(self.lengths.max())
         columns = torch.arange(longest, device=self.ids.device)
         return Generated(
@@ -69,7 +77,7 @@ class Responses:
 
 
 class Decoder:
-    """The model with its cache, over the rows that are not finished."""
+    """The model with its cache of the unfinished rows."""
 
     def __init__(
         self, model: CausalLM, batch: PromptBatch, max_new_tokens: int, *, cuda_graphs: bool
@@ -85,11 +93,11 @@ class Decoder:
         self.cache = SlabCache(model.config.num_hidden_layers, capacity, place)
         self.cuda_graphs = cuda_graphs
         self.graphed: GraphedStep | None = None
-        self.rows = torch.arange(num_rows, device=device)  # of the batch, that cache rows serve
+        self.rows = torch.arange(num_rows, device=device)  # of the batch, one per cache row
         self.alive = torch.ones_like(self.rows, dtype=torch.bool)
 
     def read_prompts(self) -> Tensor:
-        """Logits [B, V] after each prompt; a prompt with several answers is read once."""
+        """Logits [B, V] after each prompt; a prompt with several responses is read once."""
         groups = self.batch.group_ids
         unique, group_of_row = torch.unique(groups, return_inverse=True)
         first = torch.stack([(groups == group).nonzero()[0, 0] for group in unique])
@@ -106,12 +114,12 @@ class Decoder:
         return logits[group_of_row]
 
     def any_left(self, stops: Tensor) -> bool:
-        """Whether a row goes on, after these stopped."""
+        """Mark rows as finished; whether any is left."""
         self.alive &= ~stops
         return bool(self.alive.any())
 
     def step(self, tokens: Tensor, t: int) -> Tensor:
-        """Logits [B, V] after token t of each row; finished rows are dropped now and then."""
+        """Logits [B, V] after token t of each row; drops finished rows from time to time."""
         share = ALIVE_SHARE_OF_GRAPHS if self.cuda_graphs else ALIVE_SHARE
         if self.alive.sum() <= share * len(self.alive):
             self.cache.select(self.alive.nonzero()[:, 0])
@@ -139,9 +147,9 @@ class Decoder:
 def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:
     """Tokens, their log-probs and the entropies, from logits [B, V] and noise [B].
 
-    Inverse transform: the first token whose cumulative probability reaches noise * total. Since
-    noise is above 0 and at most 1, that token exists and has positive probability. Logits with a
-    NaN give the last token, with a log-prob of NaN: whoever reads that can say whose row it is.
+    Inverse transform: the first token whose cumulative probability reaches noise * total. Noise is
+    above 0 and at most 1, so that this token exists and has positive probability. Logits with a NaN
+    give the last token with a log-prob of NaN, which identifies the row.
     """
     logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probs = logprobs.exp()

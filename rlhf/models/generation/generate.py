@@ -1,4 +1,4 @@
-"""Sampling: responses to prompts, whose noise depends on the row, never on the batch around it."""
+"""Sample responses to prompts, with noise that depends on the row and not on its batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from rlhf.types import Prompt, PromptBatch
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One sampled answer."""
+    """One sampled response."""
 
     text: str  # without special tokens and without its thought
-    ids: Sequence[int]  # with the EOS, where there is one
+    ids: Sequence[int]  # including the EOS, if any
     ended_with_eos: bool
     thought: str = ""
     thought_tokens: int = 0
 
     @property
     def response(self) -> str:
-        """The text with its thought before it, where there is one."""
+        """The text, with its thought, if any, in front of it."""
         return with_thought(self.thought, self.text)
 
 
@@ -49,14 +49,23 @@ def generate(
 ) -> Generated:
     """One response to each row of `batch`, at most `max_new_tokens` long.
 
-    Plain sampling from softmax(logits / temperature), no top-k or top-p; temperature 0 takes
-    the likeliest token (and reports log-probs at temperature 1). Rows of one `group_id` must
-    hold the same prompt: it is read once for all of them. The random number behind a token is a
-    function of (seed, iteration, row_id, position) alone. Autocast is the caller's. With
-    `cuda_graphs` a step is recorded for each number of rows and replayed.
+    Plain sampling from softmax(logits / temperature), without top-k or top-p. The random number of
+    a token is a function of (seed, iteration, row_id, position) alone. Autocast is up to the
+    caller.
+
+    Args:
+        model: the language model.
+        batch: the prompts. Rows of one `group_id` must hold the same prompt, which is read once.
+        max_new_tokens: longest response.
+        temperature: 0 takes the most likely token, and reports log-probs at temperature 1.
+        eos_token_ids: ids that end a response.
+        pad_token_id: fills the responses on the right.
+        seed: seed of the noise.
+        iteration: key of the noise.
+        cuda_graphs: whether to record a step for each number of rows and replay it.
     """
     training = model.training
-    model.eval()  # in training mode gradient checkpointing would switch the cache off
+    model.eval()  # in training mode gradient checkpointing would disable the cache
     device, num_rows = batch.input_ids.device, len(batch.input_ids)
     noise = uniform_noise(seed, iteration, batch.row_ids, max_new_tokens).to(device)
     eos = torch.tensor(list(eos_token_ids), device=device)
@@ -85,12 +94,23 @@ def sample_responses(
     seed: int,
     batch_size: int,
 ) -> list[list[Answer]]:
-    """`num_responses` answers to each prompt, in the order of the prompts.
+    """`num_responses` responses to each prompt, in the order of the prompts.
 
-    `batch_size` (answers written at a time) changes memory and speed, not what is sampled.
+    Args:
+        model: the language model.
+        chat: its tokenizer.
+        prompts: strings or lists of messages.
+        num_responses: responses per prompt.
+        max_new_tokens: longest response.
+        temperature: 0 takes the most likely tokens.
+        seed: seed of the noise.
+        batch_size: responses sampled at a time: memory and speed, never the samples.
+
+    Raises:
+        TrainingError: the model's log-probs are not finite.
     """
     encoded = [prompt_ids(chat, prompt) for prompt in prompts]
-    answers: list[list[Answer]] = [[] for _ in prompts]
+    responses: list[list[Answer]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
     step = max(1, batch_size // num_responses)
     for start in range(0, len(by_length), step):
@@ -113,22 +133,24 @@ def sample_responses(
             seed=seed,
             iteration=0,
         )
-        written = as_responses(chat, generated)
+        sampled = as_responses(chat, generated)
         for position, index in enumerate(chosen):
-            answers[index] = written[position * num_responses : (position + 1) * num_responses]
-    return answers
+            start_row = position * num_responses
+            responses[index] = sampled[start_row : start_row + num_responses]
+    return responses
 
 
 def as_responses(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
-    """Text and ids of each row.
+    """The text and ids of each row.
 
     Raises:
         TrainingError: the model's log-probs are not finite.
     """
     if not generated.logprobs.isfinite().all():
         raise TrainingError(
-            "the model's log-probs are not finite, so that its answers mean nothing: its weights "
-            "hold NaN or infinity, or overflow; take float32 or an earlier checkpoint."
+            "the model's log-probs are not finite, and its responses are meaningless: its weights "
+            "hold NaN or infinity, or overflow; use float32 or an earlier checkpoint.",
+            code="non-finite",
         )
     lengths = generated.response_mask.sum(1).tolist()
     ended = generated.ended_with_eos.tolist()
@@ -139,7 +161,7 @@ def as_responses(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
 
 
 def as_answer(chat: ChatTokenizer, ids: Sequence[int], *, ended_with_eos: bool) -> Answer:
-    """Text and thought of the ids of one response."""
+    """The response with these ids: its text and thought."""
     thought, text = split_thought(decode(chat, ids))
     return Answer(
         text=text,
@@ -160,10 +182,17 @@ def prompt_batch(
     device: torch.device,
     columns: Sequence[Mapping[str, Any]] | None = None,
 ) -> PromptBatch:
-    """Left-padded prompts, each standing `num_responses` times in a row.
+    """Left-padded prompts, each repeated `num_responses` times.
 
-    prompt_indices: the prompts' places in the whole set (or the whole iteration); answer k to
-    prompt i gets row id i * num_responses + k, whichever batch or process writes it.
+    Args:
+        encoded: token ids of each prompt.
+        prompts: the prompts.
+        prompt_indices: indices of the prompts in the whole set (or iteration). Response k to prompt
+            i gets row id i * num_responses + k, in any batch and on any process.
+        num_responses: responses per prompt.
+        pad_token_id: fills the prompts on the left.
+        device: where the tensors go.
+        columns: the other columns of each prompt's row.
     """
     ids, mask = left_pad(list(encoded), pad_token_id)
     groups = torch.tensor(list(prompt_indices)).repeat_interleave(num_responses)

@@ -10,9 +10,9 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """One layer's keys and values, [B, heads, capacity, head_dim], filled from the left.
 
-    transformers' DynamicCache concatenates, so that every step copies everything before it.
-    Rows can be repeated or dropped with `select`. A layer with sliding-window attention keeps
-    all its keys too; its mask leaves out those outside the window.
+    transformers' DynamicCache concatenates, so that every step copies all earlier tokens. Rows can
+    be repeated or dropped with `select`. A layer with sliding-window attention keeps all its keys
+    too; its mask leaves out those outside the window.
     """
 
     is_sliding = False
@@ -34,7 +34,7 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """All keys and values so far, as views, after writing the new ones behind them."""
+        """Append keys and values; return all of them as views."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[2]
@@ -44,57 +44,57 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order; a row may stand several times."""
-        self.keys, self.values = self._taken(self.keys, rows), self._taken(self.values, rows)
+        """Keep these rows, in this order; a row may be repeated."""
+        self.keys, self.values = self._selected(self.keys, rows), self._selected(self.values, rows)
 
     def start(self, like: "SlabLayer", rows: int, length: int) -> None:
-        """Allocate for `rows` rows of `length` tokens to be `put`, shaped as another's."""
+        """Allocate `rows` rows of `length` tokens, to be `put`, in the shape of another layer."""
         self.dtype, self.device = like.dtype, like.device
-        # Zeros: a masked value counts 0 times itself, and that is NaN for what memory may hold.
+        # Zeros: a masked value has weight 0, and 0 times a NaN in uninitialised memory is NaN.
         shape = (rows, like.keys.shape[1], self.capacity)
         self.keys = like.keys.new_zeros((*shape, like.keys.shape[3]))
         self.values = like.values.new_zeros((*shape, like.values.shape[3]))
         self.length, self.is_initialized = length, True
 
     def put(self, rows: Tensor, source: "SlabLayer", source_rows: Tensor, width: int) -> None:
-        """Copy the last `width` tokens of another's rows behind everything in these rows."""
-        here = slice(self.length - width, self.length)
-        there = slice(source.length - width, source.length)
-        self.keys[rows, :, here] = source.keys[source_rows, :, there]
-        self.values[rows, :, here] = source.values[source_rows, :, there]
+        """Copy the last `width` tokens of another layer's rows to the end of these rows."""
+        target = slice(self.length - width, self.length)
+        origin = slice(source.length - width, source.length)
+        self.keys[rows, :, target] = source.keys[source_rows, :, origin]
+        self.values[rows, :, target] = source.values[source_rows, :, origin]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Length and offset of the keys that the next query sees."""
+        """Length and offset of the keys that the next query attends to."""
         return self.length + query_length, 0
 
     def get_seq_length(self) -> int:
-        """Tokens held."""
+        """The number of tokens held."""
         return self.length
 
     def get_max_length(self) -> int:
-        """Tokens that fit."""
+        """The number of tokens that fit."""
         return self.capacity
 
     def _slab(self, states: Tensor) -> Tensor:
         rows, heads, _, size = states.shape
-        return self._room(states, (rows, heads, self.capacity, size))
+        return self._allocate(states, (rows, heads, self.capacity, size))
 
-    def _taken(self, slab: Tensor, rows: Tensor) -> Tensor:
-        # Only the filled part is worth copying.
-        taken = self._room(slab, (len(rows), *slab.shape[1:]))
-        taken[:, :, : self.length] = slab[rows, :, : self.length]
-        return taken
+    def _selected(self, slab: Tensor, rows: Tensor) -> Tensor:
+        # Only the filled part has to be copied.
+        selected = self._allocate(slab, (len(rows), *slab.shape[1:]))
+        selected[:, :, : self.length] = slab[rows, :, : self.length]
+        return selected
 
-    def _room(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def _allocate(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
         return like.new_empty(shape, dtype=self.dtype)
 
 
 class FixedSlabLayer(SlabLayer):  # type: ignore[no-untyped-call]
     """A `SlabLayer` whose decoding steps use the same memory in the same shapes.
 
-    A CUDA graph is replayed on the addresses that it was recorded with. So once `fixed` is set
-    the place to write to is a tensor, long [1], and attention gets the whole slab: its mask has to
-    leave out what is not filled yet.
+    A CUDA graph is replayed on the addresses that it was recorded with. Once `fixed` is set, the
+    place to write to is a tensor, long [1], and attention gets the whole slab: its mask has to
+    leave out unfilled columns.
     """
 
     def __init__(self, capacity: int, place: Tensor) -> None:
@@ -104,7 +104,7 @@ class FixedSlabLayer(SlabLayer):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """All keys and values, after writing the new ones."""
+        """Write keys and values at `place`; return the whole slab."""
         if not self.fixed:
             return super().update(key_states, value_states, *args, **kwargs)
         self.keys.index_copy_(2, self.place, key_states.to(self.dtype))
@@ -112,16 +112,16 @@ class FixedSlabLayer(SlabLayer):  # type: ignore[no-untyped-call]
         return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """As of a `SlabLayer`; the whole slab once it is fixed."""
+        """As in `SlabLayer`; the whole slab once it is fixed."""
         return (self.capacity, 0) if self.fixed else super().get_mask_sizes(query_length)
 
-    def _room(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-        # Zeros: a NaN that lay there would pass through attention in spite of its weight of 0.
+    def _allocate(self, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        # Zeros: a NaN in this memory would pass through attention in spite of its weight of 0.
         return like.new_zeros(shape, dtype=self.dtype)
 
 
 class SlabCache(Cache):
-    """A `SlabLayer` for each layer of a decoder; with a `place` ones that `fix` can fix."""
+    """A `SlabLayer` for each layer of a decoder; with a `place`, layers that `fix` can fix."""
 
     def __init__(self, num_layers: int, capacity: int, place: Tensor | None = None) -> None:
         self.place = place
@@ -132,35 +132,35 @@ class SlabCache(Cache):
         super().__init__(layers=list(self._slabs))
 
     def fix(self, length: int) -> None:
-        """From now on write where `place` says; `length` tokens are held, for `select` to copy."""
+        """From now on write at `place`; `select` copies the `length` tokens held."""
         for layer in self._slabs:
             assert isinstance(layer, FixedSlabLayer)
             layer.fixed, layer.length = True, length
 
     @property
     def capacity(self) -> int:
-        """Tokens that fit into a row."""
+        """The number of tokens that fit into a row."""
         return self._slabs[0].capacity
 
     def start(self, like: "SlabCache", rows: int, length: int) -> None:
-        """Make room for `rows` rows that end at column `length`, shaped as another cache's."""
+        """Allocate `rows` rows that end at column `length`, in the shape of another cache."""
         for layer, other in zip(self._slabs, like._slabs, strict=True):
             layer.start(other, rows, length)
 
     def put(self, rows: Tensor, source: "SlabCache", source_rows: Tensor, width: int) -> None:
-        """Take over the last `width` tokens of another cache's rows; both end where they end."""
+        """Copy the last `width` tokens of another cache's rows to the end of these rows."""
         for layer, other in zip(self._slabs, source._slabs, strict=True):
             layer.put(rows, other, source_rows, width)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows in every layer, in this order; a row may stand several times."""
+        """Keep these rows in every layer, in this order; a row may be repeated."""
         for layer in self._slabs:
             layer.select(rows)
 
 
 def _attention_dtype(states: Tensor) -> torch.dtype:
-    # Under autocast rotary embeddings give float32 keys and attention casts them to bfloat16:
-    # with a float32 slab it would cast the whole past again at every step.
+    # Under autocast rotary embeddings return float32 keys and attention casts them to bfloat16.
+    # With a float32 slab it would cast all earlier tokens again at every step.
     if torch.is_autocast_enabled(states.device.type):
         return torch.get_autocast_dtype(states.device.type)
     return states.dtype

@@ -1,4 +1,4 @@
-"""The random numbers of sampling: a function of the row, never of the batch around it."""
+"""The random numbers of sampling: a function of the row, not of its batch."""
 
 import numpy as np
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 def uniform_noise(seed: int, iteration: int, row_ids: Tensor, num_positions: int) -> Tensor:
     """float [B, R] in (0, 1]: a pure function of (seed, iteration, row, position).
 
-    A counter-based generator (the finalizer of SplitMix64, Steele et al. 2014), so that
-    processes, batch composition and resuming do not change it. 24 bits, exact in float32.
+    A counter-based generator (the finalizer of SplitMix64, Steele et al. 2014): the number of
+    processes, the batches and resuming do not change it. 24 bits, exact in float32.
     """
     rows = row_ids.cpu().numpy().astype(np.uint64)[:, None]
     positions = np.arange(num_positions, dtype=np.uint64)[None, :]
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is what is meant
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is intended
         key = _mix(np.array([[seed % 2**64]], dtype=np.uint64))
         key = _mix(key ^ np.uint64(iteration % 2**64))
         bits = _mix(_mix(key ^ rows) ^ positions) >> np.uint64(40)

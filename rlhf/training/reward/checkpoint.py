@@ -1,4 +1,4 @@
-"""The state of a reward-model run: what it needs to go on exactly where it was."""
+"""The state of a reward-model run, from which it resumes exactly."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,13 +25,19 @@ def state_of(
     stopper: EarlyStopping,
     losses: Sequence[float],
 ) -> dict[str, Any]:
-    """Trained weights, AdamW, schedule, steps taken, and what makes the run this one.
+    """The state to save.
 
-    Beside them what early stopping has seen, its best weights included, and the losses of the
-    steps that no line of metrics holds yet.
+    It has no random state: dropout is 0, and the order of the rows depends only on the seed and the
+    step.
 
-    There is no random state in it: dropout is 0 and the order of the rows depends on the seed
-    and the step alone.
+    Args:
+        scorer: its trained weights are saved.
+        optimizer: AdamW.
+        schedule: of the learning rate.
+        step: optimizer steps taken.
+        identity: settings that a resumed run has to share.
+        stopper: early stopping, including its best weights.
+        losses: of the steps that are not in a line of metrics yet.
     """
     return {
         "weights": trained_weights(scorer),
@@ -45,10 +51,10 @@ def state_of(
 
 
 def save_state(folder: Path, state: Mapping[str, Any], *, keep: int) -> Path:
-    """`folder/checkpoint-N` with the state, whole or not there; the newest `keep` stay."""
+    """Write `folder/checkpoint-N` with the state, atomically; keep the newest `keep`."""
 
-    def write(into: Path) -> None:
-        torch.save(state, into / STATE)
+    def write(target: Path) -> None:
+        torch.save(state, target / STATE)
 
     return save_checkpoint(folder, state["step"], write, save_total_limit=keep)
 
@@ -61,15 +67,19 @@ def load_state(
     identity: Mapping[str, object],
     stopper: EarlyStopping,
 ) -> tuple[int, list[float]]:
-    """Put everything back as `state_of` saw it; the number of steps taken, and `losses`.
+    """Restore a `state_of`; return the number of steps taken, and `losses`.
+
+    The arguments are those of `state_of`.
 
     Raises:
-        CheckpointError: no such state, or one of a run whose steps would not be these.
+        CheckpointError: no such state, or that of a run with other settings.
     """
     try:
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint} holds no state of a reward model: {error}") from error
+        raise CheckpointError(
+            f"{checkpoint} holds no state of a reward model: {error}", code="no-checkpoint"
+        ) from error
     check_same_run(checkpoint, state["identity"], identity)
     put_weights(scorer, state["weights"])
     stopper.restore(state["stopper"])

@@ -1,4 +1,4 @@
-"""Rankings as token ids, and batches of them in which no text is read twice."""
+"""Rankings as token ids, and batches that hold each text once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,45 +11,45 @@ from rlhf.data.tokenization.chat import judged_once
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.types import Prompt, Ranking
 
-AT_ONCE = 16  # rankings of one prompt that are read together; more of them follow as another prompt
+MAX_RANKINGS = 16  # of one prompt that are read together; further ones count as another prompt
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRanking:
-    """A ranking whose answers are token ids."""
+    """A ranking whose responses are token ids."""
 
     prompt: Prompt
-    group: str  # rankings of one prompt, by several people, are no independent evidence
-    ids: Sequence[Sequence[int]]  # K rows: what a reward model reads of each answer
+    group: str  # of the prompt; its rankings by several annotators are not independent
+    ids: Sequence[Sequence[int]]  # K rows: the prompt and each response, for a reward model
     ranks: Sequence[int]  # K
     annotator: str = ""
     strength: float = 1.0
-    weights: Sequence[float] = (1.0,)  # of this ranking in the loss of each head
+    weights: Sequence[float] = (1.0,)  # in the loss of each head
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlatRankings:
-    """The N answers of G rankings in one row; each of the U different texts once in `ids`."""
+    """The N responses of G rankings in one row; each of the U different texts once in `ids`."""
 
     ids: Sequence[Sequence[int]]  # U
-    index: Tensor  # long [N], the text of each answer
+    index: Tensor  # long [N], the text of each response
     ranks: Tensor  # long [N]
-    group_ids: Tensor  # long [N], the number of each answer's ranking
+    group_ids: Tensor  # long [N], the ranking of each response
     strengths: Tensor  # float [G]
     weights: Tensor  # float [G, heads]
 
 
 def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]:
-    """Rankings as token ids, by the one function that renders for every reward model.
+    """Rankings as token ids, rendered as for every reward model.
 
-    An answer that several rankings of a prompt hold is encoded once.
+    A response that is in several rankings of a prompt is encoded once.
     """
     ids_of = judged_once(chat)
     return [
         TokenRanking(
             prompt=row.prompt,
             group=group_key(row),
-            ids=[ids_of(row.prompt, answer, row.tools) for answer in row.responses],
+            ids=[ids_of(row.prompt, response, row.tools) for response in row.responses],
             ranks=row.ranks,
             annotator=row.annotator,
             strength=row.strength,
@@ -61,43 +61,43 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
 def draw_for_heads(
     rankings: Sequence[TokenRanking], num_heads: int, seed: int
 ) -> list[TokenRanking]:
-    """The rankings with a weight for each of several heads; unchanged where there is one.
+    """The rankings with a weight for each of several heads; unchanged for one head.
 
     Exponential weights of mean 1 (the Bayesian bootstrap, Rubin 1981,
-    https://doi.org/10.1214/aos/1176345338): each head learns as if from another sample of the
-    people, and where too few have spoken the heads differ. Drawn from the seed and a ranking's
-    place, so that a resumed run draws the same.
+    https://doi.org/10.1214/aos/1176345338): each head learns as from another sample of annotators,
+    and the heads differ where labels are scarce. A weight depends only on the seed and the
+    ranking's place, so that a resumed run draws the same.
     """
     if num_heads == 1:
         return list(rankings)
     generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_009)
     draws = -torch.rand(len(rankings), num_heads, generator=generator).clamp(min=1e-7).log()
     return [
-        replace(ranking, weights=tuple(ranking.weights[0] * one for one in row))
+        replace(ranking, weights=tuple(ranking.weights[0] * draw for draw in row))
         for ranking, row in zip(rankings, draws.tolist(), strict=True)
     ]
 
 
 def by_prompt(rankings: Sequence[TokenRanking]) -> list[list[TokenRanking]]:
-    """The rankings of each prompt together, prompts in the order of their first one.
+    """The rankings of each prompt, in the order of each prompt's first ranking.
 
-    So the answers that several people or several pairs speak of are read once a step; beyond
-    `AT_ONCE` rankings a prompt begins anew, so that one prompt of a thousand pairs fits.
+    So a response in several rankings or pairs is read once per step. A prompt with more than
+    `MAX_RANKINGS` rankings is split, so that one with a thousand pairs fits into memory.
     """
     groups: dict[tuple[str, int], list[TokenRanking]] = {}
     seen: dict[str, int] = {}
     for ranking in rankings:
         number = seen.get(ranking.group, 0)
         seen[ranking.group] = number + 1
-        groups.setdefault((ranking.group, number // AT_ONCE), []).append(ranking)
+        groups.setdefault((ranking.group, number // MAX_RANKINGS), []).append(ranking)
     return list(groups.values())
 
 
 def flatten(rankings: Sequence[TokenRanking]) -> FlatRankings:
-    """All answers in one row; equal token rows, of one ranking or of several, share a place."""
+    """All responses in one row; equal token rows share an index."""
     places: dict[tuple[int, ...], int] = {}
-    answers = [tuple(answer) for ranking in rankings for answer in ranking.ids]
-    index = [places.setdefault(answer, len(places)) for answer in answers]
+    texts = [tuple(ids) for ranking in rankings for ids in ranking.ids]
+    index = [places.setdefault(ids, len(places)) for ids in texts]
     sizes = torch.tensor([len(ranking.ids) for ranking in rankings], dtype=torch.long)
     return FlatRankings(
         ids=list(places),

@@ -1,4 +1,4 @@
-"""The training loss of a batch of rankings, as the keys of the run say."""
+"""The training loss of a batch of rankings, by the keys of the run."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -20,14 +20,22 @@ def batch_loss(
     config: RewardModelConfig,
     tie_threshold: float,
 ) -> Tensor:
-    """Sum over the rankings of weight * loss, mean over the heads; one forward for all answers."""
+    """Sum over the rankings of weight * loss, mean over the heads, from one forward pass.
+
+    Args:
+        scorer: the reward model.
+        batch: rankings.
+        pad_token_id: fills rows on the right.
+        config: keys of the loss.
+        tie_threshold: Rao and Kupper's η; 0 for other losses.
+    """
     device = next(scorer.parameters()).device
     flat = flatten(batch)
     scores = scorer(*as_batch(flat.ids, pad_token_id, device))[flat.index.to(device)]
     weights = flat.weights.to(device)
     heads = [
-        (losses_of(one_head, flat, config, tie_threshold) * weights[:, head]).sum()
-        for head, one_head in enumerate(scores.unbind(dim=1))
+        (losses_of(head_scores, flat, config, tie_threshold) * weights[:, head]).sum()
+        for head, head_scores in enumerate(scores.unbind(dim=1))
     ]
     return torch.stack(heads).mean()
 
@@ -42,7 +50,7 @@ def losses_of(
     else:
         margins = None
         if config.margin_coef:
-            # Strength 1 is a slight preference, or one whose strength was not asked: no margin.
+            # Strength 1 is a slight preference, or one of unknown strength: no margin.
             margins = config.margin_coef * (flat.strengths.to(scores.device) - 1)
         losses = ranking_loss(
             scores,
@@ -60,10 +68,10 @@ def losses_of(
 
 
 def settled_tie_threshold(config: RewardModelConfig, rankings: Sequence[TokenRanking]) -> float:
-    """Rao and Kupper's η: as the key says, else of the rankings' tie rate; 0 of other losses.
+    """Rao and Kupper's η: the key, else from the rankings' tie rate; 0 for other losses.
 
     Raises:
-        ConfigError: nothing is tied, or everything.
+        ConfigError: no pair is tied, or all are.
     """
     if config.ties != "rao_kupper":
         return 0.0
@@ -75,19 +83,20 @@ def settled_tie_threshold(config: RewardModelConfig, rankings: Sequence[TokenRan
     except ValueError as error:
         raise ConfigError(
             f"ties=rao_kupper: {rate:.0%} of the training pairs are ties, which gives no "
-            "threshold; use ties=out, or set tie_threshold."
+            "threshold; use ties=out, or set tie_threshold.",
+            code="key-conflict",
         ) from error
 
 
 def tie_rate(rankings: Sequence[TokenRanking]) -> float:
-    """Share of the pairs of different answers, over all rankings, that have one rank.
+    """Share of the pairs of different responses, over all rankings, that are tied.
 
-    An answer that was sampled twice ties with itself whatever people notice.
+    A response that was sampled twice always ties with itself.
     """
     tied = pairs = 0
     for ranking in rankings:
-        answers = zip(map(tuple, ranking.ids), ranking.ranks, strict=True)
-        for (one, rank), (other, its_rank) in combinations(answers, 2):
-            pairs += one != other
-            tied += one != other and rank == its_rank
+        responses = zip(map(tuple, ranking.ids), ranking.ranks, strict=True)
+        for (first, first_rank), (second, second_rank) in combinations(responses, 2):
+            pairs += first != second
+            tied += first != second and first_rank == second_rank
     return tied / pairs if pairs else 0.0

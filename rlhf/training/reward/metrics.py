@@ -1,4 +1,4 @@
-"""How good a reward model is on answers it never saw, and where its zero lies."""
+"""Health of a reward model on held-out rankings, and its normalisation on demonstrations."""
 
 import math
 from collections import defaultdict
@@ -19,24 +19,24 @@ from rlhf.rewards.shuffled_words import shuffled
 from rlhf.training.reward.data import TokenRanking, flatten
 from rlhf.types import Demonstration
 
-CHUNK = 256  # rankings at a time: the pairs of N answers are looked up in [N, N] tables
+CHUNK = 256  # rankings at a time: the pairs of N responses are in [N, N] tables
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """How the model orders held-out answers. Ties are no pairs."""
+    """How the model orders held-out responses. Ties are not pairs."""
 
-    loss: float  # Bradley-Terry, mean over rankings of their mean over pairs; a coin: log 2
-    accuracy: float  # share of pairs in the people's order
-    low: float  # 95%, clustered by prompt
+    loss: float  # Bradley-Terry, mean over rankings of their mean over pairs; chance: log 2
+    accuracy: float  # share of pairs ordered as in the rankings
+    low: float  # 95% interval, clustered by prompt
     high: float
     pairs: int
-    longer_wins: float  # the accuracy of "the answer with more tokens wins" on the same pairs
-    longer_low: float  # 95%, clustered by prompt
+    longer_wins: float  # accuracy of "the response with more tokens wins" on the same pairs
+    longer_low: float  # 95% interval, clustered by prompt
     longer_high: float
 
     def metrics(self) -> dict[str, float]:
-        """The figures under their names in metrics.jsonl."""
+        """The metrics by their names in metrics.jsonl."""
         return {
             "eval_loss": self.loss,
             "eval_accuracy": self.accuracy,
@@ -51,13 +51,13 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """The raw logit on demonstrations: what is subtracted, what is divided by."""
+    """Mean and standard deviation of the raw logit on demonstrations."""
 
     mean: float
     std: float
     rows: int
-    above_shuffled: float  # share of demonstrations scored above their own words in random order;
-    # NaN where none has another order
+    above_shuffled: float  # share of demonstrations that score above their shuffled words; NaN if
+    # none has another order
     offsets: Sequence[float] = (0.0,)  # each head's mean minus that of all heads
 
 
@@ -65,15 +65,18 @@ NOT_NORMALIZED = Normalization(mean=0.0, std=1.0, rows=0, above_shuffled=float("
 
 
 def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int) -> Health:
-    """The health on `held_out`, whose rows all processes share out. At least one row."""
+    """The health on `held_out`, at least one ranking, computed by all processes together."""
     state = PartialState()
-    mine = held_out[state.process_index :: state.num_processes]
-    rows = [row for start in range(0, len(mine), CHUNK)
-            for row in _columns(scorer, mine[start:][:CHUNK], pad_token_id)]  # fmt: skip
-    # [rankings of everybody, 4]; a process without a row has nothing to add.
+    shard = held_out[state.process_index :: state.num_processes]
+    rows = [
+        row
+        for start in range(0, len(shard), CHUNK)
+        for row in _columns(scorer, shard[start:][:CHUNK], pad_token_id)
+    ]
+    # [rankings of all processes, 4]; a process may have none.
     loss, right, counted, long = torch.tensor(_gathered(rows)).unbind(dim=1)
-    everyones = [held_out[rank :: state.num_processes] for rank in range(state.num_processes)]
-    prompts = [ranking.group for rankings in everyones for ranking in rankings]
+    shards = [held_out[rank :: state.num_processes] for rank in range(state.num_processes)]
+    prompts = [ranking.group for rankings in shards for ranking in rankings]
     correct, pairs, longer = (_by_prompt(column, prompts) for column in (right, counted, long))
     share, low, high = share_with_interval(correct, pairs)
     longer_wins, longer_low, longer_high = share_with_interval(longer, pairs)
@@ -92,46 +95,46 @@ def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int)
 def _columns(
     scorer: Scorer, rankings: Sequence[TokenRanking], pad_token_id: int
 ) -> list[list[float]]:
-    """Of each ranking: loss, pairs in order, pairs, pairs that the longer answer wins."""
+    """For each ranking: loss, pairs in order, pairs, pairs that the longer response wins."""
     flat = flatten(rankings)
     scores = score_ids(scorer, flat.ids, pad_token_id)[flat.index]
     lengths = torch.tensor([float(len(row)) for row in flat.ids])[flat.index]
     correct, pairs = pairs_in_order(scores, flat.ranks, flat.group_ids)
     longer, _ = pairs_in_order(lengths, flat.ranks, flat.group_ids)
     losses = ranking_loss(scores, flat.ranks, flat.group_ids)
-    found: list[list[float]] = torch.stack([losses, correct, pairs, longer], dim=1).tolist()
-    return found
+    columns: list[list[float]] = torch.stack([losses, correct, pairs, longer], dim=1).tolist()
+    return columns
 
 
 def normalization(
     scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Demonstration], *, seed: int
 ) -> Normalization:
-    """Mean and std (Bessel-corrected) of the raw logit over `rows`, shared out over processes.
+    """Mean and std (Bessel-corrected) of the raw logit, computed by all processes together.
 
-    A std of one row, or of rows that all score alike, is 1: there is nothing to divide by.
+    The std of one row, or of rows with equal scores, is 1.
     """
     state = PartialState()
-    mine = rows[state.process_index :: state.num_processes]
-    said = [judged_ids(chat, row.prompt, row.completion) for row in mine]
-    words = [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in mine]
-    heads = head_scores(scorer, said, chat.pad_token_id)
-    salad = score_ids(scorer, words, chat.pad_token_id)
-    all_rows = torch.tensor(_gathered(torch.cat([heads, salad[:, None]], dim=1).tolist()))
-    heads, salad = all_rows[:, :-1], all_rows[:, -1]
+    shard = rows[state.process_index :: state.num_processes]
+    ids = [judged_ids(chat, row.prompt, row.completion) for row in shard]
+    shuffled_ids = [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in shard]
+    heads = head_scores(scorer, ids, chat.pad_token_id)
+    controls = score_ids(scorer, shuffled_ids, chat.pad_token_id)
+    all_rows = torch.tensor(_gathered(torch.cat([heads, controls[:, None]], dim=1).tolist()))
+    heads, controls = all_rows[:, :-1], all_rows[:, -1]
     scores = heads.mean(dim=1)
-    changed = scores != salad  # an answer of one word has no other order
+    changed = scores != controls  # a response of one word has no other order
     std = float(scores.std()) if len(rows) > 1 else 0.0
     return Normalization(
         mean=float(scores.mean()),
         std=std if std > 1e-6 else 1.0,
         rows=len(rows),
-        above_shuffled=float((scores > salad)[changed].float().mean()),
+        above_shuffled=float((scores > controls)[changed].float().mean()),
         offsets=(heads.mean(dim=0) - scores.mean()).tolist(),
     )
 
 
 def summary(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
-    """The run's figures in words."""
+    """The run's metrics for people."""
     lines = {"optimizer steps": str(steps)}
     if health is not None and not health.pairs:
         lines["held-out accuracy"] = "unknown: no held-out ranking has an order"
@@ -139,8 +142,8 @@ def summary(steps: int, health: Health | None, scale: Normalization) -> dict[str
         interval = f"{health.low:.3f} to {health.high:.3f}"
         lines["held-out accuracy"] = f"{health.accuracy:.3f} ({interval}, {health.pairs} pairs)"
         interval = f"{health.longer_low:.3f} to {health.longer_high:.3f}"
-        lines["the longer answer wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
-        lines["held-out loss"] = f"{health.loss:.4f} (a coin: 0.6931)"
+        lines["the longer response wins"] = f"{health.longer_wins:.3f} ({interval}, the same pairs)"
+        lines["held-out loss"] = f"{health.loss:.4f} (chance: 0.6931)"
     if scale.rows:
         lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"
         if not math.isnan(scale.above_shuffled):
@@ -157,6 +160,6 @@ def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:
 
 
 def _gathered(rows: list[list[float]]) -> list[list[float]]:
-    """The rows of all processes on each of them."""
-    together: list[list[float]] = gather_object(rows)
-    return together
+    """The rows of all processes, on each of them."""
+    all_rows: list[list[float]] = gather_object(rows)
+    return all_rows

@@ -1,4 +1,4 @@
-"""samples/ of a reward model: held-out rankings beside the rewards, for people to read."""
+"""samples/ of a reward model: held-out rankings with their rewards, for people to read."""
 
 import json
 import random
@@ -28,11 +28,19 @@ def write_ranked_samples(
     count: int,
     seed: int,
 ) -> None:
-    """Write `folder/samples/{best,worst,random}.jsonl`, one held-out prompt a line.
+    """Write `folder/samples/{best,worst,random}.jsonl`, one held-out prompt per line.
 
-    {"prompt", "answers": {"rank 1, answer 3": {"text", "thought"?, "scores": {"reward"}}, …}},
-    people's best first; rewards are normalised. Best and worst are by the loss of the prompt's
-    pairs.
+    {"prompt", "answers": {"rank 1, answer 3": {"text", "thought"?, "scores": {"reward"}}, …}}, the
+    best rank first. Best and worst are by the loss of the prompt's pairs.
+
+    Args:
+        folder: the run folder.
+        scorer: the trained model.
+        chat: its tokenizer.
+        rows: held-out rankings; may be none.
+        scale: normalises the rewards.
+        count: rankings of each file.
+        seed: draws the random ones.
     """
     if not rows or not count:
         return
@@ -51,7 +59,7 @@ def write_ranked_samples(
 
 
 def _scored(scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Ranking]) -> tuple[Tensor, Tensor]:
-    """Raw scores of all answers [N], and each ranking's loss [G]."""
+    """Raw scores of all responses [N], and each ranking's loss [G]."""
     flat = flatten(tokenize(chat, rows))
     scores = score_ids(scorer, flat.ids, chat.pad_token_id)[flat.index]
     return scores, ranking_loss(scores, flat.ranks, flat.group_ids)

@@ -1,4 +1,4 @@
-"""Which rankings each step of a reward-model run reads, and with which optimizer and rate."""
+"""The prompts, the optimizer and the learning rate of each step of a reward-model run."""
 
 import math
 
@@ -11,8 +11,7 @@ from rlhf.training.reward.config import RewardModelConfig
 def batch_rows(step: int, num_rows: int, batch_size: int, seed: int) -> list[int]:
     """The rows of optimizer step `step` (from 0), over all processes.
 
-    Epochs follow each other without a seam: each is a permutation of its own, and a batch that
-    an epoch cannot fill goes on in the next.
+    Each epoch is another permutation, and a batch may span two epochs.
     """
     places = range(step * batch_size, (step + 1) * batch_size)
     orders = {
@@ -22,14 +21,14 @@ def batch_rows(step: int, num_rows: int, batch_size: int, seed: int) -> list[int
 
 
 def num_steps(config: RewardModelConfig, num_rows: int, batch_size: int) -> int:
-    """Optimizer steps of the run; a last batch that is not full counts as a step."""
+    """Optimizer steps of the run, including an incomplete last batch."""
     if config.max_steps is not None:
         return config.max_steps
     return max(1, math.ceil(config.num_train_epochs * num_rows / batch_size))
 
 
 def rate(step: int, *, total: int, warmup_ratio: float) -> float:
-    """Share of the peak learning rate: up over the first steps, then down to 0, both linearly."""
+    """Share of the peak learning rate: linear warm-up, then linear decay to 0."""
     warmup = math.ceil(total * warmup_ratio)
     if step < warmup:
         return (step + 1) / (warmup + 1)
@@ -37,7 +36,7 @@ def rate(step: int, *, total: int, warmup_ratio: float) -> float:
 
 
 def make_optimizer(scorer: nn.Module, config: RewardModelConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained; no weight decay on norms and biases."""
+    """AdamW for the trained parameters, without weight decay on norms and biases."""
     trained = [p for p in scorer.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},

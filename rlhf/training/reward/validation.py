@@ -1,4 +1,4 @@
-"""What is settled before a reward model is loaded: rows, and keys that need more than they hold."""
+"""Checks of rankings, and of keys against rankings, before a reward model is loaded."""
 
 import logging
 from collections.abc import Sequence
@@ -23,53 +23,56 @@ logger = logging.getLogger(__name__)
 
 
 def without_undecided(rows: TrainAndHeldOut[Ranking]) -> TrainAndHeldOut[Ranking]:
-    """Without the training rankings that tie all their answers: where ties are no pairs they
-    have nothing to teach. They are counted as dropped; the held-out ones stay, to be reported.
+    """`rows` without the training rankings that tie all responses, for losses without ties.
+
+    They are counted as dropped. Held-out ones are kept, to be reported.
 
     Raises:
         DataError: none is left.
     """
     pairs = zip(rows.train, rows.origins, strict=True)
-    kept = [(row, origin) for row, origin in pairs if len(set(row.ranks)) > 1]
-    tied = len(rows.train) - len(kept)
+    decided = [(row, origin) for row, origin in pairs if len(set(row.ranks)) > 1]
+    tied = len(rows.train) - len(decided)
     names = ", ".join(use.path for use in rows.uses if use.role == "train")
-    if not kept:
+    if not decided:
         raise DataError(
-            f"{names} holds no ranking with an order ({tied} tie all their answers); "
-            "with ties=rao_kupper ties teach something, an order they do not."
+            f"{names} holds no ranking with an order ({tied} tie all their responses); add "
+            "rankings with an order.",
+            code="no-rows",
         )
     if tied and is_main_process():
-        logger.warning("%s: %d rankings tie all their answers, left out", names, tied)
+        logger.warning("%s: %d rankings tie all their responses, left out", names, tied)
     uses = list(rows.uses)
     for place in set(rows.origins):
-        left = sum(origin == place for _, origin in kept)
+        left = sum(origin == place for _, origin in decided)
         dropped = uses[place].dropped + uses[place].rows - left
         uses[place] = replace(uses[place], rows=left, dropped=dropped)
-    train, origins = [row for row, _ in kept], [origin for _, origin in kept]
+    train, origins = [row for row, _ in decided], [origin for _, origin in decided]
     return replace(rows, train=train, origins=origins, uses=uses)
 
 
 def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) -> None:
-    """Refuse keys that these rankings leave without effect.
+    """Check that each key has an effect on these rankings.
 
     Raises:
-        ConfigError: early stopping without a held-out order; annotators weighed where there is
-            one; a margin by strength where nobody said how strong a preference was, or by one
-            below 1.
+        ConfigError: early stopping without held-out rankings with an order; weights of a single
+            annotator; a margin without strengths, or with strengths below 1.
     """
     names = {row.annotator for row in rows.train}
     if config.annotator_weights != "none" and len(names) < 2:
         raise ConfigError(
             f"annotator_weights={config.annotator_weights} compares annotators, and the rankings "
-            f"are all of {next(iter(names)) or 'nobody by name'}; leave it out, or give rows an "
-            "`annotator`."
+            f"are all by {next(iter(names)) or 'an unnamed annotator'}; leave it out, or give rows "
+            "an `annotator`.",
+            code="key-conflict",
         )
     if config.early_stopping_patience is not None and not any(
         len(set(row.ranks)) > 1 for row in rows.held_out
     ):
         raise ConfigError(
             "early_stopping_patience needs held-out rankings with an order; give eval_data or "
-            "eval_fraction."
+            "eval_fraction.",
+            code="key-conflict",
         )
     if config.margin_coef:
         _check_strengths(config.margin_coef, {row.strength for row in rows.train})
@@ -79,40 +82,48 @@ def _check_strengths(margin_coef: float, strengths: set[float]) -> None:
     if strengths == {1}:
         raise ConfigError(
             f"margin_coef={margin_coef}: the strength of every training ranking is 1, so "
-            "that no pair would get a margin; leave the key out, or give rows a `strength`."
+            "that no pair would get a margin; leave the key out, or give rows a `strength`.",
+            code="key-conflict",
         )
     if min(strengths) < 1:
         raise ConfigError(
-            f"margin_coef={margin_coef}: a strength of {min(strengths):g} would be a margin below "
-            "0, and rows without one count as 1, a slight preference; number strengths from 1 up."
+            f"margin_coef={margin_coef}: a strength of {min(strengths):g} would give a margin "
+            "below 0, and rows without one count as 1, a slight preference; number strengths from "
+            "1 up.",
+            code="key-conflict",
         )
 
 
 def about_rankings(rows: TrainAndHeldOut[Ranking]) -> list[str]:
-    """What they say twice or both ways, and a warning where held-out prompts are trained on."""
+    """Repeated and contradictory rankings, and a warning about held-out prompts in `train`."""
     lines = find_conflicts([*rows.train, *rows.held_out]).lines()
     leaked = trained_on(rows)
     if leaked:
         counts = f"{leaked} of {len(rows.held_out)} held-out rankings"
-        lines.append(f"warning: {counts} are of prompts that are trained on; expect too much")
+        lines.append(f"warning: {counts} have prompts of the training data; metrics are too good")
     return lines
 
 
 def trained_on(rows: TrainAndHeldOut[Ranking]) -> int:
-    """Held-out rankings whose prompt stands in the training too.
+    """The number of held-out rankings whose prompt is in the training data.
 
-    Only an eval_data file can hold prompts of train_data; a split by prompt cannot.
+    Only eval_data can contain prompts of train_data; a split by prompt cannot.
     """
-    held = [row.prompt for row in rows.held_out if row.prompt]
-    return len(leaked_prompts(held, [row.prompt for row in rows.train]).leaked)
+    held_out = [row.prompt for row in rows.held_out if row.prompt]
+    return len(leaked_prompts(held_out, [row.prompt for row in rows.train]).leaked)
 
 
 def check_no_4bit(model: ModelConfig) -> None:
-    """4 bits and what is saved at the end do not go together."""
+    """Check that the model is not loaded in 4 bits, which cannot be saved merged.
+
+    Raises:
+        ConfigError: it is.
+    """
     if model.load_in_4bit:
         raise ConfigError(
             "load_in_4bit: a reward model is saved merged, and 4-bit weights do not merge exactly; "
-            "use --use_peft true --bf16 true instead."
+            "use --use_peft true --bf16 true instead.",
+            code="key-conflict",
         )
 
 

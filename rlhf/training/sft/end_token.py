@@ -1,4 +1,4 @@
-"""Whether a model ends its responses: P(end) on held-out ones, and an end token nobody trained."""
+"""Whether a model ends its responses: P(end) on held-out ones, and untrained end tokens."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.protocols import CausalLM
 from rlhf.types import Demonstration
 
-MOST_ROWS = 128
-LOW = 0.1  # below it nearly every response runs on: the token is as good as never trained
-# An embedding that pretraining never moved keeps the scale it was drawn with, or is 0.
-FLAT = 0.2  # of the median norm
+MAX_ROWS = 128
+LOW = 0.1  # below it nearly no response ends: the token is practically untrained
+# An embedding that pretraining never changed keeps its initial scale, or is 0.
+UNTRAINED = 0.2  # of the median norm
 
 
 @torch.no_grad()
 def end_probability(model: CausalLM, chat: ChatTokenizer, rows: Sequence[Demonstration]) -> float:
-    """Mean probability of the end token where the first rows' responses end, in [0, 1].
+    """Mean probability of the end token at the end of the first rows' responses, in [0, 1].
 
-    A base model whose end token was never trained stays near 0, and its samples run to the
-    longest length. Read on one process, with the whole model.
+    It is near 0 for a base model whose end token was never trained; its samples reach the length
+    limit. Call it on one process, with the full model.
     """
-    ends = [_up_to_end(training_examples(chat, row)[-1]) for row in rows[:MOST_ROWS]]
+    ends = [_up_to_end(training_examples(chat, row)[-1]) for row in rows[:MAX_ROWS]]
     training = model.training
     model.eval()
     probability = float(_end_logprobs(model, chat, ends).exp().mean())
@@ -34,26 +34,26 @@ def end_probability(model: CausalLM, chat: ChatTokenizer, rows: Sequence[Demonst
 
 
 def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
-    """A sentence where the model would rarely end its responses, with what helps."""
+    """A warning if the model would rarely end its responses, with the next step."""
     if probability >= LOW:
         return []
     end = chat.tokenizer.convert_ids_to_tokens(chat.end_token_id)
     return [
-        f"warning: the end token {end!r} has probability {probability:.2f} where held-out "
-        f"responses end, and samples will run on; {_help(config)}"
+        f"warning: the end token {end!r} has probability {probability:.2f} at the end of held-out "
+        f"responses, and samples will reach the length limit; {_help(config)}"
     ]
 
 
 def untrained_end_warnings(model: CausalLM, config: ModelConfig, chat: ChatTokenizer) -> list[str]:
-    """A sentence where LoRA leaves an end token frozen that the base model never learned.
+    """A warning if LoRA leaves an end token frozen that the base model never learned.
 
-    Known by the row of the output embedding: pretraining gives every token that it sees a norm
-    of one order; a reserved token keeps a much smaller one.
+    It is detected from the output embedding: pretraining gives the rows of all seen tokens similar
+    norms; the row of a reserved token keeps a much smaller norm.
     """
     if not config.use_peft or config.lora_modules_to_save:
         return []
     norms = model.get_output_embeddings().weight.detach().float().norm(dim=1)
-    if norms[chat.end_token_id] >= FLAT * norms.median():
+    if norms[chat.end_token_id] >= UNTRAINED * norms.median():
         return []
     end = chat.tokenizer.convert_ids_to_tokens(chat.end_token_id)
     return [
@@ -69,7 +69,7 @@ def _help(config: ModelConfig) -> str:
 
 
 def _up_to_end(example: Encoded) -> list[int]:
-    last = max(at for at, own in enumerate(example.trained) if own)
+    last = max(index for index, trained in enumerate(example.trained) if trained)
     return example.ids[:last]
 
 

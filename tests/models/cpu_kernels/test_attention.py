@@ -11,7 +11,7 @@ from rlhf.models.load import load_policy
 from tests.tiny_models import FAMILIES, make_model
 
 
-def test_values_and_gradients_are_those_of_plain_attention(tmp_path):
+def test_values_and_gradients_equal_plain_attention(tmp_path):
     plain = load_policy(make_model(tmp_path / "llama"))
     fast = copy.deepcopy(plain)
     use_fast_cpu_attention(fast)
@@ -29,7 +29,7 @@ def test_values_and_gradients_are_those_of_plain_attention(tmp_path):
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
-def test_written_out_it_is_plain_attention_to_bf16s_rounding(heads):
+def test_bf16_attention_equals_plain_attention_to_rounding(heads):
     """Against float64, at 8 bits of mantissa: values and all three gradients."""
     torch.manual_seed(0)
     own, plain = [], []
@@ -55,7 +55,7 @@ def test_written_out_it_is_plain_attention_to_bf16s_rounding(heads):
         assert error < 2**-7  # half a unit in the last of 8 bits is 2**-9; several add up
 
 
-def test_a_mask_or_a_long_row_is_not_written_out(monkeypatch):
+def test_masks_and_long_rows_use_float32_attention(monkeypatch):
     """What the products would get wrong, or hold too much memory for."""
     module, part = torch.nn.Identity(), torch.randn(1, 2, 4, 8, requires_grad=True)
     module.num_key_value_groups = 1
@@ -63,7 +63,7 @@ def test_a_mask_or_a_long_row_is_not_written_out(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         masked, _ = _attention(module, part, part, part, mask)
         short, _ = _attention(module, part, part, part, None)
-        monkeypatch.setattr(attention, "LONGEST", 3)
+        monkeypatch.setattr(attention, "MAX_LENGTH", 3)
         long, _ = _attention(module, part, part, part, None)
     assert short.dtype == torch.bfloat16  # written out
     assert masked.dtype == long.dtype == torch.float32
@@ -72,7 +72,7 @@ def test_a_mask_or_a_long_row_is_not_written_out(monkeypatch):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_that_takes_it_is_written_out_in_training(tmp_path, monkeypatch, family):
+def test_all_sdpa_families_use_bf16_attention_in_training(tmp_path, monkeypatch, family):
     """Whatever else an architecture hands to attention: nothing of that makes it the slow way."""
     model = load_policy(make_model(tmp_path / family, family))
     use_fast_cpu_attention(model)
@@ -89,7 +89,7 @@ def test_every_family_that_takes_it_is_written_out_in_training(tmp_path, monkeyp
     assert dtypes == [torch.bfloat16] * model.config.num_hidden_layers
 
 
-def test_saved_configuration_does_not_name_it(tmp_path):
+def test_saved_configuration_has_no_custom_attention(tmp_path):
     model = load_policy(make_model(tmp_path / "llama"))
     use_fast_cpu_attention(model)
     model.save_pretrained(tmp_path / "saved")

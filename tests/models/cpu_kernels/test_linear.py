@@ -10,7 +10,7 @@ from rlhf.models.cpu_kernels import linear
 from rlhf.models.cpu_kernels.linear import (
     FastLinear,
     hold_in_bf16,
-    mkl_is_at_home,
+    mkl_is_fast,
     use_fast_cpu_linear,
 )
 from rlhf.models.load import load_policy
@@ -26,13 +26,13 @@ def made_by_amd(tmp_path, monkeypatch):
     """A processor whose MKL kernels are slow, whatever this one is."""
     cpuinfo(tmp_path, monkeypatch, "AuthenticAMD")
     yield
-    mkl_is_at_home.cache_clear()
+    mkl_is_fast.cache_clear()
 
 
 def cpuinfo(tmp_path, monkeypatch, vendor: str) -> None:
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n", encoding="utf-8")
     monkeypatch.setattr(linear, "CPUINFO", tmp_path / "cpuinfo")
-    mkl_is_at_home.cache_clear()
+    mkl_is_fast.cache_clear()
 
 
 def layers(bias: bool) -> tuple[nn.Sequential, nn.Sequential]:
@@ -47,7 +47,7 @@ def layers(bias: bool) -> tuple[nn.Sequential, nn.Sequential]:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(5, 192), (3, 7, 192), (1, 1, 192)])
-def test_values_and_gradients_are_those_of_the_usual_layer(bias, shape):
+def test_values_and_gradients_equal_nn_linear(bias, shape):
     plain, fast = layers(bias)
     found = []
     for layer in (plain, fast):
@@ -61,7 +61,7 @@ def test_values_and_gradients_are_those_of_the_usual_layer(bias, shape):
         torch.testing.assert_close(other, usual, atol=1e-3, rtol=1e-5)
 
 
-def test_a_frozen_layer_passes_the_gradient_on_and_keeps_none():
+def test_frozen_layer_passes_gradient_without_keeping_one():
     _, fast = layers(True)
     fast.requires_grad_(False)
     inputs = torch.randn(4, 192, requires_grad=True)
@@ -70,7 +70,7 @@ def test_a_frozen_layer_passes_the_gradient_on_and_keeps_none():
     assert fast[0].weight.grad is None
 
 
-def test_autocast_and_float64_go_the_usual_way():
+def test_autocast_and_float64_use_nn_linear():
     plain, fast = layers(False)
     inputs = torch.randn(4, 192)
     with torch.autocast("cpu", torch.bfloat16):
@@ -80,19 +80,19 @@ def test_autocast_and_float64_go_the_usual_way():
 
 
 @pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this PyTorch has no MKL")
-def test_intels_processors_keep_mkl(tmp_path, monkeypatch):
+def test_intel_processors_keep_mkl(tmp_path, monkeypatch):
     cpuinfo(tmp_path, monkeypatch, "GenuineIntel")
     model = nn.Sequential(nn.Linear(192, 256))
     use_fast_cpu_linear(model)
     assert type(model[0]) is nn.Linear
 
 
-def test_where_nothing_says_who_made_the_processor_onednn_is_taken(tmp_path, monkeypatch):
+def test_onednn_is_used_if_the_vendor_is_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(linear, "CPUINFO", tmp_path / "no_such_file")
     assert isinstance(layers(False)[1][0], FastLinear)
 
 
-def test_small_layers_and_names_stay_as_they_are():
+def test_small_layers_and_parameter_names_are_unchanged():
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(192, 256))
     names = list(model.state_dict())
     use_fast_cpu_linear(model)
@@ -100,7 +100,7 @@ def test_small_layers_and_names_stay_as_they_are():
     assert list(model.state_dict()) == names
 
 
-def test_weights_held_in_bf16_give_what_autocast_gives(tmp_path):
+def test_bf16_weights_equal_autocast(tmp_path):
     """Bit for bit: autocast rounds the same weights at each call. Embeddings stay float32."""
     model = load_policy(make_model(tmp_path / "llama"))
     held = copy.deepcopy(model).requires_grad_(False)
@@ -116,7 +116,7 @@ def test_weights_held_in_bf16_give_what_autocast_gives(tmp_path):
     assert held.get_input_embeddings().weight.dtype == torch.float32
 
 
-def test_a_weight_that_an_embedding_shares_is_not_halved():
+def test_weight_shared_with_an_embedding_stays_float32():
     embedding, head = torch.nn.Embedding(5, 4), torch.nn.Linear(4, 5, bias=False)
     head.weight = embedding.weight
     hold_in_bf16(torch.nn.ModuleList([embedding, head]).requires_grad_(False))

@@ -39,7 +39,7 @@ def test_three_and_four():
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 48), (3, 7, 48), (1, 1, 1, 48)])
-def test_values_and_gradients_are_those_of_transformers_norm(shape):
+def test_values_and_gradients_equal_transformers_norm(shape):
     """Against float64; ε is as large as x², so that leaving it out would show."""
     plain, fast = norms(48, epsilon=0.5)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2))
@@ -58,7 +58,7 @@ def test_values_and_gradients_are_those_of_transformers_norm(shape):
         torch.testing.assert_close(other, usual, atol=2e-6, rtol=2e-5)
 
 
-def test_under_autocast_it_gives_what_linear_layers_would_round_its_output_to():
+def test_output_under_autocast_is_rounded_to_bf16():
     plain, fast = norms(48)
     x = torch.randn(4, 48, generator=torch.Generator().manual_seed(2))
     with torch.autocast("cpu", torch.bfloat16):
@@ -80,7 +80,7 @@ def test_bf16_models_and_frozen_weights():
     assert fast.weight.grad is None
 
 
-def test_a_run_of_it_can_be_recomputed_and_learns_the_same(tmp_path):
+def test_gradient_checkpointing_learns_the_same(tmp_path):
     """All gradients of a model, with its layers' activations kept and recomputed."""
     plain = load_policy(make_model(tmp_path / "llama"))
     fast = copy.deepcopy(plain)
@@ -101,7 +101,7 @@ def test_a_run_of_it_can_be_recomputed_and_learns_the_same(tmp_path):
     ("family", "changed"),
     [("llama", True), ("qwen2", True), ("mistral", True), ("gemma", False), ("gpt_neox", False)],
 )
-def test_only_norms_of_this_formula_that_linear_layers_read(family, changed, tmp_path):
+def test_only_plain_norms_before_linear_layers_are_replaced(family, changed, tmp_path):
     """Gemma's weight counts from 1, GPT-NeoX has LayerNorm; the last norm feeds a float32 head."""
     model = load_policy(make_model(tmp_path / family, family))
     names = list(model.state_dict())

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import TrainingError
 from rlhf.models.generation import decoder as decode
 from rlhf.models.generation.generate import (
     as_responses,
@@ -19,6 +18,7 @@ from rlhf.models.generation.generate import (
 from rlhf.models.generation.kv_cache import FixedSlabLayer
 from rlhf.models.load import load_policy
 from rlhf.types import PromptBatch
+from tests.errors import raises
 from tests.tiny_models import make_model
 
 PROMPTS = [[5, 6, 7], [9, 10, 11, 12, 13, 14], [8, 8]]
@@ -58,7 +58,7 @@ def sampled(model, batch, **changes):
     return generate(model, batch, **{**options, **changes})
 
 
-def test_logprobs_are_those_of_a_plain_forward(model):
+def test_logprobs_equal_a_plain_forward_pass(model):
     batch = batch_of(PROMPTS)
     generated = sampled(model, batch)
     for row, prompt in enumerate(PROMPTS):
@@ -74,7 +74,7 @@ def test_logprobs_are_those_of_a_plain_forward(model):
         torch.testing.assert_close(generated.entropies[row, :length], entropy, atol=1e-4, rtol=0)
 
 
-def test_a_row_is_sampled_alike_alone_and_in_a_batch(model):
+def test_samples_do_not_depend_on_the_batch(model):
     together = sampled(model, batch_of(PROMPTS))
     for row, prompt in enumerate(PROMPTS):
         alone = sampled(model, batch_of([prompt], indices=[row]))
@@ -82,7 +82,7 @@ def test_a_row_is_sampled_alike_alone_and_in_a_batch(model):
         assert alone.response_ids[0].tolist() == together.response_ids[row, :length].tolist()
 
 
-def test_compaction_changes_nothing(model, monkeypatch):
+def test_compaction_does_not_change_samples(model, monkeypatch):
     batch = batch_of(PROMPTS * 5, num_responses=2)
     compacted = sampled(model, batch)
     assert compacted.response_mask.sum(1).unique().numel() > 1  # some rows did end early
@@ -91,7 +91,7 @@ def test_compaction_changes_nothing(model, monkeypatch):
     assert torch.equal(compacted.response_ids, kept.response_ids)
 
 
-def test_a_step_that_can_be_recorded_gives_what_the_plain_one_gives(model):
+def test_graph_step_equals_plain_step(model):
     """Fixed shapes: attention over the whole slab under a mask, rows compacted at half of them."""
     batch = batch_of(PROMPTS * 5, num_responses=2)
     plain, fixed = sampled(model, batch), sampled(model, batch, cuda_graphs=True)
@@ -101,7 +101,7 @@ def test_a_step_that_can_be_recorded_gives_what_the_plain_one_gives(model):
     torch.testing.assert_close(plain.entropies, fixed.entropies, atol=1e-4, rtol=0)
 
 
-def test_a_recordable_step_keeps_its_memory(model, monkeypatch):
+def test_graph_step_reuses_its_memory(model, monkeypatch):
     """Every step of as many rows sees the same keys at the same address."""
     seen = []
     update = FixedSlabLayer.update
@@ -118,7 +118,7 @@ def test_a_recordable_step_keeps_its_memory(model, monkeypatch):
     assert {length for _, _, length in seen} == {6 + 12}
 
 
-def test_answers_to_one_prompt_share_its_prefill_and_differ(model):
+def test_responses_to_one_prompt_share_prefill_and_differ(model):
     """Three answers to each prompt are those that three rows with prompts of their own get."""
     batch = batch_of(PROMPTS, num_responses=3)
     apart = dataclasses.replace(batch, group_ids=torch.arange(9))
@@ -127,7 +127,7 @@ def test_answers_to_one_prompt_share_its_prefill_and_differ(model):
     assert len({tuple(row) for row in shared.response_ids[:3].tolist()}) == 3
 
 
-def test_answers_to_one_prompt_are_those_of_as_many_prefills(model, monkeypatch):
+def test_shared_prefill_equals_separate_prefills(model, monkeypatch):
     """Log-probs within 1e-5 of prompts read apart; the prompts are read once for all answers."""
     batch = batch_of(PROMPTS, num_responses=4)
     apart = sampled(model, dataclasses.replace(batch, group_ids=torch.arange(12)))
@@ -143,7 +143,7 @@ def test_answers_to_one_prompt_are_those_of_as_many_prefills(model, monkeypatch)
     torch.testing.assert_close(shared.logprobs, apart.logprobs, atol=1e-5, rtol=0)
 
 
-def test_first_end_of_any_kind_ends_a_response_and_belongs_to_it(model):
+def test_first_stop_id_ends_a_response_and_is_part_of_it(model):
     generated = sampled(model, batch_of(PROMPTS * 5))
     for ids, mask, ended in zip(
         generated.response_ids, generated.response_mask, generated.ended_with_eos, strict=True
@@ -163,31 +163,31 @@ def test_other_seed_and_iteration_give_other_samples(model):
     assert not torch.equal(ids, sampled(model, batch, iteration=2).response_ids)
 
 
-def test_temperature_zero_takes_the_likeliest_token(model):
+def test_temperature_zero_takes_the_most_likely_token(model):
     generated = sampled(model, batch_of(PROMPTS[:1]), temperature=0.0, max_new_tokens=2)
     logits = model(torch.tensor(PROMPTS[:1])).logits[0, -1]
     assert generated.response_ids[0, 0] == logits.argmax()
 
 
-def test_logits_that_are_no_numbers_are_said_and_break_no_row(folder):
+def test_nan_logits_raise_and_do_not_affect_other_rows(folder):
     """A NaN in the output layer is in every row's softmax: log-probs of NaN, tokens that exist."""
     broken = load_policy(folder)
     broken.lm_head.weight.data[7] = float("nan")
     generated = sampled(broken, batch_of(PROMPTS))
     assert generated.logprobs[generated.response_mask].isnan().all()
     assert generated.response_ids.max() < broken.config.vocab_size
-    with pytest.raises(TrainingError, match="log-probs are not finite"):
+    with raises("non-finite"):
         as_responses(load_tokenizer(str(folder)), generated)
 
 
-def test_training_mode_is_given_back(model):
+def test_training_mode_is_restored(model):
     model.train()
     sampled(model, batch_of(PROMPTS))
     assert model.training
     model.eval()
 
 
-def test_sampled_frequencies_are_the_models_probabilities(model):
+def test_sample_frequencies_equal_model_probabilities(model):
     """4,000 first tokens: each token's share within five standard errors of its probability."""
     batch = batch_of([[5, 6, 7]], num_responses=4000)
     tokens = sampled(model, batch, max_new_tokens=1, temperature=0.3).response_ids[:, 0]
@@ -208,7 +208,7 @@ def test_noise_is_uniform_and_a_function_of_its_key():
     assert abs(correlation) < 0.25
 
 
-def test_sample_answers_keeps_order_and_ignores_batch_size(model, folder):
+def test_sample_responses_keep_order_and_ignore_batch_size(model, folder):
     chat = load_tokenizer(str(folder))
     prompts = ["Where is the red ball?", "Name", "Tell me a short story about the sea."]
     options = {"num_responses": 2, "max_new_tokens": 6, "temperature": 1.0, "seed": 0}

@@ -36,9 +36,7 @@ def test_checkpoint_is_complete_or_absent(tmp_path):
         save_checkpoint(tmp_path, 1, fails, save_total_limit=2)
     assert checkpoints(tmp_path) == []
     save(tmp_path, 2)
-    assert [path.name for path in tmp_path.iterdir()] == [
-        "checkpoint-2"
-    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
 
 
 def test_torn_checkpoint_is_reported_and_the_previous_is_used(tmp_path):

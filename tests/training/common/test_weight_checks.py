@@ -43,9 +43,7 @@ def test_error_names_frozen_part_and_its_first_weight(llama):
     with raises("nothing-trained", "model: 1 of 21", "(lm_head.weight)"):
         check(policy)
     reward = new_reward_model(llama, seed=0)
-    reward.base_model.requires_grad_(
-        False
-    )  # as in a merged adapter
+    reward.base_model.requires_grad_(False)  # as in a merged adapter
     with raises("nothing-trained", "model: 20 of 20"):
         check(reward)
 

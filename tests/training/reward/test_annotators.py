@@ -52,7 +52,7 @@ def by_name(found):
     return {one.annotator: one for one in found}
 
 
-def test_factors_of_a_table_without_noise():
+def test_factors_of_a_noise_free_table():
     """t = 0.9, 0.6, 0.3, -0.5: 2 P(agree) - 1 = t_a t_b gives them back."""
     t = np.array([0.9, 0.6, 0.3, -0.5])
     both = np.full((4, 4), 100.0) - np.diag([100.0] * 4)
@@ -60,7 +60,7 @@ def test_factors_of_a_table_without_noise():
     assert factorize(same, both) == pytest.approx(t, abs=1e-3)
 
 
-def test_reliabilities_are_found_from_agreement_alone():
+def test_reliabilities_are_estimated_from_agreement():
     """An error rate e is t = 1 - 2e: 0.8, 0.6, 0.5, 0.4, each within its interval."""
     found = by_name(estimate_reliabilities(people(CARE, count=2000)[0], None))
     for name, wrong in CARE.items():
@@ -75,7 +75,7 @@ def test_reliabilities_are_found_from_agreement_alone():
 @pytest.mark.parametrize("overlap", [1, 2])
 @pytest.mark.parametrize("share", [0.05, 0.2])
 @pytest.mark.parametrize("bad", [0.5, 0.9])
-def test_a_careless_or_reversed_annotator_is_named_and_weighs_little(overlap, share, bad):
+def test_careless_or_reversing_annotator_gets_low_weight(overlap, share, bad):
     """5% or 20% of the labels; alone with the model's voice, and with the others' beside it."""
     rows, scores = people(CARE, share=share, bad=bad, overlap=overlap, count=2400 // overlap)
     found = by_name(estimate_reliabilities(rows, scores))
@@ -96,7 +96,7 @@ def votes(*agreements):
     return same, both
 
 
-def test_who_contradicts_each_of_the_others_is_the_odd_one():
+def test_annotator_contradicting_all_others_is_reversed():
     """C is compared with A and with B, nobody else with anybody: the votes are even, the people
     are 2 to 1, in whichever order they come. The products are the agreements."""
     for odd in (0, 1, 2):
@@ -107,7 +107,7 @@ def test_who_contradicts_each_of_the_others_is_the_odd_one():
         assert t[3] == 0.0  # the model was not asked
 
 
-def test_of_two_who_contradict_each_other_nobody_is_named():
+def test_two_contradicting_annotators_cannot_be_told_apart():
     """Nothing says who is right. A model (the last voice) does."""
     assert factorize(*votes((0, 1, -0.8))).tolist() == [0.0] * 4
     rows = [pair(n, name, name == "Ann") for n in range(100) for name in ("Ann", "Bob")]
@@ -117,20 +117,20 @@ def test_of_two_who_contradict_each_other_nobody_is_named():
     assert t[0] < 0 < min(t[1], t[3])
 
 
-def test_sets_of_people_who_share_nothing_are_signed_apart():
+def test_unconnected_sets_of_annotators_are_signed_separately():
     """A and B agree, C and the model do not: only the model's side of the latter is known."""
     t = factorize(*votes((0, 1, 0.5), (2, 3, -0.5)))
     assert t[2] < 0 < min(t[0], t[1], t[3])
 
 
-def test_the_model_is_one_voice_however_many_rank_a_prompt():
+def test_model_counts_once_per_prompt():
     """Three people on one pair: 3 votes between people, and one of each with the model."""
     rows = [pair(0, name, True) for name in "ABC"]
     _, both = agreement_tables(rows, [[1.0, 0.0]] * 3, ["A", "B", "C", MODEL])
     assert both.sum(0).tolist() == [[0, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1, 1, 1, 0]]
 
 
-def test_an_annotator_of_few_labels_is_taken_for_a_usual_one():
+def test_annotator_with_few_labels_is_shrunk_to_the_mean():
     """Two wrong labels do not make a weight of 0: the interval is wide, the mean is near."""
     rows, scores = people(CARE, overlap=1, count=400)
     rows += [pair(n, "New", not scores[n][0] > scores[n][1]) for n in range(2)]
@@ -139,7 +139,7 @@ def test_an_annotator_of_few_labels_is_taken_for_a_usual_one():
     assert new.weight > 0.1
 
 
-def test_ties_and_equal_texts_are_no_votes():
+def test_ties_and_equal_texts_are_not_votes():
     rows = [
         TokenRanking(prompt="p", group="p", ids=[(1,), (2,)], ranks=[1, 1], annotator="Ann"),
         TokenRanking(prompt="p", group="p", ids=[(1,), (1,)], ranks=[1, 2], annotator="Bob"),
@@ -148,12 +148,12 @@ def test_ties_and_equal_texts_are_no_votes():
         estimate_reliabilities(rows, None)
 
 
-def test_one_annotator_cannot_be_compared():
+def test_single_annotator_is_rejected():
     with pytest.raises(ConfigError, match="there is 1"):
         estimate_reliabilities([pair(0, "", True)], None)
 
 
-def test_reliabilities_survive_a_file_and_become_weights(tmp_path):
+def test_reliabilities_are_read_from_file_as_weights(tmp_path):
     rows, scores = people(CARE, count=100)
     found = estimate_reliabilities(rows, scores)
     write_reliabilities(tmp_path, found)

@@ -10,7 +10,7 @@ from rlhf.data.rows.load import load_rankings
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.errors import ConfigError
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.data import AT_ONCE, TokenRanking, by_prompt, flatten, tokenize
+from rlhf.training.reward.data import MAX_RANKINGS, TokenRanking, by_prompt, flatten, tokenize
 from rlhf.training.reward.loss import batch_loss, settled_tie_threshold, tie_rate
 from rlhf.types import Ranking
 from tests.errors import raises
@@ -39,7 +39,7 @@ def loss(rows, scorer=None, threshold=0.0, **keys):
     return batch_loss(scorer or Sums(), rows, 0, config, threshold)
 
 
-def test_a_text_that_several_rankings_share_is_read_once():
+def test_text_shared_by_rankings_is_read_once():
     """Three pairs over the answers 1, 2, 3: three rows, not six; the sum of three pairs' losses.
 
     d = 1, 1 and 2: 0.313262 + 0.313262 + 0.126928.
@@ -51,20 +51,20 @@ def test_a_text_that_several_rankings_share_is_read_once():
     assert scorer.rows_read == 3
 
 
-def test_equal_texts_of_one_ranking_share_a_place():
+def test_equal_texts_of_one_ranking_share_an_index():
     flat = flatten([ranking([(5, 6), (7,), (5, 6)], [1, 2, 3])])
     assert flat.ids == [(5, 6), (7,)]
     assert flat.index.tolist() == [0, 1, 0]
 
 
-def test_rankings_of_a_prompt_come_together_and_a_crowd_is_split():
+def test_rankings_are_grouped_by_prompt_up_to_a_limit():
     rows = [ranking([(1,), (2,)], [1, 2], group) for group in "abac"]
     assert [[r.group for r in group] for group in by_prompt(rows)] == [["a", "a"], ["b"], ["c"]]
-    crowd = by_prompt([ranking([(1,), (2,)], [1, 2])] * (AT_ONCE + 1))
-    assert [len(group) for group in crowd] == [AT_ONCE, 1]
+    crowd = by_prompt([ranking([(1,), (2,)], [1, 2])] * (MAX_RANKINGS + 1))
+    assert [len(group) for group in crowd] == [MAX_RANKINGS, 1]
 
 
-def test_annotator_and_strength_reach_the_loss(tmp_path):
+def test_annotator_and_strength_change_the_loss(tmp_path):
     """Exported columns: strength 3 with margin_coef 0.5 is a margin of 1, strength 1 none."""
     rows = [
         {"prompt": "Where?", "responses": ["a", "b"], "ranks": [2, 1], "strength": 3.0},
@@ -98,7 +98,7 @@ def test_plackett_luce_and_centering_by_key():
     assert loss([row], **keys).item() == pytest.approx(0.237970 + 1.266667, abs=1e-5)
 
 
-def test_tie_rate_and_the_threshold_that_it_gives():
+def test_tie_rate_gives_the_threshold():
     """[1, 1, 1, 4]: 3 of 6 pairs; [1, 2]: 0 of 1; together 3/7: η = 2 atanh(3/7) = log 2.5."""
     rows = [ranking([(1,), (2,), (3,), (4,)], [1, 1, 1, 4]), ranking([(1,), (2,)], [1, 2])]
     assert tie_rate(rows) == pytest.approx(3 / 7)
@@ -110,14 +110,14 @@ def test_tie_rate_and_the_threshold_that_it_gives():
         settled_tie_threshold(config, rows[1:])
 
 
-def test_an_answer_that_stands_twice_is_no_tie():
+def test_repeated_response_is_not_a_tie():
     """1, 1, 2 of the texts a, a, b: two pairs of different texts, neither tied; with a third
     text beside b on rank 2, one of five."""
     assert tie_rate([ranking([(1,), (1,), (2,)], [1, 1, 2])]) == 0.0
     assert tie_rate([ranking([(1,), (1,), (2,), (3,)], [1, 1, 2, 2])]) == pytest.approx(1 / 5)
 
 
-def test_rankings_that_tie_everything_stay_where_ties_count(tmp_path):
+def test_all_tied_rankings_are_kept_with_rao_kupper(tmp_path):
     rows = [
         Ranking(prompt="p", responses=["a", "b"], ranks=[1, 1]),
         Ranking(prompt="p", responses=["a", "b"], ranks=[1, 2]),

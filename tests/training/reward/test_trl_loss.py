@@ -18,7 +18,7 @@ ROWS = [
 
 @pytest.mark.parametrize("coefficient", [None, 0.3])
 @pytest.mark.parametrize("with_margin", [False, True])
-def test_pairs_cost_what_they_cost_in_trl(tmp_path, with_margin, coefficient):
+def test_pair_loss_equals_trl(tmp_path, with_margin, coefficient):
     base = make_model(tmp_path / "base", "gpt_neox")
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.pad_token = tokenizer.eos_token

@@ -26,7 +26,7 @@ SAVED = ModelConfig(
 )
 
 
-def test_probability_is_read_where_the_response_ends(tmp_path):
+def test_end_probability_is_read_at_the_end_of_responses(tmp_path):
     """By hand: softmax of the logits at the last token before the end, averaged over rows."""
     folder = str(make_model(tmp_path, "qwen2"))
     chat, model = load_tokenizer(folder), load_policy(folder).eval()
@@ -39,7 +39,7 @@ def test_probability_is_read_where_the_response_ends(tmp_path):
     assert end_probability(model, chat, ROWS) == pytest.approx(sum(by_hand) / 3, rel=1e-4)
 
 
-def test_model_that_rarely_ends_is_a_warning_with_the_key_that_helps(tmp_path):
+def test_low_end_probability_warns_with_a_key(tmp_path):
     chat = load_tokenizer(str(make_model(tmp_path, "qwen2")))
     assert end_warnings(0.9, LORA, chat) == []
     (warning,) = end_warnings(0.02, LORA, chat)
@@ -48,7 +48,7 @@ def test_model_that_rarely_ends_is_a_warning_with_the_key_that_helps(tmp_path):
     assert "lora_modules_to_save" not in end_warnings(0.02, SAVED, chat)[0]
 
 
-def test_end_token_that_pretraining_never_moved_is_a_warning(tmp_path):
+def test_untrained_end_token_warns(tmp_path):
     folder = str(make_model(tmp_path, "qwen2"))
     chat, model = load_tokenizer(folder), load_policy(folder)
     assert untrained_end_warnings(model, LORA, chat) == []
@@ -61,7 +61,7 @@ def test_end_token_that_pretraining_never_moved_is_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma"])
-def test_saved_modules_are_trained_and_come_back(tmp_path: Path, family: str):
+def test_saved_modules_are_trained_and_loaded(tmp_path: Path, family: str):
     """Untied (Qwen2) and tied (Gemma): one step moves the end token's row; the folder holds it."""
     folder = str(make_model(tmp_path / "base", family))
     chat = load_tokenizer(folder)
