@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rlhf import ops as ops
     from rlhf.chat.model import ChatModel as ChatModel
     from rlhf.data.config import DataConfig as DataConfig
+    from rlhf.data.config import DataOptions as DataOptions
     from rlhf.data.config import PromptDataConfig as PromptDataConfig
     from rlhf.errors import CheckpointError as CheckpointError
     from rlhf.errors import ConfigError as ConfigError
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from rlhf.rewards.spec import RewardSpec as RewardSpec
     from rlhf.training.ppo.config import PPOConfig as PPOConfig
     from rlhf.training.ppo.trainer import PPOTrainer as PPOTrainer
+    from rlhf.training.reward.config import RewardModelConfig as RewardModelConfig
+    from rlhf.training.reward.trainer import RewardTrainer as RewardTrainer
+    from rlhf.training.sft.config import SFTConfig as SFTConfig
+    from rlhf.training.sft.trainer import SFTTrainer as SFTTrainer
 
 _EXPORTS = {
     "evaluate": "rlhf.evaluation.api",
@@ -50,6 +55,7 @@ _EXPORTS = {
     "ConfigError": "rlhf.errors",
     "DataConfig": "rlhf.data.config",
     "DataError": "rlhf.errors",
+    "DataOptions": "rlhf.data.config",
     "ModelConfig": "rlhf.models.config",
     "PPOConfig": "rlhf.training.ppo.config",
     "PPOTrainer": "rlhf.training.ppo.trainer",
@@ -57,7 +63,11 @@ _EXPORTS = {
     "RLHFError": "rlhf.errors",
     "RewardConfig": "rlhf.rewards.config",
     "RewardModel": "rlhf.rewards.model",
+    "RewardModelConfig": "rlhf.training.reward.config",
     "RewardSpec": "rlhf.rewards.spec",
+    "RewardTrainer": "rlhf.training.reward.trainer",
+    "SFTConfig": "rlhf.training.sft.config",
+    "SFTTrainer": "rlhf.training.sft.trainer",
     "TrainingError": "rlhf.errors",
 }
 _MODULES = ("ops",)
