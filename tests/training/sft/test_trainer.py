@@ -46,7 +46,7 @@ def test_trainer_gives_the_weights_of_the_recipe(llama, rows_file, tmp_path, mon
         f"--output_dir={tmp_path / 'recipe'}",
         f"--model_name_or_path={llama}",
     ]
-    words += [f"--train_data={rows_file}", "--max_length=64", "--eval_fraction=0.3"]
+    words += ["--bf16=false", f"--train_data={rows_file}", "--max_length=64", "--eval_fraction=0.3"]
     monkeypatch.setattr("sys.argv", ["sft.py", *words])
     sft.main()
     one = trainer(llama, rows_file, output_dir=tmp_path / "class")
