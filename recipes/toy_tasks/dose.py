@@ -1,10 +1,10 @@
-"""Dose and controls: what PPO gains from labels that are right in part, few, or wrong.
+"""Dose and controls: how much PPO gains from labels that are partly wrong, few, or all wrong.
 
     python recipes/toy_tasks/dose.py --seeds 0 1 2 3 4 5 6 7 8 9
 
-The world of frontier.py. Of 2,000 labels 0, 25, 50 or 100% are turned round; or there are 200; or
-the reward is 0 for everything. Each arm has its own reward model, PPO at kl_coef 0.3 whatever the
-gate says of it, and its win rate against the SFT model by the gold score.
+The world is that of frontier.py. 0, 25, 50 or 100% of 2,000 labels are reversed; or there are only
+200 labels; or every reward is 0. Each arm has its own reward model and runs PPO at kl_coef 0.3,
+whatever the gate's verdict. It is compared with the SFT model by the win rate on the gold score.
 """
 
 import sys
@@ -22,15 +22,15 @@ from recipes.toy_tasks.pipeline import (  # noqa: E402
     make_sft,
 )
 from recipes.toy_tasks.stage_runs import (  # noqa: E402
-    Figures,
-    figure,
+    Metrics,
+    gate_verdict,
+    metric_value,
+    run_parallel,
     run_seeds,
-    side_by_side,
     slug,
-    verdict,
 )
 
-# name -> labels, share of them turned round; None: a reward of 0
+# name -> number of labels, share of them that is reversed; None: every reward is 0
 ARMS = {
     "0% flipped": (2000, 0.0),
     "25% flipped": (2000, 0.25),
@@ -41,28 +41,28 @@ ARMS = {
 }
 
 
-def run(folder: Path, seed: int, jobs: int) -> Figures:
-    """Every arm in one world; win rate and KL of each, and what the gate says."""
+def run(folder: Path, seed: int, jobs: int) -> Metrics:
+    """Win rate, gold score and KL of every arm in one world, and the gate's verdicts."""
     make_sft(folder, seed)
-    policies = side_by_side(jobs, {slug(arm): partial(train, folder, seed, arm) for arm in ARMS})
+    policies = run_parallel(jobs, {slug(arm): partial(train, folder, seed, arm) for arm in ARMS})
     evaluation = evaluate(folder, "evaluation", seed, policies, judge=gold)
-    found: Figures = {}
+    metrics: Metrics = {}
     for arm, labels in ARMS.items():
         if labels is not None:
-            found[f"{arm}: gate"] = verdict(folder / f"reward-{slug(arm)}")
-        found |= {
-            f"{arm}: win rate": figure(evaluation, "win_rate", slug(arm), judge="gold"),
-            f"{arm}: gold": figure(evaluation, "score", slug(arm), judge="gold"),
-            f"{arm}: KL": figure(evaluation, "kl", slug(arm)),
+            metrics[f"{arm}: gate"] = gate_verdict(folder / f"reward-{slug(arm)}")
+        metrics |= {
+            f"{arm}: win rate": metric_value(evaluation, "win_rate", slug(arm), judge="gold"),
+            f"{arm}: gold": metric_value(evaluation, "score", slug(arm), judge="gold"),
+            f"{arm}: KL": metric_value(evaluation, "kl", slug(arm)),
         }
-    return found
+    return metrics
 
 
 def train(folder: Path, seed: int, arm: str) -> Path:
-    """The arm's reward model, and the policy that PPO makes with it."""
+    """Train the arm's reward model, and a policy against it; returns the policy's folder."""
     reward_model = None
-    if (chosen := ARMS[arm]) is not None:
-        labels, flipped = chosen
+    if (setting := ARMS[arm]) is not None:
+        labels, flipped = setting
         reward_model = make_reward_model(
             folder, f"reward-{slug(arm)}", seed, labels=labels, flipped=flipped
         )

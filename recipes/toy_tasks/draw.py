@@ -1,4 +1,4 @@
-"""The picture of docs/research/toy-tasks.md, from the run folders that the worlds left.
+"""Draw the figure of docs/research/toy-tasks.md from the run folders of the toy tasks.
 
     python recipes/toy_tasks/draw.py runs/toy_tasks --output docs/images/toy-tasks.png
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-WAYS = {"glance": "sum\nalone", "steps": "every\nsum", "both": "either", "ppo": "PPO from\neither"}
+TICKS = {"glance": "sum\nalone", "steps": "every\nsum", "both": "either", "ppo": "PPO from\neither"}
 ARMS = ("0% flipped", "25% flipped", "200 labels", "50% flipped", "100% flipped")
 
 
 def load(path: Path) -> Any:
-    """What the file holds."""
+    """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def frontier(axes: Any, folder: Path) -> None:
-    """Gold that was gained over gold that could have been, at the same KL."""
-    for seed, found in load(folder / "frontier" / "figures.json").items():
-        start = found["gold of the reference, exact"]
+    """Plot the gain in gold score over the best possible gain at the same KL."""
+    for seed, metrics in load(folder / "frontier" / "figures.json").items():
+        start = metrics["gold of the reference, exact"]
         for index, coef in enumerate(("0.1", "0.3", "1.0")):
-            best = found[f"kl_coef {coef}: best gold at that KL"] - start
-            gained = found[f"kl_coef {coef}: gold"] - start
+            best = metrics[f"kl_coef {coef}: best gold at that KL"] - start
+            gained = metrics[f"kl_coef {coef}: gold"] - start
             label = f"kl_coef {coef}" if seed == "0" else None
             axes.plot(best, gained, "o", color=f"C{index}", label=label)
     highest = axes.get_xlim()[1]
@@ -36,10 +36,10 @@ def frontier(axes: Any, folder: Path) -> None:
 
 
 def dose(axes: Any, folder: Path) -> None:
-    """Win rates of every arm."""
+    """Plot the win rates of every arm."""
     seeds = load(folder / "dose" / "figures.json").values()
     for index, arm in enumerate(ARMS):
-        wins = [found[f"{arm}: win rate"] for found in seeds]
+        wins = [metrics[f"{arm}: win rate"] for metrics in seeds]
         axes.plot([index] * len(wins), wins, "o", color="C0")
     axes.axhline(0.5, color="grey", linewidth=1)
     axes.set(title="dose and controls", ylabel="win rate against SFT", ylim=(0, 1))
@@ -47,7 +47,7 @@ def dose(axes: Any, folder: Path) -> None:
 
 
 def over_optimization(axes: Any, folder: Path) -> None:
-    """Proxy and gold of every checkpoint over its distance from the SFT model."""
+    """Plot proxy and gold score of every checkpoint over its distance from the SFT model."""
     for path in sorted(folder.glob("over_optimization/seed-*/frontier/evaluation.json")):
         points = load(path)["frontier"]["points"]
         distances = [max(0.0, point["kl"]["value"]) ** 0.5 for point in points]
@@ -60,55 +60,55 @@ def over_optimization(axes: Any, folder: Path) -> None:
 
 
 def brackets_by_depth(axes: Any, folder: Path) -> None:
-    """Share of unbalanced answers by how many brackets the prompt leaves open."""
+    """Plot the share of unbalanced responses by the number of brackets the prompt leaves open."""
     _unbalanced(axes, folder, "depth")
     axes.axvspan(6.5, 9.5, color="grey", alpha=0.15)
-    axes.set(title="parentheses (grey: no prompt seen so deep)", xlabel="open brackets")
+    axes.set(title="parentheses (grey: deeper than in training)", xlabel="open brackets")
 
 
 def brackets_by_length(axes: Any, folder: Path) -> None:
-    """Share of unbalanced answers by the prompt's length."""
+    """Plot the share of unbalanced responses by the prompt's length."""
     _unbalanced(axes, folder, "length")
-    axes.set(title="parentheses, by length", xlabel="symbols of the prompt")
+    axes.set(title="parentheses, by length", xlabel="symbols in the prompt")
 
 
 def _unbalanced(axes: Any, folder: Path, by: str) -> None:
-    """The mean over the seeds that have such prompts."""
-    found = [load(path) for path in sorted(folder.glob("parentheses/seed-*/errors.json"))]
+    """Plot the mean over the seeds that have such prompts."""
+    seeds = [load(path) for path in sorted(folder.glob("parentheses/seed-*/errors.json"))]
     for index, model in enumerate(("sft", "ppo")):
-        groups = [seed[model][by] for seed in found]
+        groups = [seed[model][by] for seed in seeds]
         keys = sorted({int(key) for group in groups for key in group})
         shares = [mean(g[str(key)] for g in groups if str(key) in g) for key in keys]
         axes.plot(keys, shares, "o-", color=f"C{index}", label=model)
-    axes.set(ylabel="unbalanced answers", ylim=(0, 1))
+    axes.set(ylabel="unbalanced responses", ylim=(0, 1))
     axes.legend()
 
 
 def steps(axes: Any, folder: Path) -> None:
-    """How often the sum is right, by what was shown, and after PPO."""
+    """Plot how often the sum is right, for each kind of demonstrations and after PPO."""
     seeds = load(folder / "steps" / "figures.json").values()
-    for index, way in enumerate(WAYS):
-        axes.plot([index] * len(seeds), [found[f"{way}: right"] for found in seeds], "o")
+    for index, model in enumerate(TICKS):
+        axes.plot([index] * len(seeds), [metrics[f"{model}: right"] for metrics in seeds], "o")
     axes.axhline(0.1, color="grey", linewidth=1)
     axes.set(title="step by step (grey: chance)", ylabel="right", ylim=(0, 1.05))
-    axes.set_xticks(range(len(WAYS)), WAYS.values())
+    axes.set_xticks(range(len(TICKS)), TICKS.values())
 
 
 def main() -> None:
-    """Six panels."""
+    """Draw the six panels into one file."""
     import matplotlib.pyplot as plt
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="holds a folder of each world")
+    parser.add_argument("folder", type=Path, help="folder with the runs of every task")
     parser.add_argument("--output", type=Path, required=True)
-    given = parser.parse_args()
+    args = parser.parse_args()
     figure, panels = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
-    panes = (frontier, dose, over_optimization, brackets_by_depth, brackets_by_length, steps)
-    for axes, draw in zip(panels.flat, panes, strict=True):
-        draw(axes, given.folder)
-    figure.savefig(given.output)
+    drawings = (frontier, dose, over_optimization, brackets_by_depth, brackets_by_length, steps)
+    for axes, draw in zip(panels.flat, drawings, strict=True):
+        draw(axes, args.folder)
+    figure.savefig(args.output)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Parentheses: brackets that half of the demonstrations leave unbalanced, and what RLHF mends.
+"""Parentheses: RLHF repairs brackets that half of the demonstrations leave unbalanced.
 
     python recipes/toy_tasks/parentheses.py --seeds 0 1 2 3 4 5 6 7 8 9
 
-The whole chain of recipes/align.py: SFT on demonstrations half of which are wrong, four answers to
-each of 2,000 prompts, simulated people who rank them, a reward model, PPO, evaluation; on prompts
-as deep as those of training and on deeper ones than any there, where a lookup has nothing.
+This runs the whole pipeline of recipes/align.py: SFT on demonstrations half of which are wrong,
+four responses to each of 2,000 prompts, simulated annotators that rank them, a reward model, PPO,
+and evaluation. The held-out prompts are as deep as those in training, or deeper than any of them.
+A lookup cannot know the deeper ones.
 
-The lookup of recipes/evaluate.py copies what the training files hold up as good, and half of the
-demonstrations are wrong; what a lookup among the right ones comes to stands beside it.
+The lookup baseline of recipes/evaluate.py copies responses from the training files, where half of
+the demonstrations are wrong. A lookup among the right demonstrations is reported as well.
 """
 
 import json
@@ -34,12 +35,12 @@ from recipes.toy_tasks.brackets.grammar import (  # noqa: E402
     rows,
 )
 from recipes.toy_tasks.stage_runs import (  # noqa: E402
-    PROOFS,
-    Figures,
-    answers_of,
-    figure,
+    TOY_TASKS,
+    Metrics,
+    gate_verdict,
+    metric_value,
+    read_responses,
     run_seeds,
-    verdict,
     write_rows,
 )
 from recipes.toy_tasks.tiny_model import make_model  # noqa: E402
@@ -50,8 +51,8 @@ from rlhf.manifest import write_atomically  # noqa: E402
 Row = Mapping[str, str]
 
 
-def run(folder: Path, seed: int, jobs: int) -> Figures:
-    """The chain in one world; how often its answers are balanced."""
+def run(folder: Path, seed: int, jobs: int) -> Metrics:
+    """Run the pipeline in one world; returns the shares of balanced responses and more."""
     make_model(folder / "base", SYMBOLS, seed=seed)
     files: dict[str, Iterable[Row]] = {
         "demonstrations": demonstrations(
@@ -65,85 +66,90 @@ def run(folder: Path, seed: int, jobs: int) -> Figures:
             for row in rows(seed, "held-out", kind, 300, held_out=True)
         ],
     }
-    held = {name: list(of) for name, of in files.items()}
-    given = {name: write_rows(folder / f"{name}.jsonl", of) for name, of in held.items()}
-    chain = folder / "chain"
+    rows_by_file = {name: list(file_rows) for name, file_rows in files.items()}
+    paths = {
+        name: write_rows(folder / f"{name}.jsonl", file_rows)
+        for name, file_rows in rows_by_file.items()
+    }
+    run_folder = folder / "chain"
     command = [sys.executable, str(ROOT / "recipes" / "align.py")]
-    command += ["--config", str(PROOFS / "brackets" / "align.yaml"), "--output_dir", str(chain)]
+    command += ["--config", str(TOY_TASKS / "brackets" / "align.yaml")]
+    command += ["--output_dir", str(run_folder)]
     command += ["--model_name_or_path", str(folder / "base"), "--seed", str(seed)]
-    command += ["--demonstrations", given["demonstrations"], "--ppo_prompts", given["ppo"]]
-    command += ["--ranking_prompts", given["ranking"], "--heldout_prompts", given["heldout"]]
+    command += ["--demonstrations", paths["demonstrations"], "--ppo_prompts", paths["ppo"]]
+    command += ["--ranking_prompts", paths["ranking"], "--heldout_prompts", paths["heldout"]]
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     if status:
-        sys.exit(f"recipes/align.py ended with status {status}; see above.")
-    write_errors(chain / "evaluation", folder / "errors.json")
-    return figures(chain) | copied(held["heldout"], held["demonstrations"])
+        sys.exit(f"recipes/align.py exited with status {status}; see above.")
+    write_errors(run_folder / "evaluation", folder / "errors.json")
+    heldout, trained = rows_by_file["heldout"], rows_by_file["demonstrations"]
+    return chain_metrics(run_folder) | lookup_metrics(heldout, trained)
 
 
-def figures(chain: Path) -> Figures:
-    """Shares of balanced answers, and whether the text is still alive."""
-    evaluation = chain / "evaluation"
-    found: Figures = {"gate": verdict(chain / "reward_model")}
+def chain_metrics(run_folder: Path) -> Metrics:
+    """Shares of balanced responses, KL, and metrics of the diversity of the text."""
+    evaluation = run_folder / "evaluation"
+    metrics: Metrics = {"gate": gate_verdict(run_folder / "reward_model")}
     for model in ("sft", "ppo", "lookup"):
-        answers = answers_of(evaluation, model)
+        responses = read_responses(evaluation, model)
         for kind in (SEEN, DEEPER):
-            found[f"{model}: balanced, {kind}"] = mean(
-                row["axes"]["balanced"] for row in answers if depth_of(row) in DEPTHS[kind]
+            metrics[f"{model}: balanced, {kind}"] = mean(
+                row["axes"]["balanced"] for row in responses if prompt_depth(row) in DEPTHS[kind]
             )
     for model in ("sft", "ppo"):
         for metric in ("self_bleu", "length"):
-            found[f"{model}: {metric}"] = figure(evaluation, metric, model)
+            metrics[f"{model}: {metric}"] = metric_value(evaluation, metric, model)
     content = json.loads((evaluation / "evaluation.json").read_text(encoding="utf-8"))
     share = content["contaminated_prompts"] / content["prompts"]
     return {
-        **found,
+        **metrics,
         "prompts flagged as contaminated": share,
-        "KL": figure(evaluation, "kl", "ppo"),
+        "KL": metric_value(evaluation, "kl", "ppo"),
     }
 
 
-def copied(heldout: Sequence[Row], shown: Sequence[Row]) -> Figures:
-    """Shares of balanced answers where the nearest prompt's right demonstrations are copied."""
-    right = NearestPrompt(
+def lookup_metrics(heldout: Sequence[Row], trained: Sequence[Row]) -> Metrics:
+    """Shares of balanced responses when the nearest prompt's right demonstrations are copied."""
+    lookup = NearestPrompt(
         [
             TrainingPrompt(prompt=row["prompt"], responses=[row["completion"]])
-            for row in shown
+            for row in trained
             if axes(row["prompt"], row["completion"])["balanced"]
         ]
     )
-    found: Figures = {}
+    metrics: Metrics = {}
     for kind in (SEEN, DEEPER):
-        asked = [row["prompt"] for row in heldout if row["category"] == kind]
-        found[f"lookup among right demonstrations: balanced, {kind}"] = mean(
-            axes(prompt, answer)["balanced"]
-            for prompt in asked
-            for answer in right.find(prompt).responses
+        prompts_of_kind = [row["prompt"] for row in heldout if row["category"] == kind]
+        metrics[f"lookup among right demonstrations: balanced, {kind}"] = mean(
+            axes(prompt, response)["balanced"]
+            for prompt in prompts_of_kind
+            for response in lookup.find(prompt).responses
         )
-    return found
+    return metrics
 
 
-def depth_of(answer: dict[str, Any]) -> int:
-    """How many brackets are open at the end of its prompt."""
-    return depths(answer["prompt"].split())[-1]
+def prompt_depth(response: dict[str, Any]) -> int:
+    """Number of brackets that are open at the end of the prompt."""
+    return depths(response["prompt"].split())[-1]
 
 
 def write_errors(evaluation: Path, path: Path) -> None:
-    """Share of unbalanced answers by the depth at the prompt's end, and by the prompt's length."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
+    """Write the share of unbalanced responses by the prompt's final depth and by its length."""
+    shares: dict[str, dict[str, dict[int, float]]] = {}
     for model in ("sft", "ppo"):
         wrong: dict[str, dict[int, list[float]]] = {
             "depth": defaultdict(list),
             "length": defaultdict(list),
         }
-        for row in answers_of(evaluation, model):
+        for row in read_responses(evaluation, model):
             error = 1.0 - row["axes"]["balanced"]
-            wrong["depth"][depth_of(row)].append(error)
+            wrong["depth"][prompt_depth(row)].append(error)
             wrong["length"][len(row["prompt"].split())].append(error)
-        found[model] = {
+        shares[model] = {
             by: {key: mean(values) for key, values in sorted(groups.items())}
             for by, groups in wrong.items()
         }
-    write_atomically(path, json.dumps(found, indent=1) + "\n")
+    write_atomically(path, json.dumps(shares, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The product path in a world of the chain: files, SFT, reward model, PPO, evaluation."""
+"""The stages in a world of the Markov chain: files, SFT, reward model, PPO, evaluation."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +12,16 @@ from recipes.toy_tasks.markov.chain import (
     pairs,
     prompt_rows,
 )
-from recipes.toy_tasks.stage_runs import PROOFS, run_recipe, write_rows
+from recipes.toy_tasks.stage_runs import TOY_TASKS, run_recipe, write_rows
 from recipes.toy_tasks.tiny_model import make_model
 
 DEMONSTRATIONS, PROMPTS = "demonstrations.jsonl", "prompts.jsonl"
 HELD_OUT, HELD_OUT_PAIRS = "prompts_heldout.jsonl", 500
-WORLD = PROOFS / "markov" / "chain.py"
+WORLD = TOY_TASKS / "markov" / "chain.py"
 
 
 def make_sft(folder: Path, world: int) -> Path:
-    """The files that all stages share; an untrained model and what the chain writes -> sft/."""
+    """Write the files that all stages share, and fine-tune an untrained model on chain text."""
     for name, rows in {
         DEMONSTRATIONS: demonstrations(world, 4000),
         PROMPTS: prompt_rows(world, 2000, part=0),
@@ -49,7 +49,17 @@ def make_reward_model(
     score: Score = gold,
     **keys: Any,
 ) -> Path:
-    """So many pairs -> folder/NAME; of the held-out ones as many are flipped."""
+    """Train a reward model on pairs of the chain in `folder/name`; returns that folder.
+
+    Args:
+        folder: folder of the world, with sft/.
+        name: name of the reward model's folder.
+        world: number of the world, and seed of the run.
+        labels: number of training pairs.
+        flipped: share of the labels to reverse, in the held-out pairs too.
+        score: the score that decides the labels.
+        keys: further keys of recipes/reward_model.py.
+    """
     data = {
         role: write_rows(
             folder / f"{name}-{role}.jsonl",
@@ -73,7 +83,7 @@ def make_reward_model(
 def make_policy(
     folder: Path, name: str, world: int, reward_model: Path | None, **keys: Any
 ) -> Path:
-    """The SFT model and a reward model -> folder/NAME; None is a reward of 0 for everything."""
+    """Run PPO from the SFT model in `folder/name`; without a reward model every reward is 0."""
     reward = [f"{WORLD}:nothing"]
     if reward_model is not None:
         reward = [str(reward_model), f"{WORLD}:complete"]
@@ -92,7 +102,16 @@ def make_policy(
 def evaluate(
     folder: Path, name: str, world: int, policies: Mapping[str, Path], *, judge: Score, **keys: Any
 ) -> Path:
-    """The policies beside the SFT model, judged by that function of chain.py."""
+    """Compare the policies with the SFT model in `folder/name`; returns that folder.
+
+    Args:
+        folder: folder of the world, with sft/.
+        name: name of the evaluation's folder.
+        world: number of the world, and seed of the run.
+        policies: name of each policy and its folder.
+        judge: the gold score, a function of chain.py.
+        keys: further keys of recipes/evaluate.py.
+    """
     models = {"sft": folder / "sft", **policies}
     return run_recipe(
         folder / name,

@@ -1,4 +1,4 @@
-"""What the worlds share: recipes as stages that are skipped when done, seeds, figures, tables."""
+"""Run recipes as stages that are skipped when done, repeat them over seeds, and print tables."""
 
 import argparse
 import json
@@ -25,117 +25,120 @@ from rlhf.runtime.distributed import print_once  # noqa: E402
 from rlhf.runtime.run_folder import make_folder  # noqa: E402
 from rlhf.runtime.run_lock import locked  # noqa: E402
 
-Figures = dict[str, float | str]
-PROOFS = Path(__file__).resolve().parent
+Metrics = dict[str, float | str]
+TOY_TASKS = Path(__file__).resolve().parent
 
 
 def run_recipe(folder: Path, recipe: str, config: str, **keys: Any) -> Path:
-    """Bring `recipes/RECIPE.py` to its end in `folder` and return that; nothing where it is done.
+    """Run `recipes/RECIPE.py` in `folder`, unless it is finished there; returns the folder.
 
-    config: a YAML file, counted from recipes/toy_tasks/.
+    config: a YAML file, relative to recipes/toy_tasks/.
     """
-    what = RecipeStage(
+    stage = RecipeStage(
         name=str(Path(*folder.parts[-2:])),
         folder=folder,
         recipe=recipe,
-        config=str(PROOFS / config),
+        config=str(TOY_TASKS / config),
         keys=keys,
         num_processes=1,
         makes=("evaluation.json" if recipe == "evaluate" else "manifest.json",),
         per_device=recipe in ("sft", "reward_model"),
     )
-    run_stage(recipe_stage(what), print_once)
+    run_stage(recipe_stage(stage), print_once)
     return folder
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write a JSON line a row; the path as the keys of recipes want it."""
+    """Write one JSON line per row; returns the path as a string, for the keys of recipes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
 
-def figure(folder: Path, metric: str, model: str, **where: Any) -> float:
-    """One figure of the evaluation in `folder`."""
-    found = find(read_results(folder), metric, model, **where)
-    if found is None:
-        sys.exit(f"{folder} has no {metric} of {model} {where}; was the seed cut short?")
-    return found.value
+def metric_value(folder: Path, metric: str, model: str, **where: Any) -> float:
+    """One metric of the evaluation in `folder`; exits if it has none."""
+    result = find(read_results(folder), metric, model, **where)
+    if result is None:
+        sys.exit(f"{folder} has no {metric} of {model} {where}; was the seed interrupted?")
+    return result.value
 
 
-def answers_of(folder: Path, model: str) -> list[dict[str, Any]]:
-    """The rows of `folder/answers.jsonl` that are this model's."""
+def read_responses(folder: Path, model: str) -> list[dict[str, Any]]:
+    """The rows of this model in `folder/answers.jsonl`."""
     lines = (folder / RECORDS_FILE).read_text(encoding="utf-8").splitlines()
     return [row for row in map(json.loads, lines) if row["model"] == model]
 
 
 def slug(arm: str) -> str:
-    """The name of an arm as a folder has it."""
+    """The name of an arm as a folder name."""
     return arm.replace("% ", "-").replace(" ", "-")
 
 
-def verdict(reward_model: Path) -> str:
-    """What the gate says of a reward model: pass, warn or fail."""
+def gate_verdict(reward_model: Path) -> str:
+    """The gate's verdict on a reward model: pass, warn or fail."""
     return str(json.loads((reward_model / "gate.json").read_text(encoding="utf-8"))["verdict"])
 
 
 def minutes(folder: Path) -> float:
-    """What the stages below `folder` took together, one after the other."""
-    kept = [path.parent for path in folder.rglob("stage.json") if ".old-" not in path.parent.name]
-    records = map(read_stage, kept)
+    """Sum of the minutes of all stages below `folder`."""
+    stages = [path.parent for path in folder.rglob("stage.json")]
+    folders = [stage for stage in stages if ".old-" not in stage.name]
+    records = map(read_stage, folders)
     return sum(sum(record.done.values()) for record in records if record is not None) / 60
 
 
-def side_by_side(jobs: int, makers: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
-    """What each makes, by name; at most `jobs` of them at work at once.
+def run_parallel(jobs: int, makers: Mapping[str, Callable[[], Path]]) -> dict[str, Path]:
+    """The result of each function by name; at most `jobs` of them run at once.
 
-    What interrupts one, or this, ends the stages that are at work; those that wait do not begin.
+    If one fails, or the process is interrupted, the running stages are stopped and the waiting
+    ones do not start.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        found = {name: pool.submit(make) for name, make in makers.items()}
+        futures = {name: pool.submit(make) for name, make in makers.items()}
         try:
-            return {name: future.result() for name, future in found.items()}
+            return {name: future.result() for name, future in futures.items()}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for child in psutil.Process().children():
-                child.terminate()  # writes a checkpoint first; the pool waits for it
+                child.terminate()  # it writes a checkpoint first; the pool waits for it
             raise
 
 
-def run_seeds(name: str, description: str, run: Callable[[Path, int, int], Figures]) -> None:
-    """The command line of a world: what is missing is run, then the table over seeds.
+def run_seeds(name: str, description: str, run: Callable[[Path, int, int], Metrics]) -> None:
+    """The command line of a task: run the missing seeds, then print a table over all of them.
 
-    Leaves figures.json beside the seeds' folders: every figure of every seed.
+    Every metric of every seed is written to figures.json, next to the seeds' folders.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
-        "--output_dir", default=f"runs/toy_tasks/{name}", help="seed-N folders go here"
+        "--output_dir", default=f"runs/toy_tasks/{name}", help="parent of the seed-N folders"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="stages at once, on a thread each")
-    given = parser.parse_args()
+    parser.add_argument("--jobs", type=int, default=2, help="parallel stages, one thread each")
+    args = parser.parse_args()
     stop_on_sigterm()
-    folder = Path(given.output_dir).resolve()
-    found = {}
-    for seed in given.seeds:
+    folder = Path(args.output_dir).resolve()
+    metrics_by_seed = {}
+    for seed in args.seeds:
         make_folder(folder / f"seed-{seed}")
         with locked(folder / f"seed-{seed}"):
-            figures = run(folder / f"seed-{seed}", seed, given.jobs)
-        found[seed] = figures | {"minutes of one thread": minutes(folder / f"seed-{seed}")}
-    write_atomically(folder / "figures.json", json.dumps(found, indent=1) + "\n")
-    print(as_table(found))
+            metrics = run(folder / f"seed-{seed}", seed, args.jobs)
+        metrics["minutes of one thread"] = minutes(folder / f"seed-{seed}")
+        metrics_by_seed[seed] = metrics
+    write_atomically(folder / "figures.json", json.dumps(metrics_by_seed, indent=1) + "\n")
+    print(as_table(metrics_by_seed))
 
 
-def as_table(found: Mapping[int, Figures]) -> str:
-    """Markdown: a row a figure; the median, lowest and highest over seeds, and each seed."""
+def as_table(metrics_by_seed: Mapping[int, Metrics]) -> str:
+    """Markdown: one row per metric with its median, lowest and highest value, and every seed's."""
     lines = [
-        f"| figure, {len(found)} seeds | median | lowest | highest | each |",
+        f"| metric, {len(metrics_by_seed)} seeds | median | lowest | highest | each |",
         "|---|---:|---:|---:|---|",
     ]
-    for name in next(iter(found.values())):
-        values = [figures[name] for figures in found.values()]
+    for name in next(iter(metrics_by_seed.values())):
+        values = [metrics[name] for metrics in metrics_by_seed.values()]
         numbers = [value for value in values if not isinstance(value, str)]
         summary = [f"{f(numbers):.2f}" if numbers else "" for f in (median, min, max)]
         each = " ".join(str(v) if isinstance(v, str) else f"{v:.2f}" for v in values)

@@ -1,10 +1,10 @@
-"""Step by step: what cannot be said at a glance can be worked out, and PPO finds that out.
+"""Step by step: a sum that is too hard at once can be computed in steps, and PPO discovers this.
 
     python recipes/toy_tasks/steps.py --seeds 0 1 2 3 4 5 6 7 8 9
 
-Sums mod 10 of six letters that stand for digits by a hidden code. One model is shown the sum alone,
-one every running sum, one now this and now that. PPO goes on from the third, with nothing but the
-last digit rewarded.
+The task is the sum mod 10 of six letters, each of which encodes a digit in a hidden code. One model
+is trained on the sum alone, one on all running sums, and one on a mix of both. PPO starts from the
+third model. Only the last digit is rewarded.
 """
 
 import sys
@@ -15,31 +15,31 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
 from recipes.toy_tasks.stage_runs import (  # noqa: E402
-    PROOFS,
-    Figures,
-    figure,
+    TOY_TASKS,
+    Metrics,
+    metric_value,
+    run_parallel,
     run_recipe,
     run_seeds,
-    side_by_side,
     write_rows,
 )
 from recipes.toy_tasks.sums.code import SYMBOLS, demonstrations, prompt_rows  # noqa: E402
 from recipes.toy_tasks.tiny_model import make_model  # noqa: E402
 
-CODE = PROOFS / "sums" / "code.py"
+CODE = TOY_TASKS / "sums" / "code.py"
 DEMONSTRATIONS, PROMPTS, HELD_OUT = 6000, 4000, 500
 WAYS = {
     "glance": {"glance": True},
     "steps": {"steps": True},
     "both": {"glance": True, "steps": True},
 }
-EPOCHS = {"glance": 8, "steps": 16, "both": 24}  # half of the third's rows show steps
+EPOCHS = {"glance": 8, "steps": 16, "both": 24}  # half of the rows of `both` have steps
 
 
-def run(folder: Path, seed: int, jobs: int) -> Figures:
-    """Three SFT models, PPO from the third; who is right how often, and in which way."""
+def run(folder: Path, seed: int, jobs: int) -> Metrics:
+    """Train three SFT models, and PPO from the third; returns how often each is right, and how."""
     make_model(folder / "base", SYMBOLS, seed=seed)
-    models = side_by_side(jobs, {way: partial(make_sft, folder, seed, way) for way in WAYS})
+    models = run_parallel(jobs, {way: partial(make_sft, folder, seed, way) for way in WAYS})
     models["ppo"] = make_policy(folder, seed, models["both"])
     evaluation = run_recipe(
         folder / "evaluation",
@@ -54,15 +54,17 @@ def run(folder: Path, seed: int, jobs: int) -> Figures:
         axes=f"{CODE}:axes",
         seed=seed,
     )
-    found = {f"{name}: right": figure(evaluation, "score", name, judge="gold") for name in models}
+    metrics = {
+        f"{name}: right": metric_value(evaluation, "score", name, judge="gold") for name in models
+    }
     for name in ("both", "ppo"):
-        axis = figure(evaluation, "axis", name, axis="takes the steps", judge="gold")
-        found[f"{name}: takes the steps"] = axis
-    return {**found, "ppo: KL": figure(evaluation, "kl", "ppo")}
+        axis = metric_value(evaluation, "axis", name, axis="takes the steps", judge="gold")
+        metrics[f"{name}: takes the steps"] = axis
+    return {**metrics, "ppo: KL": metric_value(evaluation, "kl", "ppo")}
 
 
 def make_sft(folder: Path, seed: int, way: str) -> Path:
-    """The model that is shown sums in this way."""
+    """Train on demonstrations of this kind; returns the model's folder."""
     rows = demonstrations(seed, DEMONSTRATIONS, **WAYS[way])
     return run_recipe(
         folder / f"sft-{way}",
@@ -76,7 +78,7 @@ def make_sft(folder: Path, seed: int, way: str) -> Path:
 
 
 def make_policy(folder: Path, seed: int, sft: Path) -> Path:
-    """PPO on words of its own."""
+    """Run PPO on words that occur in no demonstration; returns the policy's folder."""
     rows = prompt_rows(seed, PROMPTS, start=DEMONSTRATIONS)
     return run_recipe(
         folder / "ppo",

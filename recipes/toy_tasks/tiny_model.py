@@ -1,10 +1,10 @@
-"""A model of about 100,000 weights over a handful of symbols, made from nothing.
+"""An untrained model of about 100,000 weights over a handful of symbols.
 
-A text is symbols with a space between them, each a token. A conversation is
+A text is a list of symbols separated by spaces, one token each. A conversation is
 
-    PROMPT <|answer|> ANSWER <|end|>
+    PROMPT <|answer|> RESPONSE <|end|>
 
-Nothing is pretrained: what such a model knows, SFT has taught it.
+Nothing is pretrained: such a model learns everything in SFT.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
-    """One token a symbol; a text holds no others."""
+    """A tokenizer with one token per symbol; other text is not expected."""
     vocabulary = {word: i for i, word in enumerate([PAD, END, ANSWER, *symbols])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -48,9 +48,17 @@ def make_model(
     num_hidden_layers: int = 2,
     num_attention_heads: int = 4,
 ) -> None:
-    """Write an untrained Llama and its tokenizer into `folder`, unless one is there.
+    """Write an untrained Llama and its tokenizer into `folder`, unless it already has a model.
 
-    The default has 100,352 weights over sixteen symbols.
+    The default has 100,352 weights with sixteen symbols.
+
+    Args:
+        folder: folder of the model.
+        symbols: the vocabulary, without special tokens.
+        seed: seed of the weights.
+        hidden_size: width of the model.
+        num_hidden_layers: number of layers.
+        num_attention_heads: attention heads of each layer.
     """
     if (folder / "model.safetensors").exists():
         return

@@ -1,9 +1,9 @@
-"""Brackets: a prompt opens some, an answer has to close them.
+"""Brackets: a prompt opens some, and the response has to close them.
 
-A prompt is a beginning such as `( ( ) (`, at whose end `depth` brackets are open. An answer is
-right where both together are balanced. Prompts to learn from and demonstrations that are right are
-at most 6 deep, anywhere, and end at most 5 deep; a wrong demonstration may reach 8. `deeper`
-prompts end 7 to 9 deep and are at most as long as the longest of the others.
+A prompt is a prefix such as `( ( ) (` with `depth` open brackets at its end. A response is right if
+prompt and response together are balanced. Training prompts and right demonstrations are at most 6
+deep anywhere, and the prompts end at most 5 deep. A wrong demonstration can reach depth 8. Prompts
+of kind `deeper` end 7 to 9 deep and are at most as long as the longest of the others.
 """
 
 import random
@@ -13,94 +13,94 @@ OPEN, CLOSE = "(", ")"
 SYMBOLS = (OPEN, CLOSE)
 SEEN, DEEPER = "seen", "deeper"
 DEPTHS = {SEEN: range(1, 6), DEEPER: range(7, 10)}
-DEEPEST, MOST_PAIRS = 6, 6  # of prompts and right answers; pairs closed within a prompt
-CORRUPTED, HELD_OUT = 0.5, 0.2  # shares: of the demonstrations, of all prompts there are
+DEEPEST, MOST_PAIRS = 6, 6  # depth of prompts and right responses; closed pairs within a prompt
+CORRUPTED, HELD_OUT = 0.5, 0.2  # shares of the demonstrations and of all possible prompts
 
 
 def depths(symbols: Sequence[str]) -> list[int]:
-    """How many brackets are open after each symbol; negative where one too many was closed."""
-    found = [0]
+    """Number of open brackets after each symbol; negative if too many were closed."""
+    path = [0]
     for symbol in symbols:
-        found.append(found[-1] + (1 if symbol == OPEN else -1))
-    return found[1:]
+        path.append(path[-1] + (1 if symbol == OPEN else -1))
+    return path[1:]
 
 
 def errors(text: str) -> int:
-    """Brackets without a partner."""
-    alone, open_ones = 0, 0
+    """Number of brackets without a partner."""
+    unmatched, open_brackets = 0, 0
     for symbol in text.split():
         if symbol == OPEN:
-            open_ones += 1
-        elif open_ones:
-            open_ones -= 1
+            open_brackets += 1
+        elif open_brackets:
+            open_brackets -= 1
         else:
-            alone += 1
-    return alone + open_ones
+            unmatched += 1
+    return unmatched + open_brackets
 
 
-def beginning(draw: random.Random, depth: int, pairs: int) -> list[str]:
-    """A beginning with so many brackets open at its end, and so many pairs closed within it.
+def prefix(rng: random.Random, depth: int, pairs: int) -> list[str]:
+    """A random prefix with `depth` open brackets at its end and `pairs` closed pairs within it.
 
-    Uniform among all of these that are never deeper than the end or DEEPEST.
+    Uniform among all such prefixes that are never deeper than their end or DEEPEST.
     """
     symbols = [OPEN] * (depth + pairs) + [CLOSE] * pairs
     while True:
-        draw.shuffle(symbols)
-        found = depths(symbols)
-        if min(found, default=0) >= 0 and max(found, default=0) <= max(depth, DEEPEST):
+        rng.shuffle(symbols)
+        path = depths(symbols)
+        if min(path, default=0) >= 0 and max(path, default=0) <= max(depth, DEEPEST):
             return symbols
 
 
-def ending(draw: random.Random, depth: int, pairs: int) -> list[str]:
-    """What closes so many brackets and opens and closes so many more: a beginning, mirrored."""
-    mirrored = reversed(beginning(draw, depth, pairs))
+def suffix(rng: random.Random, depth: int, pairs: int) -> list[str]:
+    """A suffix that closes `depth` brackets, with `pairs` further pairs: a mirrored prefix."""
+    mirrored = reversed(prefix(rng, depth, pairs))
     return [CLOSE if symbol == OPEN else OPEN for symbol in mirrored]
 
 
-def corrupted(draw: random.Random, symbols: list[str]) -> list[str]:
-    """One bracket left out, put in or turned round: never balanced again."""
-    changed, place = list(symbols), draw.randrange(len(symbols))
-    kind = draw.choice(["out", "in", "round"])
+def corrupted(rng: random.Random, symbols: list[str]) -> list[str]:
+    """The symbols with one bracket removed, inserted or reversed, so never balanced."""
+    changed, position = list(symbols), rng.randrange(len(symbols))
+    kind = rng.choice(["out", "in", "round"])
     if kind == "out" and len(symbols) > 1:
-        del changed[place]
+        del changed[position]
     elif kind == "in":
-        changed.insert(place, draw.choice(SYMBOLS))
+        changed.insert(position, rng.choice(SYMBOLS))
     else:
-        changed[place] = CLOSE if symbols[place] == OPEN else OPEN
+        changed[position] = CLOSE if symbols[position] == OPEN else OPEN
     return changed
 
 
 def prompts(seed: int, name: str, kind: str, count: int, *, held_out: bool) -> list[str]:
-    """Different prompts that are `seen` or `deeper`; a fifth of all that there are is held out."""
-    draw, found = random.Random(f"{name} {seed}"), dict[str, None]()
+    """Distinct prompts of kind `seen` or `deeper`; a fifth of all possible prompts is held out."""
+    rng, distinct = random.Random(f"{name} {seed}"), dict[str, None]()
     longest = max(DEPTHS[SEEN]) + 2 * MOST_PAIRS
-    while len(found) < count:
-        depth = draw.choice(DEPTHS[kind])
-        pairs = draw.randint(0, min(MOST_PAIRS, (longest - depth) // 2))
-        prompt = " ".join(beginning(draw, depth, pairs))
+    while len(distinct) < count:
+        depth = rng.choice(DEPTHS[kind])
+        pairs = rng.randint(0, min(MOST_PAIRS, (longest - depth) // 2))
+        prompt = " ".join(prefix(rng, depth, pairs))
         if (random.Random(f"{seed} {prompt}").random() < HELD_OUT) == held_out:
-            found[prompt] = None
-    return list(found)
+            distinct[prompt] = None
+    return list(distinct)
 
 
-def demonstrations(seed: int, chosen: Sequence[str], each: int) -> Iterator[dict[str, str]]:
-    """So many answers to each prompt, of which the share CORRUPTED is wrong."""
-    draw = random.Random(f"demonstrations {seed}")
-    for prompt in chosen:
+def demonstrations(seed: int, prompts: Sequence[str], each: int) -> Iterator[dict[str, str]]:
+    """`each` responses to every prompt; the share CORRUPTED of them is wrong."""
+    rng = random.Random(f"demonstrations {seed}")
+    for prompt in prompts:
         for index in range(each):
-            answer = ending(draw, depths(prompt.split())[-1], draw.randint(0, 4))
+            response = suffix(rng, depths(prompt.split())[-1], rng.randint(0, 4))
             if index < CORRUPTED * each:
-                answer = corrupted(draw, answer)
-            yield {"prompt": prompt, "completion": " ".join(answer)}
+                response = corrupted(rng, response)
+            yield {"prompt": prompt, "completion": " ".join(response)}
 
 
 def axes(prompt: str, completion: str) -> dict[str, float]:
-    """Whether prompt and answer are balanced."""
+    """Whether prompt and response together are balanced."""
     return {"balanced": float(errors(f"{prompt} {completion}") == 0)}
 
 
 def score(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-    """What annotators see: 2 points where it is balanced, else half a point off an error, to -2."""
+    """The gold score: 2 points if balanced, else minus half a point per error, at least -2."""
     wrong = [errors(f"{p} {c}") for p, c in zip(prompts, completions, strict=True)]
     return [2.0 if count == 0 else -min(4, count) / 2 for count in wrong]
 
@@ -108,6 +108,6 @@ def score(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
 def rows(
     seed: int, name: str, kind: str, count: int, *, held_out: bool
 ) -> Iterator[dict[str, str]]:
-    """`prompts` with their kind, for the figures by category."""
+    """`prompts` with their kind as category, for metrics by category."""
     for prompt in prompts(seed, name, kind, count, held_out=held_out):
         yield {"prompt": prompt, "category": kind}

@@ -1,4 +1,4 @@
-"""A model over the chain's symbols as what it nearly is: a Markov chain."""
+"""A model over the chain's symbols, approximated by a Markov chain, which it nearly is."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,66 +16,70 @@ from rlhf.models.tokenizer import tokenizer_of_model
 
 Array = NDArray[np.float64]
 Symbols = NDArray[np.int64]
-GONE = len(SYMBOLS)  # what stands where an answer has ended
+ENDED = len(SYMBOLS)  # the state after the end of a response
 
 
 def starts(prompts: Sequence[str]) -> Array:
-    """[S]: how often each symbol ends a prompt, as shares."""
+    """[S]: share of the prompts that end with each symbol."""
     last = [read(prompt)[-1] for prompt in prompts]
-    return np.bincount(last, minlength=GONE) / len(last)
+    return np.bincount(last, minlength=ENDED) / len(last)
 
 
 def reference_of_chain(chain: Chain, start: Array) -> Reference:
-    """The chain itself, for LENGTH steps."""
+    """The chain itself as a reference of LENGTH steps."""
     steps = np.broadcast_to(chain.transitions, (LENGTH, *chain.transitions.shape))
     return Reference(steps=steps, start=start, gains=chain.weights / SCALE)
 
 
 def reference_of_model(
-    folder: Path, chain: Chain, prompts: Sequence[str], answers: Sequence[str]
+    folder: Path, chain: Chain, prompts: Sequence[str], responses: Sequence[str]
 ) -> tuple[Reference, float]:
-    """The model as a chain, and what that leaves out of it.
+    """The model as a Markov chain, and the KL that this approximation leaves out.
 
-    answers: the model's own to `prompts`, one each. p_t(u | s) is the mean of what it gives to u
-    at step t after s in them; of an s that never stood there, its mean over all steps. Left out is
-    the KL from that chain of what it really gives, nats an answer: it looks further back, a little.
+    p_t(u | s) is the mean probability that the model gives to u at step t after s. For an s that
+    does not occur at step t it is the mean over all steps. The second value is the KL of the
+    model from this chain, in nats per response: the model also depends a little on earlier symbols.
+
+    responses: sampled from the model, one to each prompt.
     """
-    given = next_symbols(folder, prompts, answers)
-    before = symbols_before(prompts, answers)
-    sums, counts = np.zeros((LENGTH, GONE + 1, GONE + 1)), np.zeros((LENGTH, GONE + 1))
+    probabilities = next_symbols(folder, prompts, responses)
+    previous = previous_symbols(prompts, responses)
+    sums, counts = np.zeros((LENGTH, ENDED + 1, ENDED + 1)), np.zeros((LENGTH, ENDED + 1))
     for t in range(LENGTH):
-        np.add.at(sums[t], before[:, t], given[:, t])
-        np.add.at(counts[t], before[:, t], 1)
+        np.add.at(sums[t], previous[:, t], probabilities[:, t])
+        np.add.at(counts[t], previous[:, t], 1)
     pooled = sums.sum(0) / np.maximum(counts.sum(0), 1)[:, None]
     steps = np.where(counts[:, :, None] > 0, sums / np.maximum(counts, 1)[:, :, None], pooled)
-    steps[:, GONE] = np.eye(GONE + 1)[GONE]
-    reached = before < GONE
-    of, to = given[reached], steps[np.arange(LENGTH), before][reached]
-    left_out = (of * np.log(np.divide(of, to, where=of > 0, out=np.ones_like(of)))).sum()
+    steps[:, ENDED] = np.eye(ENDED + 1)[ENDED]
+    not_ended = previous < ENDED
+    exact, approximated = probabilities[not_ended], steps[np.arange(LENGTH), previous][not_ended]
+    ratios = np.divide(exact, approximated, where=exact > 0, out=np.ones_like(exact))
+    residual_kl = (exact * np.log(ratios)).sum()
     start = np.append(starts(prompts), 0.0)
     gains = np.append(chain.weights / SCALE, 0.0)
     reference = Reference(steps=steps, start=start, gains=gains)
-    return reference, float(left_out / len(answers))
+    return reference, float(residual_kl / len(responses))
 
 
 @torch.no_grad()
-def next_symbols(folder: Path, prompts: Sequence[str], answers: Sequence[str]) -> Array:
-    """[N, LENGTH, S + 1] probabilities of each symbol, and of the end, at each step."""
+def next_symbols(folder: Path, prompts: Sequence[str], responses: Sequence[str]) -> Array:
+    """[N, LENGTH, S + 1]: probabilities of each symbol and of the end at each step."""
     chat, model = tokenizer_of_model(str(folder), "auto"), load_policy(folder)
-    rows = [sequence_ids(chat, *pair) for pair in zip(prompts, answers, strict=True)]
-    ids, _ = right_pad(rows, chat.pad_token_id)  # causal: padding after a row is not looked at
+    rows = [sequence_ids(chat, *pair) for pair in zip(prompts, responses, strict=True)]
+    ids, _ = right_pad(rows, chat.pad_token_id)  # causal: right padding has no influence
     vocabulary = chat.tokenizer.get_vocab()
     columns = [*(vocabulary[symbol] for symbol in SYMBOLS), chat.end_token_id]
-    found = []
-    for part in torch.split(ids, 256):
-        logits = model(input_ids=part).logits[:, PROMPT_LENGTH:][:, :LENGTH]
-        found.append(logits[..., columns].double().softmax(-1))
-    return torch.cat(found).numpy()
+    parts = []
+    for batch in torch.split(ids, 256):
+        logits = model(input_ids=batch).logits[:, PROMPT_LENGTH:][:, :LENGTH]
+        parts.append(logits[..., columns].double().softmax(-1))
+    return torch.cat(parts).numpy()
 
 
-def symbols_before(prompts: Sequence[str], answers: Sequence[str]) -> Symbols:
-    """[N, LENGTH]: what stands before each step; GONE where the answer has ended."""
+def previous_symbols(prompts: Sequence[str], responses: Sequence[str]) -> Symbols:
+    """[N, LENGTH]: the symbol before each step; ENDED after the end of a response."""
     rows = [
-        [read(prompt)[-1], *read(answer)] for prompt, answer in zip(prompts, answers, strict=True)
+        [read(prompt)[-1], *read(response)]
+        for prompt, response in zip(prompts, responses, strict=True)
     ]
-    return np.array([(row + [GONE] * LENGTH)[:LENGTH] for row in rows])
+    return np.array([(row + [ENDED] * LENGTH)[:LENGTH] for row in rows])

@@ -1,11 +1,12 @@
-"""A Markov chain over sixteen symbols, and what its sequences are worth.
+"""A Markov chain over sixteen symbols, and the gold score of its sequences.
 
-A world is a number: it decides the chain's transitions and the symbols' weights. An answer goes
-on from a prompt of four symbols for sixteen more, and its gold score is the sum of their weights
-over 4: of about unit variance, since the weights have mean 0 and mean square 1.
+A world is a number that determines the chain's transitions and the symbols' weights. A response
+continues a prompt of four symbols with sixteen more. Its gold score is the sum of their weights
+divided by 4. It has about unit variance, since the weights have mean 0 and mean square 1.
 
-An answer that ends early is none: PPO is told so by `complete`, a rule beside the reward model,
-which has never seen one. Without it the policy finds that short answers cost the reward nothing.
+A response must not end early. PPO gets this from `complete`, a rule in addition to the reward
+model, which has never seen a short response. Without the rule the policy learns that short
+responses cost no reward.
 """
 
 import functools
@@ -24,13 +25,13 @@ Score = Callable[[Sequence[str], Sequence[str], Sequence[int]], list[float]]
 SYMBOLS = tuple("abcdefghijklmnop")
 LENGTH, PROMPT_LENGTH = 16, 4
 SCALE = math.sqrt(LENGTH)
-# Sixteen symbols of the chain have 7 to 8 pairs of equal ones, and hardly ever more than 20.
+# Sixteen symbols of the chain contain 7 to 8 equal pairs on average, and rarely more than 20.
 FREE_PAIRS, PENALTY = 20, 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Where each symbol leads, and what each is worth."""
+    """Transition probabilities and the weight of each symbol in the gold score."""
 
     transitions: Array  # [S, S], rows sum to 1
     weights: Array  # [S]
@@ -46,12 +47,12 @@ def chain_of(world: int) -> Chain:
 
 
 def walk(chain: Chain, first: Symbols, steps: int, rng: np.random.Generator) -> Symbols:
-    """[N, steps] symbols that come after `first` [N]."""
-    cumulated = chain.transitions.cumsum(axis=1)
-    cumulated[:, -1] = 1.0  # and not a rounding error less
+    """[N, steps]: symbols sampled from the chain after `first` [N]."""
+    cumulative = chain.transitions.cumsum(axis=1)
+    cumulative[:, -1] = 1.0  # without the rounding error
     rows, last = [], first
     for _ in range(steps):
-        last = (rng.random((len(first), 1)) >= cumulated[last]).sum(axis=1)
+        last = (rng.random((len(first), 1)) >= cumulative[last]).sum(axis=1)
         rows.append(last)
     return np.stack(rows, axis=1)
 
@@ -68,12 +69,12 @@ def write(symbols: Symbols) -> str:
 
 
 def read(text: str) -> list[int]:
-    """The symbols of an answer, at most LENGTH: what comes after is worth nothing."""
+    """The symbols of a response, at most LENGTH; later ones have no value."""
     return [SYMBOLS.index(word) for word in text.split()][:LENGTH]
 
 
 def gold(prompts: Sequence[str], completions: Sequence[str], world: Sequence[int]) -> list[float]:
-    """The gold score of each answer, in the world that its prompt's row names."""
+    """The gold score of each response, in the world named in the row of its prompt."""
     return [
         float(chain_of(number).weights[read(text)].sum() / SCALE)
         for number, text in zip(world, completions, strict=True)
@@ -83,7 +84,7 @@ def gold(prompts: Sequence[str], completions: Sequence[str], world: Sequence[int
 def gold_with_penalty(
     prompts: Sequence[str], completions: Sequence[str], world: Sequence[int]
 ) -> list[float]:
-    """`gold`, less PENALTY for every pair of equal symbols beyond FREE_PAIRS."""
+    """`gold` minus PENALTY for every pair of equal symbols beyond FREE_PAIRS."""
     return [
         points - PENALTY * max(0, equal_pairs(read(text)) - FREE_PAIRS)
         for points, text in zip(gold(prompts, completions, world), completions, strict=True)
@@ -91,30 +92,30 @@ def gold_with_penalty(
 
 
 def equal_pairs(symbols: Sequence[int]) -> int:
-    """How many pairs of places hold the same symbol."""
+    """Number of pairs of positions with the same symbol."""
     return sum(count * (count - 1) // 2 for count in Counter(symbols).values())
 
 
 def nothing(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-    """A reward of 0 for everything."""
+    """A reward of 0 for every response."""
     return [0.0] * len(completions)
 
 
 def complete(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
-    """Minus the number of symbols that each answer lacks to LENGTH."""
+    """Minus the number of symbols by which each response is shorter than LENGTH."""
     return [float(len(read(text)) - LENGTH) for text in completions]
 
 
 def demonstrations(world: int, count: int) -> Iterator[dict[str, str]]:
-    """Prompts with what the chain went on with."""
+    """Prompts with continuations sampled from the chain."""
     chain, rng = chain_of(world), np.random.default_rng((world, 1))
     prompts = draw_prompts(chain, count, rng)
-    for prompt, answer in zip(prompts, walk(chain, prompts[:, -1], LENGTH, rng), strict=True):
-        yield {"prompt": write(prompt), "completion": write(answer)}
+    for prompt, response in zip(prompts, walk(chain, prompts[:, -1], LENGTH, rng), strict=True):
+        yield {"prompt": write(prompt), "completion": write(response)}
 
 
 def prompt_rows(world: int, count: int, *, part: int) -> Iterator[dict[str, Any]]:
-    """Prompts that name their world; each `part` is another draw."""
+    """Prompts with the number of their world; each `part` is an independent sample."""
     chain, rng = chain_of(world), np.random.default_rng((world, 2, part))
     for prompt in draw_prompts(chain, count, rng):
         yield {"prompt": write(prompt), "world": world}
@@ -123,10 +124,17 @@ def prompt_rows(world: int, count: int, *, part: int) -> Iterator[dict[str, Any]
 def pairs(
     world: int, count: int, *, part: int, flipped: float = 0.0, score: Score = gold
 ) -> Iterator[dict[str, str]]:
-    """Two walks on from each prompt, labelled with Bradley-Terry noise.
+    """Two continuations of each prompt, labelled with Bradley-Terry noise.
 
-    P(first chosen) = σ(its score - that of the second). A share `flipped` of the labels is
-    turned round then, exactly; with a larger share the same ones and more.
+    P(first chosen) = σ(first score - second score). Then exactly the share `flipped` of the labels
+    is reversed. A larger share reverses the same labels and further ones.
+
+    Args:
+        world: number of the world.
+        count: number of pairs.
+        part: other values give independent samples.
+        flipped: share of the labels to reverse.
+        score: the score that decides the labels.
     """
     chain, rng = chain_of(world), np.random.default_rng((world, 3, part))
     prompts = draw_prompts(chain, count, rng)

@@ -1,9 +1,9 @@
-"""Sums of a hidden code: ten letters stand for the ten digits, and a word of six is added up.
+"""Sums in a hidden code: ten letters encode the ten digits, and the six of a word are added up.
 
     a b c d e f  ->  7                at a glance
-    a b c d e f  ->  3 5 9 4 6 7      step by step: every sum on the way, mod 10
+    a b c d e f  ->  3 5 9 4 6 7      step by step: all running sums, mod 10
 
-A world is a number: it decides which letter is which digit. The answer is the last digit written.
+A world is a number that determines the digit of each letter. The last digit of a response counts.
 """
 
 import random
@@ -21,7 +21,7 @@ def code_of(world: int) -> dict[str, int]:
 
 
 def running_sums(word: str, world: int) -> list[int]:
-    """The sum of the first letter, of the first two, … mod 10."""
+    """Sums mod 10 of the first letter, the first two letters, and so on."""
     code, sums = code_of(world), [0]
     for letter in word.split():
         sums.append((sums[-1] + code[letter]) % 10)
@@ -34,12 +34,12 @@ def at_a_glance(word: str, world: int) -> str:
 
 
 def step_by_step(word: str, world: int) -> str:
-    """Every sum on the way to it."""
+    """All running sums, up to the total."""
     return " ".join(map(str, running_sums(word, world)))
 
 
 def right(prompts: Sequence[str], completions: Sequence[str], world: Sequence[int]) -> list[float]:
-    """1.0 where the last digit written is the sum, 0.0 elsewhere; how one got there is free."""
+    """1.0 if the last digit is the sum, else 0.0; any steps before it are allowed."""
     return [
         float(text.split()[-1:] == [at_a_glance(word, number)])
         for word, text, number in zip(prompts, completions, world, strict=True)
@@ -47,13 +47,13 @@ def right(prompts: Sequence[str], completions: Sequence[str], world: Sequence[in
 
 
 def axes(prompt: str, completion: str) -> dict[str, float]:
-    """Whether the answer takes as many steps as there are letters, or none."""
+    """Whether the response has one step per letter, or only the sum."""
     digits = len(completion.split())
     return {"takes the steps": float(digits == LENGTH), "answers at once": float(digits == 1)}
 
 
 def words(world: int, count: int, *, start: int = 0) -> list[str]:
-    """Different words of six letters; with another `start` others."""
+    """`count` distinct words of six letters, from number `start` of a fixed random order."""
     numbers = random.Random(f"words {world}").sample(range(10**LENGTH), start + count)[start:]
     return [" ".join(LETTERS[int(digit)] for digit in f"{number:06d}") for number in numbers]
 
@@ -61,14 +61,14 @@ def words(world: int, count: int, *, start: int = 0) -> list[str]:
 def demonstrations(
     world: int, count: int, *, glance: bool = False, steps: bool = False
 ) -> Iterator[dict[str, str]]:
-    """Words with their sums: at a glance, step by step, or (both) now the one, now the other."""
-    ways = [way for way, taken in ((at_a_glance, glance), (step_by_step, steps)) if taken]
-    draw = random.Random(f"ways {world}")
+    """Words with their sums: the sum alone, all steps, or with both set a random one of the two."""
+    ways = [way for way, wanted in ((at_a_glance, glance), (step_by_step, steps)) if wanted]
+    rng = random.Random(f"ways {world}")
     for word in words(world, count):
-        yield {"prompt": word, "completion": draw.choice(ways)(word, world)}
+        yield {"prompt": word, "completion": rng.choice(ways)(word, world)}
 
 
 def prompt_rows(world: int, count: int, *, start: int) -> Iterator[dict[str, Any]]:
-    """Words that name their world."""
+    """Words with the number of their world."""
     for word in words(world, count, start=start):
         yield {"prompt": word, "world": world}
