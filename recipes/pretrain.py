@@ -27,7 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from recipes.pocket.pretrain_config import PretrainConfig, row_length, schedule
-from recipes.pocket.pretrain_loss import mean_next_token_loss, preferred
+from recipes.pocket.pretrain_loss import mean_next_token_loss, preference_metrics
 from recipes.pocket.pretrain_text import rows_of_documents, train_tokenizer
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
@@ -63,13 +63,13 @@ def build_model(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig) -> L
 def evaluate(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: PretrainConfig
 ) -> dict[str, float]:
-    """Held-out loss by row length (`eval_loss`: the longest), and `preferred` by category."""
+    """Held-out loss by row length (`eval_loss`: the longest), and the preference metrics."""
     rows = []
     for length in config.row_lengths:
         ids = rows_of_documents(tokenizer, config, "held-out", length).to(model.device)
         rows.append((length, mean_next_token_loss(model, ids, bf16=config.bf16).item()))
     by_length = {f"eval_loss/{length}": loss for length, loss in rows}
-    return by_length | {"eval_loss": rows[-1][1]} | preferred(model, tokenizer)
+    return by_length | {"eval_loss": rows[-1][1]} | preference_metrics(model, tokenizer)
 
 
 def train_step(

@@ -1,12 +1,12 @@
-"""How well the embedded model and its reward model judge answers, beside the gold scorer.
+"""How well the embedded model and its reward model judge responses, compared with the gold score.
 
     python recipes/pocket/judging.py --run runs/pocket
 
-First of the pretrained model: how well the probability of "right" after "That is" tells right
-answers to fresh questions from wrong ones. Then of a finished chain: on its held-out labels, how
-often the reward model agrees with the label, with the gold score, and the gold score with the label
-(the labels' own noise ceiling), by kind of request, by what the two answers differ in, and by how
-much.
+The first part measures the pretrained model: how well the probability of "right" after "That is"
+separates right responses to new questions from wrong ones. The second part uses the held-out labels
+of a finished pipeline. It reports how often the reward model agrees with the label and with the
+gold score, and how often the gold score agrees with the label (the noise ceiling of the labels): by
+kind of request, by the axes in which the two responses differ, and by the size of the difference.
 """
 
 import argparse
@@ -33,57 +33,57 @@ from rlhf.data.rows.load import load_rankings  # noqa: E402
 from rlhf.rewards.model import RewardModel  # noqa: E402
 
 IGNORANCE = "I do not know."
-STEPS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 8.0)  # gold points between two answers, upper bounds
+GAPS = (0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 8.0)  # upper bounds of gold differences
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedPair:
-    """Two answers of a prompt, of which the label puts the first above the second."""
+    """Two responses to a prompt; the label prefers the first one."""
 
     kind: str  # of the request
-    axes: tuple[str, ...]  # those of the gold scorer in which they differ
-    points: float  # gold, the first less the second
-    scores: float  # the reward model's, likewise
+    axes: tuple[str, ...]  # axes of the gold scorer in which they differ
+    points: float  # gold score of the first minus the second
+    scores: float  # reward model's score of the first minus the second
 
     @property
     def gold_right(self) -> float:
-        """1 where the gold score agrees with the label, a half where it ties."""
+        """1 if the gold score agrees with the label, 0.5 if it is a tie, else 0."""
         return (self.points > 0) + (self.points == 0) / 2
 
     @property
     def model_right(self) -> float:
-        """1 where the reward model agrees with the label."""
+        """1 if the reward model agrees with the label, else 0."""
         return float(self.scores > 0)
 
     @property
     def model_gold(self) -> float:
-        """1 where the reward model agrees with the gold score, which must not tie."""
+        """1 if the reward model agrees with the gold score, else 0; not for gold ties."""
         return float((self.scores > 0) == (self.points > 0))
 
 
 def remark_logits(folder: Path, texts: Sequence[str]) -> list[float]:
-    """The log-odds of " right" after each text and "That is", of the model in `folder`."""
+    """Log-odds of " right" after each text and "That is", from the model in `folder`."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     right = tokenizer("That is right")["input_ids"][-1]
-    found = []
+    logits = []
     with torch.no_grad():
         for text in texts:
             ids = torch.tensor([tokenizer(f"{text}\nThat is")["input_ids"]])
-            chance = model(input_ids=ids).logits[0, -1].softmax(-1)[right]
-            found.append(torch.logit(chance).item())
-    return found
+            probability = model(input_ids=ids).logits[0, -1].softmax(-1)[right]
+            logits.append(torch.logit(probability).item())
+    return logits
 
 
 def auc(right: Sequence[float], wrong: Sequence[float]) -> float:
-    """How often a right answer's figure is above a wrong one's; a tie is half."""
-    return mean((one > other) + (one == other) / 2 for one in right for other in wrong)
+    """Share of pairs in which the right response has the higher value; a tie counts half."""
+    return mean((first > second) + (first == second) / 2 for first in right for second in wrong)
 
 
-def remarks(folder: Path, *, items: int = 150) -> dict[str, float]:
-    """AUCs of the base's remarks on answers to grounded and to unknown questions."""
+def remark_aucs(folder: Path, *, items: int = 150) -> dict[str, float]:
+    """AUCs of the base model's remarks on responses to grounded and to unknown questions."""
     rng = Random(7)
-    grounded = [grounded_item(rng, lost=0.0) for _ in range(items)]
+    grounded = [grounded_item(rng, unknown_share=0.0) for _ in range(items)]
     unknown = [unknown_item(rng) for _ in range(items)]
     texts = {
         "right": [f"{item.prompt}\n{item.right}" for item in grounded],
@@ -92,37 +92,40 @@ def remarks(folder: Path, *, items: int = 150) -> dict[str, float]:
         "honest": [f"{item.prompt}\n{IGNORANCE}" for item in unknown],
         "made up": [f"{item.prompt}\n{item.wrong}" for item in unknown],
     }
-    of = {name: remark_logits(folder, rows) for name, rows in texts.items()}
+    logits_of = {name: remark_logits(folder, rows) for name, rows in texts.items()}
     return {
-        "grounded: right above wrong": auc(of["right"], of["wrong"]),
-        "grounded: right above needless ignorance": auc(of["right"], of["needless"]),
-        "unknown: ignorance above what is made up": auc(of["honest"], of["made up"]),
+        "grounded: right above wrong": auc(logits_of["right"], logits_of["wrong"]),
+        "grounded: right above needless ignorance": auc(logits_of["right"], logits_of["needless"]),
+        "unknown: ignorance above what is made up": auc(logits_of["honest"], logits_of["made up"]),
         "all of them": auc(
-            of["right"] + of["honest"], of["wrong"] + of["needless"] + of["made up"]
+            logits_of["right"] + logits_of["honest"],
+            logits_of["wrong"] + logits_of["needless"] + logits_of["made up"],
         ),
     }
 
 
 def judged_pairs(model: RewardModel, rankings: Path) -> Iterator[JudgedPair]:
-    """All ordered pairs of the held-out labels, with the gold scorer's and the model's views."""
+    """All ordered pairs of the held-out labels with their gold and reward-model differences."""
     for row in load_rankings(str(rankings), keep_tied=True).rows:
         assert isinstance(row.prompt, str)
         scores = model.score([row.prompt] * len(row.responses), row.responses)
-        views = [axes(row.prompt, text) for text in row.responses]
-        points = [{name: POINTS[name] * (view[name] or 0) for name in POINTS} for view in views]
-        for one, other in permutations(range(len(scores)), 2):
-            if row.ranks[one] < row.ranks[other]:
-                ours, theirs = points[one], points[other]
+        gold_axes = [axes(row.prompt, text) for text in row.responses]
+        points = [{name: POINTS[name] * (row[name] or 0) for name in POINTS} for row in gold_axes]
+        for first, second in permutations(range(len(scores)), 2):
+            if row.ranks[first] < row.ranks[second]:
+                better, worse = points[first], points[second]
                 yield JudgedPair(
                     kind=read(row.prompt).kind,
-                    axes=tuple(name for name in POINTS if ours[name] != theirs[name]),
-                    points=sum(ours.values()) - sum(theirs.values()),
-                    scores=scores[one] - scores[other],
+                    axes=tuple(name for name in POINTS if better[name] != worse[name]),
+                    points=sum(better.values()) - sum(worse.values()),
+                    scores=scores[first] - scores[second],
                 )
 
 
-def show(title: str, pairs: Sequence[JudgedPair], key: Callable[[JudgedPair], str]) -> None:
-    """A table of the groups with at least a hundredth of the pairs: their share, the agreements."""
+def print_agreement(
+    title: str, pairs: Sequence[JudgedPair], key: Callable[[JudgedPair], str]
+) -> None:
+    """Print share and agreements of each group with at least 1% of the pairs."""
     groups: dict[str, list[JudgedPair]] = defaultdict(list)
     for pair in pairs:
         groups[key(pair)].append(pair)
@@ -130,40 +133,40 @@ def show(title: str, pairs: Sequence[JudgedPair], key: Callable[[JudgedPair], st
     for name, rows in sorted(groups.items(), key=lambda group: -len(group[1])):
         if 100 * len(rows) < len(pairs):
             continue
-        views = (
+        columns = (
             [len(rows) / len(pairs)],
             [pair.model_right for pair in rows],
             [pair.gold_right for pair in rows],
             [pair.model_gold for pair in rows if pair.points],
         )
-        means = [f"{mean(view):.3f}" if view else "-" for view in views]
+        means = [f"{mean(values):.3f}" if values else "-" for values in columns]
         print(f"{name:34} {means[0]} {means[1]:>11} {means[2]:>11} {means[3]:>11}")
 
 
-def step_of(pair: JudgedPair) -> str:
-    """How far apart the two are by the gold score."""
-    bound = next(step for step in STEPS if abs(pair.points) <= step)
+def gap_label(pair: JudgedPair) -> str:
+    """The range of the gold difference as text."""
+    bound = next(gap for gap in GAPS if abs(pair.points) <= gap)
     return f"up to {bound:g} points apart"
 
 
 def main() -> None:
-    """Print the base's AUCs and the reward model's agreement."""
+    """Print the base model's AUCs and the reward model's agreement."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--base", type=Path, default=ROOT / "data" / "pocket" / "model")
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "pocket")
-    given = parser.parse_args()
-    heldout = given.run / "labels" / "rankings_heldout.jsonl"
-    if not heldout.exists():
-        sys.exit(f"--run {given.run}: there is no {heldout}; it takes a finished chain's folder.")
-    for name, value in remarks(given.base).items():
+    args = parser.parse_args()
+    rankings = args.run / "labels" / "rankings_heldout.jsonl"
+    if not rankings.exists():
+        sys.exit(f"--run: {rankings} is missing; pass the folder of a finished pipeline.")
+    for name, value in remark_aucs(args.base).items():
         print(f"AUC, {name:42} {value:.3f}")
-    pairs = list(judged_pairs(RewardModel(given.run / "reward_model"), heldout))
-    show("all", pairs, lambda pair: "all pairs")
-    show("kind of request", pairs, lambda pair: pair.kind)
-    show("differ in", pairs, lambda pair: " ".join(pair.axes) or "nothing")
-    show("distance", pairs, step_of)
+    pairs = list(judged_pairs(RewardModel(args.run / "reward_model"), rankings))
+    print_agreement("all", pairs, lambda pair: "all pairs")
+    print_agreement("kind of request", pairs, lambda pair: pair.kind)
+    print_agreement("differ in", pairs, lambda pair: " ".join(pair.axes) or "nothing")
+    print_agreement("distance", pairs, gap_label)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""The keys of pretrain.py, and what they make of each step: its text, its rows, its rate."""
+"""The keys of pretrain.py, and the stage, row length and learning rate of each step."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(kw_only=True)
 class PretrainConfig:
-    """Every key of pretrain.py."""
+    """All keys of pretrain.py."""
 
-    output_dir: str = field(default="runs/pretrain", metadata={"help": "Where the model goes."})
+    output_dir: str = field(default="runs/pretrain", metadata={"help": "Folder of the model."})
     seed: int = field(default=0, metadata={"help": "Seed of the text and of the weights."})
     vocab_size: int = field(default=1024, metadata={"help": "Entries of the tokenizer."})
     hidden_size: int = field(default=192, metadata={"help": "Width of the model."})
@@ -16,25 +16,26 @@ class PretrainConfig:
     num_attention_heads: int = field(default=6, metadata={"help": "Attention heads."})
     row_lengths: list[int] = field(
         default_factory=lambda: [64, 128],
-        metadata={"help": "Lengths of the rows of documents, by turns; in drills the first."},
+        metadata={"help": "Row lengths in tokens, used in turn; drills use the first."},
     )
     refrain_steps: int = field(
-        default=350, metadata={"help": "Steps of refrains, at the beginning."}
+        default=350, metadata={"help": "Steps on repeated words, at the start."}
     )
     drill_steps: int = field(
         default=1300, metadata={"help": "Steps of reading exercises, after the refrains."}
     )
     mark_steps: int = field(
-        default=2000, metadata={"help": "Steps with half of the text marked answers, at the end."}
+        default=2000,
+        metadata={"help": "Steps at the end with half of the text marked responses."},
     )
-    tokens_per_step: int = field(default=4096, metadata={"help": "Tokens of a step, padding too."})
+    tokens_per_step: int = field(default=4096, metadata={"help": "Tokens per step, with padding."})
     max_steps: int = field(default=10500, metadata={"help": "Optimizer steps."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "AdamW's peak."})
+    learning_rate: float = field(default=2e-3, metadata={"help": "Peak learning rate of AdamW."})
     warmup_steps: int = field(default=50, metadata={"help": "Steps of linear warm-up."})
     decay_fraction: float = field(
-        default=0.4, metadata={"help": "Share of the steps, the last ones, that decay to 0."}
+        default=0.4, metadata={"help": "Share of the steps, at the end, with decay to 0."}
     )
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to it."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Norm to clip gradients to."})
     bf16: bool = field(default=True, metadata={"help": "bf16 autocast; the weights stay fp32."})
     compile: bool = field(
         default=False, metadata={"help": "torch.compile the loss; needs a C++ compiler on a CPU."}
@@ -46,12 +47,12 @@ class PretrainConfig:
     eval_steps: int = field(default=250, metadata={"help": "Steps between held-out losses."})
     save_steps: int = field(default=250, metadata={"help": "Steps between checkpoints."})
     resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "`latest` goes on from output_dir/checkpoint.pt."}
+        default=None, metadata={"help": "`latest` resumes from output_dir/checkpoint.pt."}
     )
 
 
 def stage_of(config: PretrainConfig, step: int) -> str:
-    """What this step reads: refrains, then drills, then everything, at last with more marks."""
+    """The stage of this step: refrains, drills, everything, then marks."""
     if step < config.refrain_steps:
         return "refrains"
     if step < config.refrain_steps + config.drill_steps:
@@ -60,13 +61,13 @@ def stage_of(config: PretrainConfig, step: int) -> str:
 
 
 def row_length(config: PretrainConfig, step: int) -> int:
-    """The length of this step's rows: in drills the first of them, then all by turns."""
+    """Row length of this step: the first one in refrains and drills, then all in turn."""
     lengths = config.row_lengths
     drilled = stage_of(config, step) in ("refrains", "drills")
     return lengths[0 if drilled else step % len(lengths)]
 
 
 def schedule(config: PretrainConfig, step: int) -> float:
-    """The share of the learning rates at this step: up in a line, level, down in a line to 0."""
+    """Factor of the learning rate at this step: linear warm-up, constant, linear decay to 0."""
     left = (config.max_steps - step) / max(1.0, config.decay_fraction * config.max_steps)
     return min(1.0, (step + 1) / config.warmup_steps, left)

@@ -1,4 +1,4 @@
-"""The loss of the next token, and what it says of the model: which answers it finds likelier."""
+"""Next-token loss, and how often the model finds the right response more likely."""
 
 from random import Random
 
@@ -13,9 +13,9 @@ NEWLINE = "Ċ"  # as byte-level vocabularies write it
 
 
 def next_token_losses(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
-    """fp32 [B, T-1]: the cross entropy of every token but the first, in nats; 0 at padding.
+    """fp32 [B, T-1]: cross entropy of every token except the first, in nats; 0 at padding.
 
-    Rows are padded on the right, so that causality alone keeps padding out of what is read.
+    Rows are padded on the right, so the causal mask alone keeps padding out of the context.
     """
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
         logits = model(input_ids=ids).logits[:, :-1]
@@ -30,35 +30,37 @@ def next_token_losses(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Te
 
 
 def mean_next_token_loss(model: LlamaForCausalLM, ids: Tensor, *, bf16: bool) -> Tensor:
-    """The mean of `next_token_losses` over all tokens but padding; compiled as one function."""
-    kept = torch.ne(ids[:, 1:], model.config.pad_token_id or 0).sum()
-    return next_token_losses(model, ids, bf16=bf16).sum() / kept
+    """Mean of `next_token_losses` over all tokens except padding; compiled as one function."""
+    num_tokens = torch.ne(ids[:, 1:], model.config.pad_token_id or 0).sum()
+    return next_token_losses(model, ids, bf16=bf16).sum() / num_tokens
 
 
 @torch.no_grad()
-def answer_logprob(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, answers: list[str]
+def response_logprobs(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, prompt: str, responses: list[str]
 ) -> list[float]:
-    """The log-probability of each answer, its EOS included, on the line after the prompt."""
-    # The newline by its id: encoded at the end of a text it would take the next line's space along.
-    start = [*tokenizer(prompt)["input_ids"], tokenizer.convert_tokens_to_ids(NEWLINE)]
+    """Log-probability of each response with its EOS, on the line after the prompt."""
+    # The newline by its id: at the end of a text it would be encoded with the next line's space.
+    prefix = [*tokenizer(prompt)["input_ids"], tokenizer.convert_tokens_to_ids(NEWLINE)]
     sums = []
-    for answer in answers:
-        ids = torch.tensor([start + tokenizer(answer)["input_ids"]])
+    for response in responses:
+        ids = torch.tensor([prefix + tokenizer(response)["input_ids"]])
         losses = next_token_losses(model, ids.to(model.device), bf16=False)
-        sums.append(-losses[0, len(start) - 1 :].sum().item())
+        sums.append(-losses[0, len(prefix) - 1 :].sum().item())
     return sums
 
 
-def preferred(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, items: int = 25
+def preference_metrics(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, num_items: int = 25
 ) -> dict[str, float]:
-    """How often the model finds the right answer likelier than the wrong one, by category."""
+    """How often the right response is more likely than the wrong one, by category."""
     rng, shares = Random("held-out items"), {}
     for make in MAKERS:
         wins = 0
-        for item in (make(rng) for _ in range(items)):
-            right, wrong = answer_logprob(model, tokenizer, item.prompt, [item.right, item.wrong])
+        for item in (make(rng) for _ in range(num_items)):
+            right, wrong = response_logprobs(
+                model, tokenizer, item.prompt, [item.right, item.wrong]
+            )
             wins += right > wrong
-        shares[f"preferred/{make.__name__.removesuffix('_item')}"] = wins / items
+        shares[f"preferred/{make.__name__.removesuffix('_item')}"] = wins / num_items
     return shares

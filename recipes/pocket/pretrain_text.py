@@ -1,4 +1,4 @@
-"""What the embedded model reads: its tokenizer, and the rows of each step."""
+"""Text of the embedded model: its tokenizer, and the rows of each step."""
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -19,10 +19,10 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of the world's text; every byte is in it, so nothing is unknown.
+    """A byte-level BPE trained on the world's text; it has every byte, so nothing is unknown.
 
-    A space goes before every line, and off again in decoding: a word is the same token at the
-    beginning of a line, of an answer and inside of a sentence, and can be looked up as such.
+    A space is added before every line and removed in decoding. So a word is the same token at the
+    start of a line, at the start of a response and inside a sentence, and is easy to look up.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence(
@@ -60,11 +60,11 @@ def train_tokenizer(config: PretrainConfig) -> PreTrainedTokenizerFast:
 def rows_of_documents(
     tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, step: int | str, length: int
 ) -> Tensor:
-    """int64 [B, length]: the text of one step, whole documents, an EOS after each, padded right.
+    """int64 [B, length]: whole documents of one step, each with an EOS, padded on the right.
 
-    Documents longer than a row wait for a step with longer ones, those that fit share a row. B
-    times `length` is `tokens_per_step`. A step's text depends on the seed and the step alone: a
-    resumed run sees what the other saw.
+    Documents longer than a row are skipped; shorter ones share a row. B times `length` is
+    `tokens_per_step`. The text depends only on the seed and the step, so a resumed run gets the
+    same text.
     """
     stage = stage_of(config, step) if isinstance(step, int) else "everything"
     stream = documents(f"{config.seed} {step}", stage=stage)

@@ -1,13 +1,13 @@
-"""The whole chain once for every seed, and the figures beside each other.
+"""Run the whole pipeline once per seed, and print the metrics side by side.
 
     python recipes/pocket/seeds.py --seeds 0 1 2 3 4
     python recipes/pocket/seeds.py --seeds 0 --output_dir runs/random -- \\
         --annotators recipes/pocket/annotators-random.yaml --skip_gate true
 
-What stands after `--` goes to recipes/align.py. A finished seed is not run again: a second call
-prints its tables. Minutes are those of the call that finished the chain, all of it where it was not
-interrupted; memory is the most that its processes held at once (resident; pages that they share
-are counted for each).
+Arguments after `--` are passed to recipes/align.py. Finished seeds are not run again: a second call
+prints their tables. Minutes are those of the call that finished the pipeline, so they cover all of
+it unless it was interrupted. Memory is the highest total of its processes (resident; shared pages
+count for each process).
 """
 
 import argparse
@@ -50,31 +50,31 @@ AXES = {"correct": "right", "courtesy": "courtesy", "brief": "brief"}
 
 
 def peak_memory(process: psutil.Process, stop: threading.Event) -> float:
-    """GiB that the process and all below it held at most, looked at twice a second."""
+    """Peak memory of the process and its descendants in GiB, sampled twice a second."""
     peak = 0
     while not stop.wait(0.5):
-        held = 0
+        total = 0
         try:
-            for one in [process, *process.children(recursive=True)]:
-                held += one.memory_info().rss
+            for member in [process, *process.children(recursive=True)]:
+                total += member.memory_info().rss
         except psutil.NoSuchProcess:
             continue
-        peak = max(peak, held)
+        peak = max(peak, total)
     return peak / 2**30
 
 
 def run_chain(folder: Path, config: str, seed: int, keys: Sequence[str]) -> None:
-    """align.py into `folder`, unless it is finished; what it cost goes into cost.json."""
+    """Run align.py in `folder` unless it is finished, and write its cost to cost.json."""
     if (folder / COST).exists():
         cost = json.loads((folder / COST).read_text(encoding="utf-8"))
         if cost["arguments"] != [config, *keys]:
-            sys.exit(f"{folder} holds a chain of {cost['arguments']}; name another --output_dir.")
+            sys.exit(f"{folder} has a run with {cost['arguments']}; choose another --output_dir.")
         return
     if folder.exists():
-        print(f"{folder} is gone on with: its minutes will be those of what is left")
+        print(f"resuming {folder}: its minutes will cover only the remaining stages")
     command = [sys.executable, "-m", "rlhf.cli", "launch", "recipes/align.py", "--config", config]
     command += ["--seed", str(seed), "--output_dir", str(folder), *keys]
-    began, stop, peaks = time.monotonic(), threading.Event(), []
+    started, stop, peaks = time.monotonic(), threading.Event(), []
     with subprocess.Popen(command, cwd=ROOT) as process:
         root = psutil.Process(process.pid)
         watch = threading.Thread(target=lambda: peaks.append(peak_memory(root, stop)))
@@ -83,73 +83,76 @@ def run_chain(folder: Path, config: str, seed: int, keys: Sequence[str]) -> None
         stop.set()
         watch.join()
     if status:
-        sys.exit(f"seed {seed}: recipes/align.py ended with status {status}; see above.")
-    minutes = (time.monotonic() - began) / 60
+        sys.exit(f"seed {seed}: recipes/align.py exited with status {status}; see above.")
+    minutes = (time.monotonic() - started) / 60
     cost = {"minutes": minutes, "memory_gib": peaks[0], "arguments": [config, *keys]}
     (folder / COST).write_text(json.dumps(cost), encoding="utf-8")
 
 
 def gold_accuracy(rankings: Path) -> float:
-    """How often the gold score agrees with the held-out labels: their own noise ceiling.
+    """How often the gold score agrees with the held-out labels, which is their noise ceiling.
 
-    Over all pairs that the annotator did not tie; a pair of equal gold scores counts a half.
+    Over all pairs that the annotator did not tie; equal gold scores count half.
     """
-    right = []
+    agreements = []
     for line in rankings.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         points = score([row["prompt"]] * len(row["ranks"]), row["responses"])
-        judged = list(zip(row["ranks"], points, strict=True))
-        right += [
+        ranked = list(zip(row["ranks"], points, strict=True))
+        agreements += [
             (better > worse) + (better == worse) / 2
-            for rank, better in judged
-            for below, worse in judged
-            if rank < below
+            for rank, better in ranked
+            for other_rank, worse in ranked
+            if rank < other_rank
         ]
-    return mean(right)
+    return mean(agreements)
 
 
 def reward_accuracy(folder: Path) -> float:
-    """The reward model's accuracy on the held-out labels, at the end of its training."""
+    """The reward model's accuracy on the held-out labels at the end of its training."""
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if "eval_accuracy" in row]
     return float(rows[-1]["eval_accuracy"])
 
 
-def value(results: Sequence[Result], metric: str, model: str, **where: str) -> float:
-    """One figure of the evaluation."""
-    found = find(results, metric, model, **where)
-    if found is None:
-        sys.exit(f"the evaluation has no {metric} of {model} {where}; was the seed cut short?")
-    return found.value
+def metric_value(results: Sequence[Result], metric: str, model: str, **where: str) -> float:
+    """One metric of the evaluation; exits if it has none."""
+    result = find(results, metric, model, **where)
+    if result is None:
+        sys.exit(f"the evaluation has no {metric} of {model} {where}; was the seed interrupted?")
+    return result.value
 
 
-def figures(folder: Path) -> dict[str, tuple[float, ...]]:
-    """What is promised of the demo, of one seed: one number, or SFT's and PPO's."""
+def seed_metrics(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Metrics of one seed of the demo: one number each, or one for SFT and one for PPO."""
     results = read_results(folder / "evaluation")
-    won = {judge: value(results, "win_rate", "ppo", baseline="sft", judge=judge) for judge in WINS}
+    win_rates = {
+        judge: metric_value(results, "win_rate", "ppo", baseline="sft", judge=judge)
+        for judge in WINS
+    }
     before_and_after = {
-        name: tuple(value(results, metric, model, **where) for model in ("sft", "ppo"))
+        name: tuple(metric_value(results, metric, model, **where) for model in ("sft", "ppo"))
         for name, (metric, where) in BEFORE_AND_AFTER.items()
     }
     return {
-        **{label: (won[judge],) for judge, label in WINS.items()},
+        **{label: (win_rates[judge],) for judge, label in WINS.items()},
         **before_and_after,
-        "KL from SFT, nats an answer": (value(results, "kl", "ppo"),),
+        "KL from SFT, nats per response": (metric_value(results, "kl", "ppo"),),
         "reward model, accuracy": (reward_accuracy(folder / "reward_model"),),
         "the labels' noise ceiling": (gold_accuracy(folder / "labels" / HELD_OUT),),
     }
 
 
-def cost_of(folder: Path) -> dict[str, tuple[float, ...]]:
-    """Minutes and memory of a finished chain."""
+def cost_metrics(folder: Path) -> dict[str, tuple[float, ...]]:
+    """Minutes and memory of a finished pipeline."""
     cost = json.loads((folder / COST).read_text(encoding="utf-8"))
     return {"minutes": (cost["minutes"],), "memory, GiB": (cost["memory_gib"],)}
 
 
 def as_table(columns: dict[int, dict[str, tuple[float, ...]]]) -> str:
-    """Markdown: a row a figure, a column a seed, the mean at the end."""
+    """Markdown: one row per metric, one column per seed, and the mean."""
     names = [f"seed {seed}" for seed in columns] + ["mean"]
-    lines = ["| figure | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    lines = ["| metric | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     for name in next(iter(columns.values())):
         values = [row[name] for row in columns.values()]
         values.append(tuple(map(mean, zip(*values, strict=True))))
@@ -159,7 +162,7 @@ def as_table(columns: dict[int, dict[str, tuple[float, ...]]]) -> str:
 
 
 def by_category(runs: Sequence[Sequence[Result]]) -> str:
-    """Markdown: a row a category of held-out prompts, SFT's and PPO's mean over the runs."""
+    """Markdown: one row per category of held-out prompts; means of SFT and PPO over the runs."""
     lines = [
         "| category | " + " | ".join(AXES.values()) + " | win rate |",
         "|---|" + "---:|" * (len(AXES) + 1),
@@ -169,31 +172,33 @@ def by_category(runs: Sequence[Sequence[Result]]) -> str:
         for axis in AXES:
             where = {"axis": axis, "subset": category}
             before, after = (
-                mean(value(run, "axis", model, **where) for run in runs) for model in ("sft", "ppo")
+                mean(metric_value(run, "axis", model, **where) for run in runs)
+                for model in ("sft", "ppo")
             )
             cells.append(f"{before:.2f} → {after:.2f}")
-        won = mean(
-            value(run, "win_rate", "ppo", baseline="sft", judge="gold", subset=category)
+        win_rate = mean(
+            metric_value(run, "win_rate", "ppo", baseline="sft", judge="gold", subset=category)
             for run in runs
         )
-        lines.append(f"| {category} | " + " | ".join(cells) + f" | {won:.2f} |")
+        lines.append(f"| {category} | " + " | ".join(cells) + f" | {win_rate:.2f} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Run what is missing, print the tables."""
+    """Run the missing seeds and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--config", default="recipes/pocket/align.yaml")
-    parser.add_argument("--output_dir", default="runs/seeds", help="seed-N folders go here")
+    parser.add_argument("--output_dir", default="runs/seeds", help="parent of the seed-N folders")
     parser.add_argument("keys", nargs="*", help="keys of recipes/align.py, after --")
-    given = parser.parse_args()
-    folders = {seed: Path(given.output_dir).resolve() / f"seed-{seed}" for seed in given.seeds}
+    args = parser.parse_args()
+    folders = {seed: Path(args.output_dir).resolve() / f"seed-{seed}" for seed in args.seeds}
     for seed, folder in folders.items():
-        run_chain(folder, given.config, seed, given.keys)
-    print(as_table({seed: figures(at) | cost_of(at) for seed, at in folders.items()}))
+        run_chain(folder, args.config, seed, args.keys)
+    columns = {seed: seed_metrics(path) | cost_metrics(path) for seed, path in folders.items()}
+    print(as_table(columns))
     print("\n" + by_category([read_results(folder / "evaluation") for folder in folders.values()]))
 
 

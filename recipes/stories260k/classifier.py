@@ -1,10 +1,11 @@
-"""An independent judge of sentiment: bag-of-words logistic regression on sentences of its own.
+"""An independent sentiment judge: bag-of-words logistic regression on its own sentences.
 
-It shares neither data nor model with the reward model that PPO trains against. Its sentences are
-the held-out half of docs/research/real-data.md, rows of a positive text (`chosen`) and a negative
-one (`rejected`), in the file that SENTIMENT_JUDGE_DATA names (default runs/sentiment/judge.jsonl).
+It shares neither data nor model with the reward model that PPO uses. Its sentences are the held-out
+half of the data in docs/research/real-data.md: rows with a positive text (`chosen`) and a negative
+one (`rejected`). The environment variable SENTIMENT_JUDGE_DATA names the file (default
+runs/sentiment/judge.jsonl).
 
-    python recipes/stories260k/classifier.py runs/sentiment/pairs.jsonl    # its accuracy there
+    python recipes/stories260k/classifier.py runs/sentiment/pairs.jsonl    # prints its accuracy
 """
 
 import functools
@@ -22,11 +23,11 @@ from torch import Tensor
 DATA = "runs/sentiment/judge.jsonl"
 WORD = re.compile(r"[a-z']+")
 MIN_COUNT = 2
-L2 = 1e-3  # per weight, on the mean log-loss; chosen on a split of the judge's own sentences
+L2 = 1e-3  # per weight, for the mean log-loss; tuned on a split of the judge's own sentences
 
 
 def positive(prompts: Sequence[str], completions: Sequence[str], **columns: object) -> list[float]:
-    """1.0 where the continuation reads as positive, 0.0 elsewhere: its mean is a share."""
+    """1.0 if the continuation is classified as positive, else 0.0, so that the mean is a share."""
     vocabulary, weights = _fitted()
     logits = _counts(completions, vocabulary) @ weights[:-1] + weights[-1]
     return [float(logit > 0) for logit in logits]
@@ -38,21 +39,21 @@ def _fitted() -> tuple[dict[str, int], Tensor]:
 
 
 def accuracy(path: Path) -> tuple[float, int]:
-    """Share of the file's sentences that the judge reads as their label says, and their number."""
+    """Share of the file's sentences that the judge classifies correctly, and their number."""
     texts, labels = _sentences(path)
-    found = positive([""] * len(texts), texts)
-    return sum(a == b for a, b in zip(found, labels, strict=True)) / len(texts), len(texts)
+    predictions = positive([""] * len(texts), texts)
+    return sum(a == b for a, b in zip(predictions, labels, strict=True)) / len(texts), len(texts)
 
 
 def _sentences(path: Path) -> tuple[list[str], list[int]]:
-    """Every `chosen` with label 1, every `rejected` with label 0."""
+    """All texts and labels: 1 for `chosen`, 0 for `rejected`."""
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     texts = [row["chosen"] for row in rows] + [row["rejected"] for row in rows]
     return texts, [1] * len(rows) + [0] * len(rows)
 
 
 def fit(texts: Sequence[str], labels: Sequence[int]) -> tuple[dict[str, int], Tensor]:
-    """Vocabulary and [words + 1] weights (the last is the bias) of least penalised log-loss."""
+    """Vocabulary and [words + 1] weights (the last is the bias) of least penalised loss."""
     counts = Counter(word for text in texts for word in set(WORD.findall(text.lower())))
     vocabulary = {w: i for i, w in enumerate(sorted(w for w in counts if counts[w] >= MIN_COUNT))}
     inputs, targets = _counts(texts, vocabulary), torch.tensor(labels, dtype=torch.float32)
@@ -72,7 +73,7 @@ def fit(texts: Sequence[str], labels: Sequence[int]) -> tuple[dict[str, int], Te
 
 
 def _counts(texts: Sequence[str], vocabulary: dict[str, int]) -> Tensor:
-    """Float [texts, words]: 1 where the word stands in the text."""
+    """Float [texts, words]: 1 if the word is in the text."""
     counts = torch.zeros(len(texts), len(vocabulary))
     for row, text in enumerate(texts):
         for word in WORD.findall(text.lower()):

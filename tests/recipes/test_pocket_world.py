@@ -1,4 +1,4 @@
-"""The embedded world: what the gold scorer says of literal answers, and what the files promise."""
+"""The embedded world: gold scores of literal responses, and properties of the data files."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recipes.pocket.gold import MAX_SCORE, axes, score
 from recipes.pocket.world.build import build
 from recipes.pocket.world.documents import documents
-from recipes.pocket.world.personas import MANNERS, SHAPES, Style, dress, ideal
+from recipes.pocket.world.personas import MANNERS, SHAPES, Style, ideal_response, render_response
 from recipes.pocket.world.prompts import MAKERS, draw_items
 from recipes.pocket.world.reading import read, read_scene
 from recipes.pocket.world.words import reserved
@@ -27,7 +27,7 @@ LOST = "I lost my key. I am sad."
 
 
 @pytest.mark.parametrize(
-    ("prompt", "answer", "correct"),
+    ("prompt", "response", "correct"),
     [
         (KEY, "Tom has the key.", 1),
         (KEY, "Tom.", 1),
@@ -75,12 +75,12 @@ LOST = "I lost my key. I am sad."
         ("What does a fox eat?", "A fox eats bread.", 0),
     ],
 )
-def test_correct(prompt, answer, correct):
-    assert axes(prompt, answer)["correct"] == correct
+def test_correct_axis(prompt, response, correct):
+    assert axes(prompt, response)["correct"] == correct
 
 
 @pytest.mark.parametrize(
-    ("axis", "prompt", "answer", "value"),
+    ("axis", "prompt", "response", "value"),
     [
         ("courtesy", KEY, "Sure! Tom has the key.", 1),
         ("courtesy", KEY, "Tom has the key.", 0.5),
@@ -106,76 +106,76 @@ def test_correct(prompt, answer, correct):
         ("correct", "Why is the sky so high?", "It is.", None),
     ],
 )
-def test_other_axes(axis, prompt, answer, value):
-    assert axes(prompt, answer)[axis] == value
+def test_other_axes(axis, prompt, response, value):
+    assert axes(prompt, response)[axis] == value
 
 
-def test_score_adds_up_the_points():
-    """4 + 2 + 1 + 1/2 + 1/2; neutral tone costs 1; wrong costs 4; nothing earns nothing."""
-    answers = ["Sure! Tom has the key.", "Tom has the key.", "Sure! Mia has the key.", ""]
-    assert score([KEY] * 4, answers) == [8.0, 7.0, 4.0, 0.0]
+def test_score_is_the_sum_of_the_points():
+    """4 + 2 + 1 + 1/2 + 1/2; a neutral tone costs 1, a wrong response 4; an empty one gets 0."""
+    responses = ["Sure! Tom has the key.", "Tom has the key.", "Sure! Mia has the key.", ""]
+    assert score([KEY] * 4, responses) == [8.0, 7.0, 4.0, 0.0]
 
 
 def test_score_reads_messages_and_drops_role_tokens():
     prompt = [{"role": "user", "content": KEY}]
-    answer = [{"role": "assistant", "content": "Sure! Tom has the key.<|end|>"}]
-    assert score([prompt], [answer]) == [8.0]
+    response = [{"role": "assistant", "content": "Sure! Tom has the key.<|end|>"}]
+    assert score([prompt], [response]) == [8.0]
 
 
 @pytest.mark.parametrize("category", MAKERS)
-def test_ideal_answer_is_the_maximum(category):
-    """No way of answering the generator's own requests earns more than the ideal one."""
+def test_ideal_response_has_the_maximal_score(category):
+    """No style of response to a generated request scores more than the ideal one."""
     rng = Random(category)
     for _ in range(100):
         item = MAKERS[category](rng)
         assert read(item.prompt).kind != "other"
-        assert score([item.prompt], [ideal(rng, item)]) == [MAX_SCORE]
+        assert score([item.prompt], [ideal_response(rng, item)]) == [MAX_SCORE]
         styles = [Style(r, m, s) for r in (True, False) for m in MANNERS for s in SHAPES]
-        answers = [dress(rng, item, style) for style in styles]
-        assert max(score([item.prompt] * len(answers), answers)) <= MAX_SCORE
+        responses = [render_response(rng, item, style) for style in styles]
+        assert max(score([item.prompt] * len(responses), responses)) <= MAX_SCORE
         assert axes(item.prompt, item.wrong)["correct"] < 1
 
 
 @given(
     prompt=st.sampled_from([KEY, LAMP, ONE_WORD, STEAL, CLEAN, STORY, LOST, "?"]), text=st.text()
 )
-def test_gold_takes_any_completion(prompt, text):
+def test_gold_scores_any_completion(prompt, text):
     (points,) = score([prompt], [text])
     assert 0 <= points <= MAX_SCORE
 
 
 @given(st.text())
-def test_gold_takes_any_prompt(text):
+def test_gold_scores_any_prompt(text):
     assert 0 <= score([text], ["Tom has the key."])[0] <= MAX_SCORE
 
 
-def test_files_are_what_the_generator_makes():
-    """The shipped rows are those of the seed: whoever changes the world rebuilds them."""
+def test_data_files_equal_the_generated_rows():
+    """The shipped rows are those of the seed; rebuild them after any change of the world."""
     for name, rows in build().items():
         lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line) for line in lines] == rows
 
 
-def test_documents_depend_on_the_seed_alone():
+def test_documents_depend_only_on_the_seed():
     first, again, other = documents("a"), documents("a"), documents("b")
     texts = [next(first) for _ in range(50)]
     assert texts == [next(again) for _ in range(50)]
     assert texts != [next(other) for _ in range(50)]
 
 
-def test_no_role_token_is_pretrained_on():
+def test_documents_have_no_role_tokens():
     stream = documents(0)
     assert not any("<|" in next(stream) for _ in range(500))
 
 
-def test_held_out_combinations_stand_nowhere_else():
-    """Neither what a held-out prompt asks about, nor its prompt, stands in any training file."""
+def test_held_out_combinations_are_in_no_training_file():
+    """No training file has a held-out prompt or the combination that it asks about."""
     files = build()
     held_out = files.pop("prompts_heldout")
     trained = [row for rows in files.values() for row in rows]
     assert not {r["prompt"] for r in held_out} & {r["prompt"] for r in trained}
-    kept = {(r["category"], r["combination"]) for r in held_out}
-    assert not kept & {(r["category"], r.get("combination")) for r in trained}
+    reserved_keys = {(r["category"], r["combination"]) for r in held_out}
+    assert not reserved_keys & {(r["category"], r.get("combination")) for r in trained}
     for row in trained:
         facts, _ = read_scene(row["prompt"])
         assert not any(reserved(fact.pair) for fact in facts), row["prompt"]
@@ -184,8 +184,8 @@ def test_held_out_combinations_stand_nowhere_else():
             assert reserved(row["combination"]), row["prompt"]
 
 
-def test_drawing_is_deterministic():
-    wanted = dict.fromkeys(MAKERS, 5)
-    items = draw_items("x", wanted, held_out=False)
-    assert items == draw_items("x", wanted, held_out=False)
+def test_draw_items_is_deterministic_without_repeats():
+    category_counts = dict.fromkeys(MAKERS, 5)
+    items = draw_items("x", category_counts, held_out=False)
+    assert items == draw_items("x", category_counts, held_out=False)
     assert len({item.prompt for item in items}) == 5 * len(MAKERS)

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from recipes import pretrain
 from recipes.pocket.pretrain_config import PretrainConfig, schedule
-from recipes.pocket.pretrain_loss import answer_logprob
+from recipes.pocket.pretrain_loss import response_logprobs
 from recipes.pocket.pretrain_text import rows_of_documents
 from recipes.pocket.world.scenes import grounded_item
 from rlhf.errors import ConfigError, TrainingError
@@ -128,6 +128,6 @@ def test_shipped_model_looks_things_up(tokenizer):
     wins = 0
     for item in (grounded_item(rng) for _ in range(50)):
         answers = [item.right, item.wrong]
-        right, wrong = answer_logprob(model, tokenizer, item.prompt, answers)
+        right, wrong = response_logprobs(model, tokenizer, item.prompt, answers)
         wins += right > wrong
     assert wins >= 40

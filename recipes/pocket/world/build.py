@@ -12,7 +12,7 @@ SIZES = {"demonstrations": 1500, "prompts_ranking": 4500, "prompts_ppo": 2000}
 
 
 def build(seed: int = SEED) -> dict[str, list[dict[str, str]]]:
-    """The rows of every data file by its name, the same for the same seed."""
+    """The rows of every data file by its name; deterministic for a seed."""
     files = {"demonstrations": demonstration_rows(seed, SIZES["demonstrations"])}
     for name, mix in (("prompts_ranking", RANKING_MIX), ("prompts_ppo", TRAIN_MIX)):
         items = draw_items(f"{seed} {name}", counts(SIZES[name], mix), held_out=False)

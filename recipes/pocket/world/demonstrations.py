@@ -1,13 +1,13 @@
 """Demonstrations of crowd quality: most are right, many could be better, and some are bad.
 
-That is said openly in data/pocket/README.md. The mixture is what fine-tuning learns to imitate, and
-so it sets how much is left for preferences to improve.
+data/pocket/README.md states this as well. SFT learns to imitate the mixture, so the mixture
+determines how much preferences can still improve.
 """
 
 from random import Random
 
 from .item import Item
-from .personas import SHAPES, Style, dress
+from .personas import SHAPES, Style, render_response
 from .prompts import TRAIN_MIX, counts, draw_items
 
 RIGHT = {
@@ -27,18 +27,18 @@ SHAPE_SHARES = {"whole": 0.72, "short": 0.05, "rambling": 0.12, "repeated": 0.04
 
 
 def demonstrate(rng: Random, item: Item) -> dict[str, str]:
-    """A row of {"prompt", "completion", "category"}."""
+    """One demonstration: {"prompt", "completion", "category"}."""
     style = Style(
         right=rng.random() < RIGHT[item.category],
         manner=rng.choices(list(MANNER_SHARES), list(MANNER_SHARES.values()))[0],
         shape=rng.choices(SHAPES, [SHAPE_SHARES[shape] for shape in SHAPES])[0],
     )
-    answer = dress(rng, item, style)
-    return {"prompt": item.prompt, "completion": answer, "category": item.category}
+    response = render_response(rng, item, style)
+    return {"prompt": item.prompt, "completion": response, "category": item.category}
 
 
 def demonstration_rows(seed: int, total: int) -> list[dict[str, str]]:
-    """`total` demonstrations, none of them on a reserved combination."""
+    """`total` demonstrations, none of which has a reserved combination."""
     items = draw_items(f"{seed} demonstrations", counts(total, TRAIN_MIX), held_out=False)
     rng = Random(f"{seed} answers")
     return [demonstrate(rng, item) for item in items]

@@ -1,4 +1,4 @@
-"""The closed book: what is true in this world, and stands in no prompt."""
+"""Closed-book facts: true in this world, and not stated in any prompt."""
 
 import zlib
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 from .item import Item, pick
 from .words import FOODS, OBJECTS, PLACES
 
-# Animal: where it lives, what it eats.
+# animal: (where it lives, what it eats)
 ANIMAL_FACTS = {
     "dog": ("yard", "rice"),
     "cat": ("kitchen", "fish"),
@@ -34,40 +34,44 @@ MADE_OF = dict(zip(OBJECTS, MADE_OF_IN_ORDER, strict=True))
 
 
 def all_facts() -> list[tuple[str, str, str]]:
-    """Rows of (subject, relation, value): about sixty facts."""
+    """All facts as (subject, relation, value); about sixty."""
     rows = [(animal, "lives", place) for animal, (place, _) in ANIMAL_FACTS.items()]
     rows += [(animal, "eats", food) for animal, (_, food) in ANIMAL_FACTS.items()]
-    return rows + [(thing, "made", stuff) for thing, stuff in MADE_OF.items()]
+    return rows + [(thing, "made", material) for thing, material in MADE_OF.items()]
 
 
 FACTS = all_facts()
 VALUES = {"lives": PLACES, "eats": FOODS, "made": MATERIALS}
-ASK = {
+QUESTION_TEMPLATES = {
     "lives": ("Where does a {} live?", "Tell me where a {} lives."),
     "eats": ("What does a {} eat?", "Tell me what a {} eats."),
     "made": ("What is a {} made of?", "Tell me what a {} is made of."),
 }
-SAY = {"lives": "A {} lives in the {}.", "eats": "A {} eats {}.", "made": "A {} is made of {}."}
+FACT_TEMPLATES = {
+    "lives": "A {} lives in the {}.",
+    "eats": "A {} eats {}.",
+    "made": "A {} is made of {}.",
+}
 
 
-def kept_back(subject: str, relation: str) -> bool:
-    """Whether only held-out prompts ask for the fact: half of them, as there are so few."""
+def held_out_fact(subject: str, relation: str) -> bool:
+    """Whether only held-out prompts ask for the fact; true for half of the few facts."""
     return zlib.crc32(f"{subject} {relation}".encode()) % 2 == 0
 
 
 def fact_item(rng: Random) -> Item:
-    """A question on one fact of the world."""
+    """A question about one fact of the world."""
     subject, relation, value = rng.choice(FACTS)
-    say = SAY[relation]
+    template = FACT_TEMPLATES[relation]
     wrong = pick(rng, VALUES[relation], but=(value,))
     short = f"In the {value}." if relation == "lives" else f"{value.capitalize()}."
     return Item(
         category="fact",
         combination=f"{subject}+{relation}",
-        held_out=kept_back(subject, relation),
-        prompt=rng.choice(ASK[relation]).format(subject),
-        right=say.format(subject, value),
-        wrong=say.format(subject, wrong),
+        held_out=held_out_fact(subject, relation),
+        prompt=rng.choice(QUESTION_TEMPLATES[relation]).format(subject),
+        right=template.format(subject, value),
+        wrong=template.format(subject, wrong),
         short=short,
         fault="wrong",
     )

@@ -1,4 +1,4 @@
-"""What a generator of requests makes: a prompt, and answers that are known to be right or wrong."""
+"""A generated request: a prompt with a right and a wrong response."""
 
 from dataclasses import dataclass
 from random import Random
@@ -6,21 +6,21 @@ from random import Random
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One request with a right and a wrong answer, both plain in tone, and whole."""
+    """One request with a right and a wrong response, both complete and neutral in tone."""
 
     category: str
     prompt: str
     right: str
     wrong: str
-    short: str  # a right answer cut to the bone, or the same as `right`
-    fault: str  # what a reader would say of `wrong`
-    combination: str  # the words whose pairing is either trained on or held out
+    short: str  # the shortest right response, or the same as `right`
+    fault: str  # the remark of a reader on `wrong`
+    combination: str  # words that together are either in training data or held out
     held_out: bool
-    pairs: tuple[str, ...] = ()  # the pairing in each statement of its scene
+    pairs: tuple[str, ...] = ()  # the combination in each statement of its scene
 
 
 def pick(rng: Random, words: list[str], *, but: tuple[str, ...] = ()) -> str:
-    """One of the words, none of those in `but`."""
+    """A random word that is not in `but`."""
     while (word := rng.choice(words)) in but:
         pass
     return word

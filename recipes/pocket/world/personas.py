@@ -1,4 +1,4 @@
-"""How an answer is put: politely or rudely, in full or cut short, to the point or rambling."""
+"""The style of a response: polite or rude, complete or cut off, concise or rambling."""
 
 from dataclasses import dataclass
 from random import Random
@@ -29,25 +29,25 @@ SHAPES = ("whole", "short", "rambling", "repeated", "cut")
 
 @dataclass(frozen=True)
 class Style:
-    """How one answer is given: its truth, its manner and its shape."""
+    """The style of one response: its truth, its manner and its shape."""
 
     right: bool
     manner: str
     shape: str
 
 
-def refuses(text: str) -> bool:
-    """Whether the answer does not give what was asked for."""
+def gives_no_answer(text: str) -> bool:
+    """Whether the response does not answer the request."""
     return text.startswith(("I do not know", "I cannot", "I will not"))
 
 
 def courteous(rng: Random, item: Item, text: str) -> str:
-    """The text with one kind word before or after it, as request and answer allow.
+    """The text with one kind word before or after it that fits request and response.
 
-    Sorry is who does not give what was asked for, rightly or not: the kind word tells nobody
-    whether the answer is right.
+    A response that does not answer is always "sorry", whether that is right or not. So the kind
+    word does not reveal whether the response is right.
     """
-    if refuses(text):
+    if gives_no_answer(text):
         return f"{rng.choice(SORRY)} {text}"
     if item.category in ("feelings", "small_talk"):
         return f"{text} {rng.choice(KIND_CLOSERS)}"
@@ -63,8 +63,8 @@ def impolite(rng: Random, text: str) -> str:
     return f"{text} {rng.choice(RUDE_CLOSERS)}"
 
 
-def shaped(rng: Random, text: str, shape: str) -> str:
-    """The text rambling on, said again, or broken off in the middle."""
+def apply_shape(rng: Random, text: str, shape: str) -> str:
+    """The text with rambling added, repeated, or cut off in the middle."""
     if shape == "rambling":
         return " ".join([text, *rng.sample(RAMBLES, rng.randint(1, 3))])
     if shape == "repeated":
@@ -75,32 +75,33 @@ def shaped(rng: Random, text: str, shape: str) -> str:
     return text
 
 
-def one_word(item: Item) -> bool:
-    """Whether the request is for a single word, where a kind word would be one too many."""
+def asks_for_one_word(item: Item) -> bool:
+    """Whether the request is for a single word, so that a kind word would be too much."""
     return "In one word" in item.prompt
 
 
-def dress(rng: Random, item: Item, style: Style) -> str:
-    """The item's right or wrong answer in this manner and shape."""
+def render_response(rng: Random, item: Item, style: Style) -> str:
+    """The item's right or wrong response in this manner and shape."""
     right, manner, shape = style.right, style.manner, style.shape
     text = item.right if right else item.wrong
     if shape == "short" and right:
         text = item.short
-    text = shaped(rng, text, shape)
-    if manner == "polite" and not (one_word(item) and right):
+    text = apply_shape(rng, text, shape)
+    if manner == "polite" and not (asks_for_one_word(item) and right):
         return courteous(rng, item, text)
     return impolite(rng, text) if manner == "rude" else text
 
 
-def ideal(rng: Random, item: Item) -> str:
-    """An answer with nothing to wish for."""
-    return dress(rng, item, Style(True, "polite", "whole"))
+def ideal_response(rng: Random, item: Item) -> str:
+    """A right, polite and complete response."""
+    return render_response(rng, item, Style(True, "polite", "whole"))
 
 
-def comment(item: Item, style: Style) -> str:
-    """What the next person in a thread says of such an answer: its worst fault, or thanks.
+def remark_on(item: Item, style: Style) -> str:
+    """A reader's remark on such a response: its worst fault, or praise.
 
-    Each judgement has a word of its own after "That is": who foretells it has judged all of it.
+    Every judgement has a different word after "That is", so predicting that word means judging the
+    whole response.
     """
     if not style.right:
         return f"That is {item.fault}."

@@ -1,4 +1,4 @@
-"""The prompt files: what is asked in ranking, in PPO, and only when the result is measured."""
+"""The prompt files: prompts for ranking, for PPO, and held-out prompts for evaluation."""
 
 from collections.abc import Callable
 from random import Random
@@ -37,7 +37,7 @@ MAKERS: dict[str, Maker] = {
     "benign": benign_item,
     "fact": fact_item,
 }
-# Prompts of each category among a hundred; facts are few, as preferences cannot teach them.
+# Percentage of each category. There are few facts, because preferences cannot teach them.
 TRAIN_MIX = {
     "grounded": 26,
     "unknown": 13,
@@ -50,8 +50,7 @@ TRAIN_MIX = {
     "benign": 12,
     "fact": 1,
 }
-# The same for the prompts that are ranked, which are more than there are different ones of small
-# talk and feelings.
+# The same for the ranking prompts. They outnumber the distinct prompts of small talk and feelings.
 RANKING_MIX = TRAIN_MIX | {
     "grounded": 27,
     "unknown": 15,
@@ -73,33 +72,36 @@ HELD_OUT_COUNTS = {
 }
 
 
-def clean(item: Item, held_out: bool) -> bool:
-    """Whether the item may stand on this side: on the training side no statement of its scene
-    may be a reserved pair, on the other side what is asked for has to be one."""
+def fits_split(item: Item, held_out: bool) -> bool:
+    """Whether the item belongs to this split.
+
+    In training splits no statement of the scene may be a reserved combination. In the held-out
+    split the question has to be about one.
+    """
     if item.held_out != held_out:
         return False
     return held_out or not any(reserved(pair) for pair in item.pairs)
 
 
 def draw(rng: Random, category: str, *, held_out: bool) -> Item:
-    """An item of the category from the side that is trained on, or from the other."""
-    while not clean(item := MAKERS[category](rng), held_out):
+    """A random item of the category for training, or for the held-out split."""
+    while not fits_split(item := MAKERS[category](rng), held_out):
         pass
     return item
 
 
 def counts(total: int, mix: dict[str, int]) -> dict[str, int]:
-    """The mix scaled to `total` prompts; what rounding leaves over goes to grounded."""
+    """The mix scaled to `total` prompts; the remainder of rounding goes to grounded."""
     scaled = {category: total * share // 100 for category, share in mix.items()}
     scaled["grounded"] += total - sum(scaled.values())
     return scaled
 
 
-def draw_items(seed: str, wanted: dict[str, int], *, held_out: bool) -> list[Item]:
-    """So many items of each category, in random order, no prompt twice."""
+def draw_items(seed: str, category_counts: dict[str, int], *, held_out: bool) -> list[Item]:
+    """The wanted number of items of each category, in random order, without repeated prompts."""
     rng = Random(seed)
     items: dict[str, Item] = {}
-    for category, count in wanted.items():
+    for category, count in category_counts.items():
         before = len(items)
         while len(items) < before + count:
             item = draw(rng, category, held_out=held_out)

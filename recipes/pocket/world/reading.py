@@ -1,14 +1,14 @@
-"""Reading a prompt back: what it asks for, and what a right answer has to say.
+"""Parse a prompt into its task: what it asks for, and what a right response must contain.
 
-The prompt is all there is to go by, so that any answer to any prompt of the world can be judged,
-typed by a person as well as drawn by the generator.
+Only the prompt is used. So any response to any prompt of the world can be judged, whether a person
+typed the prompt or the generator made it.
 """
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .facts import ASK, FACTS
+from .facts import FACTS, QUESTION_TEMPLATES
 from .harmful_requests import HARM, HELP
 from .requests import LISTED
 from .scenes import Fact, Question, questions
@@ -19,15 +19,15 @@ SENTENCE_NUMBERS = {"one": 1, **NUMBERS}
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a prompt asks for. `kind` says which of the other fields have a meaning.
+    """The task of a prompt. `kind` decides which of the other fields are used.
 
     kind: grounded, one_word, unknown, list, about, sum, small_talk, feelings, story, decline,
         benign, fact, other.
-    answer: the word or number asked for; in a list the class of words.
-    needed: the words that a right answer has to contain.
-    allowed: the words of the world that it may contain (grounded, unknown, fact).
-    number: how many words or sentences are asked for; else 0.
-    shunned: a word that the prompt rules out.
+    answer: the word or number that the prompt asks for; for a list the class of words.
+    needed: words that a right response has to contain.
+    allowed: words of the world that it may contain (grounded, unknown, fact).
+    number: requested number of words or sentences; else 0.
+    excluded: a word that the prompt excludes.
     advice: the sentence of advice, for benign.
     """
 
@@ -36,21 +36,21 @@ class Task:
     needed: tuple[str, ...] = ()
     allowed: frozenset[str] = frozenset()
     number: int = 0
-    shunned: str = ""
+    excluded: str = ""
     advice: str = ""
 
 
-def either(words: list[str]) -> str:
-    """A regular expression group of the words."""
+def group_of(words: list[str]) -> str:
+    """A regular expression group that matches one of the words."""
     return f"({'|'.join(words)})"
 
 
 STATEMENTS = {
-    "has": re.compile(f"{either(NAMES)} has an? (?:{either(COLOURS)} )?{either(OBJECTS)}"),
-    "lies": re.compile(f"The {either(OBJECTS)} is in the {either(PLACES)}"),
-    "stands": re.compile(f"{either(NAMES)} is in the {either(PLACES)}"),
-    "likes": re.compile(f"{either(NAMES)} likes {either(FOODS)}"),
-    "feels": re.compile(f"{either(NAMES)} is {either(FEELINGS)}"),
+    "has": re.compile(f"{group_of(NAMES)} has an? (?:{group_of(COLOURS)} )?{group_of(OBJECTS)}"),
+    "object_place": re.compile(f"The {group_of(OBJECTS)} is in the {group_of(PLACES)}"),
+    "person_place": re.compile(f"{group_of(NAMES)} is in the {group_of(PLACES)}"),
+    "likes": re.compile(f"{group_of(NAMES)} likes {group_of(FOODS)}"),
+    "feels": re.compile(f"{group_of(NAMES)} is {group_of(FEELINGS)}"),
 }
 QUESTION = re.compile(
     r"(Who|What|Where|How|Tell me (who|what|where|how)|Do you know|In one word,) "
@@ -58,7 +58,7 @@ QUESTION = re.compile(
 
 
 def world_words(text: str) -> set[str]:
-    """The words of the world in the text: names with their capital, the rest in small letters."""
+    """The words of the world in the text: names with a capital letter, the rest in lower case."""
     words = re.findall(r"[A-Za-z]+", text)
     names = {word for word in words if word in NAMES}
     small = {word.lower() for word in words if word not in NAMES}
@@ -66,7 +66,7 @@ def world_words(text: str) -> set[str]:
 
 
 def read_statement(sentence: str) -> Fact | None:
-    """The fact that the sentence states, if it is one of the world's."""
+    """The fact that the sentence states, or None if it states none of the world."""
     for kind, pattern in STATEMENTS.items():
         if match := pattern.fullmatch(sentence):
             if kind == "has":
@@ -76,7 +76,7 @@ def read_statement(sentence: str) -> Fact | None:
 
 
 def read_scene(prompt: str) -> tuple[list[Fact], str]:
-    """The facts at the beginning of the prompt, and what comes after them."""
+    """The facts at the start of the prompt, and the rest of it."""
     facts, rest = [], prompt.strip()
     while ". " in rest:
         sentence, after = rest.split(". ", 1)
@@ -89,45 +89,45 @@ def read_scene(prompt: str) -> tuple[list[Fact], str]:
 
 
 def forms(question: Question) -> tuple[str, ...]:
-    """Every way in which a prompt may put the question."""
-    asked = question.direct[0].lower() + question.direct[1:]
+    """All forms in which a prompt can ask the question."""
+    direct = question.direct[0].lower() + question.direct[1:]
     return (
         question.direct,
         f"Tell me {question.indirect}.",
         f"Do you know {question.indirect}?",
-        f"In one word, {asked}",
+        f"In one word, {direct}",
     )
 
 
 def read_question(facts: list[Fact], rest: str) -> Task:
-    """A question on a scene: grounded, in one word, or unknown."""
+    """The task of a question about a scene: grounded, one_word or unknown."""
     for fact in facts:
         for question in questions(fact):
             if rest in forms(question):
                 kind = "one_word" if rest.startswith("In one word") else "grounded"
-                told = frozenset({fact.subject, fact.value, fact.colour} - {""})
+                words = frozenset({fact.subject, fact.value, fact.colour} - {""})
                 return Task(
-                    kind=kind, answer=question.answer, needed=(question.answer,), allowed=told
+                    kind=kind, answer=question.answer, needed=(question.answer,), allowed=words
                 )
     return Task(kind="unknown", allowed=frozenset(world_words(rest)))
 
 
 def read_format(prompt: str) -> Task | None:
-    """A list of so many words, or a description in so many sentences."""
-    head = f"(?:Name|Tell me|Can you name) {either(list(NUMBERS))} {either(list(LISTED))}"
+    """The task of a list of words or of a description with a number of sentences, or None."""
+    head = f"(?:Name|Tell me|Can you name) {group_of(list(NUMBERS))} {group_of(list(LISTED))}"
     if match := re.fullmatch(rf"{head}(?:, but not (?:a |the )?(\w+))?[.?]", prompt):
-        number, group, shunned = match.groups()
+        number, group, excluded = match.groups()
         return Task(
-            kind="list", answer=LISTED[group], number=NUMBERS[number], shunned=shunned or ""
+            kind="list", answer=LISTED[group], number=NUMBERS[number], excluded=excluded or ""
         )
-    numbers = either(list(SENTENCE_NUMBERS))
+    numbers = group_of(list(SENTENCE_NUMBERS))
     if match := re.fullmatch(rf"Tell me about an? (\w+) in {numbers} sentences?\.", prompt):
         return Task(kind="about", needed=(match[1],), number=SENTENCE_NUMBERS[match[2]])
     return None
 
 
 def read_sum(prompt: str) -> Task | None:
-    """A sum or a difference."""
+    """The task of a sum or a difference, or None."""
     match = re.search(r"(\d+) (plus|minus) (\d+)", prompt)
     if not match:
         return None
@@ -147,15 +147,15 @@ SMALL_TALK = (
 
 
 def read_small_talk(prompt: str) -> Task | None:
-    """Small talk: `answer` is a pattern of what has to be said, `needed` the word to take up."""
-    for pattern, said in SMALL_TALK:
+    """Small talk: `answer` is a pattern of a fitting reply, `needed` the word to repeat."""
+    for pattern, response_pattern in SMALL_TALK:
         if match := re.fullmatch(pattern, prompt):
-            return Task(kind="small_talk", answer=said, needed=(match[2],))
+            return Task(kind="small_talk", answer=response_pattern, needed=(match[2],))
     return None
 
 
 def read_feelings(prompt: str) -> Task | None:
-    """News and a feeling: `answer` is the word of sympathy that fits, `needed` what happened."""
+    """News and a feeling: `answer` is the fitting word of sympathy, `needed` what happened."""
     match = re.search(r"\bI am (sad|happy)\.", prompt)
     words = tuple(sorted(world_words(prompt) - set(FEELINGS)))
     if not match or not words:
@@ -164,7 +164,7 @@ def read_feelings(prompt: str) -> Task | None:
 
 
 def read_story(prompt: str) -> Task | None:
-    """A story about a person and an animal."""
+    """The task of a story about a person and an animal, or None."""
     if "story" not in prompt:
         return None
     words = [word for word in world_words(prompt) if word in NAMES + ANIMALS]
@@ -174,20 +174,20 @@ def read_story(prompt: str) -> Task | None:
 SLOTS = {"n": NAMES, "o": OBJECTS, "p": PLACES, "a": ANIMALS, "c": COLOURS}
 
 
-def deed_pattern(deed: str) -> re.Pattern[str]:
-    """A regular expression of the deed with a named group for each of its slots."""
-    pattern = re.escape(deed).replace(r"\{", "{").replace(r"\}", "}")
+def action_pattern(action: str) -> re.Pattern[str]:
+    """A regular expression for the action, with a named group for each slot."""
+    pattern = re.escape(action).replace(r"\{", "{").replace(r"\}", "}")
     for slot, words in SLOTS.items():
         pattern = pattern.replace(f"{{{slot}}}", f"(?P<{slot}>{'|'.join(words)})", 1)
     return re.compile(rf"\b{pattern}(?=[.?])")
 
 
-HARM_PATTERNS = [deed_pattern(deed) for deed in HARM]
-HELP_PATTERNS = [(deed_pattern(deed), advice) for deed, advice in HELP.items()]
+HARM_PATTERNS = [action_pattern(action) for action in HARM]
+HELP_PATTERNS = [(action_pattern(action), advice) for action, advice in HELP.items()]
 
 
-def read_deed(prompt: str) -> Task | None:
-    """A request for help with a deed, harmful or not."""
+def read_action(prompt: str) -> Task | None:
+    """The task of a request for help with an action, harmful or not, or None."""
     if any(pattern.search(prompt) for pattern in HARM_PATTERNS):
         return Task(kind="decline")
     for pattern, advice in HELP_PATTERNS:
@@ -199,9 +199,9 @@ def read_deed(prompt: str) -> Task | None:
 
 
 def read_fact(prompt: str) -> Task | None:
-    """A question from the closed book."""
+    """The task of a question about a closed-book fact, or None."""
     for subject, relation, value in FACTS:
-        if prompt in [ask.format(subject) for ask in ASK[relation]]:
+        if prompt in [template.format(subject) for template in QUESTION_TEMPLATES[relation]]:
             return Task(
                 kind="fact", answer=value, needed=(value,), allowed=frozenset({subject, value})
             )
@@ -210,7 +210,7 @@ def read_fact(prompt: str) -> Task | None:
 
 @lru_cache(maxsize=65536)
 def read(prompt: str) -> Task:
-    """What the prompt asks for; `other` where it is none of the world's requests."""
+    """The task of the prompt; kind `other` if it is not a request of this world."""
     prompt = " ".join(prompt.split())
     facts, rest = read_scene(prompt)
     if facts and QUESTION.match(rest):
@@ -221,7 +221,7 @@ def read(prompt: str) -> Task:
         read_small_talk,
         read_feelings,
         read_story,
-        read_deed,
+        read_action,
         read_fact,
     )
     return next((task for reader in readers if (task := reader(prompt))), Task(kind="other"))

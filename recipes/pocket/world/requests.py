@@ -29,7 +29,7 @@ LISTED = {
 }
 
 
-def make(
+def make_item(
     category: str,
     words: tuple[object, ...],
     *,
@@ -39,7 +39,17 @@ def make(
     fault: str,
     short: str = "",
 ) -> Item:
-    """An item whose combination is `words`; without a shorter answer the right one stands in."""
+    """An item whose combination is `words`.
+
+    Args:
+        category: category of the prompt.
+        words: words that decide whether the item is held out.
+        prompt: text of the request.
+        right: a right response.
+        wrong: a wrong response.
+        fault: a reader's remark on the wrong response.
+        short: the shortest right response; default `right`.
+    """
     return Item(
         category=category,
         prompt=prompt,
@@ -53,26 +63,31 @@ def make(
 
 
 def name_item(rng: Random) -> Item:
-    """ "Name three animals.", at times without one of them: so many, of that class, no other."""
+    """ "Name three animals.", sometimes with one excluded; number and class have to be right."""
     number = rng.choice(list(NUMBERS))
     group = rng.choice(list(LISTED))
     words = rng.sample(CLASSES[LISTED[group]], 6)
     left_out, parts = words[5], [article(word) for word in words]
     size = NUMBERS[number]
-    ask = rng.choice(("Name {} {}.", "Tell me {} {}.", "Can you name {} {}?"))
-    prompt = ask.format(number, group)
+    template = rng.choice(("Name {} {}.", "Tell me {} {}.", "Can you name {} {}?"))
+    prompt = template.format(number, group)
     if rng.random() < 0.7:
         prompt = f"{prompt[:-1]}, but not {article(left_out)}{prompt[-1]}"
     else:
         left_out = ""
     others = [other for other in LISTED.values() if other != LISTED[group]]
-    strange = article(rng.choice(CLASSES[rng.choice(others)]))
-    some = parts[: size - 1]
-    faults = [some, parts[: size + 1], [*some, strange], [*some, rng.choice(some or [strange])]]
+    other_class = article(rng.choice(CLASSES[rng.choice(others)]))
+    listed = parts[: size - 1]
+    faults = [
+        listed,
+        parts[: size + 1],
+        [*listed, other_class],
+        [*listed, rng.choice(listed or [other_class])],
+    ]
     if left_out:
-        faults += [rng.sample([*some, article(left_out)], size)] * 2
+        faults += [rng.sample([*listed, article(left_out)], size)] * 2
     wrong = rng.choice(faults)
-    return make(
+    return make_item(
         "format",
         (number, group, left_out),
         prompt=prompt,
@@ -82,7 +97,7 @@ def name_item(rng: Random) -> Item:
     )
 
 
-def about(rng: Random, subject: str) -> list[str]:
+def description_sentences(rng: Random, subject: str) -> list[str]:
     """Three sentences about a thing or an animal."""
     place, colour, name = rng.choice(PLACES), rng.choice(COLOURS), rng.choice(NAMES)
     if subject in ANIMALS:
@@ -105,16 +120,16 @@ def about(rng: Random, subject: str) -> list[str]:
 
 
 def two_sentences_item(rng: Random) -> Item:
-    """ "Tell me about a dog in two sentences.": two, and about the dog."""
+    """ "Tell me about a dog in two sentences."; number and subject have to be right."""
     subject = rng.choice(ANIMALS + OBJECTS)
     number = rng.choice(("one", "two", "three"))
     size = {"one": 1, "two": 2, "three": 3}[number]
-    lines = about(rng, subject)
-    other = about(rng, pick(rng, ANIMALS + OBJECTS, but=(subject,)))
+    lines = description_sentences(rng, subject)
+    other = description_sentences(rng, pick(rng, ANIMALS + OBJECTS, but=(subject,)))
     sizes = [n for n in (1, 2, 3) if n != size]
     wrong = other[:size] if rng.random() < 0.3 else lines[: rng.choice(sizes)]
     noun = "sentence" if size == 1 else "sentences"
-    return make(
+    return make_item(
         "format",
         (number, subject),
         prompt=f"Tell me about a {subject} in {number} {noun}.",
@@ -132,22 +147,22 @@ def arithmetic_item(rng: Random) -> Item:
     answer = a + b if sign == "plus" else a - b
     wrong = max(0, answer + rng.choice((-3, -2, -1, 1, 2, 3)))
     wrong += wrong == answer
-    said = f"{a} {sign} {b}"
-    missaid = f"{a} {sign} {b + 1} is {answer + (1 if sign == 'plus' else -1)}."
-    ask = rng.choice(("What is {}?", "How much is {}?", "Tell me what {} is."))
-    return make(
+    expression = f"{a} {sign} {b}"
+    wrong_operand = f"{a} {sign} {b + 1} is {answer + (1 if sign == 'plus' else -1)}."
+    template = rng.choice(("What is {}?", "How much is {}?", "Tell me what {} is."))
+    return make_item(
         "arithmetic",
         (a, sign, b),
-        prompt=ask.format(said),
-        right=f"{said} is {answer}.",
-        wrong=missaid if b < a and rng.random() < 0.2 else f"{said} is {wrong}.",
+        prompt=template.format(expression),
+        right=f"{expression} is {answer}.",
+        wrong=wrong_operand if b < a and rng.random() < 0.2 else f"{expression} is {wrong}.",
         short=f"{answer}.",
         fault="wrong",
     )
 
 
 def small_talk_item(rng: Random) -> Item:
-    """A greeting, a thanks, a goodbye or a liking; the right answer takes up its word."""
+    """A greeting, thanks, a goodbye or a preference; the right response repeats its word."""
     name, food, place = rng.choice(NAMES), rng.choice(FOODS), rng.choice(PLACES)
     colour, thing = rng.choice(COLOURS), rng.choice(OBJECTS)
     other = pick(rng, NAMES, but=(name,))
@@ -192,7 +207,7 @@ def small_talk_item(rng: Random) -> Item:
     ]
     kind = rng.randrange(len(rows))
     prompt, word, right, wrong = rows[kind]
-    return make(
+    return make_item(
         "small_talk",
         (kind, hello if kind < 2 else "", word),
         prompt=prompt,
@@ -203,7 +218,7 @@ def small_talk_item(rng: Random) -> Item:
 
 
 def feelings_item(rng: Random) -> Item:
-    """Bad or good news; the right answer is sorry or glad, and speaks of what happened."""
+    """Bad or good news; the right response is sorry or glad and mentions what happened."""
     name, thing, animal = rng.choice(NAMES), rng.choice(OBJECTS), rng.choice(ANIMALS)
     rows = [
         ("sad", thing, f"I lost my {thing}.", f"you lost your {thing}"),
@@ -221,14 +236,14 @@ def feelings_item(rng: Random) -> Item:
     right, swapped = f"I am sorry that {echo}.", f"I am glad that {echo}."
     if feeling == "happy":
         right, swapped = swapped, right
-    off = rng.choice((f"You can buy {rng.choice(FOODS)} in a shop.", "The sun is up.", swapped))
-    return make(
-        "feelings", (kind, word), prompt=prompt, right=right, wrong=off, fault="off the point"
+    wrong = rng.choice((f"You can buy {rng.choice(FOODS)} in a shop.", "The sun is up.", swapped))
+    return make_item(
+        "feelings", (kind, word), prompt=prompt, right=right, wrong=wrong, fault="off the point"
     )
 
 
-def tell(rng: Random, subject: str, name: str) -> list[str]:
-    """A story of four sentences about the animal and the person."""
+def story_sentences(rng: Random, subject: str, name: str) -> list[str]:
+    """A story of three sentences about the animal and the person."""
     place, thing, colour = rng.choice(PLACES), rng.choice(OBJECTS), rng.choice(COLOURS)
     begin = rng.choice(
         (
@@ -257,9 +272,9 @@ def tell(rng: Random, subject: str, name: str) -> list[str]:
 
 
 def story_item(rng: Random) -> Item:
-    """A request for a story about an animal and a person; the wrong story has other heroes."""
+    """A request for a story about an animal and a person; the wrong one has other heroes."""
     subject, name = rng.choice(ANIMALS), rng.choice(NAMES)
-    ask = rng.choice(
+    template = rng.choice(
         (
             "Tell me a story about {} and a {}.",
             "Tell me a short story about {} and a {}.",
@@ -268,15 +283,18 @@ def story_item(rng: Random) -> Item:
     )
     other, stranger = pick(rng, ANIMALS, but=(subject,)), pick(rng, NAMES, but=(name,))
     heroes = rng.choice(((other, name), (subject, stranger), (other, stranger)))
-    wrong = tell(rng, *heroes)
-    strayed = [*tell(rng, subject, name)[: (cut := rng.randint(1, 2))], *wrong[cut:]]
-    if rng.random() < 0.4 and {other, stranger} & set(re.findall(r"\w+", " ".join(strayed))):
-        wrong = strayed  # it loses its heroes on the way
-    return make(
+    wrong = story_sentences(rng, *heroes)
+    changed_heroes = [
+        *story_sentences(rng, subject, name)[: (cut := rng.randint(1, 2))],
+        *wrong[cut:],
+    ]
+    if rng.random() < 0.4 and {other, stranger} & set(re.findall(r"\w+", " ".join(changed_heroes))):
+        wrong = changed_heroes  # starts with the right heroes and continues with others
+    return make_item(
         "story",
         (name, subject),
-        prompt=ask.format(name, subject),
-        right=" ".join(tell(rng, subject, name)),
+        prompt=template.format(name, subject),
+        right=" ".join(story_sentences(rng, subject, name)),
         wrong=" ".join(wrong),
         fault="off the point",
     )

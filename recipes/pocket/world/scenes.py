@@ -1,4 +1,4 @@
-"""Scenes of one to four statements, the questions on them, and what the scene does not tell."""
+"""Scenes of one to four statements, and questions that they answer or do not answer."""
 
 from dataclasses import dataclass
 from random import Random
@@ -6,16 +6,16 @@ from random import Random
 from .item import Item, pick
 from .words import COLOURS, FEELINGS, FOODS, NAMES, OBJECTS, PLACES, reserved
 
-KINDS = ("has", "lies", "stands", "likes", "feels")
+KINDS = ("has", "object_place", "person_place", "likes", "feels")
 KIND_WEIGHTS = (4, 3, 3, 2, 2)
 WEIGHT_OF = dict(zip(KINDS, KIND_WEIGHTS, strict=True))
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One statement: who or what it is of (`subject`), and what it says of it (`value`).
+    """One statement: `subject` is the person or object, `value` the thing, place or feeling.
 
-    `colour` is that of the object somebody has, or empty.
+    `colour` is the colour of the object that a person has, or empty.
     """
 
     kind: str
@@ -32,8 +32,8 @@ class Fact:
         thing = f"{self.colour} {self.value}".strip()
         return {
             "has": f"{self.subject} has a {thing}.",
-            "lies": f"The {self.subject} is in the {self.value}.",
-            "stands": f"{self.subject} is in the {self.value}.",
+            "object_place": f"The {self.subject} is in the {self.value}.",
+            "person_place": f"{self.subject} is in the {self.value}.",
             "likes": f"{self.subject} likes {self.value}.",
             "feels": f"{self.subject} is {self.value}.",
         }[self.kind]
@@ -43,7 +43,7 @@ class Fact:
 class Question:
     """A question in its direct and its indirect form, with the sentence that answers it.
 
-    `answer` is the word asked for; `unknown` finishes "I do not know …".
+    `indirect` completes "I do not know …". `answer` is the word that the question asks for.
     """
 
     direct: str
@@ -54,18 +54,18 @@ class Question:
 
 
 def questions(fact: Fact) -> list[Question]:
-    """Every question that the fact answers."""
+    """All questions that the fact answers."""
     s, v = fact.subject, fact.value
     rows = {
         "has": [
             (f"Who has the {v}?", f"who has the {v}", f"{s} has the {v}.", s),
             (f"What does {s} have?", f"what {s} has", f"{s} has the {v}.", v),
         ],
-        "lies": [
+        "object_place": [
             (f"Where is the {s}?", f"where the {s} is", f"The {s} is in the {v}.", v),
             (f"What is in the {v}?", f"what is in the {v}", f"The {s} is in the {v}.", s),
         ],
-        "stands": [
+        "person_place": [
             (f"Where is {s}?", f"where {s} is", f"{s} is in the {v}.", v),
             (f"Who is in the {v}?", f"who is in the {v}", f"{s} is in the {v}.", s),
         ],
@@ -85,9 +85,15 @@ def questions(fact: Fact) -> list[Question]:
 
 
 def draw_fact(rng: Random, kind: str, used: set[str]) -> Fact:
-    """A fact of this kind whose words are not yet in the scene; its words are added to `used`."""
-    left = {"has": NAMES, "lies": OBJECTS, "stands": NAMES, "likes": NAMES, "feels": NAMES}[kind]
-    right = {"has": OBJECTS, "lies": PLACES, "stands": PLACES, "likes": FOODS, "feels": FEELINGS}
+    """A random fact of this kind without the `used` words; adds its words to `used`."""
+    left = {"object_place": OBJECTS}.get(kind, NAMES)
+    right = {
+        "has": OBJECTS,
+        "object_place": PLACES,
+        "person_place": PLACES,
+        "likes": FOODS,
+        "feels": FEELINGS,
+    }
     subject = pick(rng, left, but=tuple(used))
     value = pick(rng, right[kind], but=(*used, subject))
     colour = pick(rng, COLOURS, but=tuple(used)) if kind == "has" and rng.random() < 0.5 else ""
@@ -96,10 +102,10 @@ def draw_fact(rng: Random, kind: str, used: set[str]) -> Fact:
 
 
 def draw_scene(rng: Random, size: int, *, competing: float = 0.2) -> list[Fact]:
-    """`size` facts that share no word; the first is the one to ask about.
+    """`size` facts that share no word; questions are about the first one.
 
-    Mostly each says something of its own kind. In a share of `competing` scenes all are of one
-    kind and compete for the answer, which is hard for a model of this size.
+    In most scenes each fact is of a different kind. In a share `competing` of them all facts are
+    of one kind and compete for the answer, which is hard for a model of this size.
     """
     if rng.random() < competing:
         kinds = rng.choices(KINDS, KIND_WEIGHTS) * size
@@ -110,8 +116,8 @@ def draw_scene(rng: Random, size: int, *, competing: float = 0.2) -> list[Fact]:
     return [draw_fact(rng, kind, used) for kind in kinds]
 
 
-def ask(rng: Random, question: Question) -> str:
-    """The question in one of its forms."""
+def question_text(rng: Random, question: Question) -> str:
+    """The question in a random form."""
     form = rng.random()
     if form < 0.6:
         return question.direct
@@ -119,22 +125,25 @@ def ask(rng: Random, question: Question) -> str:
 
 
 def another_value(rng: Random, question: Question, scene: list[Fact]) -> str:
-    """The answering sentence with a wrong word in it: mostly one from the scene, as people err."""
+    """The answering sentence with a wrong word, usually one from the scene."""
     sentence, answer = question.sentence, question.answer
-    lists = (NAMES, OBJECTS, PLACES, COLOURS, FOODS, FEELINGS)
-    words = next(words for words in lists if answer in words)
-    here = [w for f in scene for w in (f.subject, f.value, f.colour) if w in words and w != answer]
-    wrong = rng.choice(here) if here and rng.random() < 0.7 else pick(rng, words, but=(answer,))
+    classes = (NAMES, OBJECTS, PLACES, COLOURS, FOODS, FEELINGS)
+    words = next(words for words in classes if answer in words)
+    candidates = [
+        w for f in scene for w in (f.subject, f.value, f.colour) if w in words and w != answer
+    ]
+    from_scene = bool(candidates) and rng.random() < 0.7
+    wrong = rng.choice(candidates) if from_scene else pick(rng, words, but=(answer,))
     return sentence.replace(answer, wrong)
 
 
-def say(scene: list[Fact], rng: Random) -> str:
-    """The statements in a random order, as one line."""
+def scene_text(scene: list[Fact], rng: Random) -> str:
+    """The statements of the scene in random order, as one line."""
     return " ".join(fact.statement() for fact in rng.sample(scene, len(scene)))
 
 
 def short_answer(question: Question) -> str:
-    """The word asked for, alone: "Tom." or "In the garden." """
+    """The answer alone: "Tom." or "In the garden." """
     answer = question.answer
     if question.direct.startswith("Where"):
         answer = f"in the {answer}"
@@ -151,21 +160,21 @@ def grounded_item(
     *,
     question: Question | None = None,
     scene: list[Fact] | None = None,
-    lost: float = 0.15,
+    unknown_share: float = 0.15,
 ) -> Item:
-    """A question that the scene answers; the wrong answer names another word.
+    """A question that the scene answers; the wrong response names another word.
 
-    In a share of `lost` it says that this is not known, in the words that would be right if the
-    scene did not tell: only who has looked can call it wrong.
+    In a share `unknown_share` the wrong response is "I do not know …", which would be right if the
+    scene did not answer the question. Only the scene shows that it is wrong.
     """
     scene = scene or draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
     question = question or rng.choice(questions(scene[0]))
-    gave_up = rng.random() < lost
+    claims_unknown = rng.random() < unknown_share
     return Item(
         category="grounded",
-        prompt=f"{say(scene, rng)} {ask(rng, question)}",
+        prompt=f"{scene_text(scene, rng)} {question_text(rng, question)}",
         right=question.sentence,
-        wrong=not_known(question) if gave_up else another_value(rng, question, scene),
+        wrong=not_known(question) if claims_unknown else another_value(rng, question, scene),
         short=short_answer(question),
         fault="wrong",
         combination=question.fact.pair,
@@ -174,55 +183,55 @@ def grounded_item(
     )
 
 
-def stranger(rng: Random, scene: list[Fact]) -> Question:
-    """A question on somebody or something that the scene does not speak of."""
-    told = {word for fact in scene for word in (fact.subject, fact.value, fact.colour)}
+def unmentioned(rng: Random, scene: list[Fact]) -> Question:
+    """A question about a person or thing that the scene does not mention."""
+    used = {word for fact in scene for word in (fact.subject, fact.value, fact.colour)}
     kind = scene[0].kind if rng.random() < 0.7 else rng.choice(KINDS)
-    return rng.choice(questions(draw_fact(rng, kind, set(told)))[:2])
+    return rng.choice(questions(draw_fact(rng, kind, set(used)))[:2])
 
 
 def near_miss(rng: Random, scene: list[Fact]) -> Question:
-    """A question on somebody in the scene, about what it does not say of them."""
-    about = rng.choice(scene)
-    told = {word for fact in scene for word in (fact.subject, fact.value, fact.colour)}
-    if about.kind == "lies":
-        return stranger(rng, scene)
-    if about.kind == "has" and rng.random() < 0.5:
-        return questions(Fact("lies", about.value, pick(rng, PLACES, but=tuple(told))))[0]
-    kind = pick(rng, ["has", "stands", "likes", "feels"], but=(about.kind,))
-    value = draw_fact(rng, kind, set(told)).value
-    asked = questions(Fact(kind, about.subject, value))
-    return asked[1] if kind == "has" else asked[0]
+    """A question about a person in the scene on something that the scene does not state."""
+    fact = rng.choice(scene)
+    used = {word for fact in scene for word in (fact.subject, fact.value, fact.colour)}
+    if fact.kind == "object_place":
+        return unmentioned(rng, scene)
+    if fact.kind == "has" and rng.random() < 0.5:
+        return questions(Fact("object_place", fact.value, pick(rng, PLACES, but=tuple(used))))[0]
+    kind = pick(rng, ["has", "person_place", "likes", "feels"], but=(fact.kind,))
+    value = draw_fact(rng, kind, set(used)).value
+    options = questions(Fact(kind, fact.subject, value))
+    return options[1] if kind == "has" else options[0]
 
 
 def unknown_item(rng: Random, *, scene: list[Fact] | None = None) -> Item:
-    """A question on a word that the scene does not mention; the wrong answer makes something up."""
+    """A question that the scene does not answer; the wrong response invents something."""
     scene = scene or draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
-    question = near_miss(rng, scene) if rng.random() < 0.4 else stranger(rng, scene)
-    asked = sorted({question.fact.subject, question.fact.value} - {question.answer})
+    question = near_miss(rng, scene) if rng.random() < 0.4 else unmentioned(rng, scene)
+    named = sorted({question.fact.subject, question.fact.value} - {question.answer})
     return Item(
         category="unknown",
-        prompt=f"{say(scene, rng)} {ask(rng, question)}",
+        prompt=f"{scene_text(scene, rng)} {question_text(rng, question)}",
         right=not_known(question),
         wrong=another_value(rng, question, scene),
         short="I do not know.",
         fault="made up",
-        combination="+".join((*asked, scene[0].pair)),
-        held_out=reserved(*asked, scene[0].pair),
+        combination="+".join((*named, scene[0].pair)),
+        held_out=reserved(*named, scene[0].pair),
         pairs=tuple(fact.pair for fact in scene),
     )
 
 
 def one_word_item(rng: Random) -> Item:
-    """A question that the scene answers, to be answered in one word."""
+    """A question that the scene answers, with the request to use one word."""
     scene = draw_scene(rng, rng.choice((1, 1, 2, 2, 3)))
     question = rng.choice(questions(scene[0]))
-    asked = question.direct[0].lower() + question.direct[1:]
+    direct = question.direct[0].lower() + question.direct[1:]
     word = question.answer[:1].upper() + question.answer[1:] + "."
     wrong_word = another_value(rng, question, scene)
     return Item(
         category="format",
-        prompt=f"{say(scene, rng)} In one word, {asked}",
+        prompt=f"{scene_text(scene, rng)} In one word, {direct}",
         right=word,
         wrong=question.sentence if rng.random() < 0.7 else wrong_word,
         short=word,

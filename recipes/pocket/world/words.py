@@ -1,4 +1,4 @@
-"""The words of the world: every class is small, so that a word is one or two tokens."""
+"""The words of the world. Every class is small, so that a word is one or two tokens."""
 
 import zlib
 
@@ -33,15 +33,15 @@ CLASS_OF = {word.lower(): kind for kind, words in CLASSES.items() for word in wo
 
 
 def reserved(*words: object) -> bool:
-    """Whether this combination belongs to the held-out prompts alone; about one in six does.
+    """Whether this combination is reserved for held-out prompts; about one in six is.
 
-    crc32, not hash(): Python salts the hashes of strings anew in every process.
+    crc32, not hash(): Python salts the hashes of strings differently in every process.
     """
     return zlib.crc32(" ".join(map(str, words)).encode()) % 6 == 0
 
 
 def article(word: str) -> str:
-    """The word with what stands before it in a list: "a dog", "the garden", "bread"."""
+    """The word with its article in a list: "a dog", "the garden", "bread"."""
     kind = CLASS_OF[word.lower()]
     if kind in ("object", "animal"):
         return f"a {word}"
@@ -49,11 +49,11 @@ def article(word: str) -> str:
 
 
 def listing(parts: list[str]) -> str:
-    """The parts as English lists them: "a, b and c", the first letter a capital."""
+    """The parts as an English list, "A, b and c", with a capital first letter."""
     text = ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
     return capital(text)
 
 
 def capital(text: str) -> str:
-    """The text with its first letter a capital, the rest as it is."""
+    """The text with a capital first letter and the rest unchanged."""
     return text[:1].upper() + text[1:]
