@@ -2,7 +2,8 @@
 
     python examples/align_with_a_python_reward.py [OUTPUT_DIR]
 
-The embedded 2 M-parameter model learns to answer briefly and to end its responses.
+The embedded 2 M-parameter model is fine-tuned on demonstrations first, and then learns to answer
+briefly.
 """
 
 import sys
@@ -17,23 +18,33 @@ def brevity(prompts, completions, **columns):
     return [-len(text) / 50 if text.strip() else -2.0 for text in completions]
 
 
-trainer = rlhf.PPOTrainer(
+sft = rlhf.SFTTrainer(
     "data/pocket/model",
+    "data/pocket/demonstrations.jsonl",
+    config=rlhf.SFTConfig(
+        max_steps=60, per_device_train_batch_size=2, learning_rate=1e-3, eval_steps=60
+    ),
+)
+sft.train()
+start = sft.save(f"{OUTPUT}-sft")
+
+trainer = rlhf.PPOTrainer(
+    start,
     prompts="data/pocket/prompts_ppo.jsonl",
     reward=brevity,
     eval_prompts="data/pocket/prompts_heldout.jsonl",
     config=rlhf.PPOConfig(
-        max_steps=15,
+        max_steps=12,
         rollout_batch_size=64,
         max_completion_length=32,
         learning_rate=1e-4,
         kl_coef=0.02,
-        eval_steps=5,
+        eval_steps=4,
     ),
     output_dir=OUTPUT,
     overwrite=True,
 )
-questions = ["Tell me about a bell.", "Where is the cup? The cup is in the school."]
+questions = ["Tell me about a bell.", "The cup is in the school. Where is the cup?"]
 before = trainer.generate(questions)
 trainer.train()
 trainer.save()

@@ -23,7 +23,9 @@ else:
     trainer = rlhf.SFTTrainer(
         "data/pocket/model",
         "data/pocket/demonstrations.jsonl",
-        config=rlhf.SFTConfig(max_steps=40, learning_rate=5e-4),
+        config=rlhf.SFTConfig(
+            max_steps=40, per_device_train_batch_size=2, learning_rate=1e-3, eval_steps=40
+        ),
     )
     trainer.train()
     models = {"A": "data/pocket/model", "B": str(trainer.save(tempfile.mkdtemp()))}

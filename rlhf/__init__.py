@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rlhf.chat.model import ChatModel as ChatModel
     from rlhf.data.config import DataConfig as DataConfig
     from rlhf.data.config import DataOptions as DataOptions
-    from rlhf.data.config import PromptDataConfig as PromptDataConfig
+    from rlhf.data.config import PromptOptions as PromptOptions
     from rlhf.errors import CheckpointError as CheckpointError
     from rlhf.errors import ConfigError as ConfigError
     from rlhf.errors import DataError as DataError
@@ -59,7 +59,7 @@ _EXPORTS = {
     "ModelConfig": "rlhf.models.config",
     "PPOConfig": "rlhf.training.ppo.config",
     "PPOTrainer": "rlhf.training.ppo.trainer",
-    "PromptDataConfig": "rlhf.data.config",
+    "PromptOptions": "rlhf.data.config",
     "RLHFError": "rlhf.errors",
     "RewardConfig": "rlhf.rewards.config",
     "RewardModel": "rlhf.rewards.model",

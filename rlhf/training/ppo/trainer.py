@@ -18,7 +18,7 @@ from typing import Any
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
-from rlhf.data.config import PromptDataConfig
+from rlhf.data.config import PromptOptions
 from rlhf.data.files.memory import Data
 from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig
@@ -27,12 +27,12 @@ from rlhf.models.shard import sharding_asked_for
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardLike, parse_rewards
 from rlhf.runtime.distributed import on_main_process
-from rlhf.runtime.run_folder import RunConfig
 from rlhf.runtime.signals import SigtermFlag, Stopped
+from rlhf.training.common.arguments import run_config
 from rlhf.training.common.checkpoint import checkpoint_of_run
 from rlhf.training.common.metrics import MetricsWriter, forget_after, read_metrics
 from rlhf.training.common.provenance import check_same_base
-from rlhf.training.ppo.arguments import TEMPORARY, check_arguments
+from rlhf.training.ppo.arguments import check_arguments
 from rlhf.training.ppo.checkpoint import CheckpointWriter
 from rlhf.training.ppo.compute import resolve_compute
 from rlhf.training.ppo.config import PPOConfig
@@ -78,7 +78,7 @@ OnStep = Callable[[int, Mapping[str, float]], None]
 class PPOTrainer:
     """Trains a policy with PPO, RLOO or GRPO. In a distributed run every process makes one.
 
-    Example:
+    Examples:
         >>> trainer = PPOTrainer("data/pocket/model", prompts=["Name a colour."], reward=brevity,
         ...                      config=PPOConfig(max_steps=20, rollout_batch_size=64))
         >>> result = trainer.train()
@@ -95,10 +95,10 @@ class PPOTrainer:
         config: keys of PPO; `max_steps` or `total_episodes` has to be set.
         eval_prompts: held-out prompts for `eval_` metrics, of the same kinds as `prompts`.
         ptx_data: pretraining texts; needs `config.ptx_coef`.
-        data_config: chat template and handling of bad rows; its sources are not read.
+        data_config: chat template and handling of bad rows.
         reward_config: normalisation and aggregation; its `reward` is not read.
         output_dir: the run folder, for metrics, checkpoints and samples. None: a temporary
-            folder that is deleted when the process ends.
+            folder that is deleted with the trainer.
         seed: of the whole run.
         resume_from_checkpoint: a checkpoint folder, or `latest` of `output_dir`.
         overwrite: delete an earlier run in `output_dir`.
@@ -118,18 +118,15 @@ class PPOTrainer:
         config: PPOConfig,
         eval_prompts: Data | None = None,
         ptx_data: Data | None = None,
-        data_config: PromptDataConfig | None = None,
+        data_config: PromptOptions | None = None,
         reward_config: RewardConfig | None = None,
         output_dir: str | Path | None = None,
         seed: int = 0,
-        resume_from_checkpoint: str | None = None,
+        resume_from_checkpoint: str | Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        run = RunConfig(
-            output_dir=str(output_dir or TEMPORARY),
-            seed=seed,
-            resume_from_checkpoint=resume_from_checkpoint,
-            overwrite=overwrite,
+        run = run_config(
+            self, output_dir, seed=seed, resume=resume_from_checkpoint, overwrite=overwrite
         )
         setup = check_arguments(
             run,

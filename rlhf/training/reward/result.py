@@ -101,6 +101,6 @@ def write_reward_model(
         loads_with="AutoModelForSequenceClassification",
         places={
             "held-out rankings with rewards": folder / "samples",
-            "use it": f"recipes/ppo.py --reward {folder}",
+            "use it": f"rlhf ppo --reward {folder}",
         },
     )

@@ -37,7 +37,7 @@ class RewardTrainer:
     Rows are checked when the trainer is made; the model is loaded by `train`. In a distributed run
     every process makes one.
 
-    Example:
+    Examples:
         >>> rows = [{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}]
         >>> trainer = RewardTrainer("data/pocket/model", rows)
         >>> trainer.train(); trainer.save("runs/rm")

@@ -30,7 +30,7 @@ from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import check_trainable, parts_of
 from rlhf.training.sft.callback import RunCallback
 from rlhf.training.sft.setup import SFTSetup
-from rlhf.training.sft.trl_trainer import TRLTrainer, router_settings_kept
+from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, router_settings_kept
 from rlhf.types import Demonstration
 
 IGNORED = -100  # label of a token that carries no loss
@@ -84,23 +84,26 @@ def fine_tune(
         resume=resume,
         identity=_identity(setup),
     )
-    with router_settings_kept(model.config):
-        trainer = TRLTrainer(
-            model=model,
-            args=_arguments(setup),
-            train_dataset=as_dataset(chat, rows.train),
-            eval_dataset=as_dataset(chat, rows.held_out) if rows.held_out else None,
-            processing_class=chat.tokenizer,
-            callbacks=[callback],
-        )
-    trainer.on_loss = callback.losses.append
-    trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    if callback.stopped:
-        raise Stopped(f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from.")
-    if rows.held_out and callback.last_evaluated != trainer.state.global_step:
-        trainer.evaluate()
-    return _result(trainer, stopper)
+    with own_precision():
+        with router_settings_kept(model.config):
+            trainer = TRLTrainer(
+                model=model,
+                args=_arguments(setup),
+                train_dataset=as_dataset(chat, rows.train),
+                eval_dataset=as_dataset(chat, rows.held_out) if rows.held_out else None,
+                processing_class=chat.tokenizer,
+                callbacks=[callback],
+            )
+        trainer.on_loss = callback.losses.append
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        if callback.stopped:
+            raise Stopped(
+                f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from."
+            )
+        if rows.held_out and callback.last_evaluated != trainer.state.global_step:
+            trainer.evaluate()
+        return _result(trainer, stopper)
 
 
 def _identity(setup: SFTSetup) -> dict[str, int | str]:

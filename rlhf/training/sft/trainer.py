@@ -36,7 +36,7 @@ class SFTTrainer:
     The loss is the cross-entropy of the responses and their end of turn. Rows are checked when the
     trainer is made; the model is loaded by `train`. In a distributed run every process makes one.
 
-    Example:
+    Examples:
         >>> trainer = SFTTrainer("data/pocket/model", [{"prompt": "Hi", "completion": "Hello."}])
         >>> result = trainer.train()
         >>> trainer.save("runs/sft")

@@ -1,13 +1,16 @@
 """TRL's SFTTrainer, with a held-out loss of the text alone and a hook on training losses."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import trl
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+PRECISION = "ACCELERATE_MIXED_PRECISION"
 ROUTER_KEYS = ("output_router_logits", "router_aux_loss_coef")
 
 
@@ -63,3 +66,21 @@ def router_settings_kept(config: PretrainedConfig) -> Iterator[None]:
     finally:
         for key, value in before.items():
             setattr(text, key, value)
+
+
+@contextmanager
+def own_precision() -> Iterator[None]:
+    """Let a trainer choose its precision, and leave the choice to the next one.
+
+    transformers' trainer writes its precision into the environment and into accelerate's global
+    state. A second trainer in the process would take it over, or fail on another one.
+    """
+    before = os.environ.get(PRECISION)
+    AcceleratorState._reset_state()  # the processes, which PartialState holds, stay
+    try:
+        yield
+    finally:
+        AcceleratorState._reset_state()
+        os.environ.pop(PRECISION, None)
+        if before is not None:
+            os.environ[PRECISION] = before
