@@ -61,7 +61,7 @@ def test_model_card_and_final_table_keep_names_and_paths(tmp_path, name, capsys)
     folder = tmp_path / name
     folder.mkdir(parents=True)
     publish(
-        folder, manifest(f"runs/{name}", f"data/{name}"), title="t", figures={"a|b": "c"},
+        folder, manifest(f"runs/{name}", f"data/{name}"), title="t", metrics={"a|b": "c"},
         loads_with="AutoModelForCausalLM", places={"it": name},
     )  # fmt: skip
     card = (folder / "README.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from rlhf.types import Prompt, PromptBatch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class SampledResponse:
     """One sampled response."""
 
     text: str  # without special tokens and without its thought
@@ -93,7 +93,7 @@ def sample_responses(
     temperature: float,
     seed: int,
     batch_size: int,
-) -> list[list[Answer]]:
+) -> list[list[SampledResponse]]:
     """`num_responses` responses to each prompt, in the order of the prompts.
 
     Args:
@@ -110,7 +110,7 @@ def sample_responses(
         TrainingError: the model's log-probs are not finite.
     """
     encoded = [prompt_ids(chat, prompt) for prompt in prompts]
-    responses: list[list[Answer]] = [[] for _ in prompts]
+    responses: list[list[SampledResponse]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
     step = max(1, batch_size // num_responses)
     for start in range(0, len(by_length), step):
@@ -140,7 +140,7 @@ def sample_responses(
     return responses
 
 
-def as_responses(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
+def as_responses(chat: ChatTokenizer, generated: Generated) -> list[SampledResponse]:
     """The text and ids of each row.
 
     Raises:
@@ -157,13 +157,15 @@ def as_responses(chat: ChatTokenizer, generated: Generated) -> list[Answer]:
     ids = [
         row[:length] for row, length in zip(generated.response_ids.tolist(), lengths, strict=True)
     ]
-    return [as_answer(chat, row, ended_with_eos=end) for row, end in zip(ids, ended, strict=True)]
+    return [as_response(chat, row, ended_with_eos=end) for row, end in zip(ids, ended, strict=True)]
 
 
-def as_answer(chat: ChatTokenizer, ids: Sequence[int], *, ended_with_eos: bool) -> Answer:
+def as_response(
+    chat: ChatTokenizer, ids: Sequence[int], *, ended_with_eos: bool
+) -> SampledResponse:
     """The response with these ids: its text and thought."""
     thought, text = split_thought(decode(chat, ids))
-    return Answer(
+    return SampledResponse(
         text=text,
         ids=ids,
         ended_with_eos=ended_with_eos,

@@ -10,7 +10,7 @@ from rlhf.manifest import Manifest, write_atomically
 
 
 def write_model_card(
-    folder: Path, manifest: Manifest, *, title: str, figures: Mapping[str, str], usage: str
+    folder: Path, manifest: Manifest, *, title: str, metrics: Mapping[str, str], usage: str
 ) -> None:
     """Write `folder/README.md` from the manifest.
 
@@ -18,7 +18,7 @@ def write_model_card(
         folder: the run folder.
         manifest: of the finished stage.
         title: heading of the card.
-        figures: metrics of the run, as text, for a table.
+        metrics: metrics of the run, as text, for a table.
         usage: a line of Python that loads the model.
     """
     data = [
@@ -39,7 +39,7 @@ def write_model_card(
         "",
         "| metric | value |",
         "|---|---|",
-        *[f"| {_cell(name)} | {_cell(value)} |" for name, value in figures.items()],
+        *[f"| {_cell(name)} | {_cell(value)} |" for name, value in metrics.items()],
         "",
         "| data | source | rows | dropped | sha256 |",
         "|---|---|---|---|---|",

@@ -23,7 +23,7 @@ def publish(
     manifest: Manifest,
     *,
     title: str,
-    figures: Mapping[str, str],
+    metrics: Mapping[str, str],
     loads_with: str,
     places: Mapping[str, object],
 ) -> None:
@@ -36,17 +36,17 @@ def publish(
         folder: the folder with the saved model.
         manifest: its manifest.
         title: name of the stage, for the card and the table.
-        figures: metrics of the run, as text.
+        metrics: metrics of the run, as text.
         loads_with: the transformers class that loads the model.
         places: further lines of the table: files and commands.
     """
     usage = f"{loads_with}.from_pretrained({json.dumps(folder.name, ensure_ascii=False)})"
     write_model_card(
-        folder, manifest, title=f"{folder.name}: {title}", figures=figures, usage=usage
+        folder, manifest, title=f"{folder.name}: {title}", metrics=metrics, usage=usage
     )
     write_manifest(folder, manifest)
     table = Table("metric", "value", title=title)
-    for name, value in {**figures, "model": folder, **places}.items():
+    for name, value in {**metrics, "model": folder, **places}.items():
         table.add_row(name, str(value))
     plain_console().print(table)
 

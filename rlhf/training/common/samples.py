@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rlhf.manifest import write_atomically
-from rlhf.models.generation.generate import Answer
+from rlhf.models.generation.generate import SampledResponse
 from rlhf.types import Prompt
 
 
@@ -13,7 +13,7 @@ def write_samples(
     folder: Path,
     name: str,
     prompts: Sequence[Prompt],
-    responses: Mapping[str, Sequence[Answer]],
+    responses: Mapping[str, Sequence[SampledResponse]],
     scores: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
     """Write `folder/samples/NAME.jsonl`, one line per prompt.
@@ -37,7 +37,7 @@ def write_samples(
     write_atomically(folder / "samples" / f"{name}.jsonl", "".join(f"{x}\n" for x in lines))
 
 
-def _as_json(response: Answer, score: float | None) -> dict[str, object]:
+def _as_json(response: SampledResponse, score: float | None) -> dict[str, object]:
     return {
         "text": response.text,
         **({"thought": response.thought} if response.thought else {}),

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rlhf.data.tokenization.thoughts import split_thought
-from rlhf.models.generation.generate import Answer
+from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.save import save_policy
 from rlhf.runtime.printing import rlhf_command
 from rlhf.training.common.publish import publish
@@ -47,7 +47,7 @@ def write_policy(
         folder,
         setup.manifest(folder),
         title="PPO",
-        figures=summary(result),
+        metrics=summary(result),
         loads_with="AutoModelForCausalLM",
         places={
             "responses before and after": setup.folder / "samples",
@@ -116,11 +116,11 @@ def _write_before_and_after(
     )
 
 
-def _response(scored: ScoredRollouts, row: int) -> Answer:
+def _response(scored: ScoredRollouts, row: int) -> SampledResponse:
     rollouts = scored.rollouts
     ids = rollouts.response_ids[row][rollouts.response_mask[row]].tolist()
     thought, text = split_thought(rollouts.texts[row])
-    return Answer(
+    return SampledResponse(
         text=text,
         ids=ids,
         ended_with_eos=bool(rollouts.ended_with_eos[row]),

@@ -97,7 +97,7 @@ def write_reward_model(
         folder,
         replace(manifest, reward_mean=scale.mean, reward_std=scale.std),
         title="reward model",
-        figures=summary(result.steps, result.health, scale),
+        metrics=summary(result.steps, result.health, scale),
         loads_with="AutoModelForSequenceClassification",
         places={
             "held-out rankings with rewards": folder / "samples",

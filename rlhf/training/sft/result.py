@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from rlhf.models.generation.generate import Answer
+from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.save import save_policy
 from rlhf.runtime.printing import rlhf_command
 from rlhf.training.common.publish import publish
@@ -29,7 +29,9 @@ class SFTResult:
     end_probability: float | None  # of the end token where held-out responses end
     metrics: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
     sample_prompts: Sequence[Prompt]
-    samples: Mapping[str, Sequence[Answer]]  # "before" and "after": a response to each prompt
+    samples: Mapping[
+        str, Sequence[SampledResponse]
+    ]  # before, after
 
 
 def write_policy(folder: Path, setup: SFTSetup, model: Model, result: SFTResult) -> None:
@@ -42,7 +44,7 @@ def write_policy(folder: Path, setup: SFTSetup, model: Model, result: SFTResult)
         folder,
         setup.manifest(folder, stage="sft"),
         title="supervised fine-tuning",
-        figures=summary(result, len(setup.rows.held_out)),
+        metrics=summary(result, len(setup.rows.held_out)),
         loads_with="AutoModelForCausalLM",
         places={
             "responses before and after": setup.folder / "samples" / "random.jsonl",

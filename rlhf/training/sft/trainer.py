@@ -12,7 +12,7 @@ from rlhf.data.files.memory import Data
 from rlhf.errors import ConfigError
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
-from rlhf.models.generation.generate import Answer, sample_responses
+from rlhf.models.generation.generate import SampledResponse, sample_responses
 from rlhf.models.load import add_lora, load_policy
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.arguments import data_config as data_config_of
@@ -204,7 +204,7 @@ class SFTTrainer:
             self._model = add_lora(policy, config, "CAUSAL_LM") if config.use_peft else policy
         return self._model
 
-    def _samples(self, model: Model, prompts: Sequence[Prompt]) -> list[Answer]:
+    def _samples(self, model: Model, prompts: Sequence[Prompt]) -> list[SampledResponse]:
         """A response to each prompt, on the main process; none on the others."""
         if not is_main_process():
             return []
@@ -224,7 +224,7 @@ class SFTTrainer:
         max_new_tokens: int,
         temperature: float,
         seed: int,
-    ) -> list[Answer]:
+    ) -> list[SampledResponse]:
         if not prompts:
             return []
         model.to(PartialState().device)
