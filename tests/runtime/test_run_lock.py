@@ -160,7 +160,7 @@ def test_only_one_of_two_simultaneous_runs_continues(tmp_path):
 
 def test_lock_file_is_neither_deleted_nor_uploaded():
     from rlhf.runtime.run_folder import MADE
-    from rlhf.training.common.publish import LEFT_OUT
+    from rlhf.training.common.publish import NOT_UPLOADED
 
     assert LOCK not in MADE
-    assert LOCK in LEFT_OUT
+    assert LOCK in NOT_UPLOADED
