@@ -29,9 +29,7 @@ class SFTResult:
     end_probability: float | None  # of the end token where held-out responses end
     metrics: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
     sample_prompts: Sequence[Prompt]
-    samples: Mapping[
-        str, Sequence[SampledResponse]
-    ]  # before, after
+    samples: Mapping[str, Sequence[SampledResponse]]  # before, after
 
 
 def write_policy(folder: Path, setup: SFTSetup, model: Model, result: SFTResult) -> None:
