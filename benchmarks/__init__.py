@@ -1,1 +1,1 @@
-"""Our PPO engine beside TRL 1.12's, on the same work: `python -m benchmarks --help`."""
+"""Benchmarks of PPO in rlhf and TRL 1.12 on the same workloads: `python -m benchmarks --help`."""

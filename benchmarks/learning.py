@@ -1,4 +1,4 @@
-"""D: what is learned, per sample and per second, on the pocket model and its reward model."""
+"""D: score per sample and per second of PPO on the pocket model with its reward model."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from rlhf.models.config import fast_bf16
 PROMPTS = Path(__file__).resolve().parents[1] / "data" / "pocket" / "prompts_ppo.jsonl"
 POLICY, REWARD_MODEL = "sft", "reward_model_of_chat"
 ITERATIONS, BATCH_SIZE = 60, 128
-LAST = 10  # iterations that a run's final score is the mean of
-OURS = "rlhf"
-REACHED = 0.95  # of the lower final score: the whole of it half of the runs would miss
-WORDS = """\
-recipes/pocket/ppo.yaml's keys, as far as both engines have them: {batch} responses an
+LAST = 10  # the final score is the mean over these last iterations
+RLHF = "rlhf"
+TARGET_SHARE = 0.95  # of the lower final score; half of the runs would miss the full score
+SETUP = """\
+The keys of recipes/pocket/ppo.yaml that both engines have: {batch} responses per
 iteration, {iterations} iterations, 2 epochs of 4 minibatches, one learning rate of 1e-4 for
 policy and critic, kl_coef 0.3, raw logits of the reward model, no critic warm-up; {seeds}
 seeds. Final is the mean of the last {last} iterations, ± the standard error over seeds. Seconds
@@ -48,7 +48,7 @@ class Curve:
         return mean(self.kls[-LAST:])
 
     def seconds_to(self, score: float) -> float:
-        """Until the mean of LAST iterations reaches it; infinite where it never does."""
+        """Seconds until the mean of LAST iterations reaches `score`; infinite if it never does."""
         for end in range(LAST, len(self.scores) + 1):
             if mean(self.scores[end - LAST : end]) >= score:
                 return self.seconds[end - 1]
@@ -58,52 +58,59 @@ class Curve:
 def measure_learning(
     models: Path, seeds: Sequence[int], num_threads: int, folder: Path, peer: Path | None
 ) -> list[Curve]:
-    """A curve for every engine and seed; the engines of one seed take turns.
+    """One curve per engine and seed; the engines of one seed run interleaved.
 
-    models: holds sft/, as `make demo` leaves it, and reward_model_of_chat/.
+    Args:
+        models: folder with sft/, made by `make demo`, and reward_model_of_chat/.
+        seeds: seeds of the runs.
+        num_threads: CPU threads of each engine.
+        folder: folder for the files of the runs.
+        peer: Python of the environment with TRL; None to measure only rlhf.
 
     Raises:
-        ConfigError: they are not there, or the reward model reads another text than the
-            policy writes: TRL hands it the policy's own tokens.
+        ConfigError: a model is missing, or the reward model's chat template or vocabulary differs
+            from the policy's. TRL passes the policy's tokens to the reward model.
     """
     check_models(models)
     prompts = _prompts(models, folder)
-    lines = [Variant(engine="rlhf", label="rlhf", bf16=fast_bf16(), num_threads=num_threads)]
+    variants = [Variant(engine="rlhf", label="rlhf", bf16=fast_bf16(), num_threads=num_threads)]
     if peer is not None:
-        lines.append(Variant(engine="trl", label="trl", num_threads=num_threads))
+        variants.append(Variant(engine="trl", label="trl", num_threads=num_threads))
     curves = []
     for seed in seeds:
         runs = folder / f"seed-{seed}"
-        jobs = [_job(models, prompts, line, runs / line.label, seed) for line in lines]
+        jobs = [_job(models, prompts, variant, runs / variant.label, seed) for variant in variants]
         measured, _ = measure(jobs, runs, peer_python=peer or Path(), warm_up=0)
-        curves += [_curve(one) for one in measured]
+        curves += [_curve(result) for result in measured]
     return curves
 
 
 def check_models(models: Path) -> None:
-    """Refuse what D cannot compare the engines on; see `measure_learning`."""
+    """Check that D can compare the engines with these models; see `measure_learning`."""
     for name in (POLICY, REWARD_MODEL):
         if not (models / name).is_dir():
             raise ConfigError(
-                f"D needs {models / name}, which is not there; run make demo, and then make "
-                "bench-full, which trains the reward model that reads the policy's tokens."
+                f"{models / name} does not exist, and workload D needs it; run `make demo`, then "
+                "`make bench-full`, which trains a reward model on the policy's chat template.",
+                code="missing-file",
             )
     policy = load_tokenizer(str(models / POLICY)).tokenizer
     judge = load_tokenizer(str(models / REWARD_MODEL), judges=True).tokenizer
     if (policy.chat_template, policy.get_vocab()) != (judge.chat_template, judge.get_vocab()):
         raise ConfigError(
-            f"{models / REWARD_MODEL} reads another chat template or vocabulary than "
-            f"{models / POLICY} writes, and TRL's reward model gets the policy's own tokens; train "
-            "one from the policy with chat_template: auto."
+            f"{models / REWARD_MODEL} has another chat template or vocabulary than "
+            f"{models / POLICY}, but TRL passes the policy's tokens to the reward model; train a "
+            "reward model from the policy with chat_template: auto.",
+            code="template-mismatch",
         )
 
 
 def learning_lines(curves: Sequence[Curve], plot: str) -> list[str]:
-    """The table of D; plot: the picture's file name."""
+    """The table of D in Markdown; `plot` is the file name of the plot."""
     labels = list(dict.fromkeys(curve.label for curve in curves))
     runs = {label: [curve for curve in curves if curve.label == label] for label in labels}
-    target = REACHED * min(mean(curve.final for curve in runs[label]) for label in labels)
-    words = WORDS.format(
+    target = TARGET_SHARE * min(mean(curve.final for curve in runs[label]) for label in labels)
+    text = SETUP.format(
         batch=BATCH_SIZE,
         iterations=ITERATIONS,
         last=LAST,
@@ -111,26 +118,29 @@ def learning_lines(curves: Sequence[Curve], plot: str) -> list[str]:
     )
     header = f"| line | final score | final KL | seconds to score {target:.2f} | seconds in all |"
     rows = [
-        f"| {label} | {_spread([c.final for c in own])} | {_spread([c.final_kl for c in own])} | "
-        f"{_spread([c.seconds_to(target) for c in own])} | "
-        f"{_spread([c.seconds[-1] for c in own])} |"
-        for label, own in runs.items()
+        f"| {label} | {_spread([run.final for run in runs[label]])} | "
+        f"{_spread([run.final_kl for run in runs[label]])} | "
+        f"{_spread([run.seconds_to(target) for run in runs[label]])} | "
+        f"{_spread([run.seconds[-1] for run in runs[label]])} |"
+        for label in labels
     ]
-    title = ["## D: learning", "", words, "", header, "| --- | ---: | ---: | ---: | ---: |"]
-    beside = [line for line in labels if line != OURS and OURS in labels]
-    faster = [f"`{label}` takes {_times(runs[label], runs[OURS])} times our seconds, seed by seed."
-              for label in beside]  # fmt: skip
-    return [*title, *rows, "", *faster, "", f"![score per sample and per second]({plot})", ""]
+    title = ["## D: learning", "", text, "", header, "| --- | ---: | ---: | ---: | ---: |"]
+    other_labels = [label for label in labels if label != RLHF and RLHF in labels]
+    ratios = [
+        f"`{label}` takes {_times(runs[label], runs[RLHF])} times the seconds of rlhf per seed."
+        for label in other_labels
+    ]
+    return [*title, *rows, "", *ratios, "", f"![score per sample and per second]({plot})", ""]
 
 
-def _times(theirs: Sequence[Curve], ours: Sequence[Curve]) -> str:
-    """Ratio of the seconds in all, the mean over seeds; the aim is 3 at the same score."""
-    pairs = zip(theirs, ours, strict=True)
-    return _spread([their.seconds[-1] / our.seconds[-1] for their, our in pairs])
+def _times(other_curves: Sequence[Curve], rlhf_curves: Sequence[Curve]) -> str:
+    """Mean ratio of the total seconds over seeds; the target is 3 at the same score."""
+    pairs = zip(other_curves, rlhf_curves, strict=True)
+    return _spread([other.seconds[-1] / rlhf.seconds[-1] for other, rlhf in pairs])
 
 
 def draw_learning(path: Path, curves: Sequence[Curve]) -> None:
-    """Score and KL over responses and over seconds."""
+    """Plot score and KL over responses and over seconds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -140,20 +150,20 @@ def draw_learning(path: Path, curves: Sequence[Curve]) -> None:
     for curve in curves:
         responses = [BATCH_SIZE * (step + 1) for step in range(len(curve.scores))]
         color = "#888888" if curve.label == "trl" else "#2a6fb0"
-        for column, over in enumerate((responses, curve.seconds)):
+        for column, horizontal in enumerate((responses, curve.seconds)):
             for row, values in enumerate((curve.scores, curve.kls)):
-                panels[row][column].plot(over, values, color=color, alpha=0.7, linewidth=1)
+                panels[row][column].plot(horizontal, values, color=color, alpha=0.7, linewidth=1)
     panels[0][0].set_ylabel("score")
-    panels[1][0].set_ylabel("KL, nats a response")
+    panels[1][0].set_ylabel("KL, nats per response")
     panels[1][0].set_xlabel("responses")
     panels[1][1].set_xlabel("seconds")
-    panels[0][0].set_title("rlhf blue, trl grey; a line a seed", loc="left", fontsize=10)
+    panels[0][0].set_title("rlhf blue, trl grey; one line per seed", loc="left", fontsize=10)
     figure.savefig(path)
     pyplot.close(figure)
 
 
 def _prompts(models: Path, folder: Path) -> Path:
-    """The prompts as text and as the ids that both engines' policies read."""
+    """Write the prompts as text and as token ids for both engines; returns the file."""
     chat = load_tokenizer(str(models / POLICY))
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line)["prompt"] for line in PROMPTS.read_text("utf-8").splitlines()]
@@ -164,7 +174,7 @@ def _prompts(models: Path, folder: Path) -> Path:
     return folder / "prompts.jsonl"
 
 
-def _job(models: Path, prompts: Path, line: Variant, output_dir: Path, seed: int) -> Job:
+def _job(models: Path, prompts: Path, variant: Variant, output_dir: Path, seed: int) -> Job:
     return Job(
         policy=str(models / POLICY),
         reward_model=str(models / REWARD_MODEL),
@@ -180,7 +190,7 @@ def _job(models: Path, prompts: Path, line: Variant, output_dir: Path, seed: int
         learning_rate=1e-4,
         kl_coef=0.3,
         missing_eos_penalty=1.0,
-        variant=line,
+        variant=variant,
         on_gpu=False,
     )
 

@@ -1,4 +1,4 @@
-"""The folders that both engines load: policy, reward model, tokenizer, prompts."""
+"""Create the folders that both engines load: policy, reward model, tokenizer and prompts."""
 
 import json
 import math
@@ -23,8 +23,8 @@ from rlhf.models.save import save_reward_model
 
 PAD, EOS, UNKNOWN, FIRST_WORD = 0, 1, 2, 3
 NUM_PROMPTS = 512
-# Every embedding has this in channel 0 and no layer writes there, so that the last hidden
-# state's channel 0 is nearly the same at every place: the output layer reads EOS's logit off it.
+# Every embedding has this value in channel 0, and no layer writes to that channel. So channel 0 of
+# the last hidden state is nearly constant, and the output layer computes the EOS logit from it.
 CONSTANT = 64.0
 NEVER = -30.0  # a logit
 TEMPLATE = (
@@ -34,7 +34,7 @@ TEMPLATE = (
 
 
 def make_folders(workload: Workload, folder: Path, *, seed: int = 0) -> Path:
-    """`policy/`, `reward_model/` and `prompts.jsonl` in `folder`; returns it."""
+    """Write `policy/`, `reward_model/` and `prompts.jsonl` to `folder`; returns the folder."""
     torch.manual_seed(seed)
     policy = _policy(workload)
     policy.save_pretrained(folder / "policy")
@@ -73,9 +73,9 @@ def _policy(workload: Workload) -> Any:
 
 @torch.no_grad()
 def _fix_eos(model: Any, workload: Workload) -> None:
-    """Give EOS the probability `eos_hazard` at every place, and pad and unknown none.
+    """Give EOS the probability `eos_hazard` at every position, and pad and unknown probability 0.
 
-    All other words are about equally likely, so that the logit is log(h / (1 - h) * words).
+    All other words are about equally likely, so the logit is log(h / (1 - h) * words).
     """
     model.model.embed_tokens.weight[:, 0] = CONSTANT
     for layer in model.model.layers:
@@ -95,7 +95,7 @@ def _fix_eos(model: Any, workload: Workload) -> None:
 
 
 def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
-    """One word a token, so that text and ids are the same thing for both engines."""
+    """A tokenizer with one token per word, so that text and ids are equivalent for both engines."""
     words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(FIRST_WORD, vocab_size))]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))

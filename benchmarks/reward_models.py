@@ -1,4 +1,4 @@
-"""Reward models on files of human rankings: variants against length and a bag of words.
+"""Reward models on files of human rankings, compared with length and a bag of words.
 
     pip install scikit-learn
     python benchmarks/reward_models.py --models data/pocket/model ../shared/models/stories260K
@@ -10,8 +10,8 @@
         --max_length 128 --max_rankings 1000 --splits 1 --variants plain weights \\
         --poison reversed:0.2
 
-Each file is split by prompt five times, a fifth held out. A cell is the mean held-out accuracy over
-the splits with a 95% interval; every line of --output is one training.
+Each file is split by prompt five times; a fifth is held out. A cell is the mean held-out accuracy
+over the splits with a 95% confidence interval. Every line of --output is one training run.
 """
 
 import argparse
@@ -55,7 +55,7 @@ from rlhf.training.reward.setup import RewardSetup  # noqa: E402
 from rlhf.types import Ranking  # noqa: E402
 
 SHARED = ROOT.parent / "shared" / "data"
-FILES = {  # name -> file, shape of `rlhf data convert`
+FILES = {  # name -> file, format of `rlhf data convert`
     "helpful": (SHARED / "preferences/hh-helpful-base.jsonl.gz", "hh"),
     "harmless": (SHARED / "preferences/hh-harmless-base.jsonl.gz", "hh"),
     "pandalm": (SHARED / "preferences/pandalm-3-annotators.json.gz", "pandalm"),
@@ -77,53 +77,53 @@ HELD_OUT = 0.2
 
 
 def main() -> None:
-    """Every model, variant and poison on every file and split; the table at the end."""
-    given = arguments()
-    start_processes(given.cpu_threads)
+    """Train every variant of every model on every file and split, and print the table."""
+    args = arguments()
+    start_processes(args.cpu_threads)
     quiet_logs()
     accuracies: dict[tuple[str, str], list[float]] = {}
-    for name in given.data:
-        for split in range(given.splits):
-            for method, value, more in of_split(name, split, given):
+    for name in args.data:
+        for split in range(args.splits):
+            for method, value, counts in evaluate_split(name, split, args):
                 accuracies.setdefault((method, name), []).append(value)
-                line = {"data": name, "split": split, "method": method, "accuracy": value, **more}
-                with Path(given.output).open("a", encoding="utf-8") as file:
+                line = {"data": name, "split": split, "method": method, "accuracy": value, **counts}
+                with Path(args.output).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
-    print(table(accuracies, given.data))
+    print(table(accuracies, args.data))
 
 
-def of_split(
-    name: str, split: int, given: argparse.Namespace
+def evaluate_split(
+    name: str, split: int, args: argparse.Namespace
 ) -> Iterator[tuple[str, float, dict[str, int]]]:
-    """(method, held-out accuracy, what else is known) of each method on one split."""
-    for model in given.models:
-        chat = load_tokenizer(model, given.chat_template, judges=True)
-        rows = read(name, chat, given.max_length)[: given.max_rankings]
-        if given.eval_data:
-            train, held_out = rows, read(given.eval_data, chat, given.max_length)
+    """(method, held-out accuracy, number of rankings) of each method on one split."""
+    for model in args.models:
+        chat = load_tokenizer(model, args.chat_template, judges=True)
+        rows = read_rankings(name, chat, args.max_length)[: args.max_rankings]
+        if args.eval_data:
+            train, held_out = rows, read_rankings(args.eval_data, chat, args.max_length)
         else:
             train, held_out = split_by_prompt(rows, HELD_OUT, split)
         held_out = [row for row in held_out if len(set(row.ranks)) > 1]
         counts = {"train": len(train), "held_out": len(held_out)}
-        if model == given.models[0]:  # these do not depend on the model
+        if model == args.models[0]:  # these do not depend on the model
             lengths = [[len(text) for text in row.responses] for row in held_out]
             yield "longer", accuracy(lengths, held_out), counts
             yield "bag of words", bag_of_words(train, held_out), counts
-        for poison in [None, *given.poison]:
-            for variant in given.variants:
-                rankings, keys = poisoned(train, poison, split), VARIANTS[variant]
+        for poison in [None, *args.poison]:
+            for variant in args.variants:
+                rankings, keys = poison_labels(train, poison, split), VARIANTS[variant]
                 rankings = one_pair(rankings, split) if variant == "one-pair" else rankings
                 try:
-                    value = reward_model(model, chat, rankings, held_out, keys, split, given)
-                except ConfigError as error:  # no ties, no annotators: not for this file
+                    value = reward_model(model, chat, rankings, held_out, keys, split, args)
+                except ConfigError as error:  # the file has no ties or no annotators
                     print(f"{name}, {variant}: {error}")
                     continue
                 parts = [Path(model).name, variant, *([poison] if poison else [])]
                 yield " ".join(parts), value, counts
 
 
-def read(name: str, chat: ChatTokenizer, max_length: int) -> list[Ranking]:
-    """The rankings of a file that fit, all-tied ones with them."""
+def read_rankings(name: str, chat: ChatTokenizer, max_length: int) -> list[Ranking]:
+    """The rankings of a file that fit into `max_length`, including fully tied ones."""
     with tempfile.TemporaryDirectory() as folder, BadRows(drop=True) as bad_rows:
         path = name
         if name in FILES:
@@ -132,10 +132,10 @@ def read(name: str, chat: ChatTokenizer, max_length: int) -> list[Ranking]:
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             file.write_text(lines, encoding="utf-8")
             path = str(file)
-        found = load_rankings(
+        loaded = load_rankings(
             path, chat=chat, max_length=max_length, bad_rows=bad_rows, keep_tied=True
         )
-    return list(found.rows)
+    return list(loaded.rows)
 
 
 def reward_model(
@@ -145,14 +145,24 @@ def reward_model(
     held_out: Sequence[Ranking],
     keys: dict[str, Any],
     seed: int,
-    given: argparse.Namespace,
+    args: argparse.Namespace,
 ) -> float:
-    """Held-out accuracy after one training."""
+    """Train one reward model; returns its held-out accuracy.
+
+    Args:
+        model: folder or hub id of the model to start from.
+        chat: its tokenizer.
+        train: training rankings.
+        held_out: rankings to measure the accuracy on.
+        keys: keys of the variant.
+        seed: seed of the run.
+        args: the command line.
+    """
     config = RewardModelConfig(
         **{
-            "learning_rate": given.learning_rate,
-            "num_train_epochs": given.epochs,
-            "max_steps": given.max_steps,
+            "learning_rate": args.learning_rate,
+            "num_train_epochs": args.epochs,
+            "max_steps": args.max_steps,
             "save_steps": 10**9,
             **keys,
         }
@@ -174,25 +184,29 @@ def reward_model(
         rankings = weigh_annotators(tokenize(chat, train), setup, resuming=False)
         trained = load_model(model_config, seed, config.num_heads)
         train_reward_model(trained, rankings, [], setup, resume=None)
-    ids = [answer for row in tokenize(chat, held_out) for answer in row.ids]
+    ids = [ids_of_response for row in tokenize(chat, held_out) for ids_of_response in row.ids]
     scores = iter(score_ids(Scorer(trained, bf16=False), ids, chat.pad_token_id).tolist())
     return accuracy([[next(scores) for _ in row.ranks] for row in held_out], held_out)
 
 
 def accuracy(scores: Sequence[Sequence[float]], rankings: Sequence[Ranking]) -> float:
-    """Share of the ordered pairs that the scores put in order; equal scores count half."""
-    right = pairs = 0.0
+    """Share of the ordered pairs that the scores order correctly; equal scores count half."""
+    num_correct = total_pairs = 0.0
     for values, ranking in zip(scores, rankings, strict=True):
-        numbers = torch.tensor([float(value) for value in values])
+        row_scores = torch.tensor([float(value) for value in values])
         group = torch.zeros(len(values), dtype=torch.long)
-        correct, count = pairs_in_order(numbers, torch.tensor(list(ranking.ranks)), group)
-        right, pairs = right + float(correct), pairs + float(count)
-    return right / pairs
+        correct, num_pairs = pairs_in_order(row_scores, torch.tensor(list(ranking.ranks)), group)
+        num_correct += float(correct)
+        total_pairs += float(num_pairs)
+    return num_correct / total_pairs
 
 
 def bag_of_words(train: Sequence[Ranking], held_out: Sequence[Ranking]) -> float:
-    """Logistic regression on the difference of two answers' words and pairs of words, each
-    answer's 1 + log(count) of length 1; one side of each pair in turn is the first."""
+    """Held-out accuracy of logistic regression on words and bigrams.
+
+    The features are differences between two responses, each with 1 + log(count), normalised to
+    length 1. The better response is alternately the first and the second of its pair.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -215,8 +229,8 @@ def bag_of_words(train: Sequence[Ranking], held_out: Sequence[Ranking]) -> float
 
 
 def one_pair(rankings: Sequence[Ranking], seed: int) -> list[Ranking]:
-    """One random ordered pair of each ranking, which is what most trainers are given."""
-    draw, found = random.Random(seed), []
+    """One random ordered pair of each ranking, the usual input of pairwise trainers."""
+    rng, selected = random.Random(seed), []
     for row in rankings:
         pairs = [
             (i, j)
@@ -225,44 +239,48 @@ def one_pair(rankings: Sequence[Ranking], seed: int) -> list[Ranking]:
             if rank < other and row.responses[i] != row.responses[j]
         ]
         if pairs:
-            i, j = draw.choice(pairs)
-            found.append(replace(row, responses=[row.responses[i], row.responses[j]], ranks=[1, 2]))
-    return found
+            i, j = rng.choice(pairs)
+            selected.append(
+                replace(row, responses=[row.responses[i], row.responses[j]], ranks=[1, 2])
+            )
+    return selected
 
 
-def poisoned(rankings: Sequence[Ranking], poison: str | None, seed: int) -> list[Ranking]:
-    """`random:0.2`: a fifth of the rankings made anew by an annotator X who does not look;
-    `reversed:0.2`: by one who wants the opposite of what was said."""
+def poison_labels(rankings: Sequence[Ranking], poison: str | None, seed: int) -> list[Ranking]:
+    """Replace a share of the rankings by those of an annotator X.
+
+    `random:0.2` makes a fifth of the rankings random; `reversed:0.2` reverses a fifth of them.
+    """
     if poison is None:
         return list(rankings)
     kind, share = poison.split(":")
-    draw, found = random.Random(7 + seed), []
+    rng, selected = random.Random(7 + seed), []
     for row in rankings:
-        if draw.random() >= float(share):
-            found.append(row)
+        if rng.random() >= float(share):
+            selected.append(row)
         elif kind == "random":
-            clicked = draw.sample(range(1, len(row.ranks) + 1), len(row.ranks))
-            found.append(replace(row, ranks=clicked, annotator="X"))
+            random_ranks = rng.sample(range(1, len(row.ranks) + 1), len(row.ranks))
+            selected.append(replace(row, ranks=random_ranks, annotator="X"))
         else:
-            turned = [max(row.ranks) + 1 - rank for rank in row.ranks]
-            found.append(replace(row, ranks=turned, annotator="X"))
-    return found
+            reversed_ranks = [max(row.ranks) + 1 - rank for rank in row.ranks]
+            selected.append(replace(row, ranks=reversed_ranks, annotator="X"))
+    return selected
 
 
 def table(accuracies: dict[tuple[str, str], list[float]], data: Sequence[str]) -> str:
-    """Markdown: a row a method, a column a file."""
+    """Markdown: one row per method, one column per file."""
     lines = ["| method | " + " | ".join(data) + " |", "|---|" + "---:|" * len(data)]
     for method in dict.fromkeys(method for method, _ in accuracies):
-        cells = [cell(accuracies.get((method, name), [])) for name in data]
+        cells = [format_cell(accuracies.get((method, name), [])) for name in data]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def cell(values: Sequence[float]) -> str:
-    """Mean over the splits and its interval, which counts that splits share their rows.
+def format_cell(values: Sequence[float]) -> str:
+    """Mean over the splits and its confidence interval, corrected for the rows they share.
 
     Nadeau and Bengio 2003 (https://doi.org/10.1023/A:1024068626366): variance of the mean is
-    (1/J + held out/trained on) s², Student's t with J - 1 degrees of freedom.
+    (1/J + held-out rows/training rows) s², Student's t with J - 1 degrees of freedom.
     """
     if len(values) < 2:
         return f"{values[0]:.3f}" if values else "–"
@@ -272,7 +290,7 @@ def cell(values: Sequence[float]) -> str:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -280,17 +298,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data", nargs="+", default=list(FILES), help=f"{', '.join(FILES)}, or files of rankings"
     )
-    parser.add_argument("--eval_data", help="hold this file's rankings out instead of splitting")
+    parser.add_argument("--eval_data", help="file of held-out rankings, instead of splitting")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["plain"])
     parser.add_argument("--poison", nargs="+", default=[], help="KIND:SHARE, e.g. reversed:0.2")
     parser.add_argument("--splits", type=int, choices=(1, 2, 3, 4, 5, 10), default=5)
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--max_steps", type=int)
-    parser.add_argument("--max_rankings", type=int, help="of a file, its first")
+    parser.add_argument("--max_rankings", type=int, help="use only the first rankings of a file")
     parser.add_argument("--chat_template", default="auto", help="auto, none or a Jinja file")
-    parser.add_argument("--max_length", type=int, default=512, help="tokens; longer ones leave")
+    parser.add_argument(
+        "--max_length", type=int, default=512, help="in tokens; longer rankings are dropped"
+    )
     parser.add_argument("--learning_rate", type=float, default=1e-3)
-    parser.add_argument("--output", default="reward_models.jsonl", help="a line a training")
+    parser.add_argument("--output", default="reward_models.jsonl", help="one line per training run")
     parser.add_argument("--cpu_threads", type=int)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""One workload's measured variants, and the hardware rates of the same minutes."""
+"""The measured variants of one workload, and the hardware rates measured with them."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from benchmarks.workloads import Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """The content of a table and its panels."""
+    """The content of one table and of its plots."""
 
     title: str
     workload: Workload
@@ -18,9 +18,9 @@ class Section:
 
     @property
     def prompt_tokens(self) -> float:
-        """Prompt tokens of a batch, on average."""
+        """Expected number of prompt tokens in a batch."""
         return sum(self.workload.prompt_lengths) / 2 * self.workload.batch_size
 
     def matmul_rate(self, line: Measured) -> float:
-        """Operations per second, in the precision of the variant."""
+        """Matmul operations per second in the precision of the variant."""
         return self.rates.matmul_bf16 if line.variant.bf16 else self.rates.matmul_fp32

@@ -29,14 +29,14 @@ from benchmarks.workloads import (
 )
 from rlhf.data.tokenization.chat import decode, prompt_ids, sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import ConfigError
 from rlhf.models.load import load_policy
+from tests.errors import raises
 
 RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)
 
 
 def test_smoke_run_writes_page_and_plot(tmp_path):
-    """Without TRL, in processes of its own."""
+    """Without TRL, in separate worker processes."""
     page = tmp_path / "RESULTS.md"
     assert program.main(["--smoke", "--iterations", "2", "--output", str(page)]) == 0
     text = page.read_text()
@@ -49,7 +49,7 @@ def test_smoke_run_writes_page_and_plot(tmp_path):
     assert "no ratios" in text
 
 
-def test_unknown_variant_exits_with_the_known_ones(capsys):
+def test_unknown_variant_exits_and_lists_known_ones(capsys):
     with pytest.raises(SystemExit, match="2"):
         program.main(["--only", "rlhf fp16"])
     assert "--only rlhf fp16: no such variant; choose from trl, " in capsys.readouterr().err
@@ -76,10 +76,10 @@ def test_reward_model_needs_the_chat_template_of_the_policy(tmp_path):
     chat = load_tokenizer(str(tmp_path / REWARD_MODEL), judges=True)
     chat.tokenizer.chat_template = f"{chat.tokenizer.chat_template}That is"
     chat.tokenizer.save_pretrained(tmp_path / REWARD_MODEL)
-    with pytest.raises(ConfigError, match="reads another chat template"):
+    with raises("template-mismatch", REWARD_MODEL, POLICY):
         check_models(tmp_path)
     shutil.rmtree(tmp_path / REWARD_MODEL)
-    with pytest.raises(ConfigError, match="reward_model_of_chat, which is not there"):
+    with raises("missing-file", REWARD_MODEL):
         check_models(tmp_path)
 
 
@@ -124,9 +124,11 @@ def measured(label, *, seconds, peak, **changes):
     return Measured(variant=variant, after_imports=2**30, peak=peak, turns=[turn, turn])
 
 
-def test_ratios_refer_to_trl_as_its_users_run_it():
-    """32 responses in 4 s are 8 a second, 2.5 times the peer's in 10 s; 2 of 4 GiB are half, and
-    less 1 GiB of imports on either side a third."""
+def test_ratios_refer_to_untuned_trl():
+    """32 responses in 4 s are 8 per second, 2.5 times the peer's rate in 10 s.
+
+    2 of 4 GiB are half; without 1 GiB of imports on both sides it is a third.
+    """
     peer = measured("trl", seconds=10, peak=2**32)
     rlhf = measured("rlhf bf16", seconds=4, peak=2**31)
     section = Section(title="A: x", workload=A, measured=[peer, rlhf], rates=RATES)
@@ -144,7 +146,7 @@ def test_ratios_refer_to_trl_as_its_users_run_it():
     assert any("1.67 | **missed**" in line for line in target_lines([slower]))
 
 
-def test_fp32_variants_count_where_bf16_is_slow():
+def test_fp32_variants_are_used_if_bf16_is_slow():
     labels = [line.label for line in variants(2, bf16=False)]
     assert labels == ["trl", "trl tuned", "rlhf fp32", "rlhf fp32 shared_trunk", "rlhf fp32 lora"]
     assert not any(line.bf16 for line in variants(2, bf16=False))
@@ -166,8 +168,8 @@ def test_two_processes_are_compared_with_one():
     assert any("at least 1.70 | 1.80 | met" in line for line in target_lines([section]))
 
 
-def test_seconds_to_a_score_are_those_of_the_mean_of_ten():
-    """Scores 0, 1, …, 19 at 2 s each: the mean of ten reaches 9.5 after 0.5 + 14 = fifteen."""
+def test_seconds_to_a_score_use_the_mean_of_ten_iterations():
+    """Scores 0, 1, …, 19 at 2 s each: the mean of ten reaches 9.5 after fifteen iterations."""
     scores = [float(step) for step in range(20)]
     seconds = [2.0 * (step + 1) for step in range(20)]
     curve = Curve(label="rlhf", seconds=seconds, scores=scores, kls=scores)
@@ -176,8 +178,8 @@ def test_seconds_to_a_score_are_those_of_the_mean_of_ten():
     assert curve.seconds_to(15) == float("inf")
 
 
-def test_learning_compares_seconds_of_both_engines():
-    """30/10 and 50/10 s: 4 ± 1; 95% of the lower final score, 8, are reached after ten steps."""
+def test_learning_compares_the_seconds_of_both_engines():
+    """30/10 and 50/10 s: 4 ± 1; 95% of the lower final score, 8, is reached after ten steps."""
 
     def curve(label, seconds, score):
         times = [seconds * (step + 1) / 20 for step in range(20)]
@@ -185,10 +187,10 @@ def test_learning_compares_seconds_of_both_engines():
 
     curves = [curve("rlhf", 10, 8.0), curve("rlhf", 10, 8.0)]
     lines = learning_lines([*curves, curve("trl", 30, 9.0), curve("trl", 50, 9.0)], "d.svg")
-    assert "`trl` takes 4.00 ± 1.00 times our seconds, seed by seed." in lines
+    assert "`trl` takes 4.00 ± 1.00 times the seconds of rlhf per seed." in lines
     assert any("seconds to score 7.60" in line for line in lines)
     assert "| rlhf | 8.00 ± 0.00 | 1.00 ± 0.00 | 5.00 ± 0.00 | 10.00 ± 0.00 |" in lines
-    assert not any("times our seconds" in line for line in learning_lines(curves, "d.svg"))
+    assert not any("times the seconds" in line for line in learning_lines(curves, "d.svg"))
 
 
 def test_job_survives_a_round_trip(tmp_path):

@@ -1,7 +1,7 @@
 """Our formulas against TRL 1.12's, where TRL's are right. `make test-peer` runs them.
 
 Right they are for answers of full length: with shorter ones the score lands a slot late, and pad
-tokens are told by their id (tests/training/test_trl_faults.py has the list).
+tokens are told by their id (tests/training/ppo/test_trl_faults.py has the list).
 """
 
 import os
