@@ -6,28 +6,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Row = dict[str, str]
 Pair = tuple[tuple[str, str], tuple[str, str]]
-TRIES = 40  # random rows that each choice is made from
+NUM_CANDIDATES = 40  # random candidates for each row
 
 
 def covering_rows(
     factors: Mapping[str, Sequence[str]], allowed: Callable[[Row], bool], *, seed: int = 0
 ) -> list[Row]:
-    """Few `allowed` rows that together hold every pair of values that any allowed row holds.
+    """A few allowed rows that together have every pair of values of any allowed row.
 
-    Greedy: of random rows through a missing pair, the one with the most missing pairs.
+    Greedy: among random rows with one missing pair, take the one with the most missing pairs.
     """
-    draw = random.Random(seed)
-    everything = [row for row in _product(factors) if allowed(row)]
-    missing = {pair for row in everything for pair in _pairs(row)}
-    holding: dict[Pair, list[Row]] = {}
-    for row in everything:
+    rng = random.Random(seed)
+    allowed_rows = [row for row in _product(factors) if allowed(row)]
+    missing = {pair for row in allowed_rows for pair in _pairs(row)}
+    rows_with: dict[Pair, list[Row]] = {}
+    for row in allowed_rows:
         for pair in _pairs(row):
-            holding.setdefault(pair, []).append(row)
+            rows_with.setdefault(pair, []).append(row)
     rows: list[Row] = []
     while missing:
-        through = holding[min(missing)]
-        tried = draw.sample(through, min(TRIES, len(through)))
-        best = max(tried, key=lambda row: len(missing & set(_pairs(row))))
+        candidates = rows_with[min(missing)]
+        sampled = rng.sample(candidates, min(NUM_CANDIDATES, len(candidates)))
+        best = max(sampled, key=lambda row: len(missing & set(_pairs(row))))
         rows.append(best)
         missing -= set(_pairs(best))
     return rows

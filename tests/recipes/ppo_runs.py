@@ -1,4 +1,4 @@
-"""PPO runs as people launch them, in processes of their own: what several test files need."""
+"""PPO runs launched in separate processes, for several test files."""
 
 import json
 import subprocess
@@ -14,12 +14,14 @@ REWARD = """
 def vowels(prompts, completions, number):
     return [sum(c in "aeiou" for c in text) / 4 for text in completions]
 """
-FIGURES = set("score kl response_length ratio policy_loss value_loss grad_norm ptx_loss".split())
-TWO = "-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split()
+COMPARED_METRICS = set(
+    "score kl response_length ratio policy_loss value_loss grad_norm ptx_loss".split()
+)
+TWO_PROCESSES = "-m torch.distributed.run --nproc_per_node 2 --master_port 29731".split()
 
 
-def make_place(folder: Path) -> Path:
-    """A policy, a reward function, prompts and pretraining texts."""
+def make_inputs(folder: Path) -> Path:
+    """Write a policy, a reward function, prompts and pretraining texts to `folder`."""
     make_model(folder / "policy")
     (folder / "reward.py").write_text(REWARD)
     rows = [{"prompt": f"Where is the {'red ' * (i % 4)}ball {i}?", "number": i} for i in range(12)]
@@ -29,13 +31,13 @@ def make_place(folder: Path) -> Path:
     return folder
 
 
-def words(place: Path, output: str, *more: str, steps: int = 3) -> list[str]:
-    """A short run's command line; a key in `more` goes over the usual one."""
+def ppo_command(inputs: Path, output: str, *extra: str, steps: int = 3) -> list[str]:
+    """The command line of a short run; options in `extra` replace the defaults."""
     options = {
-        "model_name_or_path": place / "policy",
-        "train_data": place / "prompts.jsonl",
-        "reward": f"{place}/reward.py:vowels",
-        "output_dir": place / output,
+        "model_name_or_path": inputs / "policy",
+        "train_data": inputs / "prompts.jsonl",
+        "reward": f"{inputs}/reward.py:vowels",
+        "output_dir": inputs / output,
         "rollout_batch_size": 8,
         "num_generations": 2,
         "num_minibatches": 2,
@@ -49,27 +51,30 @@ def words(place: Path, output: str, *more: str, steps: int = 3) -> list[str]:
         "cpu_threads": 1,
         "max_steps": steps,
     }
-    usual = {f"--{key}": str(value) for key, value in options.items()}
-    given = [word for key in usual if key not in more for word in (key, usual[key])]
-    return ["recipes/ppo.py", *given, *more]
+    defaults = {f"--{key}": str(value) for key, value in options.items()}
+    arguments = [
+        argument for key in defaults if key not in extra for argument in (key, defaults[key])
+    ]
+    return ["recipes/ppo.py", *arguments, *extra]
 
 
 def launch(command: list[str], root: Path, status: int = 0, env=None) -> str:
-    done = subprocess.run(
+    """Run the command, assert its exit status, and return its output."""
+    process = subprocess.run(
         [sys.executable, *command], cwd=root, capture_output=True, text=True, timeout=600, env=env
     )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert process.returncode == status, process.stdout + process.stderr
+    return process.stdout + process.stderr
 
 
 def weights_of(folder: Path) -> Path:
-    """The policy's weights: of a whole model, or of an adapter."""
+    """The file with the policy's weights, of a full model or of an adapter."""
     adapter = folder / "adapter_model.safetensors"
     return adapter if adapter.is_file() else folder / "model.safetensors"
 
 
 def kill_after(command: list[str], root: Path, seconds: float) -> None:
-    """Start the command and end it with SIGKILL, wherever it is."""
+    """Start the command and send SIGKILL after `seconds`, whatever it is doing."""
     process = subprocess.Popen(
         [sys.executable, *command], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -80,23 +85,26 @@ def kill_after(command: list[str], root: Path, seconds: float) -> None:
         process.wait()
 
 
-def gives_the_same(one: Path, two: Path, atol: float) -> None:
-    """Final weights and logged figures, up to the order in which floats were summed."""
-    mine, others = load_file(weights_of(one)), load_file(weights_of(two))
-    assert mine.keys() == others.keys()
-    for name, tensor in mine.items():
-        torch.testing.assert_close(tensor, others[name], atol=atol, rtol=0, msg=name)
-    lines = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (one, two)]
+def assert_same_results(first: Path, second: Path, atol: float) -> None:
+    """Assert equal final weights and metrics, up to the order of floating-point sums."""
+    weights, other_weights = load_file(weights_of(first)), load_file(weights_of(second))
+    assert weights.keys() == other_weights.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, other_weights[name], atol=atol, rtol=0, msg=name)
+    lines = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (first, second)]
     for a, b in zip(*lines, strict=True):
-        for name in FIGURES & a.keys():
+        for name in COMPARED_METRICS & a.keys():
             assert abs(a[name] - b[name]) < 1e-4, name
 
 
-def is_the_same_run(one: Path, two: Path, steps: int = 3) -> None:
-    """Final weights bit for bit; each step logged once, with the same figures."""
-    mine, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
-    assert all(torch.equal(tensor, others[name]) for name, tensor in mine.items())
-    lines = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (one, two)]
+def assert_same_run(first: Path, second: Path, steps: int = 3) -> None:
+    """Assert bit-identical final weights, and that each step is logged once with equal losses."""
+    weights, other_weights = (
+        load_file(first / "model.safetensors"),
+        load_file(second / "model.safetensors"),
+    )
+    assert all(torch.equal(tensor, other_weights[name]) for name, tensor in weights.items())
+    lines = [[json.loads(x) for x in (f / "metrics.jsonl").open()] for f in (first, second)]
     assert [line["step"] for line in lines[1]] == [line["step"] for line in lines[0]]
     assert lines[1][-1]["step"] == steps
     assert [line.get("policy_loss") for line in lines[1]] == [

@@ -1,8 +1,8 @@
-"""Recipes one after another in the processes of one launch: their imports are paid for once.
+"""Run recipes one after another in the processes of one launch, so that imports run only once.
 
     rlhf launch --num_processes 2 tests/recipes/run_stages.py JOBS.json
 
-JOBS.json is a list of [recipe's path, [its words]].
+JOBS.json is a list of [path of the recipe, [its arguments]].
 """
 
 import json
@@ -14,9 +14,9 @@ from rlhf.runtime.entrypoint import run
 
 
 def main() -> None:
-    """Each recipe's `main` with its words as the command line."""
-    for recipe, words in json.loads(Path(sys.argv[1]).read_text()):
-        sys.argv[:] = [recipe, *words]
+    """Run the `main` of each recipe with its arguments."""
+    for recipe, arguments in json.loads(Path(sys.argv[1]).read_text()):
+        sys.argv[:] = [recipe, *arguments]
         runpy.run_path(recipe)["main"]()
 
 

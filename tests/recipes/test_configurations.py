@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.recipes.covering import Row, covering_rows
-from tests.recipes.two_steps import make_data, words
+from tests.recipes.two_steps import make_data, recipe_args
 from tests.tiny_models import make_model
 
 FACTORS = {
@@ -106,19 +106,21 @@ def test_stages_train_and_load_with_plain_transformers(root: Path, tmp_path: Pat
     }
     sft, judge, ppo = tmp_path / "sft", tmp_path / "reward_model", tmp_path / "ppo"
     adapters = {"use_peft": row["sft"] == "lora"}
-    launch(root, row, "sft", words("sft", data, base, sft, **shared, **adapters))
+    launch(root, row, "sft", recipe_args("sft", data, base, sft, **shared, **adapters))
     assert changed(sft, base)
 
     keys = {"use_peft": row["reward_model"] == "lora"}
     keys |= {"num_heads": 2} if row["reward_model"] == "heads" else {}
-    launch(root, row, "reward_model", words("reward_model", data, sft, judge, **shared, **keys))
+    launch(
+        root, row, "reward_model", recipe_args("reward_model", data, sft, judge, **shared, **keys)
+    )
     model = AutoModelForSequenceClassification.from_pretrained(judge, num_labels=1)
     assert model.score.weight.isfinite().all()
 
     (tmp_path / "reward.py").write_text(FUNCTION)
     function = f"{tmp_path}/reward.py:length"
     rewards = {"function": [function], "both": [str(judge), f"-0.5*{function}"]}
-    arguments = words(
+    arguments = recipe_args(
         "ppo",
         data,
         sft,

@@ -1,4 +1,4 @@
-"""PPO on two gloo processes of which one hangs, with the seconds that a run has by default."""
+"""PPO on two gloo processes, one of which hangs, with the default time limit."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes.ppo_runs import TWO, make_place, words
+from tests.recipes.ppo_runs import TWO_PROCESSES, make_inputs, ppo_command
 
-# Of the second iteration, and of rank 1 alone. The file says when it began.
+# Hangs in the second iteration, only on rank 1. The file marks the start of the hang.
 REWARD = """
 import os, time
 from pathlib import Path
@@ -23,7 +23,7 @@ def vowels(prompts, completions, number):
     calls += 1
     if calls == 3 and os.environ["RANK"] == "1":
         Path("{folder}/hangs").write_text(f"{{os.getpid()}}")
-        {hangs}
+        {statement}
     return [sum(c in "aeiou" for c in text) / 4 for text in completions]
 """
 HANGS = {
@@ -34,28 +34,28 @@ HANGS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", HANGS)
-def test_a_rank_that_hangs_ends_the_run_within_a_minute_and_is_named(tmp_path, root, how):
-    place = make_place(tmp_path)
-    hangs, why = HANGS[how]
-    (place / "reward.py").write_text(REWARD.format(folder=place, hangs=hangs))
-    given = words(place, "run", "--eval_data", f"{place}/prompts.jsonl", steps=500)
+def test_hanging_rank_ends_the_run_within_a_minute(tmp_path, root, kind):
+    inputs = make_inputs(tmp_path)
+    statement, activity = HANGS[kind]
+    (inputs / "reward.py").write_text(REWARD.format(folder=inputs, statement=statement))
+    command = ppo_command(inputs, "run", "--eval_data", f"{inputs}/prompts.jsonl", steps=500)
     process = subprocess.Popen(
-        [sys.executable, *TWO, *given], cwd=root, stderr=subprocess.PIPE, text=True
+        [sys.executable, *TWO_PROCESSES, *command], cwd=root, stderr=subprocess.PIPE, text=True
     )
-    since = _wait_for(place / "hangs")
-    if how == "is stopped":
-        os.kill(int((place / "hangs").read_text()), signal.SIGSTOP)
+    hung_at = _wait_for(inputs / "hangs")
+    if kind == "is stopped":
+        os.kill(int((inputs / "hangs").read_text()), signal.SIGSTOP)
     _, errors = process.communicate(timeout=120)
-    assert time.monotonic() - since < 60
+    assert time.monotonic() - hung_at < 60
     assert process.returncode == 1
-    sentence = f"ppo.py: rank 1 hangs: for 40 s {why} while the others wait for it; "
+    sentence = f"ppo.py: rank 1 hangs: for 40 s {activity} while the others wait for it; "
     assert errors.count(sentence) == 1, errors
-    assert (place / "run" / "checkpoint-1").is_dir()
+    assert (inputs / "run" / "checkpoint-1").is_dir()
 
 
 def _wait_for(path: Path) -> float:
     end = time.monotonic() + 150
     while not (path.is_file() and path.read_text()):
-        assert time.monotonic() < end, f"{path} did not come"
+        assert time.monotonic() < end, f"{path} was not written"
         time.sleep(0.05)
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""recipes/ppo.py as it is launched: one process, two, killed and resumed."""
+"""recipes/ppo.py launched with one process and two, killed and resumed."""
 
 import json
 import os
@@ -16,17 +16,17 @@ from transformers import AutoModelForCausalLM
 from rlhf.manifest import CRITIC_WEIGHTS, check_folder, read_manifest
 from rlhf.runtime.run_folder import checkpoints
 from tests.recipes.ppo_runs import (
-    TWO,
-    gives_the_same,
-    is_the_same_run,
+    TWO_PROCESSES,
+    assert_same_results,
+    assert_same_run,
     kill_after,
     launch,
-    make_place,
-    words,
+    make_inputs,
+    ppo_command,
 )
 
 VARIANTS = [
-    ("--advantage", "grpo", "--ptx_data", "{place}/texts.jsonl", "--ptx_coef", "0.3"),
+    ("--advantage", "grpo", "--ptx_data", "{inputs}/texts.jsonl", "--ptx_coef", "0.3"),
     ("--advantage", "rloo", "--importance_weight_cap", "2"),
     ("--mode", "shared_trunk"),
     ("--mode", "lora", "--lora_r", "4"),
@@ -38,108 +38,108 @@ VARIANTS = [
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    return make_place(tmp_path_factory.mktemp("ppo_run"))
+def inputs(tmp_path_factory) -> Path:
+    return make_inputs(tmp_path_factory.mktemp("ppo_run"))
 
 
 @pytest.fixture(scope="module")
-def whole(place, root) -> Path:
-    """The run on one process that nobody interrupted."""
-    launch(words(place, "whole"), root)
-    return place / "whole"
+def uninterrupted(inputs, root) -> Path:
+    """The run on one process without interruption."""
+    launch(ppo_command(inputs, "whole"), root)
+    return inputs / "whole"
 
 
-def test_the_run_folder_is_complete(whole, root, place):
-    AutoModelForCausalLM.from_pretrained(whole)
-    manifest = json.loads((whole / "manifest.json").read_text())
+def test_run_folder_is_complete(uninterrupted, root, inputs):
+    AutoModelForCausalLM.from_pretrained(uninterrupted)
+    manifest = json.loads((uninterrupted / "manifest.json").read_text())
     assert manifest["stage"] == "ppo"
     assert manifest["data"][0]["rows"] == 12
-    assert [json.loads(x)["step"] for x in (whole / "metrics.jsonl").open()] == [1, 2, 3]
+    assert [json.loads(x)["step"] for x in (uninterrupted / "metrics.jsonl").open()] == [1, 2, 3]
     for name in ("best", "worst", "random"):
-        rows = [json.loads(x) for x in (whole / "samples" / f"{name}.jsonl").open()]
+        rows = [json.loads(x) for x in (uninterrupted / "samples" / f"{name}.jsonl").open()]
         assert rows[0]["answers"].keys() == {"before", "after"}
-    kept = checkpoints(whole)[-1]
-    assert (kept / CRITIC_WEIGHTS).is_file()
-    check_folder(kept, read_manifest(kept))  # the policy in it can be talked to
-    refused = launch(words(place, "whole"), root, status=2)
-    assert "already holds a run" in refused
+    best = checkpoints(uninterrupted)[-1]
+    assert (best / CRITIC_WEIGHTS).is_file()
+    check_folder(best, read_manifest(best))  # its policy can be loaded by chat
+    output = launch(ppo_command(inputs, "whole"), root, status=2)
+    assert "run-exists" in output
 
 
-def test_tokens_and_prompts_are_there_to_be_drawn(whole):
-    """Numbers beside every token, their KL that of the log-probs; one embedding a prompt."""
-    lines = (whole / "samples" / "tokens.jsonl").read_text().splitlines()
+def test_report_has_token_metrics_and_prompt_embeddings(uninterrupted):
+    """Every token has its metrics, and every prompt one embedding."""
+    lines = (uninterrupted / "samples" / "tokens.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert {row["kind"] for row in rows} == {"best", "worst"}
     for row in rows:
         for key in ("logprobs", "kl", "advantages", "values"):
             assert len(row[key]) == len(row["tokens"])
         assert max(row["logprobs"]) <= 0
-    content = np.load(whole / "samples" / "embeddings.npz")
+    content = np.load(uninterrupted / "samples" / "embeddings.npz")
     assert content["embeddings"].shape == (4, 32)
     assert len(set(content["prompts"])) == 4
     assert np.isfinite(content["scores"]).all()
-    page = (whole / "report.html").read_text()
+    page = (uninterrupted / "report.html").read_text()
     assert "Token by token" in page
     assert "Map of prompts" in page
 
 
-def test_two_processes_give_what_one_gives(whole, place, root):
-    launch([*TWO, *words(place, "two")], root)
-    gives_the_same(whole, place / "two", atol=3e-5)
+def test_two_processes_equal_one_process(uninterrupted, inputs, root):
+    launch([*TWO_PROCESSES, *ppo_command(inputs, "two")], root)
+    assert_same_results(uninterrupted, inputs / "two", atol=3e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_two_processes_give_what_one_gives_in_every_mode(place, root, variant):
+def test_two_processes_equal_one_process_in_every_mode(inputs, root, variant):
     name = variant[1]
-    given = [word.format(place=place) for word in variant]
-    launch(words(place, f"{name}1", *given), root)
-    launch([*TWO, *words(place, f"{name}2", *given)], root)
-    gives_the_same(place / f"{name}1", place / f"{name}2", atol=1e-4)
+    options = [option.format(inputs=inputs) for option in variant]
+    launch(ppo_command(inputs, f"{name}1", *options), root)
+    launch([*TWO_PROCESSES, *ppo_command(inputs, f"{name}2", *options)], root)
+    assert_same_results(inputs / f"{name}1", inputs / f"{name}2", atol=1e-4)
 
 
-def test_killed_and_resumed_is_bit_for_bit_the_whole_run(whole, place, root):
+def test_killed_and_resumed_run_is_bit_identical(uninterrupted, inputs, root):
     process = subprocess.Popen(
-        [sys.executable, *words(place, "killed")],
+        [sys.executable, *ppo_command(inputs, "killed")],
         cwd=root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 300
-    while not (place / "killed" / "checkpoint-1").is_dir() and time.monotonic() < deadline:
+    while not (inputs / "killed" / "checkpoint-1").is_dir() and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    launch(words(place, "killed", "--resume_from_checkpoint", "latest"), root)
-    is_the_same_run(whole, place / "killed")
+    launch(ppo_command(inputs, "killed", "--resume_from_checkpoint", "latest"), root)
+    assert_same_run(uninterrupted, inputs / "killed")
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_at_any_moment_it_still_is_the_whole_run(place, root):
-    """Killed ever later, wherever that is: loading, sampling, writing a checkpoint or best/."""
-    more = ["--eval_data", f"{place}/prompts.jsonl", "--eval_steps", "1", "--target_kl", "0.01"]
+def test_run_killed_repeatedly_at_any_time_is_bit_identical(inputs, root):
+    """Killed at later and later times: in loading, sampling, writing a checkpoint or best/."""
+    extra = ["--eval_data", f"{inputs}/prompts.jsonl", "--eval_steps", "1", "--target_kl", "0.01"]
     started = time.monotonic()
-    launch(words(place, "calm", *more, steps=6), root)
-    whole_time = time.monotonic() - started
-    resume = [*more, "--resume_from_checkpoint", "latest"]
+    launch(ppo_command(inputs, "calm", *extra, steps=6), root)
+    total_seconds = time.monotonic() - started
+    resume = [*extra, "--resume_from_checkpoint", "latest"]
     for share in (0.4, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9):
-        kill_after(words(place, "hunted", *resume, steps=6), root, share * whole_time)
-    launch(words(place, "hunted", *resume, steps=6), root)
-    is_the_same_run(place / "calm", place / "hunted", steps=6)
-    kept = [folder / "best" for folder in (place / "calm", place / "hunted")]
-    assert kept[0].is_dir() == kept[1].is_dir()
+        kill_after(ppo_command(inputs, "hunted", *resume, steps=6), root, share * total_seconds)
+    launch(ppo_command(inputs, "hunted", *resume, steps=6), root)
+    assert_same_run(inputs / "calm", inputs / "hunted", steps=6)
+    best = [folder / "best" for folder in (inputs / "calm", inputs / "hunted")]
+    assert best[0].is_dir() == best[1].is_dir()
 
 
-def test_sigterm_ends_with_75_after_a_checkpoint(place, root):
+def test_sigterm_exits_with_75_after_a_checkpoint(inputs, root):
     process = subprocess.Popen(
-        [sys.executable, *words(place, "stopped", steps=500)],
+        [sys.executable, *ppo_command(inputs, "stopped", steps=500)],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     deadline = time.monotonic() + 300
-    while not (place / "stopped" / "metrics.jsonl").is_file() and time.monotonic() < deadline:
+    while not (inputs / "stopped" / "metrics.jsonl").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=300)[0]

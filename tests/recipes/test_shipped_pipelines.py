@@ -14,7 +14,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.recipes.two_steps import THINGS, write_rows
+from tests.recipes.two_steps import OBJECTS, write_rows
 from tests.tiny_models import make_model
 
 QWEN = Path("recipes/qwen2.5-0.5b")
@@ -42,7 +42,7 @@ def conversation(question: str, answer: str) -> list[dict[str, str]]:
 def hub_rows(folder: Path) -> dict[str, str]:
     """trl-lib's Capybara (messages), ultrafeedback_binarized (conversations with scores, no prompt
     column) and ultrafeedback-prompt (conversational prompts) in eight rows each."""
-    questions = [f"Where is the {thing}?" for thing in THINGS]
+    questions = [f"Where is the {thing}?" for thing in OBJECTS]
     pairs = [(conversation(q, "In the box."), conversation(q, "I am a cat.")) for q in questions]
     return {
         "Capybara": write_rows(

@@ -1,11 +1,11 @@
-"""Recipes run for two steps on eight rows, in the process of the test."""
+"""Run recipes for two steps on eight rows, in the process of the test."""
 
 import json
 import runpy
 import sys
 from pathlib import Path
 
-THINGS = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
+OBJECTS = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
 ROWS = {
     "per_device_train_batch_size": 2,
     "eval_fraction": 0.25,
@@ -27,16 +27,16 @@ KEYS = {
 
 
 def write_rows(path, rows):
-    """A JSONL file."""
+    """Write a JSONL file; returns its path."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
 
 def make_data(folder: Path) -> dict[str, str]:
-    """Demonstrations, rankings and prompts: the files' names."""
-    prompts = [f"Where is the {thing}?" for thing in THINGS]
-    answers = [[f"In the {other}." for other in THINGS[:k]] for k in (2, 3, 4, 2, 3, 4, 2, 3)]
-    pairs = list(zip(prompts, answers, strict=True))
+    """Write demonstrations, rankings and prompts; returns the paths by name."""
+    prompts = [f"Where is the {thing}?" for thing in OBJECTS]
+    responses = [[f"In the {other}." for other in OBJECTS[:k]] for k in (2, 3, 4, 2, 3, 4, 2, 3)]
+    pairs = list(zip(prompts, responses, strict=True))
     return {
         "demonstrations": write_rows(
             folder / "demonstrations.jsonl",
@@ -50,22 +50,22 @@ def make_data(folder: Path) -> dict[str, str]:
     }
 
 
-def words(recipe, data, model, output, **more):
-    """The command line of two steps of `recipe`."""
+def recipe_args(recipe, data, model, output, **extra):
+    """The arguments for two steps of `recipe`."""
     keys = {"output_dir": output, "cpu_threads": 1, **KEYS[recipe]}
     if recipe == "evaluate":
         keys |= {"eval_data": data["prompts"]}
     else:
         rows = {"sft": "demonstrations", "reward_model": "rankings", "ppo": "prompts"}[recipe]
-        # One precision for all: accelerate keeps its first for the life of a process.
+        # One precision for all: accelerate keeps its first one as long as the process lives.
         keys |= {"model_name_or_path": model, "max_steps": 2, "save_steps": 1, "bf16": False}
         keys |= {"train_data": data[rows]}
     if recipe == "reward_model":
         keys |= {"normalization_data": data["demonstrations"]}
-    return [f"--{key}={value}" for key, value in (keys | more).items()]
+    return [f"--{key}={value}" for key, value in (keys | extra).items()]
 
 
-def run_here(root, monkeypatch, recipe, arguments):
-    """The recipe's `main` in this process: the imports are paid for once."""
+def run_in_process(root, monkeypatch, recipe, arguments):
+    """Run the recipe's `main` in this process, so that imports run only once."""
     monkeypatch.setattr(sys, "argv", [f"{recipe}.py", *arguments])
     runpy.run_path(str(root / "recipes" / f"{recipe}.py"))["main"]()
