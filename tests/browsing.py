@@ -1,4 +1,4 @@
-"""Debian's chromium, driven by Playwright; tests that need it are skipped, in words, without."""
+"""Debian's chromium, driven by Playwright; without it the tests are skipped with a reason."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ PATIENCE = 120_000  # milliseconds: the browser shares its cores with other test
 
 @contextmanager
 def chromium():
-    """A browser; skips where Playwright or chromium is not installed."""
+    """A browser; skips the test if Playwright or chromium is not installed."""
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     if CHROMIUM is None:
         pytest.skip("needs chromium (apt-get install chromium)")
@@ -26,37 +26,39 @@ def chromium():
 
 
 class Window:
-    """What somebody has open: pages of one person, who log in by their link."""
+    """A browser window of one user, who logs in with a personal link."""
 
-    def __init__(self, browser, problems: list[str], **how: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+    def __init__(self, browser, problems: list[str], **options: Any) -> None:
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}, **options}
+        )
         self.context.set_default_timeout(PATIENCE)
         self._problems = problems
 
     def page(self):
-        """A new page; what goes wrong in it is noted."""
+        """A new page whose errors are recorded."""
         page = self.context.new_page()
         page.on("pageerror", lambda error: self._problems.append(str(error)))
         page.on("dialog", lambda dialog: self._problems.append(dialog.message))
-        page.on("console", self._note)
+        page.on("console", self._record_console)
         return page
 
     def enter(self, link: str, ready: str = "body[data-ready]"):
-        """A page that came in by a link."""
+        """A new page that has logged in with the link."""
         page = self.page()
         page.goto(link)
         page.click("button.primary")
         page.wait_for_selector(ready)
         return page
 
-    def _note(self, message) -> None:
-        # A status that a test asked for is no fault of the page.
+    def _record_console(self, message) -> None:
+        # An error status that a test provokes is not an error of the page.
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             self._problems.append(message.text)
 
 
 def press(page, *keys: str) -> None:
-    """Press keys one after the other."""
+    """Press the keys in order."""
     for key in keys:
         page.keyboard.press(key)
 

@@ -1,11 +1,11 @@
-"""Randomly initialised two-layer models of some families, with tokenizers of their shape.
+"""Two-layer models of several families with random weights and matching tokenizers.
 
-Each family's awkwardness is kept: Qwen2 ends a turn with another token than its EOS and pads
-with the EOS; Llama adds a start token and has no pad; Gemma ties its embeddings and names the
-assistant "model"; GPT-NeoX has neither template nor pad and one special token for everything.
-A fifth, GPT-2, has a table of positions where these four turn theirs. The others come with Llama's
-tokenizer: Mistral attends within a window, Mixtral and Qwen3-MoE have experts, OPT and Falcon make
-their mask without position ids, Mamba 2 keeps a state instead of keys and values.
+They keep the special cases of each family. Qwen2 ends a turn with a token other than its EOS and
+pads with the EOS. Llama adds a start token and has no pad token. Gemma ties its embeddings and
+names the assistant "model". GPT-NeoX has no template, no pad token, and one special token for
+everything. GPT-2 has learned position embeddings, these four have rotary ones. The others use
+Llama's tokenizer: Mistral has sliding-window attention, Mixtral and Qwen3-MoE have experts, OPT and
+Falcon compute their mask without position ids, and Mamba 2 has a state instead of keys and values.
 """
 
 import string
@@ -55,7 +55,7 @@ GEMMA = (
 
 
 def make_model(folder: Path, family: str = "llama", *, seed: int = 0) -> Path:
-    """A model of `family` with its tokenizer, saved in `folder`; returns the folder."""
+    """Save a model of `family` and its tokenizer in `folder`; returns the folder."""
     tokenizer = _tokenizer(family)
     config = _config(family, len(tokenizer))
     set_seed(seed)
@@ -83,20 +83,29 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
     if family in ("mixtral", "qwen3_moe"):
         experts = {"num_experts_per_tok": 2, "moe_intermediate_size": 32}
         experts["num_local_experts" if family == "mixtral" else "num_experts"] = 4
-        kind = MixtralConfig if family == "mixtral" else Qwen3MoeConfig
+        config_class = MixtralConfig if family == "mixtral" else Qwen3MoeConfig
         heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-        return kind(**common, **heads, **experts, eos_token_id=[1, 4], pad_token_id=None)
+        return config_class(**common, **heads, **experts, eos_token_id=[1, 4], pad_token_id=None)
     if family in ("opt", "falcon"):
-        kind = OPTConfig if family == "opt" else FalconConfig
+        config_class = OPTConfig if family == "opt" else FalconConfig
         shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-        own = {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0} if family == "opt" else {}
-        ends = {"bos_token_id": 0, "eos_token_id": [1, 4], "pad_token_id": None}
-        return kind(**shape, **own, **ends, vocab_size=vocab_size, max_position_embeddings=256)
+        opt_keys = (
+            {"ffn_dim": 64, "word_embed_proj_dim": 32, "dropout": 0.0} if family == "opt" else {}
+        )
+        special_ids = {"bos_token_id": 0, "eos_token_id": [1, 4], "pad_token_id": None}
+        return config_class(
+            **shape, **opt_keys, **special_ids, vocab_size=vocab_size, max_position_embeddings=256
+        )
     if family == "mamba2":
         state = {"state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 16}
-        ends = {"bos_token_id": 0, "eos_token_id": [1, 4], "pad_token_id": None}
+        special_ids = {"bos_token_id": 0, "eos_token_id": [1, 4], "pad_token_id": None}
         return Mamba2Config(
-            hidden_size=32, num_hidden_layers=2, expand=2, vocab_size=vocab_size, **state, **ends
+            hidden_size=32,
+            num_hidden_layers=2,
+            expand=2,
+            vocab_size=vocab_size,
+            **state,
+            **special_ids,
         )
     if family == "gemma":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8}
@@ -118,9 +127,9 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
 
 
 def _tokenizer(family: str) -> PreTrainedTokenizerFast:
-    """Byte-level BPE on a few words; special tokens take the first ids, in the order given."""
+    """Byte-level BPE on a few words; special tokens have the first ids, in their order."""
     shape = family if family in (*FAMILIES, "gpt2") else "llama"
-    special, names, template = {
+    special_tokens, token_names, template = {
         "qwen2": (
             ["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
             {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
@@ -144,11 +153,14 @@ def _tokenizer(family: str) -> PreTrainedTokenizerFast:
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=340, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=340,
+        special_tokens=special_tokens,
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     bpe.train_from_iterator([TEXT, string.printable], trainer)
     if shape == "llama":
         bpe.post_processor = processors.TemplateProcessing(
             single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
         )
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, chat_template=template, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, chat_template=template, **token_names)

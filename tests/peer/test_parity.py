@@ -1,7 +1,7 @@
-"""Our formulas against TRL 1.12's, where TRL's are right. `make test-peer` runs them.
+"""The formulas of rlhf against those of TRL 1.12, where TRL is right. `make test-peer` runs them.
 
-Right they are for answers of full length: with shorter ones the score lands a slot late, and pad
-tokens are told by their id (tests/training/ppo/test_trl_faults.py has the list).
+TRL is right for responses of full length. With shorter ones it adds the score one token too late,
+and it detects padding by the token id (tests/training/ppo/test_trl_faults.py has the list).
 """
 
 import os
@@ -32,10 +32,10 @@ TEMPERATURE, KL_COEF, GAMMA, LAM = 0.7, 0.3, 0.97, 0.9
 
 
 def peer_python() -> str:
-    """Of the environment that `make bench` and `make test-peer` make."""
+    """Python of the environment that `make bench` and `make test-peer` create."""
     path = Path(os.environ.get("RLHF_PEER_PYTHON", ROOT / "benchmarks/.venv-peer/bin/python"))
     if not path.is_file():
-        pytest.skip(f"needs trl==1.12.0 in an environment of its own, and {path} is not there")
+        pytest.skip(f"needs trl==1.12.0 in a separate environment; {path} does not exist")
     return str(path)
 
 
@@ -52,12 +52,12 @@ def inputs():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, inputs):
-    """Models of a reference that is not the policy, and what TRL made of them."""
+    """Models with a reference that differs from the policy, and TRL's results for them."""
     python = peer_python()
     folder = tmp_path_factory.mktemp("parity")
     make_folders(replace(SMOKE, eos_hazard=0.0), folder)
     for name in ("policy", "reward_model"):
-        let_attention_choose(folder / name / "model.safetensors")
+        spread_attention(folder / name / "model.safetensors")
     reference = load_policy(folder / "policy")
     with torch.no_grad():
         for parameter in reference.parameters():
@@ -68,18 +68,18 @@ def folder(tmp_path_factory, inputs):
     torch.save(inputs, folder / "inputs.pt")
     script = str(Path(__file__).parent / "trl_side.py")
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
+    process = subprocess.run(
         [python, script, str(folder)], env=env, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert process.returncode == 0, process.stderr[-3000:]
     return folder
 
 
-def let_attention_choose(path):
-    """Make queries, keys and values differ from token to token.
+def spread_attention(path):
+    """Scale the attention weights so that queries, keys and values differ between tokens.
 
-    The benchmark's embeddings have one large channel in common, and the norms leave next to
-    nothing of the others: attention is uniform, and the gradient of its keys is rounding.
+    The embeddings of the benchmark share one large channel, and the norms leave almost nothing of
+    the others. Then attention is uniform, and the gradients of its keys are rounding errors.
     """
     weights = load_file(path)
     for name, weight in weights.items():
@@ -93,24 +93,24 @@ def trl(folder):
     return torch.load(folder / "trl.pt")
 
 
-def test_masked_statistics(inputs, trl):
+def test_masked_statistics_equal_trl(inputs, trl):
     values, mask = inputs["values"], inputs["mask"]
     torch.testing.assert_close(masked_mean(values, mask), trl["mean"])
     torch.testing.assert_close(masked_variance(values, mask), trl["variance"])
     for name, shift in (("whitened", True), ("whitened_around_mean", False)):
-        mine = whiten(values, mask, shift_mean=shift)
-        torch.testing.assert_close(mine[mask], trl[name][mask])
+        whitened = whiten(values, mask, shift_mean=shift)
+        torch.testing.assert_close(whitened[mask], trl[name][mask])
 
 
-def test_log_probabilities(inputs, trl):
+def test_logprobs_equal_trl(inputs, trl):
     flat = token_logprobs(
         inputs["logits"].flatten(0, 1), inputs["tokens"].flatten(), temperature=1.0
     )
     torch.testing.assert_close(flat.view(4, 5), trl["logprobs"])
 
 
-def test_loss_and_gradients_of_a_whole_first_step(folder, trl):
-    """Log-probs at 0.7, KL, score, GAE, whitening, both losses, from prompts padded on the left."""
+def test_loss_and_gradients_of_the_first_step_equal_trl(folder, trl):
+    """Log-probs at 0.7, KL, score, GAE, whitening and both losses, with left-padded prompts."""
     sequences = as_sequences(
         trl["queries"],
         trl["queries"] != PAD,
@@ -127,32 +127,32 @@ def test_loss_and_gradients_of_a_whole_first_step(folder, trl):
         kl = kl_k1(logprobs, ref_logprobs)
         rewards = penalized_rewards(scores(folder, sequences), kl, mask, kl_coef=KL_COEF)
         advantages, returns = gae(rewards, values, mask, gamma=GAMMA, lam=LAM)
-    assert kl.abs().max() > 0.01  # a penalty that is nothing would show nothing
-    of_policy = policy_loss(
+    assert kl.abs().max() > 0.01  # a KL of 0 would not test the penalty
+    policy_term = policy_loss(
         logprobs, logprobs.detach(), whiten(advantages, mask), mask, clip_range=0.2
     )
-    of_value = value_loss(values, values.detach(), returns, mask, value_clip_range=0.2)
-    loss = (of_policy.loss + 0.1 * of_value.loss) / mask.sum()
+    value_term = value_loss(values, values.detach(), returns, mask, value_clip_range=0.2)
+    loss = (policy_term.loss + 0.1 * value_term.loss) / mask.sum()
     loss.backward()
     torch.testing.assert_close(loss.detach(), trl["loss"], atol=1e-6, rtol=1e-4)
-    same({name: p.grad for name, p in policy.named_parameters()}, trl["policy"])
+    assert_gradients_close({name: p.grad for name, p in policy.named_parameters()}, trl["policy"])
     trunk = {f"model.{name}": p.grad for name, p in critic.trunk.named_parameters()}
-    mine = trunk | {"score.weight": critic.head.weight.grad}
-    same(mine, trl["value"])
+    gradients = trunk | {"score.weight": critic.head.weight.grad}
+    assert_gradients_close(gradients, trl["value"])
 
 
-def same(mine, others):
-    """Gradients by name, to a ten-thousandth of the largest of each; float32 gave 2e-6."""
-    assert mine.keys() == others.keys()
-    for name, gradient in mine.items():
-        scale = others[name].abs().max()
+def assert_gradients_close(gradients, trl_gradients):
+    """Assert equal gradients within 1e-4 of the largest value of each; float32 gave 2e-6."""
+    assert gradients.keys() == trl_gradients.keys()
+    for name, gradient in gradients.items():
+        scale = trl_gradients[name].abs().max()
         assert scale > 0, name
-        difference = (gradient - others[name]).abs().max()
+        difference = (gradient - trl_gradients[name]).abs().max()
         assert difference <= 1e-4 * scale, f"{name}: {difference:.2e} of {scale:.2e}"
 
 
 def scores(folder, sequences):
-    """The reward model's logit at each row's last token, as TRL reads it: no EOS is added."""
+    """The reward model's logit at the last token of each row, as in TRL, which adds no EOS."""
     model = load_reward_model(folder / "reward_model")
     last = [(sequences.ids[row] != PAD).nonzero().max() for row in range(len(sequences.ids))]
     logits = model.score(model.base_model(input_ids=sequences.ids).last_hidden_state)

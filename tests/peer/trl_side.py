@@ -1,4 +1,4 @@
-"""What TRL 1.12 makes of the models in a folder. Runs in its environment; see test_parity.py.
+"""Compute TRL 1.12's results for the models in a folder, in its environment; see test_parity.py.
 
 python trl_side.py FOLDER      # reads FOLDER/inputs.pt, writes FOLDER/trl.pt
 """
@@ -19,7 +19,7 @@ from trl.trainer.utils import selective_log_softmax
 
 
 def main(folder: Path) -> None:
-    """Its functions on the given tensors, and its first optimizer step from the inside."""
+    """Write the results of TRL's functions and the details of its first optimizer step."""
     inputs = torch.load(folder / "inputs.pt")
     values, mask = inputs["values"], inputs["mask"]
     results = {
@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
 
 
 def first_step(folder: Path) -> dict[str, object]:
-    """One iteration of one optimizer step: what was sampled, the loss, the gradients."""
+    """Samples, loss and gradients of one iteration with one optimizer step."""
     policy, reference = (
         AutoModelForCausalLM.from_pretrained(folder / name, dtype=torch.float32)
         for name in ("policy", "reference")
@@ -69,25 +69,25 @@ def first_step(folder: Path) -> dict[str, object]:
         train_dataset=Dataset.from_dict({"input_ids": [json.loads(x)["ids"] for x in lines]}),
         eval_dataset=Dataset.from_dict({"input_ids": [json.loads(x)["ids"] for x in lines]}),
     )
-    seen: dict[str, object] = {}
+    records: dict[str, object] = {}
     sample, backward = ppo_trainer.batch_generation, trainer.accelerator.backward
 
-    def note_sample(model, queries, *more):
-        query_responses, logits = sample(model, queries, *more)
-        seen["queries"], seen["responses"] = queries, query_responses[:, queries.shape[1] :]
+    def record_sample(model, queries, *arguments):
+        query_responses, logits = sample(model, queries, *arguments)
+        records["queries"], records["responses"] = queries, query_responses[:, queries.shape[1] :]
         return query_responses, logits
 
-    def note_backward(loss):
+    def record_backward(loss):
         backward(loss)
-        seen["loss"] = loss.detach()
-        seen["policy"] = {name: p.grad.clone() for name, p in policy.named_parameters()}
-        seen["value"] = {
+        records["loss"] = loss.detach()
+        records["policy"] = {name: p.grad.clone() for name, p in policy.named_parameters()}
+        records["value"] = {
             name: p.grad.clone() for name, p in value.named_parameters() if p.grad is not None
         }
 
-    ppo_trainer.batch_generation, trainer.accelerator.backward = note_sample, note_backward
+    ppo_trainer.batch_generation, trainer.accelerator.backward = record_sample, record_backward
     trainer.train()
-    return seen
+    return records
 
 
 if __name__ == "__main__":

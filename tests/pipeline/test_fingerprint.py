@@ -2,8 +2,8 @@
 
 import pytest
 
-from rlhf.errors import ConfigError
 from rlhf.pipeline.fingerprint import fingerprint, hash_source, settings_of
+from tests.errors import raises
 
 
 def test_hash_of_a_file_depends_on_its_content_only(tmp_path):
@@ -62,5 +62,5 @@ def test_settings_are_the_file_with_overrides(tmp_path):
 def test_yaml_that_is_not_a_mapping_raises(tmp_path, text):
     file = tmp_path / "ppo.yaml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=r"ppo\.yaml"):
+    with raises("bad-config-file", "ppo.yaml"):
         settings_of(str(file), {})

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlhf.errors import ConfigError, DataError
+from rlhf.errors import ConfigError
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.label_stage import label_stage
 from rlhf.pipeline.preflight import check_inputs, plan
@@ -82,7 +82,7 @@ def test_labels_fit_the_treatment_of_ties(keys, run, tmp_path):
     row = {"prompt": "Hi", "responses": ["A cat.", "A dog."]}
     file = AlignConfig(**{**keys, "labels": str(tied)})
     tied.write_text(json.dumps({**row, "ranks": [1, 1]}) + "\n")
-    with pytest.raises(DataError, match="tied"):
+    with raises("no-rows", "tied.jsonl"):
         check_inputs(run, file)
     with tied.open("a") as more:
         more.write(json.dumps({**row, "ranks": [1, 2]}) + "\n")

@@ -130,7 +130,7 @@ def test_lora_reward_model_and_ppo_share_the_merged_backbone(
 
 
 @pytest.mark.parametrize(
-    ("recipe", "more"),
+    ("recipe", "extra"),
     [
         ("sft", {}),
         ("reward_model", {"gradient_checkpointing": True}),
