@@ -39,8 +39,8 @@ def inputs(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def uninterrupted(inputs, root) -> Path:
     """The sharded run on two processes without interruption."""
-    text = launch([*TWO_PROCESSES, *ppo_command(inputs, "whole")], root, env=FSDP)
-    assert "in 2 shares" in text
+    output = launch([*TWO_PROCESSES, *ppo_command(inputs, "whole")], root, env=FSDP)
+    assert "in 2 shards" in output
     return inputs / "whole"
 
 
@@ -95,14 +95,14 @@ def test_every_mode_gives_the_same_results_sharded(inputs, root, variant):
 
 
 @pytest.mark.parametrize(
-    ("extra", "env", "text"),
+    ("extra", "env", "code", "value"),
     [
-        (("--mode", "lora"), FSDP, "mode=lora holds its one backbone whole"),
-        ((), FSDP | {"FSDP_VERSION": "1"}, "fsdp_version=1, and 2 is what is applied"),
-        ((), FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, "fsdp_offload_params=true, and false"),
+        (("--mode", "lora"), FSDP, "unsupported", "mode=lora"),
+        ((), FSDP | {"FSDP_VERSION": "1"}, "bad-launch", "fsdp_version=1"),
+        ((), FSDP | {"FSDP_OFFLOAD_PARAMS": "true"}, "bad-launch", "fsdp_offload_params=true"),
     ],
 )
-def test_unsupported_sharding_settings_stop_the_run(inputs, root, extra, env, text):
+def test_unsupported_sharding_settings_stop_the_run(inputs, root, extra, env, code, value):
     process = subprocess.run(
         [sys.executable, *ppo_command(inputs, "rejected", *extra)],
         cwd=root,
@@ -112,5 +112,6 @@ def test_unsupported_sharding_settings_stop_the_run(inputs, root, extra, env, te
         timeout=300,
     )
     assert process.returncode == 2
-    assert text in process.stderr
+    assert f"[{code}]" in process.stderr
+    assert value in process.stderr
     assert not (inputs / "rejected").exists()

@@ -80,7 +80,7 @@ def test_report_has_token_metrics_and_prompt_embeddings(uninterrupted):
     assert np.isfinite(content["scores"]).all()
     page = (uninterrupted / "report.html").read_text()
     assert "Token by token" in page
-    assert "Map of prompts" in page
+    assert "Prompt map" in page
 
 
 def test_two_processes_equal_one_process(uninterrupted, inputs, root):
