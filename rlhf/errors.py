@@ -40,6 +40,7 @@ ErrorCode = Literal[
     "other-run",  # a checkpoint of a run with other settings or data
     # a run that had to stop
     "non-finite",  # NaN or infinity in logits, log-probs, scores, values or gradients
+    "not-trained",  # a result that is read before `train` was called
     "nothing-trained",  # weights that are frozen, or that no optimizer step changes
     "no-reward",  # responses without a usable reward
     "process-lost",  # a process of the run ended, or hangs while the others wait for it

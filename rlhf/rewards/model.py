@@ -11,6 +11,7 @@ from torch import Tensor
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.errors import DataError
 from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
@@ -117,6 +118,7 @@ class RewardModel:
         tools: Sequence[Tools] | None,
     ) -> Tensor:
         """float32 [B, outputs of head] of the last hidden states."""
+        check_pairs(prompts, responses)
         if tools is None or self.chat.raw or not self.chat.format.renders_tools:
             tools = [()] * len(prompts)
         encoded = [
@@ -145,3 +147,22 @@ class RewardModel:
 def _states(trunk: Any, ids: Tensor) -> Tensor:
     states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
     return states
+
+
+def check_pairs(prompts: Sequence[Prompt], responses: Sequence[str]) -> None:
+    """Check that there is one response for each prompt.
+
+    Raises:
+        DataError: a string in place of a list, or lists of different lengths.
+    """
+    if isinstance(prompts, str) or isinstance(responses, str):
+        raise DataError(
+            "prompts and responses are lists with one response for each prompt; a single one is "
+            "a list of length 1.",
+            code="bad-value",
+        )
+    if len(prompts) != len(responses):
+        raise DataError(
+            f"{len(prompts)} prompts and {len(responses)} responses; give one response for each.",
+            code="bad-value",
+        )

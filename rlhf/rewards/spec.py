@@ -104,7 +104,7 @@ def _with_distinct_names(specs: Sequence[RewardSpec]) -> list[RewardSpec]:
     names = [spec.name for spec in specs]
     return [
         replace(spec, label=f"{spec.name} {names[:place].count(spec.name) + 1}")
-        if names.count(spec.name) > 1 and not isinstance(spec.source, str)
+        if names.count(spec.name) > 1 and not isinstance(spec.source, str | RewardModel)
         else spec
         for place, spec in enumerate(specs)
     ]

@@ -1,6 +1,7 @@
 """SIGTERM stops a run after a checkpoint."""
 
 import signal
+import threading
 import types
 
 
@@ -11,16 +12,26 @@ class Stopped(Exception):
 class SigtermFlag:
     """True once SIGTERM was received; a trainer checks it between steps and raises `Stopped`.
 
-    `release` restores the previous handler once the trainer no longer checks.
+    `release`, or the end of a `with` block, restores the previous handler. Outside the main thread,
+    where Python allows no handler, the flag stays False.
     """
 
     def __init__(self) -> None:
         self.received = False
-        self._before = signal.signal(signal.SIGTERM, self._receive)
+        self._handles = threading.current_thread() is threading.main_thread()
+        if self._handles:
+            self._before = signal.signal(signal.SIGTERM, self._receive)
 
     def release(self) -> None:
         """Restore the previous handler of SIGTERM."""
-        signal.signal(signal.SIGTERM, self._before)
+        if self._handles:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def __enter__(self) -> "SigtermFlag":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
 
     def _receive(self, number: int, frame: types.FrameType | None) -> None:
         self.received = True

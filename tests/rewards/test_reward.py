@@ -181,6 +181,7 @@ def test_responses_with_a_number_are_scored_once(functions):
         (["{f}:missing"], "'missing'"),
         (["nowhere.py:score"], "nowhere.py:score"),
         ([3.5], "3.5"),
+        (["{f}:length", "{f}:length"], "twice"),
     ],
 )
 def test_sources_that_do_not_load_raise(functions, sources, name):
@@ -217,6 +218,8 @@ def test_callables_and_loaded_models_are_rewards(model_folder, functions):
     assert list(given.breakdown) == [str(model_folder), "length"]
     halves = [lambda prompts, completions: [0.5] * len(prompts)] * 2
     assert list(load_reward(halves).score(["a"], ["b"]).breakdown) == ["<lambda> 1", "<lambda> 2"]
+    with raises("bad-reward", "twice"):
+        load_reward([model, model])
     weighted = load_reward(RewardSpec(length, weight=0.5)).score(PROMPTS, RESPONSES)
     assert weighted.scores.tolist() == [5.5, 12.0, 0.0]
 
@@ -226,3 +229,11 @@ def test_weights():
     assert split_weight("-1e-2*f.py:g") == (-0.01, "f.py:g")
     assert split_weight("runs/reward") == (1.0, "runs/reward")
     assert math.isclose(split_weight(".5*a*b")[0], 0.5)
+
+
+def test_reward_model_scores_lists_of_equal_length(model_folder):
+    model = RewardModel(model_folder)
+    with raises("bad-value", "lists"):
+        model.score("Hi", "Yo")
+    with raises("bad-value", "1 prompts", "2 responses"):
+        model.score(["Hi"], ["Yo", "No"])

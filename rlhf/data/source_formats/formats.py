@@ -57,6 +57,11 @@ def process_labels(row: Row) -> Converted:
     reject_row("the labels are not about whole responses")
 
 
+def single_messages(row: Row) -> Converted:
+    """OpenAssistant, one message per row: the tree is missing, which cannot be converted."""
+    reject_row("it is one message of a conversation; use the export with whole trees")
+
+
 STEPS = (
     "it labels the steps of one solution, and rlhf trains reward models on comparisons of whole "
     "responses; use a dataset of ranked or scored responses, or TRL's PRMTrainer"
@@ -159,7 +164,7 @@ FORMATS: dict[str, SourceFormat] = {
         unsupported=STEPS,
     ),
     "oasst_messages": SourceFormat(
-        convert=process_labels,
+        convert=single_messages,
         keys=["message_id text role"],
         uses=".*",
         unsupported=MESSAGE_A_ROW,

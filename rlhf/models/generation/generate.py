@@ -1,5 +1,6 @@
 """Sample responses to prompts, with noise that depends on the row and not on its batch."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.errors import TrainingError
+from rlhf.errors import ConfigError, DataError, TrainingError
 from rlhf.models.generation.decoder import Decoder, Generated, Responses, sample
 from rlhf.models.generation.sampling_noise import uniform_noise
 from rlhf.models.protocols import CausalLM
@@ -109,6 +110,7 @@ def sample_responses(
     Raises:
         TrainingError: the model's log-probs are not finite.
     """
+    _check_arguments(prompts, max_new_tokens, temperature)
     encoded = [prompt_ids(chat, prompt) for prompt in prompts]
     responses: list[list[SampledResponse]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
@@ -138,6 +140,21 @@ def sample_responses(
             start_row = position * num_responses
             responses[index] = sampled[start_row : start_row + num_responses]
     return responses
+
+
+def _check_arguments(prompts: Sequence[Prompt], max_new_tokens: int, temperature: float) -> None:
+    """Reject one prompt where several are expected, and settings that sample nothing sensible."""
+    if isinstance(prompts, str):
+        raise DataError(
+            f"prompts={prompts[:60]!r} is one string; give a list of prompts.", code="bad-value"
+        )
+    if max_new_tokens < 1:
+        raise ConfigError(f"max_new_tokens={max_new_tokens}; use 1 or more.", code="bad-value")
+    if not 0 <= temperature < math.inf:
+        raise ConfigError(
+            f"temperature={temperature}; use 0 (the most likely tokens) or a finite number above.",
+            code="bad-value",
+        )
 
 
 def as_responses(chat: ChatTokenizer, generated: Generated) -> list[SampledResponse]:

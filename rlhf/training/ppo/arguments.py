@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rlhf.data.config import PromptDataConfig, PromptOptions
 from rlhf.data.files.memory import Data, source_name
-from rlhf.models.config import BackboneConfig
+from rlhf.errors import ConfigError
+from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardSpec
 from rlhf.runtime.distributed import on_main_process, start_processes
@@ -28,6 +29,13 @@ def check_arguments(
     reward_config: RewardConfig | None,
 ) -> PPOSetup:
     """The checked run. The arguments are those of `PPOTrainer`; see there."""
+    if prompts is None:
+        raise ConfigError("prompts is None; give rows, a file or a hub id.", code="missing-key")
+    if isinstance(model, ModelConfig) and model.use_peft:
+        raise ConfigError(
+            "use_peft: PPO trains LoRA adapters with PPOConfig(mode='lora'); leave it out.",
+            code="key-conflict",
+        )
     world_size = start_processes(sharding="own")
     on_main_process(lambda: claim_run_folder(run))
     settings = PPOSettings(

@@ -197,8 +197,18 @@ class PPOTrainer:
             TrainingError: a reward, a log-prob or a gradient that cannot be used.
         """
         open_folder(self.setup, self.models.policy)
-        config, sigterm, stopped_early = self.config, SigtermFlag(), ""
-        folder = self.setup.folder
+        with SigtermFlag() as sigterm:
+            stopped_early = self._iterate(sigterm)
+        before = self.score_held_out(self.models.reference)
+        before, after = intersect_rows(before, self.score_held_out(self.models.whole_policy))
+        self.result = PPOResult(
+            progress=self.progress, before=before, after=after, stopped_early=stopped_early
+        )
+        return self.result
+
+    def _iterate(self, sigterm: SigtermFlag) -> str:
+        """All iterations that are left; why they stopped early, or an empty string."""
+        config, folder = self.config, self.setup.folder
         forget_after(folder, self.progress.step or -1)  # a new run writes its step 0 again
         writer = MetricsWriter(folder, self.setup.settings.run.report_to)
         if self.progress.step == 0 and self.setup.evaluates:
@@ -215,7 +225,7 @@ class PPOTrainer:
             metrics = rollout_metrics(scored) | {"kl_coef": self.progress.kl_coef}
             if stopped_early := over_budget(metrics["kl"], config, step):
                 writer.write(step, metrics, episode=self.progress.episodes)
-                break
+                return stopped_early
             experience = self.make_experience(scored)
             metrics |= experience_metrics(experience, self.setup.settings)
             metrics |= self.updater.update(
@@ -243,12 +253,7 @@ class PPOTrainer:
                     f"stopped by SIGTERM after step {step}; resume with "
                     f"--resume_from_checkpoint latest."
                 )
-        before = self.score_held_out(self.models.reference)
-        before, after = intersect_rows(before, self.score_held_out(self.models.whole_policy))
-        self.result = PPOResult(
-            progress=self.progress, before=before, after=after, stopped_early=stopped_early
-        )
-        return self.result
+        return ""
 
     def next_prompts(self, step: int) -> PromptBatch:
         """This process's prompts of iteration `step`, `num_generations` rows each."""
@@ -356,7 +361,9 @@ class PPOTrainer:
                 self.setup.chat,
                 prompts,
                 num_responses=1,
-                max_new_tokens=max_new_tokens or self.config.max_completion_length,
+                max_new_tokens=self.config.max_completion_length
+                if max_new_tokens is None
+                else max_new_tokens,
                 temperature=self.config.temperature if temperature is None else temperature,
                 seed=seed,
                 batch_size=max(1, len(prompts)),
@@ -372,8 +379,11 @@ class PPOTrainer:
             folder: default is the run folder, which gets samples/ as well.
         """
         if self.result is None:
-            raise ConfigError("PPOTrainer.save: nothing is trained yet; call train() first.")
-        result, target = self.result, Path(folder) if folder else self.setup.folder
+            raise ConfigError(
+                "PPOTrainer.save: nothing is trained yet; call train() first.", code="not-trained"
+            )
+        result = self.result
+        target = self.setup.folder if folder is None else Path(folder)
         weights = self.models.policy_weights()
         with self.models.whole_policy() as policy:
 

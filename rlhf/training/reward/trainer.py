@@ -12,6 +12,7 @@ from rlhf.errors import ConfigError
 from rlhf.models.config import ModelConfig
 from rlhf.models.reward_init import load_model, merged
 from rlhf.models.scorer import score_ids
+from rlhf.rewards.model import check_pairs
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.arguments import data_config as data_config_of
 from rlhf.training.common.arguments import in_memory, model_config, run_config
@@ -157,6 +158,7 @@ class RewardTrainer:
             ConfigError: nothing is trained yet.
         """
         chat, trained = self.setup.chat, self._checked("score")
+        check_pairs(prompts, responses)
         ids = [
             judged_ids(chat, prompt, response)
             for prompt, response in zip(prompts, responses, strict=True)
@@ -182,6 +184,7 @@ class RewardTrainer:
     def _checked(self, method: str) -> TrainedReward:
         if self._trained is None:
             raise ConfigError(
-                f"RewardTrainer.{method}: nothing is trained yet; call train() first."
+                f"RewardTrainer.{method}: nothing is trained yet; call train() first.",
+                code="not-trained",
             )
         return self._trained

@@ -76,15 +76,16 @@ def fine_tune(
     check_trainable(parts_of(model), [model])
     if config.packing:
         on_main_process(lambda: check_packing(model, setup.model.model_name_or_path))
+    sigterm = SigtermFlag()
     callback = RunCallback(
         parts_of(model),
         MetricsWriter(setup.folder, run.report_to),
-        SigtermFlag(),
+        sigterm,
         stopper,
         resume=resume,
         identity=_identity(setup),
     )
-    with own_precision():
+    with sigterm, own_precision():
         with router_settings_kept(model.config):
             trainer = TRLTrainer(
                 model=model,

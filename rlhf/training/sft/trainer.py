@@ -161,7 +161,9 @@ class SFTTrainer:
         responses = self._sampled(
             self._loaded(),
             prompts,
-            max_new_tokens=max_new_tokens or self.setup.config.sample_max_new_tokens,
+            max_new_tokens=self.setup.config.sample_max_new_tokens
+            if max_new_tokens is None
+            else max_new_tokens,
             temperature=temperature,
             seed=seed,
         )
@@ -177,7 +179,9 @@ class SFTTrainer:
             folder: default is the run folder, which gets samples/ too.
         """
         if self.result is None or self._model is None:
-            raise ConfigError("SFTTrainer.save: nothing is trained yet; call train() first.")
+            raise ConfigError(
+                "SFTTrainer.save: nothing is trained yet; call train() first.", code="not-trained"
+            )
         setup, result, model = self.setup, self.result, self._model
         target = setup.folder if folder is None else Path(folder)
         if target != setup.folder:

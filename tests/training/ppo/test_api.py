@@ -1,6 +1,8 @@
 """`rlhf.PPOTrainer` as a library user calls it, against the recipe and plain transformers."""
 
 import json
+import signal
+import threading
 
 import pytest
 import torch
@@ -126,5 +128,37 @@ def test_arguments_that_cannot_be_used_raise(folder):
         make(folder, ptx_data=[{"text": "Some text."}])
     with raises("bad-reward", "<lambda>", "colour"):
         make(folder, reward=lambda prompts, completions, colour: [0.0], prompts=PROMPTS)
-    with raises("bad-value", "train"):
+    with raises("not-trained", "train"):
         make(folder).save("nowhere")
+    with raises("missing-key", "prompts"):
+        make(folder, prompts=None)
+    with raises("key-conflict", "use_peft", "lora"):
+        adapters = rlhf.ModelConfig(model_name_or_path=str(folder / "policy"), use_peft=True)
+        rlhf.PPOTrainer(adapters, PROMPTS, vowels, config=rlhf.PPOConfig(**KEYS))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options"),
+    [
+        ("Where is it?", {}),
+        (PROMPTS[:1], {"temperature": -1}),
+        (PROMPTS[:1], {"max_new_tokens": 0}),
+    ],
+)
+def test_generate_rejects_a_bare_string_and_senseless_sampling(folder, prompts, options):
+    with raises("bad-value"):
+        make(folder).generate(prompts, **options)
+
+
+def test_train_restores_the_sigterm_handler(folder):
+    before = signal.getsignal(signal.SIGTERM)
+    make(folder).train()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_train_runs_outside_the_main_thread(folder):
+    trainer = make(folder)
+    thread = threading.Thread(target=trainer.train)
+    thread.start()
+    thread.join()
+    assert trainer.metrics[-1]["step"] == 2

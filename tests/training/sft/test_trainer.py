@@ -156,7 +156,7 @@ def test_mistakes_are_found_before_the_model_is_loaded(llama, tmp_path):
         SFTTrainer(str(llama))
     with raises("bad-row", "rows:1"):
         SFTTrainer(str(llama), [{"question": "Hi"}])
-    with raises("bad-value", "save"):
+    with raises("not-trained", "save"):
         trainer(llama).save(tmp_path / "saved")
     trainer(llama, output_dir=tmp_path / "run").train()
     with pytest.raises(ConfigError):
