@@ -107,5 +107,5 @@ def test_mistakes_are_found_before_the_model_is_loaded(llama):
         RewardTrainer(str(llama))
     with raises("bad-row", "rows:1"):
         RewardTrainer(str(llama), [{"prompt": "Hi"}])
-    with raises("bad-value", "score"):
+    with raises("not-trained", "score"):
         trainer(llama).score(["Hi"], ["Hello."])
