@@ -35,6 +35,10 @@ _LOGGED = {
 }
 
 
+class AlreadyTrained(Exception):
+    """The checkpoint is of the last step. transformers' trainer would train one step more."""
+
+
 class RunCallback(TrainerCallback):
     """Logs metrics, checks gradients, stops on SIGTERM, and marks checkpoints as complete.
 
@@ -77,6 +81,8 @@ class RunCallback(TrainerCallback):
             state_file = self.resume / STOPPER
             if self.stopper.patience is not None and state_file.is_file():
                 self.stopper.restore(torch.load(state_file, map_location="cpu", weights_only=True))
+            if state.global_step >= state.max_steps:
+                raise AlreadyTrained
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

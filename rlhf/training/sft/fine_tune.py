@@ -7,6 +7,7 @@ whatever the chat template looks like.
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights
 from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import check_trainable, parts_of
-from rlhf.training.sft.callback import RunCallback
+from rlhf.training.sft.callback import AlreadyTrained, RunCallback
 from rlhf.training.sft.setup import SFTSetup
 from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, router_settings_kept
 from rlhf.types import Demonstration
@@ -97,7 +98,8 @@ def fine_tune(
             )
         trainer.on_loss = callback.losses.append
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with suppress(AlreadyTrained):
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if callback.stopped:
             raise Stopped(
                 f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from."

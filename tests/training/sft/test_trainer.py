@@ -161,3 +161,23 @@ def test_mistakes_are_found_before_the_model_is_loaded(llama, tmp_path):
     trainer(llama, output_dir=tmp_path / "run").train()
     with pytest.raises(ConfigError):
         trainer(llama, output_dir=tmp_path / "run")
+
+
+def test_resuming_a_finished_run_trains_no_further_step(llama, tmp_path):
+    """Two steps are not a whole epoch here, in whose rest transformers would take a third."""
+    keys = KEYS | {
+        "max_steps": 2,
+        "save_steps": 2,
+        "per_device_train_batch_size": 1,
+        "packing": False,
+        "lr_scheduler_type": "constant",
+    }
+    model = ModelConfig(model_name_or_path=str(llama), bf16=False)
+    first = SFTTrainer(model, ROWS, config=SFTConfig(**keys), output_dir=tmp_path)
+    first.train()
+    again = SFTTrainer(
+        model, ROWS, config=SFTConfig(**keys), output_dir=tmp_path, resume_from_checkpoint="latest"
+    )
+    assert again.train().steps == 2
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert_same_weights(first._model, again._model, rtol=0, atol=0)
