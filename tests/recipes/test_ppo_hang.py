@@ -33,7 +33,7 @@ HANGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", HANGS)
+@pytest.mark.parametrize("kind", HANGS)
 def test_hanging_rank_ends_the_run_within_a_minute(tmp_path, root, kind):
     inputs = make_inputs(tmp_path)
     statement, activity = HANGS[kind]
