@@ -2,8 +2,8 @@
 # CPU:   docker build -t rlhf .
 # CUDA:  docker build -t rlhf:cuda --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 \
 #            --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
-# Run:   docker run --rm --user "$(id -u)" -v "$PWD:/work" rlhf recipes copy pocket
-#        docker run --rm --user "$(id -u)" -v "$PWD:/work" rlhf align \
+# Run:   docker run --rm --user "$(id -u)" -v "$PWD:/workspace" rlhf recipes copy pocket
+#        docker run --rm --user "$(id -u)" -v "$PWD:/workspace" rlhf align \
 #            --config recipes/pocket/align.yaml        (on a GPU: --gpus all --shm-size 1g)
 ARG BASE=python:3.11-slim
 
@@ -28,10 +28,10 @@ RUN /opt/venv/bin/pip install --no-cache-dir -c constraints.txt '.[eval,labels,p
 FROM python
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:${PATH} \
-    HF_HOME=/work/.cache/huggingface
-RUN useradd --create-home --uid 10001 rlhf && mkdir /work && chown rlhf /work
+    HF_HOME=/workspace/.cache/huggingface
+RUN useradd --create-home --uid 10001 rlhf && mkdir /workspace && chown rlhf /workspace
 USER 10001
-WORKDIR /work
+WORKDIR /workspace
 EXPOSE 8000
 ENTRYPOINT ["rlhf"]
 CMD ["--help"]

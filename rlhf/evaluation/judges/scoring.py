@@ -11,10 +11,10 @@ from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.config import EvaluateConfig, named_paths
 from rlhf.evaluation.core.metrics import Judge
 from rlhf.evaluation.core.records import Record
-from rlhf.rewards.function import RewardFunction, is_function, load_function
+from rlhf.rewards.function import RewardFunction, load_function
 from rlhf.rewards.model import RewardModel
-from rlhf.rewards.reward import Reward, load_reward
-from rlhf.rewards.source import RewardSource
+from rlhf.rewards.reward import load_reward
+from rlhf.rewards.spec import RewardSpec
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import PromptRow
 
@@ -55,12 +55,12 @@ def judges_of_objects(
     Raises:
         ConfigError: several functions, or two reward models with the same name.
     """
-    functions = [each for each in judges if _is_function(each)]
+    functions = [each for each in judges if RewardSpec(each).is_function]
     if len(functions) > 1:
         raise ConfigError(
             f"judge has {len(functions)} functions; use one, the gold score.", code="bad-value"
         )
-    models = {_name_of(each): each for each in judges if not _is_function(each)}
+    models = {_name_of(each): each for each in judges if not RewardSpec(each).is_function}
     if len(models) + len(functions) < len(judges):
         raise ConfigError("judge has two reward models with the same name.", code="repeated-key")
     scoring = [ScoringJudge(judge=Judge(key=GOLD, kind=GOLD), scorer=each) for each in functions]
@@ -104,10 +104,6 @@ def judge_records(
     return _with_axes(records, rows, axes) if axes else list(records)
 
 
-def _is_function(judge: str | RewardFunction | RewardModel) -> bool:
-    return is_function(judge) if isinstance(judge, str) else not isinstance(judge, RewardModel)
-
-
 def _name_of(judge: str | RewardFunction | RewardModel) -> str:
     """The name of a reward model: of NAME=PATH, or the last part of its path."""
     if isinstance(judge, RewardModel):
@@ -133,25 +129,14 @@ def _scores(
     for record in records:
         places.setdefault((record.prompt_index, record.response), len(places))
     unique = list(places)
-    scores = _load(judge, device).score(
+    templates = {judge.scorer: judge.template} if isinstance(judge.scorer, str) else {}
+    scores = load_reward(judge.scorer, templates=templates, device=device).score(
         [rows[index].prompt for index, _ in unique],
         [text for _, text in unique],
         [rows[index].columns for index, _ in unique],
     )
     values = scores.scores.tolist()
     return [float(values[places[record.prompt_index, record.response]]) for record in records]
-
-
-def _load(judge: ScoringJudge, device: torch.device) -> Reward:
-    scorer = judge.scorer
-    if isinstance(scorer, str):
-        return load_reward([scorer], templates={scorer: judge.template}, device=device)
-    if isinstance(scorer, RewardModel):
-        source = RewardSource(
-            name=judge.judge.key, weight=1.0, scorer=scorer, shift=scorer.mean, divisor=scorer.std
-        )
-        return Reward([source])
-    return Reward([RewardSource(name=judge.judge.key, weight=1.0, scorer=scorer)])
 
 
 def _with_axes(records: Sequence[Record], rows: Sequence[PromptRow], source: str) -> list[Record]:

@@ -10,8 +10,7 @@ from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardSpec
-from rlhf.runtime.distributed import on_main_process, start_processes
-from rlhf.runtime.run_folder import RunConfig, claim_run_folder
+from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.setup import PPOSetup, check_run
 
@@ -36,8 +35,7 @@ def check_arguments(
             "use_peft: PPO trains LoRA adapters with PPOConfig(mode='lora'); leave it out.",
             code="key-conflict",
         )
-    world_size = start_processes(sharding="own")
-    on_main_process(lambda: claim_run_folder(run))
+    world_size = begin_run(run, sharding="own")
     settings = PPOSettings(
         run=run,
         model=_backbone(model),
