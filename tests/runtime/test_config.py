@@ -144,7 +144,7 @@ def test_empty_optional_key_is_its_default(tmp_path):
         (["--out", "x"], "unknown-key", ["'out'"]),
         ([], "missing-key", ["--output_dir"]),
         (["--config"], "bad-value", ["config"]),
-        (["--config", "no/such.yaml"], "bad-config-file", ["no/such.yaml"]),
+        (["--config", "no/such.yaml"], "missing-file", ["no/such.yaml"]),
     ],
 )
 def test_error_on_the_command_line_names_the_key(argv, code, names):
