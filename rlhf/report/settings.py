@@ -1,6 +1,5 @@
 """config.yaml as a table of values and defaults."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rlhf.runtime.config import MARK
@@ -29,8 +28,3 @@ def parse_settings(config: str) -> list[Setting]:
         if key.strip():
             settings.append(Setting(key=key.strip(), value=value.strip(), default=default.strip()))
     return sorted(settings, key=lambda setting: not setting.default)
-
-
-def changed_settings(settings: Sequence[Setting]) -> list[Setting]:
-    """The settings whose value is not the default."""
-    return [setting for setting in settings if setting.default]

@@ -11,7 +11,7 @@ from rlhf.report.frontier import frontier_view
 from rlhf.report.labels import label_view
 from rlhf.report.plateau import plateau
 from rlhf.report.prompt_map import principal_plane, prompt_map
-from rlhf.report.settings import changed_settings, parse_settings
+from rlhf.report.settings import parse_settings
 from rlhf.report.token_map import heat_maps, shade
 from rlhf.report.verdict import reward_light
 from rlhf.report.words import ADDED, REMOVED, SAME, DiffPart, word_diff
@@ -112,7 +112,7 @@ def test_prompt_map_ignores_broken_files(tmp_path):
 def test_changed_settings_have_their_default(tmp_path):
     run = RunConfig(output_dir="x", seed=7, report_to=[])
     settings = parse_settings(as_yaml_with_defaults(run))
-    assert [(s.key, s.value, s.default) for s in changed_settings(settings)] == [("seed", "7", "0")]
+    assert [(s.key, s.value, s.default) for s in settings if s.default] == [("seed", "7", "0")]
     assert ("output_dir", "x", "") in [(s.key, s.value, s.default) for s in settings]
 
 
