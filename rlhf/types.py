@@ -11,6 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
+JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
+"""A value of a JSON file."""
+
+JSONObject = Mapping[str, JSON]
+"""An object of a JSON file, by its keys."""
+
 Message = dict[str, Any]
 """One turn: {"role": "system" | "user" | "assistant" | "tool" | "developer", "content": text}.
 
