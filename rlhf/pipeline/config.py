@@ -68,7 +68,7 @@ class AlignConfig:
         default=None,
         metadata={
             "help": "`labels: web`: number of labels after which the pipeline continues. Default: "
-            "label_overlap per prompt. Ctrl-C continues with the labels so far."
+            "label_overlap per prompt. The page's administrator can continue earlier."
         },
     )
     label_port: int = field(default=8000, metadata={"help": "`labels: web`: port of the page."})
