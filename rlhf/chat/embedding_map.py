@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,8 +34,8 @@ class EmbeddingMap:
 
 def token_map(model: LoadedModel, response: Sequence[int]) -> EmbeddingMap:
     """Input embeddings of tokens, evenly over the vocabulary, and of the response's tokens."""
-    embeddings: Any = model.model.get_input_embeddings()
-    weight: Tensor = embeddings.weight.detach().float().cpu()
+    embeddings = model.model.get_input_embeddings()
+    weight = embeddings.get_parameter("weight").detach().float().cpu()
     used = min(len(weight), len(model.chat.tokenizer))
     tokens = torch.linspace(0, used - 1, min(used, MAX_POINTS), dtype=torch.float64).long()
     center, axes, explained = principal_axes(weight[:used])

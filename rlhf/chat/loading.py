@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -47,7 +46,7 @@ def load_chat_model(
     path: str,
     *,
     chat_template: str = "auto",
-    template_kwargs: Mapping[str, Any] | None = None,
+    template_kwargs: Mapping[str, object] | None = None,
     base: str | None = None,
     int8: bool = False,
 ) -> LoadedModel:

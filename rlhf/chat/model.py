@@ -11,7 +11,6 @@ print(session.send("Hi"))
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any
 
 from rlhf.chat.conversation import Conversation, ResponseStream
 from rlhf.chat.loading import LoadedModel, load_chat_model
@@ -43,7 +42,7 @@ class ChatModel:
         path: str | PathLike[str],
         *,
         chat_template: str = "auto",
-        chat_template_kwargs: Mapping[str, Any] | None = None,
+        chat_template_kwargs: Mapping[str, object] | None = None,
         base: str | PathLike[str] | None = None,
         int8: bool = False,
     ) -> None:

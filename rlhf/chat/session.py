@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rlhf.chat.conversation import ChatResponse, Conversation, ResponsePiece
 from rlhf.chat.introspection import (
@@ -285,8 +284,7 @@ class TerminalSession:
 def _changed_sampling(sampling: Sampling, command: str, text: str) -> Sampling:
     name, kind = SETTINGS[command]
     try:
-        value: Any = kind(text)
+        changes = {name: kind(text)}
     except ValueError:
         raise ConfigError(f"{command} needs a number, not {text!r}.", code="bad-value") from None
-    changes: dict[str, Any] = {name: value}
     return replace(sampling, **changes)

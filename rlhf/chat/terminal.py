@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Any
 
 import transformers
 from rich.console import Console
@@ -152,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add: Any = parser.add_argument
+    add = parser.add_argument
     add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")
     add("--prompt", help="Respond to this prompt and exit; - reads it from stdin.")
     add("--temperature", type=float, default=0.7, help="Sampling temperature; 0 is greedy.")

@@ -1,7 +1,6 @@
 """The app of `rlhf serve`: the API, the page, and the responses to errors."""
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -48,7 +47,7 @@ def create_app(pool: ModelPool, page: PageState, config: ChatServerConfig) -> AS
         return FileResponse(STATIC / "index.html")
 
     @app.api_route("/health", methods=["GET", "HEAD"])
-    def health() -> dict[str, Any]:
+    def health() -> dict[str, object]:
         loads = [scheduler.load() for scheduler in pool.schedulers.values()]
         running, waiting = (sum(counts) for counts in zip(*loads, strict=True))
         return {"status": "up", "writing": running, "waiting": waiting}

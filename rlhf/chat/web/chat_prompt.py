@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.prompt import encode_prompt
@@ -19,7 +19,7 @@ UNSUPPORTED = "unsupported_parameter"  # OpenAI's code for a field that the temp
 
 
 def with_template_kwargs(
-    model: LoadedModel, template_kwargs: Mapping[str, Any] | None
+    model: LoadedModel, template_kwargs: Mapping[str, object] | None
 ) -> LoadedModel:
     """The model with a request's template variables, which override its own.
 
@@ -93,7 +93,7 @@ def _check_rendered_fields(chat: ChatTokenizer, messages: Sequence[Message], too
         _reject("tools", reason, UNSUPPORTED)
 
 
-def _check_no_control_tokens(chat: ChatTokenizer, value: Any) -> None:
+def _check_no_control_tokens(chat: ChatTokenizer, value: object) -> None:
     """Texts of a request are escaped, but a template variable could become a control token."""
     if isinstance(value, str) and (match := chat.control_tokens.search(value)):
         raise ConfigError(
@@ -105,7 +105,7 @@ def _check_no_control_tokens(chat: ChatTokenizer, value: Any) -> None:
         _check_no_control_tokens(chat, part)
 
 
-def _check_unicode(place: str, value: Any) -> None:
+def _check_unicode(place: str, value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

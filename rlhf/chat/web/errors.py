@@ -4,20 +4,20 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+
+from pydantic_core import ErrorDetails
 
 from rlhf.chat.web.schema import INSTEAD, KNOWN, NEUTRAL, NEUTRAL_IN_MESSAGES
 from rlhf.errors import DataError
 
 TOO_LONG = "context_length_exceeded"  # clients shorten a conversation when they see it
 _NO_UNICODE = "string_unicode"  # pydantic's name for half of a surrogate pair
-_MAX_SHOWN = 60  # characters of a value that the message repeats
+_MAX_PREVIEW = 60  # characters of a value that the message repeats
 _WRONG_TYPE = re.compile(r"Input should be (?:an?|the) (?:valid )?(\w+).*")
 _OPENING = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
 
 JsonPath = tuple[str | int, ...]
-ValidationError = Mapping[str, Any]  # one of pydantic's `errors()`
 
 
 class BadRequest(DataError):
@@ -56,9 +56,7 @@ def error_body(
     return {"error": safe}
 
 
-def body_error(
-    errors: Sequence[ValidationError], content_type: str | None
-) -> tuple[int, str] | None:
+def body_error(errors: Sequence[ErrorDetails], content_type: str | None) -> tuple[int, str] | None:
     """Status and message for a body that is not a JSON object; None if it is one."""
     [first, *_] = errors
     if first["type"] == "json_invalid":
@@ -74,10 +72,10 @@ def body_error(
         )
     if first["type"] == "missing":
         return 400, "the body is empty; send a JSON object"
-    return 400, f"the body is {_shown(value)}; send a JSON object"
+    return 400, f"the body is {_preview(value)}; send a JSON object"
 
 
-def validation_error(errors: Sequence[ValidationError], body: Any) -> dict[str, object]:
+def validation_error(errors: Sequence[ErrorDetails], body: object) -> dict[str, object]:
     """The error body for a JSON object that does not fit the route's schema.
 
     Of the members of a union, the one that got furthest into the value is reported.
@@ -91,26 +89,26 @@ def validation_error(errors: Sequence[ValidationError], body: Any) -> dict[str, 
     return error_body(400, message, place or None, code)
 
 
-def _reason(errors: Sequence[ValidationError], place: str) -> tuple[str, str]:
+def _reason(errors: Sequence[ErrorDetails], place: str) -> tuple[str, str]:
     """What is wrong at a place, and OpenAI's code for it."""
     first = errors[0]
     if first["type"] == _NO_UNICODE:  # the name of a field, or a text
         where = place or "the body"
-        return f"{where} has {_shown(first['input'])}, which is not Unicode", "invalid_value"
+        return f"{where} has {_preview(first['input'])}, which is not Unicode", "invalid_value"
     other = [error for error in errors if not _WRONG_TYPE.fullmatch(error["msg"])]
     if not other:
         kinds = [_WRONG_TYPE.sub(r"\1", error["msg"]) for error in errors]
         kinds = ["object" if kind == "dictionary" else kind for kind in kinds]
         expected = " or ".join(dict.fromkeys(kinds))
-        message = f"{place}: got {_shown(first['input'])}; should be of type {expected}"
+        message = f"{place}: got {_preview(first['input'])}; should be of type {expected}"
         return message, "invalid_type"
     error = other[0]
     if error["type"] == "missing":
         return f"{place} is missing", "missing_required_parameter"
     if error["type"] == "extra_forbidden":
-        return _extra_field(place, str(error["loc"][-1]), _shown(error["input"]))
+        return _extra_field(place, str(error["loc"][-1]), _preview(error["input"]))
     requirement = _OPENING.sub("should ", error["msg"]).partition(" after validation")[0]
-    return f"{place}: got {_shown(error['input'])}; {requirement}", "invalid_value"
+    return f"{place}: got {_preview(error['input'])}; {requirement}", "invalid_value"
 
 
 def _extra_field(place: str, name: str, value: str) -> tuple[str, str]:
@@ -123,21 +121,21 @@ def _extra_field(place: str, name: str, value: str) -> tuple[str, str]:
     return f"{place} is an unknown field (got {value}); {advice}", "unknown_parameter"
 
 
-def _body_path(location: Sequence[str | int], body: Any) -> JsonPath:
+def _body_path(location: Sequence[str | int], body: object) -> JsonPath:
     """The place in the body, without pydantic's names for the members of a union."""
     path: list[str | int] = []
     for key in location:
-        missing = isinstance(body, dict) and key == location[-1]
-        if key in (body if isinstance(body, dict) else _indices(body)):
+        if isinstance(body, dict):
+            if key in body:
+                body = body[key]
+            elif key != location[-1]:
+                continue
+        elif isinstance(body, list) and isinstance(key, int) and key < len(body):
             body = body[key]
-        elif not missing:
+        else:
             continue
         path.append(key)
     return tuple(path)
-
-
-def _indices(value: Any) -> range:
-    return range(len(value) if isinstance(value, list) else 0)
 
 
 def _dotted(path: JsonPath) -> str:
@@ -146,10 +144,10 @@ def _dotted(path: JsonPath) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def _shown(value: Any) -> str:
+def _preview(value: object) -> str:
     """A short value as JSON; the type and size of a long one."""
     text = json.dumps(value, default=str, ensure_ascii=False)
-    if len(text) <= _MAX_SHOWN:
+    if len(text) <= _MAX_PREVIEW:
         return text
     if isinstance(value, list | dict):
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)} entries"

@@ -1,7 +1,6 @@
 """Token ids of a prompt and its response, for a response that is known by its text."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.prompt import encode_prompt
@@ -40,8 +39,5 @@ def _open_thought(model: LoadedModel, ids: list[int], thought: str) -> list[int]
 
 def _ids_without_control_tokens(model: LoadedModel, text: str) -> list[int]:
     """Ids of a text in which no part is read as a control token."""
-    tokenize: Callable[..., Any] = model.chat.tokenizer
-    ids: Sequence[int] = tokenize(text, add_special_tokens=False, split_special_tokens=True)[
-        "input_ids"
-    ]
-    return list(ids)
+    encoded = model.chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+    return list(encoded["input_ids"])

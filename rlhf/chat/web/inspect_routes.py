@@ -1,7 +1,6 @@
 """Routes that inspect a response: tokens, probabilities, differences of models, embeddings."""
 
 from dataclasses import asdict
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -32,7 +31,7 @@ def add_inspection(app: FastAPI, pool: ModelPool, page: PageState) -> None:
 
 def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     @app.post("/page/tokens")
-    def tokens(body: InspectBody) -> dict[str, Any]:
+    def tokens(body: InspectBody) -> dict[str, object]:
         model, prompt, response = _inspected(pool, body)
         decoded = Detokenizer(model.chat, prefix_ids=response)
         return {
@@ -43,7 +42,7 @@ def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         }
 
     @app.post("/page/positions")
-    def positions(body: InspectBody) -> list[Any]:
+    def positions(body: InspectBody) -> list[dict[str, object]]:
         model, prompt, response = _inspected(pool, body)
         sampling = Sampling(temperature=body.temperature, top_p=body.top_p)
         with page.inspection_lock:
@@ -51,7 +50,7 @@ def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         return [asdict(position) for position in ranked]
 
     @app.post("/page/next")
-    def next_token(body: InspectBody) -> list[Any]:
+    def next_token(body: InspectBody) -> list[dict[str, object]]:
         model, prompt, response = _inspected(pool, body)
         sampling = Sampling(temperature=body.temperature, top_p=body.top_p)
         with page.inspection_lock:
@@ -61,7 +60,7 @@ def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
 
 def _add_comparison(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     @app.post("/page/why")
-    def why(body: CompareBody) -> dict[str, Any]:
+    def why(body: CompareBody) -> dict[str, object]:
         model, prompt, response = _inspected(pool, body)
         others = [pool.scheduler(name).model for name in body.others]
         messages = as_prompt([message.as_message() for message in body.messages])
@@ -75,7 +74,7 @@ def _add_comparison(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         return {"tokens": [asdict(token) for token in differences], "rewards": rewards}
 
     @app.post("/page/space")
-    def embeddings(body: EmbeddingBody) -> dict[str, Any]:
+    def embeddings(body: EmbeddingBody) -> dict[str, object]:
         model, _, response = _inspected(pool, body)
         with page.inspection_lock:
             if not body.texts:

@@ -4,7 +4,7 @@ import codecs
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 from rlhf.chat.detokenizer import REPLACEMENT
 from rlhf.chat.engine import GeneratedToken
@@ -30,6 +30,15 @@ def _byte_alphabet() -> dict[str, int]:
 
 
 _BYTES = _byte_alphabet()
+
+
+class TextLogprobs(TypedDict):
+    """`logprobs` of a text completion's choice: lists with an entry for each token."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]  # None: nothing precedes the token
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]
 
 
 class TokenBytes:
@@ -99,7 +108,7 @@ def _rest_after(added: bytes, text: bytes) -> bytes:
     return _REPLACED.sub(b"", text.removeprefix(added.decode(errors="ignore").encode()))
 
 
-def chat_logprobs(token_bytes: TokenBytes, chunks: Sequence[ResponseChunk]) -> dict[str, Any]:
+def chat_logprobs(token_bytes: TokenBytes, chunks: Sequence[ResponseChunk]) -> dict[str, object]:
     """`logprobs` of a chat completion's choice; tokens before the response are listed apart."""
     content = [entry for chunk in chunks for entry in _entries(token_bytes, chunk)]
     thoughts = [replace(chunk, text=chunk.thought, tokens=chunk.before) for chunk in chunks]
@@ -108,7 +117,7 @@ def chat_logprobs(token_bytes: TokenBytes, chunks: Sequence[ResponseChunk]) -> d
     return {"content": content, "refusal": None, **thought}
 
 
-def _entries(token_bytes: TokenBytes, chunk: ResponseChunk) -> list[dict[str, Any]]:
+def _entries(token_bytes: TokenBytes, chunk: ResponseChunk) -> list[dict[str, object]]:
     """One entry for each token of the chunk's text."""
     entries = []
     for token, added in zip(chunk.tokens, bytes_of_tokens(token_bytes, chunk), strict=True):
@@ -123,15 +132,15 @@ def _entries(token_bytes: TokenBytes, chunk: ResponseChunk) -> list[dict[str, An
 
 def text_logprobs(
     token_bytes: TokenBytes, chunks: Sequence[ResponseChunk], *, start: int, top_logprobs: int
-) -> dict[str, Any]:
+) -> TextLogprobs:
     """`logprobs` of a text completion's choice, whose text begins at offset `start`.
 
     The sampled token is listed among the likeliest ones, as an extra one if it is not among them.
     An EOS that ended the response is the last token: a client that requests one token expects one.
     """
     names: list[str] = []
-    logprobs: list[float] = []
-    likeliest: list[dict[str, float]] = []
+    logprobs: list[float | None] = []
+    likeliest: list[dict[str, float] | None] = []
     offsets: list[int] = []
     for chunk in chunks:
         before = b""
@@ -152,11 +161,12 @@ def text_logprobs(
     }
 
 
-def with_echo(logprobs: dict[str, Any]) -> dict[str, Any]:
+def with_echo(logprobs: TextLogprobs) -> TextLogprobs:
     """Null for the first token of an echoed prompt, which nothing precedes."""
-    for name in ("token_logprobs", "top_logprobs"):
-        if logprobs[name]:
-            logprobs[name][0] = None
+    if logprobs["token_logprobs"]:
+        logprobs["token_logprobs"][0] = None
+    if logprobs["top_logprobs"]:
+        logprobs["top_logprobs"][0] = None
     return logprobs
 
 
@@ -191,7 +201,7 @@ def _likeliest(
     return likeliest
 
 
-def _entry(token_bytes: TokenBytes, token: int, added: bytes, logprob: float) -> dict[str, Any]:
+def _entry(token_bytes: TokenBytes, token: int, added: bytes, logprob: float) -> dict[str, object]:
     return {
         "token": token_bytes.name(token, added),
         "logprob": logprob,

@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -43,11 +43,11 @@ def add_openai(app: FastAPI, pool: ModelPool) -> None:
     echo_lock = threading.Lock()  # one prompt at a time: running responses take precedence
 
     @app.api_route("/v1/models", methods=["GET", "HEAD"])
-    def models() -> dict[str, Any]:
+    def models() -> dict[str, object]:
         return {"object": "list", "data": [{"id": name, **common} for name in pool.schedulers]}
 
     @app.get("/v1/models/{name:path}")  # a hub id has a slash
-    def model(name: str) -> dict[str, Any]:
+    def model(name: str) -> dict[str, object]:
         pool.scheduler(name)
         return {"id": name, **common}
 
@@ -149,8 +149,11 @@ def _echoes(
 
 def _prompt_list(body: CompletionRequest) -> Sequence[str | list[int]]:
     """The prompts of a request, each a text or token ids."""
-    prompt: Any = body.prompt
-    return [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else prompt
+    if isinstance(body.prompt, str):
+        return [body.prompt]
+    ids = [part for part in body.prompt if isinstance(part, int)]
+    prompts = [part for part in body.prompt if not isinstance(part, int)]
+    return prompts or [ids]
 
 
 def _raw_prompts(model: LoadedModel, body: CompletionRequest) -> list[list[int]]:
@@ -240,7 +243,7 @@ async def _collect(stream: AsyncIterator[ResponseChunk]) -> list[ResponseChunk]:
     return [chunk async for chunk in stream]
 
 
-async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+async def _unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:
     """The result of `work`; None if the client closed its connection first."""
     working = asyncio.ensure_future(work)
     disconnected = asyncio.ensure_future(_disconnected(request))

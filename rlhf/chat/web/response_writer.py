@@ -3,12 +3,13 @@
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
 
-from rlhf.chat.web.logprobs import TokenBytes, chat_logprobs, text_logprobs, with_echo
+from rlhf.chat.web.logprobs import TextLogprobs, TokenBytes, chat_logprobs, text_logprobs, with_echo
 from rlhf.chat.web.schema import GenerationBody
 from rlhf.chat.web.sse import ResponseChunk, sse_event
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
+
+Fields = dict[str, object]  # of a JSON object in a response
 
 DONE = "data: [DONE]\n\n"
 
@@ -51,12 +52,12 @@ class ResponseWriter:
         """Whether this is a chat completion or a text completion."""
         return self.kind == "chat.completion"
 
-    def completion(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
+    def completion(self, choices: Sequence[Fields], usage: Fields) -> Fields:
         """The complete body."""
         head = {**self._head, "object": self.kind, "model": self.body.model}
         return {**head, "choices": choices, "usage": usage}
 
-    def choice(self, index: int, chunks: Sequence[ResponseChunk]) -> dict[str, Any]:
+    def choice(self, index: int, chunks: Sequence[ResponseChunk]) -> Fields:
         """One response, from all its chunks."""
         chunks = [self._echoes[index], *chunks] if self._echoes else chunks
         text = "".join(chunk.text for chunk in chunks)
@@ -73,7 +74,7 @@ class ResponseWriter:
         """The event of one chunk."""
         start = self._lengths.get(chunk.index, 0)
         self._lengths[chunk.index] = start + len(chunk.text)
-        choice: dict[str, Any] = {"index": chunk.index, "finish_reason": chunk.finish or None}
+        choice: Fields = {"index": chunk.index, "finish_reason": chunk.finish or None}
         empty = not chunk.tokens and not chunk.before and not chunk.end
         choice |= {"logprobs": None if empty else self._logprobs(start, [chunk])}
         if self.is_chat:
@@ -88,7 +89,7 @@ class ResponseWriter:
         common = {"logprobs": None, "finish_reason": None}
         return "".join(self._event([{"index": n, "delta": delta, **common}]) for n in range(count))
 
-    def closing(self, usage: dict[str, Any]) -> str:
+    def closing(self, usage: Fields) -> str:
         """The end of a stream: the token counts if they were requested, then the end marker."""
         return (self._event([], usage) if self._include_usage else "") + DONE
 
@@ -97,12 +98,14 @@ class ResponseWriter:
         options = self.body.stream_options
         return options is not None and bool(options.include_usage)
 
-    def _event(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> str:
+    def _event(self, choices: Sequence[Fields], usage: Fields | None = None) -> str:
         kind = "chat.completion.chunk" if self.is_chat else self.kind
         head = {**self._head, "object": kind, "model": self.body.model, "choices": choices}
         return sse_event(head | ({"usage": usage} if self._include_usage else {}))
 
-    def _logprobs(self, start: int, chunks: Sequence[ResponseChunk]) -> dict[str, Any] | None:
+    def _logprobs(
+        self, start: int, chunks: Sequence[ResponseChunk]
+    ) -> Fields | TextLogprobs | None:
         if not self._with_logprobs:
             return None
         if self.is_chat:
@@ -113,7 +116,7 @@ class ResponseWriter:
         return with_echo(logprobs) if self._echoes else logprobs
 
 
-def usage(prompt_tokens: int, chunks: Sequence[ResponseChunk]) -> dict[str, Any]:
+def usage(prompt_tokens: int, chunks: Sequence[ResponseChunk]) -> Fields:
     """Token counts; those of the responses without EOS."""
     generated = sum(len(chunk.before) + len(chunk.tokens) for chunk in chunks)
     return {

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -40,7 +39,7 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     _add_votes(app, pool, page)
 
     @app.get("/page/models")
-    def models() -> dict[str, Any]:
+    def models() -> dict[str, object]:
         return {
             "models": [_description(name, one.model) for name, one in pool.schedulers.items()],
             "reward": page.reward_model is not None,
@@ -75,7 +74,7 @@ def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         return {"names": pool.add_blind_names(body.models)}
 
     @app.post("/page/vote")
-    def vote(body: VoteBody) -> dict[str, Any]:
+    def vote(body: VoteBody) -> dict[str, object]:
         if len(body.models) != len(body.answers):
             raise DataError(
                 f"{len(body.answers)} answers for {len(body.models)} models.", code="bad-label"
@@ -97,7 +96,7 @@ def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         return {"kept": True}
 
 
-def _description(name: str, model: LoadedModel) -> dict[str, Any]:
+def _description(name: str, model: LoadedModel) -> dict[str, object]:
     return {
         "id": name,
         "facts": list(model.facts),

@@ -1,7 +1,7 @@
 """Request bodies of OpenAI's API. A field that would be ignored and could matter is rejected."""
 
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,7 +13,7 @@ MAX_MESSAGES = 1024
 MAX_TOOLS = 128
 # Fields that are not supported, with the values that change nothing. Null and empty values change
 # nothing in any field.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+NEUTRAL: dict[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": (),
@@ -52,7 +52,7 @@ WITHOUT_EFFECT = (
     "prompt_cache_key", "prompt_cache_retention", "cache_control", "prediction",
 )  # fmt: skip
 # Values of a message's fields that change nothing: lm-evaluation-harness writes a type.
-NEUTRAL_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
+NEUTRAL_IN_MESSAGES: dict[str, tuple[object, ...]] = {
     "type": ("text", "message"),
     "refusal": (),
     "annotations": (),
@@ -75,8 +75,8 @@ SpeakerName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 
 
 def effective_fields(
-    fields: Any, neutral: Mapping[str, tuple[Any, ...]], *, keep: Collection[str]
-) -> Any:
+    fields: object, neutral: Mapping[str, tuple[object, ...]], *, keep: Collection[str]
+) -> object:
     """The fields of a JSON object without those that change nothing; those in `keep` remain."""
     if not isinstance(fields, dict):
         return fields
@@ -104,7 +104,7 @@ class TextPart(StrictBody):
 
     @model_validator(mode="before")
     @classmethod
-    def without_neutral_fields(cls, fields: Any) -> Any:
+    def without_neutral_fields(cls, fields: object) -> object:
         """Drop fields without effect; any other unknown field is rejected by name."""
         return effective_fields(fields, {}, keep=("type", "text"))
 
@@ -120,18 +120,17 @@ class ChatMessage(StrictBody):
     name: SpeakerName | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None  # vLLM's name for it
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, object]] | None = None
     tool_call_id: str | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def without_neutral_fields(cls, fields: Any) -> Any:
+    def without_neutral_fields(cls, fields: object) -> object:
         """Drop fields without effect; any other unknown field is rejected by name."""
         effective = effective_fields(fields, NEUTRAL_IN_MESSAGES, keep=("role", "content"))
-        calls_tools = isinstance(effective, dict) and "tool_calls" in effective
-        if calls_tools and effective.get("content") is None:
-            return {**effective, "content": ""}
-        return effective
+        if not isinstance(effective, dict) or "tool_calls" not in effective:
+            return effective
+        return effective if effective.get("content") is not None else {**effective, "content": ""}
 
     def as_message(self) -> Message:
         """The message in the form that templates read.
@@ -177,7 +176,7 @@ class GenerationBody(StrictBody):
 
     @model_validator(mode="before")
     @classmethod
-    def without_neutral_fields(cls, fields: Any) -> Any:
+    def without_neutral_fields(cls, fields: object) -> object:
         """Drop fields without effect; any other unknown field is rejected by name."""
         return effective_fields(fields, NEUTRAL, keep=cls.model_fields)
 
@@ -194,8 +193,8 @@ class ChatRequest(GenerationBody):
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    tools: Annotated[list[dict[str, Any]], Field(max_length=MAX_TOOLS)] | None = None
+    chat_template_kwargs: dict[str, object] | None = None
+    tools: Annotated[list[dict[str, object]], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto"] | None = None
 
 

@@ -5,7 +5,6 @@ import contextlib
 import getpass
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import transformers
 from rich.console import Console
@@ -120,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add: Any = parser.add_argument
+    add = parser.add_argument
     add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")
     add("--host", default="127.0.0.1", help="Address to bind; others need --public.")
     add("--port", type=int, default=8080, help="Port to bind; 0 takes a free one.")

@@ -1,9 +1,8 @@
 """Tokens of a request -> chunks of its responses, and server-sent events."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.chat.detokenizer import Detokenizer
 from rlhf.chat.engine import STOP, GeneratedToken
@@ -92,6 +91,6 @@ async def response_chunks(
         yield chunk
 
 
-def sse_event(content: dict[str, Any]) -> str:
+def sse_event(content: Mapping[str, object]) -> str:
     """One server-sent event. It is ASCII: some clients take U+2028 in a text for a line's end."""
     return f"data: {json.dumps(content)}\n\n"
