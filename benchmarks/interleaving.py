@@ -6,8 +6,8 @@ library and torch.
 
 import json
 import os
+from collections.abc import Mapping
 from multiprocessing.connection import Client, Connection, Listener
-from typing import Any
 
 ADDRESS = "BENCHMARK_ADDRESS"
 KEY = b"benchmarks"  # both ends are on this machine; other connections are rejected
@@ -22,12 +22,12 @@ class WorkerConnection:
         self.connection = Client((host, int(port)), authkey=KEY) if self.first else None
         self.report({"imported": True})
 
-    def report(self, metrics: dict[str, Any]) -> None:
+    def report(self, metrics: Mapping[str, object]) -> None:
         """Send the metrics of a turn; on a GPU with the peak of allocated memory."""
         import torch
 
         if torch.cuda.is_available():
-            metrics = metrics | {"gpu_bytes": torch.cuda.max_memory_allocated()}
+            metrics = {**metrics, "gpu_bytes": torch.cuda.max_memory_allocated()}
         if self.connection is not None:
             self.connection.send_bytes(json.dumps(metrics).encode())
 
@@ -45,16 +45,16 @@ class Worker:
     """The driver's end of one run."""
 
     def __init__(self, listener: Listener) -> None:
-        self.connection: Connection[Any, Any] = listener.accept()
+        self.connection: Connection[object, object] = listener.accept()
         self.receive()  # imported
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, float]:
         """The next metrics of the worker.
 
         Raises:
             EOFError: the worker ended.
         """
-        metrics: dict[str, Any] = json.loads(self.connection.recv_bytes())
+        metrics: dict[str, float] = json.loads(self.connection.recv_bytes())
         return metrics
 
     def start_turn(self) -> None:

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Listener
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -83,7 +82,7 @@ class _Run:
         """Return when the models are loaded."""
         with Listener(("127.0.0.1", 0), authkey=KEY) as listener:
             host, port = listener.address
-            socket: Any = listener._listener._socket  # type: ignore[attr-defined]
+            socket = listener._listener._socket  # type: ignore[attr-defined]
             socket.settimeout(1.0)  # accept() has no timeout
             self.log = (self.folder / "log").open("wb")
             self.process = subprocess.Popen(
@@ -120,7 +119,7 @@ class _Run:
         self.process.wait()
         self.log.close()
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, float]:
         try:
             return self.worker.receive()
         except EOFError:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -49,7 +50,7 @@ def make_folders(workload: Workload, folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def _policy(workload: Workload) -> Any:
+def _policy(workload: Workload) -> PreTrainedModel:
     shape: dict[str, Any] = {
         "num_hidden_layers": workload.num_layers,
         "hidden_size": workload.hidden_size,
@@ -68,7 +69,8 @@ def _policy(workload: Workload) -> Any:
     model = model or LlamaForCausalLM(LlamaConfig(**shape))
     model.generation_config.update(eos_token_id=EOS, pad_token_id=PAD)
     _fix_eos(model, workload)
-    return model.eval()
+    policy: PreTrainedModel = model.eval()
+    return policy
 
 
 @torch.no_grad()
@@ -111,7 +113,7 @@ def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     )
 
 
-def _prompt(workload: Workload, rng: random.Random) -> dict[str, Any]:
+def _prompt(workload: Workload, rng: random.Random) -> dict[str, object]:
     length = rng.randint(*workload.prompt_lengths)
     ids = [rng.randrange(FIRST_WORD, workload.vocab_size) for _ in range(length)]
     return {"prompt": " ".join(f"w{i}" for i in ids), "ids": ids}

@@ -8,22 +8,27 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedTokenizerBase,
     TrainerCallback,
+    TrainerState,
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
 from benchmarks.interleaving import WorkerConnection
 from benchmarks.workloads import Job, job_from
+
+T = TypeVar("T")
 
 
 class Phases:
@@ -45,20 +50,20 @@ class Phases:
             "seconds_update": now - self.score_end,
         }
 
-    def _sampled(self, result: Any, arguments: tuple[Any, ...]) -> None:
+    def _sampled(self, result: Sequence[Tensor], arguments: Sequence[Any]) -> None:
         self.rollout_end = _now()
         responses = result[0][:, arguments[1].shape[1] :]
         is_end = responses == self.eos_token_id
         length = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, responses.shape[1])
         self.response_tokens, self.ended = int(length.sum()), int(is_end.any(1).sum())
 
-    def _scored(self, result: Any, arguments: tuple[Any, ...]) -> None:
+    def _scored(self, result: object, arguments: object) -> None:
         self.score_end = _now()
 
     def _after(
-        self, function: Callable[..., Any], record: Callable[..., None]
-    ) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
+        self, function: Callable[..., T], record: Callable[[T, Sequence[Any]], None]
+    ) -> Callable[..., T]:
+        def timed(*arguments: object) -> T:
             result = function(*arguments)
             record(result, arguments)
             return result
@@ -73,11 +78,13 @@ class TurnCallback(TrainerCallback):
         self.turns, self.phases, self.job = turns, phases, job
         self.logged: dict[str, float] = {}
 
-    def on_log(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+    def on_log(self, args: object, state: TrainerState, control: object, **fields: Any) -> None:
         """Store TRL's metrics of the iteration."""
         self.logged = fields["logs"]
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+    def on_step_end(
+        self, args: object, state: TrainerState, control: object, **fields: Any
+    ) -> None:
         """End the turn."""
         share = self.job.variant.num_processes  # counts are this rank's
         metrics = {
@@ -110,7 +117,7 @@ def main() -> None:
         trainer.train()
 
 
-def _trainer(job: Job, tokenizer: Any, callback: TrainerCallback) -> Any:
+def _trainer(job: Job, tokenizer: PreTrainedTokenizerBase, callback: TrainerCallback) -> PPOTrainer:
     lines = Path(job.prompts).read_text(encoding="utf-8").splitlines()
     rows = Dataset.from_dict({"input_ids": [json.loads(line)["ids"] for line in lines]})
     reward_models = [

@@ -61,7 +61,7 @@ class Job:
     variant: Variant
     on_gpu: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""
         return asdict(self)
 

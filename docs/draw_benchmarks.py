@@ -15,13 +15,13 @@ WIDTH, LEFT, ROW, GAP, TOP = 760, 230, 20, 34, 64
 
 def samples_per_second(report: str) -> dict[str, dict[str, float]]:
     """Workload title -> line -> samples per second, from the tables of RESULTS.md."""
-    found = {}
+    rates = {}
     for section in report.split("\n## ")[1:]:
         title, _, body = section.partition("\n")
         if title[:1] in WORKLOADS and title[1:2] == ":":
             rows = re.findall(r"^\| ([a-z0-9 _]+?) \| ([0-9.]+) \|", body, re.MULTILINE)
-            found[title] = {name: float(rate) for name, rate in rows if name in LINES}
-    return found
+            rates[title] = {name: float(rate) for name, rate in rows if name in LINES}
+    return rates
 
 
 def draw(workloads: dict[str, dict[str, float]]) -> str:

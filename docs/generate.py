@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from rlhf import errors
 from rlhf.cli import COMMANDS
@@ -41,7 +41,9 @@ EXIT_STATUS = """\
 """
 
 
-def leaves(command: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
+def leaves(
+    command: str, parser: argparse.ArgumentParser
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """The command with its parser, or each of its subcommands with theirs."""
     groups = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
     if not groups:
@@ -61,14 +63,14 @@ def cell(text: object) -> str:
     return "`".join(parts)
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """A default as YAML would hold it; nothing where there is none."""
     if value is None or value is dataclasses.MISSING or value == argparse.SUPPRESS:
         return ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    shown = " ".join(str(value).split()).replace("|", "\\|")
-    return f"`{shown}`" if shown not in ("[]", "") else ""
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return f"`{text}`" if text not in ("[]", "") else ""
 
 
 def option_rows(parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -136,12 +138,12 @@ def key_rows(config: type) -> Iterator[str]:
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         missing = field.default is field.default_factory is dataclasses.MISSING
-        shown = "**required**" if missing else literal(default)
+        text = "**required**" if missing else literal(default)
         sentence = cell(field.metadata.get("help", ""))
-        yield f"| `{field.name}` | `{type_name(field.type)}` | {shown} | {sentence} |"
+        yield f"| `{field.name}` | `{type_name(field.type)}` | {text} | {sentence} |"
 
 
-def type_name(annotation: Any) -> str:
+def type_name(annotation: object) -> str:
     """A type as a reader of YAML wants to see it: choices in full, no None."""
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__name__

@@ -15,7 +15,7 @@ from rlhf.models.base_path import is_gone
 from rlhf.models.compatibility import noting_other_kwargs, template_hash
 from rlhf.models.cpu_kernels.int8 import to_int8
 from rlhf.models.lineage import check_base
-from rlhf.models.load import load_config, load_policy
+from rlhf.models.load import load_config, load_policy, on_device
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.runtime.run_folder import checkpoints
 
@@ -87,7 +87,7 @@ def load_chat_model(
     notes = _to_int8(model) if int8 else ()
     return LoadedModel(
         name=name,
-        model=model.to("cuda" if on_gpu else "cpu").eval(),  # type: ignore[arg-type]
+        model=on_device(model, torch.device("cuda" if on_gpu else "cpu")),
         chat=chat,
         positions=getattr(config.get_text_config(), "max_position_embeddings", None),
         facts=(*_facts(name, num_parameters, base, chat, manifest), *notes),

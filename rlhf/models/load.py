@@ -73,6 +73,16 @@ def load_policy(
     return _without_dropout(model)
 
 
+def on_device(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """The model in evaluation mode, moved to the device in place.
+
+    Type checkers do not know the signatures of transformers' own `to` and `eval`.
+    """
+    module: nn.Module = model
+    module.to(device).eval()
+    return model
+
+
 def load_reward_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A trained reward model: sequence classification with one label, including its head.
 

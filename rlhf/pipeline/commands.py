@@ -6,9 +6,8 @@ import subprocess
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from rlhf.runtime.launcher import own_environment
+from rlhf.runtime.launcher import own_environment, shell_status
 from rlhf.runtime.orphan import PARENT
 from rlhf.runtime.signals import Stopped
 
@@ -26,15 +25,14 @@ def run_module(module: str, arguments: Sequence[str]) -> int:
     environment = own_environment() | {PARENT: str(os.getpid())}
     child = subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment)
     try:
-        status = child.wait()
+        return shell_status(child.wait())
     except BaseException:
         child.terminate()
         child.wait()
         raise
-    return status if status >= 0 else 128 - status
 
 
-def as_arguments(keys: Mapping[str, Any]) -> list[str]:
+def as_arguments(keys: Mapping[str, object]) -> list[str]:
     """`--key value` arguments; a list becomes several values, None leaves the key out."""
     arguments: list[str] = []
     for key, value in keys.items():

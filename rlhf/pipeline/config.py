@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import yaml
 
@@ -133,13 +133,13 @@ class AlignConfig:
             )
 
 
-def key_values(name: str, items: list[str]) -> dict[str, Any]:
+def key_values(name: str, items: list[str]) -> dict[str, object]:
     """`key=value` items as a dictionary; values are YAML.
 
     Raises:
         ConfigError: an item has another form, or a key occurs twice.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not key or not equals:

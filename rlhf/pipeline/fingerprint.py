@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rlhf.manifest import MANIFEST, hash_file, hash_files, hash_text
 from rlhf.runtime.config import read_yaml
@@ -11,7 +10,9 @@ from rlhf.runtime.config import read_yaml
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
 
 
-def fingerprint(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
+def fingerprint(
+    settings: Mapping[str, object], sources: Mapping[str, object]
+) -> Mapping[str, object]:
     """Settings by value and sources by content, as `Stage.inputs`.
 
     A source is represented by its content: a run folder that was copied elsewhere is still
@@ -20,10 +21,11 @@ def fingerprint(settings: Mapping[str, Any], sources: Mapping[str, Any]) -> dict
     """
     hashes = {key: _hash_sources(source) for key, source in sources.items()}
     values = {key: value for key, value in settings.items() if key not in sources}
-    return json.loads(json.dumps(values | hashes))  # type: ignore[no-any-return]
+    inputs: Mapping[str, object] = json.loads(json.dumps(values | hashes))
+    return inputs
 
 
-def settings_of(config: str | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(config: str | None, overrides: Mapping[str, object]) -> dict[str, object]:
     """The keys of a stage's YAML file, overridden by `overrides`.
 
     Raises:
@@ -58,9 +60,7 @@ def hash_source(source: str) -> str:
     return source
 
 
-def _hash_sources(source: Any) -> Any:
-    if source is None:
-        return None
+def _hash_sources(source: object) -> object:
     if isinstance(source, str):
         return hash_source(source)
-    return [hash_source(item) for item in source]
+    return [hash_source(item) for item in source] if isinstance(source, list) else source

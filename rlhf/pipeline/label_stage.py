@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_rankings
@@ -43,7 +42,7 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
     sampled = config.labels in SAMPLED
     keys = ("labels", "label_eval_fraction", *(SAMPLING if sampled else ()))
     settings = {"seed": run_config.seed, **{key: getattr(config, key) for key in keys}}
-    sources: dict[str, Any] = {"labels": config.labels}
+    sources: dict[str, object] = {"labels": config.labels}
     if sampled:
         sources |= {key: getattr(config, key) for key in SOURCES[config.labels]}
         sources |= {"model": str(folder.parent / "sft"), "chat_template": config.chat_template}
@@ -95,9 +94,9 @@ def rank_arguments(run_config: RunConfig, config: AlignConfig) -> list[str]:
     if config.labels == WEB:
         page = {"port": config.label_port, "annotators": config.label_names}
         quota = {"until": "all" if config.label_quota is None else config.label_quota}
-        return ["serve", "--new_admin_token", *as_arguments(shared | page | quota)]
+        return ["serve", "--new_admin_token", *as_arguments({**shared, **page, **quota})]
     judges = {"annotators": config.annotators, "gold": config.gold}
-    return ["simulate", *as_arguments(judges | shared)]
+    return ["simulate", *as_arguments({**judges, **shared})]
 
 
 def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlhf.pipeline.commands import as_arguments
 from rlhf.pipeline.fingerprint import fingerprint, settings_of
@@ -40,7 +39,7 @@ class RecipeStage:
     folder: Path
     recipe: str  # sft, reward_model, ppo, evaluate
     config: str | None
-    keys: Mapping[str, Any]
+    keys: Mapping[str, object]
     num_processes: int
     makes: Sequence[str]
     per_device: bool = False  # whether its batch size is per process

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlhf.errors import (
     STATUS_DONE,
@@ -46,7 +45,7 @@ class Stage:
 
     name: str
     folder: Path
-    inputs: Mapping[str, Any]  # everything that determines the result; see fingerprint.py
+    inputs: Mapping[str, object]  # everything that determines the result; see fingerprint.py
     steps: Sequence[Step]
     makes: Sequence[str] = ()  # files that the folder of a completed stage has
 
@@ -55,7 +54,7 @@ class Stage:
 class StageRecord:
     """The content of stage.json."""
 
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, object]
     done: Mapping[str, float]  # step -> seconds
     finished: bool
 
@@ -160,13 +159,13 @@ def _has_results(folder: Path) -> bool:
     return folder.exists() and any(p.name not in (STAGE, CONFIG, LOCK) for p in folder.iterdir())
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _changes(old: Mapping[str, object], new: Mapping[str, object]) -> str:
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     changes = ", ".join(_change(key, old.get(key), new.get(key)) for key in keys[:4])
     return f"{changes}, …" if len(keys) > 4 else changes
 
 
-def _change(key: str, old: Any, new: Any) -> str:
+def _change(key: str, old: object, new: object) -> str:
     """`kl_coef 0.1 -> 0.2`; only the key for hashes and lists."""
     short = all(isinstance(value, int | float) or len(str(value)) < 24 for value in (old, new))
     return f"{key} {old} -> {new}" if short else key

@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from rlhf.errors import TrainingError
 from rlhf.evaluation.reward_model.gate import FAIL, GATE, PASS
@@ -93,7 +92,7 @@ def evaluation_stage(run_config: RunConfig, config: AlignConfig) -> RecipeStage:
     root = Path(run_config.output_dir)
     ranked = config.ranking_prompts if config.labels in SAMPLED else config.labels
     models = {"base": config.model_name_or_path, "sft": root / "sft", "ppo": root / "ppo"}
-    keys: dict[str, Any] = {
+    keys: dict[str, object] = {
         "models": [f"{name}={path}" for name, path in models.items()],
         "baseline": "sft",
         "eval_data": config.heldout_prompts,
@@ -122,7 +121,7 @@ def processes(config: AlignConfig) -> int:
     return config.num_processes or int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, Any]:
+def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, object]:
     """Keys of every training stage."""
     return {
         "seed": run_config.seed,

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.report.read import Row
 
@@ -53,9 +52,9 @@ def label_view(stats: Row) -> LabelView | None:
     )
 
 
-def _n(share: Any) -> int:
+def _n(share: object) -> int:
     return int(share.get("n", 0)) if isinstance(share, Mapping) else 0
 
 
-def _share(share: Any) -> str:
-    return f"{float(share['value']):.2f}" if _n(share) else "–"
+def _share(share: object) -> str:
+    return f"{float(share['value']):.2f}" if isinstance(share, Mapping) and _n(share) else "–"

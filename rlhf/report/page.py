@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
@@ -65,7 +64,7 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
     )
 
 
-def _evaluation_variables(judged: StageView | None) -> Mapping[str, Any]:
+def _evaluation_variables(judged: StageView | None) -> Mapping[str, object]:
     """The template's variables from evaluation.json; empty tables without one."""
     evaluation: Row = judged.evaluation if judged else {}
     results: list[Row] = list(evaluation.get("results", []))

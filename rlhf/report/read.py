@@ -12,8 +12,8 @@ from rlhf.runtime.run_folder import CONFIG
 
 STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
 MAX_RESPONSES = 4000
-Row = Mapping[str, Any]
-_NO_JUDGE: dict[str, Any] = {"baseline": None, "judge": None}
+Row = Mapping[str, Any]  # an object of a file that any version or tool may have written
+_NO_JUDGE: dict[str, object] = {"baseline": None, "judge": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def _read_stage(name: str, folder: Path) -> StageView:
     )
 
 
-def _with_valid_results(evaluation: dict[str, Any]) -> dict[str, Any]:
+def _with_valid_results(evaluation: Row) -> Row:
     """Without results of another form: other tools write files of this name, too."""
     if "results" not in evaluation:
         return evaluation
@@ -133,7 +133,7 @@ def _kind(folder: Path) -> str:
     return str(stage or folder.name)
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> Row:
     try:
         content = json.loads(_text(path) or "{}")
     except ValueError:

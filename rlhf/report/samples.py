@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.report.read import Row, StageView
 from rlhf.report.words import DiffPart, word_diff
@@ -51,7 +50,7 @@ def sample_sets(stage: StageView) -> dict[str, list[Exchange]]:
     return {name: rows[:MAX_ROWS] for name, rows in sets.items() if rows}
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """A prompt, text or number as plain text; messages become `role: text` lines."""
     if isinstance(value, str):
         return value[:MAX_TEXT] + ("…" if len(value) > MAX_TEXT else "")

@@ -1,9 +1,8 @@
 """samples/tokens.jsonl as heat maps: tokens coloured by a value, all values in the tooltip."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.report.read import Row
 from rlhf.report.samples import plain
@@ -80,7 +79,7 @@ def _heat_map(row: Row) -> HeatMap:
     )
 
 
-def _has_values(row: Mapping[str, Any]) -> bool:
+def _has_values(row: Row) -> bool:
     tokens = row.get("tokens")
     if not isinstance(tokens, list) or not tokens:
         return False

@@ -3,14 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from rlhf.report.read import RunView, StageView
+from rlhf.report.read import Row, RunView, StageView
 
 LOOKUP = "lookup"  # the baseline whose responses are those to the nearest training prompt
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
 UNPARSED = 0.1  # share of an LLM judge's verdicts above which the first light mentions it
-Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +26,7 @@ def verdict(run: RunView) -> list[Light]:
     if judged is None:
         trained = [light for stage in run.stages if (light := _training_light(stage)) is not None]
         return [*trained, *([gate_light(gate)] if gate else [])]
-    results: list[Result] = list(judged.evaluation.get("results", []))
+    results: list[Row] = list(judged.evaluation.get("results", []))
     model = _last_model(judged.evaluation)
     lights = (
         win_light(results, model),
@@ -38,7 +36,7 @@ def verdict(run: RunView) -> list[Light]:
     return [light for light in lights if light is not None]
 
 
-def win_light(results: Sequence[Result], model: str) -> Light | None:
+def win_light(results: Sequence[Row], model: str) -> Light | None:
     """The win rate by the most trusted judge; never green by the training reward model alone."""
     wins = by_trust(results, model)
     if not wins:
@@ -62,10 +60,10 @@ def win_light(results: Sequence[Result], model: str) -> Light | None:
 
 
 def reward_light(
-    results: Sequence[Result],
+    results: Sequence[Row],
     model: str,
-    gate: Mapping[str, Any],
-    frontier: Mapping[str, Any] | None = None,
+    gate: Row,
+    frontier: Row | None = None,
 ) -> Light | None:
     """Whether the training reward still agrees with other judges."""
     wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
@@ -84,13 +82,13 @@ def reward_light(
     return gate_light(gate) if gate else None
 
 
-def by_trust(results: Sequence[Result], model: str) -> list[Result]:
+def by_trust(results: Sequence[Row], model: str) -> list[Row]:
     """The model's win rates: by annotators, gold, LLM and reward model; the proxy is last."""
     wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
     return _trusted_first([r for r in wins if r["baseline"] != LOOKUP])
 
 
-def _trusted_first(wins: Sequence[Result]) -> list[Result]:
+def _trusted_first(wins: Sequence[Row]) -> list[Row]:
     """The first of several reward models is the proxy, as in the frontier."""
     order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
     by_reward = [r for r in wins if r["judge"] == "reward_model"]
@@ -98,13 +96,13 @@ def _trusted_first(wins: Sequence[Result]) -> list[Result]:
     return sorted(ranked, key=lambda r: order.get(str(r["judge"]), 9))
 
 
-def _proxy(results: Sequence[Result], model: str) -> Result | None:
+def _proxy(results: Sequence[Row], model: str) -> Row | None:
     """The win rate by the first reward model."""
     wins = [r for r in by_trust(results, model) if r["judge"] == "reward_model"]
     return wins[-1] if wins else None
 
 
-def _unparsed_note(results: Sequence[Result], model: str, win: Result) -> str:
+def _unparsed_note(results: Sequence[Row], model: str, win: Row) -> str:
     """The share of an LLM judge's verdicts that could not be parsed, if it is large."""
     if win["judge"] != "llm":
         return ""
@@ -114,7 +112,7 @@ def _unparsed_note(results: Sequence[Result], model: str, win: Result) -> str:
     return f" ({shares[0]:.0%} of its verdicts could not be parsed and count as ties)"
 
 
-def gate_light(gate: Mapping[str, Any]) -> Light:
+def gate_light(gate: Row) -> Light:
     """The result of the gate before PPO."""
     accuracy = gate.get("accuracy") or {"value": float("nan"), "low": 0.0, "high": 1.0}
     interval = f"[{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
@@ -125,7 +123,7 @@ def gate_light(gate: Mapping[str, Any]) -> Light:
     return Light(tone=tone, text=f"Gate of the reward model: {gate['verdict']} ({reasons}).")
 
 
-def text_light(results: Sequence[Result], model: str, baseline: str | None = None) -> Light | None:
+def text_light(results: Sequence[Row], model: str, baseline: str | None = None) -> Light | None:
     """Diversity, length, repetition and empty responses, compared with the baseline's.
 
     baseline: its name, for an evaluation without judges, whose results do not name it.
@@ -179,7 +177,7 @@ def _training_light(stage: StageView) -> Light | None:
     return None
 
 
-def _overall(results: Sequence[Result], model: str) -> list[Result]:
+def _overall(results: Sequence[Row], model: str) -> list[Row]:
     """The model's metrics over all prompts."""
     return [
         r
@@ -188,14 +186,14 @@ def _overall(results: Sequence[Result], model: str) -> list[Result]:
     ]
 
 
-def _last_model(evaluation: Result) -> str:
+def _last_model(evaluation: Row) -> str:
     """The evaluated model: the last one in the file."""
     results = evaluation.get("results", [])
     names = list(evaluation.get("models", {})) or [r["model"] for r in results]
     return str(names[-1]) if names else ""
 
 
-def _judge(result: Result) -> str:
+def _judge(result: Row) -> str:
     names = {
         "gold": "the gold scorer",
         "reward_model": "the reward model",

@@ -16,7 +16,6 @@ import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 # torchrun would handle SIGTERM and SIGINT itself and lose the workers' statuses. It needs at least
 # one signal in this list.
@@ -27,6 +26,7 @@ from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from rlhf.errors import STATUS_DONE, STATUS_FAILED, STATUS_STOPPED, STATUS_USER
+from rlhf.runtime.launcher import shell_status
 from rlhf.runtime.orphan import end_with_parent
 from rlhf.runtime.shipped import shipped_folder
 
@@ -73,11 +73,6 @@ def first_failure(failures: Sequence[tuple[int, ProcessFailure]]) -> tuple[int, 
 
     rank, failure = min(failures, key=order)
     return rank, failure.exitcode
-
-
-def shell_status(exitcode: int) -> int:
-    """The status as a shell reports it: 128 + N for a process that signal N killed."""
-    return exitcode if exitcode >= 0 else 128 - exitcode
 
 
 def _missing_recipe(arguments: argparse.Namespace) -> str:
@@ -137,9 +132,5 @@ def _print_error(message: str) -> None:
     print(f"rlhf launch: {message}", file=sys.stderr, flush=True)
 
 
-def _exit() -> NoReturn:
-    sys.exit(main(sys.argv[1:]))
-
-
 if __name__ == "__main__":
-    _exit()
+    sys.exit(main(sys.argv[1:]))

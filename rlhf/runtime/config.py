@@ -52,16 +52,16 @@ def parse_config(
         help_parser(*classes, description=description).print_help()
         raise SystemExit(0)
     keys = {key.name: key for key in [*OPTIONS, *(k for each in classes for k in keys_of(each))]}
-    given = _parse_words(words, keys, classes)
-    path, print_config = given.pop("config", None), given.pop("print_config", None)
+    from_words = _parse_words(words, keys, classes)
+    path, print_config = from_words.pop("config", None), from_words.pop("print_config", None)
     from_file: Words = {}
-    file = Path(keys["config"].value(path, COMMAND_LINE)) if path is not None else None
+    file = Path(str(keys["config"].value(path, COMMAND_LINE))) if path is not None else None
     if file is not None:
         from_file = _parse_file(file, keys, classes)
     values = {}
     for name, key in keys.items():
-        if name in given:
-            values[name] = key.value(given[name], COMMAND_LINE)
+        if name in from_words:
+            values[name] = key.value(from_words[name], COMMAND_LINE)
         elif name in from_file:
             values[name] = key.value(from_file[name], str(file))
         elif key.default is MISSING:

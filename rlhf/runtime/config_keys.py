@@ -6,7 +6,7 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.config_yaml import default_of
@@ -22,9 +22,9 @@ class Key:
 
     name: str
     type: type
-    choices: tuple[Any, ...] = ()
+    choices: tuple[object, ...] = ()
     is_list: bool = False
-    default: Any = MISSING
+    default: object = MISSING
     help: str = ""
 
     @property
@@ -32,7 +32,7 @@ class Key:
         """How many words may follow `--name`."""
         return sys.maxsize if self.is_list else 1
 
-    def value(self, words: Sequence[str], place: str) -> Any:
+    def value(self, words: Sequence[str], place: str) -> object:
         """`words` as a value of the field's type.
 
         Raises:
@@ -50,7 +50,7 @@ class Key:
             )
         return self._item(words[0], place)
 
-    def _item(self, word: str, place: str) -> Any:
+    def _item(self, word: str, place: str) -> object:
         try:
             value = _as_bool(word) if self.type is bool else self.type(word)
         except ValueError as error:

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+from collections.abc import Hashable
 from dataclasses import MISSING
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from rlhf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MARK = "  # default "  # in config.yaml, after a value that differs from the default
 
@@ -16,7 +20,9 @@ MARK = "  # default "  # in config.yaml, after a value that differs from the def
 class _Loader(yaml.SafeLoader):
     """Rejects a repeated key; yaml.SafeLoader would silently take the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if (times := keys.count(key.value)) > 1:
@@ -25,7 +31,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, object]:
     """The keys and values in the file.
 
     Raises:
@@ -51,17 +57,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def as_dict(*configs: Any) -> dict[str, Any]:
+def as_dict(*configs: "DataclassInstance") -> dict[str, object]:
     """Every key of `configs` in one flat dictionary."""
     return {key: value for config in configs for key, value in dataclasses.asdict(config).items()}
 
 
-def as_yaml(*configs: Any) -> str:
+def as_yaml(*configs: "DataclassInstance") -> str:
     """The resolved configuration as YAML; reading it back gives the same values."""
     return yaml.safe_dump(as_dict(*configs), sort_keys=False, allow_unicode=True)
 
 
-def as_yaml_with_defaults(*configs: Any) -> str:
+def as_yaml_with_defaults(*configs: "DataclassInstance") -> str:
     """`as_yaml`, with the default in a comment after every value that differs from it."""
     lines = []
     for config in configs:
@@ -77,6 +83,6 @@ def as_yaml_with_defaults(*configs: Any) -> str:
     return "".join(lines)
 
 
-def default_of(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[object]) -> object:
     """The default of a dataclass field; MISSING if it has none."""
     return field.default if field.default_factory is MISSING else field.default_factory()

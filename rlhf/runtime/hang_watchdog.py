@@ -20,12 +20,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import psutil
 
 from rlhf.errors import STATUS_FAILED, ConfigError
-from rlhf.runtime.process_activity import Activity, State, Unchanged, is_stopped, outside_look
+from rlhf.runtime.process_activity import Activity, State, Unchanged, external_activity, is_stopped
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 VARIABLE = "RLHF_HANG_SECONDS"
 DEFAULT_SECONDS = 40.0
@@ -79,6 +82,20 @@ def find_hang(beats: Sequence[Beat], silent: Mapping[int, str], limit: float) ->
         message = f"every rank waits for another one for {limit:g} s: {places}{_advice(limit)}"
         return Hang(list(range(len(beats))), message)
     return None
+
+
+def judged_on(host: str, beats: Sequence[Beat], silent: Mapping[int, str]) -> dict[int, str]:
+    """The silent ranks that a rank on `host` may judge.
+
+    From another machine one cannot tell a rank that computes from one that hangs. The other ranks
+    on its machine check it, unless that whole machine is silent.
+    """
+    live_hosts = {beat.host for rank, beat in enumerate(beats) if rank not in silent}
+    return {
+        rank: reason
+        for rank, reason in silent.items()
+        if beats[rank].host == host or beats[rank].host not in live_hosts
+    }
 
 
 def _advice(limit: float) -> str:
@@ -156,7 +173,7 @@ class Watchdog(threading.Thread):
         if now - before > 3 * self.beat_seconds + 1:
             self._restart()
         self.now = now
-        self._report(*self.activity.look(now, self.limit))
+        self._report(*self.activity.observe(now, self.limit))
         beats = self._reports()
         hang = find_hang(beats, self._silent(beats, now), self.limit) if beats else None
         if hang is not None:
@@ -178,22 +195,16 @@ class Watchdog(threading.Thread):
     def _silent(self, beats: Sequence[Beat], now: float) -> dict[int, str]:
         """The ranks that have not reported during `limit` seconds, with the reason.
 
-        A rank on this machine may compute while it holds the interpreter. A rank on another
-        machine is checked by the ranks there, unless that whole machine is silent.
+        A rank on this machine may compute while it holds the interpreter.
         """
         reasons: dict[int, str] = {}
         for rank, beat in enumerate(beats):
             process = self._process(rank, beat)
-            activity = (beat.count, None if process is None else outside_look(process))
+            activity = (beat.count, None if process is None else external_activity(process))
             if rank != self.rank and self.last_seen[rank].seconds(activity, now) >= self.limit:
                 stopped = process is not None and is_stopped(process)
                 reasons[rank] = "its process has been stopped" if stopped else "it has not answered"
-        live_hosts = {beat.host for rank, beat in enumerate(beats) if rank not in reasons}
-        return {
-            rank: reason
-            for rank, reason in reasons.items()
-            if beats[rank].host == self.host or beats[rank].host not in live_hosts
-        }
+        return judged_on(self.host, beats, reasons)
 
     def _process(self, rank: int, beat: Beat) -> psutil.Process | None:
         if beat.host == self.host and rank != self.rank and rank not in self.processes:
@@ -220,7 +231,7 @@ class Watchdog(threading.Thread):
         os._exit(STATUS_FAILED)
 
 
-def _own_store() -> Any:
+def _own_store() -> "Store":
     """A separate connection to the store: on torch's own, one waiting call blocks all others."""
     from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 

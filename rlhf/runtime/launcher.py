@@ -9,7 +9,6 @@ import sys
 import threading
 import types
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from rlhf.errors import STATUS_DONE, STATUS_USER, ConfigError
 from rlhf.runtime.distributed import WORLD
@@ -30,16 +29,11 @@ stopped after a checkpoint; 128 + N if signal N killed a worker."""
 LAUNCH_OPTIONS = ("--num_processes", "--config_file")
 
 
-def launch(recipe: Path, arguments: Sequence[str], *, num_processes: int = 1) -> int:
-    """The exit status of the script `recipe`, run with `arguments` on `num_processes` processes.
+def launch_module(module: str, arguments: Sequence[str], *, num_processes: int = 1) -> int:
+    """The exit status of the recipe `module`, such as rlhf.recipes.sft.
 
     Signals that arrive while it runs go to the workers, so that they can write a checkpoint.
     """
-    return _run_agent([f"--num_processes={num_processes}", str(recipe), *arguments])
-
-
-def launch_module(module: str, arguments: Sequence[str], *, num_processes: int = 1) -> int:
-    """The same for a recipe that is a module, such as rlhf.recipes.sft."""
     return _run_agent([f"--num_processes={num_processes}", "-m", module, *arguments])
 
 
@@ -107,8 +101,12 @@ def _run_agent(words: Sequence[str]) -> int:
         start_new_session=True,
     )
     with _forwarding(agent):
-        status = agent.wait()
-    return status if status >= 0 else 128 - status
+        return shell_status(agent.wait())
+
+
+def shell_status(exitcode: int) -> int:
+    """The status as a shell reports it: 128 + N for a process that signal N killed."""
+    return exitcode if exitcode >= 0 else 128 - exitcode
 
 
 def own_environment() -> dict[str, str]:

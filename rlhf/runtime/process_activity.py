@@ -52,15 +52,15 @@ class Unchanged:
 
 
 class Activity:
-    """The activity of this process; one thread calls `look` every few seconds."""
+    """The activity of this process; one thread calls `observe` every few seconds."""
 
     def __init__(self, now: float) -> None:
         self.process = psutil.Process()
         self.place, self.work = Unchanged(now), Unchanged(now)
-        self.busy_looks = 0
+        self.busy_checks = 0
         self.used = [(0.0, now), (0.0, now)]  # (CPU seconds, time) of this process, its children
 
-    def look(self, now: float, limit: float) -> tuple[State, str]:
+    def observe(self, now: float, limit: float) -> tuple[State, str]:
         """The state over the last `limit` seconds, and the place: function, file and line."""
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         stack = list(_frames(frame))
@@ -86,8 +86,8 @@ class Activity:
         own = _cpu_seconds(self.process) - time.thread_time()  # without this thread
         # Listing the children takes longer than the rest.
         if busy or self._used(0, own, now) or self._used(1, self._of_children(), now):
-            self.busy_looks += 1
-        return self.busy_looks, switches
+            self.busy_checks += 1
+        return self.busy_checks, switches
 
     def _used(self, which: int, seconds: float, now: float) -> bool:
         before, then = self.used[which]
@@ -111,7 +111,7 @@ def main_thread(pid: int) -> tuple[int, bool]:
     return int(lines["voluntary_ctxt_switches"]), lines["State"].split()[0] in "RD"
 
 
-def outside_look(process: psutil.Process) -> object:
+def external_activity(process: psutil.Process) -> object:
     """A value that changes whenever the process used the CPU for a second, or is gone.
 
     For a process whose threads do not answer: it is stopped, or a call holds the interpreter.

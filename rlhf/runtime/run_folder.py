@@ -5,7 +5,7 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import write_atomically
@@ -14,6 +14,9 @@ from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import Sharding, on_main_process, start_processes
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_lock import check_not_locked, hold
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CONFIG = "config.yaml"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -149,7 +152,7 @@ def check_own_folder(folder: Path) -> None:
         )
 
 
-def open_run_folder(run: RunConfig, *configs: Any) -> Path:
+def open_run_folder(run: RunConfig, *configs: "DataclassInstance") -> Path:
     """Create `output_dir`, lock it until this process ends, and write the resolved config.yaml.
 
     With `overwrite`, the files of an earlier run there are deleted first, and nothing else. Call
@@ -195,7 +198,7 @@ def delete_run(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def check_inputs_outside(folder: Path, *configs: Any) -> None:
+def check_inputs_outside(folder: Path, *configs: "DataclassInstance") -> None:
     """Reject a folder to empty that has an input of `configs`.
 
     Raises:

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rlhf.evaluation.core.records import read_records
 from rlhf.evaluation.core.results import find, read_results
 from rlhf.manifest import check_folder, read_manifest
-from rlhf.runtime.launcher import launch
+from rlhf.runtime import launcher
 from tests.recipes.two_steps import OBJECTS, make_data, recipe_args, run_in_process
 from tests.tiny_models import FAMILIES, make_model
 
@@ -147,7 +147,7 @@ def two_process_runs(root, data, tmp_path_factory):
     paths = [(str(root / "recipes" / f"{recipe}.py"), arguments) for recipe, arguments in jobs]
     (folder / "jobs.json").write_text(json.dumps(paths))
     script = root / "tests" / "recipes" / "run_stages.py"
-    assert launch(script, [str(folder / "jobs.json")], num_processes=2) == 0
+    assert launcher.main(["--num_processes=2", str(script), f"{folder}/jobs.json"]) == 0
     return folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from rlhf.runtime.launcher import launch
+from rlhf.runtime import launcher
 from tests.tiny_models import make_model
 
 # Faults for every recipe. A row with a prompt gets the other columns of the recipe's rows.
@@ -284,7 +284,7 @@ def test_two_processes_print_an_error_once(
         output.mkdir()
         (output / "config.yaml").write_text("output_dir: run\n")
     words = [*words_of("sft", model, data), "--output_dir", str(output)]
-    assert launch(root / "recipes" / "sft.py", words, num_processes=2) == 2
+    assert launcher.main(["--num_processes=2", f"{root}/recipes/sft.py", *words]) == 2
     errors = capfd.readouterr().err
     assert errors.count("sft.py: ") == 1
     assert "Traceback" not in errors

@@ -35,8 +35,8 @@ SIZES = {
 }
 
 
-def conversation(question: str, answer: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+def conversation(question: str, response: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
 
 
 def hub_rows(folder: Path) -> dict[str, str]:

@@ -111,9 +111,9 @@ def check_reward_model(folder):
     chat = load_tokenizer(str(folder), judges=True)
     for line in (folder / "samples" / "random.jsonl").read_text().splitlines():
         row = json.loads(line)
-        for answer in row["answers"].values():
-            expected = reward(model, chat, row["prompt"], answer["text"])
-            assert answer["scores"]["reward"] == pytest.approx(expected, abs=1e-4)
+        for response in row["answers"].values():
+            expected = reward(model, chat, row["prompt"], response["text"])
+            assert response["scores"]["reward"] == pytest.approx(expected, abs=1e-4)
 
 
 def reward(model, chat, prompt, text) -> float:
@@ -153,11 +153,11 @@ def check_ppo(folder, judge, *, bf16):
     mean, std = model.config.rlhf_reward_mean, model.config.rlhf_reward_std
     for line in (folder / "samples" / "random.jsonl").read_text().splitlines():
         row = json.loads(line)
-        answer = row["answers"]["after"]
-        expected = reward(model, judging, row["prompt"], answer["text"])
+        response = row["answers"]["after"]
+        expected = reward(model, judging, row["prompt"], response["text"])
         if keys.get("normalize_reward") == "mean":
             expected *= std
-        assert answer["scores"]["reward"] == pytest.approx(
+        assert response["scores"]["reward"] == pytest.approx(
             expected, abs=tolerance * max(1.0, abs(mean))
         )
 

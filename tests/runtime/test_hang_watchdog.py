@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.runtime.hang_watchdog import VARIABLE, Beat, find_hang, hang_seconds
+from rlhf.runtime.hang_watchdog import (
+    VARIABLE,
+    Beat,
+    find_hang,
+    hang_seconds,
+    judged_on,
+)
 from rlhf.runtime.process_activity import main_thread
 from tests.errors import raises
 
@@ -202,6 +208,14 @@ def test_only_ranks_that_all_others_wait_for_hang():
         "in judge (reward.py, line 3), while the others wait for it; if that is no hang, set "
         "RLHF_HANG_SECONDS to more than 40."
     )
+
+
+def test_rank_on_another_machine_is_judged_by_its_neighbours():
+    beats = [beat("waits", "one"), beat("works", "two"), beat("waits", "two")]
+    assert judged_on("one", beats, {1: "silent"}) == {}
+    assert judged_on("two", beats, {1: "silent"}) == {1: "silent"}
+    whole_machine = {1: "silent", 2: "silent"}
+    assert judged_on("one", beats, whole_machine) == whole_machine
 
 
 @pytest.mark.parametrize("word", ["soon", "-1", "nan", "inf"])

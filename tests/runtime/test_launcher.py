@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
-from rlhf.runtime.agent import first_failure, shell_status
+from rlhf.runtime.agent import first_failure
 from rlhf.runtime.launcher import (
     LAUNCH_OPTIONS,
     _split_options,
-    launch,
     launch_module,
+    main,
     own_environment,
+    shell_status,
 )
 from tests.errors import raises
 
@@ -60,12 +61,12 @@ def recipe(tmp_path: Path, root: Path) -> Path:
 
 @pytest.mark.parametrize(("what", "status"), [("done", 0), ("user", 2), ("kill", 137)])
 def test_status_is_that_of_the_recipe(recipe, capfd, what, status):
-    assert launch(recipe, [what, str(recipe.parent)]) == status
+    assert main(["--num_processes=1", str(recipe), what, str(recipe.parent)]) == status
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_failed_rank_is_named_and_the_others_end(recipe, capfd):
-    assert launch(recipe, ["fail", str(recipe.parent)], num_processes=2) == 1
+    assert main(["--num_processes=2", str(recipe), "fail", str(recipe.parent)]) == 1
     errors = capfd.readouterr().err
     assert "rank 1 failed with status 1" in errors
     assert "loss is nan at step 3" in errors
@@ -87,7 +88,7 @@ def test_signal_reaches_two_workers_which_write_their_checkpoint(recipe, number,
 
 
 def test_error_of_both_ranks_is_printed_once(recipe, capfd):
-    assert launch(recipe, ["user", str(recipe.parent)], num_processes=2) == 2
+    assert main(["--num_processes=2", str(recipe), "user", str(recipe.parent)]) == 2
     assert capfd.readouterr().err.count("learning_rate is -1") == 1
 
 
@@ -101,7 +102,7 @@ def test_killed_launcher_leaves_no_worker_behind(recipe):
 
 
 def test_missing_recipe_is_the_users_mistake(tmp_path, capfd):
-    assert launch(tmp_path / "no.py", []) == 2
+    assert main(["--num_processes=1", str(tmp_path / "no.py")]) == 2
     assert "no.py is not a file" in capfd.readouterr().err
 
 

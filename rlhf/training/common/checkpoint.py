@@ -4,12 +4,13 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlhf.errors import CheckpointError
 from rlhf.manifest import hash_file, write_atomically
@@ -168,10 +169,21 @@ def check_same_run(
             )
 
 
-def random_state() -> dict[str, Any]:
-    """The state of this process's random generators, for torch.load with weights_only=True."""
-    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (libraries draw from it)
-    state: dict[str, Any] = {
+class RandomState(TypedDict):
+    """The state of a process's random generators, which torch.load reads with weights_only=True."""
+
+    python: tuple[int, Sequence[int], float | None]
+    numpy_key: Tensor
+    numpy_position: int
+    numpy_gauss: tuple[int, float]
+    torch: Tensor
+    cuda: NotRequired[Tensor]
+
+
+def random_state() -> RandomState:
+    """The state of this process's random generators."""
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002 (libraries draw from it)
+    state: RandomState = {
         "python": random.getstate(),
         "numpy_key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
         "numpy_position": int(numpy_state["state"]["pos"]),
@@ -183,11 +195,11 @@ def random_state() -> dict[str, Any]:
     return state
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
+def restore_random_state(state: RandomState) -> None:
     """Restore this process's generators to a `random_state`."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
     numpy_state["state"]["key"] = state["numpy_key"].numpy().astype(np.uint32)
     numpy_state["state"]["pos"] = state["numpy_position"]
     numpy_state["has_gauss"], numpy_state["gauss"] = state["numpy_gauss"]

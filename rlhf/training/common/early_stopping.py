@@ -2,10 +2,21 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
+
+
+class StoppingState(TypedDict):
+    """The state of early stopping in a checkpoint; see `EarlyStopping` for the values."""
+
+    seen: int  # step of the last evaluation
+    lowest: float
+    step: int
+    mark: float
+    since: int
+    weights: dict[str, Tensor]
 
 
 class EarlyStopping:
@@ -49,12 +60,18 @@ class EarlyStopping:
         else:
             self.since += 1
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> StoppingState:
         """The state, for a checkpoint."""
-        names = ("lowest", "step", "mark", "since", "weights")
-        return {"seen": self.last} | {name: getattr(self, name) for name in names}
+        return {
+            "seen": self.last,
+            "lowest": self.lowest,
+            "step": self.step,
+            "mark": self.mark,
+            "since": self.since,
+            "weights": self.weights,
+        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: StoppingState) -> None:
         """Restore a `state`."""
         self.last = int(state["seen"])
         self.lowest, self.step = float(state["lowest"]), int(state["step"])

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
@@ -15,6 +15,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from rlhf.manifest import write_atomically
 
 METRICS = "metrics.jsonl"
+MetricsLine = dict[str, float | None]  # by name; None: a value that was not finite
 
 
 class _Tracker(Protocol):
@@ -40,7 +41,7 @@ class MetricsWriter:
         """Append one line and sync it to the disk."""
         if not PartialState().is_main_process:
             return
-        line: dict[str, float | None] = {"step": step}
+        line: MetricsLine = {"step": step}
         if episode is not None:
             line["episode"] = episode
         line["time"] = round(time.time(), 3)
@@ -53,7 +54,7 @@ class MetricsWriter:
             tracker.log(dict(values), step)
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[MetricsLine]:
     """The lines of the folder's metrics.jsonl; an incomplete last line is left out."""
     path = folder / METRICS
     if not path.is_file():
@@ -66,11 +67,11 @@ def forget_after(folder: Path, step: int) -> None:
     """Delete the lines of later steps, which a resumed run writes again."""
     if not PartialState().is_main_process or not (folder / METRICS).is_file():
         return
-    lines = [line for line in read_metrics(folder) if line["step"] <= step]
+    lines = [line for line in read_metrics(folder) if (line["step"] or 0) <= step]
     write_atomically(folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _parse(line: str) -> dict[str, Any] | None:
+def _parse(line: str) -> MetricsLine | None:
     try:
         parsed = json.loads(line)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -21,6 +22,9 @@ from rlhf.manifest import (
 from rlhf.models.lineage import has_another_base, weights_of
 from rlhf.runtime.config import as_yaml
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 def stage_manifest(
     folder: Path,
@@ -31,7 +35,7 @@ def stage_manifest(
     seed: int,
     world_size: int,
     data: Sequence[DataUse],
-    configs: Sequence[object],
+    configs: Sequence["DataclassInstance"],
     built_on: Sequence[str | Path] = (),
     reward_mean: float | None = None,
     reward_std: float | None = None,

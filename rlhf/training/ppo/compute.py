@@ -1,7 +1,6 @@
 """How the forward passes of a run compute: device, precision, size; resolved once."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from rlhf.models.config import BackboneConfig, use_bf16
 from rlhf.models.forward import response_logprobs
 from rlhf.models.memory import tokens_at_once
+from rlhf.models.protocols import CausalLM
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.types import PromptBatch
 
@@ -27,7 +27,7 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def frozen_logprobs(
-        self, model: Any, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
+        self, model: CausalLM, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
     ) -> Tensor:
         """Log-probs of the responses as training computes them, float32 [B, R], no gradient."""
         with self.autocast():

@@ -1,7 +1,8 @@
 """Rows of scored rollouts: gather them from all processes, select, join."""
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import gather_object
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from rlhf.errors import TrainingError
 from rlhf.types import PromptBatch, Rollouts, ScoredRollouts, Scores
+
+T = TypeVar("T")
 
 
 def gather_rows(scored: ScoredRollouts, num_processes: int) -> ScoredRollouts:
@@ -109,12 +112,12 @@ def _stacked(parts: list[Tensor], order: Tensor, *, left: bool = False) -> Tenso
     return torch.cat(padded)[order]
 
 
-def _picked(parts: list[Any], order: Tensor) -> list[Any]:
+def _picked(parts: Sequence[Sequence[T]], order: Tensor) -> list[T]:
     flat = [value for part in parts for value in part]
     return [flat[index] for index in order.tolist()]
 
 
-def _on(device: Any, value: Any) -> Any:
+def _on(device: torch.device | str, value: Any) -> Any:
     """The dataclass with its tensors, at any depth, on `device`."""
     if isinstance(value, Tensor):
         return value.to(device)

@@ -52,6 +52,7 @@ def load_models(
     models, note = _models_of_mode(setup, reward, checkpoint, compute.device)
     notes = [note]
     if setup.config.mode == "lora":
+        assert isinstance(models.policy, PeftModel)
         notes += _share_backbone(setup, models.policy, reward)
     _speed_up(models, setup, compute, sharded=sharded)
     if sharded:

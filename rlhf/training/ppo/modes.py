@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rlhf.models.adapters import (
     CRITIC,
@@ -20,13 +21,13 @@ from rlhf.models.adapters import (
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.models.critic import Critic, fresh_head, values_of_states
 from rlhf.models.forward import Sequences, policy_logprobs, states_and_logits
-from rlhf.models.load import load_policy
+from rlhf.models.load import load_policy, on_device
 from rlhf.models.save import inner_model
 from rlhf.models.shard import gathered, shard, whole
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.training.ppo.config import PPOSettings
 
-Reference = Callable[[], AbstractContextManager[Any]]
+Reference = Callable[[], AbstractContextManager[PreTrainedModel | PeftModel]]
 Outputs = tuple[Tensor | None, Tensor | None]
 """Log-probs and values of the response tokens, float32 [B, R]; None where a module has none."""
 
@@ -35,7 +36,7 @@ Outputs = tuple[Tensor | None, Tensor | None]
 class PPOModels:
     """The trained modules and the frozen reference."""
 
-    policy: Any  # what is sampled from and saved: a transformers or a peft model
+    policy: PreTrainedModel | PeftModel  # what is sampled from and saved
     critic: nn.Module | None  # Sequences -> values [B, R]; None for the group estimators
     policy_module: nn.Module  # what is trained of the policy: Sequences -> Outputs
     critic_module: nn.Module | None  # likewise of the critic; policy_module where one has both
@@ -47,11 +48,12 @@ class PPOModels:
     @property
     def modules(self) -> list[nn.Module]:
         """The trained modules, each once."""
-        separate = self.critic_module not in (None, self.policy_module)
-        return [self.policy_module, *([self.critic_module] if separate else [])]  # type: ignore[list-item]
+        if self.critic_module is None or self.critic_module is self.policy_module:
+            return [self.policy_module]
+        return [self.policy_module, self.critic_module]
 
     @contextmanager
-    def whole_policy(self) -> Iterator[Any]:
+    def whole_policy(self) -> Iterator[PreTrainedModel | PeftModel]:
         """The policy with whole weights, for any number of calls per process; no gradients."""
         with whole(self.policy_module):
             yield self.policy
@@ -79,7 +81,7 @@ class PPOModels:
 class Actor(nn.Module):
     """The policy as a trained module: Sequences -> Outputs."""
 
-    def __init__(self, policy: Any, *, temperature: float) -> None:
+    def __init__(self, policy: PreTrainedModel | PeftModel, *, temperature: float) -> None:
         super().__init__()
         self.policy = policy
         self.temperature = temperature
@@ -104,7 +106,9 @@ class ValueModule(nn.Module):
 class ActorCritic(nn.Module):
     """Policy and critic on one backbone under one forward, for one wrapper (DDP)."""
 
-    def __init__(self, policy: Any, critic: nn.Module, *, temperature: float) -> None:
+    def __init__(
+        self, policy: PreTrainedModel | PeftModel, critic: nn.Module, *, temperature: float
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.critic = critic
@@ -119,7 +123,9 @@ class ActorCritic(nn.Module):
 class SharedTrunk(nn.Module):
     """A policy whose hidden states a value head reads too: one pass gives both."""
 
-    def __init__(self, policy: Any, head: nn.Linear, *, temperature: float) -> None:
+    def __init__(
+        self, policy: PreTrainedModel | PeftModel, head: nn.Linear, *, temperature: float
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.head = head
@@ -140,8 +146,7 @@ def separate(
 
     Two modules: the activations of one are gone before those of the other exist.
     """
-    policy = _trained_policy(settings, checkpoint)
-    policy.to(device)
+    policy = on_device(_trained_policy(settings, checkpoint), device)
     return PPOModels(
         policy=policy,
         critic=critic,
@@ -159,10 +164,12 @@ def shared_trunk(
     """One trunk for logits and values; the value loss moves the trunk as well."""
     policy = _trained_policy(settings, checkpoint)
     head = fresh_head(policy, seed=seed)
+    trunk = policy.base_model
+    assert isinstance(trunk, PreTrainedModel)
     module = SharedTrunk(policy, head, temperature=settings.ppo.temperature)
     return PPOModels(
-        policy=policy.to(device),
-        critic=Critic(policy.base_model, head.to(device)),
+        policy=on_device(policy, device),
+        critic=Critic(trunk, head.to(device)),
         policy_module=module,
         critic_module=module,
         policy_parameters=list(policy.parameters()),
@@ -256,24 +263,26 @@ def _names_in(
 
 
 @contextmanager
-def _whole(model: Any) -> Iterator[Any]:
+def _whole(model: PreTrainedModel | PeftModel) -> Iterator[PreTrainedModel | PeftModel]:
     with whole(model):
         yield model
 
 
-def _trained_policy(settings: PPOSettings, checkpoint: Path | None) -> Any:
+def _trained_policy(settings: PPOSettings, checkpoint: Path | None) -> PreTrainedModel:
     """The policy with every weight to be trained, from `checkpoint` where there is one.
 
     A checkpoint's config names the pad token, and transformers then gives that token's embedding
     no gradient; the model the run started from may name none. A policy can sample that token, and
     a resumed run would differ.
     """
-    policy: Any = load_policy(checkpoint or settings.model.model_name_or_path)
-    policy.get_input_embeddings().padding_idx = None
+    policy = load_policy(checkpoint or settings.model.model_name_or_path)
+    embeddings = policy.get_input_embeddings()
+    if isinstance(embeddings, nn.Embedding):
+        embeddings.padding_idx = None
     return policy
 
 
 def _frozen_copy(settings: PPOSettings, device: torch.device) -> Reference:
-    model: Any = load_policy(settings.model.model_name_or_path)
-    model.to(device).eval().requires_grad_(False)
+    model = on_device(load_policy(settings.model.model_name_or_path), device)
+    model.requires_grad_(False)
     return lambda: nullcontext(model)

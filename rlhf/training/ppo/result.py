@@ -5,9 +5,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.models.generation.generate import SampledResponse
@@ -39,7 +40,11 @@ class PPOResult:
 
 
 def write_policy(
-    folder: Path, setup: PPOSetup, policy: Any, weights: dict[str, Tensor] | None, result: PPOResult
+    folder: Path,
+    setup: PPOSetup,
+    policy: PreTrainedModel | PeftModel,
+    weights: dict[str, Tensor] | None,
+    result: PPOResult,
 ) -> None:
     """Write the policy with tokenizer, manifest and model card; print a table of the metrics."""
     save_policy(folder, policy, setup.chat, weights)
@@ -57,7 +62,11 @@ def write_policy(
 
 
 def write_all_samples(
-    setup: PPOSetup, models: PPOModels, policy: Any, compute: Compute, result: PPOResult
+    setup: PPOSetup,
+    models: PPOModels,
+    policy: PreTrainedModel | PeftModel,
+    compute: Compute,
+    result: PPOResult,
 ) -> None:
     """samples/: the same prompts before and after; token values; embeddings of all prompts."""
     folder, after = setup.folder, result.after.scores.scores.tolist()

@@ -1,7 +1,7 @@
 """Sampling: which prompts an iteration takes, which process answers them, and the responses."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.models.generation.generate import generate, prompt_batch
+from rlhf.models.protocols import CausalLM
 from rlhf.ops.losses import importance_weights
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
@@ -61,7 +62,7 @@ def local_shard(
 
 
 def roll_out(
-    policy: Any,
+    policy: CausalLM,
     batch: PromptBatch,
     config: PPOConfig,
     compute: Compute,

@@ -1,8 +1,8 @@
 """The run folder of PPO, opened once no check is left that could fail before training."""
 
-from typing import Any
-
 import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from rlhf.data.show import introduce
 from rlhf.models.lineage import MERGED_BASE
@@ -13,7 +13,7 @@ from rlhf.training.common.adapter_base import keep_own_base
 from rlhf.training.ppo.setup import PPOSetup
 
 
-def open_folder(setup: PPOSetup, policy: Any) -> None:
+def open_folder(setup: PPOSetup, policy: PreTrainedModel | PeftModel) -> None:
     """Create the folder, or delete an earlier run in it; print the first rows.
 
     Call it on all processes.

@@ -3,15 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
-from rlhf.types import Rollouts, ScoredRollouts
+from rlhf.types import Prompt, Rollouts, ScoredRollouts
 
 TOKENS, EMBEDDINGS = "tokens.jsonl", "embeddings.npz"
 ROWS_AT_ONCE = 8
@@ -54,7 +55,10 @@ def write_tokens(
 
 @torch.no_grad()
 def write_embeddings(
-    folder: Path, policy: Any, rollouts: Rollouts, scores: Sequence[float]
+    folder: Path,
+    policy: PreTrainedModel | PeftModel,
+    rollouts: Rollouts,
+    scores: Sequence[float],
 ) -> None:
     """Write `folder/samples/embeddings.npz`: where the policy's hidden states place its prompts.
 
@@ -86,7 +90,7 @@ def write_embeddings(
 
 def _line(
     scored: ScoredRollouts, advantages: Tensor | None, chat: ChatTokenizer, row: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     rollouts = scored.rollouts
     mask = rollouts.response_mask[row]
     ids = rollouts.response_ids[row][mask].tolist()
@@ -118,5 +122,5 @@ def pieces(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
     ]
 
 
-def _text(prompt: Any) -> str:
+def _text(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])

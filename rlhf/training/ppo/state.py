@@ -4,16 +4,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.optimizer import StateDict
 
 from rlhf.errors import CheckpointError
 from rlhf.manifest import CRITIC_WEIGHTS, hash_text
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
-from rlhf.training.common.checkpoint import check_same_run, restore_random_state
+from rlhf.training.common.checkpoint import RandomState, check_same_run, restore_random_state
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.diagnostics import BASELINE
 from rlhf.training.ppo.kl_controller import next_kl_coef
@@ -59,11 +60,21 @@ def next_progress(
     )
 
 
+class TrainerState(TypedDict):
+    """The content of trainer.pt."""
+
+    progress: dict[str, Any]  # fields of `Progress`
+    fixed: dict[str, object]  # the run's identity
+    random_states: list[RandomState]  # of each process
+    policy_optimizer: StateDict
+    value_optimizer: NotRequired[StateDict]
+
+
 @dataclass(frozen=True)
 class State:
     """What a checkpoint holds in addition to the policy's weights."""
 
-    trainer: dict[str, Any]
+    trainer: TrainerState
     critic_weights: dict[str, Tensor] | None  # those that only the critic trains
 
     def write(self, folder: Path) -> None:
@@ -78,8 +89,8 @@ def state_of(
     models: PPOModels,
     updater: PPOUpdater,
     *,
-    identity: Mapping[str, Any],
-    random_states: list[dict[str, Any]],
+    identity: Mapping[str, object],
+    random_states: list[RandomState],
 ) -> State:
     """The run's state, whole on the first process. Call it on all of them.
 
@@ -90,7 +101,7 @@ def state_of(
         identity: of the run, from `identity_of`.
         random_states: of each process, in the order of their indices.
     """
-    trainer = {
+    trainer: TrainerState = {
         "progress": asdict(progress),
         "fixed": dict(identity),
         "random_states": random_states,
@@ -102,7 +113,7 @@ def state_of(
     return State(trainer=trainer, critic_weights=weights)
 
 
-def identity_of(setup: PPOSetup) -> dict[str, Any]:
+def identity_of(setup: PPOSetup) -> dict[str, object]:
     """The settings and data that a checkpoint's run must share to be resumed, by name."""
     config, model = setup.config, setup.settings.model
     keys = ("mode", "advantage", "rollout_batch_size", "num_generations", "kl_coef")
@@ -115,7 +126,7 @@ def identity_of(setup: PPOSetup) -> dict[str, Any]:
     }
 
 
-def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+def load_state(checkpoint: Path, identity: Mapping[str, object]) -> TrainerState:
     """What `State` wrote next to the weights, for `restore_state`; before a model is loaded.
 
     Raises:
@@ -128,13 +139,13 @@ def load_state(checkpoint: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             "checkpoint-N, or `latest`.",
             code="no-checkpoint",
         )
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    state: TrainerState = torch.load(path, map_location="cpu", weights_only=True)
     check_same_run(checkpoint, state["fixed"], identity)
     return state
 
 
 def restore_state(
-    state: Mapping[str, Any],
+    state: TrainerState,
     checkpoint: Path,
     models: PPOModels,
     updater: PPOUpdater,

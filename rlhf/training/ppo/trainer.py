@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
@@ -23,6 +22,7 @@ from rlhf.data.files.memory import Data
 from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig
 from rlhf.models.generation.generate import sample_responses
+from rlhf.models.protocols import CausalLM
 from rlhf.models.shard import sharding_asked_for
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardLike, parse_rewards
@@ -30,7 +30,7 @@ from rlhf.runtime.distributed import on_main_process
 from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.arguments import run_config
 from rlhf.training.common.checkpoint import checkpoint_of_run
-from rlhf.training.common.metrics import MetricsWriter, forget_after, read_metrics
+from rlhf.training.common.metrics import MetricsLine, MetricsWriter, forget_after, read_metrics
 from rlhf.training.common.provenance import check_same_base
 from rlhf.training.ppo.arguments import check_arguments
 from rlhf.training.ppo.checkpoint import CheckpointWriter
@@ -265,7 +265,7 @@ class PPOTrainer:
             rows, setup.chat, self.accelerator, num_generations=self.config.num_generations
         )
 
-    def roll_out(self, policy: Any, batch: PromptBatch, iteration: int) -> Rollouts:
+    def roll_out(self, policy: CausalLM, batch: PromptBatch, iteration: int) -> Rollouts:
         """A sampled response to every row, with the log-probs it was sampled with."""
         setup = self.setup
         return roll_out(
@@ -316,7 +316,9 @@ class PPOTrainer:
                 self.checkpoints.best({"step": now.step} | metrics)
         return metrics
 
-    def score_held_out(self, model: Callable[[], AbstractContextManager[Any]]) -> ScoredRollouts:
+    def score_held_out(
+        self, model: Callable[[], AbstractContextManager[CausalLM]]
+    ) -> ScoredRollouts:
         """One scored response to each held-out prompt, always with the same noise."""
         batch = local_shard(
             self.setup.held_out, self.setup.chat, self.accelerator, num_generations=1
@@ -335,7 +337,7 @@ class PPOTrainer:
         self.warned |= warnings.keys()
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[MetricsLine]:
         """The lines of metrics.jsonl, one dict per logged step."""
         return read_metrics(self.setup.folder)
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +12,8 @@ from rlhf.models.compiled import missing_compiler
 from rlhf.training.ppo.kl_controller import MOST_ERROR
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from rlhf.training.ppo.config import PPOConfig, PPOSettings
 
 AT_LEAST_ONE = (
@@ -280,7 +282,7 @@ def _check_mode(config: "PPOConfig") -> None:
         )
 
 
-def _changed(config: Any, names: Sequence[str]) -> list[str]:
+def _changed(config: "DataclassInstance", names: Sequence[str]) -> list[str]:
     """The keys among `names` whose value is not the default."""
     defaults = {field.name: field.default for field in fields(config)}
     return [name for name in names if getattr(config, name) != defaults[name]]

@@ -2,18 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import StateDict
 
 from rlhf.errors import CheckpointError
 from rlhf.training.common.checkpoint import check_same_run, save_checkpoint
-from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
+from rlhf.training.common.early_stopping import (
+    EarlyStopping,
+    StoppingState,
+    put_weights,
+    trained_weights,
+)
 
 STATE = "state.pt"
+
+
+class RewardState(TypedDict):
+    """The content of state.pt."""
+
+    weights: dict[str, Tensor]  # trained ones
+    optimizer: StateDict
+    schedule: StateDict
+    step: int
+    identity: dict[str, object]  # settings that a resumed run has to share
+    stopper: StoppingState
+    losses: list[float]
 
 
 def state_of(
@@ -24,7 +42,7 @@ def state_of(
     identity: Mapping[str, object],
     stopper: EarlyStopping,
     losses: Sequence[float],
-) -> dict[str, Any]:
+) -> RewardState:
     """The state to save.
 
     It has no random state: dropout is 0, and the order of the rows depends only on the seed and the
@@ -50,7 +68,7 @@ def state_of(
     }
 
 
-def save_state(folder: Path, state: Mapping[str, Any], *, keep: int) -> Path:
+def save_state(folder: Path, state: RewardState, *, keep: int) -> Path:
     """Write `folder/checkpoint-N` with the state, atomically; keep the newest `keep`."""
 
     def write(target: Path) -> None:
@@ -75,7 +93,7 @@ def load_state(
         CheckpointError: no such state, or that of a run with other settings.
     """
     try:
-        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+        state: RewardState = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"{checkpoint} holds no state of a reward model: {error}", code="no-checkpoint"

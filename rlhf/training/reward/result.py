@@ -1,10 +1,9 @@
 """The result of a reward-model run, and the model folder that it leaves."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 from rlhf.models.heads import Heads, merge_heads, save_heads
 from rlhf.models.save import ADAPTER, save_reward_model
 from rlhf.models.scorer import Scorer
+from rlhf.training.common.metrics import MetricsLine
 from rlhf.training.common.publish import publish
 from rlhf.training.reward.data import TokenRanking
 from rlhf.training.reward.metrics import (
@@ -33,7 +33,7 @@ class RewardResult:
     steps: int  # optimizer steps
     health: Health | None  # how the model orders held-out rankings; None where there are none
     normalization: Normalization  # mean and std of the raw logit on demonstrations
-    metrics: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+    metrics: Sequence[MetricsLine]  # the lines of metrics.jsonl
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,11 +72,11 @@ def _text(response: str) -> dict[str, str]:
 
 def _line(row: Ranking, rewards: Sequence[float]) -> str:
     order = sorted(range(len(row.ranks)), key=lambda index: row.ranks[index])
-    answers = {
+    responses = {
         f"rank {row.ranks[index]}, answer {index + 1}": {
             **_text(row.responses[index]),
             "scores": {"reward": rewards[index]},
         }
         for index in order
     }
-    return json.dumps({"prompt": row.prompt, "answers": answers}, ensure_ascii=False) + "\n"
+    return json.dumps({"prompt": row.prompt, "answers": responses}, ensure_ascii=False) + "\n"

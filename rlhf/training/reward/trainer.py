@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data, source_name
@@ -16,7 +15,7 @@ from rlhf.rewards.model import check_pairs
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.arguments import data_config as data_config_of
 from rlhf.training.common.arguments import in_memory, model_config, run_config
-from rlhf.training.common.metrics import read_metrics
+from rlhf.training.common.metrics import MetricsLine, read_metrics
 from rlhf.training.common.resume import resume_point
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.cross_fit import weigh_annotators
@@ -145,7 +144,7 @@ class RewardTrainer:
         return self.result
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[MetricsLine]:
         """The lines of metrics.jsonl, one dict per logged step."""
         return read_metrics(self.setup.folder)
 

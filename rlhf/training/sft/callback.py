@@ -71,7 +71,11 @@ class RunCallback(TrainerCallback):
         self.last_evaluated = -1
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
     ) -> None:
         self.identity["total"] = state.max_steps
         if self.resume is not None:
@@ -112,13 +116,21 @@ class RunCallback(TrainerCallback):
         self.movement.after_step(state.global_step + 1, kwargs["optimizer"])
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
     ) -> None:
         if self.sigterm.on_any_process():
             self.stopped = control.should_save = control.should_training_stop = True
 
     def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
     ) -> None:
         PartialState().wait_for_everyone()  # other ranks write their random states to it
         if PartialState().is_main_process:

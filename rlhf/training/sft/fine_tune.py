@@ -31,7 +31,7 @@ from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import check_trainable, parts_of
 from rlhf.training.sft.callback import AlreadyTrained, RunCallback
 from rlhf.training.sft.setup import SFTSetup
-from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, router_settings_kept
+from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, restored_router_settings
 from rlhf.types import Demonstration
 
 IGNORED = -100  # label of a token that carries no loss
@@ -87,7 +87,7 @@ def fine_tune(
         identity=_identity(setup),
     )
     with sigterm, own_precision():
-        with router_settings_kept(model.config):
+        with restored_router_settings(model.config):
             trainer = TRLTrainer(
                 model=model,
                 args=_arguments(setup),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.save import save_policy
 from rlhf.runtime.printing import rlhf_command
+from rlhf.training.common.metrics import MetricsLine
 from rlhf.training.common.publish import publish
 from rlhf.training.sft.setup import SFTSetup
 from rlhf.types import Prompt
@@ -27,7 +28,7 @@ class SFTResult:
     eval_loss_after: float | None
     stopped_early: bool
     end_probability: float | None  # of the end token where held-out responses end
-    metrics: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+    metrics: Sequence[MetricsLine]  # the lines of metrics.jsonl
     sample_prompts: Sequence[Prompt]
     samples: Mapping[str, Sequence[SampledResponse]]  # before, after
 

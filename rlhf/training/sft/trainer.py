@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 
@@ -17,7 +16,7 @@ from rlhf.models.load import add_lora, load_policy
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.arguments import data_config as data_config_of
 from rlhf.training.common.arguments import in_memory, model_config, run_config
-from rlhf.training.common.metrics import MetricsWriter, read_metrics
+from rlhf.training.common.metrics import MetricsLine, MetricsWriter, read_metrics
 from rlhf.training.common.resume import resume_point
 from rlhf.training.common.samples import write_samples
 from rlhf.training.sft.config import SFTConfig
@@ -138,7 +137,7 @@ class SFTTrainer:
         return self.result
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[MetricsLine]:
         """The lines of metrics.jsonl, one dict per logged step."""
         return read_metrics(self.setup.folder)
 

@@ -52,7 +52,7 @@ class TRLTrainer(trl.SFTTrainer):
 
 
 @contextmanager
-def router_settings_kept(config: PretrainedConfig) -> Iterator[None]:
+def restored_router_settings(config: PretrainedConfig) -> Iterator[None]:
     """Restore the router's settings in a model's configuration at the end.
 
     TRL's trainer requests router logits in its own forward passes, and turns them on in the

@@ -42,10 +42,10 @@ def test_critic_starts_from_the_normalised_reward_model(
 
     The head's weight is scale times the reward model's, so that a state's value is its score.
     """
-    given = {key: value.format(folder=folder) for key, value in changes.items()}
+    settings = {key: value.format(folder=folder) for key, value in changes.items()}
     sources = [f"{folder}/other", f"3*{folder}/reward"]
-    one = trainer(folder, tmp_path, reward=sources, **given)
-    path = given.get("value_model_path", folder / start)
+    one = trainer(folder, tmp_path, reward=sources, **settings)
+    path = settings.get("value_model_path", folder / start)
     assert one.notes == [f"The critic starts from {path}, normalisation folded into its head."]
     head, model = one.models.critic.head, load_reward_model(folder / start)
     torch.testing.assert_close(head.weight, scale * model.score.weight)

@@ -1,4 +1,4 @@
-"""What is said when a run goes wrong, by literal metrics."""
+"""Warnings when a run goes wrong, from literal metrics."""
 
 import dataclasses
 import math
@@ -80,17 +80,17 @@ def test_values_inside_each_limit_have_no_warning(changes):
 def test_warns_when_score_rises_while_held_out_score_falls():
     """Best 1.0 held out at 0.9 in training. 0.7 is three standard errors of 0.1 below."""
 
-    def found(held_out, score, best=1.0):
+    def warnings_of(held_out, score, best=1.0):
         metrics = {"eval_score": held_out, "eval_score_error": 0.1}
         return overfit_warnings(metrics, score, best_score=best, score_at_best=0.9)
 
     assert (
         "eval_score fell from 1.00 to 0.70 while score rose from 0.90 to 1.20"
-        in (found(0.7, 1.2)["eval_score"])
+        in (warnings_of(0.7, 1.2)["eval_score"])
     )
-    assert found(0.85, 1.2) == {}  # within the noise
-    assert found(0.7, 0.8) == {}  # both fell: no over-optimisation
-    assert found(0.7, 1.2, best=-math.inf) == {}  # nothing to compare with yet
+    assert warnings_of(0.85, 1.2) == {}  # within the noise
+    assert warnings_of(0.7, 0.8) == {}  # both fell: no over-optimisation
+    assert warnings_of(0.7, 1.2, best=-math.inf) == {}  # nothing to compare with yet
 
 
 START = {
@@ -116,8 +116,8 @@ def test_kl_detects_a_shift_that_the_mean_ratio_hides():
     mean, k3 = (sampled * ratio).sum(), (sampled * (ratio - 1 - ratio.log())).sum()
     metrics = START | {"first_ratio": float(mean), "first_approx_kl": float(k3)}
     for bf16 in (True, False):
-        (said,) = starting_warnings(1, metrics, bf16=bf16).values()
-        assert "a mean ratio of 1.00000, an approx KL of 0.02 and 0.00% of the tokens" in said
+        (warning,) = starting_warnings(1, metrics, bf16=bf16).values()
+        assert "a mean ratio of 1.00000, an approx KL of 0.02 and 0.00% of the tokens" in warning
     assert starting_warnings(1, START, bf16=False) == {}
     clipped = START | {"first_clip_fraction": 0.005}
     assert starting_warnings(1, clipped, bf16=False).keys() == {"first_ratio"}

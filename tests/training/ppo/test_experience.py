@@ -1,4 +1,4 @@
-"""What the update learns from, in literal numbers: two answers made by hand, no model."""
+"""The experience in literal numbers: two responses made by hand, no model."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from rlhf.training.ppo.experience import final_scores, make_experience
 from rlhf.training.ppo.loss import policy_terms, value_terms
 from rlhf.types import Experience, PromptBatch, Rollouts, ScoredRollouts, Scores
 
-# Log-ratios to the reference: 0.2, 0.4 and -0.2; the second answer has one token and no EOS.
+# Log-ratios to the reference: 0.2, 0.4 and -0.2; the second response has one token and no EOS.
 LOGPROBS = torch.tensor([[-1.0, -1.0], [-1.0, 0.0]])
 REFERENCE = torch.tensor([[-1.2, -1.4], [-0.8, 0.0]])
 VALUES = torch.tensor([[0.5, 1.0], [-1.0, 0.0]])
@@ -58,13 +58,13 @@ def test_rewards_advantages_and_returns_of_gae():
     """Rewards -0.1, -0.2 + 2 and 0.1 - 3. From behind, gamma 1 and lam 0.5:
 
     δ = 1.8 - 1 = 0.8, then -0.1 + 1 - 0.5 = 0.4, so A = 0.4 + 0.5 * 0.8 = 0.8 and R = 1.3, 1.8;
-    the second answer: A = -2.9 + 1 = -1.9, R = -2.9.
+    the second response: A = -2.9 + 1 = -1.9, R = -2.9.
     """
-    found = experience(lam=0.5)
-    torch.testing.assert_close(found.rewards, torch.tensor([[-0.1, 1.8], [-2.9, 0.0]]))
-    torch.testing.assert_close(found.returns, torch.tensor([[1.3, 1.8], [-2.9, 0.0]]))
+    result = experience(lam=0.5)
+    torch.testing.assert_close(result.rewards, torch.tensor([[-0.1, 1.8], [-2.9, 0.0]]))
+    torch.testing.assert_close(result.returns, torch.tensor([[1.3, 1.8], [-2.9, 0.0]]))
     advantages = torch.tensor([[0.8, 0.8], [-1.9, 0.0]])
-    torch.testing.assert_close(found.advantages, whiten(advantages, MASK))
+    torch.testing.assert_close(result.advantages, whiten(advantages, MASK))
 
 
 @pytest.mark.parametrize(
@@ -112,17 +112,17 @@ def test_rloo_uses_penalised_sums_and_grpo_scores():
 
 
 def test_losses_use_their_keys():
-    """The second answer's token at ratio 10, A whitened to a < 0: -10 a, with dual_clip 3 -3 a.
+    """The second response's token at ratio 10, A whitened to a < 0: -10 a, with dual_clip 3 -3 a.
 
     Values moved by 1 against a range of 0.5: ½ max over clipped and not of the squared error,
     times vf_coef 0.2.
     """
     keys = config(dual_clip=3.0, value_clip_range=0.5, vf_coef=0.2, lam=0.5)
-    found = make_experience(scored(), keys, kl_coef=0.5)
-    batch = found.select(torch.tensor([1]))
+    result = make_experience(scored(), keys, kl_coef=0.5)
+    batch = result.select(torch.tensor([1]))
     new = LOGPROBS[1:] + torch.tensor([[10.0, 0.0]]).clamp(min=1).log()
     loss, sums = policy_terms(batch, new, keys, kl_coef=0.0)
-    advantage = found.advantages[1, 0].item()
+    advantage = result.advantages[1, 0].item()
     assert advantage < 0
     assert loss.item() == pytest.approx(-3 * advantage, rel=1e-5)
     assert sums["ratio"].item() == pytest.approx(10.0, rel=1e-5)

@@ -14,11 +14,11 @@ from rlhf.training.ppo.kl_controller import next_kl_coef
     ],
 )
 def test_literal_steps(kl, expected):
-    found = next_kl_coef(0.1, kl=kl, target_kl=6.0, num_samples=256, horizon=10000)
-    assert found == pytest.approx(expected, rel=1e-9)
+    kl_coef = next_kl_coef(0.1, kl=kl, target_kl=6.0, num_samples=256, horizon=10000)
+    assert kl_coef == pytest.approx(expected, rel=1e-9)
 
 
 def test_kl_coef_stays_positive_at_the_shortest_horizon():
     """KL far below its target, 500 responses, horizon 101: 1 - 0.2 * 500 / 101 = 0.0099."""
-    found = next_kl_coef(1.0, kl=0.0, target_kl=6.0, num_samples=500, horizon=101)
-    assert found == pytest.approx(1 / 101)
+    kl_coef = next_kl_coef(1.0, kl=0.0, target_kl=6.0, num_samples=500, horizon=101)
+    assert kl_coef == pytest.approx(1 / 101)

@@ -88,21 +88,21 @@ def test_group_estimators_load_no_critic_and_log_none(folder, tmp_path, advantag
 
 
 def test_rloo_advantage_is_difference_to_the_other_response(folder, tmp_path):
-    """Two answers a prompt: R_i - R_j, on every token of answer i; R = score - 0.05 Σ k1."""
+    """Two responses per prompt: R_i - R_j, on every token of response i; R = score - 0.05 Σ k1."""
     one = trainer(folder, tmp_path, advantage="rloo")
     scored = scored_of(one)
-    found, mask = one.make_experience(scored), scored.rollouts.response_mask
+    experience, mask = one.make_experience(scored), scored.rollouts.response_mask
     k1 = kl_k1(scored.rollouts.logprobs, scored.ref_logprobs)
     total = scored.scores.scores - 0.05 * (k1 * mask).sum(1)
     expected = (total - total.view(-1, 2).flip(1).flatten())[:, None] * mask
-    torch.testing.assert_close(found.advantages, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(experience.advantages, expected, atol=1e-6, rtol=0)
 
 
 def test_grpo_penalty_is_in_the_loss_not_in_the_rewards(folder, tmp_path):
     one = trainer(folder, tmp_path, advantage="grpo", kl_coef=0.7, learning_rate=1e-2)
     one.train()
-    found = experience_of(one, 4)
-    scores = found.rewards.sum(1)
+    experience = experience_of(one, 4)
+    scores = experience.rewards.sum(1)
     assert torch.equal(scores * 4, (scores * 4).round())  # vowels / 4, no penalty on top
     assert [line["kl_loss"] > 0 for line in read_metrics(tmp_path)] == [True] * 3
 
@@ -205,7 +205,7 @@ def test_importance_weights_make_the_first_kl_exactly_zero(folder, tmp_path):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("changes", [{}, *VARIANTS[:3]], ids=str)
 def test_reward_rises(folder, tmp_path, changes, seed):
-    """30 iterations of 32 answers: vowels a text, over 4, rise by more than half."""
+    """30 iterations of 32 responses: vowels a text, over 4, rise by more than half."""
     trainer(folder, tmp_path, seed=seed, **LONG_RUN, **changes).train()
     scores = [line["score"] for line in read_metrics(tmp_path)]
     assert sum(scores[-3:]) > 1.5 * sum(scores[:3])

@@ -48,8 +48,8 @@ def test_gradient_is_the_sum_of_both_parts(folder, tmp_path):
     assert metrics["ptx_grad_norm"].item() == pytest.approx(alone.item(), rel=1e-4)
     count = sum(p.numel() for p in parameters)
     assert metrics["ppo_grad_norm"].item() == pytest.approx(0.01 * count**0.5, rel=1e-4)
-    for mine, plain in zip(parameters, policy.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, plain.grad + 0.01, atol=1e-5, rtol=1e-4)
+    for parameter, plain in zip(parameters, policy.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, plain.grad + 0.01, atol=1e-5, rtol=1e-4)
 
 
 def test_microbatches_change_no_gradient(folder, tmp_path):

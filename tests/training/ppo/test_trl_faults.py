@@ -25,7 +25,7 @@ from tests.training.ppo.tiny_ppo import (
     weights,
 )
 
-MANY_ENDS = tuple(range(100, 140))  # of 340: about half of the answers end by themselves
+MANY_ENDS = tuple(range(100, 140))  # of 340: about half of the responses end by themselves
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def answered(one):
-    """Judged answers, some of which end with one of MANY_ENDS."""
+    """Judged responses, some of which end with one of MANY_ENDS."""
     chat = dataclasses.replace(one.setup.chat, eos_token_ids=MANY_ENDS)
     rollouts = roll_out(
         one.models.policy, one.next_prompts(1), one.config, one.compute, chat, seed=1, iteration=1
@@ -68,18 +68,18 @@ def test_whitening_uses_the_rows_of_all_ranks(folder, tmp_path):
     scored = scored_of(one)
     scores = dataclasses.replace(scored.scores, scores=scored.scores.scores + torch.arange(8.0))
     scored = dataclasses.replace(scored, scores=scores)
-    found = one.make_experience(scored)
-    mask, half = found.rollouts.response_mask, torch.arange(4)
-    assert found.advantages[mask].mean().item() == pytest.approx(0.0, abs=1e-6)
-    assert found.advantages[half][mask[half]].mean().item() < -0.1
+    experience = one.make_experience(scored)
+    mask, half = experience.rollouts.response_mask, torch.arange(4)
+    assert experience.advantages[mask].mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert experience.advantages[half][mask[half]].mean().item() < -0.1
     apart = one.make_experience(select_rows(scored, half))
     assert apart.advantages[mask[half]].mean().item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_eos_counts_where_pad_is_eos(folder, tmp_path):
-    """TRL's mask is ids != pad: an answer that ends with the pad token loses that token.
+    """TRL's mask is ids != pad: a response that ends with the pad token loses that token.
 
-    Pad becomes the token that the first finished answer ends with, and nothing else changes: not
+    Pad becomes the token that the first finished response ends with, and nothing else changes: not
     the mask, and not where the score lands.
     """
     one = trainer(folder, tmp_path, kl_coef=0.0)
@@ -97,7 +97,7 @@ def test_eos_counts_where_pad_is_eos(folder, tmp_path):
 
 
 def first_end(rollouts):
-    """The token that the first answer that ended by itself ends with."""
+    """The token that the first response that ended by itself ends with."""
     row = rollouts.ended_with_eos.nonzero()[0, 0]
     return rollouts.response_ids[row, rollouts.response_mask[row].sum() - 1]
 
@@ -125,7 +125,7 @@ def test_score_is_on_the_end_token(folder, tmp_path):
 
 
 def test_eos_penalty_knows_every_end_token(folder, tmp_path):
-    """TRL looks for eos_token_id, which a chat answer does not end with."""
+    """TRL looks for eos_token_id, which a chat response does not end with."""
     one = trainer(folder, tmp_path, missing_eos_penalty=7.0)
     scored = answered(one)
     lost = scored.scores.scores - final_scores(scored, one.config)
@@ -134,7 +134,7 @@ def test_eos_penalty_knows_every_end_token(folder, tmp_path):
 
 
 def test_padding_changes_no_metric(folder, tmp_path):
-    """Four columns of NaN behind every answer change no ratio, approx KL, entropy or length."""
+    """Four columns of NaN behind every response change no ratio, approx KL, entropy or length."""
     one = trainer(folder, tmp_path, num_ppo_epochs=1)
     scored = answered(one)
     wide = _padded(scored)

@@ -28,13 +28,13 @@ def folder(tmp_path_factory):
 
 
 def test_run_prints_its_warnings(folder, tmp_path, capsys):
-    """No answer of six tokens ends by itself, and the update reads them at another temperature."""
+    """No response of six tokens ends by itself; the update reads them at another temperature."""
     one = trainer(folder, tmp_path, max_steps=2)
     one.models.policy_module.temperature = 0.5
     one.train()
-    said = capsys.readouterr().out
-    assert said.count("warning: step 1: responses have 6 tokens and 6 is the limit") == 1
-    assert said.count("warning: step 1: the iteration starts with a mean ratio of") == 1
+    output = capsys.readouterr().out
+    assert output.count("warning: step 1: responses have 6 tokens and 6 is the limit") == 1
+    assert output.count("warning: step 1: the iteration starts with a mean ratio of") == 1
 
 
 def test_checkpoints_follow_save_steps_and_limit(folder, tmp_path):
@@ -67,16 +67,18 @@ def test_kl_budget_bounds_best_by_default(folder, tmp_path):
 def test_importance_weights_are_ratios_up_to_the_cap(folder, tmp_path, monkeypatch):
     """A sampler whose log-probs are off by -0.5 and 0.5 in turn: e^0.5 = 1.65 is cut to 1.5."""
 
-    def another_sampler(*given, **keys):
-        found = generate(*given, **keys)
-        odd = torch.arange(found.logprobs.shape[1]) % 2 == 1
-        return dataclasses.replace(found, logprobs=found.logprobs + torch.where(odd, 0.5, -0.5))
+    def another_sampler(*arguments, **keys):
+        generated = generate(*arguments, **keys)
+        odd = torch.arange(generated.logprobs.shape[1]) % 2 == 1
+        return dataclasses.replace(
+            generated, logprobs=generated.logprobs + torch.where(odd, 0.5, -0.5)
+        )
 
     monkeypatch.setattr(ppo_rollout, "generate", another_sampler)
     rollouts = experience_of(trainer(folder, tmp_path, importance_weight_cap=1.5)).rollouts
     for column, weight in enumerate([1.5, 0.606531] * 3):
-        found = rollouts.importance_weights[:, column][rollouts.response_mask[:, column]]
-        torch.testing.assert_close(found, torch.full_like(found, weight), atol=1e-4, rtol=0)
+        weights = rollouts.importance_weights[:, column][rollouts.response_mask[:, column]]
+        torch.testing.assert_close(weights, torch.full_like(weights, weight), atol=1e-4, rtol=0)
 
 
 def test_importance_weights_multiply_the_token_loss(folder, tmp_path):

@@ -17,7 +17,7 @@ from rlhf.training.common.weight_checks import parts_of
 from rlhf.training.sft.callback import RunCallback
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.fine_tune import IGNORED, as_dataset
-from rlhf.training.sft.trl_trainer import router_settings_kept
+from rlhf.training.sft.trl_trainer import restored_router_settings
 from tests.errors import raises
 from tests.tiny_models import FAMILIES, make_model
 from tests.training.tiny_runs import DEMONSTRATIONS as ROWS
@@ -183,7 +183,7 @@ def test_router_settings_are_restored_after_an_error(tmp_path):
     config = load_config(make_model(tmp_path / "model", "mixtral"))
 
     def fail_inside():
-        with router_settings_kept(config):
+        with restored_router_settings(config):
             config.output_router_logits = True
             raise ValueError("no")
 
