@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rlhf.errors import ConfigError
 from rlhf.models.generation.sampling_noise import uniform_noise
+from rlhf.runtime.field_types import check_field_types
 
 NUM_SEEDS = 2**63  # seeds that torch accepts: 0 to 2**63 - 1
 MIN_TEMPERATURE = 1e-5  # below it sampling is greedy; dividing by less overflows
@@ -24,6 +25,7 @@ class Sampling:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         if not 0 <= self.temperature < math.inf:
             raise ConfigError(
                 f"temperature={self.temperature} must be 0 (greedy) or more.", code="bad-value"

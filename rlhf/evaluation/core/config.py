@@ -1,4 +1,4 @@
-"""Keys of recipes/evaluate.py."""
+"""Keys of `rlhf evaluate`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
+from rlhf.runtime.field_types import check_field_types
 
 # Trivial baselines, judged next to the models: rlhf/evaluation/core/baselines.py.
 EMPTY, CONSTANT, COPY, LONGEST, LOOKUP = "empty", "constant", "copy", "longest", "lookup"
@@ -90,6 +91,7 @@ class EvaluateConfig:
     )
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         parse_template_kwargs(self.chat_template_kwargs)
         names = list(named_paths(self.models, "models"))
         named_paths(self.reward_model, "reward_model")
