@@ -8,6 +8,7 @@ from unittest import mock
 
 from rlhf.cli import COMMANDS, GROUPS, help_parser, run_command
 from rlhf.errors import STATUS_DONE, ConfigError
+from rlhf.runtime.command_parser import CommandParser
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -22,7 +23,7 @@ class _ParserReady(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf completion`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf completion",
         description="Print a completion script. In bash: rlhf completion bash > "
         "~/.local/share/bash-completion/completions/rlhf",

@@ -1,5 +1,6 @@
 """`rlhf`: commands, help, errors and completion; nothing heavy is imported too early."""
 
+import contextlib
 import subprocess
 import sys
 
@@ -71,6 +72,72 @@ def test_every_command_has_help(command, capsys, monkeypatch):
         status = exit_.code
     assert status == 0
     assert f"usage: rlhf {command.name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "names"),
+    [
+        ("recipes frob", "unknown-key", ["frob", "list", "rlhf recipes --help"]),
+        ("recipes", "missing-key", ["COMMAND"]),
+        ("completion tcsh", "bad-value", ["tcsh", "bash"]),
+        ("data check x.jsonl --frob", "unknown-key", ["--frob", "rlhf data check --help"]),
+        ("label export --store x", "missing-key", ["--output", "rlhf label export --help"]),
+        ("sample --num_responses many", "bad-value", ["--num_responses", "many"]),
+    ],
+)
+def test_mistake_in_options_is_an_error_with_code(words, code, names):
+    with raises(code, *names):
+        cli.run_command(words.split())
+
+
+def test_mistake_in_launch_options_is_one_line(capfd):
+    assert cli.run_command(["launch", "--num_processes", "two", "recipes/sft.py"]) == 2
+    assert cli.run_command(["launch", "nothing.py"]) == 2
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.startswith("rlhf launch: ")
+    assert "--num_processes" in first
+    assert first.endswith("[bad-launch]")
+    assert "nothing.py" in second
+    assert second.endswith("[missing-file]")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sample --model none --prompts none --output FILE/x.jsonl",
+        "recipes copy accelerate FILE/below",
+        "recipes copy accelerate FILE",
+        "data convert ROWS --from opening --output FILE/rows.jsonl",
+        "report RUN --output FILE/page.html",
+        "report RUN --output FOLDER",
+    ],
+)
+def test_output_path_that_cannot_be_written_is_the_users_mistake(tmp_path, capsys, words):
+    (tmp_path / "FILE").write_text("")
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "RUN").mkdir()
+    (tmp_path / "RUN" / "metrics.jsonl").write_text('{"step": 1, "loss": 2.5}\n')
+    (tmp_path / "RUN" / "config.yaml").write_text("output_dir: x\npacking: true\n")
+    (tmp_path / "ROWS.jsonl").write_text('{"text": "a b c d e f g h i j k l m n o p"}\n')
+    for name in ("FILE", "FOLDER", "RUN"):
+        words = words.replace(name, str(tmp_path / name))
+    words = words.replace("ROWS", str(tmp_path / "ROWS.jsonl"))
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(words.split())
+    printed = capsys.readouterr().err
+    assert exit_.value.code == 2, printed
+    assert "Traceback" not in printed
+    assert str(tmp_path) in printed
+
+
+def test_help_shows_only_defaults_that_say_something(capsys):
+    for words in (["sample"], ["label", "serve"], ["evaluate"], ["chat"], ["serve"]):
+        with contextlib.suppress(SystemExit):
+            cli.run_command([*words, "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for empty in ("(default: )", "(default: None)", "(default: [])"):
+        assert empty not in printed
+    assert "(default: 0)" in printed  # the seed
 
 
 def test_command_line_imports_nothing_heavy():

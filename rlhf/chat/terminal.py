@@ -22,6 +22,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import RLHFError
 from rlhf.rewards.model import RewardModel
+from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.printing import plain_console, quiet_logs
 
 STORE = "labels.sqlite"
@@ -143,13 +144,13 @@ def _run_session(session: TerminalSession, editor: LineEditor) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf chat",
         description="Chat with a policy: a model, LoRA adapter, run folder or checkpoint. "
         "Several policies get the same prompts, side by side.",
         epilog="A prompt piped into it gets one response.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
     add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")

@@ -17,6 +17,7 @@ from rlhf.data.show import TokenSequence, as_text, token_sequences
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError, reject_row
+from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import plain_console
 from rlhf.types import Demonstration, PromptRow, Ranking
 
@@ -115,7 +116,7 @@ def _print_failure(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf data show",
         description="Print the first rows as a model reads them, token by token. Trained tokens "
         "are green (between « and » without colours), control tokens are reversed, and a bar marks "

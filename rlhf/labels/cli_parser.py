@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Callable
 
+from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
+
 AddArgument = Callable[..., argparse.Action]
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser with its eight commands."""
-    root = argparse.ArgumentParser(
+    root = CommandParser(
         prog="rlhf label",
         description="Collect, import and export preference labels.",
         allow_abbrev=False,
@@ -21,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
             help=sentence,
             description=sentence,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=DefaultsFormatter,
         )
         subparser.add_argument("--store", required=True, help="SQLite file or database URL.")
         return subparser.add_argument

@@ -95,7 +95,7 @@ def load_reward_model(path: str | Path, *, dtype: torch.dtype = torch.float32) -
     if fresh_head:
         raise CheckpointError(
             f"{path} has no reward head (it is a language model, not a reward model); "
-            "train one with recipes/reward_model.py.",
+            "train one with `rlhf reward`.",
             code="not-a-model",
         )
     return model

@@ -1,6 +1,5 @@
 """`rlhf merge DIR --output DIR2`: merge a LoRA adapter into its base."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.lineage import check_base
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.save import save_policy
+from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import rlhf_command
 
 
@@ -68,7 +68,7 @@ def merge(folder: Path, output: Path, moved_base: str | None = None) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run `rlhf merge` with these arguments; the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf merge",
         description="Merge a LoRA adapter into its base: one model that loads without peft.",
         allow_abbrev=False,

@@ -1,4 +1,4 @@
-"""Keys of recipes/align.py."""
+"""Keys of `rlhf align`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,13 +81,17 @@ class AlignConfig:
     )
     chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
     chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
-    sft_config: str | None = field(default=None, metadata={"help": "YAML file of sft.py."})
-    reward_model_config: str | None = field(
-        default=None, metadata={"help": "YAML file of reward_model.py."}
+    sft_config: str | None = field(
+        default=None, metadata={"help": "YAML file with the keys of `rlhf sft`."}
     )
-    ppo_config: str | None = field(default=None, metadata={"help": "YAML file of ppo.py."})
+    reward_model_config: str | None = field(
+        default=None, metadata={"help": "YAML file with the keys of `rlhf reward`."}
+    )
+    ppo_config: str | None = field(
+        default=None, metadata={"help": "YAML file with the keys of `rlhf ppo`."}
+    )
     evaluate_config: str | None = field(
-        default=None, metadata={"help": "YAML file of evaluate.py."}
+        default=None, metadata={"help": "YAML file with the keys of `rlhf evaluate`."}
     )
     sft_keys: list[str] = field(
         default_factory=list, metadata={"help": "`key=value` items that override sft_config."}
@@ -112,9 +116,7 @@ class AlignConfig:
     )
     num_processes: int | None = field(
         default=None,
-        metadata={
-            "help": "Processes of each stage. Default: as many as align.py was launched with."
-        },
+        metadata={"help": "Processes of each stage. Default: as many as `rlhf align` runs on."},
     )
 
     def __post_init__(self) -> None:

@@ -57,7 +57,8 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
     """
     if run_config.resume_from_checkpoint not in (None, "latest"):
         raise ConfigError(
-            "resume_from_checkpoint: align.py always resumes; leave it out.", code="key-conflict"
+            "resume_from_checkpoint: the pipeline always resumes; leave it out.",
+            code="key-conflict",
         )
     quiet_logs()
     stage_functions = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)

@@ -40,6 +40,7 @@ from rlhf.runtime.run_folder import (
     RunConfig,
     check_inputs_outside,
     check_own_folder,
+    check_upload,
     make_folder,
 )
 from rlhf.runtime.run_lock import check_not_locked, locked
@@ -58,6 +59,7 @@ def main() -> None:
     writes_to(folder)
     check_own_folder(folder)
     check_not_locked(folder)
+    check_upload(run_config.push_to_hub)
     checked = check_inputs(run_config, config)
     if run_config.dry_run:
         print_once(
@@ -115,4 +117,4 @@ def summarize(folder: Path, report: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, name="rlhf align")

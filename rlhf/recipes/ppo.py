@@ -74,4 +74,4 @@ def progress_of(bar: Bar, num_steps: int) -> OnStep:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, name="rlhf ppo")

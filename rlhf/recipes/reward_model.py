@@ -84,4 +84,4 @@ def finish(setup: RewardSetup) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, name="rlhf reward")

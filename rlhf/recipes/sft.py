@@ -50,4 +50,4 @@ def finish(setup: SFTSetup) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, name="rlhf sft")

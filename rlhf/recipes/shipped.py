@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlhf.errors import STATUS_DONE, ConfigError
+from rlhf.runtime.command_parser import CommandParser
+from rlhf.runtime.disk import disk_errors
+from rlhf.runtime.printing import counted
 from rlhf.runtime.shipped import shipped_folder
 
 # Per recipe: a sentence, and what it needs outside recipes/NAME. *.py are the scripts that
@@ -34,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"{name:<{width}}  {sentence}")
         return STATUS_DONE
     written = copy_recipe(arguments.name, Path(arguments.folder))
-    print(f"{arguments.name}: {len(written)} files in {arguments.folder}")
+    print(f"{arguments.name}: {counted(len(written), 'file')} in {arguments.folder}")
     return STATUS_DONE
 
 
@@ -45,7 +48,8 @@ def copy_recipe(name: str, folder: Path) -> list[Path]:
         The files of the recipe in `folder`. Those that were there already stay untouched.
 
     Raises:
-        ConfigError: there is no such recipe, or a file in `folder` differs; nothing is copied then.
+        ConfigError: there is no such recipe, `folder` is a file, or a file in it differs; nothing
+            is copied then.
     """
     if name not in RECIPES:
         nearest = difflib.get_close_matches(name, RECIPES, n=1)
@@ -59,6 +63,10 @@ def copy_recipe(name: str, folder: Path) -> list[Path]:
         for path in source.glob(pattern)
         if path.is_file() and "__pycache__" not in path.parts
     )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"{folder} is a file; name a folder: rlhf recipes copy {name} DIR.", code="file-exists"
+        )
     missing = [file for file in files if not (folder / file).exists()]
     for file in set(files) - set(missing):
         if not filecmp.cmp(source / file, folder / file, shallow=False):
@@ -67,14 +75,15 @@ def copy_recipe(name: str, folder: Path) -> list[Path]:
                 f"another folder: rlhf recipes copy {name} DIR.",
                 code="file-exists",
             )
-    for file in missing:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / file, folder / file)
+    with disk_errors():
+        for file in missing:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / file, folder / file)
     return [folder / file for file in files]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf recipes",
         description="List or copy the recipes that come with rlhf.",
         allow_abbrev=False,

@@ -18,12 +18,12 @@ from rlhf.report.token_map import heat_maps
 from rlhf.report.verdict import verdict
 from rlhf.runtime.run_folder import CONFIG
 
-# Recipe -> a key that only its config.yaml has: a run without a manifest is still training.
-RECIPES = {
+# Command -> a key that only its config.yaml has: a run without a manifest is still training.
+COMMANDS = {
     "align": "labels",
     "evaluate": "bootstrap_samples",
     "ppo": "rollout_batch_size",
-    "reward_model": "center_rewards_coefficient",
+    "reward": "center_rewards_coefficient",
     "sft": "packing",
 }
 BASELINE_METRICS = ("win_rate", "score", "bradley_terry", "kl_bound")
@@ -96,9 +96,9 @@ def _evaluation_variables(judged: StageView | None) -> Mapping[str, object]:
 def command(run: RunView) -> str:
     """The command that repeats this run in another folder; "" if no config.yaml is known."""
     keys = {line.partition(":")[0] for line in run.config.splitlines()}
-    recipe = next((name for name, key in RECIPES.items() if key in keys), None)
-    if recipe is None:
+    name = next((name for name, key in COMMANDS.items() if key in keys), None)
+    if name is None:
         return ""
     output_dir = f"{run.folder}-again"  # a folder with a run cannot be used
     options = ["--config", str(run.folder / CONFIG), "--output_dir", output_dir]
-    return shlex.join(["rlhf", "launch", f"recipes/{recipe}.py", *options])
+    return shlex.join(["rlhf", name, *options])

@@ -1,6 +1,5 @@
 """`rlhf report RUN_DIR`: writes report.html, a single file, from the run folder alone."""
 
-import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from rlhf.errors import CheckpointError, ConfigError, RLHFError
 from rlhf.manifest import write_atomically
 from rlhf.report.page import render
 from rlhf.report.read import read_run
+from rlhf.runtime.command_parser import CommandParser
 
 REPORT = "report.html"
 # The files that the page depends on, in a run folder or in those of a pipeline's stages.
@@ -21,7 +21,7 @@ WATCHED = tuple(
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf report`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf report",
         description="Write the report of a run folder, a single HTML file.",
         allow_abbrev=False,

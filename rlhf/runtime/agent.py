@@ -40,7 +40,9 @@ def main(words: Sequence[str]) -> int:
     # torchrun's log of a failed worker would come between the recipe's own message and ours.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
     end_with_parent()
-    arguments = launch_command_parser().parse_args(list(words))
+    parser = launch_command_parser()
+    parser.error = _reject
+    arguments = parser.parse_args(list(words))
     mistake = _missing_recipe(arguments)
     if mistake:
         return _fail(mistake)
@@ -54,7 +56,7 @@ def main(words: Sequence[str]) -> int:
     except subprocess.CalledProcessError as error:  # accelerate's plain one-process launcher
         return shell_status(error.returncode)
     except (ValueError, OSError) as error:
-        return _fail(str(error))
+        return _fail(f"{error} [bad-launch]")
     return STATUS_DONE
 
 
@@ -80,12 +82,14 @@ def _missing_recipe(arguments: argparse.Namespace) -> str:
     name = arguments.training_script
     if not arguments.module:
         is_file = Path(name).is_file()
-        return "" if is_file else f"{name} is not a file; name a recipe, such as recipes/sft.py."
+        hint = "name a recipe, such as recipes/sft.py. [missing-file]"
+        return "" if is_file else f"{name} is not a file; {hint}"
     try:
         spec = importlib.util.find_spec(name)
     except ImportError:
         spec = None
-    return "" if spec else f"there is no module {name}; name one, such as rlhf.recipes.sft."
+    hint = "name one, such as rlhf.recipes.sft. [missing-file]"
+    return "" if spec else f"there is no module {name}; {hint}"
 
 
 def _add_defaults(arguments: argparse.Namespace) -> None:
@@ -121,6 +125,11 @@ def _report(failure: tuple[int, int], failed: int) -> int:
         others = f"; {failed - 1} more failed with it" if failed > 1 else ""
         _print_error(f"rank {rank} failed with status {exitcode}{others}")
     return shell_status(exitcode)
+
+
+def _reject(message: str) -> NoReturn:
+    """Exit for a mistake in the options of `accelerate launch`, without its pages of usage."""
+    sys.exit(_fail(f"{message}; `accelerate launch --help` lists the options. [bad-launch]"))
 
 
 def _fail(message: str) -> int:

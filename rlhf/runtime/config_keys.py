@@ -123,7 +123,7 @@ def _add_option(group: argparse._ActionsContainer, key: Key) -> None:
     group.add_argument(
         f"--{key.name}",
         help=f"{key.help} Required." if key.default is MISSING else key.help,
-        default=argparse.SUPPRESS if key.default in (MISSING, None, []) else key.default,
+        default=argparse.SUPPRESS if key.default in (MISSING, None, "", []) else key.default,
         choices=key.choices or None,
         metavar=None if key.choices else METAVARS[key.type],
         nargs="*" if key.is_list else "?" if key.type is bool else None,

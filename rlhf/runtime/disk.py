@@ -1,9 +1,10 @@
-"""Turns errors of a full, read-only or forbidden disk into one-line errors.
+"""Turns errors of a full, read-only or forbidden disk, or of a path, into one-line errors.
 
 Python raises an `OSError` with a number. Libraries in C++ and Rust put it in other words, and
 torch does not report it at all: there the free space of the run's output folder decides.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -15,6 +16,8 @@ from rlhf.errors import ConfigError, RLHFError, TrainingError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+# A file where a folder has to be, or the other way round; a name that no file can have.
+BAD_PATH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 MIN_FREE_BYTES = 16 << 20  # with less free space, a failed write failed for lack of space
 TORCH_WRITERS = ("inline_container", "PytorchStreamWriter")  # in the error of torch.save
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers
@@ -35,7 +38,7 @@ def disk_error(error: BaseException) -> RLHFError | None:
     """The disk error behind `error`, with the next step; None if the cause is something else.
 
     It is a `TrainingError` if a disk is full or has become read-only, and a `ConfigError` if the
-    user has no permission for a file.
+    user has no permission for a file, or names a path that cannot be written.
     """
     for cause in _chain(error):
         number = _errno(cause)
@@ -53,7 +56,44 @@ def disk_error(error: BaseException) -> RLHFError | None:
                 "place.",
                 code="unreadable-file",
             )
+        if number in BAD_PATH:
+            return ConfigError(
+                f"{_place(cause)}: {os.strerror(number)}; name another place.", code="bad-value"
+            )
     return None
+
+
+def check_output_file(path: Path) -> None:
+    """Check that a file can be written there, before the work whose result it holds.
+
+    Raises:
+        ConfigError: the path is a folder, is below a file, or its folder is read-only.
+    """
+    lowest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    folder = lowest if lowest.is_dir() else lowest.parent
+    number = 0
+    if path.is_dir():
+        number = errno.EISDIR
+    elif lowest != path and lowest != folder:
+        number = errno.ENOTDIR
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        raise ConfigError(
+            f"{path} cannot be written: {os.strerror(number)}; name another file.",
+            code="bad-value",
+        )
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise `disk_error` in place of the errors that it explains."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RLHFError) or (cause := disk_error(error)) is None:
+            raise
+        raise cause from error
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

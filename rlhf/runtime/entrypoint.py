@@ -16,8 +16,15 @@ from rlhf.runtime.signals import Stopped
 SECONDS_FOR_RANK_0 = 30.0
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Call `main` and exit: 0 done, 2 the user's mistake, 1 a failure, 75 stopped by SIGTERM."""
+def run(main: Callable[[], None], *, name: str | None = None) -> NoReturn:
+    """Call `main` and exit: 0 done, 2 the user's mistake, 1 a failure, 75 stopped by SIGTERM.
+
+    Args:
+        main: the recipe.
+        name: how its messages begin, such as `rlhf sft`; default the name of the script.
+    """
+    if name is not None:
+        sys.argv[0] = name  # messages of the other threads begin with it too
     try:
         main()
         _close_process_group()

@@ -20,6 +20,11 @@ def plain_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     return Console(markup=False, emoji=False, highlight=False, stderr=stderr, soft_wrap=soft_wrap)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """The number with its noun: `1 row`, `2 rows`."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def rlhf_command(*words: object) -> str:
     """`rlhf WORDS` to paste into this shell: quoted, with rlhf's path if it is not on PATH."""
     program = "rlhf" if shutil.which("rlhf") else str(Path(sys.executable).with_name("rlhf"))

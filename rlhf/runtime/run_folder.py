@@ -71,17 +71,43 @@ class RunConfig:
 
 def _check_tracker(name: str) -> None:
     """Reject a tracker that accelerate does not know or cannot import."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     if name not in LOGGER_TYPE_TO_CLASS:
         known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
         raise ConfigError(
             f"report_to: unknown tracker {name!r} (choose from {known}).", code="bad-value"
         )
-    if not filter_trackers([name], "."):
+    if name not in map(str, get_available_trackers()):
         raise ConfigError(
             f"report_to: {name} is not installed; `pip install 'rlhf[tracking]'`.",
             code="missing-package",
+        )
+
+
+def check_upload(hub_id: str | None) -> None:
+    """Check what an upload after hours of training would fail for: the hub id and the token.
+
+    Raises:
+        ConfigError: a name that no model of the hub can have, or there is no token.
+    """
+    if hub_id is None:
+        return
+    from huggingface_hub import get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(hub_id)
+    except HFValidationError as error:
+        raise ConfigError(
+            f"push_to_hub={hub_id!r} is not a hub id such as NAME/MODEL: {error}", code="bad-value"
+        ) from error
+    if get_token() is None:
+        raise ConfigError(
+            f"push_to_hub={hub_id} needs a token of the hub, and there is none; run "
+            "`hf auth login`, or set HF_TOKEN.",
+            code="missing-key",
         )
 
 
@@ -91,9 +117,10 @@ def begin_run(run: RunConfig, *, sharding: Sharding = "none") -> int:
     The first call of a recipe, on every process. `sharding` is that of `start_processes`.
 
     Raises:
-        ConfigError: as `start_processes` and `claim_run_folder`.
+        ConfigError: as `check_upload`, `start_processes` and `claim_run_folder`.
     """
     writes_to(Path(run.output_dir))
+    check_upload(run.push_to_hub)
     world_size = start_processes(run.cpu_threads, sharding=sharding)
     quiet_logs()
     on_main_process(lambda: claim_run_folder(run))

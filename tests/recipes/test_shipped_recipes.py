@@ -44,3 +44,11 @@ def test_unknown_recipe_names_the_nearest(tmp_path: Path):
         copy_recipe("poket", tmp_path)
     with raises("unknown-name", "toy_tasks"):
         copy_recipe("xyz", tmp_path)
+
+
+def test_copy_to_a_file_is_rejected(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with raises("file-exists", tmp_path / "file"):
+        copy_recipe("accelerate", tmp_path / "file")
+    with raises("bad-value", tmp_path / "file"):
+        copy_recipe("accelerate", tmp_path / "file" / "below")

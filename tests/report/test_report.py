@@ -31,7 +31,7 @@ def test_page_has_the_results(page):
     assert "ppo wins 74% [70%, 78%] against sft by the gold scorer on 200 held-out prompts" in page
     assert "Gate of the reward model: pass (accuracy 0.78 [0.74, 0.82]" in page
     assert "grounded" in page
-    assert "rlhf launch recipes/align.py --config" in page
+    assert "rlhf align --config" in page
     assert "runs-again" in page  # the folder itself has a run
     assert "3 of 200 prompts also occur in the training data" in page
 
@@ -90,7 +90,7 @@ def test_page_is_below_5_mb(page):
 def test_report_of_a_single_stage(run):
     page = write_report(run / "sft").read_text()
     assert "held-out loss went from 3.2 to" in page
-    assert "rlhf launch recipes/sft.py" in page
+    assert "rlhf sft --config" in page
 
 
 def test_report_of_an_interrupted_run(run):

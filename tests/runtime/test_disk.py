@@ -10,8 +10,9 @@ import pytest
 
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.manifest import write_atomically
-from rlhf.runtime.disk import disk_error, writes_to
+from rlhf.runtime.disk import check_output_file, disk_error, disk_errors, writes_to
 from rlhf.training.common.checkpoint import verify_checkpoint
+from tests.errors import raises
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,6 +137,26 @@ def test_same_error_on_a_disk_with_space_is_not_a_disk_error(tmp_path):
     assert disk_error(RuntimeError("[enforce fail at inline_container.cc:672]")) is None
     assert disk_error(FileNotFoundError(errno.ENOENT, "No such file", "x")) is None
     assert disk_error(ValueError("no")) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG])
+def test_path_that_cannot_be_written_is_the_users_mistake(number):
+    error = disk_error(OSError(number, "no", "/data/a.jsonl"))
+    assert isinstance(error, ConfigError)
+    assert error.code == "bad-value"
+    assert str(error).startswith("/data/a.jsonl: ")
+    with raises("bad-value", "/data/a.jsonl"), disk_errors():
+        raise OSError(number, "no", "/data/a.jsonl")
+
+
+def test_output_file_is_checked_before_it_is_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "below.jsonl"):
+        with raises("bad-value", path):
+            check_output_file(path)
+    for path in (tmp_path / "file", tmp_path / "new.jsonl", tmp_path / "new" / "x.jsonl"):
+        check_output_file(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_file_without_permission_is_the_users_mistake():

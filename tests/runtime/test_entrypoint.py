@@ -85,6 +85,15 @@ def test_exit_status_of_mistake_failure_and_stop(script, what, status, traceback
         assert done.stderr.count("\n") == 1
 
 
+def test_messages_of_a_command_begin_with_its_name():
+    """`rlhf sft` and `accelerate launch recipes/sft.py` run the same recipe."""
+    for command, start in (("-m rlhf.cli sft", "rlhf sft: "), ("recipes/sft.py", "sft.py: ")):
+        done = call(sys.executable, *command.split(), "--frob", "1")
+        assert done.returncode == 2
+        assert done.stderr.startswith(start), done.stderr
+        assert "[unknown-key]" in done.stderr
+
+
 def ranks_of_two(stdout):
     """Two processes write to one pipe: their lines may run into each other."""
     return set(re.findall(r"world 2 rank (\d)", stdout))

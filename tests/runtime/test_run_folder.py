@@ -6,6 +6,8 @@ import pytest
 
 from rlhf.runtime.run_folder import (
     RunConfig,
+    begin_run,
+    check_upload,
     checkpoint_to_resume,
     checkpoints,
     claim_run_folder,
@@ -92,6 +94,23 @@ def test_folder_without_a_run_loses_nothing(tmp_path):
 def test_unknown_tracker_is_rejected():
     with raises("bad-value", "'nobody'", "wandb"):
         RunConfig(output_dir="x", report_to=["nobody"])
+
+
+def test_tracker_that_is_not_installed_is_rejected(monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    with raises("missing-package", "wandb"):
+        RunConfig(output_dir="x", report_to=["wandb"])
+
+
+def test_upload_needs_a_hub_id_and_a_token(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with raises("bad-value", "me/a/b"):
+        check_upload("me/a/b")
+    with raises("missing-key", "me/model", "HF_TOKEN"):
+        begin_run(RunConfig(output_dir=str(tmp_path / "run"), push_to_hub="me/model"))
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: "token")
+    check_upload("me/model")
+    check_upload(None)
 
 
 @pytest.mark.parametrize("seed", [-1, 1 << 32])

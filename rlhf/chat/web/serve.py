@@ -20,6 +20,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.model import RewardModel
+from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.printing import quiet_logs
 from rlhf.web.server import http_server, listening_socket, url_host
 
@@ -113,11 +114,11 @@ def announce(config: ChatServerConfig, address: str, console: Console) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf serve",
         description="Serve one or several policies: an OpenAI-compatible API and a chat page.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
     add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")
