@@ -52,7 +52,7 @@ ErrorCode = Literal[
     "judge-failed",  # an LLM judge that cannot be reached or rejects the request
     # labels, chat
     "bad-label",  # a label, ranking or form that does not fit its item
-    "bad-store",  # a label store that cannot be opened, or is of another version
+    "bad-store",  # a label store that cannot be opened, was closed, or is of another version
     "unknown-name",  # an annotator, item, model or message that does not exist
     "not-allowed",  # an action that this role or configuration does not permit
     "address-in-use",  # another server has the port; give another --port

@@ -6,6 +6,7 @@ metric is ordinal
 Coincidence matrices of units add up, so a bootstrap over items only adds other items' matrices.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,10 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Alpha:
-    """1 is full agreement, 0 is chance, below 0 is systematic disagreement; undefined for n=0."""
+    """1 is full agreement, 0 is chance, below 0 is systematic disagreement.
+
+    All three numbers are NaN for n=0: there are not enough labels, or all ranks are equal.
+    """
 
     value: float
     low: float  # 2.5% and 97.5% of a bootstrap over items
@@ -28,7 +32,7 @@ class Alpha:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}] (n={self.n})" if self.n else "-"
 
 
-UNDEFINED = Alpha(0.0, 0.0, 0.0, 0)
+UNDEFINED = Alpha(math.nan, math.nan, math.nan, 0)
 
 
 def rank_alpha(

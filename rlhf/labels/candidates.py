@@ -24,7 +24,10 @@ from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.runtime.printing import plain_console, quiet_logs, rlhf_command
+from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
+from rlhf.runtime.disk import check_output_file
+from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
+from rlhf.types import PromptRow
 
 
 def sample_candidates(
@@ -73,20 +76,15 @@ def sample_candidates(
         for model in models
     ]
     rows = load_prompts(
-        prompts_file,
-        chat=chats[0],
-        others=chats[1:],
-        response_length=max_new_tokens,
-        bad_rows=bad_rows,
+        prompts_file, others=chats, response_length=max_new_tokens, bad_rows=bad_rows
     ).rows
     responses: list[list[tuple[str, str]]] = [[] for _ in rows]  # (text, model) by prompt
     for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
-        share = len(range(index, num_responses, len(models)))
         samples = sample_responses(
             load_on_device(model),
             chat,
             [row.prompt for row in rows],
-            num_responses=share,
+            num_responses=len(range(index, num_responses, len(models))),
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed + 1_000_003 * index,  # a model given twice samples different responses
@@ -94,15 +92,17 @@ def sample_candidates(
         )
         for of_prompt, of_model in zip(responses, samples, strict=True):
             of_prompt += [(sample.response, model) for sample in of_model]
-    return [
-        Candidate(
-            prompt=row.prompt,
-            responses=[text for text, _ in of_prompt],
-            models=[model for _, model in of_prompt],
-            columns=row.columns,
-        )
-        for row, of_prompt in zip(rows, responses, strict=True)
-    ]
+    return [_candidate(row, of_prompt) for row, of_prompt in zip(rows, responses, strict=True)]
+
+
+def _candidate(row: PromptRow, responses: Sequence[tuple[str, str]]) -> Candidate:
+    """The prompt with its (text, model) pairs."""
+    return Candidate(
+        prompt=row.prompt,
+        responses=[text for text, _ in responses],
+        models=[model for _, model in responses],
+        columns=row.columns,
+    )
 
 
 def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
@@ -123,6 +123,7 @@ def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
 def main(argv: Sequence[str]) -> int:
     """`rlhf sample`."""
     args = _parser().parse_args(argv)
+    check_output_file(Path(args.output))
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = plain_console(stderr=True)
@@ -144,7 +145,8 @@ def main(argv: Sequence[str]) -> int:
     blank = sum(not text.strip() for row in candidates for text in row.responses)
     total = sum(len(row.responses) for row in candidates)
     console.print(
-        f"{total} responses to {len(candidates)} prompts ({blank} of them empty) in {args.output}; "
+        f"{counted(total, 'response')} to {counted(len(candidates), 'prompt')} ({blank} of them "
+        f"empty) in {args.output}; "
         f"next: {rlhf_command('label', 'import', args.output, '--store', 'STORE')}",
         highlight=False,
     )
@@ -152,11 +154,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf sample",
         description="Sample K responses to each prompt, for ranking.",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
     add(

@@ -14,7 +14,7 @@ from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import label_stats
 from rlhf.labels.stats_table import print_stats
 from rlhf.labels.store import LabelStore
-from rlhf.runtime.printing import plain_console
+from rlhf.runtime.printing import counted, plain_console
 
 # Modules that load torch are imported by the command that needs them, so that `serve` starts fast.
 
@@ -95,9 +95,10 @@ def _import(args: argparse.Namespace, console: Console) -> None:
                 as_candidates=args.as_candidates,
             )
             console.print(
-                f"{source}: {result.rows} rows, {result.items} new items, {result.labels} new "
-                f"labels; left out: {result.blank} empty responses and {result.left_out} rows "
-                f"with fewer than two responses; {result.dropped} bad rows dropped"
+                f"{source}: {counted(result.rows, 'row')}, {counted(result.items, 'new item')}, "
+                f"{counted(result.labels, 'new label')}; left out: "
+                f"{counted(result.blank, 'empty response')} and {counted(result.left_out, 'row')} "
+                f"with fewer than two responses; {counted(result.dropped, 'bad row')} dropped"
                 + (f" into {rejects}" if result.dropped else "")
             )
 
@@ -121,7 +122,8 @@ def _export(args: argparse.Namespace, console: Console) -> None:
 
     with LabelStore(args.store, create=False) as store:
         exported = export(store, args.output, args.kind)
-    console.print(f"{len(exported.rows)} {args.kind} in {args.output}")
+    kind = args.kind if args.kind == "thumbs" else args.kind.removesuffix("s")
+    console.print(f"{counted(len(exported.rows), kind, args.kind)} in {args.output}")
     for reason, count in exported.left_out.items():
         console.print(f"left out: {count} {reason}")
 
@@ -135,7 +137,9 @@ def _simulate(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store:
         count = simulate_labels(store, annotators, gold, seed=args.seed, overlap=args.overlap)
     location = display_location(args.store)
-    console.print(f"{count} new labels of {len(annotators)} annotators in {location}")
+    console.print(
+        f"{counted(count, 'new label')} of {counted(len(annotators), 'annotator')} in {location}"
+    )
 
 
 def _stats(args: argparse.Namespace, console: Console) -> None:
@@ -158,7 +162,8 @@ def _prioritize(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store:
         count = prioritize(store, args.reward_model)
     console.print(
-        f"{count} items have a priority; `rlhf label serve --active_floor 0.2` draws by it"
+        f"priority set for {counted(count, 'item')}; `rlhf label serve --active_floor 0.2` "
+        "draws by it"
     )
 
 
@@ -174,6 +179,6 @@ def _erase(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store:
         count = store.erase(args.annotator)
     console.print(
-        f"{count} events deleted; a tombstone with the counts remains. Earlier exports still "
-        "contain the labels: export again."
+        f"{counted(count, 'event')} deleted; a tombstone with the counts remains. Earlier exports "
+        "still contain the labels: export again."
     )

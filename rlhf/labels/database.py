@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from rlhf.errors import ConfigError, DataError
+from rlhf.runtime.disk import FULL
 
 BUSY_SECONDS = 30  # a process waits this long for another's write
 # PostgreSQL's advisory locks: of the writing transaction and of the serving process.
@@ -20,7 +21,8 @@ def open_engine(location: str | Path, *, create: bool) -> sa.Engine:
     """An engine for a file (SQLite) or a SQLAlchemy URL.
 
     Raises:
-        DataError: no such file (with create=False), or a URL whose driver is not installed.
+        DataError: no such file (with create=False), a file that cannot be created, or a URL whose
+            driver is not installed.
     """
     engine = _engine(location, create)
     if engine.dialect.name == "sqlite":
@@ -72,6 +74,15 @@ def display_location(location: str | Path | sa.URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def unusable(location: str | Path, error: sa.exc.SQLAlchemyError) -> DataError:
+    """The error for a location that the database could not use."""
+    reason = str(error.__cause__ or error).strip().splitlines()[0]
+    return DataError(
+        f"{display_location(location)} cannot be used as a label store: {reason}.",
+        code="bad-store",
+    )
+
+
 def new_id(connection: sa.Connection, insert: sa.Insert) -> int:
     """Run `insert` of one row and return its integer key."""
     key = connection.execute(insert).inserted_primary_key
@@ -96,15 +107,28 @@ def _engine(location: str | Path, create: bool) -> sa.Engine:
             ) from error
     path = Path(location)
     if create:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Labels and hashes of tokens are readable by the owner only.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        _create_file(path)
     elif not path.is_file():
         raise DataError(
             f"{path} is not a label store; make one with `rlhf label import`.", code="missing-file"
         )
     return sa.create_engine(sa.URL.create("sqlite", database=str(path)))
+
+
+def _create_file(path: Path) -> None:
+    """Create an empty file and its folder, unless it exists."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Labels and hashes of tokens are readable by the owner only.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise DataError(
+            f"label store {path} cannot be created: {error.strerror}; name another file.",
+            code="bad-store",
+        ) from error
 
 
 def _make_safe(connection: sqlite3.Connection, record: object) -> None:

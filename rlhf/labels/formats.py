@@ -9,6 +9,7 @@ from typing import Any
 from rlhf.data.files.read_csv import CELLS_COLUMN
 from rlhf.data.files.read_parquet import JSON_COLUMNS_KEY
 from rlhf.errors import DataError
+from rlhf.runtime.printing import counted
 
 # A spreadsheet runs a cell with such a beginning as a formula; the wide characters in some of them.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -109,7 +110,8 @@ def dataset_card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[st
             "---",
             f"# {kind}",
             "",
-            f"{len(rows)} rows of {len(names)} annotators, written by `rlhf label export`.",
+            f"{counted(len(rows), 'row')} of {counted(len(names), 'annotator')}, "
+            "written by `rlhf label export`.",
             "",
             *lines,
             "",

@@ -13,6 +13,7 @@ from rlhf.errors import ConfigError, DataError
 from rlhf.labels.queries import identity
 from rlhf.labels.records import LABEL, REPEAT, UNNAMED, Candidate, Label
 from rlhf.labels.store import LabelStore
+from rlhf.runtime.printing import counted
 
 # Columns with a meaning of their own; all others are stored with the item.
 ITEM_COLUMNS = (
@@ -180,7 +181,10 @@ def _parse(row: Row) -> tuple[Candidate, _ImportedRanking | None]:
     if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):
         raise DataError("responses is not a list of texts", code="bad-row")
     if models and len(models) != len(responses):
-        raise DataError(f"{len(models)} models for {len(responses)} responses", code="bad-row")
+        raise DataError(
+            f"{counted(len(models), 'model')} for {counted(len(responses), 'response')}",
+            code="bad-row",
+        )
     prompt = parse_prompt({"prompt": row["prompt"]} if "prompt" in row else row).prompt
     return Candidate(prompt=prompt, responses=responses, models=models, columns=columns), None
 

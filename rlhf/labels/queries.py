@@ -1,12 +1,13 @@
 """Queries of the label store: rows of its tables -> records."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from rlhf.labels.database import new_id
 from rlhf.labels.records import Candidate, Item, Label, StoredLabel
-from rlhf.labels.schema import SUBMIT, UNDO, events, items
+from rlhf.labels.schema import LIVE, SUBMIT, UNDO, claims, events, items, meta
 
 VARIABLES = 500  # SQLite limits the number of variables in a statement
 
@@ -26,6 +27,12 @@ def item_of(row: sa.Row[Any]) -> Item:
         models=tuple(row.models),
         columns=row._mapping["columns"],
     )
+
+
+def ensure_item(connection: sa.Connection, candidate: Candidate, content: str, queue: str) -> int:
+    """The id of the item with this content, which is added if there is none."""
+    known = item_id_of(connection, content)
+    return add_item(connection, candidate, content, queue) if known is None else known
 
 
 def add_item(connection: sa.Connection, candidate: Candidate, content: str, queue: str) -> int:
@@ -103,6 +110,31 @@ def standing_counts(connection: sa.Connection) -> dict[str, int]:
         .group_by(events.c.kind)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def count_live_claims(connection: sa.Connection) -> int:
+    """Number of items that annotators hold."""
+    query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
+    return int(connection.scalar(query) or 0)
+
+
+def set_priorities(connection: sa.Connection, priorities: Mapping[int, float]) -> None:
+    """Set priorities by item id."""
+    for item_id, priority in priorities.items():
+        update = sa.update(items).where(items.c.id == item_id)
+        connection.execute(update.values(priority=priority))
+
+
+def setting(connection: sa.Connection, name: str, default: str) -> str:
+    """The value of a setting, or the default."""
+    value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
+    return default if value is None else str(value)
+
+
+def set_setting(connection: sa.Connection, name: str, value: str) -> None:
+    """Store a setting."""
+    connection.execute(sa.delete(meta).where(meta.c.name == name))
+    connection.execute(sa.insert(meta).values(name=name, value=value))
 
 
 def add_taken(connection: sa.Connection, item_id: int, change: int) -> None:

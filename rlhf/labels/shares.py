@@ -1,6 +1,7 @@
 """Shares of cases, and the pairs of responses that they count."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from rlhf.labels.records import order_of
 
 @dataclass(frozen=True)
 class Share:
-    """`value` is the share of `n` cases; 0.0 for n=0."""
+    """`value` is the share of `n` cases; NaN for n=0."""
 
     value: float
     n: int
@@ -24,17 +25,16 @@ def share_of(cases: Iterable[bool]) -> Share:
     return share_of_counts([(sum(values), len(values))])
 
 
-def share_of_counts(counts: Iterable[tuple[int, int]]) -> Share:
+def share_of_counts(counts: Iterable[tuple[float, int]]) -> Share:
     """The share over several (true cases, all cases)."""
     pairs = list(counts)
     true, total = sum(one for one, _ in pairs), sum(count for _, count in pairs)
-    return Share(true / total if total else 0.0, total)
+    return Share(true / total if total else math.nan, total)
 
 
 def pooled(shares: Sequence[Share]) -> Share:
     """The share over the cases of several shares."""
-    total = sum(share.n for share in shares)
-    return Share(sum(share.value * share.n for share in shares) / total if total else 0.0, total)
+    return share_of_counts([(share.value * share.n, share.n) for share in shares if share.n])
 
 
 def decided_pairs(ranks: Sequence[int]) -> list[tuple[int, int]]:

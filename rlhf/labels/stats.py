@@ -46,13 +46,15 @@ class StoreStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How well annotators agree."""
+    """How well annotators agree. Values are NaN where n is 0: there are not enough labels."""
 
     alpha: Alpha  # Krippendorff's alpha of the ranks, with its 95% interval
     pairs: Share  # pairs of responses that two annotators decided, the same way
     by_annotators: Mapping[str, Mapping[str, Share]]  # the same for each two annotators
 
     def __str__(self) -> str:
+        if not self.alpha.n and not self.pairs.n:
+            return "not enough labels: agreement needs items that two annotators ranked"
         return f"alpha {self.alpha}, same decision on {self.pairs} of pairs"
 
 

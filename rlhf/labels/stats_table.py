@@ -6,18 +6,20 @@ from rich.table import Table
 
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import StoreStats
+from rlhf.runtime.printing import counted
 
 
 def print_stats(console: Console, stats: StoreStats, *, with_gold: bool) -> None:
     """Print counts, agreement, a row per annotator, and concerns."""
     gold = f"; with the gold score on {stats.gold_agreement}" if with_gold else ""
     console.print(
-        f"{stats.labels} labels on {stats.labelled_items} of {stats.items} items; annotators "
-        f"agree on {stats.agreement} of the pairs that both decide{gold}"
+        f"{counted(stats.labels, 'label')} on {stats.labelled_items} of "
+        f"{counted(stats.items, 'item')}; annotators agree on {stats.agreement} of the pairs that "
+        f"both decide{gold}"
     )
     console.print(
-        f"Krippendorff's alpha of the ranks: {stats.alpha}; {stats.skips} skips, "
-        f"{stats.late} late labels"
+        f"Krippendorff's alpha of the ranks: {stats.alpha}; "
+        f"{counted(stats.skips, 'skip')}, {counted(stats.late, 'late label')}"
     )
     console.print(_annotator_table(stats, with_gold=with_gold))
     if len(stats.names) > 1:

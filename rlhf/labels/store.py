@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
-from rlhf.labels import guidelines, queries
-from rlhf.labels.database import begin, display_location, only_server, open_engine
+from rlhf.labels import guidelines, queries, validation
+from rlhf.labels.database import begin, display_location, only_server, open_engine, unusable
 from rlhf.labels.erase import erase_annotator
 from rlhf.labels.events import append_label, append_undo
 from rlhf.labels.gold_items import gold_ranks, set_gold
 from rlhf.labels.migrate import migrate, version_of
 from rlhf.labels.records import UNNAMED, Candidate, Item, Label, StoredLabel, normalized_name
-from rlhf.labels.schema import LIVE, MARKED, OPEN, SCHEMA_VERSION, claims, items, meta
-from rlhf.labels.validation import check_candidate, check_label, check_marked, content_sha256
+from rlhf.labels.schema import MARKED, OPEN, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from rlhf.labels.stats import Agreement
@@ -43,6 +42,7 @@ class LabelStore:
 
     def __init__(self, location: str | Path, *, create: bool = True) -> None:
         self._lock = threading.Lock()
+        self._closed = False
         self._engine = open_engine(location, create=create)
         try:
             with self.read() as connection:
@@ -52,11 +52,7 @@ class LabelStore:
                     migrate(connection, location, create=create)
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise DataError(
-                f"{display_location(location)} cannot be used as a label store: {reason}.",
-                code="bad-store",
-            ) from error
+            raise unusable(location, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -65,13 +61,14 @@ class LabelStore:
         self.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections. Every later call but `close` raises."""
+        self._closed = True
         self._engine.dispose()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """One transaction, applied whole or not at all; it takes the write lock at its start."""
-        with self._lock, self._engine.connect() as connection:
+        with self._lock, self._open_engine.connect() as connection:
             begin(connection)
             yield connection
             connection.commit()
@@ -82,12 +79,23 @@ class LabelStore:
 
         Without the wait SQLite lets both sides sleep and retry until they miss each other.
         """
-        with self._lock, self._engine.connect() as connection:
+        with self._lock, self._open_engine.connect() as connection:
             yield connection
 
     def serving_lock(self) -> AbstractContextManager[None]:
         """Hold the store as its one serving process; raises `ConfigError` if another does."""
-        return only_server(self._engine)
+        return only_server(self._open_engine)
+
+    @property
+    def _open_engine(self) -> sa.Engine:
+        """The engine; SQLAlchemy itself would connect again after `dispose`."""
+        if self._closed:
+            raise DataError(
+                f"the label store {display_location(self._engine.url)} is closed; open it again "
+                "with LabelStore(…).",
+                code="bad-store",
+            )
+        return self._engine
 
     def add(
         self,
@@ -120,15 +128,13 @@ class LabelStore:
 
         prompt = parse_prompt({"prompt": prompt}).prompt
         candidate = Candidate(prompt=prompt, responses=responses, models=models)
-        check_candidate(candidate, 1)
-        content = content_sha256(candidate)
+        validation.check_arguments(candidate, ranks)
+        content = validation.content_sha256(candidate)
         with self.write() as connection:
-            item_id = queries.item_id_of(connection, content)
-            if item_id is None:
-                item_id = queries.add_item(connection, candidate, content, OPEN)
+            item_id = queries.ensure_item(connection, candidate, content, OPEN)
             if ranks is not None:
                 label = Label(item_id=item_id, annotator=annotator, ranks=ranks, strength=strength)
-                check_label(label, {item_id: len(responses)})
+                validation.check_label(label, {item_id: len(responses)})
                 if not queries.has_label(connection, label):
                     append_label(connection, label, request_key=None)
         return item_id
@@ -159,8 +165,8 @@ class LabelStore:
         with self.write() as connection:
             known = queries.item_ids_by_content(connection)
             for number, candidate in enumerate(candidates, 1):
-                check_candidate(candidate, number)
-                content = content_sha256(candidate)
+                validation.check_candidate(candidate, number)
+                content = validation.content_sha256(candidate)
                 if content not in known:
                     known[content] = queries.add_item(connection, candidate, content, OPEN)
                 ids.append(known[content])
@@ -172,11 +178,10 @@ class LabelStore:
         Raises:
             DataError: several responses, or an empty one.
         """
-        check_marked(candidate)
-        content = content_sha256(candidate)
+        validation.check_marked(candidate)
+        content = validation.content_sha256(candidate)
         with self.write() as connection:
-            item_id = queries.item_id_of(connection, content)
-            return item_id or queries.add_item(connection, candidate, content, MARKED)
+            return queries.ensure_item(connection, candidate, content, MARKED)
 
     def add_gold(self, candidates: Sequence[Candidate], ranks: Sequence[Sequence[int]]) -> None:
         """Add items with known ranks, which measure annotators and are not exported as labels.
@@ -197,9 +202,7 @@ class LabelStore:
     def set_priorities(self, priorities: Mapping[int, float]) -> None:
         """Set priorities by item id, 0 or more; the queue hands out the highest first."""
         with self.write() as connection:
-            for item_id, priority in priorities.items():
-                update = sa.update(items).where(items.c.id == item_id)
-                connection.execute(update.values(priority=priority))
+            queries.set_priorities(connection, priorities)
 
     def items(self) -> list[Item]:
         """Every item, oldest first."""
@@ -224,14 +227,12 @@ class LabelStore:
     def setting(self, name: str, default: str = "") -> str:
         """A setting that is stored with the labels."""
         with self.read() as connection:
-            value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == name))
-        return default if value is None else str(value)
+            return queries.setting(connection, name, default)
 
     def set_setting(self, name: str, value: str) -> None:
         """Store a setting with the labels."""
         with self.write() as connection:
-            connection.execute(sa.delete(meta).where(meta.c.name == name))
-            connection.execute(sa.insert(meta).values(name=name, value=value))
+            queries.set_setting(connection, name, value)
 
     def submit(self, label: Label, *, request_key: str | None = None) -> int:
         """The event id of the label, which is on disk when this returns.
@@ -254,7 +255,7 @@ class LabelStore:
             sizes = queries.item_sizes(connection, {label.item_id for label in labels})
             ids = []
             for label, key in zip(labels, keys, strict=True):
-                check_label(label, sizes)
+                validation.check_label(label, sizes)
                 ids.append(append_label(connection, label, request_key=key))
         return ids
 
@@ -293,6 +294,5 @@ class LabelStore:
 
     def count_live_claims(self) -> int:
         """Number of items that annotators hold."""
-        query = sa.select(sa.func.count()).select_from(claims).where(claims.c.state == LIVE)
         with self.read() as connection:
-            return int(connection.scalar(query) or 0)
+            return queries.count_live_claims(connection)

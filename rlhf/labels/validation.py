@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rlhf.errors import DataError
 from rlhf.labels.records import Candidate, Label
+from rlhf.runtime.printing import counted
 
 
 def content_sha256(candidate: Candidate) -> str:
@@ -14,17 +15,40 @@ def content_sha256(candidate: Candidate) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def check_arguments(candidate: Candidate, ranks: Sequence[int] | None) -> None:
+    """Raise DataError for arguments of `LabelStore.add` of the wrong type, or an empty prompt."""
+    for name, texts in (("responses", candidate.responses), ("models", candidate.models)):
+        if not isinstance(texts, list | tuple) or not all(isinstance(t, str) for t in texts):
+            raise DataError(
+                f"{name}={texts!r} is not a list of texts; give one text for each response.",
+                code="bad-value",
+            )
+    are_whole = isinstance(ranks, list | tuple) and all(type(rank) is int for rank in ranks)
+    if ranks is not None and not are_whole:
+        raise DataError(
+            f"ranks={ranks!r} is not a list of whole numbers; give one rank for each response.",
+            code="bad-value",
+        )
+    prompt = candidate.prompt
+    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    is_result = not isinstance(prompt, str) and prompt[-1]["role"] == "tool"
+    if not text.strip() and not is_result:  # a tool may have returned nothing
+        raise DataError("the prompt is empty; give a text or messages.", code="bad-value")
+    check_candidate(candidate, 1)
+
+
 def check_candidate(candidate: Candidate, number: int) -> None:
     """Raise DataError, with the candidate's number in its import, if it cannot be ranked."""
     count = len(candidate.responses)
     if count < 2:
         raise DataError(
-            f"candidate {number} has {count} responses; a ranking needs two or more.",
+            f"candidate {number} has {counted(count, 'response')}; a ranking needs two or more.",
             code="bad-row",
         )
     if candidate.models and len(candidate.models) != count:
         raise DataError(
-            f"candidate {number} has {count} responses and {len(candidate.models)} models; "
+            f"candidate {number} has {counted(count, 'response')} and "
+            f"{counted(len(candidate.models), 'model')}; "
             "name one model per response, or none.",
             code="bad-row",
         )

@@ -166,7 +166,7 @@ def test_export_writes_a_card_and_no_other_file(store, tmp_path, suffix):
     store.submit(label(comment="x"))
     (tmp_path / "r.md").write_text("other notes")
     export(store, tmp_path / f"r{suffix}", "rankings")
-    assert "1 rows of 1 annotators" in (tmp_path / f"r{suffix}.md").read_text()
+    assert "1 row of 1 annotator" in (tmp_path / f"r{suffix}.md").read_text()
     assert (tmp_path / "r.md").read_text() == "other notes"
 
 

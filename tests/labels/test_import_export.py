@@ -108,7 +108,7 @@ def test_imported_pairs_have_no_order_shown(tmp_path, store):
     rows = [{"prompt": f"p{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(40)]
     import_file(store, write(tmp_path / "p.jsonl", rows))
     stats = label_stats(store)
-    assert [(one.decided, one.first_shown) for one in stats.annotators] == [(40, Share(0.0, 0))]
+    assert [(one.decided, one.first_shown.n) for one in stats.annotators] == [(40, 0)]
     assert stats.concerns == []
     export(store, tmp_path / "r.jsonl", "rankings")
     with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
@@ -132,7 +132,7 @@ def test_command_writes_dropped_rows_next_to_the_store(tmp_path, capsys):
     source = write(tmp_path / "bad.jsonl", [{"prompt": "p", "responses": "a"}, SAMPLED[0]])
     words = ["import", str(source), "--store", str(tmp_path / "s.sqlite"), "--drop_bad_rows"]
     main(words)
-    assert "1 bad rows dropped into" in " ".join(capsys.readouterr().out.split())
+    assert "1 bad row dropped into" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "bad.jsonl.rejected.jsonl").exists()
 
 
@@ -254,7 +254,7 @@ def test_commands_run_from_candidates_to_rankings(tmp_path, capsys):
     assert run_command([*label, "stats", "--store", store, "--gold", gold]) == 0
     output = str(tmp_path / "r.jsonl")
     assert run_command([*label, "export", "--store", store, "--output", output]) == 0
-    assert "1 rankings in" in capsys.readouterr().out
+    assert "1 ranking in" in capsys.readouterr().out
     assert len(read(tmp_path / "r.jsonl")) == 1
 
 

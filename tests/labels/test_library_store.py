@@ -1,11 +1,11 @@
 """`LabelStore` as a library: add items with labels, read rankings and agreement."""
 
 import json
+import math
 
 import pytest
 
 from rlhf.data.rows.load import load_rankings
-from rlhf.labels.agreement import Alpha
 from rlhf.labels.export import export
 from rlhf.labels.importing import import_file
 from rlhf.labels.shares import Share
@@ -74,11 +74,20 @@ def test_item_without_ranks_waits_to_be_ranked(sqlite_store):
 @pytest.mark.parametrize(
     ("arguments", "code", "name"),
     [
-        ({"responses": ["Red."], "ranks": [1]}, "bad-row", "responses"),
+        ({"responses": ["Red."], "ranks": [1]}, "bad-row", "1 response;"),
         ({"ranks": [1, 2, 3]}, "bad-label", [1, 2, 3]),
         ({"ranks": [0, 1]}, "bad-label", [0, 1]),
         ({"ranks": [1, 2], "annotator": ""}, "bad-label", "annotator"),
-        ({"models": ["m1"]}, "bad-row", "models"),
+        ({"models": ["m1"]}, "bad-row", "1 model;"),
+        ({"models": "m1"}, "bad-value", "models"),
+        ({"responses": "ab"}, "bad-value", "'ab'"),
+        ({"responses": ["Red.", None]}, "bad-value", "None"),
+        ({"ranks": "12"}, "bad-value", "'12'"),
+        ({"ranks": [1.5, 2]}, "bad-value", 1.5),
+        ({"prompt": " "}, "bad-value", "prompt"),
+        ({"prompt": [{"role": "user", "content": ""}]}, "bad-value", "prompt"),
+        ({"prompt": [{"role": "user"}]}, "bad-value", "prompt"),
+        ({"prompt": 3}, "bad-row", "int"),
     ],
 )
 def test_unfit_arguments_raise_and_add_nothing(sqlite_store, arguments, code, name):
@@ -104,8 +113,28 @@ def test_agreement_by_value(sqlite_store):
     assert (agreement.alpha.n, agreement.alpha.low <= 0.125 <= agreement.alpha.high) == (2, True)
 
 
-def test_agreement_of_one_annotator_is_undefined(sqlite_store):
+def test_agreement_of_one_annotator_is_nan(sqlite_store):
     sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann")
     agreement = sqlite_store.agreement()
-    assert (agreement.alpha, agreement.pairs) == (Alpha(0.0, 0.0, 0.0, 0), Share(0.0, 0))
-    assert str(agreement) == "alpha -, same decision on - of pairs"
+    numbers = [agreement.alpha.value, agreement.alpha.low, agreement.alpha.high]
+    assert all(map(math.isnan, [*numbers, agreement.pairs.value]))
+    assert (agreement.alpha.n, agreement.pairs.n) == (0, 0)
+    assert str(agreement).startswith("not enough labels")
+
+
+def test_closed_store_raises(tmp_path):
+    store = LabelStore(tmp_path / "l.sqlite")
+    store.close()
+    store.close()
+    for call in (store.items, store.rankings, store.agreement, store.serving_lock):
+        with raises("bad-store", tmp_path / "l.sqlite"):
+            call()
+    with raises("bad-store", "closed"):
+        store.add(PROMPT, RESPONSES)
+    assert LabelStore(tmp_path / "l.sqlite").items() == []
+
+
+def test_location_below_a_file_raises(tmp_path):
+    (tmp_path / "file").write_text("")
+    with raises("bad-store", tmp_path / "file" / "l.sqlite"):
+        LabelStore(tmp_path / "file" / "l.sqlite")

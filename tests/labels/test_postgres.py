@@ -77,7 +77,7 @@ def test_commands_take_a_url(location_of_postgres, tmp_path, capsys):
     assert main(["stats", *store]) == 0
     assert main(["export", *store, "--output", str(tmp_path / "out.jsonl")]) == 0
     assert main(["erase", *store, "x"]) == 0
-    assert re.search("1 labels on 1 of 1 items", capsys.readouterr().out)
+    assert re.search("1 label on 1 of 1 item", capsys.readouterr().out)
     assert '"annotator": "x"' in (tmp_path / "out.jsonl").read_text()
 
 

@@ -152,7 +152,7 @@ def _health(store: LabelStore) -> dict[str, Estimate]:
 def _pooled(shares: Sequence[Share]) -> Estimate:
     """The share over all cases of all annotators, with Wilson's interval."""
     cases = sum(one.n for one in shares)
-    correct = round(sum(one.value * one.n for one in shares))
+    correct = round(sum(one.value * one.n for one in shares if one.n))
     flips = torch.tensor([1.0] * correct + [0.0] * (cases - correct))
     value, low, high = share_with_interval(flips, torch.ones(cases))
     return Estimate(value=value, low=low, high=high, n=cases)
