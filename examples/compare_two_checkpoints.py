@@ -35,7 +35,7 @@ results = rlhf.evaluate(
     prompts="data/pocket/prompts_heldout.jsonl",
     judge=complete,
     baseline="A",
-    num_prompts=100,
+    max_prompts=100,
     max_completion_length=32,
 )
 print(results)

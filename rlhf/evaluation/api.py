@@ -1,15 +1,22 @@
-"""Evaluate models from Python: the steps of recipes/evaluate.py as one function."""
+"""Evaluate models from Python: the steps of `rlhf evaluate` as one function."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rlhf.data.files.read import Data, source_name
 from rlhf.errors import ConfigError
+from rlhf.evaluation.arguments import (
+    JudgeLike,
+    Models,
+    named_models,
+    several_judges,
+    training_files,
+)
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.contamination import check_contamination
 from rlhf.evaluation.core.metrics import all_metrics
 from rlhf.evaluation.evaluation import Evaluation, provenance_of
-from rlhf.evaluation.judges.scoring import judges_of_objects
+from rlhf.evaluation.judges.scoring import ScoringJudge, judges_of_objects
 from rlhf.evaluation.run import (
     PromptSet,
     choose_rows,
@@ -17,30 +24,25 @@ from rlhf.evaluation.run import (
     load_rows,
     metric_spec,
 )
-from rlhf.rewards.function import RewardFunction
-from rlhf.rewards.model import RewardModel
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.runtime.distributed import start_processes
 
-JudgeLike = str | RewardFunction | RewardModel
-"""`file.py:function`, a reward model's folder or hub id, a Python function, or a loaded model."""
-
 
 def evaluate(
-    models: Mapping[str, str | Path] | Sequence[str | Path],
+    models: Models,
     prompts: Data,
     *,
-    judge: JudgeLike | Sequence[JudgeLike] = (),
+    judge: JudgeLike | Sequence[JudgeLike] | None = None,
     baseline: str | None = None,
     reference: str | None = None,
     axes: str | None = None,
-    train_data: Sequence[str] = (),
-    num_prompts: int | None = None,
+    train_data: str | Path | Sequence[str | Path] = (),
+    max_prompts: int | None = None,
     num_generations: int = 4,
     max_prompt_length: int = 512,
     max_completion_length: int = 128,
     temperature: float = 1.0,
-    batch_size: int = 64,
+    per_device_eval_batch_size: int = 64,
     bootstrap_samples: int = 2000,
     category_column: str = "category",
     chat_template: str = "auto",
@@ -57,11 +59,12 @@ def evaluate(
         print(results)
         results.write("runs/evaluation")
 
-    It samples the same responses as recipes/evaluate.py with the same keys. Intervals resample
-    prompts.
+    It samples the same responses as `rlhf evaluate` with the same keys, and its arguments have the
+    names of those keys. Intervals resample prompts.
 
     Args:
-        models: folders or hub ids by name; of a list, the last part of each path is the name.
+        models: folders or hub ids by name; of a list, the last part of each path is the name. One
+            folder or hub id is a list of one.
         prompts: a file, a hub data set, a list of strings or of rows with a `prompt`, or a
             `datasets.Dataset`.
         judge: one or several: `file.py:function` or a Python function with TRL's reward signature
@@ -69,13 +72,13 @@ def evaluate(
         baseline: name of the model that win rates are against; default the first.
         reference: name of the model that KL is measured from; default the baseline.
         axes: `file.py:function` from (prompt, completion) to {axis: number or None}.
-        train_data: training files; held-out prompts that occur in them are flagged.
-        num_prompts: number of prompts to draw by seed; default all.
+        train_data: training files, one or several; held-out prompts that occur in them are flagged.
+        max_prompts: number of prompts to draw by seed; default all.
         num_generations: responses per prompt and model.
         max_prompt_length: longest prompt in tokens.
         max_completion_length: longest response in tokens.
         temperature: of sampling and KL.
-        batch_size: responses sampled at a time; it does not change them.
+        per_device_eval_batch_size: responses sampled at a time; it does not change them.
         bootstrap_samples: resamples of each interval.
         category_column: column of the prompts by which metrics are also split.
         chat_template: auto, none, or a file.
@@ -90,24 +93,19 @@ def evaluate(
         CheckpointError: a model that does not exist or does not match its manifest.
         TrainingError: a judge raised an error or returned something other than a number.
     """
-    if num_prompts is not None and num_prompts < 2:
-        raise ConfigError(
-            f"num_prompts={num_prompts}: confidence intervals need at least two prompts.",
-            code="bad-value",
-        )
     config = EvaluateConfig(
-        models=_named(models),
+        models=named_models(models),
         eval_data=source_name(prompts),
         baseline=baseline,
         reference=reference,
         axes=axes,
-        train_data=list(train_data),
-        max_prompts=num_prompts,
+        train_data=training_files(train_data),
+        max_prompts=max_prompts,
         num_generations=num_generations,
         max_prompt_length=max_prompt_length,
         max_completion_length=max_completion_length,
         temperature=temperature,
-        per_device_eval_batch_size=batch_size,
+        per_device_eval_batch_size=per_device_eval_batch_size,
         bootstrap_samples=bootstrap_samples,
         category_column=category_column,
         chat_template=chat_template,
@@ -115,13 +113,28 @@ def evaluate(
         drop_bad_rows=drop_bad_rows,
     )
     template = JudgeTemplate(template="none" if chat_template == "none" else "auto")
-    judges = judges_of_objects(_several(judge), template)
+    judges = judges_of_objects(several_judges(judge), template)
     start_processes()
+    return _evaluate(prompts, config, judges, seed, log or _ignore)
+
+
+def _evaluate(
+    prompts: Data,
+    config: EvaluateConfig,
+    judges: Sequence[ScoringJudge],
+    seed: int,
+    log: Callable[[str], None],
+) -> Evaluation:
+    """Check, sample, judge, measure."""
+    if config.max_prompts == 1:
+        raise ConfigError(
+            "max_prompts=1: confidence intervals need at least two prompts.", code="bad-value"
+        )
     loaded = load_rows(prompts, config, judges)
     rows = choose_rows(loaded.rows, config, seed)
     contamination = check_contamination(rows, config.train_data)
     prompt_set = PromptSet(rows=rows, config=config, seed=seed)
-    records = collect_records(prompt_set, judges, log or _ignore)
+    records = collect_records(prompt_set, judges, log)
     spec = metric_spec(prompt_set, judges, contamination)
     return Evaluation(
         rows=rows,
@@ -131,19 +144,6 @@ def evaluate(
         results=all_metrics(records, spec),
         content=provenance_of(config, seed, loaded.use),
     )
-
-
-def _named(models: Mapping[str, str | Path] | Sequence[str | Path]) -> list[str]:
-    """The models as NAME=PATH or PATH."""
-    if isinstance(models, Mapping):
-        return [f"{name}={path}" for name, path in models.items()]
-    return [str(path) for path in models]
-
-
-def _several(judge: JudgeLike | Sequence[JudgeLike]) -> list[JudgeLike]:
-    if isinstance(judge, str | RewardModel) or callable(judge):
-        return [judge]
-    return list(judge)
 
 
 def _ignore(message: str) -> None:

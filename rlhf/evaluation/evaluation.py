@@ -15,6 +15,7 @@ from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record, write_records
 from rlhf.evaluation.core.results import Result, result_tables, write_results
 from rlhf.manifest import MANIFEST, DataUse, hash_file
+from rlhf.runtime.disk import disk_errors
 from rlhf.types import PromptRow
 
 WIDTH = 120  # characters of a printed table, at most
@@ -104,8 +105,15 @@ class Evaluation:
         return f"{len(self.rows)} held-out prompts"
 
     def write(self, folder: str | Path) -> None:
-        """Write evaluation.json, answers.jsonl and samples/ into `folder`."""
-        folder = Path(folder)
+        """Write evaluation.json, answers.jsonl and samples/ into `folder`.
+
+        Raises:
+            ConfigError: the folder cannot be created or written to.
+        """
+        with disk_errors():
+            self._write(Path(folder))
+
+    def _write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_records(folder, self.rows, self.records)
         write_examples(

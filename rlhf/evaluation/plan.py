@@ -7,6 +7,7 @@ from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.llm import is_address
 from rlhf.evaluation.studies.checkpoints import steps_of_run
 from rlhf.models.memory import GIB, count_parameters, generation_bytes
+from rlhf.runtime.printing import counted
 
 
 def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[str]:
@@ -26,7 +27,7 @@ def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[s
         weights[name] = count_parameters(path, "CAUSAL_LM") * size
         rows = config.per_device_eval_batch_size
         cache[name] = generation_bytes(path, rows=rows, length=longest, itemsize=size)
-        work = f"{num_responses} responses" if study.answers is None else "earlier responses"
+        work = counted(num_responses, "response") if study.answers is None else "earlier responses"
         lines.append(f"{name}: {weights[name] / size / 1e6:,.1f} M parameters; {work}")
     reference = weights[config.reference_name]
     peak = max(weights[n] + (reference if n != config.reference_name else 0) + cache[n]

@@ -25,6 +25,7 @@ from rlhf.evaluation.core.sampling import load_evaluated_model, sample_records
 from rlhf.evaluation.judges.scoring import ScoringJudge, judge_records
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.rewards.function import is_function, load_function
+from rlhf.runtime.printing import counted
 from rlhf.types import PromptRow
 
 T = TypeVar("T")
@@ -182,7 +183,8 @@ def _sample(prompts: PromptSet, shard: Sequence[int], log: Callable[[str], None]
     )
     records: list[Record] = []
     for name, path in paths.items():
-        log(f"{name}: {config.num_generations} responses to each of {len(rows)} prompts")
+        responses = counted(config.num_generations, "response")
+        log(f"{name}: {responses} to each of {len(rows)} prompts")
         if name == reference.name:
             records += sample_records(reference, reference, rows, shard, config, prompts.seed)
         else:

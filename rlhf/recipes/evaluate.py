@@ -19,6 +19,7 @@ from rlhf.evaluation.judges.human import collect_human_labels
 from rlhf.evaluation.judges.remote import adapt_to_server, judge_of
 from rlhf.evaluation.judges.scoring import judges_of_config
 from rlhf.evaluation.plan import plan
+from rlhf.evaluation.resume import check_resumed_keys
 from rlhf.evaluation.run import PromptSet, choose_rows, collect_records, load_rows, metric_spec
 from rlhf.evaluation.studies.check import check_sources
 from rlhf.evaluation.studies.context import StudyContext
@@ -39,12 +40,13 @@ def main() -> None:
     check_keys(run_config)
     check_studies(config, study)
     begin_run(run_config)
+    on_main_process(lambda: check_resumed_keys(run_config, config, study))
     folder, seed = Path(run_config.output_dir), run_config.seed
 
     # Check
-    longest = config.max_prompt_length + config.max_completion_length
+    limits = (config.max_prompt_length, config.max_completion_length)
     for path in config.model_paths.values():
-        print_once(*beyond_training(path, longest))
+        print_once(*beyond_training(path, sum(limits), limits))
     judges = judges_of_config(config)
     loaded = load_rows(config.eval_data, config, judges, folder)
     check_sources(study)
@@ -106,4 +108,4 @@ def check_keys(run_config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, name="rlhf evaluate")

@@ -7,6 +7,7 @@ import sys
 import pytest
 from datasets import Dataset
 
+from rlhf.chat.model import ChatModel
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.api import evaluate
 from rlhf.evaluation.core.results import read_results
@@ -86,7 +87,7 @@ def test_results_equal_those_of_the_recipe(root, folder, models, tmp_path, monke
         models,
         str(folder / "prompts.jsonl"),
         judge=[f"{folder}/gold.py:score", str(folder / "reward")],
-        num_prompts=4,
+        max_prompts=4,
         seed=3,
         **OPTIONS,
     )
@@ -132,11 +133,61 @@ def test_find_needs_one_match_and_print_has_a_table(models):
 
 
 def test_bad_arguments_raise(folder, models):
-    with raises("bad-value", "num_prompts=1"):
-        evaluate(models, PROMPTS, num_prompts=1)
+    with raises("bad-value", "max_prompts=1"):
+        evaluate(models, PROMPTS, max_prompts=1)
     with raises("bad-value", "third"):
         evaluate(models, PROMPTS, baseline="third")
     with raises("bad-value", "2 functions"):
         evaluate(models, PROMPTS, judge=[by_length, by_number])
     with raises("repeated-key"):
         evaluate(models, PROMPTS, judge=[str(folder / "reward")] * 2)
+
+
+def test_one_model_judge_and_training_file_are_lists_of_one(folder):
+    (folder / "seen.jsonl").write_text('{"prompt": "say 3.", "completion": "x"}\n')
+    path, seen = folder / "first", str(folder / "seen.jsonl")
+    one = evaluate(path, PROMPTS, judge=folder / "reward", train_data=seen, **OPTIONS)
+    several = evaluate(
+        [str(path)], PROMPTS, judge=[str(folder / "reward")], train_data=[seen], **OPTIONS
+    )
+    assert list(one) == list(several)
+    assert one.spec.models == ["first"]
+    assert sum(one.spec.contaminated) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name"),
+    [
+        ({"models": []}, "bad-value", "models"),
+        ({"models": {}}, "bad-value", "models"),
+        ({"models": None}, "bad-value", "None"),
+        ({"models": {"a": None}}, "bad-value", "None"),
+        ({"models": {"lr=0.1": "first"}}, "bad-value", "lr=0.1"),
+        ({"models": {1: "first"}}, "bad-value", 1),
+        ({"models": [object()]}, "bad-value", "object"),
+        ({"train_data": [3]}, "bad-value", "train_data"),
+        ({"judge": 3}, "bad-reward", "judge=3"),
+        ({"prompts": None}, "bad-value", "NoneType"),
+        ({"num_generations": "4"}, "bad-value", "num_generations"),
+        ({"temperature": "hot"}, "bad-value", "temperature"),
+        ({"chat_template": None}, "bad-value", "chat_template"),
+    ],
+)
+def test_arguments_of_another_type_raise(models, arguments, code, name):
+    with raises(code, name):
+        evaluate(**{"models": models, "prompts": PROMPTS, **OPTIONS, **arguments})
+
+
+def test_loaded_model_is_no_model_to_evaluate(folder):
+    with raises("bad-value", "ChatModel", "folder"):
+        evaluate(ChatModel(folder / "first"), PROMPTS)
+    with raises("bad-value", "ChatModel"):
+        evaluate({"first": ChatModel(folder / "first")}, PROMPTS)
+
+
+def test_results_written_below_a_file_raise(models, tmp_path):
+    (tmp_path / "file").write_text("")
+    evaluation = evaluate(models, PROMPTS, **OPTIONS)
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with raises("bad-value", tmp_path / "file"):
+            evaluation.write(folder)

@@ -119,6 +119,26 @@ def test_responses_survive_a_judge_that_fails(root, tmp_path, monkeypatch, capsy
     assert "Contamination was not checked" in (output / "report.html").read_text()
 
 
+def test_resume_with_other_keys_keeps_earlier_results(root, tmp_path, monkeypatch, capsys, folder):
+    """Equal keys and further judges may be resumed; keys that change results may not."""
+    output, gold = tmp_path / "run", f"--gold={folder}/gold.py:score"
+    resume = "--resume_from_checkpoint=latest"
+    assert _evaluate(root, monkeypatch, folder, output) == 0
+    before = (output / "evaluation.json").read_text()
+    for words in (["--max_prompts=4"], ["--seed=1", "--dry_run"], ["--temperature=0.5", gold]):
+        assert _evaluate(root, monkeypatch, folder, output, resume, *words) == 2
+        error = capsys.readouterr().err
+        assert "[other-run]" in error
+        assert words[0].partition("=")[0].strip("-") in error
+    assert (output / "evaluation.json").read_text() == before
+    assert _evaluate(root, monkeypatch, folder, output, resume, gold) == 0
+    results = read_results(output)
+    assert find(results, "win_rate", "second", baseline="first", judge="gold") is not None
+    assert _evaluate(root, monkeypatch, folder, output, resume) == 2  # it would drop the win rates
+    assert "gold" in capsys.readouterr().err
+    assert read_results(output) == results
+
+
 def test_categories_can_be_any_json_value(root, tmp_path, monkeypatch, folder):
     kinds = [1, "1", ["a"], None, True, ["a"]]
     rows = [{"prompt": f"Say {i}.", "category": kind} for i, kind in enumerate(kinds)]
@@ -211,6 +231,7 @@ def test_judge_of_raw_prompts_reads_raw_text(root, tmp_path, monkeypatch, folder
         (["--num_examples=-1"], "num_examples=-1"),
         (["--seed=-1"], "seed=-1"),
         (["--push_to_hub=me/x"], "push_to_hub"),
+        (["--report_to=wandb", "--dry_run"], "report_to"),
         (["--gold=nowhere.py:score"], "no such file"),
         (["--max_prompt_length=3"], "tokens"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 from rlhf.data.tokenization.thoughts import with_thought
 from rlhf.errors import DataError
 from rlhf.manifest import write_atomically
+from rlhf.runtime.printing import counted
 from rlhf.types import PromptRow
 
 RECORDS_FILE = "answers.jsonl"
@@ -100,7 +101,8 @@ def unscored_records(
     for model in models:
         if missing := {*range(len(rows))} - {r.prompt_index for r in records if r.model == model}:
             raise DataError(
-                f"answers={path} has no response of model {model} to {len(missing)} prompts; use "
+                f"answers={path} has no response of model {model} to "
+                f"{counted(len(missing), 'prompt')}; use "
                 "the model names of that evaluation.",
                 code="other-run",
             )

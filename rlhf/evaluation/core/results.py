@@ -97,7 +97,7 @@ def read_results(folder: Path) -> list[Result]:
         return [Result(**item) for item in content["results"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}); run recipes/evaluate.py again.",
+            f"{path} cannot be read ({error}); run `rlhf evaluate` again.",
             code="unreadable-file",
         ) from error
 

@@ -1,4 +1,4 @@
-"""Keys of recipes/evaluate.py for pairwise judges and for studies, which cost extra time."""
+"""Keys of `rlhf evaluate` for pairwise judges and for studies, which cost extra time."""
 
 import json
 import math

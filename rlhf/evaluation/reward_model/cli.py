@@ -95,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, name="rlhf.evaluation.reward_model.cli")

@@ -13,6 +13,7 @@ from statistics import NormalDist
 from rlhf.evaluation.core.results import Result
 from rlhf.evaluation.reward_model.best_of_n import BestOfN
 from rlhf.evaluation.reward_model.probes import EMPTY, OTHER, SHUFFLED
+from rlhf.runtime.printing import counted
 
 GATE = "gate.json"
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -130,7 +131,7 @@ def _check_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
     accuracy = _find(results, "accuracy")
     if accuracy is None:
         return ["fewer than two held-out prompts with an order: the accuracy is unknown"], []
-    measured = f"held-out accuracy {accuracy}, {accuracy.n} prompts"
+    measured = f"held-out accuracy {accuracy}, {counted(accuracy.n, 'prompt')}"
     if accuracy.n < TOO_FEW_PROMPTS:
         return [f"{measured}: fewer than {TOO_FEW_PROMPTS} prompts are not conclusive"], []
     if accuracy.high < 0.5:

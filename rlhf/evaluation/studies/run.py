@@ -31,6 +31,7 @@ from rlhf.evaluation.studies.checkpoints import steps_of_run
 from rlhf.evaluation.studies.context import StudyContext
 from rlhf.evaluation.studies.frontier import make_frontier, summary_lines
 from rlhf.evaluation.studies.lm_eval import lm_eval_metrics
+from rlhf.runtime.printing import counted
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ def _best_of(context: StudyContext) -> list[Result]:
     config, study, spec = context.config, context.study, context.spec
     name, most = study.best_of_model or config.baseline_name, max(study.best_of)
     prompts = _draw(len(context.rows), study.best_of_prompts, spec.seed)
-    context.log(f"best_of: {most} responses of {name} to each of {len(prompts)} prompts")
+    context.log(f"best_of: {counted(most, 'response')} of {name} to each of {len(prompts)} prompts")
     evaluated = _load(context, name, config.model_paths[name])
     # Another name, so that the random numbers differ from those of the model's other responses.
     evaluated = replace(evaluated, name=best_of_name(name, most))

@@ -68,7 +68,11 @@ class PPOSetup:
         """What a user should know before the run starts, a sentence each."""
         return [
             *self.chat.notes,
-            *beyond_training(self.base, self.config.max_length),
+            *beyond_training(
+                self.base,
+                self.config.max_length,
+                (self.config.max_prompt_length, self.config.max_completion_length),
+            ),
             f"{len(self.prompts)} prompts to train on, {len(self.held_out)} for samples",
         ]
 
