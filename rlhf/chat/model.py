@@ -14,7 +14,7 @@ from os import PathLike
 
 from rlhf.chat.conversation import Conversation, ResponseStream
 from rlhf.chat.loading import LoadedModel, load_chat_model
-from rlhf.chat.prompt import check_prompt_length, encode_prompt
+from rlhf.chat.prompt import check_prompt_length, encode_prompt, messages_of_prompt
 from rlhf.chat.sampling import Sampling
 from rlhf.errors import DataError
 from rlhf.types import Message
@@ -78,13 +78,19 @@ class ChatModel:
             seed: seed of the sampling; the same seed gives the same response.
 
         Raises:
-            DataError: an empty prompt, or one longer than the model's positions.
-            ConfigError: a sampling setting out of range.
+            DataError: a prompt that is empty, longer than the model's positions, or neither a text
+                nor messages.
+            ConfigError: a sampling setting of another type or out of range.
         """
-        sampling = Sampling(
-            temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
+        return "".join(
+            self.stream(
+                prompt,
+                temperature=temperature,
+                top_p=top_p,
+                max_new_tokens=max_new_tokens,
+                seed=seed,
+            )
         )
-        return "".join(self._stream(prompt, sampling))
 
     def stream(
         self,
@@ -97,23 +103,17 @@ class ChatModel:
     ) -> Iterator[str]:
         """The response to a prompt in pieces, as it is generated. The pieces join to the response.
 
-        The arguments are checked when `stream` is called, before the first piece.
-
-        Args:
-            prompt: a text, or messages with `role` and `content`.
-            temperature: sampling temperature; 0 is greedy.
-            top_p: sample from the likeliest tokens whose probabilities reach this sum.
-            max_new_tokens: maximum length of the response, in tokens.
-            seed: seed of the sampling; the same seed gives the same response.
-
-        Raises:
-            DataError: an empty prompt, or one longer than the model's positions.
-            ConfigError: a sampling setting out of range.
+        Arguments and errors are those of `__call__`. They are checked when `stream` is called,
+        before the first piece.
         """
         sampling = Sampling(
             temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
         )
-        return self._stream(prompt, sampling)
+        ids = encode_prompt(self.loaded, messages_of_prompt(prompt))
+        check_prompt_length(self.loaded, len(ids))
+        response = ResponseStream(self.loaded)
+        response.start(ids, sampling)
+        return _texts(response)
 
     def conversation(
         self,
@@ -134,22 +134,13 @@ class ChatModel:
             seed: seed of the sampling; each response gets noise of its own from it.
 
         Raises:
-            ConfigError: a sampling setting out of range.
+            DataError: a system message that is not a text.
+            ConfigError: a sampling setting of another type or out of range.
         """
         sampling = Sampling(
             temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
         )
         return ChatSession(self.loaded, sampling, system)
-
-    def _stream(self, prompt: str | Sequence[Message], sampling: Sampling) -> Iterator[str]:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        if not messages:
-            raise DataError("the prompt has no messages; give at least one.", code="bad-value")
-        ids = encode_prompt(self.loaded, messages)
-        check_prompt_length(self.loaded, len(ids))
-        response = ResponseStream(self.loaded)
-        response.start(ids, sampling)
-        return _texts(response)
 
 
 class ChatSession:
@@ -160,6 +151,10 @@ class ChatSession:
     """
 
     def __init__(self, model: LoadedModel, sampling: Sampling, system: str | None = None) -> None:
+        if system is not None and not isinstance(system, str):
+            raise DataError(
+                f"system={system!r} is a {type(system).__name__}, not a text.", code="bad-value"
+            )
         self._conversation = Conversation(models=[model], sampling=sampling)
         self._conversation.reset(system)
 
@@ -177,7 +172,7 @@ class ChatSession:
         """The response to a message, without its thought.
 
         Raises:
-            DataError: an empty message, or one longer than the model's positions.
+            DataError: a message that is empty, longer than the model's positions, or not a text.
         """
         return "".join(self.stream(text))
 
@@ -185,9 +180,12 @@ class ChatSession:
         """The response to a message in pieces. Closing it keeps what was generated so far.
 
         Raises:
-            DataError: at the first piece, for an empty message or one longer than the model's
-                positions.
+            DataError: at the first piece, as `send`.
         """
+        if not isinstance(text, str):
+            raise DataError(
+                f"the message is a {type(text).__name__}, not a text.", code="bad-value"
+            )
         with contextlib.closing(self._conversation.send(text)) as pieces:
             for piece in pieces:
                 if piece.text:

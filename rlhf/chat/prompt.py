@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rlhf.chat.loading import LoadedModel
+from rlhf.data.rows.messages import messages_of
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.errors import DataError
 from rlhf.types import Message, Prompt, Tools
@@ -30,6 +31,24 @@ def fit_prompt(
         ids = encode_prompt(model, fitted)
     check_prompt_length(model, len(ids))
     return ids, len(messages) - len(fitted)
+
+
+def messages_of_prompt(prompt: str | Sequence[Message]) -> list[Message]:
+    """The messages of a prompt that a program passes; a text is one of the user.
+
+    Raises:
+        DataError: the prompt is neither a text nor a list of messages with role and content.
+    """
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    messages = list(prompt) if isinstance(prompt, tuple) else prompt
+    try:
+        return messages_of(messages, "prompt")
+    except DataError as error:
+        raise DataError(
+            f"{error}; give a text, or a list of messages with role and content.",
+            code="bad-value",
+        ) from error
 
 
 def encode_prompt(model: LoadedModel, messages: Sequence[Message], tools: Tools = ()) -> list[int]:

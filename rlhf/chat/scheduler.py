@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 
 from rlhf.chat.engine import BatchEngine, BatchRow, GeneratedToken, GenerationRequest
 from rlhf.chat.loading import LoadedModel
+from rlhf.runtime.printing import counted
 
 
 class QueueFull(Exception):
@@ -87,7 +88,7 @@ class Scheduler:
             free = self._slots - len(self._running) + self._max_waiting - len(self._waiting)
             if len(requests) > free:
                 raise QueueFull(
-                    f"the server is busy: {len(self._running)} responses running, "
+                    f"the server is busy: {counted(len(self._running), 'response')} running, "
                     f"{len(self._waiting)} waiting; try again in a moment"
                 )
             self._waiting.extend((group, index) for index in range(len(requests)))

@@ -9,6 +9,7 @@ from rlhf.data.rows.parse import parse_demonstration
 from rlhf.data.tokenization.chat import as_messages
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.errors import DataError
+from rlhf.runtime.printing import counted
 from rlhf.types import Message
 
 
@@ -48,7 +49,7 @@ def load_conversation(path: str, number: int | None = None) -> list[Message]:
     index = len(rows) if number is None else number
     if not 1 <= index <= len(rows):
         raise DataError(
-            f"{path} has {len(rows)} rows; there is no row {index}.", code="unknown-name"
+            f"{path} has {counted(len(rows), 'row')}; there is no row {index}.", code="unknown-name"
         )
     where, row = rows[index - 1]
     if isinstance(row, Unreadable):

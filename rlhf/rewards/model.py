@@ -11,12 +11,12 @@ from torch import Tensor
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import DataError
 from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
 from rlhf.models.load import load_reward_model, reward_scale
 from rlhf.models.scorer import TOKENS_ON_CPU
+from rlhf.rewards.pairs import check_pairs, check_templates, check_tools
 from rlhf.types import Prompt, Tools
 
 Trunk = Callable[[Tensor], Tensor]
@@ -87,6 +87,10 @@ class RewardModel:
         """Raw logits, one a response: what plain transformers gives for the same ids.
 
         tools: what each prompt offers; left out where the model's template has no place for them.
+
+        Raises:
+            DataError: prompts or responses of another type or number, or a conversation for a
+                model without a chat template.
         """
         return self._read(prompts, responses, self._head, tools)[:, 0].tolist()
 
@@ -119,6 +123,8 @@ class RewardModel:
     ) -> Tensor:
         """float32 [B, outputs of head] of the last hidden states."""
         check_pairs(prompts, responses)
+        check_tools(prompts, tools)
+        check_templates(self.path, self.chat, prompts)
         if tools is None or self.chat.raw or not self.chat.format.renders_tools:
             tools = [()] * len(prompts)
         encoded = [
@@ -147,22 +153,3 @@ class RewardModel:
 def _states(trunk: Any, ids: Tensor) -> Tensor:
     states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
     return states
-
-
-def check_pairs(prompts: Sequence[Prompt], responses: Sequence[str]) -> None:
-    """Check that there is one response for each prompt.
-
-    Raises:
-        DataError: a string in place of a list, or lists of different lengths.
-    """
-    if isinstance(prompts, str) or isinstance(responses, str):
-        raise DataError(
-            "prompts and responses are lists with one response for each prompt; a single one is "
-            "a list of length 1.",
-            code="bad-value",
-        )
-    if len(prompts) != len(responses):
-        raise DataError(
-            f"{len(prompts)} prompts and {len(responses)} responses; give one response for each.",
-            code="bad-value",
-        )

@@ -10,6 +10,7 @@ from torch import Tensor
 from rlhf.errors import TrainingError
 from rlhf.rewards.function import RewardFunction, call_function
 from rlhf.rewards.model import RewardModel
+from rlhf.runtime.printing import counted
 from rlhf.types import Prompt, Tools
 
 NUM_NAMED = 3  # prompts named in an error
@@ -133,8 +134,9 @@ def _raw_values(
     if not hasattr(values, "__len__") or len(values) != len(prompts):
         count = len(values) if hasattr(values, "__len__") else type(values).__name__
         raise TrainingError(
-            f"reward {source.name} returned {count} for {len(prompts)} responses; it has to "
-            f"return one number each; {_preview(prompts, range(len(prompts)))}",
+            f"reward {source.name} returned {count} for {counted(len(prompts), 'response')}: "
+            f"{_preview(prompts, range(len(prompts)))}. Return a list with one number for each "
+            "response.",
             code="no-reward",
         )
     return values
@@ -146,7 +148,7 @@ def _call(source: RewardSource, score: Callable[[], T], prompts: Sequence[Prompt
     except Exception as error:
         raise TrainingError(
             f"reward {source.name} raised {type(error).__name__}: {error}; "
-            f"{_preview(prompts, range(len(prompts)))}",
+            f"{_preview(prompts, range(len(prompts)))}. {_next_step(source)}",
             code="no-reward",
         ) from error
 
@@ -156,8 +158,15 @@ def _unusable(
 ) -> str:
     return (
         f"reward {source.name} returned {value!r}, which is not a finite number, for "
-        f"{len(bad)} of {len(prompts)} responses; {_preview(prompts, bad)}"
+        f"{len(bad)} of {counted(len(prompts), 'response')}; {_preview(prompts, bad)}. "
+        f"{_next_step(source)}"
     )
+
+
+def _next_step(source: RewardSource) -> str:
+    if isinstance(source.scorer, RewardModel):
+        return "Check the weights of the reward model and the texts that it scores."
+    return "Correct the function: it has to return one finite number for each response."
 
 
 def _is_finite(value: Any) -> bool:

@@ -104,14 +104,36 @@ def test_options_of_the_model_are_applied(folder):
 def test_invalid_prompts_and_settings_raise_before_the_first_piece(chat):
     with raises("bad-value", "empty"):
         chat.stream(" ")
-    with raises("bad-value"):
-        chat.stream([])
+    for prompt in ([], None, 3, [3], {"role": "user", "content": "Hi"}, ["Hi"]):
+        with raises("bad-value", "prompt"):
+            chat.stream(prompt)
+    with raises("bad-value", "content"):
+        chat([{"content": "Hi"}])
+    with raises("bad-value", "dict"):
+        chat([{"role": "user", "content": {}}])
+    with raises("bad-value", "empty"):
+        chat([{"role": "user"}])
     with raises("too-long", 256):
         chat.stream("red ball " * 300)
     with raises("bad-value", "temperature"):
         chat.stream("Hi", temperature=-1.0)
-    with raises("bad-value", "max_new_tokens"):
-        chat.conversation(max_new_tokens=0)
+    for name, value in (("max_new_tokens", 0), ("max_new_tokens", 2.5), ("seed", "0")):
+        with raises("bad-value", name):
+            chat.conversation(**{name: value})
+    with raises("bad-value", "temperature", "hot"):
+        chat("Hi", temperature="hot")
+    with raises("bad-value", "system"):
+        chat.conversation(system=3)
+    with raises("bad-value", "list"):
+        chat.conversation().send(["Hi"])
+
+
+def test_template_may_be_a_path_and_nothing_else(folder):
+    template = folder.parent / "path.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}<|eot_id|>{% endfor %}")
+    assert ChatModel(folder, chat_template=template).loaded.chat.template_source == str(template)
+    with raises("bad-value", "chat_template=3"):
+        ChatModel(folder, chat_template=3)
 
 
 def test_folder_without_a_policy_raises(tmp_path):

@@ -139,8 +139,9 @@ def test_conversational_prompt_gets_conversational_completion(functions):
     ],
 )
 def test_unusable_reward_stops_the_run_and_names_prompts(functions, name, values):
-    with raises("no-reward", f":{name}", *values):
+    with raises("no-reward", f":{name}", *values) as caught:
         load_reward([f"{functions}:{name}"]).score(PROMPTS, RESPONSES)
+    assert "one" in str(caught.value).rpartition(". ")[2]  # the next step: one number each
 
 
 def test_reward_function_may_return_a_tensor(functions):
@@ -235,5 +236,38 @@ def test_reward_model_scores_lists_of_equal_length(model_folder):
     model = RewardModel(model_folder)
     with raises("bad-value", "lists"):
         model.score("Hi", "Yo")
-    with raises("bad-value", "1 prompts", "2 responses"):
+    with raises("bad-value", "1 prompt", "2 responses"):
         model.score(["Hi"], ["Yo", "No"])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses", "name"),
+    [
+        ("Hi", ["a"], "prompts"),
+        (["Hi"], "a", "responses"),
+        ({"Hi": 1}, ["a"], "dict"),
+        (None, ["a"], "NoneType"),
+        (["Hi"], ["a", "b"], 2),
+        (["Hi", 3], ["a", "b"], "prompts[1]=3"),
+        (["Hi"], [None], "responses[0]=None"),
+        ([{"role": "user", "content": "Hi"}], ["a"], "prompts[0]"),
+        ([[{"role": "user"}]], ["a"], "content"),
+        ([[]], ["a"], "prompts[0]=[]"),
+    ],
+)
+def test_unfit_pairs_of_a_reward_model_are_named(model_folder, prompts, responses, name):
+    model = RewardModel(model_folder)
+    for score in (model.score, model.score_heads):
+        with raises("bad-value", name):
+            score(prompts, responses)
+
+
+def test_tools_of_another_count_raise(model_folder):
+    with raises("bad-value", "tools", 2):
+        RewardModel(model_folder).score(["a", "b"], ["c", "d"], [()])
+
+
+def test_conversation_needs_a_chat_template_of_the_reward_model(model_folder):
+    model = RewardModel(model_folder, chat_template="none")
+    with raises("bad-value", model_folder, "prompts[0]"):
+        model.score([[{"role": "user", "content": "Hi"}]], ["a"])

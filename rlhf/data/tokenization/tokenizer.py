@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,7 +132,7 @@ class ChatTokenizer:
 
 def load_tokenizer(
     model_name_or_path: str,
-    chat_template: str = "auto",
+    chat_template: str | PathLike[str] = "auto",
     *,
     template_kwargs: Mapping[str, Any] | None = None,
     judges: bool = False,
@@ -149,8 +150,17 @@ def load_tokenizer(
 
     Raises:
         CheckpointError: the tokenizer does not exist, or has no EOS or no token to pad with.
-        ConfigError: the template does not exist, or does not end a response with an EOS.
+        ConfigError: the template is not a path, does not exist, or does not end a response with an
+            EOS.
     """
+    if isinstance(chat_template, PathLike):
+        chat_template = str(chat_template)
+    if not isinstance(chat_template, str):
+        raise ConfigError(
+            f"chat_template={chat_template!r} is a {type(chat_template).__name__}; use auto, none "
+            "or the path of a Jinja file.",
+            code="bad-value",
+        )
     tokenizer = _read_tokenizer(model_name_or_path)
     notes: list[str] = []
     eos_ids = find_eos_ids(model_name_or_path, tokenizer, notes)

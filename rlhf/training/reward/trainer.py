@@ -11,7 +11,7 @@ from rlhf.errors import ConfigError
 from rlhf.models.config import ModelConfig
 from rlhf.models.reward_init import load_model, merged
 from rlhf.models.scorer import score_ids
-from rlhf.rewards.model import check_pairs
+from rlhf.rewards.pairs import check_pairs
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.arguments import data_config as data_config_of
 from rlhf.training.common.arguments import in_memory, model_config, run_config
