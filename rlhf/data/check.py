@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.files.read import Row, Unreadable, read_rows
+from rlhf.data.lengths import length_lines
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.conflicts import find_conflicts
 from rlhf.data.rows.detect import detect
@@ -19,6 +20,8 @@ from rlhf.data.source_formats.formats import fitting_formats
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
+from rlhf.runtime.command_parser import CommandParser
+from rlhf.runtime.printing import counted
 from rlhf.types import Demonstration, Ranking
 
 NEXT_STEP = "Correct them, or write them to a file and check the rest: --reject_file FILE."
@@ -76,7 +79,7 @@ def check(
     Args:
         source: a file, or a hub dataset as `read_rows` takes it.
         kind: one of KINDS; None guesses it from the keys of the first row, and a line states so.
-        chat: counts tokens; without it lengths are not checked.
+        chat: counts tokens; without it lengths are neither checked nor shown.
         max_length: the most tokens of a row.
         reject_file: bad rows are written to it and counted; without it they are raised.
         scores: the use of score_chosen and score_rejected, as `score_columns` of a run.
@@ -98,11 +101,13 @@ def check(
         loaded = load[used_kind](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
     guessed = "" if kind else " (by the keys of its first row)"
     hint = _format_hint(source) if kind is None and used_kind in ("prompts", "texts") else []
-    return [f"{source}: {used_kind}{guessed}, {_counts(loaded)}", *_describe(loaded), *hint]
+    lengths = [f"  {line}" for line in length_lines(chat, loaded.rows)] if chat else []
+    first = f"{source}: {used_kind}{guessed}, {_counts(loaded)}"
+    return [first, *_describe(loaded), *lengths, *hint]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf data check",
         description="Print what files contain and which of their rows cannot be used. The exit "
         "status is 2 if a row cannot be used.",
@@ -114,7 +119,10 @@ def _parser() -> argparse.ArgumentParser:
         choices=KINDS,
         help="The kind of the rows. By default it is guessed from the keys of the first row.",
     )
-    parser.add_argument("--model", help="The model folder or hub id whose tokenizer counts tokens.")
+    parser.add_argument(
+        "--model",
+        help="The model folder or hub id whose tokenizer counts tokens; their lengths are printed.",
+    )
     parser.add_argument(
         "--chat_template",
         default="auto",
@@ -164,8 +172,8 @@ def _format_hint(source: str) -> list[str]:
 
 
 def _counts(loaded: Loaded[Any]) -> str:
-    parts = [f"{len(loaded.rows)} rows"]
-    parts += [f"{len(loaded.problems)} bad ones left out"] if loaded.problems else []
+    parts = [counted(len(loaded.rows), "row")]
+    parts += [f"{counted(len(loaded.problems), 'bad one')} left out"] if loaded.problems else []
     parts += [f"{loaded.undecided} that tie everything left out"] if loaded.undecided else []
     return ", ".join(parts)
 
@@ -175,12 +183,12 @@ def _describe(loaded: Loaded[Any]) -> list[str]:
     if isinstance(rows[0], str):
         return []
     prompts = len({prompt_key(row.prompt) for row in rows})
-    lines = [f"  {prompts} different prompts"]
+    lines = [f"  {counted(prompts, 'different prompt')}"]
     if isinstance(rows[0], Ranking):
         lines += _describe_rankings(rows)
     if isinstance(rows[0], Demonstration):
         repeated = len(rows) - len({(prompt_key(r.prompt), r.completion) for r in rows})
-        lines += [f"  {repeated} rows repeat another"] if repeated else []
+        lines += [f"  {counted(repeated, 'row')} the same as another"] if repeated else []
     return lines
 
 
@@ -195,8 +203,8 @@ def _describe_rankings(rows: Sequence[Ranking]) -> list[str]:
             pairs += 1
         ties += len(row.ranks) * (len(row.ranks) - 1) / 2 - len(_ordered_pairs(row))
     return [
-        "  responses per prompt: " + ", ".join(f"{k} in {n} rows" for k, n in sizes),
-        f"  {pairs:.0f} pairs with an order, {ties:.0f} ties; "
+        "  responses per prompt: " + ", ".join(f"{k} in {counted(n, 'row')}" for k, n in sizes),
+        f"  {counted(round(pairs), 'pair')} with an order, {counted(round(ties), 'tie')}; "
         f"`the longer response is better` is right in {right / pairs:.3f} of them",
         *(f"  {line}" for line in find_conflicts(rows).lines()),
     ]

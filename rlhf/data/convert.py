@@ -16,6 +16,8 @@ from rlhf.data.rows.split import group_key, split_by_key
 from rlhf.data.source_formats.formats import FORMATS, SourceFormat, convert_rows
 from rlhf.errors import ConfigError, DataError
 from rlhf.manifest import write_atomically
+from rlhf.runtime.command_parser import CommandParser
+from rlhf.runtime.printing import counted
 from rlhf.types import Demonstration, Ranking
 
 SENTIMENT = "sentiment"
@@ -41,9 +43,9 @@ class Conversion:
         lines += [f"dropped: {others} for other reasons"] if others else []
         lines += [f"left out: {count} x {reason}" for reason, count in self.left_out.most_common()]
         ties = sum(len(set(row.get("ranks", [1, 2]))) == 1 for row in self.rows)
-        lines += [f"{ties} rankings tie all their responses, and are kept"] if ties else []
+        lines += [f"kept: {counted(ties, 'ranking')} whose responses all tie"] if ties else []
         repeated = len(self.rows) - len({json.dumps(row, sort_keys=True) for row in self.rows})
-        lines += [f"{repeated} rows repeat another, and are kept"] if repeated else []
+        lines += [f"kept: {counted(repeated, 'row')} the same as another"] if repeated else []
         lines += [f"columns not used: {', '.join(self.unused)}"] if self.unused else []
         return lines + ([FORMATS[name].note] if FORMATS[name].note else [])
 
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows, held_out = split_by_key(rows, [_key(row) for row in rows], fraction, args.seed)
         _write(Path(args.eval_output), held_out)
     _write(Path(args.output), rows)
-    parts = [f"{len(rows)} rows in {args.output}"]
+    parts = [f"{counted(len(rows), 'row')} in {args.output}"]
     parts += [f"{len(held_out)} held out in {args.eval_output}"] if args.eval_output else []
     parts += [f"{len(conversion.problems)} dropped"] if conversion.problems else []
     print(f"{args.file} ({args.format}): {', '.join(parts)}")
@@ -141,7 +143,7 @@ def convert(source: str, name: str, *, seed: int = 0, dropping: bool = False) ->
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="rlhf data convert",
         description="Convert a file of another format to the rows that recipes read. Without "
         "--from, print which format the file has and the command that converts it.",

@@ -186,10 +186,9 @@ def test_check_describes_a_file(tmp_path: Path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert check(str(path), None) == [
         f"{path}: rankings (by the keys of its first row), 2 rows",
-        "  1 different prompts",
-        "  responses per prompt: 2 in 1 rows, 3 in 1 rows",
-        "  3 pairs with an order, 1 ties; "
-        "`the longer response is better` is right in 0.333 of them",
+        "  1 different prompt",
+        "  responses per prompt: 2 in 1 row, 3 in 1 row",
+        "  3 pairs with an order, 1 tie; `the longer response is better` is right in 0.333 of them",
     ]
 
 
@@ -241,7 +240,7 @@ def test_check_has_score_columns_as_a_run_has(tmp_path: Path, capsys):
     with raises("bad-row", "score_chosen 7", "score_rejected 8"):
         check_main([str(path), "--score_columns", "strength"])
     check_main([str(path), "--score_columns", "ignore"])
-    assert "rankings (by the keys of its first row), 1 rows" in capsys.readouterr().out
+    assert "rankings (by the keys of its first row), 1 row" in capsys.readouterr().out
 
 
 def test_check_names_the_format_of_rows_to_convert(tmp_path: Path):
@@ -264,4 +263,4 @@ def test_check_hints_at_a_format_behind_texts_and_prompts(tmp_path: Path):
     path.write_text('{"prompt": "Hi", "response": "Hello.", "helpfulness": 4}\n')
     assert "they look like `helpsteer2`" in check(str(path), None)[-1]
     path.write_text('{"prompt": "Hi", "category": "greeting"}\n')
-    assert check(str(path), None)[-1] == "  1 different prompts"
+    assert check(str(path), None)[-1] == "  1 different prompt"

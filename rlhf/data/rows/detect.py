@@ -12,6 +12,7 @@ from rlhf.data.source_formats.formats import (
     formats_with_columns_of,
 )
 from rlhf.errors import DataError
+from rlhf.runtime.printing import counted
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 NUM_ROWS_READ = 20
@@ -42,15 +43,17 @@ def detect(source: str) -> list[str]:
     if kind == "prompts" and (columns := [key for key in rows[0] if key != "prompt"]):
         lines.append(f"  Columns that only reward functions read: {', '.join(columns)}.")
     if len(names) > 1:
-        lines.append(f"{source}: several formats fit its first {len(rows)} rows; choose one:")
+        lines.append(
+            f"{source}: several formats fit its first {counted(len(rows), 'row')}; choose one:"
+        )
     return lines + [_sentence(source, name, len(rows), alone=len(names) == 1) for name in names]
 
 
 def _describe_unknown(source: str, rows: list[Row]) -> list[str]:
     """What the rows lack of a format whose columns they have; else which columns they have."""
     lines = [
-        f"{source}: no known format fits its first {len(rows)} rows, which have the columns "
-        f"{', '.join(dict.fromkeys(key for row in rows for key in row))}."
+        f"{source}: no known format fits its first {counted(len(rows), 'row')}, which have the "
+        f"columns {', '.join(dict.fromkeys(key for row in rows for key in row))}."
     ]
     if rows[0].keys() & {"prompt", *RESPONSES}:
         try:
@@ -90,4 +93,4 @@ def _sentence(source: str, name: str, count: int, *, alone: bool) -> str:
     description = (source_format.convert.__doc__ or "").strip()
     if not alone:
         return f"  {command}\n      {description}"
-    return f"{source}: its first {count} rows fit `{name}`: {description}\n  {command}"
+    return f"{source}: `{name}` fits its first {counted(count, 'row')}: {description}\n  {command}"

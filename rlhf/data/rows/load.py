@@ -26,6 +26,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError, reject_row
 from rlhf.manifest import DataUse
 from rlhf.runtime.distributed import is_main_process
+from rlhf.runtime.printing import counted
 from rlhf.types import Demonstration, PromptRow, Ranking
 
 T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
@@ -141,9 +142,9 @@ def load_rankings(
     loaded = _load(source, role, partial(parse_ranking, scores=scores), fits)
     if (count := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
         logger.warning(
-            "%s: the prompt of %d rows is the common beginning of chosen and rejected",
+            "%s: the prompt of %s is the common beginning of chosen and rejected",
             loaded.use.path,
-            count,
+            counted(count, "row"),
         )
     is_usable = _has_different_texts if keep_tied else _has_order
     return _settle(_without_undecided(loaded, is_usable), bad_rows)
@@ -227,17 +228,17 @@ def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
     bad_rows.take(loaded.use.path, loaded.problems)
     if loaded.undecided and is_main_process():
         logger.warning(
-            "%s: %d rankings left out: all their responses tie, or are one text",
+            "%s: left out %s whose responses all tie, or are one text",
             loaded.use.path,
-            loaded.undecided,
+            counted(loaded.undecided, "ranking"),
         )
     for column, count in loaded.unread.items() if is_main_process() else []:
         logger.warning(
-            "%s: the column %s of %d rows is not read; a response that depends on it needs it in "
-            "the prompt",
+            "%s: the column %s of %s is not read; a response that depends on it needs it in the "
+            "prompt",
             loaded.use.path,
             column,
-            count,
+            counted(count, "row"),
         )
     dropped = len(loaded.problems) + loaded.undecided
     return replace(loaded, use=replace(loaded.use, dropped=dropped))

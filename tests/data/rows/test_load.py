@@ -109,7 +109,7 @@ def test_rankings_without_an_order_are_left_out_and_counted(tmp_path: Path, capl
     assert [list(row.ranks) for row in loaded.rows] == [[1, 2, 2], [1, 2]]
     assert [place.line for place in loaded.places] == [3, 4]
     assert (loaded.undecided, loaded.use.rows, loaded.use.dropped) == (2, 2, 2)
-    assert "2 rankings left out" in caplog.text
+    assert "left out 2 rankings" in caplog.text
 
 
 def test_longest_response_of_a_ranking_has_to_fit(tmp_path: Path, plain: str):
@@ -198,7 +198,7 @@ def test_context_column_that_is_not_read_is_logged(tmp_path: Path, caplog):
     rows = [{**GOOD, "context": "The cup is in the hall."}, {**GOOD, "context": ""}]
     loaded = load_demonstrations(write_rows(tmp_path / "a.jsonl", rows))
     assert loaded.unread == {"context": 1}
-    assert "the column context of 1 rows is not read" in caplog.text
+    assert "the column context of 1 row is not read" in caplog.text
 
 
 def test_transcript_as_a_prompt_is_rejected_with_a_template(tmp_path: Path, plain: str):

@@ -27,7 +27,7 @@ def test_dropped_and_left_out_parts_are_printed(tmp_path: Path, capsys):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     main([str(path), "--from", "helpsteer3", "--output", str(tmp_path / "o"), "--drop_bad_rows"])
     assert capsys.readouterr().out.splitlines() == [
-        f"{path} (helpsteer3): 1 rows in {tmp_path / 'o'}, 2 dropped",
+        f"{path} (helpsteer3): 1 row in {tmp_path / 'o'}, 2 dropped",
         "  dropped: 1 x response1 is missing or not text",
         "  dropped: 1 x overall_preference is not a number from -3 to 3: '9'",
         "  left out: 1 x annotator without a score from -3 to 3",
@@ -58,7 +58,7 @@ def test_format_is_detected_from_the_first_row(tmp_path: Path, capsys, name: str
     path.write_text(json.dumps(ROW_OF_FORMAT[name]) + "\n")
     main([str(path)])
     sentence, command = capsys.readouterr().out.splitlines()
-    assert sentence.startswith(f"{path}: its first 1 rows fit `{name}`: ")
+    assert sentence.startswith(f"{path}: `{name}` fits its first 1 row: ")
     assert command == f"  rlhf data convert {path} --from {name} --output ROWS.jsonl"
 
 
@@ -70,7 +70,7 @@ def test_detection_of_several_formats_none_and_known_rows(tmp_path: Path, capsys
         return capsys.readouterr().out.replace(str(path), "FILE")
 
     both = detected({"text": "One two three four five six seven.", "label": 1})
-    assert "several formats fit its first 1 rows" in both
+    assert "several formats fit its first 1 row" in both
     assert "--from opening " in both
     assert "--from sentiment " in both
     assert detected({"a": 1}, {"b": 2}).startswith(
@@ -80,7 +80,7 @@ def test_detection_of_several_formats_none_and_known_rows(tmp_path: Path, capsys
         {"prompt": "p", "response_0": "a"}
     )
     bad = {"chosen": HH_PAIR["chosen"], "rejected": None}
-    assert "its first 2 rows fit `hh`" in detected(bad, HH_PAIR)
+    assert "`hh` fits its first 2 rows" in detected(bad, HH_PAIR)
     assert detected({"prompt": "p", "completion": "c"}) == (
         "FILE: its rows are demonstrations, which recipes read directly.\n"
     )

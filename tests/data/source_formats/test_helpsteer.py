@@ -31,7 +31,7 @@ def test_helpsteer2_ranks_successive_responses(tmp_path: Path):
         {"prompt": "Name a bird.", "responses": ["A wren.", "A crow."], "ranks": [2, 1]},
     ]
     assert conversion.lines("helpsteer2") == [
-        "1 rankings tie all their responses, and are kept",
+        "kept: 1 ranking whose responses all tie",
         "columns not used: correctness, coherence, complexity, verbosity",
     ]
 
@@ -79,7 +79,7 @@ def test_helpsteer2_preference_has_ranks_and_strength(
     conversion = convert_rows_of(tmp_path, "helpsteer2", row, row)
     shared = {"prompt": "p", "responses": ["a", "b"], "split": "train"}
     assert conversion.rows == [shared | expected] * 2
-    assert "1 rows repeat another, and are kept" in conversion.lines("helpsteer2")
+    assert "kept: 1 row the same as another" in conversion.lines("helpsteer2")
 
 
 def test_helpsteer3_gives_a_ranking_for_each_annotator(tmp_path: Path):

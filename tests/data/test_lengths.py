@@ -1,0 +1,61 @@
+"""Token lengths that `rlhf data check --model` prints."""
+
+import json
+
+import pytest
+
+from rlhf.data.check import check
+from rlhf.data.lengths import length_lines
+from rlhf.data.tokenization.chat import judged_ids, prompt_ids, sequence_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.types import Demonstration, PromptRow, Ranking
+from tests.tiny_models import make_model
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory):
+    return load_tokenizer(str(make_model(tmp_path_factory.mktemp("model") / "llama")))
+
+
+def line(part, lengths):
+    """Median and 95th percentile of 20 values: the 10th and the 19th, the nearest ranks."""
+    lengths = sorted(lengths)
+    assert len(lengths) == 20
+    return f"tokens, {part}: median {lengths[9]}, p95 {lengths[18]}, max {lengths[19]}"
+
+
+def test_lengths_of_prompt_response_and_both(chat):
+    texts = ["ball " * n for n in range(1, 21)]
+    rows = [Demonstration(prompt=text, completion="A cat.") for text in texts]
+    prompts = [len(prompt_ids(chat, text)) for text in texts]
+    both = [len(sequence_ids(chat, text, "A cat.")) for text in texts]
+    assert length_lines(chat, rows) == [
+        line("prompt", prompts),
+        line("response", [b - p for b, p in zip(both, prompts, strict=True)]),
+        line("prompt and response", both),
+    ]
+    assert length_lines(chat, [PromptRow(prompt=text) for text in texts]) == [
+        line("prompt", prompts)
+    ]
+    assert length_lines(chat, texts) == [
+        line("text", [len(chat.tokenizer(text)["input_ids"]) for text in texts])
+    ]
+
+
+def test_every_response_of_a_ranking_counts(chat):
+    responses = ["ball " * n for n in range(1, 21)]
+    [_, _, both] = length_lines(chat, [Ranking(prompt="Hi", responses=responses, ranks=[1] * 20)])
+    lengths = [len(judged_ids(chat, "Hi", text)) for text in responses]
+    assert both == line("prompt and response", lengths)
+
+
+def test_check_prints_lengths_with_a_model_only(chat, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "Hi"}) + "\n")
+    length = len(prompt_ids(chat, "Hi"))
+    assert check(str(path), None, chat) == [
+        f"{path}: prompts (by the keys of its first row), 1 row",
+        "  1 different prompt",
+        f"  tokens, prompt: median {length}, p95 {length}, max {length}",
+    ]
+    assert not any("tokens" in text for text in check(str(path), None))
