@@ -9,7 +9,9 @@ from pathlib import Path
 import openai
 import uvicorn
 
+from rlhf.chat.conversation import Conversation
 from rlhf.chat.loading import LoadedModel
+from rlhf.chat.sampling import Sampling
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
@@ -17,6 +19,8 @@ from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.model_pool import Limits, ModelPool
 from rlhf.chat.web.routes import PageState
 from rlhf.rewards.model import RewardModel
+
+MESSAGES = [{"role": "user", "content": "Where is the red ball?"}]
 
 
 @dataclass
@@ -78,3 +82,9 @@ def serving(
         thread.join(30)
         for scheduler in schedulers.values():
             scheduler.close()
+
+
+def conversation_text(model, sampling: Sampling) -> str:
+    """The response of a terminal conversation to the same prompt."""
+    talk = Conversation(models=[model], sampling=sampling)
+    return "".join(piece.text for piece in talk.send(MESSAGES[0]["content"]))

@@ -1,8 +1,36 @@
-"""Fixtures of the browser tests of the chat page."""
+"""Fixtures of the tests of the API and of the browser tests of the chat page."""
+
+from dataclasses import replace
 
 import pytest
 
+from rlhf.chat.loading import load_chat_model
 from tests.browsing import PATIENCE, chromium
+from tests.chat.chat_server import serving
+from tests.tiny_models import make_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    model = load_chat_model(str(make_model(tmp_path_factory.mktemp("models") / "llama")))
+    return replace(model, positions=100_000)  # so that a response can continue until it is stopped
+
+
+@pytest.fixture(scope="module")
+def endless(model):
+    """The model without EOS ids."""
+    return replace(model, chat=replace(model.chat, eos_token_ids=()))
+
+
+@pytest.fixture(scope="module")
+def site(model, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("site"), {"tiny": model}) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def client(site):
+    return site.client()
 
 
 @pytest.fixture(scope="module")
