@@ -16,6 +16,7 @@ import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 # torchrun would handle SIGTERM and SIGINT itself and lose the workers' statuses. It needs at least
 # one signal in this list.
