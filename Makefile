@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: setup ## the whole pipeline on the embedded model: SFT, labels, reward model, PPO, evaluation
+demo: setup ## the whole pipeline on the bundled model: SFT, labels, reward model, PPO, evaluation
 	$(BIN)/rlhf align --config recipes/pocket/align.yaml --output_dir $(RUN)
 
 demo-short: setup ## the same pipeline with a few steps of each stage (minutes)

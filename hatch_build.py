@@ -1,4 +1,4 @@
-"""Adds the recipes, the embedded model and the launch settings to the wheel, as rlhf/shipped/.
+"""Adds the recipes, the bundled model and the launch settings to the wheel, as rlhf/shipped/.
 
 An editable installation reads them from the checkout (rlhf/runtime/shipped.py) and copies nothing,
 as a static `force-include` in pyproject.toml would.

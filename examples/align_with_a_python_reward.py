@@ -2,7 +2,7 @@
 
     python examples/align_with_a_python_reward.py [OUTPUT_DIR]
 
-The embedded 2 M-parameter model is fine-tuned on demonstrations first, and then learns to answer
+The bundled model of 2 M parameters is fine-tuned on demonstrations first, and then learns to answer
 briefly.
 """
 

@@ -2,7 +2,7 @@
 
     python examples/compare_two_checkpoints.py [MODEL_A MODEL_B]
 
-Without arguments it compares the embedded base model with the same model after 40 steps of SFT.
+Without arguments it compares the bundled base model with the same model after 40 steps of SFT.
 The judge is a Python function; a reward model's folder or an LLM judge works as well.
 """
 

@@ -1,4 +1,4 @@
-"""Pretrain the embedded model on text that the project's world generates.
+"""Pretrain the bundled model on text that the project's world generates.
 
     python recipes/pretrain.py --config recipes/pocket/pretrain.yaml
 

@@ -1,4 +1,4 @@
-"""How well the embedded model and its reward model judge responses, compared with the gold score.
+"""How well the bundled model and its reward model judge responses, compared with the gold score.
 
     python recipes/pocket/judging.py --run runs/pocket
 

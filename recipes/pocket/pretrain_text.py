@@ -1,4 +1,4 @@
-"""Text of the embedded model: its tokenizer, and the rows of each step."""
+"""Text of the bundled model: its tokenizer, and the rows of each step."""
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers

@@ -58,7 +58,7 @@ class Evaluation:
 
         Args:
             metric: win_rate, score, kl, length, ….
-            model: name of the model; default any evaluated model (not a trivial baseline).
+            model: name of the model; default any evaluated model (not a null baseline).
             judge: gold, reward_model, llm, human, or the name of one of several reward models;
                 default any.
             baseline: of a win rate; default the evaluation's baseline.

@@ -138,7 +138,7 @@ def collect_records(
     folder: Path | None = None,
     earlier: str | None = None,
 ) -> list[Record]:
-    """Scored responses of every model and trivial baseline to every prompt.
+    """Scored responses of every model and null baseline to every prompt.
 
     Each process takes every n-th prompt; the records are complete on every process and do not
     depend on their number.

@@ -19,7 +19,7 @@ SCRIPTS = ("recipes/*.py", "accelerate_config.yaml")
 RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     "accelerate": ("Launch settings: DDP, FSDP2, DeepSpeed ZeRO-3, two machines.", ()),
     "pocket": (
-        "The whole pipeline on the embedded 2 M parameter model, in minutes on a CPU.",
+        "The whole pipeline on the bundled model of 2 M parameters, in minutes on a CPU.",
         ("data/pocket/**/*", *SCRIPTS),
     ),
     "qwen2.5-0.5b": ("SFT, reward model, PPO and evaluation of Qwen2.5-0.5B, full or LoRA.", ()),

@@ -1,4 +1,4 @@
-"""Files that the package carries next to its code: recipes, the embedded model, launch settings."""
+"""Files that the package carries next to its code: recipes, the bundled model, launch settings."""
 
 from pathlib import Path
 

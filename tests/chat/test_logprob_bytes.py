@@ -105,7 +105,7 @@ def test_byte_level_tokens_have_their_own_bytes(tmp_path):
 
 
 def test_space_dropped_after_a_line_break_is_dropped_in_bytes(root):
-    """The embedded model's decoder writes "a\\n b" as "a\\nb"."""
+    """The bundled model's decoder writes "a\\n b" as "a\\nb"."""
     chat = load_tokenizer(str(root / "data/pocket/model"))
     ids = chat.tokenizer(" a\n has", add_special_tokens=False)["input_ids"]
     tokens = [GeneratedToken(id=i, logprob=-1.0, likeliest=(), finish="") for i in ids]

@@ -102,7 +102,7 @@ def test_invalid_page_request_is_rejected_with_its_reason(http, path, changes, m
 
 
 def test_text_of_inspected_tokens_has_no_leading_space(root, tmp_path):
-    """The first token of the embedded model begins with a space, its response does not."""
+    """The first token of the bundled model begins with a space, its response does not."""
     pocket = load_chat_model(str(root / "data/pocket/model"))
     with serving(tmp_path, {"pocket": pocket}) as site:
         body = {"model": "pocket", "messages": MESSAGES, "answer": "A lion eats"}

@@ -132,7 +132,7 @@ def test_text_cannot_forge_a_role_in_a_bundled_template(tmp_path, name):
     check_nothing_is_forged(load_chat_model(str(folder)))
 
 
-def test_text_cannot_forge_a_role_of_the_embedded_model(root):
+def test_text_cannot_forge_a_role_of_the_bundled_model(root):
     check_nothing_is_forged(load_chat_model(str(root / "data" / "pocket" / "model")))
 
 

@@ -78,7 +78,7 @@ def test_evaluation_writes_metrics_records_samples_and_report(root, tmp_path, mo
     # A random model of 340 tokens: its own responses have about log 340 = 5.83 nats per token.
     assert find(results, "reference_loss", "first").value == pytest.approx(5.83, abs=0.1)
     records = read_records(output / "answers.jsonl")
-    assert len(records) == 2 * 6 * 3 + 5 * 6  # five trivial baselines
+    assert len(records) == 2 * 6 * 3 + 5 * 6  # five null baselines
     # The win rate can be computed again from the records.
     lengths = {(r.model, r.prompt_index): [] for r in records}
     for r in records:

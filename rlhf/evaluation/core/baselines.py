@@ -24,7 +24,7 @@ def baseline_records(
     lookup: NearestPrompt,
     chat: ChatTokenizer,
 ) -> list[Record]:
-    """The records of the trivial baselines for each of `rows[i] for i in indices`.
+    """The records of the null baselines for each of `rows[i] for i in indices`.
 
     Each baseline has one record per prompt; `lookup` can have several.
 

@@ -103,7 +103,7 @@ class EvaluateConfig:
                 )
         if taken := sorted({*names} & {*TRIVIAL_BASELINES}):
             raise ConfigError(
-                f"models: {taken[0]!r} is a trivial baseline; use another name, NAME=PATH.",
+                f"models: {taken[0]!r} is a null baseline; use another name, NAME=PATH.",
                 code="bad-value",
             )
         if not self.temperature > 0:

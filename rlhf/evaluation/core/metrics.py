@@ -164,7 +164,7 @@ def _length_controlled(
 
 
 def _strengths(chosen: Mapping[str, Groups], judge: Judge, spec: MetricSpec) -> Iterator[Result]:
-    """Bradley-Terry strengths of all models and trivial baselines."""
+    """Bradley-Terry strengths of all models and null baselines."""
     names = list(chosen)
     if len(names) < 2:
         return

@@ -15,8 +15,8 @@ from rlhf.runtime.printing import plain_console
 
 EVALUATION = "evaluation.json"
 ANNOTATORS = "people"  # the model name of results about the human judges
-MAX_COLUMNS = 4  # of the tables of trivial baselines, in a terminal of 80 characters
-# Tables of the trivial baselines; their other metrics are in the file and the report.
+MAX_COLUMNS = 4  # of the tables of null baselines, in a terminal of 80 characters
+# Tables of the null baselines; their other metrics are in the file and the report.
 BASELINE_TABLES = {
     "Trivial baselines": ("win_rate", "bradley_terry", "score", "kl_bound"),
     "Trivial baselines, by axis": ("axis",),
@@ -130,7 +130,7 @@ def print_table(results: Sequence[Result], models: Sequence[str], title: str) ->
 def result_tables(results: Sequence[Result], models: Sequence[str], title: str) -> list[Table]:
     """A table with one row per metric and one column per model, without categories.
 
-    Without contaminated prompts only the win rate and the score have a row. The trivial baselines
+    Without contaminated prompts only the win rate and the score have a row. The null baselines
     have their own tables, and so have the human judges.
     """
     chosen = [r for r in results if r.subset is None and _is_in_tables(r)]

@@ -76,7 +76,7 @@ class StudyConfig:
     )
     llm_judge_baselines: bool = field(
         default=True,
-        metadata={"help": "llm_judge also compares the trivial baselines, and models with lookup."},
+        metadata={"help": "llm_judge also compares the null baselines, and models with lookup."},
     )
     pairs_per_prompt: int = field(
         default=1, metadata={"help": "Pairs per prompt and model for annotators or an LLM judge."}

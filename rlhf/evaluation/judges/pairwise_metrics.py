@@ -19,7 +19,7 @@ def pairs_to_judge(
 ) -> list[Pair]:
     """Pairs of each model with the baseline model.
 
-    With `baselines` also pairs of each trivial baseline with the baseline model, and of each model
+    With `baselines` also pairs of each null baseline with the baseline model, and of each model
     with the lookup.
     """
     draw = {"per_prompt": per_prompt, "seed": spec.seed}

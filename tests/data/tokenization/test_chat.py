@@ -213,7 +213,7 @@ def test_control_tokens_come_from_the_template_alone(qwen: str, prompt, response
     assert tokens(chat, ids[:-1]) == prompt_text(chat, "".join(prompt)) + "".join(response)
 
 
-def test_response_of_the_embedded_model_decodes_to_itself(root):
+def test_response_of_the_bundled_model_decodes_to_itself(root):
     """Its tokenizer puts a space before every line, which decoding has to remove."""
     chat = load_tokenizer(str(root / "data/pocket/model"))
     for response in ("I am sorry.", "A cat and a fox.\nThat is all."):

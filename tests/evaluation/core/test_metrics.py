@@ -90,7 +90,7 @@ def test_trivial_baselines_are_judged_and_ranked(records, spec):
 
 
 def test_trivial_baselines_and_human_judges_are_printed(records, spec, capsys):
-    """The axes of a trivial baseline, and the annotators' gold items."""
+    """The axes of a null baseline, and the annotators' gold items."""
     records += [_record(i, 0, "empty", -2.0, axes={"brief": 0.25}) for i in range(3)]
     records = [replace(r, axes={**r.axes, **dict.fromkeys("abcdef", 0.5)}) for r in records]
     correct = Estimate(value=0.875, low=0.5, high=1.0, n=8)
