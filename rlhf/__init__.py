@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from rlhf.rewards.model import RewardModel as RewardModel
     from rlhf.rewards.spec import RewardSpec as RewardSpec
     from rlhf.training.ppo.config import PPOConfig as PPOConfig
+    from rlhf.training.ppo.result import PPOResult as PPOResult
     from rlhf.training.ppo.trainer import PPOTrainer as PPOTrainer
     from rlhf.training.reward.config import RewardModelConfig as RewardModelConfig
+    from rlhf.training.reward.result import RewardResult as RewardResult
     from rlhf.training.reward.trainer import RewardTrainer as RewardTrainer
     from rlhf.training.sft.config import SFTConfig as SFTConfig
+    from rlhf.training.sft.result import SFTResult as SFTResult
     from rlhf.training.sft.trainer import SFTTrainer as SFTTrainer
 
 _EXPORTS = {
@@ -58,15 +61,18 @@ _EXPORTS = {
     "DataOptions": "rlhf.data.config",
     "ModelConfig": "rlhf.models.config",
     "PPOConfig": "rlhf.training.ppo.config",
+    "PPOResult": "rlhf.training.ppo.result",
     "PPOTrainer": "rlhf.training.ppo.trainer",
     "PromptOptions": "rlhf.data.config",
     "RLHFError": "rlhf.errors",
     "RewardConfig": "rlhf.rewards.config",
     "RewardModel": "rlhf.rewards.model",
     "RewardModelConfig": "rlhf.training.reward.config",
+    "RewardResult": "rlhf.training.reward.result",
     "RewardSpec": "rlhf.rewards.spec",
     "RewardTrainer": "rlhf.training.reward.trainer",
     "SFTConfig": "rlhf.training.sft.config",
+    "SFTResult": "rlhf.training.sft.result",
     "SFTTrainer": "rlhf.training.sft.trainer",
     "TrainingError": "rlhf.errors",
 }

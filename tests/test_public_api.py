@@ -33,3 +33,10 @@ def test_import_loads_no_library():
 def test_unknown_name_raises_attribute_error():
     with pytest.raises(AttributeError, match="SomethingElse"):
         rlhf.SomethingElse  # noqa: B018
+
+
+def test_reference_lists_every_export():
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "api.md").read_text("utf-8")
+    listed = {line.removeprefix("::: rlhf.") for line in page.splitlines() if ":::" in line}
+    listed |= {name for name in vars(rlhf.errors) if name.endswith("Error")}  # ::: rlhf.errors
+    assert set(rlhf.__all__) - {"__version__", "ops"} <= listed

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from rlhf.data.rows.sources import list_sources
+from rlhf.data.rows.sources import check_sources, list_sources
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
+from rlhf.runtime.field_types import check_field_types
 
 TEMPLATE_KWARGS = {
     "help": 'Variables of the chat template as JSON, such as {"enable_thinking": false}. The '
@@ -42,6 +43,7 @@ class PromptOptions:
         return parse_template_kwargs(self.chat_template_kwargs)
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         parse_template_kwargs(self.chat_template_kwargs)
 
 
@@ -61,8 +63,9 @@ class PromptDataConfig(PromptOptions):
     )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         list_sources(self)
+        super().__post_init__()
+        check_sources(self)
 
 
 @dataclass(frozen=True, kw_only=True)

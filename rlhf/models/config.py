@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from rlhf.errors import ConfigError
+from rlhf.runtime.field_types import check_field_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class BackboneConfig:
     )
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         for name in ("lora_r", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.")

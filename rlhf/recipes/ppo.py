@@ -23,8 +23,9 @@ from rlhf.runtime.run_folder import begin_run
 from rlhf.training.common.publish import push_to_hub
 from rlhf.training.ppo.config import PPO_CLASSES, settings_of
 from rlhf.training.ppo.memory_plan import plan
+from rlhf.training.ppo.metrics import OnStep
 from rlhf.training.ppo.setup import PPOSetup, check_run
-from rlhf.training.ppo.trainer import OnStep, PPOTrainer
+from rlhf.training.ppo.trainer import PPOTrainer
 
 NUM_LINES = 20  # printed over a run
 

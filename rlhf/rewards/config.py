@@ -9,6 +9,7 @@ from rlhf.rewards.ensemble import UNCERTAINTY_COEF, Aggregation
 from rlhf.rewards.reward import Normalization, OnError
 from rlhf.rewards.spec import RewardSpec, parse_rewards
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
+from rlhf.runtime.field_types import check_field_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class RewardConfig:
     reward_chat_template_kwargs: str | None = field(default=None, metadata={"help": KWARGS_HELP})
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         coef = self.reward_uncertainty_coef
         if coef is not None and not 0 < coef < float("inf"):
             raise ConfigError(f"reward_uncertainty_coef={coef}; use a number above 0.")

@@ -43,7 +43,7 @@ def load_function(source: str) -> RewardFunction:
 
 
 def check_columns(function: RewardFunction, name: str, columns: Collection[str]) -> None:
-    """Check that the rows have every column that the function needs.
+    """Check that the function takes prompts and completions, and that rows have its other columns.
 
     Args:
         function: the reward function.
@@ -51,17 +51,34 @@ def check_columns(function: RewardFunction, name: str, columns: Collection[str])
         columns: names of the rows' other columns.
 
     Raises:
-        ConfigError: the missing column, and those that the rows have.
+        ConfigError: the parameter, and those that a reward function may have on these rows.
     """
-    available = {"prompts", "completions", "thoughts", *columns}
+    available = ["prompts", "completions", "thoughts", *sorted(columns)]
+    parameters = inspect.signature(function).parameters.values()
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters:
         required = parameter.default is inspect.Parameter.empty and parameter.kind in by_name
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            raise ConfigError(
+                f"{name} takes {parameter.name} by position, and a reward function is called by "
+                "name; leave the / out of its parameters.",
+                code="bad-reward",
+            )
         if required and parameter.name not in available:
             raise ConfigError(
-                f"{name} takes {parameter.name}, and the rows have no such column (they have "
-                f"{', '.join(sorted(columns)) or 'only prompts'}); add it to the rows, or give "
-                "the parameter a default.",
+                f"{name} takes {parameter.name}, and there is no such column; available are "
+                f"{', '.join(available)}. Rename the parameter, add the column to the rows, or "
+                "give the parameter a default.",
+                code="bad-reward",
+            )
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    names = {each.name for each in parameters if each.kind in by_name}
+    for needed in () if takes_all else ("prompts", "completions"):
+        if needed not in names:
+            raise ConfigError(
+                f"{name} has no parameter {needed}, and is called as {name}(prompts=..., "
+                f"completions=..., ...); add it, or **kwargs. Available are "
+                f"{', '.join(available)}.",
                 code="bad-reward",
             )
 

@@ -1,5 +1,6 @@
 """The processes of a run: ranks, process groups, and checks of the launch configuration."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -22,11 +23,22 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def is_silenced(level: int = logging.INFO) -> bool:
+    """Whether `logging.getLogger("rlhf").setLevel(…)` has switched off output of this level."""
+    return logging.getLogger("rlhf").level > level
+
+
 def print_once(*lines: object) -> None:
-    """Print each argument on its own line, on the main process, unbuffered."""
+    """Print each argument on its own line, on the main process, unbuffered.
+
+    A level of the logger `rlhf` above INFO switches it off, one above WARNING also lines that begin
+    with "warning".
+    """
     if is_main_process():
         for line in lines:
-            print(line, flush=True)
+            is_warning = str(line).startswith("warning")
+            if not is_silenced(logging.WARNING if is_warning else logging.INFO):
+                print(line, flush=True)
 
 
 def on_main_process(action: Callable[[], object]) -> None:

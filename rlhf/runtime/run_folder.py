@@ -12,6 +12,7 @@ from rlhf.manifest import write_atomically
 from rlhf.runtime.config import as_dict, as_yaml_with_defaults
 from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import Sharding, on_main_process, start_processes
+from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_lock import check_not_locked, hold
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 CONFIG = "config.yaml"
+LATEST = "latest"  # the newest checkpoint of output_dir, as a value of resume_from_checkpoint
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 # What runs write, and so all that `overwrite` deletes. rejected.jsonl is not in the list: when the
 # folder is opened, that file is already the new run's.
@@ -61,6 +63,7 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         for name in self.report_to:
             _check_tracker(name)
         if not 0 <= self.seed < 1 << 32:
@@ -147,8 +150,8 @@ def claim_run_folder(run: RunConfig) -> Path:
     check_not_locked(folder)
     if holds_run(folder) and not (run.overwrite or run.resume_from_checkpoint):
         raise ConfigError(
-            f"output_dir {folder} already holds a run; resume it with --resume_from_checkpoint "
-            "latest, replace it with --overwrite, or name another folder.",
+            f"output_dir {folder} already holds a run; resume it with resume_from_checkpoint="
+            f"{LATEST}, replace it with overwrite=true, or name another folder.",
             code="run-exists",
         )
     return folder
@@ -279,12 +282,12 @@ def checkpoint_to_resume(run: RunConfig) -> Path | None:
     """
     if run.resume_from_checkpoint is None:
         return None
-    if run.resume_from_checkpoint == "latest":
+    if run.resume_from_checkpoint == LATEST:
         complete = checkpoints(Path(run.output_dir))
         return complete[-1] if complete else None
     path = Path(run.resume_from_checkpoint)
     if not path.is_dir():
         raise CheckpointError(
-            f"resume_from_checkpoint {path} is not a folder; use `latest`.", code="no-checkpoint"
+            f"resume_from_checkpoint {path} is not a folder; use `{LATEST}`.", code="no-checkpoint"
         )
     return path

@@ -1,8 +1,10 @@
-"""SIGTERM stops a run after a checkpoint."""
+"""SIGTERM stops a run after a checkpoint; Ctrl-C interrupts no optimizer step."""
 
 import signal
 import threading
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Stopped(Exception):
@@ -47,3 +49,24 @@ class SigtermFlag:
 
         votes = torch.tensor(float(self.received), device=PartialState().device)
         return bool(reduce(votes, "sum").item())
+
+
+@contextmanager
+def whole_step() -> Iterator[None]:
+    """Ctrl-C during the block takes effect at its end: an optimizer step is taken whole or not.
+
+    The weights can then be saved after it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    # Python handles signals in the main thread only. None is a handler that Python cannot restore.
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    received: list[tuple[int, types.FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received and callable(before):
+        before(*received[0])

@@ -32,9 +32,15 @@ class DataFrame(Protocol):
     def itertuples(self, index: bool, name: str | None) -> Iterable[tuple[Any, ...]]: ...
 
 
-RowsInMemory: TypeAlias = Sequence[Mapping[str, Any]] | Sequence[str] | HubDataset | DataFrame
-# What rows are read from: a file's path, the name of a hub set, or the rows themselves. Strings in
-# a list are prompts.
+RowsInMemory: TypeAlias = (
+    Sequence[Mapping[str, Any]]
+    | Sequence[str]
+    | Sequence[Sequence[Mapping[str, Any]]]
+    | HubDataset
+    | DataFrame
+)
+# What rows are read from: a file's path, the name of a hub set, or the rows themselves. Strings and
+# lists of messages in a list are prompts.
 Data: TypeAlias = str | Path | RowsInMemory
 
 
@@ -46,8 +52,8 @@ def source_name(source: Data) -> str:
 def read_memory(rows: RowsInMemory) -> Iterator[tuple[Where, Row | Unreadable]]:
     """Every row with its number, as its JSON line would give it.
 
-    A string is a prompt. Arrays and scalars of NumPy become lists and numbers. Missing cells of a
-    data frame (NaN, NaT, NA) and null columns are absent.
+    A string or a list of messages is a prompt. Arrays and scalars of NumPy become lists and
+    numbers. Missing cells of a data frame (NaN, NaT, NA) and null columns are absent.
 
     Raises:
         DataError: the object is of another type, such as a generator, which can be read only once.
@@ -101,12 +107,19 @@ def _items_of_frame(frame: DataFrame) -> Iterator[Row]:
 
 def _row_of_item(item: Any) -> Row | Unreadable:
     try:
-        row = {"prompt": item} if isinstance(item, str) else _plain(item)
+        row = {"prompt": _plain(item)} if _is_prompt(item) else _plain(item)
         json.dumps(row, default=str, allow_nan=False)
     except (ValueError, RecursionError) as error:
         # NaN and Infinity, as in a file; a row that contains itself.
         return Unreadable(f"not JSON: {error}", str(item)[:200])
     return as_row(row, str(item))
+
+
+def _is_prompt(item: Any) -> bool:
+    """Whether an item of a list is a prompt by itself: a string, or a list of messages."""
+    if isinstance(item, list | tuple):
+        return bool(item) and all(isinstance(turn, Mapping) and "role" in turn for turn in item)
+    return isinstance(item, str)
 
 
 def _plain(value: Any) -> Any:

@@ -112,13 +112,17 @@ def parse_sources(
 
 
 def list_sources(config: Any) -> None:
-    """Make `train_data` and `eval_data` of a configuration lists where they are one source.
+    """Make `train_data` and `eval_data` of a configuration lists where they are one source."""
+    for key in ("train_data", "eval_data"):
+        if isinstance(source := getattr(config, key), str | PathLike):
+            object.__setattr__(config, key, [str(source)])  # its dataclass is frozen
+
+
+def check_sources(config: Any) -> None:
+    """Check `train_data` and `eval_data` of a configuration.
 
     Raises:
         ConfigError: see `parse_sources`; an eval_data source cannot have a weight above 1.
     """
-    for key in ("train_data", "eval_data"):
-        sources = getattr(config, key)
-        parse_sources(sources, key, repeats=key == "train_data")
-        if sources is not None:
-            object.__setattr__(config, key, listed(sources))  # its dataclass is frozen
+    parse_sources(config.train_data, "train_data")
+    parse_sources(config.eval_data, "eval_data", repeats=False)

@@ -4,15 +4,31 @@ import os
 import shutil
 import tempfile
 import weakref
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from rlhf.data.config import DataConfig, DataOptions, PromptDataConfig
 from rlhf.data.files.memory import Data, RowsInMemory, source_name
 from rlhf.errors import ConfigError
-from rlhf.models.config import ModelConfig
-from rlhf.runtime.run_folder import RunConfig
+from rlhf.models.config import BackboneConfig
+from rlhf.runtime.run_folder import LATEST, RunConfig, checkpoint_to_resume
+
+Backbone = TypeVar("Backbone", bound=BackboneConfig)
+
+
+def check_type(name: str, value: object, *classes: type, instead: str = "") -> None:
+    """Check that an argument of a trainer is an instance of one of these classes.
+
+    instead: what the message says to use; by default instances of the classes.
+
+    Raises:
+        ConfigError: the argument, its type and what to use.
+    """
+    if not isinstance(value, classes):
+        use = instead or " or ".join(f"rlhf.{each.__name__}(...)" for each in classes)
+        raise ConfigError(f"{name} is a {type(value).__name__}; use {use}.", code="bad-value")
 
 
 def run_config(
@@ -20,34 +36,80 @@ def run_config(
     output_dir: str | Path | None,
     *,
     seed: int,
-    resume: str | Path | None,
+    resume: str | Path | bool | None,
     overwrite: bool,
 ) -> RunConfig:
     """The run's keys; without an `output_dir` a temporary folder that lives as long as `trainer`.
 
+    Args:
+        trainer: the trainer.
+        output_dir: the run folder; `~` is the user's home.
+        seed: of the run.
+        resume: a checkpoint's folder; `latest` or True for the newest one in `output_dir`.
+        overwrite: whether an earlier run in `output_dir` is deleted.
+
     Raises:
-        ConfigError: no `output_dir` and several processes.
+        ConfigError: no `output_dir`, and several processes or a checkpoint to find in it.
+        CheckpointError: the checkpoint's folder does not exist.
     """
-    if output_dir is None:
-        if (world_size := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
-            raise ConfigError(
-                f"{world_size} processes need one run folder; give output_dir.", code="missing-key"
-            )
-        output_dir = tempfile.mkdtemp(prefix="rlhf-")
-        weakref.finalize(trainer, shutil.rmtree, output_dir, ignore_errors=True)
-    return RunConfig(
-        output_dir=str(output_dir),
+    if isinstance(resume, bool):
+        resume = LATEST if resume else None
+    for name, path, instead in (
+        ("output_dir", output_dir, "the path of a folder"),
+        ("resume_from_checkpoint", resume, f"a checkpoint's folder, {LATEST!r} or True"),
+    ):
+        if path is not None:
+            check_type(name, path, str, Path, instead=instead)
+    run = RunConfig(
+        output_dir="" if output_dir is None else expand_home(output_dir),
         seed=seed,
-        resume_from_checkpoint=None if resume is None else str(resume),
+        resume_from_checkpoint=None if resume is None else expand_home(resume),
         overwrite=overwrite,
     )
+    if output_dir is not None:
+        checkpoint_to_resume(run)
+        return run
+    if (world_size := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ConfigError(
+            f"{world_size} processes need one run folder; give output_dir.", code="missing-key"
+        )
+    if resume == LATEST:
+        raise ConfigError(
+            f"resume_from_checkpoint={LATEST!r} takes the newest checkpoint in output_dir; give "
+            "output_dir.",
+            code="missing-key",
+        )
+    checkpoint_to_resume(run)
+    folder = tempfile.mkdtemp(prefix="rlhf-")
+    weakref.finalize(trainer, shutil.rmtree, folder, ignore_errors=True)
+    return replace(run, output_dir=folder)
 
 
-def model_config(model: str | Path | ModelConfig) -> ModelConfig:
-    """The configuration of a folder or hub id; one that is given is returned."""
-    if isinstance(model, ModelConfig):
+def expand_home(path: str | Path) -> str:
+    """The path as text, with the user's home in place of `~`."""
+    return str(Path(path).expanduser()) if str(path).startswith("~") else str(path)
+
+
+def model_config(model: str | Path | Backbone, kind: type[Backbone]) -> Backbone:
+    """The configuration of a folder or hub id; one that is given is returned.
+
+    kind: the class of the configuration.
+
+    Raises:
+        ConfigError: a loaded model, or an object that names no model.
+    """
+    if isinstance(model, kind):
         return model
-    return ModelConfig(model_name_or_path=str(model))
+    if hasattr(model, "save_pretrained"):
+        raise ConfigError(
+            f"model is a loaded {type(model).__name__}, and a run records the files that it starts "
+            "from; save model and tokenizer to a folder with save_pretrained, and give the folder.",
+            code="bad-value",
+        )
+    instead = f"a model's folder, a hub id or rlhf.{kind.__name__}(...)"
+    check_type("model", model, str, Path, instead=instead)
+    assert isinstance(model, str | Path)
+    return kind(model_name_or_path=expand_home(model))
 
 
 def data_config(
@@ -58,8 +120,10 @@ def data_config(
     Rows in memory are named `rows`.
 
     Raises:
-        ConfigError: no training data.
+        ConfigError: no training data, or options of another class.
     """
+    if options is not None:
+        check_type("data_config", options, DataOptions)
     own = isinstance(options, PromptDataConfig)
     if train is None and not own:
         raise ConfigError("train_data is missing; give rows or a file.", code="missing-key")
@@ -75,3 +139,27 @@ def data_config(
 def in_memory(data: Data | None) -> RowsInMemory | None:
     """`data` if it is rows in memory; None for a file or hub id, which the configuration names."""
     return None if isinstance(data, str | PathLike) else data
+
+
+def check_not_trained(trainer: object, *, started: bool) -> None:
+    """Check that `train` is called for the first time: later steps would not be those of a run.
+
+    Raises:
+        ConfigError: it was called before; and how to continue.
+    """
+    if started:
+        name = type(trainer).__name__
+        raise ConfigError(
+            f"{name}.train was already called, and a trainer trains once; save() writes what it "
+            f"trained. Make a new {name} to train again; with the same output_dir and "
+            "resume_from_checkpoint=True it resumes from the last checkpoint.",
+            code="run-exists",
+        )
+
+
+def not_trained(trainer: object, method: str) -> ConfigError:
+    """The error of a method that needs a trained model."""
+    return ConfigError(
+        f"{type(trainer).__name__}.{method}: nothing is trained yet; call train() first.",
+        code="not-trained",
+    )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
+from rlhf.runtime.field_types import check_field_types
 
 AT_LEAST_ONE = (
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps",
@@ -55,6 +56,7 @@ class TrainingConfig:
     num_samples: int = field(default=16, metadata={"help": "Held-out rows to show in samples/."})
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         for name in AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:

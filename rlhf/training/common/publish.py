@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rlhf.errors import TrainingError
 from rlhf.manifest import Manifest, write_manifest
-from rlhf.runtime.distributed import print_once
+from rlhf.runtime.distributed import is_silenced, print_once
 from rlhf.runtime.printing import plain_console
 from rlhf.runtime.process_activity import excused
 from rlhf.runtime.run_lock import LOCK
@@ -45,6 +45,8 @@ def publish(
         folder, manifest, title=f"{folder.name}: {title}", metrics=metrics, usage=usage
     )
     write_manifest(folder, manifest)
+    if is_silenced():
+        return
     table = Table("metric", "value", title=title)
     for name, value in {**metrics, "model": folder, **places}.items():
         table.add_row(name, str(value))

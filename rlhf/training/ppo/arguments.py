@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from rlhf.data.config import PromptDataConfig, PromptOptions
+from rlhf.data.config import DataOptions, PromptDataConfig, PromptOptions
 from rlhf.data.files.memory import Data, source_name
 from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardSpec
 from rlhf.runtime.run_folder import RunConfig, begin_run
+from rlhf.training.common.arguments import check_type, model_config
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.setup import PPOSetup, check_run
 
@@ -28,6 +29,9 @@ def check_arguments(
     reward_config: RewardConfig | None,
 ) -> PPOSetup:
     """The checked run. The arguments are those of `PPOTrainer`; see there."""
+    check_type("config", config, PPOConfig)
+    if reward_config is not None:
+        check_type("reward_config", reward_config, RewardConfig)
     if prompts is None:
         raise ConfigError("prompts is None; give rows, a file or a hub id.", code="missing-key")
     if isinstance(model, ModelConfig) and model.use_peft:
@@ -35,11 +39,12 @@ def check_arguments(
             "use_peft: PPO trains LoRA adapters with PPOConfig(mode='lora'); leave it out.",
             code="key-conflict",
         )
+    backbone, data = model_config(model, BackboneConfig), _data(data_config, prompts, eval_prompts)
     world_size = begin_run(run, sharding="own")
     settings = PPOSettings(
         run=run,
-        model=_backbone(model),
-        data=_data(data_config, prompts, eval_prompts),
+        model=backbone,
+        data=data,
         reward=replace(
             reward_config or RewardConfig(),
             reward=[spec.name for spec in rewards if not callable(spec.source)],
@@ -56,16 +61,18 @@ def check_arguments(
     )
 
 
-def _backbone(model: str | Path | BackboneConfig) -> BackboneConfig:
-    if isinstance(model, BackboneConfig):
-        return model
-    return BackboneConfig(model_name_or_path=str(model))
-
-
 def _data(
     options: PromptOptions | None, prompts: Data, eval_prompts: Data | None
 ) -> PromptDataConfig:
     """The options with the names of the rows' sources; rows in memory are named `rows`."""
+    if options is not None:
+        check_type("data_config", options, PromptOptions)
+    if isinstance(options, DataOptions):
+        raise ConfigError(
+            f"data_config is a {type(options).__name__}, and PPO has no eval_fraction and no "
+            "max_length; use rlhf.PromptOptions(...), and max_prompt_length of rlhf.PPOConfig.",
+            code="bad-value",
+        )
     # Without options no row is printed: a library call has no user at a terminal.
     keys = asdict(options or PromptOptions(show_rows=0))
     keys["train_data"] = [source_name(prompts)]

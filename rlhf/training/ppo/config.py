@@ -8,6 +8,7 @@ from rlhf.data.config import PromptDataConfig
 from rlhf.models.config import BackboneConfig
 from rlhf.ops.kl import KLEstimator
 from rlhf.rewards.config import RewardConfig
+from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.ppo.validation import check_ppo, check_together
 
@@ -181,6 +182,7 @@ class PPOConfig:
     )
 
     def __post_init__(self) -> None:
+        check_field_types(self)
         check_ppo(self)
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rlhf.errors import TrainingError
+from rlhf.runtime.distributed import print_once
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.metrics import preview
 from rlhf.types import ScoredRollouts
@@ -36,6 +37,23 @@ def check_finite(scored: ScoredRollouts, step: int) -> None:
                 "checkpoint.",
                 code="non-finite",
             )
+
+
+class Warnings:
+    """Prints warnings of a run, each kind once."""
+
+    def __init__(self) -> None:
+        self.shown: set[str] = set()
+
+    def show(self, step: int, warnings: Mapping[str, str]) -> None:
+        """Print the warnings of kinds that were not shown yet.
+
+        warnings: sentences by kind.
+        """
+        for kind, sentence in warnings.items():
+            if kind not in self.shown:
+                print_once(f"warning: step {step}: {sentence}")
+        self.shown |= warnings.keys()
 
 
 def starting_warnings(step: int, metrics: Mapping[str, float], *, bf16: bool) -> dict[str, str]:

@@ -4,7 +4,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,8 +12,14 @@ from torch import Tensor
 from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
+from rlhf.runtime.distributed import print_once
 from rlhf.training.ppo.config import PPOSettings
 from rlhf.types import Experience, Prompt, ScoredRollouts
+
+PROGRESS = ("score", "kl", "response_length", "eos_rate")  # printed while a run goes on
+NUM_LINES = 20  # printed over a run
+OnStep = Callable[[int, Mapping[str, float]], None]
+"""What is called after each step, with its number and metrics."""
 
 
 def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
@@ -93,6 +99,18 @@ def peak_memory_mb() -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def print_progress(num_steps: int) -> OnStep:
+    """A function that prints a line about a step, for about NUM_LINES steps of a run."""
+    interval = max(1, num_steps // NUM_LINES)
+
+    def show(step: int, metrics: Mapping[str, float]) -> None:
+        if step % interval == 0 or step == num_steps:
+            values = ", ".join(f"{name} {metrics[name]:.4f}" for name in PROGRESS)
+            print_once(f"step {step}/{num_steps}: {values}")
+
+    return show
 
 
 def preview(prompts: Sequence[Prompt], count: int) -> str:

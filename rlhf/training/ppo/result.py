@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.save import save_policy
 from rlhf.runtime.printing import rlhf_command
+from rlhf.training.common.metrics import MetricsLine
 from rlhf.training.common.publish import publish
 from rlhf.training.common.samples import write_samples
 from rlhf.training.ppo.compute import Compute
@@ -29,7 +30,7 @@ NUM_TOKEN_ROWS = 3  # of the best and of the worst responses, in samples/tokens.
 NUM_SAMPLES = 8  # in samples/best.jsonl and samples/worst.jsonl; twice that at random
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class PPOResult:
     """A finished run. `before` and `after` hold responses to the same held-out prompts."""
 
@@ -37,6 +38,15 @@ class PPOResult:
     before: ScoredRollouts
     after: ScoredRollouts
     stopped_early: str  # a sentence; empty where the run went to its end
+    metrics: Sequence[MetricsLine]  # the lines of metrics.jsonl
+
+    @property
+    def steps(self) -> int:
+        """Iterations of the run."""
+        return self.progress.step
+
+    def __repr__(self) -> str:
+        return f"PPOResult({', '.join(f'{name}: {text}' for name, text in summary(self).items())})"
 
 
 def write_policy(
@@ -44,18 +54,27 @@ def write_policy(
     setup: PPOSetup,
     policy: PreTrainedModel | PeftModel,
     weights: dict[str, Tensor] | None,
-    result: PPOResult,
+    lines: Mapping[str, str],
 ) -> None:
-    """Write the policy with tokenizer, manifest and model card; print a table of the metrics."""
+    """Write the policy with tokenizer, manifest and model card; print a table of the metrics.
+
+    Args:
+        folder: the folder to write to.
+        setup: the run.
+        policy: the trained policy.
+        weights: its whole weights, where they are sharded.
+        lines: metrics of the run for people, from `summary` or `unfinished`.
+    """
     save_policy(folder, policy, setup.chat, weights)
+    samples = folder / "samples"
     publish(
         folder,
         setup.manifest(folder),
         title="PPO",
-        metrics=summary(result),
+        metrics=lines,
         loads_with="AutoModelForCausalLM",
         places={
-            "responses before and after": setup.folder / "samples",
+            **({"responses before and after": samples} if samples.is_dir() else {}),
             "chat with it": rlhf_command("chat", folder),
         },
     )
@@ -107,6 +126,15 @@ def summary(result: PPOResult) -> dict[str, str]:
     elif progress.best_score > -math.inf:
         lines["best held-out score"] = f"{progress.best_score:.3f} before the first iteration"
     return lines | ({"stopped early": result.stopped_early} if result.stopped_early else {})
+
+
+def unfinished(progress: Progress) -> dict[str, str]:
+    """As `summary`, of a run that was interrupted."""
+    return {
+        "iterations": str(progress.step),
+        "responses": str(progress.episodes),
+        "stopped early": f"interrupted in iteration {progress.step + 1}",
+    }
 
 
 def _write_before_and_after(

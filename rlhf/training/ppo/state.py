@@ -60,6 +60,24 @@ def next_progress(
     )
 
 
+def with_best(
+    now: Progress, held_out: Mapping[str, float], score: float, config: PPOConfig
+) -> Progress:
+    """`now` with this step as the best one, if its held-out score is; else `now` itself.
+
+    Args:
+        now: how far the run is.
+        held_out: metrics of the held-out prompts.
+        score: on the training prompts of this step.
+        config: of which best_kl, or else kl_budget, bounds the KL of the best policy.
+    """
+    limit = config.best_kl or config.kl_budget
+    within = limit is None or held_out["eval_kl"] <= limit
+    if not within or held_out["eval_score"] <= now.best_score:
+        return now
+    return replace(now, best_step=now.step, best_score=held_out["eval_score"], score_at_best=score)
+
+
 class TrainerState(TypedDict):
     """The content of trainer.pt."""
 

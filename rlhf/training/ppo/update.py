@@ -12,6 +12,7 @@ from torch import Tensor
 from rlhf.models.compiled import CompiledLayers
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.forward import microbatch_schedule, partition_rows, sequences_of
+from rlhf.runtime.signals import whole_step
 from rlhf.training.common.weight_checks import (
     Movement,
     Parts,
@@ -245,7 +246,8 @@ class PPOUpdater:
         for learner in learners:
             if learner is not self.policy or step.trains_policy:
                 self.movement.before_step(learner.optimizer, learner.role)
-                learner.optimizer.step()
+                with whole_step():
+                    learner.optimizer.step()
                 self.movement.after_step(step.iteration, learner.optimizer)
         for parameter in learners[0].module.parameters():
             parameter.grad = None

@@ -6,7 +6,7 @@ number of processes nor accumulation changes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from rlhf.errors import TrainingError
 from rlhf.manifest import hash_text
 from rlhf.models.scorer import Scorer
-from rlhf.runtime.distributed import print_once
-from rlhf.runtime.signals import SigtermFlag, Stopped
+from rlhf.runtime.distributed import is_silenced, print_once
+from rlhf.runtime.signals import SigtermFlag, Stopped, whole_step
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
 from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import (
@@ -47,6 +47,7 @@ def train_reward_model(
     setup: RewardSetup,
     *,
     resume: Path | None,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> int:
     """Train `model` in place; return the number of optimizer steps.
 
@@ -61,6 +62,7 @@ def train_reward_model(
         held_out: rankings to evaluate on; may be none.
         setup: the checked run.
         resume: a verified checkpoint of the run; None starts at the beginning.
+        on_step: called with the number of optimizer steps, after each.
 
     Raises:
         TrainingError: a loss or gradient that is not finite, with the step and its prompts; a part
@@ -72,7 +74,7 @@ def train_reward_model(
     if resume is not None:
         loop.restore(resume)
     try:
-        return loop.train()
+        return loop.train(on_step)
     finally:
         loop.sigterm.release()
 
@@ -142,15 +144,16 @@ class TrainingLoop:
             self.stopper,
         )
 
-    def train(self) -> int:
+    def train(self, on_step: Callable[[int], None]) -> int:
         """Take all steps, or until early stopping ends the run; return their number."""
         self.wrapped.train()
         if self.done == 0:
             self.measure()
-        on_screen = self.accelerator.is_main_process
+        on_screen = self.accelerator.is_main_process and not is_silenced()
         with tqdm(total=self.total, initial=self.done, disable=None if on_screen else True) as bar:
             while not self.finished:
                 loss, norm = self.step()
+                on_step(self.done)
                 bar.update()
                 self.log(loss, norm)
                 if self.due(self.config.eval_steps):
@@ -175,7 +178,8 @@ class TrainingLoop:
         self.outputs = []
         check_zero_norm(norm, has_derivative, self.done + 1, "reward model")
         self.movement.before_step(self.optimizer)
-        self.optimizer.step()
+        with whole_step():
+            self.optimizer.step()
         self.movement.after_step(self.done + 1, self.optimizer)
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -244,7 +248,7 @@ class TrainingLoop:
         health = measure(self.scorer, self.held_out, self.pad_token_id)
         self.metrics.write(self.done, health.metrics())
         self.stopper.update(health.loss, self.done, trained_weights(self.scorer))
-        if self.accelerator.is_main_process and self.done > 0:
+        if self.accelerator.is_main_process and self.done > 0 and not is_silenced():
             text = f"held-out loss {health.loss:.4f}, accuracy {health.accuracy:.3f}"
             tqdm.write(f"step {self.done}/{self.total}: {text}")
 

@@ -26,7 +26,7 @@ from rlhf.training.reward.samples import write_ranked_samples
 from rlhf.training.reward.setup import RewardSetup
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RewardResult:
     """A finished run."""
 
@@ -34,6 +34,10 @@ class RewardResult:
     health: Health | None  # how the model orders held-out rankings; None where there are none
     normalization: Normalization  # mean and std of the raw logit on demonstrations
     metrics: Sequence[MetricsLine]  # the lines of metrics.jsonl
+
+    def __repr__(self) -> str:
+        lines = summary(self.steps, self.health, self.normalization)
+        return f"RewardResult({', '.join(f'{name}: {text}' for name, text in lines.items())})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +74,11 @@ def measure_and_merge(
 
 
 def write_reward_model(
-    folder: Path, setup: RewardSetup, trained: TrainedReward, result: RewardResult
+    folder: Path, setup: RewardSetup, trained: TrainedReward, metrics: Mapping[str, str]
 ) -> None:
-    """Write the model with samples, model card and manifest; print a table of the metrics.
+    """Write the model with model card and manifest; print a table of the metrics.
 
-    Call it on one process.
+    The run folder gets samples/ as well. Call it on one process.
     """
     scale = trained.normalization
     save_reward_model(folder, trained.model, setup.chat, scale.mean, scale.std)
@@ -83,24 +87,26 @@ def write_reward_model(
     adapter = setup.folder / ADAPTER
     if folder != setup.folder and adapter.is_dir():
         shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)
-    write_ranked_samples(
-        folder,
-        trained.scorer,
-        setup.chat,
-        setup.rows.held_out,
-        scale,
-        count=setup.config.num_samples,
-        seed=setup.run.seed,
-    )
+    if folder == setup.folder:
+        write_ranked_samples(
+            folder,
+            trained.scorer,
+            setup.chat,
+            setup.rows.held_out,
+            scale,
+            count=setup.config.num_samples,
+            seed=setup.run.seed,
+        )
+    samples = folder / "samples"
     manifest = setup.manifest(folder, stage="reward_model")
     publish(
         folder,
         replace(manifest, reward_mean=scale.mean, reward_std=scale.std),
         title="reward model",
-        metrics=summary(result.steps, result.health, scale),
+        metrics=metrics,
         loads_with="AutoModelForSequenceClassification",
         places={
-            "held-out rankings with rewards": folder / "samples",
+            **({"held-out rankings with rewards": samples} if samples.is_dir() else {}),
             "use it": f"rlhf ppo --reward {folder}",
         },
     )

@@ -4,23 +4,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from peft import PeftModel
+from transformers import PreTrainedModel
+
 from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data, source_name
 from rlhf.data.tokenization.chat import judged_ids
-from rlhf.errors import ConfigError
 from rlhf.models.config import ModelConfig
 from rlhf.models.reward_init import load_model, merged
 from rlhf.models.scorer import score_ids
 from rlhf.rewards.pairs import check_pairs
 from rlhf.runtime.distributed import on_main_process
+from rlhf.training.common.arguments import (
+    check_not_trained,
+    check_type,
+    in_memory,
+    model_config,
+    not_trained,
+    run_config,
+)
 from rlhf.training.common.arguments import data_config as data_config_of
-from rlhf.training.common.arguments import in_memory, model_config, run_config
 from rlhf.training.common.metrics import MetricsLine, read_metrics
 from rlhf.training.common.resume import resume_point
+from rlhf.training.common.save_folder import folder_to_save
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.cross_fit import weigh_annotators
 from rlhf.training.reward.data import tokenize
 from rlhf.training.reward.loop import train_reward_model
+from rlhf.training.reward.metrics import summary
 from rlhf.training.reward.result import (
     RewardResult,
     TrainedReward,
@@ -56,7 +67,8 @@ class RewardTrainer:
         output_dir: the run folder, for metrics and checkpoints. None takes a temporary folder that
             is deleted with the trainer.
         seed: seed of everything random in the run.
-        resume_from_checkpoint: a checkpoint folder, or `latest` of `output_dir`.
+        resume_from_checkpoint: a checkpoint folder; `latest` or True for the newest one in
+            `output_dir`, or a new run where it has none.
         overwrite: delete an earlier run in `output_dir`.
 
     Raises:
@@ -77,10 +89,11 @@ class RewardTrainer:
         data_config: DataOptions | None = None,
         output_dir: str | Path | None = None,
         seed: int = 0,
-        resume_from_checkpoint: str | Path | None = None,
+        resume_from_checkpoint: str | Path | bool | None = None,
         overwrite: bool = False,
     ) -> None:
-        config = config or RewardModelConfig()
+        config = config if config is not None else RewardModelConfig()
+        check_type("config", config, RewardModelConfig)
         if normalization_data is not None:
             config = replace(config, normalization_data=source_name(normalization_data))
         run = run_config(
@@ -92,7 +105,7 @@ class RewardTrainer:
         )
         setup = check_run(
             run,
-            model_config(model),
+            model_config(model, ModelConfig),
             data_config_of(data_config, train_data, eval_data),
             config,
             train=in_memory(train_data),
@@ -112,6 +125,9 @@ class RewardTrainer:
         self.setup = setup
         self.result: RewardResult | None = None
         self._trained: TrainedReward | None = None
+        self._model: PreTrainedModel | PeftModel | None = None
+        self._started = False
+        self._steps = 0
 
     def train(self) -> RewardResult:
         """Train, measure on held-out rankings, normalise on demonstrations.
@@ -120,25 +136,30 @@ class RewardTrainer:
             Stopped: SIGTERM came; a checkpoint of this step was written.
             TrainingError: a loss or gradient that is not finite; weights that do not move.
             CheckpointError: the checkpoint to resume from belongs to another run.
+            ConfigError: `train` was called before.
         """
+        check_not_trained(self, started=self._started)
         setup = self.setup
         setup.open_folder()
+        self._started = True
         held_out = tokenize(setup.chat, setup.rows.held_out)
         resume = resume_point(setup.run)
         rankings = weigh_annotators(
             tokenize(setup.chat, setup.rows.train), setup, resuming=resume is not None
         )
-        model = load_model(
+        self._model = model = load_model(
             setup.model, setup.run.seed, setup.config.num_heads, dtype=setup.weights_dtype
         )
         setup.check_can_save(model)
         setup.name_base(model, setup.folder)
-        steps = train_reward_model(model, rankings, held_out, setup, resume=resume)
-        self._trained = measure_and_merge(merged(model, setup.folder), setup, held_out)
+        self._steps = train_reward_model(
+            model, rankings, held_out, setup, resume=resume, on_step=self._count
+        )
+        trained = self._measured(model)
         self.result = RewardResult(
-            steps=steps,
-            health=self._trained.health,
-            normalization=self._trained.normalization,
+            steps=self._steps,
+            health=trained.health,
+            normalization=trained.normalization,
             metrics=self.metrics,
         )
         return self.result
@@ -166,24 +187,40 @@ class RewardTrainer:
         return scores
 
     def save(self, folder: str | Path | None = None) -> Path:
-        """Write the model with tokenizer, samples/, manifest.json and README.md; return the folder.
+        """Write the model with tokenizer, manifest.json and README.md; return the folder.
 
         It loads with plain `AutoModelForSequenceClassification`; LoRA is merged, its adapter is in
-        adapter/. Call it after `train`, on all processes.
+        adapter/. Call it after `train`, on all processes. After an interrupted `train` it measures
+        and writes the weights of the last optimizer step.
 
         Args:
-            folder: default is the run folder.
+            folder: default is the run folder, which gets samples/ as well.
+
+        Raises:
+            ConfigError: nothing is trained yet, or the folder holds another model.
         """
-        trained, result = self._checked("save"), self.result
-        assert result is not None
-        target = self.setup.folder if folder is None else Path(folder)
-        on_main_process(lambda: write_reward_model(target, self.setup, trained, result))
+        setup = self.setup
+        target = folder_to_save(folder, setup.folder, base=setup.model.model_name_or_path)
+        trained = self._checked("save")
+        lines = summary(self._steps, trained.health, trained.normalization)
+        if self.result is None:
+            lines["stopped early"] = f"interrupted after step {self._steps}"
+        on_main_process(lambda: write_reward_model(target, setup, trained, lines))
         return target
 
+    def _count(self, step: int) -> None:
+        self._steps = step
+
+    def _measured(self, model: PreTrainedModel | PeftModel) -> TrainedReward:
+        """The trained model, with LoRA and heads merged, and its measurements."""
+        setup = self.setup
+        self._model = whole = merged(model, setup.folder)
+        self._trained = measure_and_merge(whole, setup, tokenize(setup.chat, setup.rows.held_out))
+        return self._trained
+
     def _checked(self, method: str) -> TrainedReward:
+        if self._trained is None and self._model is not None and self._steps > 0:
+            return self._measured(self._model)
         if self._trained is None:
-            raise ConfigError(
-                f"RewardTrainer.{method}: nothing is trained yet; call train() first.",
-                code="not-trained",
-            )
+            raise not_trained(self, method)
         return self._trained

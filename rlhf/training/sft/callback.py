@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rlhf.errors import TrainingError
 from rlhf.manifest import write_atomically
+from rlhf.runtime.distributed import print_once
 from rlhf.runtime.signals import SigtermFlag
 from rlhf.training.common.checkpoint import check_same_run, seal_checkpoint
 from rlhf.training.common.early_stopping import EarlyStopping, trained_weights
@@ -49,6 +51,7 @@ class RunCallback(TrainerCallback):
         stopper: early stopping.
         resume: the checkpoint that the run resumes from.
         identity: settings that a resumed run has to share with the run that wrote its checkpoint.
+        on_step: called with the number of optimizer steps, after each.
     """
 
     def __init__(
@@ -60,13 +63,14 @@ class RunCallback(TrainerCallback):
         *,
         resume: Path | None,
         identity: dict[str, int | str],
+        on_step: Callable[[int], None],
     ) -> None:
         self.movement = Movement(parts)
         self.losses: list[Tensor] = []  # of the forward passes since the last optimizer step
         self.metrics = metrics
         self.sigterm = sigterm
         self.stopper = stopper
-        self.resume, self.identity = resume, identity
+        self.resume, self.identity, self.on_step = resume, identity, on_step
         self.stopped = False
         self.last_evaluated = -1
 
@@ -122,6 +126,7 @@ class RunCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,
     ) -> None:
+        self.on_step(state.global_step)
         if self.sigterm.on_any_process():
             self.stopped = control.should_save = control.should_training_stop = True
 
@@ -157,6 +162,6 @@ class RunCallback(TrainerCallback):
             return  # transformers' summary at the end
         values = {_LOGGED[name]: value for name, value in logs.items() if name in _LOGGED}
         self.metrics.write(state.global_step, values)
-        if args.disable_tqdm and state.is_world_process_zero:
+        if args.disable_tqdm:
             losses = [f"{name} {values[name]:.4f}" for name in _LOSSES if name in values]
-            print(f"step {state.global_step}/{state.max_steps}: {', '.join(losses)}", flush=True)
+            print_once(f"step {state.global_step}/{state.max_steps}: {', '.join(losses)}")

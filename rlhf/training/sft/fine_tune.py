@@ -6,7 +6,7 @@ whatever the chat template looks like.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.models.packing import check_packing
-from rlhf.runtime.distributed import on_main_process, print_once
+from rlhf.runtime.distributed import is_silenced, on_main_process, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights
 from rlhf.training.common.metrics import MetricsWriter
@@ -49,7 +49,11 @@ class FineTuned:
 
 
 def fine_tune(
-    model: PreTrainedModel | PeftModel, setup: SFTSetup, *, resume: Path | None
+    model: PreTrainedModel | PeftModel,
+    setup: SFTSetup,
+    *,
+    resume: Path | None,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> FineTuned:
     """Fine-tune `model`; checkpoints and metrics.jsonl go to the run folder.
 
@@ -61,6 +65,7 @@ def fine_tune(
         model: the model to train, with its adapters.
         setup: the checked run.
         resume: a verified checkpoint of the run; None starts at the beginning.
+        on_step: called with the number of optimizer steps, after each.
 
     Raises:
         ConfigError: early stopping without held-out rows or with sharded weights; packing for a
@@ -85,6 +90,7 @@ def fine_tune(
         stopper,
         resume=resume,
         identity=_identity(setup),
+        on_step=on_step,
     )
     with sigterm, own_precision():
         with restored_router_settings(model.config):
@@ -206,7 +212,7 @@ def _arguments(setup: SFTSetup) -> trl.SFTConfig:
         report_to="none",
         ddp_find_unused_parameters=False,
         # A progress bar on a terminal, lines in a file.
-        disable_tqdm=not (PartialState().is_main_process and sys.stderr.isatty()),
+        disable_tqdm=is_silenced() or not (PartialState().is_main_process and sys.stderr.isatty()),
     )
     # Without a launcher, one process would take every GPU of the machine with nn.DataParallel.
     arguments._n_gpu = min(arguments.n_gpu, 1)

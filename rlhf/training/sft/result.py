@@ -19,7 +19,7 @@ from rlhf.types import Prompt
 Model: TypeAlias = PreTrainedModel | PeftModel
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SFTResult:
     """A finished run. Losses are in nats per token of the held-out responses."""
 
@@ -32,21 +32,28 @@ class SFTResult:
     sample_prompts: Sequence[Prompt]
     samples: Mapping[str, Sequence[SampledResponse]]  # before, after
 
+    def __repr__(self) -> str:
+        losses = "nothing held out"
+        if self.eval_loss_before is not None and self.eval_loss_after is not None:
+            losses = f"held-out loss {self.eval_loss_before:.3f} -> {self.eval_loss_after:.3f}"
+        return f"SFTResult(steps={self.steps}, {losses}, stopped_early={self.stopped_early})"
 
-def write_policy(folder: Path, setup: SFTSetup, model: Model, result: SFTResult) -> None:
+
+def write_policy(folder: Path, setup: SFTSetup, model: Model, metrics: Mapping[str, str]) -> None:
     """Write the model with tokenizer, model card and manifest; print a table of the metrics.
 
-    Call it on one process.
+    Call it on one process. `metrics` are those of `summary` or `unfinished`.
     """
     save_policy(folder, model, setup.chat)
+    samples = folder / "samples" / "random.jsonl"
     publish(
         folder,
         setup.manifest(folder, stage="sft"),
         title="supervised fine-tuning",
-        metrics=summary(result, len(setup.rows.held_out)),
+        metrics=metrics,
         loads_with="AutoModelForCausalLM",
         places={
-            "responses before and after": setup.folder / "samples" / "random.jsonl",
+            **({"responses before and after": samples} if samples.is_file() else {}),
             "chat with it": rlhf_command("chat", folder),
         },
     )
@@ -64,3 +71,8 @@ def summary(result: SFTResult, num_held_out: int) -> dict[str, str]:
         "P(end) on held-out rows": f"{result.end_probability or 0.0:.3f}",
         **({"stopped early": "the held-out loss stopped falling"} if result.stopped_early else {}),
     }
+
+
+def unfinished(steps: int) -> dict[str, str]:
+    """As `summary`, of a run that was interrupted."""
+    return {"optimizer steps": str(steps), "stopped early": f"interrupted after step {steps}"}

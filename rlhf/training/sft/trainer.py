@@ -8,21 +8,28 @@ from accelerate import PartialState
 
 from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data
-from rlhf.errors import ConfigError
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.generation.generate import SampledResponse, sample_responses
 from rlhf.models.load import add_lora, load_policy
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
+from rlhf.training.common.arguments import (
+    check_not_trained,
+    check_type,
+    in_memory,
+    model_config,
+    not_trained,
+    run_config,
+)
 from rlhf.training.common.arguments import data_config as data_config_of
-from rlhf.training.common.arguments import in_memory, model_config, run_config
 from rlhf.training.common.metrics import MetricsLine, MetricsWriter, read_metrics
 from rlhf.training.common.resume import resume_point
 from rlhf.training.common.samples import write_samples
+from rlhf.training.common.save_folder import folder_to_save
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.training.sft.fine_tune import FineTuned, fine_tune
-from rlhf.training.sft.result import Model, SFTResult, write_policy
+from rlhf.training.sft.result import Model, SFTResult, summary, unfinished, write_policy
 from rlhf.training.sft.setup import SFTSetup, check_run
 from rlhf.types import Prompt
 
@@ -52,7 +59,8 @@ class SFTTrainer:
         output_dir: the run folder, for metrics, checkpoints and samples. None takes a temporary
             folder that is deleted with the trainer.
         seed: seed of everything random in the run.
-        resume_from_checkpoint: a checkpoint folder, or `latest` of `output_dir`.
+        resume_from_checkpoint: a checkpoint folder; `latest` or True for the newest one in
+            `output_dir`, or a new run where it has none.
         overwrite: delete an earlier run in `output_dir`.
 
     Raises:
@@ -71,7 +79,7 @@ class SFTTrainer:
         data_config: DataOptions | None = None,
         output_dir: str | Path | None = None,
         seed: int = 0,
-        resume_from_checkpoint: str | Path | None = None,
+        resume_from_checkpoint: str | Path | bool | None = None,
         overwrite: bool = False,
     ) -> None:
         run = run_config(
@@ -81,11 +89,13 @@ class SFTTrainer:
             resume=resume_from_checkpoint,
             overwrite=overwrite,
         )
+        config = config if config is not None else SFTConfig()
+        check_type("config", config, SFTConfig)
         setup = check_run(
             run,
-            model_config(model),
+            model_config(model, ModelConfig),
             data_config_of(data_config, train_data, eval_data),
-            config or SFTConfig(),
+            config,
             train=in_memory(train_data),
             held_out=in_memory(eval_data),
         )
@@ -102,6 +112,8 @@ class SFTTrainer:
         self.setup = setup
         self.result: SFTResult | None = None
         self._model: Model | None = None
+        self._started = False
+        self._steps = 0
 
     def train(self) -> SFTResult:
         """Sample, fine-tune, and sample again; checkpoints go to the run folder.
@@ -110,9 +122,12 @@ class SFTTrainer:
             Stopped: SIGTERM came; a checkpoint of this step was written.
             TrainingError: a gradient that is not finite; weights that do not move.
             CheckpointError: the checkpoint to resume from belongs to another run.
+            ConfigError: `train` was called before.
         """
+        check_not_trained(self, started=self._started)
         setup = self.setup
         setup.open_folder()
+        self._started = True
         resume = resume_point(setup.run)
         model = self._loaded()
         print_once(*untrained_end_warnings(model, setup.model, setup.chat))
@@ -120,7 +135,7 @@ class SFTTrainer:
         setup.name_base(model, setup.folder)
         prompts = _sample_prompts(setup)
         before = self._samples(model, prompts)
-        tuned = fine_tune(model, setup, resume=resume)
+        tuned = fine_tune(model, setup, resume=resume, on_step=self._count)
         self._model = tuned.model
         after = self._samples(tuned.model, prompts)
         probability = _log_end_probability(tuned, setup)
@@ -172,27 +187,35 @@ class SFTTrainer:
         """Write the trained model with tokenizer, manifest.json and README.md; return the folder.
 
         It loads with plain `AutoModelForCausalLM`; with LoRA it is a PEFT adapter. Call it after
-        `train`, on all processes.
+        `train`, on all processes. After an interrupted `train` it writes the weights of the last
+        optimizer step, without samples/.
 
         Args:
             folder: default is the run folder, which gets samples/ too.
+
+        Raises:
+            ConfigError: nothing is trained yet, or the folder holds another model.
         """
-        if self.result is None or self._model is None:
-            raise ConfigError(
-                "SFTTrainer.save: nothing is trained yet; call train() first.", code="not-trained"
-            )
+        if self._model is None or (self.result is None and self._steps == 0):
+            raise not_trained(self, "save")
         setup, result, model = self.setup, self.result, self._model
-        target = setup.folder if folder is None else Path(folder)
+        target = folder_to_save(folder, setup.folder, base=setup.model.model_name_or_path)
+        lines = unfinished(self._steps)
+        if result is not None:
+            lines = summary(result, len(setup.rows.held_out))
         if target != setup.folder:
             setup.name_base(model, target)
 
         def write() -> None:
-            if target == setup.folder:
+            if target == setup.folder and result is not None:
                 write_samples(target, "random", result.sample_prompts, result.samples)
-            write_policy(target, setup, model, result)
+            write_policy(target, setup, model, lines)
 
         on_main_process(write)
         return target
+
+    def _count(self, step: int) -> None:
+        self._steps = step
 
     def _loaded(self) -> Model:
         """The model, with fresh LoRA adapters where the configuration asks for them."""

@@ -126,8 +126,11 @@ def test_arguments_that_cannot_be_used_raise(folder):
         make(folder, reward=3)
     with raises("key-conflict", "ptx_data", "ptx_coef"):
         make(folder, ptx_data=[{"text": "Some text."}])
-    with raises("bad-reward", "<lambda>", "colour"):
-        make(folder, reward=lambda prompts, completions, colour: [0.0], prompts=PROMPTS)
+    with raises("bad-reward", "<lambda>", "colour", "prompts, completions, thoughts, shape"):
+        rows = [{"prompt": prompt, "shape": "round"} for prompt in PROMPTS]
+        make(folder, reward=lambda prompts, completions, colour: [0.0], prompts=rows)
+    with raises("bad-reward", "<lambda>", "no parameter prompts"):
+        make(folder, reward=lambda completions: [0.0])
     with raises("not-trained", "train"):
         make(folder).save("nowhere")
     with raises("missing-key", "prompts"):
@@ -162,3 +165,64 @@ def test_train_runs_outside_the_main_thread(folder):
     thread.start()
     thread.join()
     assert trainer.metrics[-1]["step"] == 2
+
+
+def test_lists_of_messages_are_prompts(folder):
+    """The same metrics as of strings, which are messages of the user."""
+    chats = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+
+    def conversational(prompts, completions):
+        return vowels(prompts, [completion[0]["content"] for completion in completions])
+
+    runs = [make(folder), make(folder, prompts=chats, reward=conversational)]
+    for run in runs:
+        run.train()
+    assert without_clock(runs[0].metrics) == without_clock(runs[1].metrics)
+
+
+@pytest.mark.parametrize("values", [[0.0], [float("nan")] * 8, [None] * 8])
+def test_unusable_reward_names_the_step_and_what_to_do(folder, values):
+    steps = []
+
+    def reward(prompts, completions):
+        steps.append(len(completions))
+        return [0.0] * len(completions) if len(steps) < 2 else values
+
+    with raises("no-reward", "step 2", "reward", "on_reward_error=skip"):
+        make(folder, reward=reward).train()
+
+
+def test_interrupted_run_saves_the_policy(folder, tmp_path):
+    trainer = make(folder)
+
+    def interrupt(step, metrics):
+        raise KeyboardInterrupt
+
+    trainer.on_step = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    target = trainer.save(tmp_path / "saved")
+    assert "interrupted in iteration 2" in (target / "README.md").read_text()
+    saved = AutoModelForCausalLM.from_pretrained(target).state_dict()
+    for name, tensor in trainer.models.policy.state_dict().items():
+        torch.testing.assert_close(saved[name], tensor, rtol=0, atol=0)
+    with raises("run-exists", "PPOTrainer", "resume_from_checkpoint=True"):
+        trainer.train()
+
+
+def test_result_has_steps_metrics_and_a_short_repr(folder, capsys):
+    trainer = make(folder)
+    result = trainer.train()
+    assert (result.steps, result.metrics) == (2, trainer.metrics)
+    assert repr(result).startswith("PPOResult(iterations: 2, responses: 16, score: ")
+    assert len(repr(result)) < 300
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert [line.partition(":")[0] for line in lines] == ["step 1/2", "step 2/2"]
+
+
+def test_true_resumes_from_the_newest_checkpoint(folder, tmp_path):
+    make(folder, output_dir=tmp_path).train()
+    config = rlhf.PPOConfig(**KEYS | {"max_steps": 3})
+    resumed = make(folder, config=config, output_dir=tmp_path, resume_from_checkpoint=True)
+    assert resumed.train().steps == 3
+    assert [line["step"] for line in resumed.metrics] == [1, 2, 3]

@@ -8,6 +8,7 @@ import torch
 
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.diagnostics import (
+    Warnings,
     check_finite,
     collapse_warnings,
     over_budget,
@@ -171,8 +172,8 @@ def test_policy_broken_by_the_last_update_is_not_saved(tmp_path):
     assert not (tmp_path / "run" / "checkpoint-1").exists()
 
 
-def test_each_warning_is_printed_once_per_run(tmp_path, capsys):
-    one = trainer(make_folder(tmp_path), tmp_path / "run")
+def test_each_warning_is_printed_once_per_run(capsys):
+    warnings = Warnings()
     for _ in range(2):
-        one.warn({"length": "too long."})
+        warnings.show(0, {"length": "too long."})
     assert capsys.readouterr().out.count("warning: step 0: too long.") == 1

@@ -162,17 +162,17 @@ def test_each_epoch_takes_every_prompt_once(folder, tmp_path):
     assert sorted(first) == sorted(second) == sorted(row.prompt for row in ROWS)
     assert first != second
     for n in range(5):  # iteration n + 1 answers those, two answers each
-        batch = one.next_prompts(n + 1)
+        batch = one.sampler.next_prompts(n + 1)
         assert sorted(batch.prompts) == sorted(2 * seen[4 * n : 4 * n + 4])
 
 
 def test_noise_depends_on_seed_and_iteration(folder, tmp_path):
     """The same prompts are answered alike in one iteration of one seed, and otherwise not."""
     one, other = trainer(folder, tmp_path), trainer(folder, tmp_path, seed=1)
-    batch = one.next_prompts(1)
+    batch = one.sampler.next_prompts(1)
 
     def ids(of, iteration):
-        return of.roll_out(of.models.policy, batch, iteration).response_ids.tolist()
+        return of.sampler.roll_out(of.models.policy, batch, iteration).response_ids.tolist()
 
     assert ids(one, 1) == ids(one, 1)
     assert ids(one, 1) != ids(one, 2)

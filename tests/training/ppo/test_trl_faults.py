@@ -37,11 +37,17 @@ def answered(one):
     """Judged responses, some of which end with one of MANY_ENDS."""
     chat = dataclasses.replace(one.setup.chat, eos_token_ids=MANY_ENDS)
     rollouts = roll_out(
-        one.models.policy, one.next_prompts(1), one.config, one.compute, chat, seed=1, iteration=1
+        one.models.policy,
+        one.sampler.next_prompts(1),
+        one.config,
+        one.compute,
+        chat,
+        seed=1,
+        iteration=1,
     )
     assert rollouts.ended_with_eos.any()
     assert not rollouts.ended_with_eos.all()
-    return one.score(rollouts)
+    return one.sampler.score(rollouts, 1)
 
 
 def test_one_optimizer_step_per_minibatch(folder, tmp_path):

@@ -95,7 +95,8 @@ def trainer(
 
 def scored_of(one: PPOTrainer, step: int = 1):
     """Scored rollouts of iteration `step`."""
-    return one.score(one.roll_out(one.models.policy, one.next_prompts(step), step))
+    batch = one.sampler.next_prompts(step)
+    return one.sampler.score(one.sampler.roll_out(one.models.policy, batch, step), step)
 
 
 def experience_of(one: PPOTrainer, step: int = 1) -> Experience:

@@ -1,6 +1,7 @@
 """`RewardTrainer` as a library class: the same weights as the recipe, rows in memory, saving."""
 
 import json
+import signal
 
 import pytest
 import torch
@@ -82,6 +83,9 @@ def test_saved_folder_loads_with_plain_transformers(llama, tmp_path):
     manifest = read_manifest(folder)
     assert (manifest.stage, manifest.reward_mean) == ("reward_model", one.result.normalization.mean)
     assert (folder / "README.md").is_file()
+    assert not (folder / "samples").exists()
+    assert (one.save() / "samples" / "best.jsonl").is_file()
+    assert repr(one.result).startswith("RewardResult(optimizer steps: 3, held-out accuracy: ")
 
 
 @pytest.mark.parametrize("keys", [{}, {"num_heads": 3}])
@@ -109,3 +113,38 @@ def test_mistakes_are_found_before_the_model_is_loaded(llama):
         RewardTrainer(str(llama), [{"prompt": "Hi"}])
     with raises("not-trained", "score"):
         trainer(llama).score(["Hi"], ["Hello."])
+
+
+@pytest.mark.parametrize("model_keys", [{}, {"use_peft": True, "lora_r": 2}])
+def test_interrupted_run_saves_the_model_of_its_last_step(llama, tmp_path, model_keys):
+    one = trainer(llama, model_keys=model_keys, normalization_data=DEMONSTRATIONS)
+
+    def interrupt(step):
+        one._steps = step
+        if step == 2:
+            raise KeyboardInterrupt
+
+    one._count = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        one.train()
+    folder = one.save(tmp_path / "saved")
+    assert "interrupted after step 2" in (folder / "README.md").read_text()
+    assert read_manifest(folder).reward_std > 0
+    saved = RewardModel(folder).score(["Story 1"], ["cat cat"])
+    assert saved == pytest.approx(one.score(["Story 1"], ["cat cat"]), abs=1e-4)
+    with raises("run-exists", "RewardTrainer"):
+        one.train()
+
+
+def test_last_step_of_an_interrupted_run_is_whole(llama, monkeypatch):
+    """Ctrl-C during the optimizer step takes effect after it."""
+    taken = []
+
+    def step_under_interrupt(optimizer, *arguments):
+        signal.raise_signal(signal.SIGINT)
+        taken.append(optimizer)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step_under_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(llama).train()
+    assert len(taken) == 1

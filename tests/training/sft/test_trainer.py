@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 
 import pytest
 import torch
@@ -181,3 +182,49 @@ def test_resuming_a_finished_run_trains_no_further_step(llama, tmp_path):
     assert again.train().steps == 2
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
     assert_same_weights(first._model, again._model, rtol=0, atol=0)
+
+
+def test_interrupted_run_saves_the_weights_of_its_last_step(llama, tmp_path):
+    keys = KEYS | {"lr_scheduler_type": "constant"}
+    model = ModelConfig(model_name_or_path=str(llama), bf16=False)
+    whole = SFTTrainer(
+        model, ROWS, config=SFTConfig(**keys | {"max_steps": 2}), data_config=OPTIONS
+    )
+    whole.train()
+    one = SFTTrainer(model, ROWS, config=SFTConfig(**keys), data_config=OPTIONS)
+    with raises("not-trained", "save"):
+        one.save(tmp_path / "saved")
+
+    def interrupt(step):
+        one._steps = step
+        if step == 2:
+            raise KeyboardInterrupt
+
+    one._count = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        one.train()
+    folder = one.save(tmp_path / "saved")
+    assert_same_weights(load_policy(folder), whole._model.cpu(), rtol=0, atol=0)
+    assert "interrupted after step 2" in (folder / "README.md").read_text()
+    assert read_manifest(folder).stage == "sft"
+    with raises("run-exists", "SFTTrainer", "resume_from_checkpoint=True"):
+        one.train()
+
+
+def test_logger_level_silences_a_run(llama, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("rlhf"), "level", logging.WARNING)
+    one = trainer(llama)
+    one.train()
+    one.save(tmp_path / "saved")
+    assert "step" not in capsys.readouterr().out
+    monkeypatch.setattr(logging.getLogger("rlhf"), "level", logging.NOTSET)
+    one.save(tmp_path / "saved")
+    assert "held-out loss after" in capsys.readouterr().out
+
+
+def test_repr_of_the_result_is_one_short_line(llama):
+    result = trainer(llama).train()
+    assert repr(result) == (
+        f"SFTResult(steps=3, held-out loss {result.eval_loss_before:.3f} -> "
+        f"{result.eval_loss_after:.3f}, stopped_early=False)"
+    )

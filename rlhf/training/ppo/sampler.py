@@ -1,0 +1,110 @@
+"""Responses of a run and their scores: of an iteration's prompts, and of the held-out ones."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from accelerate import Accelerator
+
+from rlhf.errors import TrainingError
+from rlhf.models.protocols import CausalLM
+from rlhf.rewards.reward import Reward
+from rlhf.training.ppo.compute import Compute
+from rlhf.training.ppo.diagnostics import check_finite
+from rlhf.training.ppo.gather import gather_rows, intersect_rows, without_failures
+from rlhf.training.ppo.modes import PPOModels
+from rlhf.training.ppo.rollout import local_shard, prompts_for_step, roll_out
+from rlhf.training.ppo.score import score_rollouts
+from rlhf.training.ppo.setup import PPOSetup
+from rlhf.types import PromptBatch, Rollouts, ScoredRollouts
+
+HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
+# Largest shares of responses that may have no reward, with on_reward_error=skip.
+MOST_SKIPPED, MOST_SKIPPED_HELD_OUT = 0.01, 0.5
+
+
+class Sampler:
+    """Samples responses on this process, and scores those of all processes."""
+
+    def __init__(
+        self,
+        setup: PPOSetup,
+        accelerator: Accelerator,
+        models: PPOModels,
+        reward: Reward,
+        compute: Compute,
+    ) -> None:
+        self.setup, self.accelerator, self.compute = setup, accelerator, compute
+        self.models, self.reward = models, reward
+
+    def next_prompts(self, step: int) -> PromptBatch:
+        """This process's prompts of iteration `step`, `num_generations` rows each."""
+        setup, config = self.setup, self.setup.config
+        rows = prompts_for_step(setup.prompts, step - 1, count=config.num_prompts, seed=setup.seed)
+        return local_shard(
+            rows, setup.chat, self.accelerator, num_generations=config.num_generations
+        )
+
+    def roll_out(self, policy: CausalLM, batch: PromptBatch, iteration: int) -> Rollouts:
+        """A sampled response to every row, with the log-probs it was sampled with."""
+        setup = self.setup
+        return roll_out(
+            policy,
+            batch,
+            setup.config,
+            self.compute,
+            setup.chat,
+            seed=setup.seed,
+            iteration=iteration,
+        )
+
+    def score(
+        self, rollouts: Rollouts, step: int, *, most_skipped: float = MOST_SKIPPED
+    ) -> ScoredRollouts:
+        """Scores, log-probs of the reference and values, of the rows of all processes.
+
+        Args:
+            rollouts: of this process.
+            step: the iteration, for messages.
+            most_skipped: share of the responses that may have no reward, with on_reward_error=skip.
+
+        Raises:
+            TrainingError: a reward that cannot be used, or too many of them; a number that is not
+                finite.
+        """
+        try:
+            local = score_rollouts(rollouts, self.models, self.reward, self.compute)
+            scored = gather_rows(local, self.accelerator.num_processes)
+            if self.reward.on_error == "skip":
+                scored = without_failures(scored, at_most=most_skipped)
+        except TrainingError as error:
+            if error.code != "no-reward":
+                raise
+            hint = "" if self.reward.on_error == "skip" else ", or set on_reward_error=skip"
+            raise TrainingError(
+                f"step {step}: {error}. Correct the reward{hint}, and resume from the last "
+                "checkpoint.",
+                code="no-reward",
+            ) from error
+        check_finite(scored, step)
+        return scored
+
+    def score_held_out(
+        self, model: Callable[[], AbstractContextManager[CausalLM]], step: int
+    ) -> ScoredRollouts:
+        """One scored response to each held-out prompt, always with the same noise.
+
+        Args:
+            model: gives the policy or the reference.
+            step: the iteration, for messages.
+        """
+        batch = local_shard(
+            self.setup.held_out, self.setup.chat, self.accelerator, num_generations=1
+        )
+        with model() as policy:
+            rollouts = self.roll_out(policy, batch, HELD_OUT)
+        return self.score(rollouts, step, most_skipped=MOST_SKIPPED_HELD_OUT)
+
+    def score_before_and_after(self, step: int) -> tuple[ScoredRollouts, ScoredRollouts]:
+        """Responses of the reference and of the policy to the same held-out prompts, scored."""
+        before = self.score_held_out(self.models.reference, step)
+        return intersect_rows(before, self.score_held_out(self.models.whole_policy, step))
