@@ -66,7 +66,8 @@ def with_column(data: Data, column: str) -> Data:
     """`data` with each string of a list as a row of that column: texts instead of prompts."""
     if isinstance(data, str | PathLike) or not isinstance(data, Sequence):
         return data
-    return [{column: item} if isinstance(item, str) else item for item in data]
+    rows: list[Any] = [{column: item} if isinstance(item, str) else item for item in data]
+    return rows
 
 
 def _items(rows: Any) -> Iterable[Any]:
