@@ -206,8 +206,16 @@ def test_missing_column_of_a_reward_function_is_named(functions):
     right, length = (load_function(f"{functions}:{name}") for name in ("right", "length"))
     check_columns(right, "right", {"answer", "other"})
     check_columns(length, "length", set())  # it takes any columns by **columns
-    with raises("bad-reward", "right", "answer", "id"):
+    with raises("bad-reward", "right", "answer", "prompts, completions, thoughts, id"):
         check_columns(right, "right", {"id"})
+
+
+def test_reward_function_takes_prompts_and_completions_by_name():
+    with raises("bad-reward", "f", "no parameter prompts"):
+        check_columns(lambda completions: [], "f", set())
+    with raises("bad-reward", "f", "prompts", "by position"):
+        check_columns(lambda prompts, completions, /: [], "f", set())
+    check_columns(lambda completions, **kwargs: [], "f", set())
 
 
 def test_callables_and_loaded_models_are_rewards(model_folder, functions):

@@ -56,6 +56,13 @@ def test_strings_in_a_list_are_prompts():
     assert source_sha256(["Who?"]) != source_sha256(["Where?"])
 
 
+def test_lists_of_messages_in_a_list_are_prompts():
+    messages = [{"role": "user", "content": "Who?"}]
+    assert rows_of([messages, tuple(messages)]) == [{"prompt": messages}] * 2
+    for item in ([], ["Who?"], [{"content": "Who?"}]):
+        assert isinstance(rows_of([item])[0], Unreadable)
+
+
 def test_path_reads_as_its_name_does(file: Path):
     assert list(read_rows(file)) == list(read_rows(str(file)))
     assert source_name(file) == str(file)
