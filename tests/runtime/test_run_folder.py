@@ -21,7 +21,7 @@ def test_taken_folder_needs_resume_or_overwrite(tmp_path):
     run = RunConfig(output_dir=str(tmp_path / "run"))
     folder = open_run_folder(run)
     (folder / "metrics.jsonl").touch()
-    with raises("run-exists", "output_dir", "--overwrite"):
+    with raises("run-exists", "output_dir", "overwrite=true"):
         open_run_folder(run)
     open_run_folder(RunConfig(output_dir=run.output_dir, resume_from_checkpoint="latest"))
     assert (folder / "metrics.jsonl").exists()
