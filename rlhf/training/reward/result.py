@@ -1,7 +1,7 @@
 """The result of a reward-model run, and the model folder that it leaves."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
