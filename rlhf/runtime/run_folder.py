@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.yaml"
 LATEST = "latest"  # the newest checkpoint of output_dir, as a value of resume_from_checkpoint
+MODEL_FILES = ("config.json", "adapter_config.json")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 # What runs write, and so all that `overwrite` deletes. rejected.jsonl is not in the list: when the
 # folder is opened, that file is already the new run's.
@@ -158,7 +159,9 @@ def claim_run_folder(run: RunConfig) -> Path:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Reject a path at or below a file, a read-only folder, and a config.yaml of another program.
+    """Reject a path at or below a file, a read-only folder, and files that no run wrote.
+
+    Those are a config.yaml of another program, and a model, such as the one to train.
 
     Raises:
         ConfigError: one of these.
@@ -179,6 +182,13 @@ def check_own_folder(folder: Path) -> None:
             f"output_dir {folder}: its {CONFIG} is not that of a run and would be overwritten; "
             "name another folder.",
             code="run-exists",
+        )
+    model = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
+    if model is not None and not config.is_file():
+        raise ConfigError(
+            f"output_dir {folder} has a model ({model.name}) that no run wrote and that would be "
+            "overwritten; name another folder.",
+            code="file-exists",
         )
 
 

@@ -66,6 +66,13 @@ def test_inputs_of_the_run_are_never_overwritten(tmp_path, word):
     assert (tmp_path / "config.yaml").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "adapter_config.json"])
+def test_model_that_no_run_wrote_is_kept(tmp_path, name):
+    (tmp_path / name).touch()
+    with raises("file-exists", str(tmp_path), name):
+        claim_run_folder(RunConfig(output_dir=str(tmp_path), overwrite=True))
+
+
 def test_config_file_of_another_program_is_kept(tmp_path):
     (tmp_path / "config.yaml").write_text("site: mine\n")
     with raises("run-exists", "config.yaml"):
