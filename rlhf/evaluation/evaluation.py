@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -34,7 +33,7 @@ class Evaluation:
     spec: MetricSpec
     contamination: ContaminationReport
     results: Sequence[Result]
-    content: Mapping[str, Any] = field(default_factory=dict)  # other parts of evaluation.json
+    content: Mapping[str, object] = field(default_factory=dict)  # other parts of evaluation.json
     num_examples: int = 10  # prompts in each file of samples/
 
     def __iter__(self) -> Iterator[Result]:
@@ -135,7 +134,7 @@ class Evaluation:
         write_results(folder, self.results, {**counts, **self.content})
 
 
-def provenance_of(config: EvaluateConfig, seed: int, use: DataUse) -> dict[str, Any]:
+def provenance_of(config: EvaluateConfig, seed: int, use: DataUse) -> dict[str, object]:
     """What the results are based on: models and their manifests, data, seed, sampling."""
     manifests = {name: Path(path) / MANIFEST for name, path in config.model_paths.items()}
     return {

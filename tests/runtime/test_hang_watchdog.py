@@ -1,5 +1,6 @@
 """A hanging rank ends the run and is named; one that works for long does not."""
 
+import json
 import os
 import re
 import shutil
@@ -7,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from torch.distributed import HashStore
 
+from rlhf.runtime import hang_watchdog
 from rlhf.runtime.hang_watchdog import (
     VARIABLE,
     Beat,
+    Watchdog,
     find_hang,
     hang_seconds,
     judged_on,
@@ -216,6 +221,19 @@ def test_rank_on_another_machine_is_judged_by_its_neighbours():
     assert judged_on("two", beats, {1: "silent"}) == {1: "silent"}
     whole_machine = {1: "silent", 2: "silent"}
     assert judged_on("one", beats, whole_machine) == whole_machine
+
+
+def test_observations_from_before_a_suspension_do_not_count(monkeypatch):
+    """Without that, a resumed process would take the others for silent."""
+    monkeypatch.setattr(hang_watchdog, "_own_store", HashStore)
+    watchdog = Watchdog(0, 2, limit=40)
+    watchdog.store.set("1", json.dumps(asdict(beat("works", "another machine"))))
+    watchdog._check()
+    for seconds, forgotten in ((5, False), (100, True)):
+        watchdog.now -= seconds
+        watchdog.last_seen[1].since = watchdog.now
+        watchdog._check()
+        assert (watchdog.last_seen[1].since > watchdog.now - seconds / 2) == forgotten
 
 
 @pytest.mark.parametrize("word", ["soon", "-1", "nan", "inf"])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
@@ -135,7 +135,7 @@ class EvaluateConfig:
         return self.reference or self.baseline_name
 
     @property
-    def template_kwargs(self) -> dict[str, Any] | None:
+    def template_kwargs(self) -> dict[str, object] | None:
         """Variables of the chat template, or None."""
         return parse_template_kwargs(self.chat_template_kwargs)
 

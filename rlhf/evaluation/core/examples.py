@@ -4,7 +4,6 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rlhf.evaluation.core.records import Record, by_prompt
 from rlhf.manifest import write_atomically
@@ -53,7 +52,7 @@ def write_examples(
         write_atomically(folder / "samples" / f"{name}.jsonl", text)
 
 
-def _line(row: PromptRow, responses: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+def _line(row: PromptRow, responses: Mapping[str, Sequence[Record]]) -> dict[str, object]:
     """{"prompt", "answers": {model: {"text", "scores", …}}, and the row's other columns}."""
     first = {
         model: {

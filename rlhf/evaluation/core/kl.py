@@ -1,11 +1,10 @@
 """KL of a policy from its reference, exact over the vocabulary at each sampled prefix."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from rlhf.models.forward import Sequences, response_logits, score_rows
+from rlhf.models.protocols import CausalLM
 from rlhf.types import PromptBatch
 
 # Two [N, V] tables of log-probs are held at once; with a vocabulary of 150,000 this is 2.5 GB.
@@ -13,8 +12,8 @@ MAX_TOKENS = 2048
 
 
 def sequence_kl(
-    policy: Any,
-    reference: Any,
+    policy: CausalLM,
+    reference: CausalLM,
     batch: PromptBatch,
     response_ids: Tensor,
     response_mask: Tensor,
@@ -46,6 +45,6 @@ def sequence_kl(
     return per_token.double().sum(1)
 
 
-def _logprobs(model: Any, sequences: Sequences, temperature: float) -> Tensor:
+def _logprobs(model: CausalLM, sequences: Sequences, temperature: float) -> Tensor:
     """[N, V] at the positions that predict response tokens."""
     return torch.log_softmax(response_logits(model, sequences).float() / temperature, dim=-1)

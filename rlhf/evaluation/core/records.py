@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from rlhf.data.tokenization.thoughts import with_thought
 from rlhf.errors import DataError
@@ -62,9 +61,7 @@ def write_records(folder: Path, rows: Sequence[PromptRow], records: Sequence[Rec
 
 def read_records(path: Path) -> list[Record]:
     """The records of a file that `write_records` wrote."""
-    rows: list[dict[str, Any]] = [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Record(**{k: v for k, v in row.items() if k != "prompt"}) for row in rows]
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -72,7 +71,7 @@ def result_of(
 
 
 def write_results(
-    folder: Path, results: Sequence[Result], provenance: Mapping[str, Any] | None = None
+    folder: Path, results: Sequence[Result], provenance: Mapping[str, object] | None = None
 ) -> Path:
     """Write `folder/evaluation.json`, whole or not at all, and return its path.
 
@@ -102,13 +101,13 @@ def read_results(folder: Path) -> list[Result]:
         ) from error
 
 
-def _object(result: Result) -> dict[str, Any]:
+def _object(result: Result) -> dict[str, object]:
     always = {"metric", "model", "value", "low", "high", "n", "baseline", "judge"}
     everything = dict(vars(result))
     return {k: v for k, v in everything.items() if k in always or not (v is None or v is True)}
 
 
-def find(results: Sequence[Result], metric: str, model: str, **where: Any) -> Result | None:
+def find(results: Sequence[Result], metric: str, model: str, **where: object) -> Result | None:
     """The first result of this metric and model whose fields equal `where`; default all prompts."""
     wanted = {"axis": None, "subset": None, "with_contaminated": True, **where}
     for result in results:

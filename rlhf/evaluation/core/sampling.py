@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
@@ -16,7 +16,7 @@ from rlhf.manifest import hash_text
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.decoder import Generated
 from rlhf.models.generation.generate import as_responses, generate, prompt_batch
-from rlhf.models.load import load_policy
+from rlhf.models.load import load_policy, on_device
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.types import PromptBatch, PromptRow
 
@@ -26,7 +26,7 @@ class EvaluatedModel:
     """A model with its tokenizer."""
 
     name: str
-    model: Any  # PreTrainedModel, in evaluation mode
+    model: PreTrainedModel  # in evaluation mode
     chat: ChatTokenizer
 
 
@@ -39,8 +39,8 @@ def load_evaluated_model(
         CheckpointError: there is no model, or its tokenizer is larger than the model.
     """
     chat = tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)
-    model: Any = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
-    return EvaluatedModel(name=name, model=model.to(device).eval(), chat=chat)
+    model = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
+    return EvaluatedModel(name=name, model=on_device(model, device), chat=chat)
 
 
 def sample_records(

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig, named_paths
@@ -158,9 +158,9 @@ class StudyConfig:
                 raise ConfigError(f"{key} needs --judge human; leave it out.", code="key-conflict")
 
     @property
-    def llm_judge_fields(self) -> dict[str, Any]:
+    def llm_judge_fields(self) -> dict[str, object]:
         """Fields of each request to a judge's address, in addition to model and messages."""
-        fields: dict[str, Any] = {
+        fields: dict[str, object] = {
             "max_tokens": self.llm_judge_max_tokens,
             "temperature": self.llm_judge_temperature,
         }
@@ -169,7 +169,7 @@ class StudyConfig:
         return fields | _extra_body(self.llm_judge_extra_body)
 
 
-def _extra_body(text: str | None) -> dict[str, Any]:
+def _extra_body(text: str | None) -> dict[str, object]:
     """The fields of llm_judge_extra_body.
 
     Raises:

@@ -3,14 +3,13 @@
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
 from rlhf.data.tokenization.chat import as_messages, prompt_ids
 from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, AnonymousPair, CompareFunction
 from rlhf.models.generation.generate import sample_responses
-from rlhf.models.load import load_policy
+from rlhf.models.load import load_policy, on_device
 from rlhf.models.tokenizer import tokenizer_of_model
 
 JUDGE_PROMPT = """Two assistants answered the same user. Decide which answer is better: does it do \
@@ -71,7 +70,7 @@ def without_thought(reply: str) -> str:
     return "" if _THOUGHT.match(reply) else reply
 
 
-def truncation_warning(truncated: int, total: int, max_tokens: int) -> str:
+def truncation_warning(truncated: int, total: int, max_tokens: object) -> str:
     """A warning about replies that reached the maximum length without a verdict."""
     return (
         f"warning: {truncated} of {total} replies of llm_judge were cut off at "
@@ -109,8 +108,7 @@ def local_judge(
         CheckpointError: there is no model at `path`.
     """
     chat = tokenizer_of_model(path, "auto")
-    model: Any = load_policy(path)
-    model = model.to(device).eval()
+    model = on_device(load_policy(path), device)
 
     def compare(pairs: Sequence[AnonymousPair]) -> list[str | None]:
         prompts = [judge_prompt(pair) for pair in pairs]

@@ -5,13 +5,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.study_config import KEY_OF_FIELD, StudyConfig
 from rlhf.evaluation.judges.llm import is_address, judge_prompt, read_verdict, truncation_warning
 from rlhf.evaluation.judges.pairwise import AnonymousPair, CompareFunction
 from rlhf.evaluation.judges.requests import KEY, Failure, send
+from rlhf.types import JSON, JSONObject
 
 TRIAL = AnonymousPair(prompt="What is 2 + 2?", first="It is 4.", second="It is 5.")
 _CONCURRENT_REQUESTS = 8
@@ -26,7 +26,7 @@ class RemoteJudge:
 
     address: str  # …/v1
     model: str
-    fields: Mapping[str, Any]
+    fields: Mapping[str, object]
 
 
 def judge_of(study: StudyConfig) -> RemoteJudge | None:
@@ -75,7 +75,7 @@ def _without_rejected_field(judge: RemoteJudge, failure: Failure) -> tuple[Remot
     return None
 
 
-def _check_trial(judge: RemoteJudge, reply: Any, log: Log) -> None:
+def _check_trial(judge: RemoteJudge, reply: JSON, log: Log) -> None:
     """Check that requests like the trial can get a verdict.
 
     Raises:
@@ -125,7 +125,7 @@ def remote_judge(judge: RemoteJudge, log: Log) -> CompareFunction:
     return compare
 
 
-def _send_or_raise(judge: RemoteJudge, pair: AnonymousPair) -> tuple[Any, Failure | None]:
+def _send_or_raise(judge: RemoteJudge, pair: AnonymousPair) -> tuple[JSON, Failure | None]:
     """The reply, or the failure if the server rejected only this pair.
 
     Raises:
@@ -137,7 +137,7 @@ def _send_or_raise(judge: RemoteJudge, pair: AnonymousPair) -> tuple[Any, Failur
     return reply, failure
 
 
-def _send(judge: RemoteJudge, pair: AnonymousPair) -> tuple[Any, Failure | None]:
+def _send(judge: RemoteJudge, pair: AnonymousPair) -> tuple[JSON, Failure | None]:
     message = {"role": "user", "content": judge_prompt(pair)}
     return send(judge.address, {"model": judge.model, "messages": [message], **judge.fields})
 
@@ -154,15 +154,15 @@ def _message(judge: RemoteJudge, failure: Failure) -> str:
     return f"llm_judge {judge.address}: {failure.message}; {advice}."
 
 
-def _content(reply: Any) -> str | None:
+def _content(reply: JSON) -> str | None:
     """The text of the first choice, without a thought that the server separates.
 
     Empty if it is null; None if there is no choice.
     """
-    try:
-        content = reply["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
+    message = _first_choice(reply).get("message")
+    if not isinstance(message, dict) or "content" not in message:
         return None
+    content = message["content"]
     if isinstance(content, list):  # parts; some of them are the thought
         content = "".join(
             str(part.get("text", ""))
@@ -172,12 +172,16 @@ def _content(reply: Any) -> str | None:
     return str(content or "")
 
 
-def _is_truncated(reply: Any) -> bool:
-    try:
-        return bool(reply["choices"][0]["finish_reason"] == "length")
-    except (KeyError, IndexError, TypeError):
-        return False
+def _is_truncated(reply: JSON) -> bool:
+    return _first_choice(reply).get("finish_reason") == "length"
 
 
-def _max_tokens(judge: RemoteJudge) -> Any:
+def _first_choice(reply: JSON) -> JSONObject:
+    """`choices[0]`; empty if the reply has none."""
+    choices = reply.get("choices") if isinstance(reply, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) else {}
+
+
+def _max_tokens(judge: RemoteJudge) -> object:
     return judge.fields.get("max_tokens", judge.fields.get("max_completion_tokens"))

@@ -9,9 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.errors import ConfigError
+from rlhf.types import JSON
 
 KEY = "OPENAI_API_KEY"
 _ATTEMPTS = 4
@@ -59,7 +59,7 @@ def check_address(address: str) -> None:
         ) from error
 
 
-def send(address: str, body: Mapping[str, Any]) -> tuple[Any, Failure | None]:
+def send(address: str, body: Mapping[str, object]) -> tuple[JSON, Failure | None]:
     """The reply to a chat request, or the failure.
 
     The request is repeated after status 429, server errors and connection errors.

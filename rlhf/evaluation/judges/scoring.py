@@ -1,9 +1,8 @@
 """Judges that score responses: a gold function, reward models, and axes of the gold score."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -147,7 +146,7 @@ def _with_axes(records: Sequence[Record], rows: Sequence[PromptRow], source: str
 
 
 def _axes_of(
-    function: Callable[..., Any], row: PromptRow, text: str, source: str
+    function: RewardFunction, row: PromptRow, text: str, source: str
 ) -> Mapping[str, float | None]:
     try:
         axes = function(row.prompt, text)

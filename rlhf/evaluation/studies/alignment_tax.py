@@ -3,9 +3,8 @@
 import copy
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -41,7 +40,7 @@ class Tax:
 
 
 def measure_tax(
-    model: Any, chat: ChatTokenizer, texts: Sequence[str], *, name: str, max_length: int
+    model: nn.Module, chat: ChatTokenizer, texts: Sequence[str], *, name: str, max_length: int
 ) -> Tax:
     """The model's losses on the first `max_length` tokens of each text of two tokens or more.
 
@@ -116,7 +115,7 @@ def _increase(
     return ratio(nats, [float(loss.tokens) for loss in losses], **options)
 
 
-def int8_share(model: Any) -> float:
+def int8_share(model: nn.Module) -> float:
     """Share of the model's weights that `as_int8` rounds, including those of a tied head."""
     all_weights = {id(p): p.numel() for p in model.parameters()}
     rounded = {
@@ -128,7 +127,7 @@ def int8_share(model: Any) -> float:
     return share
 
 
-def as_int8(model: Any) -> Any | None:
+def as_int8(model: nn.Module) -> nn.Module | None:
     """A copy with dynamically quantised linear layers, on the CPU; None without linear layers.
 
     Weights are rounded to 8 bits once, activations at each call, with one scale per microbatch
@@ -138,7 +137,7 @@ def as_int8(model: Any) -> Any | None:
     if not any(type(module) is nn.Linear for module in model.modules()):
         return None
     copied = copy.deepcopy(model).float().cpu()
-    quantize: Any = quantize_dynamic
+    quantize: Callable[..., nn.Module] = quantize_dynamic
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch will move it to another package
         return quantize(copied, {nn.Linear}, dtype=torch.qint8)
@@ -151,7 +150,9 @@ def encode_text(chat: ChatTokenizer, text: str, max_length: int) -> list[int]:
 
 
 @torch.no_grad()
-def text_losses(model: Any, encoded: Sequence[list[int]], pad_token_id: int) -> list[TextLoss]:
+def text_losses(
+    model: nn.Module, encoded: Sequence[list[int]], pad_token_id: int
+) -> list[TextLoss]:
     """-sum log P(token | tokens before it) of each text, from the second token on."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     lengths = torch.tensor([len(ids) for ids in encoded])

@@ -4,12 +4,15 @@ import difflib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.core.sampling import EvaluatedModel
 from rlhf.evaluation.stats.bootstrap import Estimate
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
 
 METRIC = "lm_eval"
 
@@ -45,7 +48,7 @@ def check_tasks(tasks: Sequence[str], include: str | None) -> None:
             )
 
 
-def _manager(include: str | None) -> Any:
+def _manager(include: str | None) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=include)
@@ -59,7 +62,7 @@ def lm_eval_metrics(
     limit: int | None,
     batch_size: int,
     seed: int,
-) -> tuple[list[Result], dict[str, Any]]:
+) -> tuple[list[Result], dict[str, object]]:
     """Results of every task, and what was run: versions of the tasks, few-shot examples.
 
     The harness gets the loaded model: adapters are merged, the chat template is that of this
@@ -81,7 +84,7 @@ def lm_eval_metrics(
 
     chat = not evaluated.chat.raw
     try:
-        output: dict[str, Any] = lm_eval.simple_evaluate(
+        output = lm_eval.simple_evaluate(
             model=HFLM(
                 pretrained=evaluated.model,
                 tokenizer=evaluated.chat.tokenizer,
@@ -114,7 +117,7 @@ def lm_eval_metrics(
 
 
 def _task_results(
-    name: str, task: str, values: Mapping[str, Any], samples: Mapping[str, Any]
+    name: str, task: str, values: Mapping[str, object], samples: Mapping[str, int]
 ) -> list[Result]:
     """`acc,none` with `acc_stderr,none` -> one result with an interval of 1.96 standard errors."""
     results = []

@@ -1,10 +1,10 @@
 """Run the studies of an evaluation, each on all processes."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -41,7 +41,7 @@ class StudyResults:
     """What the studies add to evaluation.json."""
 
     results: Sequence[Result] = ()
-    content: dict[str, Any] = field(default_factory=dict)  # frontier, lm_eval, verdicts
+    content: Mapping[str, object] = field(default_factory=dict)  # frontier, lm_eval, verdicts
 
 
 def run_studies(context: StudyContext, remote: RemoteJudge | None) -> StudyResults:
@@ -53,7 +53,7 @@ def run_studies(context: StudyContext, remote: RemoteJudge | None) -> StudyResul
     """
     study = context.study
     results: list[Result] = []
-    content: dict[str, Any] = {}
+    content: dict[str, object] = {}
     if study.best_of:
         results += _best_of(context)
     if study.frontier is not None:
@@ -91,7 +91,7 @@ def _best_of(context: StudyContext) -> list[Result]:
     )
 
 
-def _frontier(context: StudyContext, run: Path) -> dict[str, Any]:
+def _frontier(context: StudyContext, run: Path) -> dict[str, object]:
     config, spec = context.config, context.spec
     prompts = _draw(len(context.rows), context.study.frontier_prompts, spec.seed)
     reference = _load(context, config.reference_name, config.model_paths[config.reference_name])
@@ -147,7 +147,7 @@ def _local_judge(context: StudyContext, judge: str) -> CompareFunction:
     )
 
 
-def _alignment_tax(context: StudyContext, data: str) -> tuple[list[Result], dict[str, Any]]:
+def _alignment_tax(context: StudyContext, data: str) -> tuple[list[Result], dict[str, object]]:
     """On the main process only: there are few texts, and int8 runs on its CPU."""
     study, spec = context.study, context.spec
     state = PartialState()
@@ -169,14 +169,14 @@ def _alignment_tax(context: StudyContext, data: str) -> tuple[list[Result], dict
             taxes.append(tax)
             context.log(f"{name}: {tax.int8_share:.0%} of its weights are rounded to int8")
     state.wait_for_everyone()
-    content = {"int8_share": {tax.name: tax.int8_share for tax in taxes}}
+    content: dict[str, object] = {"int8_share": {tax.name: tax.int8_share for tax in taxes}}
     return alignment_tax_metrics(taxes, baseline=spec.baseline, **spec.bootstrap), content
 
 
-def _benchmarks(context: StudyContext) -> tuple[list[Result], dict[str, Any]]:
+def _benchmarks(context: StudyContext) -> tuple[list[Result], dict[str, object]]:
     study = context.study
     results: list[Result] = []
-    runs: dict[str, Any] = {}
+    runs: dict[str, object] = {}
     if PartialState().is_main_process:
         for name, path in context.config.model_paths.items():
             context.log(f"{name}: lm-evaluation-harness, {' '.join(study.lm_eval)}")
