@@ -7,7 +7,12 @@ import torch
 from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from rlhf.models.lineage import MERGED_BASE, origin
 from rlhf.models.protocols import CausalLM
@@ -58,12 +63,21 @@ def with_vocabulary(config: PretrainedConfig, adapter: Path) -> PretrainedConfig
     """A base's configuration with the vocabulary size of the adapter. Reads no weights."""
     if any(".lora_" not in key for key in _shapes(adapter)):
         with torch.device("meta"):
-            make: Any = AutoModelForCausalLM.from_config
-            model = make(config)
+            model = untrained(AutoModelForCausalLM, config)
         rows = _rows_of_embeddings(model, adapter)
         if rows is not None:
             config.get_text_config().vocab_size = rows
     return config
+
+
+def untrained(
+    kind: type[AutoModelForCausalLM] | type[AutoModelForSequenceClassification],
+    config: PretrainedConfig,
+) -> PreTrainedModel:
+    """A model of this configuration with weights that nothing trained."""
+    make: Any = kind.from_config  # transformers has no types for it
+    model: PreTrainedModel = make(config)
+    return model
 
 
 def untie_what_differs(model: PreTrainedModel) -> None:

@@ -5,11 +5,11 @@ Code that comes with a model is never run (`trust_remote_code` stays off).
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import PartialState
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -25,10 +25,10 @@ from rlhf.models.adapter_folder import (
     adapter_base,
     fit_embeddings,
     untie_what_differs,
+    untrained,
     with_vocabulary,
 )
-from rlhf.models.base_path import as_base_of, lasting_path
-from rlhf.models.config import ModelConfig
+from rlhf.models.base_path import as_base_of
 from rlhf.models.generation_config import repair_generation_config
 from rlhf.models.lineage import check_base
 
@@ -62,7 +62,7 @@ def load_policy(
                 code="key-conflict",
             )
         return _load_merged_adapter(Path(path), dtype, base)
-    options: dict[str, Any] = _four_bit_options() if load_in_4bit else {}
+    options: dict[str, object] = _four_bit_options() if load_in_4bit else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(
             path, config=load_config(path), dtype=dtype, use_safetensors=True, **options
@@ -146,61 +146,12 @@ def reward_scale(model: PreTrainedModel) -> tuple[float, float]:
     return getattr(config, "rlhf_reward_mean", 0.0), getattr(config, "rlhf_reward_std", 1.0)
 
 
-def add_lora(
-    model: PreTrainedModel, config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"]
-) -> PeftModel:
-    """`model` with fresh LoRA adapters; only these (and a reward head) are trained, in fp32.
-
-    Raises:
-        ConfigError: lora_target_modules names no layer of the model, or peft supports none.
-    """
-    try:
-        tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
-        wrapped = get_peft_model(model, lora_config(config, task, tied=tied))
-    except ValueError as error:
-        if config.lora_target_modules is None:
-            raise ConfigError(
-                f"use_peft: LoRA finds nothing to adapt in {type(model).__name__} "
-                f"({_reason(error)}); name layers with lora_target_modules, or leave use_peft out.",
-                code="unsupported",
-            ) from error
-        raise ConfigError(
-            f"lora_target_modules={config.lora_target_modules}: {_reason(error)}; "
-            "leave the key out for every linear layer.",
-            code="bad-value",
-        ) from error
-    for lora in wrapped.peft_config.values():
-        lora.base_model_name_or_path = lasting_path(lora.base_model_name_or_path or "")
-    for parameter in wrapped.parameters():
-        if parameter.requires_grad:  # a reward head would keep the base's bf16
-            parameter.data = parameter.data.float()
-    return wrapped
-
-
 def enable_gradient_checkpointing(model: PreTrainedModel | PeftModel) -> None:
     """Recompute activations in the backward pass. The embeddings' output then needs a gradient."""
     inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if isinstance(model, PeftModel):
         inner.enable_input_require_grads()
-
-
-def lora_config(
-    config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"], *, tied: bool = False
-) -> LoraConfig:
-    """peft's configuration of the adapters; dropout 0, as everywhere in this project.
-
-    tied: whether input and output embeddings are one matrix, which stays one if it is trained.
-    """
-    return LoraConfig(
-        task_type=TaskType[task],
-        r=config.lora_r,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=0.0,
-        target_modules=config.lora_target_modules or "all-linear",
-        modules_to_save=config.lora_modules_to_save,
-        ensure_weight_tying=tied and bool(config.lora_modules_to_save),
-    )
 
 
 def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
@@ -238,8 +189,7 @@ def _load_classifier(path: str | Path, dtype: torch.dtype) -> tuple[PreTrainedMo
 def _classifier_of_policy(policy: PreTrainedModel) -> PreTrainedModel:
     """A classifier on the policy's trunk, which is shared, not copied."""
     policy.config.num_labels = 1
-    make: Any = AutoModelForSequenceClassification.from_config
-    model: PreTrainedModel = make(policy.config)
+    model = untrained(AutoModelForSequenceClassification, policy.config)
     model.name_or_path = policy.name_or_path
     setattr(model, model.base_model_prefix, policy.base_model)
     model.score.to(policy.dtype)
@@ -280,7 +230,7 @@ def _without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _four_bit_options() -> dict[str, Any]:
+def _four_bit_options() -> dict[str, object]:
     if not torch.cuda.is_available():
         raise ConfigError(
             "load_in_4bit needs a CUDA GPU and this machine has none; leave it out.",
@@ -305,11 +255,11 @@ def _unloadable(path: str | Path, expected: str, error: Exception) -> Checkpoint
             f"{path}: no such folder; name a model's folder or a hub id.", code="missing-file"
         )
     return CheckpointError(
-        f"{path} does not load as {expected}: {_reason(error)}", code="not-a-model"
+        f"{path} does not load as {expected}: {reason_of(error)}", code="not-a-model"
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The first line of the error, and the next ones if it only announces them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

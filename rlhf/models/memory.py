@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
+from rlhf.models.adapter_folder import untrained
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.load import add_lora, load_config
+from rlhf.models.load import load_config
+from rlhf.models.lora import add_lora
 
 Task = Literal["CAUSAL_LM", "SEQ_CLS"]
 # fp32 weight 4, gradient 4, AdamW's two moments 8; the same under bf16 autocast.
@@ -91,13 +93,11 @@ def tokens_at_once(path: str) -> int:
 def _without_memory(path: str, task: Task) -> PreTrainedModel:
     """The model, built on torch's meta device."""
     model_config = load_config(path)
-    kind: Any = AutoModelForCausalLM
-    if task == "SEQ_CLS":
-        model_config.num_labels = 1
-        kind = AutoModelForSequenceClassification
     with torch.device("meta"):
-        model: PreTrainedModel = kind.from_config(model_config)
-    return model
+        if task == "CAUSAL_LM":
+            return untrained(AutoModelForCausalLM, model_config)
+        model_config.num_labels = 1
+        return untrained(AutoModelForSequenceClassification, model_config)
 
 
 def frozen_dtype(config: ModelConfig, *, bf16: bool) -> torch.dtype:

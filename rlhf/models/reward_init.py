@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
-from rlhf.models.load import add_lora, enable_gradient_checkpointing, new_reward_model
+from rlhf.models.load import enable_gradient_checkpointing, new_reward_model
+from rlhf.models.lora import add_lora
 from rlhf.models.save import ADAPTER, merge_reward_model
 from rlhf.runtime.distributed import is_main_process
 

@@ -10,13 +10,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rlhf.data.tokenization.chat import sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import (
-    add_lora,
-    load_policy,
-    load_reward_model,
-    new_reward_model,
-    reward_scale,
-)
+from rlhf.models.load import load_policy, load_reward_model, new_reward_model, reward_scale
+from rlhf.models.lora import add_lora
 from rlhf.models.save import merge_reward_model, save_policy, save_reward_model
 from rlhf.models.scorer import Scorer, score_ids
 from tests.errors import raises

@@ -5,7 +5,8 @@ import torch
 
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
-from rlhf.models.load import add_lora, load_policy
+from rlhf.models.load import load_policy
+from rlhf.models.lora import add_lora
 from rlhf.models.packing import check_packing
 from tests.errors import raises
 from tests.tiny_models import FAMILIES, make_model

@@ -7,7 +7,8 @@ from rlhf.chat.loading import load_chat_model
 from rlhf.labels.candidates import sampling_tokenizer
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import add_lora, load_config, load_policy
+from rlhf.models.load import load_config, load_policy
+from rlhf.models.lora import add_lora
 from rlhf.models.recurrent import is_recurrent
 from rlhf.training.ppo.setup import check_models
 from tests.errors import raises

@@ -11,7 +11,8 @@ from rlhf.data.files.memory import Data
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.generation.generate import SampledResponse, sample_responses
-from rlhf.models.load import add_lora, load_policy
+from rlhf.models.load import load_policy
+from rlhf.models.lora import add_lora
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.arguments import (
     check_not_trained,

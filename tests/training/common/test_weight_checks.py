@@ -6,7 +6,8 @@ from torch import nn
 from transformers import PegasusConfig, PegasusForCausalLM
 
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import add_lora, load_policy, new_reward_model
+from rlhf.models.load import load_policy, new_reward_model
+from rlhf.models.lora import add_lora
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.common.weight_checks import (
     Movement,

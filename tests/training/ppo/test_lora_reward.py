@@ -7,7 +7,8 @@ from safetensors.torch import load_file, save_file
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.manifest import write_manifest
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import add_lora, new_reward_model
+from rlhf.models.load import new_reward_model
+from rlhf.models.lora import add_lora
 from rlhf.models.save import ADAPTER, merge_reward_model, save_reward_model
 from rlhf.rewards.model import RewardModel
 from rlhf.training.common.metrics import read_metrics

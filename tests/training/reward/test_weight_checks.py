@@ -7,7 +7,8 @@ import torch
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import add_lora, new_reward_model
+from rlhf.models.load import new_reward_model
+from rlhf.models.lora import add_lora
 from rlhf.models.scorer import Scorer, score_ids
 from tests.errors import raises
 from tests.training.tiny_runs import rankings, train_reward

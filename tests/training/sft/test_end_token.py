@@ -9,7 +9,8 @@ import torch
 from rlhf.data.tokenization.chat import sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.load import add_lora, load_policy
+from rlhf.models.load import load_policy
+from rlhf.models.lora import add_lora
 from rlhf.models.save import save_policy
 from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.types import Demonstration
