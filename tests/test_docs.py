@@ -63,8 +63,8 @@ class Snippet:
 def snippets(page: Path) -> list[Snippet]:
     """The bash and Python blocks of a page, in order."""
     text = page.read_text(encoding="utf-8")
-    found = BLOCK.finditer(text)
-    return [Snippet(block["language"], block["code"], block["mark"]) for block in found]
+    blocks = BLOCK.finditer(text)
+    return [Snippet(block["language"], block["code"], block["mark"]) for block in blocks]
 
 
 def pages_with(mark: str | None) -> list[Path]:
@@ -134,8 +134,8 @@ def test_generated_page_is_current(name, monkeypatch):
 def test_overused_words_are_rare(word):
     text = "\n".join(page.read_text(encoding="utf-8") for page in DOCUMENTS)
     words = len(re.findall(r"[A-Za-z']+", text))
-    found = re.findall(rf"\b(?:{OVERUSED[word]})\b", text, re.IGNORECASE)
-    assert 1000 * len(found) / words < LIMIT, f"{len(found)} times in {words} words"
+    uses = re.findall(rf"\b(?:{OVERUSED[word]})\b", text, re.IGNORECASE)
+    assert 1000 * len(uses) / words < LIMIT, f"{len(uses)} times in {words} words"
 
 
 def test_readme_fits_on_few_screens():

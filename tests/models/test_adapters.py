@@ -74,9 +74,9 @@ def test_without_adapters_equals_the_loaded_model(model, folder):
     with torch.no_grad():
         expected = policy_logprobs(plain, sequences(), temperature=1.0)
         with without_adapters(model) as reference:
-            found = policy_logprobs(reference, sequences(), temperature=1.0)
+            logprobs = policy_logprobs(reference, sequences(), temperature=1.0)
         changed = policy_logprobs(model, sequences(), temperature=1.0)
-    assert torch.equal(found, expected)
+    assert torch.equal(logprobs, expected)
     assert not torch.equal(changed, expected)
 
 

@@ -33,14 +33,14 @@ BATCH = prompt_batch(
 def test_logprobs_equal_those_of_each_row_alone(family, tmp_path):
     """Whatever stands beside a row, and however much padding: below 1e-5 apart."""
     model = load_policy(make_model(tmp_path / family, family))
-    found = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=0.7)
+    logprobs = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=0.7)
     for row, prompt in enumerate(PROMPTS):
         response = RESPONSES[row][MASK[row]]
         logits = model(torch.cat([torch.tensor(prompt), response])[None]).logits[0]
-        logprobs = (logits[len(prompt) - 1 : -1] / 0.7).log_softmax(-1)
-        expected = logprobs.gather(-1, response[:, None])[:, 0]
-        torch.testing.assert_close(found[row][MASK[row]], expected, atol=1e-5, rtol=0)
-    assert torch.all(found[~MASK] == 0)
+        all_logprobs = (logits[len(prompt) - 1 : -1] / 0.7).log_softmax(-1)
+        expected = all_logprobs.gather(-1, response[:, None])[:, 0]
+        torch.testing.assert_close(logprobs[row][MASK[row]], expected, atol=1e-5, rtol=0)
+    assert torch.all(logprobs[~MASK] == 0)
 
 
 def test_microbatches_do_not_change_values(tmp_path):
@@ -71,15 +71,15 @@ def test_packed_logprobs_and_gradients_equal_unpacked(family, bf16, tmp_path):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8 if parameter.dim() > 1 else 1)
-    found = []
+    results = []
     for packed in (False, True):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logprobs = policy_logprobs(model, sequences(packed=packed), temperature=0.7)
         logprobs.sum().backward()
         gradient = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
-        found.append((logprobs.detach(), torch.cat(gradient)))
-    (apart, gradient), (packed, other) = found
+        results.append((logprobs.detach(), torch.cat(gradient)))
+    (apart, gradient), (packed, other) = results
     tolerance = 2**-6 if bf16 else 1e-5  # a few roundings to bf16's 8 bits, relative
     torch.testing.assert_close(packed, apart, atol=tolerance, rtol=tolerance)
     assert (other - gradient).norm() < tolerance * gradient.norm()
@@ -91,7 +91,7 @@ def test_packed_rows_do_not_see_each_other(tmp_path):
     use_fast_cpu_attention(model)
     ids = BATCH.input_ids.clone()
     ids[:2] = ids[:2].flip(1).where(BATCH.attention_mask[:2].flip(1), 30)
-    found = [
+    logprobs = [
         policy_logprobs(
             model,
             as_sequences(prompts, BATCH.attention_mask, RESPONSES, MASK, packed=True),
@@ -99,8 +99,8 @@ def test_packed_rows_do_not_see_each_other(tmp_path):
         )
         for prompts in (BATCH.input_ids, ids)
     ]
-    assert torch.equal(found[0][2], found[1][2])
-    assert not torch.isclose(found[0][1], found[1][1]).any()
+    assert torch.equal(logprobs[0][2], logprobs[1][2])
+    assert not torch.isclose(logprobs[0][1], logprobs[1][1]).any()
 
 
 def test_packing_may_fit_into_the_width_of_the_longest_row(tmp_path):
@@ -110,12 +110,12 @@ def test_packing_may_fit_into_the_width_of_the_longest_row(tmp_path):
     prompts = torch.zeros(2, 25, dtype=torch.long)
     prompts[0], prompts[1, -2:] = torch.arange(5, 30), torch.tensor([31, 32])
     parts = (prompts, prompts > 0, torch.tensor([[33, 34], [35, 36]]), torch.ones(2, 2).bool())
-    found = []
+    logprobs = []
     for packed in (False, True):
         laid_out = as_sequences(*parts, packed=packed)
         assert laid_out.ids.shape == ((1, 32) if packed else (2, 32))
-        found.append(policy_logprobs(model, laid_out, temperature=1.0))
-    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=0)
+        logprobs.append(policy_logprobs(model, laid_out, temperature=1.0))
+    torch.testing.assert_close(logprobs[1], logprobs[0], atol=1e-5, rtol=0)
 
 
 @settings(max_examples=40, deadline=None)

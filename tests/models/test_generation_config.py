@@ -16,7 +16,7 @@ GREEDY = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("settings", "expected"),
     [
         # Vicuna, the first Llama 2: the settings of sampling, and nothing that turns it on.
         ({"temperature": 0.9, "top_p": 0.6}, {"do_sample": True, "temperature": 0.9, "top_p": 0.6}),
@@ -31,14 +31,15 @@ GREEDY = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "top_k": 50}
         ({"pad_token_id": -1}, {"pad_token_id": None}),
     ],
 )
-def test_unsavable_settings_are_repaired_and_printed(tmp_path, capsys, given, expected):
+def test_unsavable_settings_are_repaired_and_printed(tmp_path, capsys, settings, expected):
     base = make_model(tmp_path / "base")
     path = base / "generation_config.json"
-    path.write_text(json.dumps({"eos_token_id": [1, 4], **given}))
+    path.write_text(json.dumps({"eos_token_id": [1, 4], **settings}))
     model = load_policy(base)
-    said = capsys.readouterr().out
-    assert all(key in said for key in given if given[key] != expected.get(key, given[key]))
-    assert ("do_sample None -> True" in said) == (expected.get("do_sample") is True)
+    output = capsys.readouterr().out
+    changed = [key for key, value in settings.items() if value != expected.get(key, value)]
+    assert all(key in output for key in changed)
+    assert ("do_sample None -> True" in output) == (expected.get("do_sample") is True)
     chat = load_tokenizer(str(base))
     rehearse_saving(model, chat)
     model.save_pretrained(tmp_path / "as_a_trainer_saves_it")
@@ -48,14 +49,14 @@ def test_unsavable_settings_are_repaired_and_printed(tmp_path, capsys, given, ex
     for key, value in expected.items():
         if key == "pad_token_id":
             continue  # the tokenizer's own, by now
-        found = getattr(saved, key)
-        assert (getattr(defaults, key) if found is None else found) == value, key
+        saved_value = getattr(saved, key)
+        assert (getattr(defaults, key) if saved_value is None else saved_value) == value, key
     assert set(saved.eos_token_id) == {1, 4}
 
 
 def test_savable_settings_are_unchanged(tmp_path, capsys):
-    given = GenerationConfig(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.1)
-    assert valid(given) is given
+    config = GenerationConfig(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.1)
+    assert valid(config) is config
     load_policy(make_model(tmp_path / "base"))
     assert capsys.readouterr().out == ""
 

@@ -36,8 +36,8 @@ def test_interval_of_single_pairs_is_wilson():
 
 def test_interval_of_accuracy_one_has_a_width():
     """20 of 20: Wilson's lower bound is 20 / (20 + 3.8415) = 0.838875."""
-    found = share_with_interval(torch.ones(20), torch.ones(20))
-    assert found == pytest.approx((1.0, 0.838875, 1.0), abs=1e-5)
+    interval = share_with_interval(torch.ones(20), torch.ones(20))
+    assert interval == pytest.approx((1.0, 0.838875, 1.0), abs=1e-5)
 
 
 def test_agreeing_pairs_of_a_prompt_do_not_narrow_interval():
@@ -58,8 +58,8 @@ def test_few_prompts_with_many_pairs_use_students_t():
     Middle (2/3 + 7.708647/32) / (1 + 7.708647/16) = 0.612477; half width
     2.776445 / 1.481790 * √(0.222222/16 + 7.708647/1024) = 0.274208.
     """
-    found = share_with_interval(torch.tensor([5.0, 3.0, 4.0, 6.0, 2.0]), torch.full((5,), 6.0))
-    assert found == pytest.approx((2 / 3, 0.338268, 0.886685), abs=1e-6)
+    interval = share_with_interval(torch.tensor([5.0, 3.0, 4.0, 6.0, 2.0]), torch.full((5,), 6.0))
+    assert interval == pytest.approx((2 / 3, 0.338268, 0.886685), abs=1e-6)
 
 
 def test_pairs_bound_the_effective_sample_size():
@@ -68,8 +68,8 @@ def test_pairs_bound_the_effective_sample_size():
     24 flips, t of 7 degrees of freedom 2.364624: (0.625 + 5.591448/48) / (1 + 5.591448/24) =
     0.601381 ∓ 2.364624 / 1.232977 * √(0.234375/24 + 5.591448/2304) = 0.211764.
     """
-    found = share_with_interval(torch.tensor([2.0] * 7 + [1.0]), torch.full((8,), 3.0))
-    assert found == pytest.approx((0.625, 0.389616, 0.813145), abs=1e-6)
+    interval = share_with_interval(torch.tensor([2.0] * 7 + [1.0]), torch.full((8,), 3.0))
+    assert interval == pytest.approx((0.625, 0.389616, 0.813145), abs=1e-6)
 
 
 def test_two_prompts_use_the_exact_quantile():

@@ -58,39 +58,39 @@ def test_literal_rloo():
 
     Group 7 stands between its rows: 5, 3 have each other for a baseline.
     """
-    found = rloo(torch.tensor([1.0, 5.0, 2.0, 3.0, 6.0]), torch.tensor([0, 7, 0, 7, 0]))
-    torch.testing.assert_close(found, torch.tensor([-3.0, 2.0, -1.5, -2.0, 4.5]))
+    advantages = rloo(torch.tensor([1.0, 5.0, 2.0, 3.0, 6.0]), torch.tensor([0, 7, 0, 7, 0]))
+    torch.testing.assert_close(advantages, torch.tensor([-3.0, 2.0, -1.5, -2.0, 4.5]))
 
 
 def test_literal_grpo():
     """1, 2, 6: mean 3, variance (4 + 1 + 9) / 2 = 7. 5, 3: mean 4, variance 2."""
-    found = grpo(torch.tensor([1.0, 5.0, 2.0, 3.0, 6.0]), torch.tensor([0, 7, 0, 7, 0]))
+    advantages = grpo(torch.tensor([1.0, 5.0, 2.0, 3.0, 6.0]), torch.tensor([0, 7, 0, 7, 0]))
     seven, two = math.sqrt(7) + 1e-4, math.sqrt(2) + 1e-4
     expected = [-2 / seven, 1 / two, -1 / seven, -1 / two, 3 / seven]
-    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(advantages, torch.tensor(expected))
 
 
 @pytest.mark.parametrize("estimator", [rloo, grpo])
 def test_group_advantages_sum_to_zero_and_ignore_offsets(estimator):
-    """Adding 10 to every answer of one prompt changes nothing; order of rows changes nothing."""
+    """Adding 10 to every response to one prompt changes nothing; order of rows changes nothing."""
     groups = torch.arange(6).repeat_interleave(4)
     scores = torch.randn(24, generator=torch.Generator().manual_seed(0))
-    found = estimator(scores, groups)
-    torch.testing.assert_close(found.view(6, 4).sum(1), torch.zeros(6), atol=1e-5, rtol=0)
+    advantages = estimator(scores, groups)
+    torch.testing.assert_close(advantages.view(6, 4).sum(1), torch.zeros(6), atol=1e-5, rtol=0)
     lifted = estimator(scores + 10.0 * (groups == 2), groups)
-    torch.testing.assert_close(found, lifted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(advantages, lifted, atol=1e-4, rtol=0)
     order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(estimator(scores[order], groups[order]), found[order])
+    torch.testing.assert_close(estimator(scores[order], groups[order]), advantages[order])
 
 
 @pytest.mark.parametrize("estimator", [rloo, grpo])
 def test_equal_scores_and_single_responses_give_zero(estimator):
-    found = estimator(torch.tensor([0.5, 0.5, 9.0]), torch.tensor([0, 0, 1]))
-    assert found.tolist() == [0.0, 0.0, 0.0]
+    advantages = estimator(torch.tensor([0.5, 0.5, 9.0]), torch.tensor([0, 0, 1]))
+    assert advantages.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_rloo_is_unbiased():
-    """Two answers, one paid 1 with probability p = σ(θ): E[A ∇ log π] = dE[R]/dθ = p (1 - p).
+    """Two responses, one paid 1 with probability p = σ(θ): E[A ∇ log π] = dE[R]/dθ = p (1 - p).
 
     All four pairs of draws, weighted by their probability, at p = 0.3.
     """

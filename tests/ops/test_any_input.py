@@ -62,8 +62,8 @@ def test_whitening_ignores_scale_and_shift(case, scale, shift):
 @given(rows(at_least=1))
 def test_whitening_without_the_shift_keeps_the_mean(case):
     values, mask = case
-    kept = whiten(values, mask, shift_mean=False)
-    difference = masked_mean(kept, mask) - masked_mean(values, mask)
+    whitened = whiten(values, mask, shift_mean=False)
+    difference = masked_mean(whitened, mask) - masked_mean(values, mask)
     assert abs(difference.item()) < 1e-2
 
 
@@ -191,15 +191,15 @@ def test_left_justified_rows_have_no_padding_inside(data):
         st.lists(st.tuples(st.integers(1, 5), st.integers(0, 6)), min_size=1, max_size=5)
     )
     prompts = [[10 * row + at + 1 for at in range(p)] for row, (p, _) in enumerate(lengths)]
-    answers = [[900 + 10 * row + at for at in range(r)] for row, (_, r) in enumerate(lengths)]
+    responses = [[900 + 10 * row + at for at in range(r)] for row, (_, r) in enumerate(lengths)]
     wide_p, wide_r = (max(1, *(pair[side] for pair in lengths)) for side in (0, 1))
     prompt_ids = torch.tensor([[-1] * (wide_p - len(p)) + p for p in prompts])
-    response_ids = torch.tensor([r + [-2] * (wide_r - len(r)) for r in answers])
+    response_ids = torch.tensor([r + [-2] * (wide_r - len(r)) for r in responses])
     prompt_mask, response_mask = prompt_ids > 0, response_ids > 0
     ids, at_rows, columns = left_justified(prompt_ids, prompt_mask, response_ids, response_mask)
-    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        assert ids[row].tolist()[: len(prompt) + len(answer)] == prompt + answer
-        assert torch.all(ids[row, len(prompt) + len(answer) :] == 0)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        assert ids[row].tolist()[: len(prompt) + len(response)] == prompt + response
+        assert torch.all(ids[row, len(prompt) + len(response) :] == 0)
     assert at_rows.tolist() == response_mask.nonzero()[:, 0].tolist()
     # the place that predicts a token stands right before it
     assert ids[at_rows, columns + 1].tolist() == response_ids[response_mask].tolist()

@@ -32,18 +32,18 @@ def test_value_and_gradient_equal_log_softmax(monkeypatch, temperature, chunk):
     weights = torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0])
     plain = (logits / temperature).log_softmax(-1).gather(1, tokens[:, None])[:, 0]
     (expected,) = torch.autograd.grad((weights * plain).sum(), logits)
-    found = token_logprobs(logits, tokens, temperature=temperature)
-    (gradient,) = torch.autograd.grad((weights * found).sum(), logits)
-    torch.testing.assert_close(found, plain, atol=1e-6, rtol=0)
+    logprobs = token_logprobs(logits, tokens, temperature=temperature)
+    (gradient,) = torch.autograd.grad((weights * logprobs).sum(), logits)
+    torch.testing.assert_close(logprobs, plain, atol=1e-6, rtol=0)
     torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=0)
 
 
 def test_far_apart_logits_stay_finite():
     """e^1000 overflows; its log-probability is 0 and the other's -1000."""
     logits = torch.tensor([[1000.0, 0.0]] * 2, requires_grad=True)
-    found = token_logprobs(logits, torch.tensor([0, 1]), temperature=1.0)
-    assert found.tolist() == [0.0, -1000.0]
-    (gradient,) = torch.autograd.grad(found.sum(), logits)
+    logprobs = token_logprobs(logits, torch.tensor([0, 1]), temperature=1.0)
+    assert logprobs.tolist() == [0.0, -1000.0]
+    (gradient,) = torch.autograd.grad(logprobs.sum(), logits)
     assert gradient.tolist() == [[0.0, 0.0], [-1.0, 1.0]]
 
 

@@ -9,7 +9,7 @@ ONE = torch.ones(1, 1, dtype=torch.bool)
 
 
 def loss_of(ratio: float, advantage: float, dual_clip: float | None = None) -> float:
-    found = policy_loss(
+    terms = policy_loss(
         torch.tensor([[math.log(ratio)]]),
         torch.zeros(1, 1),
         torch.tensor([[advantage]]),
@@ -17,7 +17,7 @@ def loss_of(ratio: float, advantage: float, dual_clip: float | None = None) -> f
         clip_range=0.2,
         dual_clip=dual_clip,
     )
-    return found.loss.item()
+    return terms.loss.item()
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,19 @@ def test_policy_metrics_are_sums_over_response_tokens():
     """Ratios 1.5 (A > 0: clipped) and 1: k3 = 0.5 - ln 1.5 = 0.0945, padding counts nothing."""
     mask = torch.tensor([[True, True, False]])
     new = torch.tensor([[math.log(1.5), 0.0, float("nan")]], requires_grad=True)
-    found = policy_loss(new, torch.zeros(1, 3), torch.ones(1, 3), mask, clip_range=0.2)
-    assert found.ratio.item() == pytest.approx(2.5)
-    assert found.clipped.item() == 1.0
-    assert found.approx_kl.item() == pytest.approx(0.5 - math.log(1.5), abs=1e-6)
-    assert found.loss.item() == pytest.approx(-2.2)
-    found.loss.backward()
+    terms = policy_loss(new, torch.zeros(1, 3), torch.ones(1, 3), mask, clip_range=0.2)
+    assert terms.ratio.item() == pytest.approx(2.5)
+    assert terms.clipped.item() == 1.0
+    assert terms.approx_kl.item() == pytest.approx(0.5 - math.log(1.5), abs=1e-6)
+    assert terms.loss.item() == pytest.approx(-2.2)
+    terms.loss.backward()
     assert new.grad.tolist() == [[0.0, -1.0, 0.0]]  # clipped, -A, padding
 
 
 def test_gradient_at_ratio_one_is_the_policy_gradient():
     new = torch.zeros(1, 1, requires_grad=True)
-    found = policy_loss(new, torch.zeros(1, 1), torch.tensor([[3.0]]), ONE, clip_range=0.2)
-    found.loss.backward()
+    terms = policy_loss(new, torch.zeros(1, 1), torch.tensor([[3.0]]), ONE, clip_range=0.2)
+    terms.loss.backward()
     assert new.grad.item() == -3.0
 
 
@@ -75,8 +75,8 @@ def test_gradient_at_ratio_one_is_the_policy_gradient():
 )
 def test_literal_value_loss(value, old, target, expected):
     tensors = [torch.tensor([[x]]) for x in (value, old, target)]
-    found = value_loss(*tensors, ONE, value_clip_range=0.2)
-    assert found.loss.item() == pytest.approx(expected, abs=1e-6)
+    terms = value_loss(*tensors, ONE, value_clip_range=0.2)
+    assert terms.loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_value_loss_without_clip_is_half_the_squared_error():
@@ -87,9 +87,9 @@ def test_value_loss_without_clip_is_half_the_squared_error():
 def test_value_loss_ignores_padding():
     mask = torch.tensor([[True, False]])
     new = torch.tensor([[0.0, float("nan")]], requires_grad=True)
-    found = value_loss(new, torch.zeros(1, 2), torch.ones(1, 2), mask, value_clip_range=0.2)
-    found.loss.backward()
-    assert found.loss.item() == 0.5
+    terms = value_loss(new, torch.zeros(1, 2), torch.ones(1, 2), mask, value_clip_range=0.2)
+    terms.loss.backward()
+    assert terms.loss.item() == 0.5
     assert new.grad.tolist() == [[-1.0, 0.0]]
 
 
@@ -98,11 +98,11 @@ def test_weights_scale_the_loss_but_not_the_metrics():
     mask = torch.ones(1, 2, dtype=torch.bool)
     zeros = torch.zeros(1, 2)
     weights = torch.tensor([[0.5, 2.0]])
-    found = policy_loss(
+    terms = policy_loss(
         zeros, zeros, torch.tensor([[1.0, 2.0]]), mask, clip_range=0.2, weights=weights
     )
-    assert found.loss.item() == pytest.approx(-4.5)
-    assert found.ratio.item() == 2.0
+    assert terms.loss.item() == pytest.approx(-4.5)
+    assert terms.ratio.item() == 2.0
 
 
 def test_literal_importance_weights():
@@ -110,9 +110,9 @@ def test_literal_importance_weights():
     train = torch.tensor([[0.3, 0.1, 0.8, 1.0]]).log().requires_grad_(True)
     rollout = torch.tensor([[0.2, 0.2, 0.1, float("nan")]]).log()
     mask = torch.tensor([[True, True, True, False]])
-    found = importance_weights(train, rollout, mask, cap=2.0)
-    torch.testing.assert_close(found, torch.tensor([[1.5, 0.5, 2.0, 1.0]]))
-    assert not found.requires_grad
+    weights = importance_weights(train, rollout, mask, cap=2.0)
+    torch.testing.assert_close(weights, torch.tensor([[1.5, 0.5, 2.0, 1.0]]))
+    assert not weights.requires_grad
 
 
 def test_importance_weights_correct_the_mean():
@@ -149,5 +149,5 @@ def test_k2_loss_has_the_gradient_of_the_kl():
         * kl_loss(logprobs[i].view(1, 1), ref[i].view(1, 1), ONE, estimator="k2")
         for i in range(3)
     ]
-    found = torch.autograd.grad(sum(each), logits)[0]
-    torch.testing.assert_close(found, exact, atol=1e-6, rtol=0)
+    gradient = torch.autograd.grad(sum(each), logits)[0]
+    torch.testing.assert_close(gradient, exact, atol=1e-6, rtol=0)

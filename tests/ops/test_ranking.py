@@ -88,13 +88,13 @@ def test_large_difference_stays_finite():
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.integers(1, 4)), min_size=2, max_size=9))
-def test_loss_equals_a_double_loop(answers):
+def test_loss_equals_a_double_loop(responses):
     """The vectorised loss against the sum as one would write it down."""
-    scores, ranks = [s for s, _ in answers], [r for _, r in answers]
+    scores, ranks = [s for s, _ in responses], [r for _, r in responses]
     terms = [
         -logsigmoid(torch.tensor(scores[i] - scores[j])).item()
-        for i in range(len(answers))
-        for j in range(len(answers))
+        for i in range(len(responses))
+        for j in range(len(responses))
         if ranks[i] < ranks[j]
     ]
     expected = sum(terms) / len(terms) if terms else 0.0
@@ -112,16 +112,16 @@ def test_rao_kupper_pair_and_tie():
 def test_rao_kupper_tie_is_one_pair_of_the_mean():
     """Ranks 1, 2, 2, scores 3, 2, 0, η = 0.5: -log σ(0.5), -log σ(2.5), -log(σ(2.5) - σ(1.5)):
     (0.474077 + 0.078890 + 2.238977) / 3 = 0.930648."""
-    found = one([3.0, 2.0, 0.0], [1, 2, 2], ties="rao_kupper", tie_threshold=0.5)
-    assert found == pytest.approx(0.930648, abs=1e-5)
+    loss = one([3.0, 2.0, 0.0], [1, 2, 2], ties="rao_kupper", tie_threshold=0.5)
+    assert loss == pytest.approx(0.930648, abs=1e-5)
 
 
 @given(st.floats(-6, 6), st.floats(0.05, 3))
 def test_probabilities_of_better_worse_and_tie_sum_to_one(d, threshold):
     """The three probabilities of Rao and Kupper add up to 1, whatever the scores."""
     keys = {"ties": "rao_kupper", "tie_threshold": threshold}
-    said = [one([d, 0.0], ranks, **keys) for ranks in ([1, 2], [2, 1], [1, 1])]
-    assert sum(math.exp(-loss) for loss in said) == pytest.approx(1.0, abs=1e-4)
+    losses = [one([d, 0.0], ranks, **keys) for ranks in ([1, 2], [2, 1], [1, 1])]
+    assert sum(math.exp(-loss) for loss in losses) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_noisy_comparisons_tie_as_often_as_rao_kupper():
@@ -139,8 +139,8 @@ def test_tie_threshold_of_a_tie_rate():
     """tanh(η/2) = 0.2: η = log(1.2/0.8) = 0.405465, and equal scores then tie in 1 of 5."""
     threshold = tie_threshold_of(0.2)
     assert threshold == pytest.approx(0.405465, abs=1e-6)
-    said = one([1.0, 1.0], [1, 1], ties="rao_kupper", tie_threshold=threshold)
-    assert math.exp(-said) == pytest.approx(0.2, abs=1e-6)
+    loss = one([1.0, 1.0], [1, 1], ties="rao_kupper", tie_threshold=threshold)
+    assert math.exp(-loss) == pytest.approx(0.2, abs=1e-6)
     for rate in (0.0, 1.0):
         with pytest.raises(ValueError, match="no threshold"):
             tie_threshold_of(rate)
@@ -192,7 +192,7 @@ def test_plackett_luce_of_a_pair_is_bradley_terry():
 
 @given(st.permutations([0, 1, 2, 3]), st.lists(st.floats(-5, 5), min_size=4, max_size=4))
 def test_plackett_luce_is_a_distribution_over_orders(order, scores):
-    """e^-(sum of the choices' losses), summed over all 24 orders of four answers, is 1."""
+    """e^-(sum of the choices' losses), summed over all 24 orders of four responses, is 1."""
     total = sum(math.exp(-3 * choices(scores, [1 + i for i in p])) for p in permutations(order))
     assert total == pytest.approx(1.0, abs=1e-4)
 
@@ -206,6 +206,6 @@ def test_plackett_luce_gradient_is_finite_and_separate_by_group():
 
 
 def test_centering():
-    """Two answers: (2 + 0.5)² = 6.25. Three: ((3+2)² + (3+0)² + (2+0)²) / 3 = 38/3."""
-    found = centering_loss(torch.tensor([2.0, 0.5, 3.0, 2.0, 0.0]), torch.tensor([0, 0, 1, 1, 1]))
-    assert found.tolist() == pytest.approx([6.25, 38 / 3])
+    """Two responses: (2 + 0.5)² = 6.25. Three: ((3+2)² + (3+0)² + (2+0)²) / 3 = 38/3."""
+    losses = centering_loss(torch.tensor([2.0, 0.5, 3.0, 2.0, 0.0]), torch.tensor([0, 0, 1, 1, 1]))
+    assert losses.tolist() == pytest.approx([6.25, 38 / 3])

@@ -22,7 +22,7 @@ from tests.training.tiny_runs import train_reward
 
 FAMILIES = ("llama", "qwen2", "gpt_neox", "gemma", "mistral", "gpt2")
 PROMPTS = ["Where is the red ball?", [{"role": "user", "content": "Name three animals."}], "Hi"]
-ANSWERS = ["In the box.", "A cat, a dog and a bird.", ""]
+RESPONSES = ["In the box.", "A cat, a dog and a bird.", ""]
 ROWS = [
     Ranking(
         prompt=f"Where is the {thing}?", responses=[f"The {thing}.", "No", "A"], ranks=[1, 2, 2]
@@ -41,7 +41,7 @@ def test_text_has_the_same_score_in_every_path(tmp_path, family):
         base, tmp_path / "run", ROWS, model=model, chat=chat, max_steps=2,
         per_device_train_batch_size=2,
     )  # fmt: skip
-    ids = [judged_ids(chat, p, a) for p, a in zip(PROMPTS, ANSWERS, strict=True)]
+    ids = [judged_ids(chat, p, a) for p, a in zip(PROMPTS, RESPONSES, strict=True)]
     trainer = score_ids(Scorer(model, bf16=False), ids, chat.pad_token_id)
     folder = tmp_path / "reward"
     save_reward_model(folder, model, chat, 0.5, 2.0)
@@ -49,11 +49,11 @@ def test_text_has_the_same_score_in_every_path(tmp_path, family):
     plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
     with torch.no_grad():
         alone = torch.stack([plain(torch.tensor([row])).logits[0, 0] for row in ids])
-    ppo = load_reward([str(folder)], normalize="none").score(PROMPTS, ANSWERS).scores
-    texts = list(zip(PROMPTS, ANSWERS, strict=True))
+    ppo = load_reward([str(folder)], normalize="none").score(PROMPTS, RESPONSES).scores
+    texts = list(zip(PROMPTS, RESPONSES, strict=True))
     health = torch.tensor(score_texts(RewardModel(folder), texts))
-    for found in (trainer, ppo, health):
-        torch.testing.assert_close(found, alone, rtol=0, atol=1e-5)
+    for scores in (trainer, ppo, health):
+        torch.testing.assert_close(scores, alone, rtol=0, atol=1e-5)
     torch.testing.assert_close(evaluated(folder), (alone - 0.5) / 2, rtol=0, atol=1e-5)
 
 
@@ -61,7 +61,7 @@ def evaluated(folder):
     """The normalised scores that evaluate.py's judge gives."""
     records = [
         Record(prompt_index=i, sample=0, model="m", text=a, num_tokens=1, ended_with_eos=True)
-        for i, a in enumerate(ANSWERS)
+        for i, a in enumerate(RESPONSES)
     ]
     config = EvaluateConfig(models=["m=x"], eval_data="x", reward_model=[str(folder)])
     rows = [PromptRow(prompt=prompt) for prompt in PROMPTS]

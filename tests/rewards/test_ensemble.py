@@ -36,13 +36,13 @@ def folders(tmp_path_factory):
 def test_literal_aggregations():
     """Members 1, 2, 6 and 3, 3, 3: mean 3, 3; lowest 1, 3; variance 14/3, so 3 - 7/3 = 2/3, 3."""
     members = torch.tensor([[1.0, 2.0, 6.0], [3.0, 3.0, 3.0]])
-    found = {
+    aggregated = {
         name: aggregate(members, name, uncertainty_coef=0.5).tolist()
         for name in ("mean", "worst", "uncertainty")
     }
-    assert found["mean"] == [3.0, 3.0]
-    assert found["worst"] == [1.0, 3.0]
-    assert found["uncertainty"] == pytest.approx([2 / 3, 3.0])
+    assert aggregated["mean"] == [3.0, 3.0]
+    assert aggregated["worst"] == [1.0, 3.0]
+    assert aggregated["uncertainty"] == pytest.approx([2 / 3, 3.0])
 
 
 def test_heads_start_different_and_merge_to_their_mean(folders):

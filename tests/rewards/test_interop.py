@@ -17,18 +17,17 @@ QUESTIONS = ["Where is the red ball?", "Name three animals."]
 
 
 def test_our_model_is_a_reward_function_of_trls_grpo(tmp_path):
-    """One step on two prompts of two answers: the mean reward that TRL logs is that of our scores
-    of the same texts."""
+    """One step on two prompts with two responses each: TRL logs the mean of our own scores."""
     base = make_model(tmp_path / "base", "llama")
     chat = load_tokenizer(str(base))
     folder = tmp_path / "reward"
     save_reward_model(folder, new_reward_model(base, seed=1), chat, 0.25, 0.5)
-    asked, answered = [], []
+    prompts_seen, responses_seen = [], []
 
     def remember(prompts, completions, **columns):
-        asked.extend(prompts)
-        # Llama's template trims what is said; an untrained policy says spaces at the ends.
-        answered.extend(completion[0]["content"].strip() for completion in completions)
+        prompts_seen.extend(prompts)
+        # Llama's template trims contents; an untrained policy may sample spaces at their ends.
+        responses_seen.extend(completion[0]["content"].strip() for completion in completions)
         return [0.0] * len(prompts)
 
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -54,7 +53,7 @@ def test_our_model_is_a_reward_function_of_trls_grpo(tmp_path):
     )
     trainer.train()
     (logged,) = [row for row in trainer.state.log_history if "rewards/reward/mean" in row]
-    ours = RewardModel(folder).score(asked, answered)
+    ours = RewardModel(folder).score(prompts_seen, responses_seen)
     assert len(ours) == 4
     assert logged["rewards/reward/mean"] == pytest.approx(sum(ours) / 4, abs=1e-5)
 
@@ -69,10 +68,10 @@ def test_a_public_style_classifier_is_a_reward_unchanged(tmp_path):
     folder = tmp_path / "public"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    answers = ["In the box.", "A cat, a dog and a bird."]
-    found = load_reward([str(folder)]).score(QUESTIONS, answers).scores
-    for question, answer, score in zip(QUESTIONS, answers, found, strict=True):
-        said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        ids = tokenizer.apply_chat_template(said, return_tensors="pt", return_dict=True)
+    responses = ["In the box.", "A cat, a dog and a bird."]
+    scores = load_reward([str(folder)]).score(QUESTIONS, responses).scores
+    for question, response, score in zip(QUESTIONS, responses, scores, strict=True):
+        turns = [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
+        ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)
         with torch.no_grad():
             assert model(ids["input_ids"]).logits.item() == pytest.approx(score.item(), abs=1e-5)

@@ -85,10 +85,10 @@ def test_raw_scores_are_what_plain_transformers_gives(model_folder):
     plain = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=1)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     chat = load_tokenizer(model_folder)
-    for prompt, answer, score in zip(PROMPTS, RESPONSES, scores, strict=True):
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    for prompt, response, score in zip(PROMPTS, RESPONSES, scores, strict=True):
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
         rendered = chat.tokenizer.apply_chat_template(turns, return_dict=False)
-        assert rendered == judged_ids(chat, prompt, answer)
+        assert rendered == judged_ids(chat, prompt, response)
         ids = torch.tensor([rendered])
         assert plain(ids).logits.item() == pytest.approx(score, abs=1e-5)
     batch = tokenizer.pad(
@@ -222,9 +222,9 @@ def test_callables_and_loaded_models_are_rewards(model_folder, functions):
     """The same scores as by name; functions of one name are numbered."""
     model, length = RewardModel(model_folder), load_function(f"{functions}:length")
     named = load_reward([model_folder, f"{functions}:length"]).score(PROMPTS, RESPONSES)
-    given = load_reward([model, length]).score(PROMPTS, RESPONSES)
-    torch.testing.assert_close(given.scores, named.scores)
-    assert list(given.breakdown) == [str(model_folder), "length"]
+    loaded = load_reward([model, length]).score(PROMPTS, RESPONSES)
+    torch.testing.assert_close(loaded.scores, named.scores)
+    assert list(loaded.breakdown) == [str(model_folder), "length"]
     halves = [lambda prompts, completions: [0.5] * len(prompts)] * 2
     assert list(load_reward(halves).score(["a"], ["b"]).breakdown) == ["<lambda> 1", "<lambda> 2"]
     with raises("bad-reward", "twice"):

@@ -18,40 +18,40 @@ def test_values_and_gradients_equal_plain_attention(tmp_path):
     assert fast.config._attn_implementation == NAME
     ids = torch.randint(5, 200, (3, 9))
     for bf16, tolerance in ((False, 0.0), (True, 3e-2)):
-        found = []
+        outputs = []
         for model in (plain, fast):
             model.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = model(ids, use_cache=False).logits
             logits.float().square().mean().backward()
-            found.append((logits.float(), model.model.layers[0].self_attn.q_proj.weight.grad))
-        torch.testing.assert_close(found[0], found[1], atol=tolerance, rtol=tolerance)
+            outputs.append((logits.float(), model.model.layers[0].self_attn.q_proj.weight.grad))
+        torch.testing.assert_close(outputs[0], outputs[1], atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)])
 def test_bf16_attention_equals_plain_attention_to_rounding(heads):
     """Against float64, at 8 bits of mantissa: values and all three gradients."""
     torch.manual_seed(0)
-    own, plain = [], []
+    bf16, plain = [], []
     query, key, value = (
         torch.randn(2, number, 17, 16) for number in (heads[0], heads[1], heads[1])
     )
     module = torch.nn.Identity()
     module.num_key_value_groups = heads[0] // heads[1]
     target = torch.randn(2, 17, heads[0], 16)
-    for found, dtype in ((own, torch.float32), (plain, torch.float64)):
+    for results, dtype in ((bf16, torch.float32), (plain, torch.float64)):
         inputs = [
             part.detach().to(dtype, copy=True).requires_grad_() for part in (query, key, value)
         ]
-        with torch.autocast("cpu", torch.bfloat16, enabled=found is own):
-            attend = _attention if found is own else sdpa_attention_forward
+        with torch.autocast("cpu", torch.bfloat16, enabled=results is bf16):
+            attend = _attention if results is bf16 else sdpa_attention_forward
             output, _ = attend(module, *inputs, None, scaling=0.3)
         (output.to(dtype) * target.to(dtype)).sum().backward()
-        found += [output, *(part.grad for part in inputs)]
-    assert own[0].dtype == torch.bfloat16  # the products, not float32 attention
-    for mine, exact in zip(own, plain, strict=True):
-        assert mine.shape == exact.shape
-        error = (mine.double() - exact).norm() / exact.norm()
+        results += [output, *(part.grad for part in inputs)]
+    assert bf16[0].dtype == torch.bfloat16  # the products, not float32 attention
+    for fast, exact in zip(bf16, plain, strict=True):
+        assert fast.shape == exact.shape
+        error = (fast.double() - exact).norm() / exact.norm()
         assert error < 2**-7  # half a unit in the last of 8 bits is 2**-9; several add up
 
 
@@ -78,8 +78,8 @@ def test_all_sdpa_families_use_bf16_attention_in_training(tmp_path, monkeypatch,
     use_fast_cpu_attention(model)
     dtypes = []
 
-    def watched(*given, **options):
-        output, weights = _attention(*given, **options)
+    def watched(*args, **options):
+        output, weights = _attention(*args, **options)
         dtypes.append(output.dtype)
         return output, weights
 

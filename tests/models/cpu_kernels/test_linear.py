@@ -49,15 +49,15 @@ def layers(bias: bool) -> tuple[nn.Sequential, nn.Sequential]:
 @pytest.mark.parametrize("shape", [(5, 192), (3, 7, 192), (1, 1, 192)])
 def test_values_and_gradients_equal_nn_linear(bias, shape):
     plain, fast = layers(bias)
-    found = []
+    results = []
     for layer in (plain, fast):
         inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1), requires_grad=True)
         output = layer(inputs)
         output.square().sum().backward()
-        found.append([output.detach(), inputs.grad, *(p.grad for p in layer.parameters())])
+        results.append([output.detach(), inputs.grad, *(p.grad for p in layer.parameters())])
         with torch.no_grad():
             torch.testing.assert_close(layer(inputs), output)
-    for usual, other in zip(*found, strict=True):
+    for usual, other in zip(*results, strict=True):
         torch.testing.assert_close(other, usual, atol=1e-3, rtol=1e-5)
 
 

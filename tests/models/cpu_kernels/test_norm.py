@@ -44,7 +44,7 @@ def test_values_and_gradients_equal_transformers_norm(shape):
     plain, fast = norms(48, epsilon=0.5)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2))
     grad = torch.randn(shape, generator=torch.Generator().manual_seed(3))
-    found = []
+    results = []
     for norm, dtype in ((plain.double(), torch.float64), (fast, torch.float32)):
         inputs = x.to(dtype).requires_grad_()
         if norm is plain:  # transformers' forward would go through float32
@@ -53,8 +53,8 @@ def test_values_and_gradients_equal_transformers_norm(shape):
         else:
             output = norm(inputs)
         output.backward(grad.to(dtype))
-        found.append([part.float() for part in (output, inputs.grad, norm.weight.grad)])
-    for usual, other in zip(*found, strict=True):
+        results.append([part.float() for part in (output, inputs.grad, norm.weight.grad)])
+    for usual, other in zip(*results, strict=True):
         torch.testing.assert_close(other, usual, atol=2e-6, rtol=2e-5)
 
 

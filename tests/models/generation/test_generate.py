@@ -67,8 +67,8 @@ def test_logprobs_equal_a_plain_forward_pass(model):
         ids = torch.cat([torch.tensor(prompt), response])[None]
         logits = model(ids).logits[0, len(prompt) - 1 : -1] / 0.7
         expected = logits.log_softmax(-1).gather(-1, response[:, None])[:, 0]
-        found = generated.logprobs[row, :length]
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        logprobs = generated.logprobs[row, :length]
+        torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
         probs = logits.softmax(-1)
         entropy = -(probs * probs.log()).sum(-1)
         torch.testing.assert_close(generated.entropies[row, :length], entropy, atol=1e-4, rtol=0)
@@ -87,8 +87,8 @@ def test_compaction_does_not_change_samples(model, monkeypatch):
     compacted = sampled(model, batch)
     assert compacted.response_mask.sum(1).unique().numel() > 1  # some rows did end early
     monkeypatch.setattr(decode, "ALIVE_SHARE", 0.0)
-    kept = sampled(model, batch)
-    assert torch.equal(compacted.response_ids, kept.response_ids)
+    uncompacted = sampled(model, batch)
+    assert torch.equal(compacted.response_ids, uncompacted.response_ids)
 
 
 def test_graph_step_equals_plain_step(model):
@@ -214,5 +214,5 @@ def test_sample_responses_keep_order_and_ignore_batch_size(model, folder):
     options = {"num_responses": 2, "max_new_tokens": 6, "temperature": 1.0, "seed": 0}
     wide = sample_responses(model, chat, prompts, batch_size=64, **options)
     narrow = sample_responses(model, chat, prompts, batch_size=2, **options)
-    assert [len(answers) for answers in wide] == [2, 2, 2]
+    assert [len(responses) for responses in wide] == [2, 2, 2]
     assert wide == narrow

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
-from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST, DataUse, read_manifest, write_manifest
 from rlhf.models.compatibility import (
     check_chat,
@@ -82,13 +81,13 @@ def test_foreign_model_has_no_manifest(tmp_path):
 def test_changed_weights_are_rejected(stage):
     path = stage / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(CheckpointError, match="weights changed"):
+    with raises("altered-model", stage, "weights"):
         check_input_model(stage)
 
 
 def test_changed_template_file_is_rejected(stage):
     (stage / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
-    with pytest.raises(CheckpointError, match="chat template changed"):
+    with raises("altered-model", stage, "chat template"):
         load_checked_tokenizer(stage, "auto")
 
 
@@ -125,5 +124,5 @@ def test_unfinished_run_is_rejected(tmp_path):
 
 def test_unreadable_manifest_is_rejected(stage):
     (stage / MANIFEST).write_text(json.dumps({"stage": "sft"}))
-    with pytest.raises(CheckpointError, match="not a manifest"):
+    with raises("altered-model", stage / MANIFEST):
         check_input_model(stage)

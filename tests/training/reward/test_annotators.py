@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 
-from rlhf.errors import ConfigError
 from rlhf.training.reward.annotators import (
     CHANCE,
     MODEL,
@@ -19,6 +18,7 @@ from rlhf.training.reward.annotators import (
     write_reliabilities,
 )
 from rlhf.training.reward.data import TokenRanking
+from tests.errors import raises
 
 CARE = {"Ann": 0.1, "Bob": 0.2, "Cem": 0.25, "Dot": 0.3}  # share of pairs each gets wrong
 
@@ -42,14 +42,14 @@ def people(errors, *, share=0.0, bad=0.5, overlap=2, count=800, seed=0):
         for name in draw.sample(sorted(errors), overlap):
             careless = draw.random() < share
             wrong = bad if careless else errors[name]
-            said = right ^ (draw.random() < wrong)
-            rows.append(pair(number, "X" if careless else name, said))
+            first_is_better = right ^ (draw.random() < wrong)
+            rows.append(pair(number, "X" if careless else name, first_is_better))
             scores.append([1.0, 0.0] if right == model else [0.0, 1.0])
     return rows, scores
 
 
-def by_name(found):
-    return {one.annotator: one for one in found}
+def by_name(reliabilities):
+    return {one.annotator: one for one in reliabilities}
 
 
 def test_factors_of_a_noise_free_table():
@@ -62,13 +62,13 @@ def test_factors_of_a_noise_free_table():
 
 def test_reliabilities_are_estimated_from_agreement():
     """An error rate e is t = 1 - 2e: 0.8, 0.6, 0.5, 0.4, each within its interval."""
-    found = by_name(estimate_reliabilities(people(CARE, count=2000)[0], None))
+    reliabilities = by_name(estimate_reliabilities(people(CARE, count=2000)[0], None))
     for name, wrong in CARE.items():
-        one = found[name]
+        one = reliabilities[name]
         assert one.low < 1 - 2 * wrong < one.high, name
         assert one.remark == ""
     rows = people(CARE, count=2000)[0]
-    mean = sum(found[row.annotator].weight for row in rows) / len(rows)
+    mean = sum(reliabilities[row.annotator].weight for row in rows) / len(rows)
     assert mean == pytest.approx(1.0)
 
 
@@ -78,12 +78,12 @@ def test_reliabilities_are_estimated_from_agreement():
 def test_careless_or_reversing_annotator_gets_low_weight(overlap, share, bad):
     """5% or 20% of the labels; alone with the model's voice, and with the others' beside it."""
     rows, scores = people(CARE, share=share, bad=bad, overlap=overlap, count=2400 // overlap)
-    found = by_name(estimate_reliabilities(rows, scores))
-    assert [name for name, one in found.items() if one.remark] == ["X"]
-    assert found["X"].weight == 0.0
-    assert found["X"].remark == (OPPOSITE if bad == 0.9 else CHANCE)
-    said = describe(list(found.values()))
-    assert said[0].startswith("annotator X")
+    reliabilities = by_name(estimate_reliabilities(rows, scores))
+    assert [name for name, one in reliabilities.items() if one.remark] == ["X"]
+    assert reliabilities["X"].weight == 0.0
+    assert reliabilities["X"].remark == (OPPOSITE if bad == 0.9 else CHANCE)
+    lines = describe(list(reliabilities.values()))
+    assert lines[0].startswith("annotator X")
 
 
 def votes(*agreements):
@@ -111,7 +111,7 @@ def test_two_contradicting_annotators_cannot_be_told_apart():
     """Nothing says who is right. A model (the last voice) does."""
     assert factorize(*votes((0, 1, -0.8))).tolist() == [0.0] * 4
     rows = [pair(n, name, name == "Ann") for n in range(100) for name in ("Ann", "Bob")]
-    with pytest.raises(ConfigError, match="no annotator agrees with the others"):
+    with raises("bad-label", "annotator_weights"):
         estimate_reliabilities(rows, None)
     t = factorize(*votes((0, 1, -0.4), (0, 3, -0.2), (1, 3, 0.3)))
     assert t[0] < 0 < min(t[1], t[3])
@@ -144,22 +144,22 @@ def test_ties_and_equal_texts_are_not_votes():
         TokenRanking(prompt="p", group="p", ids=[(1,), (2,)], ranks=[1, 1], annotator="Ann"),
         TokenRanking(prompt="p", group="p", ids=[(1,), (1,)], ranks=[1, 2], annotator="Bob"),
     ]
-    with pytest.raises(ConfigError, match="no pair of answers was ordered by two annotators"):
+    with raises("key-conflict", "annotator_weights=agreement"):
         estimate_reliabilities(rows, None)
 
 
 def test_single_annotator_is_rejected():
-    with pytest.raises(ConfigError, match="there is 1"):
+    with raises("key-conflict", "annotator_weights", 1):
         estimate_reliabilities([pair(0, "", True)], None)
 
 
 def test_reliabilities_are_read_from_file_as_weights(tmp_path):
     rows, scores = people(CARE, count=100)
-    found = estimate_reliabilities(rows, scores)
-    write_reliabilities(tmp_path, found)
-    assert read_reliabilities(tmp_path) == found
+    reliabilities = estimate_reliabilities(rows, scores)
+    write_reliabilities(tmp_path, reliabilities)
+    assert read_reliabilities(tmp_path) == reliabilities
     assert read_reliabilities(tmp_path / "elsewhere") is None
-    weights = {one.annotator: one.weight for one in found}
-    assert [row.weights for row in weighted(rows, found)] == [
+    weights = {one.annotator: one.weight for one in reliabilities}
+    assert [row.weights for row in weighted(rows, reliabilities)] == [
         (weights[row.annotator],) for row in rows
     ]
