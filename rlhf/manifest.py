@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from rlhf.errors import CheckpointError
 
@@ -58,7 +58,7 @@ class Manifest:
     packages: dict[str, str] = field(default_factory=dict)
     git_commit: str = ""
     built_on: dict[str, str] = field(default_factory=dict)  # folder -> sha256 of its manifest
-    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)  # the template's variables
+    chat_template_kwargs: dict[str, object] = field(default_factory=dict)  # its variables
     reads_thoughts: bool = False  # whether a reward model reads the thoughts before responses
     chat_notes: tuple[str, ...] = ()  # how responses and thoughts are written: see load_tokenizer
 
@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         content["data"] = tuple(DataUse(**use) for use in content["data"])
         content["eos_token_ids"] = tuple(content["eos_token_ids"])
         content["chat_notes"] = tuple(content.get("chat_notes", ()))

@@ -7,7 +7,7 @@ response token t, EOS included. Masks are bool, True = keep, and are made from l
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
@@ -17,18 +17,34 @@ JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 JSONObject = Mapping[str, JSON]
 """An object of a JSON file, by its keys."""
 
-Message = dict[str, Any]
-"""One turn: {"role": "system" | "user" | "assistant" | "tool" | "developer", "content": text}.
 
-An assistant's may have `reasoning_content` (its thought), `tool_calls` and `weight` (0: not
-trained on), a tool's `name` and `tool_call_id`.
-"""
+class MessageFields(TypedDict, total=False):
+    """Fields that a message may have in addition to its role and content."""
+
+    reasoning_content: str  # an assistant's thought
+    tool_calls: Sequence[Mapping[str, object]]  # of an assistant
+    weight: int  # of an assistant's turn; 0: not trained on
+    name: str  # of a tool
+    tool_call_id: str  # of a tool
+
+
+class Message(MessageFields):
+    """One turn of a conversation."""
+
+    role: str  # system, user, assistant, tool or developer
+    content: str
+
 
 Prompt = str | list[Message]
 """A string (one user message, unless chat_template is none) or a conversation."""
 
-Tools = Sequence[Mapping[str, Any]]
+Tools = Sequence[Mapping[str, object]]
 """JSON schemas of functions that the model may call, as `apply_chat_template` takes them."""
+
+
+def tools_in(columns: Mapping[str, object]) -> Tools:
+    """The functions that a row with these columns offers, as the loader checked them."""
+    return cast(Tools, columns.get("tools") or ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +52,12 @@ class PromptRow:
     """A prompt, with the other columns of its row, which reward functions may read."""
 
     prompt: Prompt
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def tools(self) -> Tools:
         """The functions that the prompt offers."""
-        return self.columns.get("tools") or ()
+        return tools_in(self.columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +66,7 @@ class Demonstration:
 
     prompt: Prompt
     completion: str
-    fields: Mapping[str, Any] = field(default_factory=dict)  # more of its turn: reasoning_content
+    fields: MessageFields = field(default_factory=MessageFields)  # of its turn
     tools: Tools = ()
     every_turn: bool = False  # whether the prompt's assistant turns are imitated too
 
@@ -82,7 +98,7 @@ class PromptBatch:
     prompts: Sequence[Prompt]  # B
     group_ids: Tensor  # long [B], equal for responses to one prompt
     row_ids: Tensor  # long [B], global row of this iteration: keys the sampling noise
-    columns: Sequence[Mapping[str, Any]]  # B, the other columns of each row
+    columns: Sequence[Mapping[str, object]]  # B, the other columns of each row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +158,9 @@ class Minibatch:
     def select(self, rows: Tensor | slice) -> "Minibatch":
         """These rows, in this order."""
         tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        selected: dict[str, Any] = {k: v if v is None else v[rows] for k, v in tensors.items()}
-        return Minibatch(**selected)
+        for name, tensor in tensors.items():
+            tensors[name] = None if tensor is None else tensor[rows]
+        return Minibatch(**tensors)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rlhf.data.files.read import Unreadable, read_rows
+from rlhf.data.files.read import Row, Unreadable, read_rows
 from rlhf.data.rows.parse import parse_demonstration
 from rlhf.data.tokenization.chat import as_messages
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
@@ -19,7 +19,7 @@ def save_conversation(path: Path, messages: Sequence[Message]) -> None:
     Raises:
         DataError: there is no response yet, or the file cannot be written.
     """
-    row = {"messages": [_with_thought_field(message) for message in messages]}
+    row: Row = {"messages": [_with_thought_field(message) for message in messages]}
     if not messages:
         raise DataError("the conversation is empty; there is nothing to save.", code="no-rows")
     try:
@@ -66,11 +66,16 @@ def _with_thought_field(message: Message) -> Message:
     if message["role"] != "assistant":
         return message
     thought, text = split_thought(message["content"])
-    return {**message, "content": text} | ({"reasoning_content": thought} if thought else {})
+    fields = message.copy()
+    fields["content"] = text
+    if thought:
+        fields["reasoning_content"] = thought
+    return fields
 
 
 def _with_thought_in_content(message: Message) -> Message:
     """The form in which a conversation keeps a message."""
-    thought = message.get("reasoning_content", "")
-    fields = {key: value for key, value in message.items() if key != "reasoning_content"}
-    return {**fields, "content": with_thought(thought, message["content"])}
+    fields = message.copy()
+    thought = fields.pop("reasoning_content", "")
+    fields["content"] = with_thought(thought, message["content"])
+    return fields

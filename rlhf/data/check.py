@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.files.read import Row, Unreadable, read_rows
@@ -22,9 +22,10 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import counted
-from rlhf.types import Demonstration, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking
 
 NEXT_STEP = "Correct them, or write them to a file and check the rest: --reject_file FILE."
+AnyLoaded = Loaded[Demonstration] | Loaded[PromptRow] | Loaded[Ranking] | Loaded[str]
 KINDS = ("demonstrations", "prompts", "rankings", "texts")
 
 
@@ -87,7 +88,7 @@ def check(
     Raises:
         DataError: its bad rows.
     """
-    load: dict[str, Callable[..., Loaded[Any]]] = {
+    load: dict[str, Callable[..., AnyLoaded]] = {
         "demonstrations": load_demonstrations,
         "prompts": load_prompts,
         "rankings": partial(load_rankings, scores=scores),
@@ -171,24 +172,23 @@ def _format_hint(source: str) -> list[str]:
     return [f"  they look like `{names[0]}`: rlhf data convert {source}"] if names else []
 
 
-def _counts(loaded: Loaded[Any]) -> str:
+def _counts(loaded: AnyLoaded) -> str:
     parts = [counted(len(loaded.rows), "row")]
     parts += [f"{counted(len(loaded.problems), 'bad one')} left out"] if loaded.problems else []
     parts += [f"{loaded.undecided} that tie everything left out"] if loaded.undecided else []
     return ", ".join(parts)
 
 
-def _describe(loaded: Loaded[Any]) -> list[str]:
-    rows = loaded.rows
-    if isinstance(rows[0], str):
-        return []
-    prompts = len({prompt_key(row.prompt) for row in rows})
-    lines = [f"  {counted(prompts, 'different prompt')}"]
-    if isinstance(rows[0], Ranking):
-        lines += _describe_rankings(rows)
-    if isinstance(rows[0], Demonstration):
-        repeated = len(rows) - len({(prompt_key(r.prompt), r.completion) for r in rows})
-        lines += [f"  {counted(repeated, 'row')} the same as another"] if repeated else []
+def _describe(loaded: AnyLoaded) -> list[str]:
+    prompts = {prompt_key(row.prompt) for row in loaded.rows if not isinstance(row, str)}
+    lines = [f"  {counted(len(prompts), 'different prompt')}"] if prompts else []
+    rankings = [row for row in loaded.rows if isinstance(row, Ranking)]
+    if rankings:
+        lines += _describe_rankings(rankings)
+    demonstrations = [row for row in loaded.rows if isinstance(row, Demonstration)]
+    different = {(prompt_key(row.prompt), row.completion) for row in demonstrations}
+    if repeated := len(demonstrations) - len(different):
+        lines.append(f"  {counted(repeated, 'row')} the same as another")
     return lines
 
 

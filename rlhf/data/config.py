@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from rlhf.data.rows.sources import check_sources, list_sources
 from rlhf.data.tokenization.template import parse_template_kwargs
@@ -38,7 +38,7 @@ class PromptOptions:
     )
 
     @property
-    def template_kwargs(self) -> dict[str, Any] | None:
+    def template_kwargs(self) -> dict[str, object] | None:
         """Variables of the chat template; None where the key is not set."""
         return parse_template_kwargs(self.chat_template_kwargs)
 
@@ -65,7 +65,7 @@ class PromptDataConfig(PromptOptions):
     def __post_init__(self) -> None:
         list_sources(self)
         super().__post_init__()
-        check_sources(self)
+        check_sources(self.train_data, self.eval_data)
 
 
 @dataclass(frozen=True, kw_only=True)

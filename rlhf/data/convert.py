@@ -42,7 +42,8 @@ class Conversion:
         others = sum(count for _, count in reasons[MAX_REASONS:])
         lines += [f"dropped: {others} for other reasons"] if others else []
         lines += [f"left out: {count} x {reason}" for reason, count in self.left_out.most_common()]
-        ties = sum(len(set(row.get("ranks", [1, 2]))) == 1 for row in self.rows)
+        all_ranks = [row.get("ranks") for row in self.rows]
+        ties = sum(isinstance(ranks, list) and len(set(ranks)) == 1 for ranks in all_ranks)
         lines += [f"kept: {counted(ties, 'ranking')} whose responses all tie"] if ties else []
         repeated = len(self.rows) - len({json.dumps(row, sort_keys=True) for row in self.rows})
         lines += [f"kept: {counted(repeated, 'row')} the same as another"] if repeated else []
@@ -212,7 +213,7 @@ def _sentiment_pairs(rows: Sequence[Row], seed: int) -> list[Row]:
 
     So a split by pairs is a split by texts.
     """
-    texts = {label: {row["text"] for row in rows if row["label"] == label} for label in (0, 1)}
+    texts = {label: {str(row["text"]) for row in rows if row["label"] == label} for label in (0, 1)}
     both = texts[0] & texts[1]
     positive, negative = sorted(texts[1] - both), sorted(texts[0] - both)
     Random(seed).shuffle(positive)

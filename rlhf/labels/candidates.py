@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -40,7 +39,7 @@ def sample_candidates(
     seed: int = 0,
     batch_size: int = 128,
     chat_template: str = "auto",
-    template_kwargs: Mapping[str, Any] | None = None,
+    template_kwargs: Mapping[str, object] | None = None,
     bad_rows: BadRows | None = None,
 ) -> list[Candidate]:
     """`num_responses` responses to each prompt of the file, divided among the models in turn.
@@ -191,7 +190,7 @@ def sampling_tokenizer(
     chat_template: str,
     max_new_tokens: int,
     *,
-    template_kwargs: Mapping[str, Any] | None = None,
+    template_kwargs: Mapping[str, object] | None = None,
 ) -> ChatTokenizer:
     """The model's tokenizer, limited to the positions that the model was trained with.
 

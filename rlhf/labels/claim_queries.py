@@ -1,7 +1,7 @@
 """Queries of the queue: claims, drafts and their events."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
@@ -26,10 +26,35 @@ from rlhf.labels.schema import (
 PACE_LABELS = 20  # the pace is the median over this many labels
 
 
-def own(connection: sa.Connection, annotator: str, claim_id: int) -> sa.Row[Any] | None:
+@dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """A row of the table `claims`."""
+
+    id: int
+    item_id: int
+    annotator: str
+    purpose: str
+    state: str
+    order_shown: list[int]
+    probability: float | None
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastEvent:
+    """The last label or skip of an annotator."""
+
+    id: int
+    kind: str
+    claim_id: int
+    payload: Mapping[str, object]
+
+
+def own(connection: sa.Connection, annotator: str, claim_id: int) -> ClaimRow | None:
     """The claim; None if it belongs to another annotator or does not exist."""
     query = sa.select(claims).where(claims.c.id == claim_id, claims.c.annotator == annotator)
-    return connection.execute(query).first()
+    row = connection.execute(query).first()
+    return None if row is None else ClaimRow(**row._asdict())
 
 
 def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
@@ -95,7 +120,7 @@ def read(connection: sa.Connection, claim_id: int) -> Claim:
     return Claim(
         id=claim_id,
         annotator=row.annotator,
-        item=queries.item_of(row),
+        item=queries.item_of(row._mapping),
         purpose=row.purpose,
         order_shown=tuple(row.order_shown),
         probability=row.probability,
@@ -103,9 +128,9 @@ def read(connection: sa.Connection, claim_id: int) -> Claim:
     )
 
 
-def copy_of(row: sa.Row[Any], state: str) -> sa.Insert:
+def copy_of(row: ClaimRow, state: str) -> sa.Insert:
     """The statement that copies a claim under a new id."""
-    values = {key: value for key, value in row._mapping.items() if key != "id"}
+    values = {key: value for key, value in asdict(row).items() if key != "id"}
     return sa.insert(claims).values(**{**values, "state": state})
 
 
@@ -115,15 +140,16 @@ def set_state(connection: sa.Connection, claim_id: int, state: str) -> None:
     connection.execute(sa.delete(drafts).where(drafts.c.claim_id == claim_id))
 
 
-def put_draft(connection: sa.Connection, claim_id: int, payload: Mapping[str, Any]) -> None:
+def put_draft(connection: sa.Connection, claim_id: int, payload: Mapping[str, object]) -> None:
     """Replace the claim's draft."""
     connection.execute(sa.delete(drafts).where(drafts.c.claim_id == claim_id))
     connection.execute(sa.insert(drafts).values(claim_id=claim_id, payload=dict(payload)))
 
 
-def draft_of(payload: Mapping[str, Any]) -> dict[str, Any]:
+def draft_of(payload: Mapping[str, object]) -> dict[str, object]:
     """The submitted form; an empty one for a skip."""
-    form = payload.get("extra", {}).get("form")
+    extra = payload.get("extra")
+    form = extra.get("form") if isinstance(extra, Mapping) else None
     return dict(form) if isinstance(form, Mapping) else {}
 
 
@@ -135,18 +161,19 @@ def kind_of_request(connection: sa.Connection, key: str, claim_id: int) -> str |
     return connection.scalar(query)
 
 
-def last_event(connection: sa.Connection, annotator: str) -> sa.Row[Any] | None:
+def last_event(connection: sa.Connection, annotator: str) -> LastEvent | None:
     """The annotator's last label or skip from the queue that was not undone."""
     undo = events.alias("undo")
     query = (
-        sa.select(events)
+        sa.select(events.c.id, events.c.kind, events.c.claim_id, events.c.payload)
         .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
         .where(events.c.annotator == annotator, events.c.kind.in_((SUBMIT, SKIP, LATE)))
         .where(undo.c.id.is_(None), events.c.claim_id.is_not(None))
         .order_by(events.c.id.desc())
         .limit(1)
     )
-    return connection.execute(query).first()
+    row = connection.execute(query).first()
+    return None if row is None else LastEvent(**row._asdict())
 
 
 def last_seconds(connection: sa.Connection, annotator: str) -> Sequence[float]:

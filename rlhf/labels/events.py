@@ -3,12 +3,12 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import queries
+from rlhf.labels.claim_queries import ClaimRow
 from rlhf.labels.database import new_id
 from rlhf.labels.records import LABEL, Judgment, Label
 from rlhf.labels.schema import SUBMIT, UNDO, events
@@ -23,7 +23,7 @@ class Event:
     annotator: str
     request_key: str | None = None
     undoes: int | None = None
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, object] = field(default_factory=dict)
     claim_id: int | None = None
 
 
@@ -96,7 +96,7 @@ def append_undo(connection: sa.Connection, event_id: int, *, request_key: str | 
     )
 
 
-def label_of_claim(row: sa.Row[Any], judgment: Judgment) -> Label:
+def label_of_claim(row: ClaimRow, judgment: Judgment) -> Label:
     """The label that an annotator gave under a claim."""
     return Label(
         item_id=row.item_id,
@@ -113,7 +113,7 @@ def label_of_claim(row: sa.Row[Any], judgment: Judgment) -> Label:
 
 
 def claim_event(
-    kind: str, row: sa.Row[Any], payload: Mapping[str, Any], key: str, undoes: int | None = None
+    kind: str, row: ClaimRow, payload: Mapping[str, object], key: str, undoes: int | None = None
 ) -> Event:
     """An event of a claim's annotator and item."""
     return Event(

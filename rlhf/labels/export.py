@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlhf.data.source_formats.parts import mean_of_text, rank
 from rlhf.errors import DataError
@@ -22,7 +22,7 @@ SUFFIXES = (".jsonl", ".csv", ".parquet")
 class ExportedRows:
     """Rows of one kind, and how many labels or pairs they leave out."""
 
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[dict[str, object]]
     left_out: dict[str, int]  # reason -> count
 
 
@@ -96,23 +96,28 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRow
                 ties += 1
             else:
                 rows.append(_pair(item, label, item.responses[better], item.responses[worse]))
-        rewrite = label.extra.get("rewrite")
-        if rewrite:
+        if rewrite := _rewrite(label):
             best = min(range(len(ranks)), key=ranks.__getitem__)
             if rewrite.strip() != item.responses[best].strip():
                 rows.append(_pair(item, label, rewrite, item.responses[best]))
     return ExportedRows(rows, {"tied pairs": ties, "gold and repeated items": checks})
 
 
+def _rewrite(label: StoredLabel) -> str:
+    """The response that the annotator wrote; "" without one."""
+    text = label.extra.get("rewrite")
+    return text if isinstance(text, str) else ""
+
+
 def _demonstrations(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRows:
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "prompt": items[label.item_id].prompt,
-            "completion": label.extra["rewrite"],
+            "completion": _rewrite(label),
             "annotator": label.annotator,
         }
         for label in labels
-        if label.extra.get("rewrite") and label.purpose == LABEL
+        if _rewrite(label) and label.purpose == LABEL
     ]
     return ExportedRows(rows, {"labels without a written response": len(labels) - len(rows)})
 
@@ -124,7 +129,8 @@ def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRo
         if label.purpose not in (LABEL, THUMB):
             continue
         item = items[label.item_id]
-        ratings = label.extra.get("overall") or [None] * len(item.responses)
+        overall = label.extra.get("overall")
+        ratings = overall if isinstance(overall, list) and overall else [None] * len(item.responses)
         for text, rating in zip(item.responses, ratings, strict=True):
             if rating is None:
                 unrated += 1
@@ -145,7 +151,7 @@ KINDS: dict[str, Callable[[dict[int, Item], Sequence[StoredLabel]], ExportedRows
 }
 
 
-def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
+def ranking_row(item: Item, label: StoredLabel) -> dict[str, object]:
     """One label as a row of a rankings file."""
     return {
         **item.columns,
@@ -166,7 +172,7 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, Any]:
     }
 
 
-def _without_form(extra: Mapping[str, Any]) -> dict[str, Any]:
+def _without_form(extra: Mapping[str, object]) -> dict[str, object]:
     """`extra` without the page's raw form, which repeats the other fields in the order shown."""
     return {key: value for key, value in extra.items() if key != "form"}
 
@@ -180,7 +186,7 @@ def one_rank_per_text(responses: Sequence[str], ranks: Sequence[int]) -> list[in
     return list(ranks) if means == list(ranks) else rank([-mean for mean in means])
 
 
-def _repeats_column(labels: Sequence[StoredLabel]) -> dict[str, Any]:
+def _repeats_column(labels: Sequence[StoredLabel]) -> dict[str, object]:
     repeats = [
         {
             "ranks": list(label.ranks),
@@ -196,7 +202,7 @@ def _repeats_column(labels: Sequence[StoredLabel]) -> dict[str, Any]:
     return {"repeats": repeats} if repeats else {}
 
 
-def _pair(item: Item, label: StoredLabel, chosen: str, rejected: str) -> dict[str, Any]:
+def _pair(item: Item, label: StoredLabel, chosen: str, rejected: str) -> dict[str, object]:
     return {
         "prompt": item.prompt,
         "chosen": chosen,

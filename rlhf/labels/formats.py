@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeGuard
 
 from rlhf.data.files.read_csv import CELLS_COLUMN
 from rlhf.data.files.read_parquet import JSON_COLUMNS_KEY
@@ -15,12 +15,12 @@ from rlhf.runtime.printing import counted
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
-def as_jsonl(rows: Sequence[dict[str, Any]]) -> str:
+def as_jsonl(rows: Sequence[dict[str, object]]) -> str:
     """One JSON object per line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(rows: Sequence[dict[str, object]]) -> str:
     """A CSV table: lists are JSON, and no cell is a formula.
 
     A last column records for each row which cells are JSON and which got an apostrophe, so that
@@ -48,15 +48,15 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         values = {name: row[name] for name in columns if row.get(name) is not None}
         cells = {name: _cell(value) for name, value in values.items()}
-        json_names = [name for name, value in values.items() if _is_json_cell(value)]
-        quoted = [name for name in values if name not in json_names and _is_formula(values[name])]
+        json_names = [name for name, value in values.items() if not _is_text_cell(value)]
+        quoted = [n for n, value in values.items() if _is_text_cell(value) and _is_formula(value)]
         encodings = {"json": json_names, "quoted": quoted}
         marks = json.dumps({key: names for key, names in encodings.items() if names})
         writer.writerow([*(cells.get(name, "") for name in columns), marks])
     return text.getvalue()
 
 
-def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
+def as_parquet(rows: Sequence[dict[str, object]]) -> bytes:
     """The rows as a Parquet file.
 
     A column that Arrow would not restore exactly (objects, texts among lists) is stored as JSON
@@ -65,7 +65,7 @@ def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
-    columns: dict[str, Any] = {}
+    columns: dict[str, object] = {}
     json_columns = []
     for name in dict.fromkeys(key for row in rows for key in row):
         values = [row.get(name) for row in rows]
@@ -80,7 +80,7 @@ def as_parquet(rows: Sequence[dict[str, Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _typed(values: Sequence[Any]) -> Any:
+def _typed(values: Sequence[object]) -> object:
     """The values as an Arrow array; None if it would not restore them exactly."""
     import pyarrow
 
@@ -99,7 +99,7 @@ def _typed(values: Sequence[Any]) -> Any:
     return array if same else None
 
 
-def dataset_card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[str, int]) -> str:
+def dataset_card(kind: str, rows: Sequence[dict[str, object]], left_out: Mapping[str, int]) -> str:
     """A dataset card in Markdown: counts of rows, annotators and left-out labels."""
     names = sorted({str(row.get("annotator", "")) for row in rows})
     lines = [f"- left out: {count} {reason}" for reason, count in left_out.items()]
@@ -119,19 +119,19 @@ def dataset_card(kind: str, rows: Sequence[dict[str, Any]], left_out: Mapping[st
     )
 
 
-def _is_json_cell(value: object) -> bool:
-    """Whether the cell is JSON: all but text, and the empty text, since a blank cell is null."""
-    return not isinstance(value, str) or value == ""
+def _is_text_cell(value: object) -> TypeGuard[str]:
+    """Whether the cell is plain text. The empty text is JSON, since a blank cell is null."""
+    return isinstance(value, str) and value != ""
 
 
 def _is_formula(text: str) -> bool:
     return text.startswith(FORMULA)
 
 
-def _cell(value: Any) -> str:
-    if _is_json_cell(value):
+def _cell(value: object) -> str:
+    if not _is_text_cell(value):
         return json.dumps(value, ensure_ascii=False)
-    return "'" + value if _is_formula(value) else str(value)
+    return "'" + value if _is_formula(value) else value
 
 
 def file_name(kind: str, suffix: str) -> str:

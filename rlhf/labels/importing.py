@@ -161,6 +161,8 @@ def _parse(row: Row) -> tuple[Candidate, _ImportedRanking | None]:
         row = {**row, **hh(row).rows[0]}
     columns = {key: value for key, value in row.items() if key not in ITEM_COLUMNS + LABEL_COLUMNS}
     models = row.get("models") or ()
+    if not isinstance(models, list | tuple):
+        raise DataError("models is not a list of names", code="bad-row")
     if "ranks" in row or "chosen" in row or "rejected" in row:
         ranking = parse_ranking(row)
         candidate = Candidate(

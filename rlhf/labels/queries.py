@@ -1,7 +1,6 @@
 """Queries of the label store: rows of its tables -> records."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,18 +13,18 @@ VARIABLES = 500  # SQLite limits the number of variables in a statement
 
 def items_of(connection: sa.Connection) -> list[Item]:
     """Every item, oldest first."""
-    rows = connection.execute(sa.select(items).order_by(items.c.id))
+    rows = connection.execute(sa.select(items).order_by(items.c.id)).mappings()
     return [item_of(row) for row in rows]
 
 
-def item_of(row: sa.Row[Any]) -> Item:
+def item_of(row: sa.RowMapping) -> Item:
     """The item in a row of the table `items`."""
     return Item(
-        id=row.id,
-        prompt=row.prompt,
-        responses=tuple(row.responses),
-        models=tuple(row.models),
-        columns=row._mapping["columns"],
+        id=row["id"],
+        prompt=row["prompt"],
+        responses=tuple(row["responses"]),
+        models=tuple(row["models"]),
+        columns=row["columns"],
     )
 
 
@@ -150,7 +149,7 @@ def event_of_request(connection: sa.Connection, request_key: str | None) -> int 
     return connection.scalar(sa.select(events.c.id).where(events.c.request_key == request_key))
 
 
-def payload_of(label: Label) -> dict[str, Any]:
+def payload_of(label: Label) -> dict[str, object]:
     """The label without its annotator and item, as the event log stores it."""
     return {
         "ranks": list(label.ranks),

@@ -9,13 +9,12 @@ returns the same result and writes nothing.
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import claim_queries, queries
-from rlhf.labels.claim_queries import set_state
+from rlhf.labels.claim_queries import ClaimRow, set_state
 from rlhf.labels.database import new_id
 from rlhf.labels.events import append, claim_event, label_of_claim
 from rlhf.labels.leases import Leases
@@ -82,7 +81,7 @@ class Queue:
         self.leases.renew(claim_id)
         return True
 
-    def save_draft(self, annotator: str, claim_id: int, payload: Mapping[str, Any]) -> bool:
+    def save_draft(self, annotator: str, claim_id: int, payload: Mapping[str, object]) -> bool:
         """Save an unsubmitted form; False if the claim has ended."""
         with self.store.write() as connection:
             row = claim_queries.own(connection, annotator, claim_id)
@@ -125,7 +124,7 @@ class Queue:
         return kind, following
 
     def skip(
-        self, annotator: str, claim_id: int, reason: Mapping[str, Any], *, request_key: str
+        self, annotator: str, claim_id: int, reason: Mapping[str, object], *, request_key: str
     ) -> Claim | None:
         """Skip the item with a reason and free its place; returns the next item.
 
@@ -206,7 +205,7 @@ class Queue:
         connection: sa.Connection,
         annotator: str,
         claim_id: int,
-        reason: Mapping[str, Any],
+        reason: Mapping[str, object],
         key: str,
     ) -> None:
         row = self._open_claim(connection, annotator, claim_id)
@@ -217,7 +216,7 @@ class Queue:
 
     def _claim(self, connection: sa.Connection, annotator: str, choice: Choice) -> int:
         row = connection.execute(sa.select(items).where(items.c.id == choice.item_id)).one()
-        item = queries.item_of(row)
+        item = queries.item_of(row._mapping)
         if choice.purpose == LABEL:
             queries.add_taken(connection, item.id, 1)
             expired = claim_queries.expired(connection, annotator, item.id)
@@ -254,7 +253,7 @@ class Queue:
                     queries.add_taken(connection, row.item_id, -1)
                 self.leases.drop(row.id)
 
-    def _open_claim(self, connection: sa.Connection, annotator: str, claim_id: int) -> sa.Row[Any]:
+    def _open_claim(self, connection: sa.Connection, annotator: str, claim_id: int) -> ClaimRow:
         row = claim_queries.own(connection, annotator, claim_id)
         if row is None or row.state not in (LIVE, EXPIRED):
             raise StaleClaimError(
@@ -262,7 +261,7 @@ class Queue:
             )
         return row
 
-    def _has_place(self, connection: sa.Connection, row: sa.Row[Any]) -> bool:
+    def _has_place(self, connection: sa.Connection, row: ClaimRow) -> bool:
         """Whether a submission counts; an expired claim takes the place if it is still free."""
         if row.state == LIVE or row.purpose != LABEL:
             return True

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlhf.types import Prompt  # loads torch; the store and the web app work without it
@@ -29,7 +29,7 @@ class Candidate:
     prompt: "Prompt"
     responses: Sequence[str]  # K
     models: Sequence[str] = ()  # K names, or none if the authors are unknown
-    columns: Mapping[str, Any] = field(default_factory=dict)  # the row's other columns
+    columns: Mapping[str, object] = field(default_factory=dict)  # the row's other columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Label:
     strength: float = 1.0  # how clear the preference was
     purpose: str = LABEL  # or GOLD_CHECK, REPEAT, which measure the annotator; THUMB
     probability: float | None = None  # of the item being drawn; None if the order decided
-    extra: Mapping[str, Any] = field(default_factory=dict)  # other fields of the form
+    extra: Mapping[str, object] = field(default_factory=dict)  # other fields of the form
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "annotator", normalized_name(self.annotator))
@@ -76,7 +76,7 @@ class Claim:
     purpose: str
     order_shown: Sequence[int]  # K indices into item.responses, first shown first
     probability: float | None
-    draft: Mapping[str, Any] | None  # form that was saved and not submitted
+    draft: Mapping[str, object] | None  # form that was saved and not submitted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Judgment:
     seconds: float | None
     strength: float = 1.0
     guideline_version: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

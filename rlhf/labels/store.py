@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
@@ -139,7 +139,7 @@ class LabelStore:
                     append_label(connection, label, request_key=None)
         return item_id
 
-    def rankings(self) -> list[dict[str, Any]]:
+    def rankings(self) -> list[dict[str, object]]:
         """One row per label: "prompt", "responses", "ranks", "annotator", "strength" and more.
 
         These are the rows that `rlhf label export --kind rankings` writes and reward-model

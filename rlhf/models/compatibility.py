@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -45,7 +44,7 @@ def load_checked_tokenizer(
     model: str | Path,
     chat_template: str,
     *,
-    template_kwargs: Mapping[str, Any] | None = None,
+    template_kwargs: Mapping[str, object] | None = None,
     judges: bool = False,
     samples: bool = True,
 ) -> tuple[ChatTokenizer, Manifest | None]:

@@ -2,9 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
@@ -35,7 +34,7 @@ class CompiledLayers:
                 code="unsupported",
             )
         # dynamic: every microbatch has another shape.
-        self.calls: dict[Any, Any] = {
+        self.calls: dict[nn.Module, Callable[..., object]] = {
             layer: torch.compile(layer._call_impl, dynamic=True, backend=BACKEND)
             for layer in layers
         }

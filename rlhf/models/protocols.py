@@ -5,7 +5,7 @@ few members.
 """
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class StatesOutput(Protocol):
 class Trunk(Protocol):
     """A decoder without its output layer."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> StatesOutput:
+    def __call__(self, *args: object, **kwargs: object) -> StatesOutput:
         """Hidden states of `input_ids`; keywords as those of transformers."""
 
 
@@ -44,7 +44,7 @@ class CausalLM(Protocol):
     def device(self) -> torch.device:
         """Where its weights are."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> LogitsOutput:
+    def __call__(self, *args: object, **kwargs: object) -> LogitsOutput:
         """Logits of `input_ids`; keywords as those of transformers."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -59,8 +59,8 @@ class CausalLM(Protocol):
     def get_output_embeddings(self) -> nn.Linear:
         """The output layer; with LoRA on it peft's layer, which has the same members."""
 
-    def train(self, mode: bool = True) -> Any:
+    def train(self, mode: bool = True) -> object:
         """Switch to training mode, or back."""
 
-    def eval(self) -> Any:
+    def eval(self) -> object:
         """Switch to evaluation mode."""

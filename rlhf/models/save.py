@@ -4,11 +4,15 @@ import copy
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from peft import PeftModel
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
@@ -51,7 +55,10 @@ def rehearse_saving(model: PreTrainedModel | PeftModel, chat: ChatTokenizer) -> 
         CheckpointError: naming the part that cannot be saved, and why.
     """
     inner = inner_model(model)
-    parts: dict[str, Any] = {"config.json": inner.config, "the tokenizer": saved_tokenizer(chat)}
+    parts: dict[str, PretrainedConfig | PreTrainedTokenizerBase | GenerationConfig] = {
+        "config.json": inner.config,
+        "the tokenizer": saved_tokenizer(chat),
+    }
     if isinstance(generation := getattr(inner, "generation_config", None), GenerationConfig):
         parts["generation_config.json"] = generation
     for name, part in parts.items():

@@ -30,7 +30,7 @@ SUPPORTED = {
 }
 
 
-def sharding_asked_for() -> bool:
+def sharding_requested() -> bool:
     """Whether the launch configuration asks for FSDP.
 
     Raises:
@@ -116,7 +116,7 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def gathered(value: Any) -> Any:
+def gathered(value: object) -> Any:
     """`value` with all sharded tensors in its dicts and lists gathered on the first process's CPU.
 
     The other processes get empty tensors, to save memory. Tensors that are not sharded are left

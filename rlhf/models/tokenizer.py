@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rlhf.data.tokenization.tokenizer import (
     ChatTokenizer,
@@ -17,7 +16,7 @@ def tokenizer_of_model(
     model: str | Path,
     chat_template: str,
     *,
-    template_kwargs: Mapping[str, Any] | None = None,
+    template_kwargs: Mapping[str, object] | None = None,
     judges: bool = False,
 ) -> ChatTokenizer:
     """The tokenizer, with the number of positions of the model. Reads no weights.

@@ -34,7 +34,7 @@ def pairs_in_order(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> tuple[Te
 def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, float]:
     """Σ correct / Σ pairs and its 95% interval, clustered by prompt.
 
-    Pairs of one prompt share answers, so they are no independent coin flips. The ratio
+    Pairs of one prompt share responses, so they are no independent coin flips. The ratio
     estimator's linearised variance (Cochran, Sampling Techniques, 6.4),
     G/(G-1) * Σ (correct_g - share * pairs_g)² / (Σ pairs)², says how many independent flips
     would be as certain, share * (1 - share) / variance, at most as many as there are pairs;

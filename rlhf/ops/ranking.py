@@ -80,7 +80,7 @@ def ranking_loss(
 
 
 def tie_threshold_of(tie_rate: float) -> float:
-    """η of Rao and Kupper at which two answers of equal score tie with this probability.
+    """η of Rao and Kupper at which two responses of equal score tie with this probability.
 
         tanh(η / 2) = tie_rate
 

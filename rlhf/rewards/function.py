@@ -5,14 +5,14 @@ import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.types import Prompt
 
-RewardFunction = Callable[..., Any]
+RewardFunction = Callable[..., object]
 
 
 def is_function(source: str) -> bool:
@@ -87,8 +87,8 @@ def call_function(
     function: RewardFunction,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
-) -> Any:
+    columns: Sequence[Mapping[str, object]],
+) -> object:
     """`function(prompts=…, completions=…, **columns)`, unchecked.
 
     As in TRL, a conversational prompt comes with a conversational completion,
@@ -112,7 +112,7 @@ def call_function(
     return function(prompts=list(prompts), completions=completions, **values)
 
 
-def _module(file: Path) -> Any:
+def _module(file: Path) -> ModuleType:
     name = f"reward_{file.stem}_{hash_text(str(file.resolve()))[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.chat import judged_ids
@@ -14,7 +13,7 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
-from rlhf.models.load import load_reward_model, reward_scale
+from rlhf.models.load import load_reward_model, reward_head, reward_scale
 from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.rewards.pairs import check_pairs, check_templates, check_tools
 from rlhf.types import Prompt, Tools
@@ -41,7 +40,7 @@ class RewardModel:
         path: str | Path,
         *,
         chat_template: str = "auto",
-        template_kwargs: Mapping[str, Any] | None = None,
+        template_kwargs: Mapping[str, object] | None = None,
         device: torch.device | str = "cpu",
         bf16: bool = False,
         max_tokens: int | None = None,
@@ -50,9 +49,10 @@ class RewardModel:
         self.chat = load_tokenizer(
             self.path, chat_template, template_kwargs=template_kwargs, judges=True
         )
-        model: Any = load_reward_model(path)
+        model = load_reward_model(path)
         self.mean, self.std = reward_scale(model)
-        model.to(device).eval().requires_grad_(False)
+        module: nn.Module = model  # whose `to` has types
+        module.to(device).eval().requires_grad_(False)
         self._trunk: Trunk = partial(_states, model.base_model)
         if bf16:
             hold_in_bf16(model.base_model)
@@ -60,7 +60,7 @@ class RewardModel:
             use_fast_cpu_linear(model)
         self._heads = load_heads(path, model)
         self.num_heads = len(self._heads.weight)
-        self._head, self._device, self._bf16 = model.score, model.device, bf16
+        self._head, self._device, self._bf16 = reward_head(model), model.device, bf16
         on_cpu = self._device.type == "cpu"
         self._max_tokens = max_tokens or (TOKENS_ON_CPU if on_cpu else 8192)
 
@@ -150,6 +150,6 @@ class RewardModel:
             return head(last.float())
 
 
-def _states(trunk: Any, ids: Tensor) -> Tensor:
+def _states(trunk: nn.Module, ids: Tensor) -> Tensor:
     states: Tensor = trunk(input_ids=ids, use_cache=False).last_hidden_state
     return states

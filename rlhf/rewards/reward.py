@@ -1,7 +1,7 @@
 """The reward of a run: reward models and functions, weighted and added up, breakdown kept."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -52,7 +52,7 @@ class Reward:
         self,
         prompts: Sequence[Prompt],
         responses: Sequence[str],
-        columns: Sequence[Mapping[str, Any]] | None = None,
+        columns: Sequence[Mapping[str, object]] | None = None,
     ) -> Scores:
         """One score per response; the breakdown holds each source's value before its weight.
 

@@ -1,9 +1,9 @@
 """One source of a reward, a model or a function with its weight, and its values of responses."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from rlhf.errors import TrainingError
 from rlhf.rewards.function import RewardFunction, call_function
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import counted
-from rlhf.types import Prompt, Tools
+from rlhf.types import Prompt, Tools, tools_in
 
 NUM_NAMED = 3  # prompts named in an error
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def values_of(
     source: RewardSource,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
+    columns: Sequence[Mapping[str, object]],
 ) -> list[float]:
     """A finite number for each response, before weight and normalisation.
 
@@ -45,17 +45,18 @@ def values_of(
         TrainingError: the source raised or returned something else; the message names prompts.
     """
     values = _raw_values(source, prompts, responses, columns)
-    bad = [index for index, value in enumerate(values) if not _is_finite(value)]
+    numbers = [_number(value) for value in values]
+    bad = [index for index, number in enumerate(numbers) if not math.isfinite(number)]
     if bad:
         raise TrainingError(_unusable(source, values[bad[0]], prompts, bad), code="no-reward")
-    return [float(value) for value in values]
+    return numbers
 
 
 def values_or_failures(
     source: RewardSource,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
+    columns: Sequence[Mapping[str, object]],
     failures: list[str],
 ) -> list[float]:
     """As `values_of`, with NaN where there is no usable number; the reason goes into `failures`.
@@ -63,10 +64,10 @@ def values_or_failures(
     A function that raises, or returns another count, does not tell which response was at fault:
     each is then scored alone.
     """
-    values: list[Any] = []
+    values: list[object] = []
     reasons = {}
     try:
-        values = list(_raw_values(source, prompts, responses, columns))
+        values += _raw_values(source, prompts, responses, columns)
     except TrainingError:
         for row in range(len(prompts)):
             one = slice(row, row + 1)
@@ -75,11 +76,12 @@ def values_or_failures(
             except TrainingError as error:
                 reasons[row] = str(error)
                 values.append(math.nan)
-    for row, value in enumerate(values):
-        if not _is_finite(value):
-            reason = reasons.get(row) or _unusable(source, value, prompts, [row])
+    numbers = [_number(value) for value in values]
+    for row, number in enumerate(numbers):
+        if not math.isfinite(number):
+            reason = reasons.get(row) or _unusable(source, values[row], prompts, [row])
             failures[row] = failures[row] or reason
-    return [float(value) if _is_finite(value) else math.nan for value in values]
+    return [number if math.isfinite(number) else math.nan for number in numbers]
 
 
 def heads_of(
@@ -87,7 +89,7 @@ def heads_of(
     model: RewardModel,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
+    columns: Sequence[Mapping[str, object]],
     failures: list[str] | None,
 ) -> Tensor:
     """Every head's value, normalised, float [B, heads].
@@ -113,33 +115,33 @@ def heads_of(
     return (values - source.shift) / source.divisor
 
 
-def _tools(columns: Sequence[Mapping[str, Any]]) -> list[Tools]:
-    return [row.get("tools") or () for row in columns]
+def _tools(columns: Sequence[Mapping[str, object]]) -> list[Tools]:
+    return [tools_in(row) for row in columns]
 
 
 def _raw_values(
     source: RewardSource,
     prompts: Sequence[Prompt],
     responses: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
-) -> Any:
+    columns: Sequence[Mapping[str, object]],
+) -> list[object]:
     """The source's values, one per response, unchecked."""
     scorer = source.scorer
     if isinstance(scorer, RewardModel):
-        values: Any = _call(
+        values: object = _call(
             source, lambda: scorer.score(prompts, responses, _tools(columns)), prompts
         )
     else:
         values = _call(source, lambda: call_function(scorer, prompts, responses, columns), prompts)
-    if not hasattr(values, "__len__") or len(values) != len(prompts):
-        count = len(values) if hasattr(values, "__len__") else type(values).__name__
+    if not isinstance(values, Sized) or len(values) != len(prompts):
+        count = len(values) if isinstance(values, Sized) else type(values).__name__
         raise TrainingError(
             f"reward {source.name} returned {count} for {counted(len(prompts), 'response')}: "
             f"{_preview(prompts, range(len(prompts)))}. Return a list with one number for each "
             "response.",
             code="no-reward",
         )
-    return values
+    return list(cast(Iterable[object], values))
 
 
 def _call(source: RewardSource, score: Callable[[], T], prompts: Sequence[Prompt]) -> T:
@@ -169,11 +171,12 @@ def _next_step(source: RewardSource) -> str:
     return "Correct the function: it has to return one finite number for each response."
 
 
-def _is_finite(value: Any) -> bool:
+def _number(value: Any) -> float:
+    """The value as a number; NaN where it is none."""
     try:
-        return math.isfinite(float(value))
+        return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several
-        return False
+        return math.nan
 
 
 def _preview(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from rlhf.data.tokenization.template import check_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.function import is_function
 
+T = TypeVar("T")
 TEMPLATE_HELP = (
     "Chat template of the reward models, one for all or one for each in their order: auto (their "
     "own), none, or a FILE."
@@ -24,7 +25,7 @@ class JudgeTemplate:
     """Which chat template a reward model reads, and with which variables."""
 
     template: str = "auto"
-    kwargs: Mapping[str, Any] | None = None  # None: those of its manifest
+    kwargs: Mapping[str, object] | None = None  # None: those of its manifest
 
 
 def judge_templates(
@@ -60,7 +61,7 @@ def judge_templates(
     }
 
 
-def _objects(text: str | None) -> list[Any]:
+def _objects(text: str | None) -> list[Mapping[str, object] | None]:
     if text is None:
         return [None]
     try:
@@ -75,7 +76,7 @@ def _objects(text: str | None) -> list[Any]:
     return objects
 
 
-def _one_each(values: list[Any], models: Sequence[str], key: str) -> list[Any]:
+def _one_each(values: list[T], models: Sequence[str], key: str) -> list[T]:
     if len(values) == 1:
         return values * len(models)
     if len(values) != len(models):

@@ -141,13 +141,13 @@ class ChatMessage(StrictBody):
         text = self.content
         if not isinstance(text, str):
             text = "".join(part.text for part in text)
-        optional = {
-            "name": self.name,
-            "reasoning_content": self.reasoning_content or self.reasoning,
-            "tool_call_id": self.tool_call_id,
-        }
-        fields = {key: value for key, value in optional.items() if value is not None}
-        message = {"role": self.role, "content": text, **fields}
+        message: Message = {"role": self.role, "content": text}
+        if self.name is not None:
+            message["name"] = self.name
+        if (thought := self.reasoning_content or self.reasoning) is not None:
+            message["reasoning_content"] = thought
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
         if self.role != "assistant" or not self.tool_calls:
             return message
         return messages_of([{**message, "tool_calls": self.tool_calls}], "messages")[0]

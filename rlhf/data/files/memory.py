@@ -18,24 +18,24 @@ class HubDataset(Protocol):
     """The part of a `datasets.Dataset` that is read."""
 
     @property
-    def column_names(self) -> Any: ...
+    def column_names(self) -> object: ...
 
-    def __iter__(self) -> Iterator[Any]: ...
+    def __iter__(self) -> Iterator[object]: ...
 
 
 class DataFrame(Protocol):
     """The part of a `pandas.DataFrame` that is read."""
 
     @property
-    def columns(self) -> Any: ...
+    def columns(self) -> Iterable[object]: ...
 
-    def itertuples(self, index: bool, name: str | None) -> Iterable[tuple[Any, ...]]: ...
+    def itertuples(self, index: bool, name: str | None) -> Iterable[tuple[object, ...]]: ...
 
 
 RowsInMemory: TypeAlias = (
-    Sequence[Mapping[str, Any]]
+    Sequence[Mapping[str, object]]
     | Sequence[str]
-    | Sequence[Sequence[Mapping[str, Any]]]
+    | Sequence[Sequence[Mapping[str, object]]]
     | HubDataset
     | DataFrame
 )
@@ -70,7 +70,7 @@ def with_column(data: Data, column: str) -> Data:
     return rows
 
 
-def _items(rows: Any) -> Iterable[Any]:
+def _items(rows: Any) -> Iterable[object]:
     packages = {kind.__module__.partition(".")[0] for kind in type(rows).__mro__}
     if "pandas" in packages and hasattr(rows, "itertuples"):
         return _items_of_frame(rows)
@@ -86,7 +86,7 @@ def _items(rows: Any) -> Iterable[Any]:
     )
 
 
-def _items_of_frame(frame: DataFrame) -> Iterator[Row]:
+def _items_of_frame(frame: DataFrame) -> Iterator[object]:
     import pandas  # type: ignore[import-untyped,unused-ignore]
 
     columns = [str(column) for column in frame.columns]
@@ -106,7 +106,7 @@ def _items_of_frame(frame: DataFrame) -> Iterator[Row]:
         yield without_nulls(_plain(present))
 
 
-def _row_of_item(item: Any) -> Row | Unreadable:
+def _row_of_item(item: object) -> Row | Unreadable:
     try:
         row = {"prompt": _plain(item)} if _is_prompt(item) else _plain(item)
         json.dumps(row, default=str, allow_nan=False)
@@ -116,14 +116,14 @@ def _row_of_item(item: Any) -> Row | Unreadable:
     return as_row(row, str(item))
 
 
-def _is_prompt(item: Any) -> bool:
+def _is_prompt(item: object) -> bool:
     """Whether an item of a list is a prompt by itself: a string, or a list of messages."""
     if isinstance(item, list | tuple):
         return bool(item) and all(isinstance(turn, Mapping) and "role" in turn for turn in item)
     return isinstance(item, str)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """`value` in the types that JSON gives, at any depth; other objects unchanged."""
     if type(value).__module__.partition(".")[0] in _ARRAYS and hasattr(value, "tolist"):
         value = value.tolist()

@@ -2,13 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.errors import DataError
 
 MAX_ROW_BYTES = 8 << 20  # no chat is that long: a file that lost its newlines looks like this
 
-Row = dict[str, Any]
+Row = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Unreadable:
     raw: str = ""  # the beginning of its text
 
 
-def as_row(value: Any, text: str) -> Row | Unreadable:
+def as_row(value: object, text: str) -> Row | Unreadable:
     """`value` as a row without its null columns; `text` is kept where it is not a row."""
     if not isinstance(value, dict):
         return Unreadable(f"a {type(value).__name__} where a row {{...}} is expected", text[:200])

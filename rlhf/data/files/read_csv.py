@@ -5,7 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from rlhf.data.files import raw
 from rlhf.data.files.raw import (
@@ -127,7 +127,7 @@ def _decode_cells(row: dict[str, str], cell_kinds: dict[str, list[str]]) -> Row:
     return values
 
 
-def _json(column: str, cell: str) -> Any:
+def _json(column: str, cell: str) -> object:
     # A spreadsheet writes true as TRUE.
     text = cell.lower() if cell in ("TRUE", "FALSE") else cell
     try:
@@ -137,7 +137,7 @@ def _json(column: str, cell: str) -> Any:
         raise ValueError(f"the cell of {column} is not JSON: {error}{hint}") from None
 
 
-def _value(cell: str) -> Any:
+def _value(cell: str) -> object:
     """True, False or a number where the cell contains one; else its text."""
     try:
         value = json.loads(cell.strip().lower(), parse_constant=reject_constant)
@@ -146,7 +146,7 @@ def _value(cell: str) -> Any:
     return value if isinstance(value, bool | int | float) else cell
 
 
-def _messages(cell: str) -> Any:
+def _messages(cell: str) -> object:
     """The messages that the cell contains as JSON; else its text."""
     try:
         value = json.loads(cell)
@@ -156,5 +156,5 @@ def _messages(cell: str) -> Any:
     return value if is_list and all(_is_message(item) for item in value) else cell
 
 
-def _is_message(value: Any) -> bool:
+def _is_message(value: object) -> bool:
     return isinstance(value, dict) and "role" in value and "content" in value

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from rlhf.data.files import raw
 from rlhf.data.files.raw import (
@@ -137,7 +137,7 @@ def _read_document(name: str, text: str) -> Iterator[PlacedRow]:
         at = after
 
 
-def _row_lists(value: Any) -> list[str]:
+def _row_lists(value: object) -> list[str]:
     """The keys below which `value` has lists of rows; none where it is a row itself."""
     if not isinstance(value, dict) or value.keys() & ROW_KEYS:
         return []
@@ -192,7 +192,7 @@ def _read_elements(name: str, text: str, at: int) -> Generator[PlacedRow, None, 
     return at + 1
 
 
-def _decoded(where: Where, text: str, at: int) -> tuple[Any, int]:
+def _decoded(where: Where, text: str, at: int) -> tuple[object, int]:
     try:
         return _DECODER.raw_decode(text, at)
     except (ValueError, RecursionError) as error:
@@ -201,7 +201,7 @@ def _decoded(where: Where, text: str, at: int) -> tuple[Any, int]:
         raise DataError(message, code="unreadable-file") from None
 
 
-def _row_of_span(value: Any, text: str, at: int, end: int) -> Row | Unreadable:
+def _row_of_span(value: object, text: str, at: int, end: int) -> Row | Unreadable:
     size = end - at
     return as_row(value, text[at:end]) if size <= raw.MAX_ROW_BYTES else too_long(size)
 

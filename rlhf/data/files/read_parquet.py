@@ -40,7 +40,7 @@ def read_parquet(name: str, file: Path | BinaryIO) -> Iterator[tuple[Where, Row 
         raise DataError(message, code="unreadable-file") from error
 
 
-def without_nulls(value: Any) -> Any:
+def without_nulls(value: object) -> Any:
     """`value` without null keys in its dictionaries, at any depth.
 
     Columns give every struct the keys of all rows: a message would have `tool_calls: null` where
@@ -61,7 +61,7 @@ def _json_columns(metadata: dict[bytes, bytes]) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def _row_with_json(row: Row, columns: list[str]) -> Row | Unreadable:
+def _row_with_json(row: dict[str, Any], columns: list[str]) -> Row | Unreadable:
     try:
         decoded = {name: json.loads(row[name]) for name in columns if row.get(name) is not None}
     except (TypeError, ValueError, RecursionError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rlhf.data.files.memory import IN_MEMORY
 from rlhf.data.files.read import Where
@@ -26,7 +26,7 @@ class Problem:
 
     where: Where
     reason: str
-    row: Any  # as it was read
+    row: object  # as it was read
 
     def __str__(self) -> str:
         return f"{self.where} {self.reason}"

@@ -100,7 +100,7 @@ def after_prompt(turns: Sequence[Message], prompt: Prompt, name: str) -> list[Me
     return list(turns[len(before) :])
 
 
-def text_of(value: Any, name: str) -> str:
+def text_of(value: object, name: str) -> str:
     """`value`, a text that is not blank."""
     if not isinstance(value, str):
         reject_row(f"{name} is {type_name(value)}, not text")
@@ -109,7 +109,7 @@ def text_of(value: Any, name: str) -> str:
     return value
 
 
-def list_of(value: Any, name: str) -> list[Any]:
+def list_of(value: object, name: str) -> list[object]:
     """`value`, a list that is not empty."""
     if not isinstance(value, list):
         reject_row(f"{name} is {type_name(value)}, not a list")

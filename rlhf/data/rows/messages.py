@@ -7,7 +7,7 @@ from typing import Any
 from rlhf.data.files.raw import Row
 from rlhf.data.tokenization.thoughts import THINK
 from rlhf.errors import reject_row
-from rlhf.types import Message, Tools
+from rlhf.types import Message, MessageFields, Tools
 
 ROLES = ("system", "user", "assistant", "tool", "developer")
 _THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # three names of one field
@@ -25,7 +25,7 @@ _INSTEAD = {
 _NOT_TEXT = ("images", "image", "audio", "video", "refusal")
 
 
-def messages_of(value: Any, name: str, *, last: Sequence[str] = ()) -> list[Message]:
+def messages_of(value: object, name: str, *, last: Sequence[str] = ()) -> list[Message]:
     """The messages of a conversation, which has to end with one of the roles `last`, if any.
 
     Whether the order of the other roles is right is left to the template.
@@ -49,7 +49,7 @@ def tools_of(row: Row) -> Tools:
     return tuple(_pruned(tool) for tool in value)
 
 
-def _turn(value: Any, name: str) -> Message:
+def _turn(value: object, name: str) -> Message:
     if not isinstance(value, Mapping) or "role" not in value:
         reject_row(f'{name}: a message is {{"role", "content"}}, not {str(value)[:60]!r}')
     fields = {key: content for key, content in value.items() if content not in (None, [], "")}
@@ -62,12 +62,16 @@ def _turn(value: Any, name: str) -> Message:
     for field in _NOT_TEXT:
         if field in fields:
             reject_row(f"{name}: a message's {field} is not read; only text is")
-    turn = {"role": role, "content": _content(value.get("content"), f"{name}: content")}
-    turn |= {key: fields[key] for key in ("name", "tool_call_id") if key in fields}
+    content = _content(value.get("content"), f"{name}: content")
+    turn: Message = {"role": role, "content": content}
+    if "name" in fields:
+        turn["name"] = fields["name"]
+    if "tool_call_id" in fields:
+        turn["tool_call_id"] = fields["tool_call_id"]
     if "weight" in value and value["weight"] is not None:
         turn["weight"] = _weight(value["weight"], role, name)
     if role == "assistant":
-        turn |= _assistant_fields(fields, name)
+        turn = {**turn, **_assistant_fields(fields, name)}
         if not turn["content"].strip() and "tool_calls" not in turn:
             reject_row(f"{name}: the assistant's content is empty")
         return turn
@@ -77,7 +81,7 @@ def _turn(value: Any, name: str) -> Message:
     return turn
 
 
-def _content(value: Any, name: str) -> str:
+def _content(value: object, name: str) -> str:
     """The content's text, or the joined texts of its parts."""
     if value is None:
         return ""
@@ -94,9 +98,9 @@ def _content(value: Any, name: str) -> str:
     return "".join(texts)
 
 
-def _assistant_fields(fields: Mapping[str, Any], name: str) -> Message:
+def _assistant_fields(fields: Mapping[str, object], name: str) -> MessageFields:
     """Thought and tool calls of an assistant's message, under their usual names."""
-    usual: Message = {}
+    usual: MessageFields = {}
     thoughts = {key: fields[key] for key in _THOUGHTS if key in fields}
     if len(set(map(str, thoughts.values()))) > 1:
         reject_row(f"{name}: {' and '.join(thoughts)} differ; give one of them")
@@ -111,11 +115,11 @@ def _assistant_fields(fields: Mapping[str, Any], name: str) -> Message:
     return usual
 
 
-def _tool_calls(value: Any, name: str) -> list[Message]:
+def _tool_calls(value: object, name: str) -> list[Row]:
     """Calls with their arguments as an object, as templates expect; OpenAI's files have JSON."""
     if not isinstance(value, list) or not all(isinstance(call, Mapping) for call in value):
         reject_row(f"{name}: tool_calls is {type_name(value)}, not a list of calls")
-    calls = []
+    calls: list[Row] = []
     for call in value:
         function = call.get("function", call)
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -133,7 +137,7 @@ def _tool_calls(value: Any, name: str) -> list[Message]:
     return calls
 
 
-def _weight(value: Any, role: str, name: str) -> int:
+def _weight(value: object, role: str, name: str) -> int:
     if isinstance(value, bool) or value not in (0, 1):
         reject_row(f"{name}: weight {value!r} is neither 0 (not trained on) nor 1")
     if role != "assistant":
@@ -141,7 +145,7 @@ def _weight(value: Any, role: str, name: str) -> int:
     return int(value)
 
 
-def _parsed(value: Any) -> Any:
+def _parsed(value: object) -> object:
     """The value of a JSON text; any other value unchanged."""
     if not isinstance(value, str):
         return value
@@ -151,13 +155,13 @@ def _parsed(value: Any) -> Any:
         return value
 
 
-def _pruned(value: Any) -> Any:
+def _pruned(value: object) -> Any:
     """`value` without null keys: Parquet gives every tool the keys of all tools."""
     if isinstance(value, Mapping):
         return {key: _pruned(content) for key, content in value.items() if content is not None}
     return [_pruned(item) for item in value] if isinstance(value, list) else value
 
 
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """The type of a value, for an error message."""
     return "null" if value is None else type(value).__name__

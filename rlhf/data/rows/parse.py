@@ -1,7 +1,7 @@
 """A row as read becomes a typed row, or a `DataError` with the reason; its place is added later."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from rlhf.data.files.raw import Row
 from rlhf.data.rows.fields import (
@@ -18,7 +18,7 @@ from rlhf.data.rows.fields import (
 from rlhf.data.rows.messages import messages_of, tools_of
 from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.errors import reject_row
-from rlhf.types import Demonstration, Message, Prompt, PromptRow, Ranking
+from rlhf.types import Demonstration, Message, MessageFields, Prompt, PromptRow, Ranking
 
 TrainOn = Literal["all", "last"]
 
@@ -68,7 +68,7 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
     )
     if not between:
         return _demonstration(row, prompt, last)
-    context = [
+    context: list[Message] = [
         {**turn, "weight": 0} if turn["role"] == "assistant" else turn
         for turn in prompt_turns(prompt)
     ]
@@ -81,11 +81,11 @@ def _demonstration(
     trained = [turn, *(each for each in prompt if every_turn and isinstance(each, dict))]
     if not any(each.get("weight", 1) for each in trained if each["role"] == "assistant"):
         reject_row("weight 0 on every assistant turn: there is nothing to train on")
-    fields = {key: value for key, value in turn.items() if key not in ("role", "content")}
+    others = {key: value for key, value in turn.items() if key not in ("role", "content")}
     return Demonstration(
         prompt=prompt,
         completion=turn["content"],
-        fields=fields,
+        fields=cast(MessageFields, others),
         tools=tools_of(row),
         every_turn=every_turn,
     )

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from rlhf.data.files.raw import Row
 from rlhf.data.rows.fields import (
@@ -127,7 +127,7 @@ def _shared_text(chosen: str, rejected: str) -> int:
     return start
 
 
-def _shared_turns(chosen: Any, rejected: Any) -> list[Message]:
+def _shared_turns(chosen: object, rejected: object) -> list[Message]:
     """The turns before the last one, which have to be the same in both conversations."""
     if isinstance(chosen, str) or isinstance(rejected, str):
         reject_row("no prompt; a row needs prompt, chosen and rejected")
@@ -137,7 +137,7 @@ def _shared_turns(chosen: Any, rejected: Any) -> list[Message]:
     return first
 
 
-def _longer_prompt(prompt: Prompt, chosen: Any, rejected: Any) -> Prompt | None:
+def _longer_prompt(prompt: Prompt, chosen: object, rejected: object) -> Prompt | None:
     """The turns that both conversations share, where they go beyond the prompt; else None.
 
     Some datasets have the first question of a conversation as its prompt.
@@ -151,14 +151,14 @@ def _longer_prompt(prompt: Prompt, chosen: Any, rejected: Any) -> Prompt | None:
     return first if is_longer and shared else None
 
 
-def _check_repeated_chosen(row: Row, prompt: Prompt, chosen: Any) -> None:
+def _check_repeated_chosen(row: Row, prompt: Prompt, chosen: object) -> None:
     """Reject `messages` next to `chosen` that are not the chosen conversation of UltraFeedback."""
     turns = messages_of(row["messages"], "messages")
     if turns[-1]["content"].strip() != _response(chosen, prompt, "chosen").strip():
         reject_row("messages next to chosen and rejected are not the chosen conversation")
 
 
-def _response(value: Any, prompt: Prompt, name: str) -> str:
+def _response(value: object, prompt: Prompt, name: str) -> str:
     """The response's text; of messages the last one, which follows nothing or the prompt."""
     if not isinstance(value, list) or not value:
         return text_of(value, name)
@@ -174,10 +174,11 @@ def _response(value: Any, prompt: Prompt, name: str) -> str:
     return with_thought(last.get("reasoning_content", ""), last["content"])
 
 
-def _ranks(value: Any, count: int) -> Sequence[int]:
-    ranks = list_of(value, "ranks")
-    if any(isinstance(rank, bool) or not isinstance(rank, int) for rank in ranks):
-        reject_row(f"ranks {ranks} are not whole numbers (1 is best, equal ranks tie)")
+def _ranks(value: object, count: int) -> Sequence[int]:
+    values = list_of(value, "ranks")
+    ranks = [rank for rank in values if isinstance(rank, int) and not isinstance(rank, bool)]
+    if len(ranks) < len(values):
+        reject_row(f"ranks {values} are not whole numbers (1 is best, equal ranks tie)")
     if min(ranks) < 1:
         reject_row(f"ranks {ranks} contain one below 1 (1 is best)")
     if len(ranks) != count:
@@ -227,10 +228,12 @@ def _strength(row: Row, scores: ScoreColumns) -> float:
 
 
 def _difference(row: Row) -> float:
-    values: list[Any] = [row.get("score_chosen"), row.get("score_rejected")]
-    if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+    values = [row.get("score_chosen"), row.get("score_rejected")]
+    scores = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(scores) < len(values):
         reject_row(f"score_chosen and score_rejected are {values}, not two numbers")
-    difference = float(values[0] - values[1])
+    chosen, rejected = scores
+    difference = float(chosen - rejected)
     if not 0 < difference < 1e6:
-        reject_row(f"score_chosen {values[0]} is not above score_rejected {values[1]}")
+        reject_row(f"score_chosen {chosen} is not above score_rejected {rejected}")
     return difference

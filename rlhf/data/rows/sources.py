@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rlhf.data.files.memory import Data, RowsInMemory, source_name
 from rlhf.errors import ConfigError
@@ -111,18 +111,18 @@ def parse_sources(
     return sources
 
 
-def list_sources(config: Any) -> None:
+def list_sources(config: object) -> None:
     """Make `train_data` and `eval_data` of a configuration lists where they are one source."""
     for key in ("train_data", "eval_data"):
         if isinstance(source := getattr(config, key), str | PathLike):
             object.__setattr__(config, key, [str(source)])  # its dataclass is frozen
 
 
-def check_sources(config: Any) -> None:
-    """Check `train_data` and `eval_data` of a configuration.
+def check_sources(train_data: Sequence[str], eval_data: Sequence[str] | None) -> None:
+    """Check these keys of a configuration.
 
     Raises:
         ConfigError: see `parse_sources`; an eval_data source cannot have a weight above 1.
     """
-    parse_sources(config.train_data, "train_data")
-    parse_sources(config.eval_data, "eval_data", repeats=False)
+    parse_sources(train_data, "train_data")
+    parse_sources(eval_data, "eval_data", repeats=False)

@@ -1,7 +1,6 @@
 """Converters of published formats of demonstrations; each takes a row and returns `Converted`."""
 
 import re
-from typing import Any
 
 from rlhf.data.files.raw import Row
 from rlhf.data.source_formats.parts import (
@@ -20,12 +19,12 @@ THUMB_DOWN = "thumb down: not a response to imitate"
 
 def question_answer(row: Row) -> Converted:
     """`{"question", "answer"}` (GSM8K), also with `context`; OpenOrca's `system_prompt`."""
-    question, answer = texts(row, "question", "response" if "response" in row else "answer")
+    question, response = texts(row, "question", "response" if "response" in row else "answer")
     passages = [_passage(row[key], key) for key in ("context", "passage") if row.get(key)]
     text = "\n\n".join([*passages, question])
     system = _system(row, "system_prompt")
-    prompt: Any = [*system, {"role": "user", "content": text}] if system else text
-    return Converted([{"prompt": prompt, "completion": answer}])
+    prompt = [*system, {"role": "user", "content": text}] if system else text
+    return Converted([{"prompt": prompt, "completion": response}])
 
 
 def instruction(row: Row) -> Converted:
@@ -43,11 +42,12 @@ def instruction(row: Row) -> Converted:
 def _instance(text: str, instance: Row, before: list[Row]) -> Row:
     content = with_input(text, instance.get("input") or instance.get("context"))
     output = instance.get("response" if "response" in instance else "output")
-    prompt: Any = [*before, {"role": "user", "content": content}] if before else content
+    turns: list[Row] = [*before, {"role": "user", "content": content}]
+    prompt = turns if before else content
     if "chosen" in instance and "rejected" in instance:
         return {"prompt": prompt, "chosen": instance["chosen"], "rejected": instance["rejected"]}
     if any(turn["role"] == "assistant" for turn in before):  # these turns are trained on, too
-        return {"messages": [*prompt, {"role": "assistant", "content": output}]}
+        return {"messages": [*turns, {"role": "assistant", "content": output}]}
     return {"prompt": prompt, "completion": output}
 
 
@@ -86,7 +86,7 @@ def opening(row: Row) -> Converted:
     return Converted([{"prompt": words.group().lstrip(), "completion": text[words.end() :]}])
 
 
-def _passage(value: Any, name: str) -> str:
+def _passage(value: object, name: str) -> str:
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return "\n\n".join(value)
     if not isinstance(value, str):
@@ -98,37 +98,38 @@ def _system(row: Row, key: str) -> list[Row]:
     return [{"role": "system", "content": texts(row, key)[0]}] if row.get(key) else []
 
 
-def _history(value: Any) -> list[Row]:
+def _history(value: object) -> list[Row]:
     """Turns of `[[question, answer], …]`."""
     turns: list[Row] = []
-    for pair in from_json(value or [], "history"):
+    pairs = from_json(value or [], "history")
+    for pair in pairs if isinstance(pairs, list) else [pairs]:
         if not isinstance(pair, list) or [type(text) for text in pair] != [str, str]:
             reject_row(f"history is not a list of [question, answer] pairs: {str(pair)[:60]!r}")
         turns += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
     return turns
 
 
-def _turn(turn: Any) -> Row:
-    speaker = str(turn.get("from")).lower() if isinstance(turn, dict) else ""
-    if speaker not in ROLES:
+def _turn(turn: object) -> Row:
+    if not isinstance(turn, dict) or (speaker := str(turn.get("from")).lower()) not in ROLES:
         reject_row(f"a turn without from and value: {str(turn)[:60]!r}")
     message: Row = {"role": ROLES[speaker], "content": turn.get("value", "")}
     if speaker == "function_call":
         calls = from_json(message["content"], "function_call")
         message["content"] = ""
-        calls = calls if type(calls) is list else [calls]
-        message["tool_calls"] = [_call(call) for call in calls]
+        message["tool_calls"] = [
+            _call(call) for call in (calls if isinstance(calls, list) else [calls])
+        ]
     return message
 
 
-def _call(value: Any) -> Row:
+def _call(value: object) -> Row:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         reject_row(f"a function_call without name and arguments: {str(value)[:60]!r}")
     arguments = from_json(value.get("arguments", {}), "arguments")
     return {"type": "function", "function": {"name": value["name"], "arguments": arguments}}
 
 
-def _tools(value: Any) -> list[Row]:
+def _tools(value: object) -> list[Row]:
     tools = from_json(value, "tools")
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         reject_row("tools is not a list of descriptions")

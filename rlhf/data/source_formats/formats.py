@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rlhf.data.files.raw import Row
 from rlhf.data.source_formats import demonstrations, preferences
@@ -211,7 +210,7 @@ def fitting_formats(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if any(_converts(row, name) for row in rows)]
 
 
-def guess_format(row: Any) -> str | None:
+def guess_format(row: object) -> str | None:
     """The format from which an unusable row could be converted; for a hint."""
     if not isinstance(row, dict):
         return None

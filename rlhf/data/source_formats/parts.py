@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from rlhf.data.files.raw import Row
 from rlhf.errors import reject_row
@@ -38,7 +38,7 @@ def rank(scores: Sequence[float]) -> list[int]:
     return [1 + sum(other > score for other in scores) for score in scores]
 
 
-def mean_of_text(scores: Sequence[float], texts: Any) -> list[float]:
+def mean_of_text(scores: Sequence[float], texts: object) -> list[float]:
     """`scores`, with those of equal texts (up to the space around them) replaced by their mean.
 
     Annotators may score one text twice, and differently. The check of the row rejects `texts` that
@@ -53,7 +53,7 @@ def mean_of_text(scores: Sequence[float], texts: Any) -> list[float]:
     return [statistics.mean(of_text[key]) for key in keys]
 
 
-def preference(prompt: Any, first: str, second: str, score: float) -> Row:
+def preference(prompt: object, first: str, second: str, score: float) -> Row:
     """A ranking of two by a signed score: below 0 the first is better, 0 is a tie.
 
     The strength is the distance from 0, where there is an order.
@@ -71,10 +71,13 @@ def texts(row: Row, *keys: str) -> tuple[str, ...]:
     Raises:
         DataError: one of them is missing or not a text.
     """
+    values = []
     for key in keys:
-        if not isinstance(row.get(key), str):
+        value = row.get(key)
+        if not isinstance(value, str):
             reject_row(f"{key} is missing or not text")
-    return tuple(row[key] for key in keys)
+        values.append(value)
+    return tuple(values)
 
 
 def number(row: Row, key: str, low: float, high: float) -> float:
@@ -89,17 +92,17 @@ def number(row: Row, key: str, low: float, high: float) -> float:
     return value
 
 
-def is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether the value is a finite number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def are_numbers(value: Any) -> bool:
+def are_numbers(value: object) -> bool:
     """Whether the value is a list of numbers."""
     return isinstance(value, list) and all(is_number(item) for item in value)
 
 
-def thumb(value: Any, name: str) -> bool:
+def thumb(value: object, name: str) -> bool:
     """Whether a label is a thumb up.
 
     Raises:
@@ -110,7 +113,7 @@ def thumb(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def from_json(value: Any, name: str) -> Any:
+def from_json(value: object, name: str) -> object:
     """`value`, decoded where it is a text: some datasets store lists as JSON."""
     if not isinstance(value, str):
         return value
@@ -120,7 +123,7 @@ def from_json(value: Any, name: str) -> Any:
         reject_row(f"{name} is a text that is not JSON: {value[:60]!r}")
 
 
-def with_input(instruction: str, text: Any) -> str:
+def with_input(instruction: str, text: object) -> str:
     """An instruction with the text that it is about below it; alone where that is blank."""
     if text is not None and not isinstance(text, str):
         reject_row(f"input is not text: {str(text)[:60]!r}")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from rlhf.data.files.raw import Row
 from rlhf.data.source_formats.parts import (
@@ -50,8 +49,9 @@ def pandalm(row: Row) -> Converted:
     if not names or any(str(row[name]) not in ranks for name in names):
         reject_row("annotator1, annotator2, … are missing or not 1, 2 or 0")
     shared = {"prompt": prompt, "responses": list(texts(row, "response1", "response2"))}
-    rows = [{**shared, "ranks": ranks[str(row[name])], "annotator": name} for name in names]
-    return Converted(rows)
+    return Converted(
+        [{**shared, "ranks": ranks[str(row[name])], "annotator": name} for name in names]
+    )
 
 
 def oasst(row: Row) -> Converted:
@@ -150,11 +150,7 @@ def ultrafeedback(row: Row) -> Converted:
 def rewardbench2(row: Row) -> Converted:
     """RewardBench 2: lists `chosen` and `rejected`; every chosen one ties, and every rejected."""
     (prompt,) = texts(row, "prompt")
-    chosen, rejected = row.get("chosen"), row.get("rejected")
-    for name, responses in (("chosen", chosen), ("rejected", rejected)):
-        if not isinstance(responses, list) or not responses:
-            reject_row(f"{name} is missing or not a list of responses")
-    right, wrong = list(chosen or []), list(rejected or [])
+    right, wrong = _response_list(row, "chosen"), _response_list(row, "rejected")
     if row.get("num_correct", len(right)) != len(right):
         reject_row(f"num_correct is {row['num_correct']}, but chosen has {len(right)} responses")
     scores = [1.0] * len(right) + [0.0] * len(wrong)
@@ -179,13 +175,20 @@ def shp(row: Row) -> Converted:
     label = row.get("labels")
     if label not in (0, 1):
         reject_row("labels is neither 1 (A is better) nor 0 (B is better)")
-    ranking = _ranking(history, responses, [float(label), 1.0 - label])
+    ranking = _ranking(history, responses, [1.0, 0.0] if label == 1 else [0.0, 1.0])
     ratio = row.get("score_ratio")
     strength = {"strength": float(ratio)} if is_number(ratio) and ratio >= 1 else {}
     return Converted([ranking | strength])
 
 
-def _ranking(prompt: Any, responses: Any, scores: Sequence[float]) -> Row:
+def _response_list(row: Row, name: str) -> list[object]:
+    responses = row.get(name)
+    if not isinstance(responses, list) or not responses:
+        reject_row(f"{name} is missing or not a list of responses")
+    return responses
+
+
+def _ranking(prompt: object, responses: object, scores: Sequence[float]) -> Row:
     ranks = rank(mean_of_text(scores, responses))
     return {"prompt": prompt, "responses": responses, "ranks": ranks}
 
@@ -211,8 +214,9 @@ def _helpsteer_prompt(row: Row) -> str | list[Message]:
     if not rest:
         return first
     turns = zip(rest[::2], rest[1::2], strict=True)
-    messages = [{"role": ROLES[role.lower()], "content": text} for role, text in turns]
-    return [{"role": "user", "content": first}, *messages]
+    messages: list[Message] = [{"role": "user", "content": first}]
+    messages += [{"role": ROLES[role.lower()], "content": text} for role, text in turns]
+    return messages
 
 
 def _ratings(completion: Row) -> dict[str, float]:

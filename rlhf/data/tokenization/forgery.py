@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
@@ -12,7 +11,9 @@ OPEN, CLOSE, CUT = "\ufdd0", "\ufdd1", "\ufdd2"
 TRUSTED = ("assistant", "system", "developer")  # roles whose text may contain content tokens
 
 
-def hidden(chat: ChatTokenizer, value: Mapping[str, Any], forged: list[str]) -> dict[str, Any]:
+def hidden(
+    chat: ChatTokenizer, value: Mapping[str, object], forged: list[str]
+) -> dict[str, object]:
     """The message or tool with the control tokens in its texts hidden; they are added to `forged`.
 
     Tokens that are content, such as `<think>`, are kept in an assistant's or system message, and
@@ -26,7 +27,7 @@ def hidden(chat: ChatTokenizer, value: Mapping[str, Any], forged: list[str]) -> 
         forged.append(match.group())
         return f"{OPEN}{len(forged) - 1}{CLOSE}"
 
-    def hide(part: Any) -> Any:
+    def hide(part: object) -> object:
         if isinstance(part, str):
             return pattern.sub(number, part)
         if isinstance(part, Mapping):

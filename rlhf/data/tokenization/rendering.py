@@ -1,6 +1,7 @@
 """The text and ids of a conversation: rendered by the template, with forged tokens as letters."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from rlhf.data.tokenization.forgery import encode_text, hidden
 from rlhf.data.tokenization.template import RENDER_ERRORS, render
@@ -28,7 +29,7 @@ def conversation_ids(
         DataError: the template cannot render the conversation, or leaves out a part of it.
     """
     forged: list[str] = []
-    safe = [hidden(chat, _template_turn(chat, turn), forged) for turn in turns]
+    safe = [cast(Message, hidden(chat, _template_turn(chat, turn), forged)) for turn in turns]
     safe_tools = [hidden(chat, tool, forged) for tool in tools]
     text = conversation_text(chat, safe, safe_tools, generation_prompt=generation_prompt)
     return text, encode_text(chat, text, forged)
@@ -85,13 +86,17 @@ def raw_ids(chat: ChatTokenizer, text: str) -> list[int]:
 
 def _template_turn(chat: ChatTokenizer, turn: Message) -> Message:
     """The message as the template takes it: a thought at the beginning of its text is a field."""
-    fields = {key: value for key, value in turn.items() if key != "weight"}
+    fields = turn.copy()
+    fields.pop("weight", None)
     if turn["role"] != "assistant" or "reasoning_content" in turn:
         return fields
     thought, text = split_thought(turn["content"])
     if text == turn["content"] or not chat.format.renders_thoughts:
         return fields
-    return {**fields, "content": text} | ({"reasoning_content": thought} if thought else {})
+    fields["content"] = text
+    if thought:
+        fields["reasoning_content"] = thought
+    return fields
 
 
 def _check_fields(chat: ChatTokenizer, turns: Sequence[Message], tools: Tools) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
@@ -98,7 +97,7 @@ def set_eos(
     tokenizer: PreTrainedTokenizerBase,
     end_id: int,
     template: TemplateFormat,
-    template_kwargs: Mapping[str, Any],
+    template_kwargs: Mapping[str, object],
     notes: list[str],
 ) -> None:
     """Make the end of a turn the tokenizer's EOS, unless the template itself writes the old one.

@@ -69,7 +69,7 @@ def supplied_template(name: str) -> str:
 
 def parse_template_kwargs(
     text: str | None, key: str = "chat_template_kwargs"
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """The JSON object that the key's text contains; None where the key is not set.
 
     Raises:
@@ -91,7 +91,7 @@ def parse_template_kwargs(
     return variables
 
 
-def check_template_kwargs(template_kwargs: Mapping[str, Any]) -> None:
+def check_template_kwargs(template_kwargs: Mapping[str, object]) -> None:
     """Raise for names that cannot be template variables, or values that are quoted booleans.
 
     Raises:
@@ -114,7 +114,7 @@ def check_template_kwargs(template_kwargs: Mapping[str, Any]) -> None:
 
 
 def check_variables(
-    tokenizer: PreTrainedTokenizerBase, source: str, template_kwargs: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase, source: str, template_kwargs: Mapping[str, object]
 ) -> None:
     """Raise for variables that the chat template does not use: they would change nothing.
 
@@ -137,8 +137,8 @@ def render(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
     *,
-    template_kwargs: Mapping[str, Any],
-    tools: Sequence[Mapping[str, Any]] = (),
+    template_kwargs: Mapping[str, object],
+    tools: Sequence[Mapping[str, object]] = (),
     generation_prompt: bool = False,
 ) -> str:
     """The conversation as the template writes it.
@@ -153,13 +153,16 @@ def render(
     Raises:
         any of RENDER_ERRORS: the template's own error.
     """
+    # transformers' own types allow texts alone, and know no variables.
+    turns: list[dict[str, Any]] = [dict(message) for message in messages]
+    variables: dict[str, Any] = dict(template_kwargs)
     return str(
         tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
+            turns,
             tools=[dict(tool) for tool in tools] or None,
             tokenize=False,
             add_generation_prompt=generation_prompt,
-            **template_kwargs,
+            **variables,
         )
     )
 

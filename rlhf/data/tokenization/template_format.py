@@ -6,7 +6,6 @@ compares the texts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -74,13 +73,13 @@ class _Probe:
     """Renders probe conversations with one template and its variables."""
 
     tokenizer: PreTrainedTokenizerBase
-    template_kwargs: Mapping[str, Any]
+    template_kwargs: Mapping[str, object]
 
     def write(
         self,
         *messages: Message,
         generation_prompt: bool = False,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Mapping[str, object]] = (),
     ) -> str:
         """The rendered conversation; raises one of RENDER_ERRORS where the template does."""
         return render(
@@ -91,7 +90,7 @@ class _Probe:
             generation_prompt=generation_prompt,
         )
 
-    def try_write(self, *messages: Message, tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    def try_write(self, *messages: Message, tools: Sequence[Mapping[str, object]] = ()) -> str:
         """The rendered conversation; "" where the template raises an error."""
         try:
             return self.write(*messages, tools=tools)
@@ -99,14 +98,14 @@ class _Probe:
             return ""
 
     def renders(
-        self, text: str, *messages: Message, tools: Sequence[Mapping[str, Any]] = ()
+        self, text: str, *messages: Message, tools: Sequence[Mapping[str, object]] = ()
     ) -> bool:
         """Whether the rendered conversation contains the text."""
         return text in self.try_write(*messages, tools=tools)
 
 
 def read_format(
-    tokenizer: PreTrainedTokenizerBase, source: str, template_kwargs: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase, source: str, template_kwargs: Mapping[str, object]
 ) -> TemplateFormat:
     """The format of the tokenizer's template, found by rendering probes with these variables.
 
@@ -164,8 +163,8 @@ def _write_prompt_and_response(probe: _Probe, source: str) -> tuple[str, str, st
             "chat_template: FILE.",
             code="template-error",
         ) from error
-    before, answer, _ = whole.rpartition(ANSWER)
-    if not before or not answer or QUESTION not in before:
+    before, separator, _ = whole.rpartition(ANSWER)
+    if not before or not separator or QUESTION not in before:
         raise ConfigError(
             f"the chat template ({source}) does not render a question and its answer: {whole!r}; "
             "give another with chat_template: FILE.",
@@ -212,7 +211,7 @@ def format_notes(template: TemplateFormat) -> list[str]:
     return notes
 
 
-def shared_length(first: Sequence[Any], second: Sequence[Any]) -> int:
+def shared_length(first: Sequence[object], second: Sequence[object]) -> int:
     """Length of the common beginning of two texts, or of two lists of ids."""
     shortest = min(len(first), len(second))
     return next((at for at in range(shortest) if first[at] != second[at]), shortest)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -51,7 +51,7 @@ class ChatTokenizer:
     template_source: str  # tokenizer | supplied | none | the file's path
     eos_token_ids: tuple[int, ...]  # any of them ends a response
     end_token_id: int  # the one of them that is written at the end of a response
-    template_kwargs: Mapping[str, Any] = field(default_factory=dict)  # variables of the template
+    template_kwargs: Mapping[str, object] = field(default_factory=dict)  # variables of the template
     notes: tuple[str, ...] = ()  # one sentence for each choice that was made
     reads_thoughts: bool = False  # whether a reward model reads thoughts too
     max_positions: int | None = None  # size of the model's table of positions; None: no limit
@@ -134,7 +134,7 @@ def load_tokenizer(
     model_name_or_path: str,
     chat_template: str | PathLike[str] = "auto",
     *,
-    template_kwargs: Mapping[str, Any] | None = None,
+    template_kwargs: Mapping[str, object] | None = None,
     judges: bool = False,
 ) -> ChatTokenizer:
     """The tokenizer of a model folder or hub id. Every choice made here is in `notes`.
@@ -199,9 +199,9 @@ def load_tokenizer(
 def _checked_variables(
     tokenizer: PreTrainedTokenizerBase,
     source: str,
-    template_kwargs: Mapping[str, Any] | None,
+    template_kwargs: Mapping[str, object] | None,
     manifest: Manifest | None,
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Variables of the template: those that were passed, else those of the manifest.
 
     Raises:

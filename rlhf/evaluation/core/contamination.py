@@ -9,7 +9,7 @@ from rlhf.data.rows.leakage import leaked_prompts
 from rlhf.data.rows.sources import parse_source
 from rlhf.data.tokenization.chat import as_messages
 from rlhf.evaluation.core.diversity import Gram, ngrams, words
-from rlhf.types import Prompt, PromptRow
+from rlhf.types import Message, Prompt, PromptRow
 
 NGRAM = 8  # words
 SHARE = 0.8  # of a prompt's words, the share from which Llama 2 calls a sample dirty
@@ -115,7 +115,7 @@ class _HeldOutGrams:
         return indices
 
 
-def _is_chat(turns: object) -> TypeGuard[list[dict[str, str]]]:
+def _is_chat(turns: object) -> TypeGuard[list[Message]]:
     """Whether these are messages; training has reported other values."""
     return isinstance(turns, list) and all(
         isinstance(turn, dict) and isinstance(turn.get("content"), str) for turn in turns

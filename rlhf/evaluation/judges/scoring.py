@@ -1,8 +1,9 @@
 """Judges that score responses: a gold function, reward models, and axes of the gold score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -16,6 +17,9 @@ from rlhf.rewards.reward import load_reward
 from rlhf.rewards.spec import RewardSpec
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import PromptRow
+
+AxesFunction = Callable[..., Mapping[str, float | None]]
+"""Prompt and response -> value of each axis."""
 
 GOLD, REWARD_MODEL = "gold", "reward_model"
 
@@ -139,14 +143,14 @@ def _scores(
 
 
 def _with_axes(records: Sequence[Record], rows: Sequence[PromptRow], source: str) -> list[Record]:
-    function = load_function(source)
+    function = cast(AxesFunction, load_function(source))
     return [
         replace(r, axes=_axes_of(function, rows[r.prompt_index], r.text, source)) for r in records
     ]
 
 
 def _axes_of(
-    function: RewardFunction, row: PromptRow, text: str, source: str
+    function: AxesFunction, row: PromptRow, text: str, source: str
 ) -> Mapping[str, float | None]:
     try:
         axes = function(row.prompt, text)

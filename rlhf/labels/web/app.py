@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from fastapi import FastAPI, HTTPException, Request
@@ -116,18 +115,18 @@ def _add_page(
         return HTMLResponse(html)
 
     @app.get("/api/form")
-    def form() -> Mapping[str, Any]:
+    def form() -> Mapping[str, object]:
         return as_json(config.form)
 
     @app.get("/api/guideline")
-    def guideline() -> Mapping[str, Any]:
+    def guideline() -> Mapping[str, object]:
         version, text = queue.store.newest_guideline()
         return {"version": version, "html": render(text)}
 
 
 def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
     @app.post("/api/next")
-    def next_item(request: Request) -> Mapping[str, Any]:
+    def next_item(request: Request) -> Mapping[str, object]:
         name = _annotator(request)
         return page_state(queue, name, queue.next(name))
 
@@ -141,7 +140,7 @@ def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
         return {"saved": queue.save_draft(_annotator(request), body.claim, form)}
 
     @app.post("/api/submit")
-    def submit(request: Request, body: SubmitRequest) -> Mapping[str, Any]:
+    def submit(request: Request, body: SubmitRequest) -> Mapping[str, object]:
         name = _annotator(request)
         judgment = judgment_of(
             body.form,
@@ -154,14 +153,14 @@ def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
         return {"kind": kind, **page_state(queue, name, following)}
 
     @app.post("/api/skip")
-    def skip(request: Request, body: SkipRequest) -> Mapping[str, Any]:
+    def skip(request: Request, body: SkipRequest) -> Mapping[str, object]:
         name = _annotator(request)
         reason = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
         following = queue.skip(name, body.claim, reason, request_key=body.key)
         return {"kind": "skip", **page_state(queue, name, following)}
 
     @app.post("/api/undo")
-    def undo(request: Request, body: UndoRequest) -> Mapping[str, Any]:
+    def undo(request: Request, body: UndoRequest) -> Mapping[str, object]:
         name = _annotator(request)
         claim = queue.undo(name, request_key=body.key)
         kind = "nothing" if claim is None else "undo"
@@ -180,7 +179,7 @@ def _add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:
         return {"state": "waiting"}
 
     @app.get("/api/ask")
-    def prompt_state(request: Request) -> Mapping[str, Any]:
+    def prompt_state(request: Request) -> Mapping[str, object]:
         name = _annotator(request)
         state = live.take(name)
         if state.item_id is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -109,7 +109,7 @@ def judgment_of(
     unknown = {flag for of_response in form.flags for flag in of_response} - set(config.flags)
     if unknown:
         raise DataError(f"flag {min(unknown)!r} is not in this form.", code="bad-label")
-    extra: dict[str, Any] = {"form": form.model_dump(exclude_defaults=True)}
+    extra: dict[str, object] = {"form": form.model_dump(exclude_defaults=True)}
     if any(form.flags):
         extra["flags"] = _in_stored_order(form.flags, order_shown, [])
     if any(value is not None for value in form.overall):
@@ -153,6 +153,6 @@ def _in_stored_order(
     return stored
 
 
-def as_json(config: FormConfig) -> Mapping[str, Any]:
+def as_json(config: FormConfig) -> Mapping[str, object]:
     """The form's settings, as the page reads them."""
     return asdict(config)

@@ -1,5 +1,6 @@
 """Faster attention for training under bf16 autocast on a CPU."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -160,7 +161,7 @@ def _attend(
     return output, None
 
 
-def _is_plain(module: nn.Module, query: Tensor, key: Tensor, options: dict[str, Any]) -> bool:
+def _is_plain(module: nn.Module, query: Tensor, key: Tensor, options: Mapping[str, object]) -> bool:
     """Whether attention is causal without further options."""
     others = {name for name, option in options.items() if option is not None} - HARMLESS
     return (

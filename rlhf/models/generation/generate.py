@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -199,7 +198,7 @@ def prompt_batch(
     num_responses: int,
     pad_token_id: int,
     device: torch.device,
-    columns: Sequence[Mapping[str, Any]] | None = None,
+    columns: Sequence[Mapping[str, object]] | None = None,
 ) -> PromptBatch:
     """Left-padded prompts, each repeated `num_responses` times.
 

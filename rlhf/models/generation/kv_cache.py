@@ -1,7 +1,5 @@
 """A key-value cache that is allocated once and written in place."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -32,7 +30,7 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.is_initialized = True
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Append keys and values; return all of them as views."""
         if not self.is_initialized:
@@ -102,7 +100,7 @@ class FixedSlabLayer(SlabLayer):  # type: ignore[no-untyped-call]
         self.place, self.fixed = place, False
 
     def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write keys and values at `place`; return the whole slab."""
         if not self.fixed:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
-from rlhf.models.shard import sharding_asked_for
+from rlhf.models.shard import sharding_requested
 from rlhf.rewards.reward import Reward
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.checkpoint import checkpoint_of_run
@@ -45,7 +45,7 @@ def load_run(setup: PPOSetup) -> LoadedRun:
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
     num_processes = accelerator.num_processes
-    sharded = sharding_asked_for() and num_processes > 1
+    sharded = sharding_requested() and num_processes > 1
     check_processes(setup.settings, len(setup.held_out), num_processes)
     checkpoint, notes = checkpoint_of_run(setup.settings.run)
     state = None

@@ -13,7 +13,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.compatibility import check_same_format, load_checked_tokenizer
 from rlhf.models.context_length import beyond_training
-from rlhf.models.shard import sharding_asked_for
+from rlhf.models.shard import sharding_requested
 from rlhf.rewards.function import check_columns
 from rlhf.rewards.spec import RewardSpec
 from rlhf.training.common.provenance import stage_manifest
@@ -156,7 +156,7 @@ def check_models(
     """The policy's tokenizer, and the models that the run builds on, checked for their formats."""
     config, base = settings.ppo, settings.model.model_name_or_path
     check_device(config)
-    check_sharding(config, sharded=sharding_asked_for())
+    check_sharding(config, sharded=sharding_requested())
     chat, _ = load_checked_tokenizer(
         base, settings.data.chat_template, template_kwargs=settings.data.template_kwargs
     )
