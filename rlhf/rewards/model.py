@@ -65,9 +65,9 @@ class RewardModel:
         self._max_tokens = max_tokens or (TOKENS_ON_CPU if on_cpu else 8192)
 
     def read_through(self, trunk: Trunk) -> bool:
-        """Take hidden states from `trunk` from now on and let the own ones' weights go.
+        """Take hidden states from `trunk` from now on, and free this model's own trunk.
 
-        Where the two do not agree on a row of ids nothing changes, and this says so: False.
+        Returns False, and changes nothing, if the two do not agree on a row of ids.
         """
         ids = torch.arange(COMPARED, device=self._device)[None] % len(self.chat.tokenizer)
         with torch.no_grad(), self._autocast():
