@@ -1,17 +1,20 @@
-"""Write docs/reference/{cli,config,errors}.md from the parsers, the dataclasses and the codes.
+"""Write docs/reference/{cli,config,errors,api}.md from parsers, dataclasses, codes, signatures.
 
 python docs/generate.py            # tests/test_docs.py checks that the pages are up to date
 """
 
 import argparse
 import dataclasses
+import importlib
+import inspect
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from rlhf import errors
+import rlhf
+from rlhf import errors, ops
 from rlhf.cli import COMMANDS
 from rlhf.completion import parser_of
 from rlhf.errors import ErrorCode
@@ -20,6 +23,7 @@ from rlhf.pipeline.preflight import CLASSES
 from rlhf.runtime.run_folder import RunConfig
 
 ROOT = Path(__file__).parent.parent
+MOST_FIELDS = 4  # of a dataclass whose signature the API page shows
 MADE_BY = "<!-- Written by docs/generate.py; edit the source and run it again. -->\n"
 
 STAGES = {
@@ -32,12 +36,29 @@ EXIT_STATUS = """\
 | status | meaning |
 |---:|---|
 | 0 | done |
-| 1 | the run failed while it was running (`TrainingError`), or the gate failed |
+| 1 | the run failed after its start (`TrainingError`), or the reward model failed the gate (the \
+checks before PPO) |
 | 2 | the command, its configuration or its data has a mistake (`ConfigError`, `DataError`, \
 `CheckpointError`); raised before a model loads where possible |
 | 75 | SIGTERM stopped the run after a checkpoint; start it again with \
 `--resume_from_checkpoint latest` |
 | 130 | Ctrl-C |
+"""
+
+LAUNCH_OPTIONS = """\
+## Options of sft, reward, ppo, evaluate and align
+
+These commands read their keys from a YAML file. Every key is also an option (`--key value`), \
+which overrides the file. [Configuration](config.md) lists the keys. All five commands also take:
+
+| option | default | |
+|---|---|---|
+| `--config FILE` |  | YAML file of keys. |
+| `--print_config` | `false` | Print the final configuration (file plus options) as YAML and exit. |
+| `--num_processes N` | `1` | Processes on this machine, one per GPU. For `align`, processes of \
+each stage. |
+| `--config_file FILE` |  | Configuration file of `accelerate launch`. Default: \
+accelerate_config.yaml in the current folder, or else the packaged file. |
 """
 
 
@@ -99,12 +120,10 @@ def cli_page() -> str:
         MADE_BY,
         "# Command line\n",
         "`rlhf COMMAND --help` prints the same options. `rlhf --version` prints the version.\n",
-        "`sft`, `reward`, `ppo`, `evaluate` and `align` read their keys from a YAML file "
-        "(`--config FILE`); an option on the command line overrides the file. "
-        "[Configuration](config.md) lists the keys.\n",
         "## Exit status\n",
         EXIT_STATUS,
     ]
+    parts += [LAUNCH_OPTIONS]
     configured = {command for command, _ in STAGES.values()} | {"align"}
     pairs = [(command.name, parser_of(command.name)) for command in COMMANDS]
     for command, parser in (leaf for pair in pairs for leaf in leaves(*pair)):
@@ -113,10 +132,7 @@ def cli_page() -> str:
         if description:
             parts.append(markdown(description) + "\n")
         if command in configured:
-            parts.append(
-                f"Keys: [rlhf {command}](config.md#rlhf-{command}). Every key is also an option "
-                "(`--key value`).\n"
-            )
+            parts.append(f"Keys: [rlhf {command}](config.md#rlhf-{command}).\n")
             continue
         parts += ["| option | default | |\n|---|---|---|", *option_rows(parser), ""]
     return "\n".join(parts)
@@ -165,10 +181,11 @@ def config_page() -> str:
     parts = [
         MADE_BY,
         "# Configuration\n",
-        "Keys of the YAML files, which are also options of the commands and fields of the "
-        "dataclasses in Python. An unknown key is an error that names the nearest known one. "
-        "`--print_config` prints the resolved file and `--dry_run true` checks everything "
-        "without training.\n",
+        "This page lists the keys of the YAML files. They are also options of the commands and "
+        "fields of the dataclasses in Python. An unknown key is an error that names the nearest "
+        "known one. "
+        "`--print_config` prints the final configuration (file plus options) as YAML. "
+        "`--dry_run true` checks everything without training.\n",
         "## Keys of every command\n",
         HEAD,
         *key_rows(RunConfig),
@@ -226,11 +243,61 @@ def errors_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"cli": cli_page, "config": config_page, "errors": errors_page}
+API = "reference/api.md"
+TABLE = re.compile(r"(<!-- signatures -->\n).*?(<!-- end of signatures -->\n)", re.DOTALL)
+DIRECTIVE = re.compile(r"^::: (rlhf[\w.]*)\n(?:    options:\n(?:      .+\n)*)?", re.MULTILINE)
+
+
+def api_page() -> str:
+    """reference/api.md: the page as it is, with a new table of signatures."""
+    page = (ROOT / "docs" / API).read_text(encoding="utf-8")
+    rows = [row for found in DIRECTIVE.finditer(page) for row in signature_rows(found)]
+    table = "\n".join(["| name | |", "|---|---|", *rows, ""])
+    return TABLE.sub(lambda marks: f"{marks[1]}\n{table}\n{marks[2]}", page)
+
+
+def signature_rows(directive: re.Match[str]) -> Iterator[str]:
+    """The table's rows of one `:::` directive: an object with its members, or a module's."""
+    path = directive[1]
+    if path == errors.__name__:
+        for name in ("RLHFError", "ConfigError", "DataError", "CheckpointError", "TrainingError"):
+            yield signature_row(f"rlhf.{name}", getattr(errors, name))
+        return
+    if path.startswith("rlhf.ops."):
+        module = importlib.import_module(path)
+        for name, item in vars(module).items():
+            if name in ops.__all__ and getattr(item, "__module__", "") == path:
+                yield signature_row(f"rlhf.ops.{name}", item)
+        return
+    item = getattr(rlhf, path.partition(".")[2])
+    yield signature_row(path, item)
+    members = re.search(r"members: \[(.*)\]", directive[0])
+    for name in members[1].split(", ") if members and members[1] else ():
+        member = inspect.getattr_static(item, name)
+        yield signature_row(f"{path.rpartition('.')[2]}.{name}", member)
+
+
+def signature_row(name: str, item: Any) -> str:
+    """One row: the name with its arguments, and the first line of the docstring."""
+    first = (inspect.getdoc(item) or "").partition("\n")[0]
+    arguments = ""
+    if not isinstance(item, property):
+        signature = inspect.signature(item)
+        plain = [
+            parameter.replace(annotation=parameter.empty)
+            for parameter in signature.parameters.values()
+            if parameter.name != "self"
+        ]
+        arguments = str(signature.replace(parameters=plain, return_annotation=signature.empty))
+    is_keys = dataclasses.is_dataclass(item) and len(dataclasses.fields(item)) > MOST_FIELDS
+    return f"| `{name}{'(KEY=value, …)' if is_keys else arguments}` | {cell(first)} |"
+
+
+PAGES = {"cli": cli_page, "config": config_page, "errors": errors_page, "api": api_page}
 
 
 def main() -> None:
-    """Write the three pages."""
+    """Write the four pages."""
     for name, page in PAGES.items():
         path = ROOT / f"docs/reference/{name}.md"
         path.write_text(page().rstrip() + "\n", encoding="utf-8")

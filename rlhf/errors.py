@@ -10,38 +10,38 @@ ErrorCode = Literal[
     # configuration
     "bad-value",  # a key or option has a value of the wrong type or outside its range
     "unknown-key",  # a key, option or command that does not exist
-    "missing-key",  # a key or option that has to be given
+    "missing-key",  # a required key or option without a value
     "repeated-key",  # a key that is given twice
-    "key-conflict",  # keys that do not go together
+    "key-conflict",  # keys that cannot be combined
     "bad-config-file",  # a YAML or JSON file of settings that cannot be read
-    "unsupported",  # what this model, machine or method cannot do
+    "unsupported",  # a feature that this model, machine or method does not support
     "missing-package",  # an optional package or program that is not installed
-    "bad-launch",  # processes, sharding or precision that the launcher got wrong
+    "bad-launch",  # a launch configuration that the command cannot use
     # files and rows
     "missing-file",  # a file or folder that does not exist
-    "file-exists",  # a file that differs from the one to write, and is kept
+    "file-exists",  # a file at the output path has other contents; it is not overwritten
     "unreadable-file",  # a file that cannot be opened or decoded
     "disk-full",  # the disk or quota of the output folder is full
-    "bad-row",  # rows that cannot be used; all of them are listed with file, line and reason
+    "bad-row",  # rows that cannot be used; the message lists them with file, line and reason
     "no-rows",  # a file or split without a usable row
-    "unknown-format",  # a file whose ending or columns are not known
+    "unknown-format",  # a file with an unknown ending or unknown columns
     "bad-hub-id",  # a hub data set, configuration, split or revision that does not exist
     # models, runs and checkpoints
-    "not-a-model",  # a folder or hub id without the expected model
-    "altered-model",  # its files do not match its manifest
-    "base-mismatch",  # other base weights than the model was trained from
+    "not-a-model",  # a folder or hub id that does not hold the expected model
+    "altered-model",  # a model folder whose files do not match its manifest
+    "base-mismatch",  # base weights other than those that the model was trained from
     "tokenizer-mismatch",  # two models whose vocabularies or special tokens differ
-    "template-mismatch",  # another chat template than the model was trained with
+    "template-mismatch",  # a chat template other than the one that the model was trained with
     "template-error",  # a chat template that cannot be rendered
-    "run-exists",  # output_dir has a finished or unfinished run: resume it, or use --overwrite
+    "run-exists",  # `output_dir` already holds a run: resume it, or use --overwrite
     "run-locked",  # another process is writing to the same folder
-    "no-checkpoint",  # nothing to resume from
+    "no-checkpoint",  # there is no checkpoint to resume from
     "torn-checkpoint",  # a checkpoint whose files do not match its hashes
     "other-run",  # a checkpoint of a run with other settings or data
     # a run that had to stop
     "non-finite",  # NaN or infinity in logits, log-probs, scores, values or gradients
-    "not-trained",  # a result that is read before `train` was called
-    "nothing-trained",  # weights that are frozen, or that no optimizer step changes
+    "not-trained",  # a result was requested before `train` was called
+    "nothing-trained",  # weights are frozen, or no optimizer step changes them
     "no-reward",  # responses without a usable reward
     "process-lost",  # a process of the run ended, or hangs while the others wait for it
     "out-of-memory",  # the device or the machine has too little memory

@@ -8,14 +8,16 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
+import rlhf
 from tests.conftest import ROOT
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *PAGES]
-GENERATED = ("cli", "config", "errors")
+GENERATED = ("cli", "config", "errors", "api")
 
 # Occurrences per 1,000 words. Earlier texts overused these; each has a plainer alternative.
 LIMIT = 0.2
@@ -128,6 +130,15 @@ def test_generated_page_is_current(name, monkeypatch):
     page = (ROOT / f"docs/reference/{name}.md").read_text(encoding="utf-8")
     current = generate.PAGES[name]().rstrip() + "\n"
     assert page == current, "run python docs/generate.py"
+
+
+def test_api_page_lists_every_name():
+    page = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
+    names = [f"rlhf.{name}" for name in rlhf._EXPORTS]
+    functions = {name: getattr(rlhf.ops, name) for name in rlhf.ops.__all__}
+    names += [f"rlhf.ops.{name}" for name, item in functions.items() if not get_origin(item)]
+    missing = [name for name in names if f"| `{name}(" not in page]
+    assert not missing
 
 
 @pytest.mark.parametrize("word", OVERUSED)

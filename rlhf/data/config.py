@@ -74,12 +74,11 @@ class DataOptions(PromptOptions):
 
     eval_fraction: float = field(
         default=0.1,
-        metadata={
-            "help": "The share of prompts to hold out where eval_data is not set; 0 for none."
-        },
+        metadata={"help": "The share of prompts to hold out if eval_data is not set; 0 for none."},
     )
     max_length: int = field(
-        default=512, metadata={"help": "The most tokens of a prompt and its response together."}
+        default=512,
+        metadata={"help": "Maximum number of tokens of a prompt and its response together."},
     )
 
     def __post_init__(self) -> None:

@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         "--from",
         dest="format",
         choices=list(FORMATS),
-        help="The format of the file. Without it, the format is detected and printed.",
+        help="The format of the file. Without it, the format is detected and printed. prm800k and "
+        "oasst_messages are recognised but cannot be converted.",
     )
     parser.add_argument("--output", help="The JSONL file to write.")
     parser.add_argument(

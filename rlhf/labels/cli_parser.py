@@ -88,5 +88,5 @@ def _add_import(add: AddArgument) -> None:
         "--guideline", help="Text file with the annotators' guideline; a new text is a new version."
     )
     add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
-    add("--as_gold", action="store_true", help="The ranks are known and measure annotators.")
-    add("--as_candidates", action="store_true", help="Leave the rows' own ranks out.")
+    add("--as_gold", action="store_true", help="Import as gold items, which measure annotators.")
+    add("--as_candidates", action="store_true", help="Import without the ranks in the rows.")

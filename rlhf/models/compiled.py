@@ -41,7 +41,7 @@ class CompiledLayers:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Run the layers compiled. Their first calls compile them, which takes minutes."""
+        """Run the layers compiled. Their first calls compile them."""
         for layer, call in self.calls.items():
             layer._compiled_call_impl = call  # nn.Module.compile sets it permanently
         try:

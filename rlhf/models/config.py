@@ -21,11 +21,16 @@ class BackboneConfig:
     )
     bf16: bool | None = field(
         default=None,
-        metadata={"help": "Train with bf16 autocast. Default: where the device is fast at it."},
+        metadata={
+            "help": "Train with bf16 autocast. Default: true on devices that are fast at it."
+        },
     )
     gradient_checkpointing: bool = field(
         default=False,
-        metadata={"help": "Recompute activations in the backward pass: less memory, slower."},
+        metadata={
+            "help": "Recompute activations in the backward pass, which takes less memory and "
+            "more time."
+        },
     )
 
     def __post_init__(self) -> None:
@@ -45,8 +50,8 @@ class ModelConfig(BackboneConfig):
     lora_modules_to_save: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Modules to train fully next to LoRA and to save with it, such as "
-            "embed_tokens and lm_head if the base never learned its end token."
+            "help": "Modules to train fully in addition to LoRA, such as embed_tokens and lm_head "
+            "if the base never learned its end token. They are saved with the adapter."
         },
     )
     load_in_4bit: bool = field(

@@ -23,11 +23,11 @@ class AlignConfig:
 
     model_name_or_path: str = field(metadata={"help": "Pretrained model: a folder or a hub id."})
     demonstrations: str = field(
-        metadata={"help": "Rows for SFT and for the normalization of rewards."}
+        metadata={"help": "Demonstrations for SFT and for the normalization of rewards."}
     )
     ppo_prompts: str = field(metadata={"help": "Prompts for PPO."})
     heldout_prompts: str = field(
-        metadata={"help": "Prompts for the evaluation, in none of the other files."}
+        metadata={"help": "Prompts for the evaluation; they must not occur in the other files."}
     )
     labels: str = field(
         default=SIMULATED,

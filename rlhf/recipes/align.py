@@ -1,11 +1,10 @@
 """The whole pipeline: SFT, K responses per prompt, labels, reward model, PPO, evaluation, report.
 
-    accelerate launch --config_file accelerate_config.yaml recipes/align.py \\
-        --config recipes/pocket/align.yaml
+    rlhf align --config recipes/pocket/align.yaml
 
-One process runs the pipeline and launches each stage on as many processes as align.py was launched
-with. The same command resumes an interrupted pipeline and skips completed stages. A stage whose
-inputs changed runs again, and its old folder is renamed to NAME.old-N.
+One process runs the pipeline; num_processes sets the number of processes of each stage. The same
+command resumes an interrupted pipeline and skips completed stages. A stage whose inputs changed
+runs again, and its old folder is renamed to NAME.old-N.
 """
 
 import shutil

@@ -1,7 +1,6 @@
 """Compare models on held-out prompts: win rates, KL, length, diversity, with 95% intervals.
 
-    accelerate launch --config_file accelerate_config.yaml recipes/evaluate.py \\
-        --config recipes/pocket/evaluate.yaml
+    rlhf evaluate --config recipes/pocket/evaluate.yaml
 
 Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
 """

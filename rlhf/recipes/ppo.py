@@ -1,12 +1,11 @@
 """Reinforcement learning from a reward: proximal policy optimization (PPO).
 
-    accelerate launch --config_file accelerate_config.yaml recipes/ppo.py \\
-        --config recipes/pocket/ppo.yaml
+    rlhf ppo --config recipes/pocket/ppo.yaml
 
-Rows are prompts ({"prompt"}; other columns are passed to reward functions). The reward is a reward
-model, a Python function, or a weighted sum. A step is one iteration of rollout_batch_size
-responses. The output folder loads with plain AutoModelForCausalLM; samples/ holds responses to the
-same prompts before and after: the best, the worst and random ones by the reward.
+Rows are prompts ({"prompt"}); other columns are passed to reward functions. The reward is a reward
+model, a Python function, or a weighted sum of these. A step is one iteration of rollout_batch_size
+responses. The output folder loads with plain AutoModelForCausalLM. samples/ holds responses to the
+same prompts before and after training: those with the best and the worst rewards, and random ones.
 """
 
 from collections.abc import Mapping

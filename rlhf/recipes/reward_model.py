@@ -1,10 +1,10 @@
 """A reward model from human rankings, trained on all pairs of a prompt's responses at once.
 
-    accelerate launch --config_file accelerate_config.yaml recipes/reward_model.py \\
-        --config recipes/pocket/reward_model.yaml
+    rlhf reward --config recipes/pocket/reward_model.yaml
 
 Rows are {"prompt", "responses", "ranks"} or {"prompt", "chosen", "rejected"}. The output loads with
-plain AutoModelForSequenceClassification(num_labels=1); (logit - mean) / std is 0 on demonstrations.
+plain AutoModelForSequenceClassification(num_labels=1). (logit - mean) / std has mean 0 on the
+demonstrations.
 """
 
 import torch

@@ -1,10 +1,9 @@
 """Supervised fine-tuning on demonstrations.
 
-    accelerate launch --config_file accelerate_config.yaml recipes/sft.py \\
-        --config recipes/pocket/sft.yaml
+    rlhf sft --config recipes/pocket/sft.yaml
 
 Rows are {"prompt", "completion"} or {"messages"}. The loss is on the response and its end of turn.
-The output folder loads with plain AutoModelForCausalLM (with use_peft it is a PEFT adapter).
+The output folder loads with plain AutoModelForCausalLM; with use_peft it holds a PEFT adapter.
 """
 
 from rlhf.data.config import DataConfig

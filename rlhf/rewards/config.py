@@ -28,15 +28,15 @@ class RewardConfig:
     normalize_reward: Normalization = field(
         default="mean_std",
         metadata={
-            "help": "Subtract a reward model's mean on demonstrations (mean), and divide by its "
-            "standard deviation there (mean_std)."
+            "help": "mean: subtract a reward model's mean on the demonstrations. mean_std: also "
+            "divide by its standard deviation there. none: use the raw logits."
         },
     )
     reward_aggregation: Aggregation = field(
         default="sum",
         metadata={
-            "help": "sum adds reward models up; mean, worst and uncertainty (mean - coef * "
-            "variance) treat them and their heads as members of one ensemble."
+            "help": "sum: add reward models up. mean, worst, uncertainty (mean - coef * variance): "
+            "treat reward models and their heads as the members of one ensemble."
         },
     )
     reward_uncertainty_coef: float | None = field(
@@ -46,8 +46,8 @@ class RewardConfig:
     on_reward_error: OnError = field(
         default="stop",
         metadata={
-            "help": "stop at a response without a usable reward, or skip and count it (at most one "
-            "in a hundred of an iteration)."
+            "help": "At a response without a usable reward: stop the run, or skip and count the "
+            "response (at most 1% of an iteration)."
         },
     )
     reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})

@@ -25,7 +25,7 @@ ROUNDED, ROUNDED_TO_BF16 = 2**-9, 2**-4  # relative differences that rounding al
 
 
 class RewardModel:
-    """A trained reward model, frozen. Policies of any tokenizer may be scored: texts come in.
+    """A frozen reward model. It reads texts, so it scores responses of any policy.
 
     A response is scored without its thought, unless the model was trained with `read_thoughts`.
     mean, std: of the raw logit on demonstrations; 0 and 1 where the model was not normalised.
@@ -84,7 +84,7 @@ class RewardModel:
         responses: Sequence[str],
         tools: Sequence[Tools] | None = None,
     ) -> list[float]:
-        """Raw logits, one a response: what plain transformers gives for the same ids.
+        """The raw logit of each response, as plain transformers gives it for the same ids.
 
         tools: what each prompt offers; left out where the model's template has no place for them.
 

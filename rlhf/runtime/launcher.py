@@ -20,11 +20,12 @@ from rlhf.runtime.threads import VARIABLE, threads_are_exported
 _WORLD_PREFIXES = ("LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_", "FSDP_")
 _INHERITED = ("ACCELERATE_USE_CPU",)
 
-DESCRIPTION = """Run `accelerate launch` with the nearest accelerate_config.yaml above the recipe,
-or else with the packaged one. SIGTERM, SIGINT and SIGHUP (as SIGTERM) go to every worker.
+DESCRIPTION = """Run `accelerate launch` with the nearest accelerate_config.yaml above the recipe.
+If there is none, it uses that of the current folder, or else the packaged one. SIGTERM and SIGINT
+are forwarded to every worker; SIGHUP is sent as SIGTERM.
 
-The exit status is the recipe's own: 0 done, 1 a failure in the run, 2 the user's mistake, 75
-stopped after a checkpoint; 128 + N if signal N killed a worker."""
+The exit status is that of the recipe: 0 done, 1 the run failed, 2 a mistake in the command,
+configuration or data, 75 stopped after a checkpoint. It is 128 + N if signal N killed a worker."""
 # Options of `accelerate launch` that `rlhf sft` and the like take among the recipe's keys.
 LAUNCH_OPTIONS = ("--num_processes", "--config_file")
 
@@ -56,8 +57,10 @@ def _help_parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--num_processes", type=int, default=1, help="Processes over all machines.")
-    parser.add_argument("--config_file", metavar="FILE", help="Configuration of accelerate.")
+    parser.add_argument(
+        "--num_processes", type=int, default=1, help="Processes on all machines together."
+    )
+    parser.add_argument("--config_file", metavar="FILE", help="Configuration file of accelerate.")
     parser.add_argument("-m", "--module", action="store_true", help="RECIPE is a module's name.")
     parser.add_argument("recipe", metavar="RECIPE", help="Script, such as recipes/sft.py.")
     return parser

@@ -20,7 +20,5 @@ def test_help_lists_the_keys_and_keeps_the_docstring(name, monkeypatch, capsys):
     assert "--output_dir" in printed
     assert "--config" in printed
     lines = (sys.modules[recipe.main.__module__].__doc__ or "").splitlines()
-    command = next(
-        line for line in lines if "accelerate launch" in line or "python recipes" in line
-    )
+    command = next(line for line in lines if line.startswith(("    rlhf ", "    python ")))
     assert f"\n{command}\n" in printed

@@ -1,4 +1,4 @@
-"""Trivial baselines: responses that no model wrote, judged next to those of the models.
+"""Null baselines: responses that no model wrote, judged next to those of the models.
 
 They show what a judge gives to an empty text, to length and to a lookup. A judge that prefers one
 of them to a model does not measure what it should (Zheng et al. 2024,

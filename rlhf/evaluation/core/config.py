@@ -11,7 +11,7 @@ from rlhf.errors import ConfigError
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 from rlhf.runtime.field_types import check_field_types
 
-# Trivial baselines, judged next to the models: rlhf/evaluation/core/baselines.py.
+# Null baselines, judged next to the models: rlhf/evaluation/core/baselines.py.
 EMPTY, CONSTANT, COPY, LONGEST, LOOKUP = "empty", "constant", "copy", "longest", "lookup"
 TRIVIAL_BASELINES = (EMPTY, CONSTANT, COPY, LONGEST, LOOKUP)
 AT_LEAST_ONE = (
@@ -70,7 +70,10 @@ class EvaluateConfig:
     )
     temperature: float = field(
         default=1.0,
-        metadata={"help": "Temperature of sampling and KL; use that of PPO to compare with it."},
+        metadata={
+            "help": "Temperature of sampling and KL. Use that of PPO, so that the KLs are "
+            "comparable."
+        },
     )
     per_device_eval_batch_size: int = field(
         default=64, metadata={"help": "Responses sampled at a time."}

@@ -53,7 +53,7 @@ class MetricSpec:
 def all_metrics(records: Sequence[Record], spec: MetricSpec) -> list[Result]:
     """Every metric of every model: over all prompts, without contaminated ones, by category.
 
-    Trivial baselines among the records get the same metrics as the models, except for those that
+    Null baselines among the records get the same metrics as the models, except for those that
     only sampled responses have (KL, loss under the reference, `ONLY_SAMPLED`). A category of a
     single prompt is left out: one prompt has no interval.
     """

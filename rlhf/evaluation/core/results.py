@@ -17,8 +17,8 @@ ANNOTATORS = "people"  # the model name of results about the human judges
 MAX_COLUMNS = 4  # of the tables of null baselines, in a terminal of 80 characters
 # Tables of the null baselines; their other metrics are in the file and the report.
 BASELINE_TABLES = {
-    "Trivial baselines": ("win_rate", "bradley_terry", "score", "kl_bound"),
-    "Trivial baselines, by axis": ("axis",),
+    "Null baselines": ("win_rate", "bradley_terry", "score", "kl_bound"),
+    "Null baselines, by axis": ("axis",),
 }
 
 

@@ -65,7 +65,7 @@ class StudyConfig:
     )
     llm_judge_reasoning_effort: str | None = field(
         default=None,
-        metadata={"help": "low, medium, high, …: reasoning_effort of requests to an address."},
+        metadata={"help": "reasoning_effort of requests to an address: low, medium, high, …"},
     )
     llm_judge_extra_body: str | None = field(
         default=None,
@@ -94,14 +94,17 @@ class StudyConfig:
     )
     frontier: str | None = field(
         default=None,
-        metadata={"help": "Folder of a PPO run: reward against KL over its checkpoints."},
+        metadata={"help": "Folder of a PPO run. Plots score against KL over its checkpoints."},
     )
     frontier_prompts: int = field(
         default=100, metadata={"help": "Prompts for each checkpoint of frontier."}
     )
     tax_data: str | None = field(
         default=None,
-        metadata={"help": 'Texts outside the task (rows with "text"): loss in fp32 and int8.'},
+        metadata={
+            "help": 'Texts outside the task (rows with "text"), to measure the loss in fp32 '
+            "and int8."
+        },
     )
     tax_texts: int = field(default=200, metadata={"help": "Number of texts of tax_data to use."})
     tax_max_length: int = field(

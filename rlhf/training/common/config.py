@@ -35,22 +35,25 @@ class TrainingConfig:
     logging_steps: int = field(default=10, metadata={"help": "Steps between lines of metrics."})
     eval_steps: int = field(
         default=50,
-        metadata={"help": "Steps between held-out evaluations; also before and after the run."},
+        metadata={
+            "help": "Steps between held-out evaluations. There is also one before and one "
+            "after the run."
+        },
     )
     save_steps: int = field(default=100, metadata={"help": "Steps between checkpoints."})
     save_total_limit: int = field(default=2, metadata={"help": "Checkpoints to keep."})
     early_stopping_patience: int | None = field(
         default=None,
         metadata={
-            "help": "Stop after this many evaluations without a lower held-out loss, and keep "
-            "the weights of the lowest."
+            "help": "Stop after this many evaluations in a row without progress, and keep the "
+            "weights with the lowest held-out loss. Default: never."
         },
     )
     early_stopping_threshold: float = field(
         default=0.002,
         metadata={
-            "help": "Share of the held-out loss by which an evaluation has to lower it to count "
-            "as progress."
+            "help": "An evaluation is progress if it lowers the held-out loss by at least "
+            "this share."
         },
     )
     num_samples: int = field(default=16, metadata={"help": "Held-out rows to show in samples/."})

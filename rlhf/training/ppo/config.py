@@ -32,24 +32,27 @@ class PPOConfig:
         default="separate",
         metadata={
             "help": "separate: policy and critic are two models. shared_trunk: they share one. "
-            "lora: both are adapters on one frozen backbone, which is the reference too."
+            "lora: both are adapters on one frozen backbone, which is also the reference."
         },
     )
     advantage: Advantage = field(
         default="gae",
         metadata={
-            "help": "gae: with a critic. rloo, grpo: K responses to a prompt are compared with "
-            "each other."
+            "help": "gae: estimate advantages with a critic. rloo, grpo: compare the K responses "
+            "to a prompt with each other."
         },
     )
     reward_clip: float | None = field(
-        default=None, metadata={"help": "Clip scores to ± this, after everything else."}
+        default=None,
+        metadata={
+            "help": "Clip scores to ± this, after normalisation, weights and the missing-EOS rule."
+        },
     )
     missing_eos_penalty: float | None = field(
         default=None, metadata={"help": "Subtract this from the score of an unfinished response."}
     )
     missing_eos_score: float | None = field(
-        default=None, metadata={"help": "Score of an unfinished response, in place of its own."}
+        default=None, metadata={"help": "Score that replaces that of an unfinished response."}
     )
     value_model_path: str | None = field(
         default=None,
@@ -94,20 +97,22 @@ class PPOConfig:
         default=None, metadata={"help": "Learning rate of the critic. Default: learning_rate."}
     )
     lr_scheduler_type: Literal["linear", "constant"] = field(
-        default="linear", metadata={"help": "Linear decay to 0 over the run, or none."}
+        default="linear",
+        metadata={"help": "Learning rate over the run: linear decay to 0, or constant."},
     )
     critic_warmup_steps: int = field(
         default=0, metadata={"help": "Iterations at the start that train only the critic."}
     )
     max_grad_norm: float = field(
-        default=1.0, metadata={"help": "Clip the gradients of policy and critic to this, each."}
+        default=1.0,
+        metadata={"help": "Clip the gradient norms of policy and critic to this, each."},
     )
     clip_range: float = field(
         default=0.2, metadata={"help": "Clip range of the probability ratio."}
     )
     dual_clip: float | None = field(
         default=None,
-        metadata={"help": "Bound c > 1 of the loss where the advantage is negative."},
+        metadata={"help": "Bound c > 1 of a token's loss where its advantage is negative."},
     )
     value_clip_range: float = field(
         default=0.2, metadata={"help": "Clip range of the value around its old estimate."}
@@ -123,14 +128,15 @@ class PPOConfig:
     kl_coef: float = field(default=0.05, metadata={"help": "Weight of the per-token KL penalty."})
     kl_estimator: KLEstimator | None = field(
         default=None,
-        metadata={"help": "Estimator of the KL penalty. Default: k1; in grpo's loss k3."},
+        metadata={"help": "Estimator of the KL penalty. Default: k1, or k3 with grpo."},
     )
     target_kl: float | None = field(
         default=None,
         metadata={"help": "Adapt kl_coef to hold this KL, in nats per sequence."},
     )
     kl_horizon: int = field(
-        default=10000, metadata={"help": "Responses over which kl_coef changes by about 1.2."}
+        default=10000,
+        metadata={"help": "Responses over which kl_coef changes by a factor of up to about 1.2."},
     )
     kl_budget: float | None = field(
         default=None, metadata={"help": "Stop the run above this KL, in nats per sequence."}
@@ -139,8 +145,9 @@ class PPOConfig:
     importance_weight_cap: float | None = field(
         default=None,
         metadata={
-            "help": "Weigh tokens by min(p_train / p_rollout, this), where sampling and training "
-            "compute log-probs differently. It costs one more forward pass."
+            "help": "Weigh tokens by min(p_train / p_rollout, this): a correction where "
+            "sampling and "
+            "training compute different log-probs. It costs one more forward pass."
         },
     )
     ptx_data: str | None = field(
@@ -154,8 +161,8 @@ class PPOConfig:
     compile: bool = field(
         default=False,
         metadata={
-            "help": "Compile the decoder layers of the update with torch.compile: minutes at the "
-            "start; a CPU needs a C++ compiler."
+            "help": "Compile the decoder layers of the update with torch.compile. The first update "
+            "is slower; a CPU needs a C++ compiler."
         },
     )
     cuda_graphs: bool = field(

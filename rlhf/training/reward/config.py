@@ -31,13 +31,15 @@ class RewardModelConfig(TrainingConfig):
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's weight decay."})
     loss_type: Literal["bradley_terry", "plackett_luce"] = field(
         default="bradley_terry",
-        metadata={"help": "All pairs of a ranking, or its choices from the best to the worst."},
+        metadata={
+            "help": "bradley_terry: all pairs of a ranking. plackett_luce: its choices, best first."
+        },
     )
     ties: Ties = field(
         default="out",
         metadata={
-            "help": "Tied responses: out of the loss, half a pair in each direction, or likely "
-            "where scores differ by less than a threshold (rao_kupper)."
+            "help": "Tied responses. out: not in the loss. half: half a pair in each direction. "
+            "rao_kupper: a tie is likely if the scores differ by less than a threshold."
         },
     )
     tie_threshold: float | None = field(
@@ -55,20 +57,24 @@ class RewardModelConfig(TrainingConfig):
     )
     center_rewards_coefficient: float | None = field(
         default=None,
-        metadata={"help": "Weight of (sum of a pair's rewards)², which holds rewards near 0."},
+        metadata={
+            "help": "Weight of (sum of a pair's rewards)², a loss that keeps rewards near 0."
+        },
     )
     annotator_weights: Literal["none", "agreement", "model"] = field(
         default="none",
         metadata={
-            "help": "Weight rankings by the reliability of their annotators, estimated from their "
-            "agreement, or also from models of the other half of the prompts (twice the time)."
+            "help": "Weigh rankings by the estimated reliability of their annotators. agreement: "
+            "from how annotators agree. model: also from a model of the other half of the "
+            "prompts, in twice the time."
         },
     )
     score_columns: ScoreColumns = field(
         default="reject",
         metadata={
-            "help": "Use of the columns score_chosen and score_rejected: strength (of the pair, by "
-            "their difference), ignore, or reject rows that have them."
+            "help": "Use of the columns score_chosen and score_rejected. strength: their "
+            "difference "
+            "is the strength of the pair. ignore: not used. reject: the row is a bad row."
         },
     )
     read_thoughts: bool = field(
@@ -77,12 +83,16 @@ class RewardModelConfig(TrainingConfig):
     )
     num_heads: int = field(
         default=1,
-        metadata={"help": "Heads on one backbone, each trained on another draw of the rankings."},
+        metadata={
+            "help": "Heads on one backbone, each trained on its own random draw of the rankings."
+        },
     )
     num_demonstrations: int = field(
         default=200,
         metadata={
-            "help": "Rows of normalization_data that the health report compares with nonsense."
+            "help": "Rows of normalization_data that the health report compares with "
+            "shuffled, empty "
+            "and swapped responses."
         },
     )
     num_samples: int = field(

@@ -1,4 +1,4 @@
-"""Trivial baselines and the lookup, by value."""
+"""Null baselines and the lookup, by value."""
 
 from types import SimpleNamespace
 

@@ -99,7 +99,7 @@ def test_trivial_baselines_and_human_judges_are_printed(records, spec, capsys):
     )
     print_table(results, ("sft", "ppo"), "made up")
     output = capsys.readouterr().out
-    trivial, human = output.index("Trivial baselines"), output.index("Human judges")
+    trivial, human = output.index("Null baselines"), output.index("Human judges")
     assert "0.25" in output[output.index("brief", trivial) :]
     assert "0.88" in output[human:]
     assert "…" not in output  # no number is cut off
