@@ -223,13 +223,13 @@ def errors_page() -> str:
     parts = [
         MADE_BY,
         "# Errors\n",
-        "Every error that you can cause is an `RLHFError` with a stable `code`, which the command "
-        "prints in brackets after the message. The message names the place, the value, the reason "
-        "and the next step. Match the code in programs, not the message:\n",
+        "Every error that you can cause is an `RLHFError`. Its message names the place, the value, "
+        "the reason and the next step. Its `code` is stable, and a command prints the code in "
+        "brackets after the message. In programs, match the code and not the message:\n",
         "```python\nimport rlhf\nfrom rlhf.errors import RLHFError\n\ntry:\n"
         '    rlhf.ChatModel("runs/no-such-model")\nexcept RLHFError as error:\n'
         "    print(error.code)\n```\n",
-        "`ConfigError` and `DataError` are also `ValueError`, `CheckpointError` is also `OSError`, "
+        "`ConfigError` and `DataError` are also `ValueError`; `CheckpointError` is also `OSError`; "
         "`TrainingError` is also `RuntimeError`. [Troubleshooting](../troubleshooting.md) starts "
         "from symptoms.\n",
         "## Exit status\n",

@@ -16,7 +16,7 @@ ErrorCode = Literal[
     "bad-config-file",  # a YAML or JSON file of settings that cannot be read
     "unsupported",  # a feature that this model, machine or method does not support
     "missing-package",  # an optional package or program that is not installed
-    "bad-launch",  # a launch configuration that the command cannot use
+    "bad-launch",  # processes, sharding or precision that the command cannot use
     # files and rows
     "missing-file",  # a file or folder that does not exist
     "file-exists",  # a file at the output path has other contents; it is not overwritten
