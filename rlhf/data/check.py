@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     parser.add_argument(
-        "--max_length", type=int, help="The most tokens of a row. It needs --model."
+        "--max_length", type=int, help="Maximum number of tokens of a row. Needs --model."
     )
     parser.add_argument(
         "--score_columns",

@@ -119,8 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="rlhf data show",
         description="Print the first rows as a model reads them, token by token. Trained tokens "
-        "are green (between « and » without colours), control tokens are reversed, and a bar marks "
-        "where the response begins. Run it before every training.",
+        "are green (between « and » without colours), and control tokens are in reverse video. A "
+        "bar marks where the response begins. Run it before every training.",
         allow_abbrev=False,
     )
     parser.add_argument("file", help="A file, or a hub dataset.")

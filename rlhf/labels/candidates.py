@@ -175,7 +175,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
     add("--seed", type=int, default=0, help="Seed of the sampling.")
     add("--batch_size", type=int, default=128, help="Responses sampled at a time.")
-    add("--chat_template", default="auto", help="auto | none | FILE, as the model was trained.")
+    add(
+        "--chat_template",
+        default="auto",
+        help="Chat template: auto, none, or a Jinja file, as in training.",
+    )
     add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     add(
         "--drop_bad_rows",

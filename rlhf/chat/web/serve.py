@@ -139,11 +139,11 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--chat_template",
         default="auto",
-        help="Chat template: auto, none, or a Jinja file, as the model was trained.",
+        help="Chat template: auto, none, or a Jinja file, as in training.",
     )
     add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
-    add("--base", help="Base of a LoRA adapter, if it is not where the adapter's config says.")
-    add("--int8", action="store_true", help="Hold linear layers in 8 bits, to save memory.")
+    add("--base", help="Folder of a LoRA adapter's base model, if it was moved.")
+    add("--int8", action="store_true", help="Keep linear layers in 8 bits, to save memory.")
     add("--store", default="labels.sqlite", help="Label store for votes: a file or database URL.")
     add("--annotator", help="Your name in the label store; default: your login.")
     add("--reward_model", help="Folder of the reward model whose rewards the page shows.")
