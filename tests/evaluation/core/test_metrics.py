@@ -89,7 +89,7 @@ def test_trivial_baselines_are_judged_and_ranked(records, spec):
     assert find(results, "win_rate", "empty", baseline="sft", **of, subset="facts").value == 0.0
 
 
-def test_trivial_baselines_and_human_judges_are_printed(records, spec, capsys):
+def test_null_baselines_and_human_judges_are_printed(records, spec, capsys):
     """The axes of a null baseline, and the annotators' gold items."""
     records += [_record(i, 0, "empty", -2.0, axes={"brief": 0.25}) for i in range(3)]
     records = [replace(r, axes={**r.axes, **dict.fromkeys("abcdef", 0.5)}) for r in records]
@@ -99,11 +99,11 @@ def test_trivial_baselines_and_human_judges_are_printed(records, spec, capsys):
     )
     print_table(results, ("sft", "ppo"), "made up")
     output = capsys.readouterr().out
-    trivial, human = output.index("Null baselines"), output.index("Human judges")
-    assert "0.25" in output[output.index("brief", trivial) :]
+    null, human = output.index("Null baselines"), output.index("Human judges")
+    assert "0.25" in output[output.index("brief", null) :]
     assert "0.88" in output[human:]
     assert "…" not in output  # no number is cut off
-    assert ANNOTATORS not in output[trivial:human]
+    assert ANNOTATORS not in output[null:human]
 
 
 def test_length_controlled_win_rate_is_half_if_length_decides(spec):
