@@ -9,7 +9,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -277,7 +277,7 @@ def signature_rows(directive: re.Match[str]) -> Iterator[str]:
         yield signature_row(f"{path.rpartition('.')[2]}.{name}", member)
 
 
-def signature_row(name: str, item: Any) -> str:
+def signature_row(name: str, item: property | Callable[..., object]) -> str:
     """One row: the name with its arguments, and the first line of the docstring."""
     first = (inspect.getdoc(item) or "").partition("\n")[0]
     arguments = ""
