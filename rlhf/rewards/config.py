@@ -47,7 +47,7 @@ class RewardConfig:
         default="stop",
         metadata={
             "help": "At a response without a usable reward: stop the run, or skip and count the "
-            "response (at most 1% of an iteration)."
+            "response (at most one in a hundred of an iteration)."
         },
     )
     reward_chat_template: list[str] | None = field(default=None, metadata={"help": TEMPLATE_HELP})
