@@ -35,7 +35,7 @@ class Curve:
     label: str
     seconds: list[float]  # since the start
     scores: list[float]
-    kls: list[float]  # nats per sequence
+    kls: list[float]  # nats per response
 
     @property
     def final(self) -> float:

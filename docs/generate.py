@@ -36,8 +36,8 @@ EXIT_STATUS = """\
 | status | meaning |
 |---:|---|
 | 0 | done |
-| 1 | the run failed after its start (`TrainingError`), or the reward model failed the gate (the \
-checks before PPO) |
+| 1 | the run failed after its start (`TrainingError`); in `rlhf align` also: the reward model \
+failed the gate (the checks before PPO) |
 | 2 | the command, its configuration or its data has a mistake (`ConfigError`, `DataError`, \
 `CheckpointError`); raised before a model loads where possible |
 | 75 | SIGTERM stopped the run after a checkpoint; start it again with \
@@ -134,7 +134,8 @@ def cli_page() -> str:
         if command in configured:
             parts.append(f"Keys: [rlhf {command}](config.md#rlhf-{command}).\n")
             continue
-        parts += ["| option | default | |\n|---|---|---|", *option_rows(parser), ""]
+        if rows := list(option_rows(parser)):
+            parts += ["| option | default | |\n|---|---|---|", *rows, ""]
     return "\n".join(parts)
 
 
@@ -182,7 +183,9 @@ def config_page() -> str:
         MADE_BY,
         "# Configuration\n",
         "This page lists the keys of the YAML files. They are also options of the commands and "
-        "fields of the dataclasses in Python. An unknown key is an error that names the nearest "
+        "fields of the dataclasses in Python. In Python, PPO takes `PromptOptions` plus the "
+        "arguments `prompts` and `eval_prompts`; `rlhf.evaluate` takes some of the keys as "
+        "arguments. An unknown key is an error that names the nearest "
         "known one. "
         "`--print_config` prints the final configuration (file plus options) as YAML. "
         "`--dry_run true` checks everything without training.\n",

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         import shtab
     except ImportError as error:
         raise ConfigError(
-            "completion needs shtab, which is not installed; `pip install shtab`.",
+            "completion needs shtab, which is not installed; run `pip install 'rlhf[completion]'`.",
             code="missing-package",
         ) from error
     print(shtab.complete(full_parser(), shell=shell))

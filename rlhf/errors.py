@@ -46,7 +46,7 @@ ErrorCode = Literal[
     "process-lost",  # a process of the run ended, or hangs while the others wait for it
     "out-of-memory",  # the device or the machine has too little memory
     "upload-failed",  # the hub did not accept the model; the local folder is complete
-    "gate-failed",  # the reward model failed the checks before PPO; --skip_gate continues anyway
+    "gate-failed",  # a failed gate stopped rlhf align before PPO; --skip_gate continues anyway
     # rewards, judges
     "bad-reward",  # a reward function that cannot be loaded or returns something unusable
     "judge-failed",  # an LLM judge that cannot be reached or rejects the request

@@ -2,7 +2,7 @@
 
     python recipes/toy_tasks/draw.py runs/toy_tasks --output docs/images/toy-tasks.png
 
-Needs matplotlib (`pip install -e '.[eval]'`).
+Needs matplotlib (`pip install 'rlhf[eval]'`).
 """
 
 import argparse

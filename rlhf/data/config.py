@@ -70,7 +70,7 @@ class PromptDataConfig(PromptOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(PromptOptions):
-    """The options of SFT's and reward models' rows: a share to hold out and a longest length."""
+    """Options for the rows of SFT and reward models, such as held-out share and maximum length."""
 
     eval_fraction: float = field(
         default=0.1,
@@ -98,4 +98,4 @@ class DataOptions(PromptOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(DataOptions, PromptDataConfig):
-    """The options of SFT's and reward models' rows, and the sources that they come from."""
+    """Options for the rows of SFT and reward models, and the sources of the rows."""

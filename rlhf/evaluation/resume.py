@@ -26,7 +26,7 @@ def check_resumed_keys(run_config: RunConfig, config: EvaluateConfig, study: Stu
     process.
 
     Raises:
-        ConfigError: a key differs, so that results would be replaced.
+        ConfigError: a key differs, so results would be replaced.
     """
     folder = Path(run_config.output_dir)
     has_results = (folder / EVALUATION).is_file() and (folder / CONFIG).is_file()

@@ -49,7 +49,7 @@ def _serve(args: argparse.Namespace) -> None:
         from rlhf.labels.web.serve import serve
     except ImportError as error:
         raise ConfigError(
-            f"the label page needs {error.name}; install it with pip install -e '.[labels]'.",
+            f"the label page needs {error.name}; run `pip install 'rlhf[labels]'`.",
             code="missing-package",
         ) from error
     config = LabelServerConfig(
@@ -179,6 +179,6 @@ def _erase(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store:
         count = store.erase(args.annotator)
     console.print(
-        f"{counted(count, 'event')} deleted; a tombstone with the counts remains. Earlier exports "
-        "still contain the labels: export again."
+        f"{counted(count, 'event')} deleted; a record with counts and without the name remains. "
+        "Earlier exports still contain the labels: export again."
     )

@@ -51,12 +51,16 @@ def parser() -> argparse.ArgumentParser:
         "--reward_model",
         nargs="+",
         required=True,
-        help="One reward model (its margin counts) or several (their variance counts).",
+        help="One reward model (the score difference of the two best responses counts) or several "
+        "(their variance counts).",
     )
     add = command("invite", "Print a new link for each annotator; it revokes the old one.")
     add("names", nargs="+", help="Annotators' names, as in the exported rows.")
     add("--address", default="http://127.0.0.1:8000", help="Address of the label page.")
-    add = command("erase", "Delete all labels of an annotator; a tombstone remains.")
+    add = command(
+        "erase",
+        "Delete all labels of an annotator; a record with counts and without the name remains.",
+    )
     add("annotator", help="Name of the annotator.")
     return root
 

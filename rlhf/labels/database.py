@@ -98,7 +98,7 @@ def _engine(location: str | Path, create: bool) -> sa.Engine:
         except ImportError as error:
             raise DataError(
                 f"label store {display_location(str(location))} needs {error.name}; for PostgreSQL "
-                "write postgresql+psycopg://… and install it with pip install -e '.[postgres]'.",
+                "write postgresql+psycopg://… and run `pip install 'rlhf[postgres]'`.",
                 code="missing-package",
             ) from error
         except sa.exc.ArgumentError as error:

@@ -177,7 +177,9 @@ def _parse(row: Row) -> tuple[Candidate, _ImportedRanking | None]:
     reserved = sorted(set(row) & {*LABEL_COLUMNS, "annotator", "strength", "margin"})
     if reserved:
         raise DataError(
-            f"column {reserved[0]} belongs to labels and the row has no ranks", code="bad-row"
+            f"the row has no ranks, so it cannot have the label column {reserved[0]}; add `ranks` "
+            "or remove the column",
+            code="bad-row",
         )
     responses = row.get("responses")
     if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):

@@ -15,7 +15,7 @@ def print_stats(console: Console, stats: StoreStats, *, with_gold: bool) -> None
     console.print(
         f"{counted(stats.labels, 'label')} on {stats.labelled_items} of "
         f"{counted(stats.items, 'item')}; annotators agree on {stats.agreement} of the pairs that "
-        f"both decide{gold}"
+        f"both annotators ordered{gold}"
     )
     console.print(
         f"Krippendorff's alpha of the ranks: {stats.alpha}; "
@@ -34,11 +34,11 @@ def _annotator_table(stats: StoreStats, *, with_gold: bool) -> Table:
         padding=(0, 1, 0, 0),  # fits into 80 columns
         caption="pairs: pairs of responses that the annotator did not tie; "
         "first, longer: share of pairs won by the response shown first, by the longer one; "
-        "checks: correct on gold items; self: same decision on repeats",
+        "gold items: share right; self: same decision on repeats",
     )
     table.add_column("annotator", no_wrap=True)
-    names = ["labels", "pairs", "tied", "agree", "first", "longer", "checks", "self", "seconds"]
-    for name in [*names, "gold"] if with_gold else names:
+    names = ["labels", "pairs", "tied", "agree", "first", "longer", "gold items", "self", "seconds"]
+    for name in [*names, "gold score"] if with_gold else names:
         table.add_column(name, justify="right")
     for one in stats.annotators:
         shares = [one.ties, one.agreement, one.first_shown, one.longer]

@@ -271,7 +271,7 @@ class LabelStore:
     def erase(self, annotator: str) -> int:
         """Delete every event, claim, draft and session of an annotator; returns the event count.
 
-        A tombstone with the counts and without the name remains.
+        A record with counts and without the name remains.
 
         Raises:
             DataError: the store has no row of this annotator.

@@ -109,7 +109,7 @@ def check_chat(path: str | Path, manifest: Manifest | None, chat: ChatTokenizer)
         )
     if set(manifest.eos_token_ids) != set(chat.eos_token_ids):
         raise CheckpointError(
-            f"{path} was trained to stop at ids {list(manifest.eos_token_ids)}, and its files now "
+            f"{path} was trained to stop at ids {list(manifest.eos_token_ids)}, but its files now "
             f"name {list(chat.eos_token_ids)}; restore its tokenizer and generation_config.json.",
             code="tokenizer-mismatch",
         )

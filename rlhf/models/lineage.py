@@ -63,7 +63,7 @@ def check_base(adapter: Path, base: str | Path) -> None:
         return
     if manifest.base_model_sha256 not in (now, _merged_from(base)):
         raise CheckpointError(
-            f"{adapter} is a LoRA adapter trained on {manifest.base_model}, and {base} has other "
+            f"{adapter} is a LoRA adapter trained on {manifest.base_model}, but {base} has other "
             f"weights (sha256 {manifest.base_model_sha256[:12]} then, {now[:12]} now). Restore "
             "that base, name its folder (--base of chat, serve and merge), or train the adapter "
             "again.",

@@ -42,7 +42,7 @@ def sharding_requested() -> bool:
         value = os.environ.get(variable, supported)
         if value.lower() != supported.lower():
             raise ConfigError(
-                f"the launch configuration has {key}={value}, and only {supported} is supported; "
+                f"the launch configuration has {key}={value}, but only {supported} is supported; "
                 "change it, as in recipes/accelerate/fsdp2.yaml.",
                 code="bad-launch",
             )

@@ -2,7 +2,7 @@
 
 With tokens sampled from the policy (http://joschu.net/blog/kl-approx.html, where r = q/p and
 the sign of k1's logarithm follows from that): log-ratio = policy_logprobs - ref_logprobs.
-All in nats per token; a sum over a response is nats per sequence.
+All in nats per token; a sum over a response is nats per response.
 """
 
 from typing import Literal

@@ -38,7 +38,7 @@ def ranking_loss(
 
     Ties. `out`: no pair. `half`: half a pair in each direction, with its minimum at equal scores.
     `rao_kupper` (https://doi.org/10.1080/01621459.1967.10482901): two responses tie if their noisy
-    difference is below η, so that P(tie) = σ(d + η) - σ(d - η); a tie costs
+    difference is below η, so P(tie) = σ(d + η) - σ(d - η); a tie costs
 
         -log σ(d - η) - log σ(-d - η) - log(e^2η - 1)
 

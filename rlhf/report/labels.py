@@ -34,7 +34,9 @@ def label_view(stats: Row) -> LabelView | None:
     alpha = stats.get("alpha") or {}
     summary = [f"{stats.get('labels', 0)} labels for {stats.get('labelled_items', 0)} prompts"]
     if _n(stats.get("agreement")):
-        summary.append(f"annotators agree on {_share(stats['agreement'])} of decided pairs")
+        summary.append(
+            f"annotators agree on {_share(stats['agreement'])} of pairs that neither tied"
+        )
     if _n(alpha):
         summary.append(f"Krippendorff's alpha {_share(alpha)}")
     return LabelView(

@@ -41,14 +41,14 @@ def check_ensemble(aggregation: Aggregation, models: Sequence[tuple[str, float, 
     weighted = [name for name, weight, _ in models if weight != 1]
     if weighted:
         raise ConfigError(
-            f"reward_aggregation={aggregation} weighs all reward models equally, and {weighted[0]} "
+            f"reward_aggregation={aggregation} weighs all reward models equally, but {weighted[0]} "
             "has a weight; leave the weight out, or use reward_aggregation=sum.",
             code="key-conflict",
         )
     members = sum(heads for _, _, heads in models)
     if members < 2:
         raise ConfigError(
-            f"reward_aggregation={aggregation} needs an ensemble, and the reward has {members} "
+            f"reward_aggregation={aggregation} needs an ensemble, but the reward has {members} "
             "member(s); name several reward models, or train one with num_heads.",
             code="key-conflict",
         )

@@ -60,13 +60,13 @@ def check_columns(function: RewardFunction, name: str, columns: Collection[str])
         required = parameter.default is inspect.Parameter.empty and parameter.kind in by_name
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise ConfigError(
-                f"{name} takes {parameter.name} by position, and a reward function is called by "
+                f"{name} takes {parameter.name} by position, but a reward function is called by "
                 "name; leave the / out of its parameters.",
                 code="bad-reward",
             )
         if required and parameter.name not in available:
             raise ConfigError(
-                f"{name} takes {parameter.name}, and there is no such column; available are "
+                f"{name} takes {parameter.name}, but no column has that name; available are "
                 f"{', '.join(available)}. Rename the parameter, add the column to the rows, or "
                 "give the parameter a default.",
                 code="bad-reward",
@@ -76,7 +76,7 @@ def check_columns(function: RewardFunction, name: str, columns: Collection[str])
     for needed in () if takes_all else ("prompts", "completions"):
         if needed not in names:
             raise ConfigError(
-                f"{name} has no parameter {needed}, and is called as {name}(prompts=..., "
+                f"{name} has no parameter {needed}, but is called as {name}(prompts=..., "
                 f"completions=..., ...); add it, or **kwargs. Available are "
                 f"{', '.join(available)}.",
                 code="bad-reward",

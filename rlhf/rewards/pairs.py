@@ -60,7 +60,7 @@ def check_templates(path: str, chat: ChatTokenizer, prompts: Sequence[Prompt]) -
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
             raise DataError(
-                f"prompts[{index}] is a list of messages, and the reward model {path} has no chat "
+                f"prompts[{index}] is a list of messages, but the reward model {path} has no chat "
                 "template; give texts, or the template that it was trained with "
                 "(chat_template=FILE).",
                 code="bad-value",

@@ -51,7 +51,7 @@ def judge_templates(
     if not models and (templates or kwargs):
         key = "reward_chat_template" if templates else "reward_chat_template_kwargs"
         raise ConfigError(
-            f"{key} is for reward models, and there is none; leave it out.", code="key-conflict"
+            f"{key} is for reward models, but there is none; leave it out.", code="key-conflict"
         )
     chosen = _one_each(list(templates or [default]), models, "reward_chat_template")
     variables = _one_each(_objects(kwargs), models, "reward_chat_template_kwargs")

@@ -84,7 +84,7 @@ def _check_tracker(name: str) -> None:
         )
     if name not in map(str, get_available_trackers()):
         raise ConfigError(
-            f"report_to: {name} is not installed; `pip install 'rlhf[tracking]'`.",
+            f"report_to: {name} is not installed; run `pip install 'rlhf[tracking]'`.",
             code="missing-package",
         )
 
@@ -109,7 +109,7 @@ def check_upload(hub_id: str | None) -> None:
         ) from error
     if get_token() is None:
         raise ConfigError(
-            f"push_to_hub={hub_id} needs a token of the hub, and there is none; run "
+            f"push_to_hub={hub_id} needs a token of the hub, but there is none; run "
             "`hf auth login`, or set HF_TOKEN.",
             code="missing-key",
         )

@@ -21,7 +21,7 @@ SECONDS = 60  # for the server to start or stop
 
 def programs() -> Path:
     """Folder of initdb and postgres; skips the test if there is none."""
-    pytest.importorskip("psycopg", reason="needs psycopg (pip install -e '.[postgres]')")
+    pytest.importorskip("psycopg", reason="needs psycopg (pip install 'rlhf[postgres]')")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     on_path = shutil.which("initdb")
     folders += [Path(on_path).parent] if on_path else []

@@ -56,7 +56,7 @@ def parse_demonstration(row: Row, train_on: TrainOn = "all") -> Demonstration:
         turns = with_system(row, messages_of(row["messages"], "messages", last=("assistant",)))
         _check_repeated_prompt(row, turns)
         if len(turns) < 2:
-            reject_row("messages has only the assistant's turn, and no prompt before it")
+            reject_row("messages has only the assistant's turn, but no prompt before it")
         return _demonstration(row, turns[:-1], turns[-1], every_turn=train_on == "all")
     prompt = prompt_of(row, "prompt and completion, or messages")
     completion = value_of(row, "completion", "prompt and completion")

@@ -117,7 +117,7 @@ def _shared_text(chosen: str, rejected: str) -> int:
     """Length of the common beginning of two texts, up to the end of a word."""
     if _HH_TURN in chosen:
         reject_row(
-            "no prompt, and chosen is a transcript of Human and Assistant; convert it first: "
+            "no prompt, but chosen is a transcript of Human and Assistant; convert it first: "
             "rlhf data convert FILE --from hh"
         )
     shared = chosen[: shared_length(chosen, rejected)]
@@ -211,7 +211,7 @@ def _strength(row: Row, scores: ScoreColumns) -> float:
     """How clear the preference was: `strength`, TRL's `margin`, or the scores' difference."""
     columns = [name for name in ("strength", "margin") if name in row]
     if len(columns) == 2 and row["strength"] != row["margin"]:
-        reject_row("strength and margin differ, and mean the same; give one of them")
+        reject_row("strength and margin differ, but mean the same; give one of them")
     if score_names := [name for name in ("score_chosen", "score_rejected") if name in row]:
         if scores == "reject":
             reject_row(

@@ -62,7 +62,7 @@ def single_messages(row: Row) -> Converted:
 
 
 STEPS = (
-    "it labels the steps of one solution, and rlhf trains reward models on comparisons of whole "
+    "it labels the steps of one solution, but rlhf trains reward models on comparisons of whole "
     "responses; use a dataset of ranked or scored responses, or TRL's PRMTrainer"
 )
 MESSAGE_A_ROW = (

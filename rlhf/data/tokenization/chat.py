@@ -213,7 +213,7 @@ def _check_history(chat: ChatTokenizer, before: str, whole: str) -> None:
     if shared_length(before, whole) < len(before) - len(chat.format.prompt_tail):
         reject_row(
             "the chat template renders the turns before this response differently once it follows, "
-            "so that no prompt leads to it; give another template with chat_template: FILE"
+            "so no prompt leads to it; give another template with chat_template: FILE"
         )
 
 

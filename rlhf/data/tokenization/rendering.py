@@ -71,7 +71,7 @@ def raw_text(prompt: Prompt, tools: Tools = ()) -> str:
     """
     if not isinstance(prompt, str) or tools:
         subject = "tools" if tools else "a conversation"
-        reject_row(f"{subject} needs a chat template, and chat_template is none")
+        reject_row(f"{subject} needs a chat template, but chat_template is none")
     return prompt
 
 

@@ -30,7 +30,7 @@ def find_eos_ids(
     """The tokenizer's EOS first, then those of generation_config.json (or config.json).
 
     Raises:
-        CheckpointError: none of them names an EOS, so that no response could end.
+        CheckpointError: none of them names an EOS, so no response could end.
     """
     configured = [i for i in _configured_eos(name) if 0 <= i < len(tokenizer)]
     if tokenizer.eos_token_id is None and configured:

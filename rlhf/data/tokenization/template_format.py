@@ -203,7 +203,7 @@ def format_notes(template: TemplateFormat) -> list[str]:
                 "to train and sample without thoughts set chat_template_kwargs: "
                 '{"enable_thinking": false}, if the template has that variable.'
                 if template.renders_thoughts
-                else "the template leaves thoughts out of conversations, so that SFT trains a "
+                else "the template leaves thoughts out of conversations, so SFT trains a "
                 "response that follows none; give a template that keeps them with "
                 "chat_template: FILE."
             )
@@ -225,7 +225,7 @@ def end_of_turn(
     It is the first token of `after`, if that is an EOS or another token that was added to the
     vocabulary; such a token then counts as an EOS. Where an EOS follows such a token directly it is
     that EOS (Cohere's `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>`). None means that text or nothing
-    follows the response, so that a model trained on it would never stop.
+    follows the response, so a model trained on it would never stop.
     """
     ids = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
     added = set(tokenizer.added_tokens_decoder)

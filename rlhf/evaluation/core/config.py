@@ -102,7 +102,8 @@ class EvaluateConfig:
             name = getattr(self, key)
             if name is not None and name not in names:
                 raise ConfigError(
-                    f"{key}={name!r} is not one of the models {', '.join(names)}.", code="bad-value"
+                    f"{key}={name!r} is not the name of a model; use one of {', '.join(names)}.",
+                    code="bad-value",
                 )
         if taken := sorted({*names} & {*TRIVIAL_BASELINES}):
             raise ConfigError(

@@ -85,7 +85,9 @@ def unscored_records(
         records = read_records(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"answers={path} cannot be read: {error}.", code="unreadable-file"
+            f"answers={path} cannot be read: {error}; give the {RECORDS_FILE} of a finished "
+            "evaluation.",
+            code="unreadable-file",
         ) from error
     for index, row in enumerate(rows):
         if prompts.get(index) != row.prompt:

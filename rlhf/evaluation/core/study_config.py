@@ -138,7 +138,8 @@ class StudyConfig:
         for key in ("llm_judge_model", "llm_judge_reasoning_effort", "llm_judge_extra_body"):
             if (value := getattr(self, key)) and not (self.llm_judge or "").startswith("http"):
                 raise ConfigError(
-                    f"{key}={value} needs an http address as llm_judge; leave it out.",
+                    f"{key}={value} is only for a judge behind an address; set llm_judge to "
+                    f"an http address, or leave {key} out.",
                     code="key-conflict",
                 )
         if not 0 <= self.llm_judge_temperature < math.inf:

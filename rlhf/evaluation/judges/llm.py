@@ -63,7 +63,7 @@ def read_verdict(reply: str) -> str | None:
 def without_thought(reply: str) -> str:
     """The reply after its thought; "" if the thought does not end.
 
-    Some templates write <think> into the prompt, so that only its end is in the reply.
+    Some templates write <think> into the prompt, so only its end is in the reply.
     """
     if ends := list(_THOUGHT_END.finditer(reply)):
         return reply[ends[-1].end() :]

@@ -168,8 +168,8 @@ def _check_best_of_n(curve: Sequence[BestOfN]) -> list[str]:
     if last.people_high >= best.people_low:
         return []
     return [
-        f"annotators prefer the best of {last.n} by reward to {last.people:.2f} of the other "
-        f"responses, and the best of {best.n} to {best.people:.2f}: a higher reward is worse"
+        f"annotators rank the best of {last.n} by reward above {last.people:.0%} of the other "
+        f"responses, but the best of {best.n} above {best.people:.0%}: a higher reward is worse"
     ]
 
 

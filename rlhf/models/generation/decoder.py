@@ -11,7 +11,7 @@ from rlhf.models.protocols import CausalLM
 from rlhf.types import PromptBatch
 
 # Finished rows are dropped when at most this share of the rows is unfinished: dropping copies the
-# cache, so that doing it for every finished row would cost more than it saves.
+# cache, so doing it for every finished row would cost more than it saves.
 ALIVE_SHARE = 0.75
 ALIVE_SHARE_OF_GRAPHS = 0.5  # a step with fewer rows has to be recorded again
 

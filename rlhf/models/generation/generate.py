@@ -164,7 +164,7 @@ def as_responses(chat: ChatTokenizer, generated: Generated) -> list[SampledRespo
     """
     if not generated.logprobs.isfinite().all():
         raise TrainingError(
-            "the model's log-probs are not finite, and its responses are meaningless: its weights "
+            "the model's log-probs are not finite, so its responses are meaningless: its weights "
             "hold NaN or infinity, or overflow; use float32 or an earlier checkpoint.",
             code="non-finite",
         )

@@ -60,7 +60,7 @@ def keep_own_base(
             )
         elif has_another_base(base, source):
             raise CheckpointError(
-                f"{base} was merged from {source} when this run began, and {source} has other "
+                f"{base} was merged from {source} when this run began, but {source} has other "
                 "weights now; restore it, or start again with --overwrite.",
                 code="base-mismatch",
             )

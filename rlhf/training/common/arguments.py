@@ -102,7 +102,7 @@ def model_config(model: str | Path | Backbone, kind: type[Backbone]) -> Backbone
         return model
     if hasattr(model, "save_pretrained"):
         raise ConfigError(
-            f"model is a loaded {type(model).__name__}, and a run records the files that it starts "
+            f"model is a loaded {type(model).__name__}, but a run records the files that it starts "
             "from; save model and tokenizer to a folder with save_pretrained, and give the folder.",
             code="bad-value",
         )
@@ -150,7 +150,7 @@ def check_not_trained(trainer: object, *, started: bool) -> None:
     if started:
         name = type(trainer).__name__
         raise ConfigError(
-            f"{name}.train was already called, and a trainer trains once; save() writes what it "
+            f"{name}.train was already called, but a trainer trains once; save() writes what it "
             f"trained. Make a new {name} to train again; with the same output_dir and "
             "resume_from_checkpoint=True it resumes from the last checkpoint.",
             code="run-exists",

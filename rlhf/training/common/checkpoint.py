@@ -84,17 +84,26 @@ def verify_checkpoint(checkpoint: Path) -> None:
     Raises:
         CheckpointError: a file that is missing or differs.
     """
+    if (fault := _fault_of(checkpoint)) is not None:
+        raise CheckpointError(
+            f"{fault}; use an earlier checkpoint, or `latest` to resume from the newest complete "
+            "one.",
+            code="torn-checkpoint",
+        )
+
+
+def _fault_of(checkpoint: Path) -> str | None:
+    """What makes a checkpoint torn: a file that is missing or differs; None if it is complete."""
     try:
         hashes = json.loads((checkpoint / HASHES).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{checkpoint} is torn: {HASHES} is missing or incomplete.", code="torn-checkpoint"
-        ) from error
+    except (OSError, ValueError):
+        return f"{checkpoint} is torn: {HASHES} is missing or incomplete"
     for name, recorded in hashes.items():
         path = checkpoint / name
         if not path.is_file() or hash_file(path) != recorded:
             state = "differs from what was written" if path.is_file() else "is missing"
-            raise CheckpointError(f"{checkpoint} is torn: {name} {state}.", code="torn-checkpoint")
+            return f"{checkpoint} is torn: {name} {state}"
+    return None
 
 
 def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
@@ -123,12 +132,10 @@ def _newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that verifies, and the faults of those after it."""
     torn = []
     for checkpoint in reversed(checkpoints(folder)):
-        try:
-            verify_checkpoint(checkpoint)
-        except CheckpointError as error:
-            torn.append(f"{error} The one before it is used.")
-        else:
+        fault = _fault_of(checkpoint)
+        if fault is None:
             return checkpoint, torn
+        torn.append(f"{fault}. The one before it is used.")
     return None, torn
 
 

@@ -75,5 +75,7 @@ class TrainingConfig:
             if not 0 <= getattr(self, name) < 1:
                 value = getattr(self, name)
                 raise ConfigError(
-                    f"{name}={value} is not a share; use 0 to below 1.", code="bad-value"
+                    f"{name}={value} is not a share; use a number from 0 up to, but not "
+                    "including, 1.",
+                    code="bad-value",
                 )

@@ -91,7 +91,7 @@ def check_same_base(checkpoint: Path, base_model: str) -> None:
     manifest = read_manifest(checkpoint)
     if manifest is not None and has_another_base(checkpoint, base_model):
         raise CheckpointError(
-            f"{checkpoint} was trained from {manifest.base_model}, and {base_model} has other "
+            f"{checkpoint} was trained from {manifest.base_model}, but {base_model} has other "
             "weights: the reference would be another model; give the same model_name_or_path, "
             "and name the checkpoint only in resume_from_checkpoint.",
             code="base-mismatch",

@@ -45,8 +45,8 @@ def folder_to_save(folder: str | Path | None, run_folder: Path, *, base: str) ->
     others = [path.name for pattern in OF_A_MODEL for path in target.glob(pattern)]
     if others and not (target / MANIFEST).is_file():
         raise ConfigError(
-            f"save: {target} already has {others[0]} and no {MANIFEST}, so that its files are not "
-            "those of an earlier save and would be replaced; name another folder.",
+            f"save: {target} already has {others[0]} but no {MANIFEST}, so its files are not from "
+            "an earlier save and would be replaced; name another folder.",
             code="file-exists",
         )
     return target

@@ -48,7 +48,7 @@ def check_trainable(parts: Parts, modules: Sequence[nn.Module]) -> None:
             frozen = [p for p in frozen if id(p) not in fixed]
         if not parameters:
             raise TrainingError(
-                f"{part}: there is no weight to train, and the run would change nothing; with "
+                f"{part}: there is no weight to train, so the run would change nothing; with "
                 "LoRA leave lora_target_modules out, which selects every linear layer.",
                 code="nothing-trained",
             )
@@ -56,7 +56,8 @@ def check_trainable(parts: Parts, modules: Sequence[nn.Module]) -> None:
             raise TrainingError(
                 f"{part}: {len(frozen)} of {len(parameters)} weight tensors are frozen"
                 f"{_first_name(frozen, modules)} and would not change; start from a full model "
-                "(`rlhf merge` makes one from a LoRA adapter), or report a bug if this is one.",
+                "(`rlhf merge` makes one from a LoRA adapter), or, if it already is a full model, "
+                "report a bug.",
                 code="nothing-trained",
             )
 
@@ -133,7 +134,7 @@ def check_zero_norm(norm: float, has_derivative: Tensor, step: int, part: str) -
     if float(reduce(has_derivative.float().reshape(1), "sum").sum()) > 0:
         raise TrainingError(
             f"step {step}: the gradient of the {part} is exactly 0 although its loss is not at an "
-            "optimum: no weight is connected to the loss, and the run would change nothing. Start "
+            "optimum: no weight is connected to the loss, so the run would change nothing. Start "
             "from a full model (`rlhf merge`), without gradient_checkpointing or compile; if the "
             "gradient stays 0, report a bug.",
             code="nothing-trained",

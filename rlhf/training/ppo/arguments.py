@@ -69,7 +69,7 @@ def _data(
         check_type("data_config", options, PromptOptions)
     if isinstance(options, DataOptions):
         raise ConfigError(
-            f"data_config is a {type(options).__name__}, and PPO has no eval_fraction and no "
+            f"data_config is a {type(options).__name__}, but PPO has no eval_fraction and no "
             "max_length; use rlhf.PromptOptions(...), and max_prompt_length of rlhf.PPOConfig.",
             code="bad-value",
         )

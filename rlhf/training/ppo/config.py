@@ -132,14 +132,14 @@ class PPOConfig:
     )
     target_kl: float | None = field(
         default=None,
-        metadata={"help": "Adapt kl_coef to hold this KL, in nats per sequence."},
+        metadata={"help": "Adapt kl_coef to hold this KL, in nats per response."},
     )
     kl_horizon: int = field(
         default=10000,
         metadata={"help": "Responses over which kl_coef changes by a factor of up to about 1.2."},
     )
     kl_budget: float | None = field(
-        default=None, metadata={"help": "Stop the run above this KL, in nats per sequence."}
+        default=None, metadata={"help": "Stop the run above this KL, in nats per response."}
     )
 
     importance_weight_cap: float | None = field(

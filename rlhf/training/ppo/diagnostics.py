@@ -148,6 +148,6 @@ def over_budget(kl: float, config: PPOConfig, step: int) -> str:
     if config.kl_budget is None or kl <= config.kl_budget:
         return ""
     return (
-        f"KL {kl:.2f} nats per sequence passed kl_budget {config.kl_budget} before step {step}; "
+        f"KL {kl:.2f} nats per response passed kl_budget {config.kl_budget} before step {step}; "
         "the run stopped. The penalty is likely too weak for the reward: raise kl_coef."
     )

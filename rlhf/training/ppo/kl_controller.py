@@ -11,7 +11,7 @@ def next_kl_coef(
         e = clip(kl / target_kl - 1, -0.2, 0.2)
         kl_coef * (1 + e * num_samples / horizon)
 
-    kl, target_kl: nats per sequence. horizon: responses over which a constant error of 0.2
+    kl, target_kl: nats per response. horizon: responses over which a constant error of 0.2
     changes the coefficient by a factor of about 1.2. The coefficient is the whole state. It stays
     above 0 where horizon > 0.2 * num_samples.
     """

@@ -23,7 +23,7 @@ OnStep = Callable[[int, Mapping[str, float]], None]
 
 
 def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
-    """Score, KL from the reference, entropy, length, EOS rate. KL per sequence is in nats."""
+    """Score, KL from the reference, entropy, length, EOS rate. KL per response is in nats."""
     rollouts, mask = scored.rollouts, scored.rollouts.response_mask
     k1 = kl_k1(rollouts.logprobs, scored.ref_logprobs)
     k3 = kl_k3(rollouts.logprobs, scored.ref_logprobs)

@@ -145,8 +145,8 @@ def _critic(setup: PPOSetup, reward: Reward) -> tuple[Critic, str]:
     vocabulary = load_tokenizer(path, judges=True).tokenizer.get_vocab()
     if vocabulary != setup.chat.tokenizer.get_vocab():
         raise ConfigError(
-            f"value_model_path {path} has another vocabulary than {setup.base}, "
-            f"whose token ids the critic reads; leave it out or use {FRESH}.",
+            f"value_model_path {path} has a different vocabulary from {setup.base}, "
+            f"whose token ids the critic reads; leave value_model_path out or use {FRESH}.",
             code="tokenizer-mismatch",
         )
     scale, shift = _scale_of(path, setup, reward)

@@ -113,7 +113,7 @@ def summary(result: PPOResult) -> dict[str, str]:
         "iterations": str(progress.step),
         "responses": str(progress.episodes),
         "score": f"{before['score']:.3f} -> {after['score']:.3f}",
-        "KL from the start": f"{after['kl']:.2f} nats per sequence",
+        "KL from the start": f"{after['kl']:.2f} nats per response",
         "response length": (
             f"{before['response_length']:.1f} -> {after['response_length']:.1f} tokens"
         ),

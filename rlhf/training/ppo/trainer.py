@@ -53,7 +53,8 @@ from rlhf.types import Experience, Prompt, ScoredRollouts
 
 
 class PPOTrainer:
-    """Trains a policy with PPO, RLOO or GRPO. In a distributed run every process makes one.
+    """Trains a policy with PPO, RLOO or GRPO. In a distributed run every process
+    creates its own trainer.
 
     Examples:
         >>> trainer = PPOTrainer("data/pocket/model", prompts=["Name a colour."], reward=brevity,

@@ -67,7 +67,7 @@ def check_together(settings: "PPOSettings") -> None:
         )
     if config.best_kl is not None and settings.data.eval_data is None:
         raise ConfigError(
-            f"best_kl={config.best_kl} bounds which policy best/ keeps, and without eval_data none "
+            f"best_kl={config.best_kl} bounds which policy best/ keeps, but without eval_data none "
             "is kept there; give eval_data or leave it out.",
             code="key-conflict",
         )
@@ -79,7 +79,7 @@ def check_together(settings: "PPOSettings") -> None:
         )
     if config.compile and model.gradient_checkpointing:
         raise ConfigError(
-            "compile=true with gradient_checkpointing: recomputed layers run uncompiled, so that "
+            "compile=true with gradient_checkpointing: recomputed layers run uncompiled, so "
             "nothing would be compiled; set one of them.",
             code="key-conflict",
         )
@@ -123,7 +123,7 @@ def check_sharding(config: "PPOConfig", *, sharded: bool) -> None:
         )
     if sharded and config.mode == "lora":
         raise ConfigError(
-            "the launch configuration asks for FSDP, and mode=lora holds its one backbone whole on "
+            "the launch configuration asks for FSDP, but mode=lora keeps its one backbone whole on "
             "every process; launch with recipes/accelerate/ddp.yaml.",
             code="unsupported",
         )
@@ -243,14 +243,14 @@ def _check_advantage(config: "PPOConfig") -> None:
         return
     if config.num_generations < 2:
         raise ConfigError(
-            f"advantage={config.advantage} compares the responses to one prompt, and "
-            f"num_generations={config.num_generations} samples one; use 2 or more, or "
+            f"advantage={config.advantage} compares the responses to one prompt, but "
+            f"num_generations={config.num_generations} samples only one; use 2 or more, or "
             "advantage=gae.",
             code="key-conflict",
         )
     for name in _changed(config, OF_THE_CRITIC):
         raise ConfigError(
-            f"{name}={getattr(config, name)} belongs to a critic, and "
+            f"{name}={getattr(config, name)} belongs to a critic, but "
             f"advantage={config.advantage} has none; leave it out or use advantage=gae.",
             code="key-conflict",
         )
@@ -270,7 +270,7 @@ def _check_advantage(config: "PPOConfig") -> None:
 def _check_mode(config: "PPOConfig") -> None:
     if config.mode == "shared_trunk" and not config.has_critic:
         raise ConfigError(
-            f"mode=shared_trunk shares a trunk with a critic, and advantage={config.advantage} "
+            f"mode=shared_trunk shares a trunk with a critic, but advantage={config.advantage} "
             "has none; use mode=separate.",
             code="key-conflict",
         )

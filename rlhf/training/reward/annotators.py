@@ -72,13 +72,14 @@ def estimate_reliabilities(
     names = sorted({ranking.annotator for ranking in rankings})
     if len(names) < 2:
         raise ConfigError(
-            f"annotator_weights compares annotators, and there is {len(names)}.",
+            f"annotator_weights needs at least two annotators, but the rankings have {len(names)}; "
+            "leave it out.",
             code="key-conflict",
         )
     same, both = agreement_tables(rankings, scores, [*names, MODEL])
     if not both.sum():
         raise ConfigError(
-            "annotator_weights=agreement: no pair of answers was ordered by two annotators; use "
+            "annotator_weights=agreement: no pair of responses was ordered by two annotators; use "
             "annotator_weights=model, which compares each with a model of the others' rankings.",
             code="key-conflict",
         )

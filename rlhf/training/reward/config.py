@@ -133,7 +133,7 @@ def _check_loss(config: RewardModelConfig) -> None:
         for name, unset in (("ties", "out"), ("margin_coef", 0.0), ("label_smoothing", 0.0)):
             if getattr(config, name) != unset:
                 raise ConfigError(
-                    f"{name}={getattr(config, name)} is for pairs, and loss_type=plackett_luce "
+                    f"{name}={getattr(config, name)} is for pairs, but loss_type=plackett_luce "
                     "uses choices; leave it out or use loss_type=bradley_terry.",
                     code="key-conflict",
                 )

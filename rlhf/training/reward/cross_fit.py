@@ -72,7 +72,7 @@ def cross_fitted_scores(rankings: Sequence[TokenRanking], setup: RewardSetup) ->
     halves = [int(hash_text(f"{seed} {row.group}")[:8], 16) % HALVES for row in rankings]
     if len(set(halves)) < HALVES:
         raise ConfigError(
-            "annotator_weights=model trains on each half of the prompts, and one half of these "
+            "annotator_weights=model trains on each half of the prompts, but one half of these "
             f"{len({row.group for row in rankings})} is empty; use annotator_weights=agreement, "
             "or give more prompts.",
             code="key-conflict",

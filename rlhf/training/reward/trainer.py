@@ -46,7 +46,7 @@ class RewardTrainer:
     """Trains a reward model on pairs or rankings of responses to a prompt.
 
     Rows are checked when the trainer is made; the model is loaded by `train`. In a distributed run
-    every process makes one.
+    every process creates its own trainer.
 
     Examples:
         >>> rows = [{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}]
@@ -170,7 +170,7 @@ class RewardTrainer:
         return read_metrics(self.setup.folder)
 
     def score(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[float]:
-        """The raw reward of each response: the logit that `RewardModel.score` of the folder gives.
+        """The raw reward of each response: the same logit as `RewardModel(folder).score` returns.
 
         (logit - mean) / std of `result.normalization` is 0 on average over the demonstrations.
 

@@ -61,7 +61,7 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
     names = {row.annotator for row in rows.train}
     if config.annotator_weights != "none" and len(names) < 2:
         raise ConfigError(
-            f"annotator_weights={config.annotator_weights} compares annotators, and the rankings "
+            f"annotator_weights={config.annotator_weights} compares annotators, but the rankings "
             f"are all by {next(iter(names)) or 'an unnamed annotator'}; leave it out, or give rows "
             "an `annotator`.",
             code="key-conflict",
@@ -82,7 +82,7 @@ def _check_strengths(margin_coef: float, strengths: set[float]) -> None:
     if strengths == {1}:
         raise ConfigError(
             f"margin_coef={margin_coef}: the strength of every training ranking is 1, so "
-            "that no pair would get a margin; leave the key out, or give rows a `strength`.",
+            "no pair would get a margin; leave the key out, or give rows a `strength`.",
             code="key-conflict",
         )
     if min(strengths) < 1:
@@ -121,7 +121,7 @@ def check_no_4bit(model: ModelConfig) -> None:
     """
     if model.load_in_4bit:
         raise ConfigError(
-            "load_in_4bit: a reward model is saved merged, and 4-bit weights do not merge exactly; "
+            "load_in_4bit: a reward model is saved merged, but 4-bit weights do not merge exactly; "
             "use --use_peft true --bf16 true instead.",
             code="key-conflict",
         )

@@ -40,7 +40,7 @@ def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -
     end = chat.tokenizer.convert_ids_to_tokens(chat.end_token_id)
     return [
         f"warning: the end token {end!r} has probability {probability:.2f} at the end of held-out "
-        f"responses, and samples will reach the length limit; {_help(config)}"
+        f"responses, so samples will reach the length limit; {_help(config)}"
     ]
 
 

@@ -148,13 +148,13 @@ def _check_early_stopping(*, evaluates: bool) -> None:
     """Check that early stopping has a held-out loss to use and whole weights to keep."""
     if not evaluates:
         raise ConfigError(
-            "early_stopping_patience needs a held-out loss and nothing is held out; give "
+            "early_stopping_patience needs a held-out loss, but nothing is held out; give "
             "eval_data or eval_fraction.",
             code="key-conflict",
         )
     if PartialState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise ConfigError(
-            "early_stopping_patience keeps a copy of whole weights, and this run shards them; "
+            "early_stopping_patience keeps a copy of whole weights, but this run shards them; "
             "leave it out.",
             code="key-conflict",
         )

@@ -41,7 +41,8 @@ class SFTTrainer:
     """Fine-tunes a causal language model on demonstrations, with TRL's trainer inside.
 
     The loss is the cross-entropy of the responses and their end of turn. Rows are checked when the
-    trainer is made; the model is loaded by `train`. In a distributed run every process makes one.
+    trainer is made; the model is loaded by `train`. In a distributed run every process
+    creates its own trainer.
 
     Examples:
         >>> trainer = SFTTrainer("data/pocket/model", [{"prompt": "Hi", "completion": "Hello."}])

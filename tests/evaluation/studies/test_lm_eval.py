@@ -76,7 +76,7 @@ def test_error_of_the_harness_raises(monkeypatch):
 
 
 installed = pytest.mark.skipif(
-    importlib.util.find_spec("lm_eval") is None, reason="needs pip install -e '.[lm_eval]'"
+    importlib.util.find_spec("lm_eval") is None, reason="needs pip install 'rlhf[lm_eval]'"
 )
 WORDS = ("red", "ball", "box", "three", "animals", "cat", "dog", "bird", "story", "sea", "short")
 QUESTIONS = [

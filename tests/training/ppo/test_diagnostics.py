@@ -128,7 +128,7 @@ def test_kl_detects_a_shift_that_the_mean_ratio_hides():
 def test_kl_budget_is_inclusive():
     assert over_budget(5.0, config(kl_budget=5.0), 3) == ""
     assert over_budget(9.0, config(), 3) == ""
-    assert "KL 5.10 nats per sequence passed kl_budget 5.0 before step 3" in (
+    assert "KL 5.10 nats per response passed kl_budget 5.0 before step 3" in (
         over_budget(5.1, config(kl_budget=5.0), 3)
     )
 

@@ -132,7 +132,7 @@ function likeliestTable(likeliest, ids) {
     row.onkeydown = (event) => { if (event.key === "Enter") row.onclick(); };
     return row;
   });
-  return table(["token", "id", "p", "sampled with", ""], rows);
+  return table(["token", "id", "p", "p after temperature and top-p", ""], rows);
 }
 
 // Continue the response from the tokens before this position and the clicked token.
