@@ -33,7 +33,7 @@ from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.runtime.config import as_yaml, parse_config
 from rlhf.runtime.disk import writes_to
-from rlhf.runtime.run_folder import make_folder
+from rlhf.runtime.paths import make_folder
 from rlhf.runtime.run_lock import hold
 from rlhf.runtime.threads import choose_threads
 

@@ -22,7 +22,7 @@ from rlhf.pipeline.commands import stop_on_sigterm  # noqa: E402
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_stage  # noqa: E402
 from rlhf.pipeline.runner import read_stage, run_stage  # noqa: E402
 from rlhf.runtime.distributed import print_once  # noqa: E402
-from rlhf.runtime.run_folder import make_folder  # noqa: E402
+from rlhf.runtime.paths import make_folder  # noqa: E402
 from rlhf.runtime.run_lock import locked  # noqa: E402
 
 Metrics = dict[str, float | str]

@@ -6,6 +6,7 @@ import torch
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.field_types import check_field_types
+from rlhf.runtime.paths import expand_home
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         check_field_types(self)
+        # The dataclass is frozen.
+        object.__setattr__(self, "model_name_or_path", expand_home(self.model_name_or_path))
         for name in ("lora_r", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.")

@@ -16,9 +16,18 @@ from transformers import (
 
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
+from rlhf.manifest import MANIFEST
 from rlhf.models.generation_config import repair_generation_config
+from rlhf.models.heads import HEADS
 
 ADAPTER = "adapter"  # a folder in a merged reward model's folder
+# What a save writes, apart from the manifest. Other .safetensors files may be the user's.
+SAVED_FILES = (
+    *("config.json", "generation_config.json", "adapter_config.json", "adapter_model.safetensors"),
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", HEADS),
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"),
+)
 
 
 def save_policy(
@@ -153,7 +162,15 @@ def _staging(folder: Path) -> Path:
 
 
 def _move(staging: Path, folder: Path) -> None:
-    """Rename the files to their final names, so that no incomplete file has one."""
+    """Rename the files to their final names, so that no incomplete file has one.
+
+    Files of an earlier save that are not replaced are deleted first: adapter_config.json next to
+    whole weights would load as an adapter.
+    """
+    if (folder / MANIFEST).is_file():  # without it the files are not from an earlier save
+        for path in [path for name in SAVED_FILES for path in folder.glob(name)]:
+            if not (staging / path.name).exists():
+                path.unlink()
     for source in sorted(path for path in staging.rglob("*") if path.is_file()):
         target = folder / source.relative_to(staging)
         target.parent.mkdir(parents=True, exist_ok=True)

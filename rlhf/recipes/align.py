@@ -33,15 +33,9 @@ from rlhf.runtime.config import as_yaml, parse_config
 from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import is_main_process, print_once
 from rlhf.runtime.entrypoint import run
+from rlhf.runtime.paths import check_inputs_outside, make_folder
 from rlhf.runtime.printing import plain_console, rlhf_command
-from rlhf.runtime.run_folder import (
-    CONFIG,
-    RunConfig,
-    check_inputs_outside,
-    check_own_folder,
-    check_upload,
-    make_folder,
-)
+from rlhf.runtime.run_folder import CONFIG, RunConfig, check_own_folder, check_upload
 from rlhf.runtime.run_lock import check_not_locked, locked
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")

@@ -38,7 +38,6 @@ def main() -> None:
         return
     with Bar(console=plain_console(stderr=True), disable=not is_main_process()) as bar:
         trainer = PPOTrainer.from_setup(setup, on_step=progress_of(bar, setup.config.num_steps))
-        print_once(*trainer.notes)
         trainer.train()
     trainer.save()
     on_main_process(lambda: finish(setup))

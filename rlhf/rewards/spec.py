@@ -31,6 +31,14 @@ class RewardSpec:
         return str(getattr(self.source, "__name__", type(self.source).__name__))
 
     @property
+    def text(self) -> str | None:
+        """`WEIGHT*SOURCE` of a model or `file.py:function`; None for a Python function."""
+        source = self.source if isinstance(self.source, str) else self.path
+        if source is None or self.weight == 1:
+            return source
+        return f"{self.weight}*{source}"
+
+    @property
     def path(self) -> str | None:
         """The reward model's folder or hub id; None for a function."""
         if isinstance(self.source, RewardModel):

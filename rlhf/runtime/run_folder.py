@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import write_atomically
-from rlhf.runtime.config import as_dict, as_yaml_with_defaults
+from rlhf.runtime.config import as_yaml_with_defaults
 from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import Sharding, on_main_process, start_processes
 from rlhf.runtime.field_types import check_field_types
+from rlhf.runtime.paths import check_inputs_outside, make_folder
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_lock import check_not_locked, hold
 
@@ -159,9 +160,9 @@ def claim_run_folder(run: RunConfig) -> Path:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Reject a path at or below a file, a read-only folder, and files that no run wrote.
+    """Reject a path at or below a file, a read-only folder, and files of others.
 
-    Those are a config.yaml of another program, and a model, such as the one to train.
+    Those are a config.yaml of another program, and a model without a run, such as the one to train.
 
     Raises:
         ConfigError: one of these.
@@ -186,8 +187,8 @@ def check_own_folder(folder: Path) -> None:
     model = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
     if model is not None and not config.is_file():
         raise ConfigError(
-            f"output_dir {folder} has a model ({model.name}) that no run wrote and that would be "
-            "overwritten; name another folder.",
+            f"output_dir {folder} has a saved model ({model.name}) that would be overwritten; "
+            "name another folder.",
             code="file-exists",
         )
 
@@ -212,54 +213,11 @@ def open_run_folder(run: RunConfig, *configs: "DataclassInstance") -> Path:
     return folder
 
 
-def make_folder(folder: Path) -> None:
-    """Create the folder if it does not exist.
-
-    Raises:
-        ConfigError: it cannot be created or written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"output_dir {folder} cannot be created: {error.strerror}; name another folder.",
-            code="bad-value",
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(
-            f"output_dir {folder} cannot be written to; name another folder.", code="bad-value"
-        )
-
-
 def delete_run(folder: Path) -> None:
     """Delete the files of a run in the folder; other files stay."""
     if holds_run(folder):
         for path in [path for pattern in MADE for path in folder.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def check_inputs_outside(folder: Path, *configs: "DataclassInstance") -> None:
-    """Reject a folder to empty that has an input of `configs`.
-
-    Raises:
-        ConfigError: a key names a path in the folder.
-    """
-    for key, value in as_dict(*configs).items():
-        for word in value if isinstance(value, list) else [value]:
-            if key != "output_dir" and isinstance(word, str) and _is_path_in(word, folder):
-                raise ConfigError(
-                    f"{key} {word} is in output_dir {folder}, which --overwrite would empty; "
-                    "name another output_dir.",
-                    code="key-conflict",
-                )
-
-
-def _is_path_in(word: str, folder: Path) -> bool:
-    """Whether `word` names a path in the folder: PATH, NAME=PATH, WEIGHT*PATH or FILE:function."""
-    texts = [word, word.partition("=")[2], word.partition("*")[2]]
-    paths = [Path(part) for text in texts for part in (text, text.rpartition(":")[0]) if part]
-    parent = folder.resolve()
-    return any(path.exists() and path.resolve().is_relative_to(parent) for path in paths)
 
 
 def holds_run(folder: Path) -> bool:

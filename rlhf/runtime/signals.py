@@ -62,11 +62,11 @@ def whole_step() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
-    received: list[tuple[int, types.FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if received and callable(before):
-        before(*received[0])
+    if received:
+        signal.raise_signal(signal.SIGINT)  # also where the handler is the system's own

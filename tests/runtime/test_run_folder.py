@@ -73,6 +73,13 @@ def test_model_that_no_run_wrote_is_kept(tmp_path, name):
         claim_run_folder(RunConfig(output_dir=str(tmp_path), overwrite=True))
 
 
+def test_saved_model_without_a_run_is_kept(tmp_path):
+    for name in ("config.json", "manifest.json"):
+        (tmp_path / name).touch()
+    with raises("file-exists", tmp_path, "config.json", "saved model"):
+        claim_run_folder(RunConfig(output_dir=str(tmp_path), overwrite=True))
+
+
 def test_config_file_of_another_program_is_kept(tmp_path):
     (tmp_path / "config.yaml").write_text("site: mine\n")
     with raises("run-exists", "config.yaml"):

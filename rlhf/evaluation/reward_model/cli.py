@@ -24,8 +24,8 @@ from rlhf.rewards.model import RewardModel
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.distributed import start_processes
 from rlhf.runtime.entrypoint import run
+from rlhf.runtime.paths import make_folder
 from rlhf.runtime.printing import quiet_logs
-from rlhf.runtime.run_folder import make_folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,11 @@ from rlhf.data.config import DataConfig, DataOptions, PromptDataConfig
 from rlhf.data.files.memory import Data, RowsInMemory, source_name
 from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig
+from rlhf.runtime.paths import expand_home
 from rlhf.runtime.run_folder import LATEST, RunConfig, checkpoint_to_resume
 
 Backbone = TypeVar("Backbone", bound=BackboneConfig)
+TEMPORARY = "rlhf-"  # how the names of temporary run folders start
 
 
 def check_type(name: str, value: object, *classes: type, instead: str = "") -> None:
@@ -29,6 +31,19 @@ def check_type(name: str, value: object, *classes: type, instead: str = "") -> N
     if not isinstance(value, classes):
         use = instead or " or ".join(f"rlhf.{each.__name__}(...)" for each in classes)
         raise ConfigError(f"{name} is a {type(value).__name__}; use {use}.", code="bad-value")
+
+
+def check_path(name: str, path: object, *, instead: str) -> None:
+    """Check that an argument is a path and not an empty text.
+
+    instead: what the message says to use.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    check_type(name, path, str, Path, instead=instead)
+    if not str(path).strip():
+        raise ConfigError(f"{name} is an empty text; use {instead}.", code="bad-value")
 
 
 def run_config(
@@ -49,7 +64,8 @@ def run_config(
         overwrite: whether an earlier run in `output_dir` is deleted.
 
     Raises:
-        ConfigError: no `output_dir`, and several processes or a checkpoint to find in it.
+        ConfigError: an argument that is no path; no `output_dir`, and several processes or a
+            checkpoint to find in it.
         CheckpointError: the checkpoint's folder does not exist.
     """
     if isinstance(resume, bool):
@@ -59,7 +75,7 @@ def run_config(
         ("resume_from_checkpoint", resume, f"a checkpoint's folder, {LATEST!r} or True"),
     ):
         if path is not None:
-            check_type(name, path, str, Path, instead=instead)
+            check_path(name, path, instead=instead)
     run = RunConfig(
         output_dir="" if output_dir is None else expand_home(output_dir),
         seed=seed,
@@ -80,14 +96,15 @@ def run_config(
             code="missing-key",
         )
     checkpoint_to_resume(run)
-    folder = tempfile.mkdtemp(prefix="rlhf-")
+    folder = tempfile.mkdtemp(prefix=TEMPORARY)
     weakref.finalize(trainer, shutil.rmtree, folder, ignore_errors=True)
     return replace(run, output_dir=folder)
 
 
-def expand_home(path: str | Path) -> str:
-    """The path as text, with the user's home in place of `~`."""
-    return str(Path(path).expanduser()) if str(path).startswith("~") else str(path)
+def is_temporary(folder: Path) -> bool:
+    """Whether a run folder is the temporary one of a trainer without an `output_dir`."""
+    temporary = Path(tempfile.gettempdir())
+    return folder.name.startswith(TEMPORARY) and folder.parent == temporary
 
 
 def model_config(model: str | Path | Backbone, kind: type[Backbone]) -> Backbone:
@@ -109,7 +126,7 @@ def model_config(model: str | Path | Backbone, kind: type[Backbone]) -> Backbone
     instead = f"a model's folder, a hub id or rlhf.{kind.__name__}(...)"
     check_type("model", model, str, Path, instead=instead)
     assert isinstance(model, str | Path)
-    return kind(model_name_or_path=expand_home(model))
+    return kind(model_name_or_path=str(model))
 
 
 def data_config(

@@ -11,7 +11,7 @@ from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardSpec
 from rlhf.runtime.run_folder import RunConfig, begin_run
-from rlhf.training.common.arguments import check_type, model_config
+from rlhf.training.common.arguments import check_type, in_memory, model_config
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.setup import PPOSetup, check_run
 
@@ -47,7 +47,7 @@ def check_arguments(
         data=data,
         reward=replace(
             reward_config or RewardConfig(),
-            reward=[spec.name for spec in rewards if not callable(spec.source)],
+            reward=[spec.text for spec in rewards if spec.text is not None],
         ),
         ppo=config if ptx_data is None else replace(config, ptx_data=source_name(ptx_data)),
     )
@@ -55,8 +55,8 @@ def check_arguments(
         settings,
         rewards,
         world_size=world_size,
-        prompts=prompts,
-        eval_prompts=eval_prompts,
+        prompts=in_memory(prompts),
+        eval_prompts=in_memory(eval_prompts),
         ptx_data=ptx_data,
     )
 
@@ -71,6 +71,12 @@ def _data(
         raise ConfigError(
             f"data_config is a {type(options).__name__}, but PPO has no eval_fraction and no "
             "max_length; use rlhf.PromptOptions(...), and max_prompt_length of rlhf.PPOConfig.",
+            code="bad-value",
+        )
+    if isinstance(options, PromptDataConfig):
+        raise ConfigError(
+            "data_config is a PromptDataConfig, whose sources PPOTrainer does not read; give "
+            "prompts and eval_prompts as arguments, and the options as rlhf.PromptOptions(...).",
             code="bad-value",
         )
     # Without options no row is printed: a library call has no user at a terminal.

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from rlhf.errors import TrainingError
 from rlhf.models.protocols import CausalLM
 from rlhf.rewards.reward import Reward
+from rlhf.training.common.arguments import is_temporary
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.diagnostics import check_finite
 from rlhf.training.ppo.gather import gather_rows, intersect_rows, without_failures
@@ -79,14 +80,17 @@ class Sampler:
         except TrainingError as error:
             if error.code != "no-reward":
                 raise
-            hint = "" if self.reward.on_error == "skip" else ", or set on_reward_error=skip"
             raise TrainingError(
-                f"step {step}: {error}. Correct the reward{hint}, and resume from the last "
-                "checkpoint.",
-                code="no-reward",
+                f"step {step}: {str(error).rstrip('.')}.{self._next_steps()}", code="no-reward"
             ) from error
         check_finite(scored, step)
         return scored
+
+    def _next_steps(self) -> str:
+        """What helps, apart from a correction of the reward; each sentence after a space."""
+        skip = " Or set on_reward_error=skip." if self.reward.on_error != "skip" else ""
+        resume = " Resume from the last checkpoint." if not is_temporary(self.setup.folder) else ""
+        return skip + resume
 
     def score_held_out(
         self, model: Callable[[], AbstractContextManager[CausalLM]], step: int

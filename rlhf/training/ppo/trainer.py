@@ -19,7 +19,7 @@ from rlhf.models.config import BackboneConfig
 from rlhf.models.generation.generate import sample_responses
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import RewardLike, parse_rewards
-from rlhf.runtime.distributed import on_main_process
+from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.arguments import check_not_trained, not_trained, run_config
 from rlhf.training.common.metrics import MetricsLine, MetricsWriter, forget_after, read_metrics
@@ -152,6 +152,7 @@ class PPOTrainer:
         check_not_trained(self, started=self.started)
         open_folder(self.setup, self.models.policy)
         self.started = True
+        print_once(*self.notes)
         with SigtermFlag() as sigterm:
             stopped_early = self._iterate(sigterm)
         before, after = self.sampler.score_before_and_after(self.progress.step)
@@ -285,7 +286,7 @@ class PPOTrainer:
         if self.result is None and (not self.started or self.progress.step == 0):
             raise not_trained(self, "save")
         setup, result = self.setup, self.result
-        target = folder_to_save(folder, setup.folder, base=setup.base)
+        target = folder_to_save(folder, setup.folder, inputs=setup.built_on, stage="ppo")
         weights = self.models.policy_weights()
         lines = unfinished(self.progress) if result is None else summary(result)
         with self.models.whole_policy() as policy:

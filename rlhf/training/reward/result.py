@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from rlhf.manifest import MANIFEST
 from rlhf.models.heads import Heads, merge_heads, save_heads
 from rlhf.models.save import ADAPTER, save_reward_model
 from rlhf.models.scorer import Scorer
@@ -81,6 +82,8 @@ def write_reward_model(
     The run folder gets samples/ as well. Call it on one process.
     """
     scale = trained.normalization
+    if folder != setup.folder and (folder / MANIFEST).is_file():
+        shutil.rmtree(folder / ADAPTER, ignore_errors=True)  # of an earlier save
     save_reward_model(folder, trained.model, setup.chat, scale.mean, scale.std)
     if trained.heads is not None:
         save_heads(folder, trained.heads)

@@ -200,7 +200,9 @@ class RewardTrainer:
             ConfigError: nothing is trained yet, or the folder holds another model.
         """
         setup = self.setup
-        target = folder_to_save(folder, setup.folder, base=setup.model.model_name_or_path)
+        target = folder_to_save(
+            folder, setup.folder, inputs=[setup.model.model_name_or_path], stage="reward_model"
+        )
         trained = self._checked("save")
         lines = summary(self._steps, trained.health, trained.normalization)
         if self.result is None:

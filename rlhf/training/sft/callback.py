@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from rlhf.errors import TrainingError
 from rlhf.manifest import write_atomically
 from rlhf.runtime.distributed import print_once
-from rlhf.runtime.signals import SigtermFlag
+from rlhf.runtime.signals import SigtermFlag, whole_step
 from rlhf.training.common.checkpoint import check_same_run, seal_checkpoint
 from rlhf.training.common.early_stopping import EarlyStopping, trained_weights
 from rlhf.training.common.metrics import MetricsWriter
@@ -71,6 +72,7 @@ class RunCallback(TrainerCallback):
         self.sigterm = sigterm
         self.stopper = stopper
         self.resume, self.identity, self.on_step = resume, identity, on_step
+        self.started_step = ExitStack()  # holds `whole_step` during an optimizer step
         self.stopped = False
         self.last_evaluated = -1
 
@@ -95,6 +97,7 @@ class RunCallback(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self.started_step.enter_context(whole_step())
         # Cross-entropy is 0 where no token is trained, or each is certain.
         has_loss = any(bool(loss != 0) for loss in self.losses)
         self.losses.clear()
@@ -127,6 +130,7 @@ class RunCallback(TrainerCallback):
         **kwargs: object,
     ) -> None:
         self.on_step(state.global_step)
+        self.started_step.close()
         if self.sigterm.on_any_process():
             self.stopped = control.should_save = control.should_training_stop = True
 

@@ -104,7 +104,7 @@ def fine_tune(
             )
         trainer.on_loss = callback.losses.append
         trainer.remove_callback(PrinterCallback)
-        with suppress(AlreadyTrained):
+        with suppress(AlreadyTrained), callback.started_step:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if callback.stopped:
             raise Stopped(

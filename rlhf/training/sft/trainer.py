@@ -201,7 +201,9 @@ class SFTTrainer:
         if self._model is None or (self.result is None and self._steps == 0):
             raise not_trained(self, "save")
         setup, result, model = self.setup, self.result, self._model
-        target = folder_to_save(folder, setup.folder, base=setup.model.model_name_or_path)
+        target = folder_to_save(
+            folder, setup.folder, inputs=[setup.model.model_name_or_path], stage="sft"
+        )
         lines = unfinished(self._steps)
         if result is not None:
             lines = summary(result, len(setup.rows.held_out))

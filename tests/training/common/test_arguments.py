@@ -1,16 +1,30 @@
 """Arguments that all trainers share, and the folder that `save` writes to."""
 
+import json
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
 
 import rlhf
+from rlhf.manifest import Manifest
 from rlhf.training.common.arguments import run_config
 from rlhf.training.common.save_folder import folder_to_save
 from tests.errors import raises
 
+FIELDS = [field.name for field in fields(Manifest)]
 ROWS = [{"prompt": "Hi", "completion": "Hello."}]
 PAIRS = [{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}]
+
+
+RUN = {"inputs": ["base"], "stage": "sft"}
+
+
+def write_stage(folder, stage):
+    """A manifest of this stage, with no other content."""
+    folder.mkdir(exist_ok=True)
+    text = dict.fromkeys(FIELDS, "") | {"stage": stage, "data": [], "eos_token_ids": []}
+    (folder / "manifest.json").write_text(json.dumps(text))
 
 
 def reward(prompts, completions):
@@ -90,7 +104,7 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     run = run_config(object(), "~/run", seed=0, resume=None, overwrite=False)
     assert run.output_dir == str(tmp_path / "run")
-    assert folder_to_save("~/saved", tmp_path, base="base") == tmp_path / "saved"
+    assert folder_to_save("~/saved", tmp_path, **RUN) == tmp_path / "saved"
 
 
 def test_every_path_to_the_run_folder_is_the_run_folder(tmp_path, monkeypatch):
@@ -99,7 +113,7 @@ def test_every_path_to_the_run_folder_is_the_run_folder(tmp_path, monkeypatch):
     run.mkdir()
     (run / "config.json").write_text("{}")
     for folder in (None, "run", "./run", tmp_path / "other" / ".." / "run"):
-        assert folder_to_save(folder, run, base="base") is run
+        assert folder_to_save(folder, run, **RUN) is run
 
 
 @pytest.mark.parametrize("file", ["README.md", "config.json", "model.safetensors"])
@@ -108,15 +122,67 @@ def test_save_keeps_models_that_rlhf_did_not_write(tmp_path, file):
     folder.mkdir()
     (folder / file).write_text("{}")
     with raises("file-exists", folder, file):
-        folder_to_save(folder, tmp_path / "run", base="base")
-    (folder / "manifest.json").write_text("{}")
-    assert folder_to_save(folder, tmp_path / "run", base="base") == folder
+        folder_to_save(folder, tmp_path / "run", **RUN)
+    write_stage(folder, "sft")
+    assert folder_to_save(folder, tmp_path / "run", **RUN) == folder
     with raises("file-exists", folder):
-        folder_to_save(folder, tmp_path / "run", base=str(folder))
+        folder_to_save(folder, tmp_path / "run", inputs=["other", str(folder)], stage="sft")
 
 
 def test_save_to_a_file_is_rejected(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with raises("file-exists", path):
-            folder_to_save(path, tmp_path / "run", base="base")
+            folder_to_save(path, tmp_path / "run", **RUN)
+
+
+def test_save_keeps_models_of_other_stages(tmp_path):
+    write_stage(tmp_path / "rm", "reward_model")
+    with raises("file-exists", tmp_path / "rm", "reward_model"):
+        folder_to_save(tmp_path / "rm", tmp_path / "run", **RUN)
+    (tmp_path / "rm" / "manifest.json").write_text("{}")
+    with raises("file-exists", tmp_path / "rm", "unknown"):
+        folder_to_save(tmp_path / "rm", tmp_path / "run", **RUN)
+
+
+def test_save_keeps_the_base_of_an_adapter_that_the_run_was_built_on(tmp_path):
+    write_stage(tmp_path / "base", "sft")
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "base")}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with raises("file-exists", tmp_path / "base"):
+        folder_to_save(tmp_path / "base", tmp_path / "run", inputs=[str(adapter)], stage="sft")
+
+
+@EVERY
+def test_output_dir_that_is_no_path_is_rejected(make):
+    for value in ("", " ", 3):
+        with raises("bad-value", "output_dir"):
+            make(output_dir=value)
+
+
+@pytest.mark.parametrize("value", ["", 3, False])
+def test_save_to_no_path_is_rejected(tmp_path, value):
+    with raises("bad-value", "save"):
+        folder_to_save(value, tmp_path, **RUN)
+
+
+def test_home_of_an_unknown_user_is_rejected(tmp_path):
+    with raises("bad-value", "~nosuchuser/run"):
+        run_config(object(), "~nosuchuser/run", seed=0, resume=None, overwrite=False)
+    with raises("bad-value", "~nosuchuser"):
+        folder_to_save("~nosuchuser", tmp_path, **RUN)
+
+
+@pytest.mark.parametrize("kind", [rlhf.BackboneConfig, rlhf.ModelConfig])
+def test_home_is_expanded_in_the_path_of_a_model(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert kind(model_name_or_path="~/model").model_name_or_path == str(tmp_path / "model")
+
+
+def test_ppo_rejects_sources_in_its_data_config():
+    from rlhf.data.config import PromptDataConfig
+
+    with raises("bad-value", "data_config", "PromptOptions"):
+        ppo(data_config=PromptDataConfig(train_data=["a.jsonl"]))

@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -188,8 +189,39 @@ def test_unusable_reward_names_the_step_and_what_to_do(folder, values):
         steps.append(len(completions))
         return [0.0] * len(completions) if len(steps) < 2 else values
 
-    with raises("no-reward", "step 2", "reward", "on_reward_error=skip"):
+    with raises("no-reward", "step 2", "reward", "on_reward_error=skip") as caught:
         make(folder, reward=reward).train()
+    assert ".." not in str(caught.value)
+    assert "checkpoint" not in str(caught.value)  # a temporary run folder has none to resume from
+
+
+def test_save_keeps_the_reward_and_value_models_of_the_run(folder):
+    trainer = make(folder)
+    trainer.train()
+    models = [str(folder / "policy"), str(folder / "reward")]
+    trainer.setup = replace(trainer.setup, built_on=models)
+    for model in models:
+        with raises("file-exists", model):
+            trainer.save(model)
+
+
+def test_weight_of_a_reward_is_recorded(folder, tmp_path):
+    source = f"{folder}/reward.py:vowels"
+    trainer = make(folder, reward=[f"0.25*{source}"], output_dir=tmp_path / "run")
+    assert trainer.setup.settings.reward.reward == [f"0.25*{source}"]
+    assert [spec.weight for spec in trainer.setup.rewards] == [0.25]
+
+
+def test_weight_of_prompts_takes_a_share(folder, tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
+    trainer = make(folder, prompts=f"0.5*{file}", eval_prompts=f"0.25*{file}")
+    assert [len(trainer.setup.prompts), len(trainer.setup.held_out)] == [4, 2]
+
+
+def test_run_without_a_checkpoint_says_that_it_starts_again(folder, tmp_path, capsys):
+    make(folder, output_dir=tmp_path / "run", resume_from_checkpoint=True).train()
+    assert capsys.readouterr().out.count("no checkpoint yet") == 1
 
 
 def test_interrupted_run_saves_the_policy(folder, tmp_path):

@@ -148,3 +148,19 @@ def test_last_step_of_an_interrupted_run_is_whole(llama, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         trainer(llama).train()
     assert len(taken) == 1
+
+
+def test_model_of_one_head_replaces_a_saved_ensemble(llama, tmp_path):
+    for heads in (3, 1):
+        one = trainer(llama, keys=KEYS | {"num_heads": heads})
+        one.train()
+        folder = one.save(tmp_path / "saved")
+        assert (folder / "heads.safetensors").exists() == (heads == 3)
+
+
+def test_whole_model_replaces_a_saved_adapter(llama, tmp_path):
+    for use_peft in (True, False):
+        one = trainer(llama, model_keys={"use_peft": use_peft})
+        one.train()
+        folder = one.save(tmp_path / "saved")
+        assert (folder / ADAPTER).exists() == use_peft

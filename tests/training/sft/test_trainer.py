@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import signal
 
 import pytest
 import torch
@@ -209,6 +210,43 @@ def test_interrupted_run_saves_the_weights_of_its_last_step(llama, tmp_path):
     assert read_manifest(folder).stage == "sft"
     with raises("run-exists", "SFTTrainer", "resume_from_checkpoint=True"):
         one.train()
+
+
+def test_ctrl_c_does_not_interrupt_an_optimizer_step(llama, tmp_path, monkeypatch):
+    """Ctrl-C within step 2 is a run of two steps."""
+    keys = KEYS | {"lr_scheduler_type": "constant"}
+    two = SFTTrainer(llama, ROWS, config=SFTConfig(**keys | {"max_steps": 2}), data_config=OPTIONS)
+    two.train()
+    one = SFTTrainer(llama, ROWS, config=SFTConfig(**keys), data_config=OPTIONS)
+    steps, take = [], torch.optim.AdamW.step
+
+    def step(optimizer, closure=None):
+        steps.append(optimizer)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return take(optimizer, closure)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        one.train()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert one._steps == 2
+    assert_same_weights(one._model.cpu(), two._model.cpu(), rtol=0, atol=0)
+
+
+def test_whole_model_replaces_a_saved_adapter(llama, tmp_path):
+    adapter = ModelConfig(model_name_or_path=str(llama), use_peft=True)
+    folder = tmp_path / "saved"
+    for model in (adapter, llama):
+        one = SFTTrainer(model, ROWS, config=SFTConfig(**KEYS), data_config=OPTIONS)
+        one.train()
+        one.save(folder)
+        for name in ("notes.txt", "embeddings.safetensors"):
+            (folder / name).touch()
+    names = {path.name for path in folder.iterdir()}
+    assert not names & {"adapter_config.json", "adapter_model.safetensors"}
+    assert {"config.json", "model.safetensors", "notes.txt", "embeddings.safetensors"} <= names
 
 
 def test_logger_level_silences_a_run(llama, tmp_path, capsys, monkeypatch):
