@@ -130,7 +130,7 @@ def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
 
 def _newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that verifies, and the faults of those after it."""
-    torn = []
+    torn: list[str] = []
     for checkpoint in reversed(checkpoints(folder)):
         fault = _fault_of(checkpoint)
         if fault is None:
