@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rlhf.errors import RLHFError as RLHFError
     from rlhf.errors import TrainingError as TrainingError
     from rlhf.evaluation.api import evaluate as evaluate
+    from rlhf.evaluation.evaluation import Evaluation as Evaluation
     from rlhf.labels.store import LabelStore as LabelStore
     from rlhf.models.config import BackboneConfig as BackboneConfig
     from rlhf.models.config import ModelConfig as ModelConfig
@@ -59,6 +60,7 @@ _EXPORTS = {
     "DataConfig": "rlhf.data.config",
     "DataError": "rlhf.errors",
     "DataOptions": "rlhf.data.config",
+    "Evaluation": "rlhf.evaluation.evaluation",
     "ModelConfig": "rlhf.models.config",
     "PPOConfig": "rlhf.training.ppo.config",
     "PPOResult": "rlhf.training.ppo.result",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rlhf.evaluation.core.config import TRIVIAL_BASELINES, EvaluateConfig, named_paths
+from rlhf.evaluation.core.config import NULL_BASELINES, EvaluateConfig, named_paths
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.llm import is_address
 from rlhf.evaluation.studies.checkpoints import steps_of_run
@@ -58,8 +58,8 @@ def _studies(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> li
     if study.llm_judge is not None:
         if study.llm_judge_baselines:
             # With train_data there is `lookup`, which is also compared with each model.
-            trivial = len(TRIVIAL_BASELINES)
-            others = trivial + len(config.model_paths) if config.train_data else trivial - 1
+            num_null = len(NULL_BASELINES)
+            others = num_null + len(config.model_paths) if config.train_data else num_null - 1
             num_pairs += others * num_prompts * study.pairs_per_prompt
         where = "over http" if is_address(study.llm_judge) else "on this machine"
         lines.append(f"llm_judge: {where}, about {2 * num_pairs} requests")

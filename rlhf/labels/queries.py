@@ -1,12 +1,14 @@
 """Queries of the label store: rows of its tables -> records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
+from rlhf.errors import DataError
 from rlhf.labels.database import new_id
 from rlhf.labels.records import Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import LIVE, SUBMIT, UNDO, claims, events, items, meta
+from rlhf.labels.validation import content_sha256
 
 VARIABLES = 500  # SQLite limits the number of variables in a statement
 
@@ -32,6 +34,18 @@ def ensure_item(connection: sa.Connection, candidate: Candidate, content: str, q
     """The id of the item with this content, which is added if there is none."""
     known = item_id_of(connection, content)
     return add_item(connection, candidate, content, queue) if known is None else known
+
+
+def ensure_items(
+    connection: sa.Connection, candidates: Sequence[Candidate], queue: str
+) -> list[int]:
+    """The ids of the items with these contents; the missing ones are added."""
+    known = item_ids_by_content(connection)
+    for candidate in candidates:
+        content = content_sha256(candidate)
+        if content not in known:
+            known[content] = add_item(connection, candidate, content, queue)
+    return [known[content_sha256(candidate)] for candidate in candidates]
 
 
 def add_item(connection: sa.Connection, candidate: Candidate, content: str, queue: str) -> int:
@@ -118,10 +132,11 @@ def count_live_claims(connection: sa.Connection) -> int:
 
 
 def set_priorities(connection: sa.Connection, priorities: Mapping[int, float]) -> None:
-    """Set priorities by item id."""
+    """Set priorities by item id; raises `DataError` for an unknown item."""
     for item_id, priority in priorities.items():
-        update = sa.update(items).where(items.c.id == item_id)
-        connection.execute(update.values(priority=priority))
+        update = sa.update(items).where(items.c.id == int(item_id))
+        if connection.execute(update.values(priority=float(priority))).rowcount == 0:
+            raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
 
 
 def setting(connection: sa.Connection, name: str, default: str) -> str:

@@ -117,23 +117,24 @@ class LabelStore:
             ranks: K ranks in the order of `responses`: 1 is best, equal ranks tie. Without them
                 the item waits to be ranked.
             annotator: who ranked the responses.
-            strength: how clear the preference was, 1.0 for an ordinary one.
+            strength: how clear the preference was, above 0; 1.0 for an ordinary one.
             models: names of the K models that wrote the responses, or none.
 
         Raises:
-            DataError: a prompt that cannot be used, fewer than two responses, or ranks or models
-                that do not fit them.
+            DataError: an argument that cannot be used, or does not fit the responses.
         """
         from rlhf.data.rows.parse import parse_prompt  # loads torch; the label page does without
 
         prompt = parse_prompt({"prompt": prompt}).prompt
         candidate = Candidate(prompt=prompt, responses=responses, models=models)
-        validation.check_arguments(candidate, ranks)
+        validation.check_arguments(candidate)
+        whole = None if ranks is None else validation.whole_ranks(ranks)
+        strength = validation.check_annotation(annotator, strength)
         content = validation.content_sha256(candidate)
         with self.write() as connection:
             item_id = queries.ensure_item(connection, candidate, content, OPEN)
-            if ranks is not None:
-                label = Label(item_id=item_id, annotator=annotator, ranks=ranks, strength=strength)
+            if whole is not None:
+                label = Label(item_id=item_id, annotator=annotator, ranks=whole, strength=strength)
                 validation.check_label(label, {item_id: len(responses)})
                 if not queries.has_label(connection, label):
                     append_label(connection, label, request_key=None)
@@ -161,16 +162,10 @@ class LabelStore:
         Raises:
             DataError: fewer than two responses, or model names that do not fit them.
         """
-        ids: list[int] = []
+        for number, candidate in enumerate(candidates, 1):
+            validation.check_candidate(candidate, number)
         with self.write() as connection:
-            known = queries.item_ids_by_content(connection)
-            for number, candidate in enumerate(candidates, 1):
-                validation.check_candidate(candidate, number)
-                content = validation.content_sha256(candidate)
-                if content not in known:
-                    known[content] = queries.add_item(connection, candidate, content, OPEN)
-                ids.append(known[content])
-        return ids
+            return queries.ensure_items(connection, candidates, OPEN)
 
     def add_marked(self, candidate: Candidate) -> int:
         """The item id of a single response, for thumbs; the queue never hands it out.
@@ -186,13 +181,15 @@ class LabelStore:
     def add_gold(self, candidates: Sequence[Candidate], ranks: Sequence[Sequence[int]]) -> None:
         """Add items with known ranks, which measure annotators and are not exported as labels.
 
+        One transaction: no annotator gets such an item as an ordinary one.
+
         Raises:
             DataError: as `add_candidates`, or ranks that do not fit the responses.
         """
-        ids = self.add_candidates(candidates)
+        checked = validation.check_gold(candidates, ranks)
         with self.write() as connection:
-            for item_id, candidate, known in zip(ids, candidates, ranks, strict=True):
-                set_gold(connection, item_id, candidate, known)
+            ids = queries.ensure_items(connection, candidates, OPEN)
+            set_gold(connection, dict(zip(ids, checked, strict=True)))
 
     def gold_ranks(self) -> dict[int, list[int]]:
         """Item id -> known ranks."""
@@ -200,7 +197,12 @@ class LabelStore:
             return gold_ranks(connection)
 
     def set_priorities(self, priorities: Mapping[int, float]) -> None:
-        """Set priorities by item id, 0 or more; the queue hands out the highest first."""
+        """Set priorities by item id, 0 or more; the queue hands out the highest first.
+
+        Raises:
+            DataError: an unknown item, or a priority below 0 or not finite.
+        """
+        validation.check_priorities(priorities)
         with self.write() as connection:
             queries.set_priorities(connection, priorities)
 

@@ -22,11 +22,9 @@ from rlhf.runtime.run_folder import begin_run
 from rlhf.training.common.publish import push_to_hub
 from rlhf.training.ppo.config import PPO_CLASSES, settings_of
 from rlhf.training.ppo.memory_plan import plan
-from rlhf.training.ppo.metrics import OnStep
+from rlhf.training.ppo.metrics import PROGRESS, OnStep, is_printed
 from rlhf.training.ppo.setup import PPOSetup, check_run
 from rlhf.training.ppo.trainer import PPOTrainer
-
-NUM_LINES = 20  # printed over a run
 
 
 def main() -> None:
@@ -60,13 +58,11 @@ def finish(setup: PPOSetup) -> None:
 def progress_of(bar: Bar, num_steps: int) -> OnStep:
     """What the trainer calls after each step: it moves the bar and prints some lines."""
     task = bar.add_task("ppo", total=num_steps)
-    interval = max(1, num_steps // NUM_LINES)
 
     def show(step: int, metrics: Mapping[str, float]) -> None:
-        names = ("score", "kl", "response_length", "eos_rate")
-        text = "  ".join(f"{name} {metrics[name]:.2f}" for name in names)
+        text = "  ".join(f"{name} {metrics[name]:.2f}" for name in PROGRESS)
         bar.update(task, completed=step, description=f"ppo {text}")
-        if is_main_process() and (step % interval == 0 or step == num_steps):
+        if is_main_process() and is_printed(step, num_steps):
             bar.console.print(f"step {step}/{num_steps}  {text}", highlight=False)
 
     return show

@@ -57,7 +57,9 @@ class RewardConfig:
         check_field_types(self)
         coef = self.reward_uncertainty_coef
         if coef is not None and not 0 < coef < float("inf"):
-            raise ConfigError(f"reward_uncertainty_coef={coef}; use a number above 0.")
+            raise ConfigError(
+                f"reward_uncertainty_coef={coef}; use a number above 0.", code="bad-value"
+            )
         if coef is not None and self.reward_aggregation != "uncertainty":
             raise ConfigError(
                 f"reward_uncertainty_coef={coef} has no effect with reward_aggregation="

@@ -67,11 +67,15 @@ def _objects(text: str | None) -> list[Mapping[str, object] | None]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"reward_chat_template_kwargs={text!r} is not JSON ({error}).") from None
+        raise ConfigError(
+            f"reward_chat_template_kwargs={text!r} is not JSON ({error}).", code="bad-value"
+        ) from None
     objects = value if isinstance(value, list) else [value]
     for one in objects:
         if one is not None and not isinstance(one, dict):
-            raise ConfigError(f"reward_chat_template_kwargs: {one!r} is not a JSON object.")
+            raise ConfigError(
+                f"reward_chat_template_kwargs: {one!r} is not a JSON object.", code="bad-value"
+            )
         check_template_kwargs(one or {})
     return objects
 
@@ -82,6 +86,7 @@ def _one_each(values: list[T], models: Sequence[str], key: str) -> list[T]:
     if len(values) != len(models):
         raise ConfigError(
             f"{key} has {len(values)} values for {len(models)} reward models; give one for all, or "
-            "one for each in their order."
+            "one for each in their order.",
+            code="bad-value",
         )
     return values

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from rlhf.data.rows.load import load_rankings
@@ -84,6 +85,12 @@ def test_item_without_ranks_waits_to_be_ranked(sqlite_store):
         ({"responses": ["Red.", None]}, "bad-value", "None"),
         ({"ranks": "12"}, "bad-value", "'12'"),
         ({"ranks": [1.5, 2]}, "bad-value", 1.5),
+        ({"ranks": [True, 2]}, "bad-value", "True"),
+        ({"ranks": np.array([1.0, 2.0])}, "bad-value", "ranks"),
+        ({"ranks": [1, 2], "annotator": None}, "bad-value", "annotator=None"),
+        ({"ranks": [1, 2], "strength": math.nan}, "bad-value", "strength=nan"),
+        ({"ranks": [1, 2], "strength": -1}, "bad-value", "strength=-1"),
+        ({"ranks": [1, 2], "strength": "strong"}, "bad-value", "'strong'"),
         ({"prompt": " "}, "bad-value", "prompt"),
         ({"prompt": [{"role": "user", "content": ""}]}, "bad-value", "prompt"),
         ({"prompt": [{"role": "user"}]}, "bad-value", "prompt"),
@@ -94,6 +101,13 @@ def test_unfit_arguments_raise_and_add_nothing(sqlite_store, arguments, code, na
     with raises(code, name):
         sqlite_store.add(**{"prompt": PROMPT, "responses": RESPONSES} | arguments)
     assert sqlite_store.items() == []
+
+
+@pytest.mark.parametrize("ranks", [np.array([1, 2]), [np.int64(1), np.int32(2)]])
+def test_numpy_ranks_and_strength_are_stored_as_numbers(sqlite_store, ranks):
+    sqlite_store.add(PROMPT, RESPONSES, ranks=ranks, annotator="Ann", strength=np.float32(2))
+    [row] = sqlite_store.rankings()
+    assert (row["ranks"], row["strength"]) == ([1, 2], 2.0)
 
 
 def test_agreement_by_value(sqlite_store):

@@ -1,5 +1,6 @@
 """The label store: no label is lost or doubled, and unfit labels are rejected."""
 
+import math
 import os
 import signal
 import sqlite3
@@ -8,8 +9,10 @@ import sys
 import threading
 
 import pytest
+import sqlalchemy as sa
 
 from rlhf.labels.records import Candidate, Label, order_of
+from rlhf.labels.schema import items
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
 
@@ -71,6 +74,34 @@ def test_batch_with_an_unfit_label_is_rejected_whole(store, wrong, code, name):
     with raises(code, name):
         store.submit_many([label(1), wrong])
     assert store.labels() == []
+
+
+@pytest.mark.parametrize(
+    ("ranks", "code", "name"),
+    [
+        ([(1, 2)], "bad-label", "1 list"),
+        ([(1, 2), (1,)], "bad-label", [1]),
+        ([(1, 2), (0, 1)], "bad-label", [0, 1]),
+        ([(1, 2), (1, None)], "bad-value", None),
+    ],
+)
+def test_gold_items_with_unfit_ranks_add_nothing(store, ranks, code, name):
+    other = Candidate(prompt="Where?", responses=("a", "b"))
+    with raises(code, name):
+        store.add_gold([PAIR, other], ranks)
+    assert (store.items(), store.gold_ranks()) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("item_id", "priority", "code"),
+    [(2, 0.5, "unknown-name"), (1, -0.5, "bad-value"), (1, math.nan, "bad-value")],
+)
+def test_unfit_priority_is_rejected_and_sets_none(store, item_id, priority, code):
+    store.add_candidates([PAIR])
+    with raises(code, item_id):
+        store.set_priorities({1: 0.25, item_id: priority})
+    with store.read() as connection:
+        assert connection.scalar(sa.select(items.c.priority)) == 0
 
 
 def test_guidelines_have_versions(store):

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from rlhf.evaluation.core.config import TRIVIAL_BASELINES
+from rlhf.evaluation.core.config import NULL_BASELINES
 from rlhf.evaluation.core.results import Result, read_results, write_results
 from rlhf.labels.store import LabelStore
 from rlhf.pipeline.config import key_values
@@ -127,7 +127,7 @@ def test_complete_pipeline_is_skipped_and_changed_stages_run(root, tmp_path, con
     config = {**config, "output_dir": str(folder)}
     output = _run(root, tmp_path, config)
     results = read_results(folder / "evaluation")
-    assert {r.model for r in results} == {"base", "sft", "ppo", *TRIVIAL_BASELINES}
+    assert {r.model for r in results} == {"base", "sft", "ppo", *NULL_BASELINES}
     assert {"win_rate", "kl", "length", "score", "axis"} <= {r.metric for r in results}
     assert {r.judge for r in results if r.metric == "win_rate"} == {"gold", "reward_model"}
     assert "rlhf chat" in output

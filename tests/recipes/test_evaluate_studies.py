@@ -68,7 +68,7 @@ def _evaluate(root, monkeypatch, folder, output, *words, models=("first", "secon
     return ended.value.code
 
 
-def test_evaluation_has_studies_and_trivial_baselines(root, tmp_path, monkeypatch, folder):
+def test_evaluation_has_studies_and_null_baselines(root, tmp_path, monkeypatch, folder):
     words = ["--best_of", "1", "4", f"--frontier={folder}/ppo", f"--tax_data={folder}/texts.jsonl"]
     output = tmp_path / "run"
     assert _evaluate(root, monkeypatch, folder, output, *words) == 0
@@ -204,7 +204,7 @@ def test_remote_judge_gets_both_orders(root, tmp_path, monkeypatch, folder):
     assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer secret", "big")
 
 
-def test_remote_judge_compares_trivial_baselines(root, tmp_path, monkeypatch, folder):
+def test_remote_judge_compares_null_baselines(root, tmp_path, monkeypatch, folder):
     """Pairs of equal texts are not sent; the two requests of prompt 5 are rejected."""
     with _serving(rejects="user: Say 5.") as address:
         words = [f"--llm_judge={address}", "--llm_judge_model=big"]

@@ -77,7 +77,7 @@ def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     def vote(body: VoteBody) -> dict[str, object]:
         if len(body.models) != len(body.answers):
             raise DataError(
-                f"{len(body.answers)} answers for {len(body.models)} models.", code="bad-label"
+                f"{len(body.answers)} responses for {len(body.models)} models.", code="bad-label"
             )
         compared = ComparedResponses(
             prompt=as_prompt([message.as_message() for message in body.messages]),

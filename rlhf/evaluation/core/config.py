@@ -13,7 +13,7 @@ from rlhf.runtime.field_types import check_field_types
 
 # Null baselines, judged next to the models: rlhf/evaluation/core/baselines.py.
 EMPTY, CONSTANT, COPY, LONGEST, LOOKUP = "empty", "constant", "copy", "longest", "lookup"
-TRIVIAL_BASELINES = (EMPTY, CONSTANT, COPY, LONGEST, LOOKUP)
+NULL_BASELINES = (EMPTY, CONSTANT, COPY, LONGEST, LOOKUP)
 AT_LEAST_ONE = (
     "max_prompts", "num_generations", "max_prompt_length", "max_completion_length",
     "per_device_eval_batch_size", "bootstrap_samples",
@@ -105,7 +105,7 @@ class EvaluateConfig:
                     f"{key}={name!r} is not the name of a model; use one of {', '.join(names)}.",
                     code="bad-value",
                 )
-        if taken := sorted({*names} & {*TRIVIAL_BASELINES}):
+        if taken := sorted({*names} & {*NULL_BASELINES}):
             raise ConfigError(
                 f"models: {taken[0]!r} is a null baseline; use another name, NAME=PATH.",
                 code="bad-value",

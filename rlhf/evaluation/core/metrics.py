@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rlhf.evaluation.core.config import LOOKUP, TRIVIAL_BASELINES
+from rlhf.evaluation.core.config import LOOKUP, NULL_BASELINES
 from rlhf.evaluation.core.records import Record, by_prompt
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.core.text_metrics import text_metrics
@@ -58,7 +58,7 @@ def all_metrics(records: Sequence[Record], spec: MetricSpec) -> list[Result]:
     single prompt is left out: one prompt has no interval.
     """
     present = {record.model for record in records}
-    names = [*spec.models, *(name for name in TRIVIAL_BASELINES if name in present)]
+    names = [*spec.models, *(name for name in NULL_BASELINES if name in present)]
     groups = {name: by_prompt(records, name, len(spec.categories)) for name in names}
     prompts = list(range(len(spec.categories)))
     results = _comparison(groups, prompts, spec)

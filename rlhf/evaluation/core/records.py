@@ -101,8 +101,7 @@ def unscored_records(
         if missing := {*range(len(rows))} - {r.prompt_index for r in records if r.model == model}:
             raise DataError(
                 f"answers={path} has no response of model {model} to "
-                f"{counted(len(missing), 'prompt')}; use "
-                "the model names of that evaluation.",
+                f"{counted(len(missing), 'prompt')}; use the model names of that evaluation.",
                 code="other-run",
             )
     wanted = {*indices}

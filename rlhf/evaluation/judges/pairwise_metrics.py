@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from rlhf.evaluation.core.config import LOOKUP, TRIVIAL_BASELINES
+from rlhf.evaluation.core.config import LOOKUP, NULL_BASELINES
 from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import Result, result_of
@@ -25,9 +25,9 @@ def pairs_to_judge(
     draw = {"per_prompt": per_prompt, "seed": spec.seed}
     pairs = make_pairs(records, spec.models, spec.baseline, **draw)
     present = {record.model for record in records}
-    trivial = [name for name in TRIVIAL_BASELINES if baselines and name in present]
-    pairs += make_pairs(records, trivial, spec.baseline, **draw)
-    if LOOKUP in trivial:
+    null_baselines = [name for name in NULL_BASELINES if baselines and name in present]
+    pairs += make_pairs(records, null_baselines, spec.baseline, **draw)
+    if LOOKUP in null_baselines:
         pairs += make_pairs(records, spec.models, LOOKUP, **draw)
     return pairs
 

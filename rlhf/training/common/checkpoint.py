@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlhf.errors import CheckpointError
 from rlhf.manifest import hash_file, write_atomically
-from rlhf.runtime.run_folder import RunConfig, checkpoint_to_resume, checkpoints, step_of
+from rlhf.runtime.run_folder import LATEST, RunConfig, checkpoint_to_resume, checkpoints, step_of
 
 HASHES = "hashes.json"  # file -> sha256, written last; a folder without it is incomplete
 
@@ -86,7 +86,7 @@ def verify_checkpoint(checkpoint: Path) -> None:
     """
     if (fault := _fault_of(checkpoint)) is not None:
         raise CheckpointError(
-            f"{fault}; use an earlier checkpoint, or `latest` to resume from the newest complete "
+            f"{fault}; use an earlier checkpoint, or `{LATEST}` to resume from the newest complete "
             "one.",
             code="torn-checkpoint",
         )
@@ -117,7 +117,7 @@ def checkpoint_of_run(run: RunConfig) -> tuple[Path | None, list[str]]:
     if run.resume_from_checkpoint is None:
         return None, []
     newest, torn = _newest_whole(Path(run.output_dir))
-    if run.resume_from_checkpoint != "latest":
+    if run.resume_from_checkpoint != LATEST:
         named = checkpoint_to_resume(run)
         assert named is not None
         verify_checkpoint(named)
@@ -151,7 +151,7 @@ def _check_no_later(named: Path, newest: Path | None) -> None:
     known = named in checkpoints(named.parent)  # a copy may have any name
     if known and newest is not None and step_of(newest) > step_of(named):
         raise CheckpointError(
-            f"{newest} is later than {named} and `latest` would resume from it after an "
+            f"{newest} is later than {named} and `{LATEST}` would resume from it after an "
             "interruption; move it away, or name another output_dir.",
             code="run-exists",
         )

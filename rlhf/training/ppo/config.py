@@ -145,9 +145,8 @@ class PPOConfig:
     importance_weight_cap: float | None = field(
         default=None,
         metadata={
-            "help": "Weigh tokens by min(p_train / p_rollout, this): a correction where "
-            "sampling and "
-            "training compute different log-probs. It costs one more forward pass."
+            "help": "Weigh tokens by min(p_train / p_rollout, this): a correction where sampling "
+            "and training compute different log-probs. It costs one more forward pass."
         },
     )
     ptx_data: str | None = field(

@@ -101,12 +101,16 @@ def peak_memory_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def is_printed(step: int, num_steps: int) -> bool:
+    """Whether a line is printed about this step; true for about NUM_LINES steps of a run."""
+    return step % max(1, num_steps // NUM_LINES) == 0 or step == num_steps
+
+
 def print_progress(num_steps: int) -> OnStep:
     """A function that prints a line about a step, for about NUM_LINES steps of a run."""
-    interval = max(1, num_steps // NUM_LINES)
 
     def show(step: int, metrics: Mapping[str, float]) -> None:
-        if step % interval == 0 or step == num_steps:
+        if is_printed(step, num_steps):
             values = ", ".join(f"{name} {metrics[name]:.4f}" for name in PROGRESS)
             print_once(f"step {step}/{num_steps}: {values}")
 

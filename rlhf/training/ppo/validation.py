@@ -147,17 +147,18 @@ def check_processes(settings: "PPOSettings", num_held_out: int, num_processes: i
         if count < num_processes:
             raise ConfigError(
                 f"{count} {name} do not give {num_processes} processes one each; "
-                "raise it or launch fewer processes."
+                "raise it or launch fewer processes.",
+                code="bad-launch",
             )
 
 
 def _check_length_of_run(config: "PPOConfig") -> None:
     if (config.total_episodes is None) == (config.max_steps is None):
-        which = "both" if config.max_steps is not None else "neither"
+        is_missing = config.max_steps is None
         raise ConfigError(
-            f"{which} of total_episodes (responses) and max_steps (iterations of "
-            f"{config.rollout_batch_size} responses) are set; set one.",
-            code="key-conflict",
+            f"{'neither' if is_missing else 'both'} of total_episodes (responses) and max_steps "
+            f"(iterations of {config.rollout_batch_size} responses) are set; set one.",
+            code="missing-key" if is_missing else "key-conflict",
         )
 
 
@@ -167,7 +168,8 @@ def _check_batches(config: "PPOConfig") -> None:
         if count < 1 or config.rollout_batch_size % count:
             raise ConfigError(
                 f"rollout_batch_size={config.rollout_batch_size} does not split into "
-                f"{name}={count} equal parts; use a multiple of {count}."
+                f"{name}={count} equal parts; use a multiple of {count}.",
+                code="bad-value" if count < 1 else "key-conflict",
             )
 
 
@@ -175,28 +177,31 @@ def _check_ranges(config: "PPOConfig") -> None:
     for name in AT_LEAST_ONE:
         value = getattr(config, name)
         if value is not None and value < 1:
-            raise ConfigError(f"{name}={value}; use 1 or more.")
+            raise ConfigError(f"{name}={value}; use 1 or more.", code="bad-value")
     for name in ABOVE_ZERO:
         value = getattr(config, name)
         if value is not None and not value > 0:
-            raise ConfigError(f"{name}={value}; use a number above 0.")
+            raise ConfigError(f"{name}={value}; use a number above 0.", code="bad-value")
     for name in ("gamma", "lam"):
         if not 0 <= getattr(config, name) <= 1:
-            raise ConfigError(f"{name}={getattr(config, name)}; use a number from 0 to 1.")
+            raise ConfigError(
+                f"{name}={getattr(config, name)}; use a number from 0 to 1.", code="bad-value"
+            )
     for name in ("kl_coef", "vf_coef", "critic_warmup_steps", "missing_eos_penalty"):
         value = getattr(config, name)
         if value is not None and not value >= 0:
-            raise ConfigError(f"{name}={value}; use 0 or more.")
+            raise ConfigError(f"{name}={value}; use 0 or more.", code="bad-value")
     for name in FINITE:
         value = getattr(config, name)
         if value is not None and not math.isfinite(value):
-            raise ConfigError(f"{name}={value}; use a finite number.")
+            raise ConfigError(f"{name}={value}; use a finite number.", code="bad-value")
     if config.dual_clip is not None and not config.dual_clip > 1:
-        raise ConfigError(f"dual_clip={config.dual_clip}; use a number above 1.")
+        raise ConfigError(f"dual_clip={config.dual_clip}; use a number above 1.", code="bad-value")
     if config.importance_weight_cap is not None and not config.importance_weight_cap >= 1:
         raise ConfigError(
             f"importance_weight_cap={config.importance_weight_cap} would reduce the weight of "
-            "tokens on which both forward passes agree; use 1 or more."
+            "tokens on which both forward passes agree; use 1 or more.",
+            code="bad-value",
         )
 
 
@@ -220,7 +225,8 @@ def _check_kl(config: "PPOConfig") -> None:
         raise ConfigError(
             f"kl_horizon={config.kl_horizon}: one iteration of rollout_batch_size="
             f"{config.rollout_batch_size} could lower kl_coef to 0 or below; use more "
-            f"than {least:g}."
+            f"than {least:g}.",
+            code="key-conflict",
         )
 
 
@@ -238,7 +244,8 @@ def _check_advantage(config: "PPOConfig") -> None:
         if config.critic_warmup_steps >= config.num_steps:
             raise ConfigError(
                 f"critic_warmup_steps={config.critic_warmup_steps} of {config.num_steps} "
-                "iterations: the policy would never be trained; use fewer."
+                "iterations: the policy would never be trained; use fewer.",
+                code="key-conflict",
             )
         return
     if config.num_generations < 2:

@@ -73,8 +73,8 @@ class RewardModelConfig(TrainingConfig):
         default="reject",
         metadata={
             "help": "Use of the columns score_chosen and score_rejected. strength: their "
-            "difference "
-            "is the strength of the pair. ignore: not used. reject: the row is a bad row."
+            "difference is the strength of the pair. ignore: not used. reject: the row is a bad "
+            "row."
         },
     )
     read_thoughts: bool = field(
@@ -90,9 +90,8 @@ class RewardModelConfig(TrainingConfig):
     num_demonstrations: int = field(
         default=200,
         metadata={
-            "help": "Rows of normalization_data that the health report compares with "
-            "shuffled, empty "
-            "and swapped responses."
+            "help": "Rows of normalization_data that the health report compares with shuffled, "
+            "empty and swapped responses."
         },
     )
     num_samples: int = field(

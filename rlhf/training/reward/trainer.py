@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from peft import PeftModel
@@ -29,7 +30,7 @@ from rlhf.training.common.resume import resume_point
 from rlhf.training.common.save_folder import folder_to_save
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.cross_fit import weigh_annotators
-from rlhf.training.reward.data import tokenize
+from rlhf.training.reward.data import TokenRanking, tokenize
 from rlhf.training.reward.loop import train_reward_model
 from rlhf.training.reward.metrics import summary
 from rlhf.training.reward.result import (
@@ -142,7 +143,6 @@ class RewardTrainer:
         setup = self.setup
         setup.open_folder()
         self._started = True
-        held_out = tokenize(setup.chat, setup.rows.held_out)
         resume = resume_point(setup.run)
         rankings = weigh_annotators(
             tokenize(setup.chat, setup.rows.train), setup, resuming=resume is not None
@@ -153,7 +153,7 @@ class RewardTrainer:
         setup.check_can_save(model)
         setup.name_base(model, setup.folder)
         self._steps = train_reward_model(
-            model, rankings, held_out, setup, resume=resume, on_step=self._count
+            model, rankings, self._held_out, setup, resume=resume, on_step=self._count
         )
         trained = self._measured(model)
         self.result = RewardResult(
@@ -213,11 +213,16 @@ class RewardTrainer:
     def _count(self, step: int) -> None:
         self._steps = step
 
+    @cached_property
+    def _held_out(self) -> list[TokenRanking]:
+        """The held-out rankings as token ids."""
+        return tokenize(self.setup.chat, self.setup.rows.held_out)
+
     def _measured(self, model: PreTrainedModel | PeftModel) -> TrainedReward:
         """The trained model, with LoRA and heads merged, and its measurements."""
         setup = self.setup
         self._model = whole = merged(model, setup.folder)
-        self._trained = measure_and_merge(whole, setup, tokenize(setup.chat, setup.rows.held_out))
+        self._trained = measure_and_merge(whole, setup, self._held_out)
         return self._trained
 
     def _checked(self, method: str) -> TrainedReward:

@@ -31,7 +31,7 @@ def _sampled(texts):
     ]
 
 
-def test_text_of_each_trivial_baseline(chat):
+def test_text_of_each_null_baseline(chat):
     chat_prompt = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes?"},
                    {"role": "user", "content": "2 plus 3?"}]  # fmt: skip
     rows = [PromptRow(prompt="What does Bob like?"), PromptRow(prompt=chat_prompt)]

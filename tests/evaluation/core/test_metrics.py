@@ -63,7 +63,7 @@ def test_win_rate_over_all_by_category_and_without_contaminated(records, spec):
     assert find(results, "win_rate", "sft") is None
 
 
-def test_trivial_baselines_are_judged_and_ranked(records, spec):
+def test_null_baselines_are_judged_and_ranked(records, spec):
     """`empty` scores -2 everywhere, below sft's 0; lookup 0.5, below two of ppo's 1, 1, -1."""
     for prompt in range(3):
         records.append(_record(prompt, 0, "empty", -2.0, axes={"brief": 1.0}, text=""))

@@ -34,9 +34,10 @@ def test_total_episodes_are_rounded_up_to_iterations():
     ("changes", "code", "name"),
     [
         ({"total_episodes": 5}, "key-conflict", "total_episodes"),
-        ({"max_steps": None}, "key-conflict", "max_steps"),
-        ({"num_minibatches": 5}, "bad-value", "num_minibatches=5"),
-        ({"num_generations": 3}, "bad-value", "num_generations=3"),
+        ({"max_steps": None}, "missing-key", "max_steps"),
+        ({"num_minibatches": 5}, "key-conflict", "num_minibatches=5"),
+        ({"num_minibatches": 0}, "bad-value", "num_minibatches=0"),
+        ({"num_generations": 3}, "key-conflict", "num_generations=3"),
         ({"reward_uncertainty_coef": 1.0}, "key-conflict", "reward_uncertainty_coef=1.0"),
         (
             {"reward_aggregation": "uncertainty", "reward_uncertainty_coef": 0.0},
@@ -68,7 +69,7 @@ def test_total_episodes_are_rounded_up_to_iterations():
         ({"save_steps": 0}, "bad-value", "save_steps=0"),
         ({"advantage": "rloo"}, "key-conflict", "advantage=rloo"),
         ({"advantage": "grpo"}, "key-conflict", "advantage=grpo"),
-        ({"critic_warmup_steps": 2}, "bad-value", "critic_warmup_steps=2"),
+        ({"critic_warmup_steps": 2}, "key-conflict", "critic_warmup_steps=2"),
         ({**GROUP, "critic_warmup_steps": 1}, "key-conflict", "critic_warmup_steps=1"),
         ({**GROUP, "whiten_rewards": True}, "key-conflict", "whiten_rewards=True"),
         ({**GROUP, "value_model_path": "fresh"}, "key-conflict", "value_model_path=fresh"),
@@ -89,7 +90,7 @@ def test_total_episodes_are_rounded_up_to_iterations():
         ({"target_kl": 6.0, "kl_coef": 0.0}, "key-conflict", "kl_coef"),
         (
             {"target_kl": 6.0, "rollout_batch_size": 500, "kl_horizon": 100},
-            "bad-value",
+            "key-conflict",
             "kl_horizon=100",
         ),
         ({"kl_horizon": 5000}, "key-conflict", "kl_horizon=5000"),
@@ -145,7 +146,7 @@ def test_skipped_responses_leave_each_process_a_row():
     """200 responses, 100 minibatches of 2: with 2 of them left out some minibatch has 1."""
     keys = {**KEYS, "rollout_batch_size": 200, "num_minibatches": 100}
     check_processes(settings(**keys), num_held_out=9, num_processes=2)
-    with raises("bad-value", "num_minibatches"):
+    with raises("bad-launch", "num_minibatches"):
         check_processes(settings(**keys, on_reward_error="skip"), num_held_out=9, num_processes=2)
 
 

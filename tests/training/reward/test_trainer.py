@@ -15,6 +15,7 @@ from rlhf.models.save import ADAPTER
 from rlhf.recipes import reward_model
 from rlhf.rewards.model import RewardModel
 from rlhf.training.reward.config import RewardModelConfig
+from rlhf.training.reward.data import tokenize
 from rlhf.training.reward.trainer import RewardTrainer
 from tests.errors import raises
 from tests.training.tiny_runs import assert_same_weights, rankings
@@ -72,6 +73,19 @@ def test_rows_in_memory_give_the_weights_of_the_file(llama, tmp_path):
     of_list = trainer(llama, ROWS, normalization_data=DEMONSTRATIONS)
     assert of_file.train().normalization == of_list.train().normalization
     assert_same_weights(of_file._trained.model, of_list._trained.model, rtol=0, atol=0)
+
+
+def test_held_out_rows_are_tokenized_once(llama, monkeypatch):
+    tokenized = []
+
+    def counting(chat, rows):
+        tokenized.append(rows)
+        return tokenize(chat, rows)
+
+    monkeypatch.setattr("rlhf.training.reward.trainer.tokenize", counting)
+    one = trainer(llama)
+    one.train()
+    assert tokenized == [one.setup.rows.train, one.setup.rows.held_out]
 
 
 def test_saved_folder_loads_with_plain_transformers(llama, tmp_path):
