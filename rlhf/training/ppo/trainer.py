@@ -49,7 +49,7 @@ from rlhf.training.ppo.run_folder import open_folder
 from rlhf.training.ppo.sampler import Sampler
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.state import next_progress, with_best
-from rlhf.types import Experience, Prompt, ScoredRollouts
+from rlhf.types import Prompt
 
 
 class PPOTrainer:
@@ -184,7 +184,7 @@ class PPOTrainer:
             if stopped_early := over_budget(metrics["kl"], config, step):
                 writer.write(step, metrics, episode=self.progress.episodes)
                 return stopped_early
-            experience = self.make_experience(scored)
+            experience = make_experience(scored, config, kl_coef=self.progress.kl_coef)
             metrics |= experience_metrics(experience, self.setup.settings)
             metrics |= self.updater.update(
                 experience, step=step, seed=self.setup.seed, kl_coef=self.progress.kl_coef
@@ -211,10 +211,6 @@ class PPOTrainer:
                     f"--resume_from_checkpoint latest."
                 )
         return ""
-
-    def make_experience(self, scored: ScoredRollouts) -> Experience:
-        """Per-token rewards, advantages (over the rows of all ranks), returns."""
-        return make_experience(scored, self.config, kl_coef=self.progress.kl_coef)
 
     def evaluate_held_out(self, score: float | None) -> dict[str, float]:
         """Metrics of the held-out prompts. Updates `progress` and writes `best/` at a new best.

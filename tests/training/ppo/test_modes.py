@@ -13,6 +13,7 @@ from rlhf.ops.kl import kl_k1
 from rlhf.training.common.metrics import read_metrics
 from tests.errors import raises
 from tests.training.ppo.tiny_ppo import (
+    experience_from,
     experience_of,
     make_folder,
     scored_of,
@@ -91,7 +92,7 @@ def test_rloo_advantage_is_difference_to_the_other_response(folder, tmp_path):
     """Two responses per prompt: R_i - R_j, on every token of response i; R = score - 0.05 Σ k1."""
     one = trainer(folder, tmp_path, advantage="rloo")
     scored = scored_of(one)
-    experience, mask = one.make_experience(scored), scored.rollouts.response_mask
+    experience, mask = experience_from(one, scored), scored.rollouts.response_mask
     k1 = kl_k1(scored.rollouts.logprobs, scored.ref_logprobs)
     total = scored.scores.scores - 0.05 * (k1 * mask).sum(1)
     expected = (total - total.view(-1, 2).flip(1).flatten())[:, None] * mask

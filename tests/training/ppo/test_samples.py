@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.training.ppo.samples import pieces, write_embeddings, write_tokens
-from tests.training.ppo.tiny_ppo import ROWS, make_folder, trainer
+from tests.training.ppo.tiny_ppo import ROWS, experience_from, make_folder, trainer
 
 
 @pytest.mark.parametrize("changes", [{}, {"mode": "lora"}])
@@ -22,7 +22,7 @@ def test_token_values_and_prompt_embeddings(tmp_path, changes):
     ppo = trainer(folder, tmp_path / "run", **changes)
     scored = ppo.sampler.score_held_out(ppo.models.whole_policy, 0)
     scores = scored.scores.scores.tolist()
-    advantages = ppo.make_experience(scored).advantages
+    advantages = experience_from(ppo, scored).advantages
     write_tokens(tmp_path, scored, advantages, ppo.setup.chat, {"best": [0], "worst": [2]}, scores)
     write_embeddings(tmp_path, ppo.models.policy, scored.rollouts, scores)
     lines = (tmp_path / "samples" / "tokens.jsonl").read_text().splitlines()

@@ -17,6 +17,7 @@ from rlhf.training.ppo.metrics import rollout_metrics
 from rlhf.training.ppo.rollout import roll_out
 from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import (
+    experience_from,
     experience_of,
     make_folder,
     scored_of,
@@ -74,11 +75,11 @@ def test_whitening_uses_the_rows_of_all_ranks(folder, tmp_path):
     scored = scored_of(one)
     scores = dataclasses.replace(scored.scores, scores=scored.scores.scores + torch.arange(8.0))
     scored = dataclasses.replace(scored, scores=scores)
-    experience = one.make_experience(scored)
+    experience = experience_from(one, scored)
     mask, half = experience.rollouts.response_mask, torch.arange(4)
     assert experience.advantages[mask].mean().item() == pytest.approx(0.0, abs=1e-6)
     assert experience.advantages[half][mask[half]].mean().item() < -0.1
-    apart = one.make_experience(select_rows(scored, half))
+    apart = experience_from(one, select_rows(scored, half))
     assert apart.advantages[mask[half]].mean().item() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -96,7 +97,7 @@ def test_eos_counts_where_pad_is_eos(folder, tmp_path):
     assert torch.equal(scored.rollouts.response_mask, mask)
     assert not torch.equal(ids != one.setup.chat.pad_token_id, mask)  # what TRL would have
     scores = dataclasses.replace(scored.scores, scores=torch.arange(1.0, 9.0))
-    rewards = one.make_experience(dataclasses.replace(scored, scores=scores)).rewards
+    rewards = experience_from(one, dataclasses.replace(scored, scores=scores)).rewards
     row = int(scored.rollouts.ended_with_eos.nonzero()[0, 0])
     assert ids[row, int(rewards[row].nonzero()[0, 0])] == one.setup.chat.pad_token_id
     assert rewards.sum(1).tolist() == list(range(1, 9))
@@ -123,7 +124,7 @@ def test_score_is_on_the_end_token(folder, tmp_path):
     one = trainer(folder, tmp_path, kl_coef=0.0)
     scored = answered(one)
     scores = dataclasses.replace(scored.scores, scores=torch.arange(1.0, 9.0))
-    rewards = one.make_experience(dataclasses.replace(scored, scores=scores)).rewards
+    rewards = experience_from(one, dataclasses.replace(scored, scores=scores)).rewards
     lengths = scored.rollouts.response_mask.sum(1)
     expected = torch.zeros_like(rewards)
     expected[torch.arange(8), lengths - 1] = torch.arange(1.0, 9.0)
@@ -146,8 +147,8 @@ def test_padding_changes_no_metric(folder, tmp_path):
     wide = _padded(scored)
     assert rollout_metrics(wide) == pytest.approx(rollout_metrics(scored), abs=1e-6)
     twin = trainer(folder, tmp_path, num_ppo_epochs=1)
-    first = update(one, one.make_experience(scored))
-    second = update(twin, twin.make_experience(wide))
+    first = update(one, experience_from(one, scored))
+    second = update(twin, experience_from(twin, wide))
     assert second == pytest.approx(first, abs=1e-6)
 
 

@@ -13,9 +13,10 @@ from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.experience import make_experience
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.trainer import PPOTrainer
-from rlhf.types import Experience, PromptRow
+from rlhf.types import Experience, PromptRow, ScoredRollouts
 from tests.tiny_models import make_model
 
 REWARD = """
@@ -101,7 +102,12 @@ def scored_of(one: PPOTrainer, step: int = 1):
 
 def experience_of(one: PPOTrainer, step: int = 1) -> Experience:
     """What the trainer would learn from in iteration `step`."""
-    return one.make_experience(scored_of(one, step))
+    return experience_from(one, scored_of(one, step))
+
+
+def experience_from(one: PPOTrainer, scored: ScoredRollouts) -> Experience:
+    """What the trainer would learn from these rollouts."""
+    return make_experience(scored, one.config, kl_coef=one.progress.kl_coef)
 
 
 def update(one: PPOTrainer, experience: Experience, step: int = 1) -> dict[str, float]:
