@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.contamination import ContaminationReport
 from rlhf.evaluation.core.examples import write_examples
@@ -18,6 +19,12 @@ from rlhf.runtime.disk import disk_errors
 from rlhf.types import PromptRow
 
 WIDTH = 120  # characters of a printed table, at most
+
+
+class ResultError(ConfigError, KeyError):
+    """A result that an evaluation does not have, or has several times."""
+
+    __str__ = Exception.__str__  # KeyError's would quote the message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +45,10 @@ class Evaluation:
 
     def __iter__(self) -> Iterator[Result]:
         return iter(self.results)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether there is a result of this metric; or whether this `Result` is among them."""
+        return any(item in (result.metric, result) for result in self.results)
 
     def __getitem__(self, metric: str) -> Result:
         return self.find(metric=metric)
@@ -66,7 +77,7 @@ class Evaluation:
             with_contaminated: False for the result without contaminated prompts.
 
         Raises:
-            KeyError: no result has these fields, or several have.
+            ResultError: no result has these fields, or several have. It is a KeyError too.
         """
         matches = [
             result
@@ -79,16 +90,39 @@ class Evaluation:
             and result.subset == subset
             and result.with_contaminated == with_contaminated
         ]
-        if len(matches) != 1:
-            raise KeyError(self._mismatch(metric, matches))
+        if len(matches) > 1:
+            fields = "; ".join(_fields(result) for result in matches)
+            raise ResultError(
+                f"{metric}: {len(matches)} results; select one with find(...): {fields}",
+                code="bad-value",
+            )
+        if not matches:
+            wanted = {
+                "model": model,
+                "judge": judge,
+                "baseline": baseline,
+                "axis": axis,
+                "subset": subset,
+            }
+            raise ResultError(self._missing(metric, wanted), code="unknown-name")
         return matches[0]
 
-    def _mismatch(self, metric: str, matches: Sequence[Result]) -> str:
-        if matches:
-            fields = "; ".join(_fields(result) for result in matches)
-            return f"{metric}: {len(matches)} results; select one with find(...): {fields}"
-        known = ", ".join(dict.fromkeys(result.metric for result in self.results))
-        return f"{metric}: no such result; metrics: {known}"
+    def _missing(self, metric: str, wanted: Mapping[str, str | None]) -> str:
+        """Which of the wanted fields no result of the metric has, and the values that there are."""
+        of_metric = [result for result in self.results if result.metric == metric]
+        if not of_metric:
+            known = ", ".join(dict.fromkeys(result.metric for result in self.results))
+            return f"metric={metric!r}: no such result; metrics: {known}"
+        for name, value in wanted.items():
+            values = [getattr(result, name) for result in of_metric]
+            if name == "judge":
+                values += [result.judge_source for result in of_metric]
+            if value is not None and value not in values:
+                known = ", ".join(dict.fromkeys(one for one in values if one is not None))
+                known = f"those of {metric}: {known}" if known else f"{metric} has none"
+                return f"{name}={value!r}: no such result; {known}"
+        fields = "; ".join(_fields(result) for result in of_metric)
+        return f"{metric}: no result has all of these fields; there are: {fields}"
 
     def __str__(self) -> str:
         """The tables that the recipe prints: a row per metric, a column per model."""

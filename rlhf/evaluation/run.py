@@ -24,7 +24,9 @@ from rlhf.evaluation.core.records import RECORDS_FILE, Record, unscored_records,
 from rlhf.evaluation.core.sampling import load_evaluated_model, sample_records
 from rlhf.evaluation.judges.scoring import ScoringJudge, judge_records
 from rlhf.models.compatibility import load_checked_tokenizer
-from rlhf.rewards.function import is_function, load_function
+from rlhf.rewards.function import check_columns, is_function, load_function
+from rlhf.rewards.model import RewardModel
+from rlhf.rewards.spec import RewardSpec
 from rlhf.runtime.printing import counted
 from rlhf.types import PromptRow
 
@@ -56,7 +58,8 @@ def load_rows(
 
     Raises:
         DataError: rows that cannot be used, or a training file that does not exist.
-        ConfigError: a gold or axes function that does not load.
+        ConfigError: a gold or axes function that does not load, or a gold function with a
+            parameter that the rows do not have.
         CheckpointError: a model or judge that does not exist, is smaller than its tokenizer, was
             altered after its manifest was written, or was trained with another chat template.
     """
@@ -66,7 +69,7 @@ def load_rows(
     chats = [_checked_tokenizer(path, config) for path in config.model_paths.values()]
     reject_file = reject_folder / REJECTS if reject_folder else None
     with BadRows(drop=config.drop_bad_rows, reject_file=reject_file) as bad_rows:
-        return load_prompts(
+        loaded = load_prompts(
             prompts,
             role="eval",
             max_length=config.max_prompt_length,
@@ -74,6 +77,8 @@ def load_rows(
             others=chats,
             bad_rows=bad_rows,
         )
+    check_parameters(judges, loaded.rows)
+    return loaded
 
 
 def check_judges(judges: Sequence[ScoringJudge], axes: str | None) -> None:
@@ -94,6 +99,21 @@ def check_judges(judges: Sequence[ScoringJudge], axes: str | None) -> None:
             load_checked_tokenizer(
                 judge.scorer, template.template, template_kwargs=template.kwargs, judges=True
             )
+
+
+def check_parameters(judges: Sequence[ScoringJudge], rows: Sequence[PromptRow]) -> None:
+    """Check that the rows have what the gold function takes.
+
+    Raises:
+        ConfigError: the parameter, and those that it may have.
+    """
+    columns = {name for row in rows for name in row.columns}
+    for judge in judges:
+        scorer = judge.scorer
+        if isinstance(scorer, str) and is_function(scorer):
+            check_columns(load_function(scorer), scorer, columns)
+        elif not isinstance(scorer, str | RewardModel):
+            check_columns(scorer, RewardSpec(scorer).name, columns)
 
 
 def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) -> list[PromptRow]:

@@ -51,10 +51,18 @@ def check_columns(function: RewardFunction, name: str, columns: Collection[str])
         columns: names of the rows' other columns.
 
     Raises:
-        ConfigError: the parameter, and those that a reward function may have on these rows.
+        ConfigError: the parameter, and those that a reward function may have on these rows; a
+            built-in function without named parameters.
     """
     available = ["prompts", "completions", "thoughts", *sorted(columns)]
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{name} has no signature that can be read; use a Python function "
+            f"{name}(prompts, completions, **columns).",
+            code="bad-reward",
+        ) from None
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for parameter in parameters:
         required = parameter.default is inspect.Parameter.empty and parameter.kind in by_name

@@ -1,7 +1,7 @@
 """One source of a reward, a model or a function with its weight, and its values of responses."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -26,6 +26,11 @@ class RewardSource:
     scorer: RewardModel | RewardFunction
     shift: float = 0.0
     divisor: float = 1.0
+
+    @property
+    def path(self) -> str | None:
+        """The reward model's folder or hub id, whatever its label; None for a function."""
+        return self.scorer.path if isinstance(self.scorer, RewardModel) else None
 
     @property
     def scale(self) -> float:
@@ -133,8 +138,9 @@ def _raw_values(
         )
     else:
         values = _call(source, lambda: call_function(scorer, prompts, responses, columns), prompts)
-    if not isinstance(values, Sized) or len(values) != len(prompts):
-        count = len(values) if isinstance(values, Sized) else type(values).__name__
+    is_list = isinstance(values, Sized) and not isinstance(values, str | bytes | Set | Mapping)
+    if not isinstance(values, Sized) or not is_list or len(values) != len(prompts):
+        count = len(values) if isinstance(values, Sized) and is_list else type(values).__name__
         raise TrainingError(
             f"reward {source.name} returned {count} for {counted(len(prompts), 'response')}: "
             f"{_preview(prompts, range(len(prompts)))}. Return a list with one number for each "
@@ -172,7 +178,9 @@ def _next_step(source: RewardSource) -> str:
 
 
 def _number(value: Any) -> float:
-    """The value as a number; NaN where it is none."""
+    """The value as a number; NaN where it is none, such as a text of digits."""
+    if isinstance(value, str | bytes | bytearray):
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several

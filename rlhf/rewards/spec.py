@@ -1,9 +1,13 @@
 """What a user names as a reward, parsed once: `WEIGHT*SOURCE`, a callable, a reward model."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from rlhf.data.rows.sources import split_weight
 from rlhf.errors import ConfigError
@@ -13,11 +17,31 @@ from rlhf.rewards.model import RewardModel
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """One source of the reward and its weight."""
+    """One source of the reward and its weight.
+
+    Raises:
+        ConfigError: a source that `RewardLike` does not list, a weight that is not a finite number,
+            or a label that is not a text.
+    """
 
     source: str | RewardFunction | RewardModel
     weight: float = 1.0
     label: str = ""  # what to call it, where its own name would be ambiguous
+
+    def __post_init__(self) -> None:
+        source: object = self.source
+        if isinstance(source, Path):
+            object.__setattr__(self, "source", str(source))
+        else:
+            _check_source(source)
+        weight: object = self.weight
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not is_number or not math.isfinite(self.weight):
+            raise ConfigError(
+                f"the reward's weight={weight!r}; use a finite number.", code="bad-value"
+            )
+        if not isinstance(self.label, str):
+            raise ConfigError(f"the reward's label={self.label!r}; use a text.", code="bad-value")
 
     @property
     def name(self) -> str:
@@ -78,10 +102,21 @@ def parse_reward(reward: RewardLike) -> RewardSpec:
     if isinstance(reward, str | Path):
         weight, source = split_weight(str(reward))
         return RewardSpec(source, weight)
-    if isinstance(reward, RewardModel) or callable(reward):
-        return RewardSpec(reward)
+    return RewardSpec(reward)
+
+
+def _check_source(source: object) -> None:
+    """Check that a reward names or is a model or function; raises `ConfigError` otherwise."""
+    if isinstance(source, nn.Module):  # callable too, but it reads ids
+        raise ConfigError(
+            f"reward is a loaded {type(source).__name__}; save it with its tokenizer, and give the "
+            "folder or RewardModel(folder).",
+            code="bad-reward",
+        )
+    if isinstance(source, RewardModel) or callable(source) or (source and isinstance(source, str)):
+        return
     raise ConfigError(
-        f"reward={reward!r} has type {type(reward).__name__}; use a reward model's folder or hub "
+        f"reward={source!r} has type {type(source).__name__}; use a reward model's folder or hub "
         "id, file.py:function, a Python function or a RewardModel.",
         code="bad-reward",
     )

@@ -26,9 +26,9 @@ NAMES = {
 def check_field_types(config: Any) -> None:
     """Check that every field of a dataclass has a value of its type.
 
-    A path in place of text, a tuple in place of a list, a number of NumPy, and a mapping in a text
-    field of JSON_KEYS are converted, so that config.yaml can hold them. An integer is a number too;
-    a bool is not.
+    A path in place of text, a tuple in place of a list, a number of NumPy, and a mapping or a list
+    of mappings in a text field of JSON_KEYS are converted, so that config.yaml can hold them. An
+    integer is a number too; a bool is not.
 
     Raises:
         ConfigError: the field, its value and the values that it takes.
@@ -37,7 +37,7 @@ def check_field_types(config: Any) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         try:
-            if isinstance(value, Mapping) and field.name in getattr(config, "JSON_KEYS", ()):
+            if field.name in getattr(config, "JSON_KEYS", ()) and _is_json_value(value):
                 converted: Any = json.dumps(value)
             else:
                 converted = _convert(value, hints[field.name])
@@ -49,6 +49,13 @@ def check_field_types(config: Any) -> None:
             ) from error
         if converted is not value:
             object.__setattr__(config, field.name, converted)  # its dataclass is frozen
+
+
+def _is_json_value(value: object) -> bool:
+    """Whether the value is a mapping, or a list of mappings and None."""
+    if isinstance(value, list | tuple):
+        return all(item is None or isinstance(item, Mapping) for item in value)
+    return isinstance(value, Mapping)
 
 
 def _convert(value: Any, hint: Any) -> Any:

@@ -191,3 +191,27 @@ def test_results_written_below_a_file_raise(models, tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with raises("bad-value", tmp_path / "file"):
             evaluation.write(folder)
+
+
+def test_judge_with_unknown_parameter_is_rejected_before_sampling(models, monkeypatch):
+    monkeypatch.setattr("rlhf.evaluation.run.sample_records", lambda *_: pytest.fail("sampled"))
+    with raises("bad-reward", "by_number", "number"):
+        evaluate(models, PROMPTS, judge=by_number, **OPTIONS)
+    with raises("bad-reward", "max"):
+        evaluate(models, PROMPTS, judge=max, **OPTIONS)
+
+
+def test_find_names_the_wrong_field(models):
+    evaluation = evaluate(models, PROMPTS, judge=by_length, **OPTIONS)
+    with raises("unknown-name", "metric='accuracy'", "win_rate"):
+        evaluation["accuracy"]
+    with raises("unknown-name", "model='secnd'", "second") as caught:
+        evaluation.find(metric="score", model="secnd")
+    assert isinstance(caught.value, KeyError)
+    with raises("unknown-name", "judge='llm'", "gold"):
+        evaluation.find(metric="score", model="first", judge="llm")
+    with raises("unknown-name", "subset='x'"):
+        evaluation.find(metric="score", model="first", subset="x")
+    assert "win_rate" in evaluation
+    assert "accuracy" not in evaluation
+    assert evaluation["win_rate"] in evaluation

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -279,3 +280,40 @@ def test_conversation_needs_a_chat_template_of_the_reward_model(model_folder):
     model = RewardModel(model_folder, chat_template="none")
     with raises("bad-value", model_folder, "prompts[0]"):
         model.score([[{"role": "user", "content": "Hi"}]], ["a"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["1.5", "2"], {1.0, 2.0}, {"a": 1.0, "b": 2.0}, "12", b"12"],
+    ids=["texts", "set", "mapping", "text", "bytes"],
+)
+def test_values_that_are_not_a_list_of_numbers_are_rejected(values):
+    reward = load_reward(lambda prompts, completions: values)
+    with raises("no-reward", "<lambda>"):
+        reward.score(PROMPTS[:2], RESPONSES[:2])
+
+
+def test_reward_spec_checks_its_fields(model_folder):
+    for weight in ("2", math.nan, math.inf, None, True):
+        with raises("bad-value", f"weight={weight!r}"):
+            RewardSpec("model", weight=weight)
+    for source in (3, None, ""):
+        with raises("bad-reward", f"reward={source!r}"):
+            RewardSpec(source)
+    with raises("bad-value", "label=5"):
+        RewardSpec("model", label=5)
+    spec = RewardSpec(Path(model_folder), label="quality")
+    assert (spec.source, spec.path, spec.name) == (model_folder, model_folder, "quality")
+    [source] = load_reward(spec).sources
+    assert (source.name, source.path) == ("quality", model_folder)
+
+
+def test_loaded_module_is_no_reward(model_folder):
+    model = AutoModelForSequenceClassification.from_pretrained(model_folder)
+    with raises("bad-reward", type(model).__name__, "RewardModel(folder)"):
+        load_reward(model)
+
+
+def test_function_without_a_signature_is_rejected():
+    with raises("bad-reward", "max"):
+        check_columns(max, "max", ())

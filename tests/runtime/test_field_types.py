@@ -56,3 +56,29 @@ def test_paths_tuples_and_numpy_numbers_are_converted():
 
 def test_integers_are_numbers():
     assert rlhf.SFTConfig(num_train_epochs=2).num_train_epochs == 2
+
+
+def test_lists_of_mappings_are_converted_to_json():
+    config = rlhf.RewardConfig(
+        reward=["a", "b"], reward_chat_template_kwargs=[{"think": False}, None]
+    )
+    assert config.reward_chat_template_kwargs == '[{"think": false}, null]'
+    with raises("bad-value", "reward_chat_template_kwargs"):
+        rlhf.RewardConfig(reward=["a"], reward_chat_template_kwargs=[1])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (rlhf.SFTConfig, "learning_rate"),
+        (rlhf.SFTConfig, "num_train_epochs"),
+        (rlhf.SFTConfig, "weight_decay"),
+        (rlhf.RewardModelConfig, "learning_rate"),
+        (rlhf.RewardModelConfig, "margin_coef"),
+        (rlhf.RewardModelConfig, "center_rewards_coefficient"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_rejected(kind, key, value):
+    with raises("bad-value", f"{key}={value}"):
+        kind(**{key: value})

@@ -1,6 +1,7 @@
 """Rows that a program passes in memory: lists, datasets, pandas data frames."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -56,7 +57,8 @@ def read_memory(rows: RowsInMemory) -> Iterator[tuple[Where, Row | Unreadable]]:
     numbers. Missing cells of a data frame (NaN, NaT, NA) and null columns are absent.
 
     Raises:
-        DataError: the object is of another type, such as a generator, which can be read only once.
+        DataError: the object is of another type, such as a generator, which can be read only once;
+            a string in a list names a file.
     """
     for number, row in enumerate(_items(rows), start=1):
         yield Where(IN_MEMORY, number), _row_of_item(row)
@@ -66,7 +68,9 @@ def with_column(data: Data, column: str) -> Data:
     """`data` with each string of a list as a row of that column: texts instead of prompts."""
     if isinstance(data, str | PathLike) or not isinstance(data, Sequence):
         return data
-    rows: list[Any] = [{column: item} if isinstance(item, str) else item for item in data]
+    rows: list[Any] = [
+        {column: item} if isinstance(item, str) else item for item in _checked_items(data)
+    ]
     return rows
 
 
@@ -77,13 +81,26 @@ def _items(rows: Any) -> Iterable[object]:
     if "datasets" in packages and isinstance(rows, Iterable) and not isinstance(rows, dict):
         return (without_nulls(_plain(dict(row))) for row in rows)
     if isinstance(rows, Sequence) and not isinstance(rows, bytes | bytearray):
-        return rows
+        return _checked_items(rows)
     splits = f" with the splits {', '.join(map(str, rows))}" if isinstance(rows, dict) else ""
     raise DataError(
         f"rows cannot be read from a {type(rows).__name__}{splits}; pass a path, a hub name, a "
         "list of dictionaries or of prompts, one split of a dataset, or a data frame.",
         code="bad-value",
     )
+
+
+def _checked_items(rows: Sequence[Any]) -> Iterator[Any]:
+    """The items of a list; raises `DataError` for a string that names a file."""
+    for index, item in enumerate(rows):
+        # Path.is_file raises for a text that is too long for a name.
+        if isinstance(item, str) and Path(item).suffix and os.path.isfile(item):  # noqa: PTH113
+            raise DataError(
+                f"rows[{index}]={item!r} is the name of a file, but a string in a list is a row by "
+                "itself; give the file instead of a list.",
+                code="bad-value",
+            )
+        yield item
 
 
 def _items_of_frame(frame: DataFrame) -> Iterator[object]:

@@ -65,9 +65,9 @@ def _turn(value: object, name: str) -> Message:
     content = _content(value.get("content"), f"{name}: content")
     turn: Message = {"role": role, "content": content}
     if "name" in fields:
-        turn["name"] = fields["name"]
+        turn["name"] = _text(fields["name"], f"{name}: name")
     if "tool_call_id" in fields:
-        turn["tool_call_id"] = fields["tool_call_id"]
+        turn["tool_call_id"] = _text(fields["tool_call_id"], f"{name}: tool_call_id")
     if "weight" in value and value["weight"] is not None:
         turn["weight"] = _weight(value["weight"], role, name)
     if role == "assistant":
@@ -79,6 +79,12 @@ def _turn(value: object, name: str) -> Message:
         if field in fields:
             reject_row(f"{name}: {field} belongs to the assistant, not to {role}")
     return turn
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        reject_row(f"{name} is {type_name(value)}, not text")
+    return value
 
 
 def _content(value: object, name: str) -> str:

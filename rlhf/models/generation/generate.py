@@ -1,12 +1,14 @@
 """Sample responses to prompts, with noise that depends on the row and not on its batch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import torch
 
 from rlhf.data.collate import left_pad
+from rlhf.data.rows.messages import messages_of
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
@@ -92,7 +94,7 @@ def sample_responses(
     max_new_tokens: int,
     temperature: float,
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
 ) -> list[list[SampledResponse]]:
     """`num_responses` responses to each prompt, in the order of the prompts.
 
@@ -104,18 +106,22 @@ def sample_responses(
         max_new_tokens: longest response.
         temperature: 0 takes the most likely tokens.
         seed: seed of the noise.
-        batch_size: responses sampled at a time: memory and speed, never the samples.
+        batch_size: responses sampled at a time (memory and speed, never the samples); None for
+            all.
 
     Raises:
+        DataError: prompts that are not a list of texts and conversations.
+        ConfigError: a setting of another type or out of range.
         TrainingError: the model's log-probs are not finite.
     """
-    _check_arguments(prompts, max_new_tokens, temperature)
+    _check_prompts(prompts)
+    _check_settings(max_new_tokens, temperature)
     encoded = [prompt_ids(chat, prompt) for prompt in prompts]
     responses: list[list[SampledResponse]] = [[] for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
-    step = max(1, batch_size // num_responses)
-    for start in range(0, len(by_length), step):
-        chosen = by_length[start : start + step]
+    step = len(prompts) if batch_size is None else batch_size // num_responses
+    for start in range(0, len(by_length), max(1, step)):
+        chosen = by_length[start : start + max(1, step)]
         batch = prompt_batch(
             [encoded[index] for index in chosen],
             [prompts[index] for index in chosen],
@@ -141,17 +147,47 @@ def sample_responses(
     return responses
 
 
-def _check_arguments(prompts: Sequence[Prompt], max_new_tokens: int, temperature: float) -> None:
-    """Reject one prompt where several are expected, and settings that sample nothing sensible."""
+def _check_prompts(prompts: object) -> None:
+    """Reject one prompt where several are expected, and prompts that are not texts or messages."""
     if isinstance(prompts, str):
         raise DataError(
             f"prompts={prompts[:60]!r} is one string; give a list of prompts.", code="bad-value"
         )
-    if max_new_tokens < 1:
-        raise ConfigError(f"max_new_tokens={max_new_tokens}; use 1 or more.", code="bad-value")
-    if not 0 <= temperature < math.inf:
+    if not isinstance(prompts, Sized) or isinstance(prompts, Mapping | Set | bytes):
+        raise DataError(
+            f"prompts is a {type(prompts).__name__}; give a list of prompts.", code="bad-value"
+        )
+    items: list[object] = list(prompts)  # type: ignore[call-overload]
+    for index, item in enumerate(items):
+        if isinstance(item, Mapping) and "role" in item:
+            raise DataError(
+                f"prompts[{index}] is a message: one conversation is a list of messages, so give "
+                "a list of such lists.",
+                code="bad-value",
+            )
+        if isinstance(item, str):
+            continue
+        try:
+            messages_of(list(item) if isinstance(item, tuple) else item, f"prompts[{index}]")
+        except DataError as error:
+            raise DataError(
+                f"{error}; give texts, or lists of messages with role and content.",
+                code="bad-value",
+            ) from error
+
+
+def _check_settings(max_new_tokens: object, temperature: object) -> None:
+    """Reject settings of another type, and those that sample nothing sensible."""
+    is_integer = isinstance(max_new_tokens, Integral) and not isinstance(max_new_tokens, bool)
+    if not is_integer or max_new_tokens < 1:  # type: ignore[operator]
         raise ConfigError(
-            f"temperature={temperature}; use 0 (the most likely tokens) or a finite number above.",
+            f"max_new_tokens={max_new_tokens!r}; use an integer, 1 or more.", code="bad-value"
+        )
+    is_number = isinstance(temperature, Real) and not isinstance(temperature, bool)
+    if not is_number or not 0 <= temperature < math.inf:  # type: ignore[operator]
+        raise ConfigError(
+            f"temperature={temperature!r}; use 0 (the most likely tokens) or a finite number "
+            "above.",
             code="bad-value",
         )
 

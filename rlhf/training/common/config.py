@@ -1,5 +1,7 @@
 """Keys that SFT and reward-model training share."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
@@ -12,6 +14,20 @@ AT_LEAST_ONE = (
 ABOVE_ZERO = ("learning_rate", "num_train_epochs", "max_grad_norm")
 AT_LEAST_ZERO = ("weight_decay", "num_samples")
 BELOW_ONE = ("warmup_ratio", "early_stopping_threshold")
+# An infinite limit has no effect; an infinite step size or weight gives NaN.
+FINITE = ("learning_rate", "num_train_epochs", "weight_decay")
+
+
+def check_finite(config: object, names: Sequence[str]) -> None:
+    """Check that the numbers of these keys, where they are set, are neither NaN nor infinite.
+
+    Raises:
+        ConfigError: the key and its value.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"{name}={value}; use a finite number.", code="bad-value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +76,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_field_types(self)
+        check_finite(self, FINITE)
         for name in AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -96,14 +96,17 @@ def _share_backbone(setup: PPOSetup, policy: PeftModel, reward: Reward) -> list[
     """
     notes, base = [], setup.base
     for number, (spec, source) in enumerate(zip(setup.rewards, reward.sources, strict=True)):
-        adapter, ours = Path(source.name) / ADAPTER, isinstance(spec.source, str)
-        if not ours or not isinstance(source.scorer, RewardModel) or not trained_on(adapter, base):
+        model = source.scorer
+        if not isinstance(spec.source, str) or not isinstance(model, RewardModel):
+            continue
+        adapter = Path(model.path) / ADAPTER
+        if not trained_on(adapter, base):
             continue
         name = f"reward_{number}"
         add_frozen_adapter(policy, name, adapter)
         through = partial(states_through, policy, name)
-        replaced = has_another_base(Path(source.name), base)
-        if not replaced and source.scorer.read_through(through):
+        replaced = has_another_base(Path(model.path), base)
+        if not replaced and model.read_through(through):
             notes.append(f"{source.name} is an adapter of the same backbone.")
             continue
         policy.delete_adapter(name)
@@ -160,14 +163,15 @@ def _fitting_reward_model(reward: Reward, chat: ChatTokenizer) -> str:
     for source in reward.sources:
         model = source.scorer
         if isinstance(model, RewardModel) and model.chat.tokenizer.get_vocab() == vocabulary:
-            return source.name
+            return model.path
     return FRESH
 
 
 def _scale_of(path: str, setup: PPOSetup, reward: Reward) -> tuple[float, float]:
     """(scale, shift) that the reward applies to this model's raw logit."""
     for source in reward.sources:
-        if Path(source.name) == Path(path):  # a trailing slash does not name another model
+        # A trailing slash does not name another model.
+        if source.path is not None and Path(source.path) == Path(path):
             return source.scale, source.shift
     mean, std = reward_scale(load_reward_model(path))
     normalize = setup.settings.reward.normalize_reward

@@ -263,7 +263,7 @@ class PPOTrainer:
                 else max_new_tokens,
                 temperature=config.temperature if temperature is None else temperature,
                 seed=seed,
-                batch_size=max(1, len(prompts)),
+                batch_size=None,
             )  # fmt: skip
         return [responses[0].text for responses in groups]
 

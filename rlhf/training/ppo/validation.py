@@ -1,6 +1,5 @@
 """Checks of PPO's keys, alone and together, before anything is loaded."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import torch
 
 from rlhf.errors import ConfigError
 from rlhf.models.compiled import missing_compiler
+from rlhf.training.common.config import check_finite
 from rlhf.training.ppo.kl_controller import MOST_ERROR
 
 if TYPE_CHECKING:
@@ -191,10 +191,7 @@ def _check_ranges(config: "PPOConfig") -> None:
         value = getattr(config, name)
         if value is not None and not value >= 0:
             raise ConfigError(f"{name}={value}; use 0 or more.", code="bad-value")
-    for name in FINITE:
-        value = getattr(config, name)
-        if value is not None and not math.isfinite(value):
-            raise ConfigError(f"{name}={value}; use a finite number.", code="bad-value")
+    check_finite(config, FINITE)
     if config.dual_clip is not None and not config.dual_clip > 1:
         raise ConfigError(f"dual_clip={config.dual_clip}; use a number above 1.", code="bad-value")
     if config.importance_weight_cap is not None and not config.importance_weight_cap >= 1:

@@ -6,7 +6,7 @@ from typing import Literal
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
 from rlhf.ops.ranking import Ties
-from rlhf.training.common.config import TrainingConfig
+from rlhf.training.common.config import TrainingConfig, check_finite
 
 # Keys that define the loss of a batch; another value of one makes another run.
 LOSS_KEYS = (
@@ -105,6 +105,7 @@ class RewardModelConfig(TrainingConfig):
 
 def _check_loss(config: RewardModelConfig) -> None:
     """Check that keys of the loss are in range, and that each has an effect."""
+    check_finite(config, ("tie_threshold", "margin_coef", "center_rewards_coefficient"))
     for name in ("num_heads", "num_demonstrations"):
         if getattr(config, name) < 1:
             raise ConfigError(f"{name}={getattr(config, name)}; use 1 or more.", code="bad-value")

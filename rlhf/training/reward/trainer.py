@@ -14,7 +14,7 @@ from rlhf.data.tokenization.chat import judged_ids
 from rlhf.models.config import ModelConfig
 from rlhf.models.reward_init import load_model, merged
 from rlhf.models.scorer import score_ids
-from rlhf.rewards.pairs import check_pairs
+from rlhf.rewards.pairs import check_pairs, check_templates
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.arguments import (
     check_not_trained,
@@ -176,9 +176,12 @@ class RewardTrainer:
 
         Raises:
             ConfigError: nothing is trained yet.
+            DataError: prompts or responses of another type or number, or a conversation for a
+                model without a chat template.
         """
         chat, trained = self.setup.chat, self._checked("score")
         check_pairs(prompts, responses)
+        check_templates(self.setup.model.model_name_or_path, chat, prompts)
         ids = [
             judged_ids(chat, prompt, response)
             for prompt, response in zip(prompts, responses, strict=True)

@@ -255,8 +255,6 @@ class SFTTrainer:
         temperature: float,
         seed: int,
     ) -> list[SampledResponse]:
-        if not prompts:
-            return []
         model.to(PartialState().device)
         groups = sample_responses(
             model,
@@ -266,7 +264,7 @@ class SFTTrainer:
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
-            batch_size=len(prompts),
+            batch_size=None,
         )
         return [responses[0] for responses in groups]
 

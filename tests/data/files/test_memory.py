@@ -11,6 +11,7 @@ import numpy
 import pandas
 import pytest
 
+from rlhf.data.files.memory import read_memory, with_column
 from rlhf.data.files.read import Data, Unreadable, read_rows, source_name, source_sha256
 from tests.errors import raises
 
@@ -141,3 +142,14 @@ def test_lists_are_read_without_importing_pandas_or_datasets():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_name_of_a_file_in_a_list_is_rejected(tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "Hi"}\n')
+    with raises("bad-value", file, "rows[0]"):
+        list(read_memory([str(file)]))
+    with raises("bad-value", file):
+        with_column([str(file)], "text")
+    texts = ["prompts.jsonl", "Hi.", "x." + "y" * 5000, "nul\0.x"]
+    assert [row["prompt"] for _, row in read_memory(texts)] == texts

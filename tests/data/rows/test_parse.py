@@ -2,6 +2,7 @@
 
 import pytest
 
+from rlhf.data.rows.messages import messages_of
 from rlhf.data.rows.parse import parse_demonstration, parse_prompt, parse_ranking, parse_text
 from rlhf.types import Demonstration, PromptRow, Ranking
 from tests.errors import raises
@@ -309,3 +310,11 @@ def test_equal_texts_may_tie():
 def test_row_that_is_no_ranking_is_rejected(row, names):
     with raises("bad-row", *names.split()):
         parse_ranking(row)
+
+
+@pytest.mark.parametrize("field", ["name", "tool_call_id"])
+def test_name_and_call_id_of_a_message_are_texts(field):
+    message = {"role": "tool", "content": "4"}
+    assert messages_of([{**message, field: "a"}], "prompt") == [{**message, field: "a"}]
+    with raises("bad-row", f"prompt: {field}", "int"):
+        messages_of([{**message, field: 5}], "prompt")

@@ -216,3 +216,35 @@ def test_sample_responses_keep_order_and_ignore_batch_size(model, folder):
     narrow = sample_responses(model, chat, prompts, batch_size=2, **options)
     assert [len(responses) for responses in wide] == [2, 2, 2]
     assert wide == narrow
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "names"),
+    [
+        ("Hi", {}, ["prompts='Hi'"]),
+        (None, {}, ["NoneType"]),
+        ({"role": "user", "content": "Hi"}, {}, ["dict"]),
+        ([{"role": "user", "content": "Hi"}], {}, ["prompts[0]"]),
+        (["Hi", 1], {}, ["prompts[1]", "int"]),
+        ([[{"content": "Hi"}]], {}, ["prompts[0]", "role"]),
+        (["Hi"], {"max_new_tokens": "5"}, ["max_new_tokens='5'"]),
+        (["Hi"], {"max_new_tokens": 0}, ["max_new_tokens=0"]),
+        (["Hi"], {"temperature": "1"}, ["temperature='1'"]),
+        (["Hi"], {"temperature": math.nan}, ["temperature=nan"]),
+    ],
+)
+def test_arguments_of_another_type_are_rejected(model, folder, prompts, settings, names):
+    options = {"max_new_tokens": 2, "temperature": 1.0, **settings}
+    chat = load_tokenizer(str(folder))
+    with raises("bad-value", *names):
+        sample_responses(model, chat, prompts, num_responses=1, seed=0, batch_size=None, **options)
+
+
+def test_all_responses_are_sampled_at_once_without_a_batch_size(model, folder):
+    chat = load_tokenizer(str(folder))
+    conversation = [{"role": "user", "content": "Where is the red ball?"}]
+    options = {"num_responses": 2, "max_new_tokens": 6, "temperature": 1.0, "seed": 0}
+    prompts = ["Where is the red ball?", conversation]
+    at_once = sample_responses(model, chat, prompts, batch_size=None, **options)
+    assert at_once == sample_responses(model, chat, prompts, batch_size=2, **options)
+    assert sample_responses(model, chat, [], batch_size=None, **options) == []

@@ -6,14 +6,17 @@ from safetensors.torch import load_file, save_file
 
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.manifest import write_manifest
-from rlhf.models.config import ModelConfig
+from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.models.load import new_reward_model
 from rlhf.models.lora import add_lora
 from rlhf.models.save import ADAPTER, merge_reward_model, save_reward_model
 from rlhf.rewards.model import RewardModel
+from rlhf.rewards.spec import RewardSpec
 from rlhf.training.common.metrics import read_metrics
 from rlhf.training.common.provenance import stage_manifest
 from rlhf.training.ppo import models as ppo_models
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.trainer import PPOTrainer
 from tests.training.ppo.tiny_ppo import make_folder, trainer
 
 PROMPTS = ["Where is the ball?", "Who has the cup of Ann?"]
@@ -108,3 +111,18 @@ def test_bf16_backbone_and_fp32_adapters_dtypes(folder, tmp_path):
     assert line["first_ratio"] == pytest.approx(1.0, abs=1e-2)
     saved = load_file(tmp_path / "run/checkpoint-1/adapter_model.safetensors")
     assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("mode", ["lora", "separate"])
+def test_labelled_reward_model_is_found_by_its_path(folder, mode):
+    reward = RewardSpec(str(folder / "reward"), label="quality")
+    config = PPOConfig(
+        max_steps=1, rollout_batch_size=2, num_minibatches=1, max_completion_length=4, mode=mode
+    )
+    backbone = BackboneConfig(model_name_or_path=str(folder / "policy"), bf16=False)
+    one = PPOTrainer(backbone, PROMPTS, reward, config=config)
+    expected = "quality is an adapter" if mode == "lora" else f"starts from {folder / 'reward'},"
+    assert any(expected in note for note in one.notes)
+    assert one.setup.settings.reward.reward == [str(folder / "reward")]
+    one.train()
+    assert one.metrics[-1]["step"] == 1

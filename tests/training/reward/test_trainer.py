@@ -178,3 +178,12 @@ def test_whole_model_replaces_a_saved_adapter(llama, tmp_path):
         one.train()
         folder = one.save(tmp_path / "saved")
         assert (folder / ADAPTER).exists() == use_peft
+
+
+def test_score_of_messages_needs_a_chat_template(llama):
+    options = DataOptions(max_length=64, eval_fraction=0.3, chat_template="none")
+    model = ModelConfig(model_name_or_path=str(llama), bf16=False)
+    one = RewardTrainer(model, ROWS, config=RewardModelConfig(**KEYS), data_config=options)
+    one.train()
+    with raises("bad-value", "prompts[0]", "chat_template"):
+        one.score([[{"role": "user", "content": "Hi"}]], ["Hello."])
