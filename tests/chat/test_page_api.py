@@ -84,7 +84,11 @@ def test_inspection_routes_equal_library_functions(http, models):
 @pytest.mark.parametrize(
     ("path", "changes", "message"),
     [
-        ("vote", {"answers": ["x", "y"], "models": ["one"], "vote": "1"}, "2 responses for 1 models"),
+        (
+            "vote",
+            {"answers": ["x", "y"], "models": ["one"], "vote": "1"},
+            "2 responses for 1 model",
+        ),
         ("vote", {"answers": ["x", "y"], "models": ["one", "two"], "vote": "3"}, "1 to 2, tie"),
         ("thumb", {"answer": " ", "model": "one", "up": True}, "the response is empty"),
         ("tokens", {"model": "one", "ids": [340]}, "beyond the model's 340 tokens"),

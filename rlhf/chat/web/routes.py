@@ -21,6 +21,7 @@ from rlhf.chat.web.page_schema import (
 )
 from rlhf.errors import ConfigError, DataError
 from rlhf.rewards.model import RewardModel
+from rlhf.runtime.printing import counted
 from rlhf.web.markdown import render
 
 
@@ -77,7 +78,9 @@ def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     def vote(body: VoteBody) -> dict[str, object]:
         if len(body.models) != len(body.answers):
             raise DataError(
-                f"{len(body.answers)} responses for {len(body.models)} models.", code="bad-label"
+                f"{counted(len(body.answers), 'response')} for "
+                f"{counted(len(body.models), 'model')}; give one for each.",
+                code="bad-label",
             )
         compared = ComparedResponses(
             prompt=as_prompt([message.as_message() for message in body.messages]),
