@@ -24,7 +24,7 @@ from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
-from rlhf.runtime.disk import check_output_file
+from rlhf.runtime.paths import check_output_file
 from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
 from rlhf.types import PromptRow
 

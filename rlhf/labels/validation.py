@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import TypeGuard
 
+from rlhf.data.rows.parse_ranking import MAX_STRENGTH
 from rlhf.errors import DataError
 from rlhf.labels.records import Candidate, Label
 from rlhf.runtime.printing import counted
@@ -61,11 +62,10 @@ def check_annotation(annotator: object, strength: object) -> float:
     """
     if not isinstance(annotator, str):
         raise DataError(f"annotator={annotator!r} is not a text; give a name.", code="bad-value")
-    # The limits are those of `rlhf.data.rows.parse_ranking`, which reads exported labels.
-    if not _is_number(strength) or not 0 < float(strength) < 1e6:
+    if not _is_number(strength) or not 0 < float(strength) < MAX_STRENGTH:
         raise DataError(
-            f"strength={strength!r} is not a number above 0 and below 1e6; use 1.0 for an "
-            "ordinary preference.",
+            f"strength={strength!r} is not a number above 0 and below {MAX_STRENGTH:g}; use 1.0 "
+            "for an ordinary preference.",
             code="bad-value",
         )
     return float(strength)

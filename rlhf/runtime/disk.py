@@ -63,28 +63,6 @@ def disk_error(error: BaseException) -> RLHFError | None:
     return None
 
 
-def check_output_file(path: Path) -> None:
-    """Check that a file can be written there, before the work whose result it holds.
-
-    Raises:
-        ConfigError: the path is a folder, is below a file, or its folder is read-only.
-    """
-    lowest = next(each for each in (path, *path.absolute().parents) if each.exists())
-    folder = lowest if lowest.is_dir() else lowest.parent
-    number = 0
-    if path.is_dir():
-        number = errno.EISDIR
-    elif lowest != path and lowest != folder:
-        number = errno.ENOTDIR
-    elif not os.access(folder, os.W_OK | os.X_OK):
-        number = errno.EACCES
-    if number:
-        raise ConfigError(
-            f"{path} cannot be written: {os.strerror(number)}; name another file.",
-            code="bad-value",
-        )
-
-
 @contextlib.contextmanager
 def disk_errors() -> Iterator[None]:
     """Raise `disk_error` in place of the errors that it explains."""

@@ -1,5 +1,6 @@
 """Paths that a user names: a home folder, an output folder to create, inputs of a run."""
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,33 @@ def expand_home(path: str | Path) -> str:
             "for a folder whose name starts with ~.",
             code="bad-value",
         ) from error
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself if it exists, else the nearest folder or file above it that does."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
+def check_output_file(path: Path) -> None:
+    """Check that a file can be written there, before the work whose result it holds.
+
+    Raises:
+        ConfigError: the path is a folder, is below a file, or its folder is read-only.
+    """
+    lowest = nearest_existing(path)
+    folder = lowest if lowest.is_dir() else lowest.parent
+    number = 0
+    if path.is_dir():
+        number = errno.EISDIR
+    elif lowest != path and lowest != folder:
+        number = errno.ENOTDIR
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        raise ConfigError(
+            f"{path} cannot be written: {os.strerror(number)}; name another file.",
+            code="bad-value",
+        )
 
 
 def make_folder(folder: Path) -> None:

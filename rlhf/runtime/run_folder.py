@@ -13,7 +13,7 @@ from rlhf.runtime.config import as_yaml_with_defaults
 from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import Sharding, on_main_process, start_processes
 from rlhf.runtime.field_types import check_field_types
-from rlhf.runtime.paths import check_inputs_outside, make_folder
+from rlhf.runtime.paths import check_inputs_outside, make_folder, nearest_existing
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_lock import check_not_locked, hold
 
@@ -167,7 +167,7 @@ def check_own_folder(folder: Path) -> None:
     Raises:
         ConfigError: one of these.
     """
-    if (lowest := next(p for p in (folder, *folder.absolute().parents) if p.exists())).is_file():
+    if (lowest := nearest_existing(folder)).is_file():
         raise ConfigError(
             f"output_dir {folder}: {lowest} is a file; name another folder.", code="bad-value"
         )

@@ -94,6 +94,8 @@ def test_item_without_ranks_waits_to_be_ranked(sqlite_store):
         ({"prompt": " "}, "bad-value", "prompt"),
         ({"prompt": [{"role": "user", "content": ""}]}, "bad-value", "prompt"),
         ({"prompt": [{"role": "user"}]}, "bad-value", "prompt"),
+        ({"prompt": None}, "bad-row", "prompt"),
+        ({"prompt": [{"role": "narrator", "content": "Hi"}]}, "bad-row", "narrator"),
         ({"prompt": 3}, "bad-row", "int"),
     ],
 )

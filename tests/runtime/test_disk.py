@@ -10,7 +10,8 @@ import pytest
 
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.manifest import write_atomically
-from rlhf.runtime.disk import check_output_file, disk_error, disk_errors, writes_to
+from rlhf.runtime.disk import disk_error, disk_errors, writes_to
+from rlhf.runtime.paths import check_output_file
 from rlhf.training.common.checkpoint import verify_checkpoint
 from tests.errors import raises
 

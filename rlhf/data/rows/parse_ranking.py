@@ -22,6 +22,7 @@ from rlhf.data.tokenization.thoughts import with_thought
 from rlhf.errors import reject_row
 from rlhf.types import Message, Prompt, Ranking
 
+MAX_STRENGTH = 1e6  # of a preference; exclusive
 ScoreColumns = Literal["reject", "strength", "ignore"]
 _HH_TURN = "\n\nHuman:"
 
@@ -222,7 +223,11 @@ def _strength(row: Row, scores: ScoreColumns) -> float:
             return _difference(row)
     name = columns[0] if columns else "strength"
     value = row.get(name, 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 < value < MAX_STRENGTH
+    ):
         reject_row(f"{name} {value!r} is not a number above 0")
     return float(value)
 
@@ -234,6 +239,6 @@ def _difference(row: Row) -> float:
         reject_row(f"score_chosen and score_rejected are {values}, not two numbers")
     chosen, rejected = scores
     difference = float(chosen - rejected)
-    if not 0 < difference < 1e6:
+    if not 0 < difference < MAX_STRENGTH:
         reject_row(f"score_chosen {chosen} is not above score_rejected {rejected}")
     return difference

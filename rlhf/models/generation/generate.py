@@ -1,19 +1,19 @@
 """Sample responses to prompts, with noise that depends on the row and not on its batch."""
 
 import math
-from collections.abc import Mapping, Sequence, Set, Sized
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
 import torch
 
 from rlhf.data.collate import left_pad
-from rlhf.data.rows.messages import messages_of
+from rlhf.data.prompts import check_prompts
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.errors import ConfigError, DataError, TrainingError
+from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.generation.decoder import Decoder, Generated, Responses, sample
 from rlhf.models.generation.sampling_noise import uniform_noise
 from rlhf.models.protocols import CausalLM
@@ -114,7 +114,7 @@ def sample_responses(
         ConfigError: a setting of another type or out of range.
         TrainingError: the model's log-probs are not finite.
     """
-    _check_prompts(prompts)
+    check_prompts(prompts)
     _check_settings(max_new_tokens, temperature)
     encoded = [prompt_ids(chat, prompt) for prompt in prompts]
     responses: list[list[SampledResponse]] = [[] for _ in prompts]
@@ -145,35 +145,6 @@ def sample_responses(
             start_row = position * num_responses
             responses[index] = sampled[start_row : start_row + num_responses]
     return responses
-
-
-def _check_prompts(prompts: object) -> None:
-    """Reject one prompt where several are expected, and prompts that are not texts or messages."""
-    if isinstance(prompts, str):
-        raise DataError(
-            f"prompts={prompts[:60]!r} is one string; give a list of prompts.", code="bad-value"
-        )
-    if not isinstance(prompts, Sized) or isinstance(prompts, Mapping | Set | bytes):
-        raise DataError(
-            f"prompts is a {type(prompts).__name__}; give a list of prompts.", code="bad-value"
-        )
-    items: list[object] = list(prompts)  # type: ignore[call-overload]
-    for index, item in enumerate(items):
-        if isinstance(item, Mapping) and "role" in item:
-            raise DataError(
-                f"prompts[{index}] is a message: one conversation is a list of messages, so give "
-                "a list of such lists.",
-                code="bad-value",
-            )
-        if isinstance(item, str):
-            continue
-        try:
-            messages_of(list(item) if isinstance(item, tuple) else item, f"prompts[{index}]")
-        except DataError as error:
-            raise DataError(
-                f"{error}; give texts, or lists of messages with role and content.",
-                code="bad-value",
-            ) from error
 
 
 def _check_settings(max_new_tokens: object, temperature: object) -> None:

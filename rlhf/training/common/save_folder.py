@@ -6,7 +6,7 @@ from pathlib import Path
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import MANIFEST, read_manifest
 from rlhf.models.adapter_folder import adapter_base
-from rlhf.runtime.paths import expand_home
+from rlhf.runtime.paths import expand_home, nearest_existing
 from rlhf.training.common.arguments import check_path
 
 # Files of which one at least is in every folder that save_pretrained wrote, or that the hub holds.
@@ -37,7 +37,7 @@ def folder_to_save(
     target = Path(expand_home(folder))
     if target.resolve() == run_folder.resolve():
         return run_folder
-    lowest = next(path for path in (target, *target.absolute().parents) if path.exists())
+    lowest = nearest_existing(target)
     if not lowest.is_dir():
         raise ConfigError(
             f"save: {target} cannot be a folder, because {lowest} is a file; name another folder.",
