@@ -57,7 +57,9 @@ def text_map(model: LoadedModel, prompts: Sequence[str], response: Sequence[int]
         DataError: fewer than three different prompts, which always lie on a line.
     """
     if len(set(prompts)) < 3:
-        raise DataError("the map needs three different prompts; give one per line.")
+        raise DataError(
+            "the map needs three different prompts; give one per line.", code="bad-value"
+        )
     ids = [encode_prompt(model, [{"role": "user", "content": text}]) for text in prompts]
     means = torch.stack([_hidden_states(model, of_prompt).mean(0) for of_prompt in ids])
     center, axes, explained = principal_axes(means)

@@ -40,7 +40,7 @@ class BackboneConfig:
         object.__setattr__(self, "model_name_or_path", expand_home(self.model_name_or_path))
         for name in ("lora_r", "lora_alpha"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.")
+                raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.", code="bad-value")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from rlhf.pipeline.stages import evaluation_stage, ppo_stage, reward_model_stage
 from rlhf.rewards.function import load_function
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.printing import quiet_logs
-from rlhf.runtime.run_folder import RunConfig
+from rlhf.runtime.run_folder import LATEST, RunConfig
 from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig
 from rlhf.training.ppo.config import settings_of as ppo_settings
 from rlhf.training.ppo.memory_plan import ppo_memory
@@ -55,7 +55,7 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
         CheckpointError: the base model does not exist, or is smaller than its tokenizer.
         DataError: a file that does not exist, or rows that cannot be used, listed for all files.
     """
-    if run_config.resume_from_checkpoint not in (None, "latest"):
+    if run_config.resume_from_checkpoint not in (None, LATEST):
         raise ConfigError(
             "resume_from_checkpoint: the pipeline always resumes; leave it out.",
             code="key-conflict",

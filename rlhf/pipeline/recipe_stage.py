@@ -8,6 +8,7 @@ from rlhf.pipeline.commands import as_arguments
 from rlhf.pipeline.fingerprint import fingerprint, settings_of
 from rlhf.pipeline.runner import Stage, Step
 from rlhf.runtime.launcher import launch_module
+from rlhf.runtime.run_folder import LATEST
 
 # Keys with a file or model as their value: they are compared by content.
 SOURCES = (
@@ -75,5 +76,5 @@ def recipe_arguments(recipe: RecipeStage) -> list[str]:
     """The arguments of the recipe's command."""
     arguments = ["--config", recipe.config] if recipe.config else []
     # `latest` is allowed without a checkpoint: a first run and a resumed run are one command.
-    arguments += as_arguments({**recipe.keys, "resume_from_checkpoint": "latest"})
+    arguments += as_arguments({**recipe.keys, "resume_from_checkpoint": LATEST})
     return arguments + as_arguments({"output_dir": recipe.folder})

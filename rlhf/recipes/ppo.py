@@ -30,9 +30,8 @@ from rlhf.training.ppo.trainer import PPOTrainer
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
-    print_once(*setup.notes)
     if setup.settings.run.dry_run:
-        print_once(*plan(setup.settings, setup.world_size))
+        print_once(*setup.notes, *plan(setup.settings, setup.world_size))
         return
     with Bar(console=plain_console(stderr=True), disable=not is_main_process()) as bar:
         trainer = PPOTrainer.from_setup(setup, on_step=progress_of(bar, setup.config.num_steps))

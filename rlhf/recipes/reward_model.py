@@ -23,20 +23,14 @@ from rlhf.training.common.publish import push_to_hub
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.setup import RewardSetup, check_run
 from rlhf.training.reward.trainer import RewardTrainer
-from rlhf.training.reward.validation import about_rankings, trained_on
+from rlhf.training.reward.validation import trained_on
 
 
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
-    rows = setup.rows
-    print_once(*setup.notes)
-    print_once(f"{len(rows.train)} rankings to train on, {len(rows.held_out)} held out by prompt")
-    print_once(*about_rankings(rows))
-    if not setup.demonstrations:
-        print_once("warning: no normalization_data; the reward is not normalised (mean 0, std 1)")
     if setup.run.dry_run:
-        print_once(model_size(setup.model, "SEQ_CLS"))
+        print_once(*setup.notes, model_size(setup.model, "SEQ_CLS"))
         return
     train_and_save(setup)
     report(setup)

@@ -23,11 +23,8 @@ from rlhf.training.sft.trainer import SFTTrainer
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
-    rows = setup.rows
-    print_once(*setup.notes)
-    print_once(f"{len(rows.train)} demonstrations to train on, {len(rows.held_out)} held out")
     if setup.run.dry_run:
-        print_once(model_size(setup.model, "CAUSAL_LM"))
+        print_once(*setup.notes, model_size(setup.model, "CAUSAL_LM"))
         return
     trainer = SFTTrainer.from_setup(setup)
     trainer.train()

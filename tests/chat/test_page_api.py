@@ -42,10 +42,10 @@ def test_blind_vote_is_stored_under_the_models_names(http, models, tmp_path):
     body = {"model": names[0], "messages": MESSAGES, "max_tokens": 2}
     completion = http.post("/v1/chat/completions", json=body).json()
     assert completion["model"] == names[0]
-    vote = {"messages": MESSAGES, "answers": ["x", "y"], "models": names, "vote": "1"}
+    vote = {"messages": MESSAGES, "responses": ["x", "y"], "models": names, "vote": "1"}
     revealed = http.post("/page/vote", json=vote).json()["models"]
     assert set(revealed) == {"one", "two"}
-    thumb = {"messages": MESSAGES, "answer": "x", "model": "one", "up": True}
+    thumb = {"messages": MESSAGES, "response": "x", "model": "one", "up": True}
     assert http.post("/page/thumb", json=thumb).json() == {"kept": True}
     with LabelStore(tmp_path / "labels.sqlite") as store:
         [row] = rows_of(store, "rankings").rows
@@ -58,11 +58,11 @@ def test_blind_vote_is_stored_under_the_models_names(http, models, tmp_path):
 def test_inspection_routes_equal_library_functions(http, models):
     one, two = models.values()
     prompt = prompt_ids(one.chat, MESSAGES)
-    body = {"model": "one", "messages": MESSAGES, "answer": "A dog"}
+    body = {"model": "one", "messages": MESSAGES, "response": "A dog"}
     tokens = http.post("/page/tokens", json=body).json()
     assert [token["id"] for token in tokens["prompt"]] == prompt
-    response = [token["id"] for token in tokens["answer"]]
-    assert "".join(token["text"] for token in tokens["answer"]) == "A dog"
+    response = [token["id"] for token in tokens["response"]]
+    assert "".join(token["text"] for token in tokens["response"]) == "A dog"
     assert tokens["text"] == "A dog"
     likeliest = http.post(
         "/page/next", json={**body, "ids": response[:1], "temperature": 0.5}
@@ -78,7 +78,7 @@ def test_inspection_routes_equal_library_functions(http, models):
     assert [row["kl"][0] for row in why["tokens"]] == pytest.approx(kl, abs=1e-5)
     assert why["rewards"] == []
     space = http.post("/page/space", json=body).json()
-    assert [step["text"] for step in space["path"]] == [t["text"] for t in tokens["answer"]]
+    assert [step["text"] for step in space["path"]] == [t["text"] for t in tokens["response"]]
 
 
 @pytest.mark.parametrize(
@@ -86,17 +86,17 @@ def test_inspection_routes_equal_library_functions(http, models):
     [
         (
             "vote",
-            {"answers": ["x", "y"], "models": ["one"], "vote": "1"},
+            {"responses": ["x", "y"], "models": ["one"], "vote": "1"},
             "2 responses for 1 model",
         ),
-        ("vote", {"answers": ["x", "y"], "models": ["one", "two"], "vote": "3"}, "1 to 2, tie"),
-        ("thumb", {"answer": " ", "model": "one", "up": True}, "the response is empty"),
+        ("vote", {"responses": ["x", "y"], "models": ["one", "two"], "vote": "3"}, "1 to 2, tie"),
+        ("thumb", {"response": " ", "model": "one", "up": True}, "the response is empty"),
         ("tokens", {"model": "one", "ids": [340]}, "beyond the model's 340 tokens"),
         ("tokens", {"model": "one", "ids": [1] * 513}, "ids"),
-        ("tokens", {"model": "one", "answer": "red " * 600}, "at most 512 can be inspected"),
+        ("tokens", {"model": "one", "response": "red " * 600}, "at most 512 can be inspected"),
         ("next", {"model": "one", "temperature": -1}, "temperature"),
         ("space", {"model": "one", "texts": ["a"]}, "three different prompts"),
-        ("rewards", {"answers": ["a"]}, "this server has no reward model"),
+        ("rewards", {"responses": ["a"]}, "this server has no reward model"),
     ],
 )
 def test_invalid_page_request_is_rejected_with_its_reason(http, path, changes, message):
@@ -109,9 +109,9 @@ def test_text_of_inspected_tokens_has_no_leading_space(root, tmp_path):
     """The first token of the bundled model begins with a space, its response does not."""
     pocket = load_chat_model(str(root / "data/pocket/model"))
     with serving(tmp_path, {"pocket": pocket}) as site:
-        body = {"model": "pocket", "messages": MESSAGES, "answer": "A lion eats"}
+        body = {"model": "pocket", "messages": MESSAGES, "response": "A lion eats"}
         tokens = httpx.post(f"{site.address}/page/tokens", json=body, timeout=240).json()
-    assert "".join(token["text"] for token in tokens["answer"]) == " A lion eats"
+    assert "".join(token["text"] for token in tokens["response"]) == " A lion eats"
     assert tokens["text"] == "A lion eats"
 
 
@@ -121,9 +121,9 @@ def test_rewards_are_normalised(models, tmp_path):
     save_reward_model(tmp_path / "rm", fresh, model.chat, 0.5, 2.0)
     reward_model = RewardModel(tmp_path / "rm")
     with serving(tmp_path, models, reward_model=reward_model) as site:
-        body = {"messages": MESSAGES, "answers": ["A dog", "The ball"]}
+        body = {"messages": MESSAGES, "responses": ["A dog", "The ball"]}
         rewards = httpx.post(f"{site.address}/page/rewards", json=body, timeout=240).json()
-    raw = reward_model.score(["A cat?"] * 2, body["answers"])
+    raw = reward_model.score(["A cat?"] * 2, body["responses"])
     assert rewards == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-5)
 
 

@@ -298,8 +298,8 @@ def page_post(site, route: str, **body) -> dict:
 def test_page_tokenizes_a_response_as_the_template_renders_it(site, thought, text, tokens):
     """A thought that was cut off stays open."""
     response = f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
-    tokens_reply = page_post(site, "tokens", model="thinker", messages=MESSAGES, answer=response)
-    assert "".join(one["text"] for one in tokens_reply["answer"]) == tokens
+    tokens_reply = page_post(site, "tokens", model="thinker", messages=MESSAGES, response=response)
+    assert "".join(one["text"] for one in tokens_reply["response"]) == tokens
     assert (tokens_reply["thought"], tokens_reply["text"]) == (thought, text)
 
 

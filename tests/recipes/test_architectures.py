@@ -117,7 +117,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(root, data, tmp_path, monkey
     base, out = make_model(tmp_path / "base"), tmp_path / "out"
     run_in_process(root, monkeypatch, "sft", recipe_args("sft", data, base, out, dry_run=True))
     output = capsys.readouterr().out
-    assert "6 demonstrations to train on, 2 held out" in output
+    assert "6 rows to train on, 2 held out" in output
     assert "M parameters" in output
     assert not out.exists()
 

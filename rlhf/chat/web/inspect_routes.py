@@ -36,7 +36,7 @@ def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         decoded = Detokenizer(model.chat, prefix_ids=response)
         return {
             "prompt": [asdict(token_text(model, token)) for token in prompt],
-            "answer": [asdict(token_text(model, token)) for token in response],
+            "response": [asdict(token_text(model, token)) for token in response],
             "thought": decoded.thought,
             "text": decoded.text,
         }
@@ -93,7 +93,7 @@ def _inspected(pool: ModelPool, body: InspectBody) -> tuple[LoadedModel, list[in
     """
     model = pool.scheduler(body.model).model
     messages = [message.as_message() for message in body.messages]
-    prompt, response = exchange_ids(model, messages, body.answer, body.ids)
+    prompt, response = exchange_ids(model, messages, body.response, body.ids)
     if len(response) > MAX_INSPECTED:
         raise DataError(
             f"the response has {len(response)} tokens; at most {MAX_INSPECTED} can be inspected.",

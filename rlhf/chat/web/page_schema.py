@@ -34,7 +34,7 @@ class VoteBody(StrictBody):
     """The better of several responses, in the order shown; models by the names on the page."""
 
     messages: Messages
-    answers: Annotated[list[Text], Field(min_length=2, max_length=8)]
+    responses: Annotated[list[Text], Field(min_length=2, max_length=8)]
     models: Models
     vote: Annotated[str, Field(max_length=8)]
 
@@ -43,7 +43,7 @@ class ThumbBody(StrictBody):
     """A rating of one response."""
 
     messages: Messages
-    answer: Text
+    response: Text
     model: Name
     up: bool
 
@@ -52,7 +52,7 @@ class RewardsBody(StrictBody):
     """Responses to score."""
 
     messages: Messages
-    answers: Annotated[list[Text], Field(min_length=1, max_length=8)]
+    responses: Annotated[list[Text], Field(min_length=1, max_length=8)]
 
 
 class InspectBody(StrictBody):
@@ -60,7 +60,7 @@ class InspectBody(StrictBody):
 
     model: Name
     messages: Messages
-    answer: Text = ""
+    response: Text = ""
     ids: ResponseIds | None = None
     temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -66,7 +66,7 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
                 code="missing-key",
             )
         with page.inspection_lock:
-            return normalised_rewards(page.reward_model, prompt, body.answers)
+            return normalised_rewards(page.reward_model, prompt, body.responses)
 
 
 def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
@@ -76,15 +76,15 @@ def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
 
     @app.post("/page/vote")
     def vote(body: VoteBody) -> dict[str, object]:
-        if len(body.models) != len(body.answers):
+        if len(body.models) != len(body.responses):
             raise DataError(
-                f"{counted(len(body.answers), 'response')} for "
+                f"{counted(len(body.responses), 'response')} for "
                 f"{counted(len(body.models), 'model')}; give one for each.",
                 code="bad-label",
             )
         compared = ComparedResponses(
             prompt=as_prompt([message.as_message() for message in body.messages]),
-            responses=body.answers,
+            responses=body.responses,
             models=[pool.scheduler(name).model.name for name in body.models],
             blind=all(name in pool.blind_names for name in body.models),
         )
@@ -95,7 +95,7 @@ def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     def thumb(body: ThumbBody) -> dict[str, bool]:
         prompt = as_prompt([message.as_message() for message in body.messages])
         name = pool.scheduler(body.model).model.name
-        page.votes.thumb(prompt, body.answer, name, up=body.up)
+        page.votes.thumb(prompt, body.response, name, up=body.up)
         return {"kept": True}
 
 

@@ -44,6 +44,11 @@ class EarlyStopping:
         """Whether the run has to end."""
         return self.patience is not None and self.since >= self.patience
 
+    @property
+    def reason(self) -> str:
+        """Why the run ends early; empty where it does not."""
+        return "the held-out loss stopped falling" if self.over else ""
+
     def update(self, loss: float, step: int, weights: Mapping[str, Tensor]) -> None:
         """Take in an evaluation; keep its weights if its loss is the lowest.
 

@@ -20,7 +20,7 @@ from rlhf.models.context_length import beyond_training
 from rlhf.models.lineage import MERGED_BASE
 from rlhf.models.memory import frozen_dtype
 from rlhf.models.save import rehearse_saving
-from rlhf.runtime.distributed import on_main_process
+from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.run_folder import RunConfig, open_run_folder
 from rlhf.training.common.adapter_base import keep_own_base
 from rlhf.training.common.config import TrainingConfig
@@ -66,10 +66,11 @@ class RunSetup(Generic[Row, Config]):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the user about the tokenizer and the lengths of rows."""
+        """What a user should know before the run starts, a sentence each."""
         return [
             *self.chat.notes,
             *beyond_training(self.model.model_name_or_path, self.data.max_length),
+            f"{len(self.rows.train)} rows to train on, {len(self.rows.held_out)} held out",
         ]
 
     def manifest(self, folder: Path, *, stage: str) -> Manifest:
@@ -88,7 +89,7 @@ class RunSetup(Generic[Row, Config]):
         )
 
     def open_folder(self) -> None:
-        """Create the run folder, and print the first rows as the model reads them.
+        """Create the run folder; print `notes` and the first rows as the model reads them.
 
         Call it on all processes.
 
@@ -98,6 +99,7 @@ class RunSetup(Generic[Row, Config]):
 
         def open_and_introduce() -> None:
             folder = open_run_folder(*self.configs)
+            print_once(*self.notes)
             introduce(folder, self.chat, self.rows.train, count=self.data.show_rows)
 
         on_main_process(open_and_introduce)

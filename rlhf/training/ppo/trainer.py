@@ -138,7 +138,7 @@ class PPOTrainer:
         self.sampler = Sampler(setup, self.accelerator, self.models, self.reward, self.compute)
         self.checkpoints = CheckpointWriter(setup, self.accelerator, self.models)
         self.warnings = Warnings()
-        self.started = False
+        self._started = False
         self.result: PPOResult | None = None
 
     def train(self) -> PPOResult:
@@ -149,10 +149,10 @@ class PPOTrainer:
             TrainingError: a reward, a log-prob or a gradient that cannot be used.
             ConfigError: `train` was called before.
         """
-        check_not_trained(self, started=self.started)
+        check_not_trained(self, started=self._started)
         open_folder(self.setup, self.models.policy)
-        self.started = True
-        print_once(*self.notes)
+        self._started = True
+        print_once(*self.setup.notes, *self.notes)
         with SigtermFlag() as sigterm:
             stopped_early = self._iterate(sigterm)
         before, after = self.sampler.score_before_and_after(self.progress.step)
@@ -279,7 +279,7 @@ class PPOTrainer:
         Raises:
             ConfigError: nothing is trained yet, or the folder holds another model.
         """
-        if self.result is None and (not self.started or self.progress.step == 0):
+        if self.result is None and (not self._started or self.progress.step == 0):
             raise not_trained(self, "save")
         setup, result = self.setup, self.result
         target = folder_to_save(folder, setup.folder, inputs=setup.built_on, stage="ppo")

@@ -48,8 +48,8 @@ def train_reward_model(
     *,
     resume: Path | None,
     on_step: Callable[[int], None] = lambda step: None,
-) -> int:
-    """Train `model` in place; return the number of optimizer steps.
+) -> tuple[int, str]:
+    """Train `model` in place; return the optimizer steps and why they ended early, if they did.
 
     Loss: the mean over the global batch's rankings of each one's mean over its pairs, weighted.
     The prompts of a step depend only on the seed and the step, and dropout is 0: a resumed run
@@ -144,8 +144,11 @@ class TrainingLoop:
             self.stopper,
         )
 
-    def train(self, on_step: Callable[[int], None]) -> int:
-        """Take all steps, or until early stopping ends the run; return their number."""
+    def train(self, on_step: Callable[[int], None]) -> tuple[int, str]:
+        """Take all steps, or until early stopping ends the run.
+
+        Returns their number, and why they ended early or an empty string.
+        """
         self.wrapped.train()
         if self.done == 0:
             self.measure()
@@ -163,7 +166,7 @@ class TrainingLoop:
             put_weights(self.scorer, self.stopper.weights)
             print_once(f"kept the weights of step {self.stopper.step}: lowest held-out loss "
                 f"{self.stopper.lowest:.4f}")  # fmt: skip
-        return self.done
+        return self.done, self.stopper.reason
 
     def step(self) -> tuple[float, float]:
         """One optimizer step over the global batch; its loss and the norm of its gradient."""

@@ -133,7 +133,9 @@ def normalization(
     )
 
 
-def summary(steps: int, health: Health | None, scale: Normalization) -> dict[str, str]:
+def summary(
+    steps: int, health: Health | None, scale: Normalization, stopped_early: str
+) -> dict[str, str]:
     """The run's metrics for people."""
     lines = {"optimizer steps": str(steps)}
     if health is not None and not health.pairs:
@@ -148,7 +150,7 @@ def summary(steps: int, health: Health | None, scale: Normalization) -> dict[str
         lines["raw reward of demonstrations"] = f"{scale.mean:.3f} ± {scale.std:.3f}, now 0 ± 1"
         if not math.isnan(scale.above_shuffled):
             lines["demonstrations above their shuffled words"] = f"{scale.above_shuffled:.3f}"
-    return lines
+    return lines | ({"stopped early": stopped_early} if stopped_early else {})
 
 
 def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -32,12 +32,13 @@ class RewardResult:
     """A finished run."""
 
     steps: int  # optimizer steps
+    stopped_early: str  # the reason; empty where the run went to its end
     health: Health | None  # how the model orders held-out rankings; None where there are none
     normalization: Normalization  # mean and std of the raw logit on demonstrations
     metrics: Sequence[MetricsLine]  # the lines of metrics.jsonl
 
     def __repr__(self) -> str:
-        lines = summary(self.steps, self.health, self.normalization)
+        lines = summary(self.steps, self.health, self.normalization, self.stopped_early)
         return f"RewardResult({', '.join(f'{name}: {text}' for name, text in lines.items())})"
 
 

@@ -17,6 +17,7 @@ from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.setup import RunSetup
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.validation import (
+    about_rankings,
     check_no_4bit,
     check_rankings,
     load_normalization,
@@ -36,6 +37,14 @@ class RewardSetup(RunSetup[Ranking, RewardModelConfig]):
     def uses(self) -> Sequence[DataUse]:
         """Data files, for the manifest; those of the training rows first."""
         return [*self.rows.uses, *self.demonstration_uses]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know before the run starts, a sentence each."""
+        lines = [*super().notes, *about_rankings(self.rows)]
+        if not self.demonstrations:
+            lines.append("warning: no normalization_data; the reward keeps its own mean and scale")
+        return lines
 
 
 def check_run(

@@ -152,12 +152,13 @@ class RewardTrainer:
         )
         setup.check_can_save(model)
         setup.name_base(model, setup.folder)
-        self._steps = train_reward_model(
+        self._steps, stopped_early = train_reward_model(
             model, rankings, self._held_out, setup, resume=resume, on_step=self._count
         )
         trained = self._measured(model)
         self.result = RewardResult(
             steps=self._steps,
+            stopped_early=stopped_early,
             health=trained.health,
             normalization=trained.normalization,
             metrics=self.metrics,
@@ -207,9 +208,10 @@ class RewardTrainer:
             folder, setup.folder, inputs=[setup.model.model_name_or_path], stage="reward_model"
         )
         trained = self._checked("save")
-        lines = summary(self._steps, trained.health, trained.normalization)
-        if self.result is None:
-            lines["stopped early"] = f"interrupted after step {self._steps}"
+        stopped_early = f"interrupted after step {self._steps}"
+        if self.result is not None:
+            stopped_early = self.result.stopped_early
+        lines = summary(self._steps, trained.health, trained.normalization, stopped_early)
         on_main_process(lambda: write_reward_model(target, setup, trained, lines))
         return target
 

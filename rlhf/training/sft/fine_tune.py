@@ -45,7 +45,7 @@ class FineTuned:
     steps: int
     eval_loss_before: float | None  # None where nothing is held out
     eval_loss_after: float | None
-    stopped_early: bool = False
+    stopped_early: str = ""  # the reason; empty where the run went to its end
 
 
 def fine_tune(
@@ -140,7 +140,7 @@ def _result(trainer: TRLTrainer, stopper: EarlyStopping) -> FineTuned:
         steps=trainer.state.global_step,
         eval_loss_before=losses[0] if losses else None,
         eval_loss_after=stopper.lowest if stopper.weights else losses[-1] if losses else None,
-        stopped_early=stopper.over,
+        stopped_early=stopper.reason,
     )
 
 

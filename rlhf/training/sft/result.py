@@ -26,7 +26,7 @@ class SFTResult:
     steps: int  # optimizer steps
     eval_loss_before: float | None  # None where nothing is held out
     eval_loss_after: float | None
-    stopped_early: bool
+    stopped_early: str  # the reason; empty where the run went to its end
     end_probability: float | None  # of the end token where held-out responses end
     metrics: Sequence[MetricsLine]  # the lines of metrics.jsonl
     sample_prompts: Sequence[Prompt]
@@ -36,7 +36,7 @@ class SFTResult:
         losses = "nothing held out"
         if self.eval_loss_before is not None and self.eval_loss_after is not None:
             losses = f"held-out loss {self.eval_loss_before:.3f} -> {self.eval_loss_after:.3f}"
-        return f"SFTResult(steps={self.steps}, {losses}, stopped_early={self.stopped_early})"
+        return f"SFTResult(steps={self.steps}, {losses}, stopped_early={self.stopped_early!r})"
 
 
 def write_policy(folder: Path, setup: SFTSetup, model: Model, metrics: Mapping[str, str]) -> None:
@@ -69,7 +69,7 @@ def summary(result: SFTResult, num_held_out: int) -> dict[str, str]:
         "held-out loss after": f"{result.eval_loss_after:.3f} nats per token",
         "held-out rows": str(num_held_out),
         "P(end) on held-out rows": f"{result.end_probability or 0.0:.3f}",
-        **({"stopped early": "the held-out loss stopped falling"} if result.stopped_early else {}),
+        **({"stopped early": result.stopped_early} if result.stopped_early else {}),
     }
 
 

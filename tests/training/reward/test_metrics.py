@@ -51,7 +51,7 @@ def test_summary_has_no_nan(llama):
     tied = replace(rankings(1)[0], ranks=[1, 1, 1])
     health = measure(scorer, tokenize(chat, [tied]), chat.pad_token_id)
     words = [Demonstration(prompt=f"Say {word}", completion=word) for word in WORDS]
-    lines = summary(3, health, normalization(scorer, chat, words, seed=0))
+    lines = summary(3, health, normalization(scorer, chat, words, seed=0), "")
     assert lines["held-out accuracy"] == "unknown: no held-out ranking has an order"
     assert "demonstrations above their shuffled words" not in lines
     assert not any("nan" in value for value in lines.values())

@@ -102,6 +102,23 @@ def test_saved_folder_loads_with_plain_transformers(llama, tmp_path):
     assert repr(one.result).startswith("RewardResult(optimizer steps: 3, held-out accuracy: ")
 
 
+def test_result_has_the_reason_of_early_stopping(llama):
+    one = trainer(llama, keys=KEYS | {"early_stopping_patience": 1, "eval_steps": 1,
+                                      "learning_rate": 0.1, "max_steps": 40})  # fmt: skip
+    result = one.train()
+    assert result.steps < 40
+    assert result.stopped_early == "the held-out loss stopped falling"
+    assert "stopped early: the held-out loss" in repr(result)
+
+
+def test_train_prints_what_a_user_should_know(llama, capsys):
+    """Leaked prompts and a reward without a fixed scale, in a library call as in the command."""
+    trainer(llama, eval_data=ROWS[:1]).train()
+    printed = capsys.readouterr().out
+    assert "warning: 1 of 1 held-out rankings have prompts of the training data" in printed
+    assert "warning: no normalization_data" in printed
+
+
 @pytest.mark.parametrize("keys", [{}, {"num_heads": 3}])
 def test_score_equals_that_of_the_saved_folder(llama, tmp_path, keys):
     one = trainer(llama, keys=KEYS | keys)

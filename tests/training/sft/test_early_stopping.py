@@ -89,7 +89,7 @@ def test_sft_stops_keeps_the_best_weights_and_resumes_the_same(llama, tmp_path):
     held_out, rows = ROWS[:2], ROWS[4:6]
     whole, lines = tune(llama, tmp_path / "run", rows=rows, held_out=held_out, **KEYS)
     losses = {line["step"]: line["eval_loss"] for line in lines if "eval_loss" in line}
-    assert whole.stopped_early
+    assert whole.stopped_early == "the held-out loss stopped falling"
     assert whole.steps < 40
     assert whole.eval_loss_after == pytest.approx(min(losses.values()))
     checkpoint = tmp_path / "run" / "checkpoint-4"

@@ -264,5 +264,5 @@ def test_repr_of_the_result_is_one_short_line(llama):
     result = trainer(llama).train()
     assert repr(result) == (
         f"SFTResult(steps=3, held-out loss {result.eval_loss_before:.3f} -> "
-        f"{result.eval_loss_after:.3f}, stopped_early=False)"
+        f"{result.eval_loss_after:.3f}, stopped_early='')"
     )

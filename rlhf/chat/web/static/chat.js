@@ -117,7 +117,7 @@ async function generate(turn, requests) {
 async function score(turn) {
   const index = turns.indexOf(turn);
   if (index < 1 || turn.responses.some((response) => !response.text)) return;
-  const rewards = await call("/page/rewards", { messages: messages(index), answers: turn.responses.map(fullText) });
+  const rewards = await call("/page/rewards", { messages: messages(index), responses: turn.responses.map(fullText) });
   turn.responses.forEach((response, n) => { response.reward = rewards[n]; });
   save();
   if (!generating) draw();
@@ -167,7 +167,7 @@ async function vote(index, choice) {
   const { responses } = turn;
   try {
     const { models } = await call("/page/vote", {
-      messages: messages(index), answers: responses.map(fullText), models: responses.map(({ model }) => model), vote: choice,
+      messages: messages(index), responses: responses.map(fullText), models: responses.map(({ model }) => model), vote: choice,
     });
     turn.vote = choice;
     // Later turns belong to the response that was chosen then.
@@ -184,7 +184,7 @@ async function vote(index, choice) {
 async function thumb(index, n, up) {
   const response = turns[index].responses[n];
   try {
-    await call("/page/thumb", { messages: messages(index), answer: fullText(response), model: response.model, up });
+    await call("/page/thumb", { messages: messages(index), response: fullText(response), model: response.model, up });
     response.thumb = up ? "up" : "down";
     showError();
   } catch (error) {

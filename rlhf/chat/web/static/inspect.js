@@ -10,7 +10,7 @@ let tab = "tokens";
 let numRequests = 0; // so that a late reply does not overwrite a newer one
 
 const requestBody = (fields = {}) => ({
-  model: inspected.response.model, messages: inspected.messages, answer: fullText(inspected.response), ...fields,
+  model: inspected.response.model, messages: inspected.messages, response: fullText(inspected.response), ...fields,
 });
 
 export function closeInspector() {
@@ -49,7 +49,7 @@ function tokenButtons(withPrompt) {
     return element;
   };
   const prompt = withPrompt ? inspected.tokens.prompt.map((t) => tokenButton(t, -1, "prompt")) : [];
-  return [...prompt, ...inspected.tokens.answer.map((t, position) => tokenButton(t, position, ""))];
+  return [...prompt, ...inspected.tokens.response.map((t, position) => tokenButton(t, position, ""))];
 }
 
 function select(position) {
@@ -59,7 +59,7 @@ function select(position) {
 }
 
 async function tokens() {
-  const { prompt, answer: response } = inspected.tokens;
+  const { prompt, response } = inspected.tokens;
   return [
     el("p", { className: "legend", textContent: `${prompt.length} tokens of the prompt (dashed) and ${response.length} of the response, each with its id.` }),
     el("div", { className: "tokens" }, ...tokenButtons(true)),
@@ -77,7 +77,7 @@ function slider(name, label, min, max, onchange) {
 
 async function next() {
   const container = el("div");
-  const ids = inspected.tokens.answer.slice(0, inspected.position).map((t) => t.id);
+  const ids = inspected.tokens.response.slice(0, inspected.position).map((t) => t.id);
   const onchange = () => refresh().catch(showError);
   const [temperature, temperatureLabel] = slider("temperature", "temperature", 0, 2, onchange);
   const [topP, topPLabel] = slider("top_p", "top-p", 0.05, 1, onchange);
@@ -105,7 +105,7 @@ function allPositions(settings) {
   details.ontoggle = async () => {
     if (!details.open) return;
     try {
-      const ids = inspected.tokens.answer.map((t) => t.id);
+      const ids = inspected.tokens.response.map((t) => t.id);
       const positions = await call("/page/positions", requestBody({ ids, ...settings() }));
       container.replaceChildren(table(["token", "p", "rank", "likeliest here"], positions.map(positionRow)));
     } catch (error) {
@@ -122,7 +122,7 @@ function positionRow({ token: own, probability, rank, likeliest }, position) {
 }
 
 function likeliestTable(likeliest, ids) {
-  const sampled = inspected.tokens.answer[inspected.position];
+  const sampled = inspected.tokens.response[inspected.position];
   const rows = likeliest.map(({ token: candidate, probability, reshaped }) => {
     const name = token(candidate.text);
     if (candidate.id === sampled?.id) name.append(" ✓");
