@@ -254,7 +254,7 @@ DIRECTIVE = re.compile(r"^::: (rlhf[\w.]*)\n(?:    options:\n(?:      .+\n)*)?",
 def api_page() -> str:
     """reference/api.md: the page as it is, with a new table of signatures."""
     page = (ROOT / "docs" / API).read_text(encoding="utf-8")
-    rows = [row for found in DIRECTIVE.finditer(page) for row in signature_rows(found)]
+    rows = [row for match in DIRECTIVE.finditer(page) for row in signature_rows(match)]
     table = "\n".join(["| name | |", "|---|---|", *rows, ""])
     return TABLE.sub(lambda marks: f"{marks[1]}\n{table}\n{marks[2]}", page)
 

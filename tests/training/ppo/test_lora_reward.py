@@ -62,9 +62,9 @@ def test_shared_backbone_run_equals_run_with_whole_reward_model(folder, tmp_path
     monkeypatch.setattr(ppo_models, "_share_backbone", lambda setup, policy, reward: [])
     in_lora(folder, tmp_path / "whole", max_steps=2, learning_rate=1e-2).train()
     shared, whole = (read_metrics(tmp_path / name) for name in ("shared", "whole"))
-    for figure in ("score", "kl", "value_loss", "grad_norm"):
-        expected = [line[figure] for line in whole]
-        assert [line[figure] for line in shared] == pytest.approx(expected, abs=1e-4), figure
+    for name in ("score", "kl", "value_loss", "grad_norm"):
+        expected = [line[name] for line in whole]
+        assert [line[name] for line in shared] == pytest.approx(expected, abs=1e-4), name
 
 
 def test_reward_adapter_of_a_changed_base_is_loaded_whole(folder, tmp_path):
