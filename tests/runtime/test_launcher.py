@@ -36,6 +36,8 @@ def main():
     if what == "user":
         raise ConfigError("learning_rate is -1; use a positive one.")
     if what == "fail" and rank == "1":
+        while not Path(sys.argv[2], "ready-0").exists():
+            time.sleep(0.05)
         raise TrainingError("loss is nan at step 3")
     if what == "kill":
         os.kill(os.getpid(), 9)
