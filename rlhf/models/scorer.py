@@ -1,6 +1,6 @@
 """A reward model's forward pass: one number per response and head, without padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from rlhf.data.collate import right_pad
 from rlhf.models.forward import microbatches
 from rlhf.models.save import inner_model
+from rlhf.models.shared_prefix import can_share_prefixes, last_states, prefix_groups
 
 # Tokens of one forward pass within a batch: on a CPU less padding saves more than a large matrix
 # gains; a GPU is faster with few large ones.
@@ -24,17 +25,21 @@ class Scorer(nn.Module):
     a response cannot change it. In training the trunk runs under bf16 autocast if `bf16` is set;
     the head never does, since 8 bits of mantissa would round a reward of 4 to steps of 1/64. In
     evaluation everything runs as in plain transformers.
+
+    heads: float [H, D], read in place of the model's own head.
     """
 
-    def __init__(self, model: PreTrainedModel | PeftModel, *, bf16: bool) -> None:
+    def __init__(
+        self, model: PreTrainedModel | PeftModel, *, bf16: bool, heads: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.bf16 = bf16
+        self.heads = heads
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Raw logits, float32 [B, heads]; ids: long [B, T] right-padded, lengths: long [B]."""
-        budget = TOKENS_ON_CPU if ids.device.type == "cpu" else TOKENS_ON_GPU
-        groups = microbatches(lengths, budget)
+        groups = microbatches(lengths, _token_budget(ids.device))
         scores = [
             self._scores(ids[rows, : int(lengths[rows].max())], lengths[rows]) for rows in groups
         ]
@@ -46,10 +51,16 @@ class Scorer(nn.Module):
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=autocast):
             hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
             last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
-        with torch.autocast(ids.device.type, enabled=False):
-            head = cast(nn.Linear, model.score)
+        return self.at_states(last)
+
+    def at_states(self, last: Tensor) -> Tensor:
+        """Raw logits, float32 [B, heads], at the hidden states [B, D] of the last tokens."""
+        with torch.autocast(last.device.type, enabled=False):
+            head = cast(nn.Linear, inner_model(self.model).score)
             # `weight` is the trained head's in peft's wrapper too; its first parameter is not.
-            scores: Tensor = head(last.to(head.weight.dtype))
+            last = last.to(head.weight.dtype)
+            heads = self.heads
+            scores: Tensor = head(last) if heads is None else last @ heads.to(last).T
         return scores.float()
 
 
@@ -61,23 +72,57 @@ def as_batch(
     return ids.to(device), mask.sum(1).to(device)
 
 
-def score_ids(
-    scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int, *, batch_size: int = 256
-) -> Tensor:
+def score_ids(scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int) -> Tensor:
     """Raw logits of responses in evaluation mode, float32 [N] on the CPU; the mean of the heads."""
-    return head_scores(scorer, rows, pad_token_id, batch_size=batch_size).mean(dim=1)
+    return head_scores(scorer, rows, pad_token_id).mean(dim=1)
 
 
 @torch.no_grad()
 def head_scores(
-    scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int, *, batch_size: int = 256
+    scorer: Scorer,
+    rows: Sequence[Sequence[int]],
+    pad_token_id: int,
+    *,
+    on_rows: Callable[[int], None] = lambda count: None,
 ) -> Tensor:
-    """Raw logits of every head, in evaluation mode: float32 [N, heads] on the CPU."""
+    """Raw logits of every head, in evaluation mode: float32 [N, heads] on the CPU.
+
+    Args:
+        scorer: the reward model.
+        rows: N; read in batches of similar length. On a CPU a large model reads the common
+            beginning of rows once.
+        pad_token_id: fills rows on the right.
+        on_rows: called with the number of rows of each batch after it.
+    """
     training, device = scorer.training, next(scorer.parameters()).device
     scorer.eval()
-    scores = [
-        scorer(*as_batch(rows[start : start + batch_size], pad_token_id, device)).cpu()
-        for start in range(0, len(rows), batch_size)
-    ]
+    read: list[int] = []
+    scores: list[Tensor] = []
+    for group, batch_scores in _batches(scorer, rows, pad_token_id, device):
+        read += group
+        scores.append(batch_scores.cpu())
+        on_rows(len(group))
     scorer.train(training)
-    return torch.cat(scores) if scores else torch.zeros(0, 1)
+    return torch.cat(scores)[torch.tensor(read).argsort()] if scores else torch.zeros(0, 1)
+
+
+def _batches(
+    scorer: Scorer, rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Indices of rows and their logits [b, heads], batch after batch."""
+    model = inner_model(scorer.model)
+    left = set(range(len(rows)))
+    if can_share_prefixes(model):
+        for group, prefix in prefix_groups(rows, model.num_parameters()):
+            states = last_states(model, [rows[row] for row in group], prefix)
+            left -= set(group)
+            yield group, scorer.at_states(states)
+    others = sorted(left)
+    lengths = torch.tensor([len(rows[row]) for row in others], dtype=torch.long)
+    for places in microbatches(lengths, _token_budget(device)):
+        group = [others[place] for place in places.tolist()]
+        yield group, scorer(*as_batch([rows[row] for row in group], pad_token_id, device))
+
+
+def _token_budget(device: torch.device) -> int:
+    return TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU

@@ -7,10 +7,15 @@ plain AutoModelForSequenceClassification(num_labels=1). (logit - mean) / std has
 demonstrations.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 
 from rlhf.data.config import DataConfig
+from rlhf.errors import CheckpointError
 from rlhf.evaluation.reward_model.report import make_report, print_report, write_reward_report
+from rlhf.evaluation.reward_model.scored_rankings import score_rankings
 from rlhf.models.config import ModelConfig
 from rlhf.models.memory import model_size
 from rlhf.report.write import write_report
@@ -22,8 +27,11 @@ from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.publish import push_to_hub
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.setup import RewardSetup, check_run
+from rlhf.training.reward.text_scores import TextScores
 from rlhf.training.reward.trainer import RewardTrainer
 from rlhf.training.reward.validation import trained_on
+
+ROUNDING = 1e-3  # of a score, between two orders of the same sums
 
 
 def main() -> None:
@@ -32,8 +40,7 @@ def main() -> None:
     if setup.run.dry_run:
         print_once(*setup.notes, model_size(setup.model, "SEQ_CLS"))
         return
-    train_and_save(setup)
-    report(setup)
+    check_saved_model(setup, report(setup, train_and_save(setup)))
     on_main_process(lambda: finish(setup))
 
 
@@ -44,21 +51,24 @@ def check() -> RewardSetup:
     )
 
 
-def train_and_save(setup: RewardSetup) -> None:
-    """Train and save. The model is freed at the end: the report reads it from its folder."""
+def train_and_save(setup: RewardSetup) -> TextScores:
+    """Train and save; return the model with the scores of all texts that it read."""
     trainer = RewardTrainer.from_setup(setup)
     trainer.train()
     trainer.save()
+    return trainer.text_scores()
 
 
-def report(setup: RewardSetup) -> None:
-    """The health of the saved model: evaluation.json, gate.json, and a table."""
+def report(setup: RewardSetup, model: TextScores) -> Sequence[float]:
+    """The health of the trained model: evaluation.json, gate.json, and a table.
+
+    Returns the scores of the first held-out responses, for `check_saved_model`.
+    """
     if not setup.rows.held_out:
         print_once("warning: nothing was held out: no accuracy, no health report")
-        return
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+        return []
     health = make_report(
-        RewardModel(setup.folder, device=device),
+        model,
         setup.rows.held_out,
         setup.demonstrations,
         name="reward_model",
@@ -69,6 +79,30 @@ def report(setup: RewardSetup) -> None:
     on_main_process(lambda: write_reward_report(setup.folder, health))
     if is_main_process():
         print_report(health, f"{setup.folder}: {len(setup.rows.held_out)} held-out rankings")
+    [first] = score_rankings(model, setup.rows.held_out[:1])
+    return first.scores
+
+
+def check_saved_model(setup: RewardSetup, scores: Sequence[float]) -> None:
+    """Check that the folder loads, and scores the first held-out responses as the trained model.
+
+    The report is on the model in memory, which is freed by now.
+
+    Raises:
+        CheckpointError: it scores them differently.
+    """
+    if not scores:
+        return
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    [first] = score_rankings(RewardModel(setup.folder, device=device), setup.rows.held_out[:1])
+    for saved, trained in zip(first.scores, scores, strict=True):
+        if not math.isclose(saved, trained, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            raise CheckpointError(
+                f"{setup.folder} gives a held-out response the score {saved:.4f}, but the trained "
+                f"model gave it {trained:.4f}; its evaluation.json is of the trained model. Check "
+                "the disk, and train again.",
+                code="altered-model",
+            )
 
 
 def finish(setup: RewardSetup) -> None:

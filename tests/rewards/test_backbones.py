@@ -50,7 +50,7 @@ def test_text_has_the_same_score_in_every_path(tmp_path, family):
     with torch.no_grad():
         alone = torch.stack([plain(torch.tensor([row])).logits[0, 0] for row in ids])
     ppo = load_reward([str(folder)], normalize="none").score(PROMPTS, RESPONSES).scores
-    texts = list(zip(PROMPTS, RESPONSES, strict=True))
+    texts = [(prompt, text, ()) for prompt, text in zip(PROMPTS, RESPONSES, strict=True)]
     health = torch.tensor(score_texts(RewardModel(folder), texts))
     for scores in (trainer, ppo, health):
         torch.testing.assert_close(scores, alone, rtol=0, atol=1e-5)

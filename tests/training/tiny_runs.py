@@ -10,10 +10,12 @@ from rlhf.data.held_out import TrainAndHeldOut
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import load_policy, new_reward_model
+from rlhf.models.scorer import Scorer
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.data import tokenize
 from rlhf.training.reward.loop import train_reward_model
+from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.fine_tune import fine_tune
@@ -74,8 +76,9 @@ def train_reward(path, folder, rows, *, held_out=(), resume=None, model=None, **
     model = model if model is not None else new_reward_model(path, seed=0)
     setup = reward_setup(path, folder, rows, **keys)
     folder.mkdir(exist_ok=True)
+    scores = Scores(Scorer(model, bf16=setup.bf16), setup.chat.pad_token_id)
     train_reward_model(
-        model, tokenize(setup.chat, rows), tokenize(setup.chat, held_out), setup, resume=resume
+        scores, tokenize(setup.chat, rows), tokenize(setup.chat, held_out), setup, resume=resume
     )
     return model, metrics_of(folder)
 

@@ -1,16 +1,22 @@
 """Responses that should score below a demonstration: shuffled, empty, off-topic."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rlhf.data.rows.split import prompt_key
-from rlhf.evaluation.reward_model.scored_rankings import average, normalized, score_texts, share
+from rlhf.evaluation.reward_model.scored_rankings import (
+    ScoringModel,
+    Text,
+    average,
+    normalized,
+    score_texts,
+    share,
+)
 from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.evaluation.stats.win_rate import win
-from rlhf.rewards.model import RewardModel
 from rlhf.rewards.shuffled_words import shuffled
-from rlhf.types import Demonstration, Prompt
+from rlhf.types import Demonstration
 
 DEMONSTRATIONS = "demonstrations"
 SHUFFLED, EMPTY, OTHER = "shuffled words", "empty answer", "another prompt's answer"
@@ -28,7 +34,7 @@ class Probe:
 
 
 def probe(
-    model: RewardModel, rows: Sequence[Demonstration], *, count: int, seed: int
+    model: ScoringModel, rows: Sequence[Demonstration], *, count: int, seed: int
 ) -> list[Probe]:
     """The probes on `count` demonstrations drawn by seed. Call it on every process.
 
@@ -37,21 +43,29 @@ def probe(
     prompt have no other prompt. Probes of fewer than two demonstrations are left out.
     """
     chosen = random.Random(seed).sample(list(rows), min(count, len(rows)))
-    texts = [row.completion for row in chosen]
-    real = _score(model, chosen, texts)
-    probes = [_probe(DEMONSTRATIONS, real, None)]
-    long_enough = [i for i, text in enumerate(texts) if len(text.split()) > 2]
-    prompts = [prompt_key(row.prompt) for row in chosen]
-    off_topic = [_off_topic(i, texts, prompts) for i in range(len(texts))]
-    others = [i for i, text in enumerate(off_topic) if text is not None]
-    for name, which, replaced in (
-        (SHUFFLED, long_enough, [shuffled(texts[i], seed) for i in long_enough]),
-        (EMPTY, list(range(len(texts))), [""] * len(texts)),
-        (OTHER, others, [off_topic[i] or "" for i in others]),
-    ):
-        scores = _score(model, [chosen[i] for i in which], replaced)
-        probes.append(_probe(name, scores, [real[i] for i in which]))
+    responses = dict(_responses(chosen, seed))
+    texts: list[Text] = [
+        (chosen[i].prompt, text, ()) for by_row in responses.values() for i, text in by_row.items()
+    ]
+    scores = iter(normalized(model, score_texts(model, texts)))
+    by_name = {name: {i: next(scores) for i in by_row} for name, by_row in responses.items()}
+    real = by_name.pop(DEMONSTRATIONS)
+    probes = [_probe(DEMONSTRATIONS, list(real.values()), None)]
+    for name, altered in by_name.items():
+        probes.append(_probe(name, list(altered.values()), [real[i] for i in altered]))
     return [one for one in probes if one is not None]
+
+
+def _responses(rows: Sequence[Demonstration], seed: int) -> Iterator[tuple[str, dict[int, str]]]:
+    """The name of each probe, and its responses by the row that they replace."""
+    texts = [row.completion for row in rows]
+    prompts = [prompt_key(row.prompt) for row in rows]
+    yield DEMONSTRATIONS, dict(enumerate(texts))
+    long_enough = {i: text for i, text in enumerate(texts) if len(text.split()) > 2}
+    yield SHUFFLED, {i: shuffled(text, seed) for i, text in long_enough.items()}
+    yield EMPTY, dict.fromkeys(range(len(texts)), "")
+    others = {i: _off_topic(i, texts, prompts) for i in range(len(texts))}
+    yield OTHER, {i: text for i, text in others.items() if text is not None}
 
 
 def _off_topic(index: int, texts: Sequence[str], prompts: Sequence[str]) -> str | None:
@@ -60,13 +74,6 @@ def _off_topic(index: int, texts: Sequence[str], prompts: Sequence[str]) -> str 
     others = (i for i in order if prompts[i] != prompts[index] and texts[i] != texts[index])
     other = next(others, None)
     return None if other is None else texts[other]
-
-
-def _score(model: RewardModel, rows: Sequence[Demonstration], texts: Sequence[str]) -> list[float]:
-    pairs: list[tuple[Prompt, str]] = [
-        (row.prompt, text) for row, text in zip(rows, texts, strict=True)
-    ]
-    return normalized(model, score_texts(model, pairs))
 
 
 def _probe(name: str, scores: Sequence[float], real: Sequence[float] | None) -> Probe | None:

@@ -17,9 +17,8 @@ from rlhf.evaluation.reward_model.calibration import Bin, reliability
 from rlhf.evaluation.reward_model.gate import GATE, Gate, judge_reward_model
 from rlhf.evaluation.reward_model.metrics import reward_metrics
 from rlhf.evaluation.reward_model.probes import Probe, probe
-from rlhf.evaluation.reward_model.scored_rankings import score_rankings
+from rlhf.evaluation.reward_model.scored_rankings import ScoringModel, score_rankings
 from rlhf.manifest import write_atomically
-from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import plain_console
 from rlhf.types import Demonstration, Ranking
 
@@ -37,7 +36,7 @@ class RewardReport:
 
 
 def make_report(
-    model: RewardModel,
+    model: ScoringModel,
     rankings: Sequence[Ranking],
     demonstrations: Sequence[Demonstration],
     *,

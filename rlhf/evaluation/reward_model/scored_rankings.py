@@ -6,20 +6,39 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
+from typing import Protocol
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from rlhf.data.rows.split import group_key
 from rlhf.data.tokenization.chat import judged_once
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.evaluation.stats.bootstrap import Estimate, ratio
 from rlhf.ops.accuracy import share_with_interval
-from rlhf.rewards.model import RewardModel
-from rlhf.types import Prompt, Ranking
+from rlhf.types import Prompt, Ranking, Tools
 
 MAX_PROMPTS = 3  # in an error message
+Text = tuple[Prompt, str, Tools]
+"""A prompt, a response to it, and the tools that the prompt offers."""
+
+
+class ScoringModel(Protocol):
+    """What a report needs of a reward model; see `RewardModel`."""
+
+    chat: ChatTokenizer
+    mean: float
+    std: float
+
+    def score_heads(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        tools: Sequence[Tools] | None = None,
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +62,12 @@ class ScoredRanking:
         return [(i, j) for i, j in permutations(range(len(ranks)), 2) if ranks[i] < ranks[j]]
 
 
-def score_rankings(model: RewardModel, rankings: Sequence[Ranking]) -> list[ScoredRanking]:
+def score_rankings(model: ScoringModel, rankings: Sequence[Ranking]) -> list[ScoredRanking]:
     """Every ranking with its scores; complete on every process. Call it on all of them."""
-    flat = [(ranking.prompt, text) for ranking in rankings for text in ranking.responses]
-    rows = iter(zip(score_heads(model, flat), _lengths(model, flat), strict=True))
+    texts: list[Text] = [
+        (row.prompt, text, row.tools) for row in rankings for text in row.responses
+    ]
+    rows = iter(zip(score_heads(model, texts), _lengths(model, texts), strict=True))
     scored = []
     for ranking in rankings:
         of_ranking = [next(rows) for _ in ranking.responses]
@@ -61,15 +82,15 @@ def score_rankings(model: RewardModel, rankings: Sequence[Ranking]) -> list[Scor
     return scored
 
 
-def score_texts(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[float]:
-    """Raw scores of (prompt, response) pairs; complete on every process."""
+def score_texts(model: ScoringModel, texts: Sequence[Text]) -> list[float]:
+    """Raw scores of texts; complete on every process."""
     return [sum(heads) / len(heads) for heads in score_heads(model, texts)]
 
 
-def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[list[float]]:
-    """One score per head of (prompt, response) pairs. Each process scores its share.
+def score_heads(model: ScoringModel, texts: Sequence[Text]) -> list[list[float]]:
+    """One score per head of each text. Each process scores its share.
 
-    Equal pairs are scored once, so that they tie.
+    Equal texts are scored once, so that they tie.
 
     Raises:
         TrainingError: a score is not finite; the message has the prompts. Such a score would count
@@ -81,17 +102,23 @@ def score_heads(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list
     unique = [first[place] for place in range(len(places))]
     state = PartialState()
     shard = list(range(state.process_index, len(unique), state.num_processes))
-    chosen = [unique[place] for place in shard]
-    scores = model.score_heads([prompt for prompt, _ in chosen], [text for _, text in chosen])
+    scores = _call(model, [unique[place] for place in shard])
     heads_at = dict(gather_object(list(zip(shard, scores.tolist(), strict=True))))
     bad = [place for place, heads in heads_at.items() if not all(map(math.isfinite, heads))]
     _check_finite([unique[place] for place in sorted(bad)], len(unique))
     return [heads_at[place] for place in index]
 
 
-def _check_finite(bad: Sequence[tuple[Prompt, str]], total: int) -> None:
+def _call(model: ScoringModel, texts: Sequence[Text]) -> Tensor:
+    prompts, responses = [text[0] for text in texts], [text[1] for text in texts]
+    if not any(tools for _, _, tools in texts):
+        return model.score_heads(prompts, responses)
+    return model.score_heads(prompts, responses, [tools for _, _, tools in texts])
+
+
+def _check_finite(bad: Sequence[Text], total: int) -> None:
     if bad:
-        prompts = list(dict.fromkeys(repr(prompt)[:120] for prompt, _ in bad))
+        prompts = list(dict.fromkeys(repr(prompt)[:120] for prompt, _, _ in bad))
         raise TrainingError(
             f"the reward model returned a score that is not finite for {len(bad)} of {total} "
             f"responses; prompts: {', '.join(prompts[:MAX_PROMPTS])}. Its weights may have "
@@ -129,12 +156,13 @@ def _by_prompt(cases: Iterable[tuple[str, float]]) -> tuple[list[float], list[fl
     return list(sums.values()), list(counts.values())
 
 
-def _lengths(model: RewardModel, texts: Sequence[tuple[Prompt, str]]) -> list[int]:
+def _lengths(model: ScoringModel, texts: Sequence[Text]) -> list[int]:
+    """Tokens of prompt and response as the model reads them."""
     ids_of = judged_once(model.chat)
-    return [len(ids_of(prompt, text)) for prompt, text in texts]
+    return [len(ids_of(*text)) for text in texts]
 
 
-def normalized(model: RewardModel, scores: Sequence[float]) -> list[float]:
+def normalized(model: ScoringModel, scores: Sequence[float]) -> list[float]:
     """(raw - mean) / std, the scores that PPO uses."""
     values: list[float] = ((torch.tensor(list(scores)) - model.mean) / model.std).tolist()
     return values

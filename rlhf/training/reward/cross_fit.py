@@ -9,13 +9,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
-from accelerate import PartialState
-from accelerate.utils import gather_object
-
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.models.reward_init import load_model
-from rlhf.models.scorer import Scorer, score_ids
+from rlhf.models.scorer import Scorer
 from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.training.reward.annotators import (
     describe,
@@ -25,9 +22,11 @@ from rlhf.training.reward.annotators import (
     write_reliabilities,
 )
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.data import TokenRanking, flatten
+from rlhf.training.reward.data import TokenRanking
 from rlhf.training.reward.loop import train_reward_model
 from rlhf.training.reward.loss import settled_tie_threshold
+from rlhf.training.reward.metrics import response_scores
+from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
 
 HALVES = 2
@@ -88,10 +87,11 @@ def cross_fitted_scores(rankings: Sequence[TokenRanking], setup: RewardSetup) ->
         print_once(f"annotator weights: a model of half the prompts, {number + 1} of {HALVES}")
         model = load_model(setup.model, seed, dtype=setup.weights_dtype)
         others = [row for row, half in zip(rankings, halves, strict=True) if half != number]
-        train_reward_model(model, others, [], half_setup, resume=None)
+        model_scores = Scores(Scorer(model, bf16=setup.bf16), setup.chat.pad_token_id)
+        train_reward_model(model_scores, others, [], half_setup, resume=None)
         unseen = [index for index, half in enumerate(halves) if half == number]
-        scorer = Scorer(model, bf16=setup.bf16)
-        scores |= _scores(scorer, rankings, unseen, setup.chat.pad_token_id)
+        values = response_scores(model_scores, [rankings[index] for index in unseen])
+        scores |= dict(zip(unseen, [row.tolist() for row in values], strict=True))
     on_main_process(lambda: shutil.rmtree(folder, ignore_errors=True))
     return [scores[index] for index in range(len(rankings))]
 
@@ -107,15 +107,3 @@ def _half_config(config: RewardModelConfig, tie_threshold: float) -> RewardModel
         early_stopping_patience=None,
         save_steps=10**9,
     )
-
-
-def _scores(
-    scorer: Scorer, rankings: Sequence[TokenRanking], chosen: Sequence[int], pad_token_id: int
-) -> dict[int, list[float]]:
-    """Scores of the chosen rankings by index, computed by all processes together."""
-    state = PartialState()
-    shard = chosen[state.process_index :: state.num_processes]
-    flat = flatten([rankings[index] for index in shard])
-    values = iter(score_ids(scorer, flat.ids, pad_token_id)[flat.index].tolist())
-    local = [(index, [next(values) for _ in rankings[index].ids]) for index in shard]
-    return dict(gather_object(local))

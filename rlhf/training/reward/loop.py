@@ -12,14 +12,11 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from peft import PeftModel
 from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
-from transformers import PreTrainedModel
 
 from rlhf.errors import TrainingError
 from rlhf.manifest import hash_text
-from rlhf.models.scorer import Scorer
 from rlhf.runtime.distributed import is_silenced, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped, whole_step
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
@@ -37,11 +34,12 @@ from rlhf.training.reward.data import TokenRanking, by_prompt, draw_for_heads
 from rlhf.training.reward.loss import batch_loss, settled_tie_threshold
 from rlhf.training.reward.metrics import measure
 from rlhf.training.reward.schedule import batch_rows, make_optimizer, num_steps, rate
+from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
 
 
 def train_reward_model(
-    model: PreTrainedModel | PeftModel,
+    scores: Scores,
     train: Sequence[TokenRanking],
     held_out: Sequence[TokenRanking],
     setup: RewardSetup,
@@ -49,7 +47,7 @@ def train_reward_model(
     resume: Path | None,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> tuple[int, str]:
-    """Train `model` in place; return the optimizer steps and why they ended early, if they did.
+    """Train a model in place; return the optimizer steps and why they ended early, if they did.
 
     Loss: the mean over the global batch's rankings of each one's mean over its pairs, weighted.
     The prompts of a step depend only on the seed and the step, and dropout is 0: a resumed run
@@ -57,7 +55,8 @@ def train_reward_model(
     of the lowest held-out loss at the end.
 
     Args:
-        model: the model to train, with its adapters.
+        scores: of the model to train, with its adapters; afterwards those of the last evaluation,
+            if no weight changed after it.
         train: the rankings of `setup.rows.train`, with the weights of their annotators.
         held_out: rankings to evaluate on; may be none.
         setup: the checked run.
@@ -70,7 +69,7 @@ def train_reward_model(
         CheckpointError: `resume` belongs to a run with other data, batches or loss.
         Stopped: SIGTERM came; a checkpoint of this step was written.
     """
-    loop = TrainingLoop(Scorer(model, bf16=setup.bf16), train, held_out, setup)
+    loop = TrainingLoop(scores, train, held_out, setup)
     if resume is not None:
         loop.restore(resume)
     try:
@@ -84,7 +83,7 @@ class TrainingLoop:
 
     def __init__(
         self,
-        scorer: Scorer,
+        scores: Scores,
         train: Sequence[TokenRanking],
         held_out: Sequence[TokenRanking],
         setup: RewardSetup,
@@ -103,7 +102,8 @@ class TrainingLoop:
         self.total = num_steps(config, len(self.prompts), self.batch_size)
         self.done = 0  # steps taken
         self.losses: list[float] = []  # of the steps since the last logged one
-        self.scorer = scorer.to(self.accelerator.device)
+        self.scores = scores
+        self.scorer = scorer = scores.scorer.to(self.accelerator.device)
         self.optimizer = make_optimizer(scorer, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
@@ -135,6 +135,7 @@ class TrainingLoop:
 
     def restore(self, checkpoint: Path) -> None:
         """Restore the state of a checkpoint."""
+        self.scores.forget()
         self.done, self.losses = load_state(
             checkpoint,
             self.scorer,
@@ -164,6 +165,8 @@ class TrainingLoop:
                 self.save()
         if self.stopper.weights:
             put_weights(self.scorer, self.stopper.weights)
+            if self.stopper.step != self.done:
+                self.scores.forget()
             print_once(f"kept the weights of step {self.stopper.step}: lowest held-out loss "
                 f"{self.stopper.lowest:.4f}")  # fmt: skip
         return self.done, self.stopper.reason
@@ -181,6 +184,7 @@ class TrainingLoop:
         self.outputs = []
         check_zero_norm(norm, has_derivative, self.done + 1, "reward model")
         self.movement.before_step(self.optimizer)
+        self.scores.forget()
         with whole_step():
             self.optimizer.step()
         self.movement.after_step(self.done + 1, self.optimizer)
@@ -248,7 +252,7 @@ class TrainingLoop:
         """Log held-out loss and accuracy, if rankings are held out."""
         if not self.held_out:
             return
-        health = measure(self.scorer, self.held_out, self.pad_token_id)
+        health = measure(self.scores, self.held_out)
         self.metrics.write(self.done, health.metrics())
         self.stopper.update(health.loss, self.done, trained_weights(self.scorer))
         if self.accelerator.is_main_process and self.done > 0 and not is_silenced():

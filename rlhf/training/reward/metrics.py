@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.models.scorer import Scorer, head_scores, score_ids
 from rlhf.ops.accuracy import pairs_in_order, share_with_interval
 from rlhf.ops.ranking import ranking_loss
 from rlhf.rewards.shuffled_words import shuffled
 from rlhf.training.reward.data import TokenRanking, flatten
+from rlhf.training.reward.scores import Scores
 from rlhf.types import Demonstration
 
 CHUNK = 256  # rankings at a time: the pairs of N responses are in [N, N] tables
@@ -64,19 +62,16 @@ class Normalization:
 NOT_NORMALIZED = Normalization(mean=0.0, std=1.0, rows=0, above_shuffled=float("nan"))
 
 
-def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int) -> Health:
-    """The health on `held_out`, at least one ranking, computed by all processes together."""
-    state = PartialState()
-    shard = held_out[state.process_index :: state.num_processes]
+def measure(scores: Scores, held_out: Sequence[TokenRanking]) -> Health:
+    """The health on `held_out`, at least one ranking. Call it on all processes."""
+    by_ranking = response_scores(scores, held_out)
     rows = [
         row
-        for start in range(0, len(shard), CHUNK)
-        for row in _columns(scorer, shard[start:][:CHUNK], pad_token_id)
+        for start in range(0, len(held_out), CHUNK)
+        for row in _columns(by_ranking[start:][:CHUNK], held_out[start:][:CHUNK])
     ]
-    # [rankings of all processes, 4]; a process may have none.
-    loss, right, counted, long = torch.tensor(_gathered(rows)).unbind(dim=1)
-    shards = [held_out[rank :: state.num_processes] for rank in range(state.num_processes)]
-    prompts = [ranking.group for rankings in shards for ranking in rankings]
+    loss, right, counted, long = torch.tensor(rows).unbind(dim=1)  # of [rankings, 4]
+    prompts = [ranking.group for ranking in held_out]
     correct, pairs, longer = (_by_prompt(column, prompts) for column in (right, counted, long))
     share, low, high = share_with_interval(correct, pairs)
     longer_wins, longer_low, longer_high = share_with_interval(longer, pairs)
@@ -92,44 +87,45 @@ def measure(scorer: Scorer, held_out: Sequence[TokenRanking], pad_token_id: int)
     )
 
 
-def _columns(
-    scorer: Scorer, rankings: Sequence[TokenRanking], pad_token_id: int
-) -> list[list[float]]:
+def response_scores(scores: Scores, rankings: Sequence[TokenRanking]) -> list[Tensor]:
+    """Raw scores of each ranking's responses, float [K], read by all processes together."""
+    rows = [ids for ranking in rankings for ids in ranking.ids]
+    heads = scores.read_together(rows, title="held-out responses")
+    return list(torch.split(heads.mean(dim=1), [len(ranking.ids) for ranking in rankings]))
+
+
+def _columns(scores: Sequence[Tensor], rankings: Sequence[TokenRanking]) -> list[list[float]]:
     """For each ranking: loss, pairs in order, pairs, pairs that the longer response wins."""
     flat = flatten(rankings)
-    scores = score_ids(scorer, flat.ids, pad_token_id)[flat.index]
+    values = torch.cat(list(scores))
     lengths = torch.tensor([float(len(row)) for row in flat.ids])[flat.index]
-    correct, pairs = pairs_in_order(scores, flat.ranks, flat.group_ids)
+    correct, pairs = pairs_in_order(values, flat.ranks, flat.group_ids)
     longer, _ = pairs_in_order(lengths, flat.ranks, flat.group_ids)
-    losses = ranking_loss(scores, flat.ranks, flat.group_ids)
+    losses = ranking_loss(values, flat.ranks, flat.group_ids)
     columns: list[list[float]] = torch.stack([losses, correct, pairs, longer], dim=1).tolist()
     return columns
 
 
 def normalization(
-    scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Demonstration], *, seed: int
+    scores: Scores, chat: ChatTokenizer, rows: Sequence[Demonstration], *, seed: int
 ) -> Normalization:
-    """Mean and std (Bessel-corrected) of the raw logit, computed by all processes together.
+    """Mean and std (Bessel-corrected) of the raw logit. Call it on all processes.
 
     The std of one row, or of rows with equal scores, is 1.
     """
-    state = PartialState()
-    shard = rows[state.process_index :: state.num_processes]
-    ids = [judged_ids(chat, row.prompt, row.completion) for row in shard]
-    shuffled_ids = [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in shard]
-    heads = head_scores(scorer, ids, chat.pad_token_id)
-    controls = score_ids(scorer, shuffled_ids, chat.pad_token_id)
-    all_rows = torch.tensor(_gathered(torch.cat([heads, controls[:, None]], dim=1).tolist()))
-    heads, controls = all_rows[:, :-1], all_rows[:, -1]
-    scores = heads.mean(dim=1)
-    changed = scores != controls  # a response of one word has no other order
-    std = float(scores.std()) if len(rows) > 1 else 0.0
+    ids = [judged_ids(chat, row.prompt, row.completion) for row in rows]
+    ids += [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in rows]
+    heads = scores.read_together(ids, title="demonstrations")
+    heads, controls = heads[: len(rows)], heads[len(rows) :].mean(dim=1)
+    values = heads.mean(dim=1)
+    changed = values != controls  # a response of one word has no other order
+    std = float(values.std()) if len(rows) > 1 else 0.0
     return Normalization(
-        mean=float(scores.mean()),
+        mean=float(values.mean()),
         std=std if std > 1e-6 else 1.0,
         rows=len(rows),
-        above_shuffled=float((scores > controls)[changed].float().mean()),
-        offsets=(heads.mean(dim=0) - scores.mean()).tolist(),
+        above_shuffled=float((values > controls)[changed].float().mean()),
+        offsets=(heads.mean(dim=0) - values.mean()).tolist(),
     )
 
 
@@ -159,9 +155,3 @@ def _by_prompt(column: Tensor, prompts: Sequence[str]) -> Tensor:
     for prompt, value in zip(prompts, column.tolist(), strict=True):
         sums[prompt] += value
     return torch.tensor(list(sums.values()))
-
-
-def _gathered(rows: list[list[float]]) -> list[list[float]]:
-    """The rows of all processes, on each of them."""
-    all_rows: list[list[float]] = gather_object(rows)
-    return all_rows

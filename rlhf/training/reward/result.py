@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf.manifest import MANIFEST
@@ -21,9 +22,11 @@ from rlhf.training.reward.metrics import (
     Normalization,
     measure,
     normalization,
+    response_scores,
     summary,
 )
 from rlhf.training.reward.samples import write_ranked_samples
+from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
 
 
@@ -48,30 +51,45 @@ class TrainedReward:
 
     model: PreTrainedModel
     scorer: Scorer  # of `model`
+    scores: Scores  # of the separate heads
     heads: Heads | None  # the heads of an ensemble, of which the model has the mean
+    held_out_scores: Sequence[Tensor]  # of each held-out ranking, float [K] raw logits
     health: Health | None
     normalization: Normalization
 
 
 def measure_and_merge(
-    model: PreTrainedModel, setup: RewardSetup, held_out: Sequence[TokenRanking]
+    model: PreTrainedModel, scores: Scores, setup: RewardSetup, held_out: Sequence[TokenRanking]
 ) -> TrainedReward:
     """Measure `model` on held-out rankings and demonstrations; merge its heads in place.
 
     Call it on all processes.
+
+    Args:
+        model: the trained model, with LoRA merged.
+        scores: of `model`; texts that it has are not read again.
+        setup: the run.
+        held_out: `setup.rows.held_out` as token ids.
     """
-    scorer = Scorer(model, bf16=False)
-    health = measure(scorer, held_out, setup.chat.pad_token_id) if held_out else None
+    health = measure(scores, held_out) if held_out else None
+    held_out_scores = response_scores(scores, held_out) if held_out else []
     scale = NOT_NORMALIZED
     if setup.demonstrations:
-        scale = normalization(scorer, setup.chat, setup.demonstrations, seed=setup.run.seed)
-    weight = merge_heads(model)  # from here on the scorer has one head, their mean
+        scale = normalization(scores, setup.chat, setup.demonstrations, seed=setup.run.seed)
+    weight = merge_heads(model)
     heads = None
     if weight is not None:
         offsets = scale.offsets if scale.rows else [0.0] * len(weight)
         heads = Heads(weight=weight, offset=torch.tensor(offsets))
+        scores.scorer = Scorer(model, bf16=setup.bf16, heads=weight)
     return TrainedReward(
-        model=model, scorer=scorer, heads=heads, health=health, normalization=scale
+        model=model,
+        scorer=Scorer(model, bf16=False),
+        scores=scores,
+        heads=heads,
+        held_out_scores=held_out_scores,
+        health=health,
+        normalization=scale,
     )
 
 
@@ -94,9 +112,8 @@ def write_reward_model(
     if folder == setup.folder:
         write_ranked_samples(
             folder,
-            trained.scorer,
-            setup.chat,
             setup.rows.held_out,
+            trained.held_out_scores,
             scale,
             count=setup.config.num_samples,
             seed=setup.run.seed,

@@ -9,20 +9,16 @@ import torch
 from torch import Tensor
 
 from rlhf.data.tokenization.thoughts import split_thought
-from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
-from rlhf.models.scorer import Scorer, score_ids
 from rlhf.ops.ranking import ranking_loss
-from rlhf.training.reward.data import flatten, tokenize
-from rlhf.training.reward.metrics import CHUNK, Normalization
+from rlhf.training.reward.metrics import Normalization
 from rlhf.types import Ranking
 
 
 def write_ranked_samples(
     folder: Path,
-    scorer: Scorer,
-    chat: ChatTokenizer,
     rows: Sequence[Ranking],
+    scores: Sequence[Tensor],
     scale: Normalization,
     *,
     count: int,
@@ -35,18 +31,16 @@ def write_ranked_samples(
 
     Args:
         folder: the run folder.
-        scorer: the trained model.
-        chat: its tokenizer.
         rows: held-out rankings; may be none.
+        scores: of each ranking's responses, float [K] raw logits.
         scale: normalises the rewards.
         count: rankings of each file.
         seed: draws the random ones.
     """
     if not rows or not count:
         return
-    parts = [_scored(scorer, chat, rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]
-    scores, losses = torch.cat([s for s, _ in parts]), torch.cat([x for _, x in parts]).tolist()
-    rewards = torch.split((scores - scale.mean) / scale.std, [len(row.ranks) for row in rows])
+    losses = [_loss(row, values) for row, values in zip(rows, scores, strict=True)]
+    rewards = [(values - scale.mean) / scale.std for values in scores]
     order = sorted(range(len(rows)), key=lambda index: losses[index])
     picks = {
         "best": order[:count],
@@ -58,11 +52,10 @@ def write_ranked_samples(
         write_atomically(folder / "samples" / f"{name}.jsonl", "".join(lines))
 
 
-def _scored(scorer: Scorer, chat: ChatTokenizer, rows: Sequence[Ranking]) -> tuple[Tensor, Tensor]:
-    """Raw scores of all responses [N], and each ranking's loss [G]."""
-    flat = flatten(tokenize(chat, rows))
-    scores = score_ids(scorer, flat.ids, chat.pad_token_id)[flat.index]
-    return scores, ranking_loss(scores, flat.ranks, flat.group_ids)
+def _loss(row: Ranking, scores: Tensor) -> float:
+    """The Bradley-Terry loss of the pairs of a ranking; 0 without any."""
+    group = torch.zeros(len(row.ranks), dtype=torch.long)
+    return float(ranking_loss(scores, torch.tensor(row.ranks), group))
 
 
 def _text(response: str) -> dict[str, str]:

@@ -5,15 +5,14 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from peft import PeftModel
-from transformers import PreTrainedModel
+import torch
 
 from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data, source_name
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.models.config import ModelConfig
 from rlhf.models.reward_init import load_model, merged
-from rlhf.models.scorer import score_ids
+from rlhf.models.scorer import Scorer, score_ids
 from rlhf.rewards.pairs import check_pairs, check_templates
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.arguments import (
@@ -39,7 +38,9 @@ from rlhf.training.reward.result import (
     measure_and_merge,
     write_reward_model,
 )
+from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup, check_run
+from rlhf.training.reward.text_scores import TextScores
 from rlhf.types import Prompt
 
 
@@ -126,7 +127,7 @@ class RewardTrainer:
         self.setup = setup
         self.result: RewardResult | None = None
         self._trained: TrainedReward | None = None
-        self._model: PreTrainedModel | PeftModel | None = None
+        self._scores: Scores | None = None  # of the model that is trained
         self._started = False
         self._steps = 0
 
@@ -147,15 +148,16 @@ class RewardTrainer:
         rankings = weigh_annotators(
             tokenize(setup.chat, setup.rows.train), setup, resuming=resume is not None
         )
-        self._model = model = load_model(
+        model = load_model(
             setup.model, setup.run.seed, setup.config.num_heads, dtype=setup.weights_dtype
         )
         setup.check_can_save(model)
         setup.name_base(model, setup.folder)
+        self._scores = scores = Scores(Scorer(model, bf16=setup.bf16), setup.chat.pad_token_id)
         self._steps, stopped_early = train_reward_model(
-            model, rankings, self._held_out, setup, resume=resume, on_step=self._count
+            scores, rankings, self._held_out, setup, resume=resume, on_step=self._count
         )
-        trained = self._measured(model)
+        trained = self._measured(scores)
         self.result = RewardResult(
             steps=self._steps,
             stopped_early=stopped_early,
@@ -190,6 +192,15 @@ class RewardTrainer:
         scores: list[float] = score_ids(trained.scorer, ids, chat.pad_token_id).tolist()
         return scores
 
+    def text_scores(self) -> TextScores:
+        """The trained model for a health report: texts that were scored are not read again.
+
+        Raises:
+            ConfigError: nothing is trained yet.
+        """
+        trained = self._checked("text_scores")
+        return TextScores(trained.scores, self.setup.chat, trained.normalization)
+
     def save(self, folder: str | Path | None = None) -> Path:
         """Write the model with tokenizer, manifest.json and README.md; return the folder.
 
@@ -223,16 +234,20 @@ class RewardTrainer:
         """The held-out rankings as token ids."""
         return tokenize(self.setup.chat, self.setup.rows.held_out)
 
-    def _measured(self, model: PreTrainedModel | PeftModel) -> TrainedReward:
+    def _measured(self, scores: Scores) -> TrainedReward:
         """The trained model, with LoRA and heads merged, and its measurements."""
-        setup = self.setup
-        self._model = whole = merged(model, setup.folder)
-        self._trained = measure_and_merge(whole, setup, self._held_out)
+        setup, model = self.setup, scores.scorer.model
+        whole = merged(model, setup.folder)
+        if whole is not model:
+            scores.scorer = Scorer(whole, bf16=setup.bf16)
+            if setup.weights_dtype != torch.float32:
+                scores.forget()  # they were computed with the adapter on a base in bf16
+        self._trained = measure_and_merge(whole, scores, setup, self._held_out)
         return self._trained
 
     def _checked(self, method: str) -> TrainedReward:
-        if self._trained is None and self._model is not None and self._steps > 0:
-            return self._measured(self._model)
+        if self._trained is None and self._scores is not None and self._steps > 0:
+            return self._measured(self._scores)
         if self._trained is None:
             raise not_trained(self, method)
         return self._trained

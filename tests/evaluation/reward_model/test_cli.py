@@ -56,7 +56,8 @@ def test_probes_of_a_model_that_counts_words():
 
 def test_equal_texts_are_scored_once():
     model = ByLength()
-    texts = [("p", "a b"), ("q", "a"), ("p", "a b"), ([{"role": "user", "content": "p"}], "a b")]
+    conversation = [{"role": "user", "content": "p"}]
+    texts = [("p", "a b", ()), ("q", "a", ()), ("p", "a b", ()), (conversation, "a b", ())]
     assert score_heads(model, texts) == [[2.0], [1.0], [2.0], [2.0]]
     assert model.num_scored == 3
 
@@ -87,8 +88,9 @@ def test_score_that_is_not_finite_raises(odd):
             values[[prompt == "q" for prompt in prompts]] = odd
             return values
 
+    rows = [("p", "a b"), ("q", "a"), ("p", "a b"), ("r", "a")]
     with raises("non-finite", "1 of 3", "'q'"):
-        score_heads(Overflows(), [("p", "a b"), ("q", "a"), ("p", "a b"), ("r", "a")])
+        score_heads(Overflows(), [(prompt, text, ()) for prompt, text in rows])
 
 
 def test_rankings_have_the_scores_of_the_reward_model(folder):

@@ -12,6 +12,7 @@ from rlhf.models.scorer import Scorer
 from rlhf.training.reward.data import draw_for_heads, tokenize
 from rlhf.training.reward.loop import train_reward_model
 from rlhf.training.reward.metrics import measure
+from rlhf.training.reward.scores import Scores
 from tests.errors import raises
 from tests.training.tiny_runs import assert_same_weights, rankings, reward_setup, train_reward
 
@@ -90,7 +91,8 @@ def test_checkpoint_of_other_annotator_weights_is_rejected(llama, tmp_path):
     changed = [replace(row, weights=(0.5,)) for row in tokenize(setup.chat, rows)]
     model, checkpoint = new_reward_model(llama, seed=0), tmp_path / "run" / "checkpoint-2"
     with raises("other-run", "weights"):
-        train_reward_model(model, changed, [], setup, resume=checkpoint)
+        scores = Scores(Scorer(model, bf16=False), setup.chat.pad_token_id)
+        train_reward_model(scores, changed, [], setup, resume=checkpoint)
 
 
 def test_accumulation_does_not_change_weights(llama, tmp_path):
@@ -172,7 +174,7 @@ def test_early_stopping_keeps_weights_of_lowest_loss(llama, tmp_path):
     best = min(losses, key=losses.get)
     assert max(losses) == best + 4 < 60
     chat = load_tokenizer(str(llama))
-    health = measure(Scorer(model, bf16=False), tokenize(chat, held_out), chat.pad_token_id)
+    health = measure(Scores(Scorer(model, bf16=False), chat.pad_token_id), tokenize(chat, held_out))
     assert health.loss == pytest.approx(losses[best], abs=1e-5)
 
 
