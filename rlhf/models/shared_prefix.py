@@ -1,7 +1,7 @@
 """Rows that begin alike, such as responses to one prompt: what they share is read once."""
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from transformers import DynamicCache, PreTrainedModel
 from rlhf.data.collate import right_pad
 
 WORTH_SHARING = 1e9  # tokens that are left out, times weights: more than a further call costs
+ALIKE = 0.8  # of the longest prefix that a row shares with a neighbour
 MAX_TOKENS = 4096  # of the rows of one group, each with its prefix
 
 
@@ -31,26 +32,32 @@ def can_share_prefixes(model: PreTrainedModel) -> bool:
 def prefix_groups(rows: Sequence[Sequence[int]], num_weights: int) -> list[tuple[list[int], int]]:
     """(indices of rows, length of their prefix) of rows that are worth reading as a group.
 
-    Neighbours in alphabetical order share the longest prefixes. A row joins the group of the one
-    before it if that does not reduce the number of tokens that are left out.
+    Neighbours in alphabetical order share the longest prefixes. A group ends where two neighbours
+    share clearly less than one of them shares with its other neighbour: a system prompt is common
+    to all rows, but the responses to one prompt share more.
     """
     order = sorted(range(len(rows)), key=lambda row: tuple(rows[row]))
+    common = [0, *(_common(rows[a], rows[b]) for a, b in pairwise(order)), 0]
     groups: list[tuple[list[int], int]] = []
-    for row in order:
-        if groups:
-            group, prefix = groups[-1]
-            common = min(_common(rows[group[-1]], rows[row]), prefix)
-            longest = max(len(rows[member]) for member in [*group, row])
-            left_out = common * len(group)
-            if (
-                left_out * num_weights >= WORTH_SHARING
-                and left_out >= prefix * (len(group) - 1)
-                and longest * (len(group) + 1) <= MAX_TOKENS
-            ):
-                groups[-1] = ([*group, row], common)
+    for place, row in enumerate(order):
+        shared = common[place]
+        clear = shared >= ALIKE * max(common[max(place - 1, 0)], common[place + 1])
+        if groups and shared and clear:
+            group, prefix = [*groups[-1][0], row], min(groups[-1][1], shared)
+            if len(group) * max(len(rows[member]) for member in group) <= MAX_TOKENS:
+                groups[-1] = group, prefix
                 continue
         groups.append(([row], len(rows[row])))
-    return [(group, prefix) for group, prefix in groups if len(group) > 1]
+    return [
+        (group, prefix)
+        for group, prefix in groups
+        if _saved([len(rows[row]) for row in group], prefix) * num_weights >= WORTH_SHARING
+    ]
+
+
+def _saved(lengths: Sequence[int], prefix: int) -> int:
+    """Tokens that are not read if rows of these lengths are read with one prefix."""
+    return sum(lengths) - prefix - len(lengths) * (max(lengths) - prefix)
 
 
 def last_states(model: PreTrainedModel, rows: Sequence[Sequence[int]], prefix: int) -> Tensor:

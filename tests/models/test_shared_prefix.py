@@ -14,14 +14,15 @@ ROWS = [[*PROMPT, 9], [*OTHER, 3], [*PROMPT, 7, 6, 5], [4], [*PROMPT, 9, 9], [*O
 
 
 def test_groups_are_the_responses_to_a_prompt():
-    """In alphabetical order: 4 | 5 | 5 6 7 8 with three ends | 5 6 9 with two. With 2 weights a
-    group has to leave out 3 tokens; 5 6 9 would reduce the 8 tokens of the first group to 6."""
+    """In alphabetical order: 4 | 5 | 5 6 7 8 with three ends | 5 6 9 with two. Rows of 7, 5 and 6
+    tokens become 4 + 3 * 3, which saves 5; rows of 4 and 5 become 3 + 2 * 2, which saves 2."""
     groups = prefix_groups(ROWS, num_weights=500_000_000)
     assert groups == [([2, 0, 4], 4), ([1, 5], 3)]
 
 
 def test_small_savings_make_no_group():
-    """3 tokens of 300 million weights are 0.9e9."""
+    """Rows of 4 tokens become 3 + 2 * 1: 3 tokens are saved, and 3 times 300 million weights are
+    0.9e9."""
     assert prefix_groups([[5, 6, 7, 1], [5, 6, 7, 2]], num_weights=300_000_000) == []
     assert prefix_groups([[5, 6, 7, 1], [5, 6, 7, 2]], num_weights=400_000_000) == [([0, 1], 3)]
 

@@ -55,8 +55,7 @@ def train_reward_model(
     of the lowest held-out loss at the end.
 
     Args:
-        scores: of the model to train, with its adapters; afterwards those of the last evaluation,
-            if no weight changed after it.
+        scores: of the model to train, with its adapters.
         train: the rankings of `setup.rows.train`, with the weights of their annotators.
         held_out: rankings to evaluate on; may be none.
         setup: the checked run.

@@ -44,9 +44,9 @@ class Scores:
         """`read` with the rows dealt to all processes, on which the arguments are equal."""
         state = PartialState()
         keys = [tuple(row) for row in rows]
-        # By length, so that the shares take similar times.
-        unknown = sorted(self._unknown(keys), key=len)
-        share = unknown[state.process_index :: state.num_processes]
+        unknown = sorted(self._unknown(keys))  # responses to one prompt are neighbours
+        size = -(-len(unknown) // state.num_processes)
+        share = unknown[state.process_index * size :][:size]
         self._read(share, title)
         for heads in gather_object([{key: self._heads[key] for key in share}]):
             self._heads |= heads
