@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from rlhf.models.adapter_folder import ADAPTER_WEIGHTS
 from rlhf.models.config import ModelConfig
 from rlhf.models.critic import values_of_states
-from rlhf.models.forward import Sequences
 from rlhf.models.load import load_policy
 from rlhf.models.lora import add_lora, lora_config
 from rlhf.models.protocols import Trunk
 from rlhf.models.save import inner_model
+from rlhf.models.sequences import Sequences
 
 POLICY, CRITIC = "default", "critic"  # peft saves an adapter named `default` at a folder's root
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rlhf.models.forward import Sequences
 from rlhf.models.load import load_policy, load_reward_model, reward_head
 from rlhf.models.protocols import CausalLM
+from rlhf.models.sequences import Sequences
 
 
 class Critic(nn.Module):

@@ -20,7 +20,7 @@ GIB = 1 << 30
 TOKENS_ON_GPU = 4096
 # On a CPU: numbers that a forward pass saves for its backward pass, beyond which larger products
 # gain nothing; and bounds for very large and very small models.
-SAVED_ON_CPU, MIN_TOKENS, MAX_TOKENS = 1 << 25, 512, 4096
+SAVED_ON_CPU, MIN_TOKENS, MAX_TOKENS = 1 << 25, 1024, 4096
 
 
 @dataclass(frozen=True, kw_only=True)

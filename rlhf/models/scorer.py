@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf.data.collate import right_pad
-from rlhf.models.forward import microbatches
+from rlhf.models.microbatches import microbatches
 from rlhf.models.save import inner_model
 from rlhf.models.shared_prefix import can_share_prefixes, last_states, prefix_groups
 

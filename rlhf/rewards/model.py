@@ -11,9 +11,9 @@ from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
-from rlhf.models.forward import microbatches
 from rlhf.models.heads import load_heads
 from rlhf.models.load import load_reward_model, reward_head, reward_scale
+from rlhf.models.microbatches import microbatches
 from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.rewards.pairs import check_pairs, check_templates, check_tools
 from rlhf.types import Prompt, Tools

@@ -269,7 +269,9 @@ def _operations_of_a_step(num_layers: int) -> int:
     decoder = Decoder(model, batch, 4, cuda_graphs=False)
     responses, counter = Responses(2, 4, 0, cpu), _Operations()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        logits = decoder.step(decoder.read_prompts().argmax(-1), 0)  # casts the weights
+        tokens = decoder.read_prompts().argmax(-1)
+        decoder.fused = None  # on a GPU, the step is that of the model
+        logits = decoder.step(tokens, 0)  # casts the weights
         with counter:
             sampled = sample(logits, torch.rand(2, 4)[decoder.rows, 1], 1.0)
             stops = torch.isin(sampled.tokens, torch.tensor([99]))

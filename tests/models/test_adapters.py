@@ -14,8 +14,9 @@ from rlhf.models.adapters import (
 )
 from rlhf.models.config import ModelConfig
 from rlhf.models.critic import fresh_head
-from rlhf.models.forward import as_sequences, policy_logprobs
+from rlhf.models.forward import policy_logprobs
 from rlhf.models.load import load_policy
+from rlhf.models.sequences import as_sequences
 from tests.tiny_models import make_model
 
 ONES = torch.ones(2, 3, dtype=torch.bool)

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from benchmarks.models import PAD, make_folders
 from benchmarks.workloads import SMOKE
 from rlhf.models.critic import critic_from_reward_model
-from rlhf.models.forward import as_sequences, policy_logprobs
+from rlhf.models.forward import policy_logprobs
 from rlhf.models.load import load_policy, load_reward_model
+from rlhf.models.sequences import as_sequences
 from rlhf.ops.advantages import gae
 from rlhf.ops.kl import kl_k1
 from rlhf.ops.logprobs import token_logprobs

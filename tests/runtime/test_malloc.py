@@ -32,3 +32,32 @@ def test_reallocated_tensor_costs_no_page_faults():
     if faults["default"] < 1000:
         pytest.skip("this kernel maps huge pages, so there are few faults anyway")
     assert faults["reused"] < 100, faults
+
+
+RETURNED = """
+import sys
+import torch
+from rlhf.runtime.malloc import keep_freed_memory, return_freed_memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 2**20
+
+keep_freed_memory()
+small = [torch.ones(2**18) for _ in range(256)]  # 1 MiB each
+held = small[1::2]
+before = resident()
+del small
+kept = resident()
+return_freed_memory()
+print(before - kept, before - resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is Linux's")
+def test_freed_memory_between_used_pieces_is_returned():
+    """Half of 256 MiB is freed in pieces of 1 MiB, each between two that stay in use."""
+    output = subprocess.check_output([sys.executable, "-c", RETURNED], text=True)
+    while_kept, when_returned = map(float, output.split())
+    assert while_kept < 2
+    assert when_returned > 120

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from rlhf.models.forward import Sequences, response_logits, score_rows
+from rlhf.models.forward import response_logits, score_rows
 from rlhf.models.protocols import CausalLM
+from rlhf.models.sequences import Sequences
 from rlhf.types import PromptBatch
 
 # Two [N, V] tables of log-probs are held at once; with a vocabulary of 150,000 this is 2.5 GB.

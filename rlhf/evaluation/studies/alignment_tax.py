@@ -14,7 +14,7 @@ from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.stats.bootstrap import Estimate, ratio
-from rlhf.models.forward import microbatches
+from rlhf.models.microbatches import microbatches
 
 FP32, INT8 = "fp32", "int8"
 INCREASE = "text_loss_increase"

@@ -1,6 +1,6 @@
 """Faster attention for training under bf16 autocast on a CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -30,13 +30,13 @@ def use_fast_cpu_attention(model: PreTrainedModel) -> None:
     model.set_attn_implementation(NAME)
 
 
-def reads_packed_rows(module: nn.Module) -> bool:
-    """Whether the models in it read packed rows as if each were alone.
+def reads_packed_rows(modules: Iterable[nn.Module]) -> bool:
+    """Whether the models among the modules read packed rows as if each were alone.
 
     Only this attention may connect tokens: no recurrent state, and no window, which would have to
     be counted within a row.
     """
-    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
+    models = [module for module in modules if isinstance(module, PreTrainedModel)]
     return bool(models) and all(map(_reads_packed_rows, models))
 
 
@@ -61,28 +61,47 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """The attention function of transformers; a mask without a row per query marks packed rows.
 
-    Such a mask, bool [1, 1, B, T], describes B rows, each in its first columns, in order
-    (`Sequences.cells`); padding follows them and attends to nothing. T may equal the number of all
-    tokens, as both are rounded up; B is smaller, since no row is a single token.
+    Such a mask, long [1, 1, B, T], has the place of each token of B rows among the N packed ones,
+    -1 for padding (`Sequences.cells`). Rows may share the tokens of a prompt. T may equal N, as
+    both are rounded up; B is smaller than N, since no row is a single token.
     """
     if attention_mask is None or attention_mask.shape[-2] == query.shape[2]:
         return _attend(module, query, key, value, attention_mask, **options)
-    cells = attention_mask[0, 0]
-    places = cells.flatten().nonzero()[:, 0]
-    source = places.new_zeros(cells.numel())  # the token of each cell; the first for padding
-    source[places] = torch.arange(len(places), device=places.device)
-    query_rows, key_rows, value_rows = (
-        _to_rows(part, cells, places, source) for part in (query, key, value)
-    )
+    layout = _Layout(attention_mask[0, 0])
+    query_rows = layout.to_rows(query, shared=False)
+    key_rows, value_rows = (layout.to_rows(part, shared=layout.shares) for part in (key, value))
     output, _ = _attend(module, query_rows, key_rows, value_rows, None, **options)
-    tokens = _FromRows.apply(output.flatten(0, 1), places, query.shape[2])  # type: ignore[no-untyped-call]
+    tokens = _FromRows.apply(output.flatten(0, 1), layout.first, query.shape[2])  # type: ignore[no-untyped-call]
     return tokens[None], None
 
 
-def _to_rows(packed: Tensor, cells: Tensor, places: Tensor, source: Tensor) -> Tensor:
-    """[B, heads, T, head_dim] of [1, heads, N, head_dim]."""
-    rows: Tensor = _ToRows.apply(packed[0].transpose(0, 1), places, source)  # type: ignore[no-untyped-call]
-    return rows.view(*cells.shape, *rows.shape[1:]).transpose(1, 2)
+class _Layout:
+    """Where the tokens of packed rows are in a grid of rows, and back."""
+
+    def __init__(self, cells: Tensor) -> None:
+        flat = cells.flatten()
+        used = (flat >= 0).nonzero()[:, 0]  # cells with a token
+        num_tokens = int(flat.max()) + 1
+        self.shape = cells.shape
+        self.shares = len(used) > num_tokens
+        self.source = flat.clamp(min=0)  # the token of each cell; the first for padding
+        self.used = used
+        self.first = used  # the first cell of each token
+        if self.shares:
+            firsts = used.new_full((num_tokens,), cells.numel())
+            self.first = firsts.scatter_reduce(0, flat[used], used, "amin")
+
+    def to_rows(self, packed: Tensor, *, shared: bool) -> Tensor:
+        """[B, heads, T, head_dim] of [1, heads, N, head_dim].
+
+        shared: whether every cell of a token has a gradient, or its first cell alone.
+        """
+        tokens = packed[0].transpose(0, 1)
+        if shared:
+            rows: Tensor = _ToSharedRows.apply(tokens, self.used, self.source)  # type: ignore[no-untyped-call]
+        else:
+            rows = _ToRows.apply(tokens, self.first, self.source)  # type: ignore[no-untyped-call]
+        return rows.view(*self.shape, *rows.shape[1:]).transpose(1, 2)
 
 
 class _Context(Protocol):
@@ -97,7 +116,7 @@ class _Context(Protocol):
 
 
 class _ToRows(torch.autograd.Function):
-    """The first n tokens of [N, …] at their `places`, long [n], in all cells [len(source), …].
+    """The token `source` of [N, …] in each cell; gradients come from the n `places` alone.
 
     Padding is a copy of the first token. It follows the tokens of its row, which do not attend to
     it, and it is not read: it has no gradient.
@@ -113,6 +132,24 @@ class _ToRows(torch.autograd.Function):
     def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None, None]:
         (places,) = ctx.saved_tensors
         return _with_zeros(grads[0].index_select(0, places), ctx.num_tokens), None, None
+
+
+class _ToSharedRows(torch.autograd.Function):
+    """`_ToRows` with the gradients of all cells that have a token, `used`, summed in float32."""
+
+    @staticmethod
+    def forward(ctx: _Context, tokens: Tensor, used: Tensor, source: Tensor) -> Tensor:
+        ctx.save_for_backward(used, source)
+        ctx.num_tokens = len(tokens)
+        return tokens.index_select(0, source)
+
+    @staticmethod
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None, None]:
+        used, source = ctx.saved_tensors
+        cells = grads[0].index_select(0, used).float()
+        total = cells.new_zeros(ctx.num_tokens, *cells.shape[1:])
+        total.index_add_(0, source[used], cells)
+        return total.to(grads[0].dtype), None, None
 
 
 class _FromRows(torch.autograd.Function):

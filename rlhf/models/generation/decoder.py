@@ -7,12 +7,14 @@ from torch import Tensor
 
 from rlhf.models.generation.cuda_graph import GraphedStep
 from rlhf.models.generation.kv_cache import SlabCache
+from rlhf.models.generation.llama_step import LlamaStep, computes_step
 from rlhf.models.protocols import CausalLM
 from rlhf.types import PromptBatch
 
 # Finished rows are dropped when at most this share of the rows is unfinished: dropping copies the
 # cache, so doing it for every finished row would cost more than it saves.
 ALIVE_SHARE = 0.75
+CACHED = 1 << 17  # logits that are sampled from at a time on a CPU
 ALIVE_SHARE_OF_GRAPHS = 0.5  # a step with fewer rows has to be recorded again
 
 
@@ -93,6 +95,7 @@ class Decoder:
         self.cache = SlabCache(model.config.num_hidden_layers, capacity, place)
         self.cuda_graphs = cuda_graphs
         self.graphed: GraphedStep | None = None
+        self.fused: LlamaStep | None = None  # once the prompts are read
         self.rows = torch.arange(num_rows, device=device)  # of the batch, one per cache row
         self.alive = torch.ones_like(self.rows, dtype=torch.bool)
 
@@ -111,6 +114,8 @@ class Decoder:
             logits_to_keep=1,
         ).logits[:, -1]
         self.cache.select(group_of_row)
+        if computes_step(self.model):
+            self.fused = LlamaStep(self.model, self.cache)
         return logits[group_of_row]
 
     def any_left(self, stops: Tensor) -> bool:
@@ -128,6 +133,8 @@ class Decoder:
         positions, place = self.prompt_lengths[self.rows] + t, self.width + t
         if self.cuda_graphs:
             return self._graphed_step(tokens, positions, place)
+        if self.fused is not None:
+            return self.fused(tokens, positions, self.mask[self.rows, : place + 1])
         logits: Tensor = self.model(
             input_ids=tokens[:, None],
             attention_mask=self.mask[self.rows, : place + 1],
@@ -151,6 +158,18 @@ def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:
     above 0 and at most 1, so that this token exists and has positive probability. Logits with a NaN
     give the last token with a log-prob of NaN, which identifies the row.
     """
+    if logits.device.type != "cpu":
+        return Sampled(*_sample(logits, noise, temperature))
+    # A few rows at a time stay in the processor's cache through all passes over them.
+    rows = max(1, CACHED // logits.shape[1])
+    parts = [
+        _sample(logits[start : start + rows], noise[start : start + rows], temperature)
+        for start in range(0, len(logits), rows)
+    ]
+    return Sampled(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _sample(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
     probs = logprobs.exp()
     if temperature == 0:
@@ -160,4 +179,4 @@ def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:
         target = noise[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, target)[:, 0].clamp(max=probs.shape[1] - 1)
     entropies = -(probs * logprobs).sum(-1)
-    return Sampled(tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies)
+    return tokens, logprobs.gather(-1, tokens[:, None])[:, 0], entropies

@@ -41,6 +41,13 @@ class SlabLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self.length = end
         return self.keys[:, :, :end], self.values[:, :, :end]
 
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """`update` with one token per row, [B, heads, head_dim], in the type of the slab."""
+        self.keys[:, :, self.length] = keys
+        self.values[:, :, self.length] = values
+        self.length += 1
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be repeated."""
         self.keys, self.values = self._selected(self.keys, rows), self._selected(self.values, rows)
@@ -123,36 +130,36 @@ class SlabCache(Cache):
 
     def __init__(self, num_layers: int, capacity: int, place: Tensor | None = None) -> None:
         self.place = place
-        self._slabs = [
+        self.slabs = [
             SlabLayer(capacity) if place is None else FixedSlabLayer(capacity, place)
             for _ in range(num_layers)
         ]
-        super().__init__(layers=list(self._slabs))
+        super().__init__(layers=list(self.slabs))
 
     def fix(self, length: int) -> None:
         """From now on write at `place`; `select` copies the `length` tokens held."""
-        for layer in self._slabs:
+        for layer in self.slabs:
             assert isinstance(layer, FixedSlabLayer)
             layer.fixed, layer.length = True, length
 
     @property
     def capacity(self) -> int:
         """The number of tokens that fit into a row."""
-        return self._slabs[0].capacity
+        return self.slabs[0].capacity
 
     def start(self, like: "SlabCache", rows: int, length: int) -> None:
         """Allocate `rows` rows that end at column `length`, in the shape of another cache."""
-        for layer, other in zip(self._slabs, like._slabs, strict=True):
+        for layer, other in zip(self.slabs, like.slabs, strict=True):
             layer.start(other, rows, length)
 
     def put(self, rows: Tensor, source: "SlabCache", source_rows: Tensor, width: int) -> None:
         """Copy the last `width` tokens of another cache's rows to the end of these rows."""
-        for layer, other in zip(self._slabs, source._slabs, strict=True):
+        for layer, other in zip(self.slabs, source.slabs, strict=True):
             layer.put(rows, other, source_rows, width)
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows in every layer, in this order; a row may be repeated."""
-        for layer in self._slabs:
+        for layer in self.slabs:
             layer.select(rows)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rlhf.models.config import BackboneConfig, use_bf16
+from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.forward import response_logprobs
 from rlhf.models.memory import tokens_at_once
 from rlhf.models.protocols import CausalLM
@@ -26,6 +27,14 @@ class Compute:
         """bf16 autocast on the device, where the run computes in bf16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
+    def kept_casts(self) -> torch.autocast:
+        """Keep the bf16 copies of the weights over all `autocast` blocks inside this one.
+
+        Autocast deletes them at the end of its outermost block. Leave this block before the
+        weights change.
+        """
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=False)
+
     def frozen_logprobs(
         self, model: CausalLM, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
     ) -> Tensor:
@@ -38,6 +47,7 @@ class Compute:
                 response_mask,
                 temperature=self.temperature,
                 max_tokens=self.microbatch_tokens,
+                packed=reads_packed_rows(model.modules()),
             )
 
 

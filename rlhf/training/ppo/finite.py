@@ -8,7 +8,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from rlhf.errors import TrainingError
-from rlhf.models.forward import sequences_of
+from rlhf.models.sequences import sequences_of
 from rlhf.models.shard import whole
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.metrics import preview

@@ -75,6 +75,7 @@ def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: 
             hold_in_bf16(models.policy)  # its backbone, which is the reference too
     else:
         with models.reference() as reference:
+            use_fast_cpu_attention(inner_model(reference))  # which reads packed rows
             use_fast_cpu_linear(reference)
             use_fast_cpu_norms(reference)  # or its log-probs would not be the policy's at step 0
             # FSDP gathers a layer's weights together: they have one dtype.

@@ -20,9 +20,10 @@ from rlhf.models.adapters import (
 )
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.models.critic import Critic, fresh_head, values_of_states
-from rlhf.models.forward import Sequences, policy_logprobs, states_and_logits
+from rlhf.models.forward import policy_logprobs, states_and_logits
 from rlhf.models.load import load_policy, on_device
 from rlhf.models.save import inner_model
+from rlhf.models.sequences import Sequences
 from rlhf.models.shard import gathered, shard, whole
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.training.ppo.config import PPOSettings

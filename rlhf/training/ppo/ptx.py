@@ -10,13 +10,9 @@ from torch import Tensor, nn
 from rlhf.data.collate import right_pad
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError
-from rlhf.models.forward import (
-    Sequences,
-    as_sequences,
-    microbatch_schedule,
-    partition_rows,
-    policy_logprobs,
-)
+from rlhf.models.forward import policy_logprobs
+from rlhf.models.microbatches import microbatch_schedule, partition_rows
+from rlhf.models.sequences import Sequences, as_sequences
 from rlhf.models.shard import as_forward_of, full
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.forward import score_rows
 from rlhf.rewards.reward import Reward
 from rlhf.training.ppo.compute import Compute
@@ -25,7 +26,14 @@ def score_rollouts(
     values = None
     if models.critic is not None:
         with models.whole_critic() as critic, compute.autocast():
-            values = score_rows(critic, batch, ids, mask, max_tokens=compute.microbatch_tokens)
+            values = score_rows(
+                critic,
+                batch,
+                ids,
+                mask,
+                max_tokens=compute.microbatch_tokens,
+                packed=reads_packed_rows(critic.modules()),
+            )
     return ScoredRollouts(
         rollouts=rollouts,
         scores=replace(scores, scores=scores.scores.to(ids.device)),

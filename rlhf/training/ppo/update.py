@@ -11,7 +11,9 @@ from torch import Tensor
 
 from rlhf.models.compiled import CompiledLayers
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
-from rlhf.models.forward import microbatch_schedule, partition_rows, sequences_of
+from rlhf.models.microbatches import microbatch_schedule, partition_rows
+from rlhf.models.sequences import find_shared_prompts, sequences_of
+from rlhf.runtime.malloc import return_freed_memory
 from rlhf.runtime.signals import whole_step
 from rlhf.training.common.weight_checks import (
     Movement,
@@ -72,7 +74,9 @@ class PPOUpdater:
         self.modules = models.modules
         self.layers = CompiledLayers(models.modules) if config.compile else None
         # Compiled layers would be compiled again for every new layout of rows.
-        self.packed = not config.compile and all(map(reads_packed_rows, models.modules))
+        self.packed = not config.compile and all(
+            reads_packed_rows(module.modules()) for module in models.modules
+        )
         self.policy, self.critic = make_learners(accelerator, models)
         parts: Parts = {learner.role: learner.parameters for learner in self.learners}
         check_trainable(parts, models.modules)
@@ -114,6 +118,7 @@ class PPOUpdater:
                 taken; or the run's first step moves no weight. On all ranks.
         """
         self._set_learning_rates(step)
+        return_freed_memory()  # by rollout and score; the peak is in the update
         for module in self.modules:
             module.train()
         minibatches = [
@@ -152,8 +157,15 @@ class PPOUpdater:
 
     def _optimizer_step(self, step: OptimizerStep) -> dict[str, Tensor]:
         """One step of every learner: this rank's means per token, and the global norms."""
+        minibatch = step.minibatch
+        shared = None
+        if self.packed:
+            shared = find_shared_prompts(minibatch.prompt_ids, minibatch.prompt_mask)
         partition = partition_rows(
-            step.minibatch.lengths, self.accelerator.num_processes, self.compute.microbatch_tokens
+            minibatch.lengths,
+            self.accelerator.num_processes,
+            self.compute.microbatch_tokens,
+            shared,
         )
         sums = torch.zeros(len(SUMS), device=step.num_tokens.device)
         self.wanted: dict[str, Tensor] = {
@@ -165,9 +177,10 @@ class PPOUpdater:
             schedule = microbatch_schedule(
                 partition, self.accelerator.process_index, alike=self.sharded
             )
-            for rows, weight, last in schedule:
-                microbatch = step.minibatch.select(rows)
-                sums += self._backward(learners, microbatch, step, weight=weight, last=last)
+            with nullcontext() if self.sharded else self.compute.kept_casts():
+                for rows, weight, last in schedule:
+                    microbatch = minibatch.select(rows)
+                    sums += self._backward(learners, microbatch, step, weight=weight, last=last)
             norms |= self._clip_and_step(learners, step)
         return {"sums": sums / step.num_tokens, **norms}
 

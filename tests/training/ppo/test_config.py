@@ -177,10 +177,10 @@ def test_microbatch_tokens_are_at_least_one(tokens):
     [
         # Numbers a token: layers * (8 hidden + 3 inner) + vocabulary; 2**25 of them are stored.
         (4, 192, 512, 1024, 2048),  # 13,312: 2,520 would fit
-        (8, 384, 1024, 4096, 512),  # 53,248: 630
-        (6, 288, 768, 32000, 512),  # 59,648: 562
+        (8, 384, 1024, 4096, 1024),  # 53,248: 630, less than products want
+        (6, 288, 768, 32000, 1024),  # 59,648: 562
         (1, 8, 16, 64, 4096),  # 176: 190,650, more than is of use
-        (24, 896, 4864, 151936, 512),  # 674,176: 49, less than products want
+        (24, 896, 4864, 151936, 1024),  # 674,176: 49
     ],
 )
 def test_default_microbatch_fits_the_model(

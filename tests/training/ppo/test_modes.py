@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from rlhf.models.forward import as_sequences, policy_logprobs, sequences_of
+from rlhf.models.forward import policy_logprobs
 from rlhf.models.load import load_policy
+from rlhf.models.sequences import as_sequences, sequences_of
 from rlhf.ops.kl import kl_k1
 from rlhf.training.common.metrics import read_metrics
 from tests.errors import raises

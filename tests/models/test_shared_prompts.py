@@ -1,0 +1,107 @@
+"""Packed rows with equal prompts share one copy of the prompt, and nothing else changes."""
+
+import pytest
+import torch
+
+from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
+from rlhf.models.forward import policy_logprobs, response_logprobs
+from rlhf.models.generation.generate import prompt_batch
+from rlhf.models.load import load_policy
+from rlhf.models.microbatches import microbatches
+from rlhf.models.sequences import as_sequences, find_shared_prompts
+from tests.tiny_models import FAMILIES, make_model
+
+# Three responses to the first prompt, two to the second, one to a third.
+PROMPTS = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [5, 6]]
+BATCH_OF_ROWS = prompt_batch(
+    [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[0], PROMPTS[1], PROMPTS[2]],
+    [""] * 6,
+    prompt_indices=range(6),
+    num_responses=1,
+    pad_token_id=0,
+    device=torch.device("cpu"),
+)
+RESPONSES = torch.tensor(
+    [[20, 21, 22], [23, 0, 0], [24, 25, 0], [20, 21, 26], [27, 28, 29], [30, 31, 0]]
+)
+MASK = RESPONSES > 0
+PARTS = (BATCH_OF_ROWS.input_ids, BATCH_OF_ROWS.attention_mask, RESPONSES, MASK)
+
+
+def test_equal_prompts_are_stored_once():
+    """6 + 3 + 1 + 3 tokens, 3 + 2 + 3 and 2 + 2: 25 in all, where the rows have 40."""
+    packed = as_sequences(*PARTS, packed=True)
+    assert packed.ids.shape == (1, 32)
+    assert packed.ids[0, :25].tolist() == [
+        *(5, 6, 7, 8, 9, 10, 20, 21, 22),
+        23,
+        *(11, 12, 13, 24, 25),
+        *(20, 21, 26),
+        *(27, 28, 29),
+        *(5, 6, 30, 31),
+    ]
+    assert packed.position_ids[0, :25].tolist() == [
+        *range(9),
+        6,
+        *range(5),
+        *(6, 7, 8),
+        *(3, 4, 5),
+        *range(4),
+    ]
+    assert packed.cells[0, 0, 3].tolist() == [0, 1, 2, 3, 4, 5, 15, 16, 17, *[-1] * 7]
+    # The first token of each response is predicted at the end of its prompt.
+    assert packed.columns[:4].tolist() == [5, 6, 7, 5]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "gpt2"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_logprobs_and_gradients_equal_those_of_whole_rows(family, bf16, tmp_path):
+    """Weights times 8: attention then moves the log-probs of these small models by whole nats."""
+    model = load_policy(make_model(tmp_path / family, family))
+    use_fast_cpu_attention(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8 if parameter.dim() > 1 else 1)
+    results = []
+    for packed in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logprobs = policy_logprobs(model, as_sequences(*PARTS, packed=packed), temperature=0.7)
+        (logprobs * torch.linspace(-1, 1, logprobs.numel()).view_as(logprobs)).sum().backward()
+        gradient = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        results.append((logprobs.detach(), torch.cat(gradient)))
+    (apart, gradient), (shared, other) = results
+    tolerance = 2**-5 if bf16 else 1e-5
+    torch.testing.assert_close(shared, apart, atol=tolerance, rtol=tolerance)
+    assert (other - gradient).norm() < tolerance * gradient.norm()
+
+
+def test_scores_of_shared_prompts_equal_those_of_whole_rows(tmp_path):
+    model = load_policy(make_model(tmp_path / "llama"))
+    use_fast_cpu_attention(model)
+    apart, shared = (
+        response_logprobs(
+            model, BATCH_OF_ROWS, RESPONSES, MASK, temperature=1.0, max_tokens=20, packed=packed
+        )
+        for packed in (False, True)
+    )
+    torch.testing.assert_close(shared, apart, atol=1e-5, rtol=0)
+
+
+def test_microbatches_count_a_shared_prompt_once():
+    """Rows of 9, 7, 5, 9, 6 and 4 tokens. The first prompt's rows 0, 3 and 1 have 6 + 3 + 3 + 1 =
+    13 tokens, row 4 of the second has 6, which makes 19, and row 2 two more."""
+    shared = find_shared_prompts(BATCH_OF_ROWS.input_ids, BATCH_OF_ROWS.attention_mask)
+    assert shared is not None
+    lengths = BATCH_OF_ROWS.attention_mask.sum(1) + MASK.sum(1)
+    groups = microbatches(lengths, 20, shared)
+    assert [group.tolist() for group in groups] == [[0, 3, 1, 4], [2, 5]]
+    groups = microbatches(lengths, 21, shared)
+    assert [group.tolist() for group in groups] == [[0, 3, 1, 4, 2], [5]]
+
+
+def test_prompts_that_differ_share_nothing():
+    """The second prompt is the end of the first; the padding of one is a token of the other."""
+    prompts = torch.tensor([[0, 6, 7], [0, 6, 7], [1, 6, 7]])
+    mask = torch.tensor([[True, True, True], [False, True, True], [True, True, True]])
+    assert find_shared_prompts(prompts, mask) is None
