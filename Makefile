@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := runs/pocket
 PEER := benchmarks/.venv-peer
 
-.PHONY: help setup demo demo-short test test-slow test-browser docs dist bench bench-full test-peer lint format clean
+.PHONY: help setup demo demo-short test test-slow test-browser docs dist bench bench-model bench-full test-peer lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,10 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 
 bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 to 30 minutes)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
+
+bench-model: setup ## GRPO and RLOO on a chat model, compared with TRL: make bench-model MODEL=FOLDER (half an hour, idle machine)
+	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R
+	$(BIN)/python -m benchmarks.decoding $(MODEL)
 
 # TRL gives its reward model the policy's own tokens; the demo's reward model has another template.
 runs/pocket/reward_model_of_chat/manifest.json: runs/pocket/sft/manifest.json

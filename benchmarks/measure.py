@@ -18,7 +18,11 @@ from benchmarks.interleaving import ADDRESS, KEY, Worker
 from benchmarks.workloads import Job, Variant
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = {"rlhf": "benchmarks.rlhf_worker", "trl": "benchmarks.trl_worker"}
+MODULES = {
+    "rlhf": "benchmarks.rlhf_worker",
+    "trl": "benchmarks.trl_worker",
+    "trl_groups": "benchmarks.trl_groups_worker",
+}
 SECONDS_TO_LOAD = 300
 
 
@@ -76,7 +80,7 @@ class _Run:
         self.measured = Measured(variant=job.variant)
         folder.mkdir(parents=True)
         (folder / "job.json").write_text(json.dumps(job.as_dict()), encoding="utf-8")
-        self.python = Path(sys.executable) if job.variant.engine == "rlhf" else peer_python
+        self.python = peer_python if job.variant.engine == "trl" else Path(sys.executable)
 
     def start(self) -> None:
         """Return when the models are loaded."""

@@ -51,6 +51,7 @@ from rlhf.training.reward.config import RewardModelConfig  # noqa: E402
 from rlhf.training.reward.cross_fit import weigh_annotators  # noqa: E402
 from rlhf.training.reward.data import tokenize  # noqa: E402
 from rlhf.training.reward.loop import train_reward_model  # noqa: E402
+from rlhf.training.reward.scores import Scores  # noqa: E402
 from rlhf.training.reward.setup import RewardSetup  # noqa: E402
 from rlhf.types import Ranking  # noqa: E402
 
@@ -183,7 +184,8 @@ def reward_model(
         )
         rankings = weigh_annotators(tokenize(chat, train), setup, resuming=False)
         trained = load_model(model_config, seed, config.num_heads)
-        train_reward_model(trained, rankings, [], setup, resume=None)
+        model_scores = Scores(Scorer(trained, bf16=setup.bf16), chat.pad_token_id)
+        train_reward_model(model_scores, rankings, [], setup, resume=None)
     ids = [ids_of_response for row in tokenize(chat, held_out) for ids_of_response in row.ids]
     scores = iter(score_ids(Scorer(trained, bf16=False), ids, chat.pad_token_id).tolist())
     return accuracy([[next(scores) for _ in row.ranks] for row in held_out], held_out)

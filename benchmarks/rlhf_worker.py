@@ -46,6 +46,8 @@ def settings_of(job: Job) -> PPOSettings:
     mode: Mode = job.variant.mode  # type: ignore[assignment]
     config = PPOConfig(
         mode=mode,
+        advantage=job.variant.method,
+        num_generations=job.num_generations,
         max_steps=job.iterations,
         rollout_batch_size=job.batch_size,
         num_ppo_epochs=job.num_epochs,

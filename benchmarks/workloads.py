@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-Engine = Literal["rlhf", "trl"]
+Engine = Literal["rlhf", "trl", "trl_groups"]  # TRL 1.12's PPO; TRL 1.16's GRPO and RLOO
+Method = Literal["gae", "grpo", "rloo"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Variant:
     bf16: bool = False
     tuned: bool = False  # trl: with settings that make it faster
     mode: str = "separate"  # rlhf
+    method: Method = "gae"
     num_processes: int = 1
     num_threads: int = 2  # of each process
 
@@ -60,6 +62,7 @@ class Job:
     missing_eos_penalty: float | None
     variant: Variant
     on_gpu: bool
+    num_generations: int = 1  # responses to each prompt
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, for JSON."""

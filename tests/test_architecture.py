@@ -23,7 +23,7 @@ IMPORTS = {
     "data": ["data/rows"],
     "models/cpu_kernels": ["errors"],
     "models/protocols": [],
-    "models/generation": ["data", "models/protocols"],
+    "models/generation": ["data", "models/protocols", "models/cpu_kernels"],
     "models": ["ops", "models/generation", "models/cpu_kernels"],
     "rewards": ["models"],
     "training/common": ["models"],

@@ -1,0 +1,209 @@
+"""python -m benchmarks.decoding MODEL: tokens per second of decoding, by engine and rows.
+
+    python -m benchmarks.decoding SmolLM2-135M-Instruct --vllm VENV/bin/python
+
+Every row is another short prompt with exactly --new_tokens sampled tokens. The engines take turns,
+on a machine that should be idle otherwise: above a load of 0.5 nothing is measured without --busy.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Listener
+from pathlib import Path
+
+from transformers import AutoConfig, PretrainedConfig
+
+from benchmarks.groups import TOPICS, check_idle
+from benchmarks.hardware_rates import Rates, measure_rates
+from benchmarks.interleaving import ADDRESS, KEY, Worker
+from benchmarks.results import machine_lines
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = (1, 8, 32, 128)
+LOAD_SECONDS = 600
+READING = """\
+Tokens per second of whole batches, prompts included: median of the counted turns and their range.
+`rlhf` is the decoder of PPO's rollouts: float32 weights under bf16 autocast, log-probs and
+entropies of all tokens. The others have bf16 weights and return tokens alone. `floor` is the share
+of the rate at which the memory could deliver the weights once for each step, and the keys and
+values."""
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """A worker's process, its connection and its rates."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    worker: Worker
+    rates: dict[int, list[float]] = field(default_factory=dict)  # rows -> tokens per second
+
+    def decode(self, rows: int, *, counted: bool) -> None:
+        """One batch."""
+        self.worker.start_turn()
+        metrics = self.worker.receive()
+        if counted:
+            self.rates.setdefault(rows, []).append(metrics["tokens"] / metrics["seconds_decode"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and write the page."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    check_idle(parser, busy=options.busy)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
+        engines = _start_all(options, Path(scratch))
+        try:
+            rates = measure_rates(options.threads)
+            _take_turns(engines, options)
+        finally:
+            for engine in engines:
+                engine.process.kill()
+    config = AutoConfig.from_pretrained(options.model)
+    command = " ".join(["python -m benchmarks.decoding", *(argv or sys.argv[1:])])
+    lines = page_lines(engines, rates, config, options, command)
+    Path(options.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+    return 0
+
+
+def floor_rate(
+    config: PretrainedConfig, rows: int, *, prompt: float, new_tokens: int, copy: float
+) -> float:
+    """Tokens per second if memory delivered 2 bytes per weight and step, and keys and values.
+
+    Args:
+        config: of a Llama-like model.
+        rows: sampled at once.
+        prompt: mean tokens of a prompt.
+        new_tokens: sampled tokens of a row.
+        copy: bytes per second.
+    """
+    heads, keys = config.num_attention_heads, config.num_key_value_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    layer = 2 * config.hidden_size * (heads + keys) * size
+    layer += 3 * config.hidden_size * config.intermediate_size
+    weights = config.num_hidden_layers * layer + config.hidden_size * config.vocab_size
+    cached = 2 * config.num_hidden_layers * keys * size * (prompt + new_tokens / 2)
+    rate: float = rows * copy / (2 * (weights + rows * cached))
+    return rate
+
+
+def page_lines(
+    engines: Sequence[Engine],
+    rates: Rates,
+    config: PretrainedConfig,
+    options: argparse.Namespace,
+    command: str,
+) -> list[str]:
+    """The Markdown page.
+
+    Args:
+        engines: with the measured rates.
+        rates: of the machine.
+        config: of the model.
+        options: of the command line.
+        command: that made the page.
+    """
+    lines = ["# Decoding", "", f"`{command}`", ""]
+    lines += [*(f"- {line}" for line in machine_lines(options.threads))]
+    lines += [f"- copy {rates.copy / 1e9:.1f} GB/s", "", READING, ""]
+    header = ["rows", *(engine.name for engine in engines), "floor"]
+    header += [f"rlhf / {engine.name}" for engine in engines[1:]]
+    table = [header, ["---:"] * len(header)]
+    for rows in options.rows:
+        middle = [statistics.median(engine.rates[rows]) for engine in engines]
+        floor = floor_rate(
+            config, rows, prompt=options.prompt, new_tokens=options.new_tokens, copy=rates.copy
+        )
+        cells = [
+            f"{rate:.0f} ({min(engine.rates[rows]):.0f} to {max(engine.rates[rows]):.0f})"
+            for rate, engine in zip(middle, engines, strict=True)
+        ]
+        ratios = [f"{middle[0] / rate:.2f}" for rate in middle[1:]]
+        table.append([str(rows), *cells, f"{middle[0] / floor:.0%}", *ratios])
+    return [*lines, *("| " + " | ".join(row) + " |" for row in table)]
+
+
+def _start_all(options: argparse.Namespace, folder: Path) -> list[Engine]:
+    chat = load_tokenizer(options.model)
+    prompts = [
+        prompt_ids(chat, f"Explain {TOPICS[number % len(TOPICS)]} in {number + 2} sentences.")
+        for number in range(max(options.rows))
+    ]
+    options.prompt = sum(map(len, prompts)) / len(prompts)
+    job = {
+        "model": str(Path(options.model).resolve()),
+        "prompts": prompts,
+        "turns": [rows for _ in range(1 + options.turns) for rows in options.rows],
+        "new_tokens": options.new_tokens,
+        "threads": options.threads,
+        "bf16": True,
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    pythons = {"rlhf": sys.executable, "transformers": sys.executable}
+    if options.vllm:
+        pythons["vllm"] = options.vllm
+    return [_start(name, python, path, options.threads) for name, python in pythons.items()]
+
+
+def _start(name: str, python: str, job: Path, threads: int) -> Engine:
+    with Listener(("127.0.0.1", 0), authkey=KEY) as listener:
+        host, port = listener.address
+        listener._listener._socket.settimeout(LOAD_SECONDS)  # type: ignore[attr-defined]
+        process = subprocess.Popen(
+            [python, "-m", "benchmarks.decode_worker", name, str(job)],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                ADDRESS: f"{host}:{port}",
+                "OMP_NUM_THREADS": str(threads),
+                "HF_HUB_OFFLINE": "1",
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "VLLM_NO_USAGE_STATS": "1",
+            },
+            stdout=job.with_name(f"{name}.log").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        engine = Engine(name=name, process=process, worker=Worker(listener))
+    engine.worker.receive()  # loaded
+    return engine
+
+
+def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:
+    """The first turn of each engine and number of rows is not counted."""
+    for turn in range(1 + options.turns):
+        for rows in options.rows:
+            for engine in engines if turn % 2 == 0 else reversed(engines):
+                engine.decode(rows, counted=turn > 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.decoding",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help="Folder of a chat model.")
+    parser.add_argument("--vllm", help="Python of an environment with vllm-cpu.")
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--new_tokens", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=5, help="Counted turns.")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of an engine.")
+    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
+    parser.add_argument("--output", default="benchmarks/DECODING.md", help="Results page.")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The page of the group benchmark: times, memory, and the work that an iteration cannot avoid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transformers import PretrainedConfig
+
+from benchmarks.hardware_rates import Rates
+from benchmarks.measure import Measured
+
+if TYPE_CHECKING:
+    from benchmarks.groups import GroupWorkload
+
+MIB = 2**20
+BASELINES = {
+    "rlhf grpo bf16": "trl grpo bf16",
+    "rlhf grpo fp32": "trl grpo fp32",
+    "rlhf grpo bf16 lora": "trl grpo bf16 lora",
+    "rlhf rloo bf16": "trl rloo bf16",
+}
+COLUMNS = (
+    "variant", "seconds", "× trl", "tokens/s", "× trl, tokens", "rollout s", "score s", "update s",
+    "score and update, share of matmul rate", "rollout, share of floor", "peak MiB", "× trl ",
+    "tokens",
+)  # fmt: skip
+READING = """\
+Means of the counted iterations, after one that is not counted; the variants alternate after each
+iteration. `trl` is TRL 1.16 as its users run it, with gradient checkpointing; `tuned` has none.
+Ratios are against `trl` with the same method and precision. Shares refer to counted work: each
+prompt once for all of its responses, logits only at response tokens, causal attention, a backward
+pass of twice the forward pass; a decoding step reads each weight once for all rows. Matmul and copy
+rates are measured between the turns. Memory is the peak of launcher and worker, with imports."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The measured variants of one workload."""
+
+    workload: "GroupWorkload"
+    prompt_tokens: float  # mean of a prompt
+    measured: list[Measured]
+    rates: Rates
+    config: PretrainedConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupWork:
+    """Minimal work of an iteration with a policy, a reference and no critic."""
+
+    train_flops: float  # reference, forward and backward pass
+    decode_bytes: float  # weights, keys and values read while decoding
+
+
+def count_group_work(rows: Rows, *, response_tokens: float, bf16: bool) -> GroupWork:
+    """Operations and bytes; see READING. response_tokens: of the whole batch."""
+    config, workload = rows.config, rows.workload
+    heads, keys = config.num_attention_heads, config.num_key_value_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    attention = 2 * config.hidden_size * (heads + keys) * size
+    layer = attention + 3 * config.hidden_size * config.intermediate_size
+    trunk, head = config.num_hidden_layers * layer, config.hidden_size * config.vocab_size
+    prompts, prompt = workload.num_prompts, rows.prompt_tokens
+    responses = prompts * workload.num_generations
+    length = response_tokens / responses
+    pairs = prompts * prompt**2 / 2 + responses * (prompt * length + length**2 / 2)
+    forward = 2 * trunk * (prompts * prompt + response_tokens) + 2 * head * response_tokens
+    forward += 4 * heads * size * config.num_hidden_layers * pairs
+    itemsize = 2 if bf16 else 4
+    cached = 2 * config.num_hidden_layers * keys * size  # numbers per token
+    read = responses * (prompt * length + length**2 / 2) * cached
+    steps = workload.max_response_length
+    return GroupWork(
+        train_flops=4 * forward, decode_bytes=itemsize * (steps * (trunk + head) + read)
+    )
+
+
+def row_of(line: Measured, rows: Rows) -> list[str]:
+    """The cells of one variant, see COLUMNS."""
+    variant, seconds, tokens = line.variant, line.mean("seconds"), line.mean("response_tokens")
+    peers = {measured.variant.label: measured for measured in rows.measured}
+    peer = peers.get(BASELINES.get(variant.label, ""))
+    work = count_group_work(rows, response_tokens=tokens, bf16=variant.bf16)
+    matmul = rows.rates.matmul_bf16 if variant.bf16 else rows.rates.matmul_fp32
+    trained = line.mean("seconds_score") + line.mean("seconds_update")
+    comparable = variant.mode == "separate" and variant.method != "gae"
+    share = f"{work.train_flops / trained / matmul:.0%}" if comparable else ""
+    decoding = work.decode_bytes / rows.rates.copy / line.mean("seconds_rollout")
+    rate = peer.mean("response_tokens") / peer.mean("seconds") if peer else 0.0
+    return [
+        variant.label,
+        f"{seconds:.2f}",
+        f"{peer.mean('seconds') / seconds:.2f}" if peer else "",
+        f"{tokens / seconds:.0f}",
+        f"{tokens / seconds / rate:.2f}" if peer else "",
+        *(f"{line.mean(f'seconds_{phase}'):.2f}" for phase in ("rollout", "score", "update")),
+        share,
+        f"{decoding:.0%}",
+        f"{line.peak / MIB:.0f}",
+        f"{line.peak / peer.peak:.2f}" if peer else "",
+        f"{tokens:.0f}",
+    ]
+
+
+def write_page(
+    path: Path, results: Sequence[Rows], *, machine: Sequence[str], command: str
+) -> None:
+    """Write the Markdown page."""
+    lines = ["# GRPO and RLOO on a real model", "", f"`{command}`", ""]
+    lines += [*(f"- {line}" for line in machine), "", READING, ""]
+    for rows in results:
+        rates, workload = rows.rates, rows.workload
+        lines += [
+            f"## {workload.name}",
+            "",
+            f"{workload.num_prompts} prompts of {rows.prompt_tokens:.0f} tokens, "
+            f"{workload.num_generations} responses of up to {workload.max_response_length} to "
+            f"each. Matmul {rates.matmul_fp32 / 1e9:.0f} GFLOP/s in fp32, "
+            f"{rates.matmul_bf16 / 1e9:.0f} in bf16; copy {rates.copy / 1e9:.1f} GB/s.",
+            "",
+        ]
+        cells = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]
+        cells += [row_of(line, rows) for line in rows.measured]
+        lines += [*("| " + " | ".join(row) + " |" for row in cells), ""]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    print(f"written: {path}")

@@ -1,0 +1,191 @@
+"""python -m benchmarks.groups MODEL: GRPO and RLOO on a real model, compared with TRL 1.16.
+
+    python -m benchmarks.groups SmolLM2-135M-Instruct --workloads R
+
+MODEL is a folder with a chat model. The engines alternate after each iteration, on a machine that
+should be idle otherwise: above a load of 0.5 nothing is measured without --busy.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from benchmarks.group_results import Rows, write_page
+from benchmarks.measure import measure
+from benchmarks.results import machine_lines
+from benchmarks.workloads import Job, Variant
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
+
+LEARNING_RATE = 1e-6  # TRL's default; the weights hardly change, so every iteration is alike
+REWARD = f"{Path(__file__).with_name('length_reward.py')}:reward"
+TOPICS = (
+    "the moon", "bread", "rivers", "honey bees", "chess", "sleep", "volcanoes", "money", "rain",
+    "music", "trees", "glass", "clocks", "salt", "wolves", "maps", "tea", "bridges", "soap",
+    "stars", "paper", "wheels", "snow", "gardens", "ships", "mirrors", "winter", "numbers",
+    "castles", "bicycles", "kites", "lamps",
+)  # fmt: skip
+LOAD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupWorkload:
+    """One optimizer step on `num_prompts` prompts with `num_generations` responses each."""
+
+    name: str
+    num_prompts: int
+    num_generations: int
+    prompt_tokens: int  # of the rendered prompt, at least
+    max_response_length: int
+
+
+R = GroupWorkload(
+    name="R", num_prompts=4, num_generations=8, prompt_tokens=0, max_response_length=64
+)
+R_LONG = GroupWorkload(
+    name="R-long", num_prompts=8, num_generations=4, prompt_tokens=512, max_response_length=256
+)
+WORKLOADS = {workload.name: workload for workload in (R, R_LONG)}
+
+
+def variants(num_threads: int) -> list[Variant]:
+    """Both engines in bf16 and float32; LoRA, RLOO and a critic in bf16."""
+    settings: list[tuple[str, str, dict[str, object]]] = [
+        ("trl_groups", "trl grpo bf16", {"bf16": True}),
+        ("trl_groups", "trl grpo bf16 tuned", {"bf16": True, "tuned": True}),
+        ("rlhf", "rlhf grpo bf16", {"bf16": True}),
+        ("trl_groups", "trl grpo fp32", {}),
+        ("rlhf", "rlhf grpo fp32", {}),
+        ("trl_groups", "trl grpo bf16 lora", {"bf16": True, "mode": "lora"}),
+        ("rlhf", "rlhf grpo bf16 lora", {"bf16": True, "mode": "lora"}),
+        ("trl_groups", "trl rloo bf16", {"bf16": True, "method": "rloo"}),
+        ("rlhf", "rlhf rloo bf16", {"bf16": True, "method": "rloo"}),
+        ("rlhf", "rlhf ppo bf16", {"bf16": True, "method": "gae"}),
+    ]
+    return [
+        Variant(
+            engine=engine,  # type: ignore[arg-type]
+            label=label,
+            num_threads=num_threads,
+            **({"method": "grpo"} | options),  # type: ignore[arg-type]
+        )
+        for engine, label, options in settings
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, and write the page."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    known = variants(options.threads)
+    for label in options.only or ():
+        if label not in [variant.label for variant in known]:
+            parser.error(f"--only {label}: choose from {', '.join(v.label for v in known)}.")
+    check_idle(parser, busy=options.busy)
+    machine = machine_lines(options.threads)
+    chosen = [v for v in known if options.only is None or v.label in options.only]
+    results: list[Rows] = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
+        for name in options.workloads:
+            workload = WORKLOADS[name]
+            print(f"{name}: {', '.join(v.label for v in chosen)}", flush=True)
+            folder = Path(scratch) / name
+            prompts, length = _write_prompts(workload, options.model, folder)
+            jobs = [_job(workload, v, options, prompts, folder) for v in chosen]
+            measured, rates = measure(jobs, folder, peer_python=Path(sys.executable))
+            results.append(
+                Rows(
+                    workload=workload,
+                    prompt_tokens=length,
+                    measured=measured,
+                    rates=rates,
+                    config=AutoConfig.from_pretrained(options.model),
+                )
+            )
+    command = " ".join(["python -m benchmarks.groups", *(argv or sys.argv[1:])])
+    write_page(Path(options.output), results, machine=machine, command=command)
+    return 0
+
+
+def check_idle(parser: argparse.ArgumentParser, *, busy: bool) -> None:
+    """End the command on a machine with other work, unless it is to measure on a busy one."""
+    load = os.getloadavg()[0]
+    if load > LOAD and not busy:
+        parser.error(f"the load is {load:.2f}, above {LOAD}; wait, or measure anyway with --busy.")
+
+
+def _write_prompts(workload: GroupWorkload, model: str, folder: Path) -> tuple[Path, float]:
+    """A file of prompts, and the mean number of their tokens."""
+    chat = load_tokenizer(model)
+    folder.mkdir(parents=True)
+    prompts = [_prompt(chat, number, workload.prompt_tokens) for number in range(len(TOPICS))]
+    path = folder / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts), encoding="utf-8")
+    return path, sum(len(prompt_ids(chat, prompt)) for prompt in prompts) / len(prompts)
+
+
+def _prompt(chat: ChatTokenizer, number: int, tokens: int) -> str:
+    """A question about one topic, after as many sentences about others as `tokens` asks for."""
+    question = f"Explain {TOPICS[number]} to a child, and say why it matters."
+    sentences: list[str] = []
+    while tokens and len(prompt_ids(chat, " ".join([*sentences, question]))) < tokens:
+        topic = TOPICS[(number + 7 * len(sentences) + 1) % len(TOPICS)]
+        sentences.append(f"Last week we talked about {topic}, and everybody had a question.")
+    return " ".join([*sentences, question])
+
+
+def _job(
+    workload: GroupWorkload,
+    variant: Variant,
+    options: argparse.Namespace,
+    prompts: Path,
+    folder: Path,
+) -> Job:
+    return Job(
+        policy=options.model,
+        reward_model=REWARD,
+        prompts=str(prompts),
+        output_dir=str(folder / "out" / variant.label.replace(" ", "-")),
+        iterations=1 + options.iterations,
+        seed=0,
+        batch_size=workload.num_prompts * workload.num_generations,
+        num_epochs=1,
+        num_minibatches=1,
+        max_prompt_length=workload.prompt_tokens + 128,
+        max_response_length=workload.max_response_length,
+        learning_rate=LEARNING_RATE,
+        kl_coef=0.05,
+        missing_eos_penalty=None,
+        variant=variant,
+        on_gpu=False,
+        num_generations=workload.num_generations,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.groups",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help="Folder of a chat model.")
+    parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=["R"])
+    parser.add_argument(
+        "--iterations", type=int, default=3, help="Counted iterations, after one for warm-up."
+    )
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads per process.")
+    parser.add_argument("--only", nargs="+", help="Labels of the variants to measure.")
+    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
+    parser.add_argument("--output", default="benchmarks/GROUPS.md", help="Results page.")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The page of the decoding benchmark by literal numbers, and a worker that really decodes."""
+
+import argparse
+import json
+
+import pytest
+from transformers import LlamaConfig
+
+from benchmarks.decode_worker import rlhf, transformers
+from benchmarks.decoding import Engine, floor_rate, page_lines
+from benchmarks.hardware_rates import Rates
+from tests.tiny_models import make_model
+
+CONFIG = LlamaConfig(
+    hidden_size=4, intermediate_size=6, num_hidden_layers=2, num_attention_heads=2,
+    num_key_value_heads=1, vocab_size=10, head_dim=2,
+)  # fmt: skip
+
+
+def test_floor_counts_weights_once_and_cached_tokens_per_row():
+    """A layer has 2*4*(2+1)*2 = 48 and 3*4*6 = 72 weights; two layers and the head: 280.
+
+    A cached token has 2*2*1*2 = 8 numbers; at 7 + 10/2 = 12 tokens a row reads 96. Three rows read
+    2 * (280 + 288) = 1136 bytes a step, of 113600 a second: 100 steps of three tokens.
+    """
+    rate = floor_rate(CONFIG, 3, prompt=7, new_tokens=10, copy=113_600)
+    assert rate == pytest.approx(300)
+
+
+def test_page_has_medians_shares_and_ratios():
+    engines = [
+        Engine(name=name, process=None, worker=None, rates={3: rates})
+        for name, rates in (("rlhf", [100, 150, 900]), ("vllm", [50, 75, 80]))
+    ]
+    options = argparse.Namespace(rows=[3], prompt=7.0, new_tokens=10, threads=1)
+    rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=113_600.0)
+    lines = page_lines(engines, rates, CONFIG, options, "command")
+    assert lines[-1] == "| 3 | 150 (100 to 900) | 75 (50 to 80) | 50% | 2.00 |"
+
+
+@pytest.mark.parametrize("engine", [rlhf, transformers])
+def test_workers_sample_the_tokens_asked_for(engine, tmp_path):
+    job = {"model": str(make_model(tmp_path)), "bf16": True, "new_tokens": 5, "threads": 1}
+    decode = engine(json.loads(json.dumps(job)))
+    assert decode([[5, 6, 7], [8, 9]], 0) == 10
