@@ -45,14 +45,28 @@ class Engine:
     name: str
     process: subprocess.Popen[bytes]
     worker: Worker
+    log: Path
     rates: dict[int, list[float]] = field(default_factory=dict)  # rows -> tokens per second
 
     def decode(self, rows: int, *, counted: bool) -> None:
         """One batch."""
         self.worker.start_turn()
-        metrics = self.worker.receive()
+        metrics = self.receive()
         if counted:
             self.rates.setdefault(rows, []).append(metrics["tokens"] / metrics["seconds_decode"])
+
+    def receive(self) -> dict[str, float]:
+        """The next metrics.
+
+        Raises:
+            RuntimeError: the process ended; the message has the end of its log.
+        """
+        try:
+            return self.worker.receive()
+        except EOFError:
+            log = self.log.read_text(encoding="utf-8", errors="replace")
+            message = f"{self.name} ended; the end of its log:\n{log[-2000:]}"
+            raise RuntimeError(message) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -161,6 +175,7 @@ def _start(name: str, python: str, job: Path, threads: int) -> Engine:
     with Listener(("127.0.0.1", 0), authkey=KEY) as listener:
         host, port = listener.address
         listener._listener._socket.settimeout(LOAD_SECONDS)  # type: ignore[attr-defined]
+        log = job.with_name(f"{name}.log")
         process = subprocess.Popen(
             [python, "-m", "benchmarks.decode_worker", name, str(job)],
             cwd=ROOT,
@@ -172,11 +187,11 @@ def _start(name: str, python: str, job: Path, threads: int) -> Engine:
                 "VLLM_CPU_KVCACHE_SPACE": "1",
                 "VLLM_NO_USAGE_STATS": "1",
             },
-            stdout=job.with_name(f"{name}.log").open("wb"),
+            stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
         )
-        engine = Engine(name=name, process=process, worker=Worker(listener))
-    engine.worker.receive()  # loaded
+        engine = Engine(name=name, process=process, worker=Worker(listener), log=log)
+    engine.receive()  # loaded
     return engine
 
 

@@ -29,7 +29,7 @@ def test_floor_counts_weights_once_and_cached_tokens_per_row():
 
 def test_page_has_medians_shares_and_ratios():
     engines = [
-        Engine(name=name, process=None, worker=None, rates={3: rates})
+        Engine(name=name, process=None, worker=None, log=None, rates={3: rates})
         for name, rates in (("rlhf", [100, 150, 900]), ("vllm", [50, 75, 80]))
     ]
     options = argparse.Namespace(rows=[3], prompt=7.0, new_tokens=10, threads=1)
