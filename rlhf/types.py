@@ -5,11 +5,14 @@ tokens, T = P + R, V vocabulary, K responses to one prompt. Column t of every [B
 response token t, EOS included. Masks are bool, True = keep, and are made from lengths.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from torch import Tensor
+if TYPE_CHECKING:  # torch takes a second to import, and rows of data do not need it
+    from torch import Tensor
 
 JSON = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 """A value of a JSON file."""
@@ -34,6 +37,9 @@ class Message(MessageFields):
     role: str  # system, user, assistant, tool or developer
     content: str
 
+
+Ties = Literal["out", "half", "rao_kupper"]
+"""How a loss on rankings counts ties; see `rlhf.ops.ranking_loss`."""
 
 Prompt = str | list[Message]
 """A string (one user message, unless chat_template is none) or a conversation."""
@@ -155,7 +161,7 @@ class Minibatch:
         """Prompt and response tokens of each row, long [N]."""
         return self.prompt_mask.sum(1) + self.response_mask.sum(1)
 
-    def select(self, rows: Tensor | slice) -> "Minibatch":
+    def select(self, rows: Tensor | slice) -> Minibatch:
         """These rows, in this order."""
         tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""`rlhf sample`: K sampled responses to each prompt, as candidates for ranking."""
+"""K sampled responses to each prompt, as candidates for ranking."""
 
 import argparse
 import json
@@ -10,7 +10,6 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_prompts
 from rlhf.data.tokenization.template import parse_template_kwargs
@@ -23,8 +22,6 @@ from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
-from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
-from rlhf.runtime.paths import check_output_file
 from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
 from rlhf.types import PromptRow
 
@@ -119,10 +116,8 @@ def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
     write_atomically(path, "".join(lines))
 
 
-def main(argv: Sequence[str]) -> int:
-    """`rlhf sample`."""
-    args = _parser().parse_args(argv)
-    check_output_file(Path(args.output))
+def sample(args: argparse.Namespace) -> None:
+    """`rlhf sample` with these options."""
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = plain_console(stderr=True)
@@ -149,44 +144,6 @@ def main(argv: Sequence[str]) -> int:
         f"next: {rlhf_command('label', 'import', args.output, '--store', 'STORE')}",
         highlight=False,
     )
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="rlhf sample",
-        description="Sample K responses to each prompt, for ranking.",
-        allow_abbrev=False,
-        formatter_class=DefaultsFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--model",
-        action="append",
-        required=True,
-        help="Folder or hub id of a policy; may be given several times.",
-    )
-    add("--prompts", required=True, help="File or hub id of prompts; other columns are kept.")
-    add("--output", required=True, help="JSONL file to write.")
-    add(
-        "--num_responses", type=int, default=4, help="Responses per prompt, of all models together."
-    )
-    add("--max_new_tokens", type=int, default=128, help="Longest response, in tokens.")
-    add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
-    add("--seed", type=int, default=0, help="Seed of the sampling.")
-    add("--batch_size", type=int, default=128, help="Responses sampled at a time.")
-    add(
-        "--chat_template",
-        default="auto",
-        help="Chat template: auto, none, or a Jinja file, as in training.",
-    )
-    add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
-    add(
-        "--drop_bad_rows",
-        action="store_true",
-        help="Drop bad rows, count them and list them in a file.",
-    )
-    return parser
 
 
 def sampling_tokenizer(

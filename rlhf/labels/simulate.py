@@ -9,11 +9,14 @@ and no bias P(i above j) = sigmoid((gold_i - gold_j) / noise): Bradley-Terry, an
 for K responses. Opinions closer than tie_threshold to the best of their tier tie with it.
 """
 
+from __future__ import annotations
+
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -21,7 +24,9 @@ from rlhf.errors import ConfigError
 from rlhf.labels.records import Item, Label, normalized_name
 from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import content_sha256
-from rlhf.rewards.reward import Reward
+
+if TYPE_CHECKING:  # it loads torch, and reading the annotators needs none
+    from rlhf.rewards.reward import Reward
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
-
 from rlhf.errors import ConfigError
 from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.paths import expand_home
@@ -86,6 +84,8 @@ def fast_bf16() -> bool:
     A GPU that only emulates bf16, and a CPU without avx512_bf16 or amx_bf16, run it slower
     than fp32.
     """
+    import torch  # takes a second: mistakes in the keys are reported before
+
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if torch.accelerator.is_available():

@@ -18,7 +18,6 @@ from rlhf.ops.losses import (
 )
 from rlhf.ops.masking import left_justified, length_mask, masked_mean, masked_sum
 from rlhf.ops.ranking import (
-    Ties,
     centering_loss,
     plackett_luce_loss,
     ranking_loss,
@@ -26,6 +25,7 @@ from rlhf.ops.ranking import (
 )
 from rlhf.ops.rewards import apply_missing_eos, penalized_rewards
 from rlhf.ops.whitening import masked_variance, whiten
+from rlhf.types import Ties
 
 __all__ = [
     "KLEstimator",

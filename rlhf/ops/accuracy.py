@@ -3,7 +3,6 @@
 import math
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from rlhf.ops.ranking import by_group, ordered_pairs
@@ -62,6 +61,8 @@ def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, f
     flips = min(share * (1 - share) / variance, total) if variance > 0 else groups
     # Of one pair a prompt the share itself tells the spread, as of any coin.
     estimated = variance > 0 and total > groups
+    from scipy.special import stdtrit  # half a second, and most users of rlhf.ops need none
+
     # stdtrit(f, q) is scipy.stats.t.ppf(q, f), without the half second that scipy.stats loads.
     quantile = float(stdtrit(groups - 1, 0.975)) if estimated else NORMAL_95
     low, high = _wilson(share, flips, quantile)

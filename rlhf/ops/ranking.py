@@ -5,13 +5,12 @@ rankings are numbered 0 … G-1. Rank 1 is best; equal ranks tie.
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Ties = Literal["out", "half", "rao_kupper"]
+from rlhf.types import Ties
 
 
 def ranking_loss(

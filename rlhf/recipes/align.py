@@ -12,23 +12,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from rlhf.evaluation.core.results import cell_text, find, read_results, row_label
 from rlhf.manifest import write_atomically
 from rlhf.pipeline.commands import stop_on_sigterm
 from rlhf.pipeline.config import AlignConfig
-from rlhf.pipeline.label_stage import label_stage
-from rlhf.pipeline.preflight import check_inputs, plan
 from rlhf.pipeline.recipe_stage import recipe_stage
 from rlhf.pipeline.runner import read_stage, run_stage
-from rlhf.pipeline.stages import (
-    evaluation_stage,
-    pass_gate,
-    ppo_stage,
-    processes,
-    reward_model_stage,
-    sft_stage,
-)
-from rlhf.report.write import write_report
 from rlhf.runtime.config import as_yaml, parse_config
 from rlhf.runtime.disk import writes_to
 from rlhf.runtime.distributed import is_main_process, print_once
@@ -37,6 +25,9 @@ from rlhf.runtime.paths import check_inputs_outside, make_folder
 from rlhf.runtime.printing import plain_console, rlhf_command
 from rlhf.runtime.run_folder import CONFIG, RunConfig, check_own_folder, check_upload
 from rlhf.runtime.run_lock import check_not_locked, locked
+
+# Functions import what loads torch or transformers, in the order in which they need it: a mistake
+# is reported without waiting for the imports of later steps.
 
 FOLDERS = ("sft", "labels", "reward_model", "ppo", "evaluation")
 IDENTIFYING_FIELDS = ("baseline", "judge", "judge_source", "axis", "precision")
@@ -53,12 +44,17 @@ def main() -> None:
     check_own_folder(folder)
     check_not_locked(folder)
     check_upload(run_config.push_to_hub)
+    from rlhf.pipeline.preflight import check_inputs, plan
+    from rlhf.pipeline.stages import processes
+
     checked = check_inputs(run_config, config)
     if run_config.dry_run:
         print_once(
             f"would run in {folder} on {processes(config)} process(es):", *plan(config, checked)
         )
         return
+    from rlhf.report.write import write_report
+
     stop_on_sigterm()
     make_folder(folder)
     with locked(folder):
@@ -82,16 +78,21 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
 
 def run_stages(run_config: RunConfig, config: AlignConfig) -> None:
     """Run each stage; it is created after the stage before it, whose files it reads."""
-    run_stage(recipe_stage(sft_stage(run_config, config)), print_once)
+    from rlhf.pipeline import stages
+    from rlhf.pipeline.label_stage import label_stage
+
+    run_stage(recipe_stage(stages.sft_stage(run_config, config)), print_once)
     run_stage(label_stage(run_config, config), print_once)
-    run_stage(recipe_stage(reward_model_stage(run_config, config)), print_once)
-    pass_gate(Path(run_config.output_dir), config)
-    run_stage(recipe_stage(ppo_stage(run_config, config)), print_once)
-    run_stage(recipe_stage(evaluation_stage(run_config, config)), print_once)
+    run_stage(recipe_stage(stages.reward_model_stage(run_config, config)), print_once)
+    stages.pass_gate(Path(run_config.output_dir), config)
+    run_stage(recipe_stage(stages.ppo_stage(run_config, config)), print_once)
+    run_stage(recipe_stage(stages.evaluation_stage(run_config, config)), print_once)
 
 
 def summarize(folder: Path, report: Path) -> None:
     """Print the results of SFT and PPO, and where the files are."""
+    from rlhf.evaluation.core.results import cell_text, find, read_results, row_label
+
     results = read_results(folder / "evaluation")
     table = Table("held-out prompts", "sft", "ppo", title="before and after, with 95% intervals")
     for result in results:

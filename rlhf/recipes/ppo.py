@@ -8,31 +8,41 @@ responses. The output folder loads with plain AutoModelForCausalLM. samples/ hol
 same prompts before and after training: those with the best and the worst rewards, and random ones.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from rich.progress import Progress as Bar
-
-from rlhf.report.write import write_report
 from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.runtime.entrypoint import run
 from rlhf.runtime.printing import plain_console
 from rlhf.runtime.run_folder import begin_run
-from rlhf.training.common.publish import push_to_hub
 from rlhf.training.ppo.config import PPO_CLASSES, settings_of
-from rlhf.training.ppo.memory_plan import plan
-from rlhf.training.ppo.metrics import PROGRESS, OnStep, is_printed
-from rlhf.training.ppo.setup import PPOSetup, check_run
-from rlhf.training.ppo.trainer import PPOTrainer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from rlhf.training.ppo.metrics import OnStep
+    from rlhf.training.ppo.setup import PPOSetup
+
+# Functions import what loads transformers, in the order in which they need it: a mistake is
+# reported without waiting for the imports of later steps.
 
 
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
     if setup.settings.run.dry_run:
+        from rlhf.training.ppo.memory_plan import plan
+
         print_once(*setup.notes, *plan(setup.settings, setup.world_size))
         return
+    from rich.progress import Progress as Bar
+
+    from rlhf.training.ppo.trainer import PPOTrainer
+
     with Bar(console=plain_console(stderr=True), disable=not is_main_process()) as bar:
         trainer = PPOTrainer.from_setup(setup, on_step=progress_of(bar, setup.config.num_steps))
         trainer.train()
@@ -44,18 +54,25 @@ def check() -> PPOSetup:
     """Keys, run folder, tokenizers, reward and rows, before a weight is loaded."""
     settings = settings_of(parse_config(*PPO_CLASSES, description=__doc__))
     rewards = parse_rewards(settings.reward.reward)
+    from rlhf.training.ppo.setup import check_run
+
     world_size = begin_run(settings.run, sharding="own")
     return check_run(settings, rewards, world_size=world_size)
 
 
 def finish(setup: PPOSetup) -> None:
     """report.html, and the upload. Call it on one process."""
+    from rlhf.report.write import write_report
+    from rlhf.training.common.publish import push_to_hub
+
     print_once(f"report: {write_report(setup.folder)}")
     push_to_hub(setup.folder, setup.settings.run.push_to_hub)
 
 
 def progress_of(bar: Bar, num_steps: int) -> OnStep:
     """What the trainer calls after each step: it moves the bar and prints some lines."""
+    from rlhf.training.ppo.metrics import PROGRESS, is_printed
+
     task = bar.add_task("ppo", total=num_steps)
 
     def show(step: int, metrics: Mapping[str, float]) -> None:

@@ -7,108 +7,45 @@ plain AutoModelForSequenceClassification(num_labels=1). (logit - mean) / std has
 demonstrations.
 """
 
-import math
-from collections.abc import Sequence
+from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from rlhf.data.config import DataConfig
-from rlhf.errors import CheckpointError
-from rlhf.evaluation.reward_model.report import make_report, print_report, write_reward_report
-from rlhf.evaluation.reward_model.scored_rankings import score_rankings
 from rlhf.models.config import ModelConfig
-from rlhf.models.memory import model_size
-from rlhf.report.write import write_report
-from rlhf.rewards.model import RewardModel
 from rlhf.runtime.config import parse_config
-from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
+from rlhf.runtime.distributed import print_once
 from rlhf.runtime.entrypoint import run
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.common.publish import push_to_hub
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.setup import RewardSetup, check_run
-from rlhf.training.reward.text_scores import TextScores
-from rlhf.training.reward.trainer import RewardTrainer
-from rlhf.training.reward.validation import trained_on
 
-ROUNDING = 1e-3  # of a score, between two orders of the same sums
+if TYPE_CHECKING:
+    from rlhf.training.reward.setup import RewardSetup
+
+# Functions import what loads torch or transformers, in the order in which they need it: a mistake
+# is reported without waiting for the imports of later steps.
 
 
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
     if setup.run.dry_run:
+        from rlhf.models.memory import model_size
+
         print_once(*setup.notes, model_size(setup.model, "SEQ_CLS"))
         return
-    check_saved_model(setup, report(setup, train_and_save(setup)))
-    on_main_process(lambda: finish(setup))
+    from rlhf.recipes.reward_steps import train_reward
+
+    train_reward(setup)
 
 
 def check() -> RewardSetup:
     """The checked run: keys, folder, tokenizer and every row, before a weight is loaded."""
-    return check_run(
-        *parse_config(RunConfig, ModelConfig, DataConfig, RewardModelConfig, description=__doc__)
-    )
+    classes = (RunConfig, ModelConfig, DataConfig, RewardModelConfig)
+    configs = parse_config(*classes, description=__doc__)
+    from rlhf.training.reward.setup import check_run
 
-
-def train_and_save(setup: RewardSetup) -> TextScores:
-    """Train and save; return the model with the scores of all texts that it read."""
-    trainer = RewardTrainer.from_setup(setup)
-    trainer.train()
-    trainer.save()
-    return trainer.text_scores()
-
-
-def report(setup: RewardSetup, model: TextScores) -> Sequence[float]:
-    """The health of the trained model: evaluation.json, gate.json, and a table.
-
-    Returns the scores of the first held-out responses, for `check_saved_model`.
-    """
-    if not setup.rows.held_out:
-        print_once("warning: nothing was held out: no accuracy, no health report")
-        return []
-    health = make_report(
-        model,
-        setup.rows.held_out,
-        setup.demonstrations,
-        name="reward_model",
-        num_demonstrations=setup.config.num_demonstrations,
-        seed=setup.run.seed,
-        trained_on=trained_on(setup.rows),
-    )
-    on_main_process(lambda: write_reward_report(setup.folder, health))
-    if is_main_process():
-        print_report(health, f"{setup.folder}: {len(setup.rows.held_out)} held-out rankings")
-    [first] = score_rankings(model, setup.rows.held_out[:1])
-    return first.scores
-
-
-def check_saved_model(setup: RewardSetup, scores: Sequence[float]) -> None:
-    """Check that the folder loads, and scores the first held-out responses as the trained model.
-
-    The report is on the model in memory, which is freed by now.
-
-    Raises:
-        CheckpointError: it scores them differently.
-    """
-    if not scores:
-        return
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    [first] = score_rankings(RewardModel(setup.folder, device=device), setup.rows.held_out[:1])
-    for saved, trained in zip(first.scores, scores, strict=True):
-        if not math.isclose(saved, trained, rel_tol=ROUNDING, abs_tol=ROUNDING):
-            raise CheckpointError(
-                f"{setup.folder} gives a held-out response the score {saved:.4f}, but the trained "
-                f"model gave it {trained:.4f}; its evaluation.json is of the trained model. Check "
-                "the disk, and train again.",
-                code="altered-model",
-            )
-
-
-def finish(setup: RewardSetup) -> None:
-    """Write report.html and upload the folder. Call it on one process."""
-    print_once(f"report: {write_report(setup.folder)}")
-    push_to_hub(setup.folder, setup.run.push_to_hub)
+    return check_run(*configs)
 
 
 if __name__ == "__main__":

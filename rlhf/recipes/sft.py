@@ -6,26 +6,35 @@ Rows are {"prompt", "completion"} or {"messages"}. The loss is on the response a
 The output folder loads with plain AutoModelForCausalLM; with use_peft it holds a PEFT adapter.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rlhf.data.config import DataConfig
 from rlhf.models.config import ModelConfig
-from rlhf.models.memory import model_size
-from rlhf.report.write import write_report
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.entrypoint import run
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.common.publish import push_to_hub
 from rlhf.training.sft.config import SFTConfig
-from rlhf.training.sft.setup import SFTSetup, check_run
-from rlhf.training.sft.trainer import SFTTrainer
+
+if TYPE_CHECKING:
+    from rlhf.training.sft.setup import SFTSetup
+
+# Functions import what loads torch, transformers or TRL, in the order in which they need it: a
+# mistake is reported without waiting for the imports of later steps.
 
 
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
     if setup.run.dry_run:
+        from rlhf.models.memory import model_size
+
         print_once(*setup.notes, model_size(setup.model, "CAUSAL_LM"))
         return
+    from rlhf.training.sft.trainer import SFTTrainer
+
     trainer = SFTTrainer.from_setup(setup)
     trainer.train()
     trainer.save()
@@ -34,13 +43,17 @@ def main() -> None:
 
 def check() -> SFTSetup:
     """The checked run: keys, folder, tokenizer and every row, before a weight is loaded."""
-    return check_run(
-        *parse_config(RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__)
-    )
+    configs = parse_config(RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__)
+    from rlhf.training.sft.setup import check_run
+
+    return check_run(*configs)
 
 
 def finish(setup: SFTSetup) -> None:
     """Write report.html and upload the folder. Call it on one process."""
+    from rlhf.report.write import write_report
+    from rlhf.training.common.publish import push_to_hub
+
     print_once(f"report: {write_report(setup.folder)}")
     push_to_hub(setup.folder, setup.run.push_to_hub)
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from rlhf.errors import ConfigError
-from rlhf.rewards.ensemble import UNCERTAINTY_COEF, Aggregation
-from rlhf.rewards.reward import Normalization, OnError
 from rlhf.rewards.spec import RewardSpec, parse_rewards
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 from rlhf.runtime.field_types import check_field_types
+
+Normalization = Literal["none", "mean", "mean_std"]
+OnError = Literal["stop", "skip"]
+Aggregation = Literal["sum", "mean", "worst", "uncertainty"]
+UNCERTAINTY_COEF = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,11 @@ others low is more often that member's fault than a good response.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor
 
 from rlhf.errors import ConfigError
-
-Aggregation = Literal["sum", "mean", "worst", "uncertainty"]
-UNCERTAINTY_COEF = 0.5
+from rlhf.rewards.config import Aggregation
 
 
 def aggregate(members: Tensor, aggregation: Aggregation, *, uncertainty_coef: float) -> Tensor:

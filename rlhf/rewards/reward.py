@@ -1,25 +1,17 @@
 """The reward of a run: reward models and functions, weighted and added up, breakdown kept."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 
-from rlhf.rewards.ensemble import (
-    UNCERTAINTY_COEF,
-    Aggregation,
-    aggregate,
-    check_ensemble,
-)
+from rlhf.rewards.config import UNCERTAINTY_COEF, Aggregation, Normalization, OnError
+from rlhf.rewards.ensemble import aggregate, check_ensemble
 from rlhf.rewards.function import RewardFunction
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.source import RewardSource, heads_of, values_of, values_or_failures
 from rlhf.rewards.spec import RewardLike, RewardSpec, parse_rewards
 from rlhf.rewards.templates import JudgeTemplate
 from rlhf.types import Prompt, Scores
-
-Normalization = Literal["none", "mean", "mean_std"]
-OnError = Literal["stop", "skip"]
 
 
 class Reward:

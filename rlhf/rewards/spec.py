@@ -1,18 +1,20 @@
 """What a user names as a reward, parsed once: `WEIGHT*SOURCE`, a callable, a reward model."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 from rlhf.data.rows.sources import split_weight
 from rlhf.errors import ConfigError
 from rlhf.rewards.function import RewardFunction, is_function, load_function
-from rlhf.rewards.model import RewardModel
+
+if TYPE_CHECKING:
+    from rlhf.rewards.model import RewardModel
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class RewardSpec:
             return self.label
         if isinstance(self.source, str):
             return self.source
-        if isinstance(self.source, RewardModel):
+        if _is_model(self.source):
             return self.source.path
         return str(getattr(self.source, "__name__", type(self.source).__name__))
 
@@ -65,16 +67,16 @@ class RewardSpec:
     @property
     def path(self) -> str | None:
         """The reward model's folder or hub id; None for a function."""
-        if isinstance(self.source, RewardModel):
-            return self.source.path
-        return self.source if isinstance(self.source, str) and not self.is_function else None
+        if isinstance(self.source, str):
+            return None if self.is_function else self.source
+        return self.source.path if _is_model(self.source) else None
 
     @property
     def is_function(self) -> bool:
         """Whether the source is a Python function, given itself or as `file.py:function`."""
         if isinstance(self.source, str):
             return is_function(self.source)
-        return not isinstance(self.source, RewardModel)
+        return not _is_model(self.source)
 
     def function(self) -> RewardFunction:
         """The Python function, loaded where the source names one.
@@ -82,11 +84,13 @@ class RewardSpec:
         Raises:
             ConfigError: no such file, an error in it, no such function.
         """
-        assert not isinstance(self.source, RewardModel)
-        return load_function(self.source) if isinstance(self.source, str) else self.source
+        if isinstance(self.source, str):
+            return load_function(self.source)
+        assert callable(self.source)
+        return self.source
 
 
-RewardLike = str | Path | RewardFunction | RewardModel | RewardSpec
+RewardLike: TypeAlias = Union[str, Path, RewardFunction, "RewardModel", RewardSpec]
 """A reward model's folder or hub id, or `file.py:function`, either as `WEIGHT*SOURCE`; a Python
 function in TRL's signature; a loaded reward model; a spec."""
 
@@ -105,15 +109,26 @@ def parse_reward(reward: RewardLike) -> RewardSpec:
     return RewardSpec(reward)
 
 
+def _is_model(source: object) -> TypeGuard[RewardModel]:
+    """Whether the source is a loaded reward model. Ask only about sources that are no names."""
+    from rlhf.rewards.model import RewardModel  # takes seconds, which a name does not need
+
+    return isinstance(source, RewardModel)
+
+
 def _check_source(source: object) -> None:
     """Check that a reward names or is a model or function; raises `ConfigError` otherwise."""
+    if source and isinstance(source, str):
+        return
+    from torch import nn  # takes a second, which a name does not need
+
     if isinstance(source, nn.Module):  # callable too, but it reads ids
         raise ConfigError(
             f"reward is a loaded {type(source).__name__}; save it with its tokenizer, and give the "
             "folder or RewardModel(folder).",
             code="bad-reward",
         )
-    if isinstance(source, RewardModel) or callable(source) or (source and isinstance(source, str)):
+    if _is_model(source) or callable(source):
         return
     raise ConfigError(
         f"reward={source!r} has type {type(source).__name__}; use a reward model's folder or hub "
@@ -147,7 +162,7 @@ def _with_distinct_names(specs: Sequence[RewardSpec]) -> list[RewardSpec]:
     names = [spec.name for spec in specs]
     return [
         replace(spec, label=f"{spec.name} {names[:place].count(spec.name) + 1}")
-        if names.count(spec.name) > 1 and not isinstance(spec.source, str | RewardModel)
+        if names.count(spec.name) > 1 and spec.is_function and not isinstance(spec.source, str)
         else spec
         for place, spec in enumerate(specs)
     ]

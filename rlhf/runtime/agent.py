@@ -2,10 +2,12 @@
 
 `accelerate launch` itself turns every failure into status 1 under two pages of output, and a
 SIGTERM to it either misses the worker or gives it 30 seconds. Here signals go straight to the
-workers, which exit once their checkpoint is written.
+workers, which exit once their checkpoint is written. One process with the packaged configuration
+is started without accelerate: see `one_worker.py`.
 """
 
-import argparse
+from __future__ import annotations
+
 import importlib.util
 import logging
 import os
@@ -16,36 +18,50 @@ import types
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 # torchrun would handle SIGTERM and SIGINT itself and lose the workers' statuses. It needs at least
 # one signal in this list.
 os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGUSR2"
 
 import psutil
-from accelerate.commands.launch import launch_command, launch_command_parser
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from rlhf.errors import STATUS_DONE, STATUS_FAILED, STATUS_STOPPED, STATUS_USER
 from rlhf.runtime.launcher import shell_status
+from rlhf.runtime.one_worker import nearest_config, plain_launch, start_worker
 from rlhf.runtime.orphan import end_with_parent
-from rlhf.runtime.shipped import shipped_folder
 
-CONFIG = "accelerate_config.yaml"
+if TYPE_CHECKING:
+    import argparse
+
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 
 def main(words: Sequence[str]) -> int:
     """The exit status of the recipe in `words`, which are the arguments of `accelerate launch`."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _to_workers)
+    end_with_parent()
+    recipe = plain_launch(words)
+    if recipe is None:
+        return _accelerate_launch(words)
+    if mistake := _missing_recipe(recipe.name, is_module=recipe.is_module):
+        return _fail(mistake)
+    return _status_of(start_worker(recipe).wait())
+
+
+def _accelerate_launch(words: Sequence[str]) -> int:
+    """The exit status of `accelerate launch` with these arguments."""
+    # These load torch, which takes two seconds and which a plain launch does not need.
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     # torchrun's log of a failed worker would come between the recipe's own message and ours.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
-    end_with_parent()
     parser = launch_command_parser()
     parser.error = _reject
     arguments = parser.parse_args(list(words))
-    mistake = _missing_recipe(arguments)
-    if mistake:
+    if mistake := _missing_recipe(arguments.training_script, is_module=arguments.module):
         return _fail(mistake)
     _add_defaults(arguments)
     try:
@@ -78,10 +94,9 @@ def first_failure(failures: Sequence[tuple[int, ProcessFailure]]) -> tuple[int, 
     return rank, failure.exitcode
 
 
-def _missing_recipe(arguments: argparse.Namespace) -> str:
+def _missing_recipe(name: str, *, is_module: bool) -> str:
     """An error message if the script or module to run does not exist, else ""."""
-    name = arguments.training_script
-    if not arguments.module:
+    if not is_module:
         is_file = Path(name).is_file()
         hint = "name a recipe, such as recipes/sft.py. [missing-file]"
         return "" if is_file else f"{name} is not a file; {hint}"
@@ -97,10 +112,8 @@ def _add_defaults(arguments: argparse.Namespace) -> None:
     """Fill in the accelerate configuration and a free port where none was given."""
     if arguments.config_file is not None:
         return
-    folders = [Path.cwd(), shipped_folder()]
-    if not arguments.module:
-        folders = [*Path(arguments.training_script).resolve().parents, *folders]
-    arguments.config_file = str(next(f / CONFIG for f in folders if (f / CONFIG).is_file()))
+    script = None if arguments.module else Path(arguments.training_script)
+    arguments.config_file = str(nearest_config(script))
     if arguments.main_process_port is None:
         arguments.main_process_port = 0  # any free port: two runs on a machine do not collide
 
@@ -114,6 +127,11 @@ def _to_workers(number: int, frame: types.FrameType | None) -> None:
             worker.send_signal(number)
         except psutil.NoSuchProcess:
             continue
+
+
+def _status_of(exitcode: int) -> int:
+    """The exit status for the one worker's; a failure of the run is reported."""
+    return STATUS_DONE if exitcode == STATUS_DONE else _report((0, exitcode), failed=1)
 
 
 def _report(failure: tuple[int, int], failed: int) -> int:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.labels.candidates import main, sample_candidates
+from rlhf.labels.candidates import sample_candidates
 from rlhf.labels.importing import import_file
+from rlhf.labels.sample_cli import main
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
 from tests.tiny_models import make_model

@@ -87,7 +87,8 @@ def openmp_settings(done):
 @pytest.mark.parametrize("recipe", ["sft", "reward_model", "ppo", "pretrain", "evaluate", "align"])
 def test_threads_of_a_recipe_wait_without_spinning(tmp_path, recipe):
     """OpenMP prints its settings when torch loads it, GNU's and LLVM's in different formats."""
-    words = [sys.executable, str(ROOT / "recipes" / f"{recipe}.py"), "--help"]
+    imports = f"import runpy; runpy.run_path('{ROOT / 'recipes' / f'{recipe}.py'}'); import torch"
+    words = [sys.executable, "-c", imports]
     settings = openmp_settings(call(tmp_path, words, OMP_DISPLAY_ENV="verbose"))
     if "GOMP_SPINCOUNT" not in settings:
         assert settings.get("KMP_BLOCKTIME") == "0"  # LLVM's

@@ -1,13 +1,17 @@
 """The EOS and pad tokens of a tokenizer for chat; every choice becomes a note."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.template_format import TemplateFormat, end_of_turn, read_format
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import read_manifest
+
+if TYPE_CHECKING:  # commands that read rows without a tokenizer do not wait for transformers
+    from transformers import PreTrainedTokenizerBase
 
 # Tokens to pad with where a tokenizer names none, or its EOS. The last two are a control character
 # (0x14) that no text contains, in SentencePiece and in byte-level vocabularies.
@@ -49,6 +53,8 @@ def find_eos_ids(
 
 
 def _configured_eos(name: str) -> list[int]:
+    from transformers import AutoConfig, GenerationConfig  # see TYPE_CHECKING above
+
     manifest = read_manifest(Path(name))
     if manifest is not None:
         return list(manifest.eos_token_ids)

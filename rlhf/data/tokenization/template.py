@@ -1,5 +1,7 @@
 """The choice of a tokenizer's chat template, its variables, and rendering with it."""
 
+from __future__ import annotations
+
 import inspect
 import json
 import re
@@ -7,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from rlhf.errors import ConfigError
 from rlhf.types import Message
+
+if TYPE_CHECKING:  # commands that read rows without a tokenizer do not wait for transformers
+    from transformers import PreTrainedTokenizerBase
 
 RENDER_ERRORS = (TemplateError, ValueError, TypeError, KeyError, AttributeError)
 
@@ -97,6 +101,10 @@ def check_template_kwargs(template_kwargs: Mapping[str, object]) -> None:
     Raises:
         ConfigError: the name.
     """
+    if not template_kwargs:
+        return
+    from transformers import PreTrainedTokenizerBase  # takes seconds, and most runs set none
+
     arguments = inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters
     for key, value in template_kwargs.items():
         if value in ("true", "false", "True", "False"):

@@ -4,15 +4,19 @@ A template is a program: instead of parsing it, `read_format` renders a few prob
 compares the texts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.template import RENDER_ERRORS, render
 from rlhf.data.tokenization.thoughts import END_THINK, THINK, with_thought
 from rlhf.errors import ConfigError
 from rlhf.types import Message
+
+if TYPE_CHECKING:  # commands that read rows without a tokenizer do not wait for transformers
+    from transformers import PreTrainedTokenizerBase
 
 QUESTION, ANSWER, THOUGHT, TOOL_NAME = (
     "Sample question",

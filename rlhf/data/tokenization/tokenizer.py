@@ -1,14 +1,14 @@
 """A tokenizer for chat, with its template, end of turn, EOS and pad token."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
-
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Protocol
 
 from rlhf.data.tokenization.special_tokens import (
     checked_end_of_turn,
@@ -29,6 +29,9 @@ from rlhf.data.tokenization.template_format import (
 )
 from rlhf.errors import CheckpointError, ConfigError
 from rlhf.manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:  # commands that read rows without a tokenizer do not wait for transformers
+    from transformers import PreTrainedTokenizerBase
 
 
 class TextConfig(Protocol):
@@ -253,6 +256,8 @@ def is_rotary(text_config: object) -> bool:
 
 
 def _read_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase  # see TYPE_CHECKING above
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except Exception as error:  # OSError, ValueError, ImportError, hub errors: one meaning here

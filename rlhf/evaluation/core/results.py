@@ -1,16 +1,21 @@
 """Results of an evaluation: evaluation.json, and the tables that are printed."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from rlhf.errors import DataError
-from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
+
+if TYPE_CHECKING:  # it loads torch, and reading results needs none
+    from rlhf.evaluation.stats.bootstrap import Estimate
 
 EVALUATION = "evaluation.json"
 ANNOTATORS = "people"  # the model name of results about the human judges

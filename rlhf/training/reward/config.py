@@ -5,8 +5,8 @@ from typing import Literal
 
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
-from rlhf.ops.ranking import Ties
 from rlhf.training.common.config import TrainingConfig, check_finite
+from rlhf.types import Ties
 
 # Keys that define the loss of a batch; another value of one makes another run.
 LOSS_KEYS = (

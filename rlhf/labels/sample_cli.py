@@ -1,0 +1,58 @@
+"""`rlhf sample`: its options."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.errors import STATUS_DONE
+from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
+from rlhf.runtime.paths import check_output_file
+
+
+def main(argv: Sequence[str]) -> int:
+    """`rlhf sample`."""
+    options = _parser().parse_args(argv)
+    check_output_file(Path(options.output))
+    # This loads torch and transformers, which takes seconds: mistakes in options come before.
+    from rlhf.labels.candidates import sample
+
+    sample(options)
+    return STATUS_DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="rlhf sample",
+        description="Sample K responses to each prompt, for ranking.",
+        allow_abbrev=False,
+        formatter_class=DefaultsFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--model",
+        action="append",
+        required=True,
+        help="Folder or hub id of a policy; may be given several times.",
+    )
+    add("--prompts", required=True, help="File or hub id of prompts; other columns are kept.")
+    add("--output", required=True, help="JSONL file to write.")
+    add(
+        "--num_responses", type=int, default=4, help="Responses per prompt, of all models together."
+    )
+    add("--max_new_tokens", type=int, default=128, help="Longest response, in tokens.")
+    add("--temperature", type=float, default=1.0, help="Softmax temperature; 0 is greedy.")
+    add("--seed", type=int, default=0, help="Seed of the sampling.")
+    add("--batch_size", type=int, default=128, help="Responses sampled at a time.")
+    add(
+        "--chat_template",
+        default="auto",
+        help="Chat template: auto, none, or a Jinja file, as in training.",
+    )
+    add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
+    add(
+        "--drop_bad_rows",
+        action="store_true",
+        help="Drop bad rows, count them and list them in a file.",
+    )
+    return parser

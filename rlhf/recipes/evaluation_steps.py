@@ -1,0 +1,89 @@
+"""The steps of `rlhf evaluate` once its keys are checked."""
+
+from pathlib import Path
+
+from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.contamination import check_contamination
+from rlhf.evaluation.core.metrics import all_metrics
+from rlhf.evaluation.core.results import print_table
+from rlhf.evaluation.core.study_config import StudyConfig
+from rlhf.evaluation.evaluation import Evaluation, provenance_of
+from rlhf.evaluation.judges.human import collect_human_labels
+from rlhf.evaluation.judges.remote import adapt_to_server, judge_of
+from rlhf.evaluation.judges.scoring import judges_of_config
+from rlhf.evaluation.plan import plan
+from rlhf.evaluation.resume import check_resumed_keys
+from rlhf.evaluation.run import PromptSet, choose_rows, collect_records, load_rows, metric_spec
+from rlhf.evaluation.studies.check import check_sources
+from rlhf.evaluation.studies.context import StudyContext
+from rlhf.evaluation.studies.run import run_studies
+from rlhf.models.context_length import beyond_training
+from rlhf.report.write import write_report
+from rlhf.runtime.distributed import on_main_process, print_once
+from rlhf.runtime.run_folder import RunConfig, begin_run, open_run_folder
+
+
+def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) -> None:
+    """Check the rows, sample, judge, write.
+
+    Args:
+        run_config: the run folder and how the run starts.
+        config: models, prompts, judges and sampling.
+        study: further comparisons and measurements.
+
+    Raises:
+        RLHFError: as the functions that it calls.
+    """
+    begin_run(run_config)
+    on_main_process(lambda: check_resumed_keys(run_config, config, study))
+    folder, seed = Path(run_config.output_dir), run_config.seed
+
+    # Check
+    limits = (config.max_prompt_length, config.max_completion_length)
+    for path in config.model_paths.values():
+        print_once(*beyond_training(path, sum(limits), limits))
+    judges = judges_of_config(config)
+    loaded = load_rows(config.eval_data, config, judges, folder)
+    check_sources(study)
+    remote = judge_of(study)
+    remote = adapt_to_server(remote, print_once) if remote else None
+    rows = choose_rows(loaded.rows, config, seed)
+    contamination = check_contamination(rows, config.train_data)
+    print_once(f"{len(rows)} held-out prompts, {contamination.summary}")
+    if run_config.dry_run:
+        print_once(*plan(config, study, len(rows)))
+        return
+
+    # Sample and judge
+    on_main_process(lambda: open_run_folder(run_config, config, study))
+    prompts = PromptSet(rows=rows, config=config, seed=seed)
+    records = collect_records(prompts, judges, print_once, folder=folder, earlier=study.answers)
+    spec = metric_spec(prompts, judges, contamination)
+    context = StudyContext(
+        config=config,
+        study=study,
+        spec=spec,
+        judges=judges,
+        rows=rows,
+        records=records,
+        log=print_once,
+    )
+    studies = run_studies(context, remote)
+
+    # Write
+    def save() -> None:
+        labels = collect_human_labels(folder, rows, records, spec, study, print_once)
+        evaluation = Evaluation(
+            rows=rows,
+            records=records,
+            spec=spec,
+            contamination=contamination,
+            results=[*all_metrics(records, spec), *studies.results, *labels],
+            content={**provenance_of(config, seed, loaded.use), **studies.content},
+            num_examples=config.num_examples,
+        )
+        evaluation.write(folder)
+        print_table(evaluation.results, list(config.model_paths), evaluation.title)
+        print_once(f"report: {write_report(folder)}")
+
+    on_main_process(save)

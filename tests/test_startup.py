@@ -1,0 +1,91 @@
+"""Commands import no more than they need: heavy packages by name, not by time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlhf.cli import COMMANDS
+
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "datasets", "scipy", "pandas"}
+HEAVY |= {"matplotlib", "sklearn", "fastapi", "lm_eval", "numba"}
+# The rest of the command line follows; the modules are printed however the command ends.
+CALL = """
+import atexit, sys
+atexit.register(lambda: print("imported:", *{name.split(".")[0] for name in sys.modules}))
+from rlhf.cli import main
+main(sys.argv[1:])
+"""
+AGENT = """
+import atexit, sys
+atexit.register(lambda: print("imported:", *{name.split(".")[0] for name in sys.modules}))
+from rlhf.runtime.agent import main
+sys.exit(main(sys.argv[1:]))
+"""
+WORKER = """
+import atexit, sys
+atexit.register(lambda: print("imported:", *{name.split(".")[0] for name in sys.modules}))
+import importlib
+from rlhf.runtime.entrypoint import run
+run(importlib.import_module(sys.argv.pop(1)).main)
+"""
+RECIPES = [command for command in COMMANDS if command.is_recipe]
+
+
+def imported(program: str, *words: object, folder: Path | None = None) -> set[str]:
+    """The heavy packages that a Python program imports."""
+    command = [sys.executable, "-c", program, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    *_, line = (line for line in done.stdout.splitlines() if line.startswith("imported: "))
+    return set(line.split()) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--version", "--help", "data --help", "recipes list", "launch --help", "no-such-command"],
+)
+def test_commands_without_a_model_import_nothing_heavy(words):
+    assert imported(CALL, *words.split()) == set()
+
+
+@pytest.mark.parametrize("command", [c.name for c in COMMANDS if c.name not in ("ppo", "merge")])
+def test_help_imports_nothing_heavy(command):
+    assert imported(CALL, *command.split(), "--help") == set()
+
+
+def test_help_of_ppo_imports_no_model_library():
+    assert imported(CALL, "ppo", "--help") <= {"torch"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "data check no.jsonl",
+        "data convert no.jsonl --format hh --output rows.jsonl",
+        "label stats --store no.sqlite",
+        "label import no.jsonl --store labels.sqlite",
+        "report no-such-run",
+        "chat --no_such_option",
+        "sample --no_such_option",
+    ],
+)
+def test_mistakes_are_reported_before_heavy_imports(tmp_path, words):
+    assert imported(CALL, *words.split(), folder=tmp_path) == set()
+
+
+def test_launcher_imports_nothing_heavy(tmp_path):
+    assert imported(CALL, "sft", "--no_such_key", "1", folder=tmp_path) == set()
+
+
+def test_agent_of_one_process_imports_nothing_heavy(tmp_path):
+    (tmp_path / "script.py").write_text("")
+    assert imported(AGENT, "--num_processes=1", tmp_path / "script.py") == set()
+
+
+@pytest.mark.parametrize("words", [["--no_such_key", "1"], [], ["--output_dir"]])
+@pytest.mark.parametrize("command", RECIPES, ids=lambda command: command.name)
+def test_worker_reports_wrong_keys_before_heavy_imports(tmp_path, command, words):
+    """The keys of PPO name types of `rlhf.ops`, which loads torch."""
+    allowed = {"torch"} if command.name == "ppo" else set()
+    assert imported(WORKER, command.module, *words, folder=tmp_path) <= allowed
