@@ -30,6 +30,13 @@ import importlib
 from rlhf.runtime.entrypoint import run
 run(importlib.import_module(sys.argv.pop(1)).main)
 """
+# Keys of other recipes than this one.
+NOT_OF = {
+    "sft": {"reward", "models"},
+    "reward_model": {"reward", "models"},
+    "ppo": {"models"},
+    "evaluate": {"reward", "model_name_or_path"},
+}
 RECIPES = [command for command in COMMANDS if command.is_recipe]
 
 
@@ -83,9 +90,35 @@ def test_agent_of_one_process_imports_nothing_heavy(tmp_path):
     assert imported(AGENT, "--num_processes=1", tmp_path / "script.py") == set()
 
 
+def test_agent_of_two_processes_uses_accelerate(tmp_path):
+    assert imported(AGENT, "--num_processes=2", tmp_path / "none.py") >= {"torch", "accelerate"}
+
+
 @pytest.mark.parametrize("words", [["--no_such_key", "1"], [], ["--output_dir"]])
 @pytest.mark.parametrize("command", RECIPES, ids=lambda command: command.name)
 def test_worker_reports_wrong_keys_before_heavy_imports(tmp_path, command, words):
     """The keys of PPO name types of `rlhf.ops`, which loads torch."""
     allowed = {"torch"} if command.name == "ppo" else set()
     assert imported(WORKER, command.module, *words, folder=tmp_path) <= allowed
+
+
+@pytest.mark.parametrize("command", ["sft", "reward_model", "ppo", "evaluate"])
+@pytest.mark.parametrize("words", ["--train_data none.jsonl", "--output_dir used"])
+def test_worker_checks_paths_before_model_libraries(tmp_path, command, words):
+    """`used` has a run; PPO's keys load torch."""
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "config.yaml").write_text("output_dir: used\n")
+    (tmp_path / "rows.jsonl").write_text("")
+    needed = {
+        "output_dir": "new",
+        "train_data": "rows.jsonl",
+        "model_name_or_path": "m",
+        "reward": "m",
+        "models": "a=m",
+        "eval_data": "rows.jsonl",
+    }
+    keys = {name for name in needed if f"--{name}" not in words} - NOT_OF[command]
+    given = [f"--{name}={needed[name]}" for name in sorted(keys)]
+    assert imported(WORKER, f"rlhf.recipes.{command}", *words.split(), *given, folder=tmp_path) <= (
+        {"torch"} if command == "ppo" else set()
+    )

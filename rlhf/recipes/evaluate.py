@@ -8,6 +8,7 @@ Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.study_config import StudyConfig, check_studies
+from rlhf.recipes.early_checks import check_paths
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.entrypoint import run
 from rlhf.runtime.run_folder import RunConfig
@@ -20,6 +21,7 @@ def main() -> None:
     )
     check_keys(run_config)
     check_studies(config, study)
+    check_paths(run_config, config.eval_data, config.train_data)
     # This loads torch and transformers, which takes seconds: mistakes in keys are reported before.
     from rlhf.recipes.evaluation_steps import evaluate
 

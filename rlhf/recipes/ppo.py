@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rlhf.recipes.early_checks import check_paths
 from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
@@ -54,6 +55,9 @@ def check() -> PPOSetup:
     """Keys, run folder, tokenizers, reward and rows, before a weight is loaded."""
     settings = settings_of(parse_config(*PPO_CLASSES, description=__doc__))
     rewards = parse_rewards(settings.reward.reward)
+    check_paths(
+        settings.run, settings.data.train_data, settings.data.eval_data, settings.ppo.ptx_data
+    )
     from rlhf.training.ppo.setup import check_run
 
     world_size = begin_run(settings.run, sharding="own")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rlhf.data.config import DataConfig
 from rlhf.models.config import ModelConfig
+from rlhf.recipes.early_checks import check_paths
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.distributed import print_once
 from rlhf.runtime.entrypoint import run
@@ -43,6 +44,8 @@ def check() -> RewardSetup:
     """The checked run: keys, folder, tokenizer and every row, before a weight is loaded."""
     classes = (RunConfig, ModelConfig, DataConfig, RewardModelConfig)
     configs = parse_config(*classes, description=__doc__)
+    run_config, _, data, config = configs
+    check_paths(run_config, data.train_data, data.eval_data, config.normalization_data)
     from rlhf.training.reward.setup import check_run
 
     return check_run(*configs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from rlhf.data.config import DataConfig
 from rlhf.models.config import ModelConfig
+from rlhf.recipes.early_checks import check_paths
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.entrypoint import run
@@ -44,6 +45,8 @@ def main() -> None:
 def check() -> SFTSetup:
     """The checked run: keys, folder, tokenizer and every row, before a weight is loaded."""
     configs = parse_config(RunConfig, ModelConfig, DataConfig, SFTConfig, description=__doc__)
+    run_config, _, data, _ = configs
+    check_paths(run_config, data.train_data, data.eval_data)
     from rlhf.training.sft.setup import check_run
 
     return check_run(*configs)

@@ -68,7 +68,7 @@ def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
             _check_suffix(source)
             with open_hub_file(source) as file:
                 yield from _read_open(source, file)
-        elif _is_local(Path(source)):
+        elif is_local(Path(source)):
             with Path(source).open("rb") as file:
                 yield from _read_open(source, file)
         else:
@@ -84,7 +84,7 @@ def _read_named(source: str) -> Iterator[tuple[Where, Row | Unreadable]]:
         raise DataError(message, code="unreadable-file") from error
 
 
-def _is_local(path: Path) -> bool:
+def is_local(path: Path) -> bool:
     """Whether the source is a local file.
 
     Raises:

@@ -1,0 +1,30 @@
+"""Checks of paths before torch and transformers are imported."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlhf.data.files.read import is_local
+from rlhf.data.rows.sources import listed, parse_source
+from rlhf.runtime.distributed import is_main_process
+from rlhf.runtime.run_folder import RunConfig, claim_run_folder
+
+
+def check_paths(run: RunConfig, *keys: str | Sequence[str] | None) -> None:
+    """Check that the output folder is free and that local data files exist.
+
+    The run checks both again, seconds later, when it opens the folder and reads the rows.
+
+    Args:
+        run: the keys of the run folder.
+        keys: values of keys that name sources of rows, with their weights; None is left out.
+
+    Raises:
+        ConfigError: as `claim_run_folder`.
+        DataError: a file that does not exist, a folder, a file of another kind.
+    """
+    if not is_main_process():  # the launcher ends the other ranks if this one fails
+        return
+    claim_run_folder(run)
+    for key in keys:
+        for text in listed(key or []):
+            is_local(Path(parse_source(text).name))
