@@ -23,6 +23,7 @@ from transformers import AutoConfig, PretrainedConfig
 from benchmarks.groups import TOPICS, check_idle
 from benchmarks.hardware_rates import Rates, measure_rates
 from benchmarks.interleaving import ADDRESS, KEY, Worker
+from benchmarks.measure import process_tree
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
@@ -81,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _take_turns(engines, options)
         finally:
             for engine in engines:
-                engine.process.kill()
+                for process in process_tree(engine.process.pid):
+                    process.kill()
     config = AutoConfig.from_pretrained(options.model)
     command = " ".join(["python -m benchmarks.decoding", *(argv or sys.argv[1:])])
     lines = page_lines(engines, rates, config, options, command)

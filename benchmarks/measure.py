@@ -118,7 +118,7 @@ class _Run:
         """Kill all processes of the run."""
         if not hasattr(self, "process"):
             return
-        for process in _tree(self.process.pid):
+        for process in process_tree(self.process.pid):
             process.kill()
         self.process.wait()
         self.log.close()
@@ -165,12 +165,12 @@ def tree_bytes(pid: int, name: str) -> int:
 
     VmHWM is the kernel's peak of resident memory; shared pages are counted for each process.
     """
-    return sum(_status(process.pid, name) for process in _tree(pid))
+    return sum(_status(process.pid, name) for process in process_tree(pid))
 
 
 def tree_cpu_seconds(pid: int) -> float:
     """Processor time of the process and its descendants so far."""
-    return sum(sum(process.cpu_times()[:2]) for process in _tree(pid))
+    return sum(sum(process.cpu_times()[:2]) for process in process_tree(pid))
 
 
 def _status(pid: int, name: str) -> int:
@@ -181,7 +181,8 @@ def _status(pid: int, name: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
-def _tree(pid: int) -> list[psutil.Process]:
+def process_tree(pid: int) -> list[psutil.Process]:
+    """The process and its descendants; none where it has ended."""
     try:
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
