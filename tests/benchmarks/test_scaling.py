@@ -225,8 +225,8 @@ def test_8b_needs_several_gpus():
 def test_more_gpus_are_never_slower(engine):
     for batch in BATCHES:
         for model in MODELS:
-            found = [predict(case(model, batch, num_gpus=n, engine=engine)) for n in NUM_GPUS]
-            seconds = [prediction.seconds for prediction in found if prediction]
+            predictions = [predict(case(model, batch, num_gpus=n, engine=engine)) for n in NUM_GPUS]
+            seconds = [prediction.seconds for prediction in predictions if prediction]
             assert seconds == sorted(seconds, reverse=True)
 
 

@@ -1,9 +1,9 @@
 """One decoding step of a Llama-like model on a CPU, in fewer operators.
 
-transformers' layers compute a step in about 40 operators a layer, whose fixed costs exceed the
-arithmetic for a small model. This step has about half as many: one product for queries, keys and
-values, one for gate and up, one rotation, and attention that does not repeat keys and values.
-docs/research/lab-notes.md has measurements.
+transformers' layers compute a step in many small operators, whose fixed costs exceed the arithmetic
+for a small model. This step has fewer: one product for queries, keys and values, one for gate and
+up, one rotation, and attention that does not repeat keys and values. It is faster where weights are
+cast to bf16, and as fast in float32: docs/research/lab-notes.md has measurements.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,8 @@ class LlamaStep:
         inner = _inner(model)
         config = inner.config
         head_dim = inner.model.layers[0].self_attn.head_dim
-        # Autocast may be on around the decoder or within the model's forward: keys tell.
+        # The precision of the forward pass over the prompts: autocast may be on around the decoder
+        # or within the model's own forward.
         dtype = cache.slabs[0].keys.dtype
         self.cache, self.dtype = cache, dtype
         self.embedding = inner.model.embed_tokens.weight
