@@ -205,11 +205,11 @@ def kept_shares(batch: Batch, alive_share: float) -> Iterator[float]:
 
     Finished rows are dropped when at most `alive_share` of the rows are unfinished.
     """
-    kept = 1.0
+    held = 1.0
     for step in range(1, batch.max_response):
         alive = alive_after(batch, step)
-        kept = alive if alive <= alive_share * kept else kept
-        yield kept
+        held = alive if alive <= alive_share * held else held
+        yield held
 
 
 def _prompt_seconds(case: Case) -> float:

@@ -143,8 +143,8 @@ def _dry_runs(folder: Path) -> dict[str, str]:
 def _step_case(rlhf: Sequence[str], name: str, words: str, folder: Path) -> Case:
     run_folder = folder / name
     keys = ["--model_name_or_path", MODEL, "--output_dir", str(run_folder), "--overwrite"]
-    given = words.replace("ROWS", str(folder)).split()
-    return Case(f"rlhf {name}", [*rlhf, name, *keys, *given], run_folder)
+    arguments = words.replace("ROWS", str(folder)).split()
+    return Case(f"rlhf {name}", [*rlhf, name, *keys, *arguments], run_folder)
 
 
 def measure(all_cases: Sequence[Case], count: int) -> dict[str, list[Run]]:

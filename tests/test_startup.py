@@ -118,7 +118,7 @@ def test_worker_checks_paths_before_model_libraries(tmp_path, command, words):
         "eval_data": "rows.jsonl",
     }
     keys = {name for name in needed if f"--{name}" not in words} - NOT_OF[command]
-    given = [f"--{name}={needed[name]}" for name in sorted(keys)]
-    assert imported(WORKER, f"rlhf.recipes.{command}", *words.split(), *given, folder=tmp_path) <= (
-        {"torch"} if command == "ppo" else set()
-    )
+    arguments = [f"--{name}={needed[name]}" for name in sorted(keys)]
+    assert imported(
+        WORKER, f"rlhf.recipes.{command}", *words.split(), *arguments, folder=tmp_path
+    ) <= ({"torch"} if command == "ppo" else set())

@@ -178,9 +178,9 @@ def test_response_lengths_have_the_mean_of_the_batch():
 
 def test_native_decoder_computes_some_finished_rows():
     """It drops them at three quarters: the rows computed are at most 4/3 of the unfinished ones."""
-    kept, alive = list(kept_shares(PPO, 0.75)), list(kept_shares(PPO, 1.0))
-    assert all(a <= k <= a / 0.75 + 1e-9 for a, k in zip(alive, kept, strict=True))
-    assert len(set(kept)) == 6  # 1, then 3/4 of the last, down to a fifth: (3/4)^5 = 0.24
+    shares, alive = list(kept_shares(PPO, 0.75)), list(kept_shares(PPO, 1.0))
+    assert all(a <= share <= a / 0.75 + 1e-9 for a, share in zip(alive, shares, strict=True))
+    assert len(set(shares)) == 6  # 1, then 3/4 of the last, down to a fifth: (3/4)^5 = 0.24
 
 
 def test_planner_prints_the_same_memory(tmp_path):
