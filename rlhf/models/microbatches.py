@@ -1,5 +1,6 @@
 """Which rows go through a forward pass together, and on which process."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import torch
@@ -11,33 +12,44 @@ from rlhf.models.sequences import SharedPrompts
 def microbatches(
     lengths: Tensor, max_tokens: int, shared: SharedPrompts | None = None
 ) -> list[Tensor]:
-    """Row indices in groups of at most `max_tokens` tokens each, the longest rows first.
+    """Row indices in as few groups of at most `max_tokens` tokens as their order allows.
 
-    A group of rows that are not packed has rows * longest tokens. A longer row is a group by
-    itself.
+    The groups are then made as small as their number allows: a last group of a few rows would be
+    slow, and the largest one determines the memory. The longest rows come first: a batch that does
+    not fit into memory fails at the start. A row that is longer is a group by itself.
 
     Args:
         lengths: long [B], prompt and response.
-        max_tokens: of a group.
+        max_tokens: of a group. Rows that are not packed have rows * longest tokens.
         shared: equal prompts, where the rows are packed and share them: their rows follow each
             other, and a prompt is counted once in a group.
     """
-    # Longest first: a batch that does not fit into memory fails at the start.
     order: list[int] = lengths.argsort(descending=True, stable=True).tolist()
-    if shared is not None:
-        return _shared_microbatches(order, lengths.tolist(), max_tokens, shared)
+    tokens: list[int] = lengths.tolist()
+
+    def groups(limit: int) -> list[list[int]]:
+        if shared is not None:
+            return _shared_groups(order, tokens, limit, shared)
+        return _padded_groups(order, tokens, limit)
+
+    fewest = len(groups(max_tokens))
+    limit = bisect_left(range(max_tokens), -fewest, key=lambda limit: -len(groups(limit)))
+    return [torch.tensor(group, device=lengths.device) for group in groups(limit)]
+
+
+def _padded_groups(order: list[int], lengths: list[int], max_tokens: int) -> list[list[int]]:
     groups: list[list[int]] = []
     for row in order:
-        if groups and (len(groups[-1]) + 1) * int(lengths[groups[-1][0]]) <= max_tokens:
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= max_tokens:
             groups[-1].append(row)
         else:
             groups.append([row])
-    return [torch.tensor(group, device=lengths.device) for group in groups]
+    return groups
 
 
-def _shared_microbatches(
+def _shared_groups(
     order: list[int], lengths: list[int], max_tokens: int, shared: SharedPrompts
-) -> list[Tensor]:
+) -> list[list[int]]:
     prompts, prompt_lengths = shared.first_rows.tolist(), shared.lengths.tolist()
     rank: dict[int, int] = {}
     for row in order:
@@ -53,7 +65,7 @@ def _shared_microbatches(
             groups.append([row])
             tokens = lengths[row]
         held = prompts[row]
-    return [torch.tensor(group, device=shared.lengths.device) for group in groups]
+    return groups
 
 
 def partition_rows(

@@ -90,14 +90,14 @@ def test_scores_of_shared_prompts_equal_those_of_whole_rows(tmp_path):
 
 def test_microbatches_count_a_shared_prompt_once():
     """Rows of 9, 7, 5, 9, 6 and 4 tokens. The first prompt's rows 0, 3 and 1 have 6 + 3 + 3 + 1 =
-    13 tokens, row 4 of the second has 6, which makes 19, and row 2 two more."""
+    13 tokens, the second's 4 and 2 have 3 + 3 + 2 = 8, and row 5 has 4: 25 in all. In two groups
+    the larger one has at least 13; in three the first prompt is held twice."""
     shared = find_shared_prompts(BATCH_OF_ROWS.input_ids, BATCH_OF_ROWS.attention_mask)
     assert shared is not None
     lengths = BATCH_OF_ROWS.attention_mask.sum(1) + MASK.sum(1)
-    groups = microbatches(lengths, 20, shared)
-    assert [group.tolist() for group in groups] == [[0, 3, 1, 4], [2, 5]]
-    groups = microbatches(lengths, 21, shared)
-    assert [group.tolist() for group in groups] == [[0, 3, 1, 4, 2], [5]]
+    expected = {25: [[0, 3, 1, 4, 2, 5]], 24: [[0, 3, 1], [4, 2, 5]], 12: [[0, 3], [1], [4, 2, 5]]}
+    for limit, groups in expected.items():
+        assert [group.tolist() for group in microbatches(lengths, limit, shared)] == groups
 
 
 def test_prompts_that_differ_share_nothing():
