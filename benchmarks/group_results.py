@@ -14,29 +14,26 @@ if TYPE_CHECKING:
     from benchmarks.groups import GroupWorkload
 
 MIB = 2**20
-BASELINES = {
-    "rlhf grpo bf16": "trl grpo bf16",
-    "rlhf grpo fp32": "trl grpo fp32",
-    "rlhf grpo bf16 lora": "trl grpo bf16 lora",
-    "rlhf rloo bf16": "trl rloo bf16",
-}
 COLUMNS = (
-    "variant", "seconds", "× trl", "tokens/s", "× trl, tokens", "rollout s", "score s", "update s",
-    "score and update, share of matmul rate", "rollout, share of floor", "peak MiB", "× trl ",
-    "tokens",
+    "variant", "seconds", "speed, × first", "tokens/s", "tokens/s, × first", "rollout s", "score s",
+    "update s", "score and update, share of matmul rate", "rollout, share of floor", "peak MiB",
+    "memory, × first", "tokens",
 )  # fmt: skip
 READING = """\
-Means of the counted iterations, after one that is not counted; the variants alternate after each
-iteration. `trl` is TRL 1.16 as its users run it, with gradient checkpointing; `tuned` has none.
-Ratios are against `trl` with the same method and precision. Shares refer to counted work: each
+Means of the counted iterations, after one that is not counted. The variants of a table are loaded
+together and alternate after each iteration; ratios are against its first row. `trl` is TRL 1.16 as
+its users run it, with gradient checkpointing unless the row says otherwise. In rlhf, threads that
+wait for each other sleep; `spinning` has OpenMP's own default, which TRL has too and which is
+slower by far on a busy machine. Shares refer to counted work: each
 prompt once for all of its responses, logits only at response tokens, causal attention, a backward
 pass of twice the forward pass; a decoding step reads each weight once for all rows. Matmul and copy
-rates are measured between the turns. Memory is the peak of launcher and worker, with imports."""
+rates are measured before and after a table. Memory is the peak of launcher and worker, with
+imports."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The measured variants of one workload."""
+    """The measured variants of one comparison."""
 
     workload: "GroupWorkload"
     prompt_tokens: float  # mean of a prompt
@@ -79,8 +76,7 @@ def count_group_work(rows: Rows, *, response_tokens: float, bf16: bool) -> Group
 def row_of(line: Measured, rows: Rows) -> list[str]:
     """The cells of one variant, see COLUMNS."""
     variant, seconds, tokens = line.variant, line.mean("seconds"), line.mean("response_tokens")
-    peers = {measured.variant.label: measured for measured in rows.measured}
-    peer = peers.get(BASELINES.get(variant.label, ""))
+    peer = rows.measured[0] if line is not rows.measured[0] else None
     work = count_group_work(rows, response_tokens=tokens, bf16=variant.bf16)
     matmul = rows.rates.matmul_bf16 if variant.bf16 else rows.rates.matmul_fp32
     trained = line.mean("seconds_score") + line.mean("seconds_update")
@@ -109,14 +105,21 @@ def write_page(
     """Write the Markdown page."""
     lines = ["# GRPO and RLOO on a real model", "", f"`{command}`", ""]
     lines += [*(f"- {line}" for line in machine), "", READING, ""]
+    named = ""
     for rows in results:
         rates, workload = rows.rates, rows.workload
+        if workload.name != named:
+            named = workload.name
+            lines += [
+                f"## {named}",
+                "",
+                f"{workload.num_prompts} prompts of {rows.prompt_tokens:.0f} tokens, "
+                f"{workload.num_generations} responses of up to {workload.max_response_length} to "
+                "each.",
+                "",
+            ]
         lines += [
-            f"## {workload.name}",
-            "",
-            f"{workload.num_prompts} prompts of {rows.prompt_tokens:.0f} tokens, "
-            f"{workload.num_generations} responses of up to {workload.max_response_length} to "
-            f"each. Matmul {rates.matmul_fp32 / 1e9:.0f} GFLOP/s in fp32, "
+            f"Matmul {rates.matmul_fp32 / 1e9:.0f} GFLOP/s in fp32, "
             f"{rates.matmul_bf16 / 1e9:.0f} in bf16; copy {rates.copy / 1e9:.1f} GB/s.",
             "",
         ]

@@ -14,13 +14,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig
 
 from benchmarks.group_results import Rows, write_page
 from benchmarks.measure import measure
 from benchmarks.results import machine_lines
-from benchmarks.workloads import Job, Variant
+from benchmarks.workloads import Engine, Job, Variant
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 
@@ -55,28 +56,52 @@ R_LONG = GroupWorkload(
 WORKLOADS = {workload.name: workload for workload in (R, R_LONG)}
 
 
-def variants(num_threads: int) -> list[Variant]:
-    """Both engines in bf16 and float32; LoRA, RLOO and a critic in bf16."""
-    settings: list[tuple[str, str, dict[str, object]]] = [
-        ("trl_groups", "trl grpo bf16", {"bf16": True}),
-        ("trl_groups", "trl grpo bf16 tuned", {"bf16": True, "tuned": True}),
-        ("rlhf", "rlhf grpo bf16", {"bf16": True}),
-        ("trl_groups", "trl grpo fp32", {}),
-        ("rlhf", "rlhf grpo fp32", {}),
-        ("trl_groups", "trl grpo bf16 lora", {"bf16": True, "mode": "lora"}),
-        ("rlhf", "rlhf grpo bf16 lora", {"bf16": True, "mode": "lora"}),
-        ("trl_groups", "trl rloo bf16", {"bf16": True, "method": "rloo"}),
-        ("rlhf", "rlhf rloo bf16", {"bf16": True, "method": "rloo"}),
-        ("rlhf", "rlhf ppo bf16", {"bf16": True, "method": "gae"}),
-    ]
+COMPARISONS: dict[str, dict[str, list[tuple[Engine, str, dict[str, Any]]]]] = {
+    "R": {
+        "bf16": [
+            ("trl_groups", "trl grpo bf16", {"bf16": True}),
+            ("rlhf", "rlhf grpo bf16", {"bf16": True}),
+            ("rlhf", "rlhf grpo bf16, spinning", {"bf16": True, "spins": True}),
+        ],
+        "fp32": [("trl_groups", "trl grpo fp32", {}), ("rlhf", "rlhf grpo fp32", {})],
+        "lora": [
+            ("trl_groups", "trl grpo bf16 lora", {"bf16": True, "mode": "lora"}),
+            ("rlhf", "rlhf grpo bf16 lora", {"bf16": True, "mode": "lora"}),
+        ],
+        "rloo": [
+            ("trl_groups", "trl rloo bf16", {"bf16": True, "method": "rloo"}),
+            ("rlhf", "rlhf rloo bf16", {"bf16": True, "method": "rloo"}),
+        ],
+        "tuned": [
+            ("trl_groups", "trl grpo bf16, no checkpointing", {"bf16": True, "tuned": True}),
+            ("rlhf", "rlhf grpo bf16", {"bf16": True}),
+        ],
+        "critic": [
+            ("rlhf", "rlhf grpo bf16", {"bf16": True}),
+            ("rlhf", "rlhf ppo bf16", {"bf16": True, "method": "gae"}),
+        ],
+    },
+    "R-long": {
+        "bf16": [
+            ("trl_groups", "trl grpo bf16", {"bf16": True}),
+            ("rlhf", "rlhf grpo bf16", {"bf16": True}),
+        ],
+        "lora": [
+            ("trl_groups", "trl grpo bf16 lora", {"bf16": True, "mode": "lora"}),
+            ("rlhf", "rlhf grpo bf16 lora", {"bf16": True, "mode": "lora"}),
+        ],
+    },
+}
+"""Variants that are loaded together and alternate, by workload: the first one is the baseline."""
+
+
+def variants(workload: str, comparison: str, num_threads: int) -> list[Variant]:
+    """The variants of one comparison."""
     return [
         Variant(
-            engine=engine,  # type: ignore[arg-type]
-            label=label,
-            num_threads=num_threads,
-            **({"method": "grpo"} | options),  # type: ignore[arg-type]
+            engine=engine, label=label, num_threads=num_threads, **({"method": "grpo"} | options)
         )
-        for engine, label, options in settings
+        for engine, label, options in COMPARISONS[workload][comparison]
     ]
 
 
@@ -84,31 +109,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the page."""
     parser = _parser()
     options = parser.parse_args(argv)
-    known = variants(options.threads)
-    for label in options.only or ():
-        if label not in [variant.label for variant in known]:
-            parser.error(f"--only {label}: choose from {', '.join(v.label for v in known)}.")
     check_idle(parser, busy=options.busy)
     machine = machine_lines(options.threads)
-    chosen = [v for v in known if options.only is None or v.label in options.only]
     results: list[Rows] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
-        for name in options.workloads:
-            workload = WORKLOADS[name]
-            print(f"{name}: {', '.join(v.label for v in chosen)}", flush=True)
-            folder = Path(scratch) / name
-            prompts, length = _write_prompts(workload, options.model, folder)
-            jobs = [_job(workload, v, options, prompts, folder) for v in chosen]
-            measured, rates = measure(jobs, folder, peer_python=Path(sys.executable))
-            results.append(
-                Rows(
-                    workload=workload,
-                    prompt_tokens=length,
-                    measured=measured,
-                    rates=rates,
-                    config=AutoConfig.from_pretrained(options.model),
+        for workload in map(WORKLOADS.__getitem__, options.workloads):
+            prompts, length = _write_prompts(workload, options.model, Path(scratch) / workload.name)
+            for comparison in COMPARISONS[workload.name]:
+                if options.only and comparison not in options.only:
+                    continue
+                chosen = variants(workload.name, comparison, options.threads)
+                print(f"{workload.name}: {'; '.join(v.label for v in chosen)}", flush=True)
+                folder = Path(scratch) / workload.name / comparison
+                jobs = [_job(workload, v, options, prompts, folder) for v in chosen]
+                measured, rates = measure(jobs, folder, peer_python=Path(sys.executable))
+                results.append(
+                    Rows(
+                        workload=workload,
+                        prompt_tokens=length,
+                        measured=measured,
+                        rates=rates,
+                        config=AutoConfig.from_pretrained(options.model),
+                    )
                 )
-            )
     command = " ".join(["python -m benchmarks.groups", *(argv or sys.argv[1:])])
     write_page(Path(options.output), results, machine=machine, command=command)
     return 0
@@ -181,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
         "--iterations", type=int, default=3, help="Counted iterations, after one for warm-up."
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads per process.")
-    parser.add_argument("--only", nargs="+", help="Labels of the variants to measure.")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(COMPARISONS["R"]), help="Comparisons to measure."
+    )
     parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
     parser.add_argument("--output", default="benchmarks/GROUPS.md", help="Results page.")
     return parser

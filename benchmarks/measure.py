@@ -157,6 +157,8 @@ class _Run:
             "TOKENIZERS_PARALLELISM": "false",
             "RLHF_HANG_SECONDS": "0",  # all ranks wait while rank 0 waits for its turn
         }
+        if self.job.variant.spins:
+            variables["GOMP_SPINCOUNT"] = "300000"
         return os.environ | variables | ({} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"})
 
 

@@ -40,6 +40,7 @@ class Variant:
     method: Method = "gae"
     num_processes: int = 1
     num_threads: int = 2  # of each process
+    spins: bool = False  # rlhf: waiting threads spin, as OpenMP's own default is
 
 
 @dataclass(frozen=True, kw_only=True)
