@@ -1,22 +1,22 @@
 """Forward passes over prompt + response that skip padding and the logits of prompts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from rlhf.models.microbatches import microbatches
+from rlhf.models.output_head import OutputHead, plain_head, replaced_forward
 from rlhf.models.protocols import CausalLM
 from rlhf.models.sequences import Sequences, as_sequences, find_shared_prompts
-from rlhf.ops.logprobs import token_logprobs
+from rlhf.ops.chunked_head import rows_at_once
+from rlhf.ops.logprobs import row_slices, token_logprobs
 from rlhf.types import PromptBatch
 
 
 def policy_logprobs(model: CausalLM, sequences: Sequences, *, temperature: float) -> Tensor:
     """Log-probs of the response tokens, float32 [B, R], with gradient where it is enabled."""
-    logits = response_logits(model, sequences)
-    flat = token_logprobs(logits, sequences.tokens, temperature=temperature)
-    return sequences.as_columns(flat)
+    return sequences.as_columns(states_and_logprobs(model, sequences, temperature=temperature)[1])
 
 
 def response_logprobs(
@@ -84,9 +84,53 @@ def score_rows(
     return result
 
 
-def response_logits(model: CausalLM, sequences: Sequences) -> Tensor:
-    """Logits [N, V] of the positions that predict response tokens."""
-    return states_and_logits(model, sequences)[1]
+def states_and_logprobs(
+    model: CausalLM, sequences: Sequences, *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Last hidden states [N, D] and log-probs, float32 [N], at the positions of response tokens.
+
+    The logits of many positions are computed for some of them at a time, where the model's
+    output layer allows it (`plain_head`).
+    """
+    head = _head_of_many(model, sequences)
+    if head is None:
+        states, logits = states_and_logits(model, sequences)
+        return states, token_logprobs(logits, sequences.tokens, temperature=temperature)
+    states = _states(model, sequences, head)
+    return states, head.logprobs(states, sequences.tokens, temperature=temperature)
+
+
+def logits_in_parts(model: CausalLM, sequences: Sequences) -> Iterator[Tensor]:
+    """Logits [n, V] of the positions that predict response tokens, some positions at a time."""
+    head = _head_of_many(model, sequences)
+    if head is None:
+        logits = states_and_logits(model, sequences)[1]
+        for rows in row_slices(len(logits), rows_at_once(logits.shape[1], logits.device)):
+            yield logits[rows]
+        return
+    states = _states(model, sequences, head)
+    for rows in row_slices(len(states), rows_at_once(head.vocabulary, states.device)):
+        yield head.logits(states[rows])
+
+
+def _head_of_many(model: CausalLM, sequences: Sequences) -> OutputHead | None:
+    """The output layer, if it is plain and has more positions than it computes at once."""
+    weight = model.get_output_embeddings().weight
+    many = len(sequences.tokens) > rows_at_once(weight.shape[0], weight.device)
+    return plain_head(model) if many else None
+
+
+def _states(model: CausalLM, sequences: Sequences, head: OutputHead) -> Tensor:
+    """Last hidden states [N, D] of the positions that predict response tokens."""
+    states: list[Tensor] = []
+
+    def keep(inputs: Tensor) -> Tensor:
+        states.append(sequences.at_responses(inputs))
+        return inputs.new_zeros(1, 1)  # in place of logits
+
+    with replaced_forward(head.layer, keep):
+        model(**sequences.inputs, use_cache=False)
+    return states[0]
 
 
 def states_and_logits(model: CausalLM, sequences: Sequences) -> tuple[Tensor, Tensor]:

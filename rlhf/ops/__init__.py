@@ -6,6 +6,7 @@ advantages, returns = rlhf.ops.gae(rewards, values, response_mask, gamma=1.0, la
 
 from rlhf.ops.accuracy import pairs_in_order, share_with_interval
 from rlhf.ops.advantages import gae, grpo, rloo
+from rlhf.ops.chunked_head import head_logprobs, head_logprobs_and_entropy
 from rlhf.ops.kl import KLEstimator, estimate_kl, kl_k1, kl_k2, kl_k3
 from rlhf.ops.logprobs import token_logprobs
 from rlhf.ops.losses import (
@@ -37,6 +38,8 @@ __all__ = [
     "estimate_kl",
     "gae",
     "grpo",
+    "head_logprobs",
+    "head_logprobs_and_entropy",
     "importance_weights",
     "kl_k1",
     "kl_k2",

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor
 
-from rlhf.models.forward import response_logits, score_rows
+from rlhf.models.forward import logits_in_parts, score_rows
 from rlhf.models.protocols import CausalLM
 from rlhf.models.sequences import Sequences
 from rlhf.types import PromptBatch
 
-# Two [N, V] tables of log-probs are held at once; with a vocabulary of 150,000 this is 2.5 GB.
-MAX_TOKENS = 2048
+MAX_TOKENS = 2048  # of one forward pass; their logits are compared some positions at a time
 
 
 def sequence_kl(
@@ -38,14 +37,18 @@ def sequence_kl(
     """
 
     def token_kl(sequences: Sequences) -> Tensor:
-        logprobs = _logprobs(policy, sequences, temperature)
-        ref_logprobs = _logprobs(reference, sequences, temperature)
-        return sequences.as_columns((logprobs.exp() * (logprobs - ref_logprobs)).sum(-1))
+        parts = zip(
+            logits_in_parts(policy, sequences), logits_in_parts(reference, sequences), strict=True
+        )
+        return sequences.as_columns(torch.cat([_kl(*pair, temperature) for pair in parts]))
 
     per_token = score_rows(token_kl, batch, response_ids, response_mask, max_tokens=MAX_TOKENS)
     return per_token.double().sum(1)
 
 
-def _logprobs(model: CausalLM, sequences: Sequences, temperature: float) -> Tensor:
-    """[N, V] at the positions that predict response tokens."""
-    return torch.log_softmax(response_logits(model, sequences).float() / temperature, dim=-1)
+def _kl(logits: Tensor, ref_logits: Tensor, temperature: float) -> Tensor:
+    """KL of each position's distribution from the reference's, float32 [n]."""
+    logprobs, ref_logprobs = (
+        torch.log_softmax(table.float() / temperature, dim=-1) for table in (logits, ref_logits)
+    )
+    return (logprobs.exp() * (logprobs - ref_logprobs)).sum(-1)

@@ -20,12 +20,11 @@ from rlhf.models.adapters import (
 )
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.models.critic import Critic, fresh_head, values_of_states
-from rlhf.models.forward import policy_logprobs, states_and_logits
+from rlhf.models.forward import policy_logprobs, states_and_logprobs
 from rlhf.models.load import load_policy, on_device
 from rlhf.models.save import inner_model
 from rlhf.models.sequences import Sequences
 from rlhf.models.shard import gathered, shard, whole
-from rlhf.ops.logprobs import token_logprobs
 from rlhf.training.ppo.config import PPOSettings
 
 Reference = Callable[[], AbstractContextManager[PreTrainedModel | PeftModel]]
@@ -134,8 +133,7 @@ class SharedTrunk(nn.Module):
 
     def forward(self, sequences: Sequences) -> Outputs:
         """Both, from one pass."""
-        states, logits = states_and_logits(self.policy, sequences)
-        flat = token_logprobs(logits, sequences.tokens, temperature=self.temperature)
+        states, flat = states_and_logprobs(self.policy, sequences, temperature=self.temperature)
         values = values_of_states(self.head, states, sequences)
         return sequences.as_columns(flat), values
 
