@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rlhf.data.collate import right_pad
+from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.microbatches import microbatches
+from rlhf.models.packed_rows import pack_rows
 from rlhf.models.save import inner_model
+from rlhf.models.sequences import find_shared_beginnings
 from rlhf.models.shared_prefix import can_share_prefixes, last_states, prefix_groups
 
 # Tokens of one forward pass within a batch: on a CPU less padding saves more than a large matrix
@@ -26,6 +29,8 @@ class Scorer(nn.Module):
     the head never does, since 8 bits of mantissa would round a reward of 4 to steps of 1/64. In
     evaluation everything runs as in plain transformers.
 
+    In training rows are packed where the model reads packed rows: responses to one prompt share it.
+
     heads: float [H, D], read in place of the model's own head.
     """
 
@@ -36,22 +41,28 @@ class Scorer(nn.Module):
         self.model = model
         self.bf16 = bf16
         self.heads = heads
+        self.packs = reads_packed_rows(model.modules())
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Raw logits, float32 [B, heads]; ids: long [B, T] right-padded, lengths: long [B]."""
-        groups = microbatches(lengths, _token_budget(ids.device))
-        scores = [
-            self._scores(ids[rows, : int(lengths[rows].max())], lengths[rows]) for rows in groups
-        ]
-        return torch.cat(scores)[torch.cat(groups).argsort()]
-
-    def _scores(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        model = inner_model(self.model)
+        packs = self.packs and self.training
+        shared = find_shared_beginnings(ids, lengths) if packs else None
+        groups = microbatches(lengths, _token_budget(ids.device), shared)
         autocast = self.bf16 and self.training
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=autocast):
-            hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-            last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
-        return self.at_states(last)
+            last = [self._last_states(ids[rows], lengths[rows], packs=packs) for rows in groups]
+        return self.at_states(torch.cat(last)[torch.cat(groups).argsort()])
+
+    def _last_states(self, ids: Tensor, lengths: Tensor, *, packs: bool) -> Tensor:
+        """The hidden states [B, D] at the last tokens of rows."""
+        ids = ids[:, : int(lengths.max())]
+        rows = torch.arange(len(ids), device=ids.device)
+        packed = pack_rows(ids, lengths) if packs else None
+        trunk = inner_model(self.model).base_model
+        if packed is None:
+            return trunk(input_ids=ids, use_cache=False).last_hidden_state[rows, lengths - 1]  # type: ignore[no-any-return]
+        hidden = trunk(**packed.inputs, use_cache=False).last_hidden_state[0]
+        return hidden[packed.places[rows, lengths - 1]]  # type: ignore[no-any-return]
 
     def at_states(self, last: Tensor) -> Tensor:
         """Raw logits, float32 [B, heads], at the hidden states [B, D] of the last tokens."""

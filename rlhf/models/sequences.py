@@ -6,22 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from rlhf.ops.masking import left_justified, length_mask
+from rlhf.models.packed_rows import PLACES_MULTIPLE, common_beginnings, pack_rows
+from rlhf.ops.masking import left_justified
 from rlhf.types import Minibatch
 
-# Sizes are rounded up to these: oneDNN keeps the kernels of every bf16 shape forever, about a
-# megabyte each, and a GPU's tensor cores are faster at multiples of 8.
-WIDTH_MULTIPLE, PLACES_MULTIPLE = 8, 32
-# Share of tokens that packing leaves out; below it, packing costs more than it saves.
-WORTH_PACKING = 0.1
+WIDTH_MULTIPLE = 8  # rows are rounded up to it, for the reason of PLACES_MULTIPLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
     """Rows for a causal forward pass without an attention mask, and where to read its output.
 
-    Packed, they are one row without padding, in which rows with equal prompts share one copy of
-    the prompt. Only for models that `reads_packed_rows` accepts.
+    Packed, they are `PackedRows`.
     """
 
     ids: Tensor  # long [B, T], prompt + response from column 0, padded on the right
@@ -30,8 +26,7 @@ class Sequences:
     tokens: Tensor  # long [N], the response tokens: response_mask.sum() of them, then padding
     response_mask: Tensor  # bool [B, R]
     position_ids: Tensor | None = None  # long [1, T], where packed
-    # long [1, 1, B, longest], where packed: the place of each row's tokens in T, -1 for padding.
-    cells: Tensor | None = None
+    cells: Tensor | None = None  # long [1, 1, B, longest], where packed: `PackedRows.places`
 
     @property
     def inputs(self) -> dict[str, Tensor | None]:
@@ -70,7 +65,7 @@ def as_sequences(
         prompt_mask: bool [B, P].
         response_ids: long [B, R], padded on the right.
         response_mask: bool [B, R].
-        packed: whether to pack the rows if padding and repeated prompts are a large share of them.
+        packed: whether to pack the rows where that leaves out enough of their tokens.
     """
     ids, rows, columns = left_justified(
         prompt_ids, prompt_mask, response_ids, response_mask, multiple=WIDTH_MULTIPLE
@@ -85,16 +80,15 @@ def as_sequences(
     )
     if not packed:
         return sequences
-    first_rows = _first_rows(prompt_ids, prompt_mask)
-    return _packed(sequences, prompt_mask.sum(1), response_mask.sum(1), first_rows)
+    return _packed(sequences, prompt_mask.sum(1) + response_mask.sum(1))
 
 
 @dataclass(frozen=True)
 class SharedPrompts:
-    """Which rows have equal prompts."""
+    """Which rows begin alike."""
 
-    first_rows: Tensor  # long [B], the first row with the same prompt
-    lengths: Tensor  # long [B], tokens of the prompt
+    first_rows: Tensor  # long [B], the first row with the same beginning
+    lengths: Tensor  # long [B], tokens of that beginning
 
     def select(self, rows: Tensor) -> "SharedPrompts":
         """Of these rows; `first_rows` then only tells prompts apart."""
@@ -106,18 +100,25 @@ def find_shared_prompts(prompt_ids: Tensor, prompt_mask: Tensor) -> SharedPrompt
 
     prompt_ids: long [B, P]; prompt_mask: bool [B, P].
     """
-    first_rows = _first_rows(prompt_ids, prompt_mask)
-    if bool((first_rows == _numbers(first_rows)).all()):
+    prompts = prompt_ids.masked_fill(~prompt_mask, -1)
+    groups = torch.unique(prompts, dim=0, return_inverse=True)[1]
+    first_rows = (groups[:, None] == groups).long().argmax(1)
+    if bool((first_rows == torch.arange(len(groups), device=groups.device)).all()):
         return None
     return SharedPrompts(first_rows, prompt_mask.sum(1))
 
 
-def _first_rows(prompt_ids: Tensor, prompt_mask: Tensor) -> Tensor:
-    """The first row with the same prompt as each row, long [B]."""
-    prompts = prompt_ids.masked_fill(~prompt_mask, -1)
-    groups = torch.unique(prompts, dim=0, return_inverse=True)[1]
-    first: Tensor = (groups[:, None] == groups).long().argmax(1)
-    return first
+def find_shared_beginnings(ids: Tensor, lengths: Tensor) -> SharedPrompts:
+    """Neighbouring rows that have at least half of their tokens in common.
+
+    ids: long [B, T], padded on the right; lengths: long [B].
+    """
+    common = common_beginnings(ids, lengths)
+    starts = 2 * common < lengths
+    groups = starts.cumsum(0) - 1
+    least = torch.full_like(lengths, ids.shape[1])
+    least = least.scatter_reduce(0, groups[~starts], common[~starts], "amin")
+    return SharedPrompts(starts.nonzero()[:, 0][groups], least[groups])
 
 
 def sequences_of(minibatch: Minibatch, *, packed: bool = False) -> Sequences:
@@ -131,37 +132,15 @@ def sequences_of(minibatch: Minibatch, *, packed: bool = False) -> Sequences:
     )
 
 
-def _packed(
-    sequences: Sequences, prompt_lengths: Tensor, response_lengths: Tensor, first_rows: Tensor
-) -> Sequences:
-    """The rows as one packed row, if that leaves out a large share of their tokens.
-
-    Args:
-        sequences: the rows, padded.
-        prompt_lengths: long [B].
-        response_lengths: long [B].
-        first_rows: long [B], the first row with the same prompt.
-    """
-    width = sequences.ids.shape[1]
-    own = length_mask(prompt_lengths + response_lengths, width)
-    copied = length_mask(prompt_lengths, width) & (first_rows != _numbers(first_rows))[:, None]
-    first = own & ~copied
-    left_out = sequences.ids.numel() - int(first.sum())
-    if left_out < WORTH_PACKING * sequences.ids.numel():
+def _packed(sequences: Sequences, lengths: Tensor) -> Sequences:
+    packed = pack_rows(sequences.ids, lengths)
+    if packed is None:
         return sequences
-    places = (first.flatten().cumsum(0) - 1).view_as(first)
-    places = torch.where(copied, places[first_rows], places)
-    ids = sequences.ids[first]
-    padding = (0, -len(ids) % PLACES_MULTIPLE)
     return replace(
         sequences,
-        ids=pad(ids, padding)[None],
-        position_ids=pad(first.nonzero()[:, 1], padding)[None],
-        cells=places.masked_fill(~own, -1)[None, None],
+        ids=packed.ids,
+        position_ids=packed.position_ids,
+        cells=packed.places[None, None],
         rows=torch.zeros_like(sequences.rows),
-        columns=places[sequences.rows, sequences.columns],
+        columns=packed.places[sequences.rows, sequences.columns],
     )
-
-
-def _numbers(rows: Tensor) -> Tensor:
-    return torch.arange(len(rows), device=rows.device)

@@ -27,14 +27,6 @@ class Compute:
         """bf16 autocast on the device, where the run computes in bf16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def kept_casts(self) -> torch.autocast:
-        """Keep the bf16 copies of the weights over all `autocast` blocks inside this one.
-
-        Autocast deletes them at the end of its outermost block. Leave this block before the
-        weights change.
-        """
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=False)
-
     def frozen_logprobs(
         self, model: CausalLM, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
     ) -> Tensor:

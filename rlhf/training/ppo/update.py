@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from rlhf.models.autocast import kept_casts
 from rlhf.models.compiled import CompiledLayers
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.microbatches import microbatch_schedule, partition_rows
@@ -177,7 +178,7 @@ class PPOUpdater:
             schedule = microbatch_schedule(
                 partition, self.accelerator.process_index, alike=self.sharded
             )
-            with nullcontext() if self.sharded else self.compute.kept_casts():
+            with nullcontext() if self.sharded else kept_casts(self.compute.device):
                 for rows, weight, last in schedule:
                     microbatch = minibatch.select(rows)
                     sums += self._backward(learners, microbatch, step, weight=weight, last=last)

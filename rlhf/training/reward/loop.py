@@ -17,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from rlhf.errors import TrainingError
 from rlhf.manifest import hash_text
+from rlhf.models.autocast import kept_casts
 from rlhf.runtime.distributed import is_silenced, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped, whole_step
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
@@ -211,6 +212,11 @@ class TrainingLoop:
         The loss is a sum over the rankings, divided by the mean number of rankings of a batch, a
         constant: every ranking has the same weight, whatever batch it is in.
         """
+        with kept_casts(self.accelerator.device):
+            loss = self._accumulate(batch)
+        return float(self.accelerator.reduce(loss, "sum"))
+
+    def _accumulate(self, batch: Sequence[Sequence[TokenRanking]]) -> Tensor:
         expected = self.batch_size * self.per_prompt
         size, world = self.config.per_device_train_batch_size, self.accelerator.num_processes
         loss = torch.zeros((), device=self.accelerator.device)
@@ -225,7 +231,7 @@ class TrainingLoop:
                 # DDP averages gradients over ranks; times `world` makes that their sum.
                 (part * world).backward()
             loss += part.detach()
-        return float(self.accelerator.reduce(loss, "sum"))
+        return loss
 
     @property
     def finished(self) -> bool:

@@ -69,12 +69,14 @@ def test_batches_have_similar_lengths(scores, monkeypatch):
     """Lengths 9, 8, 2, 2 with 20 tokens at once: 2 x 9 and 2 x 2, not 4 x 9."""
     monkeypatch.setattr("rlhf.models.scorer.TOKENS_ON_CPU", 20)
     shapes = []
-    monkeypatch.setattr(
-        Scorer, "_scores", lambda self, ids, lengths: shapes.append(ids.shape) or lengths[:, None]
+    scores.scorer.model.base_model.register_forward_pre_hook(
+        lambda module, args, options: shapes.append(options["input_ids"].shape), with_kwargs=True
     )
     rows = [[1] * 2, [2] * 9, [3] * 2, [4] * 8]
-    assert scores.read(rows, title="rows")[:, 0].tolist() == [2, 9, 2, 8]
+    together = scores.read(rows, title="rows")
     assert shapes == [(2, 9), (2, 2)]
+    apart = torch.cat([score_ids(scores.scorer, [row], 0) for row in rows])
+    torch.testing.assert_close(together[:, 0], apart, rtol=1e-5, atol=1e-5)
 
 
 def test_report_equals_that_of_the_saved_model(llama, tmp_path):
