@@ -9,6 +9,8 @@ from transformers import PreTrainedModel
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
+from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
+from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
 from rlhf.models.load import enable_gradient_checkpointing, new_reward_model
 from rlhf.models.lora import add_lora
 from rlhf.models.save import ADAPTER, merge_reward_model
@@ -27,6 +29,8 @@ def load_model(
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base
     use_fast_cpu_linear(model)
+    use_fast_cpu_norms(model)
+    use_fast_cpu_lora(model)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     return model

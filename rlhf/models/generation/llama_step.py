@@ -17,20 +17,21 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, rms_norm, scaled_dot_product_attention, silu
 
 from rlhf.models.cpu_kernels.linear import FastLinear
+from rlhf.models.cpu_kernels.lora import FastLora
 from rlhf.models.generation.kv_cache import SlabCache
 from rlhf.models.protocols import CausalLM
 
 # transformers' models with the structure that `LlamaStep` computes.
 LLAMA_LIKE = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-PLAIN_LINEAR = (nn.Linear, FastLinear)
+PLAIN_LINEAR, PLAIN_LORA = (nn.Linear, FastLinear), (LoraLinear, FastLora)
 
 
 class LlamaStep:
     """The next token's logits of every row; weights are read when it is made.
 
     Make one after each change of the weights, when the cache has the prompts: the step computes in
-    the type of the cache. If the weights have another one, they are cast and joined once;
-    otherwise they are used without a copy.
+    the type of the cache. If the weights have another one, or LoRA adapters, they are cast and
+    joined once; otherwise they are used without a copy.
     """
 
     def __init__(self, model: CausalLM, cache: SlabCache) -> None:
@@ -91,25 +92,33 @@ class Norm:
 
 
 class Projection:
-    """Linear layers with one input, side by side; with their LoRA adapters, if any."""
+    """Linear layers with one input, side by side; with their LoRA adapters, if any.
+
+    An adapter's first matrix A is behind the weights: one product gives the outputs and A x.
+    """
 
     def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype) -> None:
         bases = [_base(module) for module in modules]
         weights: list[Tensor] = [base.weight for base in bases]
         biases = [base.bias for base in bases if base.bias is not None]
-        joined = weights[0].dtype != dtype  # a cast makes a copy anyway
-        self.weights = [_packed(torch.cat(weights).to(dtype))] if joined else weights
+        down, self.up = _adapters(modules, dtype)
+        self.size = sum(len(weight) for weight in weights)
+        # A cast makes a copy anyway. So does LoRA, whose frozen weights may have the type already.
+        if down is not None or weights[0].dtype != dtype:
+            parts = weights if down is None else [*weights, down]
+            weights = [_packed(torch.cat([part.to(dtype) for part in parts]))]
+        self.weights = weights
         self.bias = torch.cat(biases).to(dtype) if biases else None
-        self.down, self.up = _adapters(modules, dtype)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[B, sum of the layers' outputs] of [B, in]."""
         parts = [_product(inputs, weight) for weight in self.weights]
         outputs = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        if self.up is not None:
+            low = outputs[:, self.size :]
+            outputs = torch.addmm(outputs[:, : self.size], low, self.up)
         if self.bias is not None:
             outputs += self.bias
-        if self.down is not None and self.up is not None:
-            outputs += linear(linear(inputs, self.down), self.up)
         return outputs
 
 
@@ -189,24 +198,24 @@ def _projections(inner: Any) -> list[nn.Module]:
     return [*modules, inner.lm_head]
 
 
-def _is_known(module: nn.Module) -> bool:
-    if type(module) is LoraLinear:
+def _is_known(module: Any) -> bool:
+    if type(module) in PLAIN_LORA:
         plain = not module.merged and not any(module.use_dora.values())
         return plain and type(module.get_base_layer()) in PLAIN_LINEAR
     return type(module) in PLAIN_LINEAR
 
 
 def _base(module: Any) -> Any:
-    return module.get_base_layer() if type(module) is LoraLinear else module
+    return module.get_base_layer() if type(module) in PLAIN_LORA else module
 
 
 def _adapters(modules: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
-    """A [r, in] and B [out, r] such that x Aᵀ Bᵀ is the sum of all active adapters' outputs."""
+    """A [r, in] and Bᵀ [r, out] such that x Aᵀ Bᵀ is the sum of all active adapters' outputs."""
     downs: list[Tensor] = []
     ups: list[Tensor] = []
     sizes = [_base(module).out_features for module in modules]
     for index, module in enumerate(modules):
-        if type(module) is not LoraLinear or module.disable_adapters:
+        if type(module) not in PLAIN_LORA or module.disable_adapters:
             continue
         for name in module.active_adapters:
             if name in module.lora_A:
@@ -218,7 +227,7 @@ def _adapters(modules: Sequence[Any], dtype: torch.dtype) -> tuple[Tensor | None
                 downs.append(down)
     if not downs:
         return None, None
-    return torch.cat(downs).to(dtype), torch.cat(ups, dim=1).to(dtype)
+    return torch.cat(downs).to(dtype), torch.cat(ups, dim=1).T.to(dtype).contiguous()
 
 
 def _rotate(states: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from rlhf.models.adapter_folder import trained_on
 from rlhf.models.adapters import add_frozen_adapter, states_through
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
+from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
 from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.lineage import has_another_base
@@ -70,6 +71,7 @@ def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: 
     for module in models.modules:
         use_fast_cpu_linear(module)
         use_fast_cpu_norms(module)
+        use_fast_cpu_lora(module)
     if setup.config.mode == "lora":
         if compute.bf16:
             hold_in_bf16(models.policy)  # its backbone, which is the reference too
