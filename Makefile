@@ -58,8 +58,9 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 to 30 minutes)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
-bench-model: setup ## GRPO and RLOO on a chat model, compared with TRL: make bench-model MODEL=FOLDER (half an hour, idle machine)
-	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R
+bench-model: setup ## all stages on a chat model, compared with TRL: make bench-model MODEL=FOLDER (an hour and a half, idle machine)
+	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R R-long
+	$(BIN)/python -m benchmarks.stages $(MODEL)
 	$(BIN)/python -m benchmarks.decoding $(MODEL)
 
 # TRL gives its reward model the policy's own tokens; the demo's reward model has another template.

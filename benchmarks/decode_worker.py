@@ -26,7 +26,7 @@ def main() -> None:
         connection.wait()
         start = time.perf_counter()
         tokens = decode(job["prompts"][:rows], turn)
-        connection.report({"seconds_decode": time.perf_counter() - start, "tokens": tokens})
+        connection.report({"seconds": time.perf_counter() - start, "units": tokens})
     connection.wait()
 
 

@@ -8,29 +8,22 @@ on a machine that should be idle otherwise: above a load of 0.5 nothing is measu
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Listener
 from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
+from benchmarks.engines import Engine, started
 from benchmarks.groups import TOPICS, check_idle
 from benchmarks.hardware_rates import Rates, measure_rates
-from benchmarks.interleaving import ADDRESS, KEY, Worker
-from benchmarks.measure import process_tree
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 
-ROOT = Path(__file__).resolve().parents[1]
 ROWS = (1, 8, 32, 128)
-LOAD_SECONDS = 600
 READING = """\
 Tokens per second of whole batches, prompts included: median of the counted turns and their range.
 `rlhf` is the decoder of PPO's rollouts: float32 weights under bf16 autocast, log-probs and
@@ -39,51 +32,19 @@ of the rate at which the memory could deliver the weights once for each step, an
 values."""
 
 
-@dataclass(kw_only=True)
-class Engine:
-    """A worker's process, its connection and its rates."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    worker: Worker
-    log: Path
-    rates: dict[int, list[float]] = field(default_factory=dict)  # rows -> tokens per second
-
-    def decode(self, rows: int, *, counted: bool) -> None:
-        """One batch."""
-        self.worker.start_turn()
-        metrics = self.receive()
-        if counted:
-            self.rates.setdefault(rows, []).append(metrics["tokens"] / metrics["seconds_decode"])
-
-    def receive(self) -> dict[str, float]:
-        """The next metrics.
-
-        Raises:
-            RuntimeError: the process ended; the message has the end of its log.
-        """
-        try:
-            return self.worker.receive()
-        except EOFError:
-            log = self.log.read_text(encoding="utf-8", errors="replace")
-            message = f"{self.name} ended; the end of its log:\n{log[-2000:]}"
-            raise RuntimeError(message) from None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the page."""
     parser = _parser()
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
-        engines = _start_all(options, Path(scratch))
-        try:
+        job = _write_job(options, Path(scratch))
+        pythons = {"rlhf": sys.executable, "transformers": sys.executable}
+        if options.vllm:
+            pythons["vllm"] = options.vllm
+        with started("benchmarks.decode_worker", pythons, job, threads=options.threads) as engines:
             rates = measure_rates(options.threads)
             _take_turns(engines, options)
-        finally:
-            for engine in engines:
-                for process in process_tree(engine.process.pid):
-                    process.kill()
     config = AutoConfig.from_pretrained(options.model)
     command = " ".join(["python -m benchmarks.decoding", *(argv or sys.argv[1:])])
     lines = page_lines(engines, rates, config, options, command)
@@ -150,7 +111,8 @@ def page_lines(
     return [*lines, *("| " + " | ".join(row) + " |" for row in table)]
 
 
-def _start_all(options: argparse.Namespace, folder: Path) -> list[Engine]:
+def _write_job(options: argparse.Namespace, folder: Path) -> Path:
+    """The file that the workers read; sets the mean length of a prompt in `options`."""
     chat = load_tokenizer(options.model)
     prompts = [
         prompt_ids(chat, f"Explain {TOPICS[number % len(TOPICS)]} in {number + 2} sentences.")
@@ -167,34 +129,7 @@ def _start_all(options: argparse.Namespace, folder: Path) -> list[Engine]:
     }
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
-    pythons = {"rlhf": sys.executable, "transformers": sys.executable}
-    if options.vllm:
-        pythons["vllm"] = options.vllm
-    return [_start(name, python, path, options.threads) for name, python in pythons.items()]
-
-
-def _start(name: str, python: str, job: Path, threads: int) -> Engine:
-    with Listener(("127.0.0.1", 0), authkey=KEY) as listener:
-        host, port = listener.address
-        listener._listener._socket.settimeout(LOAD_SECONDS)  # type: ignore[attr-defined]
-        log = job.with_name(f"{name}.log")
-        process = subprocess.Popen(
-            [python, "-m", "benchmarks.decode_worker", name, str(job)],
-            cwd=ROOT,
-            env=os.environ
-            | {
-                ADDRESS: f"{host}:{port}",
-                "OMP_NUM_THREADS": str(threads),
-                "HF_HUB_OFFLINE": "1",
-                "VLLM_CPU_KVCACHE_SPACE": "1",
-                "VLLM_NO_USAGE_STATS": "1",
-            },
-            stdout=log.open("wb"),
-            stderr=subprocess.STDOUT,
-        )
-        engine = Engine(name=name, process=process, worker=Worker(listener), log=log)
-    engine.receive()  # loaded
-    return engine
+    return path
 
 
 def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:
@@ -202,7 +137,7 @@ def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:
     for turn in range(1 + options.turns):
         for rows in options.rows:
             for engine in engines if turn % 2 == 0 else reversed(engines):
-                engine.decode(rows, counted=turn > 0)
+                engine.take_turn(rows, counted=turn > 0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
-    machine = machine_lines(options.threads)
+    machine = machine_lines(options.threads, peer=f"trl {version('trl')}")
     results: list[Rows] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         for workload in map(WORKLOADS.__getitem__, options.workloads):
@@ -148,13 +149,13 @@ def _write_prompts(workload: GroupWorkload, model: str, folder: Path) -> tuple[P
     """A file of prompts, and the mean number of their tokens."""
     chat = load_tokenizer(model)
     folder.mkdir(parents=True)
-    prompts = [_prompt(chat, number, workload.prompt_tokens) for number in range(len(TOPICS))]
+    prompts = [prompt_of(chat, number, workload.prompt_tokens) for number in range(len(TOPICS))]
     path = folder / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts), encoding="utf-8")
     return path, sum(len(prompt_ids(chat, prompt)) for prompt in prompts) / len(prompts)
 
 
-def _prompt(chat: ChatTokenizer, number: int, tokens: int) -> str:
+def prompt_of(chat: ChatTokenizer, number: int, tokens: int) -> str:
     """A question about one topic, after as many sentences about others as `tokens` asks for."""
     question = f"Explain {TOPICS[number]} to a child, and say why it matters."
     sentences: list[str] = []

@@ -23,14 +23,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def machine_lines(num_threads: int) -> list[str]:
-    """The machine, the versions, and the load of the machine."""
+def machine_lines(num_threads: int, *, peer: str = "trl 1.12.0") -> list[str]:
+    """The machine, the versions, and the load of the machine.
+
+    peer: name and version of the library to compare with, where it is in another environment.
+    """
     load = os.getloadavg()[0]
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "no GPU"
     return [
         f"{_processor()}, {os.cpu_count()} cores, {num_threads} threads per process; {gpu}",
         f"Python {platform.python_version()}, torch {version('torch')}, transformers "
-        f"{version('transformers')}; peer trl 1.12.0",
+        f"{version('transformers')}; peer {peer}",
         f"code of commit {_commit()}",
         f"load average of the minute before: {load:.2f}"
         + (" — **the machine was busy: do not use these numbers**" if load > 0.5 else ""),

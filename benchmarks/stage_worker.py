@@ -1,0 +1,200 @@
+"""A worker of SFT or reward-model training: `python -m benchmarks.stage_worker ENGINE JOB.json`."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.interleaving import WorkerConnection
+
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+class Turns:
+    """Reports each optimizer step and waits for the next turn."""
+
+    def __init__(self, units: int) -> None:
+        self.connection, self.units = WorkerConnection(), units
+        self.start = 0.0
+
+    def begin(self) -> None:
+        """Wait for the first turn."""
+        self.connection.report({"loaded": True})
+        self.connection.wait()
+        self.start = time.perf_counter()
+
+    def end_step(self) -> None:
+        """Report the step and wait."""
+        seconds = time.perf_counter() - self.start
+        self.connection.report({"seconds": seconds, "units": self.units})
+        self.connection.wait()
+        self.start = time.perf_counter()
+
+
+def main() -> None:
+    """Train, one optimizer step per turn."""
+    name, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    units = job["units"][name]
+    turns = Turns(units * job["prompts"])
+    with tempfile.TemporaryDirectory() as folder:
+        if job["stage"] == "sft":
+            sft(job, turns, folder, plain=name == "trl")
+        elif name.startswith("trl"):
+            trl_reward(job, turns, folder, checkpointing="no checkpointing" not in name)
+        else:
+            rlhf_reward(job, turns, folder, units)
+
+
+def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
+    """The loop of `rlhf sft`, or TRL's own trainer with the same settings and rows."""
+    import trl
+    from transformers import TrainerCallback
+
+    from rlhf import SFTConfig, SFTTrainer
+    from rlhf.data.config import DataOptions
+    from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
+    from rlhf.models.load import load_policy
+    from rlhf.runtime.distributed import start_processes
+    from rlhf.training.sft.fine_tune import _arguments, as_dataset, fine_tune
+
+    class EndStep(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+            turns.end_step()
+
+    start_processes(job["threads"])
+    rows = [
+        {"prompt": row["prompt"], "completion": response}
+        for row in job["rankings"]
+        for response in row["responses"][:1]
+    ]
+    config = SFTConfig(
+        max_steps=job["steps"],
+        per_device_train_batch_size=job["prompts"],
+        packing=True,
+        save_steps=10**9,
+    )
+    setup = SFTTrainer(
+        job["model"],
+        rows,
+        config=config,
+        data_config=DataOptions(max_length=job["row_tokens"], eval_fraction=0.0),
+        output_dir=Path(folder) / "run",
+    ).setup
+    policy = load_policy(job["model"], dtype=setup.weights_dtype)
+    if plain:
+        trainer = trl.SFTTrainer(
+            model=policy,
+            args=_arguments(setup),
+            train_dataset=as_dataset(setup.chat, setup.rows.train),
+            processing_class=setup.chat.tokenizer,
+            callbacks=[EndStep()],
+        )
+        turns.begin()
+        trainer.train()
+    else:
+        setup.open_folder()
+        use_fast_cpu_attention(policy)
+        turns.begin()
+        fine_tune(policy, setup, resume=None, on_step=lambda step: turns.end_step())
+
+
+def rlhf_reward(job: dict[str, Any], turns: Turns, folder: str, size: int) -> None:
+    """The loop of `rlhf reward`, on rankings of `size` responses."""
+    from rlhf.data.config import DataConfig
+    from rlhf.data.held_out import TrainAndHeldOut
+    from rlhf.data.tokenization.tokenizer import load_tokenizer
+    from rlhf.models.config import ModelConfig
+    from rlhf.models.reward_init import load_model
+    from rlhf.models.scorer import Scorer
+    from rlhf.runtime.distributed import start_processes
+    from rlhf.runtime.run_folder import RunConfig
+    from rlhf.training.reward.config import RewardModelConfig
+    from rlhf.training.reward.cross_fit import weigh_annotators
+    from rlhf.training.reward.data import tokenize
+    from rlhf.training.reward.loop import train_reward_model
+    from rlhf.training.reward.scores import Scores
+    from rlhf.training.reward.setup import RewardSetup
+    from rlhf.types import Ranking
+
+    start_processes(job["threads"])
+    chat, config = load_tokenizer(job["model"]), ModelConfig(model_name_or_path=job["model"])
+    rows = [
+        Ranking(
+            prompt=row["prompt"], responses=row["responses"][:size], ranks=list(range(1, size + 1))
+        )
+        for row in job["rankings"]
+    ]
+    setup = RewardSetup(
+        run=RunConfig(output_dir=folder, seed=0),
+        model=config,
+        data=DataConfig(train_data=["rows"]),
+        config=RewardModelConfig(
+            max_steps=job["steps"],
+            per_device_train_batch_size=job["prompts"],
+            save_steps=10**9,
+        ),
+        world_size=1,
+        bf16=True,
+        chat=chat,
+        rows=TrainAndHeldOut(train=rows, held_out=[], uses=[]),
+    )
+    rankings = weigh_annotators(tokenize(chat, rows), setup, resuming=False)
+    scores = Scores(Scorer(load_model(config, 0), bf16=True), chat.pad_token_id)
+    turns.begin()
+    train_reward_model(
+        scores, rankings, [], setup, resume=None, on_step=lambda step: turns.end_step()
+    )
+
+
+def trl_reward(job: dict[str, Any], turns: Turns, folder: str, *, checkpointing: bool) -> None:
+    """TRL's RewardTrainer with its defaults except for the settings of the job."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+    from trl import RewardConfig, RewardTrainer
+
+    class EndStep(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+            turns.end_step()
+
+    torch.set_num_threads(job["threads"])
+    tokenizer = AutoTokenizer.from_pretrained(job["model"])
+    model = AutoModelForSequenceClassification.from_pretrained(
+        job["model"], num_labels=1, dtype=torch.float32
+    )
+    model.config.pad_token_id = tokenizer.pad_token_id
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(
+            output_dir=folder,
+            use_cpu=True,
+            max_steps=job["steps"],
+            per_device_train_batch_size=job["prompts"],
+            bf16=True,
+            gradient_checkpointing=checkpointing,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([_pair(row) for row in job["rankings"]]),
+        processing_class=tokenizer,
+        callbacks=[EndStep()],
+    )
+    turns.begin()
+    trainer.train()
+
+
+def _pair(row: dict[str, Any]) -> dict[str, Any]:
+    chosen, rejected = row["responses"][:2]
+    return {
+        "prompt": [{"role": "user", "content": row["prompt"]}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+    }
+
+
+if __name__ == "__main__":
+    main()
