@@ -18,10 +18,10 @@ from transformers import AutoConfig, PretrainedConfig
 
 from benchmarks.engines import Engine, started
 from benchmarks.groups import TOPICS, check_idle
-from benchmarks.hardware_rates import Rates, measure_rates
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.planning.rates import Rates, measure_rates
 
 ROWS = (1, 8, 32, 128)
 READING = """\

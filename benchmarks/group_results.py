@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from transformers import PretrainedConfig
 
-from benchmarks.hardware_rates import Rates
 from benchmarks.measure import Measured
+from rlhf.planning.rates import Rates
 
 if TYPE_CHECKING:
     from benchmarks.groups import GroupWorkload

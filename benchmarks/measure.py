@@ -13,9 +13,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.hardware_rates import Rates, best_of, measure_rates
 from benchmarks.interleaving import ADDRESS, KEY, Worker
 from benchmarks.workloads import Job, Variant
+from rlhf.planning.rates import Rates, best_of, measure_rates
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {

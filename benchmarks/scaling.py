@@ -12,11 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.roofline import forward_flops, key_value_bytes
 from benchmarks.scaling_cases import (
     A100,
     BATCHES,
-    GRAPHED,
     GRPO,
     H100,
     H200,
@@ -24,19 +22,17 @@ from benchmarks.scaling_cases import (
     LLAMA2_7B,
     LLAMA_8B,
     MODELS,
-    NATIVE,
     NUM_GPUS,
     PLANNED,
     PPO,
     QWEN_05B,
     QWEN_15B,
-    Batch,
-    Case,
-    Model,
 )
-from benchmarks.scaling_memory import BF16, FP32, fits, memory, planner_bytes
-from benchmarks.scaling_time import alive_after, decode_step, predict
-from rlhf.models.memory import GIB
+from rlhf.models.shape import GIB, ModelShape, forward_flops, key_value_bytes
+from rlhf.planning.activations import BF16, FP32
+from rlhf.planning.case import GRAPHED, NATIVE, Batch, Case
+from rlhf.planning.memory import fits, memory
+from rlhf.planning.seconds import alive_after, decode_step, predict
 
 PAGE = Path(__file__).parent.parent / "docs/explanation/scaling.md"
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -88,8 +84,8 @@ def lengths() -> str:
 
 
 def memory_table() -> str:
-    """The planner's total and the counted peaks, GiB on a GPU."""
-    head = ["", "model", "GPUs", "`--dry_run`", "DDP", "FSDP2", WITH_ENGINE,
+    """The planned peaks, GiB on a GPU."""
+    head = ["", "model", "GPUs", "DDP", "FSDP2", WITH_ENGINE,
             "fits 80 GB", "fits 141 GB"]  # fmt: skip
     rows = []
     for batch in BATCHES:
@@ -101,9 +97,8 @@ def memory_table() -> str:
 
 
 def _memory_cells(case: Case) -> list[str]:
-    planned = planner_bytes(case.model, case.batch, case.num_gpus)
     ways = {"DDP": memory(case, sharded=False)}
-    cells = [f"{planned / GIB:.0f}", f"{ways['DDP'].peak / GIB:.0f}"]
+    cells = [f"{ways['DDP'].peak / GIB:.0f}"]
     if case.num_gpus > 1:
         ways["FSDP2"] = memory(case, sharded=True)
         ways[WITH_ENGINE] = memory(replace(case, engine=PLANNED), sharded=True)
@@ -124,7 +119,7 @@ def times(batch: Batch) -> str:
     return _table(head, [_time_cells(batch, m, count) for m in MODELS for count in NUM_GPUS])
 
 
-def _time_cells(batch: Batch, model: Model, count: int) -> list[str]:
+def _time_cells(batch: Batch, model: ModelShape, count: int) -> list[str]:
     cells = [model.name, str(count)]
     case = Case(model=model, batch=batch, num_gpus=count, engine=NATIVE, machine=H200)
     native, engine = predict(case), predict(replace(case, engine=PLANNED))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from benchmarks.hardware_rates import Rates
 from benchmarks.measure import Measured
 from benchmarks.workloads import Workload
+from rlhf.planning.rates import Rates
 
 
 @dataclass(frozen=True, kw_only=True)

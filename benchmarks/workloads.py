@@ -1,7 +1,7 @@
 """Workloads: models, lengths and batches. Imports only the standard library."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Engine = Literal["rlhf", "trl", "trl_groups"]  # TRL 1.12's PPO; TRL 1.16's GRPO and RLOO
 Method = Literal["gae", "grpo", "rloo"]
@@ -26,6 +26,12 @@ class Workload:
     num_epochs: int = 4
     num_minibatches: int = 4
     on_gpu: bool = False
+    num_mlp_matrices: ClassVar[int] = 3
+
+    @property
+    def head_size(self) -> int:
+        """Width of an attention head."""
+        return self.hidden_size // self.num_heads
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ COMMANDS = (
     Command("ppo", "rlhf.recipes.ppo", "Optimize a policy with PPO, RLOO or GRPO.", True),
     Command("evaluate", "rlhf.recipes.evaluate", "Compare models on held-out prompts.", True),
     Command("align", "rlhf.recipes.align", "Run all stages, from SFT to the evaluation.", True),
+    Command("plan", "rlhf.recipes.plan", "Predict the memory and time of a run, and what fits."),
     Command("launch", "rlhf.runtime.launcher", "Launch a script or module on N processes."),
     Command("sample", "rlhf.labels.sample_cli", "Sample K responses to each prompt."),
     Command("label", "rlhf.labels.cli", "Collect, simulate, import and export preference labels."),

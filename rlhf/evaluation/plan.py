@@ -6,7 +6,8 @@ from rlhf.evaluation.core.config import NULL_BASELINES, EvaluateConfig, named_pa
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.llm import is_address
 from rlhf.evaluation.studies.checkpoints import steps_of_run
-from rlhf.models.memory import GIB, count_parameters, generation_bytes
+from rlhf.models.memory import count_parameters, generation_bytes
+from rlhf.models.shape import GIB
 from rlhf.runtime.printing import counted
 
 

@@ -1,7 +1,7 @@
 """Check keys, functions and data files of all stages before the first stage runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rlhf.data.config import DataConfig
@@ -15,20 +15,33 @@ from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.labels.candidates import sampling_tokenizer
 from rlhf.labels.simulate import load_annotators
 from rlhf.models.config import ModelConfig
-from rlhf.models.memory import GIB, model_size
+from rlhf.models.memory import count_parameters
+from rlhf.models.shape import GIB
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.pipeline.config import SAMPLED, SIMULATED, AlignConfig
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_arguments
-from rlhf.pipeline.stages import evaluation_stage, ppo_stage, reward_model_stage, sft_stage
+from rlhf.pipeline.stages import (
+    evaluation_stage,
+    ppo_stage,
+    processes,
+    reward_model_stage,
+    sft_stage,
+)
+from rlhf.planning.case import Assumed, Target
+from rlhf.planning.plan import Plan
+from rlhf.planning.report import summary
+from rlhf.planning.target import launch_target
 from rlhf.rewards.function import load_function
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import LATEST, RunConfig
 from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig
 from rlhf.training.ppo.config import settings_of as ppo_settings
-from rlhf.training.ppo.memory_plan import ppo_memory
+from rlhf.training.ppo.plan import plan as ppo_plan
 from rlhf.training.reward.config import RewardModelConfig
+from rlhf.training.reward.plan import plan as reward_plan
 from rlhf.training.sft.config import SFTConfig
+from rlhf.training.sft.plan import plan as sft_plan
 
 CLASSES: Mapping[str, tuple[type, ...]] = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),
@@ -61,9 +74,7 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
             code="key-conflict",
         )
     quiet_logs()
-    stage_functions = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
-    stages = [make(run_config, config) for make in stage_functions]
-    configs = {stage.recipe: _parsed(stage) for stage in stages}
+    configs = parsed_stages(run_config, config)
     ppo, evaluate = ppo_settings(configs["ppo"]), configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
     _check_judges(config, evaluate)
@@ -88,26 +99,61 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
 def plan(config: AlignConfig, checked: CheckedInputs) -> list[str]:
     """A line per stage: rows, parameters and memory."""
     base, rows, configs = config.model_name_or_path, checked.rows, checked.configs
-    # All later models start from a copy of the base model.
-    sft = model_size(configs["sft"][1], "CAUSAL_LM")
-    scorer = replace(configs["reward_model"][1], model_name_or_path=base)
-    policy = model_size(ModelConfig(model_name_or_path=base), "CAUSAL_LM")
+    stages = {name: summary(stage) for name, stage in stage_plans(config, configs).items()}
     evaluate: EvaluateConfig = configs["evaluate"][1]
     prompts = min(rows["heldout_prompts"], evaluate.max_prompts or rows["heldout_prompts"])
-    weights = policy.parameters * (2 if evaluate.bf16 else 4) / GIB
+    weights = count_parameters(base, "CAUSAL_LM") * (2 if evaluate.bf16 else 4) / GIB
     labels = f"{rows['labels']} rankings"
     if config.labels in SAMPLED:
         labels = f"{config.num_responses} responses to each of {rows['labels']} prompts"
     return [
-        f"sft: {rows['demonstrations']} demonstrations; {sft}",
+        f"sft: {rows['demonstrations']} demonstrations; {stages['sft']}",
         f"labels: {labels}",
         f"reward_model: the labels except for {config.label_eval_fraction:.0%}; "
-        f"{model_size(scorer, 'SEQ_CLS')}",
-        f"ppo: {rows['ppo_prompts']} prompts; policy: {policy}; "
-        f"with critic, reference and reward model {ppo_memory(ppo_settings(configs['ppo']), base)}",
+        f"{stages['reward_model']}",
+        f"ppo: {rows['ppo_prompts']} prompts; {stages['ppo']}",
         f"evaluation: {len(evaluate.models)} models, one at a time, x {evaluate.num_generations} "
         f"responses to {prompts} prompts; about {weights:,.2f} GiB per device before activations",
     ]
+
+
+def stage_plans(
+    config: AlignConfig,
+    configs: Mapping[str, tuple[Any, ...]],
+    target: Target | None = None,
+    assumed: Assumed | None = None,
+) -> dict[str, Plan]:
+    """The plans of the three trainings. Models that do not exist yet have the base's sizes.
+
+    Args:
+        config: the pipeline.
+        configs: of each recipe.
+        target: the devices; None for those of this machine, one for each process.
+        assumed: what the keys do not say.
+    """
+    target = target or launch_target(processes(config))
+    assumed = assumed or Assumed(model=config.model_name_or_path)
+    responses = config.num_responses if config.labels in SAMPLED else 2
+    _, model, data, sft = configs["sft"]
+    _, reward_base, rankings, reward = configs["reward_model"]
+    return {
+        "sft": sft_plan(model, data, sft, target, assumed=assumed),
+        "reward_model": reward_plan(
+            reward_base, rankings, reward, target, responses=responses, assumed=assumed
+        ),
+        "ppo": ppo_plan(ppo_settings(configs["ppo"]), target, assumed),
+    }
+
+
+def parsed_stages(run_config: RunConfig, config: AlignConfig) -> dict[str, tuple[Any, ...]]:
+    """The configuration of each recipe.
+
+    Raises:
+        ConfigError: an unknown key, or a file that cannot be read.
+    """
+    stage_functions = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
+    stages = [make(run_config, config) for make in stage_functions]
+    return {stage.recipe: _parsed(stage) for stage in stages}
 
 
 def _parsed(stage: RecipeStage) -> tuple[Any, ...]:

@@ -29,7 +29,9 @@ SOURCES = (
     "chat_template",  # a file, or auto or none, which represent themselves
 )
 # Keys that change where or how fast a stage runs, but not its result.
-WITHOUT_EFFECT = ("output_dir", "cpu_threads", "report_to", "push_to_hub", "logging_steps")
+WITHOUT_EFFECT = (
+    *("output_dir", "cpu_threads", "report_to", "push_to_hub", "logging_steps", "skip_plan"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

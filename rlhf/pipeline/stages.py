@@ -127,6 +127,7 @@ def _common(run_config: RunConfig, config: AlignConfig) -> dict[str, object]:
         "seed": run_config.seed,
         "cpu_threads": run_config.cpu_threads,
         "report_to": run_config.report_to or None,
+        "skip_plan": run_config.skip_plan or None,
         **chat_keys(config),
         **_drop_keys(config),
     }

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.contamination import check_contamination
 from rlhf.evaluation.core.metrics import all_metrics
@@ -34,6 +35,11 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
     Raises:
         RLHFError: as the functions that it calls.
     """
+    if run_config.skip_plan:
+        raise ConfigError(
+            "skip_plan has no effect on an evaluation, which is not planned; leave it out.",
+            code="key-conflict",
+        )
     begin_run(run_config)
     on_main_process(lambda: check_resumed_keys(run_config, config, study))
     folder, seed = Path(run_config.output_dir), run_config.seed

@@ -35,11 +35,17 @@ if TYPE_CHECKING:
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
-    if setup.settings.run.dry_run:
-        from rlhf.training.ppo.memory_plan import plan
+    from rlhf.planning.report import check_fits, lines
+    from rlhf.planning.target import launch_target
+    from rlhf.training.ppo.plan import plan
 
-        print_once(*setup.notes, *plan(setup.settings, setup.world_size))
+    run_config = setup.settings.run
+    planned = plan(setup.settings, launch_target(setup.world_size, timed=run_config.dry_run))
+    if run_config.dry_run:
+        print_once(*setup.notes, *lines(planned))
         return
+    if not run_config.skip_plan:
+        print_once(*check_fits(planned))
     from rich.progress import Progress as Bar
 
     from rlhf.training.ppo.trainer import PPOTrainer

@@ -30,11 +30,16 @@ if TYPE_CHECKING:
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
-    if setup.run.dry_run:
-        from rlhf.models.memory import model_size
+    from rlhf.planning.report import check_fits, lines
+    from rlhf.planning.target import launch_target
+    from rlhf.training.reward.plan import plan_of_setup
 
-        print_once(*setup.notes, model_size(setup.model, "SEQ_CLS"))
+    planned = plan_of_setup(setup, launch_target(setup.world_size, timed=setup.run.dry_run))
+    if setup.run.dry_run:
+        print_once(*setup.notes, *lines(planned))
         return
+    if not setup.run.skip_plan:
+        print_once(*check_fits(planned))
     from rlhf.recipes.reward_steps import train_reward
 
     train_reward(setup)

@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 def main() -> None:
     """Check, train, save, report."""
     setup = check()
-    if setup.run.dry_run:
-        from rlhf.models.memory import model_size
+    from rlhf.planning.report import check_fits, lines
+    from rlhf.planning.target import launch_target
+    from rlhf.training.sft.plan import plan
 
-        print_once(*setup.notes, model_size(setup.model, "CAUSAL_LM"))
+    target = launch_target(setup.world_size, timed=setup.run.dry_run)
+    planned = plan(setup.model, setup.data, setup.config, target, rows=len(setup.rows.train))
+    if setup.run.dry_run:
+        print_once(*setup.notes, *lines(planned))
         return
+    if not setup.run.skip_plan:
+        print_once(*check_fits(planned))
     from rlhf.training.sft.trainer import SFTTrainer
 
     trainer = SFTTrainer.from_setup(setup)

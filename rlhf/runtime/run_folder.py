@@ -57,7 +57,11 @@ class RunConfig:
     )
     dry_run: bool = field(
         default=False,
-        metadata={"help": "Print rows, parameters and memory, and exit."},
+        metadata={"help": "Print rows, memory and time, and exit."},
+    )
+    skip_plan: bool = field(
+        default=False,
+        metadata={"help": "Start a run although its models do not fit into memory by estimate."},
     )
     cpu_threads: int | None = field(
         default=None,

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from benchmarks import __main__ as program
-from benchmarks.hardware_rates import Rates
 from benchmarks.learning import POLICY, REWARD_MODEL, Curve, check_models, learning_lines
 from benchmarks.measure import Measured
 from benchmarks.models import EOS, PAD, UNKNOWN, make_folders
@@ -30,6 +29,7 @@ from benchmarks.workloads import (
 from rlhf.data.tokenization.chat import decode, prompt_ids, sequence_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import load_policy
+from rlhf.planning.rates import Rates
 from tests.errors import raises
 
 RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)

@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 
 from benchmarks.decode_worker import rlhf, transformers
 from benchmarks.decoding import Engine, floor_rate, page_lines
-from benchmarks.hardware_rates import Rates
+from rlhf.planning.rates import Rates
 from tests.tiny_models import make_model
 
 CONFIG = LlamaConfig(

@@ -7,10 +7,10 @@ import pytest
 from benchmarks import groups
 from benchmarks.group_results import COLUMNS, Rows, count_group_work, row_of
 from benchmarks.groups import GroupWorkload
-from benchmarks.hardware_rates import Rates
 from benchmarks.length_reward import reward
 from benchmarks.measure import Measured
 from benchmarks.workloads import Variant
+from rlhf.planning.rates import Rates
 
 CONFIG = SimpleNamespace(
     num_hidden_layers=1,

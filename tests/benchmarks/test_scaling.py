@@ -10,30 +10,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen2Config
 
 from benchmarks import scaling
-from benchmarks.roofline import count_work, forward_flops, key_value_bytes, trunk_weights
+from benchmarks.roofline import count_work
 from benchmarks.scaling_cases import (
     BATCHES,
-    GIB,
     GRPO,
     H200,
     LLAMA_8B,
     MODELS,
-    NATIVE,
     NUM_GPUS,
-    OPS_PER_LAYER,
-    OPS_PER_STEP,
     PLANNED,
     PPO,
     QWEN_05B,
     QWEN_15B,
-    Achieved,
-    Batch,
-    Case,
-    Machine,
-    Model,
 )
-from benchmarks.scaling_memory import memory, planner_bytes
-from benchmarks.scaling_time import (
+from benchmarks.workloads import Workload
+from rlhf.models.generation.decoder import Decoder, Responses, sample
+from rlhf.models.generation.generate import prompt_batch
+from rlhf.models.shape import ModelShape, forward_flops, key_value_bytes, trunk_weights
+from rlhf.planning.activations import forward_bytes
+from rlhf.planning.case import NATIVE, OPS_PER_LAYER, OPS_PER_STEP, Achieved, Batch, Case
+from rlhf.planning.machines import Machine
+from rlhf.planning.memory import memory, numerics
+from rlhf.planning.seconds import (
     alive_after,
     decode_step,
     eos_hazard,
@@ -43,15 +41,6 @@ from benchmarks.scaling_time import (
     score_seconds,
     update_seconds,
 )
-from benchmarks.workloads import Workload
-from rlhf.data.config import PromptDataConfig
-from rlhf.models.config import BackboneConfig
-from rlhf.models.generation.decoder import Decoder, Responses, sample
-from rlhf.models.generation.generate import prompt_batch
-from rlhf.rewards.config import RewardConfig
-from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPOConfig, PPOSettings
-from rlhf.training.ppo.memory_plan import plan
 
 # Seconds are operations, then bytes: a machine of one operation and one byte per second.
 UNIT = Machine(name="unit", flops=1.0, memory_rate=1.0, memory=1 << 60, nvlink=1.0, network=1.0)
@@ -60,12 +49,12 @@ EXACT = Achieved(
 )
 
 
-def case(model: Model, batch: Batch = PPO, *, num_gpus: int = 1, **others: object) -> Case:
+def case(model: ModelShape, batch: Batch = PPO, *, num_gpus: int = 1, **others: object) -> Case:
     fields = {"engine": NATIVE, "machine": H200} | others
     return Case(model=model, batch=batch, num_gpus=num_gpus, **fields)
 
 
-def config_of(model: Model) -> PretrainedConfig:
+def config_of(model: ModelShape) -> PretrainedConfig:
     kind = Qwen2Config if model.bias else LlamaConfig
     return kind(
         num_hidden_layers=model.num_layers,
@@ -183,36 +172,22 @@ def test_native_decoder_computes_some_finished_rows():
     assert len(set(shares)) == 6  # 1, then 3/4 of the last, down to a fifth: (3/4)^5 = 0.24
 
 
-def test_planner_prints_the_same_memory(tmp_path):
-    """`rlhf ppo --dry_run true`, for folders that have only a config.json."""
-    for model in MODELS:
-        config_of(model).save_pretrained(tmp_path / model.name)
-        for batch, count in ((PPO, 1), (GRPO, 8)):
-            printed = plan(_settings(str(tmp_path / model.name), batch), count)[-1]
-            total = float(re.search(r"about ([\d,.]+) GiB", printed)[1].replace(",", ""))
-            assert planner_bytes(model, batch, count) / GIB == pytest.approx(total, abs=0.006)
-
-
-def test_trained_parameter_takes_40_bytes_in_ppo_and_24_in_grpo():
-    """Policy and critic 16 each, reference and reward model 4 each; the critic has no output
-    layer of 525 M weights: 40 * 8.03 - 20 * 0.525 = 310.7 GB."""
-    no_cache = replace(PPO, num_prompts=0)
-    assert planner_bytes(LLAMA_8B, no_cache, 1) == pytest.approx(310.7e9, rel=1e-3)
-    critic_free = replace(GRPO, num_prompts=0)
-    assert planner_bytes(LLAMA_8B, critic_free, 1) == pytest.approx(190.6e9, rel=1e-3)
-
-
 def test_sharded_8b_holds_its_share_and_a_whole_reward_model():
     """GRPO on 8 GPUs: 12 + 4 bytes per parameter over 8, and the reward model's 2 per weight of
     its layers and 4 per other one: 16.06 + 13.96 + 2.10 = 32.1 GB. A rollout adds the policy in
-    float32 (32.1) and its products in bf16 (15.0), and 128 rows of 1536 * 131,072 bytes (25.8) and
-    128,256 logits (0.07)."""
+    float32 (32.1) and its products in bf16 (15.0), and 128 rows of 1536 * 131,072 bytes (25.8).
+    Next to these there are either 128 * 128,256 logits in five float32 tensors (0.33), or what
+    reading 16 prompts of 512 tokens holds: 8192 * (6 * 14,336 + 12 * 4096) bytes (1.11)."""
     needed = memory(case(LLAMA_8B, GRPO, num_gpus=8), sharded=True)
     assert needed.held == pytest.approx(32.12e9, rel=1e-3)
-    assert needed.rollout == pytest.approx((32.12 + 32.12 + 15.01 + 25.77 + 0.07) * 1e9, rel=1e-3)
-    assert needed.score == pytest.approx((32.12 + 32.12) * 1e9, rel=1e-3)  # the reference
+    added = {name: sum(parts.values()) for name, parts in needed.phases.items()}
+    assert added["rollout"] == pytest.approx((32.12 + 15.01 + 25.77 + 1.11) * 1e9, rel=1e-3)
+    reading = 8192 * forward_bytes(LLAMA_8B, numerics(case(LLAMA_8B, GRPO)))
+    assert needed.phases["rollout"]["activations"] == reading == pytest.approx(1.107e9, rel=1e-3)
+    assert needed.phases["score"]["gathered weights"] == 4 * LLAMA_8B.parameters  # the reference
     engine = memory(case(LLAMA_8B, GRPO, num_gpus=8, engine=PLANNED), sharded=True)
-    assert engine.rollout == pytest.approx((32.12 + 16.06 + 25.77 + 0.07) * 1e9, rel=1e-3)
+    added = sum(engine.phases["rollout"].values())
+    assert added == pytest.approx((16.06 + 25.77 + 1.11) * 1e9, rel=1e-3)
 
 
 def test_8b_needs_several_gpus():
@@ -279,20 +254,3 @@ def _operations_of_a_step(num_layers: int) -> int:
             decoder.any_left(stops)
             decoder.step(sampled.tokens, 1)
     return counter.count
-
-
-def _settings(folder: str, batch: Batch) -> PPOSettings:
-    return PPOSettings(
-        run=RunConfig(output_dir="unused"),
-        model=BackboneConfig(model_name_or_path=folder),
-        data=PromptDataConfig(train_data="unused"),
-        reward=RewardConfig(reward=[folder]),
-        ppo=PPOConfig(
-            advantage="gae" if batch.critic else "grpo",
-            rollout_batch_size=batch.rows,
-            num_generations=batch.num_generations,
-            max_prompt_length=batch.prompt_length,
-            max_completion_length=batch.max_response,
-            max_steps=1,
-        ),
-    )

@@ -112,6 +112,6 @@ def test_plan_has_rows_parameters_and_memory_of_each_stage(keys, run):
     sft, labels, reward_model, ppo, evaluation = plan(config, check_inputs(run, config))
     assert sft.startswith("sft: 2 demonstrations; 0.0 M parameters")
     assert labels == "labels: 4 responses to each of 3 prompts"
-    assert ppo.startswith("ppo: 3 prompts; policy: 0.0 M parameters")
+    assert ppo.startswith("ppo: 3 prompts; 0.0 M parameters")
     assert "3 models, one at a time, x 4 responses to 3 prompts" in evaluation
     assert all("GiB" in line for line in (sft, reward_model, ppo, evaluation))

@@ -4,7 +4,6 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from rlhf.models.memory import tokens_at_once
 from rlhf.runtime.config import parse_config
 from rlhf.training.ppo.compute import resolve_compute
 from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig, settings_of
@@ -196,10 +195,8 @@ def test_default_microbatch_fits_the_model(
     made = settings(**{**KEYS, "model_name_or_path": str(tmp_path)})
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert resolve_compute(made.ppo, made.model, CPU).microbatch_tokens == tokens
-    tokens_at_once.cache_clear()
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     assert resolve_compute(made.ppo, made.model, CPU).microbatch_tokens == 4096
-    tokens_at_once.cache_clear()
 
 
 def test_compile_raises_where_it_would_fail_or_have_no_effect(monkeypatch):

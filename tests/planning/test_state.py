@@ -1,11 +1,14 @@
-"""Estimates of memory, compared with tensors."""
+"""The planned state of training, compared with tensors."""
 
 import pytest
 import torch
 
-from rlhf.models.config import ModelConfig
 from rlhf.models.load import load_policy
-from rlhf.models.memory import BYTES_TRAINED, model_size
+from rlhf.models.memory import shape_of
+from rlhf.planning.activations import FP32
+from rlhf.planning.case import TrainingCase
+from rlhf.planning.machines import GPUS
+from rlhf.planning.training_memory import training_memory
 from tests.tiny_models import make_model
 
 
@@ -28,7 +31,11 @@ def test_training_state_is_16_bytes_per_parameter(tmp_path, bf16):
     state = [x for each in optimizer.state.values() for x in each.values()]
     measured = nbytes(parameters) + nbytes(p.grad for p in parameters) + nbytes(state)
     steps = 4 * len(parameters)
-    assert measured - steps == BYTES_TRAINED * sum(p.numel() for p in parameters)
-    assert model_size(ModelConfig(model_name_or_path=str(folder)), "CAUSAL_LM").state_bytes == (
-        measured - steps
-    )
+    assert measured - steps == 16 * sum(p.numel() for p in parameters)
+    case = TrainingCase(
+        task="sft", model=shape_of(str(folder)), num_gpus=1, machine=GPUS["L4-24"], rows=1,
+        mean_length=4, max_length=4, accumulation=2, bf16=bf16,
+    )  # fmt: skip
+    planned = training_memory(case, sharded=False)
+    gradients = FP32 * sum(p.numel() for p in parameters)
+    assert planned.held + gradients == measured - steps

@@ -1,4 +1,4 @@
-"""Matmul rates and copy rate of this machine, measured while the engines wait."""
+"""Matmul rates and copy rate of this machine, measured."""
 
 import time
 from collections.abc import Callable

@@ -1,16 +1,25 @@
-"""Seconds of an iteration of PPO and GRPO on GPUs, from counts, peak rates and assumptions."""
+"""Seconds of an iteration of PPO and GRPO, from counts, peak rates and assumptions."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from benchmarks.roofline import OPTIMIZER_TOUCHES, forward_flops, key_value_bytes, trunk_weights
-from benchmarks.scaling_cases import GPUS_PER_NODE, OPS_PER_LAYER, OPS_PER_STEP, Batch, Case
-from benchmarks.scaling_memory import BF16, FP32, sharding
+from rlhf.models.shape import ModelShape, forward_flops, key_value_bytes
+from rlhf.planning.activations import BF16, FP32, Numerics, saved_bytes
+from rlhf.planning.case import OPS_PER_LAYER, OPS_PER_STEP, Achieved, Batch, Case
+from rlhf.planning.machines import GPUS_PER_NODE, Machine
+from rlhf.planning.memory import numerics, sharding
 
 Seconds = dict[str, float]
 """Seconds by what they are spent on."""
+# AdamW reads weight, gradient and both moments and writes weight and moments; the backward pass
+# writes the gradient, clipping reads and writes it.
+OPTIMIZER_TOUCHES = 10
+# On a CPU: bytes that operators other than products read and write in a forward pass, per byte that
+# it saves or would save; a backward pass has twice as many. Fitted to benchmarks/planning.py. On a
+# GPU, the share of the peak that products reach includes them.
+ACTIVATION_TOUCHES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +52,24 @@ class Prediction:
 def predict(case: Case) -> Prediction | None:
     """The prediction, with the fastest tensor parallelism; None if the memory is too small."""
     name = sharding(case)
-    if name is None:
-        return None
+    return None if name is None else predict_sharded(case, sharded=name == "FSDP2")
+
+
+def predict_sharded(case: Case, *, sharded: bool) -> Prediction:
+    """The prediction, with the fastest tensor parallelism, whether or not the memory suffices."""
     sizes = [
         size
         for size in case.engine.tensor_parallel
         if size <= min(case.num_gpus, GPUS_PER_NODE) and case.model.num_kv_heads % size == 0
     ]
-    rollouts = {size: rollout_seconds(case, size, sharded=name == "FSDP2") for size in sizes}
+    rollouts = {size: rollout_seconds(case, size, sharded=sharded) for size in sizes}
     best = min(sizes, key=lambda size: sum(rollouts[size].values()))
     return Prediction(
-        sharding=name,
+        sharding="FSDP2" if sharded else "DDP",
         tensor_parallel=best,
         rollout=rollouts[best],
-        score=score_seconds(case, sharded=name == "FSDP2"),
-        update=update_seconds(case, sharded=name == "FSDP2"),
+        score=score_seconds(case, sharded=sharded),
+        update=update_seconds(case, sharded=sharded),
     )
 
 
@@ -82,22 +94,25 @@ def decode_step(case: Case, rows: float, context: float, tensor_parallel: int = 
     """Seconds of one token of `rows` responses with `context` tokens each.
 
     A step reads the weights once and the keys and values of every row. Products and weight reads
-    overlap, and so do the launches of the layers and their computation. Sampling waits for them.
+    overlap, and so do the launches of the layers and their computation on a GPU. Sampling waits
+    for them.
     """
     model, achieved, machine = case.model, case.achieved, case.machine
-    products = trunk_weights(model) + model.embedding
+    products = model.products
     rate = achieved.memory * machine.memory_rate * tensor_parallel
-    matmul = 2 * products * rows / (achieved.matmul * machine.flops * tensor_parallel)
-    reads = BF16 * products / rate
+    matmul = 2 * products * rows / (matmul_rate(case) * tensor_parallel)
+    reads = case.itemsize * products / rate
     seconds = {"weight reads": reads} if reads > matmul else {"matmul": matmul}
-    seconds["key-value reads"] = rows * context * key_value_bytes(model, BF16) / rate
+    seconds["key-value reads"] = rows * context * key_value_bytes(model, case.itemsize) / rate
     if tensor_parallel > 1:
         moved = 2 * (tensor_parallel - 1) / tensor_parallel * rows * model.hidden_size * BF16
         once = achieved.all_reduce + moved / (achieved.link * machine.nvlink)
         seconds["all-reduce"] = 2 * model.num_layers * once
     if case.engine.separate:
         return seconds | {"engine overhead": achieved.engine_step}
-    launches = launch_seconds(case) if case.engine.launches else 0.0
+    launches = launch_seconds(case, model) if case.engine.launches else 0.0
+    if not machine.on_gpu:
+        return seconds | {"launches": launches + OPS_PER_STEP * achieved.launch}
     if launches > sum(seconds.values()):
         seconds = {}
     else:
@@ -106,45 +121,52 @@ def decode_step(case: Case, rows: float, context: float, tensor_parallel: int = 
 
 
 def score_seconds(case: Case, *, sharded: bool) -> Seconds:
-    """Forward passes of reward model, reference and critic over this GPU's rows."""
-    model, batch = case.model, case.batch
+    """Forward passes of the reward models, the reference and the critic over this GPU's rows."""
+    batch = case.batch
     rows = batch.rows / case.num_gpus
     tokens, responses = rows * batch.mean_length, rows * batch.mean_response
-    trunk = forward_flops(model, tokens=tokens, rows=rows)
-    head = forward_flops(model, tokens=tokens, rows=rows, logits=responses)
+    read = rows * (batch.mean_response + batch.prompt_length * distinct_prompts(case, 1))
+    passes = [("reward model", model, 0.0, batch.reward_tokens) for model in case.rewards]
+    passes += [("reference", case.model, responses, batch.microbatch_tokens)]
+    if batch.critic:
+        passes += [("critic", case.critic or case.model, 0.0, batch.microbatch_tokens)]
     seconds: Seconds = {}
-    models = [("reward model", trunk, batch.reward_tokens)]
-    models += [("reference", head, batch.microbatch_tokens)]
-    models += [("critic", trunk, batch.microbatch_tokens)] if batch.critic else []
-    for name, flops, at_once in models:
-        compute = flops / (case.achieved.matmul * case.machine.flops)
-        launches = math.ceil(tokens / at_once) * launch_seconds(case)
-        bound = "launches" if launches > compute else "matmul"
-        seconds[f"{name} {bound}"] = max(compute, launches)
+    for name, model, logits, at_once in passes:
+        at_rows = tokens if name == "reward model" else read
+        flops = forward_flops(model, tokens=at_rows, rows=rows, logits=logits)
+        compute = flops / matmul_rate(case)
+        compute += elementwise_seconds(case.machine, case.achieved, model, numerics(case), at_rows)
+        launches = math.ceil(tokens / at_once) * launch_seconds(case, model)
+        name = f"{name} {'launches' if launches > compute else 'matmul'}"
+        seconds[name] = seconds.get(name, 0.0) + max(compute, launches)
     if sharded:
-        gathered = model.parameters + (model.value_parameters if batch.critic else 0)
+        gathered = case.model.parameters + (case.critic.value_parameters if case.critic else 0)
         seconds["network"] = gather_seconds(case, FP32 * gathered)
     return seconds
 
 
 def update_seconds(case: Case, *, sharded: bool) -> Seconds:
     """Forward and backward passes of the trained models, gradients over ranks, and AdamW."""
-    model, batch = case.model, case.batch
+    batch = case.batch
     steps = batch.num_epochs * batch.num_minibatches
     rows = batch.rows / batch.num_minibatches / case.num_gpus
     responses = rows * batch.mean_response
-    trained = [(model.parameters, responses)]
-    trained += [(model.value_parameters, 0.0)] if batch.critic else []
+    adapter = case.adapter if case.mode == "lora" else 0
+    trained = [(case.model, adapter or case.model.parameters, responses)]
+    if case.critic is not None:
+        trained += [(case.critic, case.critic.value_parameters, 0.0)]
+    elif batch.critic and adapter:
+        trained += [(case.model, adapter, 0.0)]
     seconds: Seconds = {}
-    for parameters, logits in trained:
-        parts = _optimizer_step(case, rows, parameters, logits, sharded=sharded)
+    for model, parameters, logits in trained:
+        parts = _optimizer_step(case, model, rows, parameters, logits, sharded=sharded)
         for bound, part in parts.items():
             seconds[bound] = seconds.get(bound, 0.0) + steps * part
     return seconds
 
 
 def _optimizer_step(
-    case: Case, rows: float, parameters: int, logits: float, *, sharded: bool
+    case: Case, model: ModelShape, rows: float, parameters: int, logits: float, *, sharded: bool
 ) -> Seconds:
     """One model's passes over this GPU's rows of a minibatch, and its step.
 
@@ -152,25 +174,74 @@ def _optimizer_step(
     counted as if nothing overlapped with it.
     """
     batch, achieved = case.batch, case.achieved
-    tokens = rows * batch.mean_length
+    distinct = distinct_prompts(case, batch.num_minibatches)
+    tokens = rows * (batch.mean_response + batch.prompt_length * distinct)
     passes = math.ceil(tokens / batch.microbatch_tokens)
-    flops = 3 * forward_flops(case.model, tokens=tokens, rows=rows, logits=logits)
+    flops = forward_flops(model, tokens=tokens, rows=rows, logits=logits)
+    adapters = case.mode == "lora"
     # The backward pass has twice the operations, launched from C++: as long as the forward pass.
     bounds = {
-        "matmul": flops / (achieved.matmul * case.machine.flops),
-        "launches": passes * 2 * launch_seconds(case),
+        "matmul": training_passes(adapters, case.checkpointing) * flops / matmul_rate(case),
+        "launches": passes * 2 * launch_seconds(case, model),
     }
     gather = gather_seconds(case, FP32 * parameters)
     if sharded:
         bounds["network"] = 3 * passes * gather  # weights twice, gradients once
     slowest = max(bounds, key=lambda name: bounds[name])
     seconds = {slowest: bounds[slowest]}
+    once = elementwise_seconds(case.machine, achieved, model, numerics(case), tokens)
+    if once:
+        seconds["activations"] = (3 + case.checkpointing) * once
     if not sharded and case.num_gpus > 1:
         seconds["network"] = 2 * gather
     of_rank = parameters / case.num_gpus if sharded else parameters
-    moved = OPTIMIZER_TOUCHES * FP32 * of_rank
-    seconds["optimizer"] = moved / (achieved.memory * case.machine.memory_rate)
+    rate = achieved.memory * case.machine.memory_rate
+    seconds["gradients"] = passes * gradient_bytes(of_rank, bf16=case.bf16) / rate
+    seconds["optimizer"] = OPTIMIZER_TOUCHES * FP32 * of_rank / rate
     return seconds
+
+
+def elementwise_seconds(
+    machine: Machine, achieved: Achieved, shape: ModelShape, how: Numerics, tokens: float
+) -> float:
+    """Seconds of a forward pass in operators other than products, on a CPU."""
+    if machine.on_gpu:
+        return 0.0
+    moved = ACTIVATION_TOUCHES * saved_bytes(shape, how, tokens=tokens)
+    return moved / (achieved.memory * machine.memory_rate)
+
+
+def gradient_bytes(parameters: float, *, bf16: bool) -> float:
+    """Bytes to add the gradients of a microbatch to those before: two read, one written.
+
+    Those of bf16 copies are cast to float32 first.
+    """
+    return parameters * (3 * FP32 + (BF16 + FP32) * bf16)
+
+
+def distinct_prompts(case: Case, parts: int) -> float:
+    """Expected share of different prompts among rows that are dealt to `parts` at random.
+
+    On a CPU rows with equal prompts share their tokens. One of n parts has a prompt with
+    probability 1 - (1 - 1/n)^K, and K/n of its K rows on average.
+    """
+    if case.machine.on_gpu:
+        return 1.0
+    count = case.batch.num_generations
+    return (1 - (1 - 1 / parts) ** count) * parts / count
+
+
+def training_passes(adapters: bool, checkpointing: bool) -> int:
+    """Operations of a step over those of a forward pass.
+
+    The backward pass has two products per weight, one under LoRA, whose base has no gradient.
+    """
+    return 1 + (1 if adapters else 2) + checkpointing
+
+
+def matmul_rate(case: Case) -> float:
+    """Operations per second that matrix products reach."""
+    return case.achieved.matmul * case.machine.rate(bf16=case.bf16)
 
 
 def gather_seconds(case: Case, size: float) -> float:
@@ -179,9 +250,9 @@ def gather_seconds(case: Case, size: float) -> float:
     return (count - 1) / count * size / (case.achieved.link * case.machine.link_rate(count))
 
 
-def launch_seconds(case: Case) -> float:
+def launch_seconds(case: Case, model: ModelShape) -> float:
     """Seconds in which Python starts the operations of one forward pass."""
-    return case.model.num_layers * OPS_PER_LAYER * case.achieved.launch
+    return model.num_layers * OPS_PER_LAYER * case.achieved.launch
 
 
 @cache
@@ -217,4 +288,4 @@ def _prompt_seconds(case: Case) -> float:
     batch, prompts = case.batch, case.batch.num_prompts / case.num_gpus
     tokens = prompts * batch.prompt_length
     flops = forward_flops(case.model, tokens=tokens, rows=prompts, logits=prompts)
-    return flops / (case.achieved.matmul * case.machine.flops)
+    return flops / matmul_rate(case)
