@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, cast
 
 if TYPE_CHECKING:  # torch takes a second to import, and rows of data do not need it
     from torch import Tensor
@@ -80,6 +80,10 @@ class Demonstration:
     def turn(self) -> Message:
         """The response as a message."""
         return {"role": "assistant", "content": self.completion, **self.fields}
+
+
+SFTRow: TypeAlias = Demonstration | str
+"""A row of SFT: a demonstration, or a plain text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.data.rows.split import prompt_key
 from rlhf.data.source_formats.formats import fitting_formats
 from rlhf.data.tokenization.template import parse_template_kwargs
+from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.runtime.command_parser import CommandParser
@@ -36,9 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         DataError: the bad rows of the files, up to 20 per file.
     """
     args = _parser().parse_args(argv)
-    if args.max_length is not None and args.max_length < 1:
+    if args.max_length is not None and args.max_length < 2:
         raise ConfigError(
-            f"--max_length {args.max_length} leaves no token; give 1 or more.", code="bad-value"
+            f"--max_length {args.max_length} is too short for any row; give 2 or more.",
+            code="bad-value",
         )
     if args.max_length and not args.model:
         raise ConfigError(
@@ -81,7 +83,7 @@ def check(
         source: a file, or a hub dataset as `read_rows` takes it.
         kind: one of KINDS; None guesses it from the keys of the first row, and a line states so.
         chat: counts tokens; without it lengths are neither checked nor shown.
-        max_length: the most tokens of a row.
+        max_length: the most tokens of a row; longer texts are counted, because SFT splits them.
         reject_file: bad rows are written to it and counted; without it they are raised.
         scores: the use of score_chosen and score_rejected, as `score_columns` of a run.
 
@@ -95,14 +97,17 @@ def check(
         "texts": load_texts,
     }
     used_kind = kind or kind_of(source)
+    most = None if used_kind == "texts" else max_length
     reject_path = Path(reject_file) if reject_file else None
     with BadRows(
         drop=reject_path is not None, reject_file=reject_path, next_step=NEXT_STEP
     ) as bad_rows:
-        loaded = load[used_kind](source, chat=chat, max_length=max_length, bad_rows=bad_rows)
+        loaded = load[used_kind](source, chat=chat, max_length=most, bad_rows=bad_rows)
     guessed = "" if kind else " (by the keys of its first row)"
     hint = _format_hint(source) if kind is None and used_kind in ("prompts", "texts") else []
     lengths = [f"  {line}" for line in length_lines(chat, loaded.rows)] if chat else []
+    if chat and max_length and (longer := _count_split_texts(chat, loaded.rows, max_length)):
+        lengths.append(f"  {counted(longer, 'text')} of more than {max_length} tokens: SFT splits")
     first = f"{source}: {used_kind}{guessed}, {_counts(loaded)}"
     return [first, *_describe(loaded), *lengths, *hint]
 
@@ -177,6 +182,17 @@ def _counts(loaded: AnyLoaded) -> str:
     parts += [f"{counted(len(loaded.problems), 'bad one')} left out"] if loaded.problems else []
     parts += [f"{loaded.undecided} that tie everything left out"] if loaded.undecided else []
     return ", ".join(parts)
+
+
+def _count_split_texts(
+    chat: ChatTokenizer,
+    rows: Sequence[Demonstration | PromptRow | Ranking | str],
+    max_length: int,
+) -> int:
+    """The number of plain texts that SFT reads in several parts."""
+    return sum(
+        len(text_examples(chat, row, max_length)) > 1 for row in rows if isinstance(row, str)
+    )
 
 
 def _describe(loaded: AnyLoaded) -> list[str]:

@@ -78,7 +78,10 @@ class DataOptions(PromptOptions):
     )
     max_length: int = field(
         default=512,
-        metadata={"help": "Maximum number of tokens of a prompt and its response together."},
+        metadata={
+            "help": "Maximum number of tokens of a prompt and its response together. SFT splits "
+            "longer {text} rows."
+        },
     )
 
     def __post_init__(self) -> None:

@@ -13,10 +13,10 @@ from rlhf.data.rows.sources import Source, parse_sources, source_of
 from rlhf.data.rows.split import group_key, split_by_key
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow
 
-T = TypeVar("T", Demonstration, Ranking)
-Row = TypeVar("Row", Demonstration, Ranking, PromptRow)
+T = TypeVar("T", Demonstration, Ranking, SFTRow)
+Row = TypeVar("Row", Demonstration, Ranking, PromptRow, SFTRow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +49,15 @@ def load_train_and_held_out(
     train: Data | None = None,
     held_out: Data | None = None,
 ) -> TrainAndHeldOut[T]:
-    """Demonstrations or rankings to train on, and held-out ones.
+    """Demonstrations, rankings or rows of SFT to train on, and held-out ones.
 
-    Without held-out data, the training data is split by prompt. A source with a weight below 1
-    gives that share of its rows, before the split; one above 1 gives its training rows several
-    times, and its held-out rows once.
+    Without held-out data, the training data is split by prompt, and plain texts by their words. A
+    source with a weight below 1 gives that share of its rows, before the split; one above 1 gives
+    its training rows several times, and its held-out rows once.
 
     Args:
-        load: `load_demonstrations` or `load_rankings`, with further arguments bound.
+        load: `load_demonstrations`, `load_rankings` or `load_sft_rows`, with further arguments
+            bound.
         data: the keys train_data, eval_data, eval_fraction and max_length.
         chat: the tokenizer that lengths are counted with.
         bad_rows: collects the bad rows of all sources.

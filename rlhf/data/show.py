@@ -9,6 +9,7 @@ from rich.text import Text
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
 from rlhf.data.tokenization.template_format import shared_length
+from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
@@ -29,9 +30,16 @@ class TokenSequence:
 
 
 def token_sequences(
-    chat: ChatTokenizer, row: Demonstration | Ranking | PromptRow
+    chat: ChatTokenizer,
+    row: Demonstration | Ranking | PromptRow | str,
+    max_length: int | None = None,
 ) -> list[TokenSequence]:
-    """The sequences that the trainer of such rows reads of this one."""
+    """The sequences that the trainer of such rows reads of this one; of a text only the first.
+
+    max_length: the most tokens of a sequence of a text.
+    """
+    if isinstance(row, str):
+        return _of_text(chat, row, max_length)
     if isinstance(row, Demonstration):
         return _of_demonstration(chat, row)
     return _of_ranking(chat, row) if isinstance(row, Ranking) else _of_prompt(chat, row)
@@ -50,6 +58,13 @@ def _of_demonstration(chat: ChatTokenizer, row: Demonstration) -> list[TokenSequ
         )
         for number, example in enumerate(examples, 1)
     ]
+
+
+def _of_text(chat: ChatTokenizer, text: str, max_length: int | None) -> list[TokenSequence]:
+    """The input of SFT on a plain text; the sequences after the first one are like it."""
+    first, *others = text_examples(chat, text, max_length)
+    title = f"sequence 1 of {len(others) + 1}" if others else ""
+    return [_token_sequence(chat, first.ids, first.trained, first.prompt_length, title)]
 
 
 def _of_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]:
@@ -120,26 +135,39 @@ def token_texts(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
 def introduce(
     folder: Path,
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | Ranking | PromptRow],
+    rows: Sequence[Demonstration | Ranking | PromptRow | str],
     *,
     count: int,
+    max_length: int | None = None,
 ) -> None:
     """Print the first `count` rows as the model reads them, and save three in `samples/`.
 
     Call it on one process.
+
+    Args:
+        folder: the run folder.
+        chat: the tokenizer.
+        rows: rows to train on.
+        count: how many rows to print.
+        max_length: the most tokens of a sequence of a text.
     """
     console = plain_console(soft_wrap=True)
     for row in rows[:count]:
-        for sequence in token_sequences(chat, row):
+        for sequence in token_sequences(chat, row, max_length):
             console.print(as_text(chat, sequence, colour=console.is_terminal))
-    write_rows(folder, chat, rows)
+    write_rows(folder, chat, rows, max_length)
 
 
 def write_rows(
-    folder: Path, chat: ChatTokenizer, rows: Sequence[Demonstration | Ranking | PromptRow]
+    folder: Path,
+    chat: ChatTokenizer,
+    rows: Sequence[Demonstration | Ranking | PromptRow | str],
+    max_length: int | None = None,
 ) -> None:
     """Write `folder/samples/rows.jsonl`: the first rows as the model reads them."""
-    sequences = [each for row in rows[:NUM_SAVED_ROWS] for each in token_sequences(chat, row)]
+    sequences = [
+        each for row in rows[:NUM_SAVED_ROWS] for each in token_sequences(chat, row, max_length)
+    ]
     lines = [as_json(sequence) for sequence in sequences]
     write_atomically(folder / "samples" / SAVED_ROWS, "".join(f"{line}\n" for line in lines))
 

@@ -10,8 +10,14 @@ from rich.console import Console
 from rlhf.data.check import kind_of
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.files.read import Row, Unreadable, Where, read_rows
-from rlhf.data.rows.length_filter import demonstration_fits, prompt_fits, ranking_fits
-from rlhf.data.rows.parse import parse_demonstration, parse_prompt
+from rlhf.data.rows.length_filter import prompt_fits, ranking_fits, sft_row_fits
+from rlhf.data.rows.parse import (
+    TrainOn,
+    is_plain_text,
+    parse_demonstration,
+    parse_plain_text,
+    parse_prompt,
+)
 from rlhf.data.rows.parse_ranking import parse_ranking
 from rlhf.data.show import TokenSequence, as_text, token_sequences
 from rlhf.data.tokenization.template import parse_template_kwargs
@@ -19,27 +25,24 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError, reject_row
 from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import plain_console
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import PromptRow, Ranking, SFTRow
 
-STAGES = {"demonstrations": "sft", "rankings": "reward_model", "prompts": "ppo"}
+STAGES = {"demonstrations": "sft", "texts": "sft", "rankings": "reward_model", "prompts": "ppo"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the rows; returns exit status 2 where one of them cannot be used, else 0.
 
     Raises:
-        ConfigError: the rows are plain texts, which no stage reads, or --rows is below 1.
+        ConfigError: --rows or --max_length is too small.
         DataError: the file cannot be read.
     """
     args = _parser().parse_args(argv)
     if args.rows < 1:
         raise ConfigError(f"--rows {args.rows}: give 1 or more.", code="bad-value")
-    stage = args.stage or STAGES.get(kind_of(args.file))
-    if stage is None:
-        raise ConfigError(
-            f"{args.file} has plain texts; name the stage that reads them with --for STAGE.",
-            code="missing-key",
-        )
+    if args.max_length is not None and args.max_length < 2:
+        raise ConfigError(f"--max_length {args.max_length}: give 2 or more.", code="bad-value")
+    stage = args.stage or STAGES[kind_of(args.file)]
     chat = load_tokenizer(
         args.model,
         args.chat_template,
@@ -53,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
     failed = 0
     for number, (where, row) in zip(range(args.rows), read_rows(args.file), strict=False):
         try:
-            sequences = token_sequences(chat, _checked(chat, row, stage, args.train_on))
+            checked = _checked(chat, row, stage, args.train_on)
+            sequences = token_sequences(chat, checked, args.max_length)
         except DataError as error:
             failed += 1
             _print_failure(console, number, where, error, as_json=args.json)
@@ -65,14 +69,15 @@ def main(argv: Sequence[str]) -> int:
 
 def _checked(
     chat: ChatTokenizer, row: Row | Unreadable, stage: str, train_on: str
-) -> Demonstration | Ranking | PromptRow:
+) -> SFTRow | Ranking | PromptRow:
     """The typed row, after the checks that a run makes."""
     if isinstance(row, Unreadable):
         reject_row(row.reason)
-    typed: Demonstration | Ranking | PromptRow
+    typed: SFTRow | Ranking | PromptRow
     if stage == "sft":
-        typed = parse_demonstration(row, "last" if train_on == "last" else "all")
-        reason = demonstration_fits(chat, None)(typed)
+        turns: TrainOn = "last" if train_on == "last" else "all"
+        typed = parse_plain_text(row) if is_plain_text(row) else parse_demonstration(row, turns)
+        reason = sft_row_fits(chat, None)(typed)
     elif stage == "reward_model":
         typed = parse_ranking(row, "ignore")
         reason = ranking_fits(chat, None)(typed)
@@ -130,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--for",
         dest="stage",
-        choices=list(STAGES.values()),
+        choices=list(dict.fromkeys(STAGES.values())),
         help="The stage that reads the rows. By default it is guessed from the keys of the first "
         "row.",
     )
@@ -148,5 +153,9 @@ def _parser() -> argparse.ArgumentParser:
         default="all",
         help="The assistant turns that SFT trains on, as in `rlhf sft`.",
     )
-    parser.add_argument("--max_length", type=int, help="Mark sequences of more tokens than this.")
+    parser.add_argument(
+        "--max_length",
+        type=int,
+        help="Mark sequences of more tokens than this; split texts as SFT does.",
+    )
     return parser

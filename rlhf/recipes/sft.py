@@ -1,8 +1,9 @@
-"""Supervised fine-tuning on demonstrations.
+"""Supervised fine-tuning on demonstrations or plain texts.
 
     rlhf sft --config recipes/pocket/sft.yaml
 
-Rows are {"prompt", "completion"} or {"messages"}. The loss is on the response and its end of turn.
+Rows are {"prompt", "completion"}, {"messages"} or {"text"}. The loss is on the response and its end
+of turn. A {"text"} row has no chat template: the loss is on the whole text and the EOS after it.
 The output folder loads with plain AutoModelForCausalLM; with use_peft it holds a PEFT adapter.
 """
 

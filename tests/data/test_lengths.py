@@ -7,6 +7,7 @@ import pytest
 from rlhf.data.check import check
 from rlhf.data.lengths import length_lines
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, sequence_ids
+from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.types import Demonstration, PromptRow, Ranking
 from tests.tiny_models import make_model
@@ -59,3 +60,15 @@ def test_check_prints_lengths_with_a_model_only(chat, tmp_path):
         f"  tokens, prompt: median {length}, p95 {length}, max {length}",
     ]
     assert not any("tokens" in text for text in check(str(path), None))
+
+
+def test_texts_that_sft_splits_are_counted(chat, tmp_path):
+    """A text of n tokens, with its EOS, is split where n exceeds max_length; none is a bad row."""
+    texts = ["ball", "ball " * 20, "cat " * 30]
+    lengths = sorted(len(text_examples(chat, text)[0].ids) for text in texts)
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    for max_length, count in ((lengths[0], "2 texts"), (lengths[1], "1 text")):
+        lines = check(str(path), None, chat, max_length)
+        assert any(f"{count} of more than {max_length} tokens" in line for line in lines)
+    assert not any("SFT splits" in line for line in check(str(path), None, chat, lengths[2]))

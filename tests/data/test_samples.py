@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rlhf.data.convert import convert
 from rlhf.data.rows.load import load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.rows.load_sft import load_sft_rows
 from tests.errors import raises
 
 
@@ -12,7 +13,9 @@ def test_samples_load_as_their_names_promise(root: Path):
     assert len(load_demonstrations(str(folder / "demonstrations.jsonl")).rows) == 3
     assert load_prompts(str(folder / "prompts.jsonl")).rows[1].columns["answer"] == "Mia"
     assert [len(r.ranks) for r in load_rankings(str(folder / "rankings.jsonl")).rows] == [4, 2]
-    assert len(load_texts(str(folder / "texts.jsonl")).rows) == 1
+    texts = load_texts(str(folder / "texts.jsonl")).rows
+    assert len(texts) == 1
+    assert load_sft_rows(str(folder / "texts.jsonl")).rows == texts
 
 
 def test_thumbs_become_demonstrations_by_conversion(root: Path):

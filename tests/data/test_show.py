@@ -108,9 +108,23 @@ def test_colours_mark_trained_and_control_tokens(folder):
     assert "".join(token_texts(chat, row.ids)) == row.text
 
 
-def test_texts_and_zero_rows_are_errors(folder, tmp_path):
-    with raises("missing-key", "--for"):
-        main([file_of(tmp_path, {"text": "once"}), "--model", folder])
+def test_text_is_shown_as_sft_reads_it(folder, tmp_path, capsys):
+    """Every id after the first is trained, EOS included; a long text is shown up to its split."""
+    rows = file_of(tmp_path, {"text": "A dog. A cat."})
+    assert main([rows, "--model", folder, "--json"]) == 0
+    (whole,) = lines(capsys)
+    assert whole["text"] == "A dog. A cat.<|im_end|>"
+    assert whole["trained"] == [False] + [True] * (len(whole["ids"]) - 1)
+    assert main([rows, "--model", folder, "--json", "--max_length", "4"]) == 0
+    (part,) = lines(capsys)
+    assert part["ids"] == whole["ids"][:4]
+    count = -(-(len(whole["ids"]) - 1) // 3)
+    assert part["title"] == f"sequence 1 of {count}"
+
+
+def test_zero_rows_and_too_short_lengths_are_errors(folder, tmp_path):
+    with raises("bad-value", "--max_length 1"):
+        main([file_of(tmp_path, {"text": "x"}), "--model", folder, "--max_length", "1"])
     with raises("bad-value", "--rows 0"):
         main([file_of(tmp_path, {"prompt": "x"}), "--model", folder, "--rows", "0"])
 

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
+from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError, reject_row
-from rlhf.types import Demonstration, Prompt, PromptRow, Ranking, Tools
+from rlhf.types import Demonstration, Prompt, PromptRow, Ranking, SFTRow, Tools
 
 TRANSCRIPT = "\n\nHuman:"  # how a prompt of Anthropic's HH begins
 
@@ -28,6 +29,18 @@ def demonstration_fits(
             max_length,
             positions=chat.max_positions,
         )
+
+    return reason
+
+
+def sft_row_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[SFTRow], str | None]:
+    """As `demonstration_fits`; a plain text fits at any length, because it is split."""
+    fits = demonstration_fits(chat, max_length)
+
+    def reason(row: SFTRow) -> str | None:
+        if isinstance(row, str):
+            return _reason(lambda: len(text_examples(chat, row, max_length)), "the text", None)
+        return fits(row)
 
     return reason
 

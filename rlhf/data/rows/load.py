@@ -27,9 +27,9 @@ from rlhf.errors import DataError, reject_row
 from rlhf.manifest import DataUse
 from rlhf.runtime.distributed import is_main_process
 from rlhf.runtime.printing import counted
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow
 
-T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
+T = TypeVar("T", Demonstration, PromptRow, Ranking, str, SFTRow)
 # Columns that a response may depend on, without those that are read.
 NOT_READ = CONTEXT_COLUMNS - {"system", "system_prompt", "tools", "images"}
 logger = logging.getLogger(__name__)
@@ -75,9 +75,8 @@ def load_demonstrations(
             is no usable row.
     """
     fits = demonstration_fits(chat, max_length) if chat else None
-    return _settle(
-        _load(source, role, partial(parse.parse_demonstration, train_on=train_on), fits), bad_rows
-    )
+    parse_row = partial(parse.parse_demonstration, train_on=train_on)
+    return load_rows(source, role, parse_row, fits, bad_rows)
 
 
 def load_prompts(
@@ -110,7 +109,7 @@ def load_prompts(
     def fits(row: PromptRow) -> str | None:
         return next((reason for check in checks if (reason := check(row))), None)
 
-    return _settle(_load(source, role, parse.parse_prompt, fits), bad_rows)
+    return load_rows(source, role, parse.parse_prompt, fits, bad_rows)
 
 
 def load_rankings(
@@ -160,8 +159,22 @@ def load_texts(
 ) -> Loaded[str]:
     """Plain texts of `{"text"}` rows; in memory also a list of strings."""
     fits = text_fits(chat, max_length) if chat else None
-    loaded = _load(with_column(source, "text"), role, parse.parse_text, fits)
-    return _settle(loaded, bad_rows)
+    return load_rows(with_column(source, "text"), role, parse.parse_text, fits, bad_rows)
+
+
+def load_rows(
+    source: Data,
+    role: str,
+    parse_row: Callable[[Row], T],
+    fits: Callable[[T], str | None] | None,
+    bad_rows: BadRows | None,
+) -> Loaded[T]:
+    """Rows that `parse_row` makes and for which `fits` gives no reason against them.
+
+    Raises:
+        DataError: see `load_demonstrations`.
+    """
+    return _settle(_load(source, role, parse_row, fits), bad_rows)
 
 
 def _load(

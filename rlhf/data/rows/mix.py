@@ -9,9 +9,9 @@ from rlhf.data.files.read import Data
 from rlhf.data.rows.load import Loaded
 from rlhf.data.rows.sources import Source
 from rlhf.manifest import DataUse
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow
 
-T = TypeVar("T", Demonstration, PromptRow, Ranking, str)
+T = TypeVar("T", Demonstration, PromptRow, Ranking, str, SFTRow)
 
 
 def load_sources(

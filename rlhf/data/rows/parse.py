@@ -17,10 +17,13 @@ from rlhf.data.rows.fields import (
 )
 from rlhf.data.rows.messages import messages_of, tools_of
 from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
+from rlhf.data.source_formats.formats import formats_with_columns_of
 from rlhf.errors import reject_row
 from rlhf.types import Demonstration, Message, MessageFields, Prompt, PromptRow, Ranking
 
 TrainOn = Literal["all", "last"]
+# Formats whose rows are texts: any text, and texts with a sentiment.
+_TEXT_FORMATS = {"opening", "sentiment"}
 
 
 def parse_row(
@@ -104,6 +107,33 @@ def parse_text(row: Row) -> str:
     """The text of `{"text"}`."""
     check_columns(row, ())
     return text_of(value_of(row, "text", "text"), "text")
+
+
+def is_plain_text(row: Row) -> bool:
+    """Whether SFT reads the row as a plain text instead of a demonstration."""
+    return "text" in row and not row.keys() & {"prompt", *RESPONSES}
+
+
+def parse_plain_text(row: Row) -> str:
+    """The text of a `{"text"}` row of SFT.
+
+    A text next to columns from which it was made (Alpaca's rows have both) is rejected: as a plain
+    text, its instruction would be trained on too.
+
+    Raises:
+        DataError: the reason.
+    """
+    check_columns(row, ("text",))
+    if "prompt" in row:
+        reject_row("prompt next to text: the rows of a source are demonstrations or texts")
+    text = parse_text(row)
+    if others := set(formats_with_columns_of([row])) - _TEXT_FORMATS:
+        columns = ", ".join(key for key in row if key != "text")
+        reject_row(
+            f"text next to {columns}, which are `{min(others)}` rows: convert them, or remove "
+            "these columns to train on the plain text"
+        )
+    return text
 
 
 def _check_repeated_prompt(row: Row, turns: Sequence[Message]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from rlhf.manifest import hash_text
-from rlhf.types import Demonstration, Prompt, Ranking
+from rlhf.types import Demonstration, Prompt, Ranking, SFTRow
 
 PUNCTUATION = frozenset(".,;:!?\"'`“”‘’„…")
 T = TypeVar("T", Demonstration, Ranking)
@@ -19,11 +19,14 @@ def prompt_key(prompt: Prompt) -> str:
     return json.dumps([[turn["role"], _normalized(turn["content"])] for turn in prompt])
 
 
-def group_key(row: Demonstration | Ranking) -> str:
+def group_key(row: SFTRow | Ranking) -> str:
     """The key of rows that stay on one side of a split: the prompt, or else the responses.
 
-    Texts without a prompt (sentences with a sentiment) all have the empty one.
+    Responses without a prompt (sentences with a sentiment) all have the empty one. A plain text
+    has its own words as key.
     """
+    if isinstance(row, str):
+        return json.dumps([["text", _normalized(row)]])
     if row.prompt:
         return prompt_key(row.prompt)
     responses = row.responses if isinstance(row, Ranking) else [row.completion]

@@ -25,10 +25,10 @@ from rlhf.runtime.run_folder import RunConfig, open_run_folder
 from rlhf.training.common.adapter_base import keep_own_base
 from rlhf.training.common.config import TrainingConfig
 from rlhf.training.common.provenance import stage_manifest
-from rlhf.types import Demonstration, Ranking
+from rlhf.types import Demonstration, Ranking, SFTRow
 
 Config = TypeVar("Config", bound=TrainingConfig)
-Row = TypeVar("Row", Demonstration, Ranking)
+Row = TypeVar("Row", Demonstration, Ranking, SFTRow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,13 @@ class RunSetup(Generic[Row, Config]):
         def open_and_introduce() -> None:
             folder = open_run_folder(*self.configs)
             print_once(*self.notes)
-            introduce(folder, self.chat, self.rows.train, count=self.data.show_rows)
+            introduce(
+                folder,
+                self.chat,
+                self.rows.train,
+                count=self.data.show_rows,
+                max_length=self.data.max_length,
+            )
 
         on_main_process(open_and_introduce)
 

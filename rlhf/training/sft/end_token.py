@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import torch
 
-from rlhf.data.tokenization.chat import Encoded, training_examples
+from rlhf.data.tokenization.chat import Encoded
+from rlhf.data.tokenization.texts import sft_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.models.config import ModelConfig
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.protocols import CausalLM
-from rlhf.types import Demonstration
+from rlhf.types import SFTRow
 
 MAX_ROWS = 128
 LOW = 0.1  # below it nearly no response ends: the token is practically untrained
@@ -19,13 +20,20 @@ UNTRAINED = 0.2  # of the median norm
 
 
 @torch.no_grad()
-def end_probability(model: CausalLM, chat: ChatTokenizer, rows: Sequence[Demonstration]) -> float:
-    """Mean probability of the end token at the end of the first rows' responses, in [0, 1].
+def end_probability(
+    model: CausalLM,
+    chat: ChatTokenizer,
+    rows: Sequence[SFTRow],
+    max_length: int | None = None,
+) -> float:
+    """Mean probability of the end token at the end of the first rows, in [0, 1].
 
     It is near 0 for a base model whose end token was never trained; its samples reach the length
     limit. Call it on one process, with the full model.
+
+    max_length: the most tokens of a part of a text.
     """
-    ends = [_up_to_end(training_examples(chat, row)[-1]) for row in rows[:MAX_ROWS]]
+    ends = [_up_to_end(sft_examples(chat, row, max_length)[-1]) for row in rows[:MAX_ROWS]]
     training = model.training
     model.eval()
     probability = float(_end_logprobs(model, chat, ends).exp().mean())

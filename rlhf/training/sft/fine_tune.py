@@ -2,7 +2,7 @@
 
 The trainer gets `input_ids` and `labels` instead of texts. So a response has the same tokens here
 as under the reward model and in PPO, and only the response and its end of turn carry loss,
-whatever the chat template looks like.
+whatever the chat template looks like. In a plain text every token after the first carries loss.
 """
 
 import sys
@@ -19,7 +19,7 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PrinterCallback
 
-from rlhf.data.tokenization.chat import training_examples
+from rlhf.data.tokenization.texts import sft_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
@@ -32,14 +32,14 @@ from rlhf.training.common.weight_checks import check_trainable, parts_of
 from rlhf.training.sft.callback import AlreadyTrained, RunCallback
 from rlhf.training.sft.setup import SFTSetup
 from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, restored_router_settings
-from rlhf.types import Demonstration
+from rlhf.types import SFTRow
 
 IGNORED = -100  # label of a token that carries no loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuned:
-    """A fine-tuned model. Losses are in nats per token of the held-out responses."""
+    """A fine-tuned model. Losses are in nats per token of the held-out responses or texts."""
 
     model: PreTrainedModel | PeftModel  # unwrapped
     steps: int
@@ -57,7 +57,7 @@ def fine_tune(
 ) -> FineTuned:
     """Fine-tune `model`; checkpoints and metrics.jsonl go to the run folder.
 
-    The loss is the mean over the response tokens of the global batch. Resuming is exact: dropout
+    The loss is the mean over the trained tokens of the global batch. Resuming is exact: dropout
     is 0, and the trainer restores optimizer, schedule, random state and the place in the data.
     With early stopping the model gets the weights of the lowest held-out loss at the end.
 
@@ -76,6 +76,7 @@ def fine_tune(
         Stopped: SIGTERM came; a checkpoint of this step was written.
     """
     run, config, chat, rows = setup.run, setup.config, setup.chat, setup.rows
+    length = setup.data.max_length
     stopper = EarlyStopping(config.early_stopping_patience, config.early_stopping_threshold)
     if stopper.patience is not None:
         _check_early_stopping(evaluates=bool(rows.held_out))
@@ -97,8 +98,8 @@ def fine_tune(
             trainer = TRLTrainer(
                 model=model,
                 args=_arguments(setup),
-                train_dataset=as_dataset(chat, rows.train),
-                eval_dataset=as_dataset(chat, rows.held_out) if rows.held_out else None,
+                train_dataset=as_dataset(chat, rows.train, length),
+                eval_dataset=as_dataset(chat, rows.held_out, length) if rows.held_out else None,
                 processing_class=chat.tokenizer,
                 callbacks=[callback],
             )
@@ -160,12 +161,15 @@ def _check_early_stopping(*, evaluates: bool) -> None:
         )
 
 
-def as_dataset(chat: ChatTokenizer, rows: Sequence[Demonstration]) -> Dataset:
+def as_dataset(
+    chat: ChatTokenizer, rows: Sequence[SFTRow], max_length: int | None = None
+) -> Dataset:
     """Columns `input_ids` and `labels`: the token itself where the model is trained, else -100.
 
-    A row is one example, or several where turns cannot share one (see `training_examples`).
+    A row is one example, or several where turns cannot share one (see `training_examples`) or a
+    text has more than `max_length` tokens.
     """
-    examples = [example for row in rows for example in training_examples(chat, row)]
+    examples = [example for row in rows for example in sft_examples(chat, row, max_length)]
     labels = [
         [
             token if trained else IGNORED

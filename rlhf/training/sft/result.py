@@ -21,7 +21,7 @@ Model: TypeAlias = PreTrainedModel | PeftModel
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SFTResult:
-    """A finished run. Losses are in nats per token of the held-out responses."""
+    """A finished run. Losses are in nats per token of the held-out responses or texts."""
 
     steps: int  # optimizer steps
     eval_loss_before: float | None  # None where nothing is held out

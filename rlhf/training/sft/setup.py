@@ -8,16 +8,16 @@ from rlhf.data.config import DataConfig
 from rlhf.data.files.memory import RowsInMemory
 from rlhf.data.held_out import load_train_and_held_out
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
-from rlhf.data.rows.load import load_demonstrations
+from rlhf.data.rows.load_sft import load_sft_rows
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.setup import RunSetup
 from rlhf.training.sft.config import SFTConfig
-from rlhf.types import Demonstration
+from rlhf.types import SFTRow
 
-SFTSetup: TypeAlias = RunSetup[Demonstration, SFTConfig]
+SFTSetup: TypeAlias = RunSetup[SFTRow, SFTConfig]
 
 
 def check_run(
@@ -54,7 +54,7 @@ def check_run(
     rejects = Path(run.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(
-            partial(load_demonstrations, train_on=config.train_on),
+            partial(load_sft_rows, train_on=config.train_on),
             data,
             chat,
             bad_rows,

@@ -1,6 +1,5 @@
 """`SFTTrainer`: supervised fine-tuning of a language model on demonstrations."""
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.training.sft.fine_tune import FineTuned, fine_tune
 from rlhf.training.sft.result import Model, SFTResult, summary, unfinished, write_policy
+from rlhf.training.sft.samples import sample_prompts, sampling_chat
 from rlhf.training.sft.setup import SFTSetup, check_run
 from rlhf.types import Prompt
 
@@ -38,11 +38,11 @@ SAMPLE_TEMPERATURE = 0.7
 
 
 class SFTTrainer:
-    """Fine-tunes a causal language model on demonstrations, with TRL's trainer inside.
+    """Fine-tunes a causal language model on demonstrations or texts, with TRL's trainer inside.
 
-    The loss is the cross-entropy of the responses and their end of turn. Rows are checked when the
-    trainer is made; the model is loaded by `train`. In a distributed run every process
-    creates its own trainer.
+    The loss is the cross-entropy of the responses and their end of turn, and of every token of a
+    plain text and its EOS. Rows are checked when the trainer is made; the model is loaded by
+    `train`. In a distributed run every process creates its own trainer.
 
     Examples:
         >>> trainer = SFTTrainer("data/pocket/model", [{"prompt": "Hi", "completion": "Hello."}])
@@ -52,9 +52,9 @@ class SFTTrainer:
     Args:
         model: the model to start from: a folder, a hub id, or a `ModelConfig` with the keys of
             LoRA, precision and memory.
-        train_data: {"prompt", "completion"} or {"messages"} rows: a file or hub id, a list of
-            dicts, a `datasets.Dataset` or a pandas DataFrame. None takes the sources of a
-            `DataConfig`.
+        train_data: {"prompt", "completion"}, {"messages"} or {"text"} rows: a file or hub id, a
+            list of dicts or of texts, a `datasets.Dataset` or a pandas DataFrame. None takes the
+            sources of a `DataConfig`.
         eval_data: held-out rows, of the same kinds. None holds out a share of `train_data`.
         config: keys of the training.
         data_config: chat template, longest row, share to hold out, handling of bad rows.
@@ -135,7 +135,7 @@ class SFTTrainer:
         print_once(*untrained_end_warnings(model, setup.model, setup.chat))
         setup.check_can_save(model)
         setup.name_base(model, setup.folder)
-        prompts = _sample_prompts(setup)
+        prompts = sample_prompts(setup)
         before = self._samples(model, prompts)
         tuned = fine_tune(model, setup, resume=resume, on_step=self._count)
         self._model = tuned.model
@@ -167,6 +167,8 @@ class SFTTrainer:
         seed: int = 0,
     ) -> list[str]:
         """A response of the model to each prompt, without its thought.
+
+        After training on plain texts alone, prompts are beginnings of texts, without a template.
 
         Args:
             prompts: strings, or lists of messages.
@@ -258,7 +260,7 @@ class SFTTrainer:
         model.to(PartialState().device)
         groups = sample_responses(
             model,
-            self.setup.chat,
+            sampling_chat(self.setup),
             prompts,
             num_responses=1,
             max_new_tokens=max_new_tokens,
@@ -269,18 +271,12 @@ class SFTTrainer:
         return [responses[0] for responses in groups]
 
 
-def _sample_prompts(setup: SFTSetup) -> list[Prompt]:
-    """Prompts for samples/, held-out ones where there are any; the same on every process."""
-    rows = list(setup.rows.held_out or setup.rows.train)
-    chosen = random.Random(setup.run.seed).sample(rows, min(setup.config.num_samples, len(rows)))
-    return [row.prompt for row in chosen]
-
-
 def _log_end_probability(tuned: FineTuned, setup: SFTSetup) -> float | None:
-    """P(end) on held-out responses, logged; None where nothing is held out."""
+    """P(end) at the end of held-out rows, logged; None where nothing is held out."""
     if not is_main_process() or not setup.rows.held_out:
         return None
-    probability = end_probability(tuned.model, setup.chat, setup.rows.held_out)
+    rows, max_length = setup.rows.held_out, setup.data.max_length
+    probability = end_probability(tuned.model, setup.chat, rows, max_length)
     MetricsWriter(setup.folder).write(tuned.steps, {"eval_end_probability": probability})
     print_once(*end_warnings(probability, setup.model, setup.chat))
     return probability

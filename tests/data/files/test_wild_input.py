@@ -12,6 +12,7 @@ from rlhf.data.files.read import read_rows
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.detect import detect
 from rlhf.data.rows.load import load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.rows.load_sft import load_sft_rows
 from rlhf.data.source_formats.formats import FORMATS
 from rlhf.errors import ConfigError, DataError
 
@@ -82,7 +83,9 @@ def test_any_bytes_are_rows_or_an_error(tmp_path: Path, content: bytes, name: st
 @calm
 @given(
     file_rows=st.lists(rows, max_size=3),
-    load=st.sampled_from([load_demonstrations, load_prompts, load_rankings, load_texts]),
+    load=st.sampled_from(
+        [load_demonstrations, load_prompts, load_rankings, load_sft_rows, load_texts]
+    ),
 )
 def test_any_rows_are_loaded_or_counted(tmp_path: Path, file_rows: list, load):
     path = tmp_path / "a.jsonl"
