@@ -14,7 +14,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.recipes.two_steps import OBJECTS, write_rows
+from tests.recipes.hub_rows import hub_rows, with_local_data
 from tests.tiny_models import make_model
 
 QWEN = Path("recipes/qwen2.5-0.5b")
@@ -33,45 +33,6 @@ SIZES = {
     ],
     "evaluate_keys": ["max_prompts=4", "max_completion_length=6", "max_prompt_length=96"],
 }
-
-
-def conversation(question: str, response: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
-
-
-def hub_rows(folder: Path) -> dict[str, str]:
-    """trl-lib's Capybara (messages), ultrafeedback_binarized (conversations with scores, no prompt
-    column) and ultrafeedback-prompt (conversational prompts) in eight rows each."""
-    questions = [f"Where is the {thing}?" for thing in OBJECTS]
-    pairs = [(conversation(q, "In the box."), conversation(q, "I am a cat.")) for q in questions]
-    return {
-        "Capybara": write_rows(
-            folder / "capybara.jsonl", [{"messages": good} for good, _ in pairs]
-        ),
-        "ultrafeedback_binarized": write_rows(
-            folder / "binarized.jsonl",
-            [
-                {"chosen": good, "rejected": bad, "score_chosen": 7.5, "score_rejected": 5.0}
-                for good, bad in pairs
-            ],
-        ),
-        "ultrafeedback-prompt": write_rows(
-            folder / "prompts.jsonl", [{"prompt": good[:1]} for good, _ in pairs]
-        ),
-    }
-
-
-def with_local_data(keys: dict[str, object], files: dict[str, str]) -> dict[str, object]:
-    """The keys with each hub set replaced by local rows with the same columns."""
-
-    def replace(value: object) -> object:
-        if isinstance(value, list):
-            return [replace(item) for item in value]
-        if isinstance(value, str) and value.startswith("trl-lib/"):
-            return files[value.removeprefix("trl-lib/").partition(":")[0]]
-        return value
-
-    return {key: replace(value) for key, value in keys.items()}
 
 
 def run(root: Path, recipe: str, keys: dict[str, object], folder: Path) -> None:

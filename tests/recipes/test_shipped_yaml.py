@@ -18,12 +18,17 @@ from rlhf.data.tokenization.chat import judged_ids, prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.training.sft.fine_tune import as_dataset
 from rlhf.types import Demonstration
+from tests.recipes.families import FAMILIES
 from tests.recipes.two_steps import make_data
 from tests.tiny_models import make_model
 
 SLOW = pytest.mark.slow
-# Files of other commands, or pipelines of the files that are tested here.
-ELSEWHERE = ("accelerate/", "annotators", "align", "evaluate", "pretrain")
+# Files of other commands, pipelines of the files that are tested here, and recipes of other
+# architectures (test_named_recipes.py).
+ELSEWHERE = (
+    *("accelerate/", "annotators", "align", "evaluate", "pretrain"),
+    *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
+)
 RECIPES = Path(__file__).parents[2] / "recipes"
 ALL = sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml"))
 TRAINING = [name for name in ALL if not any(word in name for word in ELSEWHERE)]
