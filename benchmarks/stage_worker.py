@@ -58,7 +58,7 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
     from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
     from rlhf.models.load import load_policy
     from rlhf.runtime.distributed import start_processes
-    from rlhf.training.sft.fine_tune import _arguments, as_dataset, fine_tune
+    from rlhf.training.sft.fine_tune import as_dataset, fine_tune, trl_arguments
 
     class EndStep(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
@@ -87,7 +87,7 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
     if plain:
         trainer = trl.SFTTrainer(
             model=policy,
-            args=_arguments(setup),
+            args=trl_arguments(setup),
             train_dataset=as_dataset(setup.chat, setup.rows.train),
             processing_class=setup.chat.tokenizer,
             callbacks=[EndStep()],

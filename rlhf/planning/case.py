@@ -195,3 +195,9 @@ class Assumed:
     def path(self, path: str) -> str:
         """A model with the sizes of the model at `path`."""
         return path if self.model is None or Path(path).is_dir() else self.model
+
+    def row_tokens(self, max_length: int) -> float:
+        """Mean length of a row of SFT or of a reward model."""
+        if self.prompt_tokens is None and self.response_tokens is None:
+            return max_length / 2
+        return (self.prompt_tokens or 0.0) + (self.response_tokens or 0.0)

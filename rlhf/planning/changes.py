@@ -1,12 +1,16 @@
 """Changes of a run that save memory, each with the peak that it leads to."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from rlhf.models.shape import ModelShape, kv_size, query_size
 from rlhf.planning.case import Batch, Case, TrainingCase
 from rlhf.planning.memory import memory
+from rlhf.planning.parts import Memory
 from rlhf.planning.training_memory import training_memory
+
+C = TypeVar("C", Case, TrainingCase)
 
 LORA_R = 16  # of an adapter that is proposed
 
@@ -25,14 +29,22 @@ def ppo_changes(case: Case, *, sharded: bool, smallest: int) -> Sequence[Change]
 
     smallest: the value of max_tokens_per_microbatch to propose.
     """
-    now = memory(case, sharded=sharded).peak
-    tried = [
-        (text, changed, memory(changed, sharded=in_shards).peak)
-        for text, changed, in_shards in _ppo_cases(case, sharded=sharded, smallest=smallest)
+    tried = _ppo_cases(case, sharded=sharded, smallest=smallest)
+    return _lower(memory, case, tried, sharded=sharded)
+
+
+def _lower(
+    needed: Callable[..., Memory], case: C, tried: Iterable[tuple[str, C, bool]], *, sharded: bool
+) -> list[Change]:
+    """The changes after which less memory is needed."""
+    now = needed(case, sharded=sharded).peak
+    peaks = [
+        (text, changed, needed(changed, sharded=in_shards).peak)
+        for text, changed, in_shards in tried
     ]
     return [
         Change(text=text, peak=peak, fits=peak <= _usable(changed))
-        for text, changed, peak in tried
+        for text, changed, peak in peaks
         if peak < now
     ]
 
@@ -78,16 +90,8 @@ def training_changes(case: TrainingCase, *, sharded: bool, smallest: int) -> Seq
 
     smallest: the value of per_device_train_batch_size to propose.
     """
-    now = training_memory(case, sharded=sharded).peak
-    tried = [
-        (text, changed, training_memory(changed, sharded=in_shards).peak)
-        for text, changed, in_shards in _training_cases(case, sharded=sharded, smallest=smallest)
-    ]
-    return [
-        Change(text=text, peak=peak, fits=peak <= _usable(changed))
-        for text, changed, peak in tried
-        if peak < now
-    ]
+    tried = _training_cases(case, sharded=sharded, smallest=smallest)
+    return _lower(training_memory, case, tried, sharded=sharded)
 
 
 def _training_cases(

@@ -71,9 +71,6 @@ def case_of(
     base = assumed.path(model.model_name_or_path)
     bf16 = target.bf16_is_fast if model.bf16 is None else model.bf16
     sized = replace(model, model_name_or_path=base)
-    mean = data.max_length / 2
-    if assumed.prompt_tokens is not None or assumed.response_tokens is not None:
-        mean = (assumed.prompt_tokens or 0.0) + (assumed.response_tokens or 0.0)
     return TrainingCase(
         task="reward_model",
         model=shape_of(base),
@@ -82,7 +79,7 @@ def case_of(
         rows=config.per_device_train_batch_size,
         responses=responses,
         shared=0.0 if target.machine.on_gpu else assumed.prompt_tokens or 0.0,
-        mean_length=mean,
+        mean_length=assumed.row_tokens(data.max_length),
         max_length=data.max_length,
         accumulation=config.gradient_accumulation_steps,
         adapter=adapter_parameters(sized, "SEQ_CLS") if model.use_peft else 0,

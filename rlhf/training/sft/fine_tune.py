@@ -97,7 +97,7 @@ def fine_tune(
         with restored_router_settings(model.config):
             trainer = TRLTrainer(
                 model=model,
-                args=_arguments(setup),
+                args=trl_arguments(setup),
                 train_dataset=as_dataset(chat, rows.train, length),
                 eval_dataset=as_dataset(chat, rows.held_out, length) if rows.held_out else None,
                 processing_class=chat.tokenizer,
@@ -180,7 +180,7 @@ def as_dataset(
     return Dataset.from_dict({"input_ids": [example.ids for example in examples], "labels": labels})
 
 
-def _arguments(setup: SFTSetup) -> trl.SFTConfig:
+def trl_arguments(setup: SFTSetup) -> trl.SFTConfig:
     """The settings of TRL's trainer."""
     run, config, evaluates = setup.run, setup.config, bool(setup.rows.held_out)
     arguments = trl.SFTConfig(

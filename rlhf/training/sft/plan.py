@@ -1,5 +1,6 @@
 """The plan of an SFT run: memory, seconds and what fits, before a weight is loaded."""
 
+import math
 from dataclasses import replace
 
 from rlhf.data.config import DataConfig
@@ -29,7 +30,7 @@ def plan(
         tokens = config.num_train_epochs * rows * case.mean_length
         length = case.max_length if case.packed else case.mean_length
         batch = case.num_gpus * case.accumulation * case.rows * length
-        steps = max(1, -int(-tokens // batch))
+        steps = max(1, math.ceil(tokens / batch))
     return training_plan(case, sharded=target.sharded, steps=steps)
 
 
@@ -40,16 +41,13 @@ def case_of(
     base = assumed.path(model.model_name_or_path)
     bf16 = target.bf16_is_fast if model.bf16 is None else model.bf16
     sized = replace(model, model_name_or_path=base)
-    mean = data.max_length / 2
-    if assumed.prompt_tokens is not None or assumed.response_tokens is not None:
-        mean = (assumed.prompt_tokens or 0.0) + (assumed.response_tokens or 0.0)
     return TrainingCase(
         task="sft",
         model=shape_of(base),
         num_gpus=target.num_devices,
         machine=target.machine,
         rows=config.per_device_train_batch_size,
-        mean_length=mean,
+        mean_length=assumed.row_tokens(data.max_length),
         max_length=data.max_length,
         accumulation=config.gradient_accumulation_steps,
         packed=config.packing,
