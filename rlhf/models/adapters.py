@@ -75,6 +75,7 @@ def add_frozen_adapter(model: PeftModel, name: str, folder: Path) -> None:
     """
     config: Any = LoraConfig.from_pretrained(str(folder))
     config.modules_to_save, config.task_type = None, "CAUSAL_LM"
+    config.lora_dropout = 0.0  # of its training; nothing may be dropped from what it reads
     model.add_adapter(name, config)
     tensors = load_file(folder / ADAPTER_WEIGHTS)
     weights = {key: tensor for key, tensor in tensors.items() if ".lora_" in key}

@@ -1,10 +1,17 @@
 """The model that a run starts from: LoRA, precision, memory."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.paths import expand_home
+
+# Keys that do nothing without use_peft, and are false or None by default.
+OF_LORA = (
+    *("lora_target_modules", "lora_modules_to_save", "lora_dropout"),
+    *("use_rslora", "use_dora", "dtype"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,11 +19,36 @@ class BackboneConfig:
     """Keys that all three trainings share: the model, LoRA, precision, memory."""
 
     model_name_or_path: str = field(metadata={"help": "Model to start from: a folder or a hub id."})
+    model_revision: str | None = field(
+        default=None,
+        metadata={"help": "Branch, tag or commit of a model on the hub. Default: its main branch."},
+    )
     lora_r: int = field(default=16, metadata={"help": "Rank of the LoRA matrices."})
     lora_alpha: int = field(default=32, metadata={"help": "LoRA scale is lora_alpha / lora_r."})
     lora_target_modules: list[str] | None = field(
         default=None,
         metadata={"help": "Names of the layers that get LoRA. Default: every linear layer."},
+    )
+    use_rslora: bool = field(
+        default=False,
+        metadata={"help": "LoRA scale is lora_alpha / √lora_r (rank-stabilised LoRA)."},
+    )
+    use_dora: bool = field(
+        default=False,
+        metadata={
+            "help": "Train the norms of weights too, apart from their directions (DoRA). Slower."
+        },
+    )
+    dtype: Literal["float32", "bfloat16"] | None = field(
+        default=None,
+        metadata={
+            "help": "Type of frozen weights under LoRA; trained weights are float32. Default: "
+            "bfloat16 if the run computes in bf16."
+        },
+    )
+    attn_implementation: Literal["eager", "sdpa"] | None = field(
+        default=None,
+        metadata={"help": "Attention of transformers. Default: sdpa where the model has it."},
     )
     bf16: bool | None = field(
         default=None,
@@ -39,6 +71,12 @@ class BackboneConfig:
         for name in ("lora_r", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}; use 1 or more.", code="bad-value")
+        if self.dtype == "bfloat16" and self.bf16 is False:
+            raise ConfigError(
+                "dtype=bfloat16 with bf16=false: products with such weights are computed in bf16; "
+                "leave one of them out.",
+                code="key-conflict",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +85,10 @@ class ModelConfig(BackboneConfig):
 
     use_peft: bool = field(
         default=False, metadata={"help": "Train LoRA adapters instead of every weight."}
+    )
+    lora_dropout: float = field(
+        default=0.0,
+        metadata={"help": "Share of the inputs of LoRA layers that training sets to 0."},
     )
     lora_modules_to_save: list[str] | None = field(
         default=None,
@@ -66,11 +108,29 @@ class ModelConfig(BackboneConfig):
                 "load_in_4bit freezes the base model; add --use_peft true to train.",
                 code="key-conflict",
             )
-        for name in ("lora_target_modules", "lora_modules_to_save"):
+        if not 0 <= self.lora_dropout < 1:
+            raise ConfigError(
+                f"lora_dropout={self.lora_dropout}; use 0 to below 1.", code="bad-value"
+            )
+        for name in OF_LORA:
             if not self.use_peft and getattr(self, name):
                 raise ConfigError(
                     f"{name} is set without use_peft; add --use_peft true.", code="key-conflict"
                 )
+
+
+def step_keys(config: BackboneConfig, optim: str = "adamw_torch") -> dict[str, object]:
+    """Keys that change the steps of a run, for the check of a checkpoint to resume from.
+
+    None where a key is not used, which equals its absence in checkpoints of older versions.
+    """
+    names = ("use_rslora", "use_dora", "dtype", "attn_implementation")
+    dropout = config.lora_dropout if isinstance(config, ModelConfig) else 0.0
+    return {
+        **{name: getattr(config, name) or None for name in names},
+        "lora_dropout": dropout or None,
+        "optim": None if optim == "adamw_torch" else optim,
+    }
 
 
 def use_bf16(config: BackboneConfig) -> bool:

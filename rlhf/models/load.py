@@ -154,6 +154,22 @@ def enable_gradient_checkpointing(model: PreTrainedModel | PeftModel) -> None:
         inner.enable_input_require_grads()
 
 
+def set_attention(model: PreTrainedModel, name: str | None) -> None:
+    """Use transformers' attention of this name in `model`; None leaves it as it is.
+
+    Raises:
+        ConfigError: the model does not have it.
+    """
+    if name is None:
+        return
+    try:
+        model.set_attn_implementation(name)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"attn_implementation={name}: {reason_of(error)}; leave it out.", code="unsupported"
+        ) from error
+
+
 def _load_merged_adapter(folder: Path, dtype: torch.dtype, base: str | None) -> PreTrainedModel:
     base = base or adapter_base(folder) or ""
     check_base(folder, base)

@@ -46,7 +46,7 @@ def add_lora(
 def lora_config(
     config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"], *, tied: bool = False
 ) -> LoraConfig:
-    """peft's configuration of the adapters; dropout 0, as everywhere in this project.
+    """peft's configuration of the adapters.
 
     tied: whether input and output embeddings are one matrix, which stays one if it is trained.
     """
@@ -54,7 +54,9 @@ def lora_config(
         task_type=TaskType[task],
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
-        lora_dropout=0.0,
+        lora_dropout=config.lora_dropout,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
         target_modules=config.lora_target_modules or "all-linear",
         modules_to_save=config.lora_modules_to_save,
         ensure_weight_tying=tied and bool(config.lora_modules_to_save),

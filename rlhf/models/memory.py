@@ -13,6 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from rlhf.errors import ConfigError
 from rlhf.models.adapter_folder import untrained
 from rlhf.models.config import ModelConfig
 from rlhf.models.load import load_config
@@ -115,5 +116,15 @@ def frozen_dtype(config: ModelConfig, *, bf16: bool) -> torch.dtype:
     frozen base under LoRA loses nothing that autocast would not round anyway.
 
     bf16: whether training computes in bf16.
+
+    Raises:
+        ConfigError: the key `dtype` asks for bf16 weights, but training computes in float32.
     """
-    return torch.bfloat16 if config.use_peft and bf16 else torch.float32
+    if config.dtype == "bfloat16" and not bf16:
+        raise ConfigError(
+            "dtype=bfloat16 needs a run that computes in bf16, which this device is slow at; add "
+            "--bf16 true or leave dtype out.",
+            code="key-conflict",
+        )
+    half = bf16 and config.use_peft and config.dtype != "float32"
+    return torch.bfloat16 if half else torch.float32

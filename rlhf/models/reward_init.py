@@ -11,7 +11,7 @@ from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
 from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
 from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
-from rlhf.models.load import enable_gradient_checkpointing, new_reward_model
+from rlhf.models.load import enable_gradient_checkpointing, new_reward_model, set_attention
 from rlhf.models.lora import add_lora
 from rlhf.models.save import ADAPTER, merge_reward_model
 from rlhf.runtime.distributed import is_main_process
@@ -25,6 +25,7 @@ def load_model(
     dtype: of the weights; see `frozen_dtype`.
     """
     base = new_reward_model(config.model_name_or_path, seed=seed, num_heads=num_heads, dtype=dtype)
+    set_attention(base, config.attn_implementation)
     use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base

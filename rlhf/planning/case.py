@@ -110,6 +110,7 @@ class Case:
     critic_model: ModelShape | None = None  # of a separate critic; None: the policy's sizes
     reward_models: tuple[ModelShape, ...] | None = None  # None: one with the policy's sizes
     adapter: int = 0  # parameters of an adapter, in mode lora
+    moment_bytes: int = 8  # of AdamW's moments per trained parameter
     bf16: bool = True
     checkpointing: bool = False
 
@@ -150,6 +151,7 @@ class TrainingCase:
     sample_tokens: int = 0  # of the longest of them
     adapter: int = 0  # trained parameters under LoRA; 0: all weights are trained
     four_bit: bool = False
+    moment_bytes: int = 8  # of AdamW's moments per trained parameter
     bf16: bool = True
     checkpointing: bool = False
     achieved: Achieved = field(default_factory=Achieved)

@@ -17,7 +17,6 @@ from rlhf.planning.case import Case
 from rlhf.planning.machines import Machine
 from rlhf.planning.parts import Memory, Parts, largest, program_bytes
 
-MOMENTS = 8  # bytes of AdamW's moments per parameter
 SAMPLED = 5  # float32 tensors [rows, vocabulary] of a sampling step on a GPU
 ROLLOUT, SCORE, UPDATE = "rollout", "score", "update"
 
@@ -52,7 +51,7 @@ def trained_parameters(case: Case) -> int:
 def held_parts(case: Case, *, sharded: bool) -> Parts:
     """Weights, moments, the frozen models, and DDP's buckets (a copy of the gradients)."""
     shards, trained = case.num_gpus if sharded else 1, trained_parameters(case)
-    parts = {"weights": FP32 * trained / shards, "moments": MOMENTS * trained / shards}
+    parts = {"weights": FP32 * trained / shards, "moments": case.moment_bytes * trained / shards}
     if case.num_gpus > 1 and not sharded:
         parts["gradient buckets"] = FP32 * trained
     if case.mode == "lora":

@@ -12,7 +12,7 @@ from rlhf.planning.activations import (
     saved_bytes,
 )
 from rlhf.planning.case import TrainingCase
-from rlhf.planning.memory import MOMENTS, UPDATE
+from rlhf.planning.memory import UPDATE
 from rlhf.planning.parts import Memory, Parts, largest, program_bytes
 
 FOUR_BIT = 0.5  # bytes of a quantised weight
@@ -47,7 +47,7 @@ def _held_parts(case: TrainingCase, *, sharded: bool) -> Parts:
     shards = case.num_gpus if sharded else 1
     parts: Parts = {
         "weights": FP32 * case.trained / shards,
-        "moments": MOMENTS * case.trained / shards,
+        "moments": case.moment_bytes * case.trained / shards,
     }
     if case.adapter:
         parts["frozen base"] = _base_bytes(case) / shards

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.field_types import check_field_types
@@ -16,6 +17,12 @@ AT_LEAST_ZERO = ("weight_decay", "num_samples")
 BELOW_ONE = ("warmup_ratio", "early_stopping_threshold")
 # An infinite limit has no effect; an infinite step size or weight gives NaN.
 FINITE = ("learning_rate", "num_train_epochs", "weight_decay")
+
+Optim = Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"]
+OPTIM_HELP = (
+    "AdamW of torch, or of bitsandbytes with moments in 8 bits (2 bytes per weight in place of 8); "
+    "paged: they may be moved to the memory of the CPU (GPU only)."
+)
 
 
 def check_finite(config: object, names: Sequence[str]) -> None:
@@ -39,6 +46,7 @@ class TrainingConfig:
     max_steps: int | None = field(
         default=None, metadata={"help": "Optimizer steps; overrides num_train_epochs."}
     )
+    optim: Optim = field(default="adamw_torch", metadata={"help": OPTIM_HELP})
     per_device_train_batch_size: int = field(
         default=8, metadata={"help": "Rows that a process reads at once."}
     )

@@ -10,6 +10,7 @@ from rlhf.ops.kl import KLEstimator
 from rlhf.rewards.config import RewardConfig
 from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.config import OPTIM_HELP, Optim
 from rlhf.training.ppo.validation import check_ppo, check_together
 
 Mode = Literal["separate", "shared_trunk", "lora"]
@@ -96,6 +97,7 @@ class PPOConfig:
     value_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the critic. Default: learning_rate."}
     )
+    optim: Optim = field(default="adamw_torch", metadata={"help": OPTIM_HELP})
     lr_scheduler_type: Literal["linear", "constant"] = field(
         default="linear",
         metadata={"help": "Learning rate over the run: linear decay to 0, or constant."},

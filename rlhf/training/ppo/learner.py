@@ -8,6 +8,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from rlhf.models.shard import full
+from rlhf.training.common.config import Optim
+from rlhf.training.common.optimizer import eight_bit_adamw
 from rlhf.training.ppo.modes import PPOModels
 
 Role = Literal["policy", "critic"]
@@ -22,7 +24,7 @@ class Learner:
     module: nn.Module  # Sequences -> Outputs
     wrapped: nn.Module  # the module as training calls it: in DDP, where there are several processes
     parameters: list[nn.Parameter]
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
 
     @property
     def norm_name(self) -> str:
@@ -44,7 +46,9 @@ class Learner:
         return full(torch.nn.utils.clip_grad_norm_(self.parameters, max_norm))
 
 
-def make_learners(accelerator: Accelerator, models: PPOModels) -> tuple[Learner, Learner | None]:
+def make_learners(
+    accelerator: Accelerator, models: PPOModels, optim: Optim
+) -> tuple[Learner, Learner | None]:
     """The policy's learner, and the critic's where there is a critic."""
 
     def wrap(module: nn.Module) -> nn.Module:
@@ -55,7 +59,7 @@ def make_learners(accelerator: Accelerator, models: PPOModels) -> tuple[Learner,
         module=models.policy_module,
         wrapped=wrap(models.policy_module),
         parameters=models.policy_parameters,
-        optimizer=_adam(models.policy_parameters),
+        optimizer=_adam(models.policy_parameters, optim),
     )
     if models.critic_module is None:
         return policy, None
@@ -65,10 +69,12 @@ def make_learners(accelerator: Accelerator, models: PPOModels) -> tuple[Learner,
         module=models.critic_module,
         wrapped=policy.wrapped if shared else wrap(models.critic_module),
         parameters=models.critic_parameters,
-        optimizer=_adam(models.critic_parameters),
+        optimizer=_adam(models.critic_parameters, optim),
     )
     return policy, critic
 
 
-def _adam(parameters: list[nn.Parameter]) -> torch.optim.AdamW:
+def _adam(parameters: list[nn.Parameter], optim: Optim) -> torch.optim.Optimizer:
+    if optim != "adamw_torch":
+        return eight_bit_adamw(parameters, optim, lr=0.0, eps=ADAM_EPSILON)
     return torch.optim.AdamW(parameters, lr=0.0, eps=ADAM_EPSILON, weight_decay=0.0, fused=True)

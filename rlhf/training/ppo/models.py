@@ -16,12 +16,25 @@ from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
 from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.lineage import has_another_base
-from rlhf.models.load import enable_gradient_checkpointing, load_reward_model, reward_scale
+from rlhf.models.load import (
+    enable_gradient_checkpointing,
+    load_reward_model,
+    reward_scale,
+    set_attention,
+)
+from rlhf.models.memory import frozen_dtype
 from rlhf.models.save import ADAPTER, inner_model
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import Reward, load_reward
 from rlhf.training.ppo.compute import Compute
-from rlhf.training.ppo.modes import PPOModels, lora, separate, shard_models, shared_trunk
+from rlhf.training.ppo.modes import (
+    PPOModels,
+    adapter_config,
+    lora,
+    separate,
+    shard_models,
+    shared_trunk,
+)
 from rlhf.training.ppo.setup import FRESH, PPOSetup
 
 
@@ -66,17 +79,21 @@ def load_models(
 
 
 def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: bool) -> None:
-    """Fast CPU layers, frozen weights in bf16, gradient checkpointing, where they apply."""
+    """Attention, fast CPU layers, frozen weights in bf16, gradient checkpointing as configured."""
+    attention = setup.settings.model.attn_implementation
+    set_attention(inner_model(models.policy), attention)
     use_fast_cpu_attention(inner_model(models.policy))
     for module in models.modules:
         use_fast_cpu_linear(module)
         use_fast_cpu_norms(module)
         use_fast_cpu_lora(module)
     if setup.config.mode == "lora":
-        if compute.bf16:
+        adapters = adapter_config(setup.settings.model, setup.base)
+        if frozen_dtype(adapters, bf16=compute.bf16) == torch.bfloat16:
             hold_in_bf16(models.policy)  # its backbone, which is the reference too
     else:
         with models.reference() as reference:
+            set_attention(inner_model(reference), attention)
             use_fast_cpu_attention(inner_model(reference))  # which reads packed rows
             use_fast_cpu_linear(reference)
             use_fast_cpu_norms(reference)  # or its log-probs would not be the policy's at step 0
@@ -87,6 +104,7 @@ def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: 
     if checkpointing:
         enable_gradient_checkpointing(models.policy)
     if setup.config.mode == "separate" and isinstance(models.critic, Critic):
+        set_attention(models.critic.trunk, attention)
         use_fast_cpu_attention(models.critic.trunk)
         if checkpointing:
             enable_gradient_checkpointing(models.critic.trunk)

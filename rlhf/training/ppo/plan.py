@@ -16,6 +16,7 @@ from rlhf.models.shape import ModelShape
 from rlhf.planning.case import GRAPHED, NATIVE, Assumed, Batch, Case, Target, achieved_on
 from rlhf.planning.plan import Plan, ppo_plan
 from rlhf.rewards.spec import parse_rewards
+from rlhf.training.common.optimizer import moment_bytes
 from rlhf.training.ppo.config import PPOSettings
 from rlhf.training.ppo.modes import adapter_config
 from rlhf.training.ppo.setup import FRESH
@@ -49,6 +50,7 @@ def case_of(settings: PPOSettings, target: Target, assumed: Assumed) -> Case:
         reward_models=_rewards(settings, base, assumed),
         adapter=adapter,
         bf16=bf16,
+        moment_bytes=moment_bytes(config.optim),
         achieved=achieved_on(machine, bf16=bf16),
         checkpointing=settings.model.gradient_checkpointing,
     )

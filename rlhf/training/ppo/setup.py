@@ -1,7 +1,7 @@
 """What is settled before a weight is loaded: keys, tokenizers, rewards and rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.compatibility import check_same_format, load_checked_tokenizer
 from rlhf.models.context_length import beyond_training
+from rlhf.models.revision import at_revision
 from rlhf.models.shard import sharding_requested
 from rlhf.rewards.function import check_columns
 from rlhf.rewards.spec import RewardSpec
+from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.provenance import stage_manifest
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.validation import check_device, check_sharding
@@ -117,6 +119,7 @@ def check_run(
             ids, a tokenizer larger than its model.
         DataError: rows that cannot be used.
     """
+    settings = replace(settings, model=at_revision(settings.model))
     chat, built_on = check_models(settings, rewards)
     with BadRows(
         drop=settings.data.drop_bad_rows, reject_file=Path(settings.run.output_dir) / REJECTS
@@ -157,6 +160,7 @@ def check_models(
     config, base = settings.ppo, settings.model.model_name_or_path
     check_device(config)
     check_sharding(config, sharded=sharding_requested())
+    check_optim(config.optim)
     chat, _ = load_checked_tokenizer(
         base, settings.data.chat_template, template_kwargs=settings.data.template_kwargs
     )

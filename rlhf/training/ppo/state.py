@@ -13,6 +13,7 @@ from torch.optim.optimizer import StateDict
 
 from rlhf.errors import CheckpointError
 from rlhf.manifest import CRITIC_WEIGHTS, hash_text
+from rlhf.models.config import step_keys
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.training.common.checkpoint import RandomState, check_same_run, restore_random_state
 from rlhf.training.ppo.config import PPOConfig
@@ -140,6 +141,7 @@ def identity_of(setup: PPOSetup) -> dict[str, object]:
         "seed": setup.seed,
         **{key: getattr(config, key) for key in keys},
         **{key: getattr(model, key) for key in lora_keys},
+        **step_keys(model, config.optim),
         "train_data of sha256": hash_text(repr([*setup.prompts, *setup.texts])),
     }
 

@@ -78,7 +78,7 @@ class PPOUpdater:
         self.packed = not config.compile and all(
             reads_packed_rows(module.modules()) for module in models.modules
         )
-        self.policy, self.critic = make_learners(accelerator, models)
+        self.policy, self.critic = make_learners(accelerator, models, config.optim)
         parts: Parts = {learner.role: learner.parameters for learner in self.learners}
         check_trainable(parts, models.modules)
         self.movement = Movement(parts)

@@ -45,8 +45,8 @@ def state_of(
 ) -> RewardState:
     """The state to save.
 
-    It has no random state: dropout is 0, and the order of the rows depends only on the seed and the
-    step.
+    It has no random state: the order of the rows and LoRA's dropout depend only on the seed and
+    the step.
 
     Args:
         scorer: its trained weights are saved.

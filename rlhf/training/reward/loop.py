@@ -18,6 +18,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from rlhf.errors import TrainingError
 from rlhf.manifest import hash_text
 from rlhf.models.autocast import kept_casts
+from rlhf.models.config import step_keys
 from rlhf.runtime.distributed import is_silenced, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped, whole_step
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
@@ -51,7 +52,7 @@ def train_reward_model(
     """Train a model in place; return the optimizer steps and why they ended early, if they did.
 
     Loss: the mean over the global batch's rankings of each one's mean over its pairs, weighted.
-    The prompts of a step depend only on the seed and the step, and dropout is 0: a resumed run
+    The prompts of a step, and what LoRA drops, depend only on the seed and the step: a resumed run
     takes exactly the steps of an uninterrupted one. With early stopping the model gets the weights
     of the lowest held-out loss at the end.
 
@@ -100,6 +101,7 @@ class TrainingLoop:
         self.share = config.per_device_train_batch_size * config.gradient_accumulation_steps
         self.batch_size = self.share * self.accelerator.num_processes
         self.total = num_steps(config, len(self.prompts), self.batch_size)
+        self.drops = setup.model.lora_dropout > 0  # LoRA's inputs
         self.done = 0  # steps taken
         self.losses: list[float] = []  # of the steps since the last logged one
         self.scores = scores
@@ -131,6 +133,7 @@ class TrainingLoop:
             "rankings of sha256": _hash_rankings(train),
             "weights": hash_text(repr([row.weights for row in train])),
             **{key: getattr(self.config, key) for key in LOSS_KEYS},
+            **step_keys(setup.model, self.config.optim),
         }
 
     def restore(self, checkpoint: Path) -> None:
@@ -174,6 +177,9 @@ class TrainingLoop:
     def step(self) -> tuple[float, float]:
         """One optimizer step over the global batch; its loss and the norm of its gradient."""
         batch = self.next_batch()
+        if self.drops:
+            place = self.done * self.accelerator.num_processes + self.accelerator.process_index
+            torch.manual_seed(self.run.seed * 1_000_003 + place)
         loss = self.accumulate(batch)
         norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -194,8 +200,7 @@ class TrainingLoop:
         return loss, norm
 
     def keep_output(self, module: nn.Module, inputs: tuple[Tensor, ...], scores: Tensor) -> None:
-        """Keep the scores of a training forward pass; their gradient shows a loss that asks for a
-        change."""
+        """Keep the scores of a training forward pass, whose gradient shows what the loss wants."""
         if scores.requires_grad:
             scores.retain_grad()
             self.outputs.append(scores)

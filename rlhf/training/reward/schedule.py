@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from rlhf.training.common.optimizer import eight_bit_adamw
 from rlhf.training.reward.config import RewardModelConfig
 
 
@@ -35,14 +36,17 @@ def rate(step: int, *, total: int, warmup_ratio: float) -> float:
     return (total - step) / max(1, total - warmup)
 
 
-def make_optimizer(scorer: nn.Module, config: RewardModelConfig) -> torch.optim.AdamW:
+def make_optimizer(scorer: nn.Module, config: RewardModelConfig) -> torch.optim.Optimizer:
     """AdamW for the trained parameters, without weight decay on norms and biases."""
     trained = [p for p in scorer.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.learning_rate)
+    used = [group for group in groups if group["params"]]
+    if config.optim != "adamw_torch":
+        return eight_bit_adamw(used, config.optim, lr=config.learning_rate)
+    return torch.optim.AdamW(used, lr=config.learning_rate)
 
 
 def _permutation(num_rows: int, seed: int, epoch: int) -> list[int]:

@@ -13,7 +13,9 @@ from rlhf.data.rows.load import load_rankings
 from rlhf.manifest import DataUse
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
+from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
+from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.setup import RunSetup
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.validation import (
@@ -76,6 +78,8 @@ def check_run(
     """
     check_no_4bit(model)
     world_size = begin_run(run)
+    check_optim(config.optim)
+    model = at_revision(model)
     chat, _ = load_checked_tokenizer(
         model.model_name_or_path,
         data.chat_template,

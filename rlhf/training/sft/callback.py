@@ -63,7 +63,7 @@ class RunCallback(TrainerCallback):
         stopper: EarlyStopping,
         *,
         resume: Path | None,
-        identity: dict[str, int | str],
+        identity: dict[str, object],
         on_step: Callable[[int], None],
     ) -> None:
         self.movement = Movement(parts)

@@ -18,11 +18,13 @@ from accelerate.utils import DistributedType
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PrinterCallback
+from transformers.training_args import OptimizerNames
 
 from rlhf.data.tokenization.texts import sft_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
+from rlhf.models.config import step_keys
 from rlhf.models.packing import check_packing
 from rlhf.runtime.distributed import is_silenced, on_main_process, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped
@@ -57,9 +59,9 @@ def fine_tune(
 ) -> FineTuned:
     """Fine-tune `model`; checkpoints and metrics.jsonl go to the run folder.
 
-    The loss is the mean over the trained tokens of the global batch. Resuming is exact: dropout
-    is 0, and the trainer restores optimizer, schedule, random state and the place in the data.
-    With early stopping the model gets the weights of the lowest held-out loss at the end.
+    The loss is the mean over the trained tokens of the global batch. Resuming is exact: the
+    trainer restores optimizer, schedule, random state and the place in the data. With early
+    stopping the model gets the weights of the lowest held-out loss at the end.
 
     Args:
         model: the model to train, with its adapters.
@@ -116,7 +118,7 @@ def fine_tune(
         return _result(trainer, stopper)
 
 
-def _identity(setup: SFTSetup) -> dict[str, int | str]:
+def _identity(setup: SFTSetup) -> dict[str, object]:
     """Settings that a resumed run has to share with the run that wrote the checkpoint."""
     config = setup.config
     batch_size = config.per_device_train_batch_size * config.gradient_accumulation_steps
@@ -124,6 +126,7 @@ def _identity(setup: SFTSetup) -> dict[str, int | str]:
         "seed": setup.run.seed,
         "batch_size": batch_size * PartialState().num_processes,
         "train_data of sha256": hash_text(repr(list(setup.rows.train))),
+        **step_keys(setup.model, config.optim),
     }
 
 
@@ -218,6 +221,8 @@ def trl_arguments(setup: SFTSetup) -> trl.SFTConfig:
         # A progress bar on a terminal, lines in a file.
         disable_tqdm=is_silenced() or not (PartialState().is_main_process and sys.stderr.isatty()),
     )
+    if config.optim != "adamw_torch":
+        arguments.optim = OptimizerNames(config.optim)
     # Without a launcher, one process would take every GPU of the machine with nn.DataParallel.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -8,6 +8,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.memory import adapter_parameters, shape_of
 from rlhf.planning.case import Assumed, Target, TrainingCase, achieved_on
 from rlhf.planning.plan import Plan, training_plan
+from rlhf.training.common.optimizer import moment_bytes
 from rlhf.training.sft.config import SFTConfig
 
 
@@ -56,6 +57,7 @@ def case_of(
         adapter=adapter_parameters(sized, "CAUSAL_LM") if model.use_peft else 0,
         four_bit=model.load_in_4bit,
         bf16=bf16,
+        moment_bytes=moment_bytes(config.optim),
         achieved=achieved_on(target.machine, bf16=bf16),
         checkpointing=model.gradient_checkpointing,
     )

@@ -12,7 +12,9 @@ from rlhf.data.rows.load_sft import load_sft_rows
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.recurrent import check_not_recurrent
+from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
+from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.setup import RunSetup
 from rlhf.training.sft.config import SFTConfig
 from rlhf.types import SFTRow
@@ -45,6 +47,8 @@ def check_run(
         DataError: rows that cannot be used.
     """
     world_size = begin_run(run, sharding="accelerate")
+    check_optim(config.optim)
+    model = at_revision(model)
     path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(
         path, data.chat_template, template_kwargs=data.template_kwargs, samples=False

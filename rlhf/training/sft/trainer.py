@@ -10,7 +10,7 @@ from rlhf.data.files.memory import Data
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.generation.generate import SampledResponse, sample_responses
-from rlhf.models.load import load_policy
+from rlhf.models.load import load_policy, set_attention
 from rlhf.models.lora import add_lora
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.arguments import (
@@ -232,6 +232,7 @@ class SFTTrainer:
                 dtype=self.setup.weights_dtype,
                 load_in_4bit=config.load_in_4bit,
             )
+            set_attention(policy, config.attn_implementation)
             use_fast_cpu_attention(policy)
             self._model = add_lora(policy, config, "CAUSAL_LM") if config.use_peft else policy
         return self._model
