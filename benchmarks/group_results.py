@@ -28,7 +28,7 @@ slower by far on a busy machine. Shares refer to counted work: each
 prompt once for all of its responses, logits only at response tokens, causal attention, a backward
 pass of twice the forward pass; a decoding step reads each weight once for all rows. Matmul and copy
 rates are measured before and after a table. Memory is the peak of launcher and worker, with
-imports."""
+imports; TRL is started by `accelerate launch`, rlhf by the launcher of `rlhf ppo`."""
 
 
 @dataclass(frozen=True, kw_only=True)

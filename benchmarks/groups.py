@@ -63,7 +63,11 @@ COMPARISONS: dict[str, dict[str, list[tuple[Engine, str, dict[str, Any]]]]] = {
             ("rlhf", "rlhf grpo bf16", {"bf16": True}),
             ("rlhf", "rlhf grpo bf16, spinning", {"bf16": True, "spins": True}),
         ],
-        "fp32": [("trl_groups", "trl grpo fp32", {}), ("rlhf", "rlhf grpo fp32", {})],
+        "fp32": [
+            ("trl_groups", "trl grpo fp32", {}),
+            ("rlhf", "rlhf grpo fp32", {}),
+            ("rlhf", "rlhf grpo fp32, spinning", {"spins": True}),
+        ],
         "lora": [
             ("trl_groups", "trl grpo bf16 lora", {"bf16": True, "mode": "lora"}),
             ("rlhf", "rlhf grpo bf16 lora", {"bf16": True, "mode": "lora"}),
@@ -114,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results: list[Rows] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         for workload in map(WORKLOADS.__getitem__, options.workloads):
-            prompts, length = _write_prompts(workload, options.model, Path(scratch) / workload.name)
+            prompts, length = write_prompts(workload, options.model, Path(scratch) / workload.name)
             for comparison in COMPARISONS[workload.name]:
                 if options.only and comparison not in options.only:
                     continue
@@ -137,8 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _write_prompts(workload: GroupWorkload, model: str, folder: Path) -> tuple[Path, float]:
-    """A file of prompts, and the mean number of their tokens."""
+def write_prompts(workload: GroupWorkload, model: str, folder: Path) -> tuple[Path, float]:
+    """Write a file of prompts; returns it and the mean number of their tokens."""
     chat = load_tokenizer(model)
     folder.mkdir(parents=True)
     prompts = [prompt_of(chat, number, workload.prompt_tokens) for number in range(len(TOPICS))]

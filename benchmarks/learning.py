@@ -81,7 +81,7 @@ def measure_learning(
         runs = folder / f"seed-{seed}"
         jobs = [_job(models, prompts, variant, runs / variant.label, seed) for variant in variants]
         measured, _ = measure(jobs, runs, peer_python=peer or Path(), warm_up=0)
-        curves += [_curve(result) for result in measured]
+        curves += [curve_of(result) for result in measured]
     return curves
 
 
@@ -118,10 +118,10 @@ def learning_lines(curves: Sequence[Curve], plot: str) -> list[str]:
     )
     header = f"| line | final score | final KL | seconds to score {target:.2f} | seconds in all |"
     rows = [
-        f"| {label} | {_spread([run.final for run in runs[label]])} | "
-        f"{_spread([run.final_kl for run in runs[label]])} | "
-        f"{_spread([run.seconds_to(target) for run in runs[label]])} | "
-        f"{_spread([run.seconds[-1] for run in runs[label]])} |"
+        f"| {label} | {spread([run.final for run in runs[label]])} | "
+        f"{spread([run.final_kl for run in runs[label]])} | "
+        f"{spread([run.seconds_to(target) for run in runs[label]])} | "
+        f"{spread([run.seconds[-1] for run in runs[label]])} |"
         for label in labels
     ]
     title = ["## D: learning", "", text, "", header, "| --- | ---: | ---: | ---: | ---: |"]
@@ -136,7 +136,7 @@ def learning_lines(curves: Sequence[Curve], plot: str) -> list[str]:
 def _times(other_curves: Sequence[Curve], rlhf_curves: Sequence[Curve]) -> str:
     """Mean ratio of the total seconds over seeds; the target is 3 at the same score."""
     pairs = zip(other_curves, rlhf_curves, strict=True)
-    return _spread([other.seconds[-1] / rlhf.seconds[-1] for other, rlhf in pairs])
+    return spread([other.seconds[-1] / rlhf.seconds[-1] for other, rlhf in pairs])
 
 
 def draw_learning(path: Path, curves: Sequence[Curve]) -> None:
@@ -195,7 +195,8 @@ def _job(models: Path, prompts: Path, variant: Variant, output_dir: Path, seed: 
     )
 
 
-def _curve(measured: Measured) -> Curve:
+def curve_of(measured: Measured) -> Curve:
+    """The turns of a run as a curve."""
     seconds, total = [], 0.0
     for turn in measured.turns:
         total += turn["seconds"]
@@ -208,7 +209,8 @@ def _curve(measured: Measured) -> Curve:
     )
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Mean ± standard error."""
     if not all(map(math.isfinite, values)):
         return "not reached by all"
     error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0

@@ -73,7 +73,7 @@ def measure(
 
 
 class _Run:
-    """A worker's processes, started by torchrun, which users of both engines can use."""
+    """A worker's processes, started as an engine's users start one: see `_launcher`."""
 
     def __init__(self, job: Job, folder: Path, peer_python: Path) -> None:
         self.job, self.folder = job, folder
@@ -143,11 +143,23 @@ class _Run:
         return f"{self.job.variant.label} ended; the end of its log:\n{log[-2000:]}"
 
     def _command(self) -> list[str]:
-        processes = self.job.variant.num_processes
-        launcher = f"-m torch.distributed.run --standalone --nproc_per_node {processes}"
         module = MODULES[self.job.variant.engine]
-        job = str(self.folder / "job.json")
-        return [str(self.python), *launcher.split(), "--module", module, job]
+        return [
+            str(self.python),
+            *self._launcher(),
+            "--module",
+            module,
+            str(self.folder / "job.json"),
+        ]
+
+    def _launcher(self) -> list[str]:
+        """What `rlhf ppo` runs, TRL's `accelerate launch`, or torchrun for several processes."""
+        processes = self.job.variant.num_processes
+        if processes > 1:
+            return f"-m torch.distributed.run --standalone --nproc_per_node {processes}".split()
+        if self.job.variant.engine == "rlhf":
+            return ["-m", "rlhf.runtime.agent"]
+        return ["-m", "accelerate.commands.launch", "--num_processes", "1"]
 
     def _environment(self, address: str) -> dict[str, str]:
         variables = {

@@ -1,4 +1,4 @@
-"""A worker of rlhf: `torchrun --module benchmarks.rlhf_worker JOB.json`."""
+"""A worker of rlhf: measure.py starts it with a JOB.json."""
 
 import json
 import sys

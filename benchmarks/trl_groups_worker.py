@@ -1,4 +1,4 @@
-"""A worker of TRL 1.16's GRPO or RLOO: `torchrun --module benchmarks.trl_groups_worker JOB.json`.
+"""A worker of TRL 1.16's GRPO or RLOO: measure.py starts it with a JOB.json.
 
 TRL is not changed: two of its methods are timed from outside, and a callback ends the turn after
 each iteration.
@@ -49,7 +49,7 @@ class Turns(TrainerCallback):
             {
                 "step": step,
                 "score": self.logged["reward"],
-                "kl": self.logged.get("kl", 0.0),
+                "kl": self.logged.get("kl", 0.0) * length,  # TRL's is a mean over tokens
                 "response_tokens": round(length * self.job.batch_size),
                 "seconds_rollout": self.generated - self.start,
                 "seconds_score": self.scored - self.generated,

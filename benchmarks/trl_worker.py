@@ -1,4 +1,4 @@
-"""A worker of TRL's PPO, in TRL's environment: `torchrun --module benchmarks.trl_worker JOB.json`.
+"""A worker of TRL's PPO, in TRL's environment: measure.py starts it with a JOB.json.
 
 TRL is not changed: two of its functions are timed from outside, and a callback ends the turn after
 each iteration.

@@ -1,0 +1,172 @@
+"""Instructions whose constraints a program checks: recipes/instructions."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from recipes.instructions.constraints import KINDS, conflict, draw_constraints, is_met, wording
+from recipes.instructions.prompts import HELD_OUT, REQUESTS, SUBJECTS, rows
+from recipes.instructions.reward import all_met, constraints_met
+from recipes.instructions.score import main as score_main
+
+IFEVAL = Path(__file__).parents[3] / "shared/data/instructions/ifeval.jsonl"
+
+# kind, values, a text that meets it, and the nearest text that does not
+CASES = [
+    ("words_at_least", [3], "one two three", "one two"),
+    ("words_below", [3], "one two", "one two three"),
+    ("sentences_at_least", [2], "One. Two!", "One, two."),
+    ("sentences_below", [2], "One, two.", "One. Two."),
+    ("paragraphs", [2], "first\n***\nsecond", "first\n\nsecond"),
+    ("paragraphs", [2], "first\n\n***\n\nsecond", "first\n***\nsecond\n***\n"),
+    ("paragraph_start", [2, 2, "today"], "One.\n\nToday, two.", "Today.\n\nTwo."),
+    ("includes", ["river", "tea"], "Tea by the River.", "Teapots by the river."),
+    ("excludes", ["is", "the"], "This other one", "It is another one"),
+    ("word_at_least", ["tea", 2], "Tea, more tea.", "Tea, more teapots."),
+    ("letter_at_least", ["b", 2], "Bob", "bed"),
+    ("letter_below", ["e", 2], "bed", "Eve"),
+    ("no_commas", [], "one and two", "one, two"),
+    ("lowercase", [], "all small, 3 words", "all Small"),
+    ("uppercase", [], "ALL BIG, 3 WORDS", "ALL bIG"),
+    ("capital_words_at_least", [2], "VERY LOUD here", "VERY Loud here"),
+    ("capital_words_below", [2], "VERY Loud here", "VERY LOUD here"),
+    ("bullets", [2], "* one\n- two", "* one\n*two*"),
+    ("highlights", [2], "*one* and **two words**", "*one* and * two *"),
+    ("placeholders", [2], "[name] of [place]", "[name] of []"),
+    ("title", [], "<<Tea>>\nIt is hot.", "<Tea>\nIt is hot."),
+    ("sections", ["Part", 2], "Part 1\na\n**Part 2**\nb", "Part 1 and Part 2"),
+    ("json_only", [], '```json\n{"a": [1]}\n```', 'Here it is: {"a": [1]}'),
+    ("json_only", [], '[1, "a"]', '"a"'),
+    ("quoted", [], ' "Words." ', '"Words." he said'),
+    (
+        "ends_with",
+        ["The rest is up to you."],
+        "Go. the rest is up to you.",
+        "The rest is up to you",
+    ),
+    ("postscript", ["P.S."], "Bye.\nP.S. Call me.", "Bye. P.S. Call me."),
+    ("postscript", ["P.P.S"], "Bye.\n\nP.P.S. Call me.", "Bye.\nP.S. Call me."),
+    ("one_of", ["I agree.", "I disagree."], "Well, i agree. Mostly.", "I can agree."),
+    ("two_responses", [], "One.\n******\nTwo.", "One.\n******\nOne."),
+    ("repeats", ["Why tea?"], "Why tea? Because.", "Because. Why tea?"),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "good", "bad"), CASES)
+def test_constraint_is_met_by_one_text_and_not_by_the_next(kind, values, good, bad):
+    constraint = {"kind": kind, "values": values}
+
+    assert is_met(good, constraint)
+    assert not is_met(bad, constraint)
+
+
+def test_every_kind_has_a_case():
+    assert {kind for kind, *_ in CASES} == set(KINDS)
+
+
+@pytest.mark.parametrize("text", ["", " \n", "...", "***"])
+def test_text_without_words_meets_nothing(text):
+    assert not any(is_met(text, {"kind": kind, "values": values}) for kind, values, *_ in CASES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wordings_name_every_value(kind):
+    rng = random.Random(0)
+    for _ in range(30):
+        values = KINDS[kind].draw(rng, "Why tea?")
+        sentence = wording(rng, {"kind": kind, "values": values})
+        assert all(str(value) in sentence for value in values)
+        assert "{" not in sentence
+
+
+def test_drawn_constraints_do_not_conflict():
+    rng = random.Random(0)
+    for _ in range(500):
+        kinds = [each["kind"] for each in draw_constraints(rng, "Why tea?", 3)]
+        assert len({*kinds}) == 3
+        assert not any(conflict(a, b) for a in kinds for b in kinds if a != b)
+
+
+def test_conflicts_name_kinds():
+    assert {name for kind in KINDS.values() for name in kind.conflicts} <= set(KINDS)
+    assert conflict("lowercase", "uppercase")
+    assert conflict("words_below", "repeats")
+    assert conflict("repeats", "words_below")
+    assert not conflict("no_commas", "lowercase")
+
+
+def test_reward_is_the_share_of_constraints_met():
+    asked = [{"kind": "no_commas", "values": []}, {"kind": "lowercase", "values": []}]
+    texts = ["small words", "Big words", "Big, wide words"]
+
+    assert constraints_met(["p"] * 3, texts, [asked] * 3) == [1.0, 0.5, 0.0]
+    assert all_met(["p"] * 3, texts, [asked] * 3) == [1.0, 0.0, 0.0]
+
+
+def test_rows_depend_on_the_seed_and_have_their_request():
+    first = rows(SUBJECTS, 50, seed=3)
+
+    assert first == rows(SUBJECTS, 50, seed=3)
+    assert first != rows(SUBJECTS, 50, seed=4)
+    requests = {request.format(subject) for request in REQUESTS for subject in SUBJECTS}
+    assert all(any(request in row["prompt"] for request in requests) for row in first)
+    assert {len(row["constraints"]) for row in first} == {1, 2, 3}
+
+
+def test_held_out_subjects_are_not_in_training():
+    assert not {*SUBJECTS} & {*HELD_OUT}
+
+
+def test_no_prompt_is_one_of_the_benchmark():
+    if not IFEVAL.is_file():
+        pytest.skip("needs ../shared")
+    theirs = {json.loads(line)["prompt"] for line in IFEVAL.read_text().splitlines()}
+    ours = {row["prompt"] for row in rows(SUBJECTS, 8000, 0) + rows(HELD_OUT, 300, 1)}
+
+    assert not ours & theirs
+
+
+def test_score_prints_shares_and_the_paired_gain(tmp_path, capsys):
+    constraints = [{"kind": "no_commas", "values": []}, {"kind": "lowercase", "values": []}]
+    for name, texts in {"before": ["A, b", "a"], "after": ["a", "a"]}.items():
+        lines = [
+            json.dumps({"prompt": str(number), "constraints": constraints, "responses": [text]})
+            for number, text in enumerate(texts)
+        ]
+        (tmp_path / name).write_text("\n".join(lines))
+
+    score_main([f"before={tmp_path / 'before'}", f"after={tmp_path / 'after'}"])
+
+    before, after = capsys.readouterr().out.splitlines()[2:]
+    # before: 1 of 2 prompts, 2 of 4 constraints; after: all; the gains by prompt are 1 and 0
+    assert before.startswith("| before | own | 50.0 [0.0, 100.0] | 50.0 [0.0, 100.0] |")
+    assert after.startswith("| after | own | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | +50.0")
+
+
+def test_score_rejects_files_of_other_prompts(tmp_path):
+    row = {"constraints": [{"kind": "no_commas", "values": []}], "responses": ["a"]}
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(json.dumps(row | {"prompt": name}))
+
+    with pytest.raises(SystemExit):
+        score_main([str(tmp_path / "first"), str(tmp_path / "second")])
+
+
+def test_score_uses_the_benchmark_own_checks(tmp_path, capsys):
+    pytest.importorskip("lm_eval.tasks.ifeval.utils")
+    row = {
+        "key": 1,
+        "prompt": "Write no comma.",
+        "instruction_id_list": ["punctuation:no_comma"],
+        "kwargs": [{}],
+    }
+    for name, text in {"before": "a, b", "after": "a b"}.items():
+        (tmp_path / name).write_text(json.dumps(row | {"responses": [text]}))
+
+    score_main([f"before={tmp_path / 'before'}", f"after={tmp_path / 'after'}"])
+
+    strict = [line for line in capsys.readouterr().out.splitlines() if "| strict |" in line]
+    assert strict[0].startswith("| before | strict | 0.0")
+    assert strict[1].startswith("| after | strict | 100.0")
