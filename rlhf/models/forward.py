@@ -28,6 +28,7 @@ def response_logprobs(
     temperature: float,
     max_tokens: int = 8192,
     packed: bool = False,
+    grows: bool = False,
 ) -> Tensor:
     """Log-probs of the responses under `model`, float32 [B, R], 0 on padding, no gradient.
 
@@ -39,13 +40,20 @@ def response_logprobs(
         temperature: divides the logits.
         max_tokens: prompt and response tokens of one forward pass: memory, never values.
         packed: whether rows with equal prompts may share them.
+        grows: as in `score_rows`.
     """
 
     def logprobs(sequences: Sequences) -> Tensor:
         return policy_logprobs(model, sequences, temperature=temperature)
 
     return score_rows(
-        logprobs, batch, response_ids, response_mask, max_tokens=max_tokens, packed=packed
+        logprobs,
+        batch,
+        response_ids,
+        response_mask,
+        max_tokens=max_tokens,
+        packed=packed,
+        grows=grows,
     )
 
 
@@ -58,6 +66,7 @@ def score_rows(
     *,
     max_tokens: int,
     packed: bool = False,
+    grows: bool = False,
 ) -> Tensor:
     """`function` of all rows, float32 [B, R], computed in microbatches of similar length.
 
@@ -68,11 +77,13 @@ def score_rows(
         response_mask: bool [B, R].
         max_tokens: prompt and response tokens of one microbatch.
         packed: whether rows with equal prompts may share them.
+        grows: whether a microbatch may have more tokens where rows share long prompts.
     """
     prompts, mask = batch.input_ids, batch.attention_mask
     shared = find_shared_prompts(prompts, mask) if packed else None
     result = torch.zeros(response_mask.shape, device=response_mask.device)
-    for rows in microbatches(mask.sum(1) + response_mask.sum(1), max_tokens, shared):
+    lengths = mask.sum(1) + response_mask.sum(1)
+    for rows in microbatches(lengths, max_tokens, shared, grows=grows):
         sequences = as_sequences(
             prompts[rows],
             mask[rows],

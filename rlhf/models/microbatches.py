@@ -8,9 +8,12 @@ from torch import Tensor
 
 from rlhf.models.sequences import SharedPrompts
 
+GROWTH = 4  # a limit that may grow becomes at most so many times as large
+WORTH_GROWING = 0.1  # share of all tokens; a smaller saving is not worth the memory
+
 
 def microbatches(
-    lengths: Tensor, max_tokens: int, shared: SharedPrompts | None = None
+    lengths: Tensor, max_tokens: int, shared: SharedPrompts | None = None, *, grows: bool = False
 ) -> list[Tensor]:
     """Row indices in as few groups of at most `max_tokens` tokens as their order allows.
 
@@ -23,6 +26,8 @@ def microbatches(
         max_tokens: of a group. Rows that are not packed have rows * longest tokens.
         shared: equal prompts, where the rows are packed and share them: their rows follow each
             other, and a prompt is counted once in a group.
+        grows: whether groups may have more tokens where so many more rows share a long prompt that
+            it saves tokens; see `GROWTH`.
     """
     order: list[int] = lengths.argsort(descending=True, stable=True).tolist()
     tokens: list[int] = lengths.tolist()
@@ -32,9 +37,25 @@ def microbatches(
             return _shared_groups(order, tokens, limit, shared)
         return _padded_groups(order, tokens, limit)
 
+    if grows and shared is not None:
+        prompts = shared.first_rows.tolist(), shared.lengths.tolist()
+        read = {
+            limit: sum(_tokens(group, tokens, *prompts) for group in groups(limit))
+            for limit in (max_tokens * factor for factor in range(1, GROWTH + 1))
+        }
+        enough = min(read.values()) / (1 - WORTH_GROWING)
+        max_tokens = next(limit for limit, number in read.items() if number <= enough)
     fewest = len(groups(max_tokens))
     limit = bisect_left(range(max_tokens), -fewest, key=lambda limit: -len(groups(limit)))
     return [torch.tensor(group, device=lengths.device) for group in groups(limit)]
+
+
+def _tokens(
+    group: list[int], lengths: list[int], prompts: list[int], prompt_lengths: list[int]
+) -> int:
+    """Tokens of a group whose rows share their prompts."""
+    own = sum(lengths[row] - prompt_lengths[row] for row in group)
+    return own + sum({prompts[row]: prompt_lengths[row] for row in group}.values())
 
 
 def _padded_groups(order: list[int], lengths: list[int], max_tokens: int) -> list[list[int]]:
@@ -69,7 +90,12 @@ def _shared_groups(
 
 
 def partition_rows(
-    lengths: Tensor, num_processes: int, max_tokens: int, shared: SharedPrompts | None = None
+    lengths: Tensor,
+    num_processes: int,
+    max_tokens: int,
+    shared: SharedPrompts | None = None,
+    *,
+    grows: bool = False,
 ) -> list[list[Tensor]]:
     """The microbatches of each process: rows are dealt by length, so that shares are similar.
 
@@ -78,7 +104,10 @@ def partition_rows(
     by_length = lengths.argsort(descending=True, stable=True)
     dealt = [by_length[process::num_processes] for process in range(num_processes)]
     return [
-        [rows[group] for group in microbatches(lengths[rows], max_tokens, _of(shared, rows))]
+        [
+            rows[group]
+            for group in microbatches(lengths[rows], max_tokens, _of(shared, rows), grows=grows)
+        ]
         for rows in dealt
     ]
 

@@ -19,6 +19,11 @@ SCRIPTS = ("recipes/*.py", "accelerate_config.yaml")
 RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     "accelerate": ("Launch settings: DDP, FSDP2, DeepSpeed ZeRO-3, two machines.", ()),
     "gemma-3-1b": ("gemma-3-1b-it: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
+    "helpful": (
+        "A script that divides human labels: training, an independent judge, held out.",
+        (),
+    ),
+    "instructions": ("Prompts whose constraints a program checks, and the reward for them.", ()),
     "llama-3.2-1b": ("Llama-3.2-1B-Instruct: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "llama-3.2-3b": ("Llama-3.2-3B-Instruct: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "olmo-2-1b": ("OLMo-2-0425-1B: SFT, reward model, PPO, GRPO, evaluation.", ()),
@@ -26,6 +31,7 @@ RECIPES: dict[str, tuple[str, Sequence[str]]] = {
         "The whole pipeline on the bundled model of 2 M parameters, in minutes on a CPU.",
         ("data/pocket/**/*", *SCRIPTS),
     ),
+    "probes": ("Prompts that show what training costs: memory, refusals, sycophancy.", ()),
     "pythia-1b-tldr": ("A published reproduction of TL;DR summaries: SFT, reward model, PPO.", ()),
     "qwen2.5-0.5b": ("Qwen2.5-0.5B: SFT and reward model with all weights or LoRA, PPO, GRPO.", ()),
     "qwen2.5-1.5b": ("Qwen2.5-1.5B: SFT, reward model, PPO, GRPO, evaluation.", ()),
@@ -33,6 +39,10 @@ RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     "qwen3-1.7b": ("Qwen3-1.7B: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "qwen3-4b": ("Qwen3-4B: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "smollm2-1.7b": ("SmolLM2-1.7B: SFT, reward model, PPO, GRPO, evaluation.", ()),
+    "smollm2-135m": (
+        "SmolLM2-135M-Instruct on two CPU cores: human labels, checkable instructions, probes.",
+        ("recipes/helpful/*", "recipes/instructions/*", "recipes/probes/*"),
+    ),
     "smollm2-360m": ("SmolLM2-360M: SFT, reward model, PPO, GRPO, evaluation; all weights.", ()),
     "stories260k": ("Rankings and a sentiment reward for a 260 K parameter story model.", ()),
     "toy_tasks": ("Small tasks whose optimum is known: brackets, Markov chains, sums.", SCRIPTS),

@@ -9,7 +9,12 @@ from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.load import load_policy
 from rlhf.models.microbatches import microbatches
 from rlhf.models.packed_rows import common_beginnings
-from rlhf.models.sequences import as_sequences, find_shared_beginnings, find_shared_prompts
+from rlhf.models.sequences import (
+    SharedPrompts,
+    as_sequences,
+    find_shared_beginnings,
+    find_shared_prompts,
+)
 from tests.tiny_models import FAMILIES, make_model
 
 # Three responses to the first prompt, two to the second, one to a third.
@@ -104,6 +109,24 @@ def test_microbatches_count_a_shared_prompt_once():
     expected = {25: [[0, 1, 2, 4, 3, 5]], 24: [[0, 1, 2], [4, 3, 5]], 12: [[0, 1], [2], [4, 3, 5]]}
     for limit, groups in expected.items():
         assert [group.tolist() for group in microbatches(lengths, limit, shared)] == groups
+
+
+@pytest.mark.parametrize(
+    ("prompt", "response", "groups"),
+    [
+        # Apart 6 * 12 = 72 tokens; of 16, 24 or 32 tokens, 2 * (10 + 3 * 2) = 32.
+        (10, 2, [[0, 1, 2], [3, 4, 5]]),
+        # Apart 6 * 7 = 42 tokens; of 32, 2 * (1 + 3 * 6) = 38: a tenth is 4.2, and 4 are too few.
+        (1, 6, [[0], [1], [2], [3], [4], [5]]),
+    ],
+)
+def test_microbatches_grow_where_a_shared_prompt_is_long(prompt, response, groups):
+    shared = SharedPrompts(torch.tensor([0, 0, 0, 3, 3, 3]), torch.full((6,), prompt))
+    lengths = torch.full((6,), prompt + response)
+    grown = microbatches(lengths, 8, shared, grows=True)
+    assert [group.tolist() for group in grown] == groups
+    assert len(microbatches(lengths, 8, shared)) == 6
+    assert len(microbatches(lengths, 8, grows=True)) == 6  # rows that share nothing
 
 
 def test_prompts_that_differ_share_nothing():

@@ -9,7 +9,8 @@ from tests.errors import raises
 
 
 def test_every_folder_of_recipes_is_listed(root: Path, capsys):
-    folders = {path.name for path in (root / "recipes").iterdir() if list(path.glob("**/*.yaml"))}
+    files = [path for path in (root / "recipes").glob("*/**/*") if path.suffix in (".yaml", ".py")]
+    folders = {path.relative_to(root / "recipes").parts[0] for path in files}
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} == folders == set(RECIPES)

@@ -23,10 +23,10 @@ from tests.recipes.two_steps import make_data
 from tests.tiny_models import make_model
 
 SLOW = pytest.mark.slow
-# Files of other commands, pipelines of the files that are tested here, and recipes of other
-# architectures (test_named_recipes.py).
+# Files of other commands, pipelines of the files that are tested here, recipes of other
+# architectures (test_named_recipes.py), and those with a reward function (test_smollm2.py).
 ELSEWHERE = (
-    *("accelerate/", "annotators", "align", "evaluate", "pretrain"),
+    *("accelerate/", "annotators", "align", "evaluate", "pretrain", "instructions_"),
     *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
 )
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -21,6 +21,7 @@ class Compute:
     device: torch.device
     bf16: bool
     microbatch_tokens: int  # prompt and response tokens of one forward pass
+    microbatches_grow: bool  # beyond them where responses share long prompts
     temperature: float
 
     def autocast(self) -> torch.autocast:
@@ -40,6 +41,7 @@ class Compute:
                 temperature=self.temperature,
                 max_tokens=self.microbatch_tokens,
                 packed=reads_packed_rows(model.modules()),
+                grows=self.microbatches_grow,
             )
 
 
@@ -50,5 +52,7 @@ def resolve_compute(config: PPOConfig, model: BackboneConfig, device: torch.devi
         device=device,
         bf16=use_bf16(model),
         microbatch_tokens=tokens,
+        # A GPU's default is large, and its memory is scarce.
+        microbatches_grow=config.max_tokens_per_microbatch is None and device.type == "cpu",
         temperature=config.temperature,
     )

@@ -9,6 +9,7 @@ from rlhf.models.memory import (
     shape_of,
     tokens_at_once_on_cpu,
 )
+from rlhf.models.microbatches import GROWTH
 from rlhf.models.save import ADAPTER
 from rlhf.models.scorer import TOKENS_ON_CPU
 from rlhf.models.scorer import TOKENS_ON_GPU as REWARD_TOKENS_ON_GPU
@@ -61,6 +62,9 @@ def _batch(settings: PPOSettings, base: str, target: Target, assumed: Assumed) -
     tokens = config.max_tokens_per_microbatch
     if tokens is None:
         tokens = TOKENS_ON_GPU if on_gpu else tokens_at_once_on_cpu(base)
+        if config.num_generations > 1 and not on_gpu:  # it grows where a prompt is long
+            group = config.max_prompt_length + config.num_generations * config.max_completion_length
+            tokens = max(tokens, min(GROWTH * tokens, group))
     return Batch(
         name=config.advantage,
         critic=config.has_critic,

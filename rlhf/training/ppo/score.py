@@ -33,6 +33,7 @@ def score_rollouts(
                 mask,
                 max_tokens=compute.microbatch_tokens,
                 packed=reads_packed_rows(critic.modules()),
+                grows=compute.microbatches_grow,
             )
     return ScoredRollouts(
         rollouts=rollouts,

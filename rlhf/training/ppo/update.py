@@ -167,6 +167,7 @@ class PPOUpdater:
             self.accelerator.num_processes,
             self.compute.microbatch_tokens,
             shared,
+            grows=self.compute.microbatches_grow,
         )
         sums = torch.zeros(len(SUMS), device=step.num_tokens.device)
         self.wanted: dict[str, Tensor] = {
