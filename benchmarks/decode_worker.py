@@ -20,7 +20,9 @@ def main() -> None:
     """Load the engine, then decode one batch per turn."""
     engine, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     connection = WorkerConnection()
-    decode = ENGINES[engine](job)
+    if engine.startswith("rlhf"):
+        import rlhf  # noqa: F401  # before torch: it sets the policy of waiting threads
+    decode = ENGINES[engine.partition(",")[0]](job)
     connection.report({"loaded": True})
     for turn, rows in enumerate(job["turns"]):
         connection.wait()

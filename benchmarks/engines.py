@@ -1,6 +1,5 @@
 """Engines in processes of their own that take turns: `python -m MODULE NAME JOB.json`."""
 
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,10 +8,12 @@ from multiprocessing.connection import Listener
 from pathlib import Path
 
 from benchmarks.interleaving import ADDRESS, KEY, Worker
-from benchmarks.measure import process_tree, tree_bytes
+from benchmarks.measure import own_environment, process_tree, tree_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 LOAD_SECONDS = 600
+SPINNING = ", spinning"  # end of the name of an engine whose waiting threads spin
+SPINS = "300000"  # OpenMP's own default
 
 
 @dataclass(kw_only=True)
@@ -79,14 +80,15 @@ def _start(module: str, name: str, python: str, job: Path, threads: int) -> Engi
         process = subprocess.Popen(
             [python, "-m", module, name, str(job)],
             cwd=ROOT,
-            env=os.environ
+            env=own_environment()
             | {
                 ADDRESS: f"{host}:{port}",
                 "OMP_NUM_THREADS": str(threads),
                 "HF_HUB_OFFLINE": "1",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
                 "VLLM_NO_USAGE_STATS": "1",
-            },
+            }
+            | ({"GOMP_SPINCOUNT": SPINS} if name.endswith(SPINNING) else {}),
             stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
         )

@@ -171,7 +171,16 @@ class _Run:
         }
         if self.job.variant.spins:
             variables["GOMP_SPINCOUNT"] = "300000"
-        return os.environ | variables | ({} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"})
+        on_cpu = {} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"}
+        return own_environment() | variables | on_cpu
+
+
+def own_environment() -> dict[str, str]:
+    """The environment without the policy of waiting threads, which importing rlhf has set here.
+
+    Other engines would inherit it; rlhf's workers set it themselves.
+    """
+    return {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
 
 
 def tree_bytes(pid: int, name: str) -> int:

@@ -37,6 +37,8 @@ class Turns:
 def main() -> None:
     """Train, one optimizer step per turn."""
     name, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    if name.startswith("rlhf"):
+        import rlhf  # noqa: F401  # before torch: it sets the policy of waiting threads
     units = job["units"][name]
     turns = Turns(units * job["prompts"])
     with tempfile.TemporaryDirectory() as folder:

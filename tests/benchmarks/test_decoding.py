@@ -34,7 +34,7 @@ def test_page_has_medians_shares_and_ratios():
     ]
     options = argparse.Namespace(rows=[3], prompt=7.0, new_tokens=10, threads=1)
     rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=113_600.0)
-    lines = page_lines(engines, rates, CONFIG, options, "command")
+    lines = page_lines(engines, rates, CONFIG, options, ["command"])
     assert lines[-1] == "| 3 | 150 (100 to 900) | 75 (50 to 80) | 50% | 2.00 |"
 
 

@@ -90,7 +90,7 @@ class PPOConfig:
         default=None,
         metadata={
             "help": "Prompt and response tokens of one forward pass. It changes memory, never "
-            "results. Default: 4096 on a GPU; on a CPU 512, up to 4096 for small models, and up to "
+            "results. Default: 4096 on a GPU; on a CPU 1024, up to 4096 for small models, and up to "
             "four times as many where the responses of a group share a long prompt."
         },
     )
