@@ -90,8 +90,8 @@ class PPOConfig:
         default=None,
         metadata={
             "help": "Prompt and response tokens of one forward pass. It changes memory, never "
-            "results. Default: 4096 on a GPU; on a CPU 1024, up to 4096 for small models, and up to "
-            "four times as many where the responses of a group share a long prompt."
+            "results. Default: 4096 on a GPU; on a CPU 1024, up to 4096 for small models, and up "
+            "to four times as many where the responses of a group share a long prompt."
         },
     )
     learning_rate: float = field(default=3e-6, metadata={"help": "Learning rate of the policy."})
