@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rlhf.models.adapter_folder import ADAPTER_WEIGHTS
-from rlhf.models.config import ModelConfig
+from rlhf.models.config import ModelConfig, use_bf16
 from rlhf.models.critic import values_of_states
+from rlhf.models.four_bit import quantise
 from rlhf.models.load import load_policy
 from rlhf.models.lora import add_lora, lora_config
 from rlhf.models.protocols import Trunk
@@ -53,9 +54,12 @@ def policy_with_adapters(
         checkpoint: a folder to read the policy's adapter from; None for a fresh one.
         seed: draws fresh adapters.
     """
+    base = load_policy(path)
+    if config.load_in_4bit:
+        quantise(base, bf16=use_bf16(config), kept=config.lora_modules_to_save)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = add_lora(load_policy(path), config, "CAUSAL_LM")
+        model = add_lora(base, config, "CAUSAL_LM")
         if critic:
             model.add_adapter(CRITIC, lora_config(config, "CAUSAL_LM"))
     if checkpoint is not None:

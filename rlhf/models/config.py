@@ -46,6 +46,12 @@ class BackboneConfig:
             "bfloat16 if the run computes in bf16."
         },
     )
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={
+            "help": "Store the frozen linear layers under LoRA in 4 bits (QLoRA, bitsandbytes)."
+        },
+    )
     attn_implementation: Literal["eager", "sdpa"] | None = field(
         default=None,
         metadata={"help": "Attention of transformers. Default: sdpa where the model has it."},
@@ -97,9 +103,6 @@ class ModelConfig(BackboneConfig):
             "if the base never learned its end token. They are saved with the adapter."
         },
     )
-    load_in_4bit: bool = field(
-        default=False, metadata={"help": "Load the frozen base in 4 bits (GPU, with use_peft)."}
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +127,7 @@ def step_keys(config: BackboneConfig, optim: str = "adamw_torch") -> dict[str, o
 
     None where a key is not used, which equals its absence in checkpoints of older versions.
     """
-    names = ("use_rslora", "use_dora", "dtype", "attn_implementation")
+    names = ("use_rslora", "use_dora", "dtype", "load_in_4bit", "attn_implementation")
     dropout = config.lora_dropout if isinstance(config, ModelConfig) else 0.0
     return {
         **{name: getattr(config, name) or None for name in names},

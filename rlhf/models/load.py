@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
@@ -39,7 +37,6 @@ def load_policy(
     path: str | Path,
     *,
     dtype: torch.dtype = torch.float32,
-    load_in_4bit: bool = False,
     base: str | None = None,
 ) -> PreTrainedModel:
     """A causal language model with dropout 0; a LoRA folder is merged into its base.
@@ -47,25 +44,16 @@ def load_policy(
     Args:
         path: a folder or hub id.
         dtype: type of the weights.
-        load_in_4bit: whether to quantise the weights (GPU only).
         base: the base of a LoRA folder, if it is not the one that its configuration names.
 
     Raises:
         CheckpointError: `path` does not load as a causal language model.
-        ConfigError: 4 bits without a GPU, or of an adapter folder.
     """
     if adapter_base(path) is not None:
-        if load_in_4bit:
-            raise ConfigError(
-                f"{path} is a LoRA adapter, which does not merge into 4 bits; "
-                f"run `rlhf merge {path} --output DIR` and start from DIR.",
-                code="key-conflict",
-            )
         return _load_merged_adapter(Path(path), dtype, base)
-    options: dict[str, object] = _four_bit_options() if load_in_4bit else {}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, config=load_config(path), dtype=dtype, use_safetensors=True, **options
+            path, config=load_config(path), dtype=dtype, use_safetensors=True
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unloadable(path, "a causal language model", error) from error
@@ -244,24 +232,6 @@ def _without_dropout(model: PreTrainedModel) -> PreTrainedModel:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return model
-
-
-def _four_bit_options() -> dict[str, object]:
-    if not torch.cuda.is_available():
-        raise ConfigError(
-            "load_in_4bit needs a CUDA GPU and this machine has none; leave it out.",
-            code="unsupported",
-        )
-    quantization: Any = BitsAndBytesConfig
-    return {
-        "device_map": {"": PartialState().local_process_index},
-        "quantization_config": quantization(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
-        ),
-    }
 
 
 def _unloadable(path: str | Path, expected: str, error: Exception) -> CheckpointError:

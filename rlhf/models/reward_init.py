@@ -11,6 +11,7 @@ from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
 from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
 from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
 from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
+from rlhf.models.four_bit import quantise
 from rlhf.models.load import enable_gradient_checkpointing, new_reward_model, set_attention
 from rlhf.models.lora import add_lora
 from rlhf.models.save import ADAPTER, merge_reward_model
@@ -25,6 +26,8 @@ def load_model(
     dtype: of the weights; see `frozen_dtype`.
     """
     base = new_reward_model(config.model_name_or_path, seed=seed, num_heads=num_heads, dtype=dtype)
+    if config.load_in_4bit:
+        quantise(base, bf16=dtype == torch.bfloat16, kept=config.lora_modules_to_save)
     set_attention(base, config.attn_implementation)
     use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random

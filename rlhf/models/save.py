@@ -17,6 +17,7 @@ from transformers import (
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST
+from rlhf.models.four_bit import dequantise
 from rlhf.models.generation_config import repair_generation_config
 from rlhf.models.heads import HEADS
 
@@ -87,10 +88,12 @@ def merge_reward_model(model: PeftModel, adapter_folder: Path | None) -> PreTrai
     """The reward model with its LoRA adapter merged (in place), in fp32.
 
     The adapter is saved to `adapter_folder` first. fp32, because an adapter's update is small
-    compared with the weight, and bf16's 8 bits would round most of it away.
+    compared with the weight, and bf16's 8 bits would round most of it away. A base in 4 bits is
+    merged with the values that it was trained on, which are not those of the base's folder.
     """
     if adapter_folder is not None:
         model.save_pretrained(str(adapter_folder))
+    dequantise(model)
     return inner_model(model.float().merge_and_unload())
 
 

@@ -110,6 +110,7 @@ class Case:
     critic_model: ModelShape | None = None  # of a separate critic; None: the policy's sizes
     reward_models: tuple[ModelShape, ...] | None = None  # None: one with the policy's sizes
     adapter: int = 0  # parameters of an adapter, in mode lora
+    four_bit: bool = False  # the layers under the adapters
     moment_bytes: int = 8  # of AdamW's moments per trained parameter
     bf16: bool = True
     checkpointing: bool = False

@@ -13,6 +13,7 @@ from rlhf.planning.training_memory import training_memory
 C = TypeVar("C", Case, TrainingCase)
 
 LORA_R = 16  # of an adapter that is proposed
+FOUR_BITS = "load_in_4bit: true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,8 @@ def _ppo_cases(case: Case, *, sharded: bool, smallest: int) -> Iterator[tuple[st
         yield "mode: shared_trunk", replace(case, mode="shared_trunk"), sharded
     if case.mode != "lora" and case.num_gpus > 1 and not sharded:
         yield "FSDP2 (recipes/accelerate/fsdp2.yaml)", case, True
+    if case.mode == "lora" and not case.four_bit:
+        yield FOUR_BITS, replace(case, four_bit=True), sharded
     if case.mode != "lora":
         adapter = lora_parameters(case.model, LORA_R)
         yield "mode: lora", replace(case, mode="lora", adapter=adapter), False
@@ -116,8 +119,8 @@ def _training_cases(
         yield "use_peft: true", replace(case, adapter=adapter), sharded
         if case.task == "sft" and case.num_gpus > 1 and not sharded:
             yield "FSDP2 (recipes/accelerate/fsdp2.yaml)", case, True
-    elif not case.four_bit and case.machine.on_gpu:
-        yield "load_in_4bit: true", replace(case, four_bit=True), sharded
+    elif not case.four_bit:
+        yield FOUR_BITS, replace(case, four_bit=True), sharded
 
 
 def lora_parameters(shape: ModelShape, rank: int) -> int:

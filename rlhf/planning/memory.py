@@ -2,6 +2,7 @@
 
 import math
 
+from rlhf.models.four_bit import BITS
 from rlhf.models.scorer import TOKENS_ON_CPU, TOKENS_ON_GPU
 from rlhf.models.shape import ModelShape, key_value_bytes
 from rlhf.ops.chunked_head import LOGITS, LOGITS_ON_GPU, MIN_ROWS
@@ -17,6 +18,7 @@ from rlhf.planning.case import Case
 from rlhf.planning.machines import Machine
 from rlhf.planning.parts import Memory, Parts, largest, program_bytes
 
+FOUR_BIT = BITS / 8  # bytes of a weight that is stored in 4 bits
 SAMPLED = 5  # float32 tensors [rows, vocabulary] of a sampling step on a GPU
 ROLLOUT, SCORE, UPDATE = "rollout", "score", "update"
 
@@ -55,7 +57,7 @@ def held_parts(case: Case, *, sharded: bool) -> Parts:
     if case.num_gpus > 1 and not sharded:
         parts["gradient buckets"] = FP32 * trained
     if case.mode == "lora":
-        parts["backbone and reference"] = frozen_bytes(case.model, bf16=case.bf16, head=True)
+        parts["backbone and reference"] = _backbone_bytes(case)
     elif sharded:
         parts["reference"] = FP32 * case.model.parameters / shards
     else:
@@ -72,6 +74,12 @@ def frozen_bytes(shape: ModelShape, *, bf16: bool, head: bool) -> float:
     parameters = shape.parameters if head else shape.value_parameters
     linear = shape.matrices + (shape.embedding if head and not shape.tied else 0)
     return FP32 * parameters - (FP32 - BF16) * linear * bf16
+
+
+def _backbone_bytes(case: Case) -> float:
+    """The frozen backbone of adapters, whose layers may be in 4 bits."""
+    whole = frozen_bytes(case.model, bf16=case.bf16, head=True)
+    return whole - (case.itemsize - FOUR_BIT) * case.model.matrices * case.four_bit
 
 
 def numerics(case: Case) -> Numerics:

@@ -12,10 +12,9 @@ from rlhf.planning.activations import (
     saved_bytes,
 )
 from rlhf.planning.case import TrainingCase
-from rlhf.planning.memory import UPDATE
+from rlhf.planning.memory import FOUR_BIT, UPDATE
 from rlhf.planning.parts import Memory, Parts, largest, program_bytes
 
-FOUR_BIT = 0.5  # bytes of a quantised weight
 # Of TRL's loss: tokens and vocabulary whose logits exist at a time.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 SAMPLES, EVALUATION = "samples", "evaluation"

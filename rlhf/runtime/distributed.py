@@ -23,6 +23,14 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def requested_sharding() -> str | None:
+    """`FSDP` or `DeepSpeed`, if the launch configuration asks for it."""
+    for name, variable in SHARDING.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            return name
+    return None
+
+
 def is_silenced(level: int = logging.INFO) -> bool:
     """Whether `logging.getLogger("rlhf").setLevel(…)` has switched off output of this level."""
     return logging.getLogger("rlhf").level > level
@@ -152,7 +160,6 @@ def _leave_a_world_of_one() -> None:
     accelerate would create a group of one and wrap its models in DDP, which copies each gradient
     for no use. Sharding needs the group. Only called on a CPU; it is untested with a GPU.
     """
-    sharded = any(os.environ.get(name, "false").lower() == "true" for name in SHARDING.values())
-    if os.environ.get("WORLD_SIZE") == "1" and not sharded:
+    if os.environ.get("WORLD_SIZE") == "1" and requested_sharding() is None:
         for name in (*WORLD, "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             os.environ.pop(name, None)

@@ -88,6 +88,8 @@ def test_modes_share_trunk_or_backbone():
     assert shared.held == 12 * (P + 128 + 1) + 4 * P + 4 * V
     lora = memory(case(mode="lora", adapter=1000), sharded=False)
     assert lora.held == 12 * 2000 + 4 * P + 4 * V
+    four_bit = memory(case(mode="lora", adapter=1000, four_bit=True), sharded=False)
+    assert lora.held - four_bit.held == (4 - (4 + 1 / 8 + 1 / 512) / 8) * SMALL.matrices
     grpo = memory(case(batch=replace(BATCH, critic=False)), sharded=False)
     assert grpo.held == 12 * P + 4 * P + 4 * V
     function = memory(case(reward_models=()), sharded=False)
@@ -119,7 +121,7 @@ def training(**others):
 
 
 def test_lora_base_is_in_the_type_of_the_computation():
-    """8 frozen bits or more: 2 bytes per parameter in bf16, 4 in float32, half of one in 4 bits."""
+    """2 bytes per parameter in bf16, 4 in float32; 4 bits, 1/8 and 1/512 of a bit for scales."""
     sizes = {
         name: training_memory(training(adapter=1000, **keys), sharded=False)
         for name, keys in {"bf16": {}, "fp32": {"bf16": False}, "4": {"four_bit": True}}.items()
@@ -128,7 +130,7 @@ def test_lora_base_is_in_the_type_of_the_computation():
     assert bases == {
         "bf16": 2 * P,
         "fp32": 4 * P,
-        "4": SMALL.matrices / 2 + 2 * (P - SMALL.matrices),
+        "4": (4 + 1 / 8 + 1 / 512) / 8 * SMALL.matrices + 2 * (P - SMALL.matrices),
     }
 
 

@@ -45,11 +45,11 @@ def hold_in_bf16(model: nn.Module) -> None:
     """Convert the linear layers of a frozen `model` to bf16, as autocast would.
 
     For a model that is only called under bf16 autocast: the same results with half the memory and
-    without casts at each call. Weights that an embedding shares, and trained weights (an
-    adapter's), are not converted. Those that stay float32 are copied, so that the file that
+    without casts at each call. Weights that an embedding shares, trained weights (an adapter's) and
+    weights of 4 bits are not converted. Those that stay float32 are copied, so that the file that
     transformers maps weights from can be closed.
     """
-    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    frozen = [p for p in model.parameters() if not p.requires_grad and p.is_floating_point()]
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
     for parameter in frozen:

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from rlhf.errors import ConfigError
-from rlhf.models.shard import sharding_requested
+from rlhf.runtime.distributed import requested_sharding
 from rlhf.training.common.config import Optim
 
 
@@ -26,10 +26,10 @@ def check_optim(optim: Optim) -> None:
     """
     if optim == "adamw_torch":
         return
-    if sharding_requested():
+    if sharding := requested_sharding():
         raise ConfigError(
-            f"optim={optim} does not work with sharded weights (FSDP); leave it out, or launch "
-            "with recipes/accelerate/ddp.yaml.",
+            f"optim={optim} does not work with sharded weights ({sharding}); leave it out, or "
+            "launch with recipes/accelerate/ddp.yaml.",
             code="unsupported",
         )
     if find_spec("bitsandbytes") is None:

@@ -26,7 +26,7 @@ class PPOConfig:
         "rollout_batch_size": ["per_device_train_batch_size"],
         "max_tokens_per_microbatch": ["gradient_accumulation_steps"],
         "max_prompt_length": ["max_length"],
-        "mode": ["use_peft", "load_in_4bit"],
+        "mode": ["use_peft"],
     }
 
     mode: Mode = field(

@@ -223,6 +223,8 @@ def adapter_config(model: BackboneConfig, base: str) -> ModelConfig:
         use_rslora=model.use_rslora,
         use_dora=model.use_dora,
         dtype=model.dtype,
+        load_in_4bit=model.load_in_4bit,
+        bf16=model.bf16,
     )
 
 

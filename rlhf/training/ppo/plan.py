@@ -50,6 +50,7 @@ def case_of(settings: PPOSettings, target: Target, assumed: Assumed) -> Case:
         critic_model=_critic(settings, base, assumed),
         reward_models=_rewards(settings, base, assumed),
         adapter=adapter,
+        four_bit=settings.model.load_in_4bit,
         bf16=bf16,
         moment_bytes=moment_bytes(config.optim),
         achieved=achieved_on(machine, bf16=bf16),

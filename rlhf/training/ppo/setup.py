@@ -13,6 +13,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.compatibility import check_same_format, load_checked_tokenizer
 from rlhf.models.context_length import beyond_training
+from rlhf.models.four_bit import check_four_bit
 from rlhf.models.revision import at_revision
 from rlhf.models.shard import sharding_requested
 from rlhf.rewards.function import check_columns
@@ -161,6 +162,7 @@ def check_models(
     check_device(config)
     check_sharding(config, sharded=sharding_requested())
     check_optim(config.optim)
+    check_four_bit(settings.model.load_in_4bit)
     chat, _ = load_checked_tokenizer(
         base, settings.data.chat_template, template_kwargs=settings.data.template_kwargs
     )

@@ -35,7 +35,10 @@ OF_THE_CRITIC = (
     "value_model_path", "value_learning_rate", "critic_warmup_steps", "whiten_rewards",
     "vf_coef", "value_clip_range", "lam",
 )  # fmt: skip
-OF_LORA = ("lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "use_dora", "dtype")
+OF_LORA = (
+    "lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "use_dora", "dtype",
+    "load_in_4bit",
+)  # fmt: skip
 
 
 def check_ppo(config: "PPOConfig") -> None:

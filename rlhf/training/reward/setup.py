@@ -13,6 +13,7 @@ from rlhf.data.rows.load import load_rankings
 from rlhf.manifest import DataUse
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
+from rlhf.models.four_bit import check_four_bit
 from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.optimizer import check_optim
@@ -20,7 +21,6 @@ from rlhf.training.common.setup import RunSetup
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.validation import (
     about_rankings,
-    check_no_4bit,
     check_rankings,
     load_normalization,
     without_undecided,
@@ -76,9 +76,9 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    check_no_4bit(model)
     world_size = begin_run(run)
     check_optim(config.optim)
+    check_four_bit(model.load_in_4bit)
     model = at_revision(model)
     chat, _ = load_checked_tokenizer(
         model.model_name_or_path,

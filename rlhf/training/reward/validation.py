@@ -14,7 +14,6 @@ from rlhf.data.rows.load import load_demonstrations
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.manifest import DataUse
-from rlhf.models.config import ModelConfig
 from rlhf.runtime.distributed import is_main_process
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.types import Demonstration, Ranking
@@ -111,20 +110,6 @@ def trained_on(rows: TrainAndHeldOut[Ranking]) -> int:
     """
     held_out = [row.prompt for row in rows.held_out if row.prompt]
     return len(leaked_prompts(held_out, [row.prompt for row in rows.train]).leaked)
-
-
-def check_no_4bit(model: ModelConfig) -> None:
-    """Check that the model is not loaded in 4 bits, which cannot be saved merged.
-
-    Raises:
-        ConfigError: it is.
-    """
-    if model.load_in_4bit:
-        raise ConfigError(
-            "load_in_4bit: a reward model is saved merged, but 4-bit weights do not merge exactly; "
-            "use --use_peft true --bf16 true instead.",
-            code="key-conflict",
-        )
 
 
 def load_normalization(

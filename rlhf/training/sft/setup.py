@@ -11,6 +11,7 @@ from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load_sft import load_sft_rows
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
+from rlhf.models.four_bit import check_four_bit
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
@@ -48,6 +49,7 @@ def check_run(
     """
     world_size = begin_run(run, sharding="accelerate")
     check_optim(config.optim)
+    check_four_bit(model.load_in_4bit)
     model = at_revision(model)
     path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(

@@ -9,6 +9,7 @@ from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
+from rlhf.models.four_bit import quantise
 from rlhf.models.generation.generate import SampledResponse, sample_responses
 from rlhf.models.load import load_policy, set_attention
 from rlhf.models.lora import add_lora
@@ -227,11 +228,9 @@ class SFTTrainer:
         """The model, with fresh LoRA adapters where the configuration asks for them."""
         if self._model is None:
             config = self.setup.model
-            policy = load_policy(
-                config.model_name_or_path,
-                dtype=self.setup.weights_dtype,
-                load_in_4bit=config.load_in_4bit,
-            )
+            policy = load_policy(config.model_name_or_path, dtype=self.setup.weights_dtype)
+            if config.load_in_4bit:
+                quantise(policy, bf16=self.setup.bf16, kept=config.lora_modules_to_save)
             set_attention(policy, config.attn_implementation)
             use_fast_cpu_attention(policy)
             self._model = add_lora(policy, config, "CAUSAL_LM") if config.use_peft else policy

@@ -86,6 +86,8 @@ def test_total_episodes_are_rounded_up_to_iterations():
         ),
         ({"lora_target_modules": ["q_proj"]}, "key-conflict", "lora_target_modules"),
         ({"mode": "shared_trunk", "lora_alpha": 16}, "key-conflict", "lora_alpha"),
+        ({"load_in_4bit": True}, "key-conflict", "load_in_4bit"),
+        ({"use_dora": True}, "key-conflict", "use_dora"),
         ({"target_kl": 6.0, "kl_coef": 0.0}, "key-conflict", "kl_coef"),
         (
             {"target_kl": 6.0, "rollout_batch_size": 500, "kl_horizon": 100},
@@ -131,7 +133,6 @@ def test_choices_are_read_from_the_command_line():
         ("per_device_train_batch_size", "rollout_batch_size"),
         ("gradient_accumulation_steps", "max_tokens_per_microbatch"),
         ("use_peft", "mode"),
-        ("load_in_4bit", "mode"),
         ("max_length", "max_prompt_length"),
     ],
 )
