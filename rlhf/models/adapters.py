@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def policy_with_adapters(
     """The frozen model at `path` with an adapter for the policy and one for a critic.
 
     The policy's adapter is active. Fresh adapters do not change the model yet, and are the same on
-    every process.
+    every process. Modules that are trained in full are the policy's; a critic reads the frozen
+    ones.
 
     Args:
         path: a folder or hub id.
@@ -61,15 +63,29 @@ def policy_with_adapters(
         torch.manual_seed(seed)
         model = add_lora(base, config, "CAUSAL_LM")
         if critic:
-            model.add_adapter(CRITIC, lora_config(config, "CAUSAL_LM"))
+            model.add_adapter(CRITIC, _critic_config(config))
     if checkpoint is not None:
         weights = load_file(checkpoint / ADAPTER_WEIGHTS)
         set_peft_model_state_dict(model, weights, adapter_name=POLICY)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.padding_idx = (
+                None  # a policy can sample this token, which would have no gradient
+            )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = ".lora_" in name  # peft freezes an adapter that is added later
+        # peft freezes an adapter that is added later
+        parameter.requires_grad = ".lora_" in name or ".modules_to_save." in name
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return model
+
+
+def _critic_config(config: ModelConfig) -> LoraConfig:
+    """The adapter of a critic: no modules in full, and no layers inside those of the policy."""
+    critic = lora_config(replace(config, lora_modules_to_save=None), "CAUSAL_LM")
+    if config.lora_modules_to_save:
+        critic.exclude_modules = r".*\.(original_module|modules_to_save)(\..*)?"
+    return critic
 
 
 def add_frozen_adapter(model: PeftModel, name: str, folder: Path) -> None:

@@ -29,6 +29,13 @@ class BackboneConfig:
         default=None,
         metadata={"help": "Names of the layers that get LoRA. Default: every linear layer."},
     )
+    lora_modules_to_save: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Modules to train fully in addition to LoRA, such as embed_tokens and lm_head "
+            "if the base never learned its end token. They are saved with the adapter."
+        },
+    )
     use_rslora: bool = field(
         default=False,
         metadata={"help": "LoRA scale is lora_alpha / √lora_r (rank-stabilised LoRA)."},
@@ -95,13 +102,6 @@ class ModelConfig(BackboneConfig):
     lora_dropout: float = field(
         default=0.0,
         metadata={"help": "Share of the inputs of LoRA layers that training sets to 0."},
-    )
-    lora_modules_to_save: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Modules to train fully in addition to LoRA, such as embed_tokens and lm_head "
-            "if the base never learned its end token. They are saved with the adapter."
-        },
     )
 
     def __post_init__(self) -> None:

@@ -61,7 +61,8 @@ def fresh_critic(path: str | Path, *, seed: int) -> Critic:
 
 def fresh_head(model: CausalLM, *, seed: int) -> nn.Linear:
     """A value head for the language model's hidden states: std 1/√(D+1), bias 0."""
-    head = nn.Linear(model.get_output_embeddings().in_features, 1)
+    # Not its `in_features`, which peft gives the vocabulary's size if it trains tied embeddings.
+    head = nn.Linear(model.get_output_embeddings().weight.shape[1], 1)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         head.weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)

@@ -1,5 +1,6 @@
 """Fresh LoRA adapters on a model, in peft's configuration."""
 
+from copy import copy
 from typing import Literal
 
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -17,8 +18,10 @@ def add_lora(
     """`model` with fresh LoRA adapters; only these (and a reward head) are trained, in fp32.
 
     Raises:
-        ConfigError: lora_target_modules names no layer of the model, or peft supports none.
+        ConfigError: lora_target_modules or lora_modules_to_save name no layer of the model, or
+            peft supports none.
     """
+    _check_saved_modules(model, config.lora_modules_to_save)
     try:
         tied = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
         wrapped = get_peft_model(model, lora_config(config, task, tied=tied))
@@ -43,6 +46,18 @@ def add_lora(
     return wrapped
 
 
+def _check_saved_modules(model: PreTrainedModel, ends: list[str] | None) -> None:
+    """Check that a module's name ends in each of these, as peft looks them up."""
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    for end in ends or ():
+        if not any(name.endswith(end) for name in names):
+            raise ConfigError(
+                f"lora_modules_to_save={ends}: {type(model).__name__} has no module {end!r}; name "
+                "some of its modules, such as embed_tokens.",
+                code="bad-value",
+            )
+
+
 def lora_config(
     config: ModelConfig, task: Literal["CAUSAL_LM", "SEQ_CLS"], *, tied: bool = False
 ) -> LoraConfig:
@@ -58,6 +73,6 @@ def lora_config(
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
         target_modules=config.lora_target_modules or "all-linear",
-        modules_to_save=config.lora_modules_to_save,
+        modules_to_save=copy(config.lora_modules_to_save),  # peft removes tied ones from the list
         ensure_weight_tying=tied and bool(config.lora_modules_to_save),
     )

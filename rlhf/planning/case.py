@@ -109,7 +109,8 @@ class Case:
     mode: Literal["separate", "shared_trunk", "lora"] = "separate"
     critic_model: ModelShape | None = None  # of a separate critic; None: the policy's sizes
     reward_models: tuple[ModelShape, ...] | None = None  # None: one with the policy's sizes
-    adapter: int = 0  # parameters of an adapter, in mode lora
+    adapter: int = 0  # parameters that the policy trains in mode lora
+    critic_adapter: int | None = None  # and the critic; None: as many
     four_bit: bool = False  # the layers under the adapters
     moment_bytes: int = 8  # of AdamW's moments per trained parameter
     bf16: bool = True

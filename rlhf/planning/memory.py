@@ -44,7 +44,8 @@ def memory(case: Case, *, sharded: bool) -> Memory:
 def trained_parameters(case: Case) -> int:
     """Of policy and critic together."""
     if case.mode == "lora":
-        return case.adapter * (2 if case.batch.critic else 1)
+        critic = case.adapter if case.critic_adapter is None else case.critic_adapter
+        return case.adapter + (critic if case.batch.critic else 0)
     if case.mode == "shared_trunk":
         return case.model.parameters + case.model.hidden_size + 1
     return case.model.parameters + (case.critic.value_parameters if case.critic else 0)

@@ -88,6 +88,8 @@ def test_modes_share_trunk_or_backbone():
     assert shared.held == 12 * (P + 128 + 1) + 4 * P + 4 * V
     lora = memory(case(mode="lora", adapter=1000), sharded=False)
     assert lora.held == 12 * 2000 + 4 * P + 4 * V
+    head = memory(case(mode="lora", adapter=1000, critic_adapter=10), sharded=False)
+    assert head.held == 12 * 1010 + 4 * P + 4 * V
     four_bit = memory(case(mode="lora", adapter=1000, four_bit=True), sharded=False)
     assert lora.held - four_bit.held == (4 - (4 + 1 / 8 + 1 / 512) / 8) * SMALL.matrices
     grpo = memory(case(batch=replace(BATCH, critic=False)), sharded=False)

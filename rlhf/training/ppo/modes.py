@@ -220,6 +220,7 @@ def adapter_config(model: BackboneConfig, base: str) -> ModelConfig:
         lora_r=model.lora_r,
         lora_alpha=model.lora_alpha,
         lora_target_modules=model.lora_target_modules,
+        lora_modules_to_save=model.lora_modules_to_save,
         use_rslora=model.use_rslora,
         use_dora=model.use_dora,
         dtype=model.dtype,

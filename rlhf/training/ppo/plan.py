@@ -1,5 +1,6 @@
 """The plan of a PPO run: memory, seconds and what fits, before a weight is loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rlhf.models.adapter_folder import trained_on
@@ -37,9 +38,12 @@ def case_of(settings: PPOSettings, target: Target, assumed: Assumed) -> Case:
     config, machine = settings.ppo, target.machine
     base = assumed.path(settings.model.model_name_or_path)
     bf16 = target.bf16_is_fast if settings.model.bf16 is None else settings.model.bf16
-    adapter = 0
+    adapter = critic_adapter = 0
     if config.mode == "lora":
-        adapter = adapter_parameters(adapter_config(settings.model, base), "CAUSAL_LM")
+        adapters = adapter_config(settings.model, base)
+        adapter = adapter_parameters(adapters, "CAUSAL_LM")
+        of_critic = replace(adapters, lora_modules_to_save=None)
+        critic_adapter = adapter_parameters(of_critic, "CAUSAL_LM")
     return Case(
         model=shape_of(base),
         batch=_batch(settings, base, target, assumed),
@@ -50,6 +54,7 @@ def case_of(settings: PPOSettings, target: Target, assumed: Assumed) -> Case:
         critic_model=_critic(settings, base, assumed),
         reward_models=_rewards(settings, base, assumed),
         adapter=adapter,
+        critic_adapter=critic_adapter,
         four_bit=settings.model.load_in_4bit,
         bf16=bf16,
         moment_bytes=moment_bytes(config.optim),

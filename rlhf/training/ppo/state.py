@@ -136,11 +136,11 @@ def identity_of(setup: PPOSetup) -> dict[str, object]:
     """The settings and data that a checkpoint's run must share to be resumed, by name."""
     config, model = setup.config, setup.settings.model
     keys = ("mode", "advantage", "rollout_batch_size", "num_generations", "kl_coef")
-    lora_keys = ("lora_r", "lora_alpha", "lora_target_modules") if config.mode == "lora" else ()
+    lora_keys = ("lora_r", "lora_alpha", "lora_target_modules", "lora_modules_to_save")
     return {
         "seed": setup.seed,
         **{key: getattr(config, key) for key in keys},
-        **{key: getattr(model, key) for key in lora_keys},
+        **{key: getattr(model, key) for key in lora_keys if config.mode == "lora"},
         **step_keys(model, config.optim),
         "train_data of sha256": hash_text(repr([*setup.prompts, *setup.texts])),
     }

@@ -36,8 +36,8 @@ OF_THE_CRITIC = (
     "vf_coef", "value_clip_range", "lam",
 )  # fmt: skip
 OF_LORA = (
-    "lora_r", "lora_alpha", "lora_target_modules", "use_rslora", "use_dora", "dtype",
-    "load_in_4bit",
+    "lora_r", "lora_alpha", "lora_target_modules", "lora_modules_to_save", "use_rslora",
+    "use_dora", "dtype", "load_in_4bit",
 )  # fmt: skip
 
 
