@@ -69,9 +69,7 @@ def policy_with_adapters(
         set_peft_model_state_dict(model, weights, adapter_name=POLICY)
     for module in model.modules():
         if isinstance(module, nn.Embedding):
-            module.padding_idx = (
-                None  # a policy can sample this token, which would have no gradient
-            )
+            module.padding_idx = None  # its token, which a policy can sample, gets a gradient
     for name, parameter in model.named_parameters():
         # peft freezes an adapter that is added later
         parameter.requires_grad = ".lora_" in name or ".modules_to_save." in name

@@ -18,10 +18,11 @@ BELOW_ONE = ("warmup_ratio", "early_stopping_threshold")
 # An infinite limit has no effect; an infinite step size or weight gives NaN.
 FINITE = ("learning_rate", "num_train_epochs", "weight_decay")
 
-Optim = Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"]
+Optim = Literal["adamw_torch", "adamw_bf16", "adamw_8bit", "paged_adamw_8bit"]
 OPTIM_HELP = (
-    "AdamW of torch, or of bitsandbytes with moments in 8 bits (2 bytes per weight in place of 8); "
-    "paged: they may be moved to the memory of the CPU (GPU only)."
+    "AdamW of torch; with moments in bf16, rounded at random (4 bytes per weight in place of 8); "
+    "or of bitsandbytes in 8 bits (2 bytes); paged: they may be moved to the memory of the CPU "
+    "(GPU only)."
 )
 
 

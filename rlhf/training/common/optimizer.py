@@ -1,4 +1,4 @@
-"""AdamW with moments in 8 bits, by bitsandbytes."""
+"""AdamW by the key `optim`: of torch, with moments in bf16, or in 8 bits by bitsandbytes."""
 
 import importlib
 from collections.abc import Iterable
@@ -10,12 +10,20 @@ from torch.optim import Optimizer
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.distributed import requested_sharding
+from rlhf.training.common.bf16_adamw import BF16AdamW
 from rlhf.training.common.config import Optim
+
+MOMENT_BYTES: dict[Optim, int] = {
+    "adamw_torch": 8,
+    "adamw_bf16": 4,
+    "adamw_8bit": 2,
+    "paged_adamw_8bit": 2,
+}
 
 
 def moment_bytes(optim: Optim) -> int:
     """Bytes of AdamW's two moments per trained parameter."""
-    return 8 if optim == "adamw_torch" else 2
+    return MOMENT_BYTES[optim]
 
 
 def check_optim(optim: Optim) -> None:
@@ -32,6 +40,8 @@ def check_optim(optim: Optim) -> None:
             "launch with recipes/accelerate/ddp.yaml.",
             code="unsupported",
         )
+    if optim == "adamw_bf16":
+        return
     if find_spec("bitsandbytes") is None:
         raise ConfigError(
             f"optim={optim} needs bitsandbytes: pip install 'rlhf[bitsandbytes]'.",
@@ -44,21 +54,24 @@ def check_optim(optim: Optim) -> None:
         )
 
 
-def eight_bit_adamw(
+def small_adamw(
     groups: Iterable[Any], optim: Optim, *, lr: float, eps: float = 1e-8, weight_decay: float = 0.0
 ) -> Optimizer:
-    """AdamW whose moments are stored in 8 bits, each block of 256 with its own scale.
+    """AdamW whose moments are stored in bf16 or 8 bits.
 
-    Dettmers et al. 2021 (https://arxiv.org/abs/2110.02861). Tensors of fewer than 4,096 numbers
-    have moments in float32.
+    In 8 bits each block of 256 numbers has its own scale (Dettmers et al. 2021,
+    https://arxiv.org/abs/2110.02861), and tensors of fewer than 4,096 numbers have moments in
+    float32.
 
     Args:
         groups: parameters, or groups of them as `torch.optim` takes them.
-        optim: adamw_8bit or paged_adamw_8bit.
+        optim: any but adamw_torch.
         lr: learning rate.
         eps: added to the root of the second moment.
         weight_decay: decoupled from the gradient.
     """
+    if optim == "adamw_bf16":
+        return BF16AdamW(groups, lr=lr, eps=eps, weight_decay=weight_decay)
     library: Any = importlib.import_module("bitsandbytes.optim")
     # transformers' trainer leaves settings of embeddings there, by place in the parameter groups,
     # and every later optimizer of the process would apply them.

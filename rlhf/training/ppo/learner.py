@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rlhf.models.shard import full
 from rlhf.training.common.config import Optim
-from rlhf.training.common.optimizer import eight_bit_adamw
+from rlhf.training.common.optimizer import small_adamw
 from rlhf.training.ppo.modes import PPOModels
 
 Role = Literal["policy", "critic"]
@@ -76,5 +76,5 @@ def make_learners(
 
 def _adam(parameters: list[nn.Parameter], optim: Optim) -> torch.optim.Optimizer:
     if optim != "adamw_torch":
-        return eight_bit_adamw(parameters, optim, lr=0.0, eps=ADAM_EPSILON)
+        return small_adamw(parameters, optim, lr=0.0, eps=ADAM_EPSILON)
     return torch.optim.AdamW(parameters, lr=0.0, eps=ADAM_EPSILON, weight_decay=0.0, fused=True)

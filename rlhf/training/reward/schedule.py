@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from rlhf.training.common.optimizer import eight_bit_adamw
+from rlhf.training.common.optimizer import small_adamw
 from rlhf.training.reward.config import RewardModelConfig
 
 
@@ -45,7 +45,7 @@ def make_optimizer(scorer: nn.Module, config: RewardModelConfig) -> torch.optim.
     ]
     used = [group for group in groups if group["params"]]
     if config.optim != "adamw_torch":
-        return eight_bit_adamw(used, config.optim, lr=config.learning_rate)
+        return small_adamw(used, config.optim, lr=config.learning_rate)
     return torch.optim.AdamW(used, lr=config.learning_rate)
 
 

@@ -17,6 +17,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 from datasets import Dataset
 from peft import PeftModel
+from torch.optim import Optimizer
 from transformers import PreTrainedModel, PrinterCallback
 from transformers.training_args import OptimizerNames
 
@@ -28,10 +29,12 @@ from rlhf.models.config import step_keys
 from rlhf.models.packing import check_packing
 from rlhf.runtime.distributed import is_silenced, on_main_process, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped
+from rlhf.training.common.bf16_adamw import BF16AdamW
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights
 from rlhf.training.common.metrics import MetricsWriter
 from rlhf.training.common.weight_checks import check_trainable, parts_of
 from rlhf.training.sft.callback import AlreadyTrained, RunCallback
+from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.setup import SFTSetup
 from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, restored_router_settings
 from rlhf.types import SFTRow
@@ -104,6 +107,7 @@ def fine_tune(
                 eval_dataset=as_dataset(chat, rows.held_out, length) if rows.held_out else None,
                 processing_class=chat.tokenizer,
                 callbacks=[callback],
+                optimizer_cls_and_kwargs=_optimizer(config),
             )
         trainer.on_loss = callback.losses.append
         trainer.remove_callback(PrinterCallback)
@@ -183,6 +187,11 @@ def as_dataset(
     return Dataset.from_dict({"input_ids": [example.ids for example in examples], "labels": labels})
 
 
+def _optimizer(config: SFTConfig) -> tuple[type[Optimizer], dict[str, float]] | None:
+    """The class and arguments of an optimizer that transformers' trainer does not know."""
+    return (BF16AdamW, {"lr": config.learning_rate}) if config.optim == "adamw_bf16" else None
+
+
 def trl_arguments(setup: SFTSetup) -> trl.SFTConfig:
     """The settings of TRL's trainer."""
     run, config, evaluates = setup.run, setup.config, bool(setup.rows.held_out)
@@ -221,7 +230,7 @@ def trl_arguments(setup: SFTSetup) -> trl.SFTConfig:
         # A progress bar on a terminal, lines in a file.
         disable_tqdm=is_silenced() or not (PartialState().is_main_process and sys.stderr.isatty()),
     )
-    if config.optim != "adamw_torch":
+    if config.optim in ("adamw_8bit", "paged_adamw_8bit"):
         arguments.optim = OptimizerNames(config.optim)
     # Without a launcher, one process would take every GPU of the machine with nn.DataParallel.
     arguments._n_gpu = min(arguments.n_gpu, 1)
