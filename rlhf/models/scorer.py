@@ -42,12 +42,15 @@ class Scorer(nn.Module):
         self.bf16 = bf16
         self.heads = heads
         self.packs = reads_packed_rows(model.modules())
+        self.in_one_pass = False  # in training: all rows in one pass, however many
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Raw logits, float32 [B, heads]; ids: long [B, T] right-padded, lengths: long [B]."""
         packs = self.packs and self.training
         shared = find_shared_beginnings(ids, lengths) if packs else None
         groups = microbatches(lengths, _token_budget(ids.device), shared)
+        if self.in_one_pass and self.training:
+            groups = [torch.cat(groups)]
         autocast = self.bf16 and self.training
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=autocast):
             last = [self._last_states(ids[rows], lengths[rows], packs=packs) for rows in groups]

@@ -4,6 +4,7 @@ It uses torch's `fully_shard` (https://arxiv.org/abs/2304.11277), which works on
 processes, where accelerate 1.15's plugin is silently left out.
 """
 
+import copy
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from rlhf.errors import ConfigError
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 
 # The settings of accelerate's launcher, and the value of each that is supported here.
 SUPPORTED = {
@@ -130,6 +132,39 @@ def gathered(value: object) -> Any:
     if isinstance(value, list):
         return [gathered(item) for item in value]
     return value
+
+
+def whole_weights(module: nn.Module) -> dict[str, Tensor] | None:
+    """All weights by name, whole on the first process's CPU; None if `module` is not sharded.
+
+    Call it on all processes; see `gathered`.
+    """
+    parts = _sharded(module)
+    if not parts:
+        return None
+    _reshard(parts)
+    named = module.state_dict(keep_vars=True)  # tied weights are one object then
+    tensors = {id(tensor): gathered(tensor.detach()) for tensor in named.values()}
+    return {name: tensors[id(tensor)] for name, tensor in named.items()}
+
+
+def without_weights(module: M) -> M:
+    """A copy of `module` whose parameters are on torch's meta device, for `fill`."""
+    empty = {
+        id(parameter): nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+        for parameter in module.parameters()
+    }
+    return copy.deepcopy(module, empty)  # type: ignore[arg-type]
+
+
+def fill(empty: nn.Module, sharded: nn.Module) -> None:
+    """Give a copy `without_weights` the whole weights of `sharded`, on every process.
+
+    Call it on all processes.
+    """
+    named = sharded.named_parameters(remove_duplicate=False)
+    weights = {name: full(parameter.detach()) for name, parameter in named}
+    empty.load_state_dict(weights, strict=False, assign=True)
 
 
 def like(tensor: Tensor, sharded: Tensor) -> Tensor:

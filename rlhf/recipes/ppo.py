@@ -66,7 +66,7 @@ def check() -> PPOSetup:
     )
     from rlhf.training.ppo.setup import check_run
 
-    world_size = begin_run(settings.run, sharding="own")
+    world_size = begin_run(settings.run, sharding="fsdp")
     return check_run(settings, rewards, world_size=world_size)
 
 

@@ -13,8 +13,8 @@ from rlhf.runtime.threads import choose_threads
 
 # Environment variables that accelerate's launcher sets if its configuration asks for sharding.
 SHARDING = {"FSDP": "ACCELERATE_USE_FSDP", "DeepSpeed": "ACCELERATE_USE_DEEPSPEED"}
-Sharding = Literal["none", "accelerate", "own"]
-"""What applies FSDP or DeepSpeed to the models: nothing, accelerate, or (FSDP) the recipe."""
+Sharding = Literal["none", "fsdp", "fsdp_or_deepspeed"]
+"""What a recipe can shard its models with. It applies FSDP itself, accelerate applies DeepSpeed."""
 WORLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by a launcher for its workers
 
 
@@ -80,7 +80,8 @@ def start_processes(cpu_threads: int | None = None, *, sharding: Sharding = "non
     Args:
         cpu_threads: threads of this process on a CPU; None takes an exported OMP_NUM_THREADS, or
             an equal share of the cores (`accelerate launch` alone gives every process one).
-        sharding: what applies FSDP or DeepSpeed, if the launch configuration asks for it.
+        sharding: what the recipe can shard its models with, if the launch configuration asks for
+            it.
 
     Raises:
         ConfigError: fewer processes started than requested, or they do not form one world, or
@@ -136,22 +137,22 @@ def _check_precision() -> None:
 
 def _check_sharding(sharding: Sharding, *, on_cpu: bool) -> None:
     """Reject FSDP or DeepSpeed that the launch configuration asks for and nothing applies."""
-    for name, variable in SHARDING.items():
-        if os.environ.get(variable, "false").lower() != "true":
-            continue
-        if sharding == "none" or (sharding == "own" and name == "DeepSpeed"):
-            raise ConfigError(
-                f"the launch configuration asks for {name}, which this recipe does not apply: "
-                "every process would hold whole models; launch with accelerate_config.yaml.",
-                code="bad-launch",
-            )
-        if on_cpu and sharding == "accelerate":
-            raise ConfigError(
-                f"the launch configuration asks for {name}, which accelerate silently ignores "
-                "without a GPU: every process would hold whole models; launch with "
-                "accelerate_config.yaml.",
-                code="bad-launch",
-            )
+    name = requested_sharding()
+    if name is None:
+        return
+    if sharding == "none" or (sharding == "fsdp" and name == "DeepSpeed"):
+        raise ConfigError(
+            f"the launch configuration asks for {name}, which this recipe does not apply: "
+            "every process would hold whole models; launch with accelerate_config.yaml.",
+            code="bad-launch",
+        )
+    if on_cpu and name == "DeepSpeed":
+        raise ConfigError(
+            f"the launch configuration asks for {name}, which accelerate silently ignores "
+            "without a GPU: every process would hold whole models; launch with "
+            "accelerate_config.yaml.",
+            code="bad-launch",
+        )
 
 
 def _leave_a_world_of_one() -> None:

@@ -156,14 +156,16 @@ def test_printed_command_is_quoted_and_on_the_path(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "sharding", "reason"),
     [
-        ("FSDP", "accelerate", "accelerate silently ignores"),
-        ("DeepSpeed", "accelerate", "accelerate silently ignores"),
-        ("DeepSpeed", "own", "this recipe does not apply"),
+        ("DeepSpeed", "fsdp_or_deepspeed", "accelerate silently ignores"),
+        ("DeepSpeed", "fsdp", "this recipe does not apply"),
         ("FSDP", "none", "this recipe does not apply"),
     ],
 )
 def test_sharding_that_nothing_applies_is_rejected(script, monkeypatch, name, sharding, reason):
-    """accelerate 1.15 starts plain processes for both without a GPU, and without a warning."""
+    """accelerate 1.15 starts plain processes for both without a GPU, and without a warning.
+
+    Recipes shard with FSDP themselves.
+    """
     monkeypatch.setenv(SHARDING[name], "true")
     done = call(sys.executable, script, "world", sharding)
     assert done.returncode == 2
@@ -179,9 +181,9 @@ def test_mixed_precision_of_the_launcher_is_rejected(script):
     assert "world" not in done.stdout
 
 
-@pytest.mark.parametrize(("sharding", "runs"), [("accelerate", False), ("own", True)])
+@pytest.mark.parametrize(("sharding", "runs"), [("none", False), ("fsdp", True)])
 def test_fsdp2_on_two_cpu_processes_needs_own_sharding(script, sharding, runs):
-    """With `recipes/accelerate/fsdp2.yaml`: PPO shards its models itself, other recipes do not."""
+    """With `recipes/accelerate/fsdp2.yaml`: trainings shard their models, other recipes do not."""
     config = ["--config_file", "recipes/accelerate/fsdp2.yaml", "--num_processes", "2"]
     binary = str(Path(sys.executable).parent / "accelerate")
     done = call(binary, "launch", *config, "--main_process_port", "0", script, "world", sharding)

@@ -40,7 +40,7 @@ def check_arguments(
             code="key-conflict",
         )
     backbone, data = model_config(model, BackboneConfig), _data(data_config, prompts, eval_prompts)
-    world_size = begin_run(run, sharding="own")
+    world_size = begin_run(run, sharding="fsdp")
     settings = PPOSettings(
         run=run,
         model=backbone,

@@ -24,7 +24,7 @@ from rlhf.models.forward import policy_logprobs, states_and_logprobs
 from rlhf.models.load import load_policy, on_device
 from rlhf.models.save import inner_model
 from rlhf.models.sequences import Sequences
-from rlhf.models.shard import gathered, shard, whole
+from rlhf.models.shard import shard, whole, whole_weights
 from rlhf.training.ppo.config import PPOSettings
 
 Reference = Callable[[], AbstractContextManager[PreTrainedModel | PeftModel]]
@@ -71,11 +71,7 @@ class PPOModels:
 
         Call it on all processes.
         """
-        if not self.sharded:
-            return None
-        named = self.policy.state_dict(keep_vars=True)  # tied weights are one object then
-        tensors = {id(tensor): gathered(tensor.detach()) for tensor in named.values()}
-        return {name: tensors[id(tensor)] for name, tensor in named.items()}
+        return whole_weights(self.policy)
 
 
 class Actor(nn.Module):

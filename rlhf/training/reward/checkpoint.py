@@ -11,13 +11,18 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import StateDict
 
 from rlhf.errors import CheckpointError
+from rlhf.manifest import hash_text
+from rlhf.models.config import step_keys
+from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.training.common.checkpoint import check_same_run, save_checkpoint
 from rlhf.training.common.early_stopping import (
     EarlyStopping,
     StoppingState,
-    put_weights,
     trained_weights,
 )
+from rlhf.training.reward.config import LOSS_KEYS
+from rlhf.training.reward.data import TokenRanking
+from rlhf.training.reward.setup import RewardSetup
 
 STATE = "state.pt"
 
@@ -34,6 +39,31 @@ class RewardState(TypedDict):
     losses: list[float]
 
 
+def identity_of(
+    setup: RewardSetup, rankings: Sequence[TokenRanking], *, batch_size: int, total: int
+) -> dict[str, object]:
+    """Settings that a resumed run has to share with the run that wrote the checkpoint.
+
+    Args:
+        setup: the run.
+        rankings: to train on, with weights.
+        batch_size: prompts of an optimizer step, over all processes.
+        total: optimizer steps.
+    """
+    # A hash of the rankings' hashes: all tokens as one text could be gigabytes.
+    hashes = "".join(hash_text(repr((row.group, row.ids, row.ranks))) for row in rankings)
+    return {
+        "seed": setup.run.seed,
+        "batch_size": batch_size,
+        "total": total,
+        "data_sha256": setup.uses[0].sha256 if setup.uses else "",
+        "rankings of sha256": hash_text(hashes),
+        "weights": hash_text(repr([row.weights for row in rankings])),
+        **{key: getattr(setup.config, key) for key in LOSS_KEYS},
+        **step_keys(setup.model, setup.config.optim),
+    }
+
+
 def state_of(
     scorer: nn.Module,
     optimizer: Optimizer,
@@ -43,7 +73,7 @@ def state_of(
     stopper: EarlyStopping,
     losses: Sequence[float],
 ) -> RewardState:
-    """The state to save.
+    """The state to save, whole on the first process. Call it on all of them.
 
     It has no random state: the order of the rows and LoRA's dropout depend only on the seed and
     the step.
@@ -58,8 +88,8 @@ def state_of(
         losses: of the steps that are not in a line of metrics yet.
     """
     return {
-        "weights": trained_weights(scorer),
-        "optimizer": optimizer.state_dict(),
+        "weights": gathered(trained_weights(scorer)),
+        "optimizer": gathered(optimizer.state_dict()),
         "schedule": schedule.state_dict(),
         "step": step,
         "identity": dict(identity),
@@ -101,6 +131,6 @@ def load_state(
     check_same_run(checkpoint, state["identity"], identity)
     put_weights(scorer, state["weights"])
     stopper.restore(state["stopper"])
-    optimizer.load_state_dict(state["optimizer"])
+    put_optimizer_state(optimizer, state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     return int(state["step"]), list(state["losses"])

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from rlhf.errors import TrainingError
-from rlhf.manifest import hash_text
 from rlhf.models.autocast import kept_casts
-from rlhf.models.config import step_keys
+from rlhf.models.shard import full, whole
 from rlhf.runtime.distributed import is_silenced, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped, whole_step
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights, trained_weights
 from rlhf.training.common.metrics import MetricsWriter
+from rlhf.training.common.sharding import is_sharded
 from rlhf.training.common.weight_checks import (
     Movement,
     check_trainable,
@@ -30,14 +30,14 @@ from rlhf.training.common.weight_checks import (
     parts_of,
     wants_change,
 )
-from rlhf.training.reward.checkpoint import load_state, save_state, state_of
-from rlhf.training.reward.config import LOSS_KEYS
+from rlhf.training.reward.checkpoint import identity_of, load_state, save_state, state_of
 from rlhf.training.reward.data import TokenRanking, by_prompt, draw_for_heads
 from rlhf.training.reward.loss import batch_loss, settled_tie_threshold
 from rlhf.training.reward.metrics import measure
 from rlhf.training.reward.schedule import batch_rows, make_optimizer, num_steps, rate
 from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
+from rlhf.training.reward.sharded import sharded
 
 
 def train_reward_model(
@@ -106,12 +106,13 @@ class TrainingLoop:
         self.losses: list[float] = []  # of the steps since the last logged one
         self.scores = scores
         self.scorer = scorer = scores.scorer.to(self.accelerator.device)
+        self.sharded = sharded(scorer, self.accelerator.device) if is_sharded() else None
         self.optimizer = make_optimizer(scorer, config)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: rate(step, total=self.total, warmup_ratio=config.warmup_ratio),
         )
-        self.identity = self._identity(train, setup)
+        self.identity = identity_of(setup, train, batch_size=self.batch_size, total=self.total)
         self.stopper = EarlyStopping(
             config.early_stopping_patience, config.early_stopping_threshold
         )
@@ -119,22 +120,9 @@ class TrainingLoop:
         check_trainable(self.movement.parts, [scorer.model])
         self.outputs: list[Tensor] = []  # of the step's forward passes
         self.scorer.register_forward_hook(self.keep_output)
-        self.wrapped = self.accelerator.prepare_model(self.scorer)
+        self.wrapped = self.sharded or self.accelerator.prepare_model(self.scorer)
         self.metrics = MetricsWriter(setup.folder, run.report_to)
         self.sigterm = SigtermFlag()
-
-    def _identity(self, train: Sequence[TokenRanking], setup: RewardSetup) -> dict[str, object]:
-        """Settings that a resumed run has to share with the run that wrote the checkpoint."""
-        return {
-            "seed": self.run.seed,
-            "batch_size": self.batch_size,
-            "total": self.total,
-            "data_sha256": setup.uses[0].sha256 if setup.uses else "",
-            "rankings of sha256": _hash_rankings(train),
-            "weights": hash_text(repr([row.weights for row in train])),
-            **{key: getattr(self.config, key) for key in LOSS_KEYS},
-            **step_keys(setup.model, self.config.optim),
-        }
 
     def restore(self, checkpoint: Path) -> None:
         """Restore the state of a checkpoint."""
@@ -172,6 +160,8 @@ class TrainingLoop:
                 self.scores.forget()
             print_once(f"kept the weights of step {self.stopper.step}: lowest held-out loss "
                 f"{self.stopper.lowest:.4f}")  # fmt: skip
+        if self.sharded is not None:
+            self.scores.scorer = self.sharded.whole_scorer()
         return self.done, self.stopper.reason
 
     def step(self) -> tuple[float, float]:
@@ -181,7 +171,8 @@ class TrainingLoop:
             place = self.done * self.accelerator.num_processes + self.accelerator.process_index
             torch.manual_seed(self.run.seed * 1_000_003 + place)
         loss = self.accumulate(batch)
-        norm = float(nn.utils.clip_grad_norm_(self.scorer.parameters(), self.config.max_grad_norm))
+        parameters = self.scorer.parameters()
+        norm = float(full(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(_not_finite(self.done + 1, loss, norm, batch), code="non-finite")
         has_derivative = torch.zeros((), dtype=torch.bool, device=self.accelerator.device)
@@ -217,7 +208,7 @@ class TrainingLoop:
         The loss is a sum over the rankings, divided by the mean number of rankings of a batch, a
         constant: every ranking has the same weight, whatever batch it is in.
         """
-        with kept_casts(self.accelerator.device):
+        with nullcontext() if self.sharded else kept_casts(self.accelerator.device):
             loss = self._accumulate(batch)
         return float(self.accelerator.reduce(loss, "sum"))
 
@@ -227,13 +218,14 @@ class TrainingLoop:
         loss = torch.zeros((), device=self.accelerator.device)
         for start in range(0, self.share, size):
             last = start + size >= self.share
-            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+            waits = not (last or self.sharded)
+            with self.accelerator.no_sync(self.wrapped) if waits else nullcontext():
                 rows = [ranking for prompt in batch[start:][:size] for ranking in prompt]
                 part = batch_loss(
                     self.wrapped, rows, self.pad_token_id, self.config, self.tie_threshold
                 )
                 part = part / expected
-                # DDP averages gradients over ranks; times `world` makes that their sum.
+                # DDP and FSDP average gradients over ranks; times `world` makes that their sum.
                 (part * world).backward()
             loss += part.detach()
         return loss
@@ -262,7 +254,8 @@ class TrainingLoop:
         """Log held-out loss and accuracy, if rankings are held out."""
         if not self.held_out:
             return
-        health = measure(self.scores, self.held_out)
+        with whole(self.wrapped):
+            health = measure(self.scores, self.held_out)
         self.metrics.write(self.done, health.metrics())
         self.stopper.update(health.loss, self.done, trained_weights(self.scorer))
         if self.accelerator.is_main_process and self.done > 0 and not is_silenced():
@@ -278,26 +271,21 @@ class TrainingLoop:
         folder = Path(self.run.output_dir)
         stop = self.sigterm.on_any_process()
         if self.due(self.config.save_steps) or stop:
+            state = state_of(
+                self.scorer,
+                self.optimizer,
+                self.schedule,
+                self.done,
+                self.identity,
+                self.stopper,
+                self.losses,
+            )
             if self.accelerator.is_main_process:
-                state = state_of(
-                    self.scorer,
-                    self.optimizer,
-                    self.schedule,
-                    self.done,
-                    self.identity,
-                    self.stopper,
-                    self.losses,
-                )
                 save_state(folder, state, keep=self.config.save_total_limit)
             self.accelerator.wait_for_everyone()
         if stop:
             checkpoint = f"checkpoint-{self.done}"
             raise Stopped(f"stopped by SIGTERM; {folder} holds {checkpoint} to resume from.")
-
-
-def _hash_rankings(rankings: Sequence[TokenRanking]) -> str:
-    """A hash of the rankings' hashes: all tokens as one text could be gigabytes."""
-    return hash_text("".join(hash_text(repr((r.group, r.ids, r.ranks))) for r in rankings))
 
 
 def _not_finite(
