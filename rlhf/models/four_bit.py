@@ -58,7 +58,7 @@ def quantise(
     Raises:
         ConfigError: the model has no linear layer.
     """
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     ends = ("score", *(kept or ()))
     layers = [
         (name, module)

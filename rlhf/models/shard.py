@@ -134,15 +134,12 @@ def gathered(value: object) -> Any:
     return value
 
 
-def whole_weights(module: nn.Module) -> dict[str, Tensor] | None:
-    """All weights by name, whole on the first process's CPU; None if `module` is not sharded.
+def whole_weights(module: nn.Module) -> dict[str, Tensor]:
+    """All weights of a sharded module by name, whole on the first process's CPU.
 
     Call it on all processes; see `gathered`.
     """
-    parts = _sharded(module)
-    if not parts:
-        return None
-    _reshard(parts)
+    _reshard(_sharded(module))  # an evaluation leaves the outermost part gathered
     named = module.state_dict(keep_vars=True)  # tied weights are one object then
     tensors = {id(tensor): gathered(tensor.detach()) for tensor in named.values()}
     return {name: tensors[id(tensor)] for name, tensor in named.items()}
@@ -154,7 +151,7 @@ def without_weights(module: M) -> M:
         id(parameter): nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
         for parameter in module.parameters()
     }
-    return copy.deepcopy(module, empty)  # type: ignore[arg-type]
+    return copy.deepcopy(module, empty)
 
 
 def fill(empty: nn.Module, sharded: nn.Module) -> None:

@@ -117,7 +117,7 @@ def _training_cases(
     if not case.adapter:
         adapter = lora_parameters(case.model, LORA_R)
         yield "use_peft: true", replace(case, adapter=adapter), sharded
-        if case.task == "sft" and case.num_gpus > 1 and not sharded:
+        if case.num_gpus > 1 and not sharded:
             yield "FSDP2 (recipes/accelerate/fsdp2.yaml)", case, True
     elif not case.four_bit:
         yield FOUR_BITS, replace(case, four_bit=True), sharded

@@ -17,19 +17,22 @@ from rlhf.planning.parts import Memory, Parts, largest, program_bytes
 
 # Of TRL's loss: tokens and vocabulary whose logits exist at a time.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
-SAMPLES, EVALUATION = "samples", "evaluation"
+SAMPLES, EVALUATION, MERGED = "samples", "evaluation", "merged"
 
 
 def training_memory(case: TrainingCase, *, sharded: bool) -> Memory:
     """Held bytes, and what each phase adds.
 
-    sharded: FSDP2 of accelerate: all weights in shards.
+    sharded: FSDP2: all weights in shards.
     """
     phases = {UPDATE: _update_parts(case, sharded=sharded)}
+    gathered: Parts = {"gathered weights": FP32 * case.parameters} if sharded else {}
     if case.samples:
-        phases[SAMPLES] = _sample_parts(case)
+        phases[SAMPLES] = gathered | _sample_parts(case)
     if case.task == "reward_model":
-        phases[EVALUATION] = _evaluation_parts(case)
+        phases[EVALUATION] = gathered | _evaluation_parts(case)
+        if case.adapter:
+            phases[MERGED] = _merged_parts(case)
     return Memory(
         program=program_bytes(on_gpu=case.machine.on_gpu),
         held_parts=_held_parts(case, sharded=sharded),
@@ -145,3 +148,13 @@ def _evaluation_parts(case: TrainingCase) -> Parts:
     )
     tokens = max(TOKENS_ON_GPU if case.machine.on_gpu else MAX_TOKENS, case.max_length)
     return {"activations": tokens * forward_bytes(case.model, how)}
+
+
+def _merged_parts(case: TrainingCase) -> Parts:
+    """A reward model whose adapter is merged, all in float32, and its last evaluation."""
+    how = Numerics(on_gpu=case.machine.on_gpu, bf16=False, row_length=case.max_length)
+    tokens = max(TOKENS_ON_GPU if case.machine.on_gpu else MAX_TOKENS, case.max_length)
+    return {
+        "merged weights": FP32 * case.parameters - _base_bytes(case),
+        "activations": tokens * forward_bytes(case.model, how),
+    }

@@ -136,6 +136,23 @@ def test_lora_base_is_in_the_type_of_the_computation():
     }
 
 
+def test_reward_model_of_adapters_is_merged_in_float32():
+    """The base in 4 bits is replaced by 4 bytes per parameter, which a policy's never is."""
+    keys = {"adapter": 1000, "four_bit": True}
+    needed = training_memory(training(task="reward_model", responses=2, **keys), sharded=False)
+    base = needed.held_parts["frozen base"]
+    assert needed.phases["merged"]["merged weights"] == 4 * V - base
+    assert "merged" not in training_memory(training(**keys), sharded=False).phases
+
+
+def test_sharded_models_are_gathered_for_samples_and_evaluations():
+    for task, phase, size in (("sft", "samples", P), ("reward_model", "evaluation", V)):
+        case = training(task=task, samples=2, responses=2, num_gpus=2)
+        parts = training_memory(case, sharded=True).phases[phase]
+        assert parts["gathered weights"] == 4 * size
+        assert "gathered weights" not in training_memory(case, sharded=False).phases[phase]
+
+
 def test_reward_model_reads_all_responses_of_its_prompts():
     pairs, eights = (
         training_memory(training(task="reward_model", responses=k), sharded=False) for k in (2, 8)

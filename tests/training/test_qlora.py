@@ -19,6 +19,13 @@ from rlhf.training.reward.trainer import RewardTrainer
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.trainer import SFTTrainer
 from tests.errors import raises
+from tests.recipes.ppo_runs import (
+    TWO_PROCESSES,
+    assert_same_results,
+    launch,
+    make_inputs,
+    ppo_command,
+)
 from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import make_folder
 from tests.training.test_model_keys import DEMONSTRATIONS, KEYS, RANKINGS, ppo, reward, sft
@@ -147,10 +154,23 @@ def test_ppo_starts_at_its_reference_and_resumes_exactly(policy, tmp_path, advan
 
 
 @pytest.mark.usefixtures("bitsandbytes")
-@pytest.mark.parametrize("keys", [{"use_dora": True}, {"gradient_checkpointing": True}], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    [{"use_dora": True}, {"gradient_checkpointing": True}, {"lora_modules_to_save": ["lm_head"]}],
+    ids=str,
+)
 def test_other_keys_go_with_4_bits(policy, tmp_path, keys):
     assert is_four_bit(sft(policy, tmp_path / "sft", **QLORA, **keys))
     assert is_four_bit(ppo(policy, tmp_path / "ppo", load_in_4bit=True, advantage="grpo", **keys))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bitsandbytes")
+def test_two_processes_equal_one(tmp_path, root):
+    inputs, keys = make_inputs(tmp_path), ("--mode", "lora", "--load_in_4bit", "true")
+    launch(ppo_command(inputs, "one", *keys), root)
+    launch([*TWO_PROCESSES, *ppo_command(inputs, "two", *keys)], root)
+    assert_same_results(inputs / "one", inputs / "two", atol=3e-5)
 
 
 @pytest.mark.usefixtures("bitsandbytes")

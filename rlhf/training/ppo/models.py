@@ -135,7 +135,7 @@ def _share_backbone(setup: PPOSetup, policy: PeftModel, reward: Reward) -> list[
         if not replaced:
             why = (
                 "its scores through the backbone would differ (it was trained with that base "
-                "rounded to bf16, or with other weights)"
+                "rounded to bf16 or 4 bits, or with other weights)"
             )
         notes.append(f"{source.name} is loaded whole: {why}.")
     return notes

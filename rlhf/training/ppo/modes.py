@@ -71,7 +71,7 @@ class PPOModels:
 
         Call it on all processes.
         """
-        return whole_weights(self.policy)
+        return whole_weights(self.policy) if self.sharded else None
 
 
 class Actor(nn.Module):

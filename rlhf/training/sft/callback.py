@@ -15,12 +15,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rlhf.errors import TrainingError
 from rlhf.manifest import write_atomically
+from rlhf.models.shard import full
 from rlhf.runtime.distributed import print_once
 from rlhf.runtime.signals import SigtermFlag, whole_step
 from rlhf.training.common.checkpoint import check_same_run, seal_checkpoint
 from rlhf.training.common.early_stopping import EarlyStopping, trained_weights
 from rlhf.training.common.metrics import MetricsWriter
-from rlhf.training.common.weight_checks import Movement, Parts, check_zero_norm
+from rlhf.training.common.weight_checks import Movement, Parts, check_zero_norm, parts_of
 
 IDENTITY = "identity.json"  # in a checkpoint: the settings that determine its steps
 STOPPER = "early_stopping.pt"  # in a checkpoint: the state of early stopping
@@ -81,8 +82,9 @@ class RunCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
+        self.movement = Movement(parts_of(kwargs["model"]))  # sharding replaces parameters
         self.identity["total"] = state.max_steps
         if self.resume is not None:
             path = self.resume / IDENTITY
@@ -105,14 +107,14 @@ class RunCallback(TrainerCallback):
             return  # gradients are in DeepSpeed's own buffers
         step = state.global_step + 1
         gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item() if gradients else 0.0
+        norm = full(torch.nn.utils.get_total_norm(gradients)).item() if gradients else 0.0
         if not math.isfinite(norm):
             raise TrainingError(
                 f"step {step}: loss or gradient is not finite, the step was not taken; lower "
                 "learning_rate or try --bf16 false, and resume from the last checkpoint.",
                 code="non-finite",
             )
-        norms = torch.tensor([norm], device=PartialState().device)  # of shards, with FSDP
+        norms = torch.tensor([norm], device=PartialState().device)
         has_derivative = torch.tensor(has_loss, device=norms.device)
         check_zero_norm(float(reduce(norms, "sum").sum()), has_derivative, step, "model")
         self.movement.before_step(kwargs["optimizer"])

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 import trl
 from accelerate import PartialState
-from accelerate.utils import DistributedType
 from datasets import Dataset
 from peft import PeftModel
 from torch.optim import Optimizer
@@ -32,11 +31,16 @@ from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.bf16_adamw import BF16AdamW
 from rlhf.training.common.early_stopping import EarlyStopping, put_weights
 from rlhf.training.common.metrics import MetricsWriter
+from rlhf.training.common.sharding import is_sharded
 from rlhf.training.common.weight_checks import check_trainable, parts_of
 from rlhf.training.sft.callback import AlreadyTrained, RunCallback
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.setup import SFTSetup
-from rlhf.training.sft.trl_trainer import TRLTrainer, own_precision, restored_router_settings
+from rlhf.training.sft.trl_trainer import (
+    TRLTrainer,
+    own_accelerate_state,
+    restored_router_settings,
+)
 from rlhf.types import SFTRow
 
 IGNORED = -100  # label of a token that carries no loss
@@ -46,7 +50,7 @@ IGNORED = -100  # label of a token that carries no loss
 class FineTuned:
     """A fine-tuned model. Losses are in nats per token of the held-out responses or texts."""
 
-    model: PreTrainedModel | PeftModel  # unwrapped
+    model: PreTrainedModel | PeftModel  # unwrapped; with FSDP in shards
     steps: int
     eval_loss_before: float | None  # None where nothing is held out
     eval_loss_after: float | None
@@ -73,8 +77,8 @@ def fine_tune(
         on_step: called with the number of optimizer steps, after each.
 
     Raises:
-        ConfigError: early stopping without held-out rows or with sharded weights; packing for a
-            model whose packed rows see each other.
+        ConfigError: early stopping without held-out rows; packing for a model whose packed rows
+            see each other.
         TrainingError: a gradient that is not finite, or is 0 without a reason, before the step is
             taken; a part to train that is frozen or does not move.
         CheckpointError: `resume` belongs to a run with other data, batches or length.
@@ -98,7 +102,8 @@ def fine_tune(
         identity=_identity(setup),
         on_step=on_step,
     )
-    with sigterm, own_precision():
+    sharded = is_sharded()
+    with sigterm, own_accelerate_state():
         with restored_router_settings(model.config):
             trainer = TRLTrainer(
                 model=model,
@@ -109,7 +114,7 @@ def fine_tune(
                 callbacks=[callback],
                 optimizer_cls_and_kwargs=_optimizer(config),
             )
-        trainer.on_loss = callback.losses.append
+        trainer.on_loss, trainer.sharded = callback.losses.append, sharded
         trainer.remove_callback(PrinterCallback)
         with suppress(AlreadyTrained), callback.started_step:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -153,17 +158,11 @@ def _result(trainer: TRLTrainer, stopper: EarlyStopping) -> FineTuned:
 
 
 def _check_early_stopping(*, evaluates: bool) -> None:
-    """Check that early stopping has a held-out loss to use and whole weights to keep."""
+    """Check that early stopping has a held-out loss to use."""
     if not evaluates:
         raise ConfigError(
             "early_stopping_patience needs a held-out loss, but nothing is held out; give "
             "eval_data or eval_fraction.",
-            code="key-conflict",
-        )
-    if PartialState().distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
-        raise ConfigError(
-            "early_stopping_patience keeps a copy of whole weights, but this run shards them; "
-            "leave it out.",
             code="key-conflict",
         )
 

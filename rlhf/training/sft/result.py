@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from peft import PeftModel
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf.models.generation.generate import SampledResponse
@@ -39,12 +40,25 @@ class SFTResult:
         return f"SFTResult(steps={self.steps}, {losses}, stopped_early={self.stopped_early!r})"
 
 
-def write_policy(folder: Path, setup: SFTSetup, model: Model, metrics: Mapping[str, str]) -> None:
+def write_policy(
+    folder: Path,
+    setup: SFTSetup,
+    model: Model,
+    metrics: Mapping[str, str],
+    weights: dict[str, Tensor] | None = None,
+) -> None:
     """Write the model with tokenizer, model card and manifest; print a table of the metrics.
 
-    Call it on one process. `metrics` are those of `summary` or `unfinished`.
+    Call it on one process.
+
+    Args:
+        folder: the folder to write to.
+        setup: the run.
+        model: the trained model.
+        metrics: those of `summary` or `unfinished`.
+        weights: whole weights by name, if `model` has only a shard of them.
     """
-    save_policy(folder, model, setup.chat)
+    save_policy(folder, model, setup.chat, weights)
     samples = folder / "samples" / "random.jsonl"
     publish(
         folder,

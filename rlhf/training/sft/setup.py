@@ -17,6 +17,7 @@ from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.setup import RunSetup
+from rlhf.training.common.sharding import check_sharding
 from rlhf.training.sft.config import SFTConfig
 from rlhf.types import SFTRow
 
@@ -47,7 +48,8 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    world_size = begin_run(run, sharding="accelerate")
+    world_size = begin_run(run, sharding="fsdp_or_deepspeed")
+    check_sharding(model, config)
     check_optim(config.optim)
     check_four_bit(model.load_in_4bit)
     model = at_revision(model)

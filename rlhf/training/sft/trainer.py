@@ -13,6 +13,7 @@ from rlhf.models.four_bit import quantise
 from rlhf.models.generation.generate import SampledResponse, sample_responses
 from rlhf.models.load import load_policy, set_attention
 from rlhf.models.lora import add_lora
+from rlhf.models.shard import whole, whole_weights
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.arguments import (
     check_not_trained,
@@ -27,6 +28,7 @@ from rlhf.training.common.metrics import MetricsLine, MetricsWriter, read_metric
 from rlhf.training.common.resume import resume_point
 from rlhf.training.common.samples import write_samples
 from rlhf.training.common.save_folder import folder_to_save
+from rlhf.training.common.sharding import is_sharded
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.training.sft.fine_tune import FineTuned, fine_tune
@@ -140,8 +142,9 @@ class SFTTrainer:
         before = self._samples(model, prompts)
         tuned = fine_tune(model, setup, resume=resume, on_step=self._count)
         self._model = tuned.model
-        after = self._samples(tuned.model, prompts)
-        probability = _log_end_probability(tuned, setup)
+        with whole(tuned.model):
+            after = self._samples(tuned.model, prompts)
+            probability = _log_end_probability(tuned, setup)
         self.result = SFTResult(
             steps=tuned.steps,
             eval_loss_before=tuned.eval_loss_before,
@@ -170,6 +173,7 @@ class SFTTrainer:
         """A response of the model to each prompt, without its thought.
 
         After training on plain texts alone, prompts are beginnings of texts, without a template.
+        With sharded weights (FSDP), call it on all processes.
 
         Args:
             prompts: strings, or lists of messages.
@@ -177,15 +181,16 @@ class SFTTrainer:
             temperature: 0 for the likeliest tokens.
             seed: seed of the sampling noise.
         """
-        responses = self._sampled(
-            self._loaded(),
-            prompts,
-            max_new_tokens=self.setup.config.sample_max_new_tokens
-            if max_new_tokens is None
-            else max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
+        with whole(self._loaded()):
+            responses = self._sampled(
+                self._loaded(),
+                prompts,
+                max_new_tokens=self.setup.config.sample_max_new_tokens
+                if max_new_tokens is None
+                else max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+            )
         return [response.text for response in responses]
 
     def save(self, folder: str | Path | None = None) -> Path:
@@ -212,11 +217,12 @@ class SFTTrainer:
             lines = summary(result, len(setup.rows.held_out))
         if target != setup.folder:
             setup.name_base(model, target)
+        weights = whole_weights(model) if is_sharded() else None
 
         def write() -> None:
             if target == setup.folder and result is not None:
                 write_samples(target, "random", result.sample_prompts, result.samples)
-            write_policy(target, setup, model, lines)
+            write_policy(target, setup, model, lines, weights)
 
         on_main_process(write)
         return target
@@ -257,7 +263,8 @@ class SFTTrainer:
         temperature: float,
         seed: int,
     ) -> list[SampledResponse]:
-        model.to(PartialState().device)
+        if model.device.type != PartialState().device.type:  # to() would shard it again
+            model.to(PartialState().device)
         groups = sample_responses(
             model,
             sampling_chat(self.setup),
