@@ -29,7 +29,7 @@ MADE_BY = "<!-- Written by docs/generate.py; edit the source and run it again. -
 STAGES = {
     "sft": ("sft", "Supervised fine-tuning: rows of `prompt` and `completion`, or `messages`."),
     "reward_model": ("reward", "A reward model from rankings or preference pairs."),
-    "ppo": ("ppo", "Reinforcement learning from a reward: PPO, RLOO or GRPO."),
+    "ppo": ("ppo", "Reinforcement learning from a reward: PPO, GRPO and relatives."),
     "evaluate": ("evaluate", "Compare models on held-out prompts."),
 }
 EXIT_STATUS = """\

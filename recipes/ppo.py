@@ -1,4 +1,4 @@
-"""Optimize a policy with PPO, RLOO or GRPO.
+"""Optimize a policy with PPO, GRPO or a relative.
 
     accelerate launch --config_file accelerate_config.yaml recipes/ppo.py --config FILE.yaml
 

@@ -25,7 +25,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("sft", "rlhf.recipes.sft", "Fine-tune a model on demonstrations.", True),
     Command("reward", "rlhf.recipes.reward_model", "Train a reward model on rankings.", True),
-    Command("ppo", "rlhf.recipes.ppo", "Optimize a policy with PPO, RLOO or GRPO.", True),
+    Command("ppo", "rlhf.recipes.ppo", "Optimize a policy with PPO, GRPO or a relative.", True),
     Command("evaluate", "rlhf.recipes.evaluate", "Compare models on held-out prompts.", True),
     Command("align", "rlhf.recipes.align", "Run all stages, from SFT to the evaluation.", True),
     Command("plan", "rlhf.recipes.plan", "Predict the memory and time of a run, and what fits."),

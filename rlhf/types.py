@@ -143,6 +143,7 @@ class ScoredRollouts:
     scores: Scores
     ref_logprobs: Tensor  # float [B, R]
     values: Tensor | None  # float [B, R]; None without a critic
+    greedy_scores: Tensor | None = None  # float [B], of the greedy response to the prompt; ReMax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +157,7 @@ class Minibatch:
     logprobs: Tensor  # float [N, R]
     ref_logprobs: Tensor  # float [N, R]
     importance_weights: Tensor  # float [N, R]
+    loss_weights: Tensor  # float [N, R]
     advantages: Tensor  # float [N, R]
     values: Tensor | None  # float [N, R]; None without a critic
     returns: Tensor | None  # float [N, R]; None without a critic
@@ -181,8 +183,10 @@ class Experience:
     ref_logprobs: Tensor  # float [B, R]
     values: Tensor | None  # float [B, R]; None without a critic
     rewards: Tensor  # float [B, R], per-token KL penalty and the score on the last token
-    advantages: Tensor  # float [B, R], over all ranks; those of GAE are whitened
+    advantages: Tensor  # float [B, R], over all ranks; whitened by some estimators
     returns: Tensor | None  # float [B, R], from unwhitened advantages; None without a critic
+    loss_mask: Tensor  # bool [B, R], the response tokens that the policy is trained on
+    loss_weights: Tensor  # float [B, R], of each token in the policy's loss; see `loss_type`
 
     def select(self, rows: Tensor | slice) -> Minibatch:
         """These rows, in this order; rows: long [N]."""
@@ -194,6 +198,7 @@ class Experience:
             logprobs=self.rollouts.logprobs,
             ref_logprobs=self.ref_logprobs,
             importance_weights=self.rollouts.importance_weights,
+            loss_weights=self.loss_weights,
             advantages=self.advantages,
             values=self.values,
             returns=self.returns,

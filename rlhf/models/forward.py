@@ -1,6 +1,7 @@
 """Forward passes over prompt + response that skip padding and the logits of prompts."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +11,22 @@ from rlhf.models.output_head import OutputHead, plain_head, replaced_forward
 from rlhf.models.protocols import CausalLM
 from rlhf.models.sequences import Sequences, as_sequences, find_shared_prompts
 from rlhf.ops.chunked_head import rows_at_once
-from rlhf.ops.logprobs import row_slices, token_logprobs
+from rlhf.ops.logprobs import row_slices, token_logprobs, token_logprobs_and_entropy
 from rlhf.types import PromptBatch
+
+
+class ResponseOutputs(NamedTuple):
+    """What a forward pass says about the response tokens, in the order of `Sequences.tokens`."""
+
+    states: Tensor  # [N, D], the last hidden states at the positions that predict them
+    logprobs: Tensor  # float32 [N]
+    entropies: Tensor | None  # float32 [N], nats of the predicted distributions, where asked for
 
 
 def policy_logprobs(model: CausalLM, sequences: Sequences, *, temperature: float) -> Tensor:
     """Log-probs of the response tokens, float32 [B, R], with gradient where it is enabled."""
-    return sequences.as_columns(states_and_logprobs(model, sequences, temperature=temperature)[1])
+    flat = response_outputs(model, sequences, temperature=temperature)
+    return sequences.as_columns(flat.logprobs)
 
 
 def response_logprobs(
@@ -95,20 +105,30 @@ def score_rows(
     return result
 
 
-def states_and_logprobs(
-    model: CausalLM, sequences: Sequences, *, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Last hidden states [N, D] and log-probs, float32 [N], at the positions of response tokens.
+def response_outputs(
+    model: CausalLM, sequences: Sequences, *, temperature: float, entropy: bool = False
+) -> ResponseOutputs:
+    """States, log-probs and, with `entropy`, entropies at the positions of response tokens.
 
     The logits of many positions are computed for some of them at a time, where the model's
     output layer allows it (`plain_head`).
     """
-    head = _head_of_many(model, sequences)
+    head, tokens = _head_of_many(model, sequences), sequences.tokens
     if head is None:
         states, logits = states_and_logits(model, sequences)
-        return states, token_logprobs(logits, sequences.tokens, temperature=temperature)
+        if entropy:
+            return ResponseOutputs(
+                states, *token_logprobs_and_entropy(logits, tokens, temperature=temperature)
+            )
+        logprobs = token_logprobs(logits, tokens, temperature=temperature)
+        return ResponseOutputs(states, logprobs, None)
     states = _states(model, sequences, head)
-    return states, head.logprobs(states, sequences.tokens, temperature=temperature)
+    if entropy:
+        return ResponseOutputs(
+            states, *head.logprobs_and_entropy(states, tokens, temperature=temperature)
+        )
+    logprobs = head.logprobs(states, tokens, temperature=temperature)
+    return ResponseOutputs(states, logprobs, None)
 
 
 def logits_in_parts(model: CausalLM, sequences: Sequences) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from rlhf.models.cpu_kernels.linear import FastLinear, fast_linear
 from rlhf.models.protocols import CausalLM
-from rlhf.ops.chunked_head import head_logprobs
+from rlhf.ops.chunked_head import head_logprobs, head_logprobs_and_entropy
 
 LOGITS = (-90.0, -3.0, -0.5, 0.0, 0.25, 2.0, 70.0)  # to see what a model does with its logits
 
@@ -31,6 +31,20 @@ class OutputHead:
     def logprobs(self, states: Tensor, tokens: Tensor, *, temperature: float) -> Tensor:
         """Log-probs of `tokens`, long [N], float32 [N]. states: float [N, D]."""
         return head_logprobs(
+            states,
+            self.layer.weight,
+            tokens,
+            temperature=temperature,
+            bias=self.layer.bias,
+            softcap=self.softcap,
+            linear=fast_linear if isinstance(self.layer, FastLinear) else None,
+        )
+
+    def logprobs_and_entropy(
+        self, states: Tensor, tokens: Tensor, *, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and the entropy of the distribution at each token, float32 [N] each."""
+        return head_logprobs_and_entropy(
             states,
             self.layer.weight,
             tokens,

@@ -5,16 +5,31 @@ advantages, returns = rlhf.ops.gae(rewards, values, response_mask, gamma=1.0, la
 """
 
 from rlhf.ops.accuracy import pairs_in_order, share_with_interval
-from rlhf.ops.advantages import gae, grpo, rloo
+from rlhf.ops.advantages import (
+    dr_grpo,
+    gae,
+    grpo,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+    remax,
+    reward_to_go,
+    rloo,
+    without_spread,
+)
 from rlhf.ops.chunked_head import head_logprobs, head_logprobs_and_entropy
 from rlhf.ops.kl import KLEstimator, estimate_kl, kl_k1, kl_k2, kl_k3
-from rlhf.ops.logprobs import token_logprobs
+from rlhf.ops.logprobs import token_logprobs, token_logprobs_and_entropy
+from rlhf.ops.loss_means import LossType, loss_denominator, token_weights
 from rlhf.ops.losses import (
+    ImportanceLevel,
     PolicyLoss,
     ValueLoss,
+    cispo_loss,
     importance_weights,
     kl_loss,
+    kl_weights,
     policy_loss,
+    sequence_log_ratio,
     value_loss,
 )
 from rlhf.ops.masking import left_justified, length_mask, masked_mean, masked_sum
@@ -24,17 +39,21 @@ from rlhf.ops.ranking import (
     ranking_loss,
     tie_threshold_of,
 )
-from rlhf.ops.rewards import apply_missing_eos, penalized_rewards
+from rlhf.ops.rewards import apply_missing_eos, overlong_penalty, penalized_rewards
 from rlhf.ops.whitening import masked_variance, whiten
 from rlhf.types import Ties
 
 __all__ = [
+    "ImportanceLevel",
     "KLEstimator",
+    "LossType",
     "PolicyLoss",
     "Ties",
     "ValueLoss",
     "apply_missing_eos",
     "centering_loss",
+    "cispo_loss",
+    "dr_grpo",
     "estimate_kl",
     "gae",
     "grpo",
@@ -45,20 +64,31 @@ __all__ = [
     "kl_k2",
     "kl_k3",
     "kl_loss",
+    "kl_weights",
     "left_justified",
     "length_mask",
+    "loss_denominator",
     "masked_mean",
     "masked_sum",
     "masked_variance",
+    "overlong_penalty",
     "pairs_in_order",
     "penalized_rewards",
     "plackett_luce_loss",
     "policy_loss",
     "ranking_loss",
+    "reinforce_plus_plus",
+    "reinforce_plus_plus_baseline",
+    "remax",
+    "reward_to_go",
     "rloo",
+    "sequence_log_ratio",
     "share_with_interval",
     "tie_threshold_of",
     "token_logprobs",
+    "token_logprobs_and_entropy",
+    "token_weights",
     "value_loss",
     "whiten",
+    "without_spread",
 ]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from rlhf.ops.whitening import whiten
+
 GROUP_EPSILON = 1e-4
 
 
@@ -79,6 +81,80 @@ def grpo(scores: Tensor, group_ids: Tensor) -> Tensor:
     mean_square, _ = _of_groups((exact - mean) ** 2, group_ids)
     std = (mean_square * count / (count - 1).clamp(min=1)).sqrt()
     return ((exact - mean) / (std + GROUP_EPSILON)).to(scores.dtype)
+
+
+def dr_grpo(scores: Tensor, group_ids: Tensor) -> Tensor:
+    """GRPO's advantages without the division (https://arxiv.org/abs/2503.20783), float [B].
+
+        A_i = r_i - mean of the group
+
+    Dividing by the std of the group weighs prompts with nearly equal scores most. Arguments as in
+    `rloo`, which differs by the factor K / (K - 1).
+    """
+    return scores - _of_groups(scores, group_ids)[0]
+
+
+def reward_to_go(rewards: Tensor, response_mask: Tensor, *, gamma: float) -> Tensor:
+    """The discounted sum of the rewards from each token on, float [B, R], 0 on padding.
+
+        G_t = r_t + gamma * G_{t+1}
+
+    rewards: float [B, R]; response_mask: bool [B, R]; gamma: discount.
+    """
+    # GAE without a critic and with lam 1: there A_t = r_t + gamma * A_{t+1}.
+    return gae(rewards, torch.zeros_like(rewards), response_mask, gamma=gamma, lam=1.0)[0]
+
+
+def reinforce_plus_plus(rewards: Tensor, response_mask: Tensor, *, gamma: float) -> Tensor:
+    """REINFORCE++ (https://arxiv.org/abs/2501.03262, eq. 8 and 10), float [B, R], 0 on padding.
+
+        A_t = (G_t - μ) / σ,  G_t the reward to go
+
+    The rewards include the KL penalty of each token. μ and σ are over the response tokens of the
+    whole batch, whose mean is the only baseline. Arguments as in `reward_to_go`, of all ranks.
+    """
+    return whiten(reward_to_go(rewards, response_mask, gamma=gamma), response_mask)
+
+
+def reinforce_plus_plus_baseline(
+    sequence_rewards: Tensor, group_ids: Tensor, response_mask: Tensor
+) -> Tensor:
+    """REINFORCE++ with a baseline of the group (https://arxiv.org/abs/2501.03262), float [B, R].
+
+        A_t = (a - μ) / σ,  a = R_i - mean of the group
+
+    μ and σ are over the response tokens of the whole batch, so that no prompt is weighted by its
+    own spread, as in GRPO. The first two arguments are those of `rloo`; response_mask: bool
+    [B, R]; all of all ranks.
+    """
+    centered = dr_grpo(sequence_rewards, group_ids)[:, None].expand(response_mask.shape)
+    return whiten(centered, response_mask)
+
+
+def remax(rewards: Tensor, greedy_scores: Tensor, response_mask: Tensor) -> Tensor:
+    """ReMax (https://arxiv.org/abs/2310.10505), float [B, R], 0 on padding.
+
+        A_t = Σ_{i>=t} r_i - score of the greedy response to the same prompt
+
+    The baseline does not depend on the sampled response: no bias, and no critic.
+
+    rewards: float [B, R], with the score on the last token; greedy_scores: float [B];
+    response_mask: bool [B, R].
+    """
+    to_go = reward_to_go(rewards, response_mask, gamma=1.0)
+    return torch.where(response_mask, to_go - greedy_scores[:, None], 0.0)
+
+
+def without_spread(scores: Tensor, group_ids: Tensor) -> Tensor:
+    """Which responses belong to a group of equal scores, bool [B].
+
+    Their advantages are 0 in every estimator that compares a group. Arguments as in `rloo`.
+    """
+    _, group, sizes = torch.unique(group_ids, return_inverse=True, return_counts=True)
+    zeros = scores.new_zeros(len(sizes))
+    highest = zeros.scatter_reduce(0, group, scores, "amax", include_self=False)
+    lowest = zeros.scatter_reduce(0, group, scores, "amin", include_self=False)
+    return (highest == lowest)[group]
 
 
 def _of_groups(values: Tensor, group_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,18 @@ def token_logprobs(logits: Tensor, tokens: Tensor, *, temperature: float) -> Ten
     return _TokenLogprobs.apply(logits, tokens, temperature)  # type: ignore[no-untyped-call, no-any-return]
 
 
+def token_logprobs_and_entropy(
+    logits: Tensor, tokens: Tensor, *, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """`token_logprobs`, and the entropy of the distribution at each token; nats, float32 [N] each.
+
+    Both are differentiable. `head_logprobs_and_entropy` needs no table of all logits.
+    """
+    logprobs = torch.log_softmax(logits.float() / temperature, dim=1)
+    entropies = -(logprobs.exp() * logprobs).sum(1)
+    return logprobs.gather(1, tokens[:, None])[:, 0], entropies
+
+
 class _Context(Protocol):
     """What the autograd function here uses of its context."""
 

@@ -41,3 +41,17 @@ def apply_missing_eos(
     if missing_eos_penalty is not None:
         return torch.where(ended_with_eos, scores, scores - missing_eos_penalty)
     return scores
+
+
+def overlong_penalty(lengths: Tensor, *, max_length: int, buffer: int) -> Tensor:
+    """A penalty of long responses, float [B], from 0 to -1 (DAPO: arXiv 2503.14476, eq. 13).
+
+        0                                     where length <= max_length - buffer
+        (max_length - buffer - length) / buffer      above
+
+    The paper gives -1 to longer responses than `max_length`; here none is longer.
+
+    lengths: long [B], response tokens; max_length: the longest response; buffer: the tokens before
+    it in which the penalty grows.
+    """
+    return ((max_length - buffer - lengths) / buffer).clamp(max=0.0)

@@ -32,6 +32,7 @@ def parse_config(
     `--help`; a field without a default has to be given. Class attributes:
 
         INSTEAD_OF: by field, the keys of other recipes that the field replaces here.
+        REFUSED: reasons why keys of other libraries do not exist here, by key.
         RENAMED: new names of keys by their old ones.
         JSON_KEYS: text fields whose value is JSON, which a YAML file may hold as a mapping.
 
@@ -166,6 +167,11 @@ def _unknown_key(
     name: str, keys: Mapping[str, Key], place: str, classes: Sequence[type]
 ) -> ConfigError:
     """The error for an unknown key, with the key to use instead if there is one."""
+    for each in classes:
+        if name in (refused := getattr(each, "REFUSED", {})):
+            return ConfigError(
+                f"{place}: {name} is not supported: {refused[name]}", code="unsupported"
+            )
     nearest = difflib.get_close_matches(name, sorted(keys), n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else "--help lists the keys."
     for each in classes:

@@ -9,7 +9,12 @@ from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2Fo
 
 from rlhf.models import forward
 from rlhf.models.cpu_kernels.linear import FastLinear
-from rlhf.models.forward import logits_in_parts, policy_logprobs, states_and_logits
+from rlhf.models.forward import (
+    logits_in_parts,
+    policy_logprobs,
+    response_outputs,
+    states_and_logits,
+)
 from rlhf.models.load import load_policy
 from rlhf.models.output_head import plain_head
 from rlhf.ops import chunked_head as head_module
@@ -155,6 +160,23 @@ def test_parts_of_logits_are_those_of_the_model(softcap):
     parts = list(logits_in_parts(model, sequences()))
     assert {len(part) for part in parts} == {2}
     torch.testing.assert_close(torch.cat(parts), states_and_logits(model, sequences())[1])
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("at_once", [False, True])
+def test_entropies_and_their_gradients(tmp_path, monkeypatch, at_once):
+    """Against autograd on the model's own logits, divided by the temperature."""
+    model = load_policy(make_model(tmp_path / "llama"))
+    logprobs = (states_and_logits(model, sequences())[1] / 0.7).log_softmax(-1)
+    expected = -(logprobs.exp() * logprobs).sum(-1)
+    gradients = torch.autograd.grad(expected.square().sum(), list(model.parameters()))
+    if at_once:
+        monkeypatch.setattr(forward, "plain_head", lambda model: None)
+    outputs = response_outputs(model, sequences(), temperature=0.7, entropy=True)
+    torch.testing.assert_close(outputs.entropies, expected, atol=1e-5, rtol=0)
+    again = torch.autograd.grad(outputs.entropies.square().sum(), list(model.parameters()))
+    for one, other in zip(gradients, again, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_few_positions_are_computed_at_once(tmp_path, monkeypatch):

@@ -4,7 +4,17 @@ import pytest
 import torch
 
 import rlhf.ops
-from rlhf.ops.advantages import gae, grpo, rloo
+from rlhf.ops.advantages import (
+    dr_grpo,
+    gae,
+    grpo,
+    reinforce_plus_plus,
+    reinforce_plus_plus_baseline,
+    remax,
+    reward_to_go,
+    rloo,
+    without_spread,
+)
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
@@ -70,7 +80,7 @@ def test_literal_grpo():
     torch.testing.assert_close(advantages, torch.tensor(expected))
 
 
-@pytest.mark.parametrize("estimator", [rloo, grpo])
+@pytest.mark.parametrize("estimator", [rloo, grpo, dr_grpo])
 def test_group_advantages_sum_to_zero_and_ignore_offsets(estimator):
     """Adding 10 to every response to one prompt changes nothing; order of rows changes nothing."""
     groups = torch.arange(6).repeat_interleave(4)
@@ -83,10 +93,58 @@ def test_group_advantages_sum_to_zero_and_ignore_offsets(estimator):
     torch.testing.assert_close(estimator(scores[order], groups[order]), advantages[order])
 
 
-@pytest.mark.parametrize("estimator", [rloo, grpo])
+@pytest.mark.parametrize("estimator", [rloo, grpo, dr_grpo])
 def test_equal_scores_and_single_responses_give_zero(estimator):
     advantages = estimator(torch.tensor([0.5, 0.5, 9.0]), torch.tensor([0, 0, 1]))
     assert advantages.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_literal_dr_grpo():
+    """Less the means 3 and 4; with K = 3 and 2, rloo's are 3/2 and 2 times as large."""
+    scores, groups = torch.tensor([1.0, 5.0, 2.0, 3.0, 6.0]), torch.tensor([0, 7, 0, 7, 0])
+    advantages = dr_grpo(scores, groups)
+    torch.testing.assert_close(advantages, torch.tensor([-2.0, 1.0, -1.0, -1.0, 3.0]))
+    factors = torch.tensor([1.5, 2.0, 1.5, 2.0, 1.5])
+    torch.testing.assert_close(rloo(scores, groups), factors * advantages)
+
+
+REWARDS = torch.tensor([[-0.25, 2.0, 1.0], [1.0, -1.0, float("nan")]])
+
+
+def test_literal_reward_to_go():
+    """gamma 1/2: 1, 2 + 1/2, -1/4 + 5/4; the second response -1, 1 - 1/2; NaN on padding."""
+    to_go = reward_to_go(REWARDS, MASK, gamma=0.5)
+    torch.testing.assert_close(to_go, torch.tensor([[1.0, 2.5, 1.0], [0.5, -1.0, 0.0]]))
+
+
+def test_literal_reinforce_plus_plus():
+    """Rewards to go 2, 2 and -1: mean 1, variance (1 + 1 + 4) / 2 = 3."""
+    rewards = torch.tensor([[0.0, 2.0], [-1.0, 9.0]])
+    mask = torch.tensor([[True, True], [True, False]])
+    advantages = reinforce_plus_plus(rewards, mask, gamma=1.0)
+    expected = torch.tensor([[1.0, 1.0], [-2.0, 0.0]]) / math.sqrt(3)
+    torch.testing.assert_close(advantages, expected)
+
+
+def test_literal_reinforce_plus_plus_baseline():
+    """Scores 1 and 3 of one prompt: -1 on two tokens, 1 on one. Mean -1/3, variance 4/3."""
+    mask = torch.tensor([[True, True], [True, False]])
+    advantages = reinforce_plus_plus_baseline(torch.tensor([1.0, 3.0]), torch.tensor([5, 5]), mask)
+    expected = torch.tensor([[-2 / 3, -2 / 3], [4 / 3, 0.0]]) / math.sqrt(4 / 3)
+    torch.testing.assert_close(advantages, expected)
+
+
+def test_literal_remax():
+    """Rewards to go 2.75, 3, 1 less a greedy score of 2; 0, -1 less -3."""
+    advantages = remax(REWARDS, torch.tensor([2.0, -3.0]), MASK)
+    torch.testing.assert_close(advantages, torch.tensor([[0.75, 1.0, -1.0], [3.0, 2.0, 0.0]]))
+
+
+def test_groups_of_equal_scores_have_no_spread():
+    """Group 3 has three times 0.1, group 1 differs in one score, group 2 has one response."""
+    scores = torch.tensor([0.1, 0.5, 0.1, 7.0, 0.1, 0.25])
+    groups = torch.tensor([3, 1, 3, 2, 3, 1])
+    assert without_spread(scores, groups).tolist() == [True, False, True, True, True, False]
 
 
 def test_rloo_is_unbiased():

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf.ops.advantages import gae, grpo, rloo
+from rlhf.ops.advantages import dr_grpo, gae, grpo, rloo, without_spread
 from rlhf.ops.kl import kl_k1, kl_k2, kl_k3
 from rlhf.ops.masking import left_justified, length_mask, masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance, whiten
@@ -134,7 +134,7 @@ def test_groups_may_be_in_any_order(pairs, random):
     order = list(range(len(pairs)))
     random.shuffle(order)
     ids, scores = torch.tensor([i for i, _ in pairs]), torch.tensor([s for _, s in pairs])
-    for estimator in (rloo, grpo):
+    for estimator in (rloo, grpo, dr_grpo):
         shuffled = estimator(scores[order], ids[order])
         torch.testing.assert_close(shuffled, estimator(scores, ids)[order], atol=1e-2, rtol=1e-4)
 
@@ -151,6 +151,8 @@ def test_grpo_is_bounded_and_zero_for_equal_scores(pairs):
         assert own.abs().max() <= (count - 1) / math.sqrt(count) + 1e-3
         if torch.all(spread == spread[0]):
             assert own.abs().max() < 1e-3
+        equal = bool(torch.all(spread == spread[0]))
+        assert without_spread(scores, ids)[ids == group].tolist() == [equal] * count
 
 
 logits = st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=9)

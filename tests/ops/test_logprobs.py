@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlhf.ops import logprobs as logprobs_module
-from rlhf.ops.logprobs import token_logprobs
+from rlhf.ops.logprobs import token_logprobs, token_logprobs_and_entropy
 
 
 def test_literal_logprobs_with_temperature():
@@ -49,3 +49,14 @@ def test_far_apart_logits_stay_finite():
 
 def test_no_rows_have_no_logprobs():
     assert token_logprobs(torch.zeros(0, 4), torch.zeros(0).long(), temperature=1.0).shape == (0,)
+
+
+def test_literal_entropy_and_its_gradient():
+    """Logits 0 and ln 3: p = 1/4, 3/4 and H = 0.5623. dH / dl_j = -p_j (log p_j + H)."""
+    logits = torch.tensor([[0.0, math.log(3)]], requires_grad=True)
+    logprobs, entropies = token_logprobs_and_entropy(logits, torch.tensor([0]), temperature=1.0)
+    (gradient,) = torch.autograd.grad(entropies.sum(), logits)
+    assert math.isclose(entropies.item(), 0.562335, abs_tol=1e-6)
+    assert math.isclose(logprobs.item(), math.log(0.25), rel_tol=1e-6)
+    expected = -0.25 * (math.log(0.25) + 0.562335)
+    torch.testing.assert_close(gradient, torch.tensor([[expected, -expected]]), atol=1e-6, rtol=0)

@@ -1,6 +1,6 @@
 import torch
 
-from rlhf.ops.rewards import apply_missing_eos, penalized_rewards
+from rlhf.ops.rewards import apply_missing_eos, overlong_penalty, penalized_rewards
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
@@ -37,3 +37,10 @@ def test_scores_are_unchanged_without_settings():
     ended = torch.tensor([False, True])
     judged = apply_missing_eos(scores, ended, missing_eos_penalty=None, missing_eos_score=None)
     assert judged.tolist() == [2.0, 1.0]
+
+
+def test_literal_overlong_penalty():
+    """max_length 20, buffer 4: 0 up to 16 tokens, then a quarter more per token."""
+    lengths = torch.tensor([1, 16, 17, 19, 20])
+    penalty = overlong_penalty(lengths, max_length=20, buffer=4)
+    assert penalty.tolist() == [0.0, 0.0, -0.25, -0.75, -1.0]

@@ -30,7 +30,7 @@ FACTORS = {
     "bf16": ["false", "true"],
     "gradient_checkpointing": ["false", "true"],
     "mode": ["separate", "shared_trunk", "lora"],
-    "advantage": ["gae", "rloo", "grpo"],
+    "advantage": ["gae", "rloo", "grpo", "reinforce++", "remax"],
     "processes": ["1", "2"],
 }
 FUNCTION = (

@@ -28,6 +28,9 @@ from tests.recipes.ppo_runs import (
 VARIANTS = [
     ("--advantage", "grpo", "--ptx_data", "{inputs}/texts.jsonl", "--ptx_coef", "0.3"),
     ("--advantage", "rloo", "--importance_weight_cap", "2"),
+    ("--loss_type", "dapo", "--advantage", "dr_grpo", "--dynamic_sampling", "2"),
+    ("--surrogate", "cispo", "--clip_range_high", "4", "--entropy_coef", "0.01"),
+    ("--loss_type", "sequence-mean", "--advantage", "remax", "--mask_truncated", "true"),
     ("--mode", "shared_trunk"),
     ("--mode", "lora", "--lora_r", "4"),
     pytest.param(

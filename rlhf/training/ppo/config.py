@@ -7,14 +7,27 @@ from typing import Any, ClassVar, Literal
 from rlhf.data.config import PromptDataConfig
 from rlhf.models.config import BackboneConfig
 from rlhf.ops.kl import KLEstimator
+from rlhf.ops.loss_means import LossType
+from rlhf.ops.losses import ImportanceLevel
 from rlhf.rewards.config import RewardConfig
 from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.config import OPTIM_HELP, Optim
 from rlhf.training.ppo.validation import check_ppo, check_together
 
+CUT = (
+    "it would cut the distribution that responses are sampled from, and the log-probs of ratio, KL "
+    "and gradient would be those of another policy than the sampler; leave it out (temperature "
+    "applies to all of them)."
+)
 Mode = Literal["separate", "shared_trunk", "lora"]
-Advantage = Literal["gae", "rloo", "grpo"]
+Advantage = Literal[
+    "gae", "rloo", "grpo", "dr_grpo", "reinforce++", "reinforce++_baseline", "remax"
+]
+# Estimators that compare the responses to a prompt with each other.
+OF_GROUPS = ("rloo", "grpo", "dr_grpo", "reinforce++_baseline")
+# Estimators whose papers put the KL penalty into the loss.
+KL_IN_LOSS = ("grpo", "dr_grpo", "reinforce++_baseline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +41,7 @@ class PPOConfig:
         "max_prompt_length": ["max_length"],
         "mode": ["use_peft"],
     }
+    REFUSED: ClassVar[Mapping[str, str]] = dict.fromkeys(("top_p", "top_k", "min_p"), CUT)
 
     mode: Mode = field(
         default="separate",
@@ -39,8 +53,9 @@ class PPOConfig:
     advantage: Advantage = field(
         default="gae",
         metadata={
-            "help": "gae: estimate advantages with a critic. rloo, grpo: compare the K responses "
-            "to a prompt with each other."
+            "help": "gae: estimate advantages with a critic. rloo, grpo, dr_grpo, "
+            "reinforce++_baseline: compare the K responses to a prompt with each other. "
+            "reinforce++: compare all responses. remax: compare with the likeliest response."
         },
     )
     reward_clip: float | None = field(
@@ -54,6 +69,20 @@ class PPOConfig:
     )
     missing_eos_score: float | None = field(
         default=None, metadata={"help": "Score that replaces that of an unfinished response."}
+    )
+    overlong_buffer: int | None = field(
+        default=None,
+        metadata={
+            "help": "Subtract from the score of a response that ends within this many tokens of "
+            "max_completion_length: linearly from 0 to overlong_penalty."
+        },
+    )
+    overlong_penalty: float = field(
+        default=1.0, metadata={"help": "What a response of the longest length loses."}
+    )
+    mask_truncated: bool = field(
+        default=False,
+        metadata={"help": "Leave unfinished responses out of the policy's loss."},
     )
     value_model_path: str | None = field(
         default=None,
@@ -74,6 +103,13 @@ class PPOConfig:
         default=128, metadata={"help": "Responses per iteration, over all processes."}
     )
     num_generations: int = field(default=1, metadata={"help": "Responses per prompt (K)."})
+    dynamic_sampling: int = field(
+        default=0,
+        metadata={
+            "help": "Replace prompts whose K responses have equal scores by other prompts, up to "
+            "this many times per iteration."
+        },
+    )
     max_prompt_length: int = field(default=512, metadata={"help": "Longest prompt, in tokens."})
     max_completion_length: int = field(
         default=128, metadata={"help": "Longest response, in tokens, including its EOS."}
@@ -110,8 +146,38 @@ class PPOConfig:
         default=1.0,
         metadata={"help": "Clip the gradient norms of policy and critic to this, each."},
     )
+    surrogate: Literal["clipped", "cispo"] = field(
+        default="clipped",
+        metadata={
+            "help": "clipped: PPO's loss, where clipped tokens have no gradient. cispo: log-probs "
+            "weighted by the ratio, which is capped at 1 + clip_range_high."
+        },
+    )
+    importance_level: ImportanceLevel = field(
+        default="token",
+        metadata={
+            "help": "token: each token has its own ratio. sequence: that of its response, the "
+            "geometric mean over its tokens (GSPO)."
+        },
+    )
     clip_range: float = field(
         default=0.2, metadata={"help": "Clip range of the probability ratio."}
+    )
+    clip_range_high: float | None = field(
+        default=None,
+        metadata={"help": "Clip range above 1 (clip-higher). Default: clip_range."},
+    )
+    loss_type: LossType = field(
+        default="token-mean",
+        metadata={
+            "help": "What the policy's loss is a mean over. token-mean: tokens of the minibatch. "
+            "sequence-mean: responses, of means over their tokens. dr_grpo: responses times "
+            "max_completion_length. dapo: tokens of the iteration."
+        },
+    )
+    entropy_coef: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the entropy bonus in the policy's loss, per nat."},
     )
     dual_clip: float | None = field(
         default=None,
@@ -131,7 +197,17 @@ class PPOConfig:
     kl_coef: float = field(default=0.05, metadata={"help": "Weight of the per-token KL penalty."})
     kl_estimator: KLEstimator | None = field(
         default=None,
-        metadata={"help": "Estimator of the KL penalty. Default: k1, or k3 with grpo."},
+        metadata={
+            "help": "Estimator of the KL penalty. Default: k1 in the rewards; in the loss k2, with "
+            "the gradient of the KL. k3 in the loss is the GRPO paper's."
+        },
+    )
+    kl_in: Literal["rewards", "loss"] | None = field(
+        default=None,
+        metadata={
+            "help": "Where the KL penalty is. Default: rewards; loss with grpo, dr_grpo and "
+            "reinforce++_baseline."
+        },
     )
     target_kl: float | None = field(
         default=None,
@@ -196,18 +272,25 @@ class PPOConfig:
 
     @property
     def has_critic(self) -> bool:
-        """Whether a value function is trained; the group estimators need none."""
+        """Whether a value function is trained; only GAE needs one."""
         return self.advantage == "gae"
 
     @property
+    def compares_groups(self) -> bool:
+        """Whether the advantages compare the responses to a prompt with each other."""
+        return self.advantage in OF_GROUPS
+
+    @property
     def kl_in_loss(self) -> bool:
-        """Whether the KL penalty is part of the loss (GRPO) instead of the rewards."""
-        return self.advantage == "grpo"
+        """Whether the KL penalty is part of the loss instead of the rewards."""
+        if self.kl_in is None:
+            return self.advantage in KL_IN_LOSS
+        return self.kl_in == "loss"
 
     @property
     def penalty_estimator(self) -> KLEstimator:
         """Estimator of the KL penalty, in the loss or in the rewards."""
-        return self.kl_estimator or ("k3" if self.kl_in_loss else "k1")
+        return self.kl_estimator or ("k2" if self.kl_in_loss else "k1")
 
     @property
     def num_prompts(self) -> int:

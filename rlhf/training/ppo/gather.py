@@ -52,6 +52,12 @@ def without_failures(scored: ScoredRollouts, *, at_most: float) -> ScoredRollout
     return select_rows(scored, torch.tensor(usable, device=scored.ref_logprobs.device))
 
 
+def join_rows(parts: Sequence[ScoredRollouts]) -> ScoredRollouts:
+    """The rows of all parts, one part after the other."""
+    counts = [len(part.rollouts.batch.row_ids) for part in parts]
+    return _joined(list(parts), torch.arange(sum(counts), device=parts[0].ref_logprobs.device))
+
+
 def intersect_rows(
     one: ScoredRollouts, two: ScoredRollouts
 ) -> tuple[ScoredRollouts, ScoredRollouts]:
@@ -76,6 +82,7 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
     )
     names = parts[0].scores.breakdown
     values = [part.values for part in parts if part.values is not None]
+    greedy = [part.greedy_scores for part in parts if part.greedy_scores is not None]
     return ScoredRollouts(
         rollouts=Rollouts(
             batch=batch,
@@ -98,6 +105,7 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
         ),
         ref_logprobs=_stacked([part.ref_logprobs for part in parts], order),
         values=_stacked(values, order) if values else None,
+        greedy_scores=torch.cat(greedy)[order] if greedy else None,
     )
 
 

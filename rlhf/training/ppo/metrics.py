@@ -13,7 +13,8 @@ from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
 from rlhf.runtime.distributed import print_once
-from rlhf.training.ppo.config import PPOSettings
+from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.dynamic_sampling import share_of_equal_groups
 from rlhf.types import Experience, Prompt, ScoredRollouts
 
 PROGRESS = ("score", "kl", "response_length", "eos_rate")  # printed while a run goes on
@@ -80,6 +81,24 @@ def experience_metrics(experience: Experience, settings: PPOSettings) -> dict[st
     if settings.reward.on_reward_error == "skip":
         metrics["rewards_skipped"] = settings.ppo.rollout_batch_size - num_rows
     return metrics
+
+
+def group_metrics(scored: ScoredRollouts, config: PPOConfig) -> dict[str, float]:
+    """The share of groups that teach nothing; responses sampled in addition, as baselines."""
+    metrics: dict[str, float] = {}
+    if config.compares_groups:
+        metrics["equal_groups"] = share_of_equal_groups(scored, config)
+    if config.advantage == "remax":
+        metrics["extra_responses"] = config.num_prompts
+    return metrics
+
+
+def replaced_metrics(scored: ScoredRollouts, drawn: int, config: PPOConfig) -> dict[str, float]:
+    """What dynamic sampling left of the groups that teach nothing; responses that it sampled."""
+    return {
+        "equal_groups_left": share_of_equal_groups(scored, config),
+        "extra_responses": drawn * config.num_generations,
+    }
 
 
 def held_out_metrics(scored: ScoredRollouts) -> dict[str, float]:

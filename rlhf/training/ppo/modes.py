@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from peft import PeftModel
@@ -20,16 +21,22 @@ from rlhf.models.adapters import (
 )
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.models.critic import Critic, fresh_head, values_of_states
-from rlhf.models.forward import policy_logprobs, states_and_logprobs
+from rlhf.models.forward import ResponseOutputs, response_outputs
 from rlhf.models.load import load_policy, on_device
 from rlhf.models.save import inner_model
 from rlhf.models.sequences import Sequences
 from rlhf.models.shard import shard, whole, whole_weights
-from rlhf.training.ppo.config import PPOSettings
+from rlhf.training.ppo.config import PPOConfig, PPOSettings
 
 Reference = Callable[[], AbstractContextManager[PreTrainedModel | PeftModel]]
-Outputs = tuple[Tensor | None, Tensor | None]
-"""Log-probs and values of the response tokens, float32 [B, R]; None where a module has none."""
+
+
+class Outputs(NamedTuple):
+    """Of the response tokens, float32 [B, R]; None where a module has none."""
+
+    logprobs: Tensor | None = None
+    values: Tensor | None = None
+    entropies: Tensor | None = None  # nats of the predicted distributions; for the entropy bonus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +84,17 @@ class PPOModels:
 class Actor(nn.Module):
     """The policy as a trained module: Sequences -> Outputs."""
 
-    def __init__(self, policy: PreTrainedModel | PeftModel, *, temperature: float) -> None:
+    def __init__(self, policy: PreTrainedModel | PeftModel, config: PPOConfig) -> None:
         super().__init__()
         self.policy = policy
-        self.temperature = temperature
+        self.temperature, self.entropy = config.temperature, config.entropy_coef > 0
 
     def forward(self, sequences: Sequences) -> Outputs:
-        """Log-probs only."""
-        return policy_logprobs(self.policy, sequences, temperature=self.temperature), None
+        """Log-probs, and entropies where the loss has an entropy bonus."""
+        flat = response_outputs(
+            self.policy, sequences, temperature=self.temperature, entropy=self.entropy
+        )
+        return _outputs(sequences, flat)
 
 
 class ValueModule(nn.Module):
@@ -96,42 +106,46 @@ class ValueModule(nn.Module):
 
     def forward(self, sequences: Sequences) -> Outputs:
         """Values only."""
-        return None, self.critic(sequences)
+        return Outputs(values=self.critic(sequences))
 
 
-class ActorCritic(nn.Module):
+class ActorCritic(Actor):
     """Policy and critic on one backbone under one forward, for one wrapper (DDP)."""
 
     def __init__(
-        self, policy: PreTrainedModel | PeftModel, critic: nn.Module, *, temperature: float
+        self, policy: PreTrainedModel | PeftModel, critic: nn.Module, config: PPOConfig
     ) -> None:
-        super().__init__()
-        self.policy = policy
+        super().__init__(policy, config)
         self.critic = critic
-        self.temperature = temperature
 
     def forward(self, sequences: Sequences) -> Outputs:
         """Both, each from its own pass."""
-        logprobs = policy_logprobs(self.policy, sequences, temperature=self.temperature)
-        return logprobs, self.critic(sequences)
+        return super().forward(sequences)._replace(values=self.critic(sequences))
 
 
 class SharedTrunk(nn.Module):
     """A policy whose hidden states a value head reads too: one pass gives both."""
 
     def __init__(
-        self, policy: PreTrainedModel | PeftModel, head: nn.Linear, *, temperature: float
+        self, policy: PreTrainedModel | PeftModel, head: nn.Linear, config: PPOConfig
     ) -> None:
         super().__init__()
         self.policy = policy
         self.head = head
-        self.temperature = temperature
+        self.temperature, self.entropy = config.temperature, config.entropy_coef > 0
 
     def forward(self, sequences: Sequences) -> Outputs:
         """Both, from one pass."""
-        states, flat = states_and_logprobs(self.policy, sequences, temperature=self.temperature)
-        values = values_of_states(self.head, states, sequences)
-        return sequences.as_columns(flat), values
+        flat = response_outputs(
+            self.policy, sequences, temperature=self.temperature, entropy=self.entropy
+        )
+        values = values_of_states(self.head, flat.states, sequences)
+        return _outputs(sequences, flat)._replace(values=values)
+
+
+def _outputs(sequences: Sequences, flat: ResponseOutputs) -> Outputs:
+    entropies = None if flat.entropies is None else sequences.as_columns(flat.entropies)
+    return Outputs(logprobs=sequences.as_columns(flat.logprobs), entropies=entropies)
 
 
 def separate(
@@ -145,7 +159,7 @@ def separate(
     return PPOModels(
         policy=policy,
         critic=critic,
-        policy_module=Actor(policy, temperature=settings.ppo.temperature),
+        policy_module=Actor(policy, settings.ppo),
         critic_module=None if critic is None else ValueModule(critic.to(device)),
         policy_parameters=list(policy.parameters()),
         critic_parameters=[] if critic is None else list(critic.parameters()),
@@ -161,7 +175,7 @@ def shared_trunk(
     head = fresh_head(policy, seed=seed)
     trunk = policy.base_model
     assert isinstance(trunk, PreTrainedModel)
-    module = SharedTrunk(policy, head, temperature=settings.ppo.temperature)
+    module = SharedTrunk(policy, head, settings.ppo)
     return PPOModels(
         policy=on_device(policy, device),
         critic=Critic(trunk, head.to(device)),
@@ -189,14 +203,14 @@ def lora(
         return PPOModels(
             policy=policy,
             critic=None,
-            policy_module=Actor(policy, temperature=config.temperature),
+            policy_module=Actor(policy, config),
             critic_module=None,
             policy_parameters=parameters_of(policy, POLICY),
             critic_parameters=[],
             reference=lambda: without_adapters(policy),
         )
     critic = AdapterCritic(policy, fresh_head(policy, seed=seed).to(device))
-    module = ActorCritic(policy, critic, temperature=config.temperature)
+    module = ActorCritic(policy, critic, config)
     return PPOModels(
         policy=policy,
         critic=critic,

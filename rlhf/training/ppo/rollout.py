@@ -36,16 +36,27 @@ def prompts_for_step(rows: Sequence[T], number: int, *, count: int, seed: int) -
     return [rows[orders[i // total][i % total]] for i in range(first, first + count)]
 
 
+def other_prompts(rows: Sequence[T], step: int, attempt: int, *, count: int, seed: int) -> list[T]:
+    """`count` rows in place of others of iteration `step`, for the attempt-th time (from 1).
+
+    A random sample that is a function of the arguments, so that a resumed run takes the same.
+    """
+    order = np.random.default_rng((seed, step, attempt, count)).permutation(len(rows))
+    return [rows[order[i % len(rows)]] for i in range(count)]
+
+
 def local_shard(
     rows: Sequence[PromptRow],
     chat: ChatTokenizer,
     accelerator: Accelerator,
     *,
     num_generations: int,
+    first_index: int = 0,
 ) -> PromptBatch:
     """This process's share of `rows`, split by length so that ranks get similar amounts.
 
-    Each prompt is repeated `num_generations` times, in consecutive rows.
+    Each prompt is repeated `num_generations` times, in consecutive rows. Prompts have the numbers
+    from `first_index` on as group ids.
     """
     encoded = [prompt_ids(chat, row.prompt, row.tools) for row in rows]
     by_length = sorted(range(len(rows)), key=lambda index: len(encoded[index]))
@@ -53,7 +64,7 @@ def local_shard(
     return prompt_batch(
         [encoded[index] for index in local],
         [rows[index].prompt for index in local],
-        prompt_indices=local,
+        prompt_indices=[first_index + index for index in local],
         num_responses=num_generations,
         pad_token_id=chat.pad_token_id,
         device=accelerator.device,
@@ -70,6 +81,7 @@ def roll_out(
     *,
     seed: int,
     iteration: int,
+    temperature: float | None = None,
 ) -> Rollouts:
     """A sampled response to every row, with the log-probs it was sampled with.
 
@@ -84,13 +96,14 @@ def roll_out(
         chat: stop and pad ids.
         seed: with iteration and row, it determines the sampling noise.
         iteration: see seed.
+        temperature: in place of the configured one; 0 for the likeliest tokens.
     """
     with compute.autocast():
         generated = generate(
             policy,
             batch,
             max_new_tokens=config.max_completion_length,
-            temperature=config.temperature,
+            temperature=config.temperature if temperature is None else temperature,
             eos_token_ids=chat.eos_token_ids,
             pad_token_id=chat.pad_token_id,
             seed=seed,
@@ -115,6 +128,19 @@ def roll_out(
         ended_with_eos=generated.ended_with_eos,
         thought_lengths=torch.tensor(thought_lengths, device=ids.device),
         texts=texts,
+    )
+
+
+def one_of_each_group(batch: PromptBatch, num_generations: int) -> PromptBatch:
+    """The first row of each prompt of a `local_shard`."""
+    rows = slice(None, None, num_generations)
+    return PromptBatch(
+        input_ids=batch.input_ids[rows],
+        attention_mask=batch.attention_mask[rows],
+        prompts=batch.prompts[rows],
+        group_ids=batch.group_ids[rows],
+        row_ids=batch.row_ids[rows],
+        columns=batch.columns[rows],
     )
 
 

@@ -11,16 +11,23 @@ from rlhf.rewards.reward import Reward
 from rlhf.training.common.arguments import is_temporary
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.diagnostics import check_finite
-from rlhf.training.ppo.gather import gather_rows, intersect_rows, without_failures
+from rlhf.training.ppo.dynamic_sampling import replace_equal_groups
+from rlhf.training.ppo.gather import gather_rows, intersect_rows, select_rows, without_failures
 from rlhf.training.ppo.modes import PPOModels
-from rlhf.training.ppo.rollout import local_shard, prompts_for_step, roll_out
-from rlhf.training.ppo.score import score_rollouts
+from rlhf.training.ppo.rollout import (
+    local_shard,
+    one_of_each_group,
+    other_prompts,
+    prompts_for_step,
+    roll_out,
+)
+from rlhf.training.ppo.score import score_rollouts, with_greedy_scores
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.types import PromptBatch, Rollouts, ScoredRollouts
 
 HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
 # Largest shares of responses that may have no reward, with on_reward_error=skip.
-MOST_SKIPPED, MOST_SKIPPED_HELD_OUT = 0.01, 0.5
+MOST_SKIPPED, MOST_SKIPPED_HELD_OUT, MOST_SKIPPED_REPLACED = 0.01, 0.5, 0.5
 
 
 class Sampler:
@@ -45,7 +52,14 @@ class Sampler:
             rows, setup.chat, self.accelerator, num_generations=config.num_generations
         )
 
-    def roll_out(self, policy: CausalLM, batch: PromptBatch, iteration: int) -> Rollouts:
+    def roll_out(
+        self,
+        policy: CausalLM,
+        batch: PromptBatch,
+        iteration: int,
+        *,
+        temperature: float | None = None,
+    ) -> Rollouts:
         """A sampled response to every row, with the log-probs it was sampled with."""
         setup = self.setup
         return roll_out(
@@ -56,16 +70,59 @@ class Sampler:
             setup.chat,
             seed=setup.seed,
             iteration=iteration,
+            temperature=temperature,
         )
 
+    def roll_out_greedily(self, policy: CausalLM, batch: PromptBatch, iteration: int) -> Rollouts:
+        """The response of likeliest tokens to each prompt of the batch."""
+        prompts = one_of_each_group(batch, self.setup.config.num_generations)
+        return self.roll_out(policy, prompts, iteration, temperature=0.0)
+
+    def replace_equal_groups(self, scored: ScoredRollouts, step: int) -> tuple[ScoredRollouts, int]:
+        """The rollouts of iteration `step` after dynamic sampling; how many groups were drawn."""
+
+        def draw(attempt: int, count: int) -> ScoredRollouts:
+            return self._other_groups(step, attempt, count)
+
+        return replace_equal_groups(scored, self.setup.config, draw)
+
+    def _other_groups(self, step: int, attempt: int, count: int) -> ScoredRollouts:
+        """Scored responses to `count` other prompts, whose ids follow those of earlier attempts.
+
+        Each process samples at least one prompt. With fewer prompts than processes, some are
+        sampled in vain, so that the number of processes does not change which are used.
+        """
+        setup, config = self.setup, self.setup.config
+        first = attempt * config.num_prompts
+        rows = other_prompts(setup.prompts, step, attempt, count=count, seed=setup.seed)
+        idle = self.accelerator.num_processes - count
+        batch = local_shard(
+            rows + rows[:1] * idle,
+            setup.chat,
+            self.accelerator,
+            num_generations=config.num_generations,
+            first_index=first,
+        )
+        with self.models.whole_policy() as policy:
+            rollouts = self.roll_out(policy, batch, step)
+        scored = self.score(rollouts, step, most_skipped=MOST_SKIPPED_REPLACED)
+        used = scored.rollouts.batch.group_ids < first + count
+        return select_rows(scored, used.nonzero()[:, 0])
+
     def score(
-        self, rollouts: Rollouts, step: int, *, most_skipped: float = MOST_SKIPPED
+        self,
+        rollouts: Rollouts,
+        step: int,
+        *,
+        greedy: Rollouts | None = None,
+        most_skipped: float = MOST_SKIPPED,
     ) -> ScoredRollouts:
         """Scores, log-probs of the reference and values, of the rows of all processes.
 
         Args:
             rollouts: of this process.
             step: the iteration, for messages.
+            greedy: the likeliest response to each prompt, whose score is a baseline.
             most_skipped: share of the responses that may have no reward, with on_reward_error=skip.
 
         Raises:
@@ -74,6 +131,8 @@ class Sampler:
         """
         try:
             local = score_rollouts(rollouts, self.models, self.reward, self.compute)
+            if greedy is not None:
+                local = with_greedy_scores(local, greedy, self.reward, self.setup.config)
             scored = gather_rows(local, self.accelerator.num_processes)
             if self.reward.on_error == "skip":
                 scored = without_failures(scored, at_most=most_skipped)

@@ -1,11 +1,14 @@
 """Scoring: the reward of each response, its log-probs under the reference, its values."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.forward import score_rows
 from rlhf.rewards.reward import Reward
 from rlhf.training.ppo.compute import Compute
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.experience import penalized_scores
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.types import Rollouts, ScoredRollouts
 
@@ -41,3 +44,31 @@ def score_rollouts(
         ref_logprobs=ref_logprobs,
         values=values,
     )
+
+
+def with_greedy_scores(
+    scored: ScoredRollouts, greedy: Rollouts, reward: Reward, config: PPOConfig
+) -> ScoredRollouts:
+    """`scored` with the score of the greedy response to each row's prompt, penalised likewise.
+
+    Where the greedy response has no score, its prompt's responses have none.
+
+    greedy: a response to each prompt, in the order of the prompts in `scored`.
+
+    Raises:
+        TrainingError: as `score_rollouts`.
+    """
+    scores = reward.score(greedy.batch.prompts, greedy.texts, greedy.batch.columns)
+    final = penalized_scores(scores.scores.to(scored.ref_logprobs.device), greedy, config)
+    count = len(scored.rollouts.texts) // len(greedy.texts)
+    failures = _first_failures(scored.scores.failures, scores.failures, count)
+    return replace(
+        scored,
+        scores=replace(scored.scores, failures=failures),
+        greedy_scores=final.repeat_interleave(count),
+    )
+
+
+def _first_failures(rows: Sequence[str], groups: Sequence[str], count: int) -> list[str]:
+    """Why a row has no score, or else why its group has no baseline."""
+    return [failure or groups[index // count] for index, failure in enumerate(rows)]

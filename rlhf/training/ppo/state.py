@@ -44,6 +44,7 @@ def next_progress(
 ) -> Progress:
     """`now` after iteration `step`: responses counted, KL coefficient adapted."""
     kl_coef = now.kl_coef
+    sampled = config.rollout_batch_size + int(metrics.get("extra_responses", 0))
     if config.target_kl is not None:
         kl_coef = next_kl_coef(
             kl_coef,
@@ -55,7 +56,7 @@ def next_progress(
     return replace(
         now,
         step=step,
-        episodes=now.episodes + config.rollout_batch_size,
+        episodes=now.episodes + sampled,
         kl_coef=kl_coef,
         baseline=now.baseline or {name: metrics[name] for name in BASELINE},
     )

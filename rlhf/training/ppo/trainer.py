@@ -40,8 +40,10 @@ from rlhf.training.ppo.metrics import (
     Clock,
     OnStep,
     experience_metrics,
+    group_metrics,
     held_out_metrics,
     print_progress,
+    replaced_metrics,
     rollout_metrics,
 )
 from rlhf.training.ppo.result import PPOResult, summary, unfinished, write_all_samples, write_policy
@@ -53,7 +55,7 @@ from rlhf.types import Prompt
 
 
 class PPOTrainer:
-    """Trains a policy with PPO, RLOO or GRPO. In a distributed run every process
+    """Trains a policy with PPO, GRPO or a relative of theirs. In a distributed run every process
     creates its own trainer.
 
     Examples:
@@ -177,13 +179,21 @@ class PPOTrainer:
             batch = self.sampler.next_prompts(step)
             with self.models.whole_policy() as policy:
                 rollouts = self.sampler.roll_out(policy, batch, step)
+                greedy = None
+                if config.advantage == "remax":
+                    greedy = self.sampler.roll_out_greedily(policy, batch, step)
             clock.lap("seconds_rollout")
-            scored = self.sampler.score(rollouts, step)
+            scored = self.sampler.score(rollouts, step, greedy=greedy)
             clock.lap("seconds_score")
             metrics = rollout_metrics(scored) | {"kl_coef": self.progress.kl_coef}
+            metrics |= group_metrics(scored, config)
             if stopped_early := over_budget(metrics["kl"], config, step):
                 writer.write(step, metrics, episode=self.progress.episodes)
                 return stopped_early
+            if config.dynamic_sampling:
+                scored, drawn = self.sampler.replace_equal_groups(scored, step)
+                metrics |= replaced_metrics(scored, drawn, config)
+                clock.lap("seconds_replace")
             experience = make_experience(scored, config, kl_coef=self.progress.kl_coef)
             metrics |= experience_metrics(experience, self.setup.settings)
             metrics |= self.updater.update(

@@ -14,6 +14,7 @@ from rlhf.models.compiled import CompiledLayers
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.microbatches import microbatch_schedule, partition_rows
 from rlhf.models.sequences import find_shared_prompts, sequences_of
+from rlhf.ops.loss_means import loss_denominator
 from rlhf.runtime.malloc import return_freed_memory
 from rlhf.runtime.signals import whole_step
 from rlhf.training.common.weight_checks import (
@@ -41,6 +42,7 @@ SUMS = (
     "clip_fraction",
     "value_clip_fraction",
 )
+OF_THE_LOSS = ("policy_loss", "kl_loss")  # weighted as `loss_type` says; the others are per token
 OF_THE_CRITIC = ("value_loss", "value_clip_fraction", "value_grad_norm")
 
 
@@ -54,6 +56,7 @@ class OptimizerStep:
     iteration: int
     number: int  # of the optimizer step in the run, from 0
     num_tokens: Tensor  # response tokens of the minibatch, over all ranks
+    policy_scale: Tensor  # num_tokens / what the policy's loss is divided by; see `loss_type`
     kl_coef: float  # of the KL penalty in the loss
     trains_policy: bool  # False during the critic's warm-up
 
@@ -112,7 +115,7 @@ class PPOUpdater:
             experience: rollouts with advantages and returns.
             step: the iteration, from 1.
             seed: with step and epoch, it determines the order of the rows.
-            kl_coef: of the KL penalty in the loss, for GRPO.
+            kl_coef: of the KL penalty, where it is in the loss.
 
         Raises:
             TrainingError: a gradient is not finite, or is 0 without a reason, before the step is
@@ -144,16 +147,24 @@ class PPOUpdater:
     def _step_of(
         self, experience: Experience, rows: Tensor, iteration: int, number: int, kl_coef: float
     ) -> OptimizerStep:
-        minibatch = experience.select(rows)
+        minibatch, config = experience.select(rows), self.config
+        num_tokens = minibatch.response_mask.sum()
+        denominator = loss_denominator(
+            experience.loss_mask[rows],
+            config.loss_type,
+            max_length=config.max_completion_length,
+            tokens_per_minibatch=experience.loss_mask.sum() / config.num_minibatches,
+        )
         return OptimizerStep(
             experience=experience,
             rows=rows,
             minibatch=minibatch,
             iteration=iteration,
             number=number,
-            num_tokens=minibatch.response_mask.sum(),
+            num_tokens=num_tokens,
+            policy_scale=num_tokens / denominator,
             kl_coef=kl_coef,
-            trains_policy=iteration > self.config.critic_warmup_steps,
+            trains_policy=iteration > config.critic_warmup_steps,
         )
 
     def _optimizer_step(self, step: OptimizerStep) -> dict[str, Tensor]:
@@ -212,19 +223,23 @@ class PPOUpdater:
         waits = not last and not self.sharded
         with self.accelerator.no_sync(wrapped) if waits else nullcontext():
             with self.compute.autocast():
-                new_logprobs, new_values = wrapped(sequences)
+                new_logprobs, new_values, entropies = wrapped(sequences)
             losses = []
             if new_logprobs is not None:
-                loss, terms = policy_terms(microbatch, new_logprobs, self.config, step.kl_coef)
+                loss, terms = policy_terms(
+                    microbatch, new_logprobs, self.config, step.kl_coef, entropies
+                )
                 # Warm-up: in the graph with weight 0, since DDP waits for each gradient.
-                losses.append(loss * (1.0 if step.trains_policy else 0.0))
+                losses.append(loss * (step.policy_scale if step.trains_policy else 0.0))
                 sums |= terms
+                for name in OF_THE_LOSS:
+                    sums[name] = sums[name] * step.policy_scale
             if new_values is not None:
                 loss, terms = value_terms(microbatch, new_values, self.config)
                 losses.append(loss)
                 sums |= terms
-            # A sum over the global token count. DDP and FSDP then average over ranks, hence the
-            # factor.
+            # A sum over the global token count, which policy_scale cancels where loss_type divides
+            # by another number. DDP and FSDP then average over ranks, hence the factor.
             scale = weight * self.accelerator.num_processes / step.num_tokens
             outputs = {"policy": new_logprobs, "critic": new_values}
             for output in outputs.values():

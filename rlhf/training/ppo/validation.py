@@ -1,40 +1,35 @@
 """Checks of PPO's keys, alone and together, before anything is loaded."""
 
-from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
 
 from rlhf.errors import ConfigError
 from rlhf.models.compiled import missing_compiler
-from rlhf.training.common.config import check_finite
+from rlhf.training.common.config import changed_fields, check_finite
 from rlhf.training.ppo.kl_controller import MOST_ERROR
+from rlhf.training.ppo.method_validation import check_method
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from rlhf.training.ppo.config import PPOConfig, PPOSettings
 
 AT_LEAST_ONE = (
     "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
     "save_total_limit", "eval_steps", "logging_steps", "num_eval_prompts", "kl_horizon",
     "max_tokens_per_microbatch", "rollout_batch_size", "max_steps", "total_episodes",
+    "overlong_buffer",
 )  # fmt: skip
 ABOVE_ZERO = (
     "temperature", "clip_range", "value_clip_range", "max_grad_norm", "learning_rate",
     "value_learning_rate", "reward_clip", "target_kl", "kl_budget", "best_kl", "ptx_coef",
+    "clip_range_high", "overlong_penalty",
 )  # fmt: skip
 # An infinite limit has no effect; an infinite step size or weight gives NaN.
 FINITE = (
     "temperature", "learning_rate", "value_learning_rate", "kl_coef", "vf_coef", "ptx_coef",
-    "missing_eos_penalty", "missing_eos_score",
+    "missing_eos_penalty", "missing_eos_score", "entropy_coef", "overlong_penalty",
 )  # fmt: skip
-# Keys that only a critic reads, and keys that only LoRA reads.
-OF_THE_CRITIC = (
-    "value_model_path", "value_learning_rate", "critic_warmup_steps", "whiten_rewards",
-    "vf_coef", "value_clip_range", "lam",
-)  # fmt: skip
+# Keys that only LoRA reads.
 OF_LORA = (
     "lora_r", "lora_alpha", "lora_target_modules", "lora_modules_to_save", "use_rslora",
     "use_dora", "dtype", "load_in_4bit",
@@ -51,8 +46,7 @@ def check_ppo(config: "PPOConfig") -> None:
     _check_batches(config)
     _check_ranges(config)
     _check_kl(config)
-    _check_missing_eos(config)
-    _check_advantage(config)
+    check_method(config)
     _check_mode(config)
 
 
@@ -63,7 +57,7 @@ def check_together(settings: "PPOSettings") -> None:
         ConfigError: a key that would be ignored, or keys that do not go together.
     """
     config, model = settings.ppo, settings.model
-    if config.mode != "lora" and (ignored := _changed(model, OF_LORA)):
+    if config.mode != "lora" and (ignored := changed_fields(model, OF_LORA)):
         raise ConfigError(
             f"{ignored[0]} is set with mode={config.mode}; use mode=lora or leave it out.",
             code="key-conflict",
@@ -89,7 +83,7 @@ def check_together(settings: "PPOSettings") -> None:
     if config.mode == "lora" and config.has_critic and model.gradient_checkpointing:
         raise ConfigError(
             "gradient_checkpointing with mode=lora would recompute the policy's layers with the "
-            "critic's adapter; leave it out, or use advantage=rloo or grpo.",
+            "critic's adapter; leave it out, or use an advantage without a critic.",
             code="key-conflict",
         )
 
@@ -190,7 +184,10 @@ def _check_ranges(config: "PPOConfig") -> None:
             raise ConfigError(
                 f"{name}={getattr(config, name)}; use a number from 0 to 1.", code="bad-value"
             )
-    for name in ("kl_coef", "vf_coef", "critic_warmup_steps", "missing_eos_penalty"):
+    for name in (
+        "kl_coef", "vf_coef", "critic_warmup_steps", "missing_eos_penalty", "entropy_coef",
+        "dynamic_sampling",
+    ):  # fmt: skip
         value = getattr(config, name)
         if value is not None and not value >= 0:
             raise ConfigError(f"{name}={value}; use 0 or more.", code="bad-value")
@@ -207,7 +204,7 @@ def _check_ranges(config: "PPOConfig") -> None:
 
 def _check_kl(config: "PPOConfig") -> None:
     if config.target_kl is None:
-        if _changed(config, ["kl_horizon"]):
+        if changed_fields(config, ["kl_horizon"]):
             raise ConfigError(
                 f"kl_horizon={config.kl_horizon} sets how fast kl_coef follows target_kl, "
                 "which is not set; set it or leave kl_horizon out.",
@@ -230,50 +227,6 @@ def _check_kl(config: "PPOConfig") -> None:
         )
 
 
-def _check_missing_eos(config: "PPOConfig") -> None:
-    if config.missing_eos_penalty is not None and config.missing_eos_score is not None:
-        raise ConfigError(
-            "missing_eos_penalty and missing_eos_score both set the score of an unfinished "
-            "response; set one of them.",
-            code="key-conflict",
-        )
-
-
-def _check_advantage(config: "PPOConfig") -> None:
-    if config.has_critic:
-        if config.critic_warmup_steps >= config.num_steps:
-            raise ConfigError(
-                f"critic_warmup_steps={config.critic_warmup_steps} of {config.num_steps} "
-                "iterations: the policy would never be trained; use fewer.",
-                code="key-conflict",
-            )
-        return
-    if config.num_generations < 2:
-        raise ConfigError(
-            f"advantage={config.advantage} compares the responses to one prompt, but "
-            f"num_generations={config.num_generations} samples only one; use 2 or more, or "
-            "advantage=gae.",
-            code="key-conflict",
-        )
-    for name in _changed(config, OF_THE_CRITIC):
-        raise ConfigError(
-            f"{name}={getattr(config, name)} belongs to a critic, but "
-            f"advantage={config.advantage} has none; leave it out or use advantage=gae.",
-            code="key-conflict",
-        )
-    if config.gamma != 1:
-        raise ConfigError(
-            f"gamma={config.gamma}: advantage={config.advantage} treats a response as one "
-            "decision, without discount; leave gamma out.",
-            code="key-conflict",
-        )
-    if config.kl_in_loss and config.kl_estimator == "k1":
-        raise ConfigError(
-            "kl_estimator=k1 has no gradient on average in grpo's loss; use k3 or k2.",
-            code="key-conflict",
-        )
-
-
 def _check_mode(config: "PPOConfig") -> None:
     if config.mode == "shared_trunk" and not config.has_critic:
         raise ConfigError(
@@ -287,9 +240,3 @@ def _check_mode(config: "PPOConfig") -> None:
             "fresh head on the policy's backbone; leave it out.",
             code="key-conflict",
         )
-
-
-def _changed(config: "DataclassInstance", names: Sequence[str]) -> list[str]:
-    """The keys among `names` whose value is not the default."""
-    defaults = {field.name: field.default for field in fields(config)}
-    return [name for name in names if getattr(config, name) != defaults[name]]

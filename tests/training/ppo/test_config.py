@@ -78,6 +78,41 @@ def test_total_episodes_are_rounded_up_to_iterations():
         ({**GROUP, "gamma": 0.9}, "key-conflict", "gamma=0.9"),
         ({**GROUP, "mode": "shared_trunk"}, "key-conflict", "mode=shared_trunk"),
         ({**GROUP, "advantage": "grpo", "kl_estimator": "k1"}, "key-conflict", "kl_estimator=k1"),
+        ({"kl_in": "loss", "kl_estimator": "k1"}, "key-conflict", "kl_estimator=k1"),
+        ({"advantage": "dr_grpo"}, "key-conflict", "advantage=dr_grpo"),
+        ({"advantage": "reinforce++_baseline"}, "key-conflict", "num_generations=1"),
+        ({"advantage": "remax", "gamma": 0.9}, "key-conflict", "gamma=0.9"),
+        ({"advantage": "reinforce++", "lam": 0.9}, "key-conflict", "lam=0.9"),
+        ({"dynamic_sampling": 3}, "key-conflict", "dynamic_sampling=3"),
+        ({"advantage": "remax", "dynamic_sampling": 3}, "key-conflict", "advantage=remax"),
+        ({**GROUP, "dynamic_sampling": -1}, "bad-value", "dynamic_sampling=-1"),
+        ({"surrogate": "cispo"}, "missing-key", "clip_range_high"),
+        (
+            {"surrogate": "cispo", "clip_range_high": 4.0, "clip_range": 0.1},
+            "key-conflict",
+            "clip_range=0.1",
+        ),
+        (
+            {"surrogate": "cispo", "clip_range_high": 4.0, "dual_clip": 3.0},
+            "key-conflict",
+            "dual_clip=3.0",
+        ),
+        (
+            {"surrogate": "cispo", "clip_range_high": 4.0, "importance_level": "sequence"},
+            "key-conflict",
+            "importance_level=sequence",
+        ),
+        ({"clip_range_high": 0.0}, "bad-value", "clip_range_high=0.0"),
+        ({"entropy_coef": -0.1}, "bad-value", "entropy_coef=-0.1"),
+        ({"entropy_coef": math.inf}, "bad-value", "entropy_coef=inf"),
+        (
+            {"mask_truncated": True, "missing_eos_penalty": 1.0},
+            "key-conflict",
+            "missing_eos_penalty",
+        ),
+        ({"overlong_penalty": 2.0}, "key-conflict", "overlong_buffer"),
+        ({"overlong_buffer": 0}, "bad-value", "overlong_buffer=0"),
+        ({"overlong_buffer": 129}, "key-conflict", "overlong_buffer=129"),
         ({"mode": "lora", "value_model_path": "reward"}, "key-conflict", "value_model_path=reward"),
         (
             {"mode": "lora", "gradient_checkpointing": True},
@@ -110,8 +145,26 @@ def test_penalty_estimator_depends_on_where_the_penalty_is():
     assert PPOConfig(max_steps=2).penalty_estimator == "k1"
     assert PPOConfig(max_steps=2, **GROUP).penalty_estimator == "k1"
     grpo = {**GROUP, "advantage": "grpo"}
-    assert PPOConfig(max_steps=2, **grpo).penalty_estimator == "k3"
+    assert PPOConfig(max_steps=2, **grpo).penalty_estimator == "k2"
+    assert PPOConfig(max_steps=2, **grpo, kl_in="rewards").penalty_estimator == "k1"
+    assert PPOConfig(max_steps=2, kl_in="loss").penalty_estimator == "k2"
     assert PPOConfig(max_steps=2, **GROUP, kl_estimator="k2").penalty_estimator == "k2"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"advantage": "reinforce++", "gamma": 0.99},
+        {"advantage": "remax"},
+        {**GROUP, "advantage": "dr_grpo", "loss_type": "dr_grpo", "dynamic_sampling": 2},
+        {"surrogate": "cispo", "clip_range_high": 4.0, "kl_in": "loss"},
+        {"mask_truncated": True, "overlong_buffer": 128, "overlong_penalty": 0.5},
+    ],
+)
+def test_methods_combine(changes):
+    config = PPOConfig(max_steps=2, **changes)
+    assert config.has_critic == ("advantage" not in changes)
+    assert config.compares_groups == (changes.get("advantage") == "dr_grpo")
 
 
 def test_choices_are_read_from_the_command_line():
@@ -122,6 +175,9 @@ def test_choices_are_read_from_the_command_line():
     config = made.ppo
     assert (config.advantage, config.kl_estimator, config.mode) == ("grpo", "k2", "lora")
     assert (made.reward.on_reward_error, config.best_kl) == ("skip", 5.0)
+    for name in ("top_p", "top_k", "min_p"):
+        with raises("unsupported", name, "temperature"):
+            parse_config(*PPO_CLASSES, description=None, argv=[*WORDS, f"--{name}", "0.9"])
     with raises("bad-value", "advantage", "a2c"):
         parse_config(*PPO_CLASSES, description=None, argv=[*WORDS, "--advantage", "a2c"])
 

@@ -1,5 +1,7 @@
 """The experience in literal numbers: two responses made by hand, no model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ LOGPROBS = torch.tensor([[-1.0, -1.0], [-1.0, 0.0]])
 REFERENCE = torch.tensor([[-1.2, -1.4], [-0.8, 0.0]])
 VALUES = torch.tensor([[0.5, 1.0], [-1.0, 0.0]])
 MASK = torch.tensor([[True, True], [True, False]])
+OVERLONG = {"max_completion_length": 2, "overlong_buffer": 2}
 
 
 def config(**changes) -> PPOConfig:
@@ -91,9 +94,12 @@ def test_whitened_rewards_keep_their_mean():
         ({"missing_eos_score": -1.0}, [2.0, -1.0]),
         ({"reward_clip": 1.25}, [1.25, -1.25]),
         ({"missing_eos_penalty": 1.5, "reward_clip": 4.0}, [2.0, -4.0]),  # the clip comes last
+        # Two tokens of at most two in a buffer of two: all of it; one token: half.
+        ({**OVERLONG, "overlong_penalty": 4.0}, [-2.0, -5.0]),
+        ({**OVERLONG, "reward_clip": 3.25}, [1.0, -3.25]),
     ],
 )
-def test_scores_get_the_eos_penalty_before_the_clip(changes, expected):
+def test_scores_get_the_penalties_before_the_clip(changes, expected):
     assert final_scores(scored(), config(**changes)).tolist() == expected
 
 
@@ -109,6 +115,65 @@ def test_rloo_uses_penalised_sums_and_grpo_scores():
     assert rloo.rewards.sum().item() == pytest.approx(1.7 - 2.9)
     assert grpo.rewards.sum().item() == pytest.approx(2.0 - 3.0)  # its penalty is in the loss
     assert grpo.returns is rloo.returns is None
+
+
+def test_dr_grpo_centers_and_reinforce_plus_plus_baseline_whitens():
+    """Scores 2 and -3: 2.5 and -2.5. Over three tokens the mean is 5/6, the variance 25/3."""
+    centered = experience(advantage="dr_grpo", num_generations=2)
+    torch.testing.assert_close(centered.advantages, torch.tensor([[2.5, 2.5], [-2.5, 0.0]]))
+    whitened = experience(advantage="reinforce++_baseline", num_generations=2)
+    values = torch.tensor([5 / 3, 5 / 3, -10 / 3]) / (25 / 3) ** 0.5
+    torch.testing.assert_close(whitened.advantages[MASK], values)
+
+
+def test_reinforce_plus_plus_whitens_penalised_rewards_to_go():
+    """Rewards -0.1, 1.8 and -2.9 (k1 times 0.5): to go 1.7, 1.8 and -2.9."""
+    result = experience(advantage="reinforce++")
+    to_go = torch.tensor([[1.7, 1.8], [-2.9, 0.0]])
+    torch.testing.assert_close(result.advantages, whiten(to_go, MASK))
+
+
+def test_remax_subtracts_the_greedy_score():
+    keys = config(advantage="remax")
+    rollouts = replace(scored(critic=False), greedy_scores=torch.tensor([1.0, 1.0]))
+    result = make_experience(rollouts, keys, kl_coef=0.5)
+    torch.testing.assert_close(result.advantages, torch.tensor([[0.7, 0.8], [-3.9, 0.0]]))
+
+
+def test_kl_in_says_where_the_penalty_is():
+    """In the loss the rewards are scores alone; GRPO with the penalty in the rewards as rloo's."""
+    assert experience(kl_in="loss").rewards[MASK].tolist() == [0.0, 2.0, -3.0]
+    rewards = experience(advantage="grpo", num_generations=2, kl_in="rewards").rewards
+    torch.testing.assert_close(rewards, torch.tensor([[-0.1, 1.8], [-2.9, 0.0]]))
+
+
+def test_masked_responses_have_no_weight_in_the_policy_loss():
+    """The second response has no EOS. Its score still counts for the first one's baseline."""
+    group = {"advantage": "dr_grpo", "num_generations": 2, "kl_coef": 0.0}
+    masked = experience(mask_truncated=True, **group)
+    assert masked.loss_weights.tolist() == [[1.0, 1.0], [0.0, 0.0]]
+    assert masked.advantages[0].tolist() == [2.5, 2.5]
+    batch = masked.select(slice(None))
+    new = LOGPROBS.clone().requires_grad_(True)
+    loss, sums = policy_terms(batch, new, config(mask_truncated=True, **group), kl_coef=0.0)
+    loss.backward()
+    assert loss.item() == -5.0
+    assert new.grad[1].tolist() == [0.0, 0.0]
+    assert sums["ratio"].item() == 3.0  # metrics are about all tokens
+
+
+def test_importance_weights_multiply_the_k2_penalty_too():
+    """kl_coef 1, log-ratios to the reference 0.2, 0.4, -0.2: k2 0.02, 0.08 and 0.02, times 3."""
+    keys = config(advantage="grpo", num_generations=2)
+    made = make_experience(scored(critic=False), keys, kl_coef=1.0)
+    rollouts = replace(made.rollouts, importance_weights=torch.full((2, 2), 3.0))
+    batch = replace(made, rollouts=rollouts).select(slice(None))
+    _, sums = policy_terms(batch, LOGPROBS, keys, kl_coef=1.0)
+    assert sums["kl_loss"].item() == pytest.approx(0.36, rel=1e-4)
+    k3 = config(advantage="grpo", num_generations=2, kl_estimator="k3")
+    _, sums = policy_terms(batch, LOGPROBS, k3, kl_coef=1.0)
+    expected = 0.018731 + 0.070320 + 0.021403  # e^-d - 1 + d, as GRPO has it: unweighted
+    assert sums["kl_loss"].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_losses_use_their_keys():

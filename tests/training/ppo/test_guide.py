@@ -10,7 +10,7 @@ from tests.training.ppo.tiny_ppo import make_folder, trainer
 TEXTS = ["Where is the red ball?", "A cat, a dog and a bird.", "Tell me a story.", "The sea."]
 RUNS = [
     {"ptx_data": "unused", "ptx_coef": 0.1, "texts": TEXTS, "on_reward_error": "skip"},
-    {"advantage": "grpo", "eval_data": "unused"},
+    {"advantage": "grpo", "eval_data": "unused", "dynamic_sampling": 1},
 ]
 SOURCES = "score/"  # its names are those of the reward's sources
 
