@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from rlhf.errors import STATUS_DONE, STATUS_STOPPED, STATUS_USER, RLHFError, status_of
 from rlhf.runtime.disk import disk_error
-from rlhf.runtime.distributed import is_main_process
+from rlhf.runtime.nodes import is_first_on_node
 from rlhf.runtime.signals import Stopped
 
-SECONDS_FOR_RANK_0 = 30.0
+SECONDS_FOR_FIRST_RANK = 30.0
 
 
 def run(main: Callable[[], None], *, name: str | None = None) -> NoReturn:
@@ -38,7 +38,8 @@ def run(main: Callable[[], None], *, name: str | None = None) -> NoReturn:
         _print_once("interrupted")
         _exit(130)
     except Exception as error:
-        if (cause := disk_error(error)) is None:
+        cause = disk_error(error) or _lost_rank_error(error)
+        if cause is None:
             raise
         _fail(cause)
     _exit(STATUS_DONE)
@@ -48,9 +49,17 @@ def _fail(error: RLHFError) -> NoReturn:
     """Print the error and exit with its status."""
     status = status_of(error)
     if status == STATUS_USER:
-        _wait_for_rank_0()
+        _wait_for_first_rank()
     _print_error(f"{error} [{error.code}]")
     _exit(status)
+
+
+def _lost_rank_error(error: Exception) -> RLHFError | None:
+    if "torch.distributed" not in sys.modules:
+        return None
+    from rlhf.runtime.lost_ranks import lost_rank_error
+
+    return lost_rank_error(error)
 
 
 def _close_process_group() -> None:
@@ -81,15 +90,15 @@ def _print_error(message: object) -> None:
 
 
 def _print_once(message: object) -> None:
-    """Print on rank 0 what happens to all ranks at once."""
-    if is_main_process():
+    """Print on the first rank of each node what happens to all ranks at once."""
+    if is_first_on_node():
         _print_error(message)
 
 
-def _wait_for_rank_0() -> None:
-    """Wait on the other ranks: the launcher ends them if rank 0 failed in the same way.
+def _wait_for_first_rank() -> None:
+    """Wait on the other ranks of a node: its launcher ends them if the first fails in the same way.
 
     Most mistakes occur on every rank. One that occurs on this rank alone is printed afterwards.
     """
-    if not is_main_process():
-        time.sleep(SECONDS_FOR_RANK_0)
+    if not is_first_on_node():
+        time.sleep(SECONDS_FOR_FIRST_RANK)

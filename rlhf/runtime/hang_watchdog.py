@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 import psutil
 
 from rlhf.errors import STATUS_FAILED, ConfigError
+from rlhf.runtime.nodes import node_name, rank_name
 from rlhf.runtime.process_activity import Activity, State, Unchanged, external_activity, is_stopped
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ BEAT_SECONDS = 2.0
 # The hanging rank exits first, because launchers name the first one; by then all know the reason.
 LEAVE_SECONDS, KILL_SECONDS, GRACE_SECONDS = 2.5, 6.0, 3.0
 VERDICT = "verdict"
+_running: "Watchdog | None" = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Beat:
     pid: int
     state: State
     place: str  # of its main thread: function, file and line
+    node: str = ""  # in a run on several nodes
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,14 @@ def find_hang(beats: Sequence[Beat], silent: Mapping[int, str], limit: float) ->
     if reasons and others and all(state in ("waits", "blocked") for state in others):
         ranks = sorted(reasons)
         names = "; ".join(
-            f"rank {rank} hangs: for {limit:g} s {reasons[rank]}" for rank in ranks[:3]
+            f"{rank_name(rank, beats[rank].node)} hangs: for {limit:g} s {reasons[rank]}"
+            for rank in ranks[:3]
         )
         return Hang(ranks, f"{names} while the others wait for it{_advice(limit)}")
     if not reasons and others and all(state == "blocked" for state in others):
-        places = ", ".join(f"rank {rank} in {beat.place}" for rank, beat in enumerate(beats[:8]))
+        places = ", ".join(
+            f"{rank_name(rank, beat.node)} in {beat.place}" for rank, beat in enumerate(beats[:8])
+        )
         message = f"every rank waits for another one for {limit:g} s: {places}{_advice(limit)}"
         return Hang(list(range(len(beats))), message)
     return None
@@ -127,9 +133,16 @@ def watch(rank: int, world_size: int) -> None:
     Raises:
         ConfigError: as `hang_seconds`.
     """
+    global _running
     limit = hang_seconds()
     if limit > 0:
-        Watchdog(rank, world_size, limit).start()
+        _running = Watchdog(rank, world_size, limit)
+        _running.start()
+
+
+def running_watchdog() -> "Watchdog | None":
+    """The watchdog of this rank, if `watch` has started one."""
+    return _running
 
 
 class Watchdog(threading.Thread):
@@ -140,7 +153,7 @@ class Watchdog(threading.Thread):
         self.rank, self.limit = rank, limit
         self.beat_seconds = min(BEAT_SECONDS, limit / 4)
         self.keys = [str(other) for other in range(world_size)]
-        self.host, self.count = socket.gethostname(), 0
+        self.host, self.node, self.count = socket.gethostname(), node_name(), 0
         self.processes: dict[int, psutil.Process] = {}  # of the other ranks on this machine
         self.store = _own_store()
         self.ended = threading.Event()
@@ -158,6 +171,22 @@ class Watchdog(threading.Thread):
                 self._check()
         except DistError:
             return  # the launcher, which held the store, is gone or exits
+
+    def lost_ranks(self) -> list[str]:
+        """The names of the ranks that report no more; this takes three intervals of reports."""
+        from torch.distributed import DistError
+
+        try:
+            before = self._reports()
+            time.sleep(3 * self.beat_seconds)
+            after = self._reports()
+        except DistError:  # the launcher of the first node holds the store
+            return [f"the launcher of node 0 ({os.environ['MASTER_ADDR']})"]
+        return [
+            rank_name(rank, beat.node)
+            for rank, (beat, earlier) in enumerate(zip(after, before, strict=True))
+            if rank != self.rank and beat.count == earlier.count
+        ]
 
     def _restart(self) -> None:
         """Forget all observations: at the start, and after this process itself was stopped."""
@@ -183,7 +212,7 @@ class Watchdog(threading.Thread):
 
     def _report(self, state: State, place: str) -> None:
         self.count += 1
-        beat = Beat(self.count, self.host, os.getpid(), state, place)
+        beat = Beat(self.count, self.host, os.getpid(), state, place, self.node)
         self.store.set(self.keys[self.rank], json.dumps(asdict(beat)))
 
     def _reports(self) -> list[Beat]:

@@ -22,6 +22,7 @@ from rlhf.errors import STATUS_FAILED, TrainingError
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 30.0  # for the checkpoint that follows SIGTERM
 PARENT = "RLHF_PARENT"  # environment variable of a command: the id of the process that waits for it
+_gone = threading.Event()
 LAUNCHERS = (
     *("accelerate", "accelerate-launch", "accelerate.commands.launch"),
     *("torchrun", "torch.distributed.run", "torch.distributed.launch"),
@@ -64,6 +65,11 @@ def end_with_launcher() -> None:
         _follow(process)
 
 
+def launcher_is_gone() -> bool:
+    """Whether this process ends because its launcher, or its parent, is gone."""
+    return _gone.is_set()
+
+
 def end_with_parent() -> None:
     """The same for a command whose parent has put its id into `RLHF_PARENT`."""
     parent_id = os.environ.pop(PARENT, None)
@@ -100,6 +106,7 @@ def _follow(process: psutil.Process) -> None:
 def _end_after(process: psutil.Process) -> NoReturn:
     while _runs(process):
         time.sleep(POLL_SECONDS)
+    _gone.set()
     message = f"the launcher (process {process.pid}) is gone; stopping as by SIGTERM"
     with contextlib.suppress(OSError, ValueError):  # the terminal may be gone, too
         print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)

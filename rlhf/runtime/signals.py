@@ -6,6 +6,9 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rlhf.runtime.nodes import node_name
+from rlhf.runtime.orphan import launcher_is_gone
+
 
 class Stopped(Exception):
     """SIGTERM was received and a checkpoint was written; the process exits with status 75."""
@@ -49,6 +52,19 @@ class SigtermFlag:
 
         votes = torch.tensor(float(self.received), device=PartialState().device)
         return bool(reduce(votes, "sum").item())
+
+    def reason(self) -> str:
+        """What stops the run, for a message. Call it on all ranks.
+
+        In a run on several nodes it names the nodes, because the others saw nothing.
+        """
+        from accelerate.utils import gather_object
+
+        if not (node := node_name()):
+            return "SIGTERM"
+        what = "the loss of the launcher of" if launcher_is_gone() else "SIGTERM to"
+        causes = gather_object([f"{what} {node}" if self.received else ""])
+        return "; ".join(dict.fromkeys(cause for cause in causes if cause))
 
 
 @contextmanager

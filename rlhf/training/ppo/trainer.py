@@ -217,7 +217,7 @@ class PPOTrainer:
                 self.checkpoints.checkpoint(self.progress, self.updater)
             if stop:
                 raise Stopped(
-                    f"stopped by SIGTERM after step {step}; resume with "
+                    f"stopped by {sigterm.reason()} after step {step}; resume with "
                     f"--resume_from_checkpoint latest."
                 )
         return ""

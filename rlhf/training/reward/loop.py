@@ -285,7 +285,8 @@ class TrainingLoop:
             self.accelerator.wait_for_everyone()
         if stop:
             checkpoint = f"checkpoint-{self.done}"
-            raise Stopped(f"stopped by SIGTERM; {folder} holds {checkpoint} to resume from.")
+            reason = self.sigterm.reason()
+            raise Stopped(f"stopped by {reason}; {folder} holds {checkpoint} to resume from.")
 
 
 def _not_finite(

@@ -119,9 +119,8 @@ def fine_tune(
         with suppress(AlreadyTrained), callback.started_step:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
         if callback.stopped:
-            raise Stopped(
-                f"stopped by SIGTERM; {run.output_dir} holds a checkpoint to resume from."
-            )
+            reason, folder = sigterm.reason(), run.output_dir
+            raise Stopped(f"stopped by {reason}; {folder} holds a checkpoint to resume from.")
         if rows.held_out and callback.last_evaluated != trainer.state.global_step:
             trainer.evaluate()
         return _result(trainer, stopper)
