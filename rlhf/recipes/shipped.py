@@ -24,6 +24,7 @@ RECIPES: dict[str, tuple[str, Sequence[str]]] = {
         (),
     ),
     "instructions": ("Prompts whose constraints a program checks, and the reward for them.", ()),
+    "kubernetes": ("A Kubernetes Job on one node or two.", ()),
     "llama-3.2-1b": ("Llama-3.2-1B-Instruct: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "llama-3.2-3b": ("Llama-3.2-3B-Instruct: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "olmo-2-1b": ("OLMo-2-0425-1B: SFT, reward model, PPO, GRPO, evaluation.", ()),
@@ -38,6 +39,8 @@ RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     "qwen3-0.6b": ("Qwen3-0.6B: SFT, reward model, PPO, GRPO, evaluation; all weights.", ()),
     "qwen3-1.7b": ("Qwen3-1.7B: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
     "qwen3-4b": ("Qwen3-4B: SFT, reward model, PPO, GRPO, evaluation; LoRA.", ()),
+    "skypilot": ("Cloud machines with SkyPilot, one or more.", SCRIPTS),
+    "slurm": ("A job on one node or more of a Slurm cluster.", SCRIPTS),
     "smollm2-1.7b": ("SmolLM2-1.7B: SFT, reward model, PPO, GRPO, evaluation.", ()),
     "smollm2-135m": (
         "SmolLM2-135M-Instruct on two CPU cores: human labels, checkable instructions, probes.",

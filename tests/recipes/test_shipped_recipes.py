@@ -9,7 +9,8 @@ from tests.errors import raises
 
 
 def test_every_folder_of_recipes_is_listed(root: Path, capsys):
-    files = [path for path in (root / "recipes").glob("*/**/*") if path.suffix in (".yaml", ".py")]
+    endings = (".yaml", ".py", ".sh")
+    files = [path for path in (root / "recipes").glob("*/**/*") if path.suffix in endings]
     folders = {path.relative_to(root / "recipes").parts[0] for path in files}
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
