@@ -72,6 +72,8 @@ def _accelerate_launch(words: Sequence[str]) -> int:
         return _report(first_failure(list(error.failures.items())), len(error.failures))
     except subprocess.CalledProcessError as error:  # accelerate's plain one-process launcher
         return shell_status(error.returncode)
+    except ImportError as error:  # DeepSpeed, which a configuration asks for
+        return _fail(f"{error} [missing-package]")
     except (ValueError, OSError) as error:
         return _fail(f"{error} [bad-launch]")
     return STATUS_DONE

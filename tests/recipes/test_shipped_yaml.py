@@ -26,7 +26,8 @@ SLOW = pytest.mark.slow
 # Files of other commands, pipelines of the files that are tested here, recipes of other
 # architectures (test_named_recipes.py), and those with a reward function (test_smollm2.py).
 ELSEWHERE = (
-    *("accelerate/", "annotators", "align", "evaluate", "pretrain", "instructions_"),
+    *("accelerate/", "kubernetes/", "skypilot/", "annotators", "align", "evaluate", "pretrain"),
+    "instructions_",
     *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
 )
 RECIPES = Path(__file__).parents[2] / "recipes"

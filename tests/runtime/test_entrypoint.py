@@ -99,9 +99,9 @@ def ranks_of_two(stdout):
     return set(re.findall(r"world 2 rank (\d)", stdout))
 
 
-def accelerate(*options):
+def accelerate(*options, config="accelerate_config.yaml"):
     binary = Path(sys.executable).parent / "accelerate"
-    return [str(binary), "launch", "--config_file", "accelerate_config.yaml", *options]
+    return [str(binary), "launch", "--config_file", config, *options]
 
 
 def test_default_launch_is_one_process(script):
@@ -117,8 +117,10 @@ def test_process_launched_alone_has_no_group(script):
     assert two.stdout.count("started True") == 2
 
 
-def test_two_processes_form_a_group(script):
-    done = call(*accelerate("--num_processes", "2", "--main_process_port", "0"), script, "world")
+@pytest.mark.parametrize("config", ["accelerate_config.yaml", "recipes/accelerate/ddp.yaml"])
+def test_two_processes_form_a_group(script, config):
+    options = ("--num_processes", "2", "--main_process_port", "0")
+    done = call(*accelerate(*options, config=config), script, "world")
     assert ranks_of_two(done.stdout) == {"0", "1"}, done.stderr
 
 
