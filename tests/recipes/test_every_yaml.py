@@ -84,7 +84,12 @@ EXECUTED: Mapping[str, Sequence[str]] = {
     "recipes/test_toy_tasks_run.py::test_ppo_closes_brackets_that_sft_leaves_open": [
         "toy_tasks/brackets/*.yaml"
     ],
-    "recipes/test_toy_tasks_run.py::test_worse_labels_gain_less": ["toy_tasks/markov/*.yaml"],
+    "recipes/test_toy_tasks_run.py::test_worse_labels_gain_less": [
+        *(f"toy_tasks/markov/{stage}.yaml" for stage in ("sft", "reward_model", "ppo", "evaluate"))
+    ],
+    "recipes/test_plan.py::test_every_training_recipe_is_planned": [
+        "toy_tasks/markov/methods.yaml"
+    ],
     "recipes/test_toy_tasks_run.py::test_ppo_learns_to_take_the_steps": ["toy_tasks/sums/*.yaml"],
     "test_docs.py::test_site_builds_without_warnings": ["./mkdocs.yml"],
     "recipes/test_every_yaml.py::test_pre_commit_reads_its_hooks": ["./.pre-commit-config.yaml"],
