@@ -27,6 +27,7 @@ CONFIGS = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),
     "reward_model": (RunConfig, ModelConfig, DataConfig, RewardModelConfig),
     "ppo": PPO_CLASSES,
+    "methods": PPO_CLASSES,
     "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
     "align": (RunConfig, AlignConfig),
 }
