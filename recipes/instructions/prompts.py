@@ -26,7 +26,7 @@ REQUESTS = (
     "Give some tips that have to do with {0}.",
     "Write an advertisement for {0}.",
     "Is it a good idea to spend time on {0}?",
-    "Describe {0} for somebody who has never heard of it.",
+    "Describe {0} for someone who has never heard of it.",
     "Write a diary entry about {0}.",
     "Why do people care about {0}?",
     "Write an email to a neighbour about {0}.",
