@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rlhf.models.load import load_policy
+from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.modes import Actor
 from tests.models.test_forward import sequences
 from tests.tiny_models import make_model
@@ -21,13 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 from rlhf.models.load import load_policy
 from rlhf.models.shard import full, shard
 from rlhf.ops import chunked_head
+from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.modes import Actor
 from tests.models.test_forward import sequences
 
 chunked_head.LOGITS, chunked_head.MIN_ROWS = 0, 2
 torch.distributed.init_process_group("gloo")
 policy = load_policy(sys.argv[1])
-actor = Actor(policy, temperature=0.7)
+actor = Actor(policy, PPOConfig(max_steps=1, temperature=0.7))
 if sys.argv[3] == "fsdp":
     shard(actor, policy._no_split_modules, torch.device("cpu"))
     wrapped = actor
@@ -35,7 +37,7 @@ else:
     wrapped = DistributedDataParallel(actor)
 for _ in range(2):
     actor.zero_grad()
-    logprobs, _ = wrapped(sequences())
+    logprobs = wrapped(sequences()).logprobs
     (logprobs * torch.arange(1.0, 10).view(3, 3)).sum().backward()
 norms = {name: full(p.grad).norm().item() for name, p in actor.named_parameters()}
 if torch.distributed.get_rank() == 0:
@@ -60,8 +62,8 @@ def test_two_processes_give_the_gradients_of_one(tmp_path, root, family, kind):
         check=True,
         timeout=300,
     )
-    actor = Actor(load_policy(model), temperature=0.7)
-    logprobs, _ = actor(sequences())
+    actor = Actor(load_policy(model), PPOConfig(max_steps=1, temperature=0.7))
+    logprobs = actor(sequences()).logprobs
     (logprobs * torch.arange(1.0, 10).view(3, 3)).sum().backward()
     written = json.loads(result.read_text())
     torch.testing.assert_close(torch.tensor(written["logprobs"]), logprobs.detach())

@@ -27,7 +27,7 @@ SLOW = pytest.mark.slow
 # architectures (test_named_recipes.py), and those with a reward function (test_smollm2.py).
 ELSEWHERE = (
     *("accelerate/", "kubernetes/", "skypilot/", "annotators", "align", "evaluate", "pretrain"),
-    "instructions_",
+    *("instructions_", "markov/methods"),
     *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
 )
 RECIPES = Path(__file__).parents[2] / "recipes"
