@@ -169,7 +169,7 @@ def test_inspect_a_response(tmp_path, models, reward_model, open_chat):
         page.click("[data-tab=next]")
         page.locator("tr.candidate").first.wait_for()
         page.locator("#pane .tokens button").nth(2).click()
-        page.locator("#pane .tokens button[aria-pressed=true]").wait_for()
+        page.locator("#pane .tokens button:nth-child(3)[aria-pressed=true]").wait_for()
         slider = page.locator("#pane input[type=range]").first
         slider.fill("0")  # the likeliest token gets probability 1
         page.locator("tr.candidate:first-child td:nth-child(4)", has_text="1.000").wait_for()
