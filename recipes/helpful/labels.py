@@ -8,7 +8,6 @@ fifth). Prompts that differ only in case and punctuation count as one, so no pro
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from rlhf.data.convert import convert
 from rlhf.data.rows.parse import parse_row
 from rlhf.data.rows.split import group_key, split_by_key
+from rlhf.runtime.entrypoint import run
 from rlhf.types import Ranking
 
 HELD_OUT, JUDGE = 0.2, 0.5  # shares: of all prompts; of those that are not held out
@@ -38,7 +38,7 @@ def _key(row: dict[str, Any]) -> str:
     return group_key(ranking)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the three files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="File or hub data set of labels.")
@@ -54,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"{path}: {len(rows)} rows")
     print(f"{len(conversion.problems)} rows of another form were left out")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

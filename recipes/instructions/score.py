@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -102,12 +103,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     prompts: list[str] = []
     for item in options.files:
         name, _, path = item.partition("=")
+        if not Path(path or name).is_file():
+            parser.error(f"{path or name} is not a file; make it with rlhf sample.")
         rows = read(Path(path or name))
         of_file = [json.dumps(row["prompt"]) for row in rows]
         if prompts and of_file != prompts:
             parser.error(f"{item}: its prompts differ from those of the first file.")
         prompts = of_file
         is_ifeval = "instruction_id_list" in rows[0]
+        if is_ifeval and find_spec("lm_eval") is None:
+            parser.error("IFEval's checks need lm_eval: pip install 'rlhf[lm_eval]'.")
         checked[name] = check_ifeval(rows) if is_ifeval else check_own(rows)
     print("\n".join(table(checked)))
     return 0

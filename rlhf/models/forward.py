@@ -16,7 +16,7 @@ from rlhf.types import PromptBatch
 
 
 class ResponseOutputs(NamedTuple):
-    """What a forward pass says about the response tokens, in the order of `Sequences.tokens`."""
+    """Outputs of a forward pass at the response tokens, in the order of `Sequences.tokens`."""
 
     states: Tensor  # [N, D], the last hidden states at the positions that predict them
     logprobs: Tensor  # float32 [N]

@@ -154,6 +154,21 @@ def test_score_rejects_files_of_other_prompts(tmp_path):
         score_main([str(tmp_path / "first"), str(tmp_path / "second")])
 
 
+def test_score_names_a_missing_file(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        score_main([f"before={tmp_path / 'nothing.jsonl'}"])
+    assert "nothing.jsonl is not a file" in capsys.readouterr().err
+
+
+def test_score_names_the_package_that_ifeval_needs(tmp_path, capsys, monkeypatch):
+    row = {"prompt": "p", "instruction_id_list": [], "kwargs": [], "responses": ["a"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    monkeypatch.setattr("recipes.instructions.score.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="2"):
+        score_main([str(tmp_path / "rows.jsonl")])
+    assert "rlhf[lm_eval]" in capsys.readouterr().err
+
+
 def test_score_uses_the_benchmark_own_checks(tmp_path, capsys):
     pytest.importorskip("lm_eval.tasks.ifeval.utils")
     row = {

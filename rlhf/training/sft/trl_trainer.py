@@ -31,7 +31,7 @@ class TRLTrainer(trl.SFTTrainer):
     """
 
     on_loss: Callable[[Tensor], None] | None = None  # called with the loss of each training forward
-    sharded = False  # whether to shard the weights when the optimizer is created (FSDP2)
+    sharded = False  # whether `create_optimizer` shards the weights (FSDP2)
 
     def compute_loss(
         self,
@@ -61,7 +61,7 @@ class TRLTrainer(trl.SFTTrainer):
         return result
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
-        """The optimizer; the weights that it gets are sharded first, if they shall be.
+        """The optimizer; with `sharded` the weights are sharded first.
 
         A checkpoint's weights were loaded before. accelerate would wrap the model in DDP.
         """

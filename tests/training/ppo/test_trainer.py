@@ -15,14 +15,7 @@ from rlhf.types import PromptRow
 from tests.errors import raises
 from tests.training.ppo.tiny_ppo import ROWS, experience_of, make_folder, trainer, update, weights
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny matrices: a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,7 @@ from rlhf.training.ppo import rollout as ppo_rollout
 from rlhf.training.ppo.loss import policy_terms
 from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, update
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny matrices: a second thread only waits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
