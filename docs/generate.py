@@ -29,8 +29,11 @@ MADE_BY = "<!-- Written by docs/generate.py; edit the source and run it again. -
 STAGES = {
     "sft": ("sft", "Supervised fine-tuning: rows of `prompt` and `completion`, or `messages`."),
     "reward_model": ("reward", "A reward model from rankings or preference pairs."),
+    "dpo": ("dpo", "A policy from rankings or preference pairs, without a reward model (DPO)."),
+    "kto": ("kto", "A policy from thumbs up and down, without a reward model (KTO)."),
     "ppo": ("ppo", "Reinforcement learning from a reward: PPO, GRPO and relatives."),
     "evaluate": ("evaluate", "Compare models on held-out prompts."),
+    "rejection_sampling": ("rejection_sampling", "SFT on the best of K sampled responses."),
 }
 EXIT_STATUS = """\
 | status | meaning |
@@ -46,17 +49,17 @@ failed the gate (the checks before PPO) |
 """
 
 LAUNCH_OPTIONS = """\
-## Options of sft, reward, ppo, evaluate and align
+## Options of sft, reward, dpo, kto, ppo, evaluate, rejection_sampling and align
 
 These commands read their keys from a YAML file. Every key is also an option (`--key value`), \
-which overrides the file. [Configuration](config.md) lists the keys. All five commands also take:
+which overrides the file. [Configuration](config.md) lists the keys. All eight commands also take:
 
 | option | default | |
 |---|---|---|
 | `--config FILE` |  | YAML file of keys. |
 | `--print_config` | `false` | Print the final configuration (file plus options) as YAML and exit. |
-| `--num_processes N` | `1` | Processes on this machine, one per GPU. For `align`, processes of \
-each stage. |
+| `--num_processes N` | `1` | Processes on this machine, one per GPU. For `align` and \
+`rejection_sampling`, processes of each stage. |
 | `--config_file FILE` |  | Configuration file of `accelerate launch`. Default: \
 accelerate_config.yaml in the current folder, or else the packaged file. |
 """

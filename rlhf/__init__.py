@@ -40,6 +40,12 @@ if TYPE_CHECKING:
     from rlhf.rewards.config import RewardConfig as RewardConfig
     from rlhf.rewards.model import RewardModel as RewardModel
     from rlhf.rewards.spec import RewardSpec as RewardSpec
+    from rlhf.training.dpo.config import DPOConfig as DPOConfig
+    from rlhf.training.dpo.result import DPOResult as DPOResult
+    from rlhf.training.dpo.trainer import DPOTrainer as DPOTrainer
+    from rlhf.training.kto.config import KTOConfig as KTOConfig
+    from rlhf.training.kto.result import KTOResult as KTOResult
+    from rlhf.training.kto.trainer import KTOTrainer as KTOTrainer
     from rlhf.training.ppo.config import PPOConfig as PPOConfig
     from rlhf.training.ppo.result import PPOResult as PPOResult
     from rlhf.training.ppo.trainer import PPOTrainer as PPOTrainer
@@ -57,10 +63,16 @@ _EXPORTS = {
     "BackboneConfig": "rlhf.models.config",
     "CheckpointError": "rlhf.errors",
     "ConfigError": "rlhf.errors",
+    "DPOConfig": "rlhf.training.dpo.config",
+    "DPOResult": "rlhf.training.dpo.result",
+    "DPOTrainer": "rlhf.training.dpo.trainer",
     "DataConfig": "rlhf.data.config",
     "DataError": "rlhf.errors",
     "DataOptions": "rlhf.data.config",
     "Evaluation": "rlhf.evaluation.evaluation",
+    "KTOConfig": "rlhf.training.kto.config",
+    "KTOResult": "rlhf.training.kto.result",
+    "KTOTrainer": "rlhf.training.kto.trainer",
     "ModelConfig": "rlhf.models.config",
     "PPOConfig": "rlhf.training.ppo.config",
     "PPOResult": "rlhf.training.ppo.result",

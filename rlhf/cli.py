@@ -25,7 +25,15 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("sft", "rlhf.recipes.sft", "Fine-tune a model on demonstrations.", True),
     Command("reward", "rlhf.recipes.reward_model", "Train a reward model on rankings.", True),
+    Command("dpo", "rlhf.recipes.dpo", "Train a policy on rankings, without a reward model.", True),
+    Command("kto", "rlhf.recipes.kto", "Train a policy on thumbs up and down.", True),
     Command("ppo", "rlhf.recipes.ppo", "Optimize a policy with PPO, GRPO or a relative.", True),
+    Command(
+        "rejection_sampling",
+        "rlhf.recipes.rejection_sampling",
+        "Run SFT on the best of K responses, once or in rounds.",
+        True,
+    ),
     Command("evaluate", "rlhf.recipes.evaluate", "Compare models on held-out prompts.", True),
     Command("align", "rlhf.recipes.align", "Run all stages, from SFT to the evaluation.", True),
     Command("plan", "rlhf.recipes.plan", "Predict the memory and time of a run, and what fits."),
@@ -135,8 +143,9 @@ def _run_recipe(command: Command, words: list[str]) -> int:
         return STATUS_DONE
     from rlhf.runtime.launcher import LAUNCH_OPTIONS, run_recipe
 
-    # num_processes is a key of align.py: the number of processes of each stage.
-    options = ["--config_file"] if command.name == "align" else LAUNCH_OPTIONS
+    # num_processes is a key of these: the number of processes of each stage.
+    has_stages = command.name in ("align", "rejection_sampling")
+    options = ["--config_file"] if has_stages else LAUNCH_OPTIONS
     return run_recipe(command.module, words, options)
 
 

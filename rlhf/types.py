@@ -100,6 +100,16 @@ class Ranking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Thumb:
+    """A response to a prompt, and whether it is wanted."""
+
+    prompt: Prompt
+    completion: str
+    desirable: bool  # thumb up
+    tools: Tools = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromptBatch:
     """Left-padded prompts, ready to generate from."""
 

@@ -30,6 +30,8 @@ IMPORTS = {
     "training/common": ["models"],
     "training/sft": ["training/common", "planning"],
     "training/reward": ["training/common", "rewards", "planning"],
+    "training/dpo": ["training/common", "planning"],
+    "training/kto": ["training/common", "planning"],
     "training/ppo": ["training/common", "rewards", "planning"],
     "web": ["runtime"],
     "labels": ["rewards", "web"],
@@ -41,7 +43,16 @@ IMPORTS = {
     "evaluation/studies": ["evaluation/judges", "evaluation/reward_model"],
     "evaluation": ["evaluation/studies"],
     "report": ["runtime"],
-    "pipeline": ["training/sft", "training/reward", "training/ppo", "evaluation"],
+    "pipeline": [
+        *(
+            "training/sft",
+            "training/reward",
+            "training/dpo",
+            "training/kto",
+            "training/ppo",
+            "evaluation",
+        )
+    ],
     "recipes": ["pipeline", "report"],
 }
 UNCHECKED = {"__init__", "__main__", "cli", "completion"}  # the entry points may import everything

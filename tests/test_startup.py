@@ -34,6 +34,8 @@ run(importlib.import_module(sys.argv.pop(1)).main)
 NOT_OF = {
     "sft": {"reward", "models"},
     "reward_model": {"reward", "models"},
+    "dpo": {"reward", "models"},
+    "kto": {"reward", "models"},
     "ppo": {"models"},
     "evaluate": {"reward", "model_name_or_path"},
 }
@@ -102,7 +104,7 @@ def test_worker_reports_wrong_keys_before_heavy_imports(tmp_path, command, words
     assert imported(WORKER, command.module, *words, folder=tmp_path) <= allowed
 
 
-@pytest.mark.parametrize("command", ["sft", "reward_model", "ppo", "evaluate"])
+@pytest.mark.parametrize("command", ["sft", "reward_model", "dpo", "kto", "ppo", "evaluate"])
 @pytest.mark.parametrize("words", ["--train_data none.jsonl", "--output_dir used"])
 def test_worker_checks_paths_before_model_libraries(tmp_path, command, words):
     """`used` has a run; PPO's keys load torch."""

@@ -14,6 +14,7 @@ from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.conflicts import find_conflicts
 from rlhf.data.rows.detect import detect
 from rlhf.data.rows.load import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.rows.load_thumbs import load_thumbs
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.data.rows.split import prompt_key
 from rlhf.data.source_formats.formats import fitting_formats
@@ -23,11 +24,13 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import counted
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
 
 NEXT_STEP = "Correct them, or write them to a file and check the rest: --reject_file FILE."
-AnyLoaded = Loaded[Demonstration] | Loaded[PromptRow] | Loaded[Ranking] | Loaded[str]
-KINDS = ("demonstrations", "prompts", "rankings", "texts")
+AnyLoaded = (
+    Loaded[Demonstration] | Loaded[PromptRow] | Loaded[Ranking] | Loaded[Thumb] | Loaded[str]
+)
+KINDS = ("demonstrations", "prompts", "rankings", "texts", "thumbs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -95,6 +98,7 @@ def check(
         "prompts": load_prompts,
         "rankings": partial(load_rankings, scores=scores),
         "texts": load_texts,
+        "thumbs": load_thumbs,
     }
     used_kind = kind or kind_of(source)
     most = None if used_kind == "texts" else max_length
@@ -186,7 +190,7 @@ def _counts(loaded: AnyLoaded) -> str:
 
 def _count_split_texts(
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | PromptRow | Ranking | str],
+    rows: Sequence[Demonstration | PromptRow | Ranking | Thumb | str],
     max_length: int,
 ) -> int:
     """The number of plain texts that SFT reads in several parts."""
@@ -201,6 +205,10 @@ def _describe(loaded: AnyLoaded) -> list[str]:
     rankings = [row for row in loaded.rows if isinstance(row, Ranking)]
     if rankings:
         lines += _describe_rankings(rankings)
+    thumbs = [row for row in loaded.rows if isinstance(row, Thumb)]
+    if thumbs:
+        up = sum(row.desirable for row in thumbs)
+        lines.append(f"  {up} thumbs up, {len(thumbs) - up} thumbs down")
     demonstrations = [row for row in loaded.rows if isinstance(row, Demonstration)]
     different = {(prompt_key(row.prompt), row.completion) for row in demonstrations}
     if repeated := len(demonstrations) - len(different):

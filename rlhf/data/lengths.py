@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
+from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
 
-Row = Demonstration | Ranking | PromptRow | str
+Row = Demonstration | Ranking | Thumb | PromptRow | str
 BOTH = "prompt and response"
 
 
@@ -37,6 +38,9 @@ def _lengths(chat: ChatTokenizer, row: Row) -> dict[str, list[int]]:
         examples = training_examples(chat, row)
         prompts = [example.prompt_length for example in examples]
         both = [len(example.ids) for example in examples]
+    elif isinstance(row, Thumb):
+        tokens = token_response(chat, row.prompt, row.completion, row.tools)
+        prompts, both = [len(tokens.prompt_ids)], [tokens.length]
     else:
         prompts = [len(prompt_ids(chat, row.prompt, row.tools))] * len(row.responses)
         both = [len(judged_ids(chat, row.prompt, text, row.tools)) for text in row.responses]

@@ -8,12 +8,13 @@ from pathlib import Path
 from rich.text import Text
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
+from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.template_format import shared_length
 from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
-from rlhf.types import Demonstration, PromptRow, Ranking
+from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
 
 NUM_SAVED_ROWS, SAVED_ROWS = 3, "rows.jsonl"  # in a run's samples/
 
@@ -23,7 +24,7 @@ class TokenSequence:
     """One sequence of ids that a model reads of a row. The fields are the keys of `--json`."""
 
     ids: Sequence[int]
-    trained: Sequence[bool]  # SFT: the ids under the loss; reward model: the id of the reward
+    trained: Sequence[bool]  # SFT, DPO: the ids under the loss; reward model: the id of the reward
     text: str  # the text of the ids with their control tokens
     prompt_length: int  # number of ids before the response
     title: str  # the part of the row, where a row has several
@@ -31,17 +32,29 @@ class TokenSequence:
 
 def token_sequences(
     chat: ChatTokenizer,
-    row: Demonstration | Ranking | PromptRow | str,
+    row: Demonstration | Ranking | Thumb | PromptRow | str,
     max_length: int | None = None,
+    *,
+    for_policy: bool = False,
 ) -> list[TokenSequence]:
     """The sequences that the trainer of such rows reads of this one; of a text only the first.
 
-    max_length: the most tokens of a sequence of a text.
+    Args:
+        chat: the tokenizer.
+        row: the row.
+        max_length: the most tokens of a sequence of a text.
+        for_policy: whether a ranking trains a policy, instead of a reward model.
     """
     if isinstance(row, str):
         return _of_text(chat, row, max_length)
     if isinstance(row, Demonstration):
         return _of_demonstration(chat, row)
+    if isinstance(row, Thumb):
+        return [
+            _of_response(chat, row, row.completion, "thumb up" if row.desirable else "thumb down")
+        ]
+    if isinstance(row, Ranking) and for_policy:
+        return _of_policy_ranking(chat, row)
     return _of_ranking(chat, row) if isinstance(row, Ranking) else _of_prompt(chat, row)
 
 
@@ -78,6 +91,24 @@ def _of_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]:
         last = [at == len(ids) - 1 for at in range(len(ids))]
         rows.append(_token_sequence(chat, ids, last, shared, f"rank {row.ranks[index]}"))
     return rows
+
+
+def _of_policy_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]:
+    """The input of DPO: each response after the prompt, the best first."""
+    order = sorted(range(len(row.ranks)), key=lambda index: row.ranks[index])
+    return [
+        _of_response(chat, row, row.responses[index], f"response of rank {row.ranks[index]}")
+        for index in order
+    ]
+
+
+def _of_response(
+    chat: ChatTokenizer, row: Ranking | Thumb, response: str, title: str
+) -> TokenSequence:
+    """The input of a policy that is trained on a response to the row's prompt."""
+    tokens = token_response(chat, row.prompt, response, row.tools)
+    ids, start = [*tokens.prompt_ids, *tokens.response_ids], len(tokens.prompt_ids)
+    return _token_sequence(chat, ids, [at >= start for at in range(len(ids))], start, title)
 
 
 def _of_prompt(chat: ChatTokenizer, row: PromptRow) -> list[TokenSequence]:
@@ -135,10 +166,11 @@ def token_texts(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
 def introduce(
     folder: Path,
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | Ranking | PromptRow | str],
+    rows: Sequence[Demonstration | Ranking | Thumb | PromptRow | str],
     *,
     count: int,
     max_length: int | None = None,
+    for_policy: bool = False,
 ) -> None:
     """Print the first `count` rows as the model reads them, and save three in `samples/`.
 
@@ -150,23 +182,28 @@ def introduce(
         rows: rows to train on.
         count: how many rows to print.
         max_length: the most tokens of a sequence of a text.
+        for_policy: whether rankings train a policy, instead of a reward model.
     """
     console = plain_console(soft_wrap=True)
     for row in rows[:count]:
-        for sequence in token_sequences(chat, row, max_length):
+        for sequence in token_sequences(chat, row, max_length, for_policy=for_policy):
             console.print(as_text(chat, sequence, colour=console.is_terminal))
-    write_rows(folder, chat, rows, max_length)
+    write_rows(folder, chat, rows, max_length, for_policy=for_policy)
 
 
 def write_rows(
     folder: Path,
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | Ranking | PromptRow | str],
+    rows: Sequence[Demonstration | Ranking | Thumb | PromptRow | str],
     max_length: int | None = None,
+    *,
+    for_policy: bool = False,
 ) -> None:
     """Write `folder/samples/rows.jsonl`: the first rows as the model reads them."""
     sequences = [
-        each for row in rows[:NUM_SAVED_ROWS] for each in token_sequences(chat, row, max_length)
+        each
+        for row in rows[:NUM_SAVED_ROWS]
+        for each in token_sequences(chat, row, max_length, for_policy=for_policy)
     ]
     lines = [as_json(sequence) for sequence in sequences]
     write_atomically(folder / "samples" / SAVED_ROWS, "".join(f"{line}\n" for line in lines))

@@ -10,13 +10,20 @@ from rich.console import Console
 from rlhf.data.check import kind_of
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.files.read import Row, Unreadable, Where, read_rows
-from rlhf.data.rows.length_filter import prompt_fits, ranking_fits, sft_row_fits
+from rlhf.data.rows.length_filter import (
+    policy_ranking_fits,
+    prompt_fits,
+    ranking_fits,
+    response_fits,
+    sft_row_fits,
+)
 from rlhf.data.rows.parse import (
     TrainOn,
     is_plain_text,
     parse_demonstration,
     parse_plain_text,
     parse_prompt,
+    parse_thumb,
 )
 from rlhf.data.rows.parse_ranking import parse_ranking
 from rlhf.data.show import TokenSequence, as_text, token_sequences
@@ -25,9 +32,11 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError, reject_row
 from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import plain_console
-from rlhf.types import PromptRow, Ranking, SFTRow
+from rlhf.types import PromptRow, Ranking, SFTRow, Thumb
 
+# Kind of rows -> the stage that is assumed to read them.
 STAGES = {"demonstrations": "sft", "texts": "sft", "rankings": "reward_model", "prompts": "ppo"}
+CHOICES = ("sft", "reward_model", "dpo", "kto", "ppo")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     for number, (where, row) in zip(range(args.rows), read_rows(args.file), strict=False):
         try:
             checked = _checked(chat, row, stage, args.train_on)
-            sequences = token_sequences(chat, checked, args.max_length)
+            sequences = token_sequences(chat, checked, args.max_length, for_policy=stage == "dpo")
         except DataError as error:
             failed += 1
             _print_failure(console, number, where, error, as_json=args.json)
@@ -69,11 +78,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _checked(
     chat: ChatTokenizer, row: Row | Unreadable, stage: str, train_on: str
-) -> SFTRow | Ranking | PromptRow:
+) -> SFTRow | Ranking | Thumb | PromptRow:
     """The typed row, after the checks that a run makes."""
     if isinstance(row, Unreadable):
         reject_row(row.reason)
-    typed: SFTRow | Ranking | PromptRow
+    typed: SFTRow | Ranking | Thumb | PromptRow
     if stage == "sft":
         turns: TrainOn = "last" if train_on == "last" else "all"
         typed = parse_plain_text(row) if is_plain_text(row) else parse_demonstration(row, turns)
@@ -81,6 +90,12 @@ def _checked(
     elif stage == "reward_model":
         typed = parse_ranking(row, "ignore")
         reason = ranking_fits(chat, None)(typed)
+    elif stage == "dpo":
+        typed = parse_ranking(row, "ignore")
+        reason = policy_ranking_fits(chat, None)(typed)
+    elif stage == "kto":
+        typed = parse_thumb(row)
+        reason = response_fits(chat, None)(typed.prompt, typed.completion, typed.tools)
     else:
         typed = parse_prompt(row)
         reason = prompt_fits(chat, None)(typed)
@@ -135,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--for",
         dest="stage",
-        choices=list(dict.fromkeys(STAGES.values())),
+        choices=CHOICES,
         help="The stage that reads the rows. By default it is guessed from the keys of the first "
         "row.",
     )

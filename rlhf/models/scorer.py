@@ -48,7 +48,7 @@ class Scorer(nn.Module):
         """Raw logits, float32 [B, heads]; ids: long [B, T] right-padded, lengths: long [B]."""
         packs = self.packs and self.training
         shared = find_shared_beginnings(ids, lengths) if packs else None
-        groups = microbatches(lengths, _token_budget(ids.device), shared)
+        groups = microbatches(lengths, token_budget(ids.device), shared)
         if self.in_one_pass and self.training:
             groups = [torch.cat(groups)]
         autocast = self.bf16 and self.training
@@ -133,10 +133,11 @@ def _batches(
             yield group, scorer.at_states(states)
     others = sorted(left)
     lengths = torch.tensor([len(rows[row]) for row in others], dtype=torch.long)
-    for places in microbatches(lengths, _token_budget(device)):
+    for places in microbatches(lengths, token_budget(device)):
         group = [others[place] for place in places.tolist()]
         yield group, scorer(*as_batch([rows[row] for row in group], pad_token_id, device))
 
 
-def _token_budget(device: torch.device) -> int:
+def token_budget(device: torch.device) -> int:
+    """Tokens of one forward pass within a batch, on this device."""
     return TOKENS_ON_CPU if device.type == "cpu" else TOKENS_ON_GPU

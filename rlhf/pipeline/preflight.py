@@ -20,6 +20,7 @@ from rlhf.models.shape import GIB
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.pipeline.config import SAMPLED, SIMULATED, AlignConfig
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_arguments
+from rlhf.pipeline.rejection_config import RejectionConfig
 from rlhf.pipeline.stages import (
     evaluation_stage,
     ppo_stage,
@@ -31,10 +32,13 @@ from rlhf.planning.case import Assumed, Target
 from rlhf.planning.plan import Plan
 from rlhf.planning.report import summary
 from rlhf.planning.target import launch_target
+from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.function import load_function
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import LATEST, RunConfig
+from rlhf.training.dpo.config import DPOConfig
+from rlhf.training.kto.config import KTOConfig
 from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig
 from rlhf.training.ppo.config import settings_of as ppo_settings
 from rlhf.training.ppo.plan import plan as ppo_plan
@@ -46,8 +50,11 @@ from rlhf.training.sft.plan import plan as sft_plan
 CLASSES: Mapping[str, tuple[type, ...]] = {
     "sft": (RunConfig, ModelConfig, DataConfig, SFTConfig),
     "reward_model": (RunConfig, ModelConfig, DataConfig, RewardModelConfig),
+    "dpo": (RunConfig, ModelConfig, DataConfig, DPOConfig),
+    "kto": (RunConfig, ModelConfig, DataConfig, KTOConfig),
     "ppo": PPO_CLASSES,
     "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
+    "rejection_sampling": (RunConfig, RejectionConfig, RewardConfig),
 }
 
 

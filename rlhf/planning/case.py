@@ -136,9 +136,9 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCase:
-    """An SFT or reward-model run on `num_gpus` devices, each with a process."""
+    """A run of SFT, a reward model or DPO on `num_gpus` devices, each with a process."""
 
-    task: Literal["sft", "reward_model"]
+    task: Literal["sft", "reward_model", "preference"]
     model: ModelShape
     num_gpus: int
     machine: Machine
@@ -149,7 +149,7 @@ class TrainingCase:
     max_length: int
     accumulation: int = 1  # batches of an optimizer step
     packed: bool = False
-    samples: int = 0  # responses that SFT samples before and after training
+    samples: int = 0  # responses that are sampled before and after training
     sample_tokens: int = 0  # of the longest of them
     adapter: int = 0  # trained parameters under LoRA; 0: all weights are trained
     four_bit: bool = False
@@ -161,7 +161,8 @@ class TrainingCase:
     @property
     def parameters(self) -> int:
         """Of the model with its output layer or head."""
-        return self.model.parameters if self.task == "sft" else self.model.value_parameters
+        reward_model = self.task == "reward_model"
+        return self.model.value_parameters if reward_model else self.model.parameters
 
     @property
     def trained(self) -> int:

@@ -92,7 +92,7 @@ def ppo_plan(case: Case, *, sharded: bool, steps: int | None) -> Plan:
 
 
 def training_plan(case: TrainingCase, *, sharded: bool, steps: int | None) -> Plan:
-    """The plan of an SFT or reward-model run.
+    """The plan of a run of SFT, a reward model or DPO.
 
     steps: optimizer steps.
     """

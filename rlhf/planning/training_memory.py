@@ -1,8 +1,9 @@
-"""Memory of a device in SFT and reward-model training."""
+"""Memory of a device in SFT, reward-model training and DPO."""
 
 from rlhf.models.scorer import TOKENS_ON_GPU
 from rlhf.models.shape import key_value_bytes
 from rlhf.models.shared_prefix import MAX_TOKENS
+from rlhf.ops.chunked_head import LOGITS, LOGITS_ON_GPU
 from rlhf.planning.activations import (
     BF16,
     FP32,
@@ -18,6 +19,7 @@ from rlhf.planning.parts import Memory, Parts, largest, program_bytes
 # Of TRL's loss: tokens and vocabulary whose logits exist at a time.
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 SAMPLES, EVALUATION, MERGED = "samples", "evaluation", "merged"
+LOGITS_OF_DPO = {True: LOGITS_ON_GPU, False: LOGITS}  # by whether there is a GPU
 
 
 def training_memory(case: TrainingCase, *, sharded: bool) -> Memory:
@@ -29,10 +31,10 @@ def training_memory(case: TrainingCase, *, sharded: bool) -> Memory:
     gathered: Parts = {"gathered weights": FP32 * case.parameters} if sharded else {}
     if case.samples:
         phases[SAMPLES] = gathered | _sample_parts(case)
-    if case.task == "reward_model":
+    if case.task != "sft":
         phases[EVALUATION] = gathered | _evaluation_parts(case)
-        if case.adapter:
-            phases[MERGED] = _merged_parts(case)
+    if case.task == "reward_model" and case.adapter:
+        phases[MERGED] = _merged_parts(case)
     return Memory(
         program=program_bytes(on_gpu=case.machine.on_gpu),
         held_parts=_held_parts(case, sharded=sharded),
@@ -73,7 +75,7 @@ def numerics(case: TrainingCase) -> Numerics:
         bf16=case.bf16,
         row_length=case.max_length,
         adapters=bool(case.adapter),
-        fast_layers=case.task == "reward_model" and not case.machine.on_gpu,
+        fast_layers=case.task != "sft" and not case.machine.on_gpu,
         masked=case.packed,
     )
 
@@ -81,8 +83,9 @@ def numerics(case: TrainingCase) -> Numerics:
 def _update_parts(case: TrainingCase, *, sharded: bool) -> Parts:
     """The largest of three moments: the last layer, the output layer, and the end of a step.
 
-    SFT computes the loss without a tensor of all logits. Its output layer's gradient is float32.
-    A reward model has no output layer; its AdamW makes a copy of the weights on a GPU.
+    SFT and DPO compute the loss without a tensor of all logits. The output layer's gradient is
+    float32. A reward model has no output layer. AdamW makes a copy of the weights on a GPU, except
+    that of SFT.
     """
     shape, how, tokens = case.model, numerics(case), batch_tokens(case)
     shards = case.num_gpus if sharded else 1
@@ -98,7 +101,7 @@ def _update_parts(case: TrainingCase, *, sharded: bool) -> Parts:
     saved = saved_bytes(shape, how, tokens=tokens, checkpointing=case.checkpointing)
     if case.packed:  # the mask that separates the packed rows of a batch, as bool and as a bias
         saved += tokens**2 * (1 + case.itemsize)
-    has_head = case.task == "sft"
+    has_head = case.task != "reward_model"
     at_output = fixed | {
         "gradients": earlier + FP32 * matrix * has_head,
         "activations": saved + tokens * FP32 * shape.hidden_size,
@@ -109,13 +112,19 @@ def _update_parts(case: TrainingCase, *, sharded: bool) -> Parts:
         "activations": saved + tokens * backward_bytes(shape, how),
     }
     at_end = fixed | {"gradients": gradients + FP32 * matrix}
-    if not has_head and case.machine.on_gpu:
+    if case.task != "sft" and case.machine.on_gpu:
         at_end["optimizer"] = FP32 * case.trained / shards
     return largest(at_output, in_layer, at_end)
 
 
 def _tile_bytes(case: TrainingCase, tokens: float) -> float:
-    """Logits of a tile, with the float32 tensors that the loss makes of it without triton."""
+    """Logits that exist at a time, with the float32 tensors that the loss makes of them.
+
+    In SFT those of a tile (TRL's loss without triton), else those of a part of the microbatch.
+    """
+    if case.task == "preference":
+        logits = min(tokens * case.model.vocab_size, LOGITS_OF_DPO[case.machine.on_gpu])
+        return logits * (case.itemsize + FP32)
     numbers = min(tokens, TILE_TOKENS) * min(case.model.vocab_size, TILE_VOCABULARY)
     return numbers * (case.itemsize + (0 if case.machine.on_gpu else 9 * FP32))
 

@@ -1,4 +1,4 @@
-"""Seconds of an optimizer step of SFT and reward-model training."""
+"""Seconds of an optimizer step of SFT, reward-model training and DPO."""
 
 import math
 
@@ -31,9 +31,9 @@ def step_seconds(case: TrainingCase, *, sharded: bool) -> Seconds:
     achieved, machine, shape = case.achieved, case.machine, case.model
     read_once = case.accumulation * case.rows * (case.responses - 1) * case.shared
     tokens = step_tokens(case) / case.num_gpus - read_once
-    logits = tokens if case.task == "sft" else 0.0
+    logits = 0.0 if case.task == "reward_model" else tokens
     flops = forward_flops(shape, tokens=tokens, rows=_rows(case), logits=logits)
-    # SFT computes the logits again in the backward pass.
+    # SFT and DPO compute the logits again in the backward pass.
     flops *= training_passes(bool(case.adapter), case.checkpointing)
     flops += 2 * shape.embedding * logits
     in_float32 = _float32_flops(case, tokens)

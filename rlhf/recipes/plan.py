@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rlhf.planning.machines import GPUS, parse_machines
 from rlhf.runtime.command_parser import CommandParser
 
-PLANNED = ("sft", "reward_model", "ppo", "align")
+PLANNED = ("sft", "reward_model", "dpo", "kto", "ppo", "align")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
         "follow as --key value. Exit status 2: it does not fit.",
         allow_abbrev=False,
     )
-    parser.add_argument("config", metavar="CONFIG", help="YAML file of sft, reward, ppo or align.")
+    parser.add_argument(
+        "config", metavar="CONFIG", help="YAML file of sft, reward, dpo, kto, ppo or align."
+    )
     parser.add_argument(
         "--gpus",
         metavar="NxNAME",
@@ -45,10 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rows",
         type=int,
-        help="Rows (reward: prompts) to train on. Default: those of local files.",
+        help="Rows (reward, dpo: prompts) to train on. Default: those of local files.",
     )
     parser.add_argument(
-        "--responses", type=int, help="Responses per prompt (reward). Default: as in local files."
+        "--responses",
+        type=int,
+        help="Responses per prompt (reward, dpo). Default: as in local files.",
     )
     parser.add_argument(
         "--prompt_tokens", type=float, help="Mean length of prompts. Default: half of the longest."

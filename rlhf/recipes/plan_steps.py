@@ -26,6 +26,8 @@ from rlhf.recipes.plan_rows import RowCounts, count_prompts, count_rows
 from rlhf.runtime.config import parse_config, read_yaml
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.dpo.plan import plan as dpo_plan
+from rlhf.training.kto.plan import plan as kto_plan
 from rlhf.training.ppo.config import settings_of
 from rlhf.training.ppo.plan import plan as ppo_plan
 from rlhf.training.reward.plan import plan as reward_plan
@@ -33,7 +35,10 @@ from rlhf.training.sft.plan import plan as sft_plan
 
 RECIPES: Mapping[str, tuple[type, ...]] = {**CLASSES, "align": (RunConfig, AlignConfig)}
 # Words in a file's name, where several recipes have all of its keys.
-NAMED = {"sft": "sft", "reward": "reward_model", "rankings": "reward_model", "ppo": "ppo"}
+NAMED = {
+    "sft": "sft", "reward": "reward_model", "rankings": "reward_model", "dpo": "dpo", "kto": "kto",
+    "ppo": "ppo",
+}  # fmt: skip
 
 
 def print_plans(
@@ -128,17 +133,18 @@ def _plans(
     if recipe == "ppo":
         return {recipe: ppo_plan(settings_of(configs), target, assumed)}
     _, model, data, config = configs
-    if recipe == "sft":
+    if recipe in ("sft", "kto"):
         rows = options.rows or count_rows(data.train_data)
-        return {recipe: sft_plan(model, data, config, target, rows=rows, assumed=assumed)}
+        planned_by = sft_plan if recipe == "sft" else kto_plan
+        return {recipe: planned_by(model, data, config, target, rows=rows, assumed=assumed)}
     counts = count_prompts(data.train_data) or RowCounts(prompts=None, responses=2)
-    planned = reward_plan(
-        model,
-        data,
-        config,
-        target,
-        prompts=options.rows or counts.prompts,
-        responses=options.responses or counts.responses,
-        assumed=assumed,
-    )
+    prompts, responses = options.rows or counts.prompts, options.responses or counts.responses
+    if recipe == "dpo":
+        planned = dpo_plan(
+            model, data, config, target, prompts=prompts, responses=responses, assumed=assumed
+        )
+    else:
+        planned = reward_plan(
+            model, data, config, target, prompts=prompts, responses=responses, assumed=assumed
+        )
     return {recipe: planned}

@@ -12,10 +12,10 @@ from rlhf.report.write import write_report
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.publish import push_to_hub
+from rlhf.training.common.rankings import trained_on
 from rlhf.training.reward.setup import RewardSetup
 from rlhf.training.reward.text_scores import TextScores
 from rlhf.training.reward.trainer import RewardTrainer
-from rlhf.training.reward.validation import trained_on
 
 ROUNDING = 1e-3  # of a score, between two orders of the same sums
 

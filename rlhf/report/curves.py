@@ -10,10 +10,19 @@ from rlhf.report.charts import Series, line_chart
 from rlhf.report.plateau import Plateau, plateau
 from rlhf.report.read import Row, StageView
 
+LOGPROBS = "log-prob of held-out responses, nats"
+CHOSEN_AND_REJECTED = ("eval_chosen_logprob", "eval_rejected_logprob")
+UP_AND_DOWN = ("eval_desirable_logprob", "eval_undesirable_logprob")
+SMALL_FALL = 0.5  # nats per response; a smaller fall is not explained
 # (title, metrics that share its axes), in the order of the page.
 CURVES = (
     ("loss", ("loss", "eval_loss")),
     ("held-out accuracy", ("eval_accuracy",)),
+    ("reward margin of pairs", ("reward_margin", "eval_reward_margin")),
+    ("implicit reward of responses", ("eval_chosen_reward", "eval_rejected_reward")),
+    ("implicit reward of thumbs", ("eval_desirable_reward", "eval_undesirable_reward")),
+    (LOGPROBS, CHOSEN_AND_REJECTED),
+    (f"{LOGPROBS}, up and down", UP_AND_DOWN),
     ("score", ("score", "eval_score")),
     ("KL from the reference, nats per response", ("kl", "kl_k3", "eval_kl")),
     ("response length, tokens", ("response_length",)),
@@ -47,16 +56,41 @@ def curves(stage: StageView) -> list[Curve]:
         if not lines:
             continue
         loss_plateau = _plateau(lines) if title == "loss" else None
-        note = f"{loss_plateau.summary}." if loss_plateau else ""
         drawn.append(
             Curve(
                 title=title,
                 chart=line_chart(lines, mark=loss_plateau.step if loss_plateau else None),
                 names=[line.name for line in lines],
-                note=best_note(stage.best) if title == "score" else note,
+                note=_note(title, lines, loss_plateau, stage.best),
             )
         )
     return drawn
+
+
+def _note(title: str, lines: Sequence[Series], loss_plateau: Plateau | None, best: Row) -> str:
+    """The sentence under a chart; empty for most."""
+    if title == "score":
+        return best_note(best)
+    if title == LOGPROBS:
+        return fall_note(lines)
+    return f"{loss_plateau.summary}." if loss_plateau else ""
+
+
+def fall_note(lines: Sequence[Series]) -> str:
+    """What it means that both kinds of responses became less likely; empty where they did not.
+
+    lines: the log-probs of chosen and rejected responses.
+    """
+    if [line.name for line in lines] != list(CHOSEN_AND_REJECTED):
+        return ""
+    chosen, rejected = (line.ys[-1] - line.ys[0] for line in lines)
+    if max(chosen, rejected) > -SMALL_FALL:
+        return ""
+    return (
+        f"Chosen responses lost {-chosen:.1f} nats, rejected ones {-rejected:.1f}. The loss asks "
+        "only for a difference, so both may fall: their probability moves to responses that are "
+        "in no pair. Read samples; a larger beta, fewer steps or sft_coef limit the fall."
+    )
 
 
 def best_note(best: Row) -> str:

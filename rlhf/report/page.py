@@ -21,7 +21,9 @@ from rlhf.runtime.run_folder import CONFIG
 # Command -> a key that only its config.yaml has: a run without a manifest is still training.
 COMMANDS = {
     "align": "labels",
+    "dpo": "simpo_gamma",
     "evaluate": "bootstrap_samples",
+    "kto": "undesirable_weight",
     "ppo": "rollout_batch_size",
     "reward": "center_rewards_coefficient",
     "sft": "packing",

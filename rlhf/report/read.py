@@ -10,7 +10,7 @@ from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST
 from rlhf.runtime.run_folder import CONFIG
 
-STAGES = ("sft", "labels", "reward_model", "ppo", "evaluation")
+STAGES = ("sft", "labels", "reward_model", "dpo", "kto", "ppo", "evaluation")
 MAX_RESPONSES = 4000
 Row = Mapping[str, Any]  # an object of a file that any version or tool may have written
 _NO_JUDGE: dict[str, object] = {"baseline": None, "judge": None}

@@ -25,6 +25,11 @@ COMPLETION_FAULTS = [
     ({"completion": "word " * 300}, "is the limit"),
     ({"completion": "x", "label": False}, "a thumb"),
 ]
+THUMB_FAULTS = [
+    ({"completion": " ", "label": True}, "completion is empty"),
+    ({"completion": "word " * 300, "label": True}, "is the limit"),
+    ({"completion": "x", "label": "up"}, "label is neither"),
+]
 RANKING_FAULTS = [
     ({"chosen": "x", "rejected": "x"}, "the same text"),
     ({"responses": ["x", "y"], "ranks": [1]}, "1 ranks for 2 responses"),
@@ -34,6 +39,8 @@ RANKING_FAULTS = [
 ROWS = {
     "sft": ({"prompt": "Hi", "completion": "A cat."}, COMPLETION_FAULTS),
     "reward_model": ({"prompt": "Hi", "chosen": "A cat.", "rejected": "no"}, RANKING_FAULTS),
+    "dpo": ({"prompt": "Hi", "chosen": "A cat.", "rejected": "no"}, RANKING_FAULTS),
+    "kto": ({"prompt": "Hi", "completion": "A cat.", "label": True}, THUMB_FAULTS),
     "ppo": ({"prompt": "Hi"}, []),
     "evaluate": ({"prompt": "Hi"}, []),
     "align": ({"prompt": "Hi", "completion": "A cat."}, COMPLETION_FAULTS),
@@ -43,6 +50,8 @@ TRAINING = {"model_name_or_path": "MODEL", "train_data": "DATA"}
 KEYS = {
     "sft": TRAINING,
     "reward_model": TRAINING,
+    "dpo": TRAINING,
+    "kto": TRAINING,
     "ppo": {**TRAINING, "reward": "REWARD", "max_steps": "1"},
     "evaluate": {"models": "MODEL", "eval_data": "DATA"},
     "align": {
@@ -57,6 +66,8 @@ KEYS = {
 LENGTHS = {
     "sft": ["--max_length", "128"],
     "reward_model": ["--max_length", "128"],
+    "dpo": ["--max_length", "128"],
+    "kto": ["--max_length", "128"],
     "ppo": ["--max_prompt_length", "128"],
     "evaluate": ["--max_prompt_length", "128"],
     "align": [
@@ -154,6 +165,8 @@ def test_every_bad_row_is_named_and_no_run_is_left(
 SEVERAL = {
     "sft": (["--train_data", "--eval_data"], "sft"),
     "reward_model": (["--train_data", "--eval_data"], "reward_model"),
+    "dpo": (["--train_data", "--eval_data"], "dpo"),
+    "kto": (["--train_data", "--eval_data"], "kto"),
     "ppo": (["--train_data", "--eval_data"], "ppo"),
     "align": (["--demonstrations", "--ppo_prompts", "--heldout_prompts"], "sft"),
 }

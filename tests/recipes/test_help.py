@@ -5,7 +5,17 @@ import sys
 
 import pytest
 
-RECIPES = ("sft", "reward_model", "ppo", "evaluate", "align", "pretrain")
+RECIPES = (
+    "sft",
+    "reward_model",
+    "dpo",
+    "kto",
+    "ppo",
+    "rejection_sampling",
+    "evaluate",
+    "align",
+    "pretrain",
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -18,7 +18,10 @@ from tests.recipes.two_steps import make_data, recipe_args, run_in_process
 from tests.tiny_models import make_model
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-OTHERS = ("accelerate/", "kubernetes/", "skypilot/", "annotators", "evaluate", "pretrain")
+OTHERS = (
+    *("accelerate/", "kubernetes/", "skypilot/", "annotators", "evaluate", "pretrain"),
+    "rejection",
+)
 ALL = sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml"))
 REWARD = "def f(prompts, completions):\n    return [float(len(text)) for text in completions]\n"
 PLANNED = [name for name in ALL if not any(word in name for word in OTHERS)]
@@ -46,7 +49,8 @@ def test_every_training_recipe_is_planned(name, small, monkeypatch, root, capsys
     assert "total" in printed
     assert "fits: " in printed
     assert "GB/s" in printed
-    kinds = [word for word in ("sft", "reward_model", "ppo") if f": {word} on 2 x" in printed]
+    recipes = ("sft", "reward_model", "dpo", "kto", "ppo")
+    kinds = [recipe for recipe in recipes if f": {recipe} on 2 x" in printed]
     assert len(kinds) == (3 if "align" in name else 1)
 
 
@@ -67,9 +71,12 @@ def test_a_run_that_does_not_fit_exits_with_2_and_lists_changes(tmp_path, small,
     ("name", "keys", "recipe"),
     [
         ("a.yaml", {"packing": False}, "sft"),
-        ("a.yaml", {"margin_coef": 0.1}, "reward_model"),
+        ("a.yaml", {"num_heads": 2}, "reward_model"),
         ("sft-lora.yaml", {"max_length": 9}, "sft"),
         ("my-rankings.yaml", {"max_length": 9}, "reward_model"),
+        ("a.yaml", {"simpo_gamma": 0.1}, "dpo"),
+        ("my-dpo.yaml", {"max_length": 9}, "dpo"),
+        ("a.yaml", {"desirable_weight": 2.0}, "kto"),
         ("a.yaml", {"kl_coef": 0.1}, "ppo"),
         ("a.yaml", {"demonstrations": "x"}, "align"),
     ],
@@ -109,7 +116,7 @@ def test_rows_of_local_files_are_counted(tmp_path):
     assert count_prompts(["someone/data"]) is None
 
 
-@pytest.mark.parametrize("recipe", ["sft", "reward_model", "ppo"])
+@pytest.mark.parametrize("recipe", ["sft", "reward_model", "dpo", "kto", "ppo"])
 def test_recipe_rejects_what_does_not_fit_unless_told_otherwise(
     recipe, root, tmp_path, monkeypatch
 ):

@@ -15,11 +15,12 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids
+from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.training.sft.fine_tune import as_dataset
 from rlhf.types import Demonstration
 from tests.recipes.families import FAMILIES
-from tests.recipes.two_steps import make_data
+from tests.recipes.two_steps import ROWS_OF, make_data
 from tests.tiny_models import make_model
 
 SLOW = pytest.mark.slow
@@ -27,7 +28,7 @@ SLOW = pytest.mark.slow
 # architectures (test_named_recipes.py), and those with a reward function (test_smollm2.py).
 ELSEWHERE = (
     *("accelerate/", "kubernetes/", "skypilot/", "annotators", "align", "evaluate", "pretrain"),
-    *("instructions_", "markov/methods"),
+    *("instructions_", "markov/methods", "rejection"),
     *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
 )
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -47,6 +48,8 @@ ROWS = {
 REPLACED = {
     "sft": ROWS | {"num_samples": 2, "sample_max_new_tokens": 4},
     "reward_model": ROWS,
+    "dpo": ROWS | {"num_samples": 2, "sample_max_new_tokens": 4},
+    "kto": ROWS | {"num_samples": 2, "sample_max_new_tokens": 4},
     "ppo": {
         "max_steps": 2,
         "save_steps": 1,
@@ -65,7 +68,8 @@ LEFT_OUT = ("num_train_epochs", "total_episodes", "eval_fraction", "save_total_l
 
 def recipe_of(name: str) -> str:
     """The recipe that the file's name stands for."""
-    kinds = {"sft": "sft", "reward": "reward_model", "rankings": "reward_model", "ppo": "ppo"}
+    kinds = {"sft": "sft", "reward": "reward_model", "rankings": "reward_model", "dpo": "dpo"}
+    kinds |= {"kto": "kto", "ppo": "ppo"}
     return next(recipe for word, recipe in kinds.items() if word in Path(name).name)
 
 
@@ -74,7 +78,7 @@ def run(root, name, folder, data, *, model, reward=None):
     recipe, keys = recipe_of(name), yaml.safe_load((RECIPES / name).read_text())
     keys = {key: value for key, value in keys.items() if key not in LEFT_OUT}
     keys |= REPLACED[recipe] | {"model_name_or_path": str(model), "output_dir": str(folder)}
-    rows = {"sft": "demonstrations", "reward_model": "rankings", "ppo": "prompts"}[recipe]
+    rows = ROWS_OF[recipe]
     keys |= {"train_data": data[rows], "eval_data": data[rows], "cpu_threads": 1}
     if "normalization_data" in keys:
         keys["normalization_data"] = data["demonstrations"]
@@ -126,6 +130,25 @@ def reward(model, chat, prompt, text) -> float:
     with torch.no_grad():
         logit = model(torch.tensor([judged_ids(chat, prompt, text)])).logits[0, 0]
     return (float(logit) - model.config.rlhf_reward_mean) / model.config.rlhf_reward_std
+
+
+def check_dpo(folder, lines, data):
+    """The held-out log-prob: the mean over prompts of their chosen responses, by plain softmax."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    chat, means = load_tokenizer(str(folder)), []
+    for line in Path(data["rankings"]).read_text().splitlines():
+        row = json.loads(line)
+        logprobs = []
+        for response in row["responses"]:
+            tokens = token_response(chat, row["prompt"], response)
+            start, ids = len(tokens.prompt_ids), torch.tensor(tokens.response_ids)
+            with torch.no_grad():
+                logits = model(torch.tensor([[*tokens.prompt_ids, *ids]])).logits[0, start - 1 : -1]
+            logprobs.append(float(logits.log_softmax(-1).gather(1, ids[:, None]).sum()))
+        chosen = [logprobs[i] for i in range(len(logprobs)) for _ in range(i + 1, len(logprobs))]
+        means.append(sum(chosen) / len(chosen))
+    logged = [line["eval_chosen_logprob"] for line in lines if "eval_chosen_logprob" in line]
+    assert logged[-1] == pytest.approx(sum(means) / len(means), rel=1e-3)
 
 
 def check_ppo(folder, judge, *, bf16):
@@ -195,7 +218,7 @@ def runs(root, tmp_path_factory):
 
 
 def test_every_yaml_is_run_or_belongs_to_another_command():
-    assert {recipe_of(name) for name in TRAINING} == {"sft", "reward_model", "ppo"}
+    assert {recipe_of(name) for name in TRAINING} == {"sft", "reward_model", "dpo", "kto", "ppo"}
     assert len(TRAINING) >= 17
     for name in set(ALL) - set(TRAINING):
         assert any(word in name for word in ELSEWHERE)
@@ -216,6 +239,22 @@ def test_sft(runs, name):
 def test_reward_model(runs, name):
     folder, _ = runs.run(name, model=runs.start_of(name))
     check_reward_model(folder)
+
+
+@SLOW
+@pytest.mark.parametrize("name", [n for n in TRAINING if recipe_of(n) == "dpo"])
+def test_dpo(runs, name):
+    folder, lines = runs.run(name, model=runs.base)
+    check_dpo(folder, lines, runs.data)
+
+
+@SLOW
+@pytest.mark.parametrize("name", [n for n in TRAINING if recipe_of(n) == "kto"])
+def test_kto(runs, name):
+    folder, lines = runs.run(name, model=runs.base)
+    first, *_, last = (line["eval_loss"] for line in lines if "eval_loss" in line)
+    assert (round(first, 4), last < first) == (0.5, True)
+    assert AutoModelForCausalLM.from_pretrained(folder)
 
 
 @SLOW

@@ -15,6 +15,8 @@ ROWS = {
 KEYS = {
     "sft": {**ROWS, "sample_max_new_tokens": 4},
     "reward_model": ROWS,
+    "dpo": {**ROWS, "sample_max_new_tokens": 4},
+    "kto": {**ROWS, "sample_max_new_tokens": 4},
     "ppo": {
         "rollout_batch_size": 4,
         "num_minibatches": 2,
@@ -23,6 +25,14 @@ KEYS = {
         "num_eval_prompts": 2,
     },
     "evaluate": {"num_generations": 2, "max_completion_length": 6, "bootstrap_samples": 50},
+}
+# Recipe -> the name of its rows in `make_data`.
+ROWS_OF = {
+    "sft": "demonstrations",
+    "reward_model": "rankings",
+    "dpo": "rankings",
+    "kto": "rankings",
+    "ppo": "prompts",
 }
 
 
@@ -56,7 +66,7 @@ def recipe_args(recipe, data, model, output, **extra):
     if recipe == "evaluate":
         keys |= {"eval_data": data["prompts"]}
     else:
-        rows = {"sft": "demonstrations", "reward_model": "rankings", "ppo": "prompts"}[recipe]
+        rows = ROWS_OF[recipe]
         # One precision for all: accelerate keeps its first one as long as the process lives.
         keys |= {"model_name_or_path": model, "max_steps": 2, "save_steps": 1, "bf16": False}
         keys |= {"train_data": data[rows]}

@@ -30,6 +30,8 @@ for recipe in sys.argv[2:]:
     keys = {
         "sft": ["--model_name_or_path", "data/pocket/model", "--train_data", "no.jsonl"],
         "reward_model": ["--model_name_or_path", "data/pocket/model", "--train_data", "no.jsonl"],
+        "dpo": ["--model_name_or_path", "data/pocket/model", "--train_data", "no.jsonl"],
+        "kto": ["--model_name_or_path", "data/pocket/model", "--train_data", "no.jsonl"],
         "ppo": ["--model_name_or_path", "data/pocket/model", "--train_data", "no.jsonl",
                 "--reward", "no.py:f", "--max_steps", "1"],
         "evaluate": ["--models", "a=data/pocket/model", "--eval_data", "no.jsonl"],
@@ -130,7 +132,7 @@ def test_run_holds_its_folder_until_it_ends(tmp_path):
 
 def test_every_recipe_rejects_a_folder_in_use_before_reading_data(tmp_path, holder, root):
     """Whether new, resumed or overwriting; the files there stay."""
-    recipes = ["sft", "reward_model", "ppo", "evaluate", "align", "pretrain"]
+    recipes = ["sft", "reward_model", "dpo", "kto", "ppo", "evaluate", "align", "pretrain"]
     (tmp_path / "config.yaml").write_text("output_dir: x\n")
     words = [sys.executable, "-c", RECIPES, str(tmp_path), *recipes]
     done = subprocess.run(words, capture_output=True, text=True, cwd=root)

@@ -84,7 +84,9 @@ def openmp_settings(done):
     return dict(re.findall(r"(\w+) ?= ?'([^']*)'", done.stderr))
 
 
-@pytest.mark.parametrize("recipe", ["sft", "reward_model", "ppo", "pretrain", "evaluate", "align"])
+@pytest.mark.parametrize(
+    "recipe", ["sft", "reward_model", "dpo", "kto", "ppo", "pretrain", "evaluate", "align"]
+)
 def test_threads_of_a_recipe_wait_without_spinning(tmp_path, recipe):
     """OpenMP prints its settings when torch loads it, GNU's and LLVM's in different formats."""
     imports = f"import runpy; runpy.run_path('{ROOT / 'recipes' / f'{recipe}.py'}'); import torch"

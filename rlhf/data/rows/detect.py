@@ -37,7 +37,7 @@ def detect(source: str) -> list[str]:
     lines = [f"{source}: its rows are {kind}, which recipes read directly."] if kind else []
     if kind == "rankings" and any("score_chosen" in row for row in rows):
         lines.append(
-            "  The key score_columns of `rlhf reward` decides what score_chosen and "
+            "  The key score_columns of `rlhf reward` and `rlhf dpo` decides what score_chosen and "
             "score_rejected are used for: strength, or ignore."
         )
     if kind == "prompts" and (columns := [key for key in rows[0] if key != "prompt"]):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
+from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError, reject_row
@@ -70,6 +71,41 @@ def _ranking_reason(chat: ChatTokenizer, row: Ranking, max_length: int | None) -
         max_length,
         positions=chat.max_positions,
     )
+
+
+def policy_ranking_fits(
+    chat: ChatTokenizer, max_length: int | None
+) -> Callable[[Ranking], str | None]:
+    """As `ranking_fits`, of the tokens of a policy that is trained on the responses."""
+    fits = response_fits(chat, max_length)
+
+    def reason(row: Ranking) -> str | None:
+        reasons = (fits(row.prompt, response, row.tools) for response in row.responses)
+        return next(filter(None, reasons), None)
+
+    return reason
+
+
+def response_fits(
+    chat: ChatTokenizer, max_length: int | None
+) -> Callable[[Prompt, str, Tools], str | None]:
+    """A check that a prompt and a response have at most `max_length` tokens for a policy."""
+    reasons: dict[str, str | None] = {}  # what several annotators judged is encoded once
+    room = None if max_length is None else max_length - 1
+
+    def reason(prompt: Prompt, response: str, tools: Tools) -> str | None:
+        key = json.dumps([prompt, response, list(tools)])
+        if key not in reasons:
+            of_prompt = _reason(lambda: _prompt_length(chat, prompt, tools), "the prompt", room)
+            reasons[key] = of_prompt or _reason(
+                lambda: token_response(chat, prompt, response, tools).length,
+                "prompt and response",
+                max_length,
+                positions=chat.max_positions,
+            )
+        return reasons[key]
+
+    return reason
 
 
 def prompt_fits(

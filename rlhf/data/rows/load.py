@@ -19,7 +19,13 @@ from rlhf.data.files.read import (
 )
 from rlhf.data.rows import parse
 from rlhf.data.rows.bad_rows import BadRows, Problem
-from rlhf.data.rows.length_filter import demonstration_fits, prompt_fits, ranking_fits, text_fits
+from rlhf.data.rows.length_filter import (
+    demonstration_fits,
+    policy_ranking_fits,
+    prompt_fits,
+    ranking_fits,
+    text_fits,
+)
 from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.source_formats.formats import CONTEXT_COLUMNS
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
@@ -27,9 +33,9 @@ from rlhf.errors import DataError, reject_row
 from rlhf.manifest import DataUse
 from rlhf.runtime.distributed import is_main_process
 from rlhf.runtime.printing import counted
-from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow
+from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow, Thumb
 
-T = TypeVar("T", Demonstration, PromptRow, Ranking, str, SFTRow)
+T = TypeVar("T", Demonstration, PromptRow, Ranking, Thumb, str, SFTRow)
 # Columns that a response may depend on, without those that are read.
 NOT_READ = CONTEXT_COLUMNS - {"system", "system_prompt", "tools", "images"}
 logger = logging.getLogger(__name__)
@@ -121,6 +127,7 @@ def load_rankings(
     bad_rows: BadRows | None = None,
     keep_tied: bool = False,
     scores: ScoreColumns = "reject",
+    for_policy: bool = False,
 ) -> Loaded[Ranking]:
     """Rankings and pairs. Rankings without an order (all tied) are left out and counted.
 
@@ -133,11 +140,14 @@ def load_rankings(
         keep_tied: leave out only rankings whose responses are all one text, for a loss or a
             report that uses ties.
         scores: the use of the columns score_chosen and score_rejected, see `parse_ranking`.
+        for_policy: count the tokens that a policy is trained on instead of those that a reward
+            model reads.
 
     Raises:
         DataError: see `load_demonstrations`.
     """
-    fits = ranking_fits(chat, max_length) if chat else None
+    fits_for = policy_ranking_fits if for_policy else ranking_fits
+    fits = fits_for(chat, max_length) if chat else None
     loaded = _load(source, role, partial(parse_ranking, scores=scores), fits)
     if (count := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
         logger.warning(
@@ -197,7 +207,7 @@ def _load(
         else:
             rows.append(parsed)
             places.append(where)
-            if isinstance(row, dict) and isinstance(parsed, Demonstration | Ranking):
+            if isinstance(row, dict) and isinstance(parsed, Demonstration | Ranking | Thumb):
                 unread.update(key for key in row if key in NOT_READ and row[key])
     use = DataUse(role=role, path=source_name(source), sha256=source_sha256(source), rows=len(rows))
     return Loaded(rows=rows, places=places, use=use, problems=problems, unread=unread)

@@ -18,8 +18,10 @@ from rlhf.data.rows.fields import (
 from rlhf.data.rows.messages import messages_of, tools_of
 from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
 from rlhf.data.source_formats.formats import formats_with_columns_of
+from rlhf.data.source_formats.parts import thumb
+from rlhf.data.tokenization.thoughts import with_thought
 from rlhf.errors import reject_row
-from rlhf.types import Demonstration, Message, MessageFields, Prompt, PromptRow, Ranking
+from rlhf.types import Demonstration, Message, MessageFields, Prompt, PromptRow, Ranking, Thumb
 
 TrainOn = Literal["all", "last"]
 # Formats whose rows are texts: any text, and texts with a sentiment.
@@ -91,6 +93,28 @@ def _demonstration(
         fields=cast(MessageFields, others),
         tools=tools_of(row),
         every_turn=every_turn,
+    )
+
+
+def parse_thumb(row: Row) -> Thumb:
+    """The response of `{"prompt", "completion", "label"}` and whether its label is a thumb up.
+
+    Raises:
+        DataError: the reason.
+    """
+    check_columns(row, ("completion",))
+    check_context(row)
+    needed = "prompt, completion and label"
+    label = value_of(row, "label", needed)
+    demonstration = parse_demonstration({k: v for k, v in row.items() if k != "label"})
+    if demonstration.every_turn or demonstration.fields.get("tool_calls"):
+        reject_row("a thumb is about one response without tool calls")
+    text = with_thought(demonstration.fields.get("reasoning_content", ""), demonstration.completion)
+    return Thumb(
+        prompt=demonstration.prompt,
+        completion=text,
+        desirable=thumb(label, "label"),
+        tools=demonstration.tools,
     )
 
 

@@ -161,11 +161,13 @@ def in_memory(data: Data | None) -> RowsInMemory | None:
 def check_not_trained(trainer: object, *, started: bool) -> None:
     """Check that `train` is called for the first time: later steps would not be those of a run.
 
+    trainer: the trainer, or the name of its class.
+
     Raises:
         ConfigError: it was called before; and how to continue.
     """
     if started:
-        name = type(trainer).__name__
+        name = _name_of(trainer)
         raise ConfigError(
             f"{name}.train was already called, but a trainer trains once; save() writes what it "
             f"trained. Make a new {name} to train again; with the same output_dir and "
@@ -177,6 +179,10 @@ def check_not_trained(trainer: object, *, started: bool) -> None:
 def not_trained(trainer: object, method: str) -> ConfigError:
     """The error of a method that needs a trained model."""
     return ConfigError(
-        f"{type(trainer).__name__}.{method}: nothing is trained yet; call train() first.",
+        f"{_name_of(trainer)}.{method}: nothing is trained yet; call train() first.",
         code="not-trained",
     )
+
+
+def _name_of(trainer: object) -> str:
+    return trainer if isinstance(trainer, str) else type(trainer).__name__

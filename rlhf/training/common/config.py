@@ -114,3 +114,25 @@ class TrainingConfig:
                     "including, 1.",
                     code="bad-value",
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyTrainingConfig(TrainingConfig):
+    """Keys that trainings of a policy on labels share."""
+
+    learning_rate: float = field(default=1e-6, metadata={"help": "Peak learning rate."})
+    num_samples: int = field(
+        default=16,
+        metadata={"help": "Prompts to sample responses for before and after, in samples/."},
+    )
+    sample_max_new_tokens: int = field(
+        default=128, metadata={"help": "Longest response in samples/, in tokens."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sample_max_new_tokens < 1:
+            raise ConfigError(
+                f"sample_max_new_tokens={self.sample_max_new_tokens}; use 1 or more.",
+                code="bad-value",
+            )

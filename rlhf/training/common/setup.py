@@ -1,4 +1,4 @@
-"""A checked run of SFT or reward modelling, before a weight is loaded."""
+"""A checked run of SFT, reward modelling or DPO, before a weight is loaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ from rlhf.runtime.run_folder import RunConfig, open_run_folder
 from rlhf.training.common.adapter_base import keep_own_base
 from rlhf.training.common.config import TrainingConfig
 from rlhf.training.common.provenance import stage_manifest
-from rlhf.types import Demonstration, Ranking, SFTRow
+from rlhf.types import Demonstration, Ranking, SFTRow, Thumb
 
 Config = TypeVar("Config", bound=TrainingConfig)
-Row = TypeVar("Row", Demonstration, Ranking, SFTRow)
+Row = TypeVar("Row", Demonstration, Ranking, Thumb, SFTRow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,11 @@ class RunSetup(Generic[Row, Config]):
     def uses(self) -> Sequence[DataUse]:
         """Data files, for the manifest; those of the training rows first."""
         return self.rows.uses
+
+    @property
+    def trains_policy(self) -> bool:
+        """Whether rankings train a policy, instead of a reward model."""
+        return False
 
     @property
     def weights_dtype(self) -> torch.dtype:
@@ -106,6 +111,7 @@ class RunSetup(Generic[Row, Config]):
                 self.rows.train,
                 count=self.data.show_rows,
                 max_length=self.data.max_length,
+                for_policy=self.trains_policy,
             )
 
         on_main_process(open_and_introduce)

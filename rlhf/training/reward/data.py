@@ -11,8 +11,6 @@ from rlhf.data.tokenization.chat import judged_once
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.types import Prompt, Ranking
 
-MAX_RANKINGS = 16  # of one prompt that are read together; further ones count as another prompt
-
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRanking:
@@ -76,21 +74,6 @@ def draw_for_heads(
         replace(ranking, weights=tuple(ranking.weights[0] * draw for draw in row))
         for ranking, row in zip(rankings, draws.tolist(), strict=True)
     ]
-
-
-def by_prompt(rankings: Sequence[TokenRanking]) -> list[list[TokenRanking]]:
-    """The rankings of each prompt, in the order of each prompt's first ranking.
-
-    So a response in several rankings or pairs is read once per step. A prompt with more than
-    `MAX_RANKINGS` rankings is split, so that one with a thousand pairs fits into memory.
-    """
-    groups: dict[tuple[str, int], list[TokenRanking]] = {}
-    seen: dict[str, int] = {}
-    for ranking in rankings:
-        number = seen.get(ranking.group, 0)
-        seen[ranking.group] = number + 1
-        groups.setdefault((ranking.group, number // MAX_RANKINGS), []).append(ranking)
-    return list(groups.values())
 
 
 def flatten(rankings: Sequence[TokenRanking]) -> FlatRankings:

@@ -17,11 +17,11 @@ from rlhf.models.four_bit import check_four_bit
 from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.optimizer import check_optim
+from rlhf.training.common.rankings import about_rankings
 from rlhf.training.common.setup import RunSetup
 from rlhf.training.common.sharding import check_sharding
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.validation import (
-    about_rankings,
     check_rankings,
     load_normalization,
     without_undecided,

@@ -8,13 +8,12 @@ from rlhf.data.config import DataConfig
 from rlhf.data.files.memory import Data
 from rlhf.data.held_out import TrainAndHeldOut
 from rlhf.data.rows.bad_rows import BadRows
-from rlhf.data.rows.conflicts import find_conflicts
-from rlhf.data.rows.leakage import leaked_prompts
 from rlhf.data.rows.load import load_demonstrations
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.manifest import DataUse
 from rlhf.runtime.distributed import is_main_process
+from rlhf.training.common.rankings import check_strengths
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.types import Demonstration, Ranking
 
@@ -74,42 +73,7 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
             code="key-conflict",
         )
     if config.margin_coef:
-        _check_strengths(config.margin_coef, {row.strength for row in rows.train})
-
-
-def _check_strengths(margin_coef: float, strengths: set[float]) -> None:
-    if strengths == {1}:
-        raise ConfigError(
-            f"margin_coef={margin_coef}: the strength of every training ranking is 1, so "
-            "no pair would get a margin; leave the key out, or give rows a `strength`.",
-            code="key-conflict",
-        )
-    if min(strengths) < 1:
-        raise ConfigError(
-            f"margin_coef={margin_coef}: a strength of {min(strengths):g} would give a margin "
-            "below 0, and rows without one count as 1, a slight preference; number strengths from "
-            "1 up.",
-            code="key-conflict",
-        )
-
-
-def about_rankings(rows: TrainAndHeldOut[Ranking]) -> list[str]:
-    """Repeated and contradictory rankings, and a warning about held-out prompts in `train`."""
-    lines = find_conflicts([*rows.train, *rows.held_out]).lines()
-    leaked = trained_on(rows)
-    if leaked:
-        counts = f"{leaked} of {len(rows.held_out)} held-out rankings"
-        lines.append(f"warning: {counts} have prompts of the training data; metrics are too good")
-    return lines
-
-
-def trained_on(rows: TrainAndHeldOut[Ranking]) -> int:
-    """The number of held-out rankings whose prompt is in the training data.
-
-    Only eval_data can contain prompts of train_data; a split by prompt cannot.
-    """
-    held_out = [row.prompt for row in rows.held_out if row.prompt]
-    return len(leaked_prompts(held_out, [row.prompt for row in rows.train]).leaked)
+        check_strengths(config.margin_coef, {row.strength for row in rows.train})
 
 
 def load_normalization(

@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import PartialState
-
 from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data
 from rlhf.models.config import ModelConfig
-from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
-from rlhf.models.four_bit import quantise
-from rlhf.models.generation.generate import SampledResponse, sample_responses
-from rlhf.models.load import load_policy, set_attention
-from rlhf.models.lora import add_lora
+from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.shard import whole, whole_weights
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.training.common.arguments import (
@@ -25,6 +19,14 @@ from rlhf.training.common.arguments import (
 )
 from rlhf.training.common.arguments import data_config as data_config_of
 from rlhf.training.common.metrics import MetricsLine, MetricsWriter, read_metrics
+from rlhf.training.common.policy import (
+    SAMPLE_TEMPERATURE,
+    Model,
+    load_policy_to_train,
+    sample_each,
+    unfinished,
+    write_policy,
+)
 from rlhf.training.common.resume import resume_point
 from rlhf.training.common.samples import write_samples
 from rlhf.training.common.save_folder import folder_to_save
@@ -32,12 +34,10 @@ from rlhf.training.common.sharding import is_sharded
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.end_token import end_probability, end_warnings, untrained_end_warnings
 from rlhf.training.sft.fine_tune import FineTuned, fine_tune
-from rlhf.training.sft.result import Model, SFTResult, summary, unfinished, write_policy
+from rlhf.training.sft.result import SFTResult, summary
 from rlhf.training.sft.samples import sample_prompts, sampling_chat
 from rlhf.training.sft.setup import SFTSetup, check_run
 from rlhf.types import Prompt
-
-SAMPLE_TEMPERATURE = 0.7
 
 
 class SFTTrainer:
@@ -182,8 +182,9 @@ class SFTTrainer:
             seed: seed of the sampling noise.
         """
         with whole(self._loaded()):
-            responses = self._sampled(
+            responses = sample_each(
                 self._loaded(),
+                sampling_chat(self.setup),
                 prompts,
                 max_new_tokens=self.setup.config.sample_max_new_tokens
                 if max_new_tokens is None
@@ -217,12 +218,21 @@ class SFTTrainer:
             lines = summary(result, len(setup.rows.held_out))
         if target != setup.folder:
             setup.name_base(model, target)
+
         weights = whole_weights(model) if is_sharded() else None
 
         def write() -> None:
             if target == setup.folder and result is not None:
                 write_samples(target, "random", result.sample_prompts, result.samples)
-            write_policy(target, setup, model, lines, weights)
+            write_policy(
+                target,
+                setup,
+                model,
+                lines,
+                stage="sft",
+                title="supervised fine-tuning",
+                weights=weights,
+            )
 
         on_main_process(write)
         return target
@@ -233,49 +243,24 @@ class SFTTrainer:
     def _loaded(self) -> Model:
         """The model, with fresh LoRA adapters where the configuration asks for them."""
         if self._model is None:
-            config = self.setup.model
-            policy = load_policy(config.model_name_or_path, dtype=self.setup.weights_dtype)
-            if config.load_in_4bit:
-                quantise(policy, bf16=self.setup.bf16, kept=config.lora_modules_to_save)
-            set_attention(policy, config.attn_implementation)
-            use_fast_cpu_attention(policy)
-            self._model = add_lora(policy, config, "CAUSAL_LM") if config.use_peft else policy
+            setup = self.setup
+            self._model = load_policy_to_train(
+                setup.model, dtype=setup.weights_dtype, bf16=setup.bf16
+            )
         return self._model
 
     def _samples(self, model: Model, prompts: Sequence[Prompt]) -> list[SampledResponse]:
         """A response to each prompt, on the main process; none on the others."""
         if not is_main_process():
             return []
-        return self._sampled(
+        return sample_each(
             model,
+            sampling_chat(self.setup),
             prompts,
             max_new_tokens=self.setup.config.sample_max_new_tokens,
             temperature=SAMPLE_TEMPERATURE,
             seed=self.setup.run.seed,
         )
-
-    def _sampled(
-        self,
-        model: Model,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        seed: int,
-    ) -> list[SampledResponse]:
-        if model.device.type != PartialState().device.type:  # to() would shard it again
-            model.to(PartialState().device)
-        groups = sample_responses(
-            model,
-            sampling_chat(self.setup),
-            prompts,
-            num_responses=1,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            batch_size=None,
-        )
-        return [responses[0] for responses in groups]
 
 
 def _log_end_probability(tuned: FineTuned, setup: SFTSetup) -> float | None:

@@ -8,8 +8,9 @@ from torch import nn
 
 from rlhf.data.rows.load import load_rankings
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.training.common.prompt_groups import MAX_RANKINGS, by_prompt
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.data import MAX_RANKINGS, TokenRanking, by_prompt, flatten, tokenize
+from rlhf.training.reward.data import TokenRanking, flatten, tokenize
 from rlhf.training.reward.loss import batch_loss, settled_tie_threshold, tie_rate
 from rlhf.types import Ranking
 from tests.errors import raises

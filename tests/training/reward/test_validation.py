@@ -3,8 +3,9 @@
 import pytest
 
 from rlhf.data.held_out import TrainAndHeldOut
+from rlhf.training.common.rankings import about_rankings, trained_on
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.validation import about_rankings, check_rankings, trained_on
+from rlhf.training.reward.validation import check_rankings
 from rlhf.types import Ranking
 from tests.errors import raises
 

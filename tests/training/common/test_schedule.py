@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from rlhf.training.common.schedule import batch_rows, num_steps, rate
 from rlhf.training.reward.config import RewardModelConfig
-from rlhf.training.reward.schedule import batch_rows, num_steps, rate
 from tests.errors import raises
 
 

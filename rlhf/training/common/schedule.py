@@ -1,12 +1,12 @@
-"""The prompts, the optimizer and the learning rate of each step of a reward-model run."""
+"""The rows, the optimizer and the learning rate of each step of a training loop."""
 
 import math
 
 import torch
 from torch import nn
 
+from rlhf.training.common.config import TrainingConfig
 from rlhf.training.common.optimizer import small_adamw
-from rlhf.training.reward.config import RewardModelConfig
 
 
 def batch_rows(step: int, num_rows: int, batch_size: int, seed: int) -> list[int]:
@@ -21,7 +21,7 @@ def batch_rows(step: int, num_rows: int, batch_size: int, seed: int) -> list[int
     return [orders[place // num_rows][place % num_rows] for place in places]
 
 
-def num_steps(config: RewardModelConfig, num_rows: int, batch_size: int) -> int:
+def num_steps(config: TrainingConfig, num_rows: int, batch_size: int) -> int:
     """Optimizer steps of the run, including an incomplete last batch."""
     if config.max_steps is not None:
         return config.max_steps
@@ -36,9 +36,9 @@ def rate(step: int, *, total: int, warmup_ratio: float) -> float:
     return (total - step) / max(1, total - warmup)
 
 
-def make_optimizer(scorer: nn.Module, config: RewardModelConfig) -> torch.optim.Optimizer:
+def make_optimizer(module: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW for the trained parameters, without weight decay on norms and biases."""
-    trained = [p for p in scorer.parameters() if p.requires_grad]
+    trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

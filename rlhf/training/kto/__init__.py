@@ -1,0 +1,1 @@
+"""Kahneman-Tversky optimization of a policy from thumbs up and down."""
