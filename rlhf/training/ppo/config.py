@@ -28,6 +28,13 @@ Advantage = Literal[
 OF_GROUPS = ("rloo", "grpo", "dr_grpo", "reinforce++_baseline")
 # Estimators whose papers put the KL penalty into the loss.
 KL_IN_LOSS = ("grpo", "dr_grpo", "reinforce++_baseline")
+# Keys that define advantages and losses; another value of one makes another run.
+RUN_KEYS = (
+    *("mode", "advantage", "rollout_batch_size", "num_generations", "temperature"),
+    *("gamma", "lam", "whiten_rewards", "kl_coef", "kl_estimator", "kl_in"),
+    *("surrogate", "importance_level", "importance_weight_cap", "loss_type", "mask_truncated"),
+    *("clip_range", "clip_range_high", "dual_clip", "value_clip_range", "vf_coef", "entropy_coef"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

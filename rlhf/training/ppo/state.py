@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -16,7 +16,7 @@ from rlhf.manifest import CRITIC_WEIGHTS, hash_text
 from rlhf.models.config import step_keys
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.training.common.checkpoint import RandomState, check_same_run, restore_random_state
-from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.config import RUN_KEYS, PPOConfig
 from rlhf.training.ppo.diagnostics import BASELINE
 from rlhf.training.ppo.kl_controller import next_kl_coef
 from rlhf.training.ppo.modes import PPOModels
@@ -136,11 +136,10 @@ def state_of(
 def identity_of(setup: PPOSetup) -> dict[str, object]:
     """The settings and data that a checkpoint's run must share to be resumed, by name."""
     config, model = setup.config, setup.settings.model
-    keys = ("mode", "advantage", "rollout_batch_size", "num_generations", "kl_coef")
     lora_keys = ("lora_r", "lora_alpha", "lora_target_modules", "lora_modules_to_save")
     return {
         "seed": setup.seed,
-        **{key: getattr(config, key) for key in keys},
+        **{key: getattr(config, key) for key in RUN_KEYS},
         **{key: getattr(model, key) for key in lora_keys if config.mode == "lora"},
         **step_keys(model, config.optim),
         "train_data of sha256": hash_text(repr([*setup.prompts, *setup.texts])),
@@ -161,7 +160,9 @@ def load_state(checkpoint: Path, identity: Mapping[str, object]) -> TrainerState
             code="no-checkpoint",
         )
     state: TrainerState = torch.load(path, map_location="cpu", weights_only=True)
-    check_same_run(checkpoint, state["fixed"], identity)
+    # A checkpoint of an older version has fewer keys; it ran with the defaults of the others.
+    defaults = {key.name: key.default for key in fields(PPOConfig) if key.name in RUN_KEYS}
+    check_same_run(checkpoint, {**defaults, **state["fixed"]}, identity)
     return state
 
 

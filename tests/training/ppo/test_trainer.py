@@ -106,6 +106,9 @@ def test_resumed_run_equals_uninterrupted_run(folder, tmp_path):
     ("changes", "name"),
     [
         ({"kl_coef": 0.5}, "kl_coef 0.05"),
+        ({"loss_type": "sequence-mean"}, "loss_type token-mean"),
+        ({"clip_range_high": 0.3}, "clip_range_high None"),
+        ({"temperature": 0.9}, "temperature 1.0"),
         ({"rows": [*ROWS[:-1], PromptRow(prompt="Another?")]}, "train_data of sha256"),
     ],
 )
