@@ -62,6 +62,7 @@ class ResponseLogprobs(nn.Module):
         self.model = model
         self.bf16 = bf16
         self.packs = reads_packed_rows(model.modules())
+        self.in_one_pass = False  # in training: all rows in one pass, however many
 
     def forward(
         self, prompt_ids: Tensor, prompt_mask: Tensor, response_ids: Tensor, response_mask: Tensor
@@ -78,6 +79,8 @@ class ResponseLogprobs(nn.Module):
         lengths = prompt_mask.sum(1) + response_mask.sum(1)
         shared = find_shared_prompts(prompt_ids, prompt_mask) if self.packs else None
         groups = microbatches(lengths, token_budget(device), shared)
+        if self.in_one_pass and self.training:
+            groups = [torch.cat(groups)]
         parts = []
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16 and self.training):
             for rows in groups:

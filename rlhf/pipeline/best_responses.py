@@ -99,10 +99,10 @@ def best_of(row: Scored, *, keep: int, min_score: float | None) -> list[tuple[st
     least = float("-inf") if min_score is None else min_score
     pairs = list(zip(row.responses, row.scores, strict=True))
     usable = [(text, score) for text, score in pairs if text.strip() and score >= least]
-    ordered = sorted(usable, key=lambda pair: -pair[1])
-    return list({text.strip(): (text, score) for text, score in reversed(ordered)}.values())[::-1][
-        :keep
-    ]
+    first: dict[str, tuple[str, float]] = {}
+    for text, score in sorted(usable, key=lambda pair: -pair[1]):
+        first.setdefault(text.strip(), (text, score))
+    return list(first.values())[:keep]
 
 
 def stats_of(rows: Sequence[Scored], kept: Sequence[tuple[str, float]]) -> RoundStats:

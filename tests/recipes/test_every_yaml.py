@@ -72,6 +72,11 @@ EXECUTED: Mapping[str, Sequence[str]] = {
         "smollm2-135m/ppo.yaml",
         "stories260k/sentiment_ppo.yaml",
     ],
+    f"{SHIPPED}::test_dpo": ["pocket/dpo.yaml", "smollm2-135m/dpo.yaml"],
+    f"{SHIPPED}::test_kto": ["pocket/kto.yaml"],
+    "recipes/test_rejection_sampling.py::test_shipped_file_is_checked": [
+        "pocket/rejection_sampling.yaml"
+    ],
     "test_wheel.py::test_installed_recipe_runs_to_its_end": ["pocket/align-short.yaml"],
     "recipes/test_pocket_chain.py::test_careful_labels_align_the_policy": [
         "pocket/align.yaml",

@@ -34,6 +34,9 @@ def test_best_responses_are_different_texts_in_order():
     assert best_of(scored, keep=2, min_score=None) == [("b", 3.0), ("c", 2.0)]
     assert best_of(scored, keep=9, min_score=1.5) == [("b", 3.0), ("c", 2.0)]
     assert best_of(row(["x", "y"], [1.0, 1.0]), keep=1, min_score=None) == [("x", 1.0)]
+    # A function may score the space too.
+    scored = row(["a", "b", " a"], [3.0, 2.0, 1.0])
+    assert best_of(scored, keep=1, min_score=None) == [("a", 3.0)]
 
 
 def test_statistics_of_a_round():
@@ -127,6 +130,21 @@ def test_rounds_raise_the_score_and_are_skipped_when_complete(root, tmp_path):
     changed = _run(root, tmp_path, {**config, "keep": 2})
     assert changed.count("inputs changed") >= 2
     assert (tmp_path / "run" / "round-1" / "responses.old-1").is_dir()
+
+
+def test_shipped_file_is_checked(root, tmp_path):
+    (tmp_path / "gold.py").write_text(GOLD)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Name a cat."}\n')
+    replaced = {
+        "model_name_or_path": str(make_model(tmp_path / "model")),
+        "train_data": str(prompts),
+        "reward": [f"{tmp_path}/gold.py:vowels"],
+        "output_dir": str(tmp_path / "run"),
+    }
+    shipped = yaml.safe_load((root / "recipes/pocket/rejection_sampling.yaml").read_text())
+    printed = _run(root, tmp_path, shipped | replaced, "--dry_run", "true")
+    assert "2 rounds of 8 responses to each of 1 prompt," in printed
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""SFT and reward models with sharded weights (FSDP2): two CPU processes equal one."""
+"""Training on rows with sharded weights (FSDP2): two CPU processes equal one."""
 
 import json
 import os
@@ -17,7 +17,13 @@ from tests.training.test_model_keys import DEMONSTRATIONS, RANKINGS
 
 FSDP = os.environ | {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
 COMPARED = {"loss", "eval_loss", "grad_norm", "eval_accuracy", "eval_end_probability"}
-RECIPES = ("sft", "reward_model")
+RECIPES = (
+    "sft",
+    "reward_model",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("dpo", "kto")),
+)
+# Recipe -> the name of its rows.
+ROWS = {"sft": "sft"} | dict.fromkeys(("reward_model", "dpo", "kto"), "reward_model")
 RM_KEYS = ["--annotator_weights", "model"]
 
 
@@ -29,7 +35,8 @@ def inputs(tmp_path_factory) -> Path:
     rankings = [row | {"annotator": "AB"[number % 2]} for number, row in enumerate(RANKINGS)]
     # Held-out rows of one length: SFT's mean over batches is then the mean over tokens.
     held_out = {"sft": DEMONSTRATIONS[:1] * 4, "reward_model": RANKINGS[:4]}
-    for name, rows in (("sft", DEMONSTRATIONS), ("reward_model", rankings)):
+    train = {"sft": DEMONSTRATIONS, "reward_model": rankings}
+    for name, rows in train.items():
         for end, some in (("", rows), ("-held-out", held_out[name])):
             lines = [json.dumps(row) + "\n" for row in some]
             (folder / f"{name}{end}.jsonl").write_text("".join(lines))
@@ -40,8 +47,8 @@ def command(recipe, inputs, output, *extra, processes=1, steps=4):
     """The command line of a short run with a global batch of 4 rows."""
     options = {
         "model_name_or_path": inputs / "llama",
-        "train_data": inputs / f"{recipe}.jsonl",
-        "eval_data": inputs / f"{recipe}-held-out.jsonl",
+        "train_data": inputs / f"{ROWS[recipe]}.jsonl",
+        "eval_data": inputs / f"{ROWS[recipe]}-held-out.jsonl",
         "output_dir": inputs / f"{recipe}-{output}",
         "per_device_train_batch_size": 2 // processes,
         "gradient_accumulation_steps": 2,
@@ -98,8 +105,9 @@ def test_sharded_run_equals_one_process_and_resumes_exactly(inputs, root, recipe
     extra = RM_KEYS if recipe == "reward_model" else []
     two = sharded(recipe, inputs, "two", root, *extra)
     assert_same(whole(recipe, inputs, "one", root, *extra), two, atol=1e-4)
-    kinds = {"sft": AutoModelForCausalLM, "reward_model": AutoModelForSequenceClassification}
-    model = kinds[recipe].from_pretrained(two)
+    is_reward_model = recipe == "reward_model"
+    kind = AutoModelForSequenceClassification if is_reward_model else AutoModelForCausalLM
+    model = kind.from_pretrained(two)
     assert "FSDP" not in model.config.architectures[0]
     weights = load_file(two / "model.safetensors")
     resume = ("--resume_from_checkpoint", str(two / "checkpoint-2"))

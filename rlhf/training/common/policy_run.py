@@ -85,6 +85,11 @@ class PolicyRun(Generic[LabelRow, LabelConfig]):
         """Take in the number of optimizer steps so far."""
         self.steps = step
 
+    def finish(self, model: Model, steps: int) -> None:
+        """Take in the trained model, which FSDP has replaced, and its optimizer steps."""
+        self.model = model
+        self.count(steps)
+
     def loaded(self) -> Model:
         """The model on this process's device, with fresh LoRA adapters where configured."""
         if self.model is None:

@@ -9,6 +9,8 @@ from rlhf.data.tokenization.policy_rows import TokenResponse
 from rlhf.manifest import hash_text
 from rlhf.models.response_logprobs import KnownLogprobs, ResponseLogprobs, response_batch
 from rlhf.training.common.loop import BatchLoss, HeldOut
+from rlhf.training.common.sharded import Sharded, sharded
+from rlhf.training.common.sharding import is_sharded
 from rlhf.training.dpo.config import LOSS_KEYS
 from rlhf.training.dpo.loss import flatten, pair_losses, pair_metrics, pair_values
 from rlhf.training.dpo.metrics import PairHealth, measure_pairs
@@ -29,6 +31,7 @@ class DPOObjective:
 
     def __init__(self, module: ResponseLogprobs, setup: DPOSetup) -> None:
         self.module, self.model, self.setup = module, module.model, setup
+        self.sharded: Sharded[ResponseLogprobs] | None = None
         self.rows = prompt_pairs(setup.chat, setup.rows.train)
         self.held_out = prompt_pairs(setup.chat, setup.rows.held_out)
         self.mean_weight = sum(row.weight for row in self.rows) / len(self.rows)
@@ -47,11 +50,17 @@ class DPOObjective:
             self.known.read_together(_responses(self.held_out), title=title)
             self.held_out_reference = self.known.copy()
 
-    def shard(self, device: torch.device) -> None:
-        """Nothing: the weights stay whole on every process."""
+    def shard(self, device: torch.device) -> nn.Module | None:
+        """The module in shards, if the launch configuration asks for it."""
+        if is_sharded():
+            self.sharded = sharded(self.module, device, self.name)
+        return self.sharded
 
     def unshard(self) -> None:
-        """Nothing: the weights are whole."""
+        """Use whole weights from now on."""
+        if self.sharded is not None:
+            self.module = self.known.module = self.sharded.whole_module()
+            self.model = self.module.model
 
     def identity(self) -> dict[str, object]:
         """Settings of rows and loss that a resumed run has to share."""

@@ -19,6 +19,7 @@ from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.rankings import about_rankings, check_strengths
 from rlhf.training.common.setup import RunSetup
+from rlhf.training.common.sharding import check_sharding
 from rlhf.training.dpo.config import DPOConfig
 from rlhf.training.dpo.pairs import count_pairs
 from rlhf.types import Ranking
@@ -68,7 +69,8 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    world_size = begin_run(run)
+    world_size = begin_run(run, sharding="fsdp")
+    check_sharding(model, config)
     check_optim(config.optim)
     check_four_bit(model.load_in_4bit)
     model = at_revision(model)

@@ -117,7 +117,7 @@ class DPOTrainer:
         before = objective.health()
         loop = TrainingLoop(objective, setup.run, setup.model, setup.config)
         steps, stopped_early = run_loop(loop, resume=resume, on_step=run.count)
-        run.count(steps)
+        run.finish(objective.model, steps)
         self.result = DPOResult(
             steps=steps,
             stopped_early=stopped_early,

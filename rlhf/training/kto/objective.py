@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from rlhf.data.tokenization.policy_rows import TokenResponse
 from rlhf.manifest import hash_text
 from rlhf.models.response_logprobs import KnownLogprobs, ResponseLogprobs, response_batch
+from rlhf.models.shard import whole
 from rlhf.ops.preference import kto_loss
 from rlhf.training.common.loop import BatchLoss, HeldOut
+from rlhf.training.common.sharded import Sharded, sharded
+from rlhf.training.common.sharding import is_sharded
 from rlhf.training.kto.metrics import ThumbHealth, measure_thumbs
 from rlhf.training.kto.setup import KTOSetup
 from rlhf.training.kto.thumbs import TokenThumb, thumb_weights, token_thumbs
@@ -29,6 +32,7 @@ class KTOObjective:
 
     def __init__(self, module: ResponseLogprobs, setup: KTOSetup) -> None:
         self.module, self.model, self.setup = module, module.model, setup
+        self.sharded: Sharded[ResponseLogprobs] | None = None
         seed, longest = setup.run.seed, setup.data.max_length
         self.rows = token_thumbs(setup.chat, setup.rows.train, seed=seed, max_length=longest)
         self.held_out = token_thumbs(setup.chat, setup.rows.held_out, seed=seed, max_length=longest)
@@ -45,11 +49,17 @@ class KTOObjective:
             self.known.read_together(_responses(self.held_out), title=title)
             self.held_out_reference = self.known.copy()
 
-    def shard(self, device: torch.device) -> None:
-        """Nothing: the weights stay whole on every process."""
+    def shard(self, device: torch.device) -> nn.Module | None:
+        """The module in shards, if the launch configuration asks for it."""
+        if is_sharded():
+            self.sharded = sharded(self.module, device, self.name)
+        return self.sharded
 
     def unshard(self) -> None:
-        """Nothing: the weights are whole."""
+        """Use whole weights from now on."""
+        if self.sharded is not None:
+            self.module = self.known.module = self.sharded.whole_module()
+            self.model = self.module.model
 
     def identity(self) -> dict[str, object]:
         """Settings of rows and loss that a resumed run has to share."""
@@ -65,7 +75,7 @@ class KTOObjective:
     def start_step(self, rows: Sequence[TokenThumb]) -> None:
         """Estimate the reference point on this process's rows of a step and those of the others."""
         self.module.train()
-        with torch.no_grad():
+        with torch.no_grad(), whole(*([] if self.sharded is None else [self.sharded])):
             ratios = self._logratios(self.module, [row.mismatched for row in rows])
         sums = torch.stack([ratios.sum(), torch.tensor(float(len(rows)), device=ratios.device)])
         total, count = reduce(sums, "sum").tolist()

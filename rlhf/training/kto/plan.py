@@ -42,4 +42,4 @@ def plan(
     if steps is None and rows is not None:
         batch = case.num_gpus * case.accumulation * case.rows
         steps = max(1, math.ceil(config.num_train_epochs * rows / batch))
-    return training_plan(case, sharded=False, steps=steps)
+    return training_plan(case, sharded=target.sharded, steps=steps)

@@ -17,6 +17,7 @@ from rlhf.models.revision import at_revision
 from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.setup import RunSetup
+from rlhf.training.common.sharding import check_sharding
 from rlhf.training.kto.config import KTOConfig
 from rlhf.training.kto.thumbs import thumb_weights
 from rlhf.types import Thumb
@@ -62,7 +63,8 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    world_size = begin_run(run)
+    world_size = begin_run(run, sharding="fsdp")
+    check_sharding(model, config)
     check_optim(config.optim)
     check_four_bit(model.load_in_4bit)
     model = at_revision(model)

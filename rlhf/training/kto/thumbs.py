@@ -83,8 +83,7 @@ def _others(groups: Sequence[str], draw: random.Random) -> list[int]:
     draw.shuffle(order)
     others = [0] * len(groups)
     for place, row in enumerate(order):
-        following = [*order[place + 1 :], *order[:place]]
-        if not following:
-            return [row]
-        others[row] = next((r for r in following if groups[r] != groups[row]), following[0])
+        following = (order[(place + step) % len(order)] for step in range(1, len(order)))
+        fallback = order[(place + 1) % len(order)]
+        others[row] = next((r for r in following if groups[r] != groups[row]), fallback)
     return others

@@ -115,7 +115,7 @@ class KTOTrainer:
         before = objective.health()
         loop = TrainingLoop(objective, setup.run, setup.model, setup.config)
         steps, stopped_early = run_loop(loop, resume=resume, on_step=run.count)
-        run.count(steps)
+        run.finish(objective.model, steps)
         self.result = KTOResult(
             steps=steps,
             stopped_early=stopped_early,

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from rlhf.manifest import hash_text
+from rlhf.models.scorer import Scorer
 from rlhf.training.common.loop import BatchLoss, HeldOut, TrainingLoop, run_loop
 from rlhf.training.common.prompt_groups import by_prompt
+from rlhf.training.common.sharded import Sharded, sharded
 from rlhf.training.common.sharding import is_sharded
 from rlhf.training.reward.config import LOSS_KEYS
 from rlhf.training.reward.data import TokenRanking, draw_for_heads
@@ -16,7 +18,6 @@ from rlhf.training.reward.loss import batch_loss, settled_tie_threshold
 from rlhf.training.reward.metrics import measure
 from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
-from rlhf.training.reward.sharded import ShardedScorer, sharded
 
 
 def train_reward_model(
@@ -72,18 +73,18 @@ class RewardObjective:
         self.rows = by_prompt(self.train)
         self.mean_weight = len(self.train) / len(self.rows)  # rankings of a prompt
         self.tie_threshold = settled_tie_threshold(setup.config, self.train)
-        self.sharded: ShardedScorer | None = None
+        self.sharded: Sharded[Scorer] | None = None
 
     def shard(self, device: torch.device) -> nn.Module | None:
         """The scorer in shards, if the launch configuration asks for it."""
         if is_sharded():
-            self.sharded = sharded(self.module, device)
+            self.sharded = sharded(self.module, device, self.name)
         return self.sharded
 
     def unshard(self) -> None:
         """Score with whole weights from now on."""
         if self.sharded is not None:
-            self.scores.scorer = self.sharded.whole_scorer()
+            self.scores.scorer = self.sharded.whole_module()
 
     def identity(self) -> dict[str, object]:
         """Settings of rows and loss that a resumed run has to share."""

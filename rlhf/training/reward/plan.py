@@ -41,7 +41,7 @@ def plan(
     if steps is None and prompts is not None:
         batch = case.num_gpus * case.accumulation * case.rows
         steps = max(1, math.ceil(config.num_train_epochs * prompts / batch))
-    return training_plan(case, sharded=False, steps=steps)
+    return training_plan(case, sharded=target.sharded, steps=steps)
 
 
 def plan_of_setup(setup: RewardSetup, target: Target) -> Plan:
