@@ -24,7 +24,8 @@ class Sharded(nn.Module, Generic[Module]):
         super().__init__()
         self.inner: Module = inner
         inner.in_one_pass = True  # all processes make equally many passes through the layers
-        self._empty = (without_weights(inner),)  # in a tuple, so that it is no submodule
+        # In a tuple, so that it is no submodule.
+        self._empty: tuple[Module] = (without_weights(inner),)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """As in the inner module."""
@@ -33,7 +34,7 @@ class Sharded(nn.Module, Generic[Module]):
 
     def whole_module(self) -> Module:
         """The module with whole weights, on every process, to save. Call it once, on all."""
-        (module,) = self._empty
+        module: Module = self._empty[0]
         fill(module, self.inner)
         module.in_one_pass = False
         return module
