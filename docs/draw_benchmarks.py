@@ -73,10 +73,9 @@ def _times(ratio: float, name: str) -> str:
     return f"  ({ratio:.1f}x)" if name.startswith("rlhf") else ""
 
 
-def draw(title: str, groups: Mapping[str, Sequence[Bar]]) -> str:
-    """A bar chart with one group of bars under each heading."""
+def draw(title: str, groups: Mapping[str, Sequence[Bar]], *, one_scale: bool) -> str:
+    """A bar chart with one group of bars under each heading; each has its own scale otherwise."""
     highest = max(bar.value for bars in groups.values() for bar in bars)
-    scale = (WIDTH - LEFT - 130) / highest
     height = TOP + sum(len(bars) * ROW + GAP for bars in groups.values())
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -86,6 +85,8 @@ def draw(title: str, groups: Mapping[str, Sequence[Bar]]) -> str:
     ]
     y = TOP
     for heading, bars in groups.items():
+        longest = highest if one_scale else max(bar.value for bar in bars)
+        scale = (WIDTH - LEFT - 130) / longest
         parts.append(f'<text x="20" y="{y}" font-weight="bold" fill="#1f2933">{heading}</text>')
         for bar in bars:
             y += ROW
@@ -106,10 +107,12 @@ def main() -> None:
         "benchmarks.svg": draw(
             "PPO samples per second on two CPU cores (higher is better)",
             ppo_bars((ROOT / "benchmarks/RESULTS.md").read_text(encoding="utf-8")),
+            one_scale=True,
         ),
         "groups.svg": draw(
-            "Seconds of an iteration on two CPU cores (lower is better)",
+            "Seconds of an iteration on two CPU cores (a scale per group)",
             group_bars((ROOT / "benchmarks/GROUPS.md").read_text(encoding="utf-8")),
+            one_scale=False,
         ),
     }
     for name, picture in charts.items():

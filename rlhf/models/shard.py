@@ -159,8 +159,9 @@ def fill(empty: nn.Module, sharded: nn.Module) -> None:
 
     Call it on all processes.
     """
-    named = sharded.named_parameters(remove_duplicate=False)
-    weights = {name: full(parameter.detach()) for name, parameter in named}
+    named = dict(sharded.named_parameters(remove_duplicate=False))
+    whole_ones = {id(p): nn.Parameter(full(p.detach()), p.requires_grad) for p in named.values()}
+    weights = {name: whole_ones[id(p)] for name, p in named.items()}  # tied ones stay one
     empty.load_state_dict(weights, strict=False, assign=True)
 
 

@@ -94,7 +94,7 @@ def assert_same(first, second, atol):
     compared = 0
     for a, b in lines:
         for name in COMPARED & a.keys():
-            assert a[name] == pytest.approx(b[name], abs=1e-4), name
+            assert a[name] == pytest.approx(b[name], abs=atol), name
             compared += 1
     assert compared >= 10
 
