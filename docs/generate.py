@@ -20,6 +20,7 @@ from rlhf.completion import parser_of
 from rlhf.errors import ErrorCode
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.preflight import CLASSES
+from rlhf.pipeline.rounds_config import RoundsConfig
 from rlhf.runtime.run_folder import RunConfig
 
 ROOT = Path(__file__).parent.parent
@@ -205,6 +206,8 @@ def config_page() -> str:
     parts += ["## rlhf align\n", "All stages in order; see "]
     parts[-1] += "[Run the pipeline](../how-to/run-the-pipeline.md).\n"
     parts += [HEAD, *key_rows(AlignConfig), ""]
+    parts += ["### RoundsConfig (align)\n", "See [Rounds](../how-to/rounds.md).\n"]
+    parts += [HEAD, *key_rows(RoundsConfig), ""]
     return "\n".join(parts)
 
 

@@ -95,6 +95,7 @@ class Ranking:
     ranks: Sequence[int]  # one per response; 1 is best, equal ranks tie
     annotator: str = ""  # "" where the row names none
     strength: float = 1.0  # how clear the preference was; 1.0 where the row has none
+    weight: float = 1.0  # in the loss of a reward model, if its `weight_column` is set
     tools: Tools = ()
     implicit_prompt: bool = False  # whether the prompt was repeated before both responses
 

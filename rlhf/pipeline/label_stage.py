@@ -29,6 +29,8 @@ from rlhf.runtime.run_folder import RunConfig
 from rlhf.types import Ranking
 
 STORE, STATS = "labels.sqlite", "stats.json"
+CANDIDATES, CHOSEN = "candidates.jsonl", "chosen.jsonl"
+TRAIN, HELD_OUT = "rankings_train.jsonl", "rankings_heldout.jsonl"
 # Keys and files that determine which responses are ranked.
 SAMPLING = ("num_responses", "sample_temperature", "sample_max_new_tokens", "label_overlap")
 SOURCES = {
@@ -52,23 +54,38 @@ def label_stage(run_config: RunConfig, config: AlignConfig) -> Stage:
         settings["score_columns"] = score_columns(config)
     rankings = str(folder / "rankings.jsonl") if sampled else config.labels
     split_step = Step(name="split", run=lambda: split(rankings, folder, run_config, config))
-    label_steps = steps_to_label(folder, rankings, run_config, config) if sampled else []
+    policy = folder.parent / "sft"
+    label_steps = steps_to_label(folder, rankings, run_config, config, policy) if sampled else []
     return Stage(
         name="labels",
         folder=folder,
         inputs=fingerprint(settings, sources),
         steps=[*label_steps, split_step],
-        makes=("rankings_train.jsonl", "rankings_heldout.jsonl"),
+        makes=(TRAIN, HELD_OUT),
     )
 
 
 def steps_to_label(
-    folder: Path, rankings: str, run_config: RunConfig, config: AlignConfig
+    folder: Path,
+    rankings: str,
+    run_config: RunConfig,
+    config: AlignConfig,
+    policy: Path,
+    choice: Step | None = None,
 ) -> list[Step]:
-    """Steps that sample responses of the SFT model and have them ranked in a label store."""
-    candidates, store = folder / "candidates.jsonl", folder / STORE
+    """Steps that sample responses of a policy and have them ranked in a label store.
+
+    Args:
+        folder: of the stage.
+        rankings: the file to write.
+        run_config: the seed of sampling and of simulated annotators.
+        config: prompts, sampling and annotators.
+        policy: the model that responds.
+        choice: a step that writes the candidates to rank into chosen.jsonl; None ranks all.
+    """
+    candidates, store = folder / CANDIDATES, folder / STORE
     sample = {
-        "model": folder.parent / "sft",
+        "model": policy,
         "prompts": config.ranking_prompts,
         "num_responses": config.num_responses,
         "temperature": config.sample_temperature,
@@ -80,9 +97,11 @@ def steps_to_label(
     drop = ["--drop_bad_rows"] if config.drop_bad_rows else []
     to_store = ["--store", str(store)]
     guideline = as_arguments({"guideline": config.guideline})
-    add = ["label", "import", str(candidates), *to_store, *guideline]
+    ranked = candidates if choice is None else folder / CHOSEN
+    add = ["label", "import", str(ranked), *to_store, *guideline]
     return [
         _command("sample", ["sample", *as_arguments(sample), *drop]),
+        *([] if choice is None else [choice]),
         _command("import", add, leftovers=[store]),
         _command("rank", ["label", *rank_arguments(run_config, config), *to_store]),
         _command("export", ["label", "export", *to_store, "--output", rankings]),
@@ -107,8 +126,8 @@ def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig)
         scores = score_columns(config)
         rows = load_rankings(source, bad_rows=bad_rows, keep_tied=True, scores=scores).rows
     train, heldout = split_by_prompt(rows, config.label_eval_fraction, run_config.seed)
-    _write_rankings(folder / "rankings_train.jsonl", train)
-    _write_rankings(folder / "rankings_heldout.jsonl", heldout)
+    write_rows(folder / TRAIN, rows_of_rankings(train))
+    write_rows(folder / HELD_OUT, rows_of_rankings(heldout))
     print_once(f"labels: {len(train)} rankings to train on, {len(heldout)} held out")
     write_stats(folder)
     return 0
@@ -141,10 +160,15 @@ def _command(name: str, arguments: Sequence[str], leftovers: Sequence[Path] = ()
     return Step(name=name, run=lambda: run_module("rlhf.cli", arguments), leftovers=leftovers)
 
 
-def _write_rankings(path: Path, rankings: Sequence[Ranking]) -> None:
-    """Write one JSON line per ranking."""
+def rows_of_rankings(rankings: Sequence[Ranking]) -> list[dict[str, object]]:
+    """One row per ranking, with its prompt explicit and without a weight."""
     rows = [asdict(ranking) for ranking in rankings]
     for row in rows:
-        del row["implicit_prompt"]  # the prompt is explicit now
+        del row["implicit_prompt"], row["weight"]
+    return rows
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write one JSON line per row."""
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     write_atomically(path, "".join(f"{line}\n" for line in lines))

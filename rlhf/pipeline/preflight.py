@@ -21,7 +21,10 @@ from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.pipeline.config import SAMPLED, SIMULATED, AlignConfig
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_arguments
 from rlhf.pipeline.rejection_config import RejectionConfig
+from rlhf.pipeline.rounds import FIRST
+from rlhf.pipeline.rounds_config import ONE_ROUND, VOTES, RoundsConfig
 from rlhf.pipeline.stages import (
+    WEIGHT,
     evaluation_stage,
     ppo_stage,
     processes,
@@ -66,8 +69,19 @@ class CheckedInputs:
     rows: Mapping[str, int]  # of demonstrations, labels, ppo_prompts, heldout_prompts
 
 
-def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
+def check_inputs(
+    run_config: RunConfig,
+    config: AlignConfig,
+    rounds: RoundsConfig = ONE_ROUND,
+    number: int = FIRST,
+) -> CheckedInputs:
     """Check the inputs of all stages, so that a bad row of the last stage does not show up late.
+
+    Args:
+        run_config: of the pipeline.
+        config: the keys of the round.
+        rounds: of the pipeline.
+        number: of the round.
 
     Raises:
         ConfigError: an unknown key, or a stage's file, an annotator file or a function that cannot
@@ -81,9 +95,10 @@ def check_inputs(run_config: RunConfig, config: AlignConfig) -> CheckedInputs:
             code="key-conflict",
         )
     quiet_logs()
-    configs = parsed_stages(run_config, config)
+    configs = parsed_stages(run_config, config, rounds, number)
     ppo, evaluate = ppo_settings(configs["ppo"]), configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
+    _check_weights(reward, number)
     _check_judges(config, evaluate)
     variables = parse_template_kwargs(config.chat_template_kwargs)
     chat = tokenizer_of_model(
@@ -111,7 +126,9 @@ def plan(config: AlignConfig, checked: CheckedInputs) -> list[str]:
     prompts = min(rows["heldout_prompts"], evaluate.max_prompts or rows["heldout_prompts"])
     weights = count_parameters(base, "CAUSAL_LM") * (2 if evaluate.bf16 else 4) / GIB
     labels = f"{rows['labels']} rankings"
-    if config.labels in SAMPLED:
+    if config.labels == VOTES:
+        labels = "votes of chats"
+    elif config.labels in SAMPLED:
         labels = f"{config.num_responses} responses to each of {rows['labels']} prompts"
     return [
         f"sft: {rows['demonstrations']} demonstrations; {stages['sft']}",
@@ -152,14 +169,23 @@ def stage_plans(
     }
 
 
-def parsed_stages(run_config: RunConfig, config: AlignConfig) -> dict[str, tuple[Any, ...]]:
-    """The configuration of each recipe.
+def parsed_stages(
+    run_config: RunConfig,
+    config: AlignConfig,
+    rounds: RoundsConfig = ONE_ROUND,
+    number: int = FIRST,
+) -> dict[str, tuple[Any, ...]]:
+    """The configuration of each recipe in a round.
 
     Raises:
         ConfigError: an unknown key, or a file that cannot be read.
     """
-    stage_functions = (sft_stage, reward_model_stage, ppo_stage, evaluation_stage)
-    stages = [make(run_config, config) for make in stage_functions]
+    stages = [
+        sft_stage(run_config, config),
+        reward_model_stage(run_config, config, rounds, number),
+        ppo_stage(run_config, config, rounds, number),
+        evaluation_stage(run_config, config, number),
+    ]
     return {stage.recipe: _parsed(stage) for stage in stages}
 
 
@@ -169,6 +195,17 @@ def _parsed(stage: RecipeStage) -> tuple[Any, ...]:
     except ConfigError as error:
         name = f"{stage.recipe}_config, {stage.recipe}_keys"
         raise ConfigError(f"{name}: {error}", code=error.code) from error
+
+
+def _check_weights(reward: RewardModelConfig, number: int) -> None:
+    """Check that the pipeline alone sets weights: it writes the file of rankings."""
+    if reward.weight_column not in (None, WEIGHT) or (reward.weight_column and number == FIRST):
+        raise ConfigError(
+            f"weight_column={reward.weight_column}: the pipeline writes the rankings that the "
+            "reward model reads, without such a column; set round_decay for weights by round, or "
+            "run `rlhf reward` on your own file.",
+            code="key-conflict",
+        )
 
 
 def _check_judges(config: AlignConfig, evaluate: EvaluateConfig) -> None:
@@ -202,6 +239,8 @@ def _labels(
 ) -> int:
     """The number of rankings in a file, or of prompts whose responses will be ranked."""
     _demonstrations(config, data, chat, bad_rows)  # read again, to normalise rewards
+    if config.labels == VOTES:
+        return 0
     if config.labels not in SAMPLED:
         bad_rows = _collector(data.drop_bad_rows, bad_rows)
         loaded_rankings = load_rankings(

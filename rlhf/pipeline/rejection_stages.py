@@ -14,6 +14,7 @@ from rlhf.pipeline.config import key_values
 from rlhf.pipeline.fingerprint import fingerprint
 from rlhf.pipeline.recipe_stage import RecipeStage
 from rlhf.pipeline.rejection_config import RejectionConfig
+from rlhf.pipeline.rounds import round_folder, round_seed
 from rlhf.pipeline.runner import Stage, Step
 from rlhf.rewards.config import RewardConfig
 from rlhf.runtime.run_folder import RunConfig
@@ -21,23 +22,18 @@ from rlhf.runtime.run_folder import RunConfig
 SAMPLED_KEYS = ("num_responses", "sample_temperature", "sample_max_new_tokens", "keep", "min_score")
 
 
-def round_folder(run_config: RunConfig, number: int) -> Path:
-    """The folder of a round, from 1."""
-    return Path(run_config.output_dir) / f"round-{number}"
-
-
 def policy_of(run_config: RunConfig, config: RejectionConfig, number: int) -> str:
     """The policy after a round; after round 0 the initial one."""
     if number == 0:
         return config.model_name_or_path
-    return str(round_folder(run_config, number) / "sft")
+    return str(round_folder(run_config.output_dir, number) / "sft")
 
 
 def responses_stage(
     run_config: RunConfig, config: RejectionConfig, reward: RewardConfig, number: int
 ) -> Stage:
     """The policy of the round before and prompts -> round-N/responses/best.jsonl."""
-    folder = round_folder(run_config, number) / "responses"
+    folder = round_folder(run_config.output_dir, number) / "responses"
     candidates = folder / "candidates.jsonl"
     policy = policy_of(run_config, config, number - 1)
     sampling: dict[str, object] = {
@@ -46,7 +42,7 @@ def responses_stage(
         "num_responses": config.num_responses,
         "temperature": config.sample_temperature,
         "max_new_tokens": config.sample_max_new_tokens,
-        "seed": _seed(run_config, number),
+        "seed": round_seed(run_config.seed, number),
         "output": candidates,
         **_chat_keys(config),
     }
@@ -61,7 +57,11 @@ def responses_stage(
         "reward": asdict(reward),
     }
     settings: dict[str, Any] = {key: getattr(config, key) for key in SAMPLED_KEYS}
-    settings |= {"seed": _seed(run_config, number), **_chat_keys(config), **asdict(reward)}
+    settings |= {
+        "seed": round_seed(run_config.seed, number),
+        **_chat_keys(config),
+        **asdict(reward),
+    }
     sources = {"model": policy, "prompts": config.train_data, "reward": list(reward.reward)}
     return Stage(
         name=f"round {number}: responses",
@@ -77,12 +77,12 @@ def responses_stage(
 
 def sft_stage(run_config: RunConfig, config: RejectionConfig, number: int) -> RecipeStage:
     """The best responses of a round -> round-N/sft/."""
-    folder = round_folder(run_config, number)
+    folder = round_folder(run_config.output_dir, number)
     start = number - 1 if config.train_from == "last" else 0
     keys: dict[str, object] = {
         "model_name_or_path": policy_of(run_config, config, start),
         "train_data": str(folder / "responses" / BEST),
-        "seed": _seed(run_config, number),
+        "seed": round_seed(run_config.seed, number),
         "cpu_threads": run_config.cpu_threads,
         "report_to": run_config.report_to or None,
         "skip_plan": run_config.skip_plan or None,
@@ -107,11 +107,6 @@ def _select(folder: Path, selection: Mapping[str, object]) -> int:
     settings = folder / "selection.json"
     write_atomically(settings, json.dumps(selection, indent=2) + "\n")
     return run_module("rlhf.pipeline.best_responses", [f"--settings={settings}"])
-
-
-def _seed(run_config: RunConfig, number: int) -> int:
-    """Each round samples with other noise."""
-    return run_config.seed + 1000 * (number - 1)
 
 
 def _chat_keys(config: RejectionConfig) -> dict[str, object]:

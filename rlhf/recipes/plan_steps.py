@@ -11,6 +11,7 @@ import torch
 from rlhf.errors import STATUS_DONE, STATUS_USER, ConfigError
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.preflight import CLASSES, parsed_stages, stage_plans
+from rlhf.pipeline.rounds_config import RoundsConfig
 from rlhf.planning.case import Assumed, Target
 from rlhf.planning.machines import (
     CPU,
@@ -33,7 +34,10 @@ from rlhf.training.ppo.plan import plan as ppo_plan
 from rlhf.training.reward.plan import plan as reward_plan
 from rlhf.training.sft.plan import plan as sft_plan
 
-RECIPES: Mapping[str, tuple[type, ...]] = {**CLASSES, "align": (RunConfig, AlignConfig)}
+RECIPES: Mapping[str, tuple[type, ...]] = {
+    **CLASSES,
+    "align": (RunConfig, AlignConfig, RoundsConfig),
+}
 # Words in a file's name, where several recipes have all of its keys.
 NAMED = {
     "sft": "sft", "reward": "reward_model", "rankings": "reward_model", "dpo": "dpo", "kto": "kto",
@@ -102,7 +106,8 @@ def _unused(recipe: str, path: Path, words: Sequence[str]) -> list[str]:
 
 def _keys(classes: Sequence[type]) -> set[str]:
     names = {field.name for each in classes for field in dataclasses.fields(each)}
-    return names.union(*(getattr(each, "RENAMED", {}) for each in classes))
+    other_names = (getattr(each, name, {}) for each in classes for name in ("RENAMED", "ALIASES"))
+    return names.union(*other_names)
 
 
 def _target(devices: tuple[int, str] | None, *, sharded: bool) -> Target:
@@ -126,7 +131,7 @@ def _plans(
         response_tokens=options.response_tokens,
     )
     if recipe == "align":
-        run, config = configs
+        run, config, _ = configs
         if assumed.model is None:
             assumed = dataclasses.replace(assumed, model=config.model_name_or_path)
         return stage_plans(config, parsed_stages(run, config), target, assumed)

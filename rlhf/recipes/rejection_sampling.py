@@ -16,7 +16,8 @@ from rlhf.manifest import write_atomically
 from rlhf.pipeline.commands import stop_on_sigterm
 from rlhf.pipeline.recipe_stage import recipe_stage
 from rlhf.pipeline.rejection_config import RejectionConfig
-from rlhf.pipeline.runner import read_stage, run_stage
+from rlhf.pipeline.rounds import round_folder, round_stages
+from rlhf.pipeline.runner import run_stage
 from rlhf.rewards.config import RewardConfig
 from rlhf.runtime.config import as_yaml, parse_config
 from rlhf.runtime.disk import writes_to
@@ -74,7 +75,7 @@ def run_rounds(run_config: RunConfig, config: RejectionConfig, reward: RewardCon
 
 def delete_rounds(folder: Path) -> None:
     """Delete the stages of an earlier run; other folders with these names stay."""
-    stages = [path for path in folder.glob("round-*/*") if read_stage(path)]
+    stages = round_stages(folder)
     for stage in stages:
         check_not_locked(stage)
     for stage in stages:
@@ -88,12 +89,12 @@ def summarize(run_config: RunConfig, config: RejectionConfig) -> None:
     from rich.table import Table
 
     from rlhf.pipeline.best_responses import STATS
-    from rlhf.pipeline.rejection_stages import policy_of, round_folder
+    from rlhf.pipeline.rejection_stages import policy_of
 
     best = f"best of {config.num_responses}"
     table = Table("round", "mean score", best, "trained on", title="scores before each SFT")
     for number in range(1, config.num_rounds + 1):
-        path = round_folder(run_config, number) / "responses" / STATS
+        path = round_folder(run_config.output_dir, number) / "responses" / STATS
         stats = json.loads(path.read_text(encoding="utf-8"))
         scores = [f"{stats[name]:.3f}" for name in ("mean_score", "best_score")]
         table.add_row(str(number), *scores, f"{stats['kept']} of {stats['kept_score']:.3f}")

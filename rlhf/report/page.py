@@ -12,6 +12,7 @@ from rlhf.report.labels import label_view
 from rlhf.report.metrics import forest, length_and_score, strengths, table
 from rlhf.report.prompt_map import prompt_map
 from rlhf.report.read import Row, RunView, StageView
+from rlhf.report.rounds import rounds_view
 from rlhf.report.samples import sample_sets
 from rlhf.report.settings import parse_settings
 from rlhf.report.token_map import heat_maps
@@ -50,6 +51,7 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
         title=run.folder.resolve().name,
         refresh=refresh,
         lights=verdict(run),
+        rounds=rounds_view(run.rounds, run.folder),
         labels=next((view for view in labels if view), None),
         reward_model=next((view for view in reward_models if view), None),
         stages=run.stages,

@@ -42,6 +42,7 @@ class RunView:
     folder: Path
     config: str
     stages: Sequence[StageView]
+    rounds: Row  # rounds.json; the stages are those of its last round
 
     def stage(self, name: str) -> StageView | None:
         """The stage of that name; None if there is none."""
@@ -58,8 +59,8 @@ def read_run(folder: Path) -> RunView:
         raise CheckpointError(
             f"{folder} is not a folder; give a run's output_dir.", code="missing-file"
         )
-    names = [name for name in STAGES if (folder / name).is_dir()]
-    parts = [(name, folder / name) for name in names] or [(_kind(folder), folder)]
+    rounds = _object(folder / "rounds.json")
+    parts = _stage_folders(folder, rounds) or [(_kind(folder), folder)]
     stages = [_read_stage(name, path) for name, path in parts]
     if not any(s.manifest or s.metrics or s.evaluation or s.config or s.steps for s in stages):
         raise CheckpointError(
@@ -67,7 +68,7 @@ def read_run(folder: Path) -> RunView:
             "run's output_dir.",
             code="missing-file",
         )
-    return RunView(folder=folder, config=_text(folder / CONFIG), stages=stages)
+    return RunView(folder=folder, config=_text(folder / CONFIG), stages=stages, rounds=rounds)
 
 
 def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
@@ -85,6 +86,16 @@ def read_lines(path: Path, *, most: int | None = None) -> list[Row]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
+
+
+def _stage_folders(folder: Path, rounds: Row) -> list[tuple[str, Path]]:
+    """(name, folder) of each stage; of several rounds the last one's, where it has the stage."""
+    listed = rounds.get("rounds")
+    last = listed[-1] if isinstance(listed, list) and listed else {}
+    newest = folder / str(last.get("folder", ".")) if isinstance(last, dict) else folder
+    paths = [(name, newest / name) for name in STAGES]
+    paths = [(name, path if path.is_dir() else folder / name) for name, path in paths]
+    return [(name, path) for name, path in paths if path.is_dir()]
 
 
 def _read_stage(name: str, folder: Path) -> StageView:

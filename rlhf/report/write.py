@@ -14,7 +14,7 @@ REPORT = "report.html"
 # The files that the page depends on, in a run folder or in those of a pipeline's stages.
 WATCHED = tuple(
     f"{folder}{name}"
-    for folder in ("", "*/")
+    for folder in ("", "*/", "round-*/*/")
     for name in ("*.json", "metrics.jsonl", "config.yaml", "samples/*")
 )
 

@@ -34,6 +34,7 @@ def parse_config(
         INSTEAD_OF: by field, the keys of other recipes that the field replaces here.
         REFUSED: reasons why keys of other libraries do not exist here, by key.
         RENAMED: new names of keys by their old ones.
+        ALIASES: keys by their short names, which Python may reserve.
         JSON_KEYS: text fields whose value is JSON, which a YAML file may hold as a mapping.
 
     `--help` and `--print_config` (the resolved YAML) print and exit with status 0.
@@ -152,8 +153,10 @@ def _parse_file(path: Path, keys: Mapping[str, Key], classes: Sequence[type]) ->
 
 
 def _new_name(name: str, classes: Sequence[type]) -> str:
-    """The present name of a key that a class has RENAMED."""
+    """The present name of a key that a class has RENAMED, or of which it has an alias."""
     for each in classes:
+        if name in (aliases := getattr(each, "ALIASES", {})):
+            return str(aliases[name])
         if name in (renamed := getattr(each, "RENAMED", {})):
             if is_main_process():
                 logger.warning(

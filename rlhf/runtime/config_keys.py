@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
@@ -114,14 +114,16 @@ def help_parser(*classes: type, description: str | None) -> argparse.ArgumentPar
     for each in classes:
         title = (each.__doc__ or "").split("\n")[0].rstrip(".")
         group = parser.add_argument_group(title)
+        aliases: Mapping[str, str] = getattr(each, "ALIASES", {})
         for key in keys_of(each):
-            _add_option(group, key)
+            short = [alias for alias, name in aliases.items() if name == key.name]
+            _add_option(group, key, short)
     return parser
 
 
-def _add_option(group: argparse._ActionsContainer, key: Key) -> None:
+def _add_option(group: argparse._ActionsContainer, key: Key, aliases: Sequence[str]) -> None:
     group.add_argument(
-        f"--{key.name}",
+        *(f"--{name}" for name in (key.name, *aliases)),
         help=f"{key.help} Required." if key.default is MISSING else key.help,
         default=argparse.SUPPRESS if key.default in (MISSING, None, "", []) else key.default,
         choices=key.choices or None,

@@ -59,7 +59,7 @@ def test_summary_compares_equal_metrics(tmp_path, capsys):
             for (model, baseline), value in wins.items()
         ],
     )
-    summarize(tmp_path, tmp_path / "report.html")
+    summarize(tmp_path, tmp_path / "report.html", "votes.sqlite")
     lines = capsys.readouterr().out.splitlines()
     (against_sft,) = (line for line in lines if "against sft" in line)
     (against_lookup,) = (line for line in lines if "against lookup" in line)

@@ -26,7 +26,7 @@ from rlhf.data.rows.length_filter import (
     ranking_fits,
     text_fits,
 )
-from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking
+from rlhf.data.rows.parse_ranking import ScoreColumns, parse_weighted_ranking
 from rlhf.data.source_formats.formats import CONTEXT_COLUMNS
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError, reject_row
@@ -128,6 +128,7 @@ def load_rankings(
     keep_tied: bool = False,
     scores: ScoreColumns = "reject",
     for_policy: bool = False,
+    weight_column: str | None = None,
 ) -> Loaded[Ranking]:
     """Rankings and pairs. Rankings without an order (all tied) are left out and counted.
 
@@ -142,13 +143,16 @@ def load_rankings(
         scores: the use of the columns score_chosen and score_rejected, see `parse_ranking`.
         for_policy: count the tokens that a policy is trained on instead of those that a reward
             model reads.
+        weight_column: the column with each ranking's weight; held-out rankings have none.
 
     Raises:
         DataError: see `load_demonstrations`.
     """
     fits_for = policy_ranking_fits if for_policy else ranking_fits
     fits = fits_for(chat, max_length) if chat else None
-    loaded = _load(source, role, partial(parse_ranking, scores=scores), fits)
+    column = weight_column if role == "train" else None
+    parse_row = partial(parse_weighted_ranking, scores=scores, weight_column=column)
+    loaded = _load(source, role, parse_row, fits)
     if (count := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
         logger.warning(
             "%s: the prompt of %s is the common beginning of chosen and rejected",

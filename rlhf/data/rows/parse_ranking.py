@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from rlhf.data.files.raw import Row
@@ -62,6 +63,22 @@ def parse_ranking(row: Row, scores: ScoreColumns = "reject") -> Ranking:
         strength=_strength(row, scores),
         tools=tools_of(row),
     )
+
+
+def parse_weighted_ranking(
+    row: Row, scores: ScoreColumns = "reject", weight_column: str | None = None
+) -> Ranking:
+    """`parse_ranking` with the weight in a column of the row; 1.0 without a column.
+
+    Raises:
+        DataError: the row has no such column, or its value is not a number above 0.
+    """
+    ranking = parse_ranking(row, scores)
+    if weight_column is None:
+        return ranking
+    if weight_column not in row:
+        reject_row(f"no column {weight_column}, which weight_column names")
+    return replace(ranking, weight=_positive(weight_column, row[weight_column]))
 
 
 def _pair(row: Row, scores: ScoreColumns) -> Ranking:
@@ -222,7 +239,11 @@ def _strength(row: Row, scores: ScoreColumns) -> float:
         if scores == "strength" and not columns:
             return _difference(row)
     name = columns[0] if columns else "strength"
-    value = row.get(name, 1.0)
+    return _positive(name, row.get(name, 1.0))
+
+
+def _positive(name: str, value: object) -> float:
+    """A strength or weight, which has to be a number above 0."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)

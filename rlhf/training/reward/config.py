@@ -77,6 +77,13 @@ class RewardModelConfig(TrainingConfig):
             "row."
         },
     )
+    weight_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column of train_data with the weight of each ranking in the loss, above 0; "
+            "their mean counts as 1. Default: all rankings weigh the same."
+        },
+    )
     read_thoughts: bool = field(
         default=False,
         metadata={"help": "Score the thought before a response too. Default: only the response."},

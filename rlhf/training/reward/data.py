@@ -51,9 +51,21 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
             ranks=row.ranks,
             annotator=row.annotator,
             strength=row.strength,
+            weights=(row.weight,),
         )
         for row in rows
     ]
+
+
+def with_mean_weight(rankings: Sequence[TokenRanking]) -> list[TokenRanking]:
+    """The rankings with weights of mean 1, so that weights leave the size of a step as it is.
+
+    rankings: with one weight each.
+    """
+    mean = sum(ranking.weights[0] for ranking in rankings) / max(1, len(rankings))
+    if mean == 1.0:
+        return list(rankings)
+    return [replace(ranking, weights=(ranking.weights[0] / mean,)) for ranking in rankings]
 
 
 def draw_for_heads(

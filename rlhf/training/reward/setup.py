@@ -92,7 +92,12 @@ def check_run(
     rejects = Path(run.output_dir) / REJECTS
     with BadRows(drop=data.drop_bad_rows, reject_file=rejects) as bad_rows:
         rows = load_train_and_held_out(
-            partial(load_rankings, keep_tied=True, scores=config.score_columns),
+            partial(
+                load_rankings,
+                keep_tied=True,
+                scores=config.score_columns,
+                weight_column=config.weight_column,
+            ),
             data,
             chat,
             bad_rows,

@@ -29,7 +29,7 @@ from rlhf.training.common.resume import resume_point
 from rlhf.training.common.save_folder import folder_to_save
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.cross_fit import weigh_annotators
-from rlhf.training.reward.data import TokenRanking, tokenize
+from rlhf.training.reward.data import TokenRanking, tokenize, with_mean_weight
 from rlhf.training.reward.loop import train_reward_model
 from rlhf.training.reward.metrics import summary
 from rlhf.training.reward.result import (
@@ -145,9 +145,8 @@ class RewardTrainer:
         setup.open_folder()
         self._started = True
         resume = resume_point(setup.run)
-        rankings = weigh_annotators(
-            tokenize(setup.chat, setup.rows.train), setup, resuming=resume is not None
-        )
+        rankings = with_mean_weight(tokenize(setup.chat, setup.rows.train))
+        rankings = weigh_annotators(rankings, setup, resuming=resume is not None)
         model = load_model(
             setup.model, setup.run.seed, setup.config.num_heads, dtype=setup.weights_dtype
         )

@@ -54,7 +54,7 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
 
     Raises:
         ConfigError: early stopping without held-out rankings with an order; weights of a single
-            annotator; a margin without strengths, or with strengths below 1.
+            annotator, or equal weights; a margin without strengths, or with strengths below 1.
     """
     names = {row.annotator for row in rows.train}
     if config.annotator_weights != "none" and len(names) < 2:
@@ -74,6 +74,12 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
         )
     if config.margin_coef:
         check_strengths(config.margin_coef, {row.strength for row in rows.train})
+    if config.weight_column is not None and len({row.weight for row in rows.train}) == 1:
+        raise ConfigError(
+            f"weight_column={config.weight_column} has no effect: all training rankings weigh "
+            f"{rows.train[0].weight:g}; leave it out.",
+            code="key-conflict",
+        )
 
 
 def load_normalization(

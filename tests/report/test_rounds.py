@@ -1,0 +1,101 @@
+"""The section over rounds, and the round that the other sections show."""
+
+import json
+import shutil
+
+from rlhf.report.page import render
+from rlhf.report.read import read_run
+from rlhf.report.rounds import rounds_view
+from rlhf.report.write import write_report
+from tests.report.made_up_run import evaluation, write_run
+
+
+def interval(value):
+    return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+
+def round_of(number, proxy, gold, comparison=None):
+    return {
+        "round": number,
+        "folder": "." if number == 1 else f"round-{number}",
+        "new_rankings": 100 * number,
+        "train_rankings": 150 * number,
+        "accuracy": interval(0.7),
+        "proxy": interval(proxy),
+        "gold": interval(gold),
+        "gap": proxy - gold,
+        "kl": interval(4.5),
+        "length": None,
+        "comparison": comparison,
+    }
+
+
+CONTENT = {
+    "rounds": [
+        round_of(1, 0.9, 0.6),
+        round_of(2, 0.85, 0.7, {"against": 1, "win_rate": interval(0.62), "improved": True}),
+        round_of(3, 0.86, 0.7, {"against": 2, "win_rate": interval(0.5), "improved": False}),
+    ],
+    "strengths": [
+        {"judge": "gold", "model": name, "strength": interval(value)}
+        for name, value in (("sft", -1.0), ("round-1", 0.1), ("round-2", 0.5), ("round-3", 0.4))
+    ],
+    "best": 2,
+    "stopped": "round 3 is not better than round 2",
+}
+
+
+def test_table_has_a_row_per_round(tmp_path):
+    view = rounds_view(CONTENT, tmp_path / "run")
+    assert view.rows[0] == [
+        *("1", "100", "150", "0.7 [0.65, 0.75]", "0.9 [0.85, 0.95]", "0.6 [0.55, 0.65]", "+0.30"),
+        *("4.5 [4.45, 4.55]", "–", "–"),
+    ]
+    assert view.rows[1][-1] == "round 1: 0.62 [0.57, 0.67], better"
+    assert view.rows[2][-1] == "round 2: 0.5 [0.45, 0.55], not better"
+    assert view.verdict == (
+        "Use the policy of round 2. Stopped: round 3 is not better than round 2."
+    )
+    assert view.commands == [f"rlhf report {tmp_path}/run/round-2"]
+
+
+def test_charts_compare_proxy_and_gold_and_the_rounds(tmp_path):
+    view = rounds_view(CONTENT, tmp_path)
+    [(_, chart, names)] = view.charts
+    assert names == ["reward model (proxy)", "gold"]
+    assert chart.count("<polyline") == 4  # raw and smoothed
+    [(judge, plot)] = view.strengths
+    assert judge == "gold"
+    assert plot.index("sft") < plot.index("round-1") < plot.index("round-3")
+
+
+def test_no_section_without_rounds(tmp_path):
+    assert rounds_view({}, tmp_path) is None
+    assert rounds_view({"rounds": []}, tmp_path) is None
+    run = read_run(write_run(tmp_path / "run"))
+    assert "<h2>Rounds</h2>" not in render(run)
+
+
+def test_other_sections_are_of_the_last_round(tmp_path):
+    """Round 2 has its own evaluation and PPO; SFT was trained once."""
+    root = write_run(tmp_path / "run")
+    later = root / "round-2"
+    later.mkdir()
+    for name in ("ppo", "reward_model", "evaluation"):
+        shutil.copytree(root / name, later / name)
+    (later / "evaluation" / "evaluation.json").write_text(json.dumps(evaluation(gold=0.81)))
+    content = {**CONTENT, "rounds": CONTENT["rounds"][:2], "stopped": ""}
+    (root / "rounds.json").write_text(json.dumps(content))
+    page = write_report(root).read_text()
+    assert "<h2>Rounds</h2>" in page
+    assert "Use the policy of round 2." in page
+    assert "ppo wins 81%" in page
+    assert "Curves: sft" in page
+    (root / "rounds.json").unlink()
+    assert "ppo wins 74%" in write_report(root).read_text()
+
+
+def test_torn_file_of_rounds_is_left_out(tmp_path):
+    root = write_run(tmp_path / "run")
+    (root / "rounds.json").write_text('{"rounds": [{"rou')
+    assert "<h2>Rounds</h2>" not in write_report(root).read_text()
