@@ -29,7 +29,7 @@ MADE_BY = "<!-- Written by docs/generate.py; edit the source and run it again. -
 
 STAGES = {
     "sft": ("sft", "Supervised fine-tuning: rows of `prompt` and `completion`, or `messages`."),
-    "reward_model": ("reward", "A reward model from rankings or preference pairs."),
+    "reward_model": ("reward", "A reward model from rankings, pairs, verdicts or ratings."),
     "dpo": ("dpo", "A policy from rankings or preference pairs, without a reward model (DPO)."),
     "kto": ("kto", "A policy from thumbs up and down, without a reward model (KTO)."),
     "ppo": ("ppo", "Reinforcement learning from a reward: PPO, GRPO and relatives."),

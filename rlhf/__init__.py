@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rlhf.models.config import BackboneConfig as BackboneConfig
     from rlhf.models.config import ModelConfig as ModelConfig
     from rlhf.rewards.config import RewardConfig as RewardConfig
+    from rlhf.rewards.generative import GenerativeReward as GenerativeReward
     from rlhf.rewards.model import RewardModel as RewardModel
     from rlhf.rewards.spec import RewardSpec as RewardSpec
     from rlhf.training.dpo.config import DPOConfig as DPOConfig
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from rlhf.training.ppo.config import PPOConfig as PPOConfig
     from rlhf.training.ppo.result import PPOResult as PPOResult
     from rlhf.training.ppo.trainer import PPOTrainer as PPOTrainer
+    from rlhf.training.rating.result import RatingResult as RatingResult
+    from rlhf.training.rating.trainer import RatingTrainer as RatingTrainer
     from rlhf.training.reward.config import RewardModelConfig as RewardModelConfig
     from rlhf.training.reward.result import RewardResult as RewardResult
     from rlhf.training.reward.trainer import RewardTrainer as RewardTrainer
@@ -70,6 +73,7 @@ _EXPORTS = {
     "DataError": "rlhf.errors",
     "DataOptions": "rlhf.data.config",
     "Evaluation": "rlhf.evaluation.evaluation",
+    "GenerativeReward": "rlhf.rewards.generative",
     "KTOConfig": "rlhf.training.kto.config",
     "KTOResult": "rlhf.training.kto.result",
     "KTOTrainer": "rlhf.training.kto.trainer",
@@ -79,6 +83,8 @@ _EXPORTS = {
     "PPOTrainer": "rlhf.training.ppo.trainer",
     "PromptOptions": "rlhf.data.config",
     "RLHFError": "rlhf.errors",
+    "RatingResult": "rlhf.training.rating.result",
+    "RatingTrainer": "rlhf.training.rating.trainer",
     "RewardConfig": "rlhf.rewards.config",
     "RewardModel": "rlhf.rewards.model",
     "RewardModelConfig": "rlhf.training.reward.config",

@@ -24,7 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS = (
     Command("sft", "rlhf.recipes.sft", "Fine-tune a model on demonstrations.", True),
-    Command("reward", "rlhf.recipes.reward_model", "Train a reward model on rankings.", True),
+    Command("reward", "rlhf.recipes.reward_model", "Train a reward model on labels.", True),
     Command("dpo", "rlhf.recipes.dpo", "Train a policy on rankings, without a reward model.", True),
     Command("kto", "rlhf.recipes.kto", "Train a policy on thumbs up and down.", True),
     Command("ppo", "rlhf.recipes.ppo", "Optimize a policy with PPO, GRPO or a relative.", True),
@@ -46,6 +46,7 @@ COMMANDS = (
     Command("merge", "rlhf.models.merge", "Merge a LoRA adapter into its base model."),
     Command("data check", "rlhf.data.check", "Check the rows of files before a training run."),
     Command("data convert", "rlhf.data.convert", "Convert files of other formats to rows."),
+    Command("data verdicts", "rlhf.rewards.verdict_rows", "Turn labels into rows of verdicts."),
     Command("data show", "rlhf.data.show_command", "Show how rows become tokens."),
     Command("recipes", "rlhf.recipes.shipped", "List or copy the recipes that come with rlhf."),
     Command("completion", "rlhf.completion", "Print a completion script for a shell."),

@@ -111,6 +111,17 @@ class Thumb:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RatedResponse:
+    """A response to a prompt, and its ratings by an annotator, a program or a test."""
+
+    prompt: Prompt
+    completion: str
+    ratings: Mapping[str, float]  # by axis; a verdict is one axis, `correct`, with 1 or 0
+    annotator: str = ""  # "" where the row names none
+    tools: Tools = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromptBatch:
     """Left-padded prompts, ready to generate from."""
 

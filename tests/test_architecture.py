@@ -30,6 +30,7 @@ IMPORTS = {
     "training/common": ["models"],
     "training/sft": ["training/common", "planning"],
     "training/reward": ["training/common", "rewards", "planning"],
+    "training/rating": ["training/reward"],
     "training/dpo": ["training/common", "planning"],
     "training/kto": ["training/common", "planning"],
     "training/ppo": ["training/common", "rewards", "planning"],
@@ -47,6 +48,7 @@ IMPORTS = {
         *(
             "training/sft",
             "training/reward",
+            "training/rating",
             "training/dpo",
             "training/kto",
             "training/ppo",

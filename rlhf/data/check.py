@@ -14,8 +14,10 @@ from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.conflicts import find_conflicts
 from rlhf.data.rows.detect import detect
 from rlhf.data.rows.load import Loaded, load_demonstrations, load_prompts, load_rankings, load_texts
+from rlhf.data.rows.load_rated import load_outcomes, load_ratings
 from rlhf.data.rows.load_thumbs import load_thumbs
 from rlhf.data.rows.parse_ranking import ScoreColumns
+from rlhf.data.rows.parse_rated import CORRECT
 from rlhf.data.rows.split import prompt_key
 from rlhf.data.source_formats.formats import fitting_formats
 from rlhf.data.tokenization.template import parse_template_kwargs
@@ -24,13 +26,19 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError
 from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import counted
-from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
+from rlhf.types import Demonstration, PromptRow, Ranking, RatedResponse, Thumb
 
 NEXT_STEP = "Correct them, or write them to a file and check the rest: --reject_file FILE."
+AnyRow = Demonstration | PromptRow | Ranking | RatedResponse | Thumb | str
 AnyLoaded = (
-    Loaded[Demonstration] | Loaded[PromptRow] | Loaded[Ranking] | Loaded[Thumb] | Loaded[str]
+    Loaded[Demonstration]
+    | Loaded[PromptRow]
+    | Loaded[Ranking]
+    | Loaded[RatedResponse]
+    | Loaded[Thumb]
+    | Loaded[str]
 )
-KINDS = ("demonstrations", "prompts", "rankings", "texts", "thumbs")
+KINDS = ("demonstrations", "outcomes", "prompts", "rankings", "ratings", "texts", "thumbs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -95,8 +103,10 @@ def check(
     """
     load: dict[str, Callable[..., AnyLoaded]] = {
         "demonstrations": load_demonstrations,
+        "outcomes": load_outcomes,
         "prompts": load_prompts,
         "rankings": partial(load_rankings, scores=scores),
+        "ratings": load_ratings,
         "texts": load_texts,
         "thumbs": load_thumbs,
     }
@@ -163,6 +173,8 @@ def kind_of(source: str) -> str:
     first = _first_row(source)
     if first.keys() & {"chosen", "rejected", "responses", "ranks"}:
         return "rankings"
+    if first.keys() & {"response", "completion"} and first.keys() & {CORRECT, "ratings"}:
+        return "ratings" if "ratings" in first else "outcomes"
     if first.keys() & {"completion", "messages"}:
         return "demonstrations"
     if first and not first.keys() & {"prompt", "text"}:
@@ -190,7 +202,7 @@ def _counts(loaded: AnyLoaded) -> str:
 
 def _count_split_texts(
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | PromptRow | Ranking | Thumb | str],
+    rows: Sequence[AnyRow],
     max_length: int,
 ) -> int:
     """The number of plain texts that SFT reads in several parts."""
@@ -209,11 +221,25 @@ def _describe(loaded: AnyLoaded) -> list[str]:
     if thumbs:
         up = sum(row.desirable for row in thumbs)
         lines.append(f"  {up} thumbs up, {len(thumbs) - up} thumbs down")
+    lines += _describe_ratings([row for row in loaded.rows if isinstance(row, RatedResponse)])
     demonstrations = [row for row in loaded.rows if isinstance(row, Demonstration)]
     different = {(prompt_key(row.prompt), row.completion) for row in demonstrations}
     if repeated := len(demonstrations) - len(different):
         lines.append(f"  {counted(repeated, 'row')} the same as another")
     return lines
+
+
+def _describe_ratings(rows: Sequence[RatedResponse]) -> list[str]:
+    """The ratings of each axis: their number, mean and range."""
+    by_axis: dict[str, list[float]] = {}
+    for row in rows:
+        for axis, rating in row.ratings.items():
+            by_axis.setdefault(axis, []).append(rating)
+    return [
+        f"  {axis}: {counted(len(values), 'rating')}, mean {sum(values) / len(values):.3g}, "
+        f"{min(values):g} to {max(values):g}"
+        for axis, values in by_axis.items()
+    ]
 
 
 def _describe_rankings(rows: Sequence[Ranking]) -> list[str]:

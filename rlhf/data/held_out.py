@@ -13,10 +13,10 @@ from rlhf.data.rows.sources import Source, parse_sources, source_of
 from rlhf.data.rows.split import group_key, split_by_key
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import DataUse
-from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow, Thumb
+from rlhf.types import Demonstration, PromptRow, Ranking, RatedResponse, SFTRow, Thumb
 
-T = TypeVar("T", Demonstration, Ranking, Thumb, SFTRow)
-Row = TypeVar("Row", Demonstration, Ranking, Thumb, PromptRow, SFTRow)
+T = TypeVar("T", Demonstration, Ranking, RatedResponse, Thumb, SFTRow)
+Row = TypeVar("Row", Demonstration, Ranking, RatedResponse, Thumb, PromptRow, SFTRow)
 
 
 @dataclass(frozen=True, kw_only=True)

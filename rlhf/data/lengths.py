@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
 from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
+from rlhf.types import Demonstration, PromptRow, Ranking, RatedResponse, Thumb
 
-Row = Demonstration | Ranking | Thumb | PromptRow | str
+Row = Demonstration | Ranking | RatedResponse | Thumb | PromptRow | str
 BOTH = "prompt and response"
 
 
@@ -42,8 +42,9 @@ def _lengths(chat: ChatTokenizer, row: Row) -> dict[str, list[int]]:
         tokens = token_response(chat, row.prompt, row.completion, row.tools)
         prompts, both = [len(tokens.prompt_ids)], [tokens.length]
     else:
-        prompts = [len(prompt_ids(chat, row.prompt, row.tools))] * len(row.responses)
-        both = [len(judged_ids(chat, row.prompt, text, row.tools)) for text in row.responses]
+        texts = [row.completion] if isinstance(row, RatedResponse) else row.responses
+        prompts = [len(prompt_ids(chat, row.prompt, row.tools))] * len(texts)
+        both = [len(judged_ids(chat, row.prompt, text, row.tools)) for text in texts]
     responses = [whole - prompt for whole, prompt in zip(both, prompts, strict=True)]
     return {"prompt": prompts, "response": responses, BOTH: both}
 

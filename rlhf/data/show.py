@@ -14,8 +14,9 @@ from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
-from rlhf.types import Demonstration, PromptRow, Ranking, Thumb
+from rlhf.types import Demonstration, PromptRow, Ranking, RatedResponse, Thumb
 
+Row = Demonstration | Ranking | RatedResponse | Thumb | PromptRow | str
 NUM_SAVED_ROWS, SAVED_ROWS = 3, "rows.jsonl"  # in a run's samples/
 
 
@@ -32,7 +33,7 @@ class TokenSequence:
 
 def token_sequences(
     chat: ChatTokenizer,
-    row: Demonstration | Ranking | Thumb | PromptRow | str,
+    row: Row,
     max_length: int | None = None,
     *,
     for_policy: bool = False,
@@ -55,6 +56,9 @@ def token_sequences(
         ]
     if isinstance(row, Ranking) and for_policy:
         return _of_policy_ranking(chat, row)
+    if isinstance(row, RatedResponse):
+        ratings = ", ".join(f"{axis} {rating:g}" for axis, rating in row.ratings.items())
+        return [_judged(chat, row, row.completion, f"rated {ratings}")]
     return _of_ranking(chat, row) if isinstance(row, Ranking) else _of_prompt(chat, row)
 
 
@@ -82,15 +86,18 @@ def _of_text(chat: ChatTokenizer, text: str, max_length: int | None) -> list[Tok
 
 def _of_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]:
     """The input of a reward model: each response after the prompt, the best first."""
-    before = prompt_ids(chat, row.prompt, row.tools)
     order = sorted(range(len(row.ranks)), key=lambda index: row.ranks[index])
-    rows = []
-    for index in order:
-        ids = judged_ids(chat, row.prompt, row.responses[index], row.tools)
-        shared = shared_length(before, ids)
-        last = [at == len(ids) - 1 for at in range(len(ids))]
-        rows.append(_token_sequence(chat, ids, last, shared, f"rank {row.ranks[index]}"))
-    return rows
+    return [_judged(chat, row, row.responses[index], f"rank {row.ranks[index]}") for index in order]
+
+
+def _judged(
+    chat: ChatTokenizer, row: Ranking | RatedResponse, response: str, title: str
+) -> TokenSequence:
+    """The input of a reward model for one response to the row's prompt."""
+    ids = judged_ids(chat, row.prompt, response, row.tools)
+    shared = shared_length(prompt_ids(chat, row.prompt, row.tools), ids)
+    last = [at == len(ids) - 1 for at in range(len(ids))]
+    return _token_sequence(chat, ids, last, shared, title)
 
 
 def _of_policy_ranking(chat: ChatTokenizer, row: Ranking) -> list[TokenSequence]:
@@ -166,7 +173,7 @@ def token_texts(chat: ChatTokenizer, ids: Sequence[int]) -> list[str]:
 def introduce(
     folder: Path,
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | Ranking | Thumb | PromptRow | str],
+    rows: Sequence[Row],
     *,
     count: int,
     max_length: int | None = None,
@@ -194,7 +201,7 @@ def introduce(
 def write_rows(
     folder: Path,
     chat: ChatTokenizer,
-    rows: Sequence[Demonstration | Ranking | Thumb | PromptRow | str],
+    rows: Sequence[Row],
     max_length: int | None = None,
     *,
     for_policy: bool = False,
@@ -224,7 +231,7 @@ def _token_sequence(
 def _summary(chat: ChatTokenizer, row: TokenSequence) -> str:
     trained = sum(row.trained)
     parts = [f"{len(row.ids)} tokens, {row.prompt_length} of them the prompt"]
-    if row.title.startswith("rank"):
+    if row.title.startswith(("rank ", "rated ")):
         parts.append("the reward is read at the last one")
     elif trained:
         last = max(at for at, is_trained in enumerate(row.trained) if is_trained)

@@ -14,6 +14,7 @@ from rlhf.data.rows.length_filter import (
     policy_ranking_fits,
     prompt_fits,
     ranking_fits,
+    rated_fits,
     response_fits,
     sft_row_fits,
 )
@@ -26,16 +27,20 @@ from rlhf.data.rows.parse import (
     parse_thumb,
 )
 from rlhf.data.rows.parse_ranking import parse_ranking
+from rlhf.data.rows.parse_rated import CORRECT, parse_outcome, parse_ratings
 from rlhf.data.show import TokenSequence, as_text, token_sequences
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.errors import ConfigError, DataError, reject_row
 from rlhf.runtime.command_parser import CommandParser
 from rlhf.runtime.printing import plain_console
-from rlhf.types import PromptRow, Ranking, SFTRow, Thumb
+from rlhf.types import PromptRow, Ranking, RatedResponse, SFTRow, Thumb
 
 # Kind of rows -> the stage that is assumed to read them.
-STAGES = {"demonstrations": "sft", "texts": "sft", "rankings": "reward_model", "prompts": "ppo"}
+STAGES = {
+    **{"demonstrations": "sft", "texts": "sft", "prompts": "ppo"},
+    **dict.fromkeys(("rankings", "outcomes", "ratings"), "reward_model"),
+}
 CHOICES = ("sft", "reward_model", "dpo", "kto", "ppo")
 
 
@@ -78,15 +83,18 @@ def main(argv: Sequence[str]) -> int:
 
 def _checked(
     chat: ChatTokenizer, row: Row | Unreadable, stage: str, train_on: str
-) -> SFTRow | Ranking | Thumb | PromptRow:
+) -> SFTRow | Ranking | RatedResponse | Thumb | PromptRow:
     """The typed row, after the checks that a run makes."""
     if isinstance(row, Unreadable):
         reject_row(row.reason)
-    typed: SFTRow | Ranking | Thumb | PromptRow
+    typed: SFTRow | Ranking | RatedResponse | Thumb | PromptRow
     if stage == "sft":
         turns: TrainOn = "last" if train_on == "last" else "all"
         typed = parse_plain_text(row) if is_plain_text(row) else parse_demonstration(row, turns)
         reason = sft_row_fits(chat, None)(typed)
+    elif stage == "reward_model" and (CORRECT in row or "ratings" in row):
+        typed = parse_ratings(row) if "ratings" in row else parse_outcome(row)
+        reason = rated_fits(chat, None)(typed)
     elif stage == "reward_model":
         typed = parse_ranking(row, "ignore")
         reason = ranking_fits(chat, None)(typed)

@@ -8,6 +8,7 @@ from rlhf.evaluation.judges.llm import is_address
 from rlhf.evaluation.studies.checkpoints import steps_of_run
 from rlhf.models.memory import count_parameters, generation_bytes
 from rlhf.models.shape import GIB
+from rlhf.rewards.spec import RewardSpec
 from rlhf.runtime.printing import counted
 
 
@@ -34,7 +35,12 @@ def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[s
     peak = max(weights[n] + (reference if n != config.reference_name else 0) + cache[n]
                for n in paths)  # fmt: skip
     for name, path in named_paths(config.reward_model, "reward_model").items():
-        parameters = count_parameters(path, "SEQ_CLS")
+        language_model = RewardSpec(path).language_model  # of a generative reward model
+        parameters = (
+            count_parameters(path, "SEQ_CLS")
+            if language_model is None
+            else count_parameters(language_model, "CAUSAL_LM")
+        )
         peak = max(peak, parameters * 4)
         lines.append(f"{name}: {parameters / 1e6:,.1f} M parameters; judges all responses")
     lines += _studies(config, study, num_prompts)

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from transformers import (
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import MANIFEST
+from rlhf.models.axes import AXES, Axis, record_axes
 from rlhf.models.four_bit import dequantise
 from rlhf.models.generation_config import repair_generation_config
 from rlhf.models.heads import HEADS
@@ -25,7 +27,8 @@ ADAPTER = "adapter"  # a folder in a merged reward model's folder
 # What a save writes, apart from the manifest. Other .safetensors files may be the user's.
 SAVED_FILES = (
     *("config.json", "generation_config.json", "adapter_config.json", "adapter_model.safetensors"),
-    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", HEADS),
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *(HEADS, AXES),
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"),
     *("added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja"),
 )
@@ -98,7 +101,14 @@ def merge_reward_model(model: PeftModel, adapter_folder: Path | None) -> PreTrai
 
 
 def save_reward_model(
-    folder: Path, model: PreTrainedModel, chat: ChatTokenizer, mean: float, std: float
+    folder: Path,
+    model: PreTrainedModel,
+    chat: ChatTokenizer,
+    mean: float,
+    std: float,
+    *,
+    objective: str | None = None,
+    axes: Sequence[Axis] = (),
 ) -> None:
     """Write a reward model that plain `AutoModelForSequenceClassification` loads.
 
@@ -111,6 +121,8 @@ def save_reward_model(
         chat: its tokenizer.
         mean: of the raw logit on demonstrations; `rlhf_reward_mean` of config.json.
         std: of the raw logit on demonstrations; `rlhf_reward_std` of config.json.
+        objective: `rlhf_objective` of config.json; None for a model of rankings.
+        axes: `rlhf_axes` of config.json.
 
     Raises:
         CheckpointError: the pad id is an EOS id; transformers would then pool the token
@@ -125,6 +137,7 @@ def save_reward_model(
     _set_special_ids(model, chat)
     model.config.num_labels = 1
     model.config.rlhf_reward_mean, model.config.rlhf_reward_std = mean, std
+    record_axes(model.config, objective, axes)
     staging = _staging(folder)
     model.save_pretrained(str(staging))
     saved_tokenizer(chat).save_pretrained(staging)

@@ -4,7 +4,7 @@ import rlhf.ops
 advantages, returns = rlhf.ops.gae(rewards, values, response_mask, gamma=1.0, lam=0.95)
 """
 
-from rlhf.ops.accuracy import pairs_in_order, share_with_interval
+from rlhf.ops.accuracy import auc_with_interval, pairs_in_order, share_with_interval
 from rlhf.ops.advantages import (
     dr_grpo,
     gae,
@@ -49,6 +49,7 @@ from rlhf.ops.ranking import (
     ranking_loss,
     tie_threshold_of,
 )
+from rlhf.ops.rating import expected_verdict, outcome_loss, rating_loss
 from rlhf.ops.rewards import apply_missing_eos, overlong_penalty, penalized_rewards
 from rlhf.ops.whitening import masked_variance, whiten
 from rlhf.types import Ties
@@ -63,10 +64,12 @@ __all__ = [
     "apo_down_pair_loss",
     "apo_zero_pair_loss",
     "apply_missing_eos",
+    "auc_with_interval",
     "centering_loss",
     "cispo_loss",
     "dr_grpo",
     "estimate_kl",
+    "expected_verdict",
     "gae",
     "grpo",
     "head_logprobs",
@@ -87,12 +90,14 @@ __all__ = [
     "masked_sum",
     "masked_variance",
     "odds_ratio_pair_loss",
+    "outcome_loss",
     "overlong_penalty",
     "pairs_in_order",
     "penalized_rewards",
     "plackett_luce_loss",
     "policy_loss",
     "ranking_loss",
+    "rating_loss",
     "reinforce_plus_plus",
     "reinforce_plus_plus_baseline",
     "remax",

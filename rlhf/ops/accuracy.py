@@ -1,4 +1,4 @@
-"""Pairwise accuracy of scores against human rankings, with a confidence interval."""
+"""Accuracy of scores against rankings and against verdicts, with confidence intervals."""
 
 import math
 
@@ -61,12 +61,67 @@ def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, f
     flips = min(share * (1 - share) / variance, total) if variance > 0 else groups
     # Of one pair a prompt the share itself tells the spread, as of any coin.
     estimated = variance > 0 and total > groups
+    low, high = _wilson(share, flips, _student_95(groups) if estimated else NORMAL_95)
+    return share, low, high
+
+
+def auc_with_interval(
+    scores: Tensor, correct: Tensor, group_ids: Tensor
+) -> tuple[float, float, float]:
+    """P(a correct response scores above a wrong one), and its 95% interval, clustered by prompt.
+
+    The area under the ROC curve: the share of all pairs of a correct and a wrong response, of
+    whatever prompts, that the scores order; equal scores count half. The variance is that of
+    Obuchowski 1997 (https://doi.org/10.2307/2533958), which is DeLong's if each response has a
+    prompt of its own: with the share a_i of its pairs that response i is right in,
+
+        G/(G-1) Σ_prompts (Σ_correct (a_i - AUC)/M + Σ_wrong (a_i - AUC)/N)²
+
+    for M correct and N wrong responses. (Deviation: one factor G/(G-1) in place of M/(M-1) and
+    N/(N-1).) The interval is Wilson's with Student's t, as in `share_with_interval`.
+
+    Args:
+        scores: float [B].
+        correct: bool [B].
+        group_ids: long [B], the prompt of each response, 0 … G-1.
+
+    Returns:
+        auc, low, high; (nan, nan, nan) if all responses are correct or all are wrong, (auc, 0, 1)
+        with a single prompt.
+    """
+    right, wrong = scores[correct].double(), scores[~correct].double()
+    groups = len(set(group_ids.tolist()))
+    if not (len(right) and len(wrong)):
+        return math.nan, math.nan, math.nan
+    wins = torch.zeros(len(scores), dtype=torch.float64)
+    wins[correct] = _share_below(right, wrong)
+    wins[~correct] = 1 - _share_below(wrong, right)
+    auc = float(wins[correct].mean())
+    if groups == 1:
+        return auc, 0.0, 1.0
+    counts = torch.where(correct, len(right), len(wrong))
+    sums = torch.zeros(int(group_ids.max()) + 1, dtype=torch.float64)
+    sums.index_add_(0, group_ids, (wins - auc) / counts)
+    variance = groups / (groups - 1) * float(sums.square().sum())
+    fewest = min(groups, len(right), len(wrong))
+    flips = min(auc * (1 - auc) / variance, len(scores)) if variance > 0 else fewest
+    low, high = _wilson(auc, flips, _student_95(groups) if variance > 0 else NORMAL_95)
+    return auc, low, high
+
+
+def _share_below(values: Tensor, others: Tensor) -> Tensor:
+    """float64 [N]: share of `others` below each value; equal ones count half."""
+    ordered = others.sort().values
+    below = torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)
+    return below.double() / (2 * len(others))
+
+
+def _student_95(groups: int) -> float:
+    """Two-sided 95% quantile of Student's t with `groups` - 1 degrees of freedom."""
     from scipy.special import stdtrit  # half a second, and most users of rlhf.ops need none
 
     # stdtrit(f, q) is scipy.stats.t.ppf(q, f), without the half second that scipy.stats loads.
-    quantile = float(stdtrit(groups - 1, 0.975)) if estimated else NORMAL_95
-    low, high = _wilson(share, flips, quantile)
-    return share, low, high
+    return float(stdtrit(groups - 1, 0.975))
 
 
 def _wilson(share: float, flips: float, quantile: float) -> tuple[float, float]:

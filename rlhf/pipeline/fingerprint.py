@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rlhf.manifest import MANIFEST, hash_file, hash_files, hash_text
+from rlhf.rewards.function import is_generative
 from rlhf.runtime.config import read_yaml
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
@@ -52,12 +53,23 @@ def hash_source(source: str) -> str:
         return f"{function} {hash_text(text)}"
     path = Path(source)
     if path.is_file():
-        return hash_file(path)
+        return _hash_generative(path) or hash_file(path)
     if (path / MANIFEST).is_file():
         return hash_file(path / MANIFEST)
     if path.is_dir():
         return hash_files([file for pattern in _MODEL_FILES for file in path.glob(pattern)])
     return source
+
+
+def _hash_generative(path: Path) -> str | None:
+    """A hash of a generative reward model's settings, rubric and model; None for other files."""
+    if not is_generative(path.name):
+        return None
+    content = read_yaml(path)
+    if not {"model", "verdicts"} <= content.keys():
+        return None
+    parts = [str(content[key]) for key in ("model", "rubric") if content.get(key)]
+    return hash_text("\n".join([hash_file(path), *map(hash_source, parts)]))
 
 
 def _hash_sources(source: object) -> object:

@@ -99,6 +99,12 @@ def check_inputs(
     ppo, evaluate = ppo_settings(configs["ppo"]), configs["evaluate"][1]
     data, reward = configs["reward_model"][2:]
     _check_weights(reward, number)
+    if reward.objective != "rankings":
+        raise ConfigError(
+            f"reward_model: objective={reward.objective}, but the labels of the pipeline are "
+            "rankings; train that model by `rlhf reward` and name it in `reward` of `rlhf ppo`.",
+            code="key-conflict",
+        )
     _check_judges(config, evaluate)
     variables = parse_template_kwargs(config.chat_template_kwargs)
     chat = tokenizer_of_model(

@@ -31,7 +31,7 @@ def count_rows(sources: Sequence[str]) -> int | None:
 
 
 def count_prompts(sources: Sequence[str]) -> RowCounts | None:
-    """Prompts of local files of rankings or pairs; None if a source is not a local file."""
+    """Prompts of local files of rankings, pairs or rated responses; None for other sources."""
     responses: dict[str, set[str]] = defaultdict(set)
     for text in sources:
         name = parse_source(text).name
@@ -40,6 +40,8 @@ def count_prompts(sources: Sequence[str]) -> RowCounts | None:
         for number, row in enumerate(_rows(name)):
             prompt = json.dumps(row.get("prompt", number))
             listed = row.get("responses") or [row.get("chosen"), row.get("rejected")]
+            if single := row.get("response") or row.get("completion"):  # of verdicts and ratings
+                listed = [single]
             assert isinstance(listed, Sequence)
             responses[prompt].update(json.dumps(response) for response in listed)
     if not responses:

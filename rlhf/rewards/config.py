@@ -9,7 +9,7 @@ from rlhf.rewards.spec import RewardSpec, parse_rewards
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
 from rlhf.runtime.field_types import check_field_types
 
-Normalization = Literal["none", "mean", "mean_std"]
+Normalization = Literal["none", "mean", "mean_std", "probability"]
 OnError = Literal["stop", "skip"]
 Aggregation = Literal["sum", "mean", "worst", "uncertainty"]
 UNCERTAINTY_COEF = 0.5
@@ -24,15 +24,16 @@ class RewardConfig:
     reward: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "One or more of: a reward model's folder or hub id, file.py:function; each may "
-            "be WEIGHT*SOURCE. Required."
+            "help": "One or more of: a reward model's folder or hub id, file.py:function, or the "
+            "YAML file of a generative reward model; each may be WEIGHT*SOURCE. Required."
         },
     )
     normalize_reward: Normalization = field(
         default="mean_std",
         metadata={
             "help": "mean: subtract a reward model's mean on the demonstrations. mean_std: also "
-            "divide by its standard deviation there. none: use the raw logits."
+            "divide by its standard deviation there. none: use the raw logits. probability: of a "
+            "model of verdicts, the probability that the response is correct."
         },
     )
     reward_aggregation: Aggregation = field(

@@ -1,4 +1,4 @@
-"""Rewards that are a Python function, in TRL's signature, named `file.py:function`."""
+"""Rewards that are a function in TRL's signature: `file.py:function` or a generative model."""
 
 import importlib.util
 import inspect
@@ -15,20 +15,30 @@ from rlhf.types import Prompt
 RewardFunction = Callable[..., object]
 
 
+def is_generative(source: str) -> bool:
+    """Whether the source is a file with the settings of a generative reward model."""
+    return source.endswith((".yaml", ".yml"))
+
+
 def is_function(source: str) -> bool:
-    """Whether the source is written as `file.py:function`."""
-    path, colon, name = source.rpartition(":")
-    return bool(colon) and path.endswith(".py") and name.isidentifier()
+    """Whether the source is `file.py:function`, or the file of a generative reward model."""
+    path, _, name = source.rpartition(":")
+    return is_generative(source) or (path.endswith(".py") and name.isidentifier())
 
 
 def load_function(source: str) -> RewardFunction:
-    """The function that `file.py:function` names.
+    """The function that `file.py:function` names, or the generative reward model of a YAML file.
 
-    The file's folder is on sys.path while it loads, so that it can import its neighbours.
+    The folder of a Python file is on sys.path while it loads, so that it can import its neighbours.
 
     Raises:
         ConfigError: no such file, an error in it, no such function.
+        CheckpointError: the generative reward model has no such language model.
     """
+    if is_generative(source):
+        from rlhf.rewards.generative import GenerativeReward  # takes seconds, and functions do not
+
+        return GenerativeReward(source)
     path, _, name = source.rpartition(":")
     file = Path(path)
     if not is_function(source) or not file.is_file():

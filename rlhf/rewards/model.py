@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from rlhf.data.collate import right_pad
+from rlhf.data.rows.parse_rated import CORRECT
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.errors import ConfigError
+from rlhf.models.axes import OBJECTIVE_KEY, Axis, load_axes
 from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
 from rlhf.models.heads import load_heads
 from rlhf.models.load import load_reward_model, reward_head, reward_scale
@@ -30,6 +33,8 @@ class RewardModel:
     A response is scored without its thought, unless the model was trained with `read_thoughts`.
     mean, std: of the raw logit on demonstrations; 0 and 1 where the model was not normalised.
     num_heads: of an ensemble on one backbone; 1 of any other model.
+    objective: rankings, outcome or axes: the labels that it was trained on.
+    axes: of a model of ratings, whose weighted sum is the reward; `correct` of a model of verdicts.
 
     Raises:
         CheckpointError: nothing at `path` that loads as a reward model.
@@ -60,6 +65,10 @@ class RewardModel:
             use_fast_cpu_linear(model)
         self._heads = load_heads(path, model)
         self.num_heads = len(self._heads.weight)
+        self.objective = str(getattr(model.config, OBJECTIVE_KEY, "rankings"))
+        self.axes, self._axis_heads = load_axes(path, model)
+        if self.objective == "outcome":
+            self.axes, self._axis_heads = [Axis(name=CORRECT)], self._heads.weight
         self._head, self._device, self._bf16 = reward_head(model), model.device, bf16
         on_cpu = self._device.type == "cpu"
         self._max_tokens = max_tokens or (TOKENS_ON_CPU if on_cpu else 8192)
@@ -113,6 +122,42 @@ class RewardModel:
 
         return self._read(prompts, responses, heads, tools) - self._heads.offset
 
+    def score_axes(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        tools: Sequence[Tools] | None = None,
+    ) -> Tensor:
+        """The output of each axis's head, float32 [B, A]; their weighted sum is `score`.
+
+        `axis.mean + axis.std * output` is the predicted rating. Of a model of verdicts it is the
+        logit of the probability that the response is correct.
+
+        Raises:
+            ConfigError: the model has no axes.
+        """
+        if not self.axes:
+            raise ConfigError(
+                f"{self.path} has no axes; train a reward model with objective=axes.",
+                code="unsupported",
+            )
+        weight = self._axis_heads.to(self._device)
+        return self._read(prompts, responses, lambda last: last @ weight.T, tools)
+
+    def probabilities(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        tools: Sequence[Tools] | None = None,
+    ) -> list[float]:
+        """The probability that each response is correct, σ(logit), by a model of verdicts.
+
+        Raises:
+            ConfigError: the model was not trained with objective=outcome.
+        """
+        check_verifier(self.path, self.objective)
+        return torch.tensor(self.score(prompts, responses, tools)).sigmoid().tolist()
+
     @torch.no_grad()
     def _read(
         self,
@@ -148,6 +193,20 @@ class RewardModel:
         last = self._trunk(ids.to(self._device))[torch.arange(len(ids)), mask.sum(1) - 1]
         with torch.autocast(last.device.type, enabled=False):
             return head(last.float())
+
+
+def check_verifier(path: str, objective: str) -> None:
+    """Check that the logit of a reward model is that of a probability.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if objective != "outcome":
+        raise ConfigError(
+            f"{path} was trained on {objective}: its score is not the logit of a probability; "
+            "train a reward model with objective=outcome, or use another normalize_reward.",
+            code="key-conflict",
+        )
 
 
 def _states(trunk: nn.Module, ids: Tensor) -> Tensor:

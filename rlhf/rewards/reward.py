@@ -7,7 +7,8 @@ import torch
 from rlhf.rewards.config import UNCERTAINTY_COEF, Aggregation, Normalization, OnError
 from rlhf.rewards.ensemble import aggregate, check_ensemble
 from rlhf.rewards.function import RewardFunction
-from rlhf.rewards.model import RewardModel
+from rlhf.rewards.generative import GenerativeReward
+from rlhf.rewards.model import RewardModel, check_verifier
 from rlhf.rewards.source import RewardSource, heads_of, values_of, values_or_failures
 from rlhf.rewards.spec import RewardLike, RewardSpec, parse_rewards
 from rlhf.rewards.templates import JudgeTemplate
@@ -69,7 +70,7 @@ class Reward:
             else:
                 raw = values_or_failures(source, prompts, responses, columns, failures)
             values = torch.tensor(raw)
-            normalized = (values - source.shift) / source.divisor
+            normalized = source.normalized(values)
             breakdown[source.name] = normalized
             total = total + source.weight * normalized
         if members:
@@ -99,7 +100,7 @@ def load_reward(
 
     Args:
         rewards: one or several of what `RewardLike` lists.
-        normalize: of reward models: none, mean, or mean_std.
+        normalize: of reward models: none, mean, mean_std, or probability.
         on_error: stop, or skip responses without a usable reward.
         aggregation: sum, or how reward models and their heads form one ensemble.
         uncertainty_coef: weight of the variance with aggregation="uncertainty".
@@ -109,7 +110,7 @@ def load_reward(
 
     Raises:
         ConfigError: no reward, the same one twice, a function that does not load, an ensemble of
-            fewer than two members or with weights.
+            fewer than two members or with weights, probabilities of a model that has none.
         CheckpointError: a folder or id that is not a reward model.
     """
     specs = parse_rewards(rewards)
@@ -118,16 +119,21 @@ def load_reward(
     for spec in specs:
         if spec.name in functions:
             scorer: RewardModel | RewardFunction = functions[spec.name]
+            if isinstance(scorer, GenerativeReward):
+                scorer.use(device, bf16=bf16)
             sources.append(RewardSource(name=spec.name, weight=spec.weight, scorer=scorer))
             continue
         model = _loaded(spec, (templates or {}).get(spec.name, JudgeTemplate()), device, bf16)
+        if normalize == "probability":
+            check_verifier(model.path, model.objective)
         sources.append(
             RewardSource(
                 name=spec.name,
                 weight=spec.weight,
                 scorer=model,
-                shift=model.mean if normalize != "none" else 0.0,
+                shift=model.mean if normalize in ("mean", "mean_std") else 0.0,
                 divisor=model.std if normalize == "mean_std" else 1.0,
+                is_probability=normalize == "probability",
             )
         )
     if aggregation != "sum":

@@ -19,13 +19,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RewardSource:
-    """One summand: weight * (value - shift) / divisor."""
+    """One summand: weight * (value - shift) / divisor, or weight * σ(value)."""
 
     name: str
     weight: float
     scorer: RewardModel | RewardFunction
     shift: float = 0.0
     divisor: float = 1.0
+    is_probability: bool = False  # the value is the logit of a probability
+
+    def normalized(self, values: Tensor) -> Tensor:
+        """The values, shifted and divided, or as probabilities."""
+        return values.sigmoid() if self.is_probability else (values - self.shift) / self.divisor
 
     @property
     def path(self) -> str | None:
@@ -34,8 +39,13 @@ class RewardSource:
 
     @property
     def scale(self) -> float:
-        """The factor of the raw value in the score."""
-        return self.weight / self.divisor
+        """The factor of the raw value in the score; of a probability its slope at ½."""
+        return self.weight / (4.0 if self.is_probability else self.divisor)
+
+    @property
+    def zero(self) -> float:
+        """The raw value that scores 0; of a probability on its tangent at ½."""
+        return -2.0 if self.is_probability else self.shift
 
 
 def values_of(
@@ -117,7 +127,7 @@ def heads_of(
     if failures is not None:
         for row in bad:
             failures[row] = failures[row] or _unusable(source, math.nan, prompts, [row])
-    return (values - source.shift) / source.divisor
+    return source.normalized(values)
 
 
 def _tools(columns: Sequence[Mapping[str, object]]) -> list[Tools]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 from rlhf.data.rows.sources import split_weight
 from rlhf.errors import ConfigError
-from rlhf.rewards.function import RewardFunction, is_function, load_function
+from rlhf.rewards.function import RewardFunction, is_function, is_generative, load_function
 
 if TYPE_CHECKING:
     from rlhf.rewards.model import RewardModel
@@ -72,14 +72,27 @@ class RewardSpec:
         return self.source.path if _is_model(self.source) else None
 
     @property
+    def language_model(self) -> str | None:
+        """The language model of a generative reward model's file; None for any other source.
+
+        Raises:
+            ConfigError: the file cannot be read, or a key cannot be used.
+        """
+        if not isinstance(self.source, str) or not is_generative(self.source):
+            return None
+        from rlhf.rewards.rubric import read_generative  # few runs have such a reward
+
+        return read_generative(self.source).model
+
+    @property
     def is_function(self) -> bool:
-        """Whether the source is a Python function, given itself or as `file.py:function`."""
+        """Whether the source is a function, given itself, as `file.py:function` or as YAML."""
         if isinstance(self.source, str):
             return is_function(self.source)
         return not _is_model(self.source)
 
     def function(self) -> RewardFunction:
-        """The Python function, loaded where the source names one.
+        """The function, loaded where the source names one.
 
         Raises:
             ConfigError: no such file, an error in it, no such function.
@@ -91,8 +104,9 @@ class RewardSpec:
 
 
 RewardLike: TypeAlias = Union[str, Path, RewardFunction, "RewardModel", RewardSpec]
-"""A reward model's folder or hub id, or `file.py:function`, either as `WEIGHT*SOURCE`; a Python
-function in TRL's signature; a loaded reward model; a spec."""
+"""A reward model's folder or hub id, `file.py:function`, or the YAML file of a generative reward
+model, each also as `WEIGHT*SOURCE`; a Python function in TRL's signature; a loaded reward model; a
+spec."""
 
 
 def parse_reward(reward: RewardLike) -> RewardSpec:

@@ -58,10 +58,20 @@ EXECUTED: Mapping[str, Sequence[str]] = {
     "recipes/test_shipped_pipelines.py::test_pretrain_yaml_of_the_embedded_model": [
         "pocket/pretrain.yaml"
     ],
-    f"{SHIPPED}::test_sft": ["qwen2.5-0.5b/sft-*.yaml", "pocket/sft.yaml"],
+    f"{SHIPPED}::test_sft": [
+        "qwen2.5-0.5b/sft-*.yaml",
+        "pocket/sft.yaml",
+        "pocket/verdicts_sft.yaml",
+    ],
+    "rewards/test_pocket_judge.py::test_bundled_model_judges_responses": ["pocket/generative.yaml"],
+    "rewards/test_pocket_judge.py::test_settings_of_the_trained_judge": [
+        "pocket/generative_trained.yaml"
+    ],
     f"{SHIPPED}::test_reward_model": [
         "qwen2.5-0.5b/reward_model-*.yaml",
         "pocket/reward_model.yaml",
+        "pocket/reward_outcome.yaml",
+        "pocket/reward_axes.yaml",
         "smollm2-135m/reward_model.yaml",
         "stories260k/rankings.yaml",
         "stories260k/sentiment_reward.yaml",

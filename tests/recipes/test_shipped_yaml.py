@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids
 from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.rewards.model import RewardModel
 from rlhf.training.sft.fine_tune import as_dataset
 from rlhf.types import Demonstration
 from tests.recipes.families import FAMILIES
@@ -28,7 +29,7 @@ SLOW = pytest.mark.slow
 # architectures (test_named_recipes.py), and those with a reward function (test_smollm2.py).
 ELSEWHERE = (
     *("accelerate/", "kubernetes/", "skypilot/", "annotators", "align", "evaluate", "pretrain"),
-    *("instructions_", "markov/methods", "rejection"),
+    *("instructions_", "markov/methods", "rejection", "generative"),
     *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
 )
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -62,6 +63,7 @@ REPLACED = {
         "num_eval_prompts": 4,
     },
 }
+ROWS_OF_OBJECTIVE = {"outcome": "outcomes", "axes": "ratings"}
 # Removed with the numbers of steps and rows to which they belong.
 LEFT_OUT = ("num_train_epochs", "total_episodes", "eval_fraction", "save_total_limit")
 
@@ -78,7 +80,7 @@ def run(root, name, folder, data, *, model, reward=None):
     recipe, keys = recipe_of(name), yaml.safe_load((RECIPES / name).read_text())
     keys = {key: value for key, value in keys.items() if key not in LEFT_OUT}
     keys |= REPLACED[recipe] | {"model_name_or_path": str(model), "output_dir": str(folder)}
-    rows = ROWS_OF[recipe]
+    rows = ROWS_OF_OBJECTIVE.get(keys.get("objective", ""), ROWS_OF[recipe])
     keys |= {"train_data": data[rows], "eval_data": data[rows], "cpu_threads": 1}
     if "normalization_data" in keys:
         keys["normalization_data"] = data["demonstrations"]
@@ -124,6 +126,26 @@ def check_reward_model(folder):
         for response in row["answers"].values():
             expected = reward(model, chat, row["prompt"], response["text"])
             assert response["scores"]["reward"] == pytest.approx(expected, abs=1e-4)
+
+
+def check_rated(folder, objective):
+    """The predictions in samples/ are those of the saved folder; the plain model has their sum."""
+    model = RewardModel(folder)
+    plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1).eval()
+    for line in (folder / "samples" / "random.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        [response] = row["answers"].values()
+        outputs = model.score_axes([row["prompt"]], [response["text"]])[0].tolist()
+        for axis, output in zip(model.axes, outputs, strict=True):
+            expected = axis.mean + axis.std * output
+            if objective == "outcome":
+                expected = model.probabilities([row["prompt"]], [response["text"]])[0]
+            assert response["scores"][axis.name] == pytest.approx(expected, abs=1e-4)
+        total = sum(axis.weight * output for axis, output in zip(model.axes, outputs, strict=True))
+        with torch.no_grad():
+            ids = judged_ids(model.chat, row["prompt"], response["text"])
+            logit = float(plain(torch.tensor([ids])).logits[0, 0])
+        assert logit == pytest.approx(total, abs=1e-4)
 
 
 def reward(model, chat, prompt, text) -> float:
@@ -238,7 +260,8 @@ def test_sft(runs, name):
 @pytest.mark.parametrize("name", [in_suite(n) for n in TRAINING if recipe_of(n) == "reward_model"])
 def test_reward_model(runs, name):
     folder, _ = runs.run(name, model=runs.start_of(name))
-    check_reward_model(folder)
+    objective = yaml.safe_load((RECIPES / name).read_text()).get("objective")
+    check_reward_model(folder) if objective is None else check_rated(folder, objective)
 
 
 @SLOW

@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+AXES = ("correct", "courtesy", "brief", "finished", "whole")
 OBJECTS = ("ball", "cat", "dog", "bird", "box", "sea", "story", "animal")
 ROWS = {
     "per_device_train_batch_size": 2,
@@ -47,7 +48,23 @@ def make_data(folder: Path) -> dict[str, str]:
     prompts = [f"Where is the {thing}?" for thing in OBJECTS]
     responses = [[f"In the {other}." for other in OBJECTS[:k]] for k in (2, 3, 4, 2, 3, 4, 2, 3)]
     pairs = list(zip(prompts, responses, strict=True))
+    rated = [(p, text, place) for p, texts in pairs for place, text in enumerate(texts)]
     return {
+        "outcomes": write_rows(
+            folder / "outcomes.jsonl",
+            [{"prompt": p, "response": text, "correct": n == 0} for p, text, n in rated],
+        ),
+        "ratings": write_rows(
+            folder / "ratings.jsonl",
+            [
+                {
+                    "prompt": p,
+                    "response": text,
+                    "ratings": {axis: n + len(axis) % 2 for axis in AXES},
+                }
+                for p, text, n in rated
+            ],
+        ),
         "demonstrations": write_rows(
             folder / "demonstrations.jsonl",
             [{"prompt": p, "completion": a[0]} for p, a in pairs],

@@ -22,12 +22,12 @@ from rlhf.errors import DataError
 DELIMITERS = (",", ";", "\t")
 # Cells are text. In these columns they contain JSON …
 JSON_COLUMNS = frozenset(
-    "messages responses ranks scores conversations tools completions models".split()
+    "messages responses ranks scores ratings conversations tools completions models".split()
 )
 # … in these a number, true or false, where they look like one …
 VALUE_COLUMNS = frozenset(
-    "label labels kto_tag strength margin score_chosen score_rejected score_ratio score_0 score_1 "
-    "helpfulness correctness coherence complexity verbosity overall_preference "
+    "label labels correct kto_tag strength margin score_chosen score_rejected score_ratio "
+    "score_0 score_1 helpfulness correctness coherence complexity verbosity overall_preference "
     "preference_strength num_correct".split()
 )
 # … and in these a text, or a list of messages as JSON.

@@ -1,5 +1,6 @@
 """Columns of a row that several kinds of rows have; each check raises `DataError` with a reason."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -98,6 +99,15 @@ def after_prompt(turns: Sequence[Message], prompt: Prompt, name: str) -> list[Me
     if list(turns[: len(before)]) != list(before) or len(turns) == len(before):
         reject_row(f"{name} is a conversation that does not begin with the prompt")
     return list(turns[len(before) :])
+
+
+def annotator_of(row: Row) -> str:
+    """The annotator's name, "" where the row has none; a number is a name too."""
+    value = row.get("annotator")
+    if isinstance(value, bool) or not isinstance(value, str | int | None):
+        reject_row(f"annotator is {type(value).__name__}, neither a name nor a number")
+    # One annotator, whichever way a program composes the letters of the name.
+    return "" if value is None else unicodedata.normalize("NFC", str(value))
 
 
 def text_of(value: object, name: str) -> str:

@@ -1,14 +1,14 @@
 """Length checks of typed rows; each returns the reason why a row does not fit, or None."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rlhf.data.tokenization.chat import judged_ids, prompt_ids, training_examples
 from rlhf.data.tokenization.policy_rows import token_response
 from rlhf.data.tokenization.texts import text_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError, reject_row
-from rlhf.types import Demonstration, Prompt, PromptRow, Ranking, SFTRow, Tools
+from rlhf.types import Demonstration, Prompt, PromptRow, Ranking, RatedResponse, SFTRow, Tools
 
 TRANSCRIPT = "\n\nHuman:"  # how a prompt of Anthropic's HH begins
 
@@ -56,17 +56,37 @@ def ranking_fits(chat: ChatTokenizer, max_length: int | None) -> Callable[[Ranki
     def reason(row: Ranking) -> str | None:
         key = json.dumps([row.prompt, sorted(row.responses), row.tools])
         if key not in reasons:
-            reasons[key] = _ranking_reason(chat, row, max_length)
+            reasons[key] = _judged_reason(chat, row, row.responses, max_length)
         return reasons[key]
 
     return reason
 
 
-def _ranking_reason(chat: ChatTokenizer, row: Ranking, max_length: int | None) -> str | None:
+def rated_fits(
+    chat: ChatTokenizer, max_length: int | None
+) -> Callable[[RatedResponse], str | None]:
+    """As `ranking_fits`, of single responses."""
+    reasons: dict[str, str | None] = {}  # what several annotators rated is encoded once
+
+    def reason(row: RatedResponse) -> str | None:
+        key = json.dumps([row.prompt, row.completion, row.tools])
+        if key not in reasons:
+            reasons[key] = _judged_reason(chat, row, [row.completion], max_length)
+        return reasons[key]
+
+    return reason
+
+
+def _judged_reason(
+    chat: ChatTokenizer,
+    row: Ranking | RatedResponse,
+    responses: Sequence[str],
+    max_length: int | None,
+) -> str | None:
     room = None if max_length is None else max_length - 1
     prompt = _reason(lambda: _prompt_length(chat, row.prompt, row.tools), "the prompt", room)
     return prompt or _reason(
-        lambda: max(len(judged_ids(chat, row.prompt, text, row.tools)) for text in row.responses),
+        lambda: max(len(judged_ids(chat, row.prompt, text, row.tools)) for text in responses),
         "prompt and response",
         max_length,
         positions=chat.max_positions,

@@ -33,9 +33,10 @@ from rlhf.errors import DataError, reject_row
 from rlhf.manifest import DataUse
 from rlhf.runtime.distributed import is_main_process
 from rlhf.runtime.printing import counted
-from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow, Thumb
+from rlhf.types import Demonstration, PromptRow, Ranking, RatedResponse, SFTRow, Thumb
 
-T = TypeVar("T", Demonstration, PromptRow, Ranking, Thumb, str, SFTRow)
+T = TypeVar("T", Demonstration, PromptRow, Ranking, RatedResponse, Thumb, str, SFTRow)
+WithResponse = Demonstration | Ranking | RatedResponse | Thumb
 # Columns that a response may depend on, without those that are read.
 NOT_READ = CONTEXT_COLUMNS - {"system", "system_prompt", "tools", "images"}
 logger = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ def _load(
         else:
             rows.append(parsed)
             places.append(where)
-            if isinstance(row, dict) and isinstance(parsed, Demonstration | Ranking | Thumb):
+            if isinstance(row, dict) and isinstance(parsed, WithResponse):
                 unread.update(key for key in row if key in NOT_READ and row[key])
     use = DataUse(role=role, path=source_name(source), sha256=source_sha256(source), rows=len(rows))
     return Loaded(rows=rows, places=places, use=use, problems=problems, unread=unread)

@@ -9,9 +9,9 @@ from rlhf.data.files.read import Data
 from rlhf.data.rows.load import Loaded
 from rlhf.data.rows.sources import Source
 from rlhf.manifest import DataUse
-from rlhf.types import Demonstration, PromptRow, Ranking, SFTRow, Thumb
+from rlhf.types import Demonstration, PromptRow, Ranking, RatedResponse, SFTRow, Thumb
 
-T = TypeVar("T", Demonstration, PromptRow, Ranking, Thumb, str, SFTRow)
+T = TypeVar("T", Demonstration, PromptRow, Ranking, RatedResponse, Thumb, str, SFTRow)
 
 
 def load_sources(

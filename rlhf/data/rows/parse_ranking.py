@@ -1,6 +1,5 @@
 """A row of a ranking or a pair becomes a `Ranking`, or a `DataError` with the reason."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 from rlhf.data.files.raw import Row
 from rlhf.data.rows.fields import (
     after_prompt,
+    annotator_of,
     check_columns,
     check_context,
     list_of,
@@ -59,7 +59,7 @@ def parse_ranking(row: Row, scores: ScoreColumns = "reject") -> Ranking:
         prompt=prompt,
         responses=texts,
         ranks=ranks,
-        annotator=_annotator(row),
+        annotator=annotator_of(row),
         strength=_strength(row, scores),
         tools=tools_of(row),
     )
@@ -111,7 +111,7 @@ def _pair(row: Row, scores: ScoreColumns) -> Ranking:
         prompt=prompt,
         responses=responses,
         ranks=[1, 2],
-        annotator=_annotator(row),
+        annotator=annotator_of(row),
         strength=_strength(row, scores),
         tools=tools_of(row),
         implicit_prompt=implicit,
@@ -214,15 +214,6 @@ def _check_equal_texts_tie(texts: Sequence[str], ranks: Sequence[int]) -> None:
                 f"responses[{same}] and responses[{index}] are the same text with ranks "
                 f"{ranks[same]} and {ranks[index]}; equal texts tie"
             )
-
-
-def _annotator(row: Row) -> str:
-    """The annotator's name, "" where the row has none; a number is a name too."""
-    value = row.get("annotator")
-    if isinstance(value, bool) or not isinstance(value, str | int | None):
-        reject_row(f"annotator is {type(value).__name__}, neither a name nor a number")
-    # One annotator, whichever way a program composes the letters of the name.
-    return "" if value is None else unicodedata.normalize("NFC", str(value))
 
 
 def _strength(row: Row, scores: ScoreColumns) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from rlhf.manifest import hash_text
-from rlhf.types import Demonstration, Prompt, Ranking, SFTRow, Thumb
+from rlhf.types import Demonstration, Prompt, Ranking, RatedResponse, SFTRow, Thumb
 
 PUNCTUATION = frozenset(".,;:!?\"'`“”‘’„…")
 T = TypeVar("T", Demonstration, Ranking)
@@ -19,7 +19,7 @@ def prompt_key(prompt: Prompt) -> str:
     return json.dumps([[turn["role"], _normalized(turn["content"])] for turn in prompt])
 
 
-def group_key(row: SFTRow | Ranking | Thumb) -> str:
+def group_key(row: SFTRow | Ranking | RatedResponse | Thumb) -> str:
     """The key of rows that stay on one side of a split: the prompt, or else the responses.
 
     Responses without a prompt (sentences with a sentiment) all have the empty one. A plain text

@@ -210,7 +210,12 @@ def _hh_messages(transcript: str) -> list[Message]:
 
 def _helpsteer_prompt(row: Row) -> str | list[Message]:
     """The prompt's text, or its turns where <extra_id_1> marks them."""
-    first, *rest = _HELPSTEER_TURN.split(texts(row, "prompt")[0])
+    return helpsteer_turns(texts(row, "prompt")[0])
+
+
+def helpsteer_turns(prompt: str) -> str | list[Message]:
+    """The prompt, or its turns where HelpSteer's <extra_id_1> marks them."""
+    first, *rest = _HELPSTEER_TURN.split(prompt)
     if not rest:
         return first
     turns = zip(rest[::2], rest[1::2], strict=True)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from rlhf.data.tokenization.chat import as_messages, prompt_ids
+from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, AnonymousPair, CompareFunction
 from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_policy, on_device
 from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.rewards.rubric import conversation_text
 
 JUDGE_PROMPT = """Two assistants answered the same user. Decide which answer is better: does it do \
 what was asked, is it true, is it kind? Longer is not better. The order of the answers means \
@@ -37,8 +38,7 @@ _THOUGHT_END = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 def judge_prompt(pair: AnonymousPair) -> str:
     """The text that the judge gets for a pair."""
-    turns = as_messages(pair.prompt)
-    conversation = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+    conversation = conversation_text(pair.prompt)
     return JUDGE_PROMPT.format(prompt=conversation, first=pair.first, second=pair.second)
 
 

@@ -11,7 +11,8 @@ from rlhf.errors import ConfigError, TrainingError
 from rlhf.evaluation.core.config import EvaluateConfig, named_paths
 from rlhf.evaluation.core.metrics import Judge
 from rlhf.evaluation.core.records import Record
-from rlhf.rewards.function import RewardFunction, load_function
+from rlhf.rewards.function import RewardFunction, is_generative, load_function
+from rlhf.rewards.generative import GenerativeReward
 from rlhf.rewards.model import RewardModel
 from rlhf.rewards.reward import load_reward
 from rlhf.rewards.spec import RewardSpec
@@ -41,7 +42,9 @@ def judges_of_config(config: EvaluateConfig) -> list[ScoringJudge]:
     paths = named_paths(config.reward_model, "reward_model")
     for name, path in paths.items():
         judge = _reward_model_judge(name, single=len(paths) == 1)
-        template = config.judge_templates[path]
+        template = config.judge_templates.get(
+            path, JudgeTemplate()
+        )  # generative ones have their own
         judges.append(ScoringJudge(judge=judge, scorer=path, template=template))
     return judges
 
@@ -58,12 +61,12 @@ def judges_of_objects(
     Raises:
         ConfigError: several functions, or two reward models with the same name.
     """
-    functions = [each for each in judges if RewardSpec(each).is_function]
+    functions = [each for each in judges if _is_gold(each)]
     if len(functions) > 1:
         raise ConfigError(
             f"judge has {len(functions)} functions; use one, the gold score.", code="bad-value"
         )
-    models = {_name_of(each): each for each in judges if not RewardSpec(each).is_function}
+    models = {_name_of(each): each for each in judges if not _is_gold(each)}
     if len(models) + len(functions) < len(judges):
         raise ConfigError("judge has two reward models with the same name.", code="repeated-key")
     scoring = [ScoringJudge(judge=Judge(key=GOLD, kind=GOLD), scorer=each) for each in functions]
@@ -107,9 +110,16 @@ def judge_records(
     return _with_axes(records, rows, axes) if axes else list(records)
 
 
+def _is_gold(judge: str | RewardFunction | RewardModel) -> bool:
+    """Whether the judge is the gold score: a function, but not a generative reward model."""
+    if isinstance(judge, GenerativeReward) or (isinstance(judge, str) and is_generative(judge)):
+        return False
+    return RewardSpec(judge).is_function
+
+
 def _name_of(judge: str | RewardFunction | RewardModel) -> str:
     """The name of a reward model: of NAME=PATH, or the last part of its path."""
-    if isinstance(judge, RewardModel):
+    if isinstance(judge, RewardModel | GenerativeReward):
         return Path(judge.path).name
     return next(iter(named_paths([str(judge)], "judge")))
 

@@ -1,7 +1,7 @@
 """Calibration of reward differences under Bradley-Terry: P(better) = σ(difference)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from rlhf.evaluation.stats.bootstrap import Estimate
 BINS = 10  # of the confidence, from 0.5 to 1
 RESAMPLES = 500
 Table = NDArray[np.float64]
+Case = tuple[str, float, float]  # prompt, confidence, 1 where the prediction is correct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +32,14 @@ def reliability(scored: Sequence[ScoredRanking]) -> list[Bin]:
 
     Bins with pairs of fewer than two prompts are left out.
     """
+    return reliability_of(_cases(scored), _bin)
+
+
+def reliability_of(cases: Sequence[Case], bin_of: Callable[[float], int]) -> list[Bin]:
+    """`reliability` of any predictions; bin_of: the bin of a confidence, below BINS."""
     bins = []
-    cases = _cases(scored)
     for number in range(BINS):
-        inside = [case for case in cases if _bin(case[1]) == number]
+        inside = [case for case in cases if bin_of(case[1]) == number]
         estimate = share((prompt, correct) for prompt, _, correct in inside)
         if estimate is not None:
             bins.append(
@@ -55,19 +60,25 @@ def calibration_error(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Esti
     (Naeini et al. 2015; ten bins of equal width.) Percentile bootstrap over prompts. It is above 0
     by chance, and more so with fewer pairs: see `error_by_chance`. None for fewer than two prompts.
     """
-    cases = _cases(scored)
+    return calibration_error_of(_cases(scored), _bin, seed=seed)
+
+
+def calibration_error_of(
+    cases: Sequence[Case], bin_of: Callable[[float], int], *, seed: int = 0
+) -> Estimate | None:
+    """`calibration_error` of any predictions; bin_of: the bin of a confidence, below BINS."""
     prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(p for p, _, _ in cases))}
     if len(prompts) < 2:
         return None
     # [prompts, bins, 3]: number of pairs, sum of confidence, number of correct pairs.
     sums = np.zeros((len(prompts), BINS, 3))
     for prompt, confidence, correct in cases:
-        sums[prompts[prompt], _bin(confidence)] += (1.0, confidence, correct)
+        sums[prompts[prompt], bin_of(confidence)] += (1.0, confidence, correct)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(prompts), np.full(len(prompts), 1 / len(prompts)), RESAMPLES)
-    draws = _error(np.einsum("rp,pbk->rbk", counts.astype(float), sums))
+    draws = error_of(np.einsum("rp,pbk->rbk", counts.astype(float), sums))
     low, high = np.quantile(draws, [0.025, 0.975])
-    value = float(_error(sums.sum(0, keepdims=True))[0])
+    value = float(error_of(sums.sum(0, keepdims=True))[0])
     return Estimate(value=value, low=float(low), high=float(high), n=len(prompts))
 
 
@@ -87,7 +98,7 @@ def error_by_chance(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estima
     prompts = {one.prompt for one in scored if one.ordered}
     if len(prompts) < 2:
         return None
-    draws = _error(sums)
+    draws = error_of(sums)
     low, high = np.quantile(draws, [0.025, 0.975])
     return Estimate(value=float(draws.mean()), low=float(low), high=float(high), n=len(prompts))
 
@@ -106,14 +117,14 @@ def _draw_orders(one: ScoredRanking, rng: np.random.Generator) -> Table:
     return np.stack([pairs, sums, correct @ bins], axis=2)
 
 
-def _error(sums: Table) -> Table:
-    """[draws] of [draws, bins, 3]."""
+def error_of(sums: Table) -> Table:
+    """The error [draws] of [draws, bins, 3]: number, sum of confidence, number of correct ones."""
     gaps: Table = np.abs(sums[:, :, 2] - sums[:, :, 1]).sum(1) / sums[:, :, 0].sum(1)
     return gaps
 
 
-def _cases(scored: Sequence[ScoredRanking]) -> list[tuple[str, float, float]]:
-    """(prompt, confidence, correct) of each ordered pair; equal scores are ½ correct."""
+def _cases(scored: Sequence[ScoredRanking]) -> list[Case]:
+    """Each ordered pair; equal scores are ½ correct."""
     cases = []
     for one in scored:
         for better, worse in one.ordered:

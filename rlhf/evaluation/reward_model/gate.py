@@ -70,14 +70,33 @@ def judge_reward_model(
         curve: best of N.
         trained_on: number of held-out rankings with prompts that the model was trained on.
     """
-    failures, warnings = _check_accuracy(results)
+    failures, warnings = check_accuracy(results)
     if trained_on:
         warnings.append(
             f"{trained_on} held-out rankings have prompts that were trained on: "
             "the accuracy is too high"
         )
+    of_probes = check_probes(results)
+    warnings += of_probes[1] + check_calibration(results) + check_best_of_n(curve)
+    warnings += unreliable_annotators(results)
+    return gate_of(failures + of_probes[0], warnings, results)
+
+
+def gate_of(failures: Sequence[str], warnings: Sequence[str], results: Sequence[Result]) -> Gate:
+    """The verdict for these reasons, with its main metrics."""
+    return Gate(
+        verdict=FAIL if failures else WARN if warnings else PASS,
+        reasons=[*failures, *warnings],
+        accuracy=find_value(results, "accuracy"),
+        above_shuffled=find_value(results, "demonstrations_above", axis=SHUFFLED),
+    )
+
+
+def check_probes(results: Sequence[Result]) -> tuple[list[str], list[str]]:
+    """Failures and warnings of demonstrations compared with altered ones."""
+    failures, warnings = [], []
     for name, preference in PREFERENCES.items():
-        above = _find(results, "demonstrations_above", axis=name)
+        above = find_value(results, "demonstrations_above", axis=name)
         if above is None:
             continue
         measured = f"demonstrations above {name} {above}"
@@ -85,17 +104,9 @@ def judge_reward_model(
             failures.append(f"{measured}: it prefers {preference}")
         elif above.low <= 0.5:
             warnings.append(f"{measured}: no significant difference")
-    shuffled = _find(results, "demonstrations_above", axis=SHUFFLED)
-    if shuffled is None:
+    if find_value(results, "demonstrations_above", axis=SHUFFLED) is None:
         warnings.append("no demonstrations of 3 words or more to compare with shuffled words")
-    warnings += _check_calibration(results) + _check_best_of_n(curve)
-    warnings += unreliable_annotators(results)
-    return Gate(
-        verdict=FAIL if failures else WARN if warnings else PASS,
-        reasons=failures + warnings,
-        accuracy=_find(results, "accuracy"),
-        above_shuffled=shuffled,
-    )
+    return failures, warnings
 
 
 def unreliable_annotators(results: Sequence[Result]) -> list[str]:
@@ -107,7 +118,7 @@ def unreliable_annotators(results: Sequence[Result]) -> list[str]:
     The level is 5% over all annotators together (Bonferroni). At 5% for each of 50 careful
     annotators, one or two would be named and every report would be a warning.
     """
-    whole = _find(results, "accuracy")
+    whole = find_value(results, "accuracy")
     annotators = {
         result.subset: _value_of(result)
         for result in results
@@ -126,16 +137,25 @@ def unreliable_annotators(results: Sequence[Result]) -> list[str]:
     return warnings
 
 
-def _check_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """Failures and warnings."""
-    accuracy = _find(results, "accuracy")
+def check_accuracy(
+    results: Sequence[Result], metric: str = "accuracy", by_length: str = "longer_wins"
+) -> tuple[list[str], list[str]]:
+    """Failures and warnings of the share of pairs that the model orders correctly.
+
+    Args:
+        results: the metrics.
+        metric: name of the share.
+        by_length: name of the same share of the rule that the longer response is better.
+    """
+    accuracy = find_value(results, metric)
     if accuracy is None:
-        return ["fewer than two held-out prompts with an order: the accuracy is unknown"], []
-    measured = f"held-out accuracy {accuracy}, {counted(accuracy.n, 'prompt')}"
+        return [f"fewer than two held-out prompts with an order: the {metric} is unknown"], []
+    measured = f"held-out {metric} {accuracy}, {counted(accuracy.n, 'prompt')}"
     if accuracy.n < TOO_FEW_PROMPTS:
         return [f"{measured}: fewer than {TOO_FEW_PROMPTS} prompts are not conclusive"], []
     if accuracy.high < 0.5:
-        return [f"{measured}: reversed; is rank 1 the best in every file?"], []
+        label = "rank 1" if metric == "accuracy" else "`correct: true`"
+        return [f"{measured}: reversed; is {label} the best in every file?"], []
     if accuracy.low <= 0.5:
         return [f"{measured}: the interval includes 0.5, chance"], []
     warnings = []
@@ -143,7 +163,7 @@ def _check_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
         warnings.append(f"{measured}: below {WEAK_ACCURACY}")
     if accuracy.n < FEW_PROMPTS:
         warnings.append(f"{measured}: fewer than {FEW_PROMPTS} prompts")
-    longer = _find(results, "longer_wins")
+    longer = find_value(results, by_length)
     if longer is not None and max(longer.value, 1 - longer.value) >= accuracy.value:
         rule = "longer" if longer.value >= 0.5 else "shorter"
         best = max(longer.value, 1 - longer.value)
@@ -151,16 +171,19 @@ def _check_accuracy(results: Sequence[Result]) -> tuple[list[str], list[str]]:
     return [], warnings
 
 
-def _check_calibration(results: Sequence[Result]) -> list[str]:
-    error, chance = _find(results, "ece"), _find(results, "ece_by_chance")
+def check_calibration(
+    results: Sequence[Result], predictions: str = "reward differences"
+) -> list[str]:
+    """A warning if `predictions` are calibrated worse than chance explains."""
+    error, chance = find_value(results, "ece"), find_value(results, "ece_by_chance")
     if error is None or error.low <= HIGH_ECE:
         return []
     if chance is not None and error.value <= chance.high:
         return []  # with so few pairs calibrated scores can have this error
-    return [f"calibration error {error}: reward differences are too large or too small"]
+    return [f"calibration error {error}: {predictions} are too large or too small"]
 
 
-def _check_best_of_n(curve: Sequence[BestOfN]) -> list[str]:
+def check_best_of_n(curve: Sequence[BestOfN]) -> list[str]:
     """A warning if the annotators' preference falls while N grows."""
     if not curve:
         return []
@@ -173,7 +196,10 @@ def _check_best_of_n(curve: Sequence[BestOfN]) -> list[str]:
     ]
 
 
-def _find(results: Sequence[Result], metric: str, axis: str | None = None) -> MetricValue | None:
+def find_value(
+    results: Sequence[Result], metric: str, axis: str | None = None
+) -> MetricValue | None:
+    """The metric over all prompts; None if it was not measured."""
     for result in results:
         if (result.metric, result.axis, result.subset) == (metric, axis, None):
             return _value_of(result)

@@ -19,17 +19,25 @@ MANY_STRENGTHS = 9  # from so many different strengths on they are grouped
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 
 
-def reward_metrics(scored: Sequence[ScoredRanking], model: str) -> list[Result]:
+def reward_metrics(
+    scored: Sequence[ScoredRanking], model: str, *, are_logits: bool = True
+) -> list[Result]:
     """Accuracy overall and by part, agreement of annotators, ties, calibration, length, heads.
 
     Metrics without data (fewer than two prompts, no items in common) are left out.
+
+    Args:
+        scored: the rankings.
+        model: name in the results.
+        are_logits: whether σ(difference) of two scores is a probability, so that their calibration
+            can be measured.
     """
     estimates = list(_accuracies(scored))
     for metric, estimate in (
         ("human_agreement", human_agreement(scored)),
         ("tie_rate", tie_rate(scored)),
-        ("ece", calibration_error(scored)),
-        ("ece_by_chance", error_by_chance(scored)),
+        ("ece", calibration_error(scored) if are_logits else None),
+        ("ece_by_chance", error_by_chance(scored) if are_logits else None),
         ("longer_wins", accuracy(scored, lambda one, i: float(one.lengths[i]))),
         ("length_correlation", length_correlation(scored)),
         ("heads_agree", heads_agree(scored)),

@@ -44,6 +44,7 @@ def make_report(
     num_demonstrations: int,
     seed: int,
     trained_on: int = 0,
+    are_logits: bool = True,
 ) -> RewardReport:
     """The report on held-out rankings. Call it on every process; it is complete on each.
 
@@ -55,14 +56,16 @@ def make_report(
         num_demonstrations: demonstrations to score.
         seed: for the draw of demonstrations and the shuffling.
         trained_on: number of rankings with prompts that the model was trained on.
+        are_logits: whether σ(difference) of two scores is a probability, so that their calibration
+            can be measured.
     """
     scored = score_rankings(model, rankings)
     probes = probe(model, demonstrations, count=num_demonstrations, seed=seed)
-    results = [*reward_metrics(scored, name), *_results_of(probes, name)]
+    results = [*reward_metrics(scored, name, are_logits=are_logits), *results_of(probes, name)]
     curve = best_of_n(scored, mean=model.mean, std=model.std)
     return RewardReport(
         results=results,
-        reliability=reliability(scored),
+        reliability=reliability(scored) if are_logits else [],
         best_of_n=curve,
         gate=judge_reward_model(results, curve, trained_on=trained_on),
     )
@@ -106,7 +109,8 @@ def label_of(result: Result) -> str:
     return f"{label}, {result.subset}" if result.subset else label
 
 
-def _results_of(probes: Sequence[Probe], model: str) -> list[Result]:
+def results_of(probes: Sequence[Probe], model: str) -> list[Result]:
+    """The probes as results of `model`."""
     results = []
     for one in probes:
         for metric, estimate in (

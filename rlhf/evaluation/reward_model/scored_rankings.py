@@ -19,6 +19,7 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.evaluation.stats.bootstrap import Estimate, ratio
 from rlhf.ops.accuracy import share_with_interval
+from rlhf.rewards.generative import GenerativeReward
 from rlhf.types import Prompt, Ranking, Tools
 
 MAX_PROMPTS = 3  # in an error message
@@ -67,7 +68,7 @@ def score_rankings(model: ScoringModel, rankings: Sequence[Ranking]) -> list[Sco
     texts: list[Text] = [
         (row.prompt, text, row.tools) for row in rankings for text in row.responses
     ]
-    rows = iter(zip(score_heads(model, texts), _lengths(model, texts), strict=True))
+    rows = iter(zip(score_heads(model, texts), lengths_of(model, texts), strict=True))
     scored = []
     for ranking in rankings:
         of_ranking = [next(rows) for _ in ranking.responses]
@@ -156,8 +157,10 @@ def _by_prompt(cases: Iterable[tuple[str, float]]) -> tuple[list[float], list[fl
     return list(sums.values()), list(counts.values())
 
 
-def _lengths(model: ScoringModel, texts: Sequence[Text]) -> list[int]:
+def lengths_of(model: ScoringModel, texts: Sequence[Text]) -> list[int]:
     """Tokens of prompt and response as the model reads them."""
+    if isinstance(model, GenerativeReward):
+        return [len(model.ids(prompt, response)) for prompt, response, _ in texts]
     ids_of = judged_once(model.chat)
     return [len(ids_of(*text)) for text in texts]
 

@@ -4,7 +4,7 @@ from rlhf.data.held_out import TrainAndHeldOut
 from rlhf.data.rows.conflicts import find_conflicts
 from rlhf.data.rows.leakage import leaked_prompts
 from rlhf.errors import ConfigError
-from rlhf.types import Ranking
+from rlhf.types import Ranking, RatedResponse
 
 
 def check_strengths(margin_coef: float, strengths: set[float]) -> None:
@@ -38,8 +38,8 @@ def about_rankings(rows: TrainAndHeldOut[Ranking]) -> list[str]:
     return lines
 
 
-def trained_on(rows: TrainAndHeldOut[Ranking]) -> int:
-    """The number of held-out rankings whose prompt is in the training data.
+def trained_on(rows: TrainAndHeldOut[Ranking] | TrainAndHeldOut[RatedResponse]) -> int:
+    """The number of held-out rows whose prompt is in the training data.
 
     Only eval_data can contain prompts of train_data; a split by prompt cannot.
     """

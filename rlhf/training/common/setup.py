@@ -25,10 +25,10 @@ from rlhf.runtime.run_folder import RunConfig, open_run_folder
 from rlhf.training.common.adapter_base import keep_own_base
 from rlhf.training.common.config import TrainingConfig
 from rlhf.training.common.provenance import stage_manifest
-from rlhf.types import Demonstration, Ranking, SFTRow, Thumb
+from rlhf.types import Demonstration, Ranking, RatedResponse, SFTRow, Thumb
 
 Config = TypeVar("Config", bound=TrainingConfig)
-Row = TypeVar("Row", Demonstration, Ranking, Thumb, SFTRow)
+Row = TypeVar("Row", Demonstration, Ranking, RatedResponse, Thumb, SFTRow)
 
 
 @dataclass(frozen=True, kw_only=True)

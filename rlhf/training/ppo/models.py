@@ -193,9 +193,9 @@ def _scale_of(path: str, setup: PPOSetup, reward: Reward) -> tuple[float, float]
     for source in reward.sources:
         # A trailing slash does not name another model.
         if source.path is not None and Path(source.path) == Path(path):
-            return source.scale, source.shift
+            return source.scale, source.zero
     mean, std = reward_scale(load_reward_model(path))
     normalize = setup.settings.reward.normalize_reward
-    if normalize == "none":
+    if normalize in ("none", "probability"):
         return 1.0, 0.0
     return (1 / std if normalize == "mean_std" else 1.0), mean

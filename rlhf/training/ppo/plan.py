@@ -101,6 +101,8 @@ def _rewards(settings: PPOSettings, base: str, assumed: Assumed) -> tuple[ModelS
     """The reward models that are loaded whole. An adapter of the policy's backbone is left out."""
     shapes = []
     for spec in parse_rewards(settings.reward.reward):
+        if (language_model := spec.language_model) is not None:
+            shapes.append(shape_of(assumed.path(language_model)))
         if spec.path is None:
             continue
         shares = settings.ppo.mode == "lora" and trained_on(Path(spec.path) / ADAPTER, base)

@@ -171,6 +171,8 @@ def check_models(
     for spec in rewards:
         if spec.path is None:
             spec.function()
+            if (language_model := spec.language_model) is not None:
+                built_on.append(language_model)
             continue
         reward_chat, _ = load_checked_tokenizer(
             spec.path,

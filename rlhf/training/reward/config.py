@@ -1,11 +1,14 @@
 """Keys of reward-model training."""
 
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
-from rlhf.training.common.config import TrainingConfig, check_finite
+from rlhf.training.common.config import TrainingConfig, changed_fields, check_finite
 from rlhf.types import Ties
 
 # Keys that define the loss of a batch; another value of one makes another run.
@@ -13,12 +16,33 @@ LOSS_KEYS = (
     *("loss_type", "ties", "tie_threshold", "margin_coef", "label_smoothing"),
     *("center_rewards_coefficient", "num_heads"),
 )
+# Keys that only rankings have a use for.
+RANKING_KEYS = (*LOSS_KEYS, "annotator_weights", "score_columns", "weight_column")
+Objective = Literal["rankings", "outcome", "axes"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModelConfig(TrainingConfig):
     """Keys of reward-model training."""
 
+    JSON_KEYS: ClassVar[Sequence[str]] = ("axis_weights",)
+
+    objective: Objective = field(
+        default="rankings",
+        metadata={
+            "help": "Labels to train on. rankings: which of several responses is better. outcome: "
+            "whether a response is correct, as a probability. axes: ratings of a response, with a "
+            "head for each axis of axis_weights."
+        },
+    )
+    axis_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": 'Weight of each axis in the reward as JSON, such as {"helpful": 1, "brief": '
+            "0.5}, per standard deviation of the axis's ratings. An axis of weight 0 is trained "
+            "and measured only. Required by objective=axes."
+        },
+    )
     normalization_data: str | None = field(
         default=None,
         metadata={"help": "Demonstrations; the reward's mean on them becomes 0."},
@@ -108,6 +132,12 @@ class RewardModelConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_loss(self)
+        _check_objective(self)
+
+    @property
+    def weight_of_axis(self) -> Mapping[str, float]:
+        """`axis_weights` by axis; empty without the key."""
+        return {} if self.axis_weights is None else _axis_weights(self.axis_weights)
 
 
 def _check_loss(config: RewardModelConfig) -> None:
@@ -144,3 +174,62 @@ def _check_loss(config: RewardModelConfig) -> None:
                     "uses choices; leave it out or use loss_type=bradley_terry.",
                     code="key-conflict",
                 )
+
+
+def _check_objective(config: RewardModelConfig) -> None:
+    """Check that the keys are for labels of the objective's kind."""
+    is_axes = config.objective == "axes"
+    if is_axes and config.axis_weights is None:
+        raise ConfigError(
+            "objective=axes needs axis_weights, the weight of each axis in the reward, such as "
+            '{"helpful": 1, "brief": 0.5}.',
+            code="missing-key",
+        )
+    if not is_axes and config.axis_weights is not None:
+        raise ConfigError(
+            f"axis_weights has no effect with objective={config.objective}; leave it out or use "
+            "objective=axes.",
+            code="key-conflict",
+        )
+    if config.axis_weights is not None:
+        _axis_weights(config.axis_weights)
+    if config.objective == "rankings":
+        return
+    for name in changed_fields(config, RANKING_KEYS):
+        raise ConfigError(
+            f"{name}={getattr(config, name)} is for rankings, but objective={config.objective} "
+            "trains on labels of single responses; leave it out.",
+            code="key-conflict",
+        )
+
+
+def _axis_weights(text: str) -> dict[str, float]:
+    """The weights of a JSON object by axis.
+
+    Raises:
+        ConfigError: the text is no such object, or all weights are 0.
+    """
+    try:
+        weights = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"axis_weights={text!r} is not JSON ({error}).", code="bad-value"
+        ) from None
+    if not isinstance(weights, dict) or not weights:
+        raise ConfigError(
+            f'axis_weights={text!r} is not a JSON object; write {{"axis": weight}}.',
+            code="bad-value",
+        )
+    for axis, weight in weights.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not axis or not is_number or not math.isfinite(weight):
+            raise ConfigError(
+                f"axis_weights: {axis!r} has the weight {weight!r}; use a finite number.",
+                code="bad-value",
+            )
+    if not any(weights.values()):
+        raise ConfigError(
+            f"axis_weights={text!r}: all weights are 0, so every reward would be 0.",
+            code="bad-value",
+        )
+    return {axis: float(weight) for axis, weight in weights.items()}

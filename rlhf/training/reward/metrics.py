@@ -107,17 +107,29 @@ def _columns(scores: Sequence[Tensor], rankings: Sequence[TokenRanking]) -> list
 
 
 def normalization(
-    scores: Scores, chat: ChatTokenizer, rows: Sequence[Demonstration], *, seed: int
+    scores: Scores,
+    chat: ChatTokenizer,
+    rows: Sequence[Demonstration],
+    *,
+    seed: int,
+    weights: Tensor | None = None,
 ) -> Normalization:
     """Mean and std (Bessel-corrected) of the raw logit. Call it on all processes.
 
     The std of one row, or of rows with equal scores, is 1.
+
+    Args:
+        scores: of the model.
+        chat: its tokenizer.
+        rows: demonstrations, at least one.
+        seed: of the shuffled words.
+        weights: of the heads in the raw logit, float [heads]; None for their mean.
     """
     ids = [judged_ids(chat, row.prompt, row.completion) for row in rows]
     ids += [judged_ids(chat, row.prompt, shuffled(row.completion, seed)) for row in rows]
     heads = scores.read_together(ids, title="demonstrations")
-    heads, controls = heads[: len(rows)], heads[len(rows) :].mean(dim=1)
-    values = heads.mean(dim=1)
+    logits = heads.mean(dim=1) if weights is None else heads @ weights
+    values, controls, heads = logits[: len(rows)], logits[len(rows) :], heads[: len(rows)]
     changed = values != controls  # a response of one word has no other order
     std = float(values.std()) if len(rows) > 1 else 0.0
     return Normalization(

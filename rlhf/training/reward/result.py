@@ -15,6 +15,8 @@ from rlhf.models.save import ADAPTER, save_reward_model
 from rlhf.models.scorer import Scorer
 from rlhf.training.common.metrics import MetricsLine
 from rlhf.training.common.publish import publish
+from rlhf.training.common.setup import RunSetup
+from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.data import TokenRanking
 from rlhf.training.reward.metrics import (
     NOT_NORMALIZED,
@@ -28,6 +30,10 @@ from rlhf.training.reward.metrics import (
 from rlhf.training.reward.samples import write_ranked_samples
 from rlhf.training.reward.scores import Scores
 from rlhf.training.reward.setup import RewardSetup
+from rlhf.types import Ranking, RatedResponse
+
+AnySetup = RunSetup[Ranking, RewardModelConfig] | RunSetup[RatedResponse, RewardModelConfig]
+"""A run that trains a reward model."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -101,14 +107,11 @@ def write_reward_model(
     The run folder gets samples/ as well. Call it on one process.
     """
     scale = trained.normalization
-    if folder != setup.folder and (folder / MANIFEST).is_file():
-        shutil.rmtree(folder / ADAPTER, ignore_errors=True)  # of an earlier save
+    remove_earlier_adapter(folder, setup)
     save_reward_model(folder, trained.model, setup.chat, scale.mean, scale.std)
     if trained.heads is not None:
         save_heads(folder, trained.heads)
-    adapter = setup.folder / ADAPTER
-    if folder != setup.folder and adapter.is_dir():
-        shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)
+    copy_adapter(folder, setup)
     if folder == setup.folder:
         write_ranked_samples(
             folder,
@@ -118,7 +121,39 @@ def write_reward_model(
             count=setup.config.num_samples,
             seed=setup.run.seed,
         )
-    samples = folder / "samples"
+    publish_reward_model(folder, setup, scale, metrics, samples="held-out rankings with rewards")
+
+
+def remove_earlier_adapter(folder: Path, setup: AnySetup) -> None:
+    """Remove the adapter that an earlier save left in a folder other than the run folder."""
+    if folder != setup.folder and (folder / MANIFEST).is_file():
+        shutil.rmtree(folder / ADAPTER, ignore_errors=True)
+
+
+def copy_adapter(folder: Path, setup: AnySetup) -> None:
+    """Copy the run's adapter, if any, to another folder."""
+    adapter = setup.folder / ADAPTER
+    if folder != setup.folder and adapter.is_dir():
+        shutil.copytree(adapter, folder / ADAPTER, dirs_exist_ok=True)
+
+
+def publish_reward_model(
+    folder: Path,
+    setup: AnySetup,
+    scale: Normalization,
+    metrics: Mapping[str, str],
+    *,
+    samples: str,
+) -> None:
+    """Write model card and manifest of a saved reward model; print a table of the metrics.
+
+    Args:
+        folder: the model's folder.
+        setup: the run.
+        scale: normalisation of the model.
+        metrics: for people.
+        samples: what the rows in samples/ are.
+    """
     manifest = setup.manifest(folder, stage="reward_model")
     publish(
         folder,
@@ -127,7 +162,7 @@ def write_reward_model(
         metrics=metrics,
         loads_with="AutoModelForSequenceClassification",
         places={
-            **({"held-out rankings with rewards": samples} if samples.is_dir() else {}),
+            **({samples: folder / "samples"} if (folder / "samples").is_dir() else {}),
             "use it": f"rlhf ppo --reward {folder}",
         },
     )

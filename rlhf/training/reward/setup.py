@@ -10,6 +10,7 @@ from rlhf.data.files.memory import RowsInMemory
 from rlhf.data.held_out import load_train_and_held_out
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_rankings
+from rlhf.errors import ConfigError
 from rlhf.manifest import DataUse
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
@@ -77,6 +78,12 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
+    if config.objective != "rankings":
+        raise ConfigError(
+            f"objective={config.objective} trains on labels of single responses, not on rankings; "
+            "use RatingTrainer.",
+            code="key-conflict",
+        )
     world_size = begin_run(run, sharding="fsdp")
     check_sharding(model, config)
     check_optim(config.optim)

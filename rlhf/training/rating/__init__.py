@@ -1,0 +1,1 @@
+"""Reward models from labels of single responses: verdicts, and ratings by axis."""
