@@ -44,6 +44,8 @@ ErrorCode = Literal[
     "nothing-trained",  # weights are frozen, or no optimizer step changes them
     "no-reward",  # responses without a usable reward
     "process-lost",  # a process of the run ended, or hangs while the others wait for it
+    "engine-lost",  # the program that samples responses ended or cannot be reached
+    "engine-mismatch",  # it samples with other weights, tokens or options than asked for
     "out-of-memory",  # the device or the machine has too little memory
     "upload-failed",  # the hub did not accept the model; the local folder is complete
     "gate-failed",  # a failed gate stopped rlhf align before PPO; --skip_gate continues anyway

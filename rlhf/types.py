@@ -141,7 +141,8 @@ class Rollouts:
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
     logprobs: Tensor  # float [B, R], of the sampling policy; 0 on padding
-    importance_weights: Tensor  # float [B, R]; 1 unless importance_weight_cap is set
+    sampler_logprobs: Tensor | None  # float [B, R], where `logprobs` are of another forward pass
+    importance_weights: Tensor  # float [B, R]; 1 without sampler_logprobs
     entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
     ended_with_eos: Tensor  # bool [B]
     thought_lengths: Tensor  # long [B], tokens of the thought before a response; 0 without one

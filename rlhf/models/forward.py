@@ -68,6 +68,32 @@ def response_logprobs(
 
 
 @torch.no_grad()
+def response_logprobs_and_entropies(
+    model: CausalLM,
+    batch: PromptBatch,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    temperature: float,
+    max_tokens: int,
+    packed: bool = False,
+    grows: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`response_logprobs`, and the entropies of the distributions; nats, float32 [B, R] each."""
+    logprobs = torch.zeros(response_mask.shape, device=response_mask.device)
+    entropies = torch.zeros_like(logprobs)
+    parts = _parts(
+        batch, response_ids, response_mask, max_tokens=max_tokens, packed=packed, grows=grows
+    )
+    for rows, sequences in parts:
+        flat = response_outputs(model, sequences, temperature=temperature, entropy=True)
+        assert flat.entropies is not None
+        logprobs[rows] = sequences.as_columns(flat.logprobs)
+        entropies[rows] = sequences.as_columns(flat.entropies)
+    return logprobs, entropies
+
+
+@torch.no_grad()
 def score_rows(
     function: Callable[[Sequences], Tensor],
     batch: PromptBatch,
@@ -89,20 +115,39 @@ def score_rows(
         packed: whether rows with equal prompts may share them.
         grows: whether a microbatch may have more tokens where rows share long prompts.
     """
-    prompts, mask = batch.input_ids, batch.attention_mask
-    shared = find_shared_prompts(prompts, mask) if packed else None
     result = torch.zeros(response_mask.shape, device=response_mask.device)
-    lengths = mask.sum(1) + response_mask.sum(1)
-    for rows in microbatches(lengths, max_tokens, shared, grows=grows):
-        sequences = as_sequences(
-            prompts[rows],
-            mask[rows],
-            response_ids[rows],
-            response_mask[rows],
-            packed=shared is not None,
-        )
+    parts = _parts(
+        batch, response_ids, response_mask, max_tokens=max_tokens, packed=packed, grows=grows
+    )
+    for rows, sequences in parts:
         result[rows] = function(sequences)
     return result
+
+
+def _parts(
+    batch: PromptBatch,
+    response_ids: Tensor,
+    response_mask: Tensor,
+    *,
+    max_tokens: int,
+    packed: bool,
+    grows: bool,
+) -> Iterator[tuple[Tensor, Sequences]]:
+    """The rows of each microbatch, long [b], and their sequences; arguments as in `score_rows`."""
+    prompts, mask = batch.input_ids, batch.attention_mask
+    shared = find_shared_prompts(prompts, mask) if packed else None
+    lengths = mask.sum(1) + response_mask.sum(1)
+    for rows in microbatches(lengths, max_tokens, shared, grows=grows):
+        yield (
+            rows,
+            as_sequences(
+                prompts[rows],
+                mask[rows],
+                response_ids[rows],
+                response_mask[rows],
+                packed=shared is not None,
+            ),
+        )
 
 
 def response_outputs(

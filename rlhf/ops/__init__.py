@@ -17,15 +17,20 @@ from rlhf.ops.advantages import (
     without_spread,
 )
 from rlhf.ops.chunked_head import head_logprobs, head_logprobs_and_entropy
+from rlhf.ops.importance import (
+    ImportanceCorrection,
+    ImportanceLevel,
+    LogprobGap,
+    importance_weights,
+    logprob_gap,
+)
 from rlhf.ops.kl import KLEstimator, estimate_kl, kl_k1, kl_k2, kl_k3
 from rlhf.ops.logprobs import token_logprobs, token_logprobs_and_entropy
 from rlhf.ops.loss_means import LossType, loss_denominator, token_weights
 from rlhf.ops.losses import (
-    ImportanceLevel,
     PolicyLoss,
     ValueLoss,
     cispo_loss,
-    importance_weights,
     kl_loss,
     kl_weights,
     policy_loss,
@@ -55,8 +60,10 @@ from rlhf.ops.whitening import masked_variance, whiten
 from rlhf.types import Ties
 
 __all__ = [
+    "ImportanceCorrection",
     "ImportanceLevel",
     "KLEstimator",
+    "LogprobGap",
     "LossType",
     "PolicyLoss",
     "Ties",
@@ -85,6 +92,7 @@ __all__ = [
     "kto_loss",
     "left_justified",
     "length_mask",
+    "logprob_gap",
     "loss_denominator",
     "masked_mean",
     "masked_sum",

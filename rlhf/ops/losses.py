@@ -2,16 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from rlhf.ops.importance import LOG_RATIO_LIMIT, ImportanceLevel, importance_weights
 from rlhf.ops.kl import KLEstimator, estimate_kl
 from rlhf.ops.masking import masked_sum
-
-ImportanceLevel = Literal["token", "sequence"]
-LOG_RATIO_LIMIT = 20.0  # exp(20) is 4.9e8: larger ratios are a broken step, not a gradient
 
 
 @dataclass(frozen=True)
@@ -140,19 +137,6 @@ def _with_metrics(
         approx_kl=masked_sum(log_ratio.expm1() - log_ratio, response_mask),
         clipped=masked_sum(clipped.float(), response_mask),
     )
-
-
-def importance_weights(
-    train_logprobs: Tensor, rollout_logprobs: Tensor, response_mask: Tensor, *, cap: float
-) -> Tensor:
-    """min(exp(train_logprobs - rollout_logprobs), cap), float [B, R], without gradient.
-
-    Corrects for tokens that were sampled by another forward pass than the training one (other
-    kernels, other precision): importance sampling, truncated at `cap` so that no token outweighs a
-    batch (Ionides 2008). 1 on padding. All float [B, R]; mask: bool.
-    """
-    log_ratio = torch.where(response_mask, train_logprobs - rollout_logprobs, 0.0).detach()
-    return log_ratio.clamp(max=LOG_RATIO_LIMIT).exp().clamp(max=cap)
 
 
 def kl_loss(

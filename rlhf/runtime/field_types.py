@@ -7,12 +7,15 @@ import dataclasses
 import difflib
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rlhf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 NAMES = {
     bool: "True or False",
@@ -107,3 +110,9 @@ def _suggest(value: object, hint: Any) -> str:
                for each in get_args(option)]  # fmt: skip
     nearest = difflib.get_close_matches(str(value).lower(), choices, n=1, cutoff=0.4)
     return f" Did you mean {nearest[0]}?" if nearest else ""
+
+
+def changed_fields(config: "DataclassInstance", names: Sequence[str]) -> list[str]:
+    """The keys among `names` whose value is not the default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    return [name for name in names if getattr(config, name) != defaults[name]]

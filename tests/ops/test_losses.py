@@ -5,7 +5,6 @@ import torch
 
 from rlhf.ops.losses import (
     cispo_loss,
-    importance_weights,
     kl_loss,
     kl_weights,
     policy_loss,
@@ -190,26 +189,6 @@ def test_weights_scale_the_loss_but_not_the_metrics():
     )
     assert terms.loss.item() == pytest.approx(-4.5)
     assert terms.ratio.item() == 2.0
-
-
-def test_literal_importance_weights():
-    """p_train / p_rollout = 3/2, 1/2, 8 capped at 2, and 1 on padding; no gradient."""
-    train = torch.tensor([[0.3, 0.1, 0.8, 1.0]]).log().requires_grad_(True)
-    rollout = torch.tensor([[0.2, 0.2, 0.1, float("nan")]]).log()
-    mask = torch.tensor([[True, True, True, False]])
-    weights = importance_weights(train, rollout, mask, cap=2.0)
-    torch.testing.assert_close(weights, torch.tensor([[1.5, 0.5, 2.0, 1.0]]))
-    assert not weights.requires_grad
-
-
-def test_importance_weights_correct_the_mean():
-    """Tokens drawn by [0.6, 0.4], weighed by [0.5, 0.5] / that: E[w f] = mean of f."""
-    rollout, train = torch.tensor([0.6, 0.4]), torch.tensor([0.5, 0.5])
-    weights = importance_weights(
-        train.log()[None], rollout.log()[None], torch.ones(1, 2, dtype=torch.bool), cap=10.0
-    )[0]
-    f = torch.tensor([3.0, -1.0])
-    assert (rollout * weights * f).sum().item() == pytest.approx(1.0, abs=1e-6)
 
 
 def test_literal_kl_loss():

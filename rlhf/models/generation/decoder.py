@@ -25,7 +25,8 @@ class Generated:
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
     logprobs: Tensor  # float [B, R], at the sampling temperature; 0 on padding
-    entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
+    entropies: Tensor | None  # float [B, R], nats of the distribution sampled from; 0 on padding;
+    # None from an engine that does not compute them
     ended_with_eos: Tensor  # bool [B]
 
 

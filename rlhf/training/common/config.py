@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from rlhf.errors import ConfigError
 from rlhf.runtime.field_types import check_field_types
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 AT_LEAST_ONE = (
     "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps",
@@ -39,12 +36,6 @@ def check_finite(config: object, names: Sequence[str]) -> None:
         value = getattr(config, name)
         if value is not None and not math.isfinite(value):
             raise ConfigError(f"{name}={value}; use a finite number.", code="bad-value")
-
-
-def changed_fields(config: "DataclassInstance", names: Sequence[str]) -> list[str]:
-    """The keys among `names` whose value is not the default."""
-    defaults = {field.name: field.default for field in fields(config)}
-    return [name for name in names if getattr(config, name) != defaults[name]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rlhf.models.config import BackboneConfig, use_bf16
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
-from rlhf.models.forward import response_logprobs
+from rlhf.models.forward import response_logprobs, response_logprobs_and_entropies
 from rlhf.models.memory import tokens_at_once
 from rlhf.models.protocols import CausalLM
 from rlhf.training.ppo.config import PPOConfig
@@ -34,6 +34,22 @@ class Compute:
         """Log-probs of the responses as training computes them, float32 [B, R], no gradient."""
         with self.autocast():
             return response_logprobs(
+                model,
+                batch,
+                response_ids,
+                response_mask,
+                temperature=self.temperature,
+                max_tokens=self.microbatch_tokens,
+                packed=reads_packed_rows(model.modules()),
+                grows=self.microbatches_grow,
+            )
+
+    def frozen_logprobs_and_entropies(
+        self, model: CausalLM, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`frozen_logprobs`, and the entropies of the distributions; float32 [B, R] each."""
+        with self.autocast():
+            return response_logprobs_and_entropies(
                 model,
                 batch,
                 response_ids,

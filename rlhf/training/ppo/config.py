@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal
 
 from rlhf.data.config import PromptDataConfig
 from rlhf.models.config import BackboneConfig
+from rlhf.ops.importance import ImportanceCorrection, ImportanceLevel
 from rlhf.ops.kl import KLEstimator
 from rlhf.ops.loss_means import LossType
-from rlhf.ops.losses import ImportanceLevel
 from rlhf.rewards.config import RewardConfig
+from rlhf.rollouts.config import RolloutConfig
 from rlhf.runtime.field_types import check_field_types
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.config import OPTIM_HELP, Optim
@@ -28,17 +29,19 @@ Advantage = Literal[
 OF_GROUPS = ("rloo", "grpo", "dr_grpo", "reinforce++_baseline")
 # Estimators whose papers put the KL penalty into the loss.
 KL_IN_LOSS = ("grpo", "dr_grpo", "reinforce++_baseline")
+DEFAULT_CAP = 2.0  # of importance weights, with an engine other than native
 # Keys that define advantages and losses; another value of one makes another run.
 RUN_KEYS = (
     *("mode", "advantage", "rollout_batch_size", "num_generations", "temperature"),
     *("gamma", "lam", "whiten_rewards", "kl_coef", "kl_estimator", "kl_in"),
     *("surrogate", "importance_level", "importance_weight_cap", "loss_type", "mask_truncated"),
+    *("importance_weight_floor", "importance_correction", "importance_correction_level"),
     *("clip_range", "clip_range_high", "dual_clip", "value_clip_range", "vf_coef", "entropy_coef"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig:
+class PPOConfig(RolloutConfig):
     """Keys of PPO. A `step` is one iteration: rollouts, scores, `num_ppo_epochs` of updates."""
 
     INSTEAD_OF: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -228,12 +231,35 @@ class PPOConfig:
         default=None, metadata={"help": "Stop the run above this KL, in nats per response."}
     )
 
+    recompute_logprobs: Literal["auto", "always", "never"] = field(
+        default="auto",
+        metadata={
+            "help": "Whether the log-probs of sampled tokens are computed once more as training "
+            "computes them, in one more forward pass. auto: with an importance_weight_cap and "
+            "with every rollout_engine but native."
+        },
+    )
     importance_weight_cap: float | None = field(
         default=None,
         metadata={
-            "help": "Weigh tokens by min(p_train / p_rollout, this): a correction where sampling "
-            "and training compute different log-probs. It costs one more forward pass."
+            "help": "Weigh tokens by p_train / p_sampler, up to this: a correction where sampling "
+            "and training compute different log-probs. Default: 2 where log-probs are computed "
+            "once more, with an engine other than native."
         },
+    )
+    importance_weight_floor: float | None = field(
+        default=None, metadata={"help": "Smallest weight that importance_correction=mask keeps."}
+    )
+    importance_correction: ImportanceCorrection = field(
+        default="truncate",
+        metadata={
+            "help": "truncate: larger weights are importance_weight_cap. mask: tokens outside of "
+            "importance_weight_floor and importance_weight_cap are left out of the policy's loss."
+        },
+    )
+    importance_correction_level: ImportanceLevel = field(
+        default="token",
+        metadata={"help": "Weights of tokens, or one weight for all tokens of a response."},
     )
     ptx_data: str | None = field(
         default=None,
@@ -298,6 +324,20 @@ class PPOConfig:
     def penalty_estimator(self) -> KLEstimator:
         """Estimator of the KL penalty, in the loss or in the rewards."""
         return self.kl_estimator or ("k2" if self.kl_in_loss else "k1")
+
+    @property
+    def recomputes_logprobs(self) -> bool:
+        """Whether the log-probs of sampled tokens are computed once more, as in training."""
+        if self.recompute_logprobs == "auto":
+            return self.rollout_engine != "native" or self.importance_weight_cap is not None
+        return self.recompute_logprobs == "always"
+
+    @property
+    def weight_cap(self) -> float | None:
+        """Largest importance weight; None for no weights."""
+        if self.importance_weight_cap is None and self.rollout_engine != "native":
+            return DEFAULT_CAP
+        return self.importance_weight_cap
 
     @property
     def num_prompts(self) -> int:

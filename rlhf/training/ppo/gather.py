@@ -82,6 +82,7 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
     )
     names = parts[0].scores.breakdown
     values = [part.values for part in parts if part.values is not None]
+    sampler = [part.sampler_logprobs for part in rollouts if part.sampler_logprobs is not None]
     greedy = [part.greedy_scores for part in parts if part.greedy_scores is not None]
     return ScoredRollouts(
         rollouts=Rollouts(
@@ -89,6 +90,7 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
             response_ids=_stacked([part.response_ids for part in rollouts], order),
             response_mask=_stacked([part.response_mask for part in rollouts], order),
             logprobs=_stacked([part.logprobs for part in rollouts], order),
+            sampler_logprobs=_stacked(sampler, order) if sampler else None,
             importance_weights=_stacked([part.importance_weights for part in rollouts], order),
             entropies=_stacked([part.entropies for part in rollouts], order),
             ended_with_eos=torch.cat([part.ended_with_eos for part in rollouts])[order],

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
+from rlhf.data.tokenization.chat import prompt_text
 from rlhf.models.shard import sharding_requested
 from rlhf.rewards.reward import Reward
+from rlhf.rollouts.engine import RolloutEngine
+from rlhf.rollouts.load import load_engine
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.checkpoint import checkpoint_of_run
 from rlhf.training.common.provenance import check_same_base
@@ -29,6 +32,7 @@ class LoadedRun:
     reward: Reward
     updater: PPOUpdater
     progress: Progress
+    engine: RolloutEngine
     notes: list[str]  # about the checkpoint and the models, a sentence each
 
 
@@ -75,5 +79,23 @@ def load_run(setup: PPOSetup) -> LoadedRun:
         reward=reward,
         updater=updater,
         progress=progress,
+        engine=_engine(setup, compute),
         notes=[*notes, *model_notes],
+    )
+
+
+def _engine(setup: PPOSetup, compute: Compute) -> RolloutEngine:
+    """The engine that samples responses, and reads a prompt of the run as the policy does."""
+    chat, row = setup.chat, setup.prompts[0]
+    text = prompt_text(chat, row.prompt, row.tools)
+    return load_engine(
+        setup.config,
+        model=setup.base,
+        max_length=setup.config.max_length,
+        bf16=compute.bf16,
+        seed=setup.seed,
+        folder=setup.folder,
+        cuda_graphs=setup.config.cuda_graphs,
+        texts=[text],
+        ids=[chat.tokenizer(text, add_special_tokens=False)["input_ids"]],
     )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rlhf.errors import ConfigError
-from rlhf.training.common.config import changed_fields
+from rlhf.runtime.field_types import changed_fields
 
 if TYPE_CHECKING:
     from rlhf.training.ppo.config import PPOConfig

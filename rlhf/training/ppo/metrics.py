@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rlhf.ops.importance import logprob_gap
 from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
 from rlhf.runtime.distributed import print_once
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.dynamic_sampling import share_of_equal_groups
-from rlhf.types import Experience, Prompt, ScoredRollouts
+from rlhf.types import Experience, Prompt, Rollouts, ScoredRollouts
 
 PROGRESS = ("score", "kl", "response_length", "eos_rate")  # printed while a run goes on
 NUM_LINES = 20  # printed over a run
@@ -41,6 +42,8 @@ def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
         "eos_rate": rollouts.ended_with_eos.float().mean(),
         "distinct_2": distinct_2(rollouts.response_ids, mask),
     }
+    if rollouts.sampler_logprobs is not None:
+        metrics |= gap_metrics(rollouts, rollouts.sampler_logprobs)
     if bool((rollouts.thought_lengths > 0).any()):
         metrics["thought_length"] = rollouts.thought_lengths.float().mean()
     if len(scored.scores.breakdown) > 1:
@@ -48,6 +51,20 @@ def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
         parts = zip(short, scored.scores.breakdown.values(), strict=True)
         metrics |= {f"score/{name}": values.mean() for name, values in parts}
     return {name: float(value) for name, value in metrics.items()}
+
+
+def gap_metrics(rollouts: Rollouts, sampler_logprobs: Tensor) -> dict[str, Tensor | float]:
+    """How far the sampler's log-probs are from the trainer's, and the tokens left out for it."""
+    mask = rollouts.response_mask
+    gap = logprob_gap(rollouts.logprobs, sampler_logprobs, mask)
+    return {
+        "logprob_gap": gap.mean,
+        "logprob_gap_max": gap.largest,
+        "importance_weight": gap.weight,
+        "importance_weight_max": gap.largest_weight,
+        "effective_sample_size": gap.effective,
+        "importance_masked": masked_mean((rollouts.importance_weights == 0).float(), mask),
+    }
 
 
 def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:

@@ -12,9 +12,11 @@ from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.models.generation.generate import generate, prompt_batch
+from rlhf.models.generation.decoder import Generated
+from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.protocols import CausalLM
-from rlhf.ops.losses import importance_weights
+from rlhf.ops.importance import importance_weights
+from rlhf.rollouts.engine import RolloutEngine, Sampling
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.types import PromptBatch, PromptRow, Rollouts
@@ -73,6 +75,7 @@ def local_shard(
 
 
 def roll_out(
+    engine: RolloutEngine,
     policy: CausalLM,
     batch: PromptBatch,
     config: PPOConfig,
@@ -83,13 +86,15 @@ def roll_out(
     iteration: int,
     temperature: float | None = None,
 ) -> Rollouts:
-    """A sampled response to every row, with the log-probs it was sampled with.
+    """A sampled response to every row, with its log-probs.
 
-    With `importance_weight_cap` the log-probs are those of the forward pass that trains, and
-    each token is weighted by its likelihood there over its likelihood in the decode loop.
+    With `recomputes_logprobs` the log-probs are those of the forward pass that trains, and each
+    token is weighted by its likelihood there over its likelihood where it was sampled. Else they
+    are those that it was sampled with.
 
     Args:
-        policy: the model to sample from.
+        engine: samples, with the policy's weights.
+        policy: the model that is sampled from.
         batch: left-padded prompts.
         config: length and temperature of responses.
         compute: device and precision.
@@ -98,36 +103,58 @@ def roll_out(
         iteration: see seed.
         temperature: in place of the configured one; 0 for the likeliest tokens.
     """
+    sampling = Sampling(
+        max_new_tokens=config.max_completion_length,
+        temperature=config.temperature if temperature is None else temperature,
+        eos_token_ids=chat.eos_token_ids,
+        pad_token_id=chat.pad_token_id,
+        seed=seed,
+        iteration=iteration,
+    )
     with compute.autocast():
-        generated = generate(
-            policy,
-            batch,
-            max_new_tokens=config.max_completion_length,
-            temperature=config.temperature if temperature is None else temperature,
-            eos_token_ids=chat.eos_token_ids,
-            pad_token_id=chat.pad_token_id,
-            seed=seed,
-            iteration=iteration,
-            cuda_graphs=config.cuda_graphs,
-        )
-    ids, mask, logprobs = generated.response_ids, generated.response_mask, generated.logprobs
-    weights = torch.ones_like(logprobs)
-    if config.importance_weight_cap is not None:
-        logprobs = compute.frozen_logprobs(policy, batch, ids, mask)
-        weights = importance_weights(
-            logprobs, generated.logprobs, mask, cap=config.importance_weight_cap
-        )
+        generated = engine.generate(batch, sampling)
+    ids, mask = generated.response_ids, generated.response_mask
+    logprobs, entropies = generated.logprobs, generated.entropies
+    recomputes = config.recomputes_logprobs and temperature is None
+    if recomputes:
+        logprobs, entropies = _trained_logprobs(policy, batch, generated, compute)
     texts, thought_lengths = _decode(ids, mask, chat)
     return Rollouts(
         batch=batch,
         response_ids=ids,
         response_mask=mask,
         logprobs=logprobs,
-        importance_weights=weights,
-        entropies=generated.entropies,
+        sampler_logprobs=generated.logprobs if recomputes else None,
+        importance_weights=_weights(logprobs, generated, config),
+        entropies=torch.zeros_like(logprobs) if entropies is None else entropies,
         ended_with_eos=generated.ended_with_eos,
         thought_lengths=torch.tensor(thought_lengths, device=ids.device),
         texts=texts,
+    )
+
+
+def _trained_logprobs(
+    policy: CausalLM, batch: PromptBatch, generated: Generated, compute: Compute
+) -> tuple[Tensor, Tensor]:
+    """Log-probs as training computes them, and entropies, float32 [B, R] each."""
+    responses = generated.response_ids, generated.response_mask
+    if generated.entropies is None:
+        return compute.frozen_logprobs_and_entropies(policy, batch, *responses)
+    return compute.frozen_logprobs(policy, batch, *responses), generated.entropies
+
+
+def _weights(logprobs: Tensor, generated: Generated, config: PPOConfig) -> Tensor:
+    """The importance weights of the tokens, float [B, R]; 1 where log-probs are not recomputed."""
+    if config.weight_cap is None or not config.recomputes_logprobs:
+        return torch.ones_like(logprobs)
+    return importance_weights(
+        logprobs,
+        generated.logprobs,
+        generated.response_mask,
+        cap=config.weight_cap,
+        floor=config.importance_weight_floor or 0.0,
+        correction=config.importance_correction,
+        level=config.importance_correction_level,
     )
 
 

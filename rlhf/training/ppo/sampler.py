@@ -1,13 +1,11 @@
 """Responses of a run and their scores: of an iteration's prompts, and of the held-out ones."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-
 from accelerate import Accelerator
 
 from rlhf.errors import TrainingError
 from rlhf.models.protocols import CausalLM
 from rlhf.rewards.reward import Reward
+from rlhf.rollouts.engine import RolloutEngine
 from rlhf.training.common.arguments import is_temporary
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.diagnostics import check_finite
@@ -25,6 +23,7 @@ from rlhf.training.ppo.score import score_rollouts, with_greedy_scores
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.types import PromptBatch, Rollouts, ScoredRollouts
 
+REFERENCE = "reference"  # a version of weights
 HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
 # Largest shares of responses that may have no reward, with on_reward_error=skip.
 MOST_SKIPPED, MOST_SKIPPED_HELD_OUT, MOST_SKIPPED_REPLACED = 0.01, 0.5, 0.5
@@ -40,9 +39,11 @@ class Sampler:
         models: PPOModels,
         reward: Reward,
         compute: Compute,
+        engine: RolloutEngine,
     ) -> None:
         self.setup, self.accelerator, self.compute = setup, accelerator, compute
         self.models, self.reward = models, reward
+        self.engine, self.version = engine, ""  # of the weights that the engine has
 
     def next_prompts(self, step: int) -> PromptBatch:
         """This process's prompts of iteration `step`, `num_generations` rows each."""
@@ -58,11 +59,24 @@ class Sampler:
         batch: PromptBatch,
         iteration: int,
         *,
+        version: str = "",
         temperature: float | None = None,
     ) -> Rollouts:
-        """A sampled response to every row, with the log-probs it was sampled with."""
+        """A sampled response to every row, with its log-probs.
+
+        Args:
+            policy: the model to sample from, with whole weights.
+            batch: left-padded prompts.
+            iteration: keys the noise.
+            version: of the weights; an engine that has them is not given them again.
+            temperature: in place of the configured one; 0 for the likeliest tokens.
+        """
         setup = self.setup
+        if not version or version != self.version:
+            self.engine.update_weights(policy)
+            self.version = version
         return roll_out(
+            self.engine,
             policy,
             batch,
             setup.config,
@@ -73,10 +87,10 @@ class Sampler:
             temperature=temperature,
         )
 
-    def roll_out_greedily(self, policy: CausalLM, batch: PromptBatch, iteration: int) -> Rollouts:
-        """The response of likeliest tokens to each prompt of the batch."""
+    def roll_out_greedily(self, policy: CausalLM, batch: PromptBatch, step: int) -> Rollouts:
+        """The response of likeliest tokens to each prompt of the batch of iteration `step`."""
         prompts = one_of_each_group(batch, self.setup.config.num_generations)
-        return self.roll_out(policy, prompts, iteration, temperature=0.0)
+        return self.roll_out(policy, prompts, step, version=after_step(step - 1), temperature=0.0)
 
     def replace_equal_groups(self, scored: ScoredRollouts, step: int) -> tuple[ScoredRollouts, int]:
         """The rollouts of iteration `step` after dynamic sampling; how many groups were drawn."""
@@ -104,7 +118,7 @@ class Sampler:
             first_index=first,
         )
         with self.models.whole_policy() as policy:
-            rollouts = self.roll_out(policy, batch, step)
+            rollouts = self.roll_out(policy, batch, step, version=after_step(step - 1))
         scored = self.score(rollouts, step, most_skipped=MOST_SKIPPED_REPLACED)
         used = scored.rollouts.batch.group_ids < first + count
         return select_rows(scored, used.nonzero()[:, 0])
@@ -151,23 +165,28 @@ class Sampler:
         resume = " Resume from the last checkpoint." if not is_temporary(self.setup.folder) else ""
         return skip + resume
 
-    def score_held_out(
-        self, model: Callable[[], AbstractContextManager[CausalLM]], step: int
-    ) -> ScoredRollouts:
+    def score_held_out(self, step: int, *, reference: bool = False) -> ScoredRollouts:
         """One scored response to each held-out prompt, always with the same noise.
 
         Args:
-            model: gives the policy or the reference.
-            step: the iteration, for messages.
+            step: the policy is that after this iteration.
+            reference: whether to sample from the reference instead.
         """
         batch = local_shard(
             self.setup.held_out, self.setup.chat, self.accelerator, num_generations=1
         )
+        model = self.models.reference if reference else self.models.whole_policy
         with model() as policy:
-            rollouts = self.roll_out(policy, batch, HELD_OUT)
+            version = REFERENCE if reference else after_step(step)
+            rollouts = self.roll_out(policy, batch, HELD_OUT, version=version)
         return self.score(rollouts, step, most_skipped=MOST_SKIPPED_HELD_OUT)
 
     def score_before_and_after(self, step: int) -> tuple[ScoredRollouts, ScoredRollouts]:
         """Responses of the reference and of the policy to the same held-out prompts, scored."""
-        before = self.score_held_out(self.models.reference, step)
-        return intersect_rows(before, self.score_held_out(self.models.whole_policy, step))
+        before = self.score_held_out(step, reference=True)
+        return intersect_rows(before, self.score_held_out(step))
+
+
+def after_step(step: int) -> str:
+    """The version of the policy's weights after an iteration."""
+    return f"policy after step {step}"

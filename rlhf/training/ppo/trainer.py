@@ -11,6 +11,7 @@ batches and an interruption do not change what is sampled.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rlhf.data.config import PromptOptions
@@ -29,6 +30,7 @@ from rlhf.training.ppo.checkpoint import CheckpointWriter
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.diagnostics import (
     Warnings,
+    check_engine,
     collapse_warnings,
     over_budget,
     overfit_warnings,
@@ -48,7 +50,7 @@ from rlhf.training.ppo.metrics import (
 )
 from rlhf.training.ppo.result import PPOResult, summary, unfinished, write_all_samples, write_policy
 from rlhf.training.ppo.run_folder import open_folder
-from rlhf.training.ppo.sampler import Sampler
+from rlhf.training.ppo.sampler import Sampler, after_step
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.state import next_progress, with_best
 from rlhf.types import Prompt
@@ -137,7 +139,9 @@ class PPOTrainer:
         self.models, self.reward, self.updater = run.models, run.reward, run.updater
         self.progress, self.notes = run.progress, run.notes
         self.setup, self.config, self.on_step = setup, setup.config, on_step
-        self.sampler = Sampler(setup, self.accelerator, self.models, self.reward, self.compute)
+        self.sampler = Sampler(
+            setup, self.accelerator, self.models, self.reward, self.compute, run.engine
+        )
         self.checkpoints = CheckpointWriter(setup, self.accelerator, self.models)
         self.warnings = Warnings()
         self._started = False
@@ -155,9 +159,10 @@ class PPOTrainer:
         open_folder(self.setup, self.models.policy)
         self._started = True
         print_once(*self.setup.notes, *self.notes)
-        with SigtermFlag() as sigterm:
-            stopped_early = self._iterate(sigterm)
-        before, after = self.sampler.score_before_and_after(self.progress.step)
+        with closing(self.sampler.engine):
+            with SigtermFlag() as sigterm:
+                stopped_early = self._iterate(sigterm)
+            before, after = self.sampler.score_before_and_after(self.progress.step)
         self.result = PPOResult(
             progress=self.progress,
             before=before,
@@ -178,7 +183,8 @@ class PPOTrainer:
             clock = Clock()
             batch = self.sampler.next_prompts(step)
             with self.models.whole_policy() as policy:
-                rollouts = self.sampler.roll_out(policy, batch, step)
+                version = after_step(step - 1)
+                rollouts = self.sampler.roll_out(policy, batch, step, version=version)
                 greedy = None
                 if config.advantage == "remax":
                     greedy = self.sampler.roll_out_greedily(policy, batch, step)
@@ -187,6 +193,7 @@ class PPOTrainer:
             clock.lap("seconds_score")
             metrics = rollout_metrics(scored) | {"kl_coef": self.progress.kl_coef}
             metrics |= group_metrics(scored, config)
+            check_engine(metrics, step)
             if stopped_early := over_budget(metrics["kl"], config, step):
                 writer.write(step, metrics, episode=self.progress.episodes)
                 return stopped_early
@@ -228,7 +235,7 @@ class PPOTrainer:
         score: on the training prompts of this step; None before the first.
         """
         now = self.progress
-        metrics = held_out_metrics(self.sampler.score_held_out(self.models.whole_policy, now.step))
+        metrics = held_out_metrics(self.sampler.score_held_out(now.step))
         score = metrics["eval_score"] if score is None else score
         self.warnings.show(
             now.step,

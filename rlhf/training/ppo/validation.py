@@ -6,7 +6,9 @@ import torch
 
 from rlhf.errors import ConfigError
 from rlhf.models.compiled import missing_compiler
-from rlhf.training.common.config import changed_fields, check_finite
+from rlhf.rollouts.config import check_rollouts
+from rlhf.runtime.field_types import changed_fields
+from rlhf.training.common.config import check_finite
 from rlhf.training.ppo.kl_controller import MOST_ERROR
 from rlhf.training.ppo.method_validation import check_method
 
@@ -29,6 +31,10 @@ FINITE = (
     "temperature", "learning_rate", "value_learning_rate", "kl_coef", "vf_coef", "ptx_coef",
     "missing_eos_penalty", "missing_eos_score", "entropy_coef", "overlong_penalty",
 )  # fmt: skip
+# Keys that only importance weights read.
+OF_THE_CORRECTION = (
+    "importance_weight_floor", "importance_correction", "importance_correction_level",
+)  # fmt: skip
 # Keys that only LoRA reads.
 OF_LORA = (
     "lora_r", "lora_alpha", "lora_target_modules", "lora_modules_to_save", "use_rslora",
@@ -48,6 +54,8 @@ def check_ppo(config: "PPOConfig") -> None:
     _check_kl(config)
     check_method(config)
     _check_mode(config)
+    check_rollouts(config)
+    _check_sampler(config)
 
 
 def check_together(settings: "PPOSettings") -> None:
@@ -60,6 +68,12 @@ def check_together(settings: "PPOSettings") -> None:
     if config.mode != "lora" and (ignored := changed_fields(model, OF_LORA)):
         raise ConfigError(
             f"{ignored[0]} is set with mode={config.mode}; use mode=lora or leave it out.",
+            code="key-conflict",
+        )
+    if config.rollout_engine == "vllm" and model.load_in_4bit:
+        raise ConfigError(
+            "load_in_4bit with rollout_engine=vllm: the server would sample from other weights "
+            "than those in 4 bits; leave one of them out.",
             code="key-conflict",
         )
     if config.best_kl is not None and settings.data.eval_data is None:
@@ -198,6 +212,42 @@ def _check_ranges(config: "PPOConfig") -> None:
         raise ConfigError(
             f"importance_weight_cap={config.importance_weight_cap} would reduce the weight of "
             "tokens on which both forward passes agree; use 1 or more.",
+            code="bad-value",
+        )
+
+
+def _check_sampler(config: "PPOConfig") -> None:
+    """Keys of the engine and of what corrects for it."""
+    if config.rollout_engine != "native" and config.cuda_graphs:
+        raise ConfigError(
+            f"cuda_graphs=true is an option of rollout_engine=native, not of "
+            f"{config.rollout_engine}; leave it out.",
+            code="key-conflict",
+        )
+    if config.importance_weight_cap is not None and not config.recomputes_logprobs:
+        raise ConfigError(
+            "importance_weight_cap weighs tokens by recomputed log-probs, and recompute_logprobs="
+            "never has none; leave one of them out.",
+            code="key-conflict",
+        )
+    if config.weight_cap is None or not config.recomputes_logprobs:
+        for name in changed_fields(config, OF_THE_CORRECTION):
+            raise ConfigError(
+                f"{name} belongs to importance weights, which this run has not; set "
+                "importance_weight_cap or leave it out.",
+                code="key-conflict",
+            )
+    floor = config.importance_weight_floor
+    if floor is not None and config.importance_correction != "mask":
+        raise ConfigError(
+            f"importance_weight_floor={floor} is a limit of importance_correction=mask; truncation "
+            "has only importance_weight_cap. Leave it out.",
+            code="key-conflict",
+        )
+    if floor is not None and not 0 < floor <= 1:
+        raise ConfigError(
+            f"importance_weight_floor={floor} would leave out tokens on which both forward passes "
+            "agree; use a number above 0, and 1 at most.",
             code="bad-value",
         )
 

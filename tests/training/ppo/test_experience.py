@@ -38,6 +38,7 @@ def scored(scores=(2.0, -3.0), *, critic=True) -> ScoredRollouts:
         response_ids=torch.ones(2, 2, dtype=torch.long),
         response_mask=MASK,
         logprobs=LOGPROBS,
+        sampler_logprobs=None,
         importance_weights=torch.ones(2, 2),
         entropies=torch.zeros(2, 2),
         ended_with_eos=torch.tensor([True, False]),

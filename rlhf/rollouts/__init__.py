@@ -1,0 +1,1 @@
+"""Engines that sample the responses of PPO."""

@@ -1,0 +1,45 @@
+"""rlhf's own decoder as an engine: the policy in memory, prompts of a group read once."""
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from rlhf.models.generation.decoder import Generated
+from rlhf.models.generation.generate import generate
+from rlhf.rollouts.engine import Sampling
+from rlhf.types import PromptBatch
+
+
+class NativeEngine:
+    """Samples with the policy itself; `update_weights` only takes it.
+
+    cuda_graphs: whether to record a step for each number of rows and replay it.
+    """
+
+    name = "native"
+    is_native = True
+
+    def __init__(self, *, cuda_graphs: bool = False) -> None:
+        self.cuda_graphs = cuda_graphs
+        self.policy: PreTrainedModel | PeftModel | None = None
+
+    def update_weights(self, policy: PreTrainedModel | PeftModel) -> None:
+        """See `RolloutEngine`."""
+        self.policy = policy
+
+    def generate(self, batch: PromptBatch, sampling: Sampling) -> Generated:
+        """See `RolloutEngine`. The noise of a token depends on seed, iteration, row and place."""
+        assert self.policy is not None
+        return generate(
+            self.policy,
+            batch,
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            eos_token_ids=sampling.eos_token_ids,
+            pad_token_id=sampling.pad_token_id,
+            seed=sampling.seed,
+            iteration=sampling.iteration,
+            cuda_graphs=self.cuda_graphs,
+        )
+
+    def close(self) -> None:
+        """Nothing was started."""

@@ -1,0 +1,114 @@
+"""A server with vLLM's addresses that samples by rlhf's decoder, right or deliberately wrong."""
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import torch
+
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.models.generation.generate import generate, prompt_batch
+from rlhf.models.load import load_policy
+
+
+@dataclass
+class FakeServer:
+    """The model it serves, what it does wrong, and what it was asked."""
+
+    folder: Path
+    temperature_error: float = 0.0
+    stale: bool = False  # it serves the weights before the last ones
+    die_after: int | None = None  # requests for responses
+    missing: tuple[str, ...] = ()  # addresses that it does not have
+    asked: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self):
+        self.model = self.next_model = load_policy(self.folder).eval()
+        self.chat = load_tokenizer(str(self.folder))
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
+        self.thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_address[1]}"
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+    def answer(self, path, content):
+        self.asked.append(path)
+        if path in self.missing:
+            return 404, {"detail": "Not Found"}
+        if path == "/v1/models":
+            return 200, {"data": [{"id": "served"}]}
+        if path == "/tokenize":
+            ids = self.chat.tokenizer(content["prompt"], add_special_tokens=False)["input_ids"]
+            return 200, {"tokens": ids}
+        if path == "/collective_rpc":
+            assert content["method"] == "reload_weights"
+            loaded = load_policy(content["kwargs"]["weights_path"]).eval()
+            self.model, self.next_model = (self.next_model if self.stale else loaded), loaded
+        if path == "/v1/completions":
+            if self.die_after is not None:
+                self.die_after -= 1
+                if self.die_after < 0:
+                    raise ConnectionAbortedError
+            return 200, self.complete(content)
+        return 200, {}
+
+    def complete(self, content):
+        batch = prompt_batch(
+            [content["prompt"]], ["a prompt"], prompt_indices=[0], num_responses=content["n"],
+            pad_token_id=0, device=torch.device("cpu"),
+        )  # fmt: skip
+        temperature = content["temperature"]
+        generated = generate(
+            self.model,
+            batch,
+            max_new_tokens=content["max_tokens"],
+            temperature=temperature + self.temperature_error if temperature else 0.0,
+            eos_token_ids=content["stop_token_ids"],
+            pad_token_id=0,
+            seed=content["seed"],
+            iteration=0,
+        )
+        choices = []
+        for index, mask in enumerate(generated.response_mask):
+            ids = generated.response_ids[index][mask].tolist()
+            logprobs = generated.logprobs[index][mask].tolist()
+            choices.append(
+                {"index": index, "token_ids": ids, "logprobs": {"token_logprobs": logprobs}}
+            )
+        return {"choices": choices[::-1]}
+
+
+def _handler(server):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self._answer(None)
+
+        def do_POST(self):
+            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def _answer(self, content):
+            with server.lock:
+                try:
+                    status, answer = server.answer(self.path, content)
+                except ConnectionAbortedError:
+                    self.connection.close()
+                    return
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *words):
+            pass
+
+    return Handler
