@@ -154,6 +154,25 @@ def without_weights(module: M) -> M:
     return copy.deepcopy(module, empty)
 
 
+def copy_of(module: M) -> M:
+    """A frozen copy of a module with whole weights; adapters that are disabled stay disabled."""
+    copied = without_weights(module)
+    weights = {
+        name: parameter.detach().clone()
+        for name, parameter in module.named_parameters(remove_duplicate=False)
+    }
+    copied.load_state_dict(weights, strict=False, assign=True)
+    copied.requires_grad_(False)
+    return copied
+
+
+@torch.no_grad()
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy the weights of a module to a copy of it."""
+    for own, other in zip(target.parameters(), source.parameters(), strict=True):
+        own.copy_(other)
+
+
 def fill(empty: nn.Module, sharded: nn.Module) -> None:
     """Give a copy `without_weights` the whole weights of `sharded`, on every process.
 

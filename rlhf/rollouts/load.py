@@ -30,6 +30,7 @@ def load_engine(
     seed: int,
     folder: Path,
     cuda_graphs: bool,
+    copies: bool,
     texts: Sequence[str],
     ids: Sequence[Sequence[int]],
 ) -> RolloutEngine:
@@ -43,6 +44,7 @@ def load_engine(
         seed: of the run.
         folder: the run folder, for the log of a server.
         cuda_graphs: of the native engine.
+        copies: whether the native engine samples from a copy of the policy.
         texts: some rendered prompts, which a server's tokenizer has to read as the policy's does.
         ids: their token ids.
 
@@ -51,7 +53,7 @@ def load_engine(
         CheckpointError: a server with another tokenizer.
     """
     if config.rollout_engine == "native":
-        return NativeEngine(cuda_graphs=cuda_graphs)
+        return NativeEngine(cuda_graphs=cuda_graphs, copies=copies)
     if config.rollout_engine == "transformers":
         from rlhf.rollouts.continuous import ContinuousEngine  # of newer versions only
 

@@ -5,26 +5,35 @@ from transformers import PreTrainedModel
 
 from rlhf.models.generation.decoder import Generated
 from rlhf.models.generation.generate import generate
+from rlhf.models.shard import copy_of, copy_weights
 from rlhf.rollouts.engine import Sampling
 from rlhf.types import PromptBatch
 
 
 class NativeEngine:
-    """Samples with the policy itself; `update_weights` only takes it.
+    """Samples with the policy itself, or with a copy of it.
 
-    cuda_graphs: whether to record a step for each number of rows and replay it.
+    Args:
+        cuda_graphs: whether to record a step for each number of rows and replay it.
+        copies: whether `update_weights` copies the weights, so that the policy may be trained while
+            its responses are sampled; else it only takes the policy.
     """
 
     name = "native"
     is_native = True
 
-    def __init__(self, *, cuda_graphs: bool = False) -> None:
-        self.cuda_graphs = cuda_graphs
+    def __init__(self, *, cuda_graphs: bool = False, copies: bool = False) -> None:
+        self.cuda_graphs, self.copies = cuda_graphs, copies
         self.policy: PreTrainedModel | PeftModel | None = None
 
     def update_weights(self, policy: PreTrainedModel | PeftModel) -> None:
         """See `RolloutEngine`."""
-        self.policy = policy
+        if not self.copies:
+            self.policy = policy
+        elif self.policy is None:
+            self.policy = copy_of(policy)
+        else:
+            copy_weights(policy, self.policy)
 
     def generate(self, batch: PromptBatch, sampling: Sampling) -> Generated:
         """See `RolloutEngine`. The noise of a token depends on seed, iteration, row and place."""

@@ -41,7 +41,8 @@ def engine(request, policy_folder, tmp_path_factory):
     chat = load_tokenizer(str(policy_folder))
     made = load_engine(
         RolloutConfig(**keys), model=str(policy_folder), max_length=128, bf16=False, seed=0,
-        folder=tmp_path_factory.mktemp("run"), cuda_graphs=False, texts=["Name a cat."],
+        folder=tmp_path_factory.mktemp("run"), cuda_graphs=False, copies=False,
+        texts=["Name a cat."],
         ids=[chat.tokenizer("Name a cat.", add_special_tokens=False)["input_ids"]],
     )  # fmt: skip
     made.update_weights(load_policy(policy_folder))

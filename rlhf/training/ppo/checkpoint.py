@@ -11,6 +11,7 @@ from torch import Tensor
 from rlhf.manifest import write_manifest
 from rlhf.models.save import save_policy
 from rlhf.training.common.checkpoint import random_state, replace_folder, save_checkpoint
+from rlhf.training.ppo.ahead import AheadState
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.state import Progress, identity_of, state_of
@@ -25,14 +26,18 @@ class CheckpointWriter:
     def __init__(self, setup: PPOSetup, accelerator: Accelerator, models: PPOModels) -> None:
         self.setup, self.accelerator, self.models = setup, accelerator, models
 
-    def checkpoint(self, progress: Progress, updater: PPOUpdater) -> None:
-        """checkpoint-N: a policy that loads by itself, and the rest of the run's state."""
+    def checkpoint(self, progress: Progress, updater: PPOUpdater, ahead: AheadState | None) -> None:
+        """checkpoint-N: a policy that loads by itself, and the rest of the run's state.
+
+        ahead: responses of this process that are sampled already.
+        """
         state = state_of(
             progress,
             self.models,
             updater,
             identity=identity_of(self.setup),
             random_states=gather_object([random_state()]),
+            ahead=gather_object([ahead]),
         )
         weights = self.models.policy_weights()
 

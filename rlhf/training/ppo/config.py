@@ -29,10 +29,10 @@ Advantage = Literal[
 OF_GROUPS = ("rloo", "grpo", "dr_grpo", "reinforce++_baseline")
 # Estimators whose papers put the KL penalty into the loss.
 KL_IN_LOSS = ("grpo", "dr_grpo", "reinforce++_baseline")
-DEFAULT_CAP = 2.0  # of importance weights, with an engine other than native
+DEFAULT_CAP = 2.0  # of importance weights, with another sampler than the policy
 # Keys that define advantages and losses; another value of one makes another run.
 RUN_KEYS = (
-    *("mode", "advantage", "rollout_batch_size", "num_generations", "temperature"),
+    *("mode", "advantage", "rollout_batch_size", "num_generations", "temperature", "rollout_lag"),
     *("gamma", "lam", "whiten_rewards", "kl_coef", "kl_estimator", "kl_in"),
     *("surrogate", "importance_level", "importance_weight_cap", "loss_type", "mask_truncated"),
     *("importance_weight_floor", "importance_correction", "importance_correction_level"),
@@ -231,20 +231,27 @@ class PPOConfig(RolloutConfig):
         default=None, metadata={"help": "Stop the run above this KL, in nats per response."}
     )
 
+    rollout_lag: int = field(
+        default=0,
+        metadata={
+            "help": "1: sample the responses of the next iteration while this one is trained on, "
+            "from weights that are one update old."
+        },
+    )
     recompute_logprobs: Literal["auto", "always", "never"] = field(
         default="auto",
         metadata={
             "help": "Whether the log-probs of sampled tokens are computed once more as training "
-            "computes them, in one more forward pass. auto: with an importance_weight_cap and "
-            "with every rollout_engine but native."
+            "computes them, in one more forward pass. auto: with importance_weight_cap, with "
+            "rollout_lag, and with every rollout_engine but native."
         },
     )
     importance_weight_cap: float | None = field(
         default=None,
         metadata={
             "help": "Weigh tokens by p_train / p_sampler, up to this: a correction where sampling "
-            "and training compute different log-probs. Default: 2 where log-probs are computed "
-            "once more, with an engine other than native."
+            "and training compute different log-probs. Default: 2 with rollout_lag and with an "
+            "engine other than native."
         },
     )
     importance_weight_floor: float | None = field(
@@ -326,16 +333,21 @@ class PPOConfig(RolloutConfig):
         return self.kl_estimator or ("k2" if self.kl_in_loss else "k1")
 
     @property
+    def has_other_sampler(self) -> bool:
+        """Whether responses come from another program than the policy, or from older weights."""
+        return self.rollout_engine != "native" or self.rollout_lag > 0
+
+    @property
     def recomputes_logprobs(self) -> bool:
         """Whether the log-probs of sampled tokens are computed once more, as in training."""
         if self.recompute_logprobs == "auto":
-            return self.rollout_engine != "native" or self.importance_weight_cap is not None
+            return self.has_other_sampler or self.importance_weight_cap is not None
         return self.recompute_logprobs == "always"
 
     @property
     def weight_cap(self) -> float | None:
         """Largest importance weight; None for no weights."""
-        if self.importance_weight_cap is None and self.rollout_engine != "native":
+        if self.importance_weight_cap is None and self.has_other_sampler:
             return DEFAULT_CAP
         return self.importance_weight_cap
 

@@ -12,6 +12,7 @@ from rlhf.rollouts.load import load_engine
 from rlhf.runtime.distributed import on_main_process
 from rlhf.training.common.checkpoint import checkpoint_of_run
 from rlhf.training.common.provenance import check_same_base
+from rlhf.training.ppo.ahead import AheadState
 from rlhf.training.ppo.compute import Compute, resolve_compute
 from rlhf.training.ppo.models import load_models
 from rlhf.training.ppo.modes import PPOModels
@@ -33,6 +34,7 @@ class LoadedRun:
     updater: PPOUpdater
     progress: Progress
     engine: RolloutEngine
+    ahead: AheadState | None  # responses of this process that a checkpoint has
     notes: list[str]  # about the checkpoint and the models, a sentence each
 
 
@@ -62,7 +64,7 @@ def load_run(setup: PPOSetup) -> LoadedRun:
     if setup.texts:
         pretraining = Pretraining(accelerator, models, setup, compute)
     updater = PPOUpdater(accelerator, models, setup.config, compute, pretraining)
-    progress = Progress(kl_coef=setup.config.kl_coef)
+    progress, ahead = Progress(kl_coef=setup.config.kl_coef), None
     if checkpoint is not None and state is not None:
         progress = restore_state(
             state,
@@ -72,6 +74,9 @@ def load_run(setup: PPOSetup) -> LoadedRun:
             process_index=accelerator.process_index,
             num_processes=num_processes,
         )
+        pending = state.get("ahead", [])
+        if len(pending) == num_processes:
+            ahead = pending[accelerator.process_index]
     return LoadedRun(
         accelerator=accelerator,
         compute=compute,
@@ -80,6 +85,7 @@ def load_run(setup: PPOSetup) -> LoadedRun:
         updater=updater,
         progress=progress,
         engine=_engine(setup, compute),
+        ahead=ahead,
         notes=[*notes, *model_notes],
     )
 
@@ -96,6 +102,7 @@ def _engine(setup: PPOSetup, compute: Compute) -> RolloutEngine:
         seed=setup.seed,
         folder=setup.folder,
         cuda_graphs=setup.config.cuda_graphs,
+        copies=setup.config.rollout_lag > 0,
         texts=[text],
         ids=[chat.tokenizer(text, add_special_tokens=False)["input_ids"]],
     )

@@ -74,9 +74,8 @@ def local_shard(
     )
 
 
-def roll_out(
+def sample(
     engine: RolloutEngine,
-    policy: CausalLM,
     batch: PromptBatch,
     config: PPOConfig,
     compute: Compute,
@@ -85,16 +84,11 @@ def roll_out(
     seed: int,
     iteration: int,
     temperature: float | None = None,
-) -> Rollouts:
-    """A sampled response to every row, with its log-probs.
-
-    With `recomputes_logprobs` the log-probs are those of the forward pass that trains, and each
-    token is weighted by its likelihood there over its likelihood where it was sampled. Else they
-    are those that it was sampled with.
+) -> Generated:
+    """A sampled response to every row.
 
     Args:
-        engine: samples, with the policy's weights.
-        policy: the model that is sampled from.
+        engine: samples, with the weights that it was given.
         batch: left-padded prompts.
         config: length and temperature of responses.
         compute: device and precision.
@@ -112,10 +106,34 @@ def roll_out(
         iteration=iteration,
     )
     with compute.autocast():
-        generated = engine.generate(batch, sampling)
+        return engine.generate(batch, sampling)
+
+
+def as_rollouts(
+    generated: Generated,
+    batch: PromptBatch,
+    policy: CausalLM,
+    config: PPOConfig,
+    compute: Compute,
+    chat: ChatTokenizer,
+    *,
+    recomputes: bool,
+) -> Rollouts:
+    """Sampled responses with the log-probs that the update compares with.
+
+    Args:
+        generated: the responses.
+        batch: their prompts.
+        policy: whose update follows.
+        config: keys of importance weights.
+        compute: device and precision.
+        chat: decodes the responses.
+        recomputes: whether the log-probs are those of the forward pass that trains, and each token
+            is weighted by its likelihood there over its likelihood where it was sampled; else they
+            are those that it was sampled with.
+    """
     ids, mask = generated.response_ids, generated.response_mask
     logprobs, entropies = generated.logprobs, generated.entropies
-    recomputes = config.recomputes_logprobs and temperature is None
     if recomputes:
         logprobs, entropies = _trained_logprobs(policy, batch, generated, compute)
     texts, thought_lengths = _decode(ids, mask, chat)

@@ -3,21 +3,24 @@
 from accelerate import Accelerator
 
 from rlhf.errors import TrainingError
+from rlhf.models.generation.decoder import Generated
 from rlhf.models.protocols import CausalLM
 from rlhf.rewards.reward import Reward
 from rlhf.rollouts.engine import RolloutEngine
 from rlhf.training.common.arguments import is_temporary
+from rlhf.training.ppo.ahead import Ahead
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.diagnostics import check_finite
 from rlhf.training.ppo.dynamic_sampling import replace_equal_groups
 from rlhf.training.ppo.gather import gather_rows, intersect_rows, select_rows, without_failures
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.rollout import (
+    as_rollouts,
     local_shard,
     one_of_each_group,
     other_prompts,
     prompts_for_step,
-    roll_out,
+    sample,
 )
 from rlhf.training.ppo.score import score_rollouts, with_greedy_scores
 from rlhf.training.ppo.setup import PPOSetup
@@ -44,6 +47,7 @@ class Sampler:
         self.setup, self.accelerator, self.compute = setup, accelerator, compute
         self.models, self.reward = models, reward
         self.engine, self.version = engine, ""  # of the weights that the engine has
+        self.ahead = Ahead()
 
     def next_prompts(self, step: int) -> PromptBatch:
         """This process's prompts of iteration `step`, `num_generations` rows each."""
@@ -71,13 +75,37 @@ class Sampler:
             version: of the weights; an engine that has them is not given them again.
             temperature: in place of the configured one; 0 for the likeliest tokens.
         """
-        setup = self.setup
+        self.ahead.wait()
+        generated = self.ahead.take(iteration) if temperature is None else None
+        if generated is None:
+            self._give(policy, version)
+            generated = self._sample(batch, iteration, temperature)
+        return as_rollouts(
+            generated,
+            batch,
+            policy,
+            self.setup.config,
+            self.compute,
+            self.setup.chat,
+            recomputes=self.setup.config.recomputes_logprobs and temperature is None,
+        )
+
+    def start_next(self, policy: CausalLM, step: int) -> None:
+        """Begin to sample the responses of iteration `step`, one ahead, with these weights."""
+        batch = self.next_prompts(step)
+        self._give(policy, after_step(step - 2))
+        self.ahead.start(step, lambda: self._sample(batch, step, None))
+
+    def _give(self, policy: CausalLM, version: str) -> None:
+        """Give the engine the policy's weights, unless it has this version of them."""
         if not version or version != self.version:
             self.engine.update_weights(policy)
             self.version = version
-        return roll_out(
+
+    def _sample(self, batch: PromptBatch, iteration: int, temperature: float | None) -> Generated:
+        setup = self.setup
+        return sample(
             self.engine,
-            policy,
             batch,
             setup.config,
             self.compute,
@@ -86,6 +114,11 @@ class Sampler:
             iteration=iteration,
             temperature=temperature,
         )
+
+    def close(self) -> None:
+        """End the engine, and what is sampled ahead."""
+        self.ahead.close()
+        self.engine.close()
 
     def roll_out_greedily(self, policy: CausalLM, batch: PromptBatch, step: int) -> Rollouts:
         """The response of likeliest tokens to each prompt of the batch of iteration `step`."""

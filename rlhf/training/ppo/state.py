@@ -1,7 +1,7 @@
 """The state of a PPO run in a checkpoint folder, written and restored for an exact resume."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -16,6 +16,7 @@ from rlhf.manifest import CRITIC_WEIGHTS, hash_text
 from rlhf.models.config import step_keys
 from rlhf.models.shard import gathered, put_optimizer_state, put_weights
 from rlhf.training.common.checkpoint import RandomState, check_same_run, restore_random_state
+from rlhf.training.ppo.ahead import AheadState
 from rlhf.training.ppo.config import RUN_KEYS, PPOConfig
 from rlhf.training.ppo.diagnostics import BASELINE
 from rlhf.training.ppo.kl_controller import next_kl_coef
@@ -88,6 +89,7 @@ class TrainerState(TypedDict):
     random_states: list[RandomState]  # of each process
     policy_optimizer: StateDict
     value_optimizer: NotRequired[StateDict]
+    ahead: NotRequired[list[AheadState]]  # of each process, with rollout_lag
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def state_of(
     *,
     identity: Mapping[str, object],
     random_states: list[RandomState],
+    ahead: Sequence[AheadState | None],
 ) -> State:
     """The run's state, whole on the first process. Call it on all of them.
 
@@ -120,6 +123,7 @@ def state_of(
         updater: whose optimizers are saved.
         identity: of the run, from `identity_of`.
         random_states: of each process, in the order of their indices.
+        ahead: responses that are sampled already, of each process.
     """
     trainer: TrainerState = {
         "progress": asdict(progress),
@@ -129,6 +133,9 @@ def state_of(
     }
     if updater.critic is not None:
         trainer["value_optimizer"] = gathered(updater.critic.optimizer.state_dict())
+    pending = [rows for rows in ahead if rows is not None]
+    if pending:
+        trainer["ahead"] = pending
     weights = None if models.critic is None else _critic_weights(models, models.critic)
     return State(trainer=trainer, critic_weights=weights)
 

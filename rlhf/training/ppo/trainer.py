@@ -142,6 +142,8 @@ class PPOTrainer:
         self.sampler = Sampler(
             setup, self.accelerator, self.models, self.reward, self.compute, run.engine
         )
+        if run.ahead is not None:
+            self.sampler.ahead.put(run.ahead)
         self.checkpoints = CheckpointWriter(setup, self.accelerator, self.models)
         self.warnings = Warnings()
         self._started = False
@@ -159,7 +161,7 @@ class PPOTrainer:
         open_folder(self.setup, self.models.policy)
         self._started = True
         print_once(*self.setup.notes, *self.notes)
-        with closing(self.sampler.engine):
+        with closing(self.sampler):
             with SigtermFlag() as sigterm:
                 stopped_early = self._iterate(sigterm)
             before, after = self.sampler.score_before_and_after(self.progress.step)
@@ -188,6 +190,8 @@ class PPOTrainer:
                 greedy = None
                 if config.advantage == "remax":
                     greedy = self.sampler.roll_out_greedily(policy, batch, step)
+                if config.rollout_lag and step < config.num_steps:
+                    self.sampler.start_next(policy, step + 1)
             clock.lap("seconds_rollout")
             scored = self.sampler.score(rollouts, step, greedy=greedy)
             clock.lap("seconds_score")
@@ -221,7 +225,7 @@ class PPOTrainer:
                 self.on_step(step, metrics)
             stop = sigterm.on_any_process()
             if step % config.save_steps == 0 or stop:
-                self.checkpoints.checkpoint(self.progress, self.updater)
+                self.checkpoints.checkpoint(self.progress, self.updater, self.sampler.ahead.state())
             if stop:
                 raise Stopped(
                     f"stopped by {sigterm.reason()} after step {step}; resume with "

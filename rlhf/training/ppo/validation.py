@@ -132,6 +132,12 @@ def check_sharding(config: "PPOConfig", *, sharded: bool) -> None:
             "recipes/accelerate/ddp.yaml.",
             code="unsupported",
         )
+    if sharded and config.rollout_lag:
+        raise ConfigError(
+            "rollout_lag=1 samples from a whole copy of the policy, but the launch configuration "
+            "asks for FSDP; leave it out.",
+            code="unsupported",
+        )
     if sharded and config.mode == "lora":
         raise ConfigError(
             "the launch configuration asks for FSDP, but mode=lora keeps its one backbone whole on "
@@ -224,6 +230,13 @@ def _check_sampler(config: "PPOConfig") -> None:
             f"{config.rollout_engine}; leave it out.",
             code="key-conflict",
         )
+    if config.rollout_lag not in (0, 1):
+        raise ConfigError(
+            f"rollout_lag={config.rollout_lag}; use 0, or 1 to sample one iteration ahead.",
+            code="bad-value",
+        )
+    if config.rollout_lag:
+        _check_lag(config)
     if config.importance_weight_cap is not None and not config.recomputes_logprobs:
         raise ConfigError(
             "importance_weight_cap weighs tokens by recomputed log-probs, and recompute_logprobs="
@@ -250,6 +263,24 @@ def _check_sampler(config: "PPOConfig") -> None:
             "agree; use a number above 0, and 1 at most.",
             code="bad-value",
         )
+
+
+def _check_lag(config: "PPOConfig") -> None:
+    """What needs the engine, or the weights that it samples with, while the policy trains."""
+    reasons = {
+        "rollout_engine=transformers": config.rollout_engine == "transformers",
+        "rollout_sleep=true": config.rollout_sleep,
+        "dynamic_sampling": config.dynamic_sampling > 0,
+        "advantage=remax": config.advantage == "remax",
+        "recompute_logprobs=never": config.recompute_logprobs == "never",
+    }
+    for name, given in reasons.items():
+        if given:
+            raise ConfigError(
+                f"rollout_lag=1 samples while the policy trains, which does not work with {name}; "
+                "leave one of them out.",
+                code="key-conflict",
+            )
 
 
 def _check_kl(config: "PPOConfig") -> None:
