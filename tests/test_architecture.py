@@ -36,7 +36,7 @@ IMPORTS = {
     "training/kto": ["training/common", "planning"],
     "training/ppo": ["training/common", "rewards", "planning", "rollouts"],
     "web": ["runtime"],
-    "labels": ["rewards", "web"],
+    "labels": ["rewards", "rollouts", "web"],
     "chat": ["labels", "web"],
     "evaluation/stats": ["ops"],
     "evaluation/core": ["evaluation/stats", "rewards"],

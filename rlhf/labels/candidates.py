@@ -16,6 +16,7 @@ from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
+from rlhf.labels.remote_candidates import sample_from_server
 from rlhf.manifest import write_atomically
 from rlhf.models.compatibility import check_input_model
 from rlhf.models.generation.generate import sample_responses
@@ -121,20 +122,10 @@ def sample(args: argparse.Namespace) -> None:
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     console = plain_console(stderr=True)
-    with console.status(f"sampling from {', '.join(args.model)}"):
-        rejects = Path(args.output).parent / REJECTS
-        candidates = sample_candidates(
-            args.model,
-            args.prompts,
-            num_responses=args.num_responses,
-            max_new_tokens=args.max_new_tokens,
-            temperature=args.temperature,
-            seed=args.seed,
-            batch_size=args.batch_size,
-            chat_template=args.chat_template,
-            template_kwargs=parse_template_kwargs(args.chat_template_kwargs),
-            bad_rows=BadRows(drop=True, reject_file=rejects) if args.drop_bad_rows else None,
-        )
+    rejects = Path(args.output).parent / REJECTS
+    bad_rows = BadRows(drop=True, reject_file=rejects) if args.drop_bad_rows else None
+    with console.status(f"sampling from {args.server or ', '.join(args.model)}"):
+        candidates = _sampled(args, bad_rows)
     write_candidates(Path(args.output), candidates)
     blank = sum(not text.strip() for row in candidates for text in row.responses)
     total = sum(len(row.responses) for row in candidates)
@@ -143,6 +134,33 @@ def sample(args: argparse.Namespace) -> None:
         f"empty) in {args.output}; "
         f"next: {rlhf_command('label', 'import', args.output, '--store', 'STORE')}",
         highlight=False,
+    )
+
+
+def _sampled(args: argparse.Namespace, bad_rows: BadRows | None) -> list[Candidate]:
+    """Responses of a server or of models that are loaded here."""
+    if args.server is not None:
+        return sample_from_server(
+            args.server,
+            args.model,
+            args.prompts,
+            num_responses=args.num_responses,
+            max_new_tokens=args.max_new_tokens,
+            temperature=args.temperature,
+            seed=args.seed,
+            bad_rows=bad_rows,
+        )
+    return sample_candidates(
+        args.model,
+        args.prompts,
+        num_responses=args.num_responses,
+        max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        chat_template=args.chat_template,
+        template_kwargs=parse_template_kwargs(args.chat_template_kwargs),
+        bad_rows=bad_rows,
     )
 
 

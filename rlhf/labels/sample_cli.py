@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.errors import STATUS_DONE
+from rlhf.errors import STATUS_DONE, ConfigError
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.paths import check_output_file
 
@@ -13,12 +13,28 @@ from rlhf.runtime.paths import check_output_file
 def main(argv: Sequence[str]) -> int:
     """`rlhf sample`."""
     options = _parser().parse_args(argv)
+    _check(options)
     check_output_file(Path(options.output))
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     from rlhf.labels.candidates import sample
 
     sample(options)
     return STATUS_DONE
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check the options that only one of both kinds of models has."""
+    if not options.model and options.server is None:
+        raise ConfigError("--model is missing; name a policy, or a --server.", code="missing-key")
+    local = {"--chat_template": options.chat_template != "auto",
+             "--chat_template_kwargs": options.chat_template_kwargs is not None}  # fmt: skip
+    for name, given in local.items():
+        if given and options.server is not None:
+            raise ConfigError(
+                f"{name} is an option of models that are loaded here; the server renders prompts "
+                "itself. Leave it out.",
+                code="key-conflict",
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,8 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--model",
         action="append",
-        required=True,
-        help="Folder or hub id of a policy; may be given several times.",
+        default=[],
+        help="Folder or hub id of a policy, or with --server a name that it knows; may be given "
+        "several times.",
+    )
+    add(
+        "--server",
+        help="Address of an OpenAI-compatible API, http://HOST:PORT/v1, that samples instead. Its "
+        "key is in OPENAI_API_KEY.",
     )
     add("--prompts", required=True, help="File or hub id of prompts; other columns are kept.")
     add("--output", required=True, help="JSONL file to write.")

@@ -24,7 +24,14 @@ class ServerError(Exception):
         self.status = status
 
 
-def request(address: str, path: str, content: object = None, *, timeout: float | None) -> Any:
+def request(
+    address: str,
+    path: str,
+    content: object = None,
+    *,
+    timeout: float | None,
+    key: str | None = None,
+) -> Any:
     """The JSON that the server answers with; None for an empty answer.
 
     Args:
@@ -32,6 +39,7 @@ def request(address: str, path: str, content: object = None, *, timeout: float |
         path: with its leading slash.
         content: of a POST request; None makes a GET request.
         timeout: seconds to wait for the next bytes; None waits for ever.
+        key: of the API, if it needs one.
 
     Raises:
         ServerError: an error status.
@@ -39,6 +47,8 @@ def request(address: str, path: str, content: object = None, *, timeout: float |
     """
     data = None if content is None else json.dumps(content).encode()
     headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
     asked = urllib.request.Request(address.rstrip("/") + path, data=data, headers=headers)
     try:
         with urllib.request.urlopen(asked, timeout=timeout) as answer:
@@ -48,7 +58,7 @@ def request(address: str, path: str, content: object = None, *, timeout: float |
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise TrainingError(
-            f"the rollout server {address} cannot be reached ({reason or type(error).__name__}); "
+            f"the server {address} cannot be reached ({reason or type(error).__name__}); "
             "see its log, start it again, and resume from the last checkpoint.",
             code="engine-lost",
         ) from error

@@ -1,0 +1,129 @@
+"""`rlhf sample --server`: requests, authors in turn, busy and wrong servers."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from rlhf import cli
+from rlhf.labels import remote_candidates
+from rlhf.labels.remote_candidates import sample_from_server
+from tests.errors import raises
+
+
+class Server:
+    """Answers with the question and the model's name, after some statuses."""
+
+    def __init__(self, statuses=(), answer=None):
+        self.statuses, self.answer, self.asked = list(statuses), answer, []
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+
+    def _handler(server):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._send(200, {"data": [{"id": "first"}, {"id": "second"}]})
+
+            def do_POST(self):
+                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.asked.append((self.headers.get("Authorization"), content))
+                status = server.statuses.pop(0) if server.statuses else 200
+                text = f"{content['model']}: {content['messages'][-1]['content']}"
+                message = {"choices": [{"message": {"content": text}}]}
+                self._send(status, server.answer or message)
+
+            def _send(self, status, content):
+                text = json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *words):
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def make(**keys):
+        servers.append(Server(**keys))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.http.shutdown()
+        server.http.server_close()
+
+
+@pytest.fixture
+def prompts(tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    rows = [{"prompt": "Who?", "topic": "a"}, {"prompt": chat}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_responses_are_divided_among_the_models(serve, prompts, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    server = serve()
+    one, two = sample_from_server(
+        server.address, ["x", "y"], prompts, num_responses=3, max_new_tokens=9, temperature=0.5
+    )
+    assert one.responses == ["x: Who?", "y: Who?", "x: Who?"]
+    assert one.models == ["x", "y", "x"]
+    assert one.columns == {"topic": "a"}
+    assert two.responses[0] == "x: Why?"
+    keys = {key for key, _ in server.asked}
+    assert keys == {"Bearer secret"}
+    requests = [content for _, content in server.asked]
+    assert {(c["max_tokens"], c["temperature"]) for c in requests} == {(9, 0.5)}
+    assert len({c["seed"] for c in requests}) == 6
+    assert {len(c["messages"]) for c in requests} == {1, 2}
+
+
+def test_busy_server_is_asked_again(serve, prompts, monkeypatch):
+    monkeypatch.setattr(remote_candidates.time, "sleep", lambda seconds: None)
+    server = serve(statuses=[503, 429])
+    rows = sample_from_server(server.address, [], prompts, num_responses=1, max_new_tokens=9)
+    assert rows[0].responses == ["first: Who?"]
+    assert len(server.asked) == 4
+
+
+def test_wrong_servers_are_named(serve, prompts):
+    keys = {"num_responses": 1, "max_new_tokens": 9}
+    rejecting = serve(statuses=[401] * 9)
+    with raises("engine-lost", rejecting.address, "401"):
+        sample_from_server(rejecting.address, ["x"], prompts, **keys)
+    other = serve(answer={"text": "hello"})
+    with raises("engine-mismatch", other.address):
+        sample_from_server(other.address, ["x"], prompts, **keys)
+    with raises("engine-lost", "http://127.0.0.1:9/v1"):
+        sample_from_server("http://127.0.0.1:9/v1", [], prompts, **keys)
+    with raises("key-conflict", "num_responses=1"):
+        sample_from_server(other.address, ["x", "y"], prompts, **keys)
+
+
+def test_command_writes_candidates(serve, prompts, tmp_path):
+    output = tmp_path / "candidates.jsonl"
+    words = ["sample", "--server", serve().address, "--prompts", prompts, "--num_responses", "2"]
+    assert cli.run_command([*words, "--output", str(output)]) == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert rows[0]["responses"] == ["first: Who?"] * 2
+    assert rows[0]["models"] == ["first"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [([], "missing-key"), (["--server", "x", "--chat_template", "none"], "key-conflict")],
+)
+def test_options_that_do_not_go_together(prompts, tmp_path, words, code, capsys):
+    output = str(tmp_path / "out.jsonl")
+    assert cli.run_command(["sample", "--prompts", prompts, "--output", output, *words]) == 2
+    assert f"[{code}]" in capsys.readouterr().err
