@@ -1,6 +1,7 @@
 """Weights of a policy for another program: LoRA merged, whole, in a checkpoint's names."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ def write_weights(
     if dtype is not None:
         weights = _cast(weights, dtype)
     inner.save_pretrained(str(folder), state_dict=weights)
+    if dtype is not None:  # the saved configuration has the type of the model in memory
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["dtype"] = str(dtype).removeprefix("torch.")
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _cast(weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:

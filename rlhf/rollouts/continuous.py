@@ -1,17 +1,20 @@
 """Continuous batching of transformers as an engine: the policy in memory."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import PeftModel
 from transformers import (
-    ContinuousBatchingConfig,  # type: ignore[attr-defined]
+    ContinuousBatchingConfig,
     GenerationConfig,
     PreTrainedModel,
 )
 
 from rlhf.errors import TrainingError
+from rlhf.models.cpu_kernels.attention import NAME as WRITTEN_OUT_ATTENTION
 from rlhf.models.generation.decoder import Generated
 from rlhf.models.save import inner_model
 from rlhf.rollouts.engine import Sampling
@@ -48,20 +51,13 @@ class ContinuousEngine:
             ids[mask].tolist()
             for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
         ]
-        training = model.training
-        model.eval()
-        before = logging.getLogger("transformers").level
-        logging.getLogger("transformers").setLevel(logging.ERROR)
-        try:
+        with _ready(model):
             outputs = model.generate_batch(
                 prompts,
                 generation_config=_generation_config(sampling),
                 continuous_batching_config=_batching_config(prompts, sampling, model.device),
                 warmup=False,
             )
-        finally:
-            logging.getLogger("transformers").setLevel(before)
-            model.train(training)
         rows = list(outputs.values())
         if len(rows) != len(prompts) or any(row.error for row in rows):
             errors = {str(row.error) for row in rows if row.error}
@@ -79,6 +75,24 @@ class ContinuousEngine:
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+@contextmanager
+def _ready(model: Any) -> Iterator[None]:
+    """The model in evaluation mode, with an attention that has pages, and without log lines."""
+    training, attention = model.training, model.config._attn_implementation
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    model.eval()
+    logger.setLevel(logging.ERROR)
+    if attention == WRITTEN_OUT_ATTENTION:
+        model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(attention)
+        logger.setLevel(level)
+        model.train(training)
 
 
 def _generation_config(sampling: Sampling) -> GenerationConfig:

@@ -58,21 +58,22 @@ def load_engine(
         from rlhf.rollouts.continuous import ContinuousEngine  # of newer versions only
 
         return ContinuousEngine()
-    servers: list[Server | None] = [None]
+    servers: list[Server] = []  # one, on the main process
 
     def prepare() -> None:
         if config.rollout_server is not None:
-            servers[0] = connected(config.rollout_server)
+            server = connected(config.rollout_server)
         else:
-            server = servers[0] = started(
+            server = started(
                 config, model=model, max_length=max_length, bf16=bf16, seed=seed, log=folder / LOG
             )
             print_once(f"vLLM starts at {server.address}; its log is {folder / LOG}")
             wait_until_ready(server)
-        check_tokens(servers[0], texts, ids)
+        servers.append(server)
+        check_tokens(server, texts, ids)
 
     on_main_process(prepare)
-    server = _shared(servers[0])
+    server = _shared(servers[0] if servers else None)
     dtype = torch.bfloat16 if bf16 else torch.float32
     return VLLMEngine(server, _weights_folder(folder), dtype=dtype, sleeps=config.rollout_sleep)
 

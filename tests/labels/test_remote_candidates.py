@@ -120,10 +120,13 @@ def test_command_writes_candidates(serve, prompts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
-    [([], "missing-key"), (["--server", "x", "--chat_template", "none"], "key-conflict")],
+    ("words", "code", "name"),
+    [
+        ([], "missing-key", "--model"),
+        (["--server", "x", "--chat_template", "none"], "key-conflict", "--chat_template"),
+    ],
 )
-def test_options_that_do_not_go_together(prompts, tmp_path, words, code, capsys):
+def test_options_that_do_not_go_together(prompts, tmp_path, words, code, name):
     output = str(tmp_path / "out.jsonl")
-    assert cli.run_command(["sample", "--prompts", prompts, "--output", output, *words]) == 2
-    assert f"[{code}]" in capsys.readouterr().err
+    with raises(code, name):
+        cli.run_command(["sample", "--prompts", prompts, "--output", output, *words])

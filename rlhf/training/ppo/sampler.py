@@ -1,10 +1,13 @@
 """Responses of a run and their scores: of an iteration's prompts, and of the held-out ones."""
 
+from typing import TypeAlias
+
 from accelerate import Accelerator
+from peft import PeftModel
+from transformers import PreTrainedModel
 
 from rlhf.errors import TrainingError
 from rlhf.models.generation.decoder import Generated
-from rlhf.models.protocols import CausalLM
 from rlhf.rewards.reward import Reward
 from rlhf.rollouts.engine import RolloutEngine
 from rlhf.training.common.arguments import is_temporary
@@ -26,6 +29,7 @@ from rlhf.training.ppo.score import score_rollouts, with_greedy_scores
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.types import PromptBatch, Rollouts, ScoredRollouts
 
+Policy: TypeAlias = PreTrainedModel | PeftModel
 REFERENCE = "reference"  # a version of weights
 HELD_OUT = -1  # the iteration that keys held-out sampling: the same noise at every evaluation
 # Largest shares of responses that may have no reward, with on_reward_error=skip.
@@ -59,7 +63,7 @@ class Sampler:
 
     def roll_out(
         self,
-        policy: CausalLM,
+        policy: Policy,
         batch: PromptBatch,
         iteration: int,
         *,
@@ -90,13 +94,13 @@ class Sampler:
             recomputes=self.setup.config.recomputes_logprobs and temperature is None,
         )
 
-    def start_next(self, policy: CausalLM, step: int) -> None:
+    def start_next(self, policy: Policy, step: int) -> None:
         """Begin to sample the responses of iteration `step`, one ahead, with these weights."""
         batch = self.next_prompts(step)
         self._give(policy, after_step(step - 2))
         self.ahead.start(step, lambda: self._sample(batch, step, None))
 
-    def _give(self, policy: CausalLM, version: str) -> None:
+    def _give(self, policy: Policy, version: str) -> None:
         """Give the engine the policy's weights, unless it has this version of them."""
         if not version or version != self.version:
             self.engine.update_weights(policy)
@@ -120,7 +124,7 @@ class Sampler:
         self.ahead.close()
         self.engine.close()
 
-    def roll_out_greedily(self, policy: CausalLM, batch: PromptBatch, step: int) -> Rollouts:
+    def roll_out_greedily(self, policy: Policy, batch: PromptBatch, step: int) -> Rollouts:
         """The response of likeliest tokens to each prompt of the batch of iteration `step`."""
         prompts = one_of_each_group(batch, self.setup.config.num_generations)
         return self.roll_out(policy, prompts, step, version=after_step(step - 1), temperature=0.0)
