@@ -77,6 +77,9 @@ def _config(family: str, vocab_size: int) -> PretrainedConfig:
     if family == "llama":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
         return LlamaConfig(**common, **heads, eos_token_id=[1, 4], pad_token_id=None)
+    if family == "wide_llama":  # heads of 32, the smallest that vLLM reads on a CPU
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32}
+        return LlamaConfig(**common, **heads, eos_token_id=[1, 4], pad_token_id=None)
     if family == "mistral":
         heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 8}
         return MistralConfig(**common, **heads, eos_token_id=[1, 4], pad_token_id=None)

@@ -157,11 +157,7 @@ def without_weights(module: M) -> M:
 def copy_of(module: M) -> M:
     """A frozen copy of a module with whole weights; adapters that are disabled stay disabled."""
     copied = without_weights(module)
-    weights = {
-        name: parameter.detach().clone()
-        for name, parameter in module.named_parameters(remove_duplicate=False)
-    }
-    copied.load_state_dict(weights, strict=False, assign=True)
+    _assign(copied, dict(module.named_parameters(remove_duplicate=False)), torch.clone)
     copied.requires_grad_(False)
     return copied
 
@@ -178,10 +174,17 @@ def fill(empty: nn.Module, sharded: nn.Module) -> None:
 
     Call it on all processes.
     """
-    named = dict(sharded.named_parameters(remove_duplicate=False))
-    whole_ones = {id(p): nn.Parameter(full(p.detach()), p.requires_grad) for p in named.values()}
-    weights = {name: whole_ones[id(p)] for name, p in named.items()}  # tied ones stay one
-    empty.load_state_dict(weights, strict=False, assign=True)
+    _assign(empty, dict(sharded.named_parameters(remove_duplicate=False)), full)
+
+
+def _assign(
+    empty: nn.Module, named: dict[str, nn.Parameter], made_of: Callable[[Tensor], Tensor]
+) -> None:
+    """Give `empty` what `made_of` makes of these parameters; tied ones stay one."""
+    made = {id(p): nn.Parameter(made_of(p.detach()), p.requires_grad) for p in named.values()}
+    empty.load_state_dict(
+        {name: made[id(parameter)] for name, parameter in named.items()}, strict=False, assign=True
+    )
 
 
 def like(tensor: Tensor, sharded: Tensor) -> Tensor:

@@ -109,19 +109,22 @@ class VLLMEngine:
     ) -> Sequence[EngineResponse]:
         """The responses to the prompt of these rows."""
         first = rows.start
+        # The likeliest tokens are the same for all rows, and vLLM gives them once.
+        count = len(rows) if sampling.temperature else 1
         ids = batch.input_ids[first][batch.attention_mask[first]].tolist()
         content = completion_request(
             ids,
             sampling,
             model=self.server.model,
-            count=len(rows),
+            count=count,
             seed=_seed(sampling, int(batch.row_ids[first])),
         )
         answer = self._checked(
             lambda: request(self.server.address, "/v1/completions", content, timeout=None),
             purpose="sample responses",
         )
-        return read_completion(answer, self.server.address, count=len(rows))
+        responses = read_completion(answer, self.server.address, count=count)
+        return responses * (len(rows) // count)
 
     def _sleep(self) -> None:
         """Free the server's memory once all processes have their responses."""

@@ -9,7 +9,7 @@ from tests.tiny_models import make_model
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory):
     """A tiny policy."""
-    return make_model(tmp_path_factory.mktemp("rollouts") / "policy", "llama")
+    return make_model(tmp_path_factory.mktemp("rollouts") / "policy", "wide_llama")
 
 
 @pytest.fixture

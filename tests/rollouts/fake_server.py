@@ -13,6 +13,10 @@ from rlhf.models.generation.generate import generate, prompt_batch
 from rlhf.models.load import load_policy
 
 
+class Listener(ThreadingHTTPServer):
+    request_queue_size = 256  # connections that wait, as a real server has them
+
+
 @dataclass
 class FakeServer:
     """The model it serves, what it does wrong, and what it was asked."""
@@ -28,7 +32,7 @@ class FakeServer:
     def __post_init__(self):
         self.model = self.next_model = load_policy(self.folder).eval()
         self.chat = load_tokenizer(str(self.folder))
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.http = Listener(("127.0.0.1", 0), _handler(self))
         self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
         self.thread.start()
 

@@ -20,7 +20,7 @@ def test_token_values_and_prompt_embeddings(tmp_path, changes):
     """KL is log(policy/reference), 0 before training; a padded prompt has its own embedding."""
     folder = make_folder(tmp_path / "models")
     ppo = trainer(folder, tmp_path / "run", **changes)
-    scored = ppo.sampler.score_held_out(ppo.models.whole_policy, 0)
+    scored = ppo.sampler.score_held_out(0)
     scores = scored.scores.scores.tolist()
     advantages = experience_from(ppo, scored).advantages
     write_tokens(tmp_path, scored, advantages, ppo.setup.chat, {"best": [0], "worst": [2]}, scores)

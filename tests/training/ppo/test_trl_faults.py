@@ -14,7 +14,6 @@ from rlhf.training.common.metrics import read_metrics
 from rlhf.training.ppo.experience import final_scores
 from rlhf.training.ppo.gather import select_rows
 from rlhf.training.ppo.metrics import rollout_metrics
-from rlhf.training.ppo.rollout import roll_out
 from tests.tiny_models import make_model
 from tests.training.ppo.tiny_ppo import (
     experience_from,
@@ -37,15 +36,9 @@ def folder(tmp_path_factory):
 def answered(one):
     """Judged responses, some of which end with one of MANY_ENDS."""
     chat = dataclasses.replace(one.setup.chat, eos_token_ids=MANY_ENDS)
-    rollouts = roll_out(
-        one.models.policy,
-        one.sampler.next_prompts(1),
-        one.config,
-        one.compute,
-        chat,
-        seed=1,
-        iteration=1,
-    )
+    one.sampler.setup = dataclasses.replace(one.setup, chat=chat)
+    rollouts = one.sampler.roll_out(one.models.policy, one.sampler.next_prompts(1), 1)
+    one.sampler.setup = one.setup
     assert rollouts.ended_with_eos.any()
     assert not rollouts.ended_with_eos.all()
     return one.sampler.score(rollouts, 1)

@@ -5,10 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from rlhf.models.generation.generate import generate
+from rlhf.rollouts.native import NativeEngine
 from rlhf.runtime.run_folder import checkpoints
 from rlhf.training.common.metrics import read_metrics
-from rlhf.training.ppo import rollout as ppo_rollout
 from rlhf.training.ppo.loss import policy_terms
 from tests.training.ppo.tiny_ppo import experience_of, make_folder, trainer, update
 
@@ -60,14 +59,15 @@ def test_kl_budget_bounds_best_by_default(folder, tmp_path):
 def test_importance_weights_are_ratios_up_to_the_cap(folder, tmp_path, monkeypatch):
     """A sampler whose log-probs are off by -0.5 and 0.5 in turn: e^0.5 = 1.65 is cut to 1.5."""
 
-    def another_sampler(*arguments, **keys):
-        generated = generate(*arguments, **keys)
+    def another_sampler(*arguments):
+        generated = generate(*arguments)
         odd = torch.arange(generated.logprobs.shape[1]) % 2 == 1
         return dataclasses.replace(
             generated, logprobs=generated.logprobs + torch.where(odd, 0.5, -0.5)
         )
 
-    monkeypatch.setattr(ppo_rollout, "generate", another_sampler)
+    generate = NativeEngine.generate
+    monkeypatch.setattr(NativeEngine, "generate", another_sampler)
     rollouts = experience_of(trainer(folder, tmp_path, importance_weight_cap=1.5)).rollouts
     for column, weight in enumerate([1.5, 0.606531] * 3):
         weights = rollouts.importance_weights[:, column][rollouts.response_mask[:, column]]
