@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from rlhf.data.rows.parse_ranking import ScoreColumns
 from rlhf.errors import ConfigError
-from rlhf.training.common.config import TrainingConfig, changed_fields, check_finite
+from rlhf.runtime.field_types import changed_fields
+from rlhf.training.common.config import TrainingConfig, check_finite
 from rlhf.types import Ties
 
 # Keys that define the loss of a batch; another value of one makes another run.
