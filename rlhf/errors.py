@@ -50,7 +50,7 @@ ErrorCode = Literal[
     "upload-failed",  # the hub did not accept the model; the local folder is complete
     "gate-failed",  # a failed gate stopped rlhf align before PPO; --skip_gate continues anyway
     # rewards, judges
-    "bad-reward",  # a reward function that cannot be loaded or returns something unusable
+    "bad-reward",  # a source of rewards that cannot be loaded or reached, or is unusable
     "judge-failed",  # an LLM judge that cannot be reached or rejects the request
     # labels, chat
     "bad-label",  # a label, ranking or form that does not fit its item

@@ -35,7 +35,11 @@ def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[s
     peak = max(weights[n] + (reference if n != config.reference_name else 0) + cache[n]
                for n in paths)  # fmt: skip
     for name, path in named_paths(config.reward_model, "reward_model").items():
-        language_model = RewardSpec(path).language_model  # of a generative reward model
+        spec = RewardSpec(path)
+        language_model = spec.language_model  # of a generative reward model
+        if language_model is None and not spec.is_model:
+            lines.append(f"{name}: {path} judges all responses")
+            continue
         parameters = (
             count_parameters(path, "SEQ_CLS")
             if language_model is None

@@ -24,8 +24,10 @@ from rlhf.evaluation.core.records import RECORDS_FILE, Record, unscored_records,
 from rlhf.evaluation.core.sampling import load_evaluated_model, sample_records
 from rlhf.evaluation.judges.scoring import ScoringJudge, judge_records
 from rlhf.models.compatibility import load_checked_tokenizer
-from rlhf.rewards.function import check_columns, is_function, load_function
-from rlhf.rewards.model import RewardModel
+from rlhf.rewards.function import load_function
+from rlhf.rewards.kinds import kind_of
+from rlhf.rewards.options import CallOptions
+from rlhf.rewards.scorers import check_source
 from rlhf.rewards.spec import RewardSpec
 from rlhf.runtime.printing import counted
 from rlhf.types import PromptRow
@@ -89,12 +91,12 @@ def check_judges(judges: Sequence[ScoringJudge], axes: str | None) -> None:
         CheckpointError: see `load_rows`.
     """
     for judge in judges:
-        if isinstance(judge.scorer, str) and is_function(judge.scorer):
+        if isinstance(judge.scorer, str) and kind_of(judge.scorer) == "function":
             load_function(judge.scorer)
     if axes is not None:
         load_function(axes)
     for judge in judges:
-        if isinstance(judge.scorer, str) and not is_function(judge.scorer):
+        if isinstance(judge.scorer, str) and kind_of(judge.scorer) == "model":
             template = judge.template
             load_checked_tokenizer(
                 judge.scorer, template.template, template_kwargs=template.kwargs, judges=True
@@ -102,18 +104,16 @@ def check_judges(judges: Sequence[ScoringJudge], axes: str | None) -> None:
 
 
 def check_parameters(judges: Sequence[ScoringJudge], rows: Sequence[PromptRow]) -> None:
-    """Check that the rows have what the gold function takes.
+    """Check that the rows have what the gold function takes, and that its server answers.
 
     Raises:
-        ConfigError: the parameter, and those that it may have.
+        ConfigError: the parameter or column, and those that there may be; a server without an
+            answer.
     """
-    columns = {name for row in rows for name in row.columns}
     for judge in judges:
-        scorer = judge.scorer
-        if isinstance(scorer, str) and is_function(scorer):
-            check_columns(load_function(scorer), scorer, columns)
-        elif not isinstance(scorer, str | RewardModel):
-            check_columns(scorer, RewardSpec(scorer).name, columns)
+        spec = RewardSpec(judge.scorer)
+        if not spec.is_model:
+            check_source(spec, CallOptions(), None, rows)
 
 
 def choose_rows(rows: Sequence[PromptRow], config: EvaluateConfig, seed: int) -> list[PromptRow]:

@@ -55,7 +55,12 @@ from rlhf.ops.ranking import (
     tie_threshold_of,
 )
 from rlhf.ops.rating import expected_verdict, outcome_loss, rating_loss
-from rlhf.ops.rewards import apply_missing_eos, overlong_penalty, penalized_rewards
+from rlhf.ops.rewards import (
+    apply_missing_eos,
+    normalized_sum,
+    overlong_penalty,
+    penalized_rewards,
+)
 from rlhf.ops.whitening import masked_variance, whiten
 from rlhf.types import Ties
 
@@ -97,6 +102,7 @@ __all__ = [
     "masked_mean",
     "masked_sum",
     "masked_variance",
+    "normalized_sum",
     "odds_ratio_pair_loss",
     "outcome_loss",
     "overlong_penalty",

@@ -55,3 +55,24 @@ def overlong_penalty(lengths: Tensor, *, max_length: int, buffer: int) -> Tensor
     it in which the penalty grows.
     """
     return ((max_length - buffer - lengths) / buffer).clamp(max=0.0)
+
+
+def normalized_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """The weighted sum of sources that are standardised over the batch, float [B].
+
+        Σ_s w_s (x_s - μ_s) / σ_s        μ_s, σ_s over the B responses
+
+    Sources on different scales then count by their weights alone, and sums of different parts that
+    would be equal stay apart (GDPO, arXiv 2601.05242, sec. 3). The paper standardises each source
+    within the responses to a prompt and the sum over the batch; here it is the batch for both,
+    which also works for one response to a prompt. A source that is the same for all counts 0.
+
+    values: float [S, B], of all ranks; weights: float [S]. σ² is over B, not B - 1.
+    """
+    exact = values.double()
+    centred = exact - exact.mean(dim=1, keepdim=True)
+    std = centred.square().mean(dim=1, keepdim=True).sqrt()
+    # Rounding of a mean leaves equal values about 1e-16 apart from it, relative to their size.
+    varies = std > 1e-9 * exact.abs().amax(dim=1, keepdim=True)
+    standardised = torch.where(varies, centred / torch.where(varies, std, 1.0), 0.0)
+    return (weights.double()[:, None] * standardised).sum(dim=0).to(values.dtype)

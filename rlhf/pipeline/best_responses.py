@@ -161,6 +161,7 @@ def main() -> None:
         aggregation=config.reward_aggregation,
         uncertainty_coef=config.uncertainty_coef,
         templates=config.templates(parse_rewards(config.reward), raw=raw),
+        calls=config.calls,
         device=device,
     )
     select(

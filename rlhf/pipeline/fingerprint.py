@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rlhf.manifest import MANIFEST, hash_file, hash_files, hash_text
 from rlhf.rewards.function import is_generative
+from rlhf.rewards.kinds import JUDGE
 from rlhf.runtime.config import read_yaml
 
 _MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
@@ -45,6 +46,8 @@ def hash_source(source: str) -> str:
     weight, star, rest = source.partition("*")
     if star:
         return f"{weight}*{hash_source(rest)}"
+    if source.startswith(JUDGE):
+        return JUDGE + hash_source(source.removeprefix(JUDGE))
     file, colon, function = source.rpartition(":")
     if colon and file.endswith(".py") and Path(file).is_file():
         # A function may import the modules next to its file.

@@ -1,5 +1,6 @@
 """Check the inputs of rejection sampling before its first round: keys, models, prompts, reward."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +19,16 @@ from rlhf.pipeline.rejection_stages import sft_stage
 from rlhf.planning.case import Assumed
 from rlhf.planning.report import check_fits, lines
 from rlhf.planning.target import launch_target
-from rlhf.rewards.config import RewardConfig
+from rlhf.rewards.config import OF_CALLS, RewardConfig
+from rlhf.rewards.scorers import check_options, check_source
 from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.config import parse_config
+from rlhf.runtime.field_types import changed_fields
 from rlhf.runtime.printing import counted, quiet_logs
 from rlhf.runtime.run_folder import LATEST, RunConfig
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.plan import plan as sft_plan
+from rlhf.types import PromptRow
 
 
 def check_inputs(run_config: RunConfig, config: RejectionConfig, reward: RewardConfig) -> list[str]:
@@ -63,6 +67,7 @@ def check_inputs(run_config: RunConfig, config: RejectionConfig, reward: RewardC
         rows = load_prompts(
             config.train_data, chat=chat, max_length=room, response_length=length, bad_rows=bad_rows
         ).rows
+    _check_sources(reward, rows)
     target = launch_target(stage.num_processes, timed=run_config.dry_run)
     planned = sft_plan(
         replace(model, model_name_or_path=config.model_name_or_path), data, sft, target,
@@ -77,14 +82,30 @@ def check_inputs(run_config: RunConfig, config: RejectionConfig, reward: RewardC
     ]
 
 
+def _check_sources(reward: RewardConfig, rows: Sequence[PromptRow]) -> None:
+    """Check the sources that are no reward models, and what they read of the rows."""
+    specs = parse_rewards(reward.reward)
+    check_options(specs, reward.calls, changed_fields(reward, OF_CALLS))
+    for spec in specs:
+        if not spec.is_model:
+            check_source(spec, reward.calls, None, rows)
+
+
 def _check_reward(config: RejectionConfig, reward: RewardConfig) -> None:
     """Load functions, and check that reward models exist and read the policy's format."""
     specs = parse_rewards(reward.reward)
     chat = tokenizer_of_model(config.model_name_or_path, config.chat_template)
     templates = reward.templates(specs, raw=config.chat_template == "none")
+    if reward.reward_aggregation == "normalized_sum":
+        raise ConfigError(
+            "reward_aggregation=normalized_sum standardises over the responses of an iteration, "
+            "which rejection sampling has not; use sum, with weights.",
+            code="unsupported",
+        )
     for spec in specs:
         if spec.is_function:
             spec.function()
+        if not spec.is_model:
             continue
         path = str(spec.source)
         check_input_model(Path(path))

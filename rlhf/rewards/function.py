@@ -13,11 +13,12 @@ from rlhf.manifest import hash_text
 from rlhf.types import Prompt
 
 RewardFunction = Callable[..., object]
+OTHER_KINDS = ("judge:", "verifier:", "http://", "https://")  # see kinds.py
 
 
 def is_generative(source: str) -> bool:
     """Whether the source is a file with the settings of a generative reward model."""
-    return source.endswith((".yaml", ".yml"))
+    return source.endswith((".yaml", ".yml")) and not source.startswith(OTHER_KINDS)
 
 
 def is_function(source: str) -> bool:

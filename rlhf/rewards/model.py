@@ -158,7 +158,31 @@ class RewardModel:
         check_verifier(self.path, self.objective)
         return torch.tensor(self.score(prompts, responses, tools)).sigmoid().tolist()
 
-    @torch.no_grad()
+    def encode(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[str],
+        tools: Sequence[Tools] | None = None,
+    ) -> list[list[int]]:
+        """The ids that the model reads of each prompt and response; arguments as in `score`.
+
+        Raises:
+            DataError: as in `score`.
+        """
+        check_pairs(prompts, responses)
+        check_tools(prompts, tools)
+        check_templates(self.path, self.chat, prompts)
+        if tools is None or self.chat.raw or not self.chat.format.renders_tools:
+            tools = [()] * len(prompts)
+        return [
+            judged_ids(self.chat, prompt, response, offered)
+            for prompt, response, offered in zip(prompts, responses, tools, strict=True)
+        ]
+
+    def score_ids(self, encoded: Sequence[list[int]]) -> list[float]:
+        """The raw logit at the last id of each row, as `score` has it for the ids of `encode`."""
+        return self._read_ids(encoded, self._head)[:, 0].tolist()
+
     def _read(
         self,
         prompts: Sequence[Prompt],
@@ -167,15 +191,10 @@ class RewardModel:
         tools: Sequence[Tools] | None,
     ) -> Tensor:
         """float32 [B, outputs of head] of the last hidden states."""
-        check_pairs(prompts, responses)
-        check_tools(prompts, tools)
-        check_templates(self.path, self.chat, prompts)
-        if tools is None or self.chat.raw or not self.chat.format.renders_tools:
-            tools = [()] * len(prompts)
-        encoded = [
-            judged_ids(self.chat, prompt, response, offered)
-            for prompt, response, offered in zip(prompts, responses, tools, strict=True)
-        ]
+        return self._read_ids(self.encode(prompts, responses, tools), head)
+
+    @torch.no_grad()
+    def _read_ids(self, encoded: Sequence[list[int]], head: Callable[[Tensor], Tensor]) -> Tensor:
         lengths = torch.tensor([len(ids) for ids in encoded], dtype=torch.long)
         groups = microbatches(lengths, self._max_tokens)
         if not groups:

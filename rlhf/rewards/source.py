@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from torch import Tensor
 
 from rlhf.errors import TrainingError
+from rlhf.rewards.concurrent import NOT_CALLED, AsyncScorer, Outcome
 from rlhf.rewards.function import RewardFunction, call_function
 from rlhf.rewards.model import RewardModel
+from rlhf.rewards.number import number_of
 from rlhf.runtime.printing import counted
 from rlhf.types import Prompt, Tools, tools_in
 
@@ -23,7 +25,7 @@ class RewardSource:
 
     name: str
     weight: float
-    scorer: RewardModel | RewardFunction
+    scorer: RewardModel | RewardFunction | AsyncScorer
     shift: float = 0.0
     divisor: float = 1.0
     is_probability: bool = False  # the value is the logit of a probability
@@ -60,7 +62,7 @@ def values_of(
         TrainingError: the source raised or returned something else; the message names prompts.
     """
     values = _raw_values(source, prompts, responses, columns)
-    numbers = [_number(value) for value in values]
+    numbers = [number_of(value) for value in values]
     bad = [index for index, number in enumerate(numbers) if not math.isfinite(number)]
     if bad:
         raise TrainingError(_unusable(source, values[bad[0]], prompts, bad), code="no-reward")
@@ -91,12 +93,51 @@ def values_or_failures(
             except TrainingError as error:
                 reasons[row] = str(error)
                 values.append(math.nan)
-    numbers = [_number(value) for value in values]
+    numbers = [number_of(value) for value in values]
     for row, number in enumerate(numbers):
         if not math.isfinite(number):
             reason = reasons.get(row) or _unusable(source, values[row], prompts, [row])
             failures[row] = failures[row] or reason
     return [number if math.isfinite(number) else math.nan for number in numbers]
+
+
+def values_of_outcomes(
+    source: RewardSource,
+    outcomes: Sequence[Outcome],
+    prompts: Sequence[Prompt],
+    failures: list[str] | None,
+) -> list[float]:
+    """The numbers of a source that was called; NaN where there is none.
+
+    Args:
+        source: which was called.
+        outcomes: B, of its calls.
+        prompts: B.
+        failures: takes the reason for each row without a finite number; None to raise.
+
+    Raises:
+        TrainingError: a response has no finite number and `failures` is None.
+    """
+    numbers = [math.nan if reason else number_of(value) for value, reason in outcomes]
+    bad = [row for row, number in enumerate(numbers) if not math.isfinite(number)]
+    reasons = {row: _reason(source, outcomes[row], prompts, row) for row in bad}
+    first = next((row for row in bad if outcomes[row][1] != NOT_CALLED), None)
+    if first is not None and failures is None:
+        raise TrainingError(reasons[first], code="no-reward")
+    if failures is not None:
+        for row in bad:
+            failures[row] = failures[row] or reasons[row]
+    return [number if math.isfinite(number) else math.nan for number in numbers]
+
+
+def _reason(source: RewardSource, outcome: Outcome, prompts: Sequence[Prompt], row: int) -> str:
+    value, reason = outcome
+    if not reason:
+        return _unusable(source, value, prompts, [row])
+    return (
+        f"reward {source.name} gave no score: {reason.rstrip('.')}; {_preview(prompts, [row])}. "
+        f"{_next_step(source)}"
+    )
 
 
 def heads_of(
@@ -142,6 +183,7 @@ def _raw_values(
 ) -> list[object]:
     """The source's values, one per response, unchecked."""
     scorer = source.scorer
+    assert not isinstance(scorer, AsyncScorer)
     if isinstance(scorer, RewardModel):
         values: object = _call(
             source, lambda: scorer.score(prompts, responses, _tools(columns)), prompts
@@ -184,17 +226,11 @@ def _unusable(
 def _next_step(source: RewardSource) -> str:
     if isinstance(source.scorer, RewardModel):
         return "Check the weights of the reward model and the texts that it scores."
+    if isinstance(source.scorer, AsyncScorer):
+        return (
+            "Check the server, judge or function; reward_timeout and reward_retries set its limits."
+        )
     return "Correct the function: it has to return one finite number for each response."
-
-
-def _number(value: Any) -> float:
-    """The value as a number; NaN where it is none, such as a text of digits."""
-    if isinstance(value, str | bytes | bytearray):
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor of several
-        return math.nan
 
 
 def _preview(prompts: Sequence[Prompt], indices: Sequence[int]) -> str:

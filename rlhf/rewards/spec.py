@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 from rlhf.data.rows.sources import split_weight
 from rlhf.errors import ConfigError
-from rlhf.rewards.function import RewardFunction, is_function, is_generative, load_function
+from rlhf.rewards.function import RewardFunction, is_generative, load_function
+from rlhf.rewards.kinds import SourceKind, kind_of, runs_code
 
 if TYPE_CHECKING:
     from rlhf.rewards.model import RewardModel
@@ -57,8 +58,15 @@ class RewardSpec:
         return str(getattr(self.source, "__name__", type(self.source).__name__))
 
     @property
+    def kind(self) -> SourceKind:
+        """Whether the source is a model, a function, a server, a judge or a verifier."""
+        if isinstance(self.source, str):
+            return kind_of(self.source)
+        return "model" if _is_model(self.source) else "function"
+
+    @property
     def text(self) -> str | None:
-        """`WEIGHT*SOURCE` of a model or `file.py:function`; None for a Python function."""
+        """`WEIGHT*SOURCE` of a source with a name or path; None for a Python function."""
         source = self.source if isinstance(self.source, str) else self.path
         if source is None or self.weight == 1:
             return source
@@ -66,9 +74,9 @@ class RewardSpec:
 
     @property
     def path(self) -> str | None:
-        """The reward model's folder or hub id; None for a function."""
+        """The reward model's folder or hub id; None for any other source."""
         if isinstance(self.source, str):
-            return None if self.is_function else self.source
+            return self.source if self.is_model else None
         return self.source.path if _is_model(self.source) else None
 
     @property
@@ -87,9 +95,17 @@ class RewardSpec:
     @property
     def is_function(self) -> bool:
         """Whether the source is a function, given itself, as `file.py:function` or as YAML."""
-        if isinstance(self.source, str):
-            return is_function(self.source)
-        return not _is_model(self.source)
+        return self.kind == "function"
+
+    @property
+    def is_model(self) -> bool:
+        """Whether the source is a reward model, given itself or by folder or hub id."""
+        return self.kind == "model"
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the source runs programs that the policy writes."""
+        return isinstance(self.source, str) and runs_code(self.source)
 
     def function(self) -> RewardFunction:
         """The function, loaded where the source names one.
@@ -104,9 +120,9 @@ class RewardSpec:
 
 
 RewardLike: TypeAlias = Union[str, Path, RewardFunction, "RewardModel", RewardSpec]
-"""A reward model's folder or hub id, `file.py:function`, or the YAML file of a generative reward
-model, each also as `WEIGHT*SOURCE`; a Python function in TRL's signature; a loaded reward model; a
-spec."""
+"""A reward model's folder or hub id, `file.py:function`, the YAML file of a generative reward
+model, a server's address, `judge:FILE.yaml` or `verifier:NAME`, each also as `WEIGHT*SOURCE`; a
+Python function in TRL's signature, async or not; a loaded reward model; a spec."""
 
 
 def parse_reward(reward: RewardLike) -> RewardSpec:
@@ -146,7 +162,8 @@ def _check_source(source: object) -> None:
         return
     raise ConfigError(
         f"reward={source!r} has type {type(source).__name__}; use a reward model's folder or hub "
-        "id, file.py:function, a Python function or a RewardModel.",
+        "id, file.py:function, an address, judge:FILE.yaml, verifier:NAME, a Python function or a "
+        "RewardModel.",
         code="bad-reward",
     )
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from rlhf.data.tokenization.template import check_template_kwargs
 from rlhf.errors import ConfigError
-from rlhf.rewards.function import is_function
+from rlhf.rewards.kinds import kind_of
 
 T = TypeVar("T")
 TEMPLATE_HELP = (
@@ -35,7 +35,7 @@ def judge_templates(
     *,
     default: str = "auto",
 ) -> dict[str, JudgeTemplate]:
-    """The template of each reward model of `sources`; functions read none.
+    """The template of each reward model of `sources`; other sources read none.
 
     Args:
         sources: names without weights.
@@ -47,7 +47,7 @@ def judge_templates(
         ConfigError: another number of templates or objects than of reward models, text that is
             not JSON, templates without a reward model.
     """
-    models = [source for source in sources if not is_function(source)]
+    models = [source for source in sources if kind_of(source) == "model"]
     if not models and (templates or kwargs):
         key = "reward_chat_template" if templates else "reward_chat_template_kwargs"
         raise ConfigError(

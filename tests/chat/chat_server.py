@@ -13,6 +13,7 @@ from rlhf.chat.conversation import Conversation
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.scheduler import Scheduler
+from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ChatServerConfig
@@ -53,6 +54,7 @@ def serving(
     *,
     limits: Limits | None = None,
     reward_model: RewardModel | None = None,
+    scores: ScoreQueue | None = None,
     token: str | None = None,
 ):
     """A `Site` with these models; votes go into the folder."""
@@ -66,7 +68,7 @@ def serving(
     with Votes(store, "Ann") as votes:
         config = ChatServerConfig(token=token)
         page = PageState(votes=votes, reward_model=reward_model)
-        app = create_app(pool, page, config)
+        app = create_app(pool, page, config, scores=scores)
         settings = uvicorn.Config(
             app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
         )

@@ -201,6 +201,14 @@ def test_judge_with_unknown_parameter_is_rejected_before_sampling(models, monkey
         evaluate(models, PROMPTS, judge=max, **OPTIONS)
 
 
+def test_verifier_is_a_gold_score(models, monkeypatch):
+    evaluation = evaluate(models, PROMPTS, judge="verifier:length?max=3", **OPTIONS)
+    assert -1 <= evaluation.find(metric="score", model="first", judge="gold").value <= 0
+    monkeypatch.setattr("rlhf.evaluation.run.sample_records", lambda *_: pytest.fail("sampled"))
+    with raises("bad-reward", "verifier:exact_match", "answer"):
+        evaluate(models, PROMPTS, judge="verifier:exact_match", **OPTIONS)
+
+
 def test_find_names_the_wrong_field(models):
     evaluation = evaluate(models, PROMPTS, judge=by_length, **OPTIONS)
     with raises("unknown-name", "metric='accuracy'", "win_rate"):

@@ -1,6 +1,11 @@
 import torch
 
-from rlhf.ops.rewards import apply_missing_eos, overlong_penalty, penalized_rewards
+from rlhf.ops.rewards import (
+    apply_missing_eos,
+    normalized_sum,
+    overlong_penalty,
+    penalized_rewards,
+)
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
@@ -44,3 +49,30 @@ def test_literal_overlong_penalty():
     lengths = torch.tensor([1, 16, 17, 19, 20])
     penalty = overlong_penalty(lengths, max_length=20, buffer=4)
     assert penalty.tolist() == [0.0, 0.0, -0.25, -0.75, -1.0]
+
+
+def test_normalized_sum_gives_every_source_the_same_scale():
+    """Source 1: 0, 2 has mean 1 and std 1: -1, 1. Source 2: 10, 50: -1, 1. Source 3 is constant.
+
+    2 * (-1, 1) + 0.5 * (1, -1) + 7 * (0, 0) = (-1.5, 1.5).
+    """
+    values = torch.tensor([[0.0, 2.0], [50.0, 10.0], [0.1, 0.1]])
+    weights = torch.tensor([2.0, 0.5, 7.0])
+    assert normalized_sum(values, weights).tolist() == [-1.5, 1.5]
+
+
+def test_normalized_sum_ignores_units_and_zeros_of_sources():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 16, generator=generator, dtype=torch.float64)
+    weights = torch.tensor([1.0, -2.0, 0.5])
+    scale = torch.tensor([[100.0], [0.01], [3.0]], dtype=torch.float64)
+    shifted = values * scale + torch.tensor([[5.0], [-1.0], [0.0]])
+    torch.testing.assert_close(normalized_sum(shifted, weights), normalized_sum(values, weights))
+
+
+def test_normalized_sum_tells_apart_what_a_plain_sum_does_not():
+    """(0, 1) and (1, 0) have the same sum; the rarer reward counts more after standardising."""
+    values = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0]])
+    plain, normalized = values.sum(0), normalized_sum(values, torch.ones(2))
+    assert plain[0] == plain[1]
+    assert normalized[0] > normalized[1]

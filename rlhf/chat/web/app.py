@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from rlhf.chat.scheduler import GenerationFailed, QueueFull
+from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.errors import BadRequest, body_error, error_body, validation_error
 from rlhf.chat.web.guard import guard_chat_app
@@ -17,15 +18,29 @@ from rlhf.chat.web.inspect_routes import add_inspection
 from rlhf.chat.web.model_pool import ModelPool, UnknownModel
 from rlhf.chat.web.openai import add_openai
 from rlhf.chat.web.routes import PageState, add_page
+from rlhf.chat.web.score_routes import SCORE_PATHS, add_scores
 from rlhf.errors import RLHFError
 from rlhf.web.guard import TOO_LARGE, BodyTooLarge
 
-API = ("/v1/models", "/v1/chat/completions", "/v1/completions")
+API = ("/v1/models", "/v1/chat/completions", "/v1/completions", *SCORE_PATHS)
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(pool: ModelPool, page: PageState, config: ChatServerConfig) -> ASGIApp:
-    """The guarded app."""
+def create_app(
+    pool: ModelPool,
+    page: PageState,
+    config: ChatServerConfig,
+    *,
+    scores: ScoreQueue | None = None,
+) -> ASGIApp:
+    """The guarded app.
+
+    Args:
+        pool: the policies; without one there is no page, and no response to generate.
+        page: what the page needs.
+        config: address, access and limits.
+        scores: the reward model that other programs score with.
+    """
     # A body without a Content-Type is read as JSON. Pages of other sites could send one, but the
     # guard rejects their Origin.
     app = FastAPI(
@@ -39,18 +54,24 @@ def create_app(pool: ModelPool, page: PageState, config: ChatServerConfig) -> AS
     _add_generation_errors(app)
     _add_request_errors(app)
     add_openai(app, pool)
-    add_page(app, pool, page)
-    add_inspection(app, pool, page)
+    if scores is not None:
+        add_scores(app, scores, pool.limits.max_prompt_tokens)
+    if pool.schedulers:
+        add_page(app, pool, page)
+        add_inspection(app, pool, page)
 
-    @app.api_route("/", methods=["GET", "HEAD"])
-    def index() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
+        @app.api_route("/", methods=["GET", "HEAD"])
+        def index() -> FileResponse:
+            return FileResponse(STATIC / "index.html")
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> dict[str, object]:
         loads = [scheduler.load() for scheduler in pool.schedulers.values()]
-        running, waiting = (sum(counts) for counts in zip(*loads, strict=True))
-        return {"status": "up", "writing": running, "waiting": waiting}
+        running, waiting = (sum(load[place] for load in loads) for place in (0, 1))
+        state: dict[str, object] = {"status": "up", "writing": running, "waiting": waiting}
+        if scores is not None:
+            state["scoring"], state["waiting_for_scores"] = scores.load()
+        return state
 
     return guard_chat_app(app, config.hosts, config.token)
 

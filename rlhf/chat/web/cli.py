@@ -4,12 +4,19 @@ import argparse
 from collections.abc import Sequence
 
 from rlhf.data.config import TEMPLATE_KWARGS
+from rlhf.errors import ConfigError
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf serve`."""
     options = _parser().parse_intermixed_args(argv)
+    if not options.models and not options.reward_model:
+        raise ConfigError(
+            "nothing to serve: name the folder of a policy (rlhf serve DIR), or a reward model "
+            "(--reward_model DIR).",
+            code="missing-key",
+        )
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     from rlhf.chat.web.serve import serve
 
@@ -19,23 +26,29 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="rlhf serve",
-        description="Serve one or several policies: an OpenAI-compatible API and a chat page.",
+        description="Serve policies, with an OpenAI-compatible API and a chat page, and the scores "
+        "of a reward model for other programs.",
         allow_abbrev=False,
         formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
-    add("models", metavar="DIR", nargs="+", help="Folder or hub id of a policy.")
+    add("models", metavar="DIR", nargs="*", help="Folder or hub id of a policy.")
     add("--host", default="127.0.0.1", help="Address to bind; others need --public.")
     add("--port", type=int, default=8080, help="Port to bind; 0 takes a free one.")
     add("--public", action="store_true", help="Allow an address that other machines can reach.")
     add("--token", help="Token that clients send as api_key; with --public, a random one.")
     add("--allowed_hosts", nargs="*", default=[], help="Host names that requests may use.")
-    add("--max_requests", type=int, default=32, help="Responses of a model generated at a time.")
+    add(
+        "--max_requests",
+        type=int,
+        default=32,
+        help="Responses of a model generated, and texts scored, at a time.",
+    )
     add(
         "--max_waiting",
         type=int,
         default=64,
-        help="Responses that may wait; more requests get status 429.",
+        help="Responses, and requests for scores, that may wait; more requests get status 429.",
     )
     add("--max_new_tokens", type=int, default=512, help="Maximum response length, in tokens.")
     add("--max_prompt_tokens", type=int, default=8192, help="Maximum prompt length, in tokens.")
@@ -49,5 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--int8", action="store_true", help="Keep linear layers in 8 bits, to save memory.")
     add("--store", default="labels.sqlite", help="Label store for votes: a file or database URL.")
     add("--annotator", help="Your name in the label store; default: your login.")
-    add("--reward_model", help="Folder of the reward model whose rewards the page shows.")
+    add(
+        "--reward_model",
+        help="Folder of the reward model whose rewards the page shows, and that answers "
+        "/v1/score, /classify (as vLLM) and /get_reward (as OpenRLHF). DIR may be left out then.",
+    )
     return parser

@@ -202,7 +202,7 @@ async def _respond(
     if body.stream:
         return EventStream(group, _events(stream, writer, len(requests), prompt_tokens))
     with contextlib.closing(group):
-        chunks = await _unless_disconnected(request, _collect(stream))
+        chunks = await unless_disconnected(request, _collect(stream))
     if chunks is None:
         return Response(status_code=CLIENT_GONE)
     by_response = [[one for one in chunks if one.index == n] for n in range(len(requests))]
@@ -220,7 +220,7 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # StreamingResponse alone would keep generating after the client has disconnected.
         with contextlib.closing(self._group):
-            await _unless_disconnected(Request(scope, receive), self.stream_response(send))
+            await unless_disconnected(Request(scope, receive), self.stream_response(send))
 
 
 async def _events(
@@ -243,7 +243,7 @@ async def _collect(stream: AsyncIterator[ResponseChunk]) -> list[ResponseChunk]:
     return [chunk async for chunk in stream]
 
 
-async def _unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:
+async def unless_disconnected(request: Request, work: Awaitable[T]) -> T | None:
     """The result of `work`; None if the client closed its connection first."""
     working = asyncio.ensure_future(work)
     disconnected = asyncio.ensure_future(_disconnected(request))

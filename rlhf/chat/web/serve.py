@@ -10,11 +10,13 @@ from rich.console import Console
 
 from rlhf.chat.loading import load_chat_model, short_names
 from rlhf.chat.scheduler import Scheduler
+from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ChatServerConfig, random_token
 from rlhf.chat.web.model_pool import Limits, ModelPool
 from rlhf.chat.web.routes import PageState
+from rlhf.chat.web.score_routes import SCORE_PATHS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.model import RewardModel
@@ -43,18 +45,22 @@ def serve(options: argparse.Namespace) -> int:
         Votes(options.store, options.annotator or getpass.getuser()) as votes,
     ):
         schedulers = _start_schedulers(options, config.limits, console)
-        reward_model = RewardModel(options.reward_model) if options.reward_model else None
+        scores = _start_scores(options, config.limits)
         app = create_app(
             ModelPool(schedulers=schedulers, limits=config.limits),
-            PageState(votes=votes, reward_model=reward_model),
+            PageState(votes=votes, reward_model=scores.model if scores else None),
             config,
+            scores=scores,
         )
-        announce(config, f"http://{url_host(config.host)}:{listener.getsockname()[1]}", console)
+        address = f"http://{url_host(config.host)}:{listener.getsockname()[1]}"
+        announce(config, address, console, chats=bool(schedulers), scores=scores is not None)
         server = http_server(app, shutdown_seconds=SHUTDOWN_SECONDS)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             server.run(sockets=[listener])
         for scheduler in schedulers.values():
             scheduler.close()
+        if scores is not None:
+            scores.close()
     return 0
 
 
@@ -96,12 +102,40 @@ def _start_schedulers(
     return schedulers
 
 
-def announce(config: ChatServerConfig, address: str, console: Console) -> None:
-    """Print the addresses of the page and the API, with the token."""
-    link = f"{address}/#{config.token}" if config.token else f"{address}/"
-    console.print(f"page: {link}", markup=False)
+def _start_scores(options: argparse.Namespace, limits: Limits) -> ScoreQueue | None:
+    if not options.reward_model:
+        return None
+    [name] = short_names([options.reward_model])
+    model = RewardModel(options.reward_model)
+    return ScoreQueue(model, name=name, slots=limits.slots, waiting=limits.waiting)
+
+
+def announce(
+    config: ChatServerConfig,
+    address: str,
+    console: Console,
+    *,
+    chats: bool = True,
+    scores: bool = False,
+) -> None:
+    """Print the addresses of the page and the API, with the token.
+
+    Args:
+        config: access of the server.
+        address: with its port.
+        console: where to print.
+        chats: whether it serves policies.
+        scores: whether it serves a reward model.
+    """
     key = config.token or "any"
-    console.print(f"API:  base_url={address}/v1 api_key={key}", markup=False)
+    if chats:
+        link = f"{address}/#{config.token}" if config.token else f"{address}/"
+        console.print(f"page: {link}", markup=False)
+        console.print(f"API:  base_url={address}/v1 api_key={key}", markup=False)
+    if scores:
+        paths = ", ".join(f"{address}{path}" for path in SCORE_PATHS)
+        token = f" (Authorization: Bearer {config.token})" if config.token else ""
+        console.print(f"scores: {paths}{token}", markup=False)
     if config.public and not config.allowed_hosts:
         names = ", ".join(sorted(config.hosts))
         note = f"accepts requests for the hosts {names}; add others with --allowed_hosts"

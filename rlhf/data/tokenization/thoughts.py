@@ -3,7 +3,12 @@
 It is written as `<think>`, the thought, `</think>`, whichever tokens a model has for it.
 """
 
+import re
+
 THINK, END_THINK = "<think>", "</think>"
+# Marks of a thought in a reply, for servers that do not separate it.
+_THOUGHT = re.compile(r"\s*(<think(ing)?>|\[THINK\])")
+_THOUGHT_END = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 
 def split_thought(text: str) -> tuple[str, str]:
@@ -22,3 +27,13 @@ def split_thought(text: str) -> tuple[str, str]:
 def with_thought(thought: str, text: str) -> str:
     """The text of a response with its thought, if there is one, before it."""
     return f"{THINK}\n{thought}\n{END_THINK}\n\n{text}" if thought else text
+
+
+def without_thought(reply: str) -> str:
+    """The reply after its thought; "" if the thought does not end.
+
+    Some templates write <think> into the prompt, so only its end is in the reply.
+    """
+    if ends := list(_THOUGHT_END.finditer(reply)):
+        return reply[ends[-1].end() :]
+    return "" if _THOUGHT.match(reply) else reply

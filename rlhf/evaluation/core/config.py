@@ -39,7 +39,11 @@ class EvaluateConfig:
         metadata={"help": "Name of the model that KL is measured from. Default: the baseline."},
     )
     gold: str | None = field(
-        default=None, metadata={"help": "Judge: a reward function, `file.py:function`."}
+        default=None,
+        metadata={
+            "help": "Judge: a reward function, `file.py:function`, or another source of rewards "
+            "that is no reward model: an address, judge:FILE.yaml, verifier:NAME."
+        },
     )
     axes: str | None = field(
         default=None,
@@ -50,7 +54,9 @@ class EvaluateConfig:
     )
     reward_model: list[str] = field(
         default_factory=list,
-        metadata={"help": "Judges: reward models, folders or hub ids, each NAME=PATH or PATH."},
+        metadata={
+            "help": "Judges: reward models, folders, hub ids or addresses, each NAME=PATH or PATH."
+        },
     )
     train_data: list[str] = field(
         default_factory=list,

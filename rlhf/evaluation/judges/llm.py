@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.thoughts import without_thought
 from rlhf.evaluation.judges.pairwise import FIRST, SECOND, TIE, AnonymousPair, CompareFunction
 from rlhf.models.generation.generate import sample_responses
 from rlhf.models.load import load_policy, on_device
@@ -31,9 +32,6 @@ _MARK = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 _MARK_ALONE = re.compile(rf"\W*{_MARK.pattern}\W*")
 _WORD = re.compile(r"\W*(A|B|C|tie)\W*", re.IGNORECASE)
 _VERDICTS = {"A": FIRST, "B": SECOND, "C": TIE, "TIE": TIE}
-# Marks of a thought in a reply, for servers that do not separate it.
-_THOUGHT = re.compile(r"\s*(<think(ing)?>|\[THINK\])")
-_THOUGHT_END = re.compile(r"</think(?:ing)?>|\[/THINK\]")
 
 
 def judge_prompt(pair: AnonymousPair) -> str:
@@ -58,16 +56,6 @@ def read_verdict(reply: str) -> str | None:
         return _VERDICTS[marks[-1]] if len(set(marks)) == 1 else None
     alone = _WORD.fullmatch(reply.strip())
     return _VERDICTS[alone.group(1).upper()] if alone else None
-
-
-def without_thought(reply: str) -> str:
-    """The reply after its thought; "" if the thought does not end.
-
-    Some templates write <think> into the prompt, so only its end is in the reply.
-    """
-    if ends := list(_THOUGHT_END.finditer(reply)):
-        return reply[ends[-1].end() :]
-    return "" if _THOUGHT.match(reply) else reply
 
 
 def truncation_warning(truncated: int, total: int, max_tokens: object) -> str:

@@ -42,9 +42,8 @@ def judges_of_config(config: EvaluateConfig) -> list[ScoringJudge]:
     paths = named_paths(config.reward_model, "reward_model")
     for name, path in paths.items():
         judge = _reward_model_judge(name, single=len(paths) == 1)
-        template = config.judge_templates.get(
-            path, JudgeTemplate()
-        )  # generative ones have their own
+        # Generative ones and servers have their own.
+        template = config.judge_templates.get(path, JudgeTemplate())
         judges.append(ScoringJudge(judge=judge, scorer=path, template=template))
     return judges
 
@@ -114,7 +113,7 @@ def _is_gold(judge: str | RewardFunction | RewardModel) -> bool:
     """Whether the judge is the gold score: a function, but not a generative reward model."""
     if isinstance(judge, GenerativeReward) or (isinstance(judge, str) and is_generative(judge)):
         return False
-    return RewardSpec(judge).is_function
+    return not RewardSpec(judge).is_model
 
 
 def _name_of(judge: str | RewardFunction | RewardModel) -> str:

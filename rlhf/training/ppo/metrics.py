@@ -16,6 +16,7 @@ from rlhf.ops.whitening import masked_variance
 from rlhf.runtime.distributed import print_once
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
 from rlhf.training.ppo.dynamic_sampling import share_of_equal_groups
+from rlhf.training.ppo.reward_metrics import short_names
 from rlhf.types import Experience, Prompt, Rollouts, ScoredRollouts
 
 PROGRESS = ("score", "kl", "response_length", "eos_rate")  # printed while a run goes on
@@ -47,7 +48,7 @@ def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
     if bool((rollouts.thought_lengths > 0).any()):
         metrics["thought_length"] = rollouts.thought_lengths.float().mean()
     if len(scored.scores.breakdown) > 1:
-        short = _short(list(scored.scores.breakdown))
+        short = short_names(list(scored.scores.breakdown))
         parts = zip(short, scored.scores.breakdown.values(), strict=True)
         metrics |= {f"score/{name}": values.mean() for name, values in parts}
     return {name: float(value) for name, value in metrics.items()}
@@ -76,12 +77,6 @@ def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
     pairs = response_ids[:, :-1] * 2**32 + response_ids[:, 1:]
     pairs = pairs[response_mask[:, 1:]]
     return len(set(pairs.tolist())) / max(1, len(pairs))
-
-
-def _short(sources: Sequence[str]) -> Sequence[str]:
-    """The last parts of the paths, where these are distinct."""
-    names = [source.rpartition("/")[2] for source in sources]
-    return names if len(set(names)) == len(names) else sources
 
 
 def experience_metrics(experience: Experience, settings: PPOSettings) -> dict[str, float]:

@@ -25,6 +25,7 @@ from rlhf.models.load import (
 from rlhf.models.memory import frozen_dtype
 from rlhf.models.save import ADAPTER, inner_model
 from rlhf.rewards.model import RewardModel
+from rlhf.rewards.rendered import reward_texts
 from rlhf.rewards.reward import Reward, load_reward
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.modes import (
@@ -60,6 +61,8 @@ def load_models(
         aggregation=rewards.reward_aggregation,
         uncertainty_coef=rewards.uncertainty_coef,
         templates=rewards.templates(setup.rewards, raw=setup.chat.raw),
+        calls=rewards.calls,
+        texts=reward_texts(setup.chat),
         device=compute.device,
         bf16=compute.bf16,
     )

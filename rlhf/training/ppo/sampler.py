@@ -17,6 +17,7 @@ from rlhf.training.ppo.diagnostics import check_finite
 from rlhf.training.ppo.dynamic_sampling import replace_equal_groups
 from rlhf.training.ppo.gather import gather_rows, intersect_rows, select_rows, without_failures
 from rlhf.training.ppo.modes import PPOModels
+from rlhf.training.ppo.reward_metrics import count_metrics, take_counts
 from rlhf.training.ppo.rollout import (
     as_rollouts,
     local_shard,
@@ -196,6 +197,14 @@ class Sampler:
         check_finite(scored, step)
         return scored
 
+    def take_counts(self) -> dict[str, float]:
+        """Metrics of the calls and failures of the reward's sources since the last time."""
+        skips = self.reward.on_error == "skip"
+        if not skips and not self.reward.is_called:
+            return {}
+        counts = take_counts(self.reward, self.accelerator.num_processes)
+        return count_metrics(counts, skips=skips)
+
     def _next_steps(self) -> str:
         """What helps, apart from a correction of the reward; each sentence after a space."""
         skip = " Or set on_reward_error=skip." if self.reward.on_error != "skip" else ""
@@ -216,7 +225,9 @@ class Sampler:
         with model() as policy:
             version = REFERENCE if reference else after_step(step)
             rollouts = self.roll_out(policy, batch, HELD_OUT, version=version)
-        return self.score(rollouts, step, most_skipped=MOST_SKIPPED_HELD_OUT)
+        scored = self.score(rollouts, step, most_skipped=MOST_SKIPPED_HELD_OUT)
+        self.reward.counts.take()  # which are of an iteration's responses
+        return scored
 
     def score_before_and_after(self, step: int) -> tuple[ScoredRollouts, ScoredRollouts]:
         """Responses of the reference and of the policy to the same held-out prompts, scored."""

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
 from rlhf.models.forward import score_rows
+from rlhf.ops.rewards import normalized_sum
 from rlhf.rewards.reward import Reward
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
@@ -67,6 +70,20 @@ def with_greedy_scores(
         scores=replace(scored.scores, failures=failures),
         greedy_scores=final.repeat_interleave(count),
     )
+
+
+def scores_to_train_on(scored: ScoredRollouts, reward: Reward) -> ScoredRollouts:
+    """The rollouts with the scores that advantages are computed from; of all processes.
+
+    With reward_aggregation=normalized_sum each source is standardised over these responses. The
+    weighted sum that metrics show has the same zero in every iteration, and this one has not.
+    """
+    if reward.aggregation != "normalized_sum":
+        return scored
+    values = torch.stack([scored.scores.breakdown[source.name] for source in reward.sources])
+    weights = torch.tensor([source.weight for source in reward.sources])
+    scores = normalized_sum(values.cpu(), weights).to(scored.scores.scores)
+    return replace(scored, scores=replace(scored.scores, scores=scores))
 
 
 def _first_failures(rows: Sequence[str], groups: Sequence[str], count: int) -> list[str]:

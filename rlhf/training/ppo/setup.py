@@ -16,8 +16,11 @@ from rlhf.models.context_length import beyond_training
 from rlhf.models.four_bit import check_four_bit
 from rlhf.models.revision import at_revision
 from rlhf.models.shard import sharding_requested
-from rlhf.rewards.function import check_columns
+from rlhf.rewards.config import OF_CALLS
+from rlhf.rewards.rendered import reward_texts
+from rlhf.rewards.scorers import check_options, check_source
 from rlhf.rewards.spec import RewardSpec
+from rlhf.runtime.field_types import changed_fields
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.provenance import stage_manifest
 from rlhf.training.ppo.config import PPOConfig, PPOSettings
@@ -114,8 +117,8 @@ def check_run(
         ptx_data: texts, where they do not come from the key of that name.
 
     Raises:
-        ConfigError: a reward function that does not load, keys that this machine or launch
-            configuration does not support.
+        ConfigError: a source of the reward that does not load or answer, keys that this machine or
+            launch configuration does not support.
         CheckpointError: models that do not fit together: altered files, other templates or stop
             ids, a tokenizer larger than its model.
         DataError: rows that cannot be used.
@@ -136,11 +139,12 @@ def check_run(
             load, settings.data, seed=settings.run.seed, train=prompts, held_out=eval_prompts
         )
         texts, text_uses = _load_texts(settings, bad_rows, ptx_data)
+    calls = settings.reward.calls
+    check_options(rewards, calls, changed_fields(settings.reward, OF_CALLS))
     for spec in rewards:
         for split in (rows.train, rows.held_out):
-            if spec.is_function and split:
-                columns = {name for row in split for name in row.columns}
-                check_columns(spec.function(), spec.name, columns)
+            if split and not spec.is_model:
+                check_source(spec, calls, reward_texts(chat), split)
     return PPOSetup(
         settings=settings,
         world_size=world_size,
@@ -170,7 +174,8 @@ def check_models(
     built_on = [base]
     for spec in rewards:
         if spec.path is None:
-            spec.function()
+            if spec.is_function:
+                spec.function()
             if (language_model := spec.language_model) is not None:
                 built_on.append(language_model)
             continue

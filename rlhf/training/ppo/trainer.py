@@ -49,8 +49,10 @@ from rlhf.training.ppo.metrics import (
     rollout_metrics,
 )
 from rlhf.training.ppo.result import PPOResult, summary, unfinished, write_all_samples, write_policy
+from rlhf.training.ppo.reward_metrics import source_metrics
 from rlhf.training.ppo.run_folder import open_folder
 from rlhf.training.ppo.sampler import Sampler, after_step
+from rlhf.training.ppo.score import scores_to_train_on
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.state import next_progress, with_best
 from rlhf.types import Prompt
@@ -71,9 +73,10 @@ class PPOTrainer:
             `BackboneConfig` with LoRA and precision keys.
         prompts: a file or hub id, or rows: strings, lists of messages, dicts with a `prompt`, a
             `datasets.Dataset` or a pandas DataFrame. Other columns go to reward functions.
-        reward: one or several of: a Python function `f(prompts, completions, **columns)` that
-            returns a number per completion, a `RewardModel`, its folder or hub id,
-            `file.py:function`; strings may be `WEIGHT*SOURCE`.
+        reward: one or several of: a Python function `f(prompts, completions, **columns)`, async or
+            not, that returns a number per completion, a `RewardModel`, its folder or hub id,
+            `file.py:function`, a server's address, `judge:FILE.yaml`, `verifier:NAME`; strings may
+            be `WEIGHT*SOURCE`.
         config: keys of PPO. It is required, because a run has no natural length: `max_steps` or
             `total_episodes` has to be set.
         eval_prompts: held-out prompts for `eval_` metrics, of the same kinds as `prompts`.
@@ -205,7 +208,9 @@ class PPOTrainer:
                 scored, drawn = self.sampler.replace_equal_groups(scored, step)
                 metrics |= replaced_metrics(scored, drawn, config)
                 clock.lap("seconds_replace")
-            experience = make_experience(scored, config, kl_coef=self.progress.kl_coef)
+            metrics |= source_metrics(scored.scores) | self.sampler.take_counts()
+            trained = scores_to_train_on(scored, self.reward)
+            experience = make_experience(trained, config, kl_coef=self.progress.kl_coef)
             metrics |= experience_metrics(experience, self.setup.settings)
             metrics |= self.updater.update(
                 experience, step=step, seed=self.setup.seed, kl_coef=self.progress.kl_coef

@@ -82,6 +82,13 @@ def check_together(settings: "PPOSettings") -> None:
             "is kept there; give eval_data or leave it out.",
             code="key-conflict",
         )
+    if config.advantage == "remax" and settings.reward.reward_aggregation == "normalized_sum":
+        raise ConfigError(
+            "reward_aggregation=normalized_sum with advantage=remax: the baseline is the score of "
+            "a greedy response, which is not among those that the sources are standardised over; "
+            "use another advantage, or reward_aggregation=sum.",
+            code="key-conflict",
+        )
     if (config.ptx_data is None) != (config.ptx_coef is None):
         raise ConfigError(
             f"ptx_data={config.ptx_data} and ptx_coef={config.ptx_coef} go together; "

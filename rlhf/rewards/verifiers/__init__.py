@@ -1,0 +1,1 @@
+"""Built-in verifiers: rewards that a program computes, named `verifier:NAME?option=value`."""
