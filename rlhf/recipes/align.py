@@ -134,7 +134,7 @@ def summarize_rounds(folder: Path, report: Path, results: RoundResults, store: s
             str(each.new_rankings),
             interval_text(each.proxy),
             interval_text(each.gold),
-            "–" if each.gap is None else f"{each.gap:+.2f}",
+            "–" if each.gap is None else f"{round(each.gap, 2) + 0.0:+.2f}",  # never -0.00
             against + interval_text(comparison.win_rate if comparison else None),
         )
     plain_console().print(table)

@@ -12,8 +12,8 @@ from rlhf.report.read import Row
 
 JUDGES = {"proxy": "reward model (proxy)", "gold": "gold"}
 HEADER = (
-    *("round", "new labels", "labels", "reward model's accuracy", "proxy", "gold", "gap", "KL"),
-    *("tokens", "against the best earlier round"),
+    *("round", "new labels", "labels", "proxy", "gold", "gap", "against the best earlier round"),
+    *("reward model's accuracy", "KL", "tokens"),
 )
 
 
@@ -70,10 +70,10 @@ def _row(each: Row) -> list[str]:
         str(each.get("round", "")),
         str(each.get("new_rankings", "")),
         str(each.get("train_rankings", "")),
-        *(cell(each.get(key)) for key in ("accuracy", "proxy", "gold")),
-        "–" if gap is None else f"{float(gap):+.2f}",
-        *(cell(each.get(key)) for key in ("kl", "length")),
+        *(cell(each.get(key)) for key in ("proxy", "gold")),
+        "–" if gap is None else f"{round(float(gap), 2) + 0.0:+.2f}",  # + 0.0: never -0.00
         against,
+        *(cell(each.get(key)) for key in ("accuracy", "kl", "length")),
     ]
 
 

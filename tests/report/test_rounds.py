@@ -48,15 +48,22 @@ CONTENT = {
 def test_table_has_a_row_per_round(tmp_path):
     view = rounds_view(CONTENT, tmp_path / "run")
     assert view.rows[0] == [
-        *("1", "100", "150", "0.7 [0.65, 0.75]", "0.9 [0.85, 0.95]", "0.6 [0.55, 0.65]", "+0.30"),
-        *("4.5 [4.45, 4.55]", "–", "–"),
+        *("1", "100", "150", "0.9 [0.85, 0.95]", "0.6 [0.55, 0.65]", "+0.30", "–"),
+        *("0.7 [0.65, 0.75]", "4.5 [4.45, 4.55]", "–"),
     ]
-    assert view.rows[1][-1] == "round 1: 0.62 [0.57, 0.67], better"
-    assert view.rows[2][-1] == "round 2: 0.5 [0.45, 0.55], not better"
+    assert len(view.header) == len(view.rows[0])
+    against = view.header.index("against the best earlier round")
+    assert view.rows[1][against] == "round 1: 0.62 [0.57, 0.67], better"
+    assert view.rows[2][against] == "round 2: 0.5 [0.45, 0.55], not better"
     assert view.verdict == (
         "Use the policy of round 2. Stopped: round 3 is not better than round 2."
     )
     assert view.commands == [f"rlhf report {tmp_path}/run/round-2"]
+
+
+def test_gap_that_rounds_to_zero_has_no_minus(tmp_path):
+    content = {"rounds": [{**round_of(1, 0.7, 0.704), "gap": -0.004}]}
+    assert "+0.00" in rounds_view(content, tmp_path).rows[0]
 
 
 def test_charts_compare_proxy_and_gold_and_the_rounds(tmp_path):
