@@ -35,6 +35,7 @@ STAGES = {
     "ppo": ("ppo", "Reinforcement learning from a reward: PPO, GRPO and relatives."),
     "evaluate": ("evaluate", "Compare models on held-out prompts."),
     "rejection_sampling": ("rejection_sampling", "SFT on the best of K sampled responses."),
+    "compare": ("compare", "Methods on the same labels: win rate against KL, and cost."),
 }
 EXIT_STATUS = """\
 | status | meaning |
@@ -50,17 +51,17 @@ failed the gate (the checks before PPO) |
 """
 
 LAUNCH_OPTIONS = """\
-## Options of sft, reward, dpo, kto, ppo, evaluate, rejection_sampling and align
+## Options of sft, reward, dpo, kto, ppo, evaluate, rejection_sampling, compare and align
 
 These commands read their keys from a YAML file. Every key is also an option (`--key value`), \
-which overrides the file. [Configuration](config.md) lists the keys. All eight commands also take:
+which overrides the file. [Configuration](config.md) lists the keys. All nine commands also take:
 
 | option | default | |
 |---|---|---|
 | `--config FILE` |  | YAML file of keys. |
 | `--print_config` | `false` | Print the final configuration (file plus options) as YAML and exit. |
-| `--num_processes N` | `1` | Processes on this machine, one per GPU. For `align` and \
-`rejection_sampling`, processes of each stage. |
+| `--num_processes N` | `1` | Processes on this machine, one per GPU. For `align`, \
+`compare` and `rejection_sampling`, processes of each stage. |
 | `--config_file FILE` |  | Configuration file of `accelerate launch`. Default: \
 accelerate_config.yaml in the current folder, or else the packaged file. |
 """

@@ -35,6 +35,12 @@ COMMANDS = (
         True,
     ),
     Command("evaluate", "rlhf.recipes.evaluate", "Compare models on held-out prompts.", True),
+    Command(
+        "compare",
+        "rlhf.recipes.compare",
+        "Compare methods on the same labels: win rate against KL, cost, which to take.",
+        True,
+    ),
     Command("align", "rlhf.recipes.align", "Run all stages, from SFT to the evaluation.", True),
     Command("plan", "rlhf.recipes.plan", "Predict the memory and time of a run, and what fits."),
     Command("launch", "rlhf.runtime.launcher", "Launch a script or module on N processes."),
@@ -145,7 +151,7 @@ def _run_recipe(command: Command, words: list[str]) -> int:
     from rlhf.runtime.launcher import LAUNCH_OPTIONS, run_recipe
 
     # num_processes is a key of these: the number of processes of each stage.
-    has_stages = command.name in ("align", "rejection_sampling")
+    has_stages = command.name in ("align", "compare", "rejection_sampling")
     options = ["--config_file"] if has_stages else LAUNCH_OPTIONS
     return run_recipe(command.module, words, options)
 

@@ -18,6 +18,7 @@ from rlhf.models.config import ModelConfig
 from rlhf.models.memory import count_parameters
 from rlhf.models.shape import GIB
 from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.pipeline.compare.config import CompareConfig
 from rlhf.pipeline.config import SAMPLED, SIMULATED, AlignConfig
 from rlhf.pipeline.recipe_stage import RecipeStage, recipe_arguments
 from rlhf.pipeline.rejection_config import RejectionConfig
@@ -58,6 +59,7 @@ CLASSES: Mapping[str, tuple[type, ...]] = {
     "ppo": PPO_CLASSES,
     "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
     "rejection_sampling": (RunConfig, RejectionConfig, RewardConfig),
+    "compare": (RunConfig, CompareConfig),
 }
 
 

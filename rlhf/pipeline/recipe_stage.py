@@ -26,6 +26,7 @@ SOURCES = (
     "llm_judge",
     "tax_data",
     "human_gold",
+    "sft_config",  # a YAML file of the stages of rejection sampling
     "chat_template",  # a file, or auto or none, which represent themselves
 )
 # Keys that change where or how fast a stage runs, but not its result.

@@ -25,6 +25,18 @@ def check_paths(run: RunConfig, *keys: str | Sequence[str] | None) -> None:
     if not is_main_process():  # the launcher ends the other ranks if this one fails
         return
     claim_run_folder(run)
+    check_files(*keys)
+
+
+def check_files(*keys: str | Sequence[str] | None) -> None:
+    """Check that local data files exist.
+
+    Args:
+        keys: values of keys that name sources of rows, with their weights; None is left out.
+
+    Raises:
+        DataError: a file that does not exist, a folder, a file of another kind.
+    """
     for key in keys:
         for text in listed(key or []):
             is_local(Path(parse_source(text).name))

@@ -97,4 +97,12 @@ def _is_path_in(word: str, folder: Path) -> bool:
     texts = [word, word.partition("=")[2], word.partition("*")[2]]
     paths = [Path(part) for text in texts for part in (text, text.rpartition(":")[0]) if part]
     parent = folder.resolve()
-    return any(path.exists() and path.resolve().is_relative_to(parent) for path in paths)
+    return any(_exists(path) and path.resolve().is_relative_to(parent) for path in paths)
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; a text that is no path, such as JSON, may be too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

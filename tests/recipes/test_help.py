@@ -14,6 +14,7 @@ RECIPES = (
     "rejection_sampling",
     "evaluate",
     "align",
+    "compare",
     "pretrain",
 )
 

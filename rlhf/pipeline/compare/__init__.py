@@ -1,0 +1,1 @@
+"""Compare methods of policy training on the same labels: `rlhf compare`."""
