@@ -132,6 +132,7 @@ def _check_scorers(config: CompareConfig, chat: ChatTokenizer) -> None:
     for spec in [*parse_rewards(config.judge), *_specs([*models, *config.extra_rewards])]:
         if spec.is_function:
             spec.function()
+        if not spec.is_model:
             continue
         path = str(spec.source)
         template = "none" if config.chat_template == "none" else "auto"
