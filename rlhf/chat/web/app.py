@@ -125,7 +125,9 @@ def _status_and_message(request: Request, error: HTTPException) -> tuple[int, st
         return 400, f"the body is not UTF-8{advice}"
     route = f"{request.method} {request.url.path}"
     if error.status_code == 404:
-        return 404, f"{route} does not exist; the API has {', '.join(API)}"
+        paths = {getattr(each, "path", "") for each in request.app.routes}
+        served = ", ".join(path for path in API if path in paths)
+        return 404, f"{route} does not exist; the API has {served}"
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         return 405, f"{route} is not allowed; use {allowed}"
