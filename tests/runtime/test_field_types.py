@@ -14,7 +14,7 @@ from tests.errors import raises
 @pytest.mark.parametrize(
     ("kind", "values", "names"),
     [
-        (rlhf.RewardConfig, {"normalize_reward": "foo"}, ["none, mean or mean_std"]),
+        (rlhf.RewardConfig, {"normalize_reward": "foo"}, ["none, mean, mean_std or probability"]),
         (rlhf.RewardConfig, {"on_reward_error": "ignore"}, ["stop or skip"]),
         (rlhf.RewardConfig, {"reward": "folder"}, ["a list of text"]),
         (rlhf.RewardModelConfig, {"loss_type": "bradley"}, ["mean bradley_terry?"]),

@@ -104,9 +104,8 @@ def parse_thumb(row: Row) -> Thumb:
     """
     check_columns(row, ("completion",))
     check_context(row)
-    needed = "prompt, completion and label"
-    label = value_of(row, "label", needed)
     demonstration = parse_demonstration({k: v for k, v in row.items() if k != "label"})
+    label = value_of(row, "label", "prompt, completion and label")
     if demonstration.every_turn or demonstration.fields.get("tool_calls"):
         reject_row("a thumb is about one response without tool calls")
     text = with_thought(demonstration.fields.get("reasoning_content", ""), demonstration.completion)
