@@ -16,6 +16,7 @@ from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.labels.simulate import load_annotators
 from rlhf.models.config import ModelConfig
+from rlhf.pipeline.compare.config import CompareConfig
 from rlhf.pipeline.config import AlignConfig
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.run_folder import RunConfig
@@ -28,6 +29,7 @@ CONFIGS = {
     "reward_model": (RunConfig, ModelConfig, DataConfig, RewardModelConfig),
     "ppo": PPO_CLASSES,
     "methods": PPO_CLASSES,
+    "compare": (RunConfig, CompareConfig),
     "evaluate": (RunConfig, EvaluateConfig, StudyConfig),
     "align": (RunConfig, AlignConfig),
 }
