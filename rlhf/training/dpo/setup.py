@@ -9,17 +9,13 @@ from rlhf.data.files.memory import RowsInMemory
 from rlhf.data.held_out import load_train_and_held_out
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_rankings
-from rlhf.errors import ConfigError
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.four_bit import check_four_bit
 from rlhf.models.recurrent import check_not_recurrent
-from rlhf.models.revision import at_revision
-from rlhf.runtime.run_folder import RunConfig, begin_run
-from rlhf.training.common.optimizer import check_optim
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.begin import begin_training, check_early_stopping
 from rlhf.training.common.rankings import about_rankings, check_strengths
 from rlhf.training.common.setup import RunSetup
-from rlhf.training.common.sharding import check_sharding
 from rlhf.training.dpo.config import DPOConfig
 from rlhf.training.dpo.pairs import count_pairs
 from rlhf.types import Ranking
@@ -69,11 +65,7 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    world_size = begin_run(run, sharding="fsdp")
-    check_sharding(model, config)
-    check_optim(config.optim)
-    check_four_bit(model.load_in_4bit)
-    model = at_revision(model)
+    world_size, model = begin_training(run, model, config)
     path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(
         path, data.chat_template, template_kwargs=data.template_kwargs, samples=False
@@ -93,11 +85,7 @@ def check_run(
         )
     if config.margin_coef:
         check_strengths(config.margin_coef, {row.strength for row in rows.train})
-    if config.early_stopping_patience is not None and not rows.held_out:
-        raise ConfigError(
-            "early_stopping_patience needs held-out rankings; give eval_data or eval_fraction.",
-            code="key-conflict",
-        )
+    check_early_stopping(config, rows, "rankings")
     return DPOSetup(
         run=run,
         model=model,

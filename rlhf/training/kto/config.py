@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from rlhf.errors import ConfigError
 from rlhf.training.common.config import PolicyTrainingConfig, check_finite
 
-# Keys that define the loss of a batch; another value of one makes another run.
-LOSS_KEYS = ("beta", "desirable_weight", "undesirable_weight")
+ABOVE_ZERO = ("beta", "desirable_weight", "undesirable_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +33,12 @@ class KTOConfig(PolicyTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_finite(self, LOSS_KEYS)
-        if not self.beta > 0:
-            raise ConfigError(f"beta={self.beta}; use a number above 0.", code="bad-value")
-        weights = (self.desirable_weight, self.undesirable_weight)
-        for name, value in zip(LOSS_KEYS[1:], weights, strict=True):
+        check_finite(self, ABOVE_ZERO)
+        for name in ABOVE_ZERO:
+            value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}; use a number above 0.", code="bad-value")
-        if (weights[0] is None) != (weights[1] is None):
+        if (self.desirable_weight is None) != (self.undesirable_weight is None):
             raise ConfigError(
                 "desirable_weight and undesirable_weight: set both, or neither to balance them.",
                 code="key-conflict",

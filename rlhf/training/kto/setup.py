@@ -8,16 +8,13 @@ from rlhf.data.files.memory import RowsInMemory
 from rlhf.data.held_out import load_train_and_held_out
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load_thumbs import load_thumbs
-from rlhf.errors import ConfigError, DataError
+from rlhf.errors import DataError
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.four_bit import check_four_bit
 from rlhf.models.recurrent import check_not_recurrent
-from rlhf.models.revision import at_revision
-from rlhf.runtime.run_folder import RunConfig, begin_run
-from rlhf.training.common.optimizer import check_optim
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.begin import begin_training, check_early_stopping
 from rlhf.training.common.setup import RunSetup
-from rlhf.training.common.sharding import check_sharding
 from rlhf.training.kto.config import KTOConfig
 from rlhf.training.kto.thumbs import thumb_weights
 from rlhf.types import Thumb
@@ -63,11 +60,7 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    world_size = begin_run(run, sharding="fsdp")
-    check_sharding(model, config)
-    check_optim(config.optim)
-    check_four_bit(model.load_in_4bit)
-    model = at_revision(model)
+    world_size, model = begin_training(run, model, config)
     path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(
         path, data.chat_template, template_kwargs=data.template_kwargs, samples=False
@@ -86,11 +79,7 @@ def check_run(
             "bad responses; add the other kind, or set desirable_weight and undesirable_weight.",
             code="no-rows",
         )
-    if config.early_stopping_patience is not None and not rows.held_out:
-        raise ConfigError(
-            "early_stopping_patience needs held-out thumbs; give eval_data or eval_fraction.",
-            code="key-conflict",
-        )
+    check_early_stopping(config, rows, "thumbs")
     return KTOSetup(
         run=run,
         model=model,

@@ -15,14 +15,11 @@ from rlhf.manifest import DataUse
 from rlhf.models.axes import Axis
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.four_bit import check_four_bit
-from rlhf.models.revision import at_revision
 from rlhf.runtime.printing import counted
-from rlhf.runtime.run_folder import RunConfig, begin_run
-from rlhf.training.common.optimizer import check_optim
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.begin import begin_training, check_early_stopping
 from rlhf.training.common.rankings import trained_on
 from rlhf.training.common.setup import RunSetup
-from rlhf.training.common.sharding import check_sharding
 from rlhf.training.rating.data import axis_scales, outcome_axis
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.validation import load_normalization
@@ -104,11 +101,7 @@ def check_run(
             "RewardTrainer.",
             code="key-conflict",
         )
-    world_size = begin_run(run, sharding="fsdp")
-    check_sharding(model, config)
-    check_optim(config.optim)
-    check_four_bit(model.load_in_4bit)
-    model = at_revision(model)
+    world_size, model = begin_training(run, model, config)
     chat, _ = load_checked_tokenizer(
         model.model_name_or_path,
         data.chat_template,
@@ -126,11 +119,7 @@ def check_run(
         source = config.normalization_data if normalization is None else normalization
         demonstrations, uses = load_normalization(source, data, chat, bad_rows)
     axes = axis_scales(rows.train, weights) if weights else outcome_axis(rows.train)
-    if config.early_stopping_patience is not None and not rows.held_out:
-        raise ConfigError(
-            "early_stopping_patience needs held-out responses; give eval_data or eval_fraction.",
-            code="key-conflict",
-        )
+    check_early_stopping(config, rows, "responses")
     return RatingSetup(
         run=run,
         model=model,

@@ -14,13 +14,10 @@ from rlhf.errors import ConfigError
 from rlhf.manifest import DataUse
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.four_bit import check_four_bit
-from rlhf.models.revision import at_revision
-from rlhf.runtime.run_folder import RunConfig, begin_run
-from rlhf.training.common.optimizer import check_optim
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.begin import begin_training
 from rlhf.training.common.rankings import about_rankings
 from rlhf.training.common.setup import RunSetup
-from rlhf.training.common.sharding import check_sharding
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.validation import (
     check_rankings,
@@ -84,11 +81,7 @@ def check_run(
             "use RatingTrainer.",
             code="key-conflict",
         )
-    world_size = begin_run(run, sharding="fsdp")
-    check_sharding(model, config)
-    check_optim(config.optim)
-    check_four_bit(model.load_in_4bit)
-    model = at_revision(model)
+    world_size, model = begin_training(run, model, config)
     chat, _ = load_checked_tokenizer(
         model.model_name_or_path,
         data.chat_template,

@@ -11,13 +11,10 @@ from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load_sft import load_sft_rows
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.models.config import ModelConfig, use_bf16
-from rlhf.models.four_bit import check_four_bit
 from rlhf.models.recurrent import check_not_recurrent
-from rlhf.models.revision import at_revision
-from rlhf.runtime.run_folder import RunConfig, begin_run
-from rlhf.training.common.optimizer import check_optim
+from rlhf.runtime.run_folder import RunConfig
+from rlhf.training.common.begin import begin_training
 from rlhf.training.common.setup import RunSetup
-from rlhf.training.common.sharding import check_sharding
 from rlhf.training.sft.config import SFTConfig
 from rlhf.types import SFTRow
 
@@ -48,11 +45,7 @@ def check_run(
         CheckpointError: a model that cannot be built on.
         DataError: rows that cannot be used.
     """
-    world_size = begin_run(run, sharding="fsdp_or_deepspeed")
-    check_sharding(model, config)
-    check_optim(config.optim)
-    check_four_bit(model.load_in_4bit)
-    model = at_revision(model)
+    world_size, model = begin_training(run, model, config, sharding="fsdp_or_deepspeed")
     path = model.model_name_or_path
     chat, _ = load_checked_tokenizer(
         path, data.chat_template, template_kwargs=data.template_kwargs, samples=False
