@@ -10,7 +10,8 @@ from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_prompts
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.labels.records import Candidate
-from rlhf.rollouts.http import ServerError, request
+from rlhf.rollouts.http import request
+from rlhf.runtime.http import Rejected
 from rlhf.runtime.progress import progress
 from rlhf.types import PromptRow
 
@@ -107,7 +108,7 @@ def _response(address: str, content: Mapping[str, object]) -> str:
                 address, "/chat/completions", content, timeout=None, key=os.environ.get(KEY)
             )
             return str(answer["choices"][0]["message"]["content"] or "")
-        except ServerError as error:
+        except Rejected as error:
             if error.status not in BUSY or attempt + 1 == ATTEMPTS:
                 raise TrainingError(
                     f"the server {address} rejects a request to {content['model']}: {error}; "
@@ -128,7 +129,7 @@ def _first_model(address: str) -> str:
     try:
         answer: Any = request(address, "/models", timeout=60, key=os.environ.get(KEY))
         return str(answer["data"][0]["id"])
-    except (TrainingError, ServerError, LookupError, TypeError, ValueError) as error:
+    except (TrainingError, Rejected, LookupError, TypeError, ValueError) as error:
         raise ConfigError(
             f"server {address}: it lists no model ({error}); name one with --model, and use an "
             "address such as http://127.0.0.1:8000/v1.",

@@ -17,7 +17,8 @@ import torch
 
 from rlhf.errors import CheckpointError, ConfigError, TrainingError
 from rlhf.rollouts.config import RolloutConfig
-from rlhf.rollouts.http import ServerError, request
+from rlhf.rollouts.http import request
+from rlhf.runtime.http import Rejected
 from rlhf.runtime.launcher import own_environment
 
 SECONDS_TO_START, SECONDS_TO_END = 1200.0, 20.0
@@ -71,7 +72,7 @@ def connected(address: str) -> Server:
     try:
         models = request(address, "/v1/models", timeout=60)
         model = str(models["data"][0]["id"])
-    except (TrainingError, ServerError, KeyError, TypeError, LookupError) as error:
+    except (TrainingError, Rejected, KeyError, TypeError, LookupError) as error:
         raise ConfigError(
             f"rollout_server={address}: no model is served there ({error}); start vLLM, or leave "
             "the key out and the run starts one.",
@@ -163,7 +164,7 @@ def wait_until_ready(server: Server) -> None:
         try:
             request(server.address, "/v1/models", timeout=10)
             return
-        except (TrainingError, ServerError):
+        except (TrainingError, Rejected):
             if server.process is not None and server.process.poll() is not None:
                 break
         time.sleep(0.5)
@@ -189,7 +190,7 @@ def check_tokens(server: Server, texts: Sequence[str], ids: Sequence[Sequence[in
         content = {"model": server.model, "prompt": text, "add_special_tokens": False}
         try:
             answer: Any = request(server.address, "/tokenize", content, timeout=60)
-        except ServerError as error:
+        except Rejected as error:
             if error.status == 404:
                 return  # a server without this address; its log-probs are compared anyway
             raise

@@ -21,10 +21,11 @@ from rlhf.errors import ConfigError, TrainingError
 from rlhf.models.export import write_weights
 from rlhf.models.generation.decoder import Generated
 from rlhf.rollouts.engine import Sampling
-from rlhf.rollouts.http import ServerError, request
+from rlhf.rollouts.http import request
 from rlhf.rollouts.responses import EngineResponse, as_generated
 from rlhf.rollouts.server import Server
 from rlhf.runtime.distributed import on_main_process
+from rlhf.runtime.http import Rejected
 from rlhf.runtime.progress import progress
 from rlhf.types import PromptBatch
 
@@ -144,7 +145,7 @@ class VLLMEngine:
         """The answer of the server; its own end comes before a lost connection."""
         try:
             return ask()
-        except ServerError as error:
+        except Rejected as error:
             if error.status == 404:
                 raise ConfigError(
                     f"the rollout server {self.server.address} cannot {purpose} (no such address "

@@ -1,0 +1,83 @@
+"""JSON requests over HTTP. What a failure means is up to the caller."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+SHOWN = 300  # characters of a server's answer in a message
+
+
+class Rejected(Exception):
+    """The server answered with an error status.
+
+    Args:
+        status: of HTTP.
+        reason: its name.
+        text: the beginning of the answer, on one line.
+        retry_after: seconds of the header of this name; None where it is missing or a date.
+    """
+
+    def __init__(self, status: int, reason: str, text: str, retry_after: float | None) -> None:
+        super().__init__(f"{status} {reason}: {text}")
+        self.status, self.retry_after = status, retry_after
+
+
+class Unreachable(Exception):
+    """There is no connection, or it was lost.
+
+    Args:
+        reason: for a message.
+        timed_out: whether the server gave no answer in time.
+    """
+
+    def __init__(self, reason: str, *, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.timed_out = timed_out
+
+
+def request_json(
+    address: str, content: object = None, *, timeout: float | None, token: str | None = None
+) -> Any:
+    """The JSON that a server answers with; None for an empty answer.
+
+    Args:
+        address: the whole address.
+        content: of a POST request; None makes a GET request.
+        timeout: seconds to wait for the next bytes; None waits for ever.
+        token: for the Authorization header.
+
+    Raises:
+        Rejected: an error status.
+        Unreachable: no connection, or one that was lost.
+        ValueError: an answer that is not JSON, or an address that is none.
+    """
+    data = None if content is None else json.dumps(content).encode()
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(address, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        raise _rejected(error) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error) or type(error).__name__
+        timed_out = isinstance(error, TimeoutError)
+        raise Unreachable(str(reason), timed_out=timed_out) from error
+    return json.loads(text) if text.strip() else None
+
+
+def _rejected(error: urllib.error.HTTPError) -> Rejected:
+    text = " ".join(error.read(SHOWN).decode(errors="replace").split())
+    retry_after = error.headers.get("Retry-After")
+    return Rejected(error.code, error.reason, text, _seconds(retry_after))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return None if retry_after is None else max(float(retry_after), 0.0)
+    except ValueError:
+        return None
