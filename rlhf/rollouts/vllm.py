@@ -55,6 +55,7 @@ class VLLMEngine:
 
     def update_weights(self, policy: PreTrainedModel | PeftModel) -> None:
         """See `RolloutEngine`. The main process writes the weights; the others wait."""
+        self._wake_up()
         on_main_process(lambda: self._send(policy))
 
     def _send(self, policy: PreTrainedModel | PeftModel) -> None:
@@ -62,17 +63,15 @@ class VLLMEngine:
         folder = self.folder / f"version-{self.version}"
         shutil.rmtree(folder, ignore_errors=True)
         write_weights(folder, policy, dtype=self.dtype)
-        if self.asleep:
-            self._post("/wake_up", {}, purpose="wake up")
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder.resolve())}}
         self._post("/collective_rpc", reload, purpose="reload weights")
         # Cached prompts were computed with the old weights.
         self._post("/reset_prefix_cache", {}, purpose="forget its cached prompts")
-        self.asleep = False
         shutil.rmtree(folder)
 
     def generate(self, batch: PromptBatch, sampling: Sampling) -> Generated:
         """See `RolloutEngine`. A request for each prompt, all of them at the same time."""
+        self._wake_up()
         first_rows = _first_rows(batch.group_ids.tolist())
         rows: list[EngineResponse | None] = [None] * len(batch.prompts)
         with (
@@ -126,6 +125,12 @@ class VLLMEngine:
         )
         responses = read_completion(answer, self.server.address, count=count)
         return responses * (len(rows) // count)
+
+    def _wake_up(self) -> None:
+        """Take the server's memory again, with the weights that it had."""
+        if self.asleep:
+            on_main_process(lambda: self._post("/wake_up", {}, purpose="wake up"))
+            self.asleep = False
 
     def _sleep(self) -> None:
         """Free the server's memory once all processes have their responses."""

@@ -90,11 +90,16 @@ def test_new_weights_are_loaded_and_cached_prompts_forgotten(make_server, tmp_pa
     assert not (tmp_path / "weights").exists()
 
 
-def test_sleeping_server_wakes_up_for_new_weights(make_server, tmp_path):
-    server, chat = make_server(), None
+def test_sleeping_server_wakes_up_for_new_weights_and_responses(make_server, tmp_path):
+    """Held-out prompts and the next iteration may have the same weights."""
+    server = make_server()
     engine = engine_of(server, tmp_path / "weights", sleeps=True)
     chat = load_tokenizer(str(server.folder))
     engine.generate(batch_of(chat), SAMPLING)
+    assert server.asked[-1] == "/sleep?level=1"
+    count = len(server.asked)
+    engine.generate(batch_of(chat), SAMPLING)
+    assert server.asked[count] == "/wake_up"
     assert server.asked[-1] == "/sleep?level=1"
     engine.update_weights(load_policy(server.folder))
     assert server.asked[-3:] == ["/wake_up", "/collective_rpc", "/reset_prefix_cache"]
