@@ -112,10 +112,10 @@ def write(
 
     folder = Path(run_config.output_dir)
     judge = Path(config.judge).name
-    says = sentences(comparison, judge=judge, num_seeds=len(config.seeds))
+    verdict = sentences(comparison, judge=judge, num_seeds=len(config.seeds))
     provenance = {key: getattr(config, key) for key in RECORDED_KEYS}
     provenance |= {"judge_name": judge, "num_prompts": sft.wins.shape[0]}
-    content = content_of(comparison, sft, says, provenance)
+    content = content_of(comparison, sft, verdict, provenance)
     write_results(folder, content, comparison)
     write_page(folder, content)
 
@@ -152,7 +152,7 @@ def summarize(folder: Path, comparison: Comparison) -> None:
     console.print(table)
     console.print(cost)
     content = json.loads((folder / JSON).read_text(encoding="utf-8"))
-    print_once(*content["says"], f"page:     {folder / 'compare.html'}")
+    print_once(*content["verdict"], f"page:     {folder / 'compare.html'}")
 
 
 if __name__ == "__main__":

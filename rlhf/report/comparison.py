@@ -24,7 +24,7 @@ def write_page(folder: Path, content: Row) -> Path:
     )
     page = environment.get_template("comparison.html.j2").render(
         title="Comparison of methods",
-        says=content["says"],
+        verdict=content["verdict"],
         chart=chart,
         points=[point_row(point) for point in content["points"]],
         runs=[row for point in content["points"] for row in run_rows(point)],

@@ -134,7 +134,7 @@ def test_comparison_runs_from_labels_to_verdict(finished):
     assert best["reward"]["value"] > content["sft"]["reward"]
     for name in ("compare.html", "compare.md", "compare.svg"):
         assert (folder / name).stat().st_size > 500
-    assert content["says"][0].startswith(("Take ", "Keep the SFT model"))
+    assert content["verdict"][0].startswith(("Take ", "Keep the SFT model"))
     assert "compare.html" in printed
     assert not list((folder / "ppo").rglob("checkpoint-*"))
     evaluation = folder / "ppo" / "kl_coef-0.1" / "seed-0" / "evaluation"

@@ -43,8 +43,8 @@ def content(comparison):
 
     zero = POINTS[0].wins[0] * 0
     sft = Numbers(wins=zero + 0.5, kl=zero, reward=zero, score=zero + 1.0, length=zero + 9.0)
-    says = sentences(comparison, judge="gold.py:score", num_seeds=3)
-    return content_of(comparison, sft, says, PROVENANCE)
+    verdict = sentences(comparison, judge="gold.py:score", num_seeds=3)
+    return content_of(comparison, sft, verdict, PROVENANCE)
 
 
 def test_axes_are_square_roots_of_kl():

@@ -23,7 +23,7 @@ RUN_HEAD = ("run", "win rate", "KL, nats", "responses sampled", "tokens trained 
 def content_of(
     comparison: Comparison,
     sft: Numbers,
-    says: Sequence[str],
+    verdict: Sequence[str],
     provenance: Mapping[str, object],
 ) -> dict[str, object]:
     """The content of compare.json.
@@ -31,13 +31,13 @@ def content_of(
     Args:
         comparison: the marked points.
         sft: numbers of the SFT model.
-        says: the verdict.
+        verdict: its sentences, the most important first.
         provenance: model, judge, data, seeds and budget.
     """
     equal = comparison.at_equal_kl
     return {
         **provenance,
-        "says": list(says),
+        "verdict": list(verdict),
         "sft": {
             "reward": float(sft.reward.mean()),
             "score": float(sft.score.mean()),
@@ -178,9 +178,9 @@ def _mean(m: Marked, name: str) -> float:
 
 
 def _sentences(content: Mapping[str, object]) -> list[str]:
-    says = content["says"]
-    assert isinstance(says, list)
-    return says
+    verdict = content["verdict"]
+    assert isinstance(verdict, list)
+    return verdict
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -56,11 +56,11 @@ def _differences(comparison: Comparison) -> list[str]:
     winner = comparison.winner
     better = [d for d in comparison.differences if d.distinguishable]
     alike = [d for d in comparison.differences if not d.distinguishable]
-    says = []
+    lines = []
     if better:
-        says.append(f"{winner.point.name} is better than {_listed(better, ' by')}.")
+        lines.append(f"{winner.point.name} is better than {_listed(better, ' by')}.")
     if alike:
-        says.append(
+        lines.append(
             f"{winner.point.name} is not distinguishable from {_listed(alike, ': difference')}."
         )
         cheapest = min([winner, *(d.other for d in alike)], key=mean_seconds)
@@ -72,8 +72,8 @@ def _differences(comparison: Comparison) -> list[str]:
                 else f"took {mean_seconds(cheapest):,.0f} s per run, {winner.point.name} "
                 f"{mean_seconds(winner):,.0f} s"
             )
-            says.append(f"The cheapest of these is {cheapest.point.name}: it {price}.")
-    return says
+            lines.append(f"The cheapest of these is {cheapest.point.name}: it {price}.")
+    return lines
 
 
 def _listed(differences: Sequence[Difference], word: str) -> str:
@@ -103,7 +103,7 @@ def _equal_sentence(equal: AtEqualKL, winner: str, other: str) -> str:
 
 
 def _over_optimized(points: Sequence[Marked]) -> list[str]:
-    says = []
+    lines = []
     for m in points:
         if m.peak is None:
             continue
@@ -113,28 +113,28 @@ def _over_optimized(points: Sequence[Marked]) -> list[str]:
         )
         rewards = f"{number(float(m.peak.reward.mean()))} to {number(m.reward.value)}"
         if m.over_optimized and m.point.method.uses_reward:
-            says.append(f"Over-optimised: {m.point.name}. From {m.peak.swept_text} the reward rose "
-                        f"from {rewards}, but {fall}.")  # fmt: skip
+            rise = f"From {m.peak.swept_text} the reward rose from {rewards}"
+            lines.append(f"Over-optimised: {m.point.name}. {rise}, but {fall}.")
         elif m.over_optimized:
-            says.append(f"Over-optimised: {m.point.name}. It is further from the SFT model, but "
+            lines.append(f"Over-optimised: {m.point.name}. It is further from the SFT model, but "
                         f"{fall}.")  # fmt: skip
         else:
-            says.append(f"Beyond its peak: {m.point.name}; {fall}.")
-    return says
+            lines.append(f"Beyond its peak: {m.point.name}; {fall}.")
+    return lines
 
 
 def _limits(comparison: Comparison, num_seeds: int) -> list[str]:
-    says = []
+    lines = []
     if num_seeds == 1:
-        says.append(
+        lines.append(
             "With one seed, intervals leave out the spread between seeds: they are about these "
             "policies, not about the methods."
         )
     if any(m.point.method.uses_reward for m in comparison.points):
-        says.append(
+        lines.append(
             "All runs share one reward model and one file of labels; intervals do not cover how "
             "another one would have turned out."
         )
     if any(m.point.kl_is_bound for m in comparison.points):
-        says.append("The KL of best of N is an upper bound, log N - (N - 1)/N nats.")
-    return says
+        lines.append("The KL of best of N is an upper bound, log N - (N - 1)/N nats.")
+    return lines

@@ -99,12 +99,14 @@ def test_winner_against_a_worse_method_and_an_equal_one():
     assert [m.point.method.name for m in comparison.best] == ["ppo", "rloo", "dpo"]
     assert [d.distinguishable for d in comparison.differences] == [False, True]
     assert comparison.differences[1].estimate.value == pytest.approx(0.10)
-    says = sentences(comparison, judge="gold.py:score", num_seeds=3)
-    assert says[0].startswith("Take ppo (kl_coef 0.3): its win rate against the SFT model is 0.70")
-    assert "better than dpo (beta 0.1) by 0.10" in says[1]
-    assert "not distinguishable from rloo (kl_coef 0.3): difference 0.01" in says[2]
-    assert "cheapest of these is rloo (kl_coef 0.3): it took 30 s per run, ppo" in says[3]
-    assert not any("one seed" in sentence for sentence in says)
+    verdict = sentences(comparison, judge="gold.py:score", num_seeds=3)
+    assert verdict[0].startswith(
+        "Take ppo (kl_coef 0.3): its win rate against the SFT model is 0.70"
+    )
+    assert "better than dpo (beta 0.1) by 0.10" in verdict[1]
+    assert "not distinguishable from rloo (kl_coef 0.3): difference 0.01" in verdict[2]
+    assert "cheapest of these is rloo (kl_coef 0.3): it took 30 s per run, ppo" in verdict[3]
+    assert not any("one seed" in sentence for sentence in verdict)
 
 
 def test_equal_kl_uses_the_smaller_kl_of_the_best_points():
@@ -118,8 +120,8 @@ def test_equal_kl_uses_the_smaller_kl_of_the_best_points():
     assert equal.kl == 4.0
     assert equal.win_rate.value == pytest.approx(0.5 + 0.3 * 4 / 9)
     assert equal.difference.estimate.value == pytest.approx(0.6333 - 0.7, abs=1e-4)
-    says = sentences(comparison, judge="gold", num_seeds=3)
-    assert any("At an equal KL of 4.00 nats" in s and "dpo is better" in s for s in says)
+    verdict = sentences(comparison, judge="gold", num_seeds=3)
+    assert any("At an equal KL of 4.00 nats" in s and "dpo is better" in s for s in verdict)
 
 
 def test_no_method_better_than_the_sft_model_keeps_it():
@@ -132,14 +134,17 @@ def test_no_method_better_than_the_sft_model_keeps_it():
 
 def test_verdict_names_over_optimisation_one_seed_and_bounds():
     points = [*PPO, make_point("best_of_n", 8, 0.70, 1.2, recipe="best_of_n")]
-    says = "\n".join(sentences(compare(points), judge="gold", num_seeds=1))
-    assert "Over-optimised: ppo (kl_coef 0.05)" in says
-    assert "the reward rose from 1.00 to 2.00" in says
-    assert "With one seed" in says
-    assert "best of N is an upper bound" in says
+    verdict = "\n".join(sentences(compare(points), judge="gold", num_seeds=1))
+    assert "Over-optimised: ppo (kl_coef 0.05)" in verdict
+    assert "the reward rose from 1.00 to 2.00" in verdict
+    assert "With one seed" in verdict
+    assert "best of N is an upper bound" in verdict
 
 
 def test_cheapest_may_be_best_of_n():
     points = [PPO[1], make_point("best_of_n", 8, 0.70, 1.2, recipe="best_of_n")]
-    says = "\n".join(sentences(compare(points), judge="gold", num_seeds=3))
-    assert "trains nothing, but samples 8 responses for each answer" in says or "Take best" in says
+    verdict = "\n".join(sentences(compare(points), judge="gold", num_seeds=3))
+    assert (
+        "trains nothing, but samples 8 responses for each answer" in verdict
+        or "Take best" in verdict
+    )
