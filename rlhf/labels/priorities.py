@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from rlhf.errors import ConfigError
+from rlhf.labels.records import Item
 from rlhf.labels.simulate import gold_scores
 from rlhf.labels.store import LabelStore
 from rlhf.rewards.reward import load_reward
@@ -14,7 +15,8 @@ def prioritize(store: LabelStore, reward_models: Sequence[str]) -> int:
 
     With one model the priority is 1 - |2 sigmoid(margin) - 1| for the margin of the two best
     responses. With several models it is their disagreement, the mean deviation of a response's
-    centred scores, divided by the largest such value.
+    centred scores, divided by the largest such value. Equal texts count once: every model gives
+    them the same score, and ranking them teaches nothing. An item of one text has priority 0.
 
     Raises:
         ConfigError: no model.
@@ -25,7 +27,10 @@ def prioritize(store: LabelStore, reward_models: Sequence[str]) -> int:
             "reward_model names no model; name one, or several that differ.", code="missing-key"
         )
     items = store.items()
-    scores = [gold_scores(items, load_reward([source])) for source in reward_models]
+    scores = [
+        of_different_texts(items, gold_scores(items, load_reward([source])))
+        for source in reward_models
+    ]
     if len(scores) == 1:
         priorities = [uncertainty(of_item) for of_item in scores[0]]
     else:
@@ -36,8 +41,25 @@ def prioritize(store: LabelStore, reward_models: Sequence[str]) -> int:
     return len(items)
 
 
+def of_different_texts(
+    items: Sequence[Item], scores: Sequence[Sequence[float]]
+) -> list[list[float]]:
+    """The scores of each item's first response of every text; outer spaces do not matter."""
+    return [
+        list(
+            {
+                text.strip(): score
+                for text, score in zip(reversed(item.responses), reversed(of_item), strict=True)
+            }.values()
+        )
+        for item, of_item in zip(items, scores, strict=True)
+    ]
+
+
 def uncertainty(scores: Sequence[float]) -> float:
-    """1 if the two best responses are level, towards 0 as one leads."""
+    """1 if the two best responses are level, towards 0 as one leads; 0 for a single response."""
+    if len(scores) < 2:
+        return 0.0
     best, second = sorted(scores, reverse=True)[:2]
     return 1 - math.tanh((best - second) / 2)
 

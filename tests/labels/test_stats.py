@@ -5,12 +5,14 @@ import random
 from dataclasses import fields
 
 import pytest
+import sqlalchemy as sa
 
 from rlhf.labels.agreement import rank_alpha
 from rlhf.labels.annotator_stats import AnnotatorStats
 from rlhf.labels.concerns import concerns_of
-from rlhf.labels.priorities import disagreement, uncertainty
+from rlhf.labels.priorities import disagreement, prioritize, uncertainty
 from rlhf.labels.records import Candidate, Label
+from rlhf.labels.schema import items
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import label_stats
 
@@ -147,8 +149,32 @@ def test_priorities_by_value():
     """A margin of ln 3 is 3 to 1: 1 - |2 * 0.75 - 1| = 0.5."""
     assert uncertainty([2.0, 2.0, -5.0]) == 1.0
     assert uncertainty([1.0986123, 0.0]) == pytest.approx(0.5, abs=1e-6)
+    assert uncertainty([3.0]) == 0.0
     assert disagreement([(1.0, 3.0), (11.0, 13.0)]) == 0.0  # they differ by a constant
     assert disagreement([(0.0, 2.0), (2.0, 0.0)]) == 1.0
+
+
+def test_equal_texts_give_no_priority(sqlite_store, tmp_path):
+    """Scores are numbers of words. `a a` and `b` differ by 1: 1 - tanh(1/2) = 0.53788. The copy of
+    `a a` would make it a margin of 0, which is priority 1, as for the item of one text."""
+    reward = tmp_path / "reward.py"
+    reward.write_text(
+        "def words(prompts, completions):\n    return [len(c.split()) * 1.0 for c in completions]\n"
+        "def turned(prompts, completions):\n    return [-x for x in words(prompts, completions)]\n"
+    )
+    sets = (("a a", "a a"), ("a a", "a a ", "b"), ("a", "b"))
+    sqlite_store.add_candidates([Candidate(prompt=str(i), responses=r) for i, r in enumerate(sets)])
+    assert prioritize(sqlite_store, [f"{reward}:words"]) == 3
+    assert stored_priorities(sqlite_store) == pytest.approx([0.0, 0.53788, 1.0], abs=1e-5)
+    # Two models disagree about different texts alone.
+    prioritize(sqlite_store, [f"{reward}:words", f"{reward}:turned"])
+    assert stored_priorities(sqlite_store) == [0.0, 1.0, 0.0]
+
+
+def stored_priorities(store):
+    """The priority of every item, oldest first."""
+    with store.read() as connection:
+        return list(connection.execute(sa.select(items.c.priority).order_by(items.c.id)).scalars())
 
 
 def test_significant_but_small_bias_is_no_concern():
