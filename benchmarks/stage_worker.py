@@ -1,4 +1,4 @@
-"""A worker of SFT or reward-model training: `python -m benchmarks.stage_worker ENGINE JOB.json`."""
+"""A worker of SFT, reward models or DPO: `python -m benchmarks.stage_worker ENGINE JOB.json`."""
 
 import json
 import os
@@ -19,6 +19,7 @@ class Turns:
     def __init__(self, units: int) -> None:
         self.connection, self.units = WorkerConnection(), units
         self.start = 0.0
+        self.share = 0.0  # seconds of a step's share of the work before the first step
 
     def begin(self) -> None:
         """Wait for the first turn."""
@@ -28,7 +29,7 @@ class Turns:
 
     def end_step(self) -> None:
         """Report the step and wait."""
-        seconds = time.perf_counter() - self.start
+        seconds = time.perf_counter() - self.start + self.share
         self.connection.report({"seconds": seconds, "units": self.units})
         self.connection.wait()
         self.start = time.perf_counter()
@@ -45,7 +46,10 @@ def main() -> None:
         if job["stage"] == "sft":
             sft(job, turns, folder, plain=name == "trl")
         elif name.startswith("trl"):
-            trl_reward(job, turns, folder, checkpointing="no checkpointing" not in name)
+            train = trl_dpo if job["stage"] == "dpo" else trl_reward
+            train(job, turns, folder, checkpointing="no checkpointing" not in name)
+        elif job["stage"] == "dpo":
+            rlhf_dpo(job, turns, folder, units)
         else:
             rlhf_reward(job, turns, folder, units)
 
@@ -57,7 +61,6 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
 
     from rlhf import SFTConfig, SFTTrainer
     from rlhf.data.config import DataOptions
-    from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
     from rlhf.models.load import load_policy
     from rlhf.runtime.distributed import start_processes
     from rlhf.training.sft.fine_tune import as_dataset, fine_tune, trl_arguments
@@ -78,27 +81,27 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
         packing=True,
         save_steps=10**9,
     )
-    setup = SFTTrainer(
+    trainer = SFTTrainer(
         job["model"],
         rows,
         config=config,
         data_config=DataOptions(max_length=job["row_tokens"], eval_fraction=0.0),
         output_dir=Path(folder) / "run",
-    ).setup
-    policy = load_policy(job["model"], dtype=setup.weights_dtype)
+    )
+    setup = trainer.setup
     if plain:
-        trainer = trl.SFTTrainer(
-            model=policy,
+        peer = trl.SFTTrainer(
+            model=load_policy(job["model"], dtype=setup.weights_dtype),
             args=trl_arguments(setup),
             train_dataset=as_dataset(setup.chat, setup.rows.train),
             processing_class=setup.chat.tokenizer,
             callbacks=[EndStep()],
         )
         turns.begin()
-        trainer.train()
+        peer.train()
     else:
         setup.open_folder()
-        use_fast_cpu_attention(policy)
+        policy = trainer._loaded()
         turns.begin()
         fine_tune(policy, setup, resume=None, on_step=lambda step: turns.end_step())
 
@@ -183,6 +186,78 @@ def trl_reward(job: dict[str, Any], turns: Turns, folder: str, *, checkpointing:
         ),
         train_dataset=Dataset.from_list([_pair(row) for row in job["rankings"]]),
         processing_class=tokenizer,
+        callbacks=[EndStep()],
+    )
+    turns.begin()
+    trainer.train()
+
+
+def rlhf_dpo(job: dict[str, Any], turns: Turns, folder: str, size: int) -> None:
+    """The loop of `rlhf dpo`, on rankings of `size` responses.
+
+    The log-probs of the reference are read before the first step, and each step is charged its
+    share of those seconds.
+    """
+    from rlhf import DPOConfig, DPOTrainer
+    from rlhf.data.config import DataOptions
+    from rlhf.models.response_logprobs import ResponseLogprobs
+    from rlhf.runtime.distributed import start_processes
+    from rlhf.training.common.loop import TrainingLoop, run_loop
+    from rlhf.training.dpo.objective import DPOObjective
+
+    start_processes(job["threads"])
+    rows = [
+        row | {"responses": row["responses"][:size], "ranks": list(range(1, size + 1))}
+        for row in job["rankings"]
+    ]
+    config = DPOConfig(
+        max_steps=job["steps"], per_device_train_batch_size=job["prompts"], save_steps=10**9
+    )
+    trainer = DPOTrainer(
+        job["model"],
+        rows,
+        config=config,
+        data_config=DataOptions(eval_fraction=0.0),
+        output_dir=Path(folder) / "run",
+    )
+    setup = trainer.setup
+    setup.open_folder()
+    module = ResponseLogprobs(trainer._run.loaded(), bf16=setup.bf16)
+    start = time.perf_counter()
+    objective = DPOObjective(module, setup)
+    turns.share = (time.perf_counter() - start) / job["steps"]
+    loop = TrainingLoop(objective, setup.run, setup.model, setup.config)
+    turns.begin()
+    run_loop(loop, resume=None, on_step=lambda step: turns.end_step())
+
+
+def trl_dpo(job: dict[str, Any], turns: Turns, folder: str, *, checkpointing: bool) -> None:
+    """TRL's DPOTrainer with its defaults except for the settings of the job."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import DPOConfig, DPOTrainer
+
+    class EndStep(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
+            turns.end_step()
+
+    torch.set_num_threads(job["threads"])
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32),
+        args=DPOConfig(
+            output_dir=folder,
+            use_cpu=True,
+            max_steps=job["steps"],
+            per_device_train_batch_size=job["prompts"],
+            bf16=True,
+            gradient_checkpointing=checkpointing,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        ),
+        train_dataset=Dataset.from_list([_pair(row) for row in job["rankings"]]),
+        processing_class=AutoTokenizer.from_pretrained(job["model"]),
         callbacks=[EndStep()],
     )
     turns.begin()

@@ -1,11 +1,11 @@
-"""python -m benchmarks.stages MODEL: SFT and reward-model training, compared with TRL 1.16.
+"""python -m benchmarks.stages MODEL: SFT, reward models and DPO, compared with TRL 1.16.
 
     python -m benchmarks.stages SmolLM2-135M-Instruct
 
-A turn is an optimizer step: of SFT on --prompts packed rows, of a reward model on --prompts
-prompts, each with two responses (both engines) or with four in one ranking (rlhf alone: TRL's
-trainer reads pairs). The engines take turns, on a machine that should be idle otherwise: above a
-load of 0.5 nothing is measured without --busy.
+A turn is an optimizer step: of SFT on --prompts packed rows, of a reward model or of DPO on
+--prompts prompts, each with two responses (both engines) or with four in one ranking (rlhf alone:
+TRL's trainers read pairs). The engines take turns, on a machine that should be idle otherwise:
+above a load of 0.5 nothing is measured without --busy.
 """
 
 import argparse
@@ -32,10 +32,13 @@ Median of the counted steps and their range. All weights are trained, in bf16 au
 defaults; `no checkpointing` has `gradient_checkpointing=False`, which rlhf has by default. SFT is
 TRL's trainer in both cases, with packed rows of 512 tokens and without checkpointing: units are
 tokens. A reward model's prompts have about 100 tokens and its responses 15 to 90: units are
-responses. Memory is the peak of the process, with imports."""
+responses. DPO has the same prompts and responses. rlhf reads the log-probs of the reference before
+the first step, and a step is charged its share of that time; TRL computes them in each step. Memory
+is the peak of the process, with imports."""
 STAGES = {  # stage -> name of an engine -> units of a step for one prompt or row
     "sft": {"rlhf": ROW_TOKENS, "trl": ROW_TOKENS},
     "reward": {"rlhf": 2, "rlhf K=4": 4, "trl": 2, "trl, no checkpointing": 2},
+    "dpo": {"rlhf": 2, "rlhf K=4": 4, "trl": 2, "trl, no checkpointing": 2},
 }
 
 
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
     command = " ".join(["python -m benchmarks.stages", *(argv or sys.argv[1:])])
-    lines = ["# SFT and reward models", "", f"`{command}`", ""]
+    lines = ["# SFT, reward models and DPO", "", f"`{command}`", ""]
     lines += [
         *(f"- {line}" for line in machine_lines(options.threads, peer=f"trl {version('trl')}")),
         "",

@@ -8,9 +8,7 @@ from transformers import PreTrainedModel
 
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
-from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
-from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
-from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
+from rlhf.models.cpu_kernels.layers import use_fast_cpu_layers
 from rlhf.models.four_bit import quantise
 from rlhf.models.load import enable_gradient_checkpointing, new_reward_model, set_attention
 from rlhf.models.lora import add_lora
@@ -32,9 +30,7 @@ def load_model(
     use_fast_cpu_attention(base)
     torch.manual_seed(seed)  # LoRA's first matrices are drawn at random
     model = add_lora(base, config, "SEQ_CLS") if config.use_peft else base
-    use_fast_cpu_linear(model)
-    use_fast_cpu_norms(model)
-    use_fast_cpu_lora(model)
+    use_fast_cpu_layers(model)
     if config.gradient_checkpointing:
         enable_gradient_checkpointing(model)
     return model

@@ -6,7 +6,7 @@ import json
 import pytest
 from transformers import LlamaConfig
 
-from benchmarks.decode_worker import rlhf, transformers
+from benchmarks.decode_worker import continuous, rlhf, transformers
 from benchmarks.decoding import Engine, floor_rate, page_lines
 from rlhf.planning.rates import Rates
 from tests.tiny_models import make_model
@@ -38,7 +38,17 @@ def test_page_has_medians_shares_and_ratios():
     assert lines[-1] == "| 3 | 150 (100 to 900) | 75 (50 to 80) | 50% | 2.00 |"
 
 
-@pytest.mark.parametrize("engine", [rlhf, transformers])
+def test_page_leaves_out_rows_that_an_engine_cannot_decode():
+    rlhf_engine = Engine(name="rlhf", process=None, worker=None, log=None, rates={2: [40.0]})
+    single = Engine(name="llama.cpp", process=None, worker=None, log=None, rates={1: [20.0]})
+    options = argparse.Namespace(rows=[2], prompt=7.0, new_tokens=10, threads=1)
+    rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=113_600.0)
+    lines = page_lines([rlhf_engine, single], rates, CONFIG, options, ["command"])
+    assert lines[-1].startswith("| 2 | 40 (40 to 40) |  | ")
+    assert lines[-1].endswith("% |  |")
+
+
+@pytest.mark.parametrize("engine", [rlhf, transformers, continuous])
 def test_workers_sample_the_tokens_asked_for(engine, tmp_path):
     job = {"model": str(make_model(tmp_path)), "bf16": True, "new_tokens": 5, "threads": 1}
     decode = engine(json.loads(json.dumps(job)))

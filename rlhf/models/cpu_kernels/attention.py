@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+from rlhf.models.cpu_kernels.packed_mask import packed_mask
 
 NAME = "sdpa_written_out"
 MAX_LENGTH = 1024  # tokens; probabilities are saved for the backward pass, 2 bytes each
@@ -26,7 +27,7 @@ def use_fast_cpu_attention(model: PreTrainedModel) -> None:
     if model.device.type != "cpu" or model.config._attn_implementation != "sdpa":
         return
     AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionMaskInterface.register(NAME, packed_mask)
     model.set_attn_implementation(NAME)
 
 
@@ -62,8 +63,8 @@ def _attention(
     """The attention function of transformers; a mask without a row per query marks packed rows.
 
     Such a mask, long [1, 1, B, T], has the place of each token of B rows among the N packed ones,
-    -1 for padding (`Sequences.cells`). Rows may share the tokens of a prompt. T may equal N, as
-    both are rounded up; B is smaller than N, since no row is a single token.
+    -1 for padding (`Sequences.cells`, `packed_mask`). Rows may share the tokens of a prompt. T may
+    equal N, as both are rounded up; B is smaller than N, since some row has two tokens.
     """
     if attention_mask is None or attention_mask.shape[-2] == query.shape[2]:
         return _attend(module, query, key, value, attention_mask, **options)

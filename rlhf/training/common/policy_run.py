@@ -8,9 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from accelerate import PartialState
 
-from rlhf.models.cpu_kernels.linear import use_fast_cpu_linear
-from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
-from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
+from rlhf.models.cpu_kernels.layers import use_fast_cpu_layers
 from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.load import enable_gradient_checkpointing
 from rlhf.runtime.distributed import is_main_process, on_main_process
@@ -96,9 +94,7 @@ class PolicyRun(Generic[LabelRow, LabelConfig]):
             setup = self.setup
             torch.manual_seed(setup.run.seed)  # LoRA's first matrices are drawn at random
             model = load_policy_to_train(setup.model, dtype=setup.weights_dtype, bf16=setup.bf16)
-            use_fast_cpu_linear(model)
-            use_fast_cpu_norms(model)
-            use_fast_cpu_lora(model)
+            use_fast_cpu_layers(model)
             if setup.model.gradient_checkpointing:
                 enable_gradient_checkpointing(model)
             model.to(PartialState().device)

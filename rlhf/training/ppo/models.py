@@ -11,9 +11,8 @@ from rlhf.errors import ConfigError
 from rlhf.models.adapter_folder import trained_on
 from rlhf.models.adapters import add_frozen_adapter, states_through
 from rlhf.models.cpu_kernels.attention import use_fast_cpu_attention
-from rlhf.models.cpu_kernels.linear import hold_in_bf16, use_fast_cpu_linear
-from rlhf.models.cpu_kernels.lora import use_fast_cpu_lora
-from rlhf.models.cpu_kernels.norm import use_fast_cpu_norms
+from rlhf.models.cpu_kernels.layers import use_fast_cpu_layers
+from rlhf.models.cpu_kernels.linear import hold_in_bf16
 from rlhf.models.critic import Critic, critic_from_reward_model, fresh_critic
 from rlhf.models.lineage import has_another_base
 from rlhf.models.load import (
@@ -87,9 +86,7 @@ def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: 
     set_attention(inner_model(models.policy), attention)
     use_fast_cpu_attention(inner_model(models.policy))
     for module in models.modules:
-        use_fast_cpu_linear(module)
-        use_fast_cpu_norms(module)
-        use_fast_cpu_lora(module)
+        use_fast_cpu_layers(module)
     if setup.config.mode == "lora":
         adapters = adapter_config(setup.settings.model, setup.base)
         if frozen_dtype(adapters, bf16=compute.bf16) == torch.bfloat16:
@@ -98,8 +95,7 @@ def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: 
         with models.reference() as reference:
             set_attention(inner_model(reference), attention)
             use_fast_cpu_attention(inner_model(reference))  # which reads packed rows
-            use_fast_cpu_linear(reference)
-            use_fast_cpu_norms(reference)  # or its log-probs would not be the policy's at step 0
+            use_fast_cpu_layers(reference)  # or its log-probs would not be the policy's at step 0
             # FSDP gathers a layer's weights together: they have one dtype.
             if compute.bf16 and not sharded:
                 hold_in_bf16(reference)

@@ -6,6 +6,7 @@ from pathlib import Path
 from rlhf.data.config import DataOptions
 from rlhf.data.files.memory import Data
 from rlhf.models.config import ModelConfig
+from rlhf.models.cpu_kernels.layers import use_fast_cpu_layers
 from rlhf.models.generation.generate import SampledResponse
 from rlhf.models.shard import whole, whole_weights
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
@@ -247,6 +248,7 @@ class SFTTrainer:
             self._model = load_policy_to_train(
                 setup.model, dtype=setup.weights_dtype, bf16=setup.bf16
             )
+            use_fast_cpu_layers(self._model)
         return self._model
 
     def _samples(self, model: Model, prompts: Sequence[Prompt]) -> list[SampledResponse]:
