@@ -1,11 +1,12 @@
 """Interleave workers: each one waits for its turn, computes one iteration and reports metrics.
 
-Both ends of the connection are here. Both environments import it, so it needs only the standard
-library and torch.
+Both ends of the connection are here. All environments import it, so it needs only the standard
+library; torch is used where a worker has imported it.
 """
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from multiprocessing.connection import Client, Connection, Listener
 
@@ -24,9 +25,8 @@ class WorkerConnection:
 
     def report(self, metrics: Mapping[str, object]) -> None:
         """Send the metrics of a turn; on a GPU with the peak of allocated memory."""
-        import torch
-
-        if torch.cuda.is_available():
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
             metrics = {**metrics, "gpu_bytes": torch.cuda.max_memory_allocated()}
         if self.connection is not None:
             self.connection.send_bytes(json.dumps(metrics).encode())
@@ -35,6 +35,8 @@ class WorkerConnection:
         """Return when it is this worker's turn, on all ranks at once."""
         if self.connection is not None:
             self.connection.recv_bytes()
+        if "torch" not in sys.modules:
+            return
         from torch import distributed
 
         if distributed.is_available() and distributed.is_initialized():
