@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-SHOWN = 300  # characters of a server's answer in a message
+READ, SHOWN = 4000, 300  # characters of an error's answer: that are read; in a message
 
 
 class Rejected(Exception):
@@ -15,13 +15,14 @@ class Rejected(Exception):
     Args:
         status: of HTTP.
         reason: its name.
-        text: the beginning of the answer, on one line.
+        body: the beginning of the answer.
         retry_after: seconds of the header of this name; None where it is missing or a date.
     """
 
-    def __init__(self, status: int, reason: str, text: str, retry_after: float | None) -> None:
-        super().__init__(f"{status} {reason}: {text}")
-        self.status, self.retry_after = status, retry_after
+    def __init__(self, status: int, reason: str, body: str, retry_after: float | None) -> None:
+        super().__init__(f"{status} {reason}: {' '.join(body.split())[:SHOWN]}")
+        self.status, self.reason, self.body = status, reason, body
+        self.retry_after = retry_after
 
 
 class Unreachable(Exception):
@@ -71,9 +72,9 @@ def request_json(
 
 
 def _rejected(error: urllib.error.HTTPError) -> Rejected:
-    text = " ".join(error.read(SHOWN).decode(errors="replace").split())
+    body = error.read(READ).decode(errors="replace")
     retry_after = error.headers.get("Retry-After")
-    return Rejected(error.code, error.reason, text, _seconds(retry_after))
+    return Rejected(error.code, error.reason, body, _seconds(retry_after))
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -1,16 +1,14 @@
-"""HTTP requests to an LLM judge: retries, and the reason of a failure."""
+"""Requests to an LLM judge: retries, and the reason of a failure."""
 
-import http.client
 import json
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlhf.errors import ConfigError
+from rlhf.runtime.http import SHOWN, Rejected, Unreachable, request_json
 from rlhf.types import JSON
 
 KEY = "OPENAI_API_KEY"
@@ -46,14 +44,12 @@ def check_address(address: str) -> None:
         ConfigError: there is no connection, or the server does not speak HTTP.
     """
     try:
-        request = urllib.request.Request(f"{address.rstrip('/')}/models", headers=_headers())
-        urllib.request.urlopen(request, timeout=20).close()
-    except urllib.error.HTTPError:
+        request_json(f"{address.rstrip('/')}/models", timeout=20, token=os.environ.get(KEY))
+    except (Rejected, json.JSONDecodeError):
         return
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
+    except (Unreachable, ValueError) as error:
         raise ConfigError(
-            f"llm_judge {address} does not reply: {reason}; start it, or use its address, "
+            f"llm_judge {address} does not reply: {error}; start it, or use its address, "
             "http://HOST:PORT/v1.",
             code="judge-failed",
         ) from error
@@ -65,46 +61,28 @@ def send(address: str, body: Mapping[str, object]) -> tuple[JSON, Failure | None
     The request is repeated after status 429, server errors and connection errors.
     """
     url = f"{address.rstrip('/')}/chat/completions"
-    request = urllib.request.Request(url, json.dumps(body).encode(), _headers())
     for attempt in range(_ATTEMPTS):
         wait = 2.0**attempt
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:
-                return json.load(reply), None
-        except urllib.error.HTTPError as error:
+            return request_json(url, body, timeout=_TIMEOUT, token=os.environ.get(KEY)), None
+        except Rejected as error:
             failure = _failure_of(error)
-            if error.code < 500 and error.code != 429:
+            if error.status < 500 and error.status != 429:
                 break
-            wait = _seconds(error.headers.get("Retry-After"), wait)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            failure = Failure(status=0, message=str(getattr(error, "reason", error)))
+            wait = min(wait if error.retry_after is None else error.retry_after, _LONGEST_WAIT)
+        except (Unreachable, ValueError) as error:
+            failure = Failure(status=0, message=str(error))
         if attempt + 1 < _ATTEMPTS:
             time.sleep(wait)
     return None, failure
 
 
-def _failure_of(error: urllib.error.HTTPError) -> Failure:
+def _failure_of(error: Rejected) -> Failure:
     """The content of an error reply, in OpenAI's format or any other."""
-    text = error.read(4000).decode("utf-8", "replace").strip()
     try:
-        content = json.loads(text)["error"]
+        content = json.loads(error.body)["error"]
         parts = {name: str(content.get(name) or "") for name in ("message", "param", "code")}
     except (ValueError, KeyError, TypeError, AttributeError):
-        parts = {"message": text, "param": "", "code": ""}
-    message = f"{error.code} {error.reason} {parts['message'][:300]}".strip()
-    return Failure(status=error.code, message=message, field=parts["param"], code=parts["code"])
-
-
-def _seconds(retry_after: str | None, default: float) -> float:
-    """The seconds of a Retry-After header; the default if it is a date, which is not parsed."""
-    try:
-        return min(max(float(retry_after or default), 0.0), _LONGEST_WAIT)
-    except ValueError:
-        return default
-
-
-def _headers() -> dict[str, str]:
-    key = os.environ.get(KEY)
-    return {"Content-Type": "application/json"} | (
-        {"Authorization": f"Bearer {key}"} if key else {}
-    )
+        parts = {"message": error.body.strip(), "param": "", "code": ""}
+    message = f"{error.status} {error.reason} {parts['message'][:SHOWN]}".strip()
+    return Failure(status=error.status, message=message, field=parts["param"], code=parts["code"])
