@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels.records import normalized_name
-from rlhf.labels.schema import people, sessions
+from rlhf.labels.schema import ADMINISTRATOR, people, sessions
 from rlhf.labels.store import LabelStore
 
 ADMIN_TOKEN = "admin_token_sha256"
@@ -60,9 +60,10 @@ def invite(store: LabelStore, name: str) -> str:
     token = secrets.token_urlsafe(32)
     with store.write() as connection:
         connection.execute(sa.delete(sessions).where(sessions.c.annotator == name))
-        connection.execute(sa.delete(people).where(people.c.name == name))
-        row = {"name": name, "invite_sha256": token_digest(token), "at": time.time()}
-        connection.execute(sa.insert(people).values(row))
+        link = {"invite_sha256": token_digest(token), "at": time.time()}
+        renewed = sa.update(people).where(people.c.name == name).values(link)
+        if connection.execute(renewed).rowcount == 0:
+            connection.execute(sa.insert(people).values(name=name, **link))
     return token
 
 
@@ -73,6 +74,8 @@ def check_name(name: str) -> None:
             f"annotator {name!r}: use 1 to {MAX_NAME_LENGTH} characters, no outer spaces.",
             code="bad-value",
         )
+    if name == ADMINISTRATOR:
+        raise DataError(f"annotator {name!r}: the name is reserved.", code="bad-value")
     if not name.isprintable():
         raise DataError(f"annotator {name!r}: use printable characters.", code="bad-value")
 

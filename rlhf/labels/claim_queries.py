@@ -12,7 +12,6 @@ from rlhf.labels.schema import (
     EXPIRED,
     LATE,
     LIVE,
-    OPEN,
     SEEN,
     SKIP,
     SUBMIT,
@@ -73,7 +72,7 @@ def held(connection: sa.Connection, annotator: str, overlap: int) -> int | None:
         .join(drafts, drafts.c.claim_id == claims.c.id)
         .join(items, items.c.id == claims.c.item_id)
         .where(claims.c.annotator == annotator, claims.c.state == EXPIRED)
-        .where(sa.or_(claims.c.purpose != LABEL, items.c.taken < overlap))
+        .where(sa.or_(claims.c.purpose != LABEL, queries.is_free(overlap)))
         .order_by(claims.c.id.desc())
     )
     row = connection.execute(with_draft).first()
@@ -188,13 +187,17 @@ def last_seconds(connection: sa.Connection, annotator: str) -> Sequence[float]:
     return [seconds for seconds in measured if seconds is not None]
 
 
-def counts(connection: sa.Connection, annotator: str, overlap: int) -> tuple[int, int]:
-    """(labels of the annotator, items open to them including the one that they hold)."""
+def counts(
+    connection: sa.Connection, annotator: str, free: sa.ColumnElement[bool]
+) -> tuple[int, int]:
+    """(labels of the annotator, items open to them including the one that they hold).
+
+    free: the items with a free place that suit them.
+    """
     own_claims = (
         sa.select(sa.func.count()).select_from(claims).where(claims.c.annotator == annotator)
     )
     done = connection.scalar(own_claims.where(claims.c.state == DONE)) or 0
-    free = sa.and_(items.c.queue == OPEN, items.c.taken < overlap)
     num_free = connection.scalar(sa.select(sa.func.count()).select_from(items).where(free)) or 0
     seen = (
         sa.select(sa.func.count(claims.c.item_id.distinct()))

@@ -1,4 +1,4 @@
-"""`rlhf label serve | import | export | stats | simulate | prioritize | invite | erase`."""
+"""`rlhf label COMMAND`: serve, import, export, stats, simulate, prioritize, prelabel and others."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,10 +9,13 @@ from rich.console import Console
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.cli_parser import parser
+from rlhf.labels.consensus import REWARD_WEIGHTED
+from rlhf.labels.consensus_rows import ConsensusOptions
 from rlhf.labels.database import display_location
+from rlhf.labels.model_results import games_of, model_results
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import label_stats
-from rlhf.labels.stats_table import print_stats
+from rlhf.labels.stats_table import print_model_results, print_stats
 from rlhf.labels.store import LabelStore
 from rlhf.runtime.printing import counted, plain_console
 
@@ -36,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
             _stats(args, console)
         case "prioritize":
             _prioritize(args, console)
+        case "prelabel":
+            _prelabel(args, console)
         case "invite":
             _invite(args, console)
         case "erase":
@@ -73,6 +78,12 @@ def _serve(args: argparse.Namespace) -> None:
         gold_rate=args.gold_rate,
         repeat_rate=args.repeat_rate,
         active_floor=args.active_floor,
+        max_overlap=args.max_overlap,
+        disagreement=args.disagreement,
+        qualification=args.qualification,
+        pass_mark=args.pass_mark,
+        pre_label_share=args.pre_label_share,
+        tries=args.tries,
         lease_seconds=60 * args.lease_minutes,
     )
     serve(config, queue)
@@ -81,6 +92,8 @@ def _serve(args: argparse.Namespace) -> None:
 def _import(args: argparse.Namespace, console: Console) -> None:
     from rlhf.labels.importing import import_file
 
+    if not args.files and not args.guideline:
+        raise ConfigError("import needs files, or --guideline FILE.", code="missing-key")
     with LabelStore(args.store, create=True) as store:
         if args.guideline:
             version = store.add_guideline(_read_text(args.guideline))
@@ -93,6 +106,7 @@ def _import(args: argparse.Namespace, console: Console) -> None:
                 bad_rows=BadRows(drop=args.drop_bad_rows, reject_file=rejects),
                 as_gold=args.as_gold,
                 as_candidates=args.as_candidates,
+                tag_columns=args.tag_columns,
             )
             console.print(
                 f"{source}: {counted(result.rows, 'row')}, {counted(result.items, 'new item')}, "
@@ -121,11 +135,34 @@ def _export(args: argparse.Namespace, console: Console) -> None:
     from rlhf.labels.export import export
 
     with LabelStore(args.store, create=False) as store:
-        exported = export(store, args.output, args.kind)
+        exported = export(store, args.output, args.kind, _consensus(args, store))
     kind = args.kind if args.kind == "thumbs" else args.kind.removesuffix("s")
     console.print(f"{counted(len(exported.rows), kind, args.kind)} in {args.output}")
     for reason, count in exported.left_out.items():
         console.print(f"left out: {count} {reason}")
+
+
+def _consensus(args: argparse.Namespace, store: LabelStore) -> ConsensusOptions | None:
+    if args.reward_model and args.consensus != REWARD_WEIGHTED:
+        raise ConfigError(
+            f"reward_model={args.reward_model} is read with --consensus {REWARD_WEIGHTED}; add "
+            "it, or leave the model out.",
+            code="key-conflict",
+        )
+    if args.consensus is None:
+        return None
+    scores = _scores(store, args.reward_model) if args.reward_model else None
+    return ConsensusOptions(method=args.consensus, scores=scores)
+
+
+def _scores(store: LabelStore, source: str) -> dict[int, Sequence[float]]:
+    """Item id -> the source's score of each response."""
+    from rlhf.labels.simulate import gold_scores
+    from rlhf.rewards.reward import load_reward
+
+    items = store.items()
+    by_item = gold_scores(items, load_reward([source]))
+    return {item.id: of_item for item, of_item in zip(items, by_item, strict=True)}
 
 
 def _simulate(args: argparse.Namespace, console: Console) -> None:
@@ -144,16 +181,12 @@ def _simulate(args: argparse.Namespace, console: Console) -> None:
 
 def _stats(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store:
-        scores = None
-        if args.gold:
-            from rlhf.labels.simulate import gold_scores
-            from rlhf.rewards.reward import load_reward
-
-            items = store.items()
-            by_item = gold_scores(items, load_reward([args.gold]))
-            scores = {item.id: of_item for item, of_item in zip(items, by_item, strict=True)}
+        scores = _scores(store, args.gold) if args.gold else None
         stats = label_stats(store, scores)
+        items = {item.id: item for item in store.items()}
+        results = model_results(games_of(items, store.labels(), category=args.category))
     print_stats(console, stats, with_gold=scores is not None)
+    print_model_results(console, results)
 
 
 def _prioritize(args: argparse.Namespace, console: Console) -> None:
@@ -167,12 +200,29 @@ def _prioritize(args: argparse.Namespace, console: Console) -> None:
     )
 
 
+def _prelabel(args: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.pre_labels import set_pre_labels
+
+    with LabelStore(args.store, create=False) as store:
+        scores = _scores(store, args.reward_model)
+        set_pre_labels(store, args.reward_model, scores)
+    console.print(
+        f"{counted(len(scores), 'item')} ranked; `rlhf label serve --pre_label_share 0.8` shows "
+        "the ranks after 80% of the labels"
+    )
+
+
 def _invite(args: argparse.Namespace, console: Console) -> None:
     from rlhf.labels.access import invite
+    from rlhf.labels.people import update_person
+    from rlhf.labels.records import normalized_name
 
     with LabelStore(args.store, create=False) as store:
         for name in args.names:
-            console.print(f"{name}: {args.address}/login#{invite(store, name)}", soft_wrap=True)
+            link = f"{args.address}/login#{invite(store, name)}"
+            with store.write() as connection:
+                update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
+            console.print(f"{name}: {link}", soft_wrap=True)
 
 
 def _erase(args: argparse.Namespace, console: Console) -> None:

@@ -9,7 +9,7 @@ AddArgument = Callable[..., argparse.Action]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser with its eight commands."""
+    """The parser with its nine commands."""
     root = CommandParser(
         prog="rlhf label",
         description="Collect, import and export preference labels.",
@@ -32,14 +32,26 @@ def parser() -> argparse.ArgumentParser:
     _add_import(command("import", "Add candidates, rankings or pairs to the store."))
     add = command("export", "Write the labels as rows for training.")
     add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
-    kinds = ("rankings", "pairs", "demonstrations", "thumbs")
+    kinds = ("rankings", "pairs", "demonstrations", "thumbs", "events")
     add(
         "--kind",
         choices=kinds,
         default="rankings",
-        help="Kind of rows; rankings keep all information.",
+        help="Kind of rows; rankings keep all information; events are the log, with skips and "
+        "their reasons.",
     )
-    add = command("stats", "Print counts, agreement and biases of each annotator.")
+    add(
+        "--consensus",
+        choices=("majority", "mean_rank", "dawid_skene", "reward_weighted"),
+        help="Write one ranking of each item, made from those of its annotators.",
+    )
+    add("--reward_model", help="Weighs the annotators of `--consensus reward_weighted`.")
+    add = command("stats", "Print counts, agreement and biases, and which model won.")
+    add(
+        "--category",
+        default="category",
+        help="Column of the items by which win rates of models are listed.",
+    )
     add("--gold", help="Gold score to compare with: file.py:function or a reward model.")
     add = command("simulate", "Label the items with simulated annotators.")
     add("--annotators", required=True, help="YAML file of annotators, their noise and biases.")
@@ -54,8 +66,12 @@ def parser() -> argparse.ArgumentParser:
         help="One reward model (the score difference of the two best responses counts) or several "
         "(their variance counts).",
     )
+    add = command("prelabel", "Rank the items with a reward model; see `serve --pre_label_share`.")
+    add("--reward_model", required=True, help="A reward model, or file.py:function.")
     add = command("invite", "Print a new link for each annotator; it revokes the old one.")
     add("names", nargs="+", help="Annotators' names, as in the exported rows.")
+    add("--role", choices=("annotator", "adjudicator"), help="Adjudicators decide contested items.")
+    add("--tags", nargs="+", help="Languages and skills; items may require them.")
     add("--address", default="http://127.0.0.1:8000", help="Address of the label page.")
     add = command(
         "erase",
@@ -78,6 +94,31 @@ def _add_serve(add: AddArgument) -> None:
     add("--seed", type=int, default=0, help="Seed of the order in which responses are shown.")
     add("--gold_rate", type=float, default=0.0, help="Share of gold items mixed in.")
     add("--repeat_rate", type=float, default=0.0, help="Share of repeated items mixed in.")
+    add(
+        "--max_overlap",
+        type=int,
+        help="Add annotators to items whose annotators disagree, up to this number.",
+    )
+    add(
+        "--disagreement",
+        type=float,
+        default=0.4,
+        help="Above this, from 0 to 1, an item gets a further annotator, or an adjudicator.",
+    )
+    add(
+        "--qualification",
+        type=int,
+        default=0,
+        help="Gold items with feedback that an annotator labels first.",
+    )
+    add(
+        "--pre_label_share",
+        type=float,
+        help="Share of labels after which the ranks of `prelabel` are shown; the others are held "
+        "out.",
+    )
+    add("--pass_mark", type=float, default=0.8, help="Share of them to decide correctly.")
+    add("--tries", type=int, default=2, help="Rounds of qualification.")
     add("--active_floor", type=float, help="Draw by priority, with this share drawn at random.")
     add("--lease_minutes", type=float, default=15.0, help="Free an idle item after this time.")
     add("--until", help="Stop after this many labels, or `all` when every item is labelled.")
@@ -87,10 +128,20 @@ def _add_serve(add: AddArgument) -> None:
 
 
 def _add_import(add: AddArgument) -> None:
-    add("files", nargs="+", help="JSONL, JSON, Parquet or CSV files, or hub ids.")
+    add(
+        "files",
+        nargs="*",
+        help="JSONL, JSON, Parquet or CSV files, or hub ids; none with --guideline alone.",
+    )
     add(
         "--guideline", help="Text file with the annotators' guideline; a new text is a new version."
     )
     add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
     add("--as_gold", action="store_true", help="Import as gold items, which measure annotators.")
+    add(
+        "--tag_columns",
+        nargs="+",
+        default=[],
+        help="Columns whose texts are the tags that an annotator of the row needs.",
+    )
     add("--as_candidates", action="store_true", help="Import without the ranks in the rows.")

@@ -7,7 +7,16 @@ import sqlalchemy as sa
 
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL
-from rlhf.labels.schema import LIVE, claims, drafts, events, people, sessions, tombstones
+from rlhf.labels.schema import (
+    LIVE,
+    claims,
+    drafts,
+    events,
+    people,
+    questions,
+    sessions,
+    tombstones,
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ def erase_annotator(connection: sa.Connection, annotator: str) -> Erased:
     rows = connection.execute(sa.delete(drafts).where(drafts.c.claim_id.in_(own_claims))).rowcount
     own_events = sa.delete(events).where(events.c.annotator == annotator)
     num_events = connection.execute(own_events).rowcount
-    for table in (claims, sessions):
+    for table in (claims, sessions, questions):
         deletion = sa.delete(table).where(table.c.annotator == annotator)
         rows += connection.execute(deletion).rowcount
     rows += connection.execute(sa.delete(people).where(people.c.name == annotator)).rowcount

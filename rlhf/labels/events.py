@@ -15,6 +15,20 @@ from rlhf.labels.schema import SUBMIT, UNDO, events
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoggedEvent:
+    """An event of the log."""
+
+    id: int
+    kind: str
+    item_id: int
+    annotator: str
+    at: float  # seconds since 1970
+    undoes: int | None
+    payload: Mapping[str, object]
+    claim_id: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """An event before it is logged; the log adds its number and time."""
 
@@ -45,6 +59,28 @@ def append(connection: sa.Connection, event: Event) -> int:
     return new_id(connection, insert)
 
 
+def logged_events(
+    connection: sa.Connection, *, after: int = 0, item_id: int | None = None
+) -> list[LoggedEvent]:
+    """Every event with an id above `after`, of one item or of all, oldest first."""
+    query = sa.select(events).where(events.c.id > after).order_by(events.c.id)
+    if item_id is not None:
+        query = query.where(events.c.item_id == item_id)
+    return [
+        LoggedEvent(
+            id=row.id,
+            kind=row.kind,
+            item_id=row.item_id,
+            annotator=row.annotator,
+            at=row.at,
+            undoes=row.undoes,
+            payload=row.payload,
+            claim_id=row.claim_id,
+        )
+        for row in connection.execute(query)
+    ]
+
+
 def append_label(connection: sa.Connection, label: Label, *, request_key: str | None) -> int:
     """The id of the label's event; an ordinary label takes a place of its item."""
     earlier = queries.event_of_request(connection, request_key)
@@ -64,8 +100,20 @@ def append_label(connection: sa.Connection, label: Label, *, request_key: str | 
     )
 
 
-def append_undo(connection: sa.Connection, event_id: int, *, request_key: str | None) -> int:
+def append_undo(
+    connection: sa.Connection,
+    event_id: int,
+    *,
+    request_key: str | None,
+    payload: Mapping[str, object] | None = None,
+) -> int:
     """The id of the event that undoes the label `event_id`; frees the label's place.
+
+    Args:
+        connection: in a transaction.
+        event_id: the label.
+        request_key: the client's name of the request.
+        payload: who undid it and why, if that was not its annotator.
 
     Raises:
         DataError: no such label, or it was undone before.
@@ -92,6 +140,7 @@ def append_undo(connection: sa.Connection, event_id: int, *, request_key: str | 
             annotator=label.annotator,
             request_key=request_key,
             undoes=event_id,
+            payload=payload or {},
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Label store -> files for training: rankings, pairs, demonstrations, thumbs."""
+"""Label store -> files: rankings, pairs, demonstrations and thumbs for training, and events."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -6,16 +6,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlhf.data.source_formats.parts import mean_of_text, rank
-from rlhf.errors import DataError
-from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, dataset_card
-from rlhf.labels.records import LABEL, REPEAT, THUMB, Item, StoredLabel
+from rlhf.errors import ConfigError, DataError
+from rlhf.labels import queries
+from rlhf.labels.consensus_rows import (
+    ConsensusOptions,
+    agreed_pairs,
+    agreed_ranking,
+    consensus_of,
+)
+from rlhf.labels.dataset_card import card_facts, dataset_card
+from rlhf.labels.equal_texts import one_rank_per_text
+from rlhf.labels.events import logged_events
+from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet
+from rlhf.labels.records import ADJUDICATION, LABEL, QUALIFY, REPEAT, THUMB, Item, StoredLabel
+from rlhf.labels.review.event_rows import event_rows
+from rlhf.labels.review.history import is_decision
 from rlhf.manifest import write_atomically
 
 if TYPE_CHECKING:
     from rlhf.labels.store import LabelStore
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
+RANKINGS, PAIRS, DEMONSTRATIONS, THUMBS, EVENTS = (
+    *("rankings", "pairs", "demonstrations", "thumbs"),
+    "events",
+)
+KINDS = (RANKINGS, PAIRS, DEMONSTRATIONS, THUMBS, EVENTS)
 
 
 @dataclass(frozen=True)
@@ -26,17 +42,26 @@ class ExportedRows:
     left_out: dict[str, int]  # reason -> count
 
 
-def export(store: "LabelStore", path: str | Path, kind: str) -> ExportedRows:
+def export(
+    store: "LabelStore", path: str | Path, kind: str, options: ConsensusOptions | None = None
+) -> ExportedRows:
     """Write rows of one kind to a .jsonl, .csv or .parquet file, and its card to `FILE.md`.
 
     Rankings have one row per label and lose nothing but an order among equal texts
     (`one_rank_per_text`): importing the file into an empty store gives the same items and labels.
 
+    Args:
+        store: the labels.
+        path: the file to write.
+        kind: one of KINDS.
+        options: for rankings and pairs, one ranking of each item in place of all its labels.
+
     Raises:
         DataError: no row of that kind in the store, or another kind or suffix.
+        ConfigError: a consensus that does not fit the kind.
     """
     path = Path(path)
-    exported = rows_of(store, kind)
+    exported = rows_of(store, kind, options)
     if not exported.rows:
         raise DataError(
             f"no label to export to {path} as {kind}; collect labels with `rlhf label serve`, or "
@@ -46,7 +71,7 @@ def export(store: "LabelStore", path: str | Path, kind: str) -> ExportedRows:
     if path.suffix == ".jsonl":
         write_atomically(path, as_jsonl(exported.rows))
     elif path.suffix == ".csv":
-        write_atomically(path, as_csv(exported.rows))
+        write_atomically(path, BYTE_ORDER_MARK + as_csv(exported.rows))
     elif path.suffix == ".parquet":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(as_parquet(exported.rows))
@@ -54,17 +79,53 @@ def export(store: "LabelStore", path: str | Path, kind: str) -> ExportedRows:
         raise DataError(
             f"{path}: the file name has to end with {', '.join(SUFFIXES)}.", code="unknown-format"
         )
-    text = dataset_card(kind, exported.rows, exported.left_out)
+    text = dataset_card(kind, exported.rows, exported.left_out, card_facts(store))
     write_atomically(path.with_name(f"{path.name}.md"), text)
     return exported
 
 
-def rows_of(store: "LabelStore", kind: str) -> ExportedRows:
-    """Rows of rankings, pairs, demonstrations or thumbs; raises `DataError` for another kind."""
+def rows_of(
+    store: "LabelStore", kind: str, options: ConsensusOptions | None = None
+) -> ExportedRows:
+    """Rows of one kind, without excluded items; see `export`.
+
+    Raises:
+        DataError: another kind.
+        ConfigError: a consensus that does not fit the kind.
+    """
     if kind not in KINDS:
         raise DataError(f"export kind {kind!r} is not one of {', '.join(KINDS)}.", code="bad-value")
+    if options is not None and kind not in (RANKINGS, PAIRS):
+        raise ConfigError(
+            f"consensus={options.method} goes with --kind {RANKINGS} or {PAIRS}, not {kind}; leave "
+            "it out.",
+            code="key-conflict",
+        )
     items = {item.id: item for item in store.items()}
-    return KINDS[kind](items, store.labels())
+    with store.read() as connection:
+        if kind == EVENTS:
+            return ExportedRows(event_rows(logged_events(connection), items), {})
+        excluded = queries.count_excluded_labels(connection)
+    labels = store.labels()
+    if options is None:
+        exported = BY_LABEL[kind](items, labels)
+    else:
+        exported = _by_item(items, labels, options, kind)
+    if not excluded:
+        return exported
+    return ExportedRows(exported.rows, {**exported.left_out, "labels of excluded items": excluded})
+
+
+def _by_item(
+    items: dict[int, Item], labels: Sequence[StoredLabel], options: ConsensusOptions, kind: str
+) -> ExportedRows:
+    """One ranking of each item, as rankings or as pairs."""
+    agreed = consensus_of(labels, options)
+    if kind == RANKINGS:
+        return ExportedRows([agreed_ranking(items[one.item_id], one) for one in agreed], {})
+    rows = [row for one in agreed for row in agreed_pairs(items[one.item_id], one)]
+    num_pairs = sum(len(one.pairs) for one in agreed)
+    return ExportedRows(rows, {"tied pairs": num_pairs - len(rows)})
 
 
 def _rankings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRows:
@@ -76,10 +137,19 @@ def _rankings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported
         ranking_row(items[label.item_id], label)
         | _repeats_column(repeats.get((label.item_id, label.annotator), []))
         for label in labels
-        if label.purpose not in (REPEAT, THUMB)
+        if label.purpose not in (REPEAT, THUMB, QUALIFY) and not _is_blind(label)
     ]
-    thumbs = sum(label.purpose == THUMB for label in labels)
-    return ExportedRows(rows, {"thumbs on single responses": thumbs} if thumbs else {})
+    left_out = {
+        "thumbs on single responses": sum(label.purpose == THUMB for label in labels),
+        "labels of qualification rounds": sum(label.purpose == QUALIFY for label in labels),
+        "blind rankings that wait for an adjudicator": sum(map(_is_blind, labels)),
+    }
+    return ExportedRows(rows, {reason: count for reason, count in left_out.items() if count})
+
+
+def _is_blind(label: StoredLabel) -> bool:
+    """Whether an adjudicator gave the label before they saw those of the annotators."""
+    return label.purpose == ADJUDICATION and not is_decision(label)
 
 
 def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRows:
@@ -87,7 +157,7 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRow
     for label in labels:
         item = items[label.item_id]
         if label.purpose != LABEL:
-            checks += label.purpose != THUMB
+            checks += label.purpose not in (THUMB, ADJUDICATION)
             continue
         ranks = one_rank_per_text(item.responses, label.ranks)
         for i, j in itertools.combinations(range(len(ranks)), 2):
@@ -143,11 +213,11 @@ def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRo
     return ExportedRows(rows, left_out)
 
 
-KINDS: dict[str, Callable[[dict[int, Item], Sequence[StoredLabel]], ExportedRows]] = {
-    "rankings": _rankings,
-    "pairs": _pairs,
-    "demonstrations": _demonstrations,
-    "thumbs": _thumbs,
+BY_LABEL: dict[str, Callable[[dict[int, Item], Sequence[StoredLabel]], ExportedRows]] = {
+    RANKINGS: _rankings,
+    PAIRS: _pairs,
+    DEMONSTRATIONS: _demonstrations,
+    THUMBS: _thumbs,
 }
 
 
@@ -175,15 +245,6 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, object]:
 def _without_form(extra: Mapping[str, object]) -> dict[str, object]:
     """`extra` without the page's raw form, which repeats the other fields in the order shown."""
     return {key: value for key, value in extra.items() if key != "form"}
-
-
-def one_rank_per_text(responses: Sequence[str], ranks: Sequence[int]) -> list[int]:
-    """`ranks`; equal texts that were ranked apart share the rank of their mean.
-
-    Annotators may rank one text above its copy; the data loader would reject such a row.
-    """
-    means = mean_of_text(ranks, responses)
-    return list(ranks) if means == list(ranks) else rank([-mean for mean in means])
 
 
 def _repeats_column(labels: Sequence[StoredLabel]) -> dict[str, object]:

@@ -1,16 +1,17 @@
-"""Rows -> contents of a file: JSON lines, CSV for spreadsheets, Parquet; and a dataset card."""
+"""Rows -> contents of a file: JSON lines, CSV for spreadsheets, Parquet."""
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from rlhf.data.files.read_csv import CELLS_COLUMN
 from rlhf.data.files.read_parquet import JSON_COLUMNS_KEY
 from rlhf.errors import DataError
-from rlhf.runtime.printing import counted
 
+# At the beginning of a CSV file: without it Excel reads UTF-8 in the local code page.
+BYTE_ORDER_MARK = "\ufeff"
 # A spreadsheet runs a cell with such a beginning as a formula; the wide characters in some of them.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
@@ -97,26 +98,6 @@ def _typed(values: Sequence[object]) -> object:
     # Compared as text too: a NaN is unequal to itself.
     same = json.dumps(restored, sort_keys=True) == json.dumps(values, sort_keys=True)
     return array if same else None
-
-
-def dataset_card(kind: str, rows: Sequence[dict[str, object]], left_out: Mapping[str, int]) -> str:
-    """A dataset card in Markdown: counts of rows, annotators and left-out labels."""
-    names = sorted({str(row.get("annotator", "")) for row in rows})
-    lines = [f"- left out: {count} {reason}" for reason, count in left_out.items()]
-    return "\n".join(
-        [
-            "---",
-            "tags: [preferences, rlhf]",
-            "---",
-            f"# {kind}",
-            "",
-            f"{counted(len(rows), 'row')} of {counted(len(names), 'annotator')}, "
-            "written by `rlhf label export`.",
-            "",
-            *lines,
-            "",
-        ]
-    )
 
 
 def _is_text_cell(value: object) -> TypeGuard[str]:

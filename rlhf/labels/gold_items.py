@@ -16,5 +16,6 @@ def set_gold(connection: sa.Connection, ranks: Mapping[int, Sequence[int]]) -> N
 
 
 def gold_ranks(connection: sa.Connection) -> dict[int, list[int]]:
-    """Item id -> known ranks."""
-    return {row.item_id: row.ranks for row in connection.execute(sa.select(gold))}
+    """Item id -> known ranks, of the gold items that were not excluded."""
+    query = sa.select(gold).join(items, items.c.id == gold.c.item_id).where(items.c.queue == GOLD)
+    return {row.item_id: row.ranks for row in connection.execute(query)}

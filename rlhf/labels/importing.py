@@ -10,6 +10,7 @@ from rlhf.data.rows.parse import parse_prompt
 from rlhf.data.rows.parse_ranking import parse_ranking
 from rlhf.data.source_formats.preferences import hh
 from rlhf.errors import ConfigError, DataError
+from rlhf.labels.people import set_requirements
 from rlhf.labels.queries import identity
 from rlhf.labels.records import LABEL, REPEAT, UNNAMED, Candidate, Label
 from rlhf.labels.store import LabelStore
@@ -64,6 +65,7 @@ def import_file(
     bad_rows: BadRows | None = None,
     as_gold: bool = False,
     as_candidates: bool = False,
+    tag_columns: Sequence[str] = (),
 ) -> ImportResult:
     """Add the rows of `source` to the store; returns the counts.
 
@@ -78,6 +80,8 @@ def import_file(
             stops the import before anything is added.
         as_gold: the ranks are the known ones of gold items, which measure annotators.
         as_candidates: leave the rows' ranks out, so that annotators rank the responses again.
+        tag_columns: columns whose texts, or lists of texts, are the tags that an annotator of the
+            row needs, such as its language.
 
     Raises:
         DataError: rows that cannot be used, each with its place.
@@ -92,6 +96,10 @@ def import_file(
         return _import_gold(store, parsed)
     num_before = len(store.items())
     ids = store.add_candidates([candidate for candidate, _ in parsed.rows])
+    if tag_columns:
+        tags = [_tags(candidate, tag_columns) for candidate, _ in parsed.rows]
+        with store.write() as connection:
+            set_requirements(connection, dict(zip(ids, tags, strict=True)))
     labels = [
         label
         for item_id, (_, ranking) in zip(ids, parsed.rows, strict=True)
@@ -208,6 +216,22 @@ def _without_blank(candidate: Candidate) -> Candidate:
     )
 
 
+def _tags(candidate: Candidate, columns: Sequence[str]) -> list[str]:
+    """The tags in these columns; a row without a column needs none of it."""
+    tags: list[str] = []
+    for column in columns:
+        value = candidate.columns.get(column)
+        values = value if isinstance(value, list) else [] if value in (None, "") else [value]
+        texts = [tag for tag in values if isinstance(tag, str)]
+        if len(texts) < len(values):
+            raise DataError(
+                f"column {column} is {value!r}; tags are a text, or a list of texts.",
+                code="bad-row",
+            )
+        tags += texts
+    return tags
+
+
 def _labels(item_id: int, ranking: _ImportedRanking) -> list[Label]:
     """The row's label, and its annotator's labels of the repeated item."""
     row: dict[str, Any] = dict(ranking.row)
@@ -242,7 +266,7 @@ def _labels(item_id: int, ranking: _ImportedRanking) -> list[Label]:
 
 def _submit_new(store: LabelStore, labels: Sequence[Label]) -> int:
     """Submit the labels that the store does not have yet; returns their number."""
-    known = {identity(label) for label in store.labels()}
+    known = {identity(label) for label in store.labels(with_excluded=True)}
     new = [label for label in labels if identity(label) not in known]
     store.submit_many(new)
     return len(new)

@@ -16,6 +16,20 @@ ADDED_IN_2 = (
     "ALTER TABLE items ADD COLUMN priority FLOAT DEFAULT 0 NOT NULL",
     "ALTER TABLE events ADD COLUMN claim_id INTEGER",
 )
+# Columns of version 4 by table; a table that a migration to version 2 made has them already.
+ADDED_IN_4 = {
+    "items": {
+        "extra": "INTEGER DEFAULT 0 NOT NULL",
+        "requires": "VARCHAR DEFAULT '' NOT NULL",
+    },
+    "people": {
+        "role": "VARCHAR DEFAULT 'annotator' NOT NULL",
+        "paused": "INTEGER DEFAULT 0 NOT NULL",
+        "cap": "INTEGER",
+        "tags": "JSON DEFAULT '[]' NOT NULL",
+    },
+}
+OLD_INDEXES = ("ix_items_queue_priority", "ix_items_queue_taken", "ix_items_next")
 
 
 def migrate(connection: sa.Connection, location: str | Path, *, create: bool) -> None:
@@ -35,10 +49,10 @@ def migrate(connection: sa.Connection, location: str | Path, *, create: bool) ->
         metadata.create_all(connection)
         row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
         connection.execute(sa.insert(meta), row)
-    elif version in (1, 2):
+    elif version in (1, 2, 3):
         if version == 1:
             _from_1_to_2(connection)
-        _from_2_to_3(connection)
+        _to_4(connection)
     elif version != SCHEMA_VERSION:
         raise DataError(
             f"{display_location(location)} is a label store of version {version}; this rlhf reads "
@@ -63,8 +77,15 @@ def _from_1_to_2(connection: sa.Connection) -> None:
         queries.add_taken(connection, label.item_id, 1)
 
 
-def _from_2_to_3(connection: sa.Connection) -> None:
-    for old in ("ix_items_queue_priority", "ix_items_queue_taken"):
+def _to_4(connection: sa.Connection) -> None:
+    inspector = sa.inspect(connection)
+    for table, columns in ADDED_IN_4.items():
+        present = {column["name"] for column in inspector.get_columns(table)}
+        for name, definition in columns.items():
+            if name not in present:
+                connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {name} {definition}")
+    metadata.create_all(connection)
+    for old in OLD_INDEXES:  # version 3 had an index of the same name with fewer columns
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {old}")
     for index in items.indexes:
         index.create(connection, checkfirst=True)

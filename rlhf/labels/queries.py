@@ -1,13 +1,24 @@
 """Queries of the label store: rows of its tables -> records."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels.database import new_id
 from rlhf.labels.records import Candidate, Item, Label, StoredLabel
-from rlhf.labels.schema import LIVE, SUBMIT, UNDO, claims, events, items, meta
+from rlhf.labels.schema import (
+    EXCLUDED,
+    LIVE,
+    OPEN,
+    SUBMIT,
+    UNDO,
+    claims,
+    events,
+    items,
+    meta,
+)
 from rlhf.labels.validation import content_sha256
 
 VARIABLES = 500  # SQLite limits the number of variables in a statement
@@ -83,8 +94,13 @@ def item_sizes(connection: sa.Connection, item_ids: set[int]) -> dict[int, int]:
     return sizes
 
 
-def standing_labels(connection: sa.Connection, *, item_id: int | None = None) -> list[StoredLabel]:
-    """Labels that were submitted and not undone, of one item or of all, oldest first."""
+def standing_labels(
+    connection: sa.Connection, *, item_id: int | None = None, counting: bool = False
+) -> list[StoredLabel]:
+    """Labels that were submitted and not undone, of one item or of all, oldest first.
+
+    counting: leave out the labels of excluded items.
+    """
     undo = events.alias("undo")
     query = (
         sa.select(events)
@@ -94,12 +110,37 @@ def standing_labels(connection: sa.Connection, *, item_id: int | None = None) ->
     )
     if item_id is not None:
         query = query.where(events.c.item_id == item_id)
-    return [
-        StoredLabel(
-            event_id=row.id, at=row.at, item_id=row.item_id, annotator=row.annotator, **row.payload
-        )
-        for row in connection.execute(query)
-    ]
+    if counting:
+        query = query.where(events.c.item_id.not_in(_excluded()))
+    return [stored_label(row) for row in connection.execute(query)]
+
+
+def stored_label(row: sa.Row[Any]) -> StoredLabel:
+    """The label in a `submit` row of the table `events`."""
+    return StoredLabel(
+        event_id=row.id, at=row.at, item_id=row.item_id, annotator=row.annotator, **row.payload
+    )
+
+
+def count_excluded_labels(connection: sa.Connection) -> int:
+    """Number of labels, not undone, of excluded items."""
+    undo = events.alias("undo")
+    query = (
+        sa.select(sa.func.count())
+        .select_from(events)
+        .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
+        .where(events.c.kind == SUBMIT, undo.c.id.is_(None), events.c.item_id.in_(_excluded()))
+    )
+    return int(connection.scalar(query) or 0)
+
+
+def _excluded() -> sa.Select[tuple[int]]:
+    return sa.select(items.c.id).where(items.c.queue == EXCLUDED)
+
+
+def is_free(overlap: int) -> sa.ColumnElement[bool]:
+    """An item that takes another label."""
+    return sa.and_(items.c.queue == OPEN, items.c.taken < overlap + items.c.extra)
 
 
 def identity(label: Label) -> tuple[int, str, tuple[int, ...], str]:
@@ -155,6 +196,12 @@ def add_taken(connection: sa.Connection, item_id: int, change: int) -> None:
     """Count a place of an item as taken (1) or free again (-1)."""
     update = sa.update(items).where(items.c.id == item_id)
     connection.execute(update.values(taken=items.c.taken + change))
+
+
+def add_places(connection: sa.Connection, item_id: int, count: int) -> None:
+    """Let so many more annotators label an item."""
+    update = sa.update(items).where(items.c.id == item_id)
+    connection.execute(update.values(extra=items.c.extra + count))
 
 
 def event_of_request(connection: sa.Connection, request_key: str | None) -> int | None:

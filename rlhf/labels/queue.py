@@ -14,17 +14,20 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels import claim_queries, queries
+from rlhf.labels.adaptive import widen
 from rlhf.labels.claim_queries import ClaimRow, set_state
 from rlhf.labels.database import new_id
 from rlhf.labels.events import append, claim_event, label_of_claim
 from rlhf.labels.leases import Leases
-from rlhf.labels.records import LABEL, REPEAT, AnnotatorProgress, Claim, Judgment
+from rlhf.labels.people import num_labels, person_of
+from rlhf.labels.pre_labels import with_pre_label
+from rlhf.labels.records import LABEL, QUALIFY, REPEAT, AnnotatorProgress, Claim, Judgment
 from rlhf.labels.schema import (
+    ANNOTATOR,
     DONE,
     EXPIRED,
     LATE,
     LIVE,
-    OPEN,
     SKIP,
     SKIPPED,
     SUBMIT,
@@ -33,7 +36,7 @@ from rlhf.labels.schema import (
     claims,
     items,
 )
-from rlhf.labels.selection import Choice, QueueConfig, choose
+from rlhf.labels.selection import Choice, QueueConfig, choose, is_suitable, obstacle
 from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import check_label, content_sha256
 
@@ -154,6 +157,8 @@ class Queue:
                 return None
             old = claim_queries.own(connection, annotator, last.claim_id)
             assert old is not None  # an event's claim is never deleted before the event
+            if old.purpose == QUALIFY and last.kind == SUBMIT:
+                return None  # its feedback showed the known ranks
             append(connection, claim_event(UNDO, old, {}, key, undoes=last.id))
             set_state(connection, old.id, UNDONE)
             # A label holds its place; the place of a skip or of a late label may be taken by now.
@@ -167,17 +172,29 @@ class Queue:
     def progress(self, annotator: str) -> AnnotatorProgress:
         """The annotator's finished and open items, and their pace."""
         with self.store.read() as connection:
-            done, left = claim_queries.counts(connection, annotator, self.config.overlap)
+            person = person_of(connection, annotator)
+            free = is_suitable(connection, person, self.config.overlap)
+            done, left = claim_queries.counts(connection, annotator, free)
+            if person.cap is not None:
+                left = min(left, max(0, person.cap - num_labels(connection, annotator)))
             seconds = sorted(claim_queries.last_seconds(connection, annotator))
         return AnnotatorProgress(
             done=done, left=left, seconds=seconds[len(seconds) // 2] if seconds else None
         )
 
+    def obstacle(self, annotator: str) -> str:
+        """Why the annotator gets no item: "paused", "cap", "failed", "role"; "" otherwise."""
+        with self.store.read() as connection:
+            return obstacle(connection, person_of(connection, annotator), self.config)
+
     def _next(self, connection: sa.Connection, annotator: str) -> Claim | None:
+        person = person_of(connection, annotator)
+        if person.paused or person.halted or person.role != ANNOTATOR:
+            return None  # their open item waits
         held = claim_queries.held(connection, annotator, self.config.overlap)
         if held is None:
             self._expire(connection)
-            choice = choose(connection, annotator, self.config)
+            choice = choose(connection, person, self.config)
             if choice is None:
                 return None
             held = self._claim(connection, annotator, choice)
@@ -193,11 +210,17 @@ class Queue:
         key: str,
     ) -> str:
         row = self._open_claim(connection, annotator, claim_id)
+        share = self.config.pre_label_share
+        if share is not None:
+            seed = self.config.seed
+            judgment = with_pre_label(connection, row, judgment, share=share, seed=seed)
         label = label_of_claim(row, judgment)
         check_label(label, queries.item_sizes(connection, {row.item_id}))
         kind = SUBMIT if self._has_place(connection, row) else LATE
         append(connection, claim_event(kind, row, queries.payload_of(label), key))
         set_state(connection, claim_id, DONE)
+        if kind == SUBMIT and row.purpose == LABEL:
+            widen(connection, row.item_id, self.config)
         return kind
 
     def _skip(
@@ -269,8 +292,8 @@ class Queue:
 
     def _take_place(self, connection: sa.Connection, item_id: int) -> bool:
         """Take a place of the item; False if all are taken."""
-        item = connection.execute(sa.select(items).where(items.c.id == item_id)).one()
-        if item.queue != OPEN or item.taken >= self.config.overlap:
+        free = sa.select(items.c.id).where(items.c.id == item_id)
+        if connection.scalar(free.where(queries.is_free(self.config.overlap))) is None:
             return False
         queries.add_taken(connection, item_id, 1)
         return True

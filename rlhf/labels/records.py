@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # Purpose of a label: an ordinary label, a comparison with known ranks, or a comparison with the
 # annotator's own earlier label. A thumb rates a single response and is compared with nothing.
 LABEL, GOLD_CHECK, REPEAT, THUMB = "label", "gold", "repeat", "thumb"
+# A gold item of the qualification round; an adjudicator's decision about an item.
+QUALIFY, ADJUDICATION = "qualify", "adjudication"
 UNNAMED = "unnamed"  # annotator of a ranking that names none
 
 

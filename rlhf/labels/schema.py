@@ -7,18 +7,27 @@ the right to be forgotten: `erase` deletes an annotator's rows and leaves a tomb
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Kinds of events. A LATE label came after its place was given to another annotator; it is stored
 # and does not count.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
+# Decisions of the administrator about an item; their payload has `by` and `reason`. If the
+# administrator takes a label back or corrects it, its `undo` event has these two fields.
+EXCLUDE, REOPEN, CONTEST = "exclude", "reopen", "contest"
+ADMINISTRATOR = "(administrator)"  # annotator of these events; not a name that can be invited
 # Role of an item in the queue: OPEN items are labelled, GOLD items measure the annotators, and a
 # MARKED item is a single response of a chat, which cannot be ranked.
 OPEN, GOLD, MARKED = "open", "gold", "marked"
+EXCLUDED = "excluded"  # an item whose labels do not count
+# Roles of a person.
+ANNOTATOR, ADJUDICATOR = "annotator", "adjudicator"
 # States of a claim; LIVE and DONE claims take a place of their item.
 LIVE, DONE, SKIPPED, EXPIRED, UNDONE = "live", "done", "skipped", "expired", "undone"
 # Claims in these states keep an item from being shown to the same annotator again. An expired claim
 # does not: its annotator may be the only one left who can label the item.
 SEEN = (LIVE, DONE, SKIPPED)
+
+HAS_TAGS = sa.text("requires != ''")
 
 metadata = sa.MetaData()
 
@@ -51,8 +60,15 @@ items = sa.Table(
     # Places taken: ordinary labels that were not undone, and live claims.
     sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
     sa.Column("priority", sa.Float, nullable=False, server_default="0"),  # higher comes first
+    # Places above the number of annotators per item: the item was reopened, or its labels disagree.
+    sa.Column("extra", sa.Integer, nullable=False, server_default="0"),
+    # Tags that an annotator needs, sorted, each followed by a line feed; "" for none.
+    sa.Column("requires", sa.String, nullable=False, server_default=""),
     # Covers the choice of the next item, in its order: reading 10,000 long responses is slow.
-    sa.Index("ix_items_next", "queue", sa.text("priority DESC"), "id", "taken"),
+    sa.Index(
+        "ix_items_next", "queue", sa.text("priority DESC"), "id", "taken", "extra", "requires"
+    ),
+    sa.Index("ix_items_requires", "requires", sqlite_where=HAS_TAGS, postgresql_where=HAS_TAGS),
 )
 
 gold = sa.Table(
@@ -109,6 +125,30 @@ people = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("invite_sha256", sa.String, unique=True),  # null: the link was revoked
     sa.Column("at", sa.Float, nullable=False),
+    sa.Column("role", sa.String, nullable=False, server_default=ANNOTATOR),
+    sa.Column("paused", sa.Integer, nullable=False, server_default="0"),  # 1: gets no items
+    sa.Column("cap", sa.Integer),  # labels after which the person gets no more items; null: none
+    sa.Column("tags", sa.JSON, nullable=False, server_default="[]"),  # languages, skills
+)
+
+pre_labels = sa.Table(
+    "pre_labels",
+    metadata,
+    sa.Column("item_id", sa.ForeignKey("items.id"), primary_key=True),
+    sa.Column("source", sa.String, nullable=False),  # the reward model
+    sa.Column("scores", sa.JSON, nullable=False),  # K, in the order of items.responses
+)
+
+questions = sa.Table(
+    "questions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("item_id", sa.ForeignKey("items.id")),  # the item on the screen, if there was one
+    sa.Column("annotator", sa.String, nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text),  # null: not answered yet
+    sa.Column("answered_at", sa.Float),
 )
 
 sessions = sa.Table(

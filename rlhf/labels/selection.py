@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rlhf.errors import ConfigError
-from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT
-from rlhf.labels.schema import DONE, GOLD, OPEN, SEEN, SKIPPED, claims, items
+from rlhf.labels import qualification
+from rlhf.labels.people import Person, num_labels, suitable_tags
+from rlhf.labels.queries import is_free
+from rlhf.labels.records import GOLD_CHECK, LABEL, QUALIFY, REPEAT
+from rlhf.labels.schema import ANNOTATOR, DONE, GOLD, SEEN, SKIPPED, claims, items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,12 @@ class QueueConfig:
     repeat_gap: int = 10  # claims between an item and its repeat, at least
     active_floor: float | None = None  # None: by priority; otherwise the share drawn at random
     lease_seconds: float = 900.0
+    max_overlap: int | None = None  # annotators per item where they disagree; None: `overlap`
+    disagreement: float = 0.4  # above this, an item gets a further annotator, or is adjudicated
+    qualification: int = 0  # gold items with feedback before a new annotator's first item
+    pass_mark: float = 0.8  # share of their pairs to decide correctly
+    pre_label_share: float | None = None  # of labels after which a reward model's ranks are shown
+    tries: int = 2  # rounds of qualification before an annotator has failed
 
     def __post_init__(self) -> None:
         if self.overlap < 1:
@@ -28,10 +37,25 @@ class QueueConfig:
                 f"overlap={self.overlap} is below 1; use 1 to label each item once.",
                 code="bad-value",
             )
-        for name in ("gold_rate", "repeat_rate", "active_floor"):
+        for name in (
+            *("gold_rate", "repeat_rate", "active_floor"),
+            *("disagreement", "pass_mark", "pre_label_share"),
+        ):
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise ConfigError(f"{name}={share} is not between 0 and 1.", code="bad-value")
+        if self.max_overlap is not None and self.max_overlap < self.overlap:
+            raise ConfigError(
+                f"max_overlap={self.max_overlap} is below overlap={self.overlap}; give a higher "
+                "one, or leave it out.",
+                code="key-conflict",
+            )
+        if self.qualification < 0 or self.tries < 1:
+            raise ConfigError(
+                f"qualification={self.qualification} and tries={self.tries}: use 0 items or more, "
+                "and 1 try or more.",
+                code="bad-value",
+            )
         if not self.lease_seconds > 0:
             raise ConfigError(
                 f"lease_minutes={self.lease_seconds / 60:g} is not above 0; pages send a heartbeat "
@@ -55,12 +79,19 @@ class Choice:
     probability: float | None = None
 
 
-def choose(connection: sa.Connection, annotator: str, config: QueueConfig) -> Choice | None:
-    """The next item of an annotator who holds none; None if nothing is left.
+def choose(connection: sa.Connection, person: Person, config: QueueConfig) -> Choice | None:
+    """The next item of an annotator who holds none; None if nothing is left for them.
 
     The draw depends on the seed, the annotator and the number of their claims, so that an
     annotator cannot tell gold items and repeats by counting.
     """
+    annotator = person.name
+    if obstacle(connection, person, config):
+        return None
+    goal = goal_of(config)
+    if goal is not None and not qualification.standing(connection, annotator, goal).passed:
+        item_id = qualification.next_item(connection, annotator, goal, config.seed)
+        return None if item_id is None else Choice(item_id, QUALIFY)
     num_claims = connection.scalar(
         sa.select(sa.func.count()).select_from(claims).where(claims.c.annotator == annotator)
     )
@@ -74,16 +105,43 @@ def choose(connection: sa.Connection, annotator: str, config: QueueConfig) -> Ch
     if choice is not None:
         return choice
     if config.active_floor is None:
-        return _first(connection, annotator, config.overlap)
-    return _drawn(connection, annotator, config, rng)
+        return _first(connection, is_open(connection, person, config.overlap))
+    return _drawn(connection, is_open(connection, person, config.overlap), config, rng)
 
 
-def is_open(annotator: str, overlap: int) -> sa.ColumnElement[bool]:
-    """An item with a free place that the annotator neither labelled nor holds."""
+def obstacle(connection: sa.Connection, person: Person, config: QueueConfig) -> str:
+    """Why a person gets no item: "paused", "cap", "failed", "role"; "" if they may get one."""
+    if person.role != ANNOTATOR:
+        return "role"
+    if person.paused or person.halted:
+        return "paused"
+    if person.cap is not None and num_labels(connection, person.name) >= person.cap:
+        return "cap"
+    goal = goal_of(config)
+    if goal is not None and qualification.standing(connection, person.name, goal).failed:
+        return "failed"
+    return ""
+
+
+def goal_of(config: QueueConfig) -> qualification.Goal | None:
+    """The goal of the qualification round; None without one."""
+    if not config.qualification:
+        return None
+    return qualification.Goal(config.qualification, config.pass_mark, config.tries)
+
+
+def is_suitable(connection: sa.Connection, person: Person, overlap: int) -> sa.ColumnElement[bool]:
+    """An item with a free place, whose tags the person has."""
+    tags = suitable_tags(connection, person)
+    return is_free(overlap) if tags is None else sa.and_(is_free(overlap), tags)
+
+
+def is_open(connection: sa.Connection, person: Person, overlap: int) -> sa.ColumnElement[bool]:
+    """A suitable item that the person neither labelled nor holds."""
     seen = sa.select(claims.c.item_id).where(
-        claims.c.annotator == annotator, claims.c.state.in_(SEEN)
+        claims.c.annotator == person.name, claims.c.state.in_(SEEN)
     )
-    return sa.and_(items.c.queue == OPEN, items.c.taken < overlap, items.c.id.not_in(seen))
+    return sa.and_(is_suitable(connection, person, overlap), items.c.id.not_in(seen))
 
 
 # The order of the queue and of the index `ix_items_next`, which covers every column read here.
@@ -91,15 +149,18 @@ ORDER = (items.c.priority.desc(), items.c.id)
 WEIGHT = sa.case((items.c.priority > 0, items.c.priority), else_=0.0)
 
 
-def _first(connection: sa.Connection, annotator: str, overlap: int) -> Choice | None:
+def _first(connection: sa.Connection, is_candidate: sa.ColumnElement[bool]) -> Choice | None:
     """The highest priority, then the oldest."""
-    query = sa.select(items.c.id).where(is_open(annotator, overlap))
+    query = sa.select(items.c.id).where(is_candidate)
     item_id = connection.scalar(query.order_by(*ORDER).limit(1))
     return None if item_id is None else Choice(item_id, LABEL)
 
 
 def _drawn(
-    connection: sa.Connection, annotator: str, config: QueueConfig, rng: random.Random
+    connection: sa.Connection,
+    is_candidate: sa.ColumnElement[bool],
+    config: QueueConfig,
+    rng: random.Random,
 ) -> Choice | None:
     """P(item) = floor / n + (1 - floor) * priority / sum of priorities, over the n open items.
 
@@ -107,15 +168,14 @@ def _drawn(
     weighted back to all items. The database adds up the priorities: fetching 10,000 rows for each
     draw would take longer than everything else.
     """
-    is_free = is_open(annotator, config.overlap)
     count, total = connection.execute(
-        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(WEIGHT), 0.0)).where(is_free)
+        sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(WEIGHT), 0.0)).where(is_candidate)
     ).one()
     if not count:
         return None
     floor = config.active_floor if total else 1.0
     assert floor is not None  # without a floor, order decides
-    candidates = sa.select(items.c.id, WEIGHT.label("weight")).where(is_free)
+    candidates = sa.select(items.c.id, WEIGHT.label("weight")).where(is_candidate)
     row = None
     if rng.random() >= floor:
         upto = sa.func.sum(WEIGHT).over(order_by=ORDER).label("upto")

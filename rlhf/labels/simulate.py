@@ -115,7 +115,7 @@ def simulate_labels(
             code="bad-value",
         )
     items = store.items()
-    done = {(label.item_id, label.annotator) for label in store.labels()}
+    done = {(label.item_id, label.annotator) for label in store.labels(with_excluded=True)}
     labels = []
     for item, scores in zip(items, gold_scores(items, gold), strict=True):
         rng = random.Random(f"{seed} {content_sha256(item)}")

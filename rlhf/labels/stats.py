@@ -14,6 +14,7 @@ from rlhf.labels.annotator_stats import (
     median_seconds_per_word,
 )
 from rlhf.labels.concerns import Concern, concerns_of
+from rlhf.labels.pre_label_effect import PreLabelEffect, pre_label_effect
 from rlhf.labels.records import LABEL, StoredLabel, competition_ranks
 from rlhf.labels.schema import LATE, SKIP
 from rlhf.labels.shares import Share, same_decisions, share_of_counts
@@ -37,6 +38,7 @@ class StoreStats:
     concerns: Sequence[Concern]
     skips: int
     late: int  # labels that came after their place was given to another annotator
+    pre_labels: PreLabelEffect | None  # None if no label has one
 
     @property
     def names(self) -> Sequence[str]:
@@ -108,6 +110,7 @@ def label_stats(
         concerns=[concern for one in annotators for concern in concerns_of(one, annotators)],
         skips=counts.get(SKIP, 0),
         late=counts.get(LATE, 0),
+        pre_labels=pre_label_effect(all_labels, data.gold_ranks),
     )
 
 

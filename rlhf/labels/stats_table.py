@@ -1,9 +1,14 @@
 """The tables of `rlhf label stats`."""
 
+from collections.abc import Mapping, Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.labels.model_results import ModelResults
+from rlhf.labels.pre_label_effect import PreLabelEffect
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import StoreStats
 from rlhf.runtime.printing import counted
@@ -24,8 +29,71 @@ def print_stats(console: Console, stats: StoreStats, *, with_gold: bool) -> None
     console.print(_annotator_table(stats, with_gold=with_gold))
     if len(stats.names) > 1:
         console.print(_agreement_table(stats))
+    if stats.pre_labels is not None:
+        console.print(_pre_label_table(stats.pre_labels))
     for concern in stats.concerns:
         console.print(f"check {concern.annotator}: {concern.reason}", markup=False)
+
+
+def _pre_label_table(effect: PreLabelEffect) -> Table:
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        caption=f"effect of pre-labels: {effect.changed} of the labels changed after the model's "
+        f"ranks were shown, {effect.towards_model} of these towards the model; first choices "
+        f"agreed with it on {effect.first_with_model} of pairs",
+    )
+    table.add_column("model's ranks")
+    for name in ("labels", "with the model", "with others", "gold items"):
+        table.add_column(name, justify="right")
+    for name, group in (("shown", effect.shown), ("held out", effect.held_out)):
+        shares = (group.with_model, group.with_others, group.gold)
+        table.add_row(name, str(group.labels), *map(str, shares))
+    return table
+
+
+def print_model_results(console: Console, results: ModelResults) -> None:
+    """Print which model annotators preferred; nothing if no label compares two models."""
+    if not results.models:
+        return
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        caption=f"which model won: {counted(results.games, 'comparison')} at "
+        f"{counted(results.prompts, 'prompt')}; 95% intervals resample prompts; strength: "
+        "Bradley-Terry, in nats",
+    )
+    table.add_column("model", overflow="fold")
+    for name in ("strength", "win rate", "comparisons"):
+        table.add_column(name, justify="right")
+    for one in results.models:
+        table.add_row(one.model, _interval(one.strength), _interval(one.win_rate), str(one.games))
+    console.print(table)
+    for title, groups in (
+        ("category", results.by_category),
+        ("annotator", results.by_annotator),
+    ):
+        if len(groups) > 1:
+            console.print(_group_table(title, groups, [one.model for one in results.models]))
+
+
+def _group_table(
+    title: str, groups: Mapping[str, Mapping[str, Estimate]], models: Sequence[str]
+) -> Table:
+    table = Table(
+        box=box.SIMPLE, padding=(0, 1, 0, 0), caption=f"win rates by {title}, 95% intervals"
+    )
+    table.add_column(title)
+    for model in models:
+        table.add_column(model, justify="right", overflow="fold")
+    for name, rates in groups.items():
+        cells = [_interval(rates[model]) if model in rates else "-" for model in models]
+        table.add_row(name or "(none)", *cells)
+    return table
+
+
+def _interval(one: Estimate) -> str:
+    return f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
 
 
 def _annotator_table(stats: StoreStats, *, with_gold: bool) -> Table:

@@ -284,10 +284,10 @@ class LabelStore:
             raise DataError(f"no rows of annotator {annotator!r}.", code="unknown-name")
         return erased.events
 
-    def labels(self) -> list[StoredLabel]:
-        """Every label that was submitted and not undone, oldest first."""
+    def labels(self, *, with_excluded: bool = False) -> list[StoredLabel]:
+        """Every label that was submitted and not undone, oldest first; without excluded items."""
         with self.read() as connection:
-            return queries.standing_labels(connection)
+            return queries.standing_labels(connection, counting=not with_excluded)
 
     def count_events(self) -> dict[str, int]:
         """Number of events of each kind, without undone ones."""

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from rlhf.labels.records import Candidate, Label
+from rlhf.labels.review import decisions
 from rlhf.labels.selection import QueueConfig
 from tests.browsing import Window, chromium, press
 from tests.labels.web_server import Site, serving
@@ -59,6 +60,27 @@ def stats(browser, folder: Path) -> None:
         page.screenshot(path=folder / "stats.png")
 
 
+def item(browser, folder: Path) -> None:
+    """The page of an item with four labels."""
+    candidate = Candidate(prompt=PROMPT, responses=RESPONSES[:3], models=("sft", "sft", "ppo"))
+    with tempfile.TemporaryDirectory() as place, serving(Path(place), [candidate]) as site:
+        for name, ranks, extra in (
+            ("Ada", (1, 3, 2), {}),
+            ("Ben", (2, 3, 1), {"comment": "The steps are easier to follow."}),
+            ("Cleo", (1, 3, 2), {"flags": [[], ["off-topic"], []]}),
+            ("Dan", (3, 2, 1), {"comment": "?"}),
+        ):
+            label = Label(item_id=1, annotator=name, ranks=ranks, seconds=31.0, extra=extra)
+            event = site.store.submit(label)
+        decisions.correct(site.store, event, [2, 3, 1], "Dan read the scale the wrong way round")
+        page = Window(browser, [], viewport={"width": 1280, "height": 1000}).enter(
+            site.link("admin"), ".metrics"
+        )
+        page.goto(f"{site.address}/admin/items/1")
+        page.wait_for_selector("body[data-ready]")
+        page.screenshot(path=folder / "item.png")
+
+
 def submit(site: Site, item: int, name: str, draw: random.Random) -> None:
     """Submit a label: the first response is best, then the third, then the second, with noise."""
     order = draw.sample(range(3), 3)
@@ -75,7 +97,7 @@ def submit(site: Site, item: int, name: str, draw: random.Random) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     with chromium() as browser:
-        for draw_one in (ranking, phone, stats):
+        for draw_one in (ranking, phone, stats, item):
             draw_one(browser, folder)
 
 

@@ -14,9 +14,14 @@ from rlhf.data.rows.load import load_demonstrations, load_rankings
 from rlhf.labels.export import export, rows_of
 from rlhf.labels.formats import as_csv, as_jsonl, as_parquet
 from rlhf.labels.importing import import_file
-from rlhf.labels.records import Candidate, Label
+from rlhf.labels.leases import Leases
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import Candidate, Judgment, Label
+from rlhf.labels.review.progress import day_of
+from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
+from tests.labels.queues import Clock
 
 
 @pytest.fixture
@@ -164,9 +169,14 @@ def test_written_rows_are_read_back_unchanged(tmp_path, rows, suffix):
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_export_writes_a_card_and_no_other_file(store, tmp_path, suffix):
     store.submit(label(comment="x"))
+    store.add_guideline("Be fair.")
     (tmp_path / "r.md").write_text("other notes")
     export(store, tmp_path / f"r{suffix}", "rankings")
-    assert "1 row of 1 annotator" in (tmp_path / f"r{suffix}.md").read_text()
+    card = (tmp_path / f"r{suffix}.md").read_text()
+    assert "1 row of 1 annotator" in card
+    assert "| `ranks` | one rank for each response" in card
+    assert f"- dates: {day_of(store.labels()[0].at)} to" in card
+    assert "## Guideline, version 1\n\n> Be fair." in card
     assert (tmp_path / "r.md").read_text() == "other notes"
 
 
@@ -179,3 +189,44 @@ def test_parquet_contains_the_rows(store, tmp_path):
         export(store, tmp_path / "r.xlsx", "rankings")
     with raises("bad-value", "opinions"):
         rows_of(store, "opinions")
+
+
+def test_csv_file_begins_with_a_byte_order_mark_and_is_read_back(store, tmp_path):
+    """Without it Excel reads UTF-8 in the local code page."""
+    store.submit(label(comment="ütf ✓"))
+    [row] = export(store, tmp_path / "r.csv", "rankings").rows
+    assert (tmp_path / "r.csv").read_bytes().startswith(b"\xef\xbb\xbfprompt,")
+    [(_, read)] = read_rows(str(tmp_path / "r.csv"))
+    assert read["extra"] == row["extra"] == {"comment": "ütf ✓"}
+
+
+def test_events_have_skips_with_reasons_undos_and_late_labels(store, tmp_path):
+    clock = Clock()
+    queue = Queue(store, QueueConfig(), Leases(60.0, clock))
+    claim = queue.next("bob")
+    queue.skip(
+        "bob", claim.id, {"reason": "unclear", "comment": "=1", "seconds": 4.0}, request_key="s"
+    )
+    idle = queue.next("ann")
+    clock.now = 61.0
+    second = queue.next("cat")
+    queue.submit("ann", idle.id, Judgment(ranks=[1, 2, 3], seconds=9.0), request_key="a")
+    queue.submit("cat", second.id, Judgment(ranks=[3, 2, 1], seconds=2.0), request_key="c")
+    queue.undo("cat", request_key="u")
+    rows = export(store, tmp_path / "events.csv", "events").rows
+    assert [(row["kind"], row["annotator"]) for row in rows] == [
+        ("skip", "bob"),
+        ("late", "ann"),
+        ("submit", "cat"),
+        ("undo", "cat"),
+    ]
+    skip, late, submitted, undo = rows
+    assert (skip["reason"], skip["comment"], skip["seconds"], skip["ranks"]) == (
+        *("unclear", "=1", 4.0),
+        None,
+    )
+    assert (late["ranks"], late["seconds"]) == ([1, 2, 3], 9.0)
+    assert (submitted["undone_by"], undo["undoes"]) == (undo["event_id"], submitted["event_id"])
+    read = [row for _, row in read_rows(str(tmp_path / "events.csv"))]
+    assert [row.get("reason") for row in read] == ["unclear", None, None, None]
+    assert read[0]["comment"] == "=1"

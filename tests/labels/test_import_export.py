@@ -11,6 +11,7 @@ from rlhf.data.rows.load import load_rankings
 from rlhf.labels.cli import main
 from rlhf.labels.export import export
 from rlhf.labels.importing import import_file
+from rlhf.labels.people import person_of
 from rlhf.labels.records import Label
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import label_stats
@@ -277,3 +278,42 @@ def test_transcripts_without_a_common_prompt_raise(tmp_path, store):
     with raises("bad-row", "hh.jsonl:1"):
         import_file(store, write(tmp_path / "hh.jsonl", [row]))
     assert store.items() == []
+
+
+def test_guideline_is_imported_alone(tmp_path, capsys):
+    store = ["--store", str(tmp_path / "s.sqlite")]
+    (tmp_path / "g.md").write_text("Be fair.")
+    assert main(["import", *store, "--guideline", str(tmp_path / "g.md")]) == 0
+    assert "guideline version 1" in capsys.readouterr().out
+    with LabelStore(tmp_path / "s.sqlite") as opened:
+        assert opened.newest_guideline() == (1, "Be fair.")
+    with raises("missing-key", "--guideline"):
+        main(["import", *store])
+
+
+def test_consensus_prelabels_and_roles_from_the_command_line(tmp_path, capsys):
+    """The reward model prefers the longer response, as Bob does: only his label has weight."""
+    path, store = tmp_path / "s.sqlite", ["--store", str(tmp_path / "s.sqlite")]
+    (tmp_path / "length.py").write_text(
+        "def score(prompts, completions, **columns):\n    return [len(c) for c in completions]\n"
+    )
+    model = f"{tmp_path / 'length.py'}:score"
+    with LabelStore(path) as opened:
+        opened.add("p", ["a", "bb"], ranks=[1, 2], annotator="ann", models=["m1", "m2"])
+        opened.add("p", ["a", "bb"], ranks=[2, 1], annotator="bob", models=["m1", "m2"])
+    output = tmp_path / "out.jsonl"
+    export = ["export", *store, "--output", str(output), "--consensus"]
+    assert main([*export, "reward_weighted", "--reward_model", model]) == 0
+    assert json.loads(output.read_text())["ranks"] == [2, 1]
+    for wrong in (["majority", "--reward_model", model], ["majority", "--kind", "thumbs"]):
+        with raises("key-conflict"):
+            main([*export, *wrong])
+    assert main(["prelabel", *store, "--reward_model", model]) == 0
+    assert main(["invite", *store, "Dana", "--role", "adjudicator", "--tags", "de"]) == 0
+    assert main(["stats", *store]) == 0
+    printed = capsys.readouterr().out
+    for text in ("1 item ranked", "Dana: http://", "which model won", "m1"):
+        assert text in printed
+    with LabelStore(path) as opened, opened.read() as connection:
+        dana = person_of(connection, "Dana")
+        assert (dana.role, dana.tags) == ("adjudicator", ("de",))

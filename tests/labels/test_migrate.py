@@ -3,6 +3,8 @@
 import json
 import sqlite3
 
+from rlhf.labels.access import invite
+from rlhf.labels.people import Person, person_of
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
@@ -48,18 +50,30 @@ def test_version_1_is_migrated_with_its_labels(tmp_path):
     assert names(tmp_path / "new.sqlite") == names(path)
 
 
-def test_version_2_gets_the_index_of_version_3(tmp_path):
-    path = tmp_path / "old.sqlite"
-    with LabelStore(path, create=True) as store:
-        store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
-    new = names(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP INDEX ix_items_next")
-        connection.execute("CREATE INDEX ix_items_queue_priority ON items (queue, priority, id)")
-        connection.execute("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
-    with LabelStore(path) as store:
-        assert Queue(store, QueueConfig()).next("ann").item.prompt == "p"
-    assert names(path) == new
+def test_version_2_and_3_get_columns_and_indexes_of_version_4(tmp_path):
+    for version in ("2", "3"):
+        path = tmp_path / f"old{version}.sqlite"
+        with LabelStore(path, create=True) as store:
+            store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
+            invite(store, "ann")
+        new = names(path)
+        with sqlite3.connect(path) as connection:
+            for index in ("ix_items_next", "ix_items_requires"):
+                connection.execute(f"DROP INDEX {index}")
+            columns = {"items": ("extra", "requires"), "people": ("role", "paused", "cap", "tags")}
+            for table, added in columns.items():
+                for column in added:
+                    connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+            for table in ("questions", "pre_labels"):
+                connection.execute(f"DROP TABLE {table}")
+            old = "ix_items_next" if version == "3" else "ix_items_queue_priority"
+            connection.execute(f"CREATE INDEX {old} ON items (queue, priority, id)")
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", version)
+        with LabelStore(path) as store:
+            assert Queue(store, QueueConfig()).next("ann").item.prompt == "p"
+            with store.read() as connection:
+                assert person_of(connection, "ann") == Person(name="ann", has_link=True)
+        assert names(path) == new
 
 
 def names(path):

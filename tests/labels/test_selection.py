@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from rlhf.labels.people import Person
 from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig, choose
 from tests.errors import raises
@@ -53,7 +54,7 @@ def test_choice_reads_only_a_covering_index(sqlite_store, config):
     with sqlite_store.write() as connection:
         raw = connection.connection.driver_connection
         raw.set_trace_callback(statements.append)
-        assert choose(connection, "ann", queue.config) is not None
+        assert choose(connection, Person(name="ann"), queue.config) is not None
         raw.set_trace_callback(None)
         plans = [
             step
@@ -72,6 +73,11 @@ def test_choice_reads_only_a_covering_index(sqlite_store, config):
         ({"gold_rate": 2}, "bad-value", "gold_rate=2"),
         ({"repeat_rate": 0.95}, "key-conflict", "repeat_rate"),
         ({"lease_seconds": -60.0}, "bad-value", "lease_minutes=-1"),
+        ({"overlap": 3, "max_overlap": 2}, "key-conflict", "max_overlap=2"),
+        ({"disagreement": 1.5}, "bad-value", "disagreement=1.5"),
+        ({"qualification": -1}, "bad-value", "qualification=-1"),
+        ({"pre_label_share": 2}, "bad-value", "pre_label_share=2"),
+        ({"tries": 0}, "bad-value", "tries=0"),
     ],
 )
 def test_impossible_settings_raise(wrong, code, key):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from rlhf.labels.people import update_person
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web.live_sampling import LiveSampling
 from tests.labels.test_web_security import PUBLIC_ROUTES, ROUTES
@@ -21,7 +22,8 @@ requests = pytest.importorskip("requests", reason="needs requests")
 
 SECONDS = 120.0  # for a response on a busy machine
 OPERATIONS = [
-    (method, path.replace("/rankings", "/{kind}")) for method, path in [*ROUTES, *PUBLIC_ROUTES]
+    (method, path.replace("/rankings", "/{kind}").replace("/items/1", "/items/{item_id}"))
+    for method, path in [*ROUTES, *PUBLIC_ROUTES]
 ]
 FORM = '{"claim": 1, "key": "key-00000001", "seconds": %s, "form": {"comment": %s}}'
 BODIES = [
@@ -121,6 +123,11 @@ def fuzz(site, method, path, *, name, examples):
 def test_generated_requests_cause_no_server_error(tmp_path, method, path, examples):
     with serving(tmp_path, candidates(6), QueueConfig(overlap=2), live=live) as site:
         name = "admin" if path.startswith("/admin") else "ann"
+        if "adjudicate" in path:
+            name = "dana"
+            site.token(name)
+            with site.store.write() as connection:
+                update_person(connection, name, role="adjudicator")
         statuses = fuzz(site, method, path, name=name, examples=examples)
         assert statuses - {401, 403}, "no request passed the guard"
         anonymous = fuzz(site, method, path, name=None, examples=examples)

@@ -22,14 +22,37 @@ ROUTES = [
     ("POST", "/api/undo"),
     ("POST", "/api/ask"),
     ("GET", "/api/ask"),
+    ("POST", "/api/questions"),
+    ("GET", "/api/questions"),
+    ("GET", "/adjudicate"),
+    ("GET", "/api/adjudicate"),
+    ("POST", "/api/adjudicate"),
     ("POST", "/logout"),
     ("GET", "/admin"),
     ("POST", "/admin/invite"),
     ("POST", "/admin/finish"),
     ("GET", "/admin/export/rankings"),
+    ("GET", "/admin/items"),
+    ("GET", "/admin/items/1"),
+    ("POST", "/admin/decide"),
+    ("GET", "/admin/events"),
+    ("GET", "/admin/people"),
+    ("POST", "/admin/people"),
+    ("GET", "/admin/guideline"),
+    ("POST", "/admin/guideline"),
+    ("POST", "/admin/answer"),
+    ("GET", "/admin/models"),
 ]
+# Values of the parameters of paths.
+PARAMETERS = {"{kind}": "rankings", "{item_id}": "1"}
 
 PUBLIC_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]
+
+
+def with_parameters(path: str) -> str:
+    for name, value in PARAMETERS.items():
+        path = path.replace(name, value)
+    return path
 
 
 def test_list_of_routes_is_complete(site):
@@ -41,7 +64,7 @@ def test_list_of_routes_is_complete(site):
 
     guarded = create_app(site.queue, WebConfig(), LiveSampling(site.store, lambda prompt: []))
     routes = {
-        (method, route.path.replace("{kind}", "rankings"))
+        (method, with_parameters(route.path))
         for route in guarded._app.routes
         if isinstance(route, APIRoute)
         for method in route.methods

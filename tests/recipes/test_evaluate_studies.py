@@ -146,6 +146,7 @@ def test_annotators_judge_through_the_store(root, tmp_path, monkeypatch, capsys,
     assert _evaluate(root, monkeypatch, folder, output, *words, *again) == 0
     results = read_results(output)
     assert find(results, "win_rate", "second", judge="human", baseline="first").value == 1.0
+    assert find(results, "bradley_terry", "second", judge="human").value > 0
     assert find(results, "judge_repeat", "people") is not None
     assert find(results, "judge_gold", "people").value == 0.0
     after = read_records(output / "answers.jsonl")

@@ -8,7 +8,7 @@ import torch
 
 from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.records import RECORDS_FILE, Record
-from rlhf.evaluation.core.results import ANNOTATORS, Result
+from rlhf.evaluation.core.results import ANNOTATORS, Result, result_of
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.evaluation.judges.pairwise import Pair, PairOutcome
 from rlhf.evaluation.judges.pairwise_metrics import (
@@ -18,7 +18,9 @@ from rlhf.evaluation.judges.pairwise_metrics import (
     pairwise_metrics,
 )
 from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.evaluation.stats.bradley_terry import bradley_terry_of_wins
 from rlhf.labels.importing import import_file
+from rlhf.labels.model_results import games_of, win_tables
 from rlhf.labels.records import LABEL, Candidate, order_of
 from rlhf.labels.shares import Share
 from rlhf.labels.stats import label_stats
@@ -66,6 +68,7 @@ def collect_human_labels(
     with LabelStore(path, create=True) as store:
         add_pairs(store, pairs, rows, study.human_gold)
         verdicts = read_verdicts(store, pairs, rows)
+        strengths = human_strengths(store, spec)
     total = verdicts.num_labelled + verdicts.num_unlabelled
     log(f"annotators: {verdicts.num_labelled} of {total} pairs are labelled in {path}")
     if verdicts.num_unlabelled:
@@ -79,7 +82,7 @@ def collect_human_labels(
     if not verdicts.num_labelled:
         return []
     results = pairwise_metrics(verdicts.outcomes, HUMAN, spec)
-    return results + health_results(verdicts.health, ANNOTATORS, HUMAN)
+    return results + strengths + health_results(verdicts.health, ANNOTATORS, HUMAN)
 
 
 def add_pairs(
@@ -126,6 +129,24 @@ def read_verdicts(
         num_unlabelled=len(different) - len(labelled),
         health=_health(store),
     )
+
+
+def human_strengths(store: LabelStore, spec: MetricSpec) -> list[Result]:
+    """Bradley-Terry strengths of the evaluated models, from all labels of the store.
+
+    Rankings and chat votes of the same models count too, and games against models that are not
+    evaluated; these have no result of their own.
+    """
+    games = games_of({item.id: item for item in store.items()}, store.labels())
+    names = sorted({name for game in games for name in (game.first, game.second)})
+    if not games:
+        return []
+    estimates = bradley_terry_of_wins(win_tables(games, names), **spec.bootstrap)
+    return [
+        result_of(estimate, "bradley_terry", name, judge=HUMAN)
+        for name, estimate in zip(names, estimates, strict=True)
+        if name in {*spec.models, spec.baseline}
+    ]
 
 
 def _candidate(pair: Pair, rows: Sequence[PromptRow]) -> Candidate:

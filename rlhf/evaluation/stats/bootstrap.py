@@ -6,18 +6,17 @@ too narrow (at 100 prompts x 8 responses a 95% interval covers about 72%). Here 
 resampled.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-
-from rlhf.ops.accuracy import share_with_interval
 
 RESAMPLES = 2000
 _CHUNK = 256  # resamples drawn at once: [256, prompts] counts stay small
+_NORMAL_95 = 1.959964  # two-sided 95% quantile of the normal distribution
 _CACHED = 4_000_000  # counts, 32 MB; with more they are drawn again for each metric
 
 
@@ -58,10 +57,18 @@ def rate(
     estimate = mean(values, seed=seed, resamples=resamples)
     if estimate.n > 1 and 0 < estimate.value < 1:
         return estimate
-    correct = torch.full((estimate.n,), estimate.value)
-    _, low, high = share_with_interval(correct, torch.ones(estimate.n))
+    low, high = _wilson(estimate.value, estimate.n) if estimate.n > 1 else (0.0, 1.0)
     # Rounding must not exclude the value itself.
     return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))
+
+
+def _wilson(share: float, flips: int) -> tuple[float, float]:
+    """Wilson's score interval of so many flips, as in `rlhf.ops.accuracy`, which loads torch."""
+    square = _NORMAL_95**2
+    middle = (share + square / (2 * flips)) / (1 + square / flips)
+    half = math.sqrt(share * (1 - share) / flips + square / (4 * flips**2))
+    half *= _NORMAL_95 / (1 + square / flips)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def ratio(

@@ -41,19 +41,59 @@ def bradley_terry(
     if len(scores) < 2 or not prompts:
         raise ValueError("Bradley-Terry needs two models and a prompt with responses of all models")
     wins = np.array([_wins([model[p] for model in scores]) for p in prompts])
+    games = len(prompts) * (1 - np.eye(len(scores)))[None]
     rng = np.random.default_rng([seed, len(scores)])
     draws = []
     for counts in resampled_counts(len(prompts), seed=seed, resamples=resamples):
         weights = _symmetric(rng.exponential(size=(len(counts), *wins.shape[1:])))
         resampled = np.einsum("bp,pij->bij", counts, wins)
-        draws.append(_strengths(resampled, len(prompts), PSEUDO_GAMES * weights))
+        draws.append(_strengths(resampled, games, PSEUDO_GAMES * weights))
     ones = _symmetric(np.ones((1, *wins.shape[1:])))
-    values = _strengths(wins.sum(0)[None], len(prompts), PSEUDO_GAMES * ones)[0]
-    resampled_values = np.concatenate(draws)
-    return [
-        estimate_of(float(values[m]), resampled_values[:, m], n=len(prompts))
-        for m in range(len(scores))
-    ]
+    values = _strengths(wins.sum(0)[None], games, PSEUDO_GAMES * ones)[0]
+    return _estimates(values, np.concatenate(draws), [len(prompts)] * len(scores))
+
+
+def bradley_terry_of_wins(
+    wins: _Array, *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Estimate]:
+    """Strength of each model in nats, with mean 0, from games of any pairs at any prompts.
+
+    Unlike `bradley_terry` a prompt may have games of some models only, and several games of a pair.
+    One game is added to each model, half won, in equal parts against all others, so that every
+    strength is finite. Intervals resample prompts, with all their games.
+
+    Args:
+        wins: float [P, M, M], games at each prompt that the row's model won against the column's;
+            a tie is half a game won by each. 0 on the diagonal.
+        seed: for the resamples.
+        resamples: their number.
+
+    Returns:
+        an estimate for each model; its n is the number of prompts with a game of the model.
+
+    Raises:
+        ValueError: there are fewer than two models, or no prompt.
+    """
+    prompts, models = wins.shape[:2]
+    if models < 2 or not prompts:
+        raise ValueError("Bradley-Terry needs two models and a prompt")
+    added = PSEUDO_GAMES / (models - 1)
+    games = wins + wins.transpose(0, 2, 1)
+    rng = np.random.default_rng([seed, models])
+    draws = []
+    for counts in resampled_counts(prompts, seed=seed, resamples=resamples):
+        weights = _symmetric(rng.exponential(size=(len(counts), models, models)))
+        won, played = (np.einsum("bp,pij->bij", counts, table) for table in (wins, games))
+        draws.append(_strengths(won, played, added * weights))
+    ones = _symmetric(np.ones((1, models, models)))
+    values = _strengths(wins.sum(0)[None], games.sum(0)[None], added * ones)[0]
+    present = [int(count) for count in (games.sum(2) > 0).sum(0)]
+    return _estimates(values, np.concatenate(draws), present)
+
+
+def _estimates(values: _Array, draws: _Array, prompts: Sequence[int]) -> list[Estimate]:
+    """Each model's value [M] with the interval of its resamples [B, M]."""
+    return [estimate_of(float(values[m]), draws[:, m], n=prompts[m]) for m in range(len(values))]
 
 
 def _wins(scores: Sequence[Sequence[float]]) -> _Array:
@@ -73,16 +113,17 @@ def _symmetric(tables: _Array) -> _Array:
     return symmetric
 
 
-def _strengths(wins: _Array, games: int, pseudo: _Array) -> _Array:
-    """[B, M] maximum-likelihood strengths of win tables [B, M, M] with `games` games per pair.
+def _strengths(wins: _Array, games: _Array, pseudo: _Array) -> _Array:
+    """[B, M] maximum-likelihood strengths of win tables [B, M, M].
 
     Newton's method on the log-likelihood, which is concave; the sum of the strengths stays 0.
 
+    games: [B or 1, M, M] games of each pair.
     pseudo: [B, M, M] additional games of each pair, half won by each.
     """
     models = wins.shape[1]
     won = (wins + pseudo / 2).sum(2)
-    total = games * (1 - np.eye(models)) + pseudo
+    total = games + pseudo
     strengths = np.zeros(wins.shape[:2])
     for _ in range(_STEPS):
         p = 1 / (1 + np.exp(strengths[:, None, :] - strengths[:, :, None]))

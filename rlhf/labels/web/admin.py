@@ -1,4 +1,4 @@
-"""The admin page: label status, invites, exports."""
+"""The overview page of the administrator: statistics, invites, exports."""
 
 import threading
 import time
@@ -10,12 +10,19 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from rlhf.labels import access
+from rlhf.labels.dataset_card import card_facts, dataset_card
 from rlhf.labels.export import KINDS, ExportedRows, rows_of
-from rlhf.labels.formats import as_csv, as_jsonl, as_parquet, dataset_card, file_name
+from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet, file_name
+from rlhf.labels.queries import is_free
 from rlhf.labels.queue import Queue
-from rlhf.labels.schema import OPEN, items
+from rlhf.labels.review.history import Histories
+from rlhf.labels.schema import items
 from rlhf.labels.stats import StoreStats, label_stats
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.admin_guideline import add_guideline_page
+from rlhf.labels.web.admin_items import add_item_pages
+from rlhf.labels.web.admin_models import add_models_page
+from rlhf.labels.web.admin_people import add_people_page
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.request_schemas import InviteRequest
 
@@ -43,9 +50,26 @@ class StatsCache:
             return self._computed[1]
 
 
-def add_admin(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:
+def add_admin(
+    app: FastAPI,
+    queue: Queue,
+    config: WebConfig,
+    pages: jinja2.Environment,
+    histories: Histories,
+) -> None:
     """Add the routes below /admin; the guard lets only the administrator in."""
-    store, cache = queue.store, StatsCache(queue.store)
+    cache = StatsCache(queue.store)
+    _add_overview(app, queue, config, pages, cache)
+    add_item_pages(app, queue, pages, histories)
+    add_people_page(app, queue, pages, histories, lambda: cache.get().annotators)
+    add_guideline_page(app, queue.store, pages)
+    add_models_page(app, queue.store, pages)
+
+
+def _add_overview(
+    app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment, cache: StatsCache
+) -> None:
+    store = queue.store
 
     @app.get("/admin", response_class=HTMLResponse)
     def page(request: Request) -> str:
@@ -74,23 +98,25 @@ def add_admin(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envir
     def export(kind: str, format: str = "jsonl") -> Response:
         if kind not in KINDS or format not in MEDIA_TYPES:
             raise HTTPException(404, f"exports are {', '.join(KINDS)} as {', '.join(MEDIA_TYPES)}")
-        content = _file_content(kind, rows_of(store, kind), format)
+        content = _file_content(store, kind, rows_of(store, kind), format)
         name = file_name(kind, f".{format}")
         attachment = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=MEDIA_TYPES[format], headers=attachment)
 
 
-def _file_content(kind: str, exported: ExportedRows, format: str) -> str | bytes:
+def _file_content(store: LabelStore, kind: str, exported: ExportedRows, format: str) -> str | bytes:
     if format == "parquet":
         return as_parquet(exported.rows)
     if format == "md":
-        return dataset_card(kind, exported.rows, exported.left_out)
-    return as_csv(exported.rows) if format == "csv" else as_jsonl(exported.rows)
+        return dataset_card(kind, exported.rows, exported.left_out, card_facts(store))
+    if format == "csv":
+        return BYTE_ORDER_MARK + as_csv(exported.rows)
+    return as_jsonl(exported.rows)
 
 
 def places_left(store: LabelStore, overlap: int) -> int:
     """Number of labels that open items still need."""
-    left = sa.func.coalesce(sa.func.sum(overlap - items.c.taken), 0)
-    query = sa.select(left).where(items.c.queue == OPEN, items.c.taken < overlap)
+    left = sa.func.coalesce(sa.func.sum(overlap + items.c.extra - items.c.taken), 0)
+    query = sa.select(left).where(is_free(overlap))
     with store.read() as connection:
         return int(connection.scalar(query) or 0)

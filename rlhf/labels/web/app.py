@@ -1,6 +1,7 @@
 """The web app: login and label page here, the admin page in `admin.py`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
@@ -13,10 +14,14 @@ from starlette.types import ASGIApp
 from rlhf.errors import DataError
 from rlhf.labels import access
 from rlhf.labels.queue import Queue, StaleClaimError
+from rlhf.labels.replies import feedback_of, second_look_of
+from rlhf.labels.review.history import Histories
+from rlhf.labels.web.adjudicate import add_adjudication
+from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import as_json, judgment_of
 from rlhf.labels.web.guard import COOKIE, guard_label_app
-from rlhf.labels.web.item_view import page_state
+from rlhf.labels.web.item_view import feedback_view, page_state
 from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
 from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.labels.web.request_schemas import (
@@ -53,9 +58,12 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     _add_login(app, queue, config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
     _add_items(app, queue, config)
+    histories = Histories(queue.store)
+    add_questions(app, queue.store)
+    add_adjudication(app, queue, pages, histories)
     if live is not None:
         _add_live(app, queue, live)
-    add_admin(app, queue, config, pages)
+    add_admin(app, queue, config, pages, histories)
     return guard_label_app(app, queue.store, config.hosts)
 
 
@@ -109,6 +117,8 @@ def _add_page(
         session = request.scope["session"]
         if session.is_admin:
             return RedirectResponse("/admin", 303)
+        if queue.obstacle(session.annotator) == "role":
+            return RedirectResponse("/adjudicate", 303)
         html = pages.get_template("label.html").render(
             csrf=session.csrf, name=session.annotator, live=has_models
         )
@@ -150,7 +160,12 @@ def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
             guideline_version=body.guideline_version,
         )
         kind, following = queue.submit(name, body.claim, judgment, request_key=body.key)
-        return {"kind": kind, **page_state(queue, name, following)}
+        state = {"kind": kind, **page_state(queue, name, following)}
+        if (feedback := feedback_of(queue, name, body.claim)) is not None:
+            state["feedback"] = feedback_view(feedback)
+        if (look := second_look_of(queue, name, body.claim)) is not None:
+            state["second_look"] = asdict(look)
+        return state
 
     @app.post("/api/skip")
     def skip(request: Request, body: SkipRequest) -> Mapping[str, object]:

@@ -3,12 +3,22 @@
 from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.thoughts import split_thought
+from rlhf.labels.qualification import Feedback, score
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Claim
 from rlhf.web.markdown import render
 
 if TYPE_CHECKING:
     from rlhf.types import Message  # loads torch; the web app works without it
+
+# Shown to an annotator who gets no item, by the queue's obstacle.
+NOTICES = {
+    "": "",
+    "paused": "The researcher has paused the labelling. Your open item and its draft are kept.",
+    "cap": "You have given all the labels that were planned for you.",
+    "failed": "You did not reach the pass mark of the qualification round.",
+    "role": "You are an adjudicator; open the page /adjudicate.",
+}
 
 
 def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, object]:
@@ -22,7 +32,7 @@ def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, o
         "guideline": queue.store.newest_guideline()[0],
     }
     if claim is None:
-        return state
+        return state | {"notice": NOTICES[queue.obstacle(annotator)]}
     prompt = claim.item.prompt
     turns: list[Message]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -35,6 +45,25 @@ def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, o
         ],
         "answers": [_response_view(text) for text in texts],
         "draft": claim.draft,
+    }
+
+
+def feedback_view(feedback: Feedback) -> dict[str, object]:
+    """The feedback after a gold item, with ranks in the order in which it was shown."""
+    standing = feedback.standing
+    correct, pairs = score(feedback.known, feedback.ranks)
+    return {
+        "ranks": [feedback.ranks[index] for index in feedback.order_shown],
+        "known": [feedback.known[index] for index in feedback.order_shown],
+        "correct": correct,
+        "pairs": pairs,
+        "explanation": render(feedback.explanation),
+        "done": standing.done,
+        "items": standing.items,
+        "share": standing.share,
+        "passed": standing.passed,
+        "failed": standing.failed,
+        "complete": standing.done == standing.items,
     }
 
 

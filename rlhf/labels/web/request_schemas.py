@@ -1,6 +1,6 @@
 """Schemas of the page's request bodies."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,10 @@ class RequestBody(BaseModel):
 ClaimId = Annotated[int, Field(ge=1, le=2**62)]
 RequestKey = Annotated[str, Field(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Ranks = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(max_length=64)]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot store the character in a text
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=NO_NUL)]
 
 
 class LoginRequest(RequestBody):
@@ -73,4 +77,58 @@ class PromptRequest(RequestBody):
 class InviteRequest(RequestBody):
     """The name of an annotator who gets a link."""
 
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+    name: Name
+
+
+class QuestionRequest(RequestBody):
+    """A question of an annotator."""
+
+    text: Annotated[str, Field(min_length=1, max_length=5_000, pattern=NO_NUL)]
+    claim: ClaimId | None = None  # the item on the screen
+
+
+class RulingRequest(RequestBody):
+    """An adjudicator's ranking, in the order shown."""
+
+    item: RowId
+    key: RequestKey
+    ranks: Ranks
+    comment: Annotated[str, Field(max_length=10_000)] = ""
+    seconds: Seconds
+
+
+class DecisionRequest(RequestBody):
+    """What the administrator decides about an item or a label."""
+
+    action: Literal["exclude", "reopen", "contest", "take_back", "correct"]
+    id: RowId  # of the item; of the label's event for take_back and correct
+    reason: Annotated[str, Field(max_length=2_000)]
+    ranks: Ranks = []  # for correct, in the order of the item's responses
+
+
+class PersonRequest(RequestBody):
+    """Settings of a person; an absent one stays."""
+
+    name: Name = "-"
+    role: Literal["annotator", "adjudicator"] | None = None
+    paused: bool | None = None
+    cap: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    no_cap: bool = False
+    tags: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=20)] | None = None
+    revoke: bool = False
+    everyone_paused: bool | None = None  # pause or continue the campaign; the name is not read
+
+
+class GuidelineRequest(RequestBody):
+    """A new text of the guideline."""
+
+    text: Annotated[str, Field(max_length=200_000, pattern=NO_NUL)]
+    base: Annotated[int, Field(ge=0, le=2**31 - 1)]  # the version that was edited
+
+
+class AnswerRequest(RequestBody):
+    """The answer to a question."""
+
+    question: RowId
+    text: Annotated[str, Field(min_length=1, max_length=20_000, pattern=NO_NUL)]
+    in_guideline: bool = False

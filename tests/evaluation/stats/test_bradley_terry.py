@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlhf.evaluation.stats.bradley_terry import bradley_terry
+from rlhf.evaluation.stats.bradley_terry import bradley_terry, bradley_terry_of_wins
 
 
 def test_two_models_by_hand():
@@ -62,3 +62,26 @@ def test_prompts_without_responses_of_a_model_are_left_out():
 def test_one_model_raises():
     with pytest.raises(ValueError, match="two models"):
         bradley_terry([[[1.0]]])
+
+
+def test_wins_of_two_models_equal_their_scores():
+    """One game at each prompt: both estimators see the same table and the same resamples."""
+    scores = [[1.0]] * 30 + [[-1.0]] * 10
+    wins = np.array([[[0.0, 1.0], [0.0, 0.0]]] * 30 + [[[0.0, 0.0], [1.0, 0.0]]] * 10)
+    expected = bradley_terry([scores, [[0.0]] * 40], resamples=100)
+    assert bradley_terry_of_wins(wins, resamples=100) == expected
+
+
+def test_models_that_never_met_are_compared_through_a_third():
+    """0 beats 1 in 300 of 400 games, 1 beats 2 in 300 of 400: 0 is ahead of 2 by 2 log 3 = 2.197.
+
+    The added half game of each pair, among them 0 against 2, takes a little off.
+    """
+    first = np.zeros((400, 3, 3))
+    first[:300, 0, 1] = first[300:, 1, 0] = 1.0
+    second = np.zeros((400, 3, 3))
+    second[:300, 1, 2] = second[300:, 2, 1] = 1.0
+    estimates = bradley_terry_of_wins(np.concatenate([first, second]), resamples=100)
+    assert estimates[0].value - estimates[2].value == pytest.approx(2 * np.log(3), abs=0.05)
+    assert [one.n for one in estimates] == [400, 800, 400]
+    assert all(one.low < one.value < one.high for one in estimates)

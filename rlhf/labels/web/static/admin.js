@@ -1,22 +1,151 @@
+// The administrator's pages: rendered by the server; this file sends forms and renews live parts.
 import { call } from "./api.js";
 
 const byId = (id) => document.getElementById(id);
+const RENEW = 15_000; // milliseconds
 
-byId("invite").addEventListener("submit", async (event) => {
-  event.preventDefault();
+// Sends the request and loads the page again; a problem is shown where `problem` is.
+async function send(path, body, problem) {
   try {
-    const { name, token } = await call("/admin/invite", { name: byId("name").value });
-    byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}/login#${token}`;
+    await call(path, body);
+    location.reload();
   } catch (error) {
-    byId("invite-result").textContent = error.message;
+    problem.textContent = error.message;
   }
-});
-byId("finish")?.addEventListener("click", async () => {
-  await call("/admin/finish", {});
-  byId("finish").disabled = true;
-  byId("finish-status").textContent = "The run continues. You can close this page.";
-});
+}
+
+function showTimes(root) {
+  for (const node of root.querySelectorAll("time[data-at]")) {
+    const at = new Date(1000 * Number(node.dataset.at));
+    node.dateTime = at.toISOString();
+    node.textContent = at.toLocaleString();
+  }
+}
+
+function enableInvites() {
+  byId("invite")?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const { name, token } = await call("/admin/invite", { name: byId("name").value });
+      byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}/login#${token}`;
+    } catch (error) {
+      byId("invite-result").textContent = error.message;
+    }
+  });
+  byId("finish")?.addEventListener("click", async () => {
+    await call("/admin/finish", {});
+    byId("finish").disabled = true;
+    byId("finish-status").textContent = "The run continues. You can close this page.";
+  });
+}
+
+// Decisions about an item or a label: a dialog asks for the reason, and for ranks if needed.
+function enableDecisions() {
+  let decision = null;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-action]");
+    if (!button) return;
+    decision = { action: button.dataset.action, id: Number(button.dataset.id) };
+    byId("reason-title").textContent = button.dataset.title;
+    byId("reason").value = "";
+    byId("reason-problem").textContent = "";
+    byId("reason-ranks").replaceChildren(...rankInputs(button.dataset.ranks));
+    byId("reason-dialog").showModal();
+  });
+  byId("reason-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const ranks = [...byId("reason-ranks").querySelectorAll("input")].map((input) => Number(input.value));
+    send("/admin/decide", { ...decision, reason: byId("reason").value, ...(ranks.length ? { ranks } : {}) }, byId("reason-problem"));
+  });
+}
+
+function rankInputs(ranks) {
+  if (!ranks) return [];
+  const values = ranks.split(",");
+  const box = document.createElement("div");
+  box.className = "rank-inputs";
+  box.append(...values.map((rank, index) => {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    Object.assign(input, { type: "number", min: "1", max: "64", value: rank, required: true });
+    label.append(`Rank of response ${index + 1}`, input);
+    return label;
+  }));
+  return [box];
+}
+
+function enablePeople() {
+  const dialog = byId("settings-dialog");
+  if (!dialog) return;
+  let name = "";
+  const problem = byId("settings-problem");
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-settings]");
+    if (!button) return;
+    name = button.dataset.settings;
+    byId("settings-title").textContent = name;
+    byId("settings-role").value = button.dataset.role;
+    byId("settings-paused").checked = button.dataset.paused === "1";
+    byId("settings-cap").value = button.dataset.cap;
+    byId("settings-tags").value = button.dataset.tags;
+    problem.textContent = "";
+    dialog.showModal();
+  });
+  byId("settings-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const cap = byId("settings-cap").value;
+    const tags = byId("settings-tags").value.split(",").map((tag) => tag.trim()).filter(Boolean);
+    const limit = cap === "" ? { no_cap: true } : { cap: Number(cap) };
+    send("/admin/people", { name, role: byId("settings-role").value, paused: byId("settings-paused").checked, tags, ...limit }, problem);
+  });
+  byId("revoke").addEventListener("click", () => send("/admin/people", { name, revoke: true }, problem));
+  for (const button of document.querySelectorAll("[data-person]")) {
+    button.addEventListener("click", () => send("/admin/people", JSON.parse(button.dataset.person), problem));
+  }
+}
+
+function enableGuideline() {
+  const form = byId("guideline-form");
+  form?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      const { version } = await call("/admin/guideline", { text: byId("guideline-text").value, base: Number(form.dataset.base) });
+      location.assign(version > 1 ? `/admin/guideline?old=${form.dataset.base}&new=${version}` : "/admin/guideline");
+    } catch (error) {
+      byId("guideline-status").textContent = error.message;
+    }
+  });
+  for (const one of document.querySelectorAll(".answer-form")) {
+    one.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const body = { question: Number(one.dataset.question), text: one.querySelector("textarea").value, in_guideline: one.querySelector("input").checked };
+      send("/admin/answer", body, one.querySelector(".problem"));
+    });
+  }
+}
+
+// The part #live is what the server would render now: fetched, parsed and put in place.
+async function renew() {
+  if (document.visibilityState !== "visible" || document.querySelector("dialog[open]")) return;
+  const response = await fetch(location.href).catch(() => null);
+  if (!response?.ok || response.redirected) return;
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("live");
+  if (!fresh) return;
+  showTimes(fresh);
+  byId("live").replaceChildren(...fresh.childNodes);
+}
+
+enableInvites();
+enableDecisions();
+enablePeople();
+enableGuideline();
+showTimes(document);
+for (const button of document.querySelectorAll("dialog .close")) {
+  button.addEventListener("click", () => button.closest("dialog").close());
+}
+if (byId("live")) setInterval(renew, RENEW);
 byId("logout").addEventListener("click", async () => {
   await call("/logout", {});
   location.assign("/login");
 });
+document.body.dataset.ready = "1";

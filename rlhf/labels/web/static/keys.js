@@ -10,6 +10,7 @@ export const KEYS = [
   ["s", "skip, with a reason"],
   ["f  o", "flags of the selected response; its overall rating (arrow keys)"],
   ["g  ?", "guideline; these keys"],
+  ["q", "ask the researcher; read the answers"],
   ["c  w", "comment; write a better response"],
   ["r  v", "raw or formatted text; columns or rows"],
 ];

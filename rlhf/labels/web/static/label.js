@@ -2,9 +2,11 @@
 import { RequestError, call, deliver, deliverPending } from "./api.js";
 import * as draft from "./draft.js";
 import { enableDrag } from "./drag.js";
+import { showFeedback, showSecondLook } from "./feedback.js";
 import { formOf, isOrderShown, letter, nextUnranked, scaleOfDigit, scaleText, unranked } from "./form.js";
 import { KEYS, PROMPT_KEY } from "./keys.js";
 import { enableLivePrompt } from "./live_prompt.js";
+import { enableQuestions } from "./questions.js";
 import { make, renderControls, renderConversation, renderResponses, showForm } from "./render.js";
 import * as timer from "./timer.js";
 
@@ -50,6 +52,7 @@ function showItem(state) {
   if (item === null) {
     byId("empty-title").textContent = state.done ? "All done. Thank you!" : "No items to rank yet";
     byId("empty-text").textContent = "New items appear here automatically. You may close this page.";
+    if (state.notice) [byId("empty-title").textContent, byId("empty-text").textContent] = ["No items for now", state.notice];
     return;
   }
   const count = item.answers.length;
@@ -141,6 +144,8 @@ async function sendAction(path, body) {
     const state = await deliver(path, body, onRetry);
     if (path !== "/api/undo") draft.drop();
     showItem(state);
+    if (state.feedback) showFeedback(state.feedback);
+    if (state.second_look) showSecondLook(state.second_look, () => sendAction("/api/undo", {}));
     if (state.kind === "late") showStatus("While you were away the item was given to another annotator. Your ranking is stored, but does not count.", true);
     if (state.kind === "nothing") showStatus("There is nothing to undo.");
     if (state.kind === "undo") showStatus("Undone. Change the ranking and submit it again.");
@@ -223,6 +228,7 @@ function onKey(event) {
   const key = event.key;
   if (key === "?") { consume(); byId("keys").showModal(); }
   else if (key === "g") { consume(); byId("guideline").showModal(); }
+  else if (key === "q") { consume(); byId("open-questions").click(); }
   else if (key === "u" && !event.repeat) { consume(); sendAction("/api/undo", {}); }
   else if (key === "a" && byId("open-prompt")) { consume(); byId("prompt-dialog").showModal(); }
   else if (item === null) return;
@@ -282,6 +288,7 @@ function connect() {
   byId("skip").addEventListener("click", openSkip);
   byId("submit").addEventListener("click", submit);
   enableLivePrompt(onLiveResponses);
+  enableQuestions(() => item?.claim ?? null);
   byId("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); location.assign("/login"); });
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft.save(); });
   addEventListener("pagehide", draft.save);

@@ -1,0 +1,1 @@
+"""The researcher's side of labelling: items, decisions about them, progress, adjudication."""

@@ -1,0 +1,94 @@
+"""The page of an adjudicator: contested items, first without and then with the labels."""
+
+from collections.abc import Mapping, Sequence
+
+import jinja2
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import HTMLResponse
+
+from rlhf.labels.people import person_of
+from rlhf.labels.queries import item_of
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import StoredLabel
+from rlhf.labels.review.adjudication import Ruling, Task, next_task, order_shown, rule
+from rlhf.labels.review.history import Histories
+from rlhf.labels.schema import ADJUDICATOR
+from rlhf.labels.web.admin_items import read_row, turns_of
+from rlhf.labels.web.request_schemas import RulingRequest
+from rlhf.web.markdown import render
+
+
+def add_adjudication(
+    app: FastAPI, queue: Queue, pages: jinja2.Environment, histories: Histories
+) -> None:
+    """Add the routes of adjudicators; an annotator gets 403."""
+    store = queue.store
+
+    def adjudicator(request: Request) -> str:
+        name = str(request.scope["session"].annotator)
+        with store.read() as connection:
+            if person_of(connection, name).role != ADJUDICATOR:
+                raise HTTPException(403, "this page is for adjudicators")
+        return name
+
+    @app.get("/adjudicate", response_class=HTMLResponse)
+    def page(request: Request) -> str:
+        return pages.get_template("adjudicate.html").render(
+            csrf=request.scope["session"].csrf, name=adjudicator(request)
+        )
+
+    @app.get("/api/adjudicate")
+    def next_item(request: Request) -> Mapping[str, object]:
+        name = adjudicator(request)
+        return task_view(next_task(store, histories.get(), name, queue.config))
+
+    @app.post("/api/adjudicate")
+    def submit(request: Request, body: RulingRequest) -> Mapping[str, object]:
+        name = adjudicator(request)
+        item = item_of(read_row(store, body.item))
+        order = order_shown(item, name, queue.config.seed)
+        if len(body.ranks) != len(order):
+            raise HTTPException(422, f"give each of the {len(order)} responses a rank")
+        ranks = [0] * len(order)
+        for rank, index in zip(body.ranks, order, strict=True):
+            ranks[index] = rank
+        ruling = Ruling(
+            item_id=body.item,
+            ranks=ranks,
+            comment=body.comment,
+            seconds=body.seconds,
+            guideline_version=store.newest_guideline()[0],
+        )
+        rule(store, name, ruling, queue.config, request_key=body.key)
+        return task_view(next_task(store, histories.get(), name, queue.config))
+
+
+def task_view(task: Task | None) -> dict[str, object]:
+    """The JSON that the page reads: responses in the order shown, nobody's name."""
+    if task is None:
+        return {"item": None, "left": 0}
+    return {
+        "item": task.item.id,
+        "left": task.left,
+        "turns": turns_of(task.item),
+        "answers": [render(task.item.responses[index]) for index in task.order_shown],
+        "blind": None if task.blind is None else in_order(task.blind.ranks, task.order_shown),
+        "labels": [label_view(label, task.order_shown) for label in task.labels],
+    }
+
+
+def label_view(label: StoredLabel, order: Sequence[int]) -> dict[str, object]:
+    """A label without its annotator's name."""
+    flags = label.extra.get("flags")
+    by_response = flags if isinstance(flags, list) else [[] for _ in order]
+    return {
+        "ranks": in_order(label.ranks, order),
+        "flags": [by_response[index] for index in order],
+        "comment": label.extra.get("comment", ""),
+        "strength": label.strength,
+    }
+
+
+def in_order(values: Sequence[int], order: Sequence[int]) -> list[int]:
+    """Values of the stored responses, in the order shown."""
+    return [values[index] for index in order]

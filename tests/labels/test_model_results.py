@@ -1,0 +1,97 @@
+"""Which model won, by value."""
+
+import pytest
+from rich.console import Console
+
+from rlhf.labels.model_results import games_of, model_results
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.stats_table import print_model_results
+
+
+def results_of(store, **options):
+    items = {item.id: item for item in store.items()}
+    return model_results(games_of(items, store.labels(), **options))
+
+
+def test_a_ranking_is_one_game_of_each_two_models(sqlite_store):
+    """Ranks 1 and 3 of `a` against 2 and 4 of `b`: 1<2, 1<4, 3<4 won and 3<2 lost, ¾ of a win."""
+    candidate = Candidate(prompt="p", responses=list("wxyz"), models=("a", "a", "b", "b"))
+    sqlite_store.add_candidates([candidate])
+    sqlite_store.submit(Label(item_id=1, annotator="ann", ranks=(1, 3, 2, 4)))
+    results = results_of(sqlite_store)
+    assert (results.games, results.prompts) == (1, 1)
+    assert [(one.model, one.win_rate.value) for one in results.models] == [("a", 0.75), ("b", 0.25)]
+
+
+def test_gold_items_repeats_and_items_without_models_make_no_game(sqlite_store):
+    pair = Candidate(prompt="p", responses=("x", "y"), models=("a", "b"))
+    sqlite_store.add_candidates([pair, Candidate(prompt="q", responses=("x", "y"))])
+    for item, purpose in ((1, "gold"), (1, "repeat"), (1, "adjudication"), (2, "label")):
+        sqlite_store.submit(Label(item_id=item, annotator="ann", ranks=(1, 2), purpose=purpose))
+    results = results_of(sqlite_store)
+    assert (results.games, results.models) == (0, [])
+    console = Console(record=True, width=80)
+    print_model_results(console, results)
+    assert console.export_text() == ""
+
+
+@pytest.fixture
+def campaign(sqlite_store):
+    """20 prompts, `a` against `b`. Ann prefers `a` at 15 of them, Bob ties all."""
+    sqlite_store.add_candidates(
+        [
+            Candidate(
+                prompt=f"p{i}",
+                responses=("x", "y"),
+                models=("a", "b"),
+                columns={"category": "maths" if i < 10 else "chat", "topic": f"t{i % 2}"},
+            )
+            for i in range(20)
+        ]
+    )
+    for item in range(1, 21):
+        sqlite_store.submit(
+            Label(item_id=item, annotator="ann", ranks=(1, 2) if item <= 15 else (2, 1))
+        )
+        sqlite_store.submit(Label(item_id=item, annotator="bob", ranks=(1, 1)))
+    return sqlite_store
+
+
+def test_win_rates_by_category_and_annotator(campaign):
+    """Ann: 15 of 20; in maths 10 of 10, in chat 5 of 10. With Bob's ties (15 + 10) / 40."""
+    results = results_of(campaign)
+    first, second = results.models
+    assert (first.model, first.win_rate.value, first.games) == ("a", 0.625, 40)
+    assert first.win_rate.n == 20  # prompts, the clusters of the interval
+    assert results.by_annotator["ann"]["a"].value == 0.75
+    assert results.by_annotator["bob"]["b"].value == 0.5
+    assert results.by_category["maths"]["a"].value == 0.75
+    assert results.by_category["chat"]["a"].value == 0.5
+    assert set(results_of(campaign, category="topic").by_category) == {"t0", "t1"}
+    beats, loses = results.head_to_head["a", "b"], results.head_to_head["b", "a"]
+    assert (loses.value, loses.low, loses.high) == pytest.approx(
+        (1 - beats.value, 1 - beats.high, 1 - beats.low)
+    )
+    assert first.strength.value == -second.strength.value > 0
+
+
+def test_two_annotators_of_a_prompt_do_not_narrow_the_interval(campaign):
+    """Cat repeats Ann's label of every item: no new prompt, so the interval hardly changes."""
+    alone = results_of(campaign).by_annotator["ann"]["a"]
+    for item in range(1, 21):
+        campaign.submit(
+            Label(item_id=item, annotator="cat", ranks=(1, 2) if item <= 15 else (2, 1))
+        )
+    items = {item.id: item for item in campaign.items()}
+    both = [label for label in campaign.labels() if label.annotator != "bob"]
+    doubled = model_results(games_of(items, both)).models[0].win_rate
+    assert (doubled.value, doubled.low, doubled.high) == (alone.value, alone.low, alone.high)
+
+
+def test_table_names_models_and_groups(campaign):
+    console = Console(record=True, width=100)
+    print_model_results(console, results_of(campaign))
+    text = console.export_text()
+    assert "0.62 [" in text
+    for name in ("maths", "chat", "ann", "bob", "20 prompts"):
+        assert name in text

@@ -1,0 +1,361 @@
+"""The researcher's side of the store: decisions, item browser, people, progress, guideline."""
+
+import time
+
+import pytest
+
+from rlhf.labels import people
+from rlhf.labels.access import invite, log_in
+from rlhf.labels.export import rows_of
+from rlhf.labels.guidelines import guideline_diff, publish_guideline
+from rlhf.labels.importing import import_file
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.review import decisions, questions
+from rlhf.labels.review.browse import ItemFilter, browse
+from rlhf.labels.review.history import Histories
+from rlhf.labels.review.progress import Work, day_of, progress_of
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.stats import label_stats
+from tests.errors import raises
+from tests.labels.queues import judgment, label_all, queue_of
+
+
+@pytest.fixture
+def store(each_store):
+    return each_store
+
+
+def change(store, name, **settings):
+    with store.write() as connection:
+        return people.update_person(connection, name, **settings)
+
+
+def test_excluded_item_is_not_handed_out_and_its_labels_do_not_count(store):
+    queue = queue_of(store, 2, overlap=2)
+    label_all(queue, "ann")
+    decisions.exclude(store, 1, "the prompt is cut off")
+    assert label_all(queue, "bob") == [2]
+    assert {label.item_id for label in store.labels()} == {2}
+    assert len(store.labels(with_excluded=True)) == 3
+    assert label_stats(store).labels == 2
+    exported = rows_of(store, "rankings")
+    assert len(exported.rows) == 2
+    assert exported.left_out == {"labels of excluded items": 1}
+    decisions.reopen(store, 1, "complete after all")
+    assert label_all(queue, "bob") == [1]
+    assert len(store.labels()) == 4
+    events = [row for row in rows_of(store, "events").rows if row["by"]]
+    assert [(row["kind"], row["reason"]) for row in events] == [
+        ("exclude", "the prompt is cut off"),
+        ("reopen", "complete after all"),
+    ]
+
+
+def test_reimport_of_an_excluded_item_adds_no_label(store, tmp_path):
+    store.add("p", ["a", "b"], ranks=[1, 2], annotator="ann")
+    (tmp_path / "r.jsonl").write_text(
+        '{"prompt": "p", "responses": ["a", "b"], "ranks": [1, 2], "annotator": "ann"}\n'
+    )
+    decisions.exclude(store, 1, "twice")
+    assert import_file(store, str(tmp_path / "r.jsonl")).labels == 0
+
+
+def test_excluded_gold_item_measures_nobody_and_returns_as_gold(store):
+    store.add_gold([Candidate(prompt="g", responses=("a", "b"))], [(1, 2)])
+    decisions.exclude(store, 1, "wrong gold")
+    assert store.gold_ranks() == {}
+    decisions.reopen(store, 1, "right after all")
+    assert store.gold_ranks() == {1: [1, 2]}
+    with raises("not-allowed", 1):
+        decisions.reopen(store, 1, "once more")
+
+
+def test_reopened_item_gets_one_more_annotator(store):
+    queue = queue_of(store, 1)
+    label_all(queue, "ann")
+    assert queue.next("bob") is None
+    decisions.reopen(store, 1, "a second opinion")
+    assert label_all(queue, "bob") == [1]
+    assert queue.next("cat") is None
+    assert len(store.labels()) == 2
+
+
+def test_label_taken_back_returns_to_the_queue(store):
+    queue = queue_of(store, 1)
+    label_all(queue, "ann")
+    [label] = store.labels()
+    decisions.take_back(store, label.event_id, "clicked without reading")
+    assert store.labels() == []
+    assert queue.progress("ann").done == 0
+    assert queue.undo("ann", request_key="u") is None  # it is undone already
+    assert label_all(queue, "bob") == [1]
+    with raises("unknown-name", label.event_id):
+        decisions.take_back(store, label.event_id, "twice")
+
+
+def test_correction_is_a_new_event_that_its_annotator_cannot_undo(store):
+    queue = queue_of(store, 1)
+    claim = queue.next("ann")
+    queue.submit("ann", claim.id, judgment((1, 2), comment="x", form={"a": 1}), request_key="1")
+    [old] = store.labels()
+    new_id = decisions.correct(store, old.event_id, [2, 1], "she meant B")
+    [new] = store.labels()
+    assert (new.event_id, new.annotator, new.ranks) == (new_id, "ann", [2, 1])
+    assert (new.order_shown, new.seconds) == (old.order_shown, old.seconds)
+    assert new.extra == {
+        "comment": "x",
+        "corrected": {
+            "by": "(administrator)",
+            "event_id": old.event_id,
+            "reason": "she meant B",
+        },
+    }
+    assert [row["kind"] for row in rows_of(store, "events").rows] == ["submit", "undo", "submit"]
+    assert queue.undo("ann", request_key="u") is None
+    assert queue.next("bob") is None  # the place stays taken
+    with raises("bad-label", "[1]"):
+        decisions.correct(store, new_id, [1], "too short")
+    with raises("missing-key"):
+        decisions.correct(store, new_id, [1, 2], "  ")
+    assert [label.event_id for label in store.labels()] == [new_id]
+
+
+@pytest.mark.parametrize("action", [decisions.exclude, decisions.reopen, decisions.contest])
+def test_decision_about_an_unknown_item_raises(store, action):
+    with raises("unknown-name", 7):
+        action(store, 7, "why")
+
+
+@pytest.fixture
+def browsed(sqlite_store):
+    """Three items. Item 1: two annotators contradict each other. Item 2: skipped by Bob, a flag by
+    Ann. Item 3: nothing."""
+    store = sqlite_store
+    store.add_candidates(
+        [
+            Candidate(
+                prompt=f"Prompt {i}",
+                responses=("Grüße", "b"),
+                models=("m1", f"m{2 + i % 2}"),
+                columns={"category": "maths" if i == 1 else "chat"},
+            )
+            for i in range(3)
+        ]
+    )
+    queue = Queue(store, QueueConfig(overlap=2))
+    for name, ranks in (("ann", (1, 2)), ("bob", (2, 1))):
+        claim = queue.next(name)
+        queue.submit(name, claim.id, judgment(ranks), request_key=f"{name}1")
+    claim = queue.next("ann")
+    extra = {"flags": [["unsafe"], []], "comment": "Odd"}
+    queue.submit("ann", claim.id, judgment((1, 2), **extra), request_key="ann2")
+    skip = {"reason": "unclear", "comment": "too SHORT", "seconds": 3.0}
+    queue.skip("bob", queue.next("bob").id, skip, request_key="bob2")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ({}, [3, 2, 1]),
+        ({"text": "prompt 1"}, [2]),
+        ({"text": "GRÜSSE"}, []),
+        ({"text": "grüße"}, [3, 2, 1]),
+        ({"text": "short"}, [2]),
+        ({"annotator": "bob"}, [2, 1]),
+        ({"annotator": "ann", "has": "skip"}, [2]),
+        ({"model": "m3"}, [2]),
+        ({"category": "chat"}, [3, 1]),
+        ({"has": "comment"}, [2]),
+        ({"has": "correction"}, []),
+        ({"flag": "unsafe"}, [2]),
+        ({"min_disagreement": 0.5}, [1]),
+        ({"state": "done"}, [1]),
+        ({"state": "open"}, [2]),
+        ({"state": "unlabelled"}, [3]),
+        ({"sort": "disagreement"}, [1, 2, 3]),
+        ({"sort": "skips"}, [2, 1, 3]),
+    ],
+)
+def test_browser_filters_and_sorts(browsed, wanted, ids):
+    page = browse(browsed, Histories(browsed).get(), ItemFilter(**wanted), 2)
+    assert [row.item.id for row in page.rows] == ids
+    assert page.total == len(ids)
+
+
+def test_browser_row_and_pages(browsed, monkeypatch):
+    monkeypatch.setattr("rlhf.labels.review.browse.PAGE_SIZE", 2)
+    monkeypatch.setattr("rlhf.labels.review.browse.CHUNK", 2)
+    histories = Histories(browsed).get()
+    page = browse(browsed, histories, ItemFilter(), 2)
+    assert (len(page.rows), page.total, page.pages) == (2, 3, 2)
+    row = page.rows[1]
+    assert (row.labels, row.skips, row.comments) == (1, 1, 2)
+    assert (row.annotators, row.flags, row.disagreement) == (["ann", "bob"], ["unsafe"], None)
+    last = browse(browsed, histories, ItemFilter(page=9), 2)
+    assert [row.item.id for row in last.rows] == [1]
+    assert last.rows[0].disagreement == 1.0
+
+
+def test_histories_read_new_events_and_notice_erasure(browsed):
+    histories = Histories(browsed)
+    assert len(histories.get()[1].standing) == 2
+    browsed.undo(histories.get()[1].standing[0].event_id)
+    assert [label.annotator for label in histories.get()[1].standing] == ["bob"]
+    browsed.erase("bob")
+    known = histories.get()
+    assert known[1].standing == []
+    assert len(known[2].standing) == 1
+    browsed.submit(Label(item_id=3, annotator="ann", ranks=(1, 2)))
+    assert len(histories.get()[3].standing) == 1
+
+
+def test_paused_person_keeps_the_open_item(store):
+    queue = queue_of(store, 2)
+    invite(store, "ann")
+    claim = queue.next("ann")
+    change(store, "ann", paused=True)
+    assert (queue.next("ann"), queue.obstacle("ann")) == (None, "paused")
+    kind, following = queue.submit("ann", claim.id, judgment(), request_key="1")
+    assert (kind, following) == ("submit", None)
+    change(store, "ann", paused=False)
+    assert queue.next("ann").item.id == 2
+
+
+def test_paused_campaign_stops_everybody(store):
+    queue = queue_of(store, 2)
+    invite(store, "ann")
+    for name in ("ann", "guest"):
+        with store.write() as connection:
+            people.pause_everyone(connection, True)
+        assert (queue.next(name), queue.obstacle(name)) == (None, "paused")
+        with store.write() as connection:
+            people.pause_everyone(connection, False)
+        assert queue.next(name) is not None
+
+
+def test_cap_ends_the_items_of_a_person(store):
+    queue = queue_of(store, 4)
+    invite(store, "ann")
+    change(store, "ann", cap=2)
+    assert queue.progress("ann").left == 2
+    assert label_all(queue, "ann") == [1, 2]
+    assert queue.obstacle("ann") == "cap"
+    assert queue.progress("ann").left == 0
+    change(store, "ann", no_cap=True)
+    assert label_all(queue, "ann") == [3, 4]
+
+
+def test_items_with_tags_go_to_people_who_have_all_of_them(store, tmp_path):
+    (tmp_path / "c.jsonl").write_text(
+        '{"prompt": "p", "responses": ["a", "b"], "language": "de", "skills": ["maths", "logic"]}\n'
+        '{"prompt": "q", "responses": ["a", "b"], "language": "de", "skills": []}\n'
+        '{"prompt": "r", "responses": ["a", "b"]}\n'
+    )
+    import_file(store, str(tmp_path / "c.jsonl"), tag_columns=("language", "skills"))
+    queue = Queue(store, QueueConfig(overlap=9))
+    tags = {"ann": ["de", "maths", "logic", "en"], "bob": ["de", "maths"], "cat": []}
+    for name, own in tags.items():
+        invite(store, name)
+        change(store, name, tags=own)
+    left = {name: queue.progress(name).left for name in tags}
+    assert left == {"ann": 3, "bob": 2, "cat": 1}
+    assert {name: label_all(queue, name) for name in tags} == {
+        "ann": [1, 2, 3],
+        "bob": [2, 3],
+        "cat": [3],
+    }
+    with raises("bad-value", "tag"):
+        change(store, "ann", tags=["x" * 65])
+
+
+def test_revoked_link_ends_and_a_new_one_keeps_the_settings(store):
+    token = invite(store, "ann")
+    change(store, "ann", cap=5, tags=["de"], role="adjudicator")
+    with store.write() as connection:
+        people.revoke(connection, "ann")
+    assert log_in(store, token) is None
+    new = invite(store, "ann")
+    assert log_in(store, new) is not None
+    with store.read() as connection:
+        person = people.person_of(connection, "ann")
+    assert (person.cap, person.tags, person.role) == (5, ("de",), "adjudicator")
+    with raises("unknown-name", "zoe"):
+        change(store, "zoe", cap=1)
+    with raises("bad-value", "(administrator)"):
+        invite(store, "(administrator)")
+
+
+def test_progress_counts_activity_by_person_and_day(browsed):
+    """Ann: two labels of 2 s each; Bob: a label of 2 s and a skip of 3 s. Both hold item 3, and
+    item 2, which Bob skipped, is left for Cat."""
+    invite(browsed, "cat")
+    config = QueueConfig(overlap=2)
+    now = time.time()
+    progress = progress_of(browsed, Histories(browsed).get(), [], config, now=now)
+    rows = {one.person.name: one for one in progress.people}
+    assert rows["ann"].work == Work(labels=2, skips=0, seconds=4.0)
+    assert rows["bob"].work == rows["bob"].today == Work(labels=1, skips=1, seconds=5.0)
+    assert [rows[name].left for name in ("ann", "bob", "cat")] == [1, 1, 1]
+    assert (rows["cat"].last_seen, rows["cat"].work) == (None, Work())
+    assert now - 60 < rows["bob"].last_seen <= now
+    assert progress.by_day[day_of(now)][""] == Work(labels=3, skips=1, seconds=9.0)
+    assert (progress.busiest, len(progress.days), progress.days[-1]) == (3, 14, day_of(now))
+    yesterday = progress_of(browsed, Histories(browsed).get(), [], config, now=now + 86_400)
+    assert next(one for one in yesterday.people if one.person.name == "ann").today == Work()
+    assert yesterday.by_day[yesterday.days[-2]][""].labels == 3
+
+
+def test_undone_label_counts_no_working_time(store):
+    queue = queue_of(store, 1)
+    label_all(queue, "ann")
+    claim = queue.undo("ann", request_key="u")
+    queue.submit("ann", claim.id, judgment(), request_key="again")
+    progress = progress_of(store, Histories(store).get(), [], QueueConfig(), now=time.time())
+    assert progress.people[0].work == Work(labels=1, seconds=2.0)
+
+
+def publish(store, text, base):
+    with store.write() as connection:
+        return publish_guideline(connection, text, base)
+
+
+def test_guideline_versions_go_back_and_reject_a_lost_update(store):
+    assert publish(store, "one", 0) == 1
+    assert publish(store, "two", 1) == 2
+    assert publish(store, "one", 2) == 1  # the old text is its old version
+    assert store.newest_guideline() == (1, "one")
+    with raises("busy", "version 1"):
+        publish(store, "three", 2)
+    assert store.add_guideline("two") == 2  # an import of a known text publishes nothing
+    assert store.newest_guideline() == (1, "one")
+    assert store.add_guideline("three") == 3
+    assert store.newest_guideline() == (3, "three")
+
+
+def test_guideline_diff_by_line():
+    assert guideline_diff("a\nb\nc", "a\nB\nc") == [
+        (" ", "a"),
+        ("-", "b"),
+        ("+", "B"),
+        (" ", "c"),
+    ]
+
+
+def test_answered_question_joins_the_guideline_without_the_name(store):
+    publish(store, "Be fair.", 0)
+    store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
+    first = questions.ask(store, "ann", " Is a tie\nallowed? ", 1)
+    second = questions.ask(store, "bob", "And two?", None)
+    assert questions.answer(store, first, "Yes.", in_guideline=True) == 2
+    assert questions.answer(store, second, "No.", in_guideline=True) == 3
+    added = "> Is a tie\n> allowed?\n\nYes.\n\n> And two?\n\nNo.\n"
+    expected = f"Be fair.\n\n## Questions and answers\n\n{added}"
+    assert store.newest_guideline() == (3, expected)
+    [own] = questions.questions_of(store, "ann")
+    assert (own.text, own.answer, own.item_id) == ("Is a tie\nallowed?", "Yes.", 1)
+    with raises("unknown-name", 9):
+        questions.answer(store, 9, "Yes.", in_guideline=False)
+    assert store.erase("ann") == 0
+    assert [one.annotator for one in questions.questions_of(store)] == ["bob"]

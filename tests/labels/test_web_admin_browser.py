@@ -1,0 +1,170 @@
+"""The administrator's and the adjudicator's pages in a real browser, wide and on a phone."""
+
+import pytest
+
+from rlhf.labels import people
+from rlhf.labels.pre_labels import set_pre_labels
+from rlhf.labels.records import Candidate
+from rlhf.labels.selection import QueueConfig
+from tests.browsing import press
+from tests.labels.test_web_access import CONTRASTS, DOUBLE_IDS, NAMELESS
+from tests.labels.test_web_admin import PAGES, hostile, labelled  # noqa: F401
+from tests.labels.web_server import candidates, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+PHONE = {"viewport": {"width": 360, "height": 740}}
+WIDER = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+def visit(page, site, path):
+    page.goto(f"{site.address}{path}")
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+@pytest.fixture
+def campaign(tmp_path):
+    """Four items that Ann and Bob rank in opposite ways, a guideline and a question."""
+    with serving(tmp_path, candidates(4), QueueConfig(overlap=2)) as site:
+        site.store.add_guideline("# Be fair\n\nRead all.")
+        site.store.add_guideline("# Be fair\n\nRead everything.")
+        labelled(site, "ann", "bob")
+        site.client("ann").post("/api/questions", {"text": "Are ties allowed?"})
+        yield site
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["1280", "360"])
+def test_pages_fit_and_have_contrast_and_names(campaign, open_page, options):
+    page = open_page(campaign, "admin", reduced_motion="reduce", **options)
+    for path in [*PAGES, "/guideline?old=1&new=2"]:
+        visit(page, campaign, f"/admin{path}")
+        assert page.evaluate(WIDER) <= 0, path
+        assert page.evaluate(CONTRASTS) == [], path
+        assert page.evaluate(NAMELESS) == [], path
+        assert page.evaluate(DOUBLE_IDS) == [], path
+
+
+def test_item_is_found_corrected_and_excluded(campaign, open_page):
+    page = visit(open_page(campaign, "admin"), campaign, "/admin/items")
+    page.fill("input[name=text]", "prompt 2")
+    press(page, "Enter")
+    page.locator("tbody tr").first.wait_for()
+    assert page.locator("tbody tr").count() == 1
+    page.click("tbody tr a")
+    page.wait_for_selector("body[data-ready]")
+    page.locator("button[data-action=correct]").first.click()
+    ranks = page.locator("#reason-ranks input")
+    assert [ranks.nth(i).input_value() for i in range(4)] == ["1", "2", "3", "4"]
+    ranks.nth(0).fill("4")
+    page.fill("#reason", "first and last were swapped")
+    page.click("#reason-form button.primary")
+    page.locator("table", has_text="first and last were swapped").first.wait_for()
+    corrected = campaign.store.labels()[-1]
+    assert (corrected.annotator, corrected.ranks) == ("ann", [4, 2, 3, 4])
+    page.click("button[data-action=exclude]")
+    page.click("#reason-form button.primary")  # the reason is required
+    assert page.locator("#reason-dialog[open]").count() == 1
+    page.fill("#reason", "broken")
+    page.click("#reason-form button.primary")
+    page.locator("h1 .state.excluded").wait_for()
+    assert len(campaign.store.labels()) == 6
+
+
+def test_person_is_paused_and_the_table_renews_itself(campaign, open_page):
+    page = visit(open_page(campaign, "admin"), campaign, "/admin/people")
+    page.click("button[data-settings=ann]")
+    page.check("#settings-paused")
+    page.fill("#settings-tags", "de, maths")
+    page.fill("#settings-cap", "10")
+    page.click("#settings-form button.primary")
+    page.locator("tr", has_text="de, maths").wait_for()
+    assert campaign.queue.obstacle("ann") == "paused"
+    page.evaluate("() => { document.querySelector('#live').firstElementChild.dataset.old = '1'; }")
+    page.wait_for_selector("#live [data-old]", state="detached")
+    page.locator("tr", has_text="de, maths").wait_for()
+
+
+def test_question_is_answered_on_the_page_and_read_by_the_annotator(campaign, open_page):
+    page = visit(open_page(campaign, "admin"), campaign, "/admin/guideline")
+    page.fill(".answer-form textarea", "Yes, give both the same rank.")
+    page.check(".answer-form input")
+    page.click(".answer-form button.primary")
+    page.locator("h1", has_text="version 3").wait_for()
+    page.fill("#guideline-text", "# Be fair\n\nRead it twice.")
+    page.click("#guideline-form button.primary")
+    page.locator(".diff .removed", has_text="Are ties allowed?").wait_for()
+    ann = open_page(campaign, "ann")
+    ann.locator("#guideline[open]", has_text="Read it twice").wait_for()
+    press(ann, "Escape")
+    ann.locator("#open-questions.fresh").wait_for()
+    press(ann, "q")
+    ann.locator("#question-list", has_text="give both the same rank").wait_for()
+    ann.fill("#question-text", "And three?")
+    ann.click("#send-question")
+    ann.locator("#question-list", has_text="And three?").wait_for()
+    assert ann.locator("#open-questions.fresh").count() == 0
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["1280", "360"])
+def test_adjudicator_decides_an_item(campaign, window, options):
+    campaign.token("dana")
+    with campaign.store.write() as connection:
+        people.update_person(connection, "dana", role="adjudicator")
+    page = window(reduced_motion="reduce", **options).enter(campaign.link("dana"))
+    page.locator("#left", has_text="4 contested").wait_for()
+    page.click("#send")
+    page.locator("#problem", has_text="A, B, C, D").wait_for()
+    for index in range(4):
+        page.locator(f"input[name=rank-{index}][value='{index + 1}']").check(force=True)
+    page.click("#send")
+    page.locator("#labels", has_text="annotator 2").wait_for()
+    for check in (CONTRASTS, NAMELESS, DOUBLE_IDS):
+        assert page.evaluate(check) == []
+    assert page.evaluate(WIDER) <= 0
+    page.fill("#comment", "Clear.")
+    page.click("#send")
+    page.locator("#left", has_text="3 contested").wait_for()
+    [decision] = [one for one in campaign.store.labels() if one.purpose == "adjudication"]
+    assert (decision.annotator, decision.extra["comment"]) == ("dana", "Clear.")
+
+
+def test_feedback_of_the_qualification_round(tmp_path, open_page):
+    config = QueueConfig(qualification=2, pass_mark=1.0, tries=1)
+    with serving(tmp_path, candidates(1), config) as site:
+        gold = [Candidate(prompt=f"g{i}", responses=("x", "y")) for i in range(2)]
+        site.store.add_gold(gold, [(1, 2), (1, 1)])
+        page = open_page(site, "ann")
+        for _ in range(2):
+            press(page, "1", "Enter")
+            page.locator("#feedback[open]", has_text="Expected:").wait_for()
+            press(page, "Escape")
+        page.locator("#empty, #conversation", has_text="pass mark").or_(
+            page.locator("#conversation", has_text="prompt 0")
+        ).first.wait_for()
+
+
+def test_annotator_changes_a_label_after_the_model_s_ranks(tmp_path, open_page):
+    config = QueueConfig(pre_label_share=1.0)
+    with serving(tmp_path, candidates(2), config) as site:
+        set_pre_labels(site.store, "rm", {1: (4.0, 3.0, 2.0, 1.0), 2: (1.0, 2.0, 3.0, 4.0)})
+        order = site.queue.next("ann").order_shown
+        page = open_page(site, "ann")
+        press(page, *(str(4 - index) for index in order), "Enter")
+        page.locator("#second-look[open]", has_text="response 0.0").wait_for()
+        page.click("#second-look button[value=change]")
+        page.locator("#status", has_text="Undone").wait_for()
+        for position, index in enumerate(order):
+            page.locator(f"input[name=tier-{position}][value='{index + 1}']").check(force=True)
+        press(page, "Enter")
+        page.locator("#conversation", has_text="prompt 1").wait_for()
+        [label] = site.store.labels()
+        assert label.ranks == [1, 2, 3, 4]
+        assert label.extra["pre_label"]["first_ranks"] == [4, 3, 2, 1]
+
+
+def test_no_payload_runs_on_any_page(hostile, open_page):  # noqa: F811
+    page = open_page(hostile, "admin")
+    for path in [*PAGES, "/items/2", "/items/3"]:
+        visit(page, hostile, f"/admin{path}")
+        assert page.evaluate("() => window.hacked") is None
+    assert page.locator("a[href^='javascript']").count() == 0
