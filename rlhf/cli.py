@@ -36,6 +36,11 @@ COMMANDS = (
     ),
     Command("evaluate", "rlhf.recipes.evaluate", "Compare models on held-out prompts.", True),
     Command(
+        "evaluate-reward-model",
+        "rlhf.evaluation.reward_model_command",
+        "Report on a reward model, or run a public benchmark of reward models and judges.",
+    ),
+    Command(
         "compare",
         "rlhf.recipes.compare",
         "Compare methods on the same labels: win rate against KL, cost, which to take.",

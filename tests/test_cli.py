@@ -175,6 +175,6 @@ def test_bash_completes_commands_and_options(tmp_path, capsys):
         run = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, check=True)
         return [word.strip() for word in run.stdout.split()]
 
-    assert complete("rlhf", "eva") == ["evaluate"]
+    assert complete("rlhf", "eva") == ["evaluate", "evaluate-reward-model"]
     assert "--kl_coef" in complete("rlhf", "ppo", "--kl")
     assert complete("rlhf", "data", "che") == ["check"]

@@ -24,7 +24,10 @@ Words = dict[str, list[str]]  # by key, its values as text
 
 
 def parse_config(
-    *classes: type, description: str | None, argv: Sequence[str] | None = None
+    *classes: type,
+    description: str | None,
+    argv: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from `--config FILE.yaml` and `--key value` over it.
 
@@ -44,6 +47,7 @@ def parse_config(
             list of these; each may be `| None`.
         description: the text above the keys in `--help`.
         argv: the command line; None takes the process's own.
+        prog: the command in `--help`; None takes the name of the process.
 
     Raises:
         ConfigError: an unknown key (the message has the nearest one), a repeated key, a value
@@ -51,7 +55,7 @@ def parse_config(
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(words):
-        help_parser(*classes, description=description).print_help()
+        help_parser(*classes, description=description, prog=prog).print_help()
         raise SystemExit(0)
     keys = {key.name: key for key in [*OPTIONS, *(k for each in classes for k in keys_of(each))]}
     from_words = _parse_words(words, keys, classes)

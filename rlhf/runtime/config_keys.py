@@ -99,9 +99,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefa
     """Keeps the line breaks of the description and adds the defaults."""
 
 
-def help_parser(*classes: type, description: str | None) -> argparse.ArgumentParser:
+def help_parser(
+    *classes: type, description: str | None, prog: str | None = None
+) -> argparse.ArgumentParser:
     """A parser that prints the help text of these keys; `parse_config` does not parse with it."""
     parser = argparse.ArgumentParser(
+        prog=prog,
         description=description,
         usage="%(prog)s [--config FILE.yaml] [--KEY VALUE ...]",
         epilog=EPILOG,

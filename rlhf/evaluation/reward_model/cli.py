@@ -8,19 +8,17 @@ of a generative reward model. The exit status is 0 whatever the verdict, which i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 
-from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_demonstrations, load_rankings
 from rlhf.data.rows.load_rated import load_outcomes, load_ratings
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
+from rlhf.evaluation.reward_model.config import ReportConfig, check_report
 from rlhf.evaluation.reward_model.rated_report import make_rated_report
 from rlhf.evaluation.reward_model.report import (
     RewardReport,
@@ -39,59 +37,20 @@ from rlhf.runtime.paths import make_folder
 from rlhf.runtime.printing import counted, quiet_logs
 from rlhf.types import Demonstration, Ranking, RatedResponse
 
-LABELS = ("rankings", "outcomes", "ratings")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportConfig:
-    """The reward model and the data of its report."""
-
-    JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs",)
-
-    reward_model: str = field(
-        metadata={"help": "Folder or hub id of the reward model, or a generative one's YAML file."}
-    )
-    rankings: str | None = field(
-        default=None, metadata={"help": "Held-out rankings that it was not trained on."}
-    )
-    outcomes: str | None = field(
-        default=None,
-        metadata={"help": "In place of rankings, held-out verdicts for a model of verdicts."},
-    )
-    ratings: str | None = field(
-        default=None,
-        metadata={"help": "In place of rankings, held-out ratings for a model of axes."},
-    )
-    output_dir: str = field(metadata={"help": "Folder of evaluation.json and gate.json."})
-    demonstrations: str | None = field(
-        default=None,
-        metadata={"help": "Demonstrations, compared with shuffled, empty and off-topic ones."},
-    )
-    num_demonstrations: int = field(
-        default=200, metadata={"help": "Number of demonstrations to score."}
-    )
-    seed: int = field(
-        default=0, metadata={"help": "Seed of the drawn demonstrations and of the shuffling."}
-    )
-    chat_template: str = field(default="auto", metadata={"help": "auto, none, or a file."})
-    chat_template_kwargs: str | None = field(default=None, metadata=TEMPLATE_KWARGS)
-    drop_bad_rows: bool = field(
-        default=False, metadata={"help": "Drop bad rows instead of stopping."}
-    )
-    cpu_threads: int | None = field(default=None, metadata={"help": "CPU threads."})
-
-    def __post_init__(self) -> None:
-        given = [name for name in LABELS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ConfigError(
-                f"{' and '.join(given) or 'no held-out labels'}: give one of {', '.join(LABELS)}.",
-                code="key-conflict" if given else "missing-key",
-            )
-
 
 def main() -> None:
-    """Score, judge, write, print."""
+    """`python -m rlhf.evaluation.reward_model.cli`."""
     (config,) = parse_config(ReportConfig, description=__doc__)
+    write_report_of(config)
+
+
+def write_report_of(config: ReportConfig) -> None:
+    """Score, judge, write, print.
+
+    Raises:
+        RLHFError: as the functions that it calls.
+    """
+    check_report(config)
     start_processes(config.cpu_threads)
     quiet_logs()
     folder = Path(config.output_dir)
@@ -118,21 +77,20 @@ def load_scorer(config: ReportConfig) -> RewardModel | GenerativeReward:
         CheckpointError: it does not load.
     """
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    if is_generative(config.reward_model):
+    path = check_report(config)
+    if is_generative(path):
         if config.chat_template != "auto" or config.chat_template_kwargs:
             raise ConfigError(
-                f"{config.reward_model} names its own chat template; leave chat_template out.",
+                f"{path} names its own chat template; leave chat_template out.",
                 code="key-conflict",
             )
-        generative = GenerativeReward(config.reward_model)
+        generative = GenerativeReward(path)
         generative.use(device)
         return generative
     variables = parse_template_kwargs(config.chat_template_kwargs)
-    load_checked_tokenizer(
-        config.reward_model, config.chat_template, template_kwargs=variables, judges=True
-    )
+    load_checked_tokenizer(path, config.chat_template, template_kwargs=variables, judges=True)
     return RewardModel(
-        config.reward_model,
+        path,
         chat_template=config.chat_template,
         template_kwargs=variables,
         device=device,

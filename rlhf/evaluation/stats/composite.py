@@ -1,0 +1,103 @@
+"""Weighted sums of shares over several sets of prompts: the total of a benchmark."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlhf.evaluation.stats.bootstrap import (
+    RESAMPLES,
+    Estimate,
+    estimate_of,
+    resampled_counts,
+)
+from rlhf.ops.accuracy import share_with_interval
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """weight * Σ sums / Σ counts over the prompts of a set.
+
+    stratum: name of the set of prompts. Terms of one stratum share its resamples.
+    values: the prompt's sum and count, by prompt.
+    """
+
+    weight: float
+    stratum: str
+    values: Mapping[str, tuple[float, float]]
+
+
+def term(weight: float, stratum: str, values: Iterable[tuple[str, float]]) -> Term:
+    """The term of (prompt, value) pairs; several values of a prompt are kept together."""
+    sums: dict[str, tuple[float, float]] = {}
+    for group, value in values:
+        total, count = sums.get(group, (0.0, 0.0))
+        sums[group] = (total + value, count + 1.0)
+    return Term(weight=weight, stratum=stratum, values=sums)
+
+
+def weighted_sum(
+    terms: Sequence[Term], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate | None:
+    """The sum of the terms, with the percentile bootstrap over prompts within each stratum.
+
+    The number of prompts of a stratum is part of the benchmark's design, so it is the same in each
+    resample. None if a term has no prompt, or there is a single prompt in all.
+
+    If all resamples are equal (a model that is right everywhere), the interval of a sum with
+    positive weights from 0 to 1 is Wilson's for one coin flip per prompt.
+    """
+    strata = dict.fromkeys(one.stratum for one in terms)
+    prompts = {
+        name: list(dict.fromkeys(p for one in terms if one.stratum == name for p in one.values))
+        for name in strata
+    }
+    count = sum(map(len, prompts.values()))
+    if count < 2 or not all(one.values for one in terms):
+        return None
+    value, draws = 0.0, np.zeros(resamples)
+    for place, (stratum, names) in enumerate(prompts.items()):
+        # Strata of equal size would share their resamples if they shared the seed.
+        counts = np.concatenate(
+            list(resampled_counts(len(names), seed=seed + place, resamples=resamples))
+        )
+        for one in (each for each in terms if each.stratum == stratum):
+            tops, bottoms = _arrays(one, names)
+            value += one.weight * float(tops.sum() / bottoms.sum())
+            # A resample without any prompt of the term is dropped below.
+            with np.errstate(invalid="ignore", divide="ignore"):
+                draws += one.weight * (counts @ tops) / (counts @ bottoms)
+    estimate = estimate_of(value, draws[np.isfinite(draws)], n=count)
+    is_share = all(one.weight > 0 for one in terms)
+    return _with_width(estimate) if is_share and estimate.low == estimate.high else estimate
+
+
+def share_of(values: Iterable[tuple[str, float]]) -> Estimate | None:
+    """Mean of (prompt, value from 0 to 1) pairs with Wilson's interval, clustered by prompt.
+
+    None for fewer than two prompts.
+    """
+    by_prompt = list(term(1.0, "", values).values.values())
+    if len(by_prompt) < 2:
+        return None
+    sums = torch.tensor([total for total, _ in by_prompt], dtype=torch.float64)
+    counts = torch.tensor([count for _, count in by_prompt], dtype=torch.float64)
+    value, low, high = share_with_interval(sums, counts)
+    return Estimate(value=value, low=low, high=high, n=len(by_prompt), num_answers=int(sum(counts)))
+
+
+def _arrays(one: Term, names: Sequence[str]) -> tuple[Array, Array]:
+    pairs = [one.values.get(name, (0.0, 0.0)) for name in names]
+    return np.array([total for total, _ in pairs]), np.array([count for _, count in pairs])
+
+
+def _with_width(estimate: Estimate) -> Estimate:
+    if not 0 <= estimate.value <= 1:
+        return estimate
+    values = torch.full((estimate.n,), estimate.value, dtype=torch.float64)
+    _, low, high = share_with_interval(values, torch.ones(estimate.n, dtype=torch.float64))
+    return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))

@@ -1,0 +1,55 @@
+"""Weighted sums of shares: values, coverage of intervals, degenerate cases."""
+
+import numpy as np
+import pytest
+
+from rlhf.evaluation.stats.composite import share_of, term, weighted_sum
+
+
+def test_terms_of_two_strata_are_weighted():
+    """0.5 * (2/3) + 0.5 * 0: three values of two prompts, and one prompt of another stratum."""
+    terms = [
+        term(0.5, "a", [("p", 1.0), ("p", 0.0), ("q", 1.0)]),
+        term(0.5, "b", [("r", 0.0)]),
+    ]
+    estimate = weighted_sum(terms)
+    assert estimate.value == pytest.approx(1 / 3)
+    assert estimate.n == 3
+
+
+def test_term_without_a_prompt_has_no_value():
+    assert weighted_sum([term(1.0, "a", [("p", 1.0), ("q", 0.0)]), term(1.0, "b", [])]) is None
+    assert weighted_sum([term(1.0, "a", [("p", 1.0)])]) is None
+    assert share_of([("p", 1.0), ("p", 0.0)]) is None
+
+
+def test_terms_of_one_stratum_share_resamples():
+    """x - x is 0 in every resample; independent resamples would give it a width."""
+    rng = np.random.default_rng(0)
+    values = [(str(n), float(value)) for n, value in enumerate(rng.random(50))]
+    estimate = weighted_sum([term(1.0, "a", values), term(-1.0, "a", values)])
+    assert (estimate.low, estimate.value, estimate.high) == pytest.approx((0.0, 0.0, 0.0))
+    apart = weighted_sum([term(1.0, "a", values), term(-1.0, "b", values)])
+    assert apart.se > 0.05
+
+
+def test_perfect_accuracy_is_not_certain():
+    """Wilson's interval of 20 successes of 20 ends at 0.84 (with t of 19 degrees, lower)."""
+    estimate = weighted_sum([term(1.0, "a", [(str(n), 1.0) for n in range(20)])])
+    assert estimate.high == 1.0
+    assert 0.8 < estimate.low < 0.85
+
+
+def test_interval_of_a_total_covers_its_truth():
+    """Two subsets of 60 and 30 prompts with accuracies 0.8 and 0.6, the mean of which is 0.7."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        subsets = {"a": rng.random(60) < 0.8, "b": rng.random(30) < 0.6}
+        terms = [
+            term(0.5, name, [(str(n), float(right)) for n, right in enumerate(values)])
+            for name, values in subsets.items()
+        ]
+        estimate = weighted_sum(terms, resamples=500)
+        covered += estimate.low <= 0.7 <= estimate.high
+    assert 0.91 <= covered / 400 <= 0.98
