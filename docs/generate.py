@@ -18,6 +18,7 @@ from rlhf import errors, ops
 from rlhf.cli import COMMANDS
 from rlhf.completion import parser_of
 from rlhf.errors import ErrorCode
+from rlhf.evaluation.suites.config import SuiteConfig
 from rlhf.pipeline.config import AlignConfig
 from rlhf.pipeline.preflight import CLASSES
 from rlhf.pipeline.rounds_config import RoundsConfig
@@ -204,6 +205,10 @@ def config_page() -> str:
         for config in CLASSES[recipe]:
             if config is not RunConfig:
                 parts += [f"### {config.__name__} ({command})\n", HEAD, *key_rows(config), ""]
+        if recipe == "evaluate":
+            parts += ["### SuiteConfig (evaluate --suite)\n"]
+            parts += ["See [Test a model with suites](../how-to/suites.md).\n"]
+            parts += [HEAD, *key_rows(SuiteConfig), ""]
     parts += ["## rlhf align\n", "All stages in order; see "]
     parts[-1] += "[Run the pipeline](../how-to/run-the-pipeline.md).\n"
     parts += [HEAD, *key_rows(AlignConfig), ""]

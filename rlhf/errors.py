@@ -48,6 +48,7 @@ ErrorCode = Literal[
     "engine-mismatch",  # it samples with other weights, tokens or options than asked for
     "out-of-memory",  # the device or the machine has too little memory
     "upload-failed",  # the hub did not accept the model; the local folder is complete
+    "regression",  # a figure of a suite is worse than in the baseline run
     "gate-failed",  # a failed gate stopped align or compare; --skip_gate continues anyway
     # rewards, judges
     "bad-reward",  # a source of rewards that cannot be loaded or reached, or is unusable

@@ -43,7 +43,9 @@ IMPORTS = {
     "evaluation/judges": ["evaluation/core", "labels"],
     "evaluation/reward_model": ["evaluation/core"],
     "evaluation/studies": ["evaluation/judges", "evaluation/reward_model"],
-    "evaluation": ["evaluation/studies"],
+    "evaluation/benchmarks": ["evaluation/judges"],
+    "evaluation/suites": ["evaluation/core"],
+    "evaluation": ["evaluation/studies", "evaluation/benchmarks", "evaluation/suites"],
     "report": ["runtime"],
     "pipeline": [
         *(

@@ -3,11 +3,19 @@
     rlhf evaluate --config recipes/pocket/evaluate.yaml
 
 Writes evaluation.json, answers.jsonl, samples/ and report.html into output_dir.
+
+    rlhf evaluate --suite DIR --models DIR2 --output_dir OUT --baseline EARLIER_OUT
+
+runs suites of prompts with their own checks, and fails if a figure is worse than in an earlier run;
+`rlhf evaluate --suite DIR --help` lists its keys.
 """
+
+import sys
 
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.study_config import StudyConfig, check_studies
+from rlhf.evaluation.suites.config import names_suite
 from rlhf.recipes.early_checks import check_paths
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.entrypoint import run
@@ -16,6 +24,16 @@ from rlhf.runtime.run_folder import RunConfig
 
 def main() -> None:
     """Check, sample, judge, write."""
+    if names_suite(sys.argv[1:]):
+        from rlhf.recipes.suites import main as evaluate_suites
+
+        evaluate_suites()
+    else:
+        compare_models()
+
+
+def compare_models() -> None:
+    """Compare models on held-out prompts."""
     run_config, config, study = parse_config(
         RunConfig, EvaluateConfig, StudyConfig, description=__doc__
     )

@@ -48,6 +48,7 @@ RECIPES: dict[str, tuple[str, Sequence[str]]] = {
     ),
     "smollm2-360m": ("SmolLM2-360M: SFT, reward model, PPO, GRPO, evaluation; all weights.", ()),
     "stories260k": ("Rankings and a sentiment reward for a 260 K parameter story model.", ()),
+    "suites": ("Suites of prompts with checks: over-refusal, sycophancy, two turns, IFEval.", ()),
     "toy_tasks": ("Small tasks whose optimum is known: brackets, Markov chains, sums.", SCRIPTS),
 }
 

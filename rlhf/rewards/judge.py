@@ -42,14 +42,18 @@ def load_judge(source: str, options: CallOptions) -> AsyncScorer:
     Raises:
         ConfigError: see `read_judge`.
     """
-    judge = read_judge(source)
+    return load_remote_judge_file(read_judge(source), options, hash_file(judge_path(source)))
+
+
+def load_remote_judge_file(judge: JudgeFile, options: CallOptions, digest: str) -> AsyncScorer:
+    """The scorer of a judge behind an address; `digest` is a hash of its settings."""
     assert judge.is_remote
 
     def score(cases: Sequence[Case]) -> object:
         return [judged(judge, case, lambda text: ask(judge, text, options.timeout))
                 for case in cases]  # fmt: skip
 
-    return AsyncScorer(score=in_threads(score), identity=f"judge {hash_file(judge_path(source))}")
+    return AsyncScorer(score=in_threads(score), identity=f"judge {digest}")
 
 
 def load_local_judge(source: str, *, device: torch.device | str) -> RewardFunction:
@@ -59,7 +63,15 @@ def load_local_judge(source: str, *, device: torch.device | str) -> RewardFuncti
         ConfigError: see `read_judge`.
         CheckpointError: nothing that loads as a language model.
     """
-    judge = read_judge(source)
+    return load_local_judge_file(read_judge(source), device=device)
+
+
+def load_local_judge_file(judge: JudgeFile, *, device: torch.device | str) -> RewardFunction:
+    """The function of a judge that is a folder or hub id. It loads the model now.
+
+    Raises:
+        CheckpointError: nothing that loads as a language model.
+    """
     chat = tokenizer_of_model(judge.judge, "auto")
     model = on_device(load_policy(judge.judge), torch.device(device))
 
@@ -98,7 +110,16 @@ def check_judge(source: str) -> None:
             gives no score on the scale.
         CheckpointError: no such local model.
     """
-    judge = read_judge(source)
+    check_judge_file(read_judge(source), source)
+
+
+def check_judge_file(judge: JudgeFile, source: str) -> None:
+    """Check that a judge scores a trial response; `source` is what messages call its settings.
+
+    Raises:
+        ConfigError: it cannot be reached, rejects the request, or gives no score on the scale.
+        CheckpointError: no such local model.
+    """
     if not judge.is_remote:
         load_checked_tokenizer(judge.judge, "auto")
         return
@@ -110,7 +131,7 @@ def check_judge(source: str) -> None:
         judged(judge, trial, lambda text: ask(judge, text, TRIAL_SECONDS))
     except NoScore as error:
         raise ConfigError(
-            f"{source}: {str(error).rstrip('.')}; check judge, model and fields in the file, and "
+            f"{source}: {str(error).rstrip('.')}; check its judge, model and fields, and "
             f"${KEY}{'' if os.environ.get(KEY) else ', which is not set'}.",
             code="judge-failed",
         ) from error

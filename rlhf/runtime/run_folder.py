@@ -33,7 +33,8 @@ MADE = (
     *("adapter", "merged_base", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"),
     *("tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
     *("vocab.txt", "merges.txt", "chat_template.jinja"),
-    *("evaluation.json", "answers.jsonl", "gate.json", "best", "stage.json"),
+    *("evaluation.json", "answers.jsonl", "suite_answers.jsonl", "gate.json", "best"),
+    *("stage.json",),
 )
 
 

@@ -28,8 +28,9 @@ SLOW = pytest.mark.slow
 # Files of other commands, pipelines of the files that are tested here, recipes of other
 # architectures (test_named_recipes.py), and those with a reward function (test_smollm2.py).
 ELSEWHERE = (
-    *("accelerate/", "kubernetes/", "skypilot/", "annotators", "align", "evaluate", "pretrain"),
-    *("instructions_", "markov/methods", "rejection", "compare", "generative"),
+    *("accelerate/", "kubernetes/", "skypilot/", "suites/", "annotators", "align"),
+    *("evaluate", "pretrain", "instructions_", "markov/methods", "rejection", "compare"),
+    "generative",
     *("grpo", *(f"{name}/" for name in FAMILIES if name != "qwen2.5-0.5b")),
 )
 RECIPES = Path(__file__).parents[2] / "recipes"

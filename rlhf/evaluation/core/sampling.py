@@ -39,7 +39,18 @@ def load_evaluated_model(
         CheckpointError: there is no model, or its tokenizer is larger than the model.
     """
     chat = tokenizer_of_model(path, config.chat_template, template_kwargs=config.template_kwargs)
-    model = load_policy(path, dtype=torch.bfloat16 if config.bf16 else torch.float32)
+    return load_policy_model(name, path, chat, device=device, bf16=config.bf16)
+
+
+def load_policy_model(
+    name: str, path: str, chat: ChatTokenizer, *, device: torch.device, bf16: bool
+) -> EvaluatedModel:
+    """The model at `path` in evaluation mode on `device`, with its tokenizer.
+
+    Raises:
+        CheckpointError: there is no model.
+    """
+    model = load_policy(path, dtype=torch.bfloat16 if bf16 else torch.float32)
     return EvaluatedModel(name=name, model=on_device(model, device), chat=chat)
 
 

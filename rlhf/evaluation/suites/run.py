@@ -1,0 +1,236 @@
+"""Run suites on models: sample, score, compare with a baseline. On one process or several."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from rlhf.data.tokenization.template import parse_template_kwargs
+from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.errors import TrainingError
+from rlhf.evaluation.core.config import named_paths
+from rlhf.evaluation.core.results import Result
+from rlhf.evaluation.core.sampling import EvaluatedModel, load_policy_model
+from rlhf.evaluation.suites.answers import Answer, answer_suite
+from rlhf.evaluation.suites.config import SuiteConfig
+from rlhf.evaluation.suites.figures import figure_results
+from rlhf.evaluation.suites.judge import JudgeKeys, judge_file
+from rlhf.evaluation.suites.prompts import SuitePrompt
+from rlhf.evaluation.suites.regression import Baseline, Change, changes
+from rlhf.evaluation.suites.scoring import check_figure, score_answers
+from rlhf.evaluation.suites.suite import Suite
+from rlhf.models.compatibility import load_checked_tokenizer
+from rlhf.rewards.judge import check_judge_file
+from rlhf.runtime.printing import counted
+
+T = TypeVar("T")
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSuite:
+    """A suite with its prompts."""
+
+    suite: Suite
+    prompts: Sequence[SuitePrompt]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteRun:
+    """The answers and figures of all suites, and their changes since the baseline."""
+
+    answers: Sequence[Answer]
+    results: Sequence[Result]
+    ungraded: Mapping[str, int]  # responses that a judge gave no grade, by figure
+    changes: Sequence[Change] = ()
+    notes: Sequence[str] = field(default_factory=list)
+
+    def check_regressions(self) -> None:
+        """Raise if a figure is worse than in the baseline.
+
+        Raises:
+            TrainingError: at least one figure; exit status 1.
+        """
+        worse = [str(change) for change in self.changes if change.regressed]
+        if worse:
+            raise TrainingError(
+                "\n  ".join(
+                    [f"{counted(len(worse), 'figure')} worse than in the baseline:", *worse]
+                ),
+                code="regression",
+            )
+
+
+def check_suites(
+    loaded: Sequence[LoadedSuite], config: SuiteConfig, seed: int, log: Log
+) -> list[LoadedSuite]:
+    """The suites with at most `max_prompts` prompts, once figures, models and judges are checked.
+
+    Raises:
+        ConfigError: a figure that cannot be computed, or a judge that cannot be reached.
+        CheckpointError: a model that does not exist.
+    """
+    for path in named_paths(config.models, "models").values():
+        _tokenizer(path, config)
+    keys = judge_keys(config)
+    judges: dict[tuple[str, str], None] = {}
+    chosen = []
+    for one in loaded:
+        prompts = _drawn(one.prompts, config.max_prompts, seed)
+        for figure in one.suite.figures:
+            check_figure(one.suite, figure, one.prompts)
+            if figure.rubric:
+                file = judge_file(one.suite, figure, keys)
+                if (file.judge, file.model) not in judges:
+                    check_judge_file(file, f"suite {one.suite.name}")
+                    judges[file.judge, file.model] = None
+        if len(prompts) < len(one.prompts):
+            log(f"{one.suite.name}: {len(prompts)} of {counted(len(one.prompts), 'prompt')}")
+        chosen.append(LoadedSuite(suite=one.suite, prompts=prompts))
+    return chosen
+
+
+def run_suites(
+    loaded: Sequence[LoadedSuite],
+    config: SuiteConfig,
+    *,
+    seed: int,
+    baseline: Baseline | None,
+    log: Log,
+) -> SuiteRun:
+    """Answers, figures and changes; complete on every process.
+
+    Args:
+        loaded: the checked suites.
+        config: models and sampling.
+        seed: of the run.
+        baseline: the earlier run, or None.
+        log: called with the progress.
+
+    Raises:
+        TrainingError: a score that failed.
+        ConfigError: the baseline has no prompt or model in common.
+    """
+    state = PartialState()
+    answers: list[Answer] = []
+    for name, path in named_paths(config.models, "models").items():
+        chat = _tokenizer(path, config)
+        evaluated = load_policy_model(name, path, chat, device=state.device, bf16=config.bf16)
+        for one in loaded:
+            log(f"{name}: {one.suite.name}, {counted(len(one.prompts), 'prompt')}")
+            answers += _answers(evaluated, one, config, seed)
+        del evaluated
+    by_suite = {one.suite.name: one for one in loaded}
+    scored: list[Answer] = []
+    ungraded: dict[str, int] = {}
+    for name, one in by_suite.items():
+        own = [answer for answer in answers if answer.suite == name]
+        prompts = {prompt.key: prompt for prompt in one.prompts}
+        part, missing = score_answers(
+            one.suite, prompts, own, judge_keys(config), device=state.device
+        )
+        scored += part
+        ungraded |= {f"{name} {figure}": count for figure, count in missing.items()}
+    everything = _gather(scored)
+    results = [
+        result
+        for name, one in by_suite.items()
+        for result in figure_results(
+            one.suite, [answer for answer in everything if answer.suite == name], seed=seed
+        )
+    ]
+    found: list[Change] = []
+    notes: list[str] = []
+    if baseline is not None:
+        earlier = rescored(baseline, loaded, device=state.device)
+        found, notes = changes(earlier, [one.suite for one in loaded], everything)
+    return SuiteRun(
+        answers=everything,
+        results=results,
+        ungraded=_summed(_gather([ungraded])),
+        changes=found,
+        notes=notes,
+    )
+
+
+def rescored(
+    baseline: Baseline, loaded: Sequence[LoadedSuite], *, device: torch.device
+) -> Baseline:
+    """The baseline with the values of the present checks and functions, so that only models differ.
+
+    A judge's grades stay. Responses to prompts that the suites no longer have stay as they were.
+    """
+    answers = list(baseline.answers)
+    for one in loaded:
+        prompts = {prompt.key: prompt for prompt in one.prompts}
+        scored = [figure for figure in one.suite.figures if not figure.rubric]
+        places = [
+            place
+            for place, answer in enumerate(answers)
+            if answer.suite == one.suite.name and answer.key in prompts
+        ]
+        again, _ = score_answers(
+            replace(one.suite, figures=scored),
+            prompts,
+            [answers[place] for place in places],
+            JudgeKeys(),
+            device=device,
+        )
+        for place, answer in zip(places, again, strict=True):
+            before = answers[place]
+            graded = {
+                figure.name: before.values[figure.name]
+                for figure in one.suite.figures
+                if figure.rubric and figure.name in before.values
+            }
+            answers[place] = replace(before, values={**graded, **answer.values})
+    return replace(baseline, answers=answers)
+
+
+def judge_keys(config: SuiteConfig) -> JudgeKeys:
+    """The judge that the command names."""
+    return JudgeKeys(
+        judge=config.judge, model=config.judge_model, max_tokens=config.judge_max_tokens
+    )
+
+
+def _answers(
+    evaluated: EvaluatedModel, one: LoadedSuite, config: SuiteConfig, seed: int
+) -> list[Answer]:
+    """This process's share of the answers: every n-th prompt."""
+    state = PartialState()
+    shard = range(state.process_index, len(one.prompts), state.num_processes)
+    return answer_suite(
+        evaluated,
+        one.suite,
+        one.prompts,
+        list(shard),
+        seed=seed,
+        batch_size=config.per_device_eval_batch_size,
+    )
+
+
+def _drawn(prompts: Sequence[T], at_most: int | None, seed: int) -> list[T]:
+    if at_most is None or at_most >= len(prompts):
+        return list(prompts)
+    picked = random.Random(seed).sample(range(len(prompts)), at_most)
+    return [prompts[index] for index in sorted(picked)]
+
+
+def _tokenizer(path: str, config: SuiteConfig) -> ChatTokenizer:
+    variables = parse_template_kwargs(config.chat_template_kwargs)
+    return load_checked_tokenizer(path, config.chat_template, template_kwargs=variables)[0]
+
+
+def _gather(items: list[T]) -> list[T]:
+    """The items of all processes."""
+    return gather_object(items) if PartialState().num_processes > 1 else items
+
+
+def _summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    names = dict.fromkeys(name for each in counts for name in each)
+    return {name: sum(each.get(name, 0) for each in counts) for name in names}
