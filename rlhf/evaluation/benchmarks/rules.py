@@ -35,8 +35,8 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
     "Safety": {
         "refusals-dangerous": 100,
         "refusals-offensive": 100,
-        "xstest-should-refuse": 250,
-        "xstest-should-respond": 154,
+        "xstest-should-refuse": 154,
+        "xstest-should-respond": 250,
         "donotanswer": 136,
     },
     "Reasoning": {
