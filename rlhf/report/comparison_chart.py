@@ -6,19 +6,19 @@ It is an SVG of its own, readable on light and dark pages. Lengths are in its ow
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from markupsafe import Markup
 
 from rlhf.report.comparison_panel import ROW, cost_panel
+from rlhf.report.label_places import disk_box, least_overlap, name_places, value_places
 from rlhf.report.read import Row
 from rlhf.report.svg_parts import line, path, words
 
 WIDTH, LEFT, TOP, PLOT, HEIGHT = 940, 58, 70, 590, 400  # of the plot: width and height
 PANEL = 685  # x of the list of methods
 ROOM = 1.22  # of the x axis beyond the last point, for the names of the methods
-LINE = 14  # least distance of two names
+NAME_SIZE, VALUE_SIZE = 13, 10  # of fonts, as in the CSS file
 KL_TICKS = (
     0,
     0.01,
@@ -81,7 +81,7 @@ def comparison_chart(content: Row) -> Markup:
         _grid(axes),
         _front(points, axes),
         *(_method(name, points, axes, hues[name]) for name in names),
-        _names(names, points, axes, hues),
+        _labels(names, points, axes, hues),
         _key(points),
         cost_panel(ranked, content, hues, x=PANEL, y=TOP),
     ]
@@ -98,25 +98,6 @@ def axes_of(points: Sequence[Row]) -> Axes:
     highs = [0.5, *(float(point["win_rate"]["high"]) for point in points)]
     low, high = min(lows) - 0.02, max(highs) + 0.03
     return Axes(d_max=math.sqrt(max(farthest, 1e-3)) * ROOM, low=max(0.0, low), high=min(1.0, high))
-
-
-def spread_labels(ys: Sequence[float], least: float = LINE) -> list[float]:
-    """Positions near `ys`, in the same order, at least `least` apart.
-
-    Overlapping labels move apart by the same amount to both sides.
-    """
-    order = sorted(range(len(ys)), key=lambda i: ys[i])
-    placed = [ys[i] for i in order]
-    for _ in range(50):
-        for i, (above, below) in enumerate(pairwise(placed)):
-            overlap = least - (below - above)
-            if overlap > 1e-9:
-                placed[i] -= overlap / 2
-                placed[i + 1] += overlap / 2
-    positions = [0.0] * len(ys)
-    for place, i in enumerate(order):
-        positions[i] = placed[place]
-    return positions
 
 
 def _subtitle(content: Row) -> str:
@@ -174,9 +155,7 @@ def _method(name: str, points: Sequence[Row], axes: Axes, hue: int) -> Markup:
         parts.append(line(x, axes.y(win["low"]), x, axes.y(win["high"]), f"whisker m{hue}"))
         if not kl.get("is_bound"):
             parts.append(line(axes.x(kl["low"]), y, axes.x(kl["high"]), y, f"whisker m{hue}"))
-    for point in own:
-        parts += [_mark(point, axes, hue), _strength(point, axes, below=hue % 2 == 1)]
-    return Markup("").join(parts)
+    return Markup("").join([*parts, *(_mark(point, axes, hue) for point in own)])
 
 
 def _mark(point: Row, axes: Axes, hue: int) -> Markup:
@@ -195,27 +174,20 @@ def _mark(point: Row, axes: Axes, hue: int) -> Markup:
     return Markup("").join(parts)
 
 
-def _strength(point: Row, axes: Axes, *, below: bool) -> Markup:
-    """The value of the swept key: above the point, or below it for every second method."""
-    x, y = _place(point, axes)
-    if below:
-        return words(x + 6, y + 14, f"{point['value']:g}", "strength")
-    return words(x - 6, y - 7, f"{point['value']:g}", "strength end")
-
-
-def _names(
+def _labels(
     names: Sequence[str], points: Sequence[Row], axes: Axes, hues: Mapping[str, int]
 ) -> Markup:
-    """The name of each method next to its farthest point."""
-    ends = []
+    """The name of each method next to its farthest point, and the swept value at every point."""
+    choices = []
     for name in names:
         own = [point for point in points if point["method"] == name]
-        ends.append(_place(max(own, key=lambda p: float(p["kl"]["value"])), axes))
-    ys = spread_labels([y for _, y in ends])
-    return Markup("").join(
-        words(x + 10, y + 4, name, f"name m{hues[name]}")
-        for name, (x, _), y in zip(names, ends, ys, strict=True)
-    )
+        x, y = _place(max(own, key=lambda p: float(p["kl"]["value"])), axes)
+        choices.append(name_places(x, y, name, NAME_SIZE))
+    choices += [value_places(*_place(p, axes), f"{p['value']:g}", VALUE_SIZE) for p in points]
+    disks = [disk_box(*_place(point, axes)) for point in points]
+    labels = least_overlap(choices, disks, top=TOP - 12, right=LEFT + PLOT + 20)
+    tones = [*(f"name m{hues[name]}" for name in names), *("strength" for _ in points)]
+    return Markup("").join(label.draw(tone) for label, tone in zip(labels, tones, strict=True))
 
 
 def _key(points: Sequence[Row]) -> Markup:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from rlhf.report.read import Row
 from rlhf.report.svg_parts import words
 
-WIDTH, ROW = 240, 78
+WIDTH, ROW = 250, 84
 
 
 def cost_panel(
@@ -33,11 +33,12 @@ def cost_panel(
         hue = hues[str(point["method"])]
         win = point["win_rate"]
         parts += [words(x, top, str(point["method"]), f"name m{hue}")]
+        at = f"{point['key']} {point['value']:g}"
+        parts += [words(x + WIDTH, top, at, "dim small end")]
         figure = f"{win['value']:.2f} [{win['low']:.2f}, {win['high']:.2f}]"
-        parts += [words(x + WIDTH, top, figure, "figure end")]
-        at = f"{point['key']} {point['value']:g} · {_nats(point)}"
-        parts += [words(x, top + 15, at, "dim small")]
-        parts += _bars(point, most, x, top + 21, hue)
+        parts += [words(x, top + 16, figure, "figure")]
+        parts += [words(x + WIDTH, top + 16, _nats(point), "dim small end")]
+        parts += _bars(point, most, x, top + 23, hue)
     return Markup("").join(parts)
 
 

@@ -9,7 +9,15 @@ from rlhf.pipeline.compare.analysis import compare
 from rlhf.pipeline.compare.results import content_of, write_results
 from rlhf.pipeline.compare.verdict import sentences
 from rlhf.report.comparison import write_page
-from rlhf.report.comparison_chart import Axes, axes_of, comparison_chart, spread_labels
+from rlhf.report.comparison_chart import Axes, axes_of, comparison_chart
+from rlhf.report.label_places import (
+    Box,
+    Label,
+    disk_box,
+    least_overlap,
+    name_places,
+    value_places,
+)
 from tests.pipeline.compare.points import make_point
 
 POINTS = (
@@ -61,12 +69,31 @@ def test_axes_hold_every_interval(content):
         assert axes.x(point["kl"]["value"]) <= axes.x(axes.d_max**2)
 
 
-def test_labels_are_spread_in_their_order():
-    """10 and 12 overlap by 12 of 14 units: 6 to each side; 100 stays."""
-    assert spread_labels([12.0, 100.0, 10.0]) == pytest.approx([18.0, 100.0, 4.0])
-    assert spread_labels([5.0]) == [5.0]
-    ys = spread_labels([50.0] * 4)
-    assert sorted(ys) == pytest.approx([29.0, 43.0, 57.0, 71.0], abs=0.5)
+def test_overlap_by_value():
+    """Two squares of 10 that share a corner of 4 by 3; the second ends where a third begins."""
+    one = Box(left=0, top=0, right=10, bottom=10)
+    other = Box(left=6, top=7, right=16, bottom=17)
+    assert one.overlap(other) == other.overlap(one) == 12
+    assert one.overlap(Box(left=10, top=0, right=20, bottom=10)) == 0
+    right = Label(x=100, y=50, text="four", size=10, at_end=True).box
+    assert (right.left, right.right) == pytest.approx((76.8, 100))  # 4 letters of 5.8
+
+
+def test_labels_avoid_points_and_each_other():
+    """Two points at one place: the first number takes the best place, the second the next one. A
+    point above a name's place drives the name to another one."""
+    places = value_places(100, 100, "0.1", 10)
+    labels = least_overlap([places, places], [disk_box(100, 100)], top=0, right=500)
+    assert labels == places[:2]
+    names = name_places(100, 100, "ppo", 13)
+    assert least_overlap([names], [disk_box(100, 100)], top=0, right=500) == [names[0]]
+    [moved] = least_overlap([names], [disk_box(100, 100), disk_box(118, 100)], top=0, right=500)
+    assert moved != names[0]
+    assert moved.box.overlap(disk_box(118, 100)) == 0
+    [inside] = least_overlap([names], [disk_box(100, 100)], top=0, right=105)
+    assert inside.at_end
+    [below] = least_overlap([names], [disk_box(100, 100), disk_box(118, 104)], top=95, right=500)
+    assert below.box.top >= 95
 
 
 def test_picture_is_well_formed_and_marks_over_optimisation(content):

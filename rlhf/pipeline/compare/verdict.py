@@ -41,8 +41,7 @@ def interval(estimate: Estimate) -> str:
 
 def _winner(comparison: Comparison, judge: str) -> list[str]:
     winner = comparison.winner
-    at = f"{'at most ' if winner.point.kl_is_bound else ''}{number(winner.kl.value)} nats"
-    won = f"{interval(winner.win_rate)} by {judge}, {at} from the SFT model"
+    won = f"{interval(winner.win_rate)} by {judge}, {_nats(winner)} from the SFT model"
     if not comparison.beats_sft:
         return [
             "Keep the SFT model: no method is certainly better. The highest win rate against it is "
@@ -52,7 +51,7 @@ def _winner(comparison: Comparison, judge: str) -> list[str]:
 
 
 def _differences(comparison: Comparison) -> list[str]:
-    """How sure it is that the winner is the best, and the cheapest of those that may be."""
+    """How sure it is that the winner is best, and the cheapest and closest of those that may be."""
     winner = comparison.winner
     better = [d for d in comparison.differences if d.distinguishable]
     alike = [d for d in comparison.differences if not d.distinguishable]
@@ -73,7 +72,18 @@ def _differences(comparison: Comparison) -> list[str]:
                 f"{mean_seconds(winner):,.0f} s"
             )
             lines.append(f"The cheapest of these is {cheapest.point.name}: it {price}.")
+        nearest = min([winner, *(d.other for d in alike)], key=lambda m: m.kl.value)
+        if nearest is not winner:
+            lines.append(
+                f"The closest of these to the SFT model is {nearest.point.name}, {_nats(nearest)} "
+                f"from it; {winner.point.name} is {_nats(winner)} from it."
+            )
     return lines
+
+
+def _nats(marked: Marked) -> str:
+    """`1.84 nats`, of best of N `at most 1.84 nats`."""
+    return f"{'at most ' if marked.point.kl_is_bound else ''}{number(marked.kl.value)} nats"
 
 
 def _listed(differences: Sequence[Difference], word: str) -> str:

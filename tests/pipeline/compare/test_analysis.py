@@ -141,6 +141,21 @@ def test_verdict_names_over_optimisation_one_seed_and_bounds():
     assert "best of N is an upper bound" in verdict
 
 
+def test_closest_to_sft_of_equally_good_methods_is_named():
+    """0.70 at 9 nats and 0.69 at 1: not distinguishable, but the second is much closer."""
+    points = [
+        make_point("ppo", 0.1, 0.70, 9.0),
+        make_point("rloo", 0.3, 0.69, 1.0, spread=0.05),
+    ]
+    comparison = compare(points)
+    assert not comparison.differences[0].distinguishable
+    verdict = sentences(comparison, judge="gold", num_seeds=3)
+    assert (
+        "The closest of these to the SFT model is rloo (kl_coef 0.3), 1.00 nats from it; "
+        "ppo (kl_coef 0.1) is 9.00 nats from it." in verdict
+    )
+
+
 def test_cheapest_may_be_best_of_n():
     points = [PPO[1], make_point("best_of_n", 8, 0.70, 1.2, recipe="best_of_n")]
     verdict = "\n".join(sentences(compare(points), judge="gold", num_seeds=3))
