@@ -18,6 +18,7 @@ from rlhf.report.write import write_report
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.distributed import is_main_process, on_main_process, print_once
 from rlhf.runtime.printing import counted
+from rlhf.training.common.metrics import read_metrics
 from rlhf.training.common.publish import push_to_hub
 from rlhf.training.common.rankings import trained_on
 from rlhf.training.rating.setup import RatingSetup
@@ -94,7 +95,18 @@ def _health(setup: RewardSetup | RatingSetup, model: TextScores | RatingTextScor
         num_demonstrations=count,
         seed=seed,
         trained_on=trained_on(setup.rows),
+        losses=held_out_losses(setup),
     )
+
+
+def held_out_losses(setup: RewardSetup) -> dict[int, float]:
+    """The held-out loss by optimizer step, from metrics.jsonl."""
+    found = {}
+    for line in read_metrics(setup.folder):
+        step, loss = line["step"], line.get("eval_loss")
+        if step is not None and loss is not None:
+            found[int(step)] = loss
+    return found
 
 
 def _first_texts(setup: RewardSetup | RatingSetup) -> list[Text]:

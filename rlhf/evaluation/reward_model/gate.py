@@ -6,7 +6,7 @@ same words in shuffled order, an empty response, a response to another prompt? D
 its best of N? Which annotators does it contradict?
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -54,7 +54,11 @@ class Gate:
 
 
 def judge_reward_model(
-    results: Sequence[Result], curve: Sequence[BestOfN] = (), *, trained_on: int = 0
+    results: Sequence[Result],
+    curve: Sequence[BestOfN] = (),
+    *,
+    trained_on: int = 0,
+    losses: Mapping[int, float] | None = None,
 ) -> Gate:
     """The verdict on the metrics of a report.
 
@@ -62,13 +66,15 @@ def judge_reward_model(
       score significantly below shuffled words, empty responses or responses to other prompts.
     - warn: the accuracy is low, not better than that of length, has few prompts or prompts that
       were trained on; demonstrations do not score significantly higher; rewards are miscalibrated;
-      annotators prefer the best of a smaller N; an annotator's labels are reversed or random.
+      the held-out loss was significantly lower earlier in training; annotators prefer the best of
+      a smaller N; an annotator's labels are reversed or random.
     - pass: none of these.
 
     Args:
         results: the metrics.
         curve: best of N.
         trained_on: number of held-out rankings with prompts that the model was trained on.
+        losses: held-out loss by optimizer step, from the training; None if unknown.
     """
     failures, warnings = check_accuracy(results)
     if trained_on:
@@ -77,7 +83,8 @@ def judge_reward_model(
             "the accuracy is too high"
         )
     of_probes = check_probes(results)
-    warnings += of_probes[1] + check_calibration(results) + check_best_of_n(curve)
+    warnings += of_probes[1] + check_calibration(results)
+    warnings += check_over_training(results, losses or {}) + check_best_of_n(curve)
     warnings += unreliable_annotators(results)
     return gate_of(failures + of_probes[0], warnings, results)
 
@@ -181,6 +188,24 @@ def check_calibration(
     if chance is not None and error.value <= chance.high:
         return []  # with so few pairs calibrated scores can have this error
     return [f"calibration error {error}: {predictions} are too large or too small"]
+
+
+def check_over_training(results: Sequence[Result], losses: Mapping[int, float]) -> list[str]:
+    """A warning if the held-out loss was lower earlier than the interval of the last one.
+
+    The interval is that of the loss itself. The difference to an earlier loss on the same rankings
+    varies less, so that the check rarely warns by chance, even of the lowest of many.
+    """
+    last = find_value(results, "held_out_loss")
+    if last is None or not losses:
+        return []
+    step = min(losses, key=lambda step: losses[step])
+    if losses[step] >= last.low:
+        return []
+    return [
+        f"held-out loss {last}, but {losses[step]:.2f} after step {step}: trained too long; "
+        "early_stopping_patience keeps the weights of the lowest loss"
+    ]
 
 
 def check_best_of_n(curve: Sequence[BestOfN]) -> list[str]:

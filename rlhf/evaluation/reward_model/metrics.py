@@ -5,12 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
+from statistics import fmean
 
 import numpy as np
 
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.reward_model.calibration import calibration_error, error_by_chance
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, share
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average, share
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife
 from rlhf.evaluation.stats.win_rate import win
 
@@ -22,7 +23,7 @@ GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 def reward_metrics(
     scored: Sequence[ScoredRanking], model: str, *, are_logits: bool = True
 ) -> list[Result]:
-    """Accuracy overall and by part, agreement of annotators, ties, calibration, length, heads.
+    """Accuracy by part, loss, agreement of annotators, ties, calibration, length, heads.
 
     Metrics without data (fewer than two prompts, no items in common) are left out.
 
@@ -34,6 +35,7 @@ def reward_metrics(
     """
     estimates = list(_accuracies(scored))
     for metric, estimate in (
+        ("held_out_loss", held_out_loss(scored) if are_logits else None),
         ("human_agreement", human_agreement(scored)),
         ("tie_rate", tie_rate(scored)),
         ("ece", calibration_error(scored) if are_logits else None),
@@ -126,6 +128,11 @@ def annotators(scored: Sequence[ScoredRanking]) -> list[str]:
     return names if len(names) > 1 else []
 
 
+def held_out_loss(scored: Sequence[ScoredRanking]) -> Estimate | None:
+    """Bradley-Terry loss: the mean over rankings of their mean over pairs; chance is log 2."""
+    return average((one.prompt, fmean(_pair_losses(one))) for one in scored if one.ordered)
+
+
 def human_agreement(scored: Sequence[ScoredRanking]) -> Estimate | None:
     """How often two annotators who ordered the same two responses agree.
 
@@ -182,6 +189,13 @@ def heads_agree(scored: Sequence[ScoredRanking]) -> Estimate | None:
             pairs = zip(one.heads[better], one.heads[worse], strict=True)
             cases.append((one.prompt, float(len({a > b for a, b in pairs}) == 1)))
     return share(cases)
+
+
+def _pair_losses(one: ScoredRanking) -> list[float]:
+    """-log σ(score of the better - score of the worse) of each ordered pair."""
+    margins = [one.scores[better] - one.scores[worse] for better, worse in one.ordered]
+    losses: list[float] = np.logaddexp(0.0, -np.array(margins)).tolist()
+    return losses
 
 
 def _pearson(sums: np.ndarray) -> float:

@@ -5,7 +5,7 @@ gate.json next to it has the verdict of the gate. `rlhf report` draws them.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def make_report(
     num_demonstrations: int,
     seed: int,
     trained_on: int = 0,
+    losses: Mapping[int, float] | None = None,
     are_logits: bool = True,
 ) -> RewardReport:
     """The report on held-out rankings. Call it on every process; it is complete on each.
@@ -56,6 +57,7 @@ def make_report(
         num_demonstrations: demonstrations to score.
         seed: for the draw of demonstrations and the shuffling.
         trained_on: number of rankings with prompts that the model was trained on.
+        losses: held-out loss by optimizer step, from the training; None if unknown.
         are_logits: whether σ(difference) of two scores is a probability, so that their calibration
             can be measured.
     """
@@ -67,7 +69,7 @@ def make_report(
         results=results,
         reliability=reliability(scored) if are_logits else [],
         best_of_n=curve,
-        gate=judge_reward_model(results, curve, trained_on=trained_on),
+        gate=judge_reward_model(results, curve, trained_on=trained_on, losses=losses),
     )
 
 

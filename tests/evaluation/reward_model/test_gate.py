@@ -113,6 +113,17 @@ def test_prompts_that_were_trained_on_warn():
     assert "3 held-out rankings have prompts that were trained on" in gate.reasons[0]
 
 
+def test_loss_that_was_lower_earlier_warns():
+    """0.60 to 0.70 at the end: 0.58 before it was lower, 0.62 may be chance."""
+    results = [result("accuracy", 0.75), above(0.95), result("held_out_loss", 0.65)]
+    late = judge_reward_model(results, losses={0: 0.69, 50: 0.58, 100: 0.6, 150: 0.65})
+    assert late.verdict == "warn"
+    assert "0.65 [0.60, 0.70], but 0.58 after step 50: trained too long" in late.reasons[0]
+    assert judge_reward_model(results, losses={0: 0.69, 50: 0.62, 100: 0.65}).verdict == "pass"
+    assert judge_reward_model(results, losses={}).verdict == "pass"
+    assert judge_reward_model(results[:2], losses={50: 0.1}).verdict == "pass"
+
+
 def test_preference_that_falls_with_n_warns():
     """0.66 at N = 4 after 0.75 at N = 2, ±0.02 each; 0.72 could be chance."""
     results = [result("accuracy", 0.75), above(0.95)]

@@ -11,6 +11,7 @@ from rlhf.evaluation.reward_model.gate import judge_reward_model
 from rlhf.evaluation.reward_model.metrics import (
     accuracy,
     heads_agree,
+    held_out_loss,
     human_agreement,
     length_correlation,
     reward_metrics,
@@ -46,6 +47,21 @@ def test_accuracy_leaves_ties_out_and_clusters_by_prompt():
     estimate = accuracy(rows)
     assert (estimate.value, estimate.n) == (pytest.approx(2.5 / 4), 2)
     assert accuracy(rows[:2]) is None  # a single prompt
+
+
+def test_held_out_loss_is_a_mean_over_rankings():
+    """Margins of ln 3 and -ln 3 cost log 4/3 and log 4; three equal scores cost log 2; a ranking
+    that ties everything has no loss."""
+    rows = [
+        scored([math.log(3), 0.0], [1, 2], "a"),
+        scored([math.log(3), 0.0], [2, 1], "b"),
+        scored([1.0, 1.0, 1.0], [1, 2, 3], "c"),
+        scored([5.0, 1.0], [1, 1], "d"),
+    ]
+    estimate = held_out_loss(rows)
+    expected = (math.log(4 / 3) + math.log(4) + math.log(2)) / 3
+    assert (estimate.value, estimate.n) == (pytest.approx(expected), 3)
+    assert held_out_loss(rows[:1]) is None
 
 
 def test_pairs_without_a_prompt_are_independent():
