@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +56,14 @@ class Window:
         # An error status that a test provokes is not an error of the page.
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             self._problems.append(message.text)
+
+
+def wait_until(condition) -> None:
+    """Wait for a condition that is not a locator; the page's policy forbids evaluating strings."""
+    end = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def press(page, *keys: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 
 from rlhf.chat.detokenizer import Detokenizer, TextDelta
-from rlhf.chat.engine import LENGTH, BatchEngine, GenerationRequest
+from rlhf.chat.engine import LENGTH, STOP, BatchEngine, GenerationRequest
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.prompt import fit_prompt, remaining_positions
 from rlhf.chat.sampling import NUM_SEEDS, Sampling
@@ -23,6 +23,12 @@ class ChatResponse:
     ids: Sequence[int]  # without the EOS; the thought's ids are included
     cut_off: bool  # whether it reached its maximum length
     thought: str = ""
+    stopped: bool = False  # whether it was stopped before its end
+
+    @property
+    def ending(self) -> str:
+        """`stop` (the model ended it), `length` (its maximum length) or `stopped`."""
+        return "stopped" if self.stopped else LENGTH if self.cut_off else STOP
 
     @property
     def full_text(self) -> str:
@@ -141,6 +147,7 @@ class ResponseStream:
             ids=tuple(self._ids),
             cut_off=self._cut_off,
             thought=self._detokenizer.thought,
+            stopped=not self.done,
         )
 
 

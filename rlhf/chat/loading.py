@@ -143,11 +143,36 @@ def check_no_pickle(folder: Path) -> None:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The folders' own names if they tell the models apart, else the paths."""
-    names = [Path(path).resolve().name if Path(path).is_dir() else path for path in paths]
-    if len(set(names)) == len(names):
-        return names
-    return [path if paths.index(path) == n else f"{path}#{n + 1}" for n, path in enumerate(paths)]
+    """The folders' own names; where these are equal, with the folders above that tell them apart.
+
+    `runs/a/model`, `runs/b/model` -> `a/model`, `b/model`. A repeated path gets a number.
+    """
+    parts = [Path(path).resolve().parts if Path(path).is_dir() else (path,) for path in paths]
+    depth = 1
+    while depth < max(map(len, parts), default=1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+        depth += 1
+    names = ["/".join(one[-depth:]) for one in parts]
+    return [name if names.index(name) == n else f"{name}#{n + 1}" for n, name in enumerate(names)]
+
+
+def stored_names(paths: Sequence[str]) -> list[str]:
+    """The names under which responses of these models are stored.
+
+    A folder below the working directory is named from there, another absolute path by its short
+    name: labels are shared, and the path would name this machine's users.
+    """
+    here = Path.cwd()
+    return [
+        path
+        if not Path(path).is_absolute()
+        else str(Path(path).relative_to(here))
+        if Path(path).is_relative_to(here)
+        else short
+        for path, short in zip(paths, short_names(paths), strict=True)
+    ]
 
 
 def _base_of(folder: Path, requested: str | None) -> str | None:

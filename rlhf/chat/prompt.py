@@ -1,5 +1,6 @@
 """Messages of a conversation -> prompt ids that leave room for a response."""
 
+import math
 from collections.abc import Sequence
 
 from rlhf.chat.loading import LoadedModel
@@ -12,9 +13,18 @@ MIN_RESPONSE_TOKENS = 32  # where fewer positions are left, the oldest turns are
 
 
 def fit_prompt(
-    model: LoadedModel, messages: Sequence[Message], max_new_tokens: int
+    model: LoadedModel,
+    messages: Sequence[Message],
+    max_new_tokens: int,
+    max_prompt_tokens: int | None = None,
 ) -> tuple[list[int], int]:
     """Prompt ids of a conversation, and how many of its oldest turns were dropped to fit.
+
+    Args:
+        model: the model that will respond.
+        messages: the conversation.
+        max_new_tokens: maximum length of the response.
+        max_prompt_tokens: a limit in addition to the model's positions, if there is one.
 
     Raises:
         DataError: the last message alone is longer than the model's positions.
@@ -23,9 +33,9 @@ def fit_prompt(
     first_turn = 1 if fitted[0]["role"] == "system" else 0
     ids = encode_prompt(model, fitted)
     needed = min(max_new_tokens, MIN_RESPONSE_TOKENS)
-    while (
-        remaining_positions(model, len(ids), max_new_tokens) < needed
-        and len(fitted) - first_turn > 2
+    most = math.inf if max_prompt_tokens is None else max_prompt_tokens
+    while len(fitted) - first_turn > 2 and (
+        len(ids) > most or remaining_positions(model, len(ids), max_new_tokens) < needed
     ):
         del fitted[first_turn : first_turn + 2]
         ids = encode_prompt(model, fitted)

@@ -13,13 +13,20 @@ from rlhf.chat.introspection import (
     token_positions,
     token_text,
 )
-from rlhf.chat.loading import LoadedModel, short_names
+from rlhf.chat.loading import LoadedModel, short_names, stored_names
 from rlhf.chat.prompt import encode_prompt
 from rlhf.chat.renderer import Renderer
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.tables import difference_table, position_table, token_table
 from rlhf.chat.transcripts import load_conversation, save_conversation
-from rlhf.chat.votes import BOTH_BAD, TIE, ComparedResponses, Votes, as_prompt
+from rlhf.chat.votes import (
+    BOTH_BAD,
+    TIE,
+    ComparedResponses,
+    ResponseOrigin,
+    Votes,
+    as_prompt,
+)
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import ConfigError, DataError
 from rlhf.rewards.model import RewardModel
@@ -105,9 +112,10 @@ class TerminalSession:
                 self.conversation.reset(system)
                 self.renderer.note("new conversation")
             case "/save":
-                path = arguments or TRANSCRIPT
-                save_conversation(Path(path), self.conversation.messages)
-                self.renderer.note(f"saved to {path}")
+                path = Path(arguments or TRANSCRIPT)
+                made = "" if path.parent.is_dir() else f", in the new folder {path.parent}"
+                save_conversation(path, self.conversation.messages)
+                self.renderer.note(f"saved to {path}{made}")
             case "/load":
                 self._load(arguments)
             case "/compare":
@@ -175,11 +183,13 @@ class TerminalSession:
                 code="unknown-name",
             )
         names = [models[index].name for index in self._order]
+        stored = stored_names([model.name for model in models])
         compared = ComparedResponses(
             prompt=as_prompt(self.conversation.messages[:-1]),
             responses=[responses[index].full_text for index in self._order],
-            models=names,
+            models=[stored[index] for index in self._order],
             blind=self.blind,
+            origins=[ResponseOrigin(ending=responses[index].ending) for index in self._order],
         )
         self.votes.vote(compared, vote)
         self._names_hidden = False
@@ -195,8 +205,9 @@ class TerminalSession:
             raise DataError(f"there is no response {number} to rate.", code="unknown-name")
         index = self._order[int(number) - 1]
         prompt = as_prompt(self.conversation.messages[:-1])
-        model = self.conversation.models[index]
-        self.votes.thumb(prompt, responses[index].full_text, model.name, up=up)
+        names = stored_names([model.name for model in self.conversation.models])
+        origin = ResponseOrigin(ending=responses[index].ending)
+        self.votes.thumb(prompt, responses[index].full_text, names[index], up=up, origin=origin)
         self.renderer.note(f"stored in {self.votes.location}")
 
     def _inspect(self, command: str, arguments: str) -> None:

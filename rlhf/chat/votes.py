@@ -16,6 +16,15 @@ from rlhf.types import Message, Prompt
 
 TIE, BOTH_BAD = "tie", "bad"
 UP, DOWN = 7, 1  # overall ratings of the label page: one above the middle, one below
+STOP = "stop"  # ending of a response that its model ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponseOrigin:
+    """How a response came to be; a response that is not the model's own is marked in exports."""
+
+    ending: str = STOP  # or `length`: at the maximum length; `stopped`: by the user
+    steered: bool = False  # whether the user chose one of its tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +35,40 @@ class ComparedResponses:
     responses: Sequence[str]
     models: Sequence[str]
     blind: bool  # whether the models' names were hidden
+    origins: Sequence[ResponseOrigin] = ()  # one a response; () if all are the models' own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voter:
+    """Who votes: a name in the label store, and the browser in which it was entered.
+
+    A later vote of the same voter replaces the earlier one. Another browser with the same name
+    cannot replace it.
+    """
+
+    name: str
+    browser: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        object.__setattr__(self, "name", normalized_name(self.name))
 
 
 class Votes:
-    """The votes of one user in one session. A second vote on the same responses replaces the first.
+    """The votes of a session. A second vote on the same responses replaces the first.
 
     The store is created with the first vote: chatting without votes leaves no file.
+
+    Args:
+        location: the label store: a file or database URL.
+        annotator: whose votes these are, where a vote names nobody else.
     """
 
     def __init__(self, location: str | Path, annotator: str) -> None:
-        check_name(annotator)
-        self.location, self.annotator = str(location), normalized_name(annotator)
+        self.location, self.voter = str(location), Voter(name=annotator)
         self._store: LabelStore | None = None
         self._lock = threading.Lock()  # requests of a server come on several threads
-        self._events: dict[int, int] = {}  # item -> event of this session
+        self._events: dict[tuple[Voter, int], int] = {}  # voter, item -> event of this session
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +86,7 @@ class Votes:
         if self._store is not None:
             self._store.close()
 
-    def vote(self, compared: ComparedResponses, vote: str) -> None:
+    def vote(self, compared: ComparedResponses, vote: str, voter: Voter | None = None) -> None:
         """Store a vote: the number of the better response from 1, `tie`, or `bad` (all of them).
 
         Raises:
@@ -76,19 +105,38 @@ class Votes:
         )
         ranks = _ranks(vote, count)
         [item] = self._open_store().add_candidates([candidate])
-        extra = {"blind": compared.blind} | ({"both_bad": True} if vote == BOTH_BAD else {})
+        extra: dict[str, object] = {"blind": compared.blind, **_marks(compared.origins)}
+        voter = voter or self.voter
         self._submit(
+            voter,
             Label(
                 item_id=item,
-                annotator=self.annotator,
+                annotator=voter.name,
                 ranks=ranks,
                 order_shown=list(range(count)),
-                extra=extra,
-            )
+                extra=extra | ({"both_bad": True} if vote == BOTH_BAD else {}),
+            ),
         )
 
-    def thumb(self, prompt: Prompt, response: str, model: str, *, up: bool) -> None:
+    def thumb(
+        self,
+        prompt: Prompt,
+        response: str,
+        model: str,
+        *,
+        up: bool,
+        origin: ResponseOrigin | None = None,
+        voter: Voter | None = None,
+    ) -> None:
         """Store a thumb on one response.
+
+        Args:
+            prompt: what it responds to.
+            response: its text, with its thought before it.
+            model: the name of its model.
+            up: whether the thumb is up.
+            origin: how it came to be; None if it is the model's own.
+            voter: whose thumb it is, if not that of the session's annotator.
 
         Raises:
             DataError: the response is empty.
@@ -101,15 +149,17 @@ class Votes:
             prompt=prompt, responses=[response], models=[model], columns={"source": "chat"}
         )
         item = self._open_store().add_marked(candidate)
+        voter = voter or self.voter
         self._submit(
+            voter,
             Label(
                 item_id=item,
-                annotator=self.annotator,
+                annotator=voter.name,
                 ranks=[1],
                 order_shown=[0],
                 purpose=THUMB,
-                extra={"overall": [UP if up else DOWN]},
-            )
+                extra={"overall": [UP if up else DOWN], **_marks([origin] if origin else [])},
+            ),
         )
 
     def _open_store(self) -> LabelStore:
@@ -118,14 +168,15 @@ class Votes:
                 self._store = LabelStore(self.location, create=True)
             return self._store
 
-    def _submit(self, label: Label) -> None:
+    def _submit(self, voter: Voter, label: Label) -> None:
+        place = (voter, label.item_id)
         with self._lock:
-            previous = self._events.pop(label.item_id, None)
+            previous = self._events.pop(place, None)
         if previous is not None:
             self._open_store().undo(previous)
         event = self._open_store().submit(label)
         with self._lock:
-            self._events[label.item_id] = event
+            self._events[place] = event
 
 
 def as_prompt(messages: Sequence[Message]) -> Prompt:
@@ -133,6 +184,16 @@ def as_prompt(messages: Sequence[Message]) -> Prompt:
     if len(messages) == 1 and messages[0]["role"] == "user":
         return str(messages[0]["content"])
     return list(messages)
+
+
+def _marks(origins: Sequence[ResponseOrigin]) -> dict[str, object]:
+    """Fields of a label; none if every response is its model's own and complete."""
+    if all(origin == ResponseOrigin() for origin in origins):
+        return {}
+    return {
+        "endings": [origin.ending for origin in origins],
+        "steered": [origin.steered for origin in origins],
+    }
 
 
 def _ranks(vote: str, count: int) -> list[int]:

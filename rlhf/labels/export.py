@@ -165,7 +165,8 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRow
             if ranks[i] == ranks[j]:
                 ties += 1
             else:
-                rows.append(_pair(item, label, item.responses[better], item.responses[worse]))
+                pair = _pair(item, label, item.responses[better], item.responses[worse])
+                rows.append(pair | _origins(label, [better, worse]))
         if rewrite := _rewrite(label):
             best = min(range(len(ranks)), key=ranks.__getitem__)
             if rewrite.strip() != item.responses[best].strip():
@@ -201,14 +202,14 @@ def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRo
         item = items[label.item_id]
         overall = label.extra.get("overall")
         ratings = overall if isinstance(overall, list) and overall else [None] * len(item.responses)
-        for text, rating in zip(item.responses, ratings, strict=True):
+        for index, (text, rating) in enumerate(zip(item.responses, ratings, strict=True)):
             if rating is None:
                 unrated += 1
             elif rating == 4:
                 neutral += 1
             else:
                 row = {"prompt": item.prompt, "completion": text, "label": rating > 4}
-                rows.append({**row, "annotator": label.annotator})
+                rows.append({**row, "annotator": label.annotator, **_origins(label, [index])})
     left_out = {"responses without an overall rating": unrated, "overall ratings of 4": neutral}
     return ExportedRows(rows, left_out)
 
@@ -261,6 +262,15 @@ def _repeats_column(labels: Sequence[StoredLabel]) -> dict[str, object]:
         for label in labels
     ]
     return {"repeats": repeats} if repeats else {}
+
+
+def _origins(label: StoredLabel, indices: Sequence[int]) -> dict[str, object]:
+    """How these responses of a chat ended and whether they were steered, if the label says so."""
+    return {
+        name: [values[index] for index in indices]
+        for name in ("endings", "steered")
+        if isinstance(values := label.extra.get(name), list)
+    }
 
 
 def _pair(item: Item, label: StoredLabel, chosen: str, rejected: str) -> dict[str, object]:

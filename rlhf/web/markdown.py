@@ -1,29 +1,77 @@
 """Text of models and users -> sanitized, static HTML."""
 
-import nh3
+from collections.abc import Sequence
+
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.renderer import RendererHTML
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline, newline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
 
-TAGS = {
-    *("p", "br", "hr", "strong", "em", "del", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
-    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "a"),
-}
-ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}}
-LINKS = {"http", "https", "mailto"}
-
-# HTML in the text stays text; an image would be a request to another server.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(
-    ["table", "strikethrough"]
-)
-_MARKDOWN.disable("image")
+from rlhf.web.code_colors import colored_code
+from rlhf.web.formulas import add_formulas
+from rlhf.web.sanitizer import INDENT, sanitized
 
 
 def render(text: str) -> str:
-    """Markdown as sanitized HTML: no script, style, image, form, class or id."""
-    return nh3.clean(
-        _MARKDOWN.render(text),
-        tags=TAGS,
-        attributes=ATTRIBUTES,
-        url_schemes=LINKS,
-        link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
-    )
+    """Markdown as sanitized HTML: no script, style, image, form or id.
+
+    HTML in the text stays text. An image would be a request to another server, so it is a link.
+    Other than in CommonMark, line breaks and the indentation of lines are kept, since models write
+    code and verse without marking it.
+    """
+    return sanitized(_MARKDOWN.render(text))
+
+
+def _parser() -> MarkdownIt:
+    def highlight(code: str, language: str, attributes: str) -> str:
+        return colored_code(code, language)
+
+    options = {"html": False, "breaks": True, "highlight": highlight}
+    parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
+    parser.disable("image")
+    add_formulas(parser)
+    parser.inline.ruler.at("newline", _keep_indentation)
+    parser.add_render_rule(INDENT, _render_indentation)
+    parser.core.ruler.push("directions", _set_directions)
+    return parser
+
+
+def _keep_indentation(state: StateInline, silent: bool) -> bool:
+    """The line break, then the spaces that begin the next line, which CommonMark drops."""
+    start = state.pos + 1
+    if not newline(state, silent):
+        return False
+    spaces = state.src[start : state.pos]
+    if not silent and (len(spaces) > 1 or "\t" in spaces):
+        state.push(INDENT, "span", 0).content = spaces
+    return True
+
+
+def _render_indentation(
+    renderer: RendererHTML,
+    tokens: Sequence[Token],
+    index: int,
+    options: OptionsDict,
+    env: EnvType,
+) -> str:
+    return f'<span class="{INDENT}">{escapeHtml(tokens[index].content)}</span>'
+
+
+def _set_directions(state: StateCore) -> None:
+    """Let each block take its direction from its own text, and cells keep their alignment.
+
+    Blocks within a block have no direction of their own: a browser would not look into them for
+    that of the outer one. The style that markdown-it writes into cells is forbidden on our pages.
+    """
+    for token in state.tokens:
+        if token.level == 0 and token.nesting == 1:
+            token.attrSet("dir", "auto")
+        style = token.attrs.pop("style", None)
+        if style is not None:
+            token.attrSet("align", str(style).removeprefix("text-align:"))
+
+
+_MARKDOWN = _parser()

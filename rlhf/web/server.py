@@ -1,9 +1,12 @@
 """Addresses, the listening socket and the uvicorn settings of a server."""
 
+import asyncio
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -12,6 +15,7 @@ from rlhf.errors import ConfigError
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")  # as a socket takes them
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as a Host header has them
+TEXT_FILES = Path(__file__).parent / "static"  # style and scripts for texts, of both pages
 
 
 def check_address(host: str, port: int, *, public: bool) -> None:
@@ -60,6 +64,7 @@ def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
 
 def http_server(app: ASGIApp, *, shutdown_seconds: int | None = None) -> uvicorn.Server:
     """A uvicorn server over the app; open responses may take `shutdown_seconds` when it stops."""
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -70,3 +75,8 @@ def http_server(app: ASGIApp, *, shutdown_seconds: int | None = None) -> uvicorn
             timeout_graceful_shutdown=shutdown_seconds,
         )
     )
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Whether to log a record. A response that a stopping server cuts off is not an error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

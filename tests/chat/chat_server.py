@@ -1,10 +1,12 @@
 """A chat server for tests: the app in a thread, on a free port."""
 
+import contextlib
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import uvicorn
@@ -17,10 +19,12 @@ from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
 from rlhf.chat.web.config import ChatServerConfig
+from rlhf.chat.web.history import ChatHistory
 from rlhf.chat.web.model_pool import Limits, ModelPool
-from rlhf.chat.web.routes import PageState
+from rlhf.chat.web.page_state import PageState
 from rlhf.rewards.model import RewardModel
 
+HISTORY = "chats.sqlite"
 MESSAGES = [{"role": "user", "content": "Where is the red ball?"}]
 
 
@@ -31,6 +35,7 @@ class Site:
     address: str
     pool: ModelPool
     store: Path
+    app: Any
 
     def client(self, api_key: str = "any", **options) -> openai.OpenAI:
         options = {"max_retries": 0, "timeout": 240, **options}
@@ -56,18 +61,27 @@ def serving(
     reward_model: RewardModel | None = None,
     scores: ScoreQueue | None = None,
     token: str | None = None,
+    with_history: bool = True,
 ):
-    """A `Site` with these models; votes go into the folder."""
+    """A `Site` with these models; votes and conversations go into the folder.
+
+    With a token the page is one of several people.
+    """
     limits = limits or Limits(slots=4, waiting=64, max_new_tokens=64)
     schedulers = {
         name: Scheduler(model, slots=limits.slots, waiting=limits.waiting)
         for name, model in models.items()
     }
-    pool = ModelPool(schedulers=schedulers, limits=limits)
     store = folder / "labels.sqlite"
-    with Votes(store, "Ann") as votes:
+    with Votes(store, "Ann") as votes, contextlib.closing(ChatHistory(folder / HISTORY)) as history:
+        pool = ModelPool(schedulers=schedulers, limits=limits, blind_names=history.blind_names())
         config = ChatServerConfig(token=token)
-        page = PageState(votes=votes, reward_model=reward_model)
+        page = PageState(
+            votes=votes,
+            reward_model=reward_model,
+            history=history if with_history else None,
+            shared=token is not None,
+        )
         app = create_app(pool, page, config, scores=scores)
         settings = uvicorn.Config(
             app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
@@ -79,7 +93,7 @@ def serving(
             assert thread.is_alive()
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", pool, store)
+        yield Site(f"http://127.0.0.1:{port}", pool, store, app)
         server.should_exit = True
         thread.join(30)
         for scheduler in schedulers.values():

@@ -1,5 +1,7 @@
 """The routes of the chat page, without a browser."""
 
+from dataclasses import replace
+
 import httpx
 import pytest
 
@@ -50,7 +52,7 @@ def test_blind_vote_is_stored_under_the_models_names(http, models, tmp_path):
     with LabelStore(tmp_path / "labels.sqlite") as store:
         [row] = rows_of(store, "rankings").rows
         [mark] = rows_of(store, "thumbs").rows
-    assert row["models"] == [models[name].name for name in revealed]
+    assert row["models"] == revealed  # and not the paths of this machine
     assert (row["prompt"], row["ranks"], row["extra"]) == ("A cat?", [1, 2], {"blind": True})
     assert (mark["completion"], mark["label"]) == ("x", True)
 
@@ -125,6 +127,103 @@ def test_rewards_are_normalised(models, tmp_path):
         rewards = httpx.post(f"{site.address}/page/rewards", json=body, timeout=240).json()
     raw = reward_model.score(["A cat?"] * 2, body["responses"])
     assert rewards == pytest.approx([(value - 0.5) / 2 for value in raw], abs=1e-5)
+
+
+def test_votes_of_cut_and_steered_responses_are_marked_in_exports(http, tmp_path):
+    origins = [{"ending": "length"}, {"ending": "stopped", "steered": True}]
+    vote = {"messages": MESSAGES, "responses": ["x", "y"], "models": ["one", "two"], "vote": "2"}
+    http.post("/page/vote", json={**vote, "origins": origins}).raise_for_status()
+    thumb = {"messages": MESSAGES, "response": "z", "model": "one", "up": True}
+    http.post("/page/thumb", json={**thumb, "origin": origins[1]}).raise_for_status()
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        [ranking] = rows_of(store, "rankings").rows
+        [pair] = rows_of(store, "pairs").rows
+        [mark] = rows_of(store, "thumbs").rows
+    assert ranking["extra"]["endings"] == ["length", "stopped"]
+    assert ranking["extra"]["steered"] == [False, True]
+    assert (pair["chosen"], pair["endings"], pair["steered"]) == (
+        "y",
+        ["stopped", "length"],
+        [True, False],
+    )
+    assert (mark["endings"], mark["steered"]) == (["stopped"], [True])
+
+
+def test_votes_are_stored_under_the_voters_own_name(http, tmp_path):
+    """A later vote of the same browser and name replaces the earlier one; another's does not."""
+    body = {"messages": MESSAGES, "responses": ["x", "y"], "models": ["one", "two"]}
+    for name, browser, vote in (
+        ("Eve", "a" * 64, "1"), ("Eve", "a" * 64, "2"), ("Eve", "b" * 64, "1"), ("", "a" * 64, "1"),
+    ):  # fmt: skip
+        headers = {"x-browser-key": browser}
+        reply = http.post(
+            "/page/vote", json={**body, "annotator": name, "vote": vote}, headers=headers
+        )
+        reply.raise_for_status()
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        labels = [(label.annotator, list(label.ranks)) for label in store.labels()]
+    assert labels == [("Eve", [2, 1]), ("Eve", [1, 2]), ("Ann", [1, 2])]
+
+
+def test_conversation_is_saved_listed_renamed_and_deleted(http):
+    turns = [
+        {"id": "user-0001", "parent": None, "role": "user", "content": "A cat?"},
+        {
+            "id": "reply-0001", "parent": "user-0001", "role": "assistant", "system": "Be kind.",
+            "settings": {"temperature": 1, "top_p": 0.5, "max_tokens": None, "seed": 3},
+            "responses": [{"model": "one", "label": "one", "text": "A dog", "finish": "length"}],
+        },
+    ]  # fmt: skip
+    body = {"title": "A cat?", "leaf": "reply-0001", "turns": turns}
+    assert http.post("/page/history/chat-0001", json=body).json() == {"saved": True}
+    [summary] = http.get("/page/history", params={"q": "DOG"}).json()
+    assert (summary["id"], summary["title"]) == ("chat-0001", "A cat?")
+    stored = http.get("/page/history/chat-0001").json()
+    assert stored["leaf"] == "reply-0001"
+    assert stored["turns"][1]["system"] == "Be kind."
+    assert stored["turns"][1]["responses"][0]["text"] == "A dog"
+    [row] = http.post("/page/export", json={"turns": stored["turns"]}).json()["rows"]
+    assert [message["content"] for message in row["messages"]] == ["Be kind.", "A cat?", "A dog"]
+    assert row["endings"] == ["length"]
+    http.post("/page/history/chat-0001/title", json={"title": "Mine"}).raise_for_status()
+    assert [one["title"] for one in http.get("/page/history").json()] == ["Mine"]
+    http.delete("/page/history/chat-0001").raise_for_status()
+    assert http.get("/page/history").json() == []
+    missing = http.get("/page/history/chat-0001")
+    assert missing.status_code == 400
+    assert "chat-0001" in missing.json()["error"]["message"]
+
+
+def test_oldest_turns_are_left_out_where_they_do_not_fit(models, tmp_path):
+    """Of four messages the two oldest go, for every model, if one of them has no room."""
+    small = {"one": models["one"], "two": replace(models["two"], positions=60)}
+    talk = [
+        {"role": "system", "content": "Be kind."}, {"role": "user", "content": "red " * 40},
+        {"role": "assistant", "content": "ball"}, {"role": "user", "content": "A cat?"},
+    ]  # fmt: skip
+    with serving(tmp_path, small) as site:
+        body = {"models": ["one", "two"], "messages": talk, "max_tokens": 8}
+        assert httpx.post(f"{site.address}/page/fit", json=body).json() == {"dropped": 2}
+        body["models"] = ["one"]
+        assert httpx.post(f"{site.address}/page/fit", json=body).json() == {"dropped": 0}
+        body = {"models": ["two"], "messages": talk[1:2], "max_tokens": 8}
+        reply = httpx.post(f"{site.address}/page/fit", json=body)
+    assert reply.status_code == 400
+    assert "60 positions" in reply.json()["error"]["message"]
+
+
+def test_cut_response_is_continued_from_its_text(http, models):
+    """The continuation of a greedy response is the rest of the longer greedy response."""
+    body = {"model": "one", "messages": MESSAGES, "temperature": 0}
+
+    def text_of(reply: httpx.Response) -> str:
+        return reply.json()["choices"][0]["message"]["content"]
+
+    whole = text_of(http.post("/v1/chat/completions", json={**body, "max_tokens": 12}))
+    ids = models["one"].chat.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    begun = models["one"].chat.tokenizer.decode(ids[:6])
+    more = http.post("/page/go_on", json={**body, "response": begun, "max_tokens": 6})
+    assert begun + text_of(more) == whole
 
 
 def test_markdown_is_sanitized(http):

@@ -2,10 +2,10 @@
 
 import json
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rlhf.chat.loading import load_chat_model
@@ -15,7 +15,7 @@ from rlhf.labels.store import LabelStore
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
 from rlhf.rewards.model import RewardModel
-from tests.browsing import PATIENCE
+from tests.browsing import PATIENCE, wait_until
 from tests.chat.chat_server import serving
 from tests.tiny_models import make_model
 
@@ -66,44 +66,276 @@ def send(page, text: str, responses: int = 1) -> None:
     assert page.locator(".turn.assistant").last.locator(".response").count() == responses
 
 
-def wait_until(condition) -> None:
-    """Wait for a condition that is not a locator; the page's policy forbids evaluating strings."""
-    end = time.monotonic() + PATIENCE / 1000
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def select_single_model(page, name: str) -> None:
     page.select_option("#first", name)
     page.select_option("#second", "")
 
 
-def test_send_regenerate_edit_and_export(tmp_path, models, open_chat):
+def version(page) -> str:
+    """`n/N` of the last turn that has versions."""
+    return page.locator(".branches span").last.inner_text()
+
+
+def test_regenerated_and_edited_turns_are_versions(tmp_path, models, open_chat):
+    """No text is removed: not by regenerating, not by editing, and not by a server that is away."""
     with serving(tmp_path, models, limits=LIMITS) as site:
         page = open_chat(site)
         select_single_model(page, "one")
         send(page, "A cat?")
         first = page.locator(".response .text").inner_text()
-        assert first
         page.fill("#seed", "6")
         page.click("text=regenerate")
-        wait_until(lambda: page.locator(".response .text").inner_text() not in ("", first))
+        wait_until(lambda: page.locator(".branches").count() == 1)
+        assert version(page) == "2/2"
+        second = page.locator(".response .text").inner_text()
+        assert second not in ("", first)
+        page.click("[aria-label='previous version']")
+        assert (version(page), page.locator(".response .text").inner_text()) == ("1/2", first)
+        send(page, "And a dog?")
+        page.click(".turn.user >> nth=0 >> text=edit")
+        page.fill(".edit textarea", "A bird?")
+        page.keyboard.press("Escape")
+        assert page.locator(".turn").count() == 4
+        page.click(".turn.user >> nth=0 >> text=edit")
+        page.fill(".edit textarea", "A bird?")
+        page.keyboard.press("Enter")
+        page.locator(".turn.user", has_text="A bird?").wait_for()
         page.locator("#send").wait_for()
-        page.click(".turn.user >> text=edit")
-        assert page.input_value("#text") == "A cat?"
-        assert page.locator(".turn").count() == 0
-        page.fill("#seed", "5")
-        send(page, "A cat?")
-        assert page.locator(".response .text").inner_text() == first
+        assert page.locator(".turn").count() == 2
+        assert version(page) == "2/2"
         page.reload()
         page.wait_for_selector("body[data-ready]")
-        assert page.locator(".response .text").inner_text() == first
+        page.click("[aria-label='previous version']")
+        assert page.locator(".turn.user .text").all_inner_texts() == ["A cat?", "And a dog?"]
+        assert page.locator(".response .text").first.inner_text() == first
+        shown = page.locator(".response .text").all_inner_texts()
+    page.click("text=regenerate")  # the server has stopped
+    page.locator("#error", has_text="the server does not respond").wait_for()
+    assert page.locator(".response .text").all_inner_texts() == shown
+
+
+def test_system_message_belongs_to_the_turn_it_was_asked_under(tmp_path, models, open_chat):
+    """A vote, a thumb, an export and the inspector take it from the turn, not from the field."""
+    with serving(tmp_path, models, limits=LIMITS) as site:
+        page = open_chat(site)
+        page.fill("#system", "Red ball")
+        send(page, "A cat?", responses=2)
+        page.locator(".note", has_text="System message: Red ball").wait_for()
+        page.fill("#system", "Blue box")
+        page.click("text=1 is better")
+        page.locator(".response.chosen").wait_for()
+        page.evaluate("sessionStorage.removeItem('rlhf-field-system')")
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        assert page.input_value("#system") == ""
+        page.locator("[aria-label='thumb up']").first.click()
+        page.locator("[aria-label='thumb up'][aria-pressed=true]").wait_for()
+        page.locator("text=inspect").first.click()
+        page.locator(".tokens .prompt").first.wait_for()
+        prompt = "".join(page.locator(".tokens .prompt").all_inner_texts())
+        assert "ball" in prompt
+        page.click("#close")
         with page.expect_download() as download:
             page.click("#export")
         row = json.loads(Path(download.value.path()).read_text())
-        assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"]
-        assert row["messages"][0]["content"] == "A cat?"
+        send(page, "And a dog?", responses=2)
+        page.locator(".note", has_text="No system message from here on").wait_for()
+        with LabelStore(site.store) as store:
+            [vote] = rows_of(store, "rankings").rows
+            [thumb] = rows_of(store, "thumbs").rows
+    asked = [
+        {"role": "system", "content": "Red ball"},
+        {"role": "user", "content": "A cat?"},
+    ]
+    assert vote["prompt"] == thumb["prompt"] == row["messages"][:2] == asked
+
+
+def test_settings_and_draft_survive_a_reload(tmp_path, models, open_chat):
+    fields = {"#seed": "7", "#max-tokens": "9", "#system": "Be kind.", "#text": "half a ques"}
+    with serving(tmp_path, models, limits=LIMITS) as site:
+        page = open_chat(site)
+        page.check("#blind")
+        page.select_option("#second", "one")
+        page.locator("#temperature").fill("1.5")
+        for field, value in fields.items():
+            page.fill(field, value)
+        page.reload()
+        page.wait_for_selector("body[data-ready]")
+        assert {field: page.input_value(field) for field in fields} == fields
+        assert page.is_checked("#blind")
+        assert page.input_value("#second") == "one"
+        assert page.locator("#temperature-value").text_content() == "1.50"
+
+
+def test_conversations_are_kept_found_renamed_exported_and_deleted(tmp_path, models, open_chat):
+    with serving(tmp_path, models, limits=LIMITS) as site:
+        page = open_chat(site)
+        select_single_model(page, "one")
+        send(page, "A cat?")
+        first = page.locator(".response .text").inner_text()
+        page.click("#new")
+        wait_until(lambda: page.locator(".turn").count() == 0)
+        send(page, "Where is the red ball?")
+        other = page.context.new_page()  # the first tab's conversation is not open here
+        other.goto(site.address)
+        other.wait_for_selector("body[data-ready]")
+        assert other.locator(".turn").count() == 0
+        titles = other.locator("#conversations .title")
+        assert titles.all_inner_texts() == ["Where is the red ball?", "A cat?"]
+        other.fill("#search", "CAT")
+        other.locator("#conversations li:only-child .title", has_text="A cat?").wait_for()
+        titles.first.click()
+        other.locator(".response .text", has_text=first[:20]).wait_for()
+        assert other.locator(".turn").count() == 2
+        other.click("text=rename")
+        other.fill("#conversations input", "Animals")
+        other.keyboard.press("Enter")
+        other.fill("#search", "animals")
+        other.locator("#conversations li:only-child .title", has_text="Animals").wait_for()
+        with other.expect_download() as download:
+            other.click("#conversations >> text=export")
+        row = json.loads(Path(download.value.path()).read_text())
+        assert [turn["content"] for turn in row["messages"]] == ["A cat?", first]
+        other.click("#conversations >> text=delete")
+        assert titles.count() == 1
+        other.click("#conversations >> text=really delete?")
+        other.locator("#no-conversations", has_text="No conversation has this text").wait_for()
+        assert other.locator(".turn").count() == 0
+        other.fill("#search", "")
+        other.locator("#conversations .title", has_text="red ball").wait_for()
+
+
+def test_without_history_a_new_chat_asks_first(tmp_path, models, open_chat):
+    with serving(tmp_path, models, limits=LIMITS, with_history=False) as site:
+        page = open_chat(site)
+        assert not page.locator("#menu").is_visible()
+        select_single_model(page, "one")
+        send(page, "A cat?")
+        page.click("#new")
+        assert page.locator(".turn").count() == 2
+        page.click("text=Really discard")
+        wait_until(lambda: page.locator(".turn").count() == 0)
+
+
+def test_oldest_turns_are_left_out_with_a_note_and_errors_are_in_sight(tmp_path, models, open_chat):
+    small = {"one": replace(models["one"], positions=90)}
+    with serving(tmp_path, small, limits=Limits(slots=4, waiting=8, max_new_tokens=8)) as site:
+        page = open_chat(site, viewport={"width": 360, "height": 500})
+        page.fill("#max-tokens", "8")
+        for number in range(4):
+            send(page, f"Please tell me a short story {number}")
+        page.locator(".note", has_text=re.compile(r"Left out the \d oldest turns")).last.wait_for()
+        page.fill("#text", "red " * 100)
+        page.click("#send")
+        page.locator("#error", has_text="90 positions").wait_for()
+        assert page.input_value("#text") == ("red " * 100).strip()
+        box = page.locator("#error").bounding_box()
+        assert 0 <= box["y"] < page.locator("#text").bounding_box()["y"] < 500
+        assert page.locator(".turn").count() == 8
+
+
+def test_page_follows_the_response_unless_the_reader_has_scrolled_up(tmp_path, models, open_chat):
+    endless = {"one": replace(models["one"], chat=replace(models["one"].chat, eos_token_ids=()))}
+
+    def from_end(page) -> float:
+        return page.evaluate(
+            """() => { const main = document.querySelector("#scroller");
+            return main.scrollHeight - main.scrollTop - main.clientHeight; }"""
+        )
+
+    with serving(tmp_path, endless, limits=LIMITS) as site:
+        page = open_chat(site, viewport={"width": 500, "height": 500})
+        page.fill("#max-tokens", "50000")
+        page.fill("#text", "A cat?")
+        page.click("#send")
+        scroll_top = "() => document.querySelector('#scroller').scrollTop"
+        wait_until(lambda: page.evaluate(scroll_top) > 300)
+        assert from_end(page) < 60
+        page.mouse.move(250, 250)
+        page.mouse.wheel(0, -250)
+        page.locator("#jump").wait_for()
+        page.wait_for_timeout(500)  # the wheel scrolls smoothly
+        before = page.evaluate(scroll_top)
+        height = page.locator("#conversation").bounding_box()["height"]
+        wait_until(lambda: page.locator("#conversation").bounding_box()["height"] > height + 50)
+        assert page.evaluate(scroll_top) == before
+        page.click("#jump")
+        wait_until(lambda: from_end(page) < 60)
+        page.click("#stop")
+        page.locator("#send").wait_for()
+
+
+def test_cut_response_is_continued_copied_and_shown_as_plain_text(tmp_path, models, open_chat):
+    endless = {"one": replace(models["one"], chat=replace(models["one"].chat, eos_token_ids=()))}
+    with serving(tmp_path, endless, limits=LIMITS) as site:
+        page = open_chat(site, permissions=["clipboard-read", "clipboard-write"])
+        send(page, "A cat?")
+        page.locator(".model-name", has_text="max tokens reached").wait_for()
+        page.click("text=raw")
+        begun = page.locator(".response .text.mono").inner_text()
+        page.click("text=continue")
+        page.locator(".branches", has_text="2/2").wait_for()
+        page.click("text=raw")
+        text = page.locator(".response .text.mono").inner_text()
+        assert text.startswith(begun)
+        assert len(text) > len(begun)
+        page.click(".response >> text=copy")
+        page.locator("text=copied").wait_for()
+        assert page.evaluate("navigator.clipboard.readText()") == text
+        with page.expect_download() as download:
+            page.click("#export")
+        assert json.loads(Path(download.value.path()).read_text())["endings"] == ["length"]
+
+
+def test_keyboard_shortcuts(tmp_path, models, open_chat):
+    with serving(tmp_path, models, limits=LIMITS) as site:
+        page = open_chat(site)
+        send(page, "A cat?", responses=2)
+        page.keyboard.press("Escape")  # leaves the text box
+        page.keyboard.press("?")
+        page.locator("#shortcuts[open] dt", has_text="Enter").first.wait_for()
+        page.keyboard.press("Escape")
+        page.keyboard.press("2")
+        page.locator(".response.chosen[data-n='1']").wait_for()
+        page.keyboard.press("=")
+        page.locator("[aria-pressed=true]", has_text="tie").wait_for()
+        assert page.locator(".response.chosen").count() == 0
+        page.keyboard.press("d")
+        page.locator("[aria-pressed=true]", has_text="differences").wait_for()
+        assert page.evaluate("CSS.highlights.get('difference').size") > 0
+        page.keyboard.press("r")
+        page.locator(".branches", has_text="2/2").wait_for()
+        page.keyboard.press("[")
+        page.locator(".branches", has_text="1/2").wait_for()
+        page.keyboard.press("e")
+        page.locator(".edit textarea:focus").wait_for()
+        page.keyboard.press("Escape")
+        # On a Greek keyboard the key of N writes a letter that is not Latin.
+        page.evaluate(
+            """() => document.body.dispatchEvent(
+                new KeyboardEvent("keydown", { key: "ν", code: "KeyN", bubbles: true }))"""
+        )
+        wait_until(lambda: page.locator(".turn").count() == 0)
+
+
+def test_voter_of_a_shared_page_gives_a_name(tmp_path, models, browser):
+    with serving(tmp_path, models, limits=LIMITS, token="t0ken-of-sixteen") as site:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{site.address}/#t0ken-of-sixteen")
+        page.wait_for_selector("body[data-ready]")
+        page.click("#settings summary")
+        page.fill("#max-tokens", "12")
+        page.click("#settings summary")
+        send(page, "A cat?", responses=2)
+        page.click("text=1 is better")
+        page.locator("#error", has_text="enter your name").wait_for()
+        page.keyboard.type("Eve")
+        page.click("text=1 is better")
+        page.locator(".response.chosen").wait_for()
+        with LabelStore(site.store) as store:
+            assert [label.annotator for label in store.labels()] == ["Eve"]
+        page.close()
 
 
 def test_stop_ends_the_response_and_frees_its_slot(tmp_path, models, open_chat):
@@ -130,15 +362,14 @@ def test_blind_vote_hides_names_and_is_stored(tmp_path, models, open_chat):
         page.check("#blind")
         send(page, "A cat?", responses=2)
         labels = page.locator(".model-name").all_inner_texts()
-        assert [re.sub(" .*", "", text) for text in labels] == ["1", "2"]
+        assert [text.split(" · ")[0] for text in labels] == ["1", "2"]
         assert "one" not in page.locator("main").inner_text()
         assert page.locator("text=inspect").count() == 0  # the inspector shows the model's name
         page.click("text=2 is better")
         page.locator(".response.chosen").wait_for()
-        revealed = {
-            re.sub(" .*", "", text) for text in page.locator(".model-name").all_inner_texts()
-        }
-        assert revealed == {"one", "two"}
+        titles = [text.split(" · ")[0] for text in page.locator(".model-name").all_inner_texts()]
+        assert sorted(title.split()[1] for title in titles) == ["one", "two"]
+        assert [title.split()[0] for title in titles] == ["1", "2"]
         page.locator("[aria-label='thumb down']").first.click()
         page.locator("[aria-label='thumb down'][aria-pressed=true]").wait_for()
         texts = page.locator(".response .text").all_inner_texts()
@@ -148,13 +379,16 @@ def test_blind_vote_hides_names_and_is_stored(tmp_path, models, open_chat):
             [mark] = rows_of(store, "thumbs").rows
         assert row["ranks"] == [2, 1]
         assert row["extra"]["blind"] is True
-        assert set(row["models"]) == {model.name for model in models.values()}
+        assert set(row["models"]) == {"one", "two"}
         assert mark["label"] is False
         assert mark["completion"] == row["responses"][0]
         assert len(texts) == 2
         page.click("text=1 is better >> nth=0")  # of the first turn, which has a next one
-        page.locator(".turn >> nth=1 >> [aria-pressed=true]", has_text="1 is better").wait_for()
-        assert page.locator(".response.chosen").get_attribute("data-n") == "1"
+        page.locator(".turn >> nth=1 >> .response.chosen[data-n='0']").wait_for()
+        with page.expect_download() as download:  # the second prompt continues response 2
+            page.click("#export")
+        exported = json.loads(Path(download.value.path()).read_text())["messages"]
+        assert exported[1]["content"] == row["responses"][1]
 
 
 def test_inspect_a_response(tmp_path, models, reward_model, open_chat):
@@ -178,6 +412,8 @@ def test_inspect_a_response(tmp_path, models, reward_model, open_chat):
         tokens = page.locator("#pane .tokens button").count()
         assert page.locator("#pane details tbody tr").count() == tokens
         page.locator("tr.candidate").nth(3).click()  # continue from another token
+        page.locator(".model-name", has_text="steered").wait_for()
+        page.locator(".branches", has_text="2/2").wait_for()
         page.locator("tr.candidate").first.wait_for(state="hidden")
         wait_until(lambda: page.locator(".response .text").inner_text() not in ("", before))
         page.locator("#send").wait_for()
@@ -210,6 +446,17 @@ def test_page_does_not_overflow_in_light_or_dark(tmp_path, models, open_chat, wi
         before = page.evaluate("getComputedStyle(document.body).backgroundColor")
         page.click("#theme")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+        for target in ("#open-shortcuts", "#menu"):
+            page.click(target)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.keyboard.press("Escape")
+        page.emulate_media(color_scheme="dark")
+        page.evaluate("localStorage.removeItem('rlhf-theme')")
+        page.reload()  # with the system's theme, which may change while the page is open
+        page.wait_for_selector("body[data-ready]")
+        dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == before != dark
 
 
 def test_texts_of_users_and_models_are_not_executed(tmp_path, models, open_chat, root):
@@ -218,28 +465,30 @@ def test_texts_of_users_and_models_are_not_executed(tmp_path, models, open_chat,
     with serving(tmp_path, models, limits=LIMITS) as site:
         page = open_chat(site)
         select_single_model(page, "one")
-        turns = []
-        for payload in payloads:
+        turns, parent = [], None
+        for number, payload in enumerate(payloads):
             response = {"model": "one", "label": payload, "text": payload, "finish": "stop"}
-            turns += [
-                {"role": "user", "content": payload},
-                {"role": "assistant", "chosen": 0, "vote": "", "responses": [response]},
-            ]
+            reply = {"system": payload, "responses": [response | {"thought": payload}]}
+            asked = {"id": f"user-{number:04}", "role": "user", "content": payload}
+            answered = {"id": f"reply-{number:04}", "role": "assistant", **reply}
+            for turn in (asked, answered):
+                turns.append({"parent": parent, **turn})
+                parent = turn["id"]
         turns[-1]["responses"][0]["label"] = "one"  # with a hidden name it could not be inspected
-        page.evaluate(
-            "turns => sessionStorage.setItem('rlhf-conversation', JSON.stringify(turns))", turns
-        )
+        for number, payload in enumerate(payloads):
+            body = {"title": payload, "leaf": parent, "turns": turns if number == 0 else turns[:2]}
+            saved = httpx.post(f"{site.address}/page/history/chat-{number:04}", json=body)
+            saved.raise_for_status()
         page.reload()
         page.wait_for_selector("body[data-ready]")
-        wait_until(lambda: page.locator(".response .text.plain").count() == 0)
-        assert page.locator(".turn").count() == 2 * len(payloads)
+        assert page.locator("#conversations .title").count() == len(payloads)
+        page.locator("#conversations .title").last.click()
+        wait_until(lambda: page.locator(".turn").count() == 2 * len(payloads))
+        wait_until(lambda: page.locator(".response > .text.plain").count() == 0)
         assert page.evaluate("window.hacked") is None
-        assert (
-            page.locator(
-                "#conversation script, #conversation img, #conversation iframe, #conversation form"
-            ).count()
-            == 0
-        )
+        for place in ("#conversation", "#sidebar"):
+            for tag in ("script", "img", "iframe", "form", "style", "object", "svg"):
+                assert page.locator(f"{place} {tag}").count() == 0
         page.locator("text=inspect").last.click()
         page.locator(".tokens .prompt").first.wait_for()
         assert page.evaluate("window.hacked") is None

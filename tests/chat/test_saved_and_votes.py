@@ -1,11 +1,12 @@
 """Saved conversations that SFT reads, and votes and thumbs in the label store."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from rlhf.chat.transcripts import load_conversation, save_conversation
-from rlhf.chat.votes import ComparedResponses, Votes, as_prompt
+from rlhf.chat.votes import ComparedResponses, ResponseOrigin, Votes, as_prompt
 from rlhf.data.rows.load import load_demonstrations, load_rankings
 from rlhf.labels.export import rows_of
 from rlhf.labels.queue import Queue
@@ -125,6 +126,18 @@ def test_second_vote_replaces_the_first(tmp_path):
         assert label.ranks == [1, 1]
         assert label.extra == {"blind": True, "both_bad": True}
         assert rows_of(store, "pairs").left_out["tied pairs"] == 1
+
+
+def test_complete_responses_of_the_models_have_no_mark(tmp_path):
+    own = ResponseOrigin()
+    cut = ResponseOrigin(ending="length")
+    with Votes(tmp_path / "labels.sqlite", "Ann") as votes:
+        votes.vote(replace(PAIR, origins=[own, own]), "1")
+        votes.vote(replace(PAIR, prompt="Other", origins=[own, cut]), "1")
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        own_row, cut_row = rows_of(store, "pairs").rows
+    assert "endings" not in own_row
+    assert (cut_row["endings"], cut_row["steered"]) == (["stop", "length"], [False, False])
 
 
 @pytest.mark.parametrize("vote", ["0", "3", "-1", "", "best", "²"])

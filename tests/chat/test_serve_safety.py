@@ -11,13 +11,14 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+from fastapi.routing import APIRoute
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from rlhf.chat.loading import load_chat_model
+from rlhf.chat.loading import load_chat_model, short_names, stored_names
 from rlhf.chat.prompt import encode_prompt
 from rlhf.chat.web.config import ChatServerConfig
-from rlhf.chat.web.serve import announce
+from rlhf.chat.web.serve import announce, named_models
 from rlhf.data.tokenization.template import supplied_template
 from tests.chat.chat_server import serving
 from tests.chat.scripted_model import make_scripted
@@ -78,6 +79,93 @@ def test_token_protects_all_but_the_static_page(model, tmp_path):
         with pytest.raises(openai.AuthenticationError, match="wrong token"):
             site.client("another-token-of").models.list()
         assert [model.id for model in site.client(TOKEN).models.list()] == ["tiny"]
+
+
+# Every route of the server; a test checks that a new route is added here.
+ROUTES = [
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/tiny"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("GET", "/page/models"),
+    ("POST", "/page/markdown"),
+    ("POST", "/page/fit"),
+    ("POST", "/page/go_on"),
+    ("POST", "/page/export"),
+    ("POST", "/page/rewards"),
+    ("POST", "/page/blind"),
+    ("POST", "/page/vote"),
+    ("POST", "/page/thumb"),
+    ("POST", "/page/tokens"),
+    ("POST", "/page/positions"),
+    ("POST", "/page/next"),
+    ("POST", "/page/why"),
+    ("POST", "/page/space"),
+    ("GET", "/page/history"),
+    ("GET", "/page/history/chat-0001"),
+    ("POST", "/page/history/chat-0001"),
+    ("POST", "/page/history/chat-0001/title"),
+    ("DELETE", "/page/history/chat-0001"),
+]
+PUBLIC_ROUTES = [("GET", "/"), ("GET", "/health")]
+
+
+def test_no_route_is_open_without_the_token_or_from_another_site(model, tmp_path):
+    with (
+        serving(tmp_path, {"tiny": model}, token=TOKEN) as site,
+        httpx.Client(base_url=site.address, timeout=240) as http,
+    ):
+        for method, path in [*ROUTES, ("GET", "/openapi.json"), ("PUT", "/x")]:
+            for headers in ({}, {"authorization": "Bearer another-token-of"}):
+                assert http.request(method, path, headers=headers, json={}).status_code == 401, path
+            headers = {"authorization": f"Bearer {TOKEN}", "origin": "http://evil.example"}
+            if method not in ("GET", "HEAD"):
+                assert http.request(method, path, headers=headers, json={}).status_code == 403, path
+        app = site.app._app
+    routes = {
+        (method, path.replace("{name:path}", "tiny").replace("{key}", "chat-0001"))
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        for path, methods in [(route.path, route.methods)]
+        for method in methods
+        if method != "HEAD"
+    }
+    assert routes == set(ROUTES) | set(PUBLIC_ROUTES)
+    others = {route.path for route in app.routes if not isinstance(route, APIRoute)}
+    assert others == {"/static", "/static/text"}
+
+
+def test_each_browser_of_a_shared_page_has_its_own_conversations(model, tmp_path):
+    turn = {"id": "user-0001", "parent": None, "role": "user", "content": "secret"}
+    body = {"title": "Mine", "leaf": None, "turns": [turn]}
+    keys = {"Ann": "a" * 64, "Bob": "b" * 64}
+    with serving(tmp_path, {"tiny": model}, token=TOKEN) as site:
+        clients = {
+            name: httpx.Client(
+                base_url=site.address,
+                headers={"authorization": f"Bearer {TOKEN}", "x-browser-key": key},
+            )
+            for name, key in keys.items()
+        }
+        clients["Ann"].post("/page/history/chat-0001", json=body).raise_for_status()
+        assert len(clients["Ann"].get("/page/history").json()) == 1
+        assert clients["Bob"].get("/page/history").json() == []
+        assert clients["Bob"].get("/page/history/chat-0001").status_code == 400
+        for key in ("", "guess"):
+            reply = clients["Ann"].get("/page/history", headers={"x-browser-key": key})
+            assert reply.status_code == 400
+        vote = {"messages": BODY["messages"], "response": "x", "model": "tiny", "up": True}
+        reply = clients["Ann"].post("/page/thumb", json=vote)
+        assert reply.status_code == 400
+        assert "name" in reply.json()["error"]["message"]
+    assert b"a" * 64 not in (tmp_path / "chats.sqlite").read_bytes()
+
+
+def test_server_without_history_keeps_no_conversation(model, tmp_path):
+    with serving(tmp_path, {"tiny": model}, with_history=False) as site:
+        assert httpx.get(f"{site.address}/page/models").json()["history"] is False
+        assert httpx.get(f"{site.address}/page/history").status_code == 404
+    assert not (tmp_path / "chats.sqlite").exists()
 
 
 def test_public_address_needs_a_flag_and_a_token():
@@ -154,9 +242,39 @@ def test_command_serves_until_ctrl_c_without_creating_a_store(model, tmp_path):
             ).status_code
             == 200
         )
-        server.send_signal(signal.SIGINT)
-        assert server.wait(240) == 0
+        body = {**BODY, "model": Path(model.name).name, "stream": True}
+        with httpx.stream("POST", f"{address}/v1/chat/completions", json=body, timeout=240):
+            server.send_signal(signal.SIGINT)
+            assert server.wait(240) == 0
+        assert "Traceback" not in server.stderr.read()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_models_in_folders_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    for place in ("one/model", "two/model", "other"):
+        (tmp_path / place).mkdir(parents=True)
+    paths = [str(tmp_path / place) for place in ("one/model", "two/model")]
+    assert short_names(paths) == ["one/model", "two/model"]
+    assert short_names([paths[0], str(tmp_path / "other")]) == ["model", "other"]
+    assert short_names([paths[0], paths[0], "owner/name"]) == ["model", "model#2", "owner/name"]
+    monkeypatch.chdir(tmp_path / "one")
+    assert stored_names([*paths, "../two/model", "owner/name"]) == [
+        "model",
+        "two/model",
+        "../two/model",
+        "owner/name",
+    ]
+
+
+def test_models_are_named_on_the_command_line(tmp_path, monkeypatch):
+    (tmp_path / "a=b").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert named_models(["base=owner/name", "a=b"]) == {"base": "owner/name", "a=b": "a=b"}
+    assert named_models(["one=x", "two=x"]) == {"one": "x", "two": "x"}
+    with raises("bad-value", "my model=x"):
+        named_models(["my model=x"])
+    with raises("repeated-key", "one"):
+        named_models(["one=x", "one=y"])
 
 
 def test_command_sets_template_variables_of_all_requests(tmp_path):

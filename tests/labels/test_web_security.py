@@ -71,7 +71,7 @@ def test_list_of_routes_is_complete(site):
     }
     assert routes == set(ROUTES) | set(PUBLIC_ROUTES)
     others = {route.path for route in guarded._app.routes if not isinstance(route, APIRoute)}
-    assert others == {"/static"}
+    assert others == {"/static", "/static/text"}
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/openapi.json"), ("PUT", "/x")])

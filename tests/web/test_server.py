@@ -1,10 +1,12 @@
 """Addresses and sockets of the web servers."""
 
+import asyncio
+import logging
 import socket
 
 import pytest
 
-from rlhf.web.server import check_address, listening_socket, url_host
+from rlhf.web.server import check_address, http_server, listening_socket, url_host
 from tests.errors import raises
 
 
@@ -43,3 +45,17 @@ def test_accepted_connections_do_not_delay_small_packets():
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_response_cut_off_by_a_stopping_server_is_no_error_in_the_log(capsys):
+    """uvicorn cancels open responses when it stops, and logs each with its traceback."""
+
+    async def app(scope, receive, send):
+        """Never called."""
+
+    http_server(app)
+    for error in (asyncio.CancelledError(), ValueError("a fault")):
+        logging.getLogger("uvicorn.error").error("Exception in ASGI application", exc_info=error)
+    log = capsys.readouterr().err
+    assert "ValueError: a fault" in log
+    assert "CancelledError" not in log

@@ -14,13 +14,16 @@ from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.errors import BadRequest, body_error, error_body, validation_error
 from rlhf.chat.web.guard import guard_chat_app
+from rlhf.chat.web.history_routes import add_history
 from rlhf.chat.web.inspect_routes import add_inspection
 from rlhf.chat.web.model_pool import ModelPool, UnknownModel
 from rlhf.chat.web.openai import add_openai
-from rlhf.chat.web.routes import PageState, add_page
+from rlhf.chat.web.page_state import PageState
+from rlhf.chat.web.routes import add_page
 from rlhf.chat.web.score_routes import SCORE_PATHS, add_scores
 from rlhf.errors import RLHFError
 from rlhf.web.guard import TOO_LARGE, BodyTooLarge
+from rlhf.web.server import TEXT_FILES
 
 API = ("/v1/models", "/v1/chat/completions", "/v1/completions", *SCORE_PATHS)
 STATIC = Path(__file__).parent / "static"
@@ -50,6 +53,7 @@ def create_app(
         openapi_url=None,
         strict_content_type=False,
     )
+    app.mount("/static/text", StaticFiles(directory=TEXT_FILES))
     app.mount("/static", StaticFiles(directory=STATIC))
     _add_generation_errors(app)
     _add_request_errors(app)
@@ -59,6 +63,8 @@ def create_app(
     if pool.schedulers:
         add_page(app, pool, page)
         add_inspection(app, pool, page)
+        if page.history is not None:
+            add_history(app, page.history, shared=page.shared)
 
         @app.api_route("/", methods=["GET", "HEAD"])
         def index() -> FileResponse:

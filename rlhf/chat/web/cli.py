@@ -7,6 +7,8 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.errors import ConfigError
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 
+HISTORY_OFF = "off"
+
 
 def main(argv: Sequence[str]) -> int:
     """`rlhf serve`."""
@@ -32,7 +34,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=DefaultsFormatter,
     )
     add = parser.add_argument
-    add("models", metavar="DIR", nargs="*", help="Folder or hub id of a policy.")
+    add(
+        "models",
+        metavar="[NAME=]DIR",
+        nargs="*",
+        help="Folder or hub id of a policy; its name is that of the folder, or NAME.",
+    )
     add("--host", default="127.0.0.1", help="Address to bind; others need --public.")
     add("--port", type=int, default=8080, help="Port to bind; 0 takes a free one.")
     add("--public", action="store_true", help="Allow an address that other machines can reach.")
@@ -62,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--int8", action="store_true", help="Keep linear layers in 8 bits, to save memory.")
     add("--store", default="labels.sqlite", help="Label store for votes: a file or database URL.")
     add("--annotator", help="Your name in the label store; default: your login.")
+    add(
+        "--history",
+        default="chats.sqlite",
+        help="File with the page's conversations; off keeps them in their browser tabs only.",
+    )
     add(
         "--reward_model",
         help="Folder of the reward model whose rewards the page shows, and that answers "

@@ -19,7 +19,7 @@ from rlhf.chat.votes import as_prompt
 from rlhf.chat.web.exchange_ids import exchange_ids
 from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.page_schema import MAX_INSPECTED, CompareBody, EmbeddingBody, InspectBody
-from rlhf.chat.web.routes import PageState
+from rlhf.chat.web.page_state import PageState
 from rlhf.errors import DataError
 
 

@@ -43,12 +43,20 @@ class ModelPool:
         Raises:
             UnknownModel: there is no such model.
         """
-        scheduler = self.schedulers.get(self.blind_names.get(name, name))
-        if scheduler is None:
+        return self.schedulers[self.served_name(name)]
+
+    def served_name(self, name: str) -> str:
+        """The name of a model, given that name or a blind name.
+
+        Raises:
+            UnknownModel: there is no such model.
+        """
+        served = self.blind_names.get(name, name)
+        if served not in self.schedulers:
             raise UnknownModel(
                 f"unknown model {name!r}; this server has {', '.join(self.schedulers)}"
             )
-        return scheduler
+        return served
 
     def add_blind_names(self, names: Sequence[str]) -> list[str]:
         """Blind names for these models, in random order."""

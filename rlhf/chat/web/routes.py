@@ -1,43 +1,35 @@
-"""Routes of the chat page in addition to the API: Markdown, blind names, votes, rewards."""
-
-import threading
-from dataclasses import dataclass, field
+"""Routes of the chat page in addition to the API: texts, prompts that fit, exports, rewards."""
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from rlhf.chat.introspection import normalised_rewards
 from rlhf.chat.loading import LoadedModel
-from rlhf.chat.votes import ComparedResponses, Votes, as_prompt
+from rlhf.chat.prompt import fit_prompt
+from rlhf.chat.votes import as_prompt
+from rlhf.chat.web.chat_prompt import request_messages
+from rlhf.chat.web.conversation_tree import branch_rows
+from rlhf.chat.web.errors import error_param
+from rlhf.chat.web.exchange_ids import exchange_ids
 from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.openai import chat_completion
 from rlhf.chat.web.page_schema import (
-    BlindBody,
+    BranchBody,
     ContinueBody,
+    FitBody,
     MarkdownBody,
     RewardsBody,
-    ThumbBody,
-    VoteBody,
 )
-from rlhf.errors import ConfigError, DataError
-from rlhf.rewards.model import RewardModel
-from rlhf.runtime.printing import counted
+from rlhf.chat.web.page_state import PageState
+from rlhf.chat.web.vote_routes import add_votes
+from rlhf.errors import ConfigError
 from rlhf.web.markdown import render
-
-
-@dataclass(kw_only=True)
-class PageState:
-    """What the page needs in addition to the models: the votes, and a reward model if any."""
-
-    votes: Votes
-    reward_model: RewardModel | None
-    # One forward pass at a time for inspection and rewards: running responses take precedence.
-    inspection_lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     """Add the routes below /page, except those that inspect a response."""
-    _add_votes(app, pool, page)
+    add_votes(app, pool, page)
 
     @app.get("/page/models")
     def models() -> dict[str, object]:
@@ -46,16 +38,41 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
             "reward": page.reward_model is not None,
             "store": page.votes.location,
             "max_new_tokens": pool.limits.max_new_tokens,
+            "history": page.history is not None,
+            "annotator": "" if page.shared else page.votes.voter.name,
         }
 
     @app.post("/page/markdown")
     def markdown(body: MarkdownBody) -> dict[str, str]:
         return {"html": render(body.text)}
 
+    @app.post("/page/fit")
+    def fit(body: FitBody) -> dict[str, int]:
+        """How many of the oldest messages to leave out, so that every model can respond."""
+        messages = request_messages(body.messages)
+        wanted = body.max_tokens or pool.limits.max_new_tokens
+        with error_param("messages"):
+            dropped = [
+                fit_prompt(
+                    pool.scheduler(name).model, messages, wanted, pool.limits.max_prompt_tokens
+                )[1]
+                for name in body.models
+            ]
+        return {"dropped": max(dropped)}
+
     @app.post("/page/go_on")
     async def continue_response(request: Request, body: ContinueBody) -> Response:
-        """A chat completion that continues the tokens `ids`."""
-        return await chat_completion(request, pool, body, body.ids)
+        """A chat completion that continues the tokens `ids`, or the tokens of `response`."""
+        ids = body.ids
+        if ids is None:
+            model = pool.scheduler(body.model).model
+            messages = request_messages(body.messages)
+            ids = (await run_in_threadpool(exchange_ids, model, messages, body.response, None))[1]
+        return await chat_completion(request, pool, body, ids)
+
+    @app.post("/page/export")
+    def export(body: BranchBody) -> dict[str, object]:
+        return {"rows": branch_rows(body.turns)}
 
     @app.post("/page/rewards")
     def rewards(body: RewardsBody) -> list[float]:
@@ -67,36 +84,6 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
             )
         with page.inspection_lock:
             return normalised_rewards(page.reward_model, prompt, body.responses)
-
-
-def _add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
-    @app.post("/page/blind")
-    def blind(body: BlindBody) -> dict[str, list[str]]:
-        return {"names": pool.add_blind_names(body.models)}
-
-    @app.post("/page/vote")
-    def vote(body: VoteBody) -> dict[str, object]:
-        if len(body.models) != len(body.responses):
-            raise DataError(
-                f"{counted(len(body.responses), 'response')} for "
-                f"{counted(len(body.models), 'model')}; give one for each.",
-                code="bad-label",
-            )
-        compared = ComparedResponses(
-            prompt=as_prompt([message.as_message() for message in body.messages]),
-            responses=body.responses,
-            models=[pool.scheduler(name).model.name for name in body.models],
-            blind=all(name in pool.blind_names for name in body.models),
-        )
-        page.votes.vote(compared, body.vote)
-        return {"models": [pool.blind_names.get(name, name) for name in body.models]}
-
-    @app.post("/page/thumb")
-    def thumb(body: ThumbBody) -> dict[str, bool]:
-        prompt = as_prompt([message.as_message() for message in body.messages])
-        name = pool.scheduler(body.model).model.name
-        page.votes.thumb(prompt, body.response, name, up=body.up)
-        return {"kept": True}
 
 
 def _description(name: str, model: LoadedModel) -> dict[str, object]:

@@ -3,7 +3,10 @@
 import argparse
 import contextlib
 import getpass
+import re
+from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import transformers
 from rich.console import Console
@@ -13,9 +16,11 @@ from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
+from rlhf.chat.web.cli import HISTORY_OFF
 from rlhf.chat.web.config import ChatServerConfig, random_token
+from rlhf.chat.web.history import ChatHistory
 from rlhf.chat.web.model_pool import Limits, ModelPool
-from rlhf.chat.web.routes import PageState
+from rlhf.chat.web.page_state import PageState
 from rlhf.chat.web.score_routes import SCORE_PATHS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
@@ -25,6 +30,7 @@ from rlhf.web.server import http_server, listening_socket, url_host
 
 # How long responses may continue after Ctrl-C: an endless stream would keep the server running.
 SHUTDOWN_SECONDS = 2
+MODEL_NAME = re.compile(r"[\w.-]{1,64}")
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -43,12 +49,20 @@ def serve(options: argparse.Namespace) -> int:
     with (
         listening_socket(config.host, config.port) as listener,
         Votes(options.store, options.annotator or getpass.getuser()) as votes,
+        _open_history(options.history) as history,
     ):
         schedulers = _start_schedulers(options, config.limits, console)
         scores = _start_scores(options, config.limits)
+        page = PageState(
+            votes=votes,
+            reward_model=scores.model if scores else None,
+            history=history,
+            shared=config.token is not None,
+        )
+        blind_names = history.blind_names() if history else {}
         app = create_app(
-            ModelPool(schedulers=schedulers, limits=config.limits),
-            PageState(votes=votes, reward_model=scores.model if scores else None),
+            ModelPool(schedulers=schedulers, limits=config.limits, blind_names=blind_names),
+            page,
             config,
             scores=scores,
         )
@@ -91,7 +105,7 @@ def _start_schedulers(
         int8=options.int8,
     )
     schedulers: dict[str, Scheduler] = {}
-    for name, path in zip(short_names(options.models), options.models, strict=True):
+    for name, path in named_models(options.models).items():
         with console.status(f"loading {path}"):
             model = load(path)
         for fact in model.facts:
@@ -100,6 +114,47 @@ def _start_schedulers(
             console.print(f"warning: {warning}", style="yellow", markup=False)
         schedulers[name] = Scheduler(model, slots=limits.slots, waiting=limits.waiting)
     return schedulers
+
+
+def named_models(arguments: Sequence[str]) -> dict[str, str]:
+    """Name -> folder or hub id of each `DIR` or `NAME=DIR`.
+
+    Raises:
+        ConfigError: two models with one name, or a name with other characters than letters,
+            digits, `.`, `_` and `-`.
+    """
+    split = [_split_name(argument) for argument in arguments]
+    short = short_names([path for _, path in split])
+    names = [name or other for (name, _), other in zip(split, short, strict=True)]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(
+            f"two models have the name {repeated[0]}; give each another one, NAME=DIR.",
+            code="repeated-key",
+        )
+    return dict(zip(names, (path for _, path in split), strict=True))
+
+
+def _split_name(argument: str) -> tuple[str, str]:
+    """(name, folder) of `NAME=DIR`; ("", DIR) of a folder, even if its path has a `=`."""
+    name, equals, path = argument.partition("=")
+    if not equals or Path(argument).exists() or "/" in name:
+        return "", argument
+    if not MODEL_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{argument}: the name of a model may have letters, digits, '.', '_' and '-'.",
+            code="bad-value",
+        )
+    return name, path
+
+
+@contextlib.contextmanager
+def _open_history(path: str) -> Iterator[ChatHistory | None]:
+    """The conversations on disk; None for `off`."""
+    if path == HISTORY_OFF:
+        yield None
+        return
+    with contextlib.closing(ChatHistory(path)) as history:
+        yield history
 
 
 def _start_scores(options: argparse.Namespace, limits: Limits) -> ScoreQueue | None:

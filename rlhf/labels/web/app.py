@@ -34,6 +34,7 @@ from rlhf.labels.web.request_schemas import (
     UndoRequest,
 )
 from rlhf.web.markdown import render
+from rlhf.web.server import TEXT_FILES
 
 HERE = Path(__file__).parent
 MAX_FAILED_LOGINS, LOGIN_SECONDS = 10, 60.0  # per address and time window
@@ -50,6 +51,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
+    app.mount("/static/text", StaticFiles(directory=TEXT_FILES))
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_exception_handler(StaleClaimError, _conflict)
     app.add_exception_handler(DataError, _unprocessable)

@@ -1,16 +1,21 @@
 // Requests of the page to its own server.
+import { newId } from "/static/tree.js";
+
 const KEY = "rlhf-token";
+const BROWSER = "rlhf-browser";
+const AWAY = "the server does not respond; check that it is still running";
 if (location.hash.length > 1) {
   // The token comes after the #, which browsers do not send; remove it from the address bar.
   sessionStorage.setItem(KEY, decodeURIComponent(location.hash.slice(1)));
   history.replaceState(null, "", location.pathname);
 }
+// On a page of several people it tells their conversations apart.
+if (!localStorage.getItem(BROWSER)) localStorage.setItem(BROWSER, newId() + newId());
 
-function send(path, body, signal) {
-  const headers = { "Content-Type": "application/json" };
+function send(path, body, { method = body === undefined ? "GET" : "POST", signal } = {}) {
+  const headers = { "Content-Type": "application/json", "X-Browser-Key": localStorage.getItem(BROWSER) };
   const token = sessionStorage.getItem(KEY);
   if (token) headers.Authorization = `Bearer ${token}`;
-  const method = body === undefined ? "GET" : "POST";
   return fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
 }
 
@@ -19,12 +24,12 @@ async function httpError(response) {
   return new Error(content.error?.message ?? `the server returned status ${response.status}`);
 }
 
-export async function call(path, body) {
+export async function call(path, body, options) {
   let response;
   try {
-    response = await send(path, body);
+    response = await send(path, body, options);
   } catch {
-    throw new Error("the server does not respond; check that it is still running");
+    throw new Error(AWAY);
   }
   if (!response.ok) throw await httpError(response);
   return response.json();
@@ -34,10 +39,10 @@ export async function call(path, body) {
 export async function* stream(path, body, signal) {
   let response;
   try {
-    response = await send(path, { ...body, stream: true }, signal);
+    response = await send(path, { ...body, stream: true }, { signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the server does not respond; check that it is still running");
+    throw new Error(AWAY);
   }
   if (!response.ok) throw await httpError(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

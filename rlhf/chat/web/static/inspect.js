@@ -1,17 +1,22 @@
 // The panel that inspects a response: tokens, next-token probabilities, what training changed, embeddings.
 import { call } from "/static/api.js";
-import { continueFrom, fullText, sampling } from "/static/chat.js";
+import { steer } from "/static/generate.js";
 import { bar, button, cell, curve, el, embeddingMap, table, token, visible } from "/static/render.js";
+import { sampling } from "/static/settings.js";
+import { fullText } from "/static/tree.js";
 
 const $ = (id) => document.getElementById(id);
 const SLIDER_DELAY = 60; // milliseconds: a moving slider sends only its last value
-let inspected = null; // {index, n, response, messages, server, tokens, position}
+let inspected = null; // {turn, n, response, messages, tokens, position}
+let served = []; // names of the models
 let tab = "tokens";
 let numRequests = 0; // so that a late reply does not overwrite a newer one
 
 const requestBody = (fields = {}) => ({
   model: inspected.response.model, messages: inspected.messages, response: fullText(inspected.response), ...fields,
 });
+
+export function setServedModels(names) { served = names; }
 
 export function closeInspector() {
   inspected = null;
@@ -92,7 +97,7 @@ async function next() {
   return [
     el("div", { className: "tokens" }, ...tokenButtons(false)),
     temperatureLabel, topPLabel,
-    el("p", { className: "legend" }, "Bar: probability used for sampling. ", el("b", { textContent: "Line" }), ": probability at temperature 1. Click a token to continue from it."),
+    el("p", { className: "legend" }, "Bar: probability used for sampling. ", el("b", { textContent: "Line" }), ": probability at temperature 1. Click a token to continue from it; the response so far stays."),
     container,
     allPositions(() => ({ ...settings(), most: 5 })),
   ];
@@ -126,7 +131,7 @@ function likeliestTable(likeliest, ids) {
   const rows = likeliest.map(({ token: candidate, probability, reshaped }) => {
     const name = token(candidate.text);
     if (candidate.id === sampled?.id) name.append(" ✓");
-    const row = el("tr", { className: "candidate", tabIndex: 0, title: "continue from this token" },
+    const row = el("tr", { className: "candidate", tabIndex: 0, title: "continue from this token, in another version of the response" },
       cell(name), cell(`${candidate.id}`), cell(probability.toFixed(3)), cell(reshaped.toFixed(3)), cell(bar(probability, reshaped)));
     row.onclick = () => replaceToken(candidate, ids).catch(showError);
     row.onkeydown = (event) => { if (event.key === "Enter") row.onclick(); };
@@ -137,17 +142,17 @@ function likeliestTable(likeliest, ids) {
 
 // Continue the response from the tokens before this position and the clicked token.
 async function replaceToken(candidate, before) {
-  const { index, n } = inspected;
+  const { turn, n } = inspected;
   const ids = [...before, candidate.id];
   const { thought, text } = await call("/page/tokens", requestBody({ ids }));
   if (!inspected) return;
   closeInspector();
-  continueFrom(index, n, { thought, text }, ids);
+  await steer(turn, n, { thought, text }, ids);
 }
 
 async function why() {
   const own = inspected.response.label;
-  const others = inspected.server.models.map(({ id }) => id).filter((id) => id !== own);
+  const others = served.filter((name) => name !== own);
   const { tokens: differences, rewards } = await call("/page/why", requestBody({ others }));
   const names = differences.map(({ token: { text } }) => visible(text));
   const maxKl = Math.max(1e-9, ...differences.flatMap(({ kl }) => kl));

@@ -1,0 +1,61 @@
+"""The tags, attributes and values that rendered text may have; everything else is removed."""
+
+import nh3
+
+from rlhf.web.code_colors import CODE_CLASSES
+
+FORMULA_TAGS = {
+    *("math", "mrow", "mi", "mo", "mn", "ms", "mtext", "mspace", "mstyle", "mpadded", "mphantom"),
+    *("mfrac", "msqrt", "mroot", "msub", "msup", "msubsup", "munder", "mover", "munderover"),
+    *("mtable", "mtr", "mtd", "menclose", "mmultiscripts", "mprescripts", "none"),
+}
+TAGS = {
+    *("p", "br", "hr", "strong", "em", "del", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td", "a"),
+    "span",
+    *FORMULA_TAGS,
+}
+ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}}
+LINKS = {"http", "https", "mailto"}
+INDENT = "indent"
+
+_AUTO = {"dir": {"auto"}}
+_ALIGNED = {"align": {"left", "center", "right"}}
+_BLOCKS = ("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "table")
+_YES_NO = {"true", "false"}
+# Only these values: with other sizes and colours a formula could cover what is next to it.
+VALUES: dict[str, dict[str, set[str]]] = {
+    **dict.fromkeys(_BLOCKS, _AUTO),
+    "th": _ALIGNED,
+    "td": _ALIGNED,
+    "span": {"class": {INDENT, *CODE_CLASSES}},
+    "math": {"display": {"block", "inline"}},
+    "mo": {
+        **dict.fromkeys(("stretchy", "fence", "separator", "accent", "movablelimits"), _YES_NO),
+        "form": {"prefix", "infix", "postfix"},
+        "minsize": {"1.2em", "1.623em", "1.8em", "2.047em", "2.4em", "2.470em", "3em"},
+        "maxsize": {"1.2em", "1.623em", "1.8em", "2.047em", "2.4em", "2.470em", "3em"},
+    },
+    "mi": {"mathvariant": {"normal", "bold", "italic", "double-struck", "script", "fraktur"}},
+    "mspace": {"width": {"0.167em", "0.222em", "0.278em", "0.5em", "1em", "2em"}},
+    "mfrac": {"linethickness": {"0"}},
+    "mover": {"accent": _YES_NO},
+    "munder": {"accentunder": _YES_NO},
+    "mtd": {"columnalign": {"left", "center", "right"}},
+    "mtable": {"displaystyle": _YES_NO},
+    "mstyle": {"displaystyle": _YES_NO, "scriptlevel": {"0", "1", "2"}},
+    "menclose": {"notation": {"box", "updiagonalstrike", "downdiagonalstrike"}},
+}
+
+
+def sanitized(html: str) -> str:
+    """The HTML without anything that is not listed above; links open in a new tab."""
+    return nh3.clean(
+        html,
+        tags=TAGS,
+        attributes=ATTRIBUTES,
+        tag_attribute_values=VALUES,
+        url_schemes=LINKS,
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
