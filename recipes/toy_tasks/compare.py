@@ -5,7 +5,7 @@
 The world is that of frontier.py. `rlhf compare` trains PPO, GRPO, DPO and rejection sampling at
 several strengths on 2,500 noisy pairs (500 of them held out), and samples best of N. The efficiency
 of a point is its gain in gold over the best gain that is possible at its KL. That of best of N is
-at the bound of its KL, so it is a lower bound.
+at the bound of its KL, so it is a lower bound. draw_compare.py draws the result.
 """
 
 import json
@@ -18,7 +18,12 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from recipes.toy_tasks.exact.best import Reference, efficiency  # noqa: E402
+from recipes.toy_tasks.exact.best import (  # noqa: E402
+    Reference,
+    best_gold,
+    efficiency,
+    gold_of_reference,
+)
 from recipes.toy_tasks.exact.reference import reference_of_model  # noqa: E402
 from recipes.toy_tasks.markov.chain import chain_of, pairs  # noqa: E402
 from recipes.toy_tasks.pipeline import (  # noqa: E402
@@ -39,6 +44,7 @@ from rlhf.pipeline.commands import as_arguments, run_module  # noqa: E402
 
 CONFIG = TOY_TASKS / "markov" / "compare.yaml"
 LABELS = 2500
+FRONTIER = (0.1, 0.25, 0.5, 1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 35, 50, 75)  # nats
 
 
 def run(folder: Path, seed: int, jobs: int) -> Metrics:
@@ -85,8 +91,11 @@ def methods() -> Any:
 
 
 def point_metrics(content: Any, reference: Reference) -> Metrics:
-    """Efficiency, KL, gold and seconds of every point."""
-    metrics: Metrics = {}
+    """Efficiency, KL, gold, gain and seconds of every point, and the frontier."""
+    start = gold_of_reference(reference)
+    metrics: Metrics = {
+        f"frontier {kl:g}: gain": best_gold(reference, kl) - start for kl in FRONTIER
+    }
     for point in content["points"]:
         name = f"{point['method']} {point['key']} {point['value']:g}"
         gold, kl = point["score"]["value"], point["kl"]["value"]
@@ -94,6 +103,7 @@ def point_metrics(content: Any, reference: Reference) -> Metrics:
             f"{name}: efficiency": efficiency(reference, gold, kl),
             f"{name}: KL": kl,
             f"{name}: gold": gold,
+            f"{name}: gain": gold - start,
             f"{name}: win rate": point["win_rate"]["value"],
         }
         for run_of_point in point["runs"]:
