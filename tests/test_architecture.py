@@ -36,7 +36,7 @@ IMPORTS = {
     "training/kto": ["training/common", "planning"],
     "training/ppo": ["training/common", "rewards", "planning", "rollouts"],
     "web": ["runtime"],
-    "evaluation/stats": [],
+    "evaluation/stats": ["ops"],
     "labels": ["rewards", "rollouts", "web", "evaluation/stats"],
     "chat": ["labels", "web"],
     "evaluation/core": ["evaluation/stats", "rewards"],
