@@ -35,8 +35,8 @@ from rlhf.planning.machines import Machine, this_cpu, with_rates
 from rlhf.planning.plan import Plan
 from rlhf.planning.rates import best_of, measure_rates
 from rlhf.runtime.config import parse_config
-from rlhf.training.ppo.config import settings_of
 from rlhf.training.ppo.plan import plan as ppo_plan
+from rlhf.training.ppo.settings import settings_of
 from rlhf.training.reward.plan import plan as reward_plan
 from rlhf.training.sft.plan import plan as sft_plan
 

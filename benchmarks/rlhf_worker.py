@@ -14,7 +14,8 @@ from rlhf.rewards.spec import parse_rewards
 from rlhf.runtime.distributed import start_processes
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import Mode, PPOConfig, PPOSettings
+from rlhf.training.ppo.config import Mode, PPOConfig
+from rlhf.training.ppo.settings import PPOSettings
 from rlhf.training.ppo.setup import check_run
 from rlhf.training.ppo.trainer import PPOTrainer
 

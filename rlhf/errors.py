@@ -52,6 +52,7 @@ ErrorCode = Literal[
     "gate-failed",  # a failed gate stopped align or compare; --skip_gate continues anyway
     # rewards, judges
     "bad-reward",  # a source of rewards that cannot be loaded or reached, or is unusable
+    "bad-environment",  # an environment that cannot be loaded, or that returns what it must not
     "judge-failed",  # an LLM judge that cannot be reached or rejects the request
     # labels, chat
     "bad-label",  # a label, ranking or form that does not fit its item

@@ -134,19 +134,37 @@ class PromptBatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Episodes:
+    """What an environment gave for rollouts; a response is all turns of an episode."""
+
+    rewards: Tensor  # float [B, R], of each turn, at the last token that the model wrote in it
+    num_turns: Tensor  # long [B], turns that the model wrote
+    num_calls: Tensor  # long [B], tool calls in them
+    last_prompts: Sequence[Prompt]  # B, the conversation before the last turn
+    last_turns: Sequence[str]  # B, the text of the last turn, which sources of the reward score
+    failures: Sequence[str]  # B, why the environment gave no reward; "" where it did
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollouts:
-    """Responses sampled from the policy, right-padded."""
+    """Responses sampled from the policy, right-padded.
+
+    With an environment, a response also has the tokens of the environment's messages; every loss
+    and every metric of log-probs is over `action_mask`.
+    """
 
     batch: PromptBatch
     response_ids: Tensor  # long [B, R]
     response_mask: Tensor  # bool [B, R]
-    logprobs: Tensor  # float [B, R], of the sampling policy; 0 on padding
+    action_mask: Tensor  # bool [B, R], the response tokens that the model wrote
+    logprobs: Tensor  # float [B, R], of the sampling policy; 0 outside of action_mask
     sampler_logprobs: Tensor | None  # float [B, R], where `logprobs` are of another forward pass
     importance_weights: Tensor  # float [B, R]; 1 without sampler_logprobs
-    entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 on padding
-    ended_with_eos: Tensor  # bool [B]
+    entropies: Tensor  # float [B, R], nats of the distribution sampled from; 0 as `logprobs`
+    ended_with_eos: Tensor  # bool [B]; of an episode: whether the environment ended it
     thought_lengths: Tensor  # long [B], tokens of the thought before a response; 0 without one
     texts: Sequence[str]  # B, special tokens left out; a thought first, as <think>…</think>
+    episodes: Episodes | None = None  # with an environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +195,7 @@ class Minibatch:
     prompt_mask: Tensor  # bool [N, P]
     response_ids: Tensor  # long [N, R], right-padded
     response_mask: Tensor  # bool [N, R]
+    action_mask: Tensor  # bool [N, R]
     logprobs: Tensor  # float [N, R]
     ref_logprobs: Tensor  # float [N, R]
     importance_weights: Tensor  # float [N, R]
@@ -205,10 +224,10 @@ class Experience:
     rollouts: Rollouts
     ref_logprobs: Tensor  # float [B, R]
     values: Tensor | None  # float [B, R]; None without a critic
-    rewards: Tensor  # float [B, R], per-token KL penalty and the score on the last token
+    rewards: Tensor  # float [B, R], per-token KL penalty, score on the last token, turns' rewards
     advantages: Tensor  # float [B, R], over all ranks; whitened by some estimators
     returns: Tensor | None  # float [B, R], from unwhitened advantages; None without a critic
-    loss_mask: Tensor  # bool [B, R], the response tokens that the policy is trained on
+    loss_mask: Tensor  # bool [B, R], the actions that the policy is trained on
     loss_weights: Tensor  # float [B, R], of each token in the policy's loss; see `loss_type`
 
     def select(self, rows: Tensor | slice) -> Minibatch:
@@ -218,6 +237,7 @@ class Experience:
             prompt_mask=self.rollouts.batch.attention_mask,
             response_ids=self.rollouts.response_ids,
             response_mask=self.rollouts.response_mask,
+            action_mask=self.rollouts.action_mask,
             logprobs=self.rollouts.logprobs,
             ref_logprobs=self.ref_logprobs,
             importance_weights=self.rollouts.importance_weights,

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from rlhf.training.ppo.config import PPO_CLASSES
+from rlhf.training.ppo.settings import PPO_CLASSES
 
 
 def rows(root):

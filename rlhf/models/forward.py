@@ -36,6 +36,7 @@ def response_logprobs(
     response_mask: Tensor,
     *,
     temperature: float,
+    action_mask: Tensor | None = None,
     max_tokens: int = 8192,
     packed: bool = False,
     grows: bool = False,
@@ -48,6 +49,7 @@ def response_logprobs(
         response_ids: long [B, R], padded on the right.
         response_mask: bool [B, R].
         temperature: divides the logits.
+        action_mask: as in `score_rows`.
         max_tokens: prompt and response tokens of one forward pass: memory, never values.
         packed: whether rows with equal prompts may share them.
         grows: as in `score_rows`.
@@ -61,6 +63,7 @@ def response_logprobs(
         batch,
         response_ids,
         response_mask,
+        action_mask=action_mask,
         max_tokens=max_tokens,
         packed=packed,
         grows=grows,
@@ -75,6 +78,7 @@ def response_logprobs_and_entropies(
     response_mask: Tensor,
     *,
     temperature: float,
+    action_mask: Tensor | None = None,
     max_tokens: int,
     packed: bool = False,
     grows: bool = False,
@@ -83,7 +87,13 @@ def response_logprobs_and_entropies(
     logprobs = torch.zeros(response_mask.shape, device=response_mask.device)
     entropies = torch.zeros_like(logprobs)
     parts = _parts(
-        batch, response_ids, response_mask, max_tokens=max_tokens, packed=packed, grows=grows
+        batch,
+        response_ids,
+        response_mask,
+        action_mask,
+        max_tokens=max_tokens,
+        packed=packed,
+        grows=grows,
     )
     for rows, sequences in parts:
         flat = response_outputs(model, sequences, temperature=temperature, entropy=True)
@@ -101,6 +111,7 @@ def score_rows(
     response_mask: Tensor,
     *,
     max_tokens: int,
+    action_mask: Tensor | None = None,
     packed: bool = False,
     grows: bool = False,
 ) -> Tensor:
@@ -112,12 +123,19 @@ def score_rows(
         response_ids: long [B, R], padded on the right.
         response_mask: bool [B, R].
         max_tokens: prompt and response tokens of one microbatch.
+        action_mask: bool [B, R], the response tokens to predict; default: all of them.
         packed: whether rows with equal prompts may share them.
         grows: whether a microbatch may have more tokens where rows share long prompts.
     """
     result = torch.zeros(response_mask.shape, device=response_mask.device)
     parts = _parts(
-        batch, response_ids, response_mask, max_tokens=max_tokens, packed=packed, grows=grows
+        batch,
+        response_ids,
+        response_mask,
+        action_mask,
+        max_tokens=max_tokens,
+        packed=packed,
+        grows=grows,
     )
     for rows, sequences in parts:
         result[rows] = function(sequences)
@@ -128,6 +146,7 @@ def _parts(
     batch: PromptBatch,
     response_ids: Tensor,
     response_mask: Tensor,
+    action_mask: Tensor | None,
     *,
     max_tokens: int,
     packed: bool,
@@ -145,6 +164,7 @@ def _parts(
                 mask[rows],
                 response_ids[rows],
                 response_mask[rows],
+                action_mask=None if action_mask is None else action_mask[rows],
                 packed=shared is not None,
             ),
         )

@@ -23,8 +23,8 @@ class Sequences:
     ids: Tensor  # long [B, T], prompt + response from column 0, padded on the right
     rows: Tensor  # long [N], with `columns`: the position that predicts each response token
     columns: Tensor  # long [N]
-    tokens: Tensor  # long [N], the response tokens: response_mask.sum() of them, then padding
-    response_mask: Tensor  # bool [B, R]
+    tokens: Tensor  # long [N], the predicted tokens: action_mask.sum() of them, then padding
+    action_mask: Tensor  # bool [B, R], the response tokens that are predicted
     position_ids: Tensor | None = None  # long [1, T], where packed
     cells: Tensor | None = None  # long [1, 1, B, longest], where packed: `PackedRows.places`
 
@@ -42,12 +42,12 @@ class Sequences:
         return hidden[self.rows, self.columns]
 
     def as_columns(self, flat: Tensor) -> Tensor:
-        """[B, R] of [N]: column t is about response token t; 0 on padding. Differentiable.
+        """[B, R] of [N]: column t is about response token t; 0 elsewhere. Differentiable.
 
-        The padding of [N] behind the response tokens is left out, and gets a gradient of 0.
+        The padding of [N] behind the predicted tokens is left out, and gets a gradient of 0.
         """
-        zeros = torch.zeros(self.response_mask.shape, dtype=flat.dtype, device=flat.device)
-        return zeros.masked_scatter(self.response_mask, flat)
+        zeros = torch.zeros(self.action_mask.shape, dtype=flat.dtype, device=flat.device)
+        return zeros.masked_scatter(self.action_mask, flat)
 
 
 def as_sequences(
@@ -56,6 +56,7 @@ def as_sequences(
     response_ids: Tensor,
     response_mask: Tensor,
     *,
+    action_mask: Tensor | None = None,
     packed: bool = False,
 ) -> Sequences:
     """Prompts and responses as rows.
@@ -65,18 +66,23 @@ def as_sequences(
         prompt_mask: bool [B, P].
         response_ids: long [B, R], padded on the right.
         response_mask: bool [B, R].
+        action_mask: bool [B, R], the response tokens to predict; default: all of them.
         packed: whether to pack the rows where that leaves out enough of their tokens.
     """
     ids, rows, columns = left_justified(
         prompt_ids, prompt_mask, response_ids, response_mask, multiple=WIDTH_MULTIPLE
     )
+    tokens = response_ids[response_mask]
+    if action_mask is not None:
+        written = action_mask[response_mask]
+        rows, columns, tokens = rows[written], columns[written], tokens[written]
     padding = (0, -len(rows) % PLACES_MULTIPLE)
     sequences = Sequences(
         ids=ids,
         rows=pad(rows, padding),
         columns=pad(columns, padding),
-        tokens=pad(response_ids[response_mask], padding),
-        response_mask=response_mask,
+        tokens=pad(tokens, padding),
+        action_mask=response_mask if action_mask is None else action_mask,
     )
     if not packed:
         return sequences
@@ -128,6 +134,7 @@ def sequences_of(minibatch: Minibatch, *, packed: bool = False) -> Sequences:
         minibatch.prompt_mask,
         minibatch.response_ids,
         minibatch.response_mask,
+        action_mask=minibatch.action_mask,
         packed=packed,
     )
 

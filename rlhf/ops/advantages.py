@@ -22,18 +22,21 @@ def gae(
         A_t     = delta_t + gamma * lam * A_{t+1}
         R_t     = A_t + V_t
 
-    The response ends the episode, by EOS or by length: V after its last token is 0.
+    t + 1 is the next token that the model writes: tokens of an environment between two turns are
+    part of the state, not actions. They have no advantage, and are not discounted. The response
+    ends the episode, by EOS or by length: V after its last token is 0.
 
     Args:
         rewards: float [B, R], reward for emitting response token t.
         values: float [B, R], V of the prefix before token t, without gradient.
-        response_mask: bool [B, R], False on right padding; default: True everywhere.
+        response_mask: bool [B, R], False on padding and on tokens that the model did not write;
+            default: True everywhere.
         gamma: discount; 1.0 where a response is one decision.
         lam: 1.0 is reward-to-go minus V (no bias), 0.0 one step of it (least variance).
 
     Returns:
-        advantages, returns: float [B, R], 0 on padding. Advantages are not whitened, so that
-        returns == advantages + values on every response token.
+        advantages, returns: float [B, R], 0 where the mask is False. Advantages are not whitened,
+        so that returns == advantages + values where it is True.
     """
     if response_mask is None:
         response_mask = torch.ones_like(rewards, dtype=torch.bool)
@@ -43,10 +46,11 @@ def gae(
     advantages = torch.zeros_like(rewards)
     next_value = next_advantage = torch.zeros_like(rewards[:, 0])
     for t in reversed(range(rewards.shape[1])):
+        written = response_mask[:, t]
         delta = rewards[:, t] + gamma * next_value - values[:, t]
-        next_advantage = (delta + gamma * lam * next_advantage) * response_mask[:, t]
-        next_value = values[:, t]
-        advantages[:, t] = next_advantage
+        next_advantage = torch.where(written, delta + gamma * lam * next_advantage, next_advantage)
+        next_value = torch.where(written, values[:, t], next_value)
+        advantages[:, t] = torch.where(written, next_advantage, 0.0)
     return advantages, torch.where(response_mask, advantages + values, 0.0)
 
 

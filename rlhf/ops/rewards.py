@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from rlhf.ops.masking import length_mask
-
 
 def penalized_rewards(
     scores: Tensor, kl: Tensor, response_mask: Tensor, *, kl_coef: float
@@ -15,11 +13,12 @@ def penalized_rewards(
 
     The last token is the EOS, if any, never the position after it.
 
-    scores: float [B]; kl: float [B, R]; response_mask: bool [B, R], at least one True a row.
-    Returns float [B, R], 0 on padding. Nothing here is differentiated.
+    scores: float [B]; kl: float [B, R]; response_mask: bool [B, R], at least one True a row, False
+    also on tokens that the model did not write. Returns float [B, R], 0 where the mask is False.
+    Nothing here is differentiated.
     """
-    lengths = response_mask.sum(1)
-    last = length_mask(lengths, kl.shape[1]) & ~length_mask(lengths - 1, kl.shape[1])
+    from_here_on = response_mask.flip(1).cumsum(1).flip(1)
+    last = response_mask & (from_here_on == 1)
     rewards = torch.where(response_mask, -kl_coef * kl, 0.0)
     return rewards + torch.where(last, scores[:, None], 0.0)
 

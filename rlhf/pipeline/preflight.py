@@ -43,9 +43,10 @@ from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import LATEST, RunConfig
 from rlhf.training.dpo.config import DPOConfig
 from rlhf.training.kto.config import KTOConfig
-from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig
-from rlhf.training.ppo.config import settings_of as ppo_settings
+from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.plan import plan as ppo_plan
+from rlhf.training.ppo.settings import PPO_CLASSES
+from rlhf.training.ppo.settings import settings_of as ppo_settings
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.plan import plan as reward_plan
 from rlhf.training.sft.config import SFTConfig

@@ -29,8 +29,8 @@ from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.dpo.plan import plan as dpo_plan
 from rlhf.training.kto.plan import plan as kto_plan
-from rlhf.training.ppo.config import settings_of
 from rlhf.training.ppo.plan import plan as ppo_plan
+from rlhf.training.ppo.settings import settings_of
 from rlhf.training.reward.plan import plan as reward_plan
 from rlhf.training.sft.plan import plan as sft_plan
 

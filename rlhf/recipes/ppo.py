@@ -20,7 +20,7 @@ from rlhf.runtime.distributed import is_main_process, on_main_process, print_onc
 from rlhf.runtime.entrypoint import run
 from rlhf.runtime.printing import plain_console
 from rlhf.runtime.run_folder import begin_run
-from rlhf.training.ppo.config import PPO_CLASSES, settings_of
+from rlhf.training.ppo.settings import PPO_CLASSES, settings_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -60,7 +60,8 @@ def main() -> None:
 def check() -> PPOSetup:
     """Keys, run folder, tokenizers, reward and rows, before a weight is loaded."""
     settings = settings_of(parse_config(*PPO_CLASSES, description=__doc__))
-    rewards = parse_rewards(settings.reward.reward)
+    optional = settings.ppo.environment is not None
+    rewards = parse_rewards(settings.reward.reward, optional=optional)
     check_paths(
         settings.run, settings.data.train_data, settings.data.eval_data, settings.ppo.ptx_data
     )

@@ -33,7 +33,7 @@ class RewardConfig:
             "help": "One or more of: a reward model's folder or hub id; file.py:function, async or "
             "not; the YAML file of a generative reward model; a server's address, "
             "http://HOST:PORT/v1/score; judge:FILE.yaml; verifier:NAME. Each may be WEIGHT*SOURCE. "
-            "Required."
+            "Required, except with an environment."
         },
     )
     normalize_reward: Normalization = field(

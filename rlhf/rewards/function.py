@@ -1,15 +1,12 @@
 """Rewards that are a function in TRL's signature: `file.py:function` or a generative model."""
 
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import ConfigError
-from rlhf.manifest import hash_text
+from rlhf.runtime.user_module import load_module
 from rlhf.types import Prompt
 
 RewardFunction = Callable[..., object]
@@ -47,7 +44,8 @@ def load_function(source: str) -> RewardFunction:
             f"{source}: no such file; name a function as path/to/file.py:function.",
             code="bad-reward",
         )
-    function = getattr(_module(file), name, None)
+    module = load_module(file, prefix="reward", code="bad-reward")
+    function = getattr(module, name, None)
     if not callable(function):
         raise ConfigError(f"{source}: {file.name} defines no function {name!r}.", code="bad-reward")
     return function  # type: ignore[no-any-return]
@@ -129,23 +127,3 @@ def call_function(
         names &= set(parameters)
     values = {name: [row.get(name) for row in columns] for name in sorted(names)}
     return function(prompts=list(prompts), completions=completions, **values)
-
-
-def _module(file: Path) -> ModuleType:
-    name = f"reward_{file.stem}_{hash_text(str(file.resolve()))[:8]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
-    folder = str(file.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(
-            f"{file} does not load: {type(error).__name__}: {error}", code="bad-reward"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-    return module

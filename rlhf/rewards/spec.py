@@ -169,9 +169,13 @@ def _check_source(source: object) -> None:
 
 
 def parse_rewards(
-    rewards: RewardLike | Sequence[RewardLike],
+    rewards: RewardLike | Sequence[RewardLike], *, optional: bool = False
 ) -> list[RewardSpec]:
     """The specs of one reward or of several, whose weighted sum is the score.
+
+    Args:
+        rewards: what the user named.
+        optional: whether there may be none.
 
     Raises:
         ConfigError: no reward, one named twice, a value that is not a reward.
@@ -179,6 +183,8 @@ def parse_rewards(
     several: Sequence[Any] = rewards if isinstance(rewards, list | tuple) else [rewards]
     specs = _with_distinct_names([parse_reward(reward) for reward in several])
     names = [spec.name for spec in specs]
+    if not names and optional:
+        return []
     if not names or len(set(names)) < len(names):
         raise ConfigError(
             f"reward={names} names {'a source twice' if names else 'no source'}; give each reward "

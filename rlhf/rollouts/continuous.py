@@ -67,7 +67,13 @@ class ContinuousEngine:
                 code="engine-lost",
             )
         return as_generated(
-            [EngineResponse(ids=row.generated_tokens, logprobs=row.logprobs) for row in rows],
+            [
+                EngineResponse(
+                    ids=row.generated_tokens[: sampling.limit_of(number)],
+                    logprobs=row.logprobs[: sampling.limit_of(number)],
+                )
+                for number, row in enumerate(rows)
+            ],
             sampling,
             engine=self.name,
             device=batch.input_ids.device,

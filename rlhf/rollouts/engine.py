@@ -21,6 +21,11 @@ class Sampling:
     pad_token_id: int  # fills responses on the right
     seed: int  # with iteration and row, it determines the random numbers
     iteration: int
+    row_limits: Sequence[int] | None = None  # longest response of each row, where they differ
+
+    def limit_of(self, row: int) -> int:
+        """Longest response of this row of the batch."""
+        return self.max_new_tokens if self.row_limits is None else self.row_limits[row]
 
 
 class RolloutEngine(Protocol):

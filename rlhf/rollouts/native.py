@@ -47,6 +47,7 @@ class NativeEngine:
             pad_token_id=sampling.pad_token_id,
             seed=sampling.seed,
             iteration=sampling.iteration,
+            row_limits=sampling.row_limits,
             cuda_graphs=self.cuda_graphs,
         )
 

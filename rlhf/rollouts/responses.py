@@ -36,7 +36,7 @@ def as_generated(
     """
     eos = set(sampling.eos_token_ids)
     for number, row in enumerate(rows):
-        if problem := _problem(row, sampling.max_new_tokens, eos):
+        if problem := _problem(row, sampling.limit_of(number), eos):
             raise TrainingError(
                 f"the {engine} engine gave a response that cannot be used, in row {number}: "
                 f"{problem}; check that the server has the options of docs/how-to/rollouts.md.",

@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,7 @@ class VLLMEngine:
         ids = batch.input_ids[first][batch.attention_mask[first]].tolist()
         content = completion_request(
             ids,
-            sampling,
+            replace(sampling, max_new_tokens=sampling.limit_of(first)),
             model=self.server.model,
             count=count,
             seed=_seed(sampling, int(batch.row_ids[first])),

@@ -223,3 +223,20 @@ def test_padding_does_not_change_gradients(tmp_path):
             as_sequences(BATCH.input_ids[one], BATCH.attention_mask[one], *wide)
         ).sum().backward()
     torch.testing.assert_close(critic.head.weight.grad, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_only_tokens_that_the_model_wrote_are_predicted(tmp_path, packed):
+    """The others are read all the same: later tokens have the log-probs that follow them."""
+    model = load_policy(make_model(tmp_path / "llama"))
+    use_fast_cpu_attention(model)
+    actions = MASK & torch.tensor([[True, False, False], [True, False, True], [True, True, True]])
+    whole = response_logprobs(model, BATCH, RESPONSES, MASK, temperature=1.0)
+    written = response_logprobs(
+        model, BATCH, RESPONSES, MASK, temperature=1.0, action_mask=actions, packed=packed
+    )
+    torch.testing.assert_close(written, torch.where(actions, whole, 0.0), atol=1e-5, rtol=0)
+    columns = as_sequences(
+        BATCH.input_ids, BATCH.attention_mask, RESPONSES, MASK, action_mask=actions, packed=packed
+    )
+    assert columns.tokens[: int(actions.sum())].tolist() == RESPONSES[actions].tolist()

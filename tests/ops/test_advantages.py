@@ -172,3 +172,40 @@ def test_gae_without_mask_takes_every_token():
 
 def test_ops_exports_exist():
     assert all(hasattr(rlhf.ops, name) for name in rlhf.ops.__all__)
+
+
+def test_gae_across_turns_skips_tokens_of_the_environment():
+    """Two turns with two tokens of an environment between them; gamma 0.5, lam 0.5.
+
+    From behind: delta_4 = 2 - 1 = 1 = A_4. delta_3 = 0 + 0.5 * 1 - 0.2 = 0.3, A_3 = 0.3 + 0.25 * 1
+    = 0.55. The token before the gap continues with A_3 and V_3, undiscounted over the gap:
+    delta_0 = 1 + 0.5 * 0.2 - 0.5 = 0.6, A_0 = 0.6 + 0.25 * 0.55 = 0.7375.
+    """
+    mask = torch.tensor([[True, False, False, True, True, False]])
+    nan = float("nan")
+    rewards = torch.tensor([[1.0, nan, 9.0, 0.0, 2.0, nan]])
+    values = torch.tensor([[0.5, nan, 7.0, 0.2, 1.0, nan]])
+    advantages, returns = gae(rewards, values, mask, gamma=0.5, lam=0.5)
+    expected = torch.tensor([[0.7375, 0.0, 0.0, 0.55, 1.0, 0.0]])
+    torch.testing.assert_close(advantages, expected)
+    torch.testing.assert_close(returns, torch.where(mask, expected + values, 0.0))
+
+
+def test_gaps_do_not_change_gae_of_the_written_tokens():
+    """The same tokens without a gap have the same advantages, for random gaps in every row."""
+    draw = torch.Generator().manual_seed(0)
+    rewards, values = torch.randn(2, 4, 9, generator=draw)
+    mask = torch.rand(4, 9, generator=draw) < 0.6
+    advantages, _ = gae(rewards, values, mask, gamma=0.9, lam=0.8)
+    for row in range(4):
+        written = mask[row]
+        alone, _ = gae(rewards[row, written][None], values[row, written][None], gamma=0.9, lam=0.8)
+        torch.testing.assert_close(advantages[row, written], alone[0])
+
+
+def test_reward_to_go_across_turns_adds_rewards_of_later_turns():
+    """Rewards 1 after turn 1 and 3 after turn 2: the first turn gets 4, the second 3."""
+    mask = torch.tensor([[True, True, False, True]])
+    rewards = torch.tensor([[0.0, 1.0, 0.0, 3.0]])
+    expected = torch.tensor([[4.0, 4.0, 0.0, 3.0]])
+    torch.testing.assert_close(reward_to_go(rewards, mask, gamma=1.0), expected)

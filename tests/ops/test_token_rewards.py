@@ -76,3 +76,10 @@ def test_normalized_sum_tells_apart_what_a_plain_sum_does_not():
     plain, normalized = values.sum(0), normalized_sum(values, torch.ones(2))
     assert plain[0] == plain[1]
     assert normalized[0] > normalized[1]
+
+
+def test_score_of_an_episode_is_on_the_last_token_that_the_model_wrote():
+    """Tokens 1 and 3 are the environment's: the last written token is 2."""
+    mask = torch.tensor([[True, False, True, False]])
+    rewards = penalized_rewards(torch.tensor([2.0]), torch.ones(1, 4), mask, kl_coef=0.5)
+    torch.testing.assert_close(rewards, torch.tensor([[-0.5, 0.0, 1.5, 0.0]]))

@@ -118,7 +118,7 @@ def test_loss_and_gradients_of_the_first_step_equal_trl(folder, trl):
         trl["responses"],
         torch.ones_like(trl["responses"], dtype=torch.bool),
     )
-    mask, policy = sequences.response_mask, load_policy(folder / "policy")
+    mask, policy = sequences.action_mask, load_policy(folder / "policy")
     critic = critic_from_reward_model(folder / "reward_model", scale=1.0, shift=0.0)
     logprobs = policy_logprobs(policy, sequences, temperature=TEMPERATURE)
     values = critic(sequences)

@@ -304,7 +304,7 @@ def test_names_within_kubernetes_files_belong_together(nodes):
 @pytest.mark.parametrize("nodes", KUBERNETES)
 def test_arguments_of_the_pods_are_keys_of_ppo(nodes, tmp_path, monkeypatch):
     from rlhf.runtime.config import parse_config
-    from rlhf.training.ppo.config import PPO_CLASSES
+    from rlhf.training.ppo.settings import PPO_CLASSES
 
     (container,) = job_of(nodes)["spec"]["template"]["spec"]["containers"]
     dash_m, module, *words = container["args"]

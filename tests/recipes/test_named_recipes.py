@@ -27,7 +27,7 @@ from rlhf.pipeline.config import AlignConfig
 from rlhf.recipes.shipped import RECIPES as SHIPPED
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPO_CLASSES, settings_of
+from rlhf.training.ppo.settings import PPO_CLASSES, settings_of
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.sft.config import SFTConfig
 from rlhf.training.sft.fine_tune import IGNORED, as_dataset

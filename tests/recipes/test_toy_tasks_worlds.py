@@ -20,7 +20,7 @@ from rlhf.pipeline.compare.config import CompareConfig
 from rlhf.pipeline.config import AlignConfig
 from rlhf.runtime.config import parse_config
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPO_CLASSES
+from rlhf.training.ppo.settings import PPO_CLASSES
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.sft.config import SFTConfig
 

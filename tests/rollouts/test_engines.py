@@ -113,6 +113,15 @@ def test_end_tokens_end_a_response_and_are_part_of_it(engine, chat):
         assert set(ids[length:]) <= {chat.pad_token_id}
 
 
+def test_every_row_has_a_limit_of_its_own(engine, chat):
+    """No row is longer than its limit, and one that did not end is as long as it."""
+    limits = [1, 1, 1, 12, 12, 12, 5, 5, 5]
+    generated = engine.generate(batch_of(chat), sampling(chat, row_limits=limits))
+    lengths, ended = generated.response_mask.sum(1).tolist(), generated.ended_with_eos.tolist()
+    for length, limit, has_ended in zip(lengths, limits, ended, strict=True):
+        assert length == limit or (has_ended and length < limit)
+
+
 def test_no_temperature_gives_the_likeliest_tokens(engine, chat, policy_folder):
     native = NativeEngine()
     native.update_weights(load_policy(policy_folder))

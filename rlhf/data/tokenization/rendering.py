@@ -28,11 +28,27 @@ def conversation_ids(
     Raises:
         DataError: the template cannot render the conversation, or leaves out a part of it.
     """
+    text, forged = hidden_text(chat, turns, tools, generation_prompt=generation_prompt)
+    return text, encode_text(chat, text, forged)
+
+
+def hidden_text(
+    chat: ChatTokenizer,
+    turns: Sequence[Message],
+    tools: Tools,
+    *,
+    generation_prompt: bool = False,
+) -> tuple[str, list[str]]:
+    """The rendered text, in which forged tokens are hidden, and these tokens, for `encode_text`.
+
+    Raises:
+        DataError: see `conversation_ids`.
+    """
     forged: list[str] = []
     safe = [cast(Message, hidden(chat, _template_turn(chat, turn), forged)) for turn in turns]
     safe_tools = [hidden(chat, tool, forged) for tool in tools]
     text = conversation_text(chat, safe, safe_tools, generation_prompt=generation_prompt)
-    return text, encode_text(chat, text, forged)
+    return text, forged
 
 
 def conversation_text(

@@ -119,9 +119,9 @@ class Decoder:
             self.fused = LlamaStep(self.model, self.cache)
         return logits[group_of_row]
 
-    def any_left(self, stops: Tensor) -> bool:
-        """Mark rows as finished; whether any is left."""
-        self.alive &= ~stops
+    def any_left(self, over: Tensor) -> bool:
+        """Mark rows as finished; whether any is left. over: bool [b], of the rows of the cache."""
+        self.alive &= ~over
         return bool(self.alive.any())
 
     def step(self, tokens: Tensor, t: int) -> Tensor:

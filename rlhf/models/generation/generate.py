@@ -47,6 +47,7 @@ def generate(
     pad_token_id: int,
     seed: int,
     iteration: int,
+    row_limits: Sequence[int] | None = None,
     cuda_graphs: bool = False,
 ) -> Generated:
     """One response to each row of `batch`, at most `max_new_tokens` long.
@@ -64,6 +65,7 @@ def generate(
         pad_token_id: fills the responses on the right.
         seed: seed of the noise.
         iteration: key of the noise.
+        row_limits: longest response of each row; default: max_new_tokens.
         cuda_graphs: whether to record a step for each number of rows and replay it.
     """
     training = model.training
@@ -71,6 +73,7 @@ def generate(
     device, num_rows = batch.input_ids.device, len(batch.input_ids)
     noise = uniform_noise(seed, iteration, batch.row_ids, max_new_tokens).to(device)
     eos = torch.tensor(list(eos_token_ids), device=device)
+    limits = None if row_limits is None else torch.tensor(list(row_limits), device=device)
     responses = Responses(num_rows, max_new_tokens, pad_token_id, device)
     decoder = Decoder(model, batch, max_new_tokens, cuda_graphs=cuda_graphs)
     logits = decoder.read_prompts()
@@ -78,7 +81,8 @@ def generate(
         sampled = sample(logits, noise[decoder.rows, t], temperature)
         stops = torch.isin(sampled.tokens, eos)
         responses.write(t, decoder.rows, decoder.alive, sampled, stops)
-        if t + 1 == max_new_tokens or not decoder.any_left(stops):
+        over = stops if limits is None else stops | (limits[decoder.rows] <= t + 1)
+        if t + 1 == max_new_tokens or not decoder.any_left(over):
             break
         logits = decoder.step(sampled.tokens, t)
     model.train(training)

@@ -16,8 +16,8 @@ from rlhf.planning.target import launch_target
 from rlhf.runtime.printing import counted
 from rlhf.training.dpo.plan import plan as dpo_plan
 from rlhf.training.kto.plan import plan as kto_plan
-from rlhf.training.ppo.config import settings_of as ppo_settings
 from rlhf.training.ppo.plan import plan as ppo_plan
+from rlhf.training.ppo.settings import settings_of as ppo_settings
 from rlhf.training.reward.plan import plan as reward_plan
 
 

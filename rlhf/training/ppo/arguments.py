@@ -9,10 +9,12 @@ from rlhf.data.files.memory import Data, source_name
 from rlhf.errors import ConfigError
 from rlhf.models.config import BackboneConfig, ModelConfig
 from rlhf.rewards.config import RewardConfig
-from rlhf.rewards.spec import RewardSpec
+from rlhf.rewards.spec import RewardLike, parse_rewards
+from rlhf.rollouts.environment import EnvironmentSpec, parse_environment
 from rlhf.runtime.run_folder import RunConfig, begin_run
 from rlhf.training.common.arguments import check_type, in_memory, model_config
-from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.settings import PPOSettings
 from rlhf.training.ppo.setup import PPOSetup, check_run
 
 
@@ -20,9 +22,10 @@ def check_arguments(
     run: RunConfig,
     model: str | Path | BackboneConfig,
     prompts: Data,
-    rewards: Sequence[RewardSpec],
+    reward: RewardLike | Sequence[RewardLike] | None,
     *,
     config: PPOConfig,
+    environment: str | type | None,
     eval_prompts: Data | None,
     ptx_data: Data | None,
     data_config: PromptOptions | None,
@@ -30,6 +33,8 @@ def check_arguments(
 ) -> PPOSetup:
     """The checked run. The arguments are those of `PPOTrainer`; see there."""
     check_type("config", config, PPOConfig)
+    config, spec = _with_environment(config, environment)
+    rewards = parse_rewards([] if reward is None else reward, optional=spec is not None)
     if reward_config is not None:
         check_type("reward_config", reward_config, RewardConfig)
     if prompts is None:
@@ -58,7 +63,23 @@ def check_arguments(
         prompts=in_memory(prompts),
         eval_prompts=in_memory(eval_prompts),
         ptx_data=ptx_data,
+        environment=spec,
     )
+
+
+def _with_environment(
+    config: PPOConfig, environment: str | type | None
+) -> tuple[PPOConfig, EnvironmentSpec | None]:
+    """The keys with the environment's name, and the environment."""
+    if environment is None and config.environment is None:
+        return config, None
+    if environment is not None and config.environment is not None:
+        raise ConfigError(
+            f"environment is an argument and config.environment={config.environment}; give one.",
+            code="key-conflict",
+        )
+    spec = parse_environment(environment or config.environment)
+    return replace(config, environment=spec.name), spec
 
 
 def _data(

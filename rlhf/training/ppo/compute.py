@@ -29,15 +29,24 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def frozen_logprobs(
-        self, model: CausalLM, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
+        self,
+        model: CausalLM,
+        batch: PromptBatch,
+        response_ids: Tensor,
+        response_mask: Tensor,
+        action_mask: Tensor,
     ) -> Tensor:
-        """Log-probs of the responses as training computes them, float32 [B, R], no gradient."""
+        """Log-probs of the responses as training computes them, float32 [B, R], no gradient.
+
+        They are 0 outside of `action_mask`, bool [B, R].
+        """
         with self.autocast():
             return response_logprobs(
                 model,
                 batch,
                 response_ids,
                 response_mask,
+                action_mask=action_mask,
                 temperature=self.temperature,
                 max_tokens=self.microbatch_tokens,
                 packed=reads_packed_rows(model.modules()),
@@ -45,7 +54,12 @@ class Compute:
             )
 
     def frozen_logprobs_and_entropies(
-        self, model: CausalLM, batch: PromptBatch, response_ids: Tensor, response_mask: Tensor
+        self,
+        model: CausalLM,
+        batch: PromptBatch,
+        response_ids: Tensor,
+        response_mask: Tensor,
+        action_mask: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """`frozen_logprobs`, and the entropies of the distributions; float32 [B, R] each."""
         with self.autocast():
@@ -54,6 +68,7 @@ class Compute:
                 batch,
                 response_ids,
                 response_mask,
+                action_mask=action_mask,
                 temperature=self.temperature,
                 max_tokens=self.microbatch_tokens,
                 packed=reads_packed_rows(model.modules()),

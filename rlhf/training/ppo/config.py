@@ -1,20 +1,17 @@
-"""Keys of PPO, and all keys of a PPO run together."""
+"""Keys of PPO."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from rlhf.data.config import PromptDataConfig
-from rlhf.models.config import BackboneConfig
-from rlhf.ops.importance import ImportanceCorrection, ImportanceLevel
+from rlhf.ops.importance import ImportanceLevel
 from rlhf.ops.kl import KLEstimator
 from rlhf.ops.loss_means import LossType
-from rlhf.rewards.config import RewardConfig
-from rlhf.rollouts.config import RolloutConfig
+from rlhf.rollouts.environment_config import EnvironmentConfig
 from rlhf.runtime.field_types import check_field_types
-from rlhf.runtime.run_folder import RunConfig
 from rlhf.training.common.config import OPTIM_HELP, Optim
-from rlhf.training.ppo.validation import check_ppo, check_together
+from rlhf.training.ppo.correction_config import CorrectionConfig
+from rlhf.training.ppo.validation import check_ppo
 
 CUT = (
     "it would cut the distribution that responses are sampled from, and the log-probs of ratio, KL "
@@ -29,10 +26,10 @@ Advantage = Literal[
 OF_GROUPS = ("rloo", "grpo", "dr_grpo", "reinforce++_baseline")
 # Estimators whose papers put the KL penalty into the loss.
 KL_IN_LOSS = ("grpo", "dr_grpo", "reinforce++_baseline")
-DEFAULT_CAP = 2.0  # of importance weights, with another sampler than the policy
 # Keys that define advantages and losses; another value of one makes another run.
 RUN_KEYS = (
     *("mode", "advantage", "rollout_batch_size", "num_generations", "temperature", "rollout_lag"),
+    *("environment", "max_turns"),
     *("gamma", "lam", "whiten_rewards", "kl_coef", "kl_estimator", "kl_in"),
     *("surrogate", "importance_level", "importance_weight_cap", "loss_type", "mask_truncated"),
     *("importance_weight_floor", "importance_correction", "importance_correction_level"),
@@ -41,7 +38,7 @@ RUN_KEYS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(RolloutConfig):
+class PPOConfig(EnvironmentConfig, CorrectionConfig):
     """Keys of PPO. A `step` is one iteration: rollouts, scores, `num_ppo_epochs` of updates."""
 
     INSTEAD_OF: ClassVar[Mapping[str, Sequence[str]]] = {
@@ -231,43 +228,6 @@ class PPOConfig(RolloutConfig):
         default=None, metadata={"help": "Stop the run above this KL, in nats per response."}
     )
 
-    rollout_lag: int = field(
-        default=0,
-        metadata={
-            "help": "1: sample the responses of the next iteration while this one is trained on, "
-            "from weights that are one update old."
-        },
-    )
-    recompute_logprobs: Literal["auto", "always", "never"] = field(
-        default="auto",
-        metadata={
-            "help": "Whether the log-probs of sampled tokens are computed once more as training "
-            "computes them, in one more forward pass. auto: with importance_weight_cap, with "
-            "rollout_lag, and with every rollout_engine but native."
-        },
-    )
-    importance_weight_cap: float | None = field(
-        default=None,
-        metadata={
-            "help": "Weigh tokens by p_train / p_sampler, up to this: a correction where sampling "
-            "and training compute different log-probs. Default: 2 with rollout_lag and with an "
-            "engine other than native."
-        },
-    )
-    importance_weight_floor: float | None = field(
-        default=None, metadata={"help": "Smallest weight that importance_correction=mask keeps."}
-    )
-    importance_correction: ImportanceCorrection = field(
-        default="truncate",
-        metadata={
-            "help": "truncate: larger weights are importance_weight_cap. mask: tokens outside of "
-            "importance_weight_floor and importance_weight_cap are left out of the policy's loss."
-        },
-    )
-    importance_correction_level: ImportanceLevel = field(
-        default="token",
-        metadata={"help": "Weights of tokens, or one weight for all tokens of a response."},
-    )
     ptx_data: str | None = field(
         default=None,
         metadata={"help": 'Pretraining texts, {"text"} rows, to train on in addition.'},
@@ -333,25 +293,6 @@ class PPOConfig(RolloutConfig):
         return self.kl_estimator or ("k2" if self.kl_in_loss else "k1")
 
     @property
-    def has_other_sampler(self) -> bool:
-        """Whether responses come from another program than the policy, or from older weights."""
-        return self.rollout_engine != "native" or self.rollout_lag > 0
-
-    @property
-    def recomputes_logprobs(self) -> bool:
-        """Whether the log-probs of sampled tokens are computed once more, as in training."""
-        if self.recompute_logprobs == "auto":
-            return self.has_other_sampler or self.importance_weight_cap is not None
-        return self.recompute_logprobs == "always"
-
-    @property
-    def weight_cap(self) -> float | None:
-        """Largest importance weight; None for no weights."""
-        if self.importance_weight_cap is None and self.has_other_sampler:
-            return DEFAULT_CAP
-        return self.importance_weight_cap
-
-    @property
     def num_prompts(self) -> int:
         """Prompts per iteration, over all processes."""
         return self.rollout_batch_size // self.num_generations
@@ -373,31 +314,3 @@ class PPOConfig(RolloutConfig):
             return self.max_steps
         assert self.total_episodes is not None
         return -(-self.total_episodes // self.rollout_batch_size)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOSettings:
-    """All keys of a PPO run. The order of the fields is that of `config.yaml`."""
-
-    run: RunConfig
-    model: BackboneConfig
-    data: PromptDataConfig
-    reward: RewardConfig
-    ppo: PPOConfig
-
-    def __post_init__(self) -> None:
-        check_together(self)
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """The five dataclasses, for a file of settings and for hashes."""
-        return self.run, self.model, self.data, self.reward, self.ppo
-
-
-PPO_CLASSES = (RunConfig, BackboneConfig, PromptDataConfig, RewardConfig, PPOConfig)
-
-
-def settings_of(configs: tuple[Any, ...]) -> PPOSettings:
-    """The settings of what `parse_config(*PPO_CLASSES)` returns."""
-    run, model, data, reward, ppo = configs
-    return PPOSettings(run=run, model=model, data=data, reward=reward, ppo=ppo)

@@ -22,7 +22,7 @@ def check_finite(scored: ScoredRollouts, step: int) -> None:
     Raises:
         TrainingError: step, what is not finite, rows and prompts.
     """
-    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    rollouts, mask = scored.rollouts, scored.rollouts.action_mask
     for name, values in (
         ("log-probs of the policy", rollouts.logprobs),
         ("log-probs of the reference", scored.ref_logprobs),

@@ -22,11 +22,17 @@ from rlhf.types import Experience, Rollouts, ScoredRollouts
 
 def make_experience(scored: ScoredRollouts, config: PPOConfig, *, kl_coef: float) -> Experience:
     """Per-token rewards, and the advantages and returns of the configured estimator."""
-    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    rollouts, mask = scored.rollouts, scored.rollouts.action_mask
     kl = estimate_kl(rollouts.logprobs, scored.ref_logprobs, estimator=config.penalty_estimator)
-    rewards = penalized_rewards(
-        final_scores(scored, config), kl, mask, kl_coef=0.0 if config.kl_in_loss else kl_coef
-    )
+    coef = 0.0 if config.kl_in_loss else kl_coef
+    final = final_scores(scored, config)
+    if rollouts.episodes is None:
+        rewards = penalized_rewards(final, kl, mask, kl_coef=coef)
+    else:
+        turns = rollouts.episodes.rewards
+        # Each turn's reward is at its last token; the score's other parts, and what penalties and
+        # clip change, are at the last one.
+        rewards = turns + penalized_rewards(final - turns.sum(1), kl, mask, kl_coef=coef)
     if config.whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
     advantages, returns = _advantages(rewards, scored, config)
@@ -75,7 +81,7 @@ def _advantages(
     GAE's advantages are whitened over the rows of all ranks. Estimators that give each response
     one number give it to all of its tokens.
     """
-    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    rollouts, mask = scored.rollouts, scored.rollouts.action_mask
     groups = rollouts.batch.group_ids
     if scored.values is not None:
         advantages, returns = gae(rewards, scored.values, mask, gamma=config.gamma, lam=config.lam)

@@ -75,7 +75,7 @@ def _are_finite(minibatch: Minibatch, outputs: Sequence[Tensor | None]) -> bool:
     """Whether the outputs, and what they are compared with, are finite numbers."""
     inputs = (minibatch.logprobs, minibatch.advantages, minibatch.returns)
     tensors = [tensor for tensor in (*outputs, *inputs) if tensor is not None]
-    return all(bool(tensor[minibatch.response_mask].isfinite().all()) for tensor in tensors)
+    return all(bool(tensor[minibatch.action_mask].isfinite().all()) for tensor in tensors)
 
 
 def _message(bad: Sequence[str], experience: Experience, rows: list[int], step: int) -> str:

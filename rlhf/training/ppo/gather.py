@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from rlhf.errors import TrainingError
-from rlhf.types import PromptBatch, Rollouts, ScoredRollouts, Scores
+from rlhf.types import Episodes, PromptBatch, Rollouts, ScoredRollouts, Scores
 
 T = TypeVar("T")
 
@@ -89,6 +89,7 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
             batch=batch,
             response_ids=_stacked([part.response_ids for part in rollouts], order),
             response_mask=_stacked([part.response_mask for part in rollouts], order),
+            action_mask=_stacked([part.action_mask for part in rollouts], order),
             logprobs=_stacked([part.logprobs for part in rollouts], order),
             sampler_logprobs=_stacked(sampler, order) if sampler else None,
             importance_weights=_stacked([part.importance_weights for part in rollouts], order),
@@ -96,6 +97,7 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
             ended_with_eos=torch.cat([part.ended_with_eos for part in rollouts])[order],
             thought_lengths=torch.cat([part.thought_lengths for part in rollouts])[order],
             texts=_picked([part.texts for part in rollouts], order),
+            episodes=_joined_episodes([part.episodes for part in rollouts], order),
         ),
         scores=Scores(
             scores=torch.cat([part.scores.scores for part in parts])[order],
@@ -108,6 +110,20 @@ def _joined(parts: list[ScoredRollouts], order: Tensor) -> ScoredRollouts:
         ref_logprobs=_stacked([part.ref_logprobs for part in parts], order),
         values=_stacked(values, order) if values else None,
         greedy_scores=torch.cat(greedy)[order] if greedy else None,
+    )
+
+
+def _joined_episodes(parts: Sequence[Episodes | None], order: Tensor) -> Episodes | None:
+    episodes = [part for part in parts if part is not None]
+    if not episodes:
+        return None
+    return Episodes(
+        rewards=_stacked([part.rewards for part in episodes], order),
+        num_turns=torch.cat([part.num_turns for part in episodes])[order],
+        num_calls=torch.cat([part.num_calls for part in episodes])[order],
+        last_prompts=_picked([part.last_prompts for part in episodes], order),
+        last_turns=_picked([part.last_turns for part in episodes], order),
+        failures=_picked([part.failures for part in episodes], order),
     )
 
 

@@ -15,7 +15,7 @@ from rlhf.training.ppo.config import PPOConfig
 from rlhf.types import Minibatch
 
 Sums = dict[str, Tensor]
-"""Name of a metric -> its sum over response tokens."""
+"""Name of a metric -> its sum over the tokens that the model wrote."""
 
 
 def policy_terms(
@@ -43,13 +43,13 @@ def policy_terms(
         sums["kl_loss"] = _kl_loss(batch, new_logprobs, config)
         loss = loss + kl_coef * sums["kl_loss"]
     if entropies is not None:
-        bonus = masked_sum(entropies * batch.loss_weights, batch.response_mask)
+        bonus = masked_sum(entropies * batch.loss_weights, batch.action_mask)
         loss = loss - config.entropy_coef * bonus
     return loss, sums
 
 
 def _policy_loss(batch: Minibatch, new_logprobs: Tensor, config: PPOConfig) -> PolicyLoss:
-    inputs = new_logprobs, batch.logprobs, batch.advantages, batch.response_mask
+    inputs = new_logprobs, batch.logprobs, batch.advantages, batch.action_mask
     weights = batch.importance_weights * batch.loss_weights
     if config.surrogate == "cispo":
         assert config.clip_range_high is not None
@@ -66,7 +66,7 @@ def _policy_loss(batch: Minibatch, new_logprobs: Tensor, config: PPOConfig) -> P
 
 def _kl_loss(batch: Minibatch, new_logprobs: Tensor, config: PPOConfig) -> Tensor:
     """k2 weighted by the ratio to the sampler, for the gradient of the KL; k3 as GRPO has it."""
-    mask, weights = batch.response_mask, batch.loss_weights
+    mask, weights = batch.action_mask, batch.loss_weights
     if config.penalty_estimator == "k2":
         ratios = kl_weights(new_logprobs, batch.logprobs, mask)
         weights = weights * batch.importance_weights * ratios
@@ -83,7 +83,7 @@ def value_terms(batch: Minibatch, new_values: Tensor, config: PPOConfig) -> tupl
         new_values,
         batch.values,
         batch.returns,
-        batch.response_mask,
+        batch.action_mask,
         value_clip_range=config.value_clip_range,
     )
     sums = {"value_loss": value.loss, "value_clip_fraction": value.clipped}

@@ -14,10 +14,11 @@ from rlhf.ops.kl import kl_k1, kl_k3
 from rlhf.ops.masking import masked_mean, masked_sum
 from rlhf.ops.whitening import masked_variance
 from rlhf.runtime.distributed import print_once
-from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.dynamic_sampling import share_of_equal_groups
 from rlhf.training.ppo.reward_metrics import short_names
-from rlhf.types import Experience, Prompt, Rollouts, ScoredRollouts
+from rlhf.training.ppo.settings import PPOSettings
+from rlhf.types import Episodes, Experience, Prompt, Rollouts, ScoredRollouts
 
 PROGRESS = ("score", "kl", "response_length", "eos_rate")  # printed while a run goes on
 NUM_LINES = 20  # printed over a run
@@ -27,7 +28,7 @@ OnStep = Callable[[int, Mapping[str, float]], None]
 
 def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
     """Score, KL from the reference, entropy, length, EOS rate. KL per response is in nats."""
-    rollouts, mask = scored.rollouts, scored.rollouts.response_mask
+    rollouts, mask = scored.rollouts, scored.rollouts.action_mask
     k1 = kl_k1(rollouts.logprobs, scored.ref_logprobs)
     k3 = kl_k3(rollouts.logprobs, scored.ref_logprobs)
     num_rows = len(mask)
@@ -45,6 +46,8 @@ def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
     }
     if rollouts.sampler_logprobs is not None:
         metrics |= gap_metrics(rollouts, rollouts.sampler_logprobs)
+    if rollouts.episodes is not None:
+        metrics |= episode_metrics(rollouts, rollouts.episodes)
     if bool((rollouts.thought_lengths > 0).any()):
         metrics["thought_length"] = rollouts.thought_lengths.float().mean()
     if len(scored.scores.breakdown) > 1:
@@ -56,7 +59,7 @@ def rollout_metrics(scored: ScoredRollouts) -> dict[str, float]:
 
 def gap_metrics(rollouts: Rollouts, sampler_logprobs: Tensor) -> dict[str, Tensor | float]:
     """How far the sampler's log-probs are from the trainer's, and the tokens left out for it."""
-    mask = rollouts.response_mask
+    mask = rollouts.action_mask
     gap = logprob_gap(rollouts.logprobs, sampler_logprobs, mask)
     return {
         "logprob_gap": gap.mean,
@@ -68,6 +71,16 @@ def gap_metrics(rollouts: Rollouts, sampler_logprobs: Tensor) -> dict[str, Tenso
     }
 
 
+def episode_metrics(rollouts: Rollouts, episodes: Episodes) -> dict[str, Tensor | float]:
+    """Means over episodes: turns, tool calls, tokens of the environment."""
+    given = rollouts.response_mask & ~rollouts.action_mask
+    return {
+        "turns": episodes.num_turns.float().mean(),
+        "tool_calls": episodes.num_calls.float().mean(),
+        "environment_tokens": given.sum(1).float().mean(),
+    }
+
+
 def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
     """Distinct pairs of neighbouring tokens over all pairs, of all responses together.
 
@@ -75,7 +88,7 @@ def distinct_2(response_ids: Tensor, response_mask: Tensor) -> float:
     text, so compare it only within a run. 0.0 where there is no pair. long and bool [B, R].
     """
     pairs = response_ids[:, :-1] * 2**32 + response_ids[:, 1:]
-    pairs = pairs[response_mask[:, 1:]]
+    pairs = pairs[response_mask[:, 1:] & response_mask[:, :-1]]
     return len(set(pairs.tolist())) / max(1, len(pairs))
 
 
@@ -84,7 +97,7 @@ def experience_metrics(experience: Experience, settings: PPOSettings) -> dict[st
 
     Explained variance is 1 - Var(return - value) / Var(return) over response tokens.
     """
-    mask, num_rows = experience.rollouts.response_mask, len(experience.rewards)
+    mask, num_rows = experience.rollouts.action_mask, len(experience.rewards)
     metrics = {"reward": float(masked_sum(experience.rewards, mask) / num_rows)}
     if experience.values is not None and experience.returns is not None:
         residual = masked_variance(experience.returns - experience.values, mask)
@@ -169,7 +182,7 @@ class Clock:
 
     def speeds(self, experience: Experience) -> dict[str, float]:
         """The laps; responses and response tokens (of all ranks) per second."""
-        mask, total = experience.rollouts.response_mask, sum(self.seconds.values())
+        mask, total = experience.rollouts.action_mask, sum(self.seconds.values())
         return self.seconds | {
             "samples_per_second": len(mask) / total,
             "tokens_per_second": int(mask.sum()) / total,

@@ -52,19 +52,7 @@ def load_models(
     Raises:
         ConfigError: value_model_path has another vocabulary than the policy.
     """
-    rewards = setup.settings.reward
-    reward = load_reward(
-        setup.rewards,
-        normalize=rewards.normalize_reward,
-        on_error=rewards.on_reward_error,
-        aggregation=rewards.reward_aggregation,
-        uncertainty_coef=rewards.uncertainty_coef,
-        templates=rewards.templates(setup.rewards, raw=setup.chat.raw),
-        calls=rewards.calls,
-        texts=reward_texts(setup.chat),
-        device=compute.device,
-        bf16=compute.bf16,
-    )
+    reward = _reward(setup, compute)
     models, note = _models_of_mode(setup, reward, checkpoint, compute.device)
     notes = [note]
     if setup.config.mode == "lora":
@@ -78,6 +66,25 @@ def load_models(
             "the reward model whole on each process."
         )
     return models, reward, notes
+
+
+def _reward(setup: PPOSetup, compute: Compute) -> Reward:
+    """The reward; without sources where an environment alone rewards."""
+    rewards = setup.settings.reward
+    if not setup.rewards:
+        return Reward([], on_error=rewards.on_reward_error)
+    return load_reward(
+        setup.rewards,
+        normalize=rewards.normalize_reward,
+        on_error=rewards.on_reward_error,
+        aggregation=rewards.reward_aggregation,
+        uncertainty_coef=rewards.uncertainty_coef,
+        templates=rewards.templates(setup.rewards, raw=setup.chat.raw),
+        calls=rewards.calls,
+        texts=reward_texts(setup.chat),
+        device=compute.device,
+        bf16=compute.bf16,
+    )
 
 
 def _speed_up(models: PPOModels, setup: PPOSetup, compute: Compute, *, sharded: bool) -> None:

@@ -26,7 +26,8 @@ from rlhf.models.load import load_policy, on_device
 from rlhf.models.save import inner_model
 from rlhf.models.sequences import Sequences
 from rlhf.models.shard import shard, whole, whole_weights
-from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.settings import PPOSettings
 
 Reference = Callable[[], AbstractContextManager[PreTrainedModel | PeftModel]]
 

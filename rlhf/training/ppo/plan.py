@@ -19,8 +19,8 @@ from rlhf.planning.case import GRAPHED, NATIVE, Assumed, Batch, Case, Target, ac
 from rlhf.planning.plan import Plan, ppo_plan
 from rlhf.rewards.spec import parse_rewards
 from rlhf.training.common.optimizer import moment_bytes
-from rlhf.training.ppo.config import PPOSettings
 from rlhf.training.ppo.modes import adapter_config
+from rlhf.training.ppo.settings import PPOSettings
 from rlhf.training.ppo.setup import FRESH
 
 
@@ -100,7 +100,7 @@ def _critic(settings: PPOSettings, base: str, assumed: Assumed) -> ModelShape:
 def _rewards(settings: PPOSettings, base: str, assumed: Assumed) -> tuple[ModelShape, ...]:
     """The reward models that are loaded whole. An adapter of the policy's backbone is left out."""
     shapes = []
-    for spec in parse_rewards(settings.reward.reward):
+    for spec in parse_rewards(settings.reward.reward, optional=True):
         if (language_model := spec.language_model) is not None:
             shapes.append(shape_of(assumed.path(language_model)))
         if spec.path is None:

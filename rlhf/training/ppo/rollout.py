@@ -17,6 +17,7 @@ from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.protocols import CausalLM
 from rlhf.ops.importance import importance_weights
 from rlhf.rollouts.engine import RolloutEngine, Sampling
+from rlhf.rollouts.played import Played
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.types import PromptBatch, PromptRow, Rollouts
@@ -84,6 +85,7 @@ def sample(
     seed: int,
     iteration: int,
     temperature: float | None = None,
+    row_limits: Sequence[int] | None = None,
 ) -> Generated:
     """A sampled response to every row.
 
@@ -96,14 +98,16 @@ def sample(
         seed: with iteration and row, it determines the sampling noise.
         iteration: see seed.
         temperature: in place of the configured one; 0 for the likeliest tokens.
+        row_limits: longest response of each row; default: max_completion_length.
     """
     sampling = Sampling(
-        max_new_tokens=config.max_completion_length,
+        max_new_tokens=max(row_limits or [config.max_completion_length]),
         temperature=config.temperature if temperature is None else temperature,
         eos_token_ids=chat.eos_token_ids,
         pad_token_id=chat.pad_token_id,
         seed=seed,
         iteration=iteration,
+        row_limits=row_limits,
     )
     with compute.autocast():
         return engine.generate(batch, sampling)
@@ -118,6 +122,7 @@ def as_rollouts(
     chat: ChatTokenizer,
     *,
     recomputes: bool,
+    played: Played | None = None,
 ) -> Rollouts:
     """Sampled responses with the log-probs that the update compares with.
 
@@ -131,44 +136,57 @@ def as_rollouts(
         recomputes: whether the log-probs are those of the forward pass that trains, and each token
             is weighted by its likelihood there over its likelihood where it was sampled; else they
             are those that it was sampled with.
+        played: what an environment gave, if there is one.
     """
     ids, mask = generated.response_ids, generated.response_mask
+    actions = mask if played is None else played.action_mask
     logprobs, entropies = generated.logprobs, generated.entropies
     if recomputes:
-        logprobs, entropies = _trained_logprobs(policy, batch, generated, compute)
-    texts, thought_lengths = _decode(ids, mask, chat)
+        logprobs, entropies = _trained_logprobs(policy, batch, generated, actions, compute)
+    if played is None:
+        texts, thought_lengths = _decode(ids, mask, chat)
+    else:
+        texts, thought_lengths = played.texts, played.thought_lengths
     return Rollouts(
         batch=batch,
         response_ids=ids,
         response_mask=mask,
+        action_mask=actions,
         logprobs=logprobs,
         sampler_logprobs=generated.logprobs if recomputes else None,
-        importance_weights=_weights(logprobs, generated, config),
+        importance_weights=_weights(logprobs, generated, actions, config),
         entropies=torch.zeros_like(logprobs) if entropies is None else entropies,
         ended_with_eos=generated.ended_with_eos,
         thought_lengths=torch.tensor(thought_lengths, device=ids.device),
         texts=texts,
+        episodes=None if played is None else played.episodes,
     )
 
 
 def _trained_logprobs(
-    policy: CausalLM, batch: PromptBatch, generated: Generated, compute: Compute
+    policy: CausalLM,
+    batch: PromptBatch,
+    generated: Generated,
+    action_mask: Tensor,
+    compute: Compute,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs as training computes them, and entropies, float32 [B, R] each."""
-    responses = generated.response_ids, generated.response_mask
+    responses = generated.response_ids, generated.response_mask, action_mask
     if generated.entropies is None:
         return compute.frozen_logprobs_and_entropies(policy, batch, *responses)
     return compute.frozen_logprobs(policy, batch, *responses), generated.entropies
 
 
-def _weights(logprobs: Tensor, generated: Generated, config: PPOConfig) -> Tensor:
+def _weights(
+    logprobs: Tensor, generated: Generated, action_mask: Tensor, config: PPOConfig
+) -> Tensor:
     """The importance weights of the tokens, float [B, R]; 1 where log-probs are not recomputed."""
     if config.weight_cap is None or not config.recomputes_logprobs:
         return torch.ones_like(logprobs)
     return importance_weights(
         logprobs,
         generated.logprobs,
-        generated.response_mask,
+        action_mask,
         cap=config.weight_cap,
         floor=config.importance_weight_floor or 0.0,
         correction=config.importance_correction,
@@ -189,7 +207,7 @@ def one_of_each_group(batch: PromptBatch, num_generations: int) -> PromptBatch:
     )
 
 
-def _decode(ids: Tensor, mask: Tensor, chat: ChatTokenizer) -> tuple[list[str], list[int]]:
+def _decode(ids: Tensor, mask: Tensor, chat: ChatTokenizer) -> tuple[Sequence[str], Sequence[int]]:
     """The text of each response, and the tokens of its thought (0 without one)."""
     rows = [row[:length] for row, length in zip(ids.tolist(), mask.sum(1).tolist(), strict=True)]
     texts = [decode(chat, row) for row in rows]

@@ -1,5 +1,6 @@
 """Responses of a run and their scores: of an iteration's prompts, and of the held-out ones."""
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from accelerate import Accelerator
@@ -10,11 +11,14 @@ from rlhf.errors import TrainingError
 from rlhf.models.generation.decoder import Generated
 from rlhf.rewards.reward import Reward
 from rlhf.rollouts.engine import RolloutEngine
+from rlhf.rollouts.play import Player
+from rlhf.rollouts.played import Played
 from rlhf.training.common.arguments import is_temporary
 from rlhf.training.ppo.ahead import Ahead
 from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.diagnostics import check_finite
 from rlhf.training.ppo.dynamic_sampling import replace_equal_groups
+from rlhf.training.ppo.environment import load_player
 from rlhf.training.ppo.gather import gather_rows, intersect_rows, select_rows, without_failures
 from rlhf.training.ppo.modes import PPOModels
 from rlhf.training.ppo.reward_metrics import count_metrics, take_counts
@@ -53,6 +57,8 @@ class Sampler:
         self.models, self.reward = models, reward
         self.engine, self.version = engine, ""  # of the weights that the engine has
         self.ahead = Ahead()
+        stops = reward.on_error == "stop"
+        self.player = load_player(setup.environment, setup.chat, setup.config, stops=stops)
 
     def next_prompts(self, step: int) -> PromptBatch:
         """This process's prompts of iteration `step`, `num_generations` rows each."""
@@ -71,7 +77,7 @@ class Sampler:
         version: str = "",
         temperature: float | None = None,
     ) -> Rollouts:
-        """A sampled response to every row, with its log-probs.
+        """A sampled response to every row, or an episode, with its log-probs.
 
         Args:
             policy: the model to sample from, with whole weights.
@@ -82,9 +88,14 @@ class Sampler:
         """
         self.ahead.wait()
         generated = self.ahead.take(iteration) if temperature is None else None
+        played = None
         if generated is None:
             self._give(policy, version)
-            generated = self._sample(batch, iteration, temperature)
+            if self.player is None:
+                generated = self._sample(batch, iteration, temperature)
+            else:
+                played = self._play(self.player, batch, iteration, temperature)
+                batch, generated = played.batch, played.generated
         return as_rollouts(
             generated,
             batch,
@@ -93,7 +104,18 @@ class Sampler:
             self.compute,
             self.setup.chat,
             recomputes=self.setup.config.recomputes_logprobs and temperature is None,
+            played=played,
         )
+
+    def _play(
+        self, player: Player, batch: PromptBatch, iteration: int, temperature: float | None
+    ) -> Played:
+        """An episode for every row."""
+
+        def sample_turn(part: PromptBatch, seed: int, limits: Sequence[int]) -> Generated:
+            return self._sample(part, iteration, temperature, seed=seed, row_limits=limits)
+
+        return player.play(batch, sample_turn, seed=self.setup.seed, iteration=iteration)
 
     def start_next(self, policy: Policy, step: int) -> None:
         """Begin to sample the responses of iteration `step`, one ahead, with these weights."""
@@ -107,7 +129,15 @@ class Sampler:
             self.engine.update_weights(policy)
             self.version = version
 
-    def _sample(self, batch: PromptBatch, iteration: int, temperature: float | None) -> Generated:
+    def _sample(
+        self,
+        batch: PromptBatch,
+        iteration: int,
+        temperature: float | None,
+        *,
+        seed: int | None = None,
+        row_limits: Sequence[int] | None = None,
+    ) -> Generated:
         setup = self.setup
         return sample(
             self.engine,
@@ -115,14 +145,17 @@ class Sampler:
             setup.config,
             self.compute,
             setup.chat,
-            seed=setup.seed,
+            seed=setup.seed if seed is None else seed,
             iteration=iteration,
             temperature=temperature,
+            row_limits=row_limits,
         )
 
     def close(self) -> None:
-        """End the engine, and what is sampled ahead."""
+        """End the engine, the environments, and what is sampled ahead."""
         self.ahead.close()
+        if self.player is not None:
+            self.player.close()
         self.engine.close()
 
     def roll_out_greedily(self, policy: Policy, batch: PromptBatch, step: int) -> Rollouts:

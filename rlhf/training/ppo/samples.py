@@ -30,7 +30,8 @@ def write_tokens(
     """Write `folder/samples/tokens.jsonl`: numbers for each token of some responses.
 
     One line per response: {"prompt", "kind", "score", "tokens", "logprobs", "kl", "advantages",
-    "values"}; kl is log(policy/reference) of the token, in nats.
+    "values"}; kl is log(policy/reference) of the token, in nats. Of an episode also "action_mask":
+    the numbers of tokens that the model did not write are 0.
 
     Args:
         folder: the run folder.
@@ -100,9 +101,13 @@ def _line(
     }
     if advantages is not None and scored.values is not None:
         numbers |= {"advantages": advantages, "values": scored.values}
+    written = {}
+    if rollouts.episodes is not None:
+        written = {"action_mask": rollouts.action_mask[row][mask].tolist()}
     return {
         "prompt": rollouts.batch.prompts[row],
         "tokens": pieces(chat, ids),
+        **written,
         **{
             name: [round(value, DIGITS) for value in tensor[row][mask].tolist()]
             for name, tensor in numbers.items()

@@ -13,7 +13,9 @@ from rlhf.training.ppo.compute import Compute
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.experience import penalized_scores
 from rlhf.training.ppo.modes import PPOModels
-from rlhf.types import Rollouts, ScoredRollouts
+from rlhf.types import Rollouts, ScoredRollouts, Scores
+
+ENVIRONMENT = "environment"  # its name among the parts of the score
 
 
 def score_rollouts(
@@ -25,10 +27,10 @@ def score_rollouts(
         TrainingError: a reward that cannot be used, where `on_reward_error` is stop.
     """
     batch = rollouts.batch
-    ids, mask = rollouts.response_ids, rollouts.response_mask
-    scores = reward.score(batch.prompts, rollouts.texts, batch.columns)
+    ids, mask, actions = rollouts.response_ids, rollouts.response_mask, rollouts.action_mask
+    scores = scores_of(rollouts, reward)
     with models.reference() as reference:
-        ref_logprobs = compute.frozen_logprobs(reference, batch, ids, mask)
+        ref_logprobs = compute.frozen_logprobs(reference, batch, ids, mask, actions)
     values = None
     if models.critic is not None:
         with models.whole_critic() as critic, compute.autocast():
@@ -37,6 +39,7 @@ def score_rollouts(
                 batch,
                 ids,
                 mask,
+                action_mask=actions,
                 max_tokens=compute.microbatch_tokens,
                 packed=reads_packed_rows(critic.modules()),
                 grows=compute.microbatches_grow,
@@ -46,6 +49,30 @@ def score_rollouts(
         scores=replace(scores, scores=scores.scores.to(ids.device)),
         ref_logprobs=ref_logprobs,
         values=values,
+    )
+
+
+def scores_of(rollouts: Rollouts, reward: Reward) -> Scores:
+    """The score of each response; of an episode the sum of its turns' rewards and the reward's.
+
+    The sources of the reward score an episode's last turn, as the response to what precedes it.
+
+    Raises:
+        TrainingError: as `score_rollouts`.
+    """
+    batch, episodes = rollouts.batch, rollouts.episodes
+    if episodes is None:
+        return reward.score(batch.prompts, rollouts.texts, batch.columns)
+    own = reward.score(episodes.last_prompts, episodes.last_turns, batch.columns)
+    given = episodes.rewards.sum(1).cpu()
+    failed = torch.tensor([bool(failure) for failure in episodes.failures])
+    given = torch.where(failed, torch.nan, given)
+    return Scores(
+        scores=own.scores + given,
+        breakdown={ENVIRONMENT: given, **own.breakdown},
+        failures=[
+            first or second for first, second in zip(episodes.failures, own.failures, strict=True)
+        ],
     )
 
 
@@ -61,7 +88,7 @@ def with_greedy_scores(
     Raises:
         TrainingError: as `score_rollouts`.
     """
-    scores = reward.score(greedy.batch.prompts, greedy.texts, greedy.batch.columns)
+    scores = scores_of(greedy, reward)
     final = penalized_scores(scores.scores.to(scored.ref_logprobs.device), greedy, config)
     count = len(scored.rollouts.texts) // len(greedy.texts)
     failures = _first_failures(scored.scores.failures, scores.failures, count)

@@ -10,24 +10,33 @@ from rlhf.data.held_out import load_train_and_held_out_prompts
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_prompts, load_texts
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
+from rlhf.errors import ConfigError
 from rlhf.manifest import DataUse, Manifest
 from rlhf.models.compatibility import check_same_format, load_checked_tokenizer
 from rlhf.models.context_length import beyond_training
 from rlhf.models.four_bit import check_four_bit
 from rlhf.models.revision import at_revision
 from rlhf.models.shard import sharding_requested
-from rlhf.rewards.config import OF_CALLS
+from rlhf.rewards.config import OF_CALLS, RewardConfig
 from rlhf.rewards.rendered import reward_texts
 from rlhf.rewards.scorers import check_options, check_source
 from rlhf.rewards.spec import RewardSpec
+from rlhf.rollouts.environment import EnvironmentSpec, parse_environment
 from rlhf.runtime.field_types import changed_fields
 from rlhf.training.common.optimizer import check_optim
 from rlhf.training.common.provenance import stage_manifest
-from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.environment import check_environment
+from rlhf.training.ppo.settings import PPOSettings
 from rlhf.training.ppo.validation import check_device, check_sharding
 from rlhf.types import PromptRow
 
 FRESH = "fresh"  # value_model_path: the policy's trunk with a new head
+# Keys of the reward that only its sources read.
+OF_SOURCES = (
+    *("normalize_reward", "reward_aggregation", "reward_uncertainty_coef"),
+    *("reward_chat_template", "reward_chat_template_kwargs"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,7 @@ class PPOSetup:
     held_out: Sequence[PromptRow]  # sampled before and after; training prompts without eval_data
     texts: Sequence[str]  # of ptx_data
     uses: Sequence[DataUse]  # for the manifest
+    environment: EnvironmentSpec | None = None  # that answers the model's turns
 
     @property
     def config(self) -> PPOConfig:
@@ -79,7 +89,18 @@ class PPOSetup:
                 self.config.max_length,
                 (self.config.max_prompt_length, self.config.max_completion_length),
             ),
+            *self._environment_notes,
             f"{len(self.prompts)} prompts to train on, {len(self.held_out)} for samples",
+        ]
+
+    @property
+    def _environment_notes(self) -> list[str]:
+        if self.environment is None:
+            return []
+        tools = f", with {len(self.environment.tools)} tools" if self.environment.tools else ""
+        return [
+            f"Responses are episodes of {self.environment.name}{tools}: at most "
+            f"{self.config.max_turns} turns of the model."
         ]
 
     def manifest(self, folder: Path, stage: str = "ppo") -> Manifest:
@@ -105,6 +126,7 @@ def check_run(
     prompts: Data | None = None,
     eval_prompts: Data | None = None,
     ptx_data: Data | None = None,
+    environment: EnvironmentSpec | None = None,
 ) -> PPOSetup:
     """Check the models' formats, the reward and every row. No weight is loaded.
 
@@ -115,6 +137,7 @@ def check_run(
         prompts: rows, where they do not come from train_data.
         eval_prompts: rows, where they do not come from eval_data.
         ptx_data: texts, where they do not come from the key of that name.
+        environment: a class, where it does not come from the key of that name.
 
     Raises:
         ConfigError: a source of the reward that does not load or answer, keys that this machine or
@@ -124,6 +147,10 @@ def check_run(
         DataError: rows that cannot be used.
     """
     settings = replace(settings, model=at_revision(settings.model))
+    if environment is None and settings.ppo.environment is not None:
+        environment = parse_environment(settings.ppo.environment)
+    if not rewards:
+        _check_no_reward(settings.reward)
     chat, built_on = check_models(settings, rewards)
     with BadRows(
         drop=settings.data.drop_bad_rows, reject_file=Path(settings.run.output_dir) / REJECTS
@@ -139,6 +166,13 @@ def check_run(
             load, settings.data, seed=settings.run.seed, train=prompts, held_out=eval_prompts
         )
         texts, text_uses = _load_texts(settings, bad_rows, ptx_data)
+    if environment is not None:
+        check_environment(
+            environment,
+            chat,
+            [*rows.train, *rows.held_out],
+            max_prompt_length=settings.ppo.max_prompt_length,
+        )
     calls = settings.reward.calls
     check_options(rewards, calls, changed_fields(settings.reward, OF_CALLS))
     for spec in rewards:
@@ -155,6 +189,7 @@ def check_run(
         held_out=(rows.held_out or rows.train)[: settings.ppo.num_eval_prompts],
         texts=texts,
         uses=[*rows.uses, *text_uses],
+        environment=environment,
     )
 
 
@@ -192,6 +227,20 @@ def check_models(
         load_checked_tokenizer(value_model, "none" if chat.raw else "auto", judges=True)
         built_on.append(value_model)
     return chat, built_on
+
+
+def _check_no_reward(config: RewardConfig) -> None:
+    """Check that no key of the reward is set where the environment alone rewards.
+
+    Raises:
+        ConfigError: the key.
+    """
+    for name in changed_fields(config, OF_SOURCES):
+        raise ConfigError(
+            f"{name} is about sources of the reward, and the environment alone rewards; leave it "
+            "out, or give a reward too.",
+            code="key-conflict",
+        )
 
 
 def _load_texts(

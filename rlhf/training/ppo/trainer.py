@@ -19,7 +19,7 @@ from rlhf.data.files.memory import Data
 from rlhf.models.config import BackboneConfig
 from rlhf.models.generation.generate import sample_responses
 from rlhf.rewards.config import RewardConfig
-from rlhf.rewards.spec import RewardLike, parse_rewards
+from rlhf.rewards.spec import RewardLike
 from rlhf.runtime.distributed import on_main_process, print_once
 from rlhf.runtime.signals import SigtermFlag, Stopped
 from rlhf.training.common.arguments import check_not_trained, not_trained, run_config
@@ -76,9 +76,11 @@ class PPOTrainer:
         reward: one or several of: a Python function `f(prompts, completions, **columns)`, async or
             not, that returns a number per completion, a `RewardModel`, its folder or hub id,
             `file.py:function`, a server's address, `judge:FILE.yaml`, `verifier:NAME`; strings may
-            be `WEIGHT*SOURCE`.
+            be `WEIGHT*SOURCE`. None with an environment that alone rewards.
         config: keys of PPO. It is required, because a run has no natural length: `max_steps` or
             `total_episodes` has to be set.
+        environment: a class with `reset(prompt)` and `step(messages)`, or `file.py:Class`, that
+            answers the model's turns; see docs/how-to/environments.md.
         eval_prompts: held-out prompts for `eval_` metrics, of the same kinds as `prompts`.
         ptx_data: pretraining texts; needs `config.ptx_coef`.
         data_config: chat template and handling of bad rows.
@@ -100,9 +102,10 @@ class PPOTrainer:
         self,
         model: str | Path | BackboneConfig,
         prompts: Data,
-        reward: RewardLike | Sequence[RewardLike],
+        reward: RewardLike | Sequence[RewardLike] | None = None,
         *,
         config: PPOConfig,
+        environment: str | type | None = None,
         eval_prompts: Data | None = None,
         ptx_data: Data | None = None,
         data_config: PromptOptions | None = None,
@@ -119,8 +122,9 @@ class PPOTrainer:
             run,
             model,
             prompts,
-            parse_rewards(reward),
+            reward,
             config=config,
+            environment=environment,
             eval_prompts=eval_prompts,
             ptx_data=ptx_data,
             data_config=data_config,

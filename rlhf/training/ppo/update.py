@@ -55,7 +55,7 @@ class OptimizerStep:
     minibatch: Minibatch  # those rows
     iteration: int
     number: int  # of the optimizer step in the run, from 0
-    num_tokens: Tensor  # response tokens of the minibatch, over all ranks
+    num_tokens: Tensor  # that the model wrote, of the minibatch, over all ranks
     policy_scale: Tensor  # num_tokens / what the policy's loss is divided by; see `loss_type`
     kl_coef: float  # of the KL penalty in the loss
     trains_policy: bool  # False during the critic's warm-up
@@ -148,7 +148,7 @@ class PPOUpdater:
         self, experience: Experience, rows: Tensor, iteration: int, number: int, kl_coef: float
     ) -> OptimizerStep:
         minibatch, config = experience.select(rows), self.config
-        num_tokens = minibatch.response_mask.sum()
+        num_tokens = minibatch.action_mask.sum()
         denominator = loss_denominator(
             experience.loss_mask[rows],
             config.loss_type,

@@ -7,13 +7,16 @@ import torch
 from rlhf.errors import ConfigError
 from rlhf.models.compiled import missing_compiler
 from rlhf.rollouts.config import check_rollouts
+from rlhf.rollouts.environment_config import check_environment_keys
 from rlhf.runtime.field_types import changed_fields
 from rlhf.training.common.config import check_finite
 from rlhf.training.ppo.kl_controller import MOST_ERROR
 from rlhf.training.ppo.method_validation import check_method
+from rlhf.training.ppo.sampler_validation import check_sampler
 
 if TYPE_CHECKING:
-    from rlhf.training.ppo.config import PPOConfig, PPOSettings
+    from rlhf.training.ppo.config import PPOConfig
+    from rlhf.training.ppo.settings import PPOSettings
 
 AT_LEAST_ONE = (
     "num_ppo_epochs", "max_prompt_length", "max_completion_length", "save_steps",
@@ -30,10 +33,6 @@ ABOVE_ZERO = (
 FINITE = (
     "temperature", "learning_rate", "value_learning_rate", "kl_coef", "vf_coef", "ptx_coef",
     "missing_eos_penalty", "missing_eos_score", "entropy_coef", "overlong_penalty",
-)  # fmt: skip
-# Keys that only importance weights read.
-OF_THE_CORRECTION = (
-    "importance_weight_floor", "importance_correction", "importance_correction_level",
 )  # fmt: skip
 # Keys that only LoRA reads.
 OF_LORA = (
@@ -55,7 +54,8 @@ def check_ppo(config: "PPOConfig") -> None:
     check_method(config)
     _check_mode(config)
     check_rollouts(config)
-    _check_sampler(config)
+    check_environment_keys(config)
+    check_sampler(config)
 
 
 def check_together(settings: "PPOSettings") -> None:
@@ -87,6 +87,12 @@ def check_together(settings: "PPOSettings") -> None:
             "reward_aggregation=normalized_sum with advantage=remax: the baseline is the score of "
             "a greedy response, which is not among those that the sources are standardised over; "
             "use another advantage, or reward_aggregation=sum.",
+            code="key-conflict",
+        )
+    if config.environment is not None and settings.reward.reward_aggregation == "normalized_sum":
+        raise ConfigError(
+            "reward_aggregation=normalized_sum with an environment, whose rewards of turns are not "
+            "standardised: the two would have different scales; use reward_aggregation=sum.",
             code="key-conflict",
         )
     if (config.ptx_data is None) != (config.ptx_coef is None):
@@ -227,67 +233,6 @@ def _check_ranges(config: "PPOConfig") -> None:
             "tokens on which both forward passes agree; use 1 or more.",
             code="bad-value",
         )
-
-
-def _check_sampler(config: "PPOConfig") -> None:
-    """Keys of the engine and of what corrects for it."""
-    if config.rollout_engine != "native" and config.cuda_graphs:
-        raise ConfigError(
-            f"cuda_graphs=true is an option of rollout_engine=native, not of "
-            f"{config.rollout_engine}; leave it out.",
-            code="key-conflict",
-        )
-    if config.rollout_lag not in (0, 1):
-        raise ConfigError(
-            f"rollout_lag={config.rollout_lag}; use 0, or 1 to sample one iteration ahead.",
-            code="bad-value",
-        )
-    if config.rollout_lag:
-        _check_lag(config)
-    if config.importance_weight_cap is not None and not config.recomputes_logprobs:
-        raise ConfigError(
-            "importance_weight_cap weighs tokens by recomputed log-probs, and recompute_logprobs="
-            "never has none; leave one of them out.",
-            code="key-conflict",
-        )
-    if config.weight_cap is None or not config.recomputes_logprobs:
-        for name in changed_fields(config, OF_THE_CORRECTION):
-            raise ConfigError(
-                f"{name} belongs to importance weights, which this run has not; set "
-                "importance_weight_cap or leave it out.",
-                code="key-conflict",
-            )
-    floor = config.importance_weight_floor
-    if floor is not None and config.importance_correction != "mask":
-        raise ConfigError(
-            f"importance_weight_floor={floor} is a limit of importance_correction=mask; truncation "
-            "has only importance_weight_cap. Leave it out.",
-            code="key-conflict",
-        )
-    if floor is not None and not 0 < floor <= 1:
-        raise ConfigError(
-            f"importance_weight_floor={floor} would leave out tokens on which both forward passes "
-            "agree; use a number above 0, and 1 at most.",
-            code="bad-value",
-        )
-
-
-def _check_lag(config: "PPOConfig") -> None:
-    """What needs the engine, or the weights that it samples with, while the policy trains."""
-    reasons = {
-        "rollout_engine=transformers": config.rollout_engine == "transformers",
-        "rollout_sleep=true": config.rollout_sleep,
-        "dynamic_sampling": config.dynamic_sampling > 0,
-        "advantage=remax": config.advantage == "remax",
-        "recompute_logprobs=never": config.recompute_logprobs == "never",
-    }
-    for name, given in reasons.items():
-        if given:
-            raise ConfigError(
-                f"rollout_lag=1 samples while the policy trains, which does not work with {name}; "
-                "leave one of them out.",
-                code="key-conflict",
-            )
 
 
 def _check_kl(config: "PPOConfig") -> None:

@@ -6,7 +6,8 @@ from transformers import LlamaConfig
 
 from rlhf.runtime.config import parse_config
 from rlhf.training.ppo.compute import resolve_compute
-from rlhf.training.ppo.config import PPO_CLASSES, PPOConfig, settings_of
+from rlhf.training.ppo.config import PPOConfig
+from rlhf.training.ppo.settings import PPO_CLASSES, settings_of
 from rlhf.training.ppo.validation import check_device, check_processes, check_sharding
 from tests.errors import raises
 from tests.training.ppo.tiny_ppo import settings

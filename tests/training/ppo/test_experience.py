@@ -9,7 +9,7 @@ from rlhf.ops.whitening import whiten
 from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.experience import final_scores, make_experience
 from rlhf.training.ppo.loss import policy_terms, value_terms
-from rlhf.types import Experience, PromptBatch, Rollouts, ScoredRollouts, Scores
+from rlhf.types import Episodes, Experience, PromptBatch, Rollouts, ScoredRollouts, Scores
 
 # Log-ratios to the reference: 0.2, 0.4 and -0.2; the second response has one token and no EOS.
 LOGPROBS = torch.tensor([[-1.0, -1.0], [-1.0, 0.0]])
@@ -37,6 +37,7 @@ def scored(scores=(2.0, -3.0), *, critic=True) -> ScoredRollouts:
         batch=batch,
         response_ids=torch.ones(2, 2, dtype=torch.long),
         response_mask=MASK,
+        action_mask=MASK,
         logprobs=LOGPROBS,
         sampler_logprobs=None,
         importance_weights=torch.ones(2, 2),
@@ -197,3 +198,43 @@ def test_losses_use_their_keys():
     # Return -2.9, old value -1, new value -2: error 0.9; limited to -1.5 it is 1.4.
     value, _ = value_terms(batch, VALUES[1:] - 1, keys)
     assert value.item() == pytest.approx(0.2 * 1.4**2 / 2, rel=1e-5)
+
+
+def test_rewards_of_turns_are_at_their_last_tokens():
+    """Turns of tokens 0 and 2, token 1 is the environment's; rewards 0.5 and 2, KL 0.2 and -0.2.
+
+    Another source gives 1 and a missing end costs 3: the score 3.5 becomes 0.5, and the difference
+    to the turns' 2.5 is on the last token: r = 0.5 - 0.1 and 2 - 2 + 0.1. From behind, gamma 1 and
+    lam 0.5: δ = 0.1 - 1 = -0.9 = A_2; δ = 0.4 + 1 - 0.5 = 0.9, A_0 = 0.9 - 0.45 = 0.45.
+    """
+    actions = torch.tensor([[True, False, True]])
+    one = scored((3.5, 0.0))
+    rollouts = replace(
+        one.rollouts,
+        batch=replace(one.rollouts.batch, group_ids=torch.zeros(1, dtype=torch.long)),
+        response_mask=torch.ones(1, 3, dtype=torch.bool),
+        action_mask=actions,
+        logprobs=torch.tensor([[-1.0, 0.0, -1.0]]),
+        ended_with_eos=torch.tensor([False]),
+        episodes=Episodes(
+            rewards=torch.tensor([[0.5, 0.0, 2.0]]),
+            num_turns=torch.tensor([2]),
+            num_calls=torch.tensor([0]),
+            last_prompts=["a"],
+            last_turns=["x"],
+            failures=[""],
+        ),
+    )
+    episode = replace(
+        one,
+        rollouts=rollouts,
+        scores=replace(one.scores, scores=torch.tensor([3.5])),
+        ref_logprobs=torch.tensor([[-1.2, 0.0, -0.8]]),
+        values=torch.tensor([[0.5, 8.0, 1.0]]),
+    )
+    result = make_experience(episode, config(lam=0.5, missing_eos_penalty=3.0), kl_coef=0.5)
+    torch.testing.assert_close(result.rewards, torch.tensor([[0.4, 0.0, 0.1]]))
+    torch.testing.assert_close(result.returns, torch.tensor([[0.95, 0.0, 0.1]]))
+    expected = whiten(torch.tensor([[0.45, 0.0, -0.9]]), actions)
+    torch.testing.assert_close(result.advantages, expected)
+    assert result.loss_mask.tolist() == actions.tolist()

@@ -158,6 +158,7 @@ def _padded(scored):
             rollouts,
             response_ids=wider(rollouts.response_ids, 0),
             response_mask=wider(rollouts.response_mask, False),
+            action_mask=wider(rollouts.action_mask, False),
             logprobs=wider(rollouts.logprobs, nan),
             importance_weights=wider(rollouts.importance_weights, nan),
             entropies=wider(rollouts.entropies, nan),

@@ -41,6 +41,7 @@ def ours(config, entropies=None):
         prompt_mask=torch.ones(4, 1, dtype=torch.bool),
         response_ids=torch.ones(4, 5, dtype=torch.long),
         response_mask=mask,
+        action_mask=mask,
         logprobs=old,
         ref_logprobs=ref,
         importance_weights=ones,

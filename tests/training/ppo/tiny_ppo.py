@@ -11,9 +11,11 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.config import BackboneConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import parse_rewards
+from rlhf.rollouts.environment import parse_environment
 from rlhf.runtime.run_folder import RunConfig
-from rlhf.training.ppo.config import PPOConfig, PPOSettings
+from rlhf.training.ppo.config import PPOConfig
 from rlhf.training.ppo.experience import make_experience
+from rlhf.training.ppo.settings import PPOSettings
 from rlhf.training.ppo.setup import PPOSetup
 from rlhf.training.ppo.trainer import PPOTrainer
 from rlhf.types import Experience, PromptRow, ScoredRollouts
@@ -66,9 +68,12 @@ def settings(**keys: Any) -> PPOSettings:
 
 
 def trainer(
-    folder, output_dir, checkpoint=None, texts=(), seed=0, rows=ROWS, **changes
+    folder, output_dir, checkpoint=None, texts=(), seed=0, rows=ROWS, environment=None, **changes
 ) -> PPOTrainer:
-    """A trainer over `folder`'s policy; `changes` are keys of any configuration."""
+    """A trainer over `folder`'s policy; `changes` are keys of any configuration.
+
+    environment: a class; without `reward` it alone rewards.
+    """
     keys = {
         "output_dir": str(output_dir),
         "seed": seed,
@@ -78,18 +83,22 @@ def trainer(
         **DEFAULTS,
         **changes,
     }
+    spec = None if environment is None else parse_environment(environment)
+    if spec is not None:
+        keys |= {"environment": spec.name, "reward": changes.get("reward", [])}
     made = settings(**keys)
     return PPOTrainer.from_setup(
         PPOSetup(
             settings=made,
             world_size=1,
             chat=load_tokenizer(made.model.model_name_or_path),
-            rewards=parse_rewards(made.reward.reward),
+            rewards=parse_rewards(made.reward.reward, optional=spec is not None),
             built_on=[made.model.model_name_or_path],
             prompts=rows,
             held_out=rows[:3],
             texts=texts,
             uses=[],
+            environment=spec,
         )
     )
 
