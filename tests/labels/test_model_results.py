@@ -49,11 +49,13 @@ def campaign(sqlite_store):
             for i in range(20)
         ]
     )
-    for item in range(1, 21):
-        sqlite_store.submit(
-            Label(item_id=item, annotator="ann", ranks=(1, 2) if item <= 15 else (2, 1))
-        )
-        sqlite_store.submit(Label(item_id=item, annotator="bob", ranks=(1, 1)))
+    of_ann = [(1, 2)] * 15 + [(2, 1)] * 5
+    for name, rankings in (("ann", of_ann), ("bob", [(1, 1)] * 20)):
+        labels = [
+            Label(item_id=item, annotator=name, ranks=ranks)
+            for item, ranks in enumerate(rankings, 1)
+        ]
+        sqlite_store.submit_many(labels)
     return sqlite_store
 
 

@@ -12,8 +12,8 @@ from tests.labels.queues import judgment, queue_of
 
 
 @pytest.fixture
-def store(each_store):
-    return each_store
+def store(sqlite_store):
+    return sqlite_store
 
 
 def submit(queue, claim, ranks, key):

@@ -22,8 +22,8 @@ from tests.labels.queues import judgment, label_all, queue_of
 
 
 @pytest.fixture
-def store(each_store):
-    return each_store
+def store(sqlite_store):
+    return sqlite_store
 
 
 def change(store, name, **settings):
@@ -94,7 +94,8 @@ def test_label_taken_back_returns_to_the_queue(store):
         decisions.take_back(store, label.event_id, "twice")
 
 
-def test_correction_is_a_new_event_that_its_annotator_cannot_undo(store):
+def test_correction_is_a_new_event_that_its_annotator_cannot_undo(each_store):
+    store = each_store
     queue = queue_of(store, 1)
     claim = queue.next("ann")
     queue.submit("ann", claim.id, judgment((1, 2), comment="x", form={"a": 1}), request_key="1")
@@ -247,7 +248,8 @@ def test_cap_ends_the_items_of_a_person(store):
     assert label_all(queue, "ann") == [3, 4]
 
 
-def test_items_with_tags_go_to_people_who_have_all_of_them(store, tmp_path):
+def test_items_with_tags_go_to_people_who_have_all_of_them(each_store, tmp_path):
+    store = each_store
     (tmp_path / "c.jsonl").write_text(
         '{"prompt": "p", "responses": ["a", "b"], "language": "de", "skills": ["maths", "logic"]}\n'
         '{"prompt": "q", "responses": ["a", "b"], "language": "de", "skills": []}\n'
@@ -270,7 +272,8 @@ def test_items_with_tags_go_to_people_who_have_all_of_them(store, tmp_path):
         change(store, "ann", tags=["x" * 65])
 
 
-def test_revoked_link_ends_and_a_new_one_keeps_the_settings(store):
+def test_revoked_link_ends_and_a_new_one_keeps_the_settings(each_store):
+    store = each_store
     token = invite(store, "ann")
     change(store, "ann", cap=5, tags=["de"], role="adjudicator")
     with store.write() as connection:
@@ -343,7 +346,8 @@ def test_guideline_diff_by_line():
     ]
 
 
-def test_answered_question_joins_the_guideline_without_the_name(store):
+def test_answered_question_joins_the_guideline_without_the_name(each_store):
+    store = each_store
     publish(store, "Be fair.", 0)
     store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
     first = questions.ask(store, "ann", " Is a tie\nallowed? ", 1)

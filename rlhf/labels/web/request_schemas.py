@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rlhf.labels.access import MAX_NAME_LENGTH
 from rlhf.labels.web.form import LabelForm
@@ -21,8 +21,17 @@ RequestKey = Annotated[str, Field(min_length=8, max_length=128, pattern=r"^[A-Za
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
 RowId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Ranks = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(max_length=64)]
-NO_NUL = r"^[^\x00]*$"  # PostgreSQL cannot store the character in a text
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=NO_NUL)]
+
+
+def _storable(text: str) -> str:
+    """The text, if databases can store it: PostgreSQL has no NUL, UTF-8 no half surrogate pair."""
+    if "\x00" in text or (not text.isascii() and text != text.encode(errors="replace").decode()):
+        raise ValueError("the text contains a character that cannot be stored")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
 class LoginRequest(RequestBody):
@@ -83,7 +92,7 @@ class InviteRequest(RequestBody):
 class QuestionRequest(RequestBody):
     """A question of an annotator."""
 
-    text: Annotated[str, Field(min_length=1, max_length=5_000, pattern=NO_NUL)]
+    text: Annotated[Text, Field(min_length=1, max_length=5_000)]
     claim: ClaimId | None = None  # the item on the screen
 
 
@@ -122,7 +131,7 @@ class PersonRequest(RequestBody):
 class GuidelineRequest(RequestBody):
     """A new text of the guideline."""
 
-    text: Annotated[str, Field(max_length=200_000, pattern=NO_NUL)]
+    text: Annotated[Text, Field(max_length=200_000)]
     base: Annotated[int, Field(ge=0, le=2**31 - 1)]  # the version that was edited
 
 
@@ -130,5 +139,5 @@ class AnswerRequest(RequestBody):
     """The answer to a question."""
 
     question: RowId
-    text: Annotated[str, Field(min_length=1, max_length=20_000, pattern=NO_NUL)]
+    text: Annotated[Text, Field(min_length=1, max_length=20_000)]
     in_guideline: bool = False
