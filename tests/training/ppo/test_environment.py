@@ -16,7 +16,6 @@ from rlhf.training.ppo.trainer import PPOTrainer
 from rlhf.types import PromptRow
 from tests.errors import raises
 from tests.rollouts.fake_server import FakeServer
-from tests.training.ppo import sum_world
 from tests.training.ppo.guess_world import BLIND, ROWS, Guess, make_world
 from tests.training.ppo.tiny_ppo import (
     experience_from,
@@ -295,24 +294,3 @@ def test_policy_learns_to_follow_the_hint(tmp_path, seed):
     reached = sum(line["score"] for line in lines[-10:]) / 10
     assert lines[0]["score"] < BLIND
     assert reached > 0.95
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
-def test_policy_learns_to_read_the_result_of_a_tool(tmp_path):
-    """It calls the calculator from the start, and learns that the result is the answer."""
-    folder = sum_world.make_world(tmp_path, seed=0)
-    made = trainer(
-        folder, tmp_path / "run", rows=sum_world.ROWS, environment=sum_world.Sums,
-        max_steps=60, rollout_batch_size=96, num_generations=1, num_minibatches=2,
-        max_completion_length=10, max_turns=3, learning_rate=3e-3, kl_coef=0.0, save_steps=60,
-    )  # fmt: skip
-    made.train()
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
-    assert lines[0]["score"] < 0.5
-    assert sum(line["score"] for line in lines[-10:]) / 10 > 0.95
-    assert lines[-1]["tool_calls"] > 0.95
-    rollouts = scored_of(made).rollouts
-    ids = rollouts.response_ids[0][rollouts.response_mask[0]]
-    assert made.setup.chat.tokenizer.decode(ids).startswith("<|call|> add <|end|>")
-    assert rollouts.texts[0].count("[tool]") == 1
