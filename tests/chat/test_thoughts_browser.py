@@ -88,7 +88,7 @@ def test_thought_is_open_while_generated_and_when_cut_off(tmp_path, endless_thin
             ".thought[open] summary", has_text=re.compile(r"^Thought, \d+ words")
         ).wait_for()
         assert page.locator("text=inspect").count() == 1
-        assert page.locator("text=good").count() == 0  # there is no response to rate
+        assert page.locator("[aria-label='thumb up']").count() == 0  # there is no response to rate
 
 
 def test_thought_is_exported_stored_and_inspected(tmp_path, model, open_chat):
