@@ -22,6 +22,7 @@ from rlhf.labels.schema import (
     items,
 )
 
+SECONDS = "seconds"  # key of the time in a payload
 PACE_LABELS = 20  # the pace is the median over this many labels
 
 
@@ -116,6 +117,10 @@ def read(connection: sa.Connection, claim_id: int) -> Claim:
         .where(claims.c.id == claim_id)
     )
     row = connection.execute(query).one()
+    draft = None if row.payload is None else dict(row.payload)
+    seconds = seconds_of(draft or {})
+    if draft is not None:
+        draft.pop(SECONDS, None)
     return Claim(
         id=claim_id,
         annotator=row.annotator,
@@ -123,7 +128,8 @@ def read(connection: sa.Connection, claim_id: int) -> Claim:
         purpose=row.purpose,
         order_shown=tuple(row.order_shown),
         probability=row.probability,
-        draft=row.payload,
+        draft=draft,
+        seconds=seconds,
     )
 
 
@@ -139,17 +145,36 @@ def set_state(connection: sa.Connection, claim_id: int, state: str) -> None:
     connection.execute(sa.delete(drafts).where(drafts.c.claim_id == claim_id))
 
 
-def put_draft(connection: sa.Connection, claim_id: int, payload: Mapping[str, object]) -> None:
-    """Replace the claim's draft."""
+def put_draft(
+    connection: sa.Connection,
+    claim_id: int,
+    form: Mapping[str, object],
+    seconds: float | None,
+) -> None:
+    """Replace the claim's draft: a form, and the seconds of work on the item so far."""
+    payload = dict(form) if seconds is None else {**form, SECONDS: seconds}
     connection.execute(sa.delete(drafts).where(drafts.c.claim_id == claim_id))
-    connection.execute(sa.insert(drafts).values(claim_id=claim_id, payload=dict(payload)))
+    connection.execute(sa.insert(drafts).values(claim_id=claim_id, payload=payload))
+
+
+def put_seconds(connection: sa.Connection, claim_id: int, seconds: float) -> None:
+    """Set the seconds of work in the claim's draft, unless it has more; its form stays."""
+    query = sa.select(drafts.c.payload).where(drafts.c.claim_id == claim_id)
+    draft = connection.scalar(query) or {}
+    put_draft(connection, claim_id, draft, max(seconds, seconds_of(draft) or 0.0))
 
 
 def draft_of(payload: Mapping[str, object]) -> dict[str, object]:
-    """The submitted form; an empty one for a skip."""
+    """The form of a label's or a skip's payload."""
     extra = payload.get("extra")
-    form = extra.get("form") if isinstance(extra, Mapping) else None
+    form = extra.get("form") if isinstance(extra, Mapping) else payload.get("form")
     return dict(form) if isinstance(form, Mapping) else {}
+
+
+def seconds_of(payload: Mapping[str, object]) -> float | None:
+    """The seconds of work in the payload of a label, a skip or a draft, if they were measured."""
+    seconds = payload.get(SECONDS)
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def kind_of_request(connection: sa.Connection, key: str, claim_id: int) -> str | None:

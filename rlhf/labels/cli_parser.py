@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _add_import(command("import", "Add candidates, rankings or pairs to the store."))
     add = command("export", "Write the labels as rows for training.")
     add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
-    kinds = ("rankings", "pairs", "demonstrations", "thumbs", "events")
+    kinds = ("rankings", "pairs", "demonstrations", "ratings", "thumbs", "events")
     add(
         "--kind",
         choices=kinds,
@@ -88,7 +88,10 @@ def _add_serve(add: AddArgument) -> None:
     add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
     add("--https", action="store_true", help="Behind a proxy with HTTPS: mark cookies Secure.")
     add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
-    add("--form", help="YAML file with flags, skip_reasons, overall, comment, rewrite.")
+    add(
+        "--form",
+        help="YAML file of the form, or a form of the package: helpsteer | safety | reasons.",
+    )
     add("--new_admin_token", action="store_true", help="Replace the admin link.")
     add("--overlap", type=int, default=1, help="Annotators per item.")
     add("--seed", type=int, default=0, help="Seed of the order in which responses are shown.")

@@ -10,6 +10,7 @@ from rlhf.data.rows.parse import parse_prompt
 from rlhf.data.rows.parse_ranking import parse_ranking
 from rlhf.data.source_formats.preferences import hh
 from rlhf.errors import ConfigError, DataError
+from rlhf.labels.answers import COLUMN, answers_of_columns
 from rlhf.labels.people import set_requirements
 from rlhf.labels.queries import identity
 from rlhf.labels.records import LABEL, REPEAT, UNNAMED, Candidate, Label
@@ -167,7 +168,11 @@ def _import_gold(store: LabelStore, parsed: _ParsedFile) -> ImportResult:
 def _parse(row: Row) -> tuple[Candidate, _ImportedRanking | None]:
     if _is_transcript(row):
         row = {**row, **hh(row).rows[0]}
-    columns = {key: value for key, value in row.items() if key not in ITEM_COLUMNS + LABEL_COLUMNS}
+    columns = {
+        key: value
+        for key, value in row.items()
+        if key not in ITEM_COLUMNS + LABEL_COLUMNS and not key.startswith(COLUMN)
+    }
     models = row.get("models") or ()
     if not isinstance(models, list | tuple):
         raise DataError("models is not a list of names", code="bad-row")
@@ -183,6 +188,7 @@ def _parse(row: Row) -> tuple[Candidate, _ImportedRanking | None]:
             code="bad-row",
         )
     reserved = sorted(set(row) & {*LABEL_COLUMNS, "annotator", "strength", "margin"})
+    reserved += [key for key in row if key.startswith(COLUMN)]
     if reserved:
         raise DataError(
             f"the row has no ranks, so it cannot have the label column {reserved[0]}; add `ranks` "
@@ -235,6 +241,9 @@ def _tags(candidate: Candidate, columns: Sequence[str]) -> list[str]:
 def _labels(item_id: int, ranking: _ImportedRanking) -> list[Label]:
     """The row's label, and its annotator's labels of the repeated item."""
     row: dict[str, Any] = dict(ranking.row)
+    extra = dict(row.get("extra") or {})
+    if answers := answers_of_columns(row):
+        extra["criteria"] = answers
     label = Label(
         item_id=item_id,
         annotator=str(row.get("annotator") or UNNAMED),
@@ -245,7 +254,7 @@ def _labels(item_id: int, ranking: _ImportedRanking) -> list[Label]:
         strength=ranking.strength,
         purpose=row.get("purpose") or LABEL,
         probability=row.get("probability"),
-        extra=row.get("extra") or {},
+        extra=extra,
     )
     repeats = [
         replace(

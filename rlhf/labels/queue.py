@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import claim_queries, queries
 from rlhf.labels.adaptive import widen
-from rlhf.labels.claim_queries import ClaimRow, set_state
+from rlhf.labels.claim_queries import ClaimRow, seconds_of, set_state
 from rlhf.labels.database import new_id
 from rlhf.labels.events import append, claim_event, label_of_claim
 from rlhf.labels.leases import Leases
@@ -75,22 +75,35 @@ class Queue:
             claim_id = self._claim(connection, annotator, choice)
             return claim_queries.read(connection, claim_id)
 
-    def heartbeat(self, annotator: str, claim_id: int) -> bool:
-        """Whether the claim is live; if so, it gets a full lease from now."""
+    def heartbeat(self, annotator: str, claim_id: int, *, seconds: float | None = None) -> bool:
+        """Whether the claim is live; if so, it gets a full lease from now.
+
+        seconds: time that the annotator has worked on the item, kept for when they come back.
+        """
         with self.store.read() as connection:
             row = claim_queries.own(connection, annotator, claim_id)
         if row is None or row.state != LIVE:
             return False
+        if seconds is not None:
+            with self.store.write() as connection:
+                claim_queries.put_seconds(connection, claim_id, seconds)
         self.leases.renew(claim_id)
         return True
 
-    def save_draft(self, annotator: str, claim_id: int, payload: Mapping[str, object]) -> bool:
-        """Save an unsubmitted form; False if the claim has ended."""
+    def save_draft(
+        self,
+        annotator: str,
+        claim_id: int,
+        form: Mapping[str, object],
+        *,
+        seconds: float | None = None,
+    ) -> bool:
+        """Save an unsubmitted form and the time spent on it; False if the claim has ended."""
         with self.store.write() as connection:
             row = claim_queries.own(connection, annotator, claim_id)
             if row is None or row.state not in (LIVE, EXPIRED):
                 return False
-            claim_queries.put_draft(connection, claim_id, payload)
+            claim_queries.put_draft(connection, claim_id, form, seconds)
         self.leases.renew(claim_id)
         return True
 
@@ -105,6 +118,17 @@ class Queue:
         if row is None:
             raise StaleClaimError("this item belongs to another annotator; label the next one.")
         return tuple(row.order_shown)
+
+    def responses(self, annotator: str, claim_id: int) -> Sequence[str]:
+        """The claim's responses, in the stored order.
+
+        Raises:
+            StaleClaimError: the annotator has no such claim.
+        """
+        with self.store.read() as connection:
+            if claim_queries.own(connection, annotator, claim_id) is not None:
+                return claim_queries.read(connection, claim_id).item.responses
+        raise StaleClaimError("this item belongs to another annotator; label the next one.")
 
     def submit(
         self, annotator: str, claim_id: int, judgment: Judgment, *, request_key: str
@@ -145,7 +169,7 @@ class Queue:
     def undo(self, annotator: str, *, request_key: str) -> Claim | None:
         """Undo the annotator's last label or skip; returns its item with the form filled in.
 
-        None if there is nothing to undo.
+        The item's seconds go on from those of the label or skip. None if there is nothing to undo.
         """
         key = f"{annotator} {request_key}"
         with self.store.write() as connection:
@@ -165,7 +189,8 @@ class Queue:
             holds_place = last.kind == SUBMIT or old.purpose != LABEL
             is_live = holds_place or self._take_place(connection, old.item_id)
             held = new_id(connection, claim_queries.copy_of(old, LIVE if is_live else EXPIRED))
-            claim_queries.put_draft(connection, held, claim_queries.draft_of(last.payload))
+            form = claim_queries.draft_of(last.payload)
+            claim_queries.put_draft(connection, held, form, seconds_of(last.payload))
             self.leases.renew(held)
             return claim_queries.read(connection, held)
 

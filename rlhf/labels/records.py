@@ -79,6 +79,7 @@ class Claim:
     order_shown: Sequence[int]  # K indices into item.responses, first shown first
     probability: float | None
     draft: Mapping[str, object] | None  # form that was saved and not submitted
+    seconds: float | None = None  # of work on the item before, as far as they are known
 
 
 @dataclass(frozen=True, kw_only=True)

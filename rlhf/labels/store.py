@@ -150,6 +150,16 @@ class LabelStore:
 
         return list(rows_of(self, "rankings").rows)
 
+    def ratings(self) -> list[dict[str, object]]:
+        """One row per label and rated response: "prompt", "response", "ratings", "annotator".
+
+        These are the rows that `rlhf label export --kind ratings` writes and `RatingTrainer` reads
+        with `objective="axes"`.
+        """
+        from rlhf.labels.export import rows_of
+
+        return list(rows_of(self, "ratings").rows)
+
     def agreement(self) -> "Agreement":
         """Krippendorff's alpha of all ranks, and the pairwise agreement of annotators."""
         from rlhf.labels.stats import agreement_of, label_stats

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rlhf.labels.export import ranking_row
+from rlhf.labels.label_rows import ranking_row
 from rlhf.labels.records import LABEL, THUMB, Item, StoredLabel
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically

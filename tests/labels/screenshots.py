@@ -8,9 +8,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from rlhf.labels.form_config import load_form
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.review import decisions
 from rlhf.labels.selection import QueueConfig
+from rlhf.labels.web.config import WebConfig
 from tests.browsing import Window, chromium, press
 from tests.labels.web_server import Site, serving
 
@@ -45,6 +47,17 @@ def phone(browser, folder: Path) -> None:
         press(page, "2")
         page.wait_for_timeout(300)
         page.screenshot(path=folder / "phone.png")
+
+
+def form(browser, folder: Path) -> None:
+    """The five ratings of HelpSteer, three of them given."""
+    item = Candidate(prompt=PROMPT, responses=(RESPONSES[0], RESPONSES[2]))
+    web = WebConfig(form=load_form("helpsteer"))
+    with tempfile.TemporaryDirectory() as place, serving(Path(place), [item], web=web) as site:
+        page = Window(browser, [], viewport={"width": 1280, "height": 980}).enter(site.link("ann"))
+        press(page, "2", "m", "4", "3", "4")
+        page.wait_for_timeout(300)
+        page.screenshot(path=folder / "form.png")
 
 
 def stats(browser, folder: Path) -> None:
@@ -97,7 +110,7 @@ def submit(site: Site, item: int, name: str, draw: random.Random) -> None:
 def main() -> None:
     folder = Path(sys.argv[1])
     with chromium() as browser:
-        for draw_one in (ranking, phone, stats, item):
+        for draw_one in (ranking, phone, form, stats, item):
             draw_one(browser, folder)
 
 

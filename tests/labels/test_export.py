@@ -57,6 +57,37 @@ def test_pairs_leave_ties_out_and_count_them(store):
     assert {row["strength"] for row in exported.rows} == {2.0}
 
 
+def test_pairs_name_their_item_their_models_and_the_row_of_the_item(tmp_path):
+    """A written response is of no model."""
+    with LabelStore(tmp_path / "named.sqlite") as store:
+        columns = {"id": "prompt-7", "source": "web"}
+        item = Candidate(prompt="p", responses=("a", "b"), models=("m1", "m2"), columns=columns)
+        store.add_candidates([item])
+        store.submit(Label(item_id=1, annotator="ann", ranks=(2, 1), extra={"rewrite": "c"}))
+        pair, written = rows_of(store, "pairs").rows
+        assert (pair["id"], pair["source"], pair["item_id"]) == ("prompt-7", "web", 1)
+        assert (pair["chosen"], pair["rejected"], pair["models"]) == ("b", "a", ["m2", "m1"])
+        assert (written["chosen"], written["item_id"], "models" in written) == ("c", 1, False)
+        [demonstration] = rows_of(store, "demonstrations").rows
+        assert demonstration["item_id"] == 1
+        export(store, tmp_path / "pairs.jsonl", "pairs")
+    with LabelStore(tmp_path / "copy.sqlite") as copy:
+        import_file(copy, str(tmp_path / "pairs.jsonl"))
+        assert [tuple(item.models) for item in copy.items()] == [("m2", "m1"), ()]
+
+
+def test_tie_of_equal_texts_has_no_strength(tmp_path):
+    """One text above its own copy, "much better": a tie, and nothing about it is strong."""
+    with LabelStore(tmp_path / "copies.sqlite") as store:
+        store.add_candidates([Candidate(prompt="p", responses=("x", "x "))])
+        extra = {"scale": -4, "comment": "?"}
+        store.submit(Label(item_id=1, annotator="a", ranks=(1, 2), strength=4.0, extra=extra))
+        [row] = rows_of(store, "rankings").rows
+        assert (row["ranks"], row["strength"]) == ([1, 1], 1.0)
+        assert row["extra"] == {"scale": 0, "comment": "?"}
+        assert rows_of(store, "pairs").rows == []
+
+
 def test_equal_texts_get_one_rank(tmp_path):
     """x has ranks 2 and 4, 3 on average, like y; w is above all."""
     with LabelStore(tmp_path / "labels.sqlite", create=True) as store:

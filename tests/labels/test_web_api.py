@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from rlhf.labels.form_config import FormConfig, load_form
 from rlhf.labels.records import Candidate
-from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.live_sampling import LiveSampling
 from tests.errors import raises
 from tests.labels.web_server import serving
@@ -146,6 +146,7 @@ def test_retried_submission_is_one_label_and_a_second_is_a_conflict(site):
         {"tiers": [1, 2, 3, 4], "flags": [["made up"], [], [], []]},
         {"tiers": [1, 2, 3, 4], "overall": [8, None, None, None]},
         {"tiers": [1, 2, 3, 4], "model": "x"},
+        {"tiers": [1, 2, 3, 4], "answers": {"helpful": [1, 1, 1, 1]}},
     ],
 )
 def test_unfit_form_returns_422_and_changes_nothing(site, form):
@@ -214,6 +215,7 @@ def test_forms_load_from_yaml(tmp_path):
         ("- a", "unknown-key", "form.yaml"),
         ("overall: 'no'", "bad-value", "overall"),
         ("flags: [", "bad-config-file", "form.yaml"),
+        ("criteria: [{name: x, kind: star}]", "bad-value", "star"),
     ):
         (tmp_path / "form.yaml").write_text(wrong)
         with raises(code, name):

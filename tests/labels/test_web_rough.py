@@ -181,7 +181,7 @@ def test_new_guideline_opens_and_its_version_is_stored(tmp_path, open_page):
         site.store.add_guideline("Be true")
         press(page, "Enter")
         page.locator("#guideline[open]", has_text="Be true").wait_for()
-        press(page, "Escape")
+        page.get_by_role("button", name="I have read it").click()
         page.reload()
         page.wait_for_selector("body[data-ready]")
         assert page.locator("#guideline[open]").count() == 0  # it was read in this browser

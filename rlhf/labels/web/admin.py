@@ -11,8 +11,9 @@ from fastapi.responses import HTMLResponse, Response
 
 from rlhf.labels import access
 from rlhf.labels.dataset_card import card_facts, dataset_card
-from rlhf.labels.export import KINDS, ExportedRows, rows_of
+from rlhf.labels.export import KINDS, rows_of
 from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet, file_name
+from rlhf.labels.label_rows import ExportedRows
 from rlhf.labels.queries import is_free
 from rlhf.labels.queue import Queue
 from rlhf.labels.review.history import Histories

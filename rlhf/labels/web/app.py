@@ -13,13 +13,14 @@ from starlette.types import ASGIApp
 
 from rlhf.errors import DataError
 from rlhf.labels import access
+from rlhf.labels.form_config import as_json
 from rlhf.labels.queue import Queue, StaleClaimError
 from rlhf.labels.replies import feedback_of, second_look_of
 from rlhf.labels.review.history import Histories
 from rlhf.labels.web.adjudicate import add_adjudication
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.config import WebConfig
-from rlhf.labels.web.form import as_json, judgment_of
+from rlhf.labels.web.form import LabelForm, judgment_of
 from rlhf.labels.web.guard import COOKIE, guard_label_app
 from rlhf.labels.web.item_view import feedback_view, page_state
 from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
@@ -144,22 +145,27 @@ def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
 
     @app.post("/api/heartbeat")
     def heartbeat(request: Request, body: HeartbeatRequest) -> Mapping[str, bool]:
-        return {"holds": queue.heartbeat(_annotator(request), body.claim)}
+        holds = queue.heartbeat(_annotator(request), body.claim, seconds=body.seconds)
+        return {"holds": holds}
 
     @app.post("/api/draft")
     def draft(request: Request, body: DraftRequest) -> Mapping[str, bool]:
-        form = body.form.model_dump(exclude_defaults=True)
-        return {"saved": queue.save_draft(_annotator(request), body.claim, form)}
+        form, name = _form_fields(body.form), _annotator(request)
+        saved = queue.save_draft(name, body.claim, form, seconds=body.seconds)
+        return {"saved": saved}
 
     @app.post("/api/submit")
     def submit(request: Request, body: SubmitRequest) -> Mapping[str, object]:
         name = _annotator(request)
+        order_shown = queue.order_shown(name, body.claim)
+        needs_texts = config.form.marks_passages
         judgment = judgment_of(
             body.form,
-            queue.order_shown(name, body.claim),
+            order_shown,
             config.form,
             seconds=body.seconds,
             guideline_version=body.guideline_version,
+            responses=queue.responses(name, body.claim) if needs_texts else (),
         )
         kind, following = queue.submit(name, body.claim, judgment, request_key=body.key)
         state = {"kind": kind, **page_state(queue, name, following)}
@@ -172,7 +178,10 @@ def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
     @app.post("/api/skip")
     def skip(request: Request, body: SkipRequest) -> Mapping[str, object]:
         name = _annotator(request)
+        reason: dict[str, object]
         reason = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
+        if form := _form_fields(body.form):
+            reason["form"] = form
         following = queue.skip(name, body.claim, reason, request_key=body.key)
         return {"kind": "skip", **page_state(queue, name, following)}
 
@@ -202,6 +211,11 @@ def _add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:
         if state.item_id is not None:
             queue.claim_item(name, state.item_id)
         return {"state": state.state, "error": state.error}
+
+
+def _form_fields(form: LabelForm | None) -> dict[str, object]:
+    """The fields that were filled in."""
+    return {} if form is None else form.model_dump(exclude_defaults=True)
 
 
 def _annotator(request: Request) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
-from rlhf.labels.web.form import FormConfig
+from rlhf.labels.form_config import FormConfig
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
 ALL = "all"

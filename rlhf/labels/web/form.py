@@ -1,74 +1,47 @@
-"""The label form: its configuration, its fields, and its translation into a label."""
+"""The label form: the fields that the page sends, and their translation into a label."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from rlhf.errors import ConfigError, DataError
+from rlhf.errors import DataError
+from rlhf.labels.answers import stored_answers
+from rlhf.labels.form_config import FormConfig
 from rlhf.labels.records import Judgment, competition_ranks
 
 MAX_TEXT = 100_000
 MAX_RESPONSES = 64
+MAX_ANSWERS = 100  # parts of one answer, and criteria of a form
 Tier = Annotated[int, Field(ge=1, le=MAX_RESPONSES)] | None
 Overall = Annotated[int, Field(ge=1, le=7)] | None
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Name = Annotated[str, Field(max_length=200)]
+Offset = Annotated[int, Field(ge=0, le=10_000_000)]
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FormConfig:
-    """The fields of the form in addition to the ranking."""
+class SpanAnswer(BaseModel):
+    """A marked passage; offsets in characters of the response as the page shows it."""
 
-    flags: Sequence[str] = ("unsafe", "untrue", "off-topic")
-    skip_reasons: Sequence[str] = ("I cannot judge this", "unclear prompt", "broken text", "other")
-    overall: bool = True  # a rating of 1 to 7 for each response
-    comment: bool = True
-    rewrite: bool = True  # a text box for a better response
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    def __post_init__(self) -> None:
-        for name in ("flags", "skip_reasons"):
-            texts = getattr(self, name)
-            if isinstance(texts, str) or not all(isinstance(t, str) and t for t in texts):
-                raise ConfigError(
-                    f"form: {name} is {texts!r}; write a list of texts.", code="bad-value"
-                )
-        for name in ("overall", "comment", "rewrite"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise ConfigError(
-                    f"form: {name} is {value!r}; write true to show this field, or false.",
-                    code="bad-value",
-                )
-        if not 1 <= len(self.skip_reasons) <= 9:
-            raise ConfigError(
-                f"form: skip_reasons has {len(self.skip_reasons)} reasons; use 1 to 9, one per "
-                "digit key.",
-                code="bad-value",
-            )
+    start: Offset
+    end: Offset
+    text: Text
+    option: Name
 
 
-def load_form(path: str | Path) -> FormConfig:
-    """The form of a YAML file with `FormConfig`'s keys.
-
-    Raises:
-        ConfigError: an unreadable file, or an unknown key.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as YAML: {error}", code="bad-config-file"
-        ) from error
-    known = {field.name for field in fields(FormConfig)}
-    if not isinstance(content, dict) or not set(content) <= known:
-        raise ConfigError(
-            f"{path}: a form has the keys {', '.join(sorted(known))}.", code="unknown-key"
-        )
-    return FormConfig(**content)
+OneAnswer = (
+    Annotated[int, Field(ge=0, le=9)]
+    | Text
+    | Annotated[list[Name], Field(max_length=MAX_ANSWERS)]
+    | Annotated[list[SpanAnswer], Field(max_length=MAX_ANSWERS)]
+    | Annotated[dict[Name, bool], Field(max_length=MAX_ANSWERS)]
+    | None
+)
+# One answer, or one for each response.
+Answer = OneAnswer | Annotated[list[OneAnswer], Field(max_length=MAX_RESPONSES)]
 
 
 class LabelForm(BaseModel):
@@ -78,11 +51,12 @@ class LabelForm(BaseModel):
 
     tiers: Annotated[list[Tier], Field(max_length=MAX_RESPONSES)] = []
     scale: Annotated[int, Field(ge=-4, le=4)] | None = None  # below 0: the first is better
-    both_bad: bool = False
+    both_bad: bool = False  # with three or more responses: all bad
     flags: Annotated[list[list[Text]], Field(max_length=MAX_RESPONSES)] = []
     overall: Annotated[list[Overall], Field(max_length=MAX_RESPONSES)] = []
     comment: Text = ""
     rewrite: Text = ""
+    answers: Annotated[dict[Name, Answer], Field(max_length=MAX_ANSWERS)] = {}
 
 
 def judgment_of(
@@ -92,6 +66,7 @@ def judgment_of(
     *,
     seconds: float | None,
     guideline_version: int,
+    responses: Sequence[str] = (),
 ) -> Judgment:
     """The form as a judgment of the stored item's responses.
 
@@ -101,11 +76,14 @@ def judgment_of(
         config: the fields of the form.
         seconds: time from seeing the item to submitting; None if not measured.
         guideline_version: version of the guideline that the page showed.
+        responses: K stored texts, needed if the form marks passages.
 
     Raises:
-        DataError: a response without a rank, or an unknown flag.
+        DataError: a response without a rank, an unknown flag, an answer that does not fit its
+            criterion, or a required one that is missing.
     """
     tiers = _tiers_shown(form, len(order_shown))
+    ranks = _in_stored_order(competition_ranks(tiers), order_shown, 0)
     unknown = {flag for of_response in form.flags for flag in of_response} - set(config.flags)
     if unknown:
         raise DataError(f"flag {min(unknown)!r} is not in this form.", code="bad-label")
@@ -121,9 +99,12 @@ def judgment_of(
         name: text for name in ("comment", "rewrite") if (text := getattr(form, name).strip())
     }
     if form.both_bad:
-        extra["both_bad"] = True
+        extra["both_bad" if len(order_shown) == 2 else "all_bad"] = True
+    answers = form.model_dump()["answers"]
+    if criteria := stored_answers(answers, config.criteria, order_shown, ranks, responses):
+        extra["criteria"] = criteria
     return Judgment(
-        ranks=_in_stored_order(competition_ranks(tiers), order_shown, 0),
+        ranks=ranks,
         seconds=seconds,
         strength=float(max(1, abs(form.scale or 0))),
         guideline_version=guideline_version,
@@ -135,6 +116,8 @@ def _tiers_shown(form: LabelForm, count: int) -> list[int]:
     if count == 2 and (form.scale is not None or form.both_bad):
         scale = form.scale or 0
         return [1, 1] if scale == 0 else [1, 2] if scale < 0 else [2, 1]
+    if form.both_bad and not any(form.tiers):
+        return [1] * count
     tiers = [tier for tier in form.tiers if tier is not None]
     if len(tiers) != count or len(form.tiers) != count or max(tiers) > count:
         raise DataError(
@@ -151,8 +134,3 @@ def _in_stored_order(
     for value, index in zip(values, order_shown, strict=False):
         stored[index] = value
     return stored
-
-
-def as_json(config: FormConfig) -> Mapping[str, object]:
-    """The form's settings, as the page reads them."""
-    return asdict(config)

@@ -1,5 +1,7 @@
 """The JSON that the page reads: an item in the order shown, without the names of models."""
 
+import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.thoughts import split_thought
@@ -44,8 +46,21 @@ def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, o
             for turn in turns
         ],
         "answers": [_response_view(text) for text in texts],
+        "same": same_texts(texts),
         "draft": claim.draft,
+        "seconds": claim.seconds or 0.0,
     }
+
+
+def same_texts(texts: Sequence[str]) -> list[int]:
+    """For each text the place of the first one that is equal up to the space around it."""
+    stripped = [text.strip() for text in texts]
+    return [stripped.index(text) for text in stripped]
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of the text can be seen: spaces, control and zero-width characters."""
+    return all(unicodedata.category(char)[0] in "ZC" for char in text)
 
 
 def feedback_view(feedback: Feedback) -> dict[str, object]:
@@ -71,6 +86,8 @@ def _response_view(response: str) -> dict[str, object]:
     """Text and HTML of a response; its thought is separate, since the page folds it."""
     thought, text = split_thought(response)
     view: dict[str, object] = {"text": text, "html": render(text)}
+    if is_blank(text):
+        view["blank"] = True
     if thought:
         view["thought"] = {"text": thought, "html": render(thought)}
     return view

@@ -45,11 +45,14 @@ class DraftRequest(RequestBody):
 
     claim: ClaimId
     form: LabelForm
+    seconds: Seconds | None = None  # of work on the item so far
 
 
-class SubmitRequest(DraftRequest):
+class SubmitRequest(RequestBody):
     """A finished form."""
 
+    claim: ClaimId
+    form: LabelForm
     key: RequestKey
     seconds: Seconds
     guideline_version: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -63,6 +66,7 @@ class SkipRequest(RequestBody):
     reason: Annotated[str, Field(min_length=1, max_length=200)]
     comment: Annotated[str, Field(max_length=10_000)] = ""
     seconds: Seconds
+    form: LabelForm | None = None  # as it was filled in; undo restores it
 
 
 class UndoRequest(RequestBody):
@@ -72,9 +76,10 @@ class UndoRequest(RequestBody):
 
 
 class HeartbeatRequest(RequestBody):
-    """A sign that the annotator still works on the item."""
+    """A sign that the annotator still works on the item, or how long they have."""
 
     claim: ClaimId
+    seconds: Seconds | None = None
 
 
 class PromptRequest(RequestBody):

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from rlhf.labels import access
 from rlhf.labels.database import display_location
+from rlhf.labels.form_config import FormConfig, load_form
 from rlhf.labels.queue import Queue
 from rlhf.labels.schema import SUBMIT
 from rlhf.labels.selection import QueueConfig
@@ -14,7 +15,6 @@ from rlhf.labels.store import LabelStore
 from rlhf.labels.web.admin import places_left
 from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import ALL, LabelServerConfig, WebConfig
-from rlhf.labels.web.form import FormConfig, load_form
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.models import load_sampler
 from rlhf.runtime.printing import plain_console

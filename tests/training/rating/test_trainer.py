@@ -10,6 +10,8 @@ from transformers import AutoModelForSequenceClassification
 
 from rlhf.data.config import DataOptions
 from rlhf.evaluation.reward_model import cli as report_cli
+from rlhf.labels.records import Label
+from rlhf.labels.store import LabelStore
 from rlhf.manifest import read_manifest
 from rlhf.models.axes import AXES as AXES_FILE
 from rlhf.models.config import ModelConfig
@@ -52,6 +54,34 @@ def words_of(llama, rows, folder, kind, **extra):
         "train_data": rows, "max_length": 64, "eval_fraction": 0.3, **extra,
     }  # fmt: skip
     return [f"--{key}={value}" for key, value in keys.items()]
+
+
+def test_answers_of_a_label_form_train_heads_of_axes(llama, tmp_path):
+    """From the label store to a reward model of two axes; helpful is 4 with a cat and 0 without,
+    for half of the responses each: its mean is 2 and its standard deviation 2."""
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        for number in range(8):
+            item_id = store.add(f"Story {number}", ["a cat", "a dog"])
+            answers = {"helpful": [4, 0], "tone": ["kind", None], "rubric": [{"ok": True}, None]}
+            extra = {"criteria": answers, "overall": [6, 2]}
+            store.submit(Label(item_id=item_id, annotator="ann", ranks=(1, 2), extra=extra))
+        rows = store.ratings()
+    keys = KEYS | {"objective": "axes", "axis_weights": '{"helpful": 1, "overall": 0.5}'}
+    trainer = RatingTrainer(
+        ModelConfig(model_name_or_path=str(llama), bf16=False),
+        rows,
+        config=RewardModelConfig(**keys),
+        data_config=OPTIONS,
+    )
+    assert [(axis.name, axis.mean, axis.std) for axis in trainer.setup.axes] == [
+        ("helpful", 2.0, 2.0),
+        ("overall", 4.0, 2.0),
+    ]
+    result = trainer.train()
+    assert set(result.health.correlations) == {"helpful", "overall"}
+    trainer.save(tmp_path / "model")
+    heads = RewardModel(tmp_path / "model").score_axes(PROMPTS, TEXTS)
+    assert heads.shape == (2, 2)
 
 
 @pytest.mark.parametrize(("make", "kind"), KINDS)

@@ -1,6 +1,7 @@
 // Requests with retries: a click is sent until the server has acknowledged it.
 const csrf = document.querySelector("meta[name=csrf]").content;
 const PENDING = "rlhf-label-pending";
+const AT_UNLOAD = ["/api/draft", "/api/heartbeat"]; // sent while the page unloads
 const MAX_KEEPALIVE = 15_000; // characters, 60 kB at most: browsers reject larger keepalive bodies
 
 export class RequestError extends Error {
@@ -15,7 +16,7 @@ export async function call(path, body) {
     method: body === undefined ? "GET" : "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: body === undefined ? undefined : JSON.stringify(body),
-    keepalive: path === "/api/draft" && JSON.stringify(body).length < MAX_KEEPALIVE,
+    keepalive: AT_UNLOAD.includes(path) && JSON.stringify(body).length < MAX_KEEPALIVE,
   });
   if (response.status === 401) location.assign("/login");
   const content = await response.json().catch(() => ({}));

@@ -7,8 +7,8 @@ const RETRY_DELAY = 3000; // after a failed save
 let timer = null;
 let unsaved = null;
 
-export function keep(claim, form) {
-  unsaved = { claim, form };
+export function keep(claim, form, seconds) {
+  unsaved = { claim, form, seconds };
   sessionStorage.setItem(DRAFT, JSON.stringify(unsaved));
   clearTimeout(timer);
   timer = setTimeout(save, SAVE_DELAY);

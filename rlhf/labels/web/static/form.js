@@ -11,6 +11,7 @@ export function emptyForm(count) {
     overall: Array(count).fill(null),
     comment: "",
     rewrite: "",
+    answers: {},
   };
 }
 
@@ -25,8 +26,20 @@ export function formOf(draft, count) {
 // Indices of the responses without a rank.
 export function unranked(form) {
   if (form.tiers.length === 2) return form.scale === null && !form.both_bad ? [0, 1] : [];
+  if (form.both_bad && form.tiers.every((tier) => tier === null)) return [];
   return form.tiers.flatMap((tier, index) => (tier === null ? [index] : []));
 }
+
+// Indices of the best or of the worst responses; none while all are equal or unranked.
+export function endsOf(form, about) {
+  const pair = form.scale ? (form.scale < 0 ? [1, 2] : [2, 1]) : [];
+  const tiers = form.tiers.length === 2 ? pair : form.tiers.filter((tier) => tier !== null);
+  if (new Set(tiers).size < 2) return [];
+  const end = about === "best" ? Math.min(...tiers) : Math.max(...tiers);
+  return (form.tiers.length === 2 ? pair : form.tiers).flatMap((tier, index) => (tier === end ? [index] : []));
+}
+
+export const hasText = (form) => (form.comment + form.rewrite).trim() !== "" || Object.keys(form.answers).length > 0;
 
 export const isOrderShown = (form) =>
   form.tiers.length > 2 && form.tiers.every((tier, index) => tier === index + 1);

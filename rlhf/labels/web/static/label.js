@@ -1,47 +1,42 @@
 // The ranking page: one item at a time; every click is delivered, keys do nothing in text boxes.
 import { RequestError, call, deliver, deliverPending } from "./api.js";
+import { renderConversation, toggleEarlier } from "./conversation.js";
+import * as criteria from "./criteria.js";
 import * as draft from "./draft.js";
 import { enableDrag } from "./drag.js";
 import { showFeedback, showSecondLook } from "./feedback.js";
-import { formOf, isOrderShown, letter, nextUnranked, scaleOfDigit, scaleText, unranked } from "./form.js";
-import { KEYS, PROMPT_KEY } from "./keys.js";
+import { formOf, hasText, isOrderShown, letter, nextUnranked, scaleOfDigit, scaleText, unranked } from "./form.js";
+import { guidelineVersion, loadGuideline, openGuideline } from "./guideline.js";
+import { actionOf, keyOf } from "./keys.js";
 import { enableLivePrompt } from "./live_prompt.js";
+import { showProgress } from "./progress.js";
 import { enableQuestions } from "./questions.js";
-import { make, renderControls, renderConversation, renderResponses, showForm } from "./render.js";
+import { make, renderControls, renderResponses, showForm } from "./render.js";
+import { renderShortcuts } from "./shortcuts.js";
+import { connectSpans, openSpans } from "./spans.js";
 import * as timer from "./timer.js";
 
 const byId = (id) => document.getElementById(id);
-const GUIDELINE_READ = "rlhf-label-guideline";
 
 let item = null;
 let form = null;
 let current = 0;
 let settings = null;
-let guideline = { version: 0, html: "" };
 let busy = false;
+let retrying = false; // a click waits for the server
 let confirmed = false; // the page asks once per item to confirm the order shown
 let raw = false;
 
 const announce = (text) => { byId("announcement").textContent = text; };
 function showStatus(text, isProblem = false) {
+  if (retrying && !isProblem) return; // "Not saved yet" stays until it is saved
   byId("status").textContent = text;
   byId("status").classList.toggle("problem", isProblem);
   if (text) announce(text);
 }
-const onRetry = () => showStatus("Not saved yet: the server does not respond. Retrying…", true);
-
-function duration(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
-}
-
-function showProgress(state) {
-  const total = state.done + state.left;
-  byId("progress-bar").value = total ? state.done / total : 1;
-  const remaining = state.left ? ` · about ${duration(state.pace * state.left)} left` : "";
-  const pace = state.pace === null ? "" : ` · ${duration(state.pace)} each${remaining}`;
-  byId("progress-text").textContent = `${state.done} done · ${state.left} left${pace}`;
+function onRetry() {
+  retrying = true;
+  showStatus("Not saved yet: the server does not respond. Retrying…", true);
 }
 
 function showItem(state) {
@@ -57,11 +52,14 @@ function showItem(state) {
   }
   const count = item.answers.length;
   const unsaved = draft.unsavedForm(item.claim);
-  form = formOf(unsaved ?? item.draft, count);
+  form = criteria.withKnownAnswers(formOf(unsaved ?? item.draft, count), settings.criteria);
   current = Math.max(0, nextUnranked(form, count - 1));
   confirmed = false;
+  byId("conversation").replaceChildren();
   render();
   renderControls(byId("controls"), count);
+  byId("item-questions").replaceChildren(...criteria.renderQuestions(settings.criteria, null));
+  renderStarts(count);
   byId("comment").value = form.comment;
   byId("rewrite").value = form.rewrite;
   byId("comment-box").open = form.comment !== "";
@@ -69,23 +67,13 @@ function showItem(state) {
   byId("comment-box").hidden = !settings.comment;
   byId("rewrite-box").hidden = !settings.rewrite;
   scrollTo(0, 0);
-  timer.restart();
+  timer.restart(item.claim, item.seconds);
   refresh();
   select(current, false);
   showStatus("");
   announce(`Next item, ${count} responses`);
   if (unsaved) formChanged();
-  if (item.guideline !== guideline.version) showGuideline();
-}
-
-// A guideline version that was not read in this browser opens by itself.
-async function showGuideline() {
-  guideline = await call("/api/guideline");
-  byId("guideline-text").innerHTML = guideline.html || "<p>There is no guideline.</p>";
-  const name = `${guideline.version} ${guideline.html.length}`;
-  if (!guideline.version || localStorage.getItem(GUIDELINE_READ) === name || byId("guideline").open) return;
-  localStorage.setItem(GUIDELINE_READ, name);
-  byId("guideline").showModal();
+  if (item.guideline !== guidelineVersion()) loadGuideline();
 }
 
 function render() {
@@ -95,8 +83,15 @@ function render() {
 
 function refresh() {
   showForm(form, current);
-  byId("submit").classList.toggle("ready", unranked(form).length === 0);
-  if (form.tiers.length === 2) showStatus(form.both_bad ? "both bad" : scaleText(form.scale));
+  criteria.showAnswers(form, settings.criteria);
+  const isReady = unranked(form).length === 0 && criteria.missingLine(form, settings.criteria) === null;
+  byId("submit").classList.toggle("ready", isReady);
+  if (form.tiers.length === 2) showStatus(form.both_bad ? "both bad" : pairText());
+}
+
+function pairText() {
+  const same = item.same[1] === 0 ? ", as they are the same text" : "";
+  return form.scale === null ? "" : `${scaleText(form.scale)}${same}`;
 }
 
 function select(index, scroll = true) {
@@ -109,11 +104,12 @@ function select(index, scroll = true) {
 
 function formChanged() {
   refresh();
-  draft.keep(item.claim, form);
+  draft.keep(item.claim, form, timer.seconds());
 }
 
 function rank(index, tier, selectNext = true) {
-  form.tiers[index] = tier;
+  // Copies of one text share their rank.
+  item.same.forEach((first, i) => { if (first === item.same[index]) form.tiers[i] = tier; });
   confirmed = false;
   showStatus("");
   formChanged();
@@ -124,7 +120,7 @@ function rank(index, tier, selectNext = true) {
 }
 
 function compare(scale) {
-  form.scale = scale;
+  form.scale = item.same[1] === 0 ? 0 : scale;
   form.both_bad = false;
   formChanged();
 }
@@ -140,8 +136,9 @@ async function sendAction(path, body) {
   busy = true;
   byId("submit").disabled = true;
   try {
-    if (path === "/api/undo") await draft.save(); // so that the item on the page can be continued later
+    if (path === "/api/undo") await leave(); // so that the item on the page can be continued later
     const state = await deliver(path, body, onRetry);
+    retrying = false;
     if (path !== "/api/undo") draft.drop();
     showItem(state);
     if (state.feedback) showFeedback(state.feedback);
@@ -155,7 +152,7 @@ async function sendAction(path, body) {
     }
     showStatus(error.message, true);
   } finally {
-    busy = false;
+    busy = retrying = false;
     byId("submit").disabled = false;
   }
 }
@@ -168,23 +165,30 @@ function submit() {
     if (form.tiers.length > 2) select(indices[0]);
     return;
   }
-  if (isOrderShown(form) && !confirmed) {
-    confirmed = true;
-    showStatus("This is the order in which the responses were shown. Press Enter again to confirm it.", true);
+  const missing = criteria.missingLine(form, settings.criteria);
+  if (missing) {
+    showStatus(`Not answered yet: ${criteria.describeLine(missing)}`, true);
+    criteria.focusLine(missing);
     return;
   }
-  sendAction("/api/submit", { claim: item.claim, form, seconds: timer.seconds(), guideline_version: guideline.version });
+  if (isOrderShown(form) && !confirmed) {
+    confirmed = true;
+    showStatus("This is the order in which the responses were shown. Submit again to confirm it.", true);
+    return;
+  }
+  sendAction("/api/submit", { claim: item.claim, form, seconds: timer.seconds(), guideline_version: guidelineVersion() });
 }
 
 function openSkip() {
   if (item === null) return;
   byId("skip-comment").value = "";
+  byId("skip-note").hidden = !hasText(form);
   byId("skip-dialog").showModal();
 }
 
 function skip(reason) {
   byId("skip-dialog").close();
-  sendAction("/api/skip", { claim: item.claim, reason, comment: byId("skip-comment").value, seconds: timer.seconds() });
+  sendAction("/api/skip", { claim: item.claim, reason, comment: byId("skip-comment").value, seconds: timer.seconds(), form });
 }
 
 function openBox(box, field) {
@@ -192,6 +196,24 @@ function openBox(box, field) {
   byId(box).open = true;
   byId(field).focus();
 }
+
+// Fills the box of the better response with this response, as if it were typed: Ctrl Z takes it back.
+function startFrom(index) {
+  openBox("rewrite-box", "rewrite");
+  byId("rewrite").select();
+  document.execCommand("insertText", false, item.answers[index].text);
+}
+
+function renderStarts(count) {
+  byId("starts").replaceChildren("Start from ", ...Array.from({ length: count }, (_, index) => {
+    const button = make("button", { type: "button", textContent: letter(index), "aria-label": `Start from response ${letter(index)}` });
+    button.addEventListener("click", () => startFrom(index));
+    return button;
+  }));
+}
+
+// The response that a better one would start from: the better one of a pair, or the selected one.
+const startIndex = () => (form.tiers.length > 2 ? current : form.scale > 0 ? 1 : 0);
 
 function setRows(rows) {
   document.body.classList.toggle("rows", rows);
@@ -208,44 +230,111 @@ function onDigit(digit) {
   } else if (digit >= 1 && digit <= count) rank(current, digit);
 }
 
-function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (isTyping(event.target)) {
-    if (event.key === "Escape") event.target.blur();
-    return;
+const focusIn = (selector) => document.querySelectorAll(".card")[current].querySelector(selector)?.focus();
+
+// What a key does that is bound to an action; the others need an item.
+function act(action) {
+  if (action === "guideline") openGuideline();
+  else if (action === "undo") sendAction("/api/undo", {});
+  else if (action === "questions") byId("open-questions").click();
+  else if (action === "prompt") byId("prompt-dialog")?.showModal();
+  else if (item === null) return;
+  else if (action === "bad") setBothBad(!form.both_bad);
+  else if (action === "skip") openSkip();
+  else if (action === "comment") openBox("comment-box", "comment");
+  else if (action === "rewrite") openBox("rewrite-box", "rewrite");
+  else if (action === "edit" && settings.rewrite) startFrom(startIndex());
+  else if (action === "flags") focusIn(".flags input");
+  else if (action === "overall") focusIn(".overall input");
+  else if (action === "criterion") toLine(criteria.nextLine(form, settings.criteria, lineOrCard()));
+  else if (action === "earlier") toggleEarlier();
+  else if (action === "raw") { raw = !raw; render(); refresh(); select(current, false); }
+  else if (action === "rows") setRows(!document.body.classList.contains("rows"));
+  else if (action === "next") select((current + 1) % form.tiers.length);
+  else if (action === "previous") select((current + form.tiers.length - 1) % form.tiers.length);
+}
+
+const lineOrCard = () => document.activeElement.closest(".line") ?? document.querySelectorAll(".card")[current];
+
+function toLine(node) {
+  if (node === null) return;
+  criteria.focusLine(node);
+  const card = node.closest(".card");
+  if (card) { current = Number(card.dataset.index); showForm(form, current); }
+}
+
+// A key in a rating or a question: whether it was used.
+function onLineKey(node, key) {
+  if (key === "Escape") { select(current, false); return true; }
+  const finished = criteria.answerByKey(node, key);
+  if (finished === null) return /^[0-9]$/.test(key); // a digit of no option does not rank instead
+  takeAnswer(node.querySelector("input") ?? node);
+  if (!finished) return true;
+  const following = node.closest(".overall") ? null : criteria.followingOpenLine(form, settings.criteria, node);
+  if (following) toLine(following);
+  else select(current, false);
+  return true;
+}
+
+// Takes the value of a rating or a question into the form.
+function takeAnswer(input) {
+  if (input.closest(".question")) criteria.readAnswer(form, settings.criteria, input);
+  else {
+    const ratings = input.closest(".overall").querySelector("input:checked");
+    form.overall[Number(input.closest(".card").dataset.index)] = ratings ? Number(ratings.value) : null;
   }
+  formChanged();
+}
+
+function onTypingKey(event) {
+  if (event.key === "Escape") event.target.blur();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && event.target.closest("main")) {
+    event.preventDefault();
+    event.target.blur();
+    submit();
+  }
+}
+
+function onKey(event) {
+  if (event.isComposing || event.getModifierState("AltGraph")) return;
+  if (isTyping(event.target)) { onTypingKey(event); return; }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = keyOf(event);
+  const consume = () => event.preventDefault();
   const dialog = document.querySelector("dialog[open]");
   if (dialog) {
-    const reason = settings.skip_reasons[Number(event.key) - 1];
-    if (dialog.id === "skip-dialog" && reason) { event.preventDefault(); skip(reason); }
+    const reason = settings.skip_reasons[Number(key) - 1];
+    if (dialog.id === "skip-dialog" && reason) { consume(); skip(reason); }
     return;
   }
   const onControl = event.target.matches("button, a, summary");
-  if (onControl && (event.key === "Enter" || event.key === " ")) return;
-  if (event.target.matches("input[type=radio]") && event.key.startsWith("Arrow")) return;
-  const consume = () => event.preventDefault();
+  if (onControl && (key === "Enter" || key === " ")) return;
+  if (event.target.matches("input[type=radio]") && key.startsWith("Arrow")) return;
+  const line = event.target.closest(".question .line, .overall .ratings");
+  if (line && onLineKey(line, key)) { consume(); return; }
   const count = form?.tiers.length ?? 0;
-  const key = event.key;
+  const action = actionOf(key);
   if (key === "?") { consume(); byId("keys").showModal(); }
-  else if (key === "g") { consume(); byId("guideline").showModal(); }
-  else if (key === "q") { consume(); byId("open-questions").click(); }
-  else if (key === "u" && !event.repeat) { consume(); sendAction("/api/undo", {}); }
-  else if (key === "a" && byId("open-prompt")) { consume(); byId("prompt-dialog").showModal(); }
+  else if (action) { consume(); if (!event.repeat || action !== "undo") act(action); }
   else if (item === null) return;
   else if (/^[0-9]$/.test(key)) { consume(); onDigit(Number(key)); }
   else if (key === "=" && count === 2) { consume(); compare(0); }
-  else if (key === "b" && count === 2) { consume(); setBothBad(!form.both_bad); }
   else if (key === "Enter" && !event.repeat) { consume(); submit(); }
-  else if (key === "s") { consume(); openSkip(); }
-  else if (key === "c") { consume(); openBox("comment-box", "comment"); }
-  else if (key === "w") { consume(); openBox("rewrite-box", "rewrite"); }
-  else if (key === "f") { consume(); document.querySelectorAll(".card")[current].querySelector(".flags input")?.focus(); }
-  else if (key === "o") { consume(); document.querySelectorAll(".card")[current].querySelector(".ratings input")?.focus(); }
-  else if (key === "r") { consume(); raw = !raw; render(); refresh(); select(current, false); }
-  else if (key === "v") { consume(); setRows(!document.body.classList.contains("rows")); }
   else if (key === "Backspace" && count > 2) { consume(); rank(current, null, false); }
-  else if (["ArrowRight", "ArrowDown", "j"].includes(key)) { consume(); select((current + 1) % count); }
-  else if (["ArrowLeft", "ArrowUp", "k"].includes(key)) { consume(); select((current + count - 1) % count); }
+  else if (key === "ArrowRight" || key === "ArrowDown") { consume(); act("next"); }
+  else if (key === "ArrowLeft" || key === "ArrowUp") { consume(); act("previous"); }
+}
+
+// Opens the dialog of marked passages of the response with this button.
+function openPassages(button) {
+  const { name, index } = button.closest(".question").dataset;
+  const criterion = settings.criteria.find((one) => one.name === name);
+  const place = Number(index);
+  const spans = criteria.answerOf(form, name, place) ?? [];
+  openSpans(`${criteria.titleOf(criterion)}: response ${letter(place)}`, item.answers[place].text, spans, criterion.options, (changed) => {
+    criteria.setAnswer(form, name, place, changed);
+    formChanged();
+  });
 }
 
 function onChange(event) {
@@ -255,6 +344,7 @@ function onChange(event) {
   if (input.name === "scale") compare(Number(input.value));
   else if (input.id === "both-bad") setBothBad(input.checked);
   else if (input.id === "comment" || input.id === "rewrite") { form[input.id] = input.value; formChanged(); }
+  else if (input.closest(".question")) takeAnswer(input);
   else if (index < 0) return;
   else if (input.name.startsWith("tier-")) rank(index, Number(input.value), false);
   else if (input.name.startsWith("overall-")) { form.overall[index] = Number(input.value); formChanged(); }
@@ -277,21 +367,25 @@ async function onLiveResponses(isOpen) {
 function connect() {
   document.addEventListener("keydown", onKey);
   document.addEventListener("change", onChange);
-  for (const id of ["comment", "rewrite"]) byId(id).addEventListener("input", onChange);
+  byId("main").addEventListener("input", (event) => { if (event.target.matches("textarea")) onChange(event); });
   document.addEventListener("click", (event) => {
+    const button = event.target.closest(".mark-passages");
+    if (button) openPassages(button);
     const card = event.target.closest(".card");
-    if (card && !event.target.closest("input, label, a") && !getSelection().toString()) select(Number(card.dataset.index), false);
+    if (card && !event.target.closest("input, label, a, button, textarea, summary") && !getSelection().toString()) select(Number(card.dataset.index), false);
   });
-  const open = { "open-guideline": "guideline", "open-keys": "keys", "open-prompt": "prompt-dialog" };
+  const open = { "open-keys": "keys", "open-prompt": "prompt-dialog", "open-logout": "logout-dialog" };
   for (const [button, dialog] of Object.entries(open)) byId(button)?.addEventListener("click", () => byId(dialog).showModal());
+  byId("open-guideline").addEventListener("click", openGuideline);
   byId("undo").addEventListener("click", () => sendAction("/api/undo", {}));
   byId("skip").addEventListener("click", openSkip);
   byId("submit").addEventListener("click", submit);
   enableLivePrompt(onLiveResponses);
   enableQuestions(() => item?.claim ?? null);
-  byId("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); location.assign("/login"); });
-  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") draft.save(); });
-  addEventListener("pagehide", draft.save);
+  byId("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); item = null; location.assign("/login"); });
+  document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") leave(); });
+  addEventListener("pagehide", leave);
+  connectSpans();
   enableDrag((index, tier) => rank(index, tier, false));
 }
 
@@ -301,16 +395,17 @@ function renderDialogs() {
     button.addEventListener("click", () => skip(reason));
     return button;
   }));
-  const rows = byId("open-prompt") ? [...KEYS, PROMPT_KEY] : KEYS;
-  byId("key-list").replaceChildren(...rows.flatMap(([keys, description]) => [
-    make("dt", {}, keys.split(/ +/).map((key) => (key === "…" ? " … " : make("kbd", { textContent: key })))),
-    make("dd", { textContent: description }),
-  ]));
+  renderShortcuts(byId("open-prompt") !== null);
 }
+
+// The page is hidden or left: saves the form, and the time that was spent on the item.
+const leave = () => Promise.all([draft.save(), beat()]);
+
+const beat = async () => (item === null ? undefined : call("/api/heartbeat", { claim: item.claim, seconds: timer.seconds() }).catch(() => undefined));
 
 function startPolling() {
   setInterval(() => {
-    if (item !== null && timer.isActive()) call("/api/heartbeat", { claim: item.claim }).catch(() => undefined);
+    if (timer.isActive()) beat();
   }, 60_000);
   setInterval(() => {
     // Errors are ignored: the server may have stopped once all labels were in.
@@ -321,7 +416,7 @@ function startPolling() {
 async function start() {
   setRows(localStorage.getItem("rlhf-label-rows") === "1");
   settings = await call("/api/form");
-  await showGuideline();
+  await loadGuideline();
   connect();
   renderDialogs();
   startPolling();

@@ -1,17 +1,30 @@
 // The token follows the #, which browsers neither send to a server nor write to a log.
 const field = document.getElementById("token");
-field.value = location.hash.slice(1);
-history.replaceState(null, "", location.pathname);
-if (field.value) document.querySelector("button").focus(); else field.focus();
+const problem = document.getElementById("login-error");
 
+// Also for a link that is opened in a tab with this page: then only the part after # changes.
+function takeToken() {
+  if (!location.hash) return;
+  field.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  document.querySelector("button").focus();
+}
+
+field.focus();
+takeToken();
+addEventListener("hashchange", takeToken);
 document.getElementById("login").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const response = await fetch("/login", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ token: field.value.trim().split("#").pop() }),
-  });
-  const content = await response.json();
-  if (response.ok) location.replace(content.to); // so that "back" does not return to the login page
-  else document.getElementById("login-error").textContent = content.detail;
+  try {
+    const response = await fetch("/login", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ token: field.value.trim().split("#").pop() }),
+    });
+    const content = await response.json();
+    if (response.ok) location.replace(content.to); // so that "back" does not return to the login page
+    else problem.textContent = content.detail;
+  } catch {
+    problem.textContent = "The server does not respond. Try again in a moment.";
+  }
 });

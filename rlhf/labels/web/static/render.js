@@ -1,5 +1,7 @@
 // Renders the item. Only `html` from the server, which has sanitized it, is inserted as HTML.
-import { digitOfScale, letter, scaleText } from "./form.js";
+import { STRENGTH, digitOfScale, letter, scaleText } from "./form.js";
+import { keyFor } from "./keys.js";
+import { renderQuestions } from "./criteria.js";
 
 export function make(tag, properties = {}, children = []) {
   const node = document.createElement(tag);
@@ -12,6 +14,7 @@ export function make(tag, properties = {}, children = []) {
 }
 
 export function renderText(content, raw) {
+  if (content.blank) return make("p", { className: "text dim", textContent: "(empty)" });
   if (raw) return make("pre", { className: "text raw", textContent: content.text });
   const node = make("div", { className: "text" });
   node.innerHTML = content.html;
@@ -25,19 +28,6 @@ function renderThought(content, raw) {
   ]);
 }
 
-export function renderConversation(parent, turns, raw) {
-  parent.replaceChildren(
-    ...turns.map((turn, index) => {
-      const last = index === turns.length - 1 ? " last" : "";
-      const role = { user: last ? "Prompt" : "User", assistant: "Assistant", system: "System" }[turn.role] ?? turn.role;
-      return make("div", { className: `turn ${turn.role}${last}` }, [
-        make("h2", { className: "role", textContent: role }),
-        renderText(turn, raw),
-      ]);
-    }),
-  );
-}
-
 // `options`: [value, visible label, accessible name].
 function radioGroup(name, legend, options, className) {
   const inputs = options.map(([value, label, title]) =>
@@ -49,13 +39,14 @@ function radioGroup(name, legend, options, className) {
   return make("fieldset", { className }, [make("legend", { className: "hidden", textContent: legend }), ...inputs]);
 }
 
-function cardHeader(index, count) {
+function cardHeader(index, count, same) {
   const name = letter(index);
   const children = [make("h2", { className: "letter", textContent: name, title: count > 2 ? "Drag to a rank" : "" })];
   if (count > 2) {
     const ranks = Array.from({ length: count }, (_, i) => [i + 1, String(i + 1), `rank ${i + 1} of ${count}`]);
     children.push(radioGroup(`tier-${index}`, `Rank of response ${name}`, ranks, "ranks"));
   }
+  if (same !== index) children.splice(1, 0, make("span", { className: "same", textContent: `the same text as ${letter(same)}` }));
   return make("header", {}, children);
 }
 
@@ -80,11 +71,12 @@ function cardFooter(index, settings) {
   return make("footer", {}, children);
 }
 
-function card(response, index, count, settings, raw) {
+function card(response, index, item, settings, raw) {
   const article = make("article", { className: "card", tabIndex: -1, "aria-label": `Response ${letter(index)}` }, [
-    cardHeader(index, count),
+    cardHeader(index, item.answers.length, item.same[index]),
     make("div", {}, [...(response.thought ? [renderThought(response.thought, raw)] : []), renderText(response, raw)]),
     cardFooter(index, settings),
+    ...renderQuestions(settings.criteria, index),
   ]);
   article.dataset.index = index;
   return article;
@@ -92,25 +84,38 @@ function card(response, index, count, settings, raw) {
 
 export function renderResponses(parent, item, settings, raw) {
   const count = item.answers.length;
-  parent.replaceChildren(...item.answers.map((response, i) => card(response, i, count, settings, raw)));
+  parent.replaceChildren(...item.answers.map((response, i) => card(response, i, item, settings, raw)));
   parent.className = `k${count}`;
 }
 
 export function renderControls(parent, count) {
-  parent.replaceChildren(count === 2 ? comparisonScale() : rankSlots(count));
+  parent.replaceChildren(count === 2 ? comparisonScale() : make("div", { className: "ranking" }, [rankSlots(count), badBox("all bad")]));
 }
+
+function badBox(text) {
+  const key = make("kbd", { textContent: keyFor("bad") });
+  key.dataset.action = "bad";
+  return make("label", { className: "bad" }, [
+    make("input", { type: "checkbox", id: "both-bad" }),
+    make("span", {}, [`${text} `, key]),
+  ]);
+}
+
+const strengthOf = (scale) => (scale === 0 ? "equal" : STRENGTH[Math.abs(scale)]);
 
 function comparisonScale() {
   const steps = [-4, -3, -2, -1, 1, 2, 3, 4].map((scale) => [scale, String(digitOfScale(scale)), scaleText(scale)]);
   steps.splice(4, 0, [0, "=", scaleText(0)]);
+  const group = radioGroup("scale", "Which response is better, and by how much", steps, "steps");
+  for (const label of group.querySelectorAll("label")) {
+    const word = strengthOf(Number(label.querySelector("input").value));
+    label.append(make("small", { textContent: word, "aria-hidden": "true" }));
+  }
   return make("div", { className: "scale" }, [
-    make("span", { className: "end", textContent: "A better", "aria-hidden": "true" }),
-    radioGroup("scale", "Which response is better, and by how much", steps, "steps"),
-    make("span", { className: "end", textContent: "B better", "aria-hidden": "true" }),
-    make("label", { className: "bad" }, [
-      make("input", { type: "checkbox", id: "both-bad" }),
-      make("span", {}, ["both bad ", make("kbd", { textContent: "b" })]),
-    ]),
+    make("span", { className: "end first", textContent: "A better", "aria-hidden": "true" }),
+    group,
+    make("span", { className: "end second", textContent: "B better", "aria-hidden": "true" }),
+    badBox("both bad"),
   ]);
 }
 
@@ -133,7 +138,7 @@ export function showForm(form, current) {
     node.classList.toggle("ranked", form.tiers[index] !== null);
     for (const input of node.querySelectorAll(".ranks input")) input.checked = Number(input.value) === form.tiers[index];
     for (const input of node.querySelectorAll(".flags input")) input.checked = form.flags[index].includes(input.value);
-    for (const input of node.querySelectorAll(".ratings input")) input.checked = Number(input.value) === form.overall[index];
+    for (const input of node.querySelectorAll(".overall input")) input.checked = Number(input.value) === form.overall[index];
   });
   for (const input of document.querySelectorAll(".steps input")) {
     input.checked = form.scale !== null && Number(input.value) === form.scale;
