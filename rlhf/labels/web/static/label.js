@@ -12,6 +12,7 @@ import { enableLivePrompt } from "./live_prompt.js";
 import { showProgress } from "./progress.js";
 import { enableQuestions } from "./questions.js";
 import { make, renderControls, renderResponses, showForm } from "./render.js";
+import { layOut, measureBar, scrollPane, toggle } from "./reading.js";
 import { renderShortcuts } from "./shortcuts.js";
 import { connectSpans, openSpans } from "./spans.js";
 import * as timer from "./timer.js";
@@ -79,6 +80,20 @@ function showItem(state) {
 function render() {
   renderConversation(byId("conversation"), item.prompt, raw);
   renderResponses(byId("responses"), item, settings, raw);
+  byId("toggle-raw").setAttribute("aria-pressed", `${raw}`);
+  layOut();
+}
+
+// Draw the texts again; the form and the selection stay.
+function redraw() {
+  render();
+  refresh();
+  select(current, false);
+}
+
+function toggleRaw() {
+  raw = !raw;
+  redraw();
 }
 
 function refresh() {
@@ -217,6 +232,7 @@ const startIndex = () => (form.tiers.length > 2 ? current : form.scale > 0 ? 1 :
 
 function setRows(rows) {
   document.body.classList.toggle("rows", rows);
+  byId("toggle-rows").setAttribute("aria-pressed", `${rows}`);
   localStorage.setItem("rlhf-label-rows", rows ? "1" : "");
 }
 
@@ -248,7 +264,8 @@ function act(action) {
   else if (action === "overall") focusIn(".overall input");
   else if (action === "criterion") toLine(criteria.nextLine(form, settings.criteria, lineOrCard()));
   else if (action === "earlier") toggleEarlier();
-  else if (action === "raw") { raw = !raw; render(); refresh(); select(current, false); }
+  else if (action === "raw") toggleRaw();
+  else if (["differences", "fold", "full"].includes(action)) toggle(action, redraw);
   else if (action === "rows") setRows(!document.body.classList.contains("rows"));
   else if (action === "next") select((current + 1) % form.tiers.length);
   else if (action === "previous") select((current + form.tiers.length - 1) % form.tiers.length);
@@ -320,6 +337,7 @@ function onKey(event) {
   else if (/^[0-9]$/.test(key)) { consume(); onDigit(Number(key)); }
   else if (key === "=" && count === 2) { consume(); compare(0); }
   else if (key === "Enter" && !event.repeat) { consume(); submit(); }
+  else if (key === "PageDown" || key === "PageUp") { if (scrollPane(document.querySelectorAll(".card")[current], key === "PageDown" ? 1 : -1)) consume(); }
   else if (key === "Backspace" && count > 2) { consume(); rank(current, null, false); }
   else if (key === "ArrowRight" || key === "ArrowDown") { consume(); act("next"); }
   else if (key === "ArrowLeft" || key === "ArrowUp") { consume(); act("previous"); }
@@ -377,6 +395,10 @@ function connect() {
   const open = { "open-keys": "keys", "open-prompt": "prompt-dialog", "open-logout": "logout-dialog" };
   for (const [button, dialog] of Object.entries(open)) byId(button)?.addEventListener("click", () => byId(dialog).showModal());
   byId("open-guideline").addEventListener("click", openGuideline);
+  byId("toggle-raw").addEventListener("click", toggleRaw);
+  byId("toggle-rows").addEventListener("click", () => setRows(!document.body.classList.contains("rows")));
+  for (const name of ["full", "fold", "differences"]) byId(`toggle-${name}`).addEventListener("click", () => toggle(name, redraw));
+  measureBar();
   byId("undo").addEventListener("click", () => sendAction("/api/undo", {}));
   byId("skip").addEventListener("click", openSkip);
   byId("submit").addEventListener("click", submit);

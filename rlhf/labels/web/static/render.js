@@ -15,7 +15,7 @@ export function make(tag, properties = {}, children = []) {
 
 export function renderText(content, raw) {
   if (content.blank) return make("p", { className: "text dim", textContent: "(empty)" });
-  if (raw) return make("pre", { className: "text raw", textContent: content.text });
+  if (raw) return make("pre", { className: "text raw", dir: "auto", textContent: content.text });
   const node = make("div", { className: "text" });
   node.innerHTML = content.html;
   return node;
@@ -74,7 +74,7 @@ function cardFooter(index, settings) {
 function card(response, index, item, settings, raw) {
   const article = make("article", { className: "card", tabIndex: -1, "aria-label": `Response ${letter(index)}` }, [
     cardHeader(index, item.answers.length, item.same[index]),
-    make("div", {}, [...(response.thought ? [renderThought(response.thought, raw)] : []), renderText(response, raw)]),
+    make("div", { className: "pane" }, [...(response.thought ? [renderThought(response.thought, raw)] : []), renderText(response, raw)]),
     cardFooter(index, settings),
     ...renderQuestions(settings.criteria, index),
   ]);
