@@ -94,6 +94,8 @@ class Ranking:
     responses: Sequence[str]
     ranks: Sequence[int]  # one per response; 1 is best, equal ranks tie
     annotator: str = ""  # "" where the row names none
+    annotator_group: str = ""  # likewise; reports compare the groups
+    category: str = ""  # of the prompt, likewise
     strength: float = 1.0  # how clear the preference was; 1.0 where the row has none
     weight: float = 1.0  # in the loss of a reward model, if its `weight_column` is set
     tools: Tools = ()

@@ -65,7 +65,8 @@ def _studies(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> li
         )
     num_pairs = (len(config.model_paths) - 1) * num_prompts * study.pairs_per_prompt
     if study.judge:
-        lines.append(f"annotators: about {num_pairs} pairs")
+        asked = min(study.human_budget or num_prompts, num_prompts)
+        lines.append(f"annotators: about {num_pairs * asked // num_prompts} pairs")
     if study.llm_judge is not None:
         if study.llm_judge_baselines:
             # With train_data there is `lookup`, which is also compared with each model.

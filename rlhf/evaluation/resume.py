@@ -5,7 +5,7 @@ from pathlib import Path
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.results import EVALUATION
-from rlhf.evaluation.core.study_config import StudyConfig
+from rlhf.evaluation.core.study_config import HUMAN, StudyConfig
 from rlhf.runtime.config import as_dict, read_yaml
 from rlhf.runtime.config_keys import keys_of
 from rlhf.runtime.run_folder import CONFIG, RunConfig
@@ -42,6 +42,7 @@ def check_resumed_keys(run_config: RunConfig, config: EvaluateConfig, study: Stu
         if key not in WITHOUT_EFFECT
         and value != before.get(key)
         and not ((key in ADDED or key in study_defaults) and before.get(key) == defaults[key])
+        and not (key == "judge" and before.get(key) == [HUMAN])  # human+llm has its results too
     ]
     if changes:
         raise ConfigError(

@@ -38,6 +38,11 @@ def compare_models() -> None:
         RunConfig, EvaluateConfig, StudyConfig, description=__doc__
     )
     check_keys(run_config)
+    if study.plan:
+        from rlhf.evaluation.power_plan import print_power_plan
+
+        print_power_plan(study.pilot, run_config.output_dir)
+        return
     check_studies(config, study)
     check_paths(run_config, config.eval_data, config.train_data)
     # This loads torch and transformers, which takes seconds: mistakes in keys are reported before.

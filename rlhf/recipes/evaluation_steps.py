@@ -78,7 +78,9 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
 
     # Write
     def save() -> None:
-        labels = collect_human_labels(folder, rows, records, spec, study, print_once)
+        labels = collect_human_labels(
+            folder, rows, records, spec, study, print_once, studies.verdicts
+        )
         evaluation = Evaluation(
             rows=rows,
             records=records,

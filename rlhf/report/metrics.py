@@ -9,6 +9,10 @@ from rlhf.report.read import Row, StageView
 from rlhf.report.samples import plain
 
 MAX_DOTS = 400  # of the chart of length against score
+LENGTH = {
+    "length_controlled_win_rate": ", length-controlled",
+    "equal_length_win_rate": ", at equal length",
+}
 MIN_PROMPTS = 10  # of a category, for a bar in the forest plot
 
 
@@ -60,13 +64,16 @@ def judge_name(result: Row) -> str:
 
 
 def cell(result: Row) -> str:
-    """`0.73 [0.70, 0.76]`."""
+    """`0.73 [0.70, 0.76]`; of a win rate also what it detects, and q of a part."""
     value, low, high = (f"{float(result[key]):.3g}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    text = f"{value} [{low}, {high}]"
+    if result.get("metric") == "win_rate" and result.get("mde"):
+        text += f", detects ± {float(result['mde']):.2g}"
+    return f"{text}, q = {float(result['q']):.2g}" if result.get("q") is not None else text
 
 
 def forest(results: Sequence[Row], model: str) -> Markup:
-    """Win rates of `model`: over all prompts, at equal length, by category; then those of others.
+    """Win rates of `model`: over all prompts, length-controlled, by category; then the others'.
 
     Categories are by the most trusted judge alone. Small categories appear only in the table:
     their intervals are too wide to be useful here.
@@ -77,9 +84,7 @@ def forest(results: Sequence[Row], model: str) -> Markup:
     controlled = [
         r
         for r in results
-        if r["metric"] == "length_controlled_win_rate"
-        and r["model"] == model
-        and r.get("with_contaminated", True)
+        if r["metric"] in LENGTH and r["model"] == model and r.get("with_contaminated", True)
     ]
     judges = [r["judge"] for r in own][:1]  # the evaluation lists the most trusted judge first
     by_category = [
@@ -102,8 +107,7 @@ def forest(results: Sequence[Row], model: str) -> Markup:
 def _bar_label(result: Row) -> str:
     """`ppo against sft, stories (gold)`."""
     subset = f", {result['subset']}" if "subset" in result else ""
-    if result["metric"] == "length_controlled_win_rate":
-        subset = ", at equal length"
+    subset += LENGTH.get(str(result["metric"]), "")
     return f"{result['model']} against {result['baseline']}{subset} ({judge_name(result)})"
 
 

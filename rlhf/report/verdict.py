@@ -8,6 +8,7 @@ from rlhf.report.read import Row, RunView, StageView
 
 LOOKUP = "lookup"  # the baseline whose responses are those to the nearest training prompt
 GREEN, AMBER, RED, GREY = "green", "amber", "red", "grey"
+WORST = ("win_rate_worst_category", "win_rate_worst_group")
 UNPARSED = 0.1  # share of an LLM judge's verdicts above which the first light mentions it
 
 
@@ -46,6 +47,7 @@ def win_light(results: Sequence[Row], model: str) -> Light | None:
         f"{model} wins {win['value']:.0%} [{win['low']:.0%}, {win['high']:.0%}] against "
         f"{win['baseline']} by {_judge(win)} on {win['n']} held-out prompts"
         + _unparsed_note(results, model, win)
+        + _worst_note(results, model, win)
     )
     if win["low"] > 0.5 and win is _proxy(results, model):
         return Light(
@@ -83,14 +85,17 @@ def reward_light(
 
 
 def by_trust(results: Sequence[Row], model: str) -> list[Row]:
-    """The model's win rates: by annotators, gold, LLM and reward model; the proxy is last."""
+    """The model's win rates: by annotators, gold, LLM and reward model; the proxy is last.
+
+    Annotators with an LLM judge come first: their interval is the narrower one and as valid.
+    """
     wins = [r for r in _overall(results, model) if r["metric"] == "win_rate"]
     return _trusted_first([r for r in wins if r["baseline"] != LOOKUP])
 
 
 def _trusted_first(wins: Sequence[Row]) -> list[Row]:
     """The first of several reward models is the proxy, as in the frontier."""
-    order = {"human": 0, "gold": 1, "llm": 2, "reward_model": 3}
+    order = {"human+llm": 0, "human": 1, "gold": 2, "llm": 3, "reward_model": 4}
     by_reward = [r for r in wins if r["judge"] == "reward_model"]
     ranked = [r for r in wins if r not in by_reward] + by_reward[::-1]
     return sorted(ranked, key=lambda r: order.get(str(r["judge"]), 9))
@@ -112,6 +117,22 @@ def _unparsed_note(results: Sequence[Row], model: str, win: Row) -> str:
     return f" ({shares[0]:.0%} of its verdicts could not be parsed and count as ties)"
 
 
+def _worst_note(results: Sequence[Row], model: str, win: Row) -> str:
+    """The category or group of annotators with the lowest win rate by the same judge."""
+    worst = [
+        r
+        for r in results
+        if r["metric"] in WORST
+        and r["model"] == model
+        and (r["judge"], r.get("judge_source")) == (win["judge"], win.get("judge_source"))
+    ]
+    if not worst:
+        return ""
+    lowest = min(worst, key=lambda r: float(r["value"]))
+    interval = f"[{lowest['low']:.0%}, {lowest['high']:.0%}]"
+    return f"; lowest in {lowest['subset']}: {lowest['value']:.0%} {interval}"
+
+
 def gate_light(gate: Row) -> Light:
     """The result of the gate before PPO."""
     accuracy = gate.get("accuracy") or {"value": float("nan"), "low": 0.0, "high": 1.0}
@@ -120,6 +141,9 @@ def gate_light(gate: Row) -> Light:
     reasons = "; ".join(gate["reasons"]) or (
         f"accuracy {accuracy['value']:.2f} {interval} on held-out pairs"
     )
+    if worst := gate.get("worst_accuracy"):
+        interval = f"[{worst['low']:.2f}, {worst['high']:.2f}]"
+        reasons += f"; lowest in {gate['worst_part']}: {worst['value']:.2f} {interval}"
     return Light(tone=tone, text=f"Gate of the reward model: {gate['verdict']} ({reasons}).")
 
 
@@ -199,6 +223,7 @@ def _judge(result: Row) -> str:
         "reward_model": "the reward model",
         "human": "human annotators",
         "llm": "an LLM judge",
+        "human+llm": "human annotators and an LLM judge",
     }
     name = names.get(str(result["judge"]), str(result["judge"]))
     return f"{name} {result['judge_source']}" if result.get("judge_source") else name

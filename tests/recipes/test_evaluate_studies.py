@@ -154,6 +154,38 @@ def test_annotators_judge_through_the_store(root, tmp_path, monkeypatch, capsys,
     assert "annotators: 6 of 6 pairs are labelled" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_people_and_llm_judge_give_one_win_rate(root, tmp_path, monkeypatch, capsys, folder):
+    """Four of six prompts are drawn; the judge ties all pairs, so people alone are reported."""
+    output = tmp_path / "run"
+    with _serving() as address:
+        words = [f"--llm_judge={address}", "--llm_judge_model=big", "--llm_judge_baselines=false",
+                 "--judge", "human+llm", "--human_budget=4"]  # fmt: skip
+        assert _evaluate(root, monkeypatch, folder, output, *words) == 0
+        assert "annotators: 0 of 4 pairs are labelled" in capsys.readouterr().out
+        with LabelStore(output / "human.sqlite") as store:
+            assert {item.columns["sampling_probability"] for item in store.items()} == {4 / 6}
+            _label_everything(store)
+        again = [f"--answers={output}/answers.jsonl", "--resume_from_checkpoint=latest"]
+        assert _evaluate(root, monkeypatch, folder, output, *words, *again) == 0
+    results = read_results(output)
+    of = {"baseline": "first"}
+    people = find(results, "win_rate", "second", judge="human", **of)
+    both = find(results, "win_rate", "second", judge="human+llm", **of)
+    assert (people.value, people.n) == (both.value, 4) == (1.0, 4)
+    assert find(results, "win_rate_anytime", "second", judge="human", **of).low < 1.0
+    assert find(results, "judge_agreement", "second", judge="llm", **of).value == 0.5
+    assert "human annotators and an LLM judge" in (output / "report.html").read_text()
+
+
+def test_plan_prints_the_worst_case_and_stops(root, tmp_path, monkeypatch, capsys, folder):
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", "--plan") == 0
+    output = capsys.readouterr().out
+    assert "no pilot" in output
+    assert "785" in output
+    assert not (tmp_path / "run").exists()
+
+
 class _Endpoint(BaseHTTPRequestHandler):
     """Always replies [[A]], except for one error in between."""
 
@@ -275,6 +307,7 @@ def test_local_judge_without_verdicts_ties_every_pair(root, tmp_path, monkeypatc
         (["--tax_data=nowhere.jsonl"], "nowhere.jsonl"),
         (["--lm_eval", "hellaswag"], "[missing-package]"),
         (["--human_store=x"], "human_store"),
+        (["--judge", "human", "--annotator_groups=nowhere.yaml"], "nowhere.yaml"),
         (["--answers=nowhere.jsonl"], "[unreadable-file]"),
     ],
 )

@@ -60,6 +60,8 @@ def parse_ranking(row: Row, scores: ScoreColumns = "reject") -> Ranking:
         responses=texts,
         ranks=ranks,
         annotator=annotator_of(row),
+        annotator_group=_name(row, "annotator_group"),
+        category=_name(row, "category"),
         strength=_strength(row, scores),
         tools=tools_of(row),
     )
@@ -112,10 +114,18 @@ def _pair(row: Row, scores: ScoreColumns) -> Ranking:
         responses=responses,
         ranks=[1, 2],
         annotator=annotator_of(row),
+        annotator_group=_name(row, "annotator_group"),
+        category=_name(row, "category"),
         strength=_strength(row, scores),
         tools=tools_of(row),
         implicit_prompt=implicit,
     )
+
+
+def _name(row: Row, column: str) -> str:
+    """The part of a report that the row belongs to; "" if it names none."""
+    value = row.get(column)
+    return "" if value is None else str(value)
 
 
 def _both_begin_with(prompt: str, chosen: str, rejected: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from rlhf.errors import DataError
+from rlhf.evaluation.stats.power import detectable_difference
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
 
@@ -45,6 +46,16 @@ class Result:
     precision: str | None = None  # fp32 or int8 weights, where both were measured
     subset: str | None = None  # value of the `category` column; None is all prompts
     with_contaminated: bool = True  # False: without prompts that occur in the training data
+    q: float | None = None  # of a subset's difference from the rest, for all subsets together
+
+    @property
+    def mde(self) -> float | None:
+        """The smallest true difference that this figure's interval finds with 80% power.
+
+        From the standard error, or from the interval if there is none; None for an exact value.
+        """
+        se = self.se if self.se is not None else (self.high - self.low) / (2 * 1.96)
+        return detectable_difference(se) if se > 0 else None
 
 
 def result_of(
@@ -98,7 +109,8 @@ def read_results(folder: Path) -> list[Result]:
     path = folder / EVALUATION
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return [Result(**item) for item in content["results"]]
+        items = [{k: v for k, v in item.items() if k != "mde"} for item in content["results"]]
+        return [Result(**item) for item in items]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); run `rlhf evaluate` again.",
@@ -108,7 +120,7 @@ def read_results(folder: Path) -> list[Result]:
 
 def _object(result: Result) -> dict[str, object]:
     always = {"metric", "model", "value", "low", "high", "n", "baseline", "judge"}
-    everything = dict(vars(result))
+    everything = {**vars(result), "mde": result.mde}
     return {k: v for k, v in everything.items() if k in always or not (v is None or v is True)}
 
 
@@ -170,7 +182,10 @@ def _table(
         table.add_column(name, justify="right", no_wrap=models_across, overflow="fold")
     if models_across:
         for label in labels:
-            table.add_row(label, *(cell_text(cells.get((label, model))) for model in models))
+            row = [cells.get((label, model)) for model in models]
+            table.add_row(label, *(cell_text(cell) for cell in row))
+            if any(cell is not None and cell.metric == "win_rate" for cell in row):
+                table.add_row("  detects, 80% power", *(_detects(cell) for cell in row))
     else:
         for model in models:
             table.add_row(model, *(cell_text(cells.get((label, model))) for label in labels))
@@ -203,6 +218,11 @@ def cell_text(result: Result | None) -> str:
     if result is None:
         return "–"
     return f"{number(result.value)} [{number(result.low)},{number(result.high)}]"
+
+
+def _detects(result: Result | None) -> str:
+    """`± 0.05`, the minimal detectable difference."""
+    return f"± {number(result.mde)}" if result is not None and result.mde is not None else "–"
 
 
 def number(value: float) -> str:

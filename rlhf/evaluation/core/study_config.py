@@ -20,9 +20,10 @@ KEY_OF_FIELD = {
     "stream": "",
     "n": "",
 }
+HUMAN, HUMAN_LLM = "human", "human+llm"  # values of the key judge
 COUNTS = (
-    "pairs_per_prompt", "llm_judge_max_tokens", "best_of_prompts", "frontier_prompts",
-    "tax_texts", "tax_max_length", "lm_eval_limit",
+    "pairs_per_prompt", "human_budget", "llm_judge_max_tokens", "best_of_prompts",
+    "frontier_prompts", "tax_texts", "tax_max_length", "lm_eval_limit",
 )  # fmt: skip
 
 
@@ -39,7 +40,21 @@ class StudyConfig:
     )
     judge: list[str] = field(
         default_factory=list,
-        metadata={"help": "`human`: annotators compare pairs through a label store."},
+        metadata={
+            "help": "`human`: annotators compare pairs through a label store. `human+llm`: also "
+            "a win rate from their labels and the verdicts of llm_judge on all prompts."
+        },
+    )
+    human_budget: int | None = field(
+        default=None,
+        metadata={
+            "help": "Ask annotators about this many prompts, drawn with known probabilities, more "
+            "often where llm_judge is uncertain. Default: all."
+        },
+    )
+    annotator_groups: str | None = field(
+        default=None,
+        metadata={"help": "YAML file of `annotator: group`, for win rates by group."},
     )
     human_store: str | None = field(
         default=None,
@@ -121,6 +136,20 @@ class StudyConfig:
         default=None, metadata={"help": "Questions per task. Default: all."}
     )
 
+    plan: bool = field(
+        default=False,
+        metadata={
+            "help": "Print how many prompts and responses detect win rates of 0.53, 0.55 and 0.60, "
+            "and stop."
+        },
+    )
+    pilot: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of an earlier evaluation whose variance plan uses. Default: output_dir."
+        },
+    )
+
     def __post_init__(self) -> None:
         for key in COUNTS:
             value = getattr(self, key)
@@ -148,17 +177,27 @@ class StudyConfig:
                 code="bad-value",
             )
         _extra_body(self.llm_judge_extra_body)
-        if unknown := [name for name in self.judge if name != "human"]:
-            raise ConfigError(
-                f"judge={unknown[0]!r} is unknown; use human, or the keys gold, reward_model and "
-                "llm_judge.",
-                code="bad-value",
-            )
+        self._check_people()
         for key in ("lm_eval_include", "lm_eval_limit"):
             if getattr(self, key) is not None and not self.lm_eval:
                 raise ConfigError(f"{key} needs lm_eval; leave it out.", code="key-conflict")
-        for key in ("human_store", "human_gold"):
-            if getattr(self, key) and "human" not in self.judge:
+        if self.pilot is not None and not self.plan:
+            raise ConfigError("pilot needs --plan; leave it out.", code="key-conflict")
+
+    def _check_people(self) -> None:
+        if unknown := [name for name in self.judge if name not in (HUMAN, HUMAN_LLM)]:
+            raise ConfigError(
+                f"judge={unknown[0]!r} is unknown; use human or human+llm, or the keys gold, "
+                "reward_model and llm_judge.",
+                code="bad-value",
+            )
+        if HUMAN_LLM in self.judge and self.llm_judge is None:
+            raise ConfigError(
+                "judge human+llm needs the verdicts of a language model; set llm_judge.",
+                code="missing-key",
+            )
+        for key in ("human_store", "human_gold", "human_budget", "annotator_groups"):
+            if getattr(self, key) and not self.judge:
                 raise ConfigError(f"{key} needs --judge human; leave it out.", code="key-conflict")
 
     @property

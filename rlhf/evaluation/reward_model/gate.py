@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 from rlhf.evaluation.core.results import Result
 from rlhf.evaluation.reward_model.best_of_n import BestOfN
+from rlhf.evaluation.reward_model.parts import worst_parts
 from rlhf.evaluation.reward_model.probes import EMPTY, OTHER, SHUFFLED
 from rlhf.runtime.printing import counted
 
@@ -21,6 +22,7 @@ WEAK_ACCURACY = 0.6
 FEW_PROMPTS = 30
 TOO_FEW_PROMPTS = 8  # all of 8 coins fall heads once in 256; of 4, once in 16
 HIGH_ECE = 0.1
+DISCOVERY = 0.05  # share of false discoveries among the parts that are named
 ANNOTATOR = "annotator "
 # What a reward model prefers if it scores an altered demonstration higher.
 PREFERENCES = {
@@ -51,6 +53,8 @@ class Gate:
     reasons: Sequence[str]  # for a warning or failure; empty for a pass
     accuracy: MetricValue | None  # of held-out pairs without ties; None for fewer than two prompts
     above_shuffled: MetricValue | None  # share of demonstrations above their shuffled words
+    worst_part: str | None = None  # the category or group with the lowest accuracy
+    worst_accuracy: MetricValue | None = None  # there; its interval holds for all parts together
 
 
 def judge_reward_model(
@@ -67,7 +71,8 @@ def judge_reward_model(
     - warn: the accuracy is low, not better than that of length, has few prompts or prompts that
       were trained on; demonstrations do not score significantly higher; rewards are miscalibrated;
       the held-out loss was significantly lower earlier in training; annotators prefer the best of
-      a smaller N; an annotator's labels are reversed or random.
+      a smaller N; an annotator's labels are reversed or random; it may be no better than chance in
+      a category or for a group of annotators.
     - pass: none of these.
 
     Args:
@@ -85,18 +90,35 @@ def judge_reward_model(
     of_probes = check_probes(results)
     warnings += of_probes[1] + check_calibration(results)
     warnings += check_over_training(results, losses or {}) + check_best_of_n(curve)
-    warnings += unreliable_annotators(results)
+    warnings += unreliable_annotators(results) + check_parts(results)
     return gate_of(failures + of_probes[0], warnings, results)
 
 
 def gate_of(failures: Sequence[str], warnings: Sequence[str], results: Sequence[Result]) -> Gate:
     """The verdict for these reasons, with its main metrics."""
+    worst = min(worst_parts(results), key=lambda one: one.value, default=None)
     return Gate(
         verdict=FAIL if failures else WARN if warnings else PASS,
         reasons=[*failures, *warnings],
         accuracy=find_value(results, "accuracy"),
         above_shuffled=find_value(results, "demonstrations_above", axis=SHUFFLED),
+        worst_part=worst.subset if worst else None,
+        worst_accuracy=_value_of(worst) if worst else None,
     )
+
+
+def check_parts(results: Sequence[Result]) -> list[str]:
+    """A warning for the worst category and group if it differs and may be no better than chance.
+
+    It differs if q, corrected for the number of parts, is below 5%. A part that is merely harder
+    than the rest is no reason for a warning.
+    """
+    return [
+        f"{one.subset}: accuracy {_value_of(one)}, different from the rest (q = {one.q:.2g}) and "
+        "not clearly better than chance"
+        for one in worst_parts(results)
+        if one.q is not None and one.q < DISCOVERY and one.low <= 0.5
+    ]
 
 
 def check_probes(results: Sequence[Result]) -> tuple[list[str], list[str]]:

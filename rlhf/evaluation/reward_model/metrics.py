@@ -11,7 +11,9 @@ import numpy as np
 
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.reward_model.calibration import calibration_error, error_by_chance
+from rlhf.evaluation.reward_model.parts import with_parts
 from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average, share
+from rlhf.evaluation.reward_model.soft import soft_metrics
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife
 from rlhf.evaluation.stats.win_rate import win
 
@@ -24,6 +26,9 @@ def reward_metrics(
     scored: Sequence[ScoredRanking], model: str, *, are_logits: bool = True
 ) -> list[Result]:
     """Accuracy by part, loss, agreement of annotators, ties, calibration, length, heads.
+
+    Categories of prompts and groups of annotators are compared with the rest (`parts`), and labels
+    of several annotators are also used as distributions (`soft`).
 
     Metrics without data (fewer than two prompts, no items in common) are left out.
 
@@ -45,10 +50,11 @@ def reward_metrics(
         ("heads_agree", heads_agree(scored)),
     ):
         estimates += [(metric, None, estimate)] if estimate is not None else []
-    return [
+    results = [
         replace(result_of(estimate, metric, model), subset=subset)
         for metric, subset, estimate in estimates
     ]
+    return [*with_parts(results, scored, model), *soft_metrics(scored, model, are_logits)]
 
 
 def accuracy(

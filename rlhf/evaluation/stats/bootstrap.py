@@ -29,7 +29,7 @@ class Estimate:
     high: float
     n: int  # prompts: the independent units
     num_answers: int = 0  # responses over all prompts; 0 if they were not counted
-    se: float | None = None  # standard error, from the resamples; None if not computed
+    se: float | None = None  # standard error; None if not computed
 
 
 def mean(
@@ -37,12 +37,15 @@ def mean(
 ) -> Estimate:
     """Mean over all responses, with the percentile bootstrap over prompts.
 
+    The standard error is `clustered_error`; of a single prompt it is 0.
+
     values: [prompts][responses]; prompts without responses are left out. Every response has the
         same weight.
     """
     groups = [list(group) for group in values if len(group)]
-    totals = [sum(group) for group in groups]
-    return ratio(totals, [len(group) for group in groups], seed=seed, resamples=resamples)
+    totals, counts = [sum(group) for group in groups], [len(group) for group in groups]
+    estimate = ratio(totals, counts, seed=seed, resamples=resamples)
+    return replace(estimate, se=clustered_error(totals, counts)) if estimate.n > 1 else estimate
 
 
 def rate(
@@ -53,21 +56,43 @@ def rate(
     If all prompts are 0 or all are 1, every resample is the same, although the value is not
     certain: the interval is then Wilson's for one coin flip per prompt. For a single prompt it is
     [0, 1].
+
+    The standard error of Wilson's interval is the half width over 1.96.
     """
     estimate = mean(values, seed=seed, resamples=resamples)
     if estimate.n > 1 and 0 < estimate.value < 1:
         return estimate
-    low, high = _wilson(estimate.value, estimate.n) if estimate.n > 1 else (0.0, 1.0)
+    low, high = wilson(estimate.value, estimate.n) if estimate.n > 1 else (0.0, 1.0)
     # Rounding must not exclude the value itself.
-    return replace(estimate, low=min(low, estimate.value), high=max(high, estimate.value))
+    low, high = min(low, estimate.value), max(high, estimate.value)
+    return replace(estimate, low=low, high=high, se=(high - low) / (2 * 1.96))
 
 
-def _wilson(share: float, flips: int) -> tuple[float, float]:
+def clustered_error(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """Standard error of sum(numerators) / sum(denominators), one of each per prompt.
+
+        SE = sqrt(n/(n-1) Σ_p (t_p - r c_p)²) / Σ_p c_p
+
+    With one response per prompt it is s/sqrt(n), the standard error that leaderboards print.
+
+    Raises:
+        ValueError: there are fewer than two prompts.
+    """
+    top = np.asarray(numerators, dtype=np.float64)
+    bottom = np.asarray(denominators, dtype=np.float64)
+    n = len(top)
+    if n < 2:
+        raise ValueError(f"a standard error needs two prompts or more, not {n}")
+    residuals = top - top.sum() / bottom.sum() * bottom
+    return float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / bottom.sum())
+
+
+def wilson(share: float, flips: float, quantile: float = _NORMAL_95) -> tuple[float, float]:
     """Wilson's score interval of so many flips, as in `rlhf.ops.accuracy`, which loads torch."""
-    square = _NORMAL_95**2
+    square = quantile**2
     middle = (share + square / (2 * flips)) / (1 + square / flips)
     half = math.sqrt(share * (1 - share) / flips + square / (4 * flips**2))
-    half *= _NORMAL_95 / (1 + square / flips)
+    half *= quantile / (1 + square / flips)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -42,6 +42,7 @@ class StudyResults:
 
     results: Sequence[Result] = ()
     content: Mapping[str, object] = field(default_factory=dict)  # frontier, lm_eval, verdicts
+    verdicts: Sequence[Verdict] = ()  # of the LLM judge
 
 
 def run_studies(context: StudyContext, remote: RemoteJudge | None) -> StudyResults:
@@ -54,6 +55,7 @@ def run_studies(context: StudyContext, remote: RemoteJudge | None) -> StudyResul
     study = context.study
     results: list[Result] = []
     content: dict[str, object] = {}
+    verdicts: list[Verdict] = []
     if study.best_of:
         results += _best_of(context)
     if study.frontier is not None:
@@ -71,7 +73,7 @@ def run_studies(context: StudyContext, remote: RemoteJudge | None) -> StudyResul
     if study.lm_eval:
         benchmark_results, content["lm_eval"] = _benchmarks(context)
         results += benchmark_results
-    return StudyResults(results=results, content=content)
+    return StudyResults(results=results, content=content, verdicts=verdicts)
 
 
 def _best_of(context: StudyContext) -> list[Result]:

@@ -1,5 +1,6 @@
 """Metrics of made-up records: every number can be computed by hand."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -106,8 +107,12 @@ def test_null_baselines_and_human_judges_are_printed(records, spec, capsys):
     assert ANNOTATORS not in output[null:human]
 
 
-def test_length_controlled_win_rate_is_half_if_length_decides(spec):
-    """The longer response always wins: at equal length the models are equal."""
+def test_win_rate_at_equal_length_is_half_if_length_decides(spec):
+    """The longer response always wins: at equal length the models are equal.
+
+    The length-controlled win rate draws the judge's taste towards that of AlpacaEval 2's judge,
+    which is weaker, and stays closer to the win rate.
+    """
     records = []
     for prompt in range(3):
         for sample, length in enumerate((10, 30, 50)):
@@ -116,8 +121,54 @@ def test_length_controlled_win_rate_is_half_if_length_decides(spec):
             records.append(_record(prompt, sample, "ppo", length + 10.0, text=text))
     results = all_metrics(records, spec)
     assert find(results, "win_rate", "ppo", judge="gold").value == pytest.approx(6 / 9)
+    equal = find(results, "equal_length_win_rate", "ppo", judge="gold")
+    assert equal.value == pytest.approx(0.5, abs=0.1)
     controlled = find(results, "length_controlled_win_rate", "ppo", judge="gold")
-    assert controlled.value == pytest.approx(0.5, abs=0.1)
+    assert equal.value < controlled.value < 6 / 9
+
+
+def _by_category(chances, prompts=60):
+    """Win rates by category: the first share of a category's prompts are won."""
+    records, categories = [], []
+    for name, chance in chances.items():
+        for number in range(prompts):
+            prompt = len(categories)
+            categories.append(name)
+            records.append(_record(prompt, 0, "sft", 0.0))
+            records.append(_record(prompt, 0, "ppo", 1.0 if number < chance * prompts else -1.0))
+    spec = MetricSpec(
+        models=("sft", "ppo"), baseline="sft", judges=(GOLD,), categories=categories, resamples=50
+    )
+    return all_metrics(records, spec)
+
+
+def test_worst_category_is_named_and_differs_from_the_rest():
+    """40% against 60 and 70%: q is below 5% for stories and maths."""
+    results = _by_category({"facts": 0.6, "maths": 0.7, "stories": 0.4})
+    of = {"baseline": "sft", "judge": "gold"}
+    q = {name: find(results, "win_rate", "ppo", subset=name, **of).q
+         for name in ("facts", "maths", "stories")}  # fmt: skip
+    assert q["stories"] < q["maths"] < 0.05 < q["facts"]
+    worst = find(results, "win_rate_worst_category", "ppo", subset="stories", **of)
+    own = find(results, "win_rate", "ppo", subset="stories", **of)
+    assert worst.value == own.value == 0.4
+    assert worst.low < own.low < own.high < worst.high
+    assert find(results, "win_rate", "ppo", **of).q is None
+    assert [r.model for r in results if r.metric == "win_rate_worst_category"] == ["ppo"]
+
+
+def test_minimal_detectable_difference_is_next_to_every_figure(records, spec, tmp_path, capsys):
+    """2.8016 standard errors; of [0, 1, 1] over three prompts the standard error is 1/3."""
+    results = all_metrics(records, spec)
+    win_rate = find(results, "win_rate", "ppo", judge="gold")
+    assert win_rate.se == pytest.approx(1 / 3)
+    assert win_rate.mde == pytest.approx(2.8016 / 3, abs=1e-4)
+    write_results(tmp_path, results)
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["results"][0]["mde"] == pytest.approx(win_rate.mde)
+    assert read_results(tmp_path) == results
+    print_table(results, ("sft", "ppo"), "made up")
+    assert "± 0.93" in capsys.readouterr().out
 
 
 def test_kl_per_response_and_per_token(records, spec):

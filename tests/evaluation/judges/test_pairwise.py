@@ -95,14 +95,14 @@ def test_one_order_alone_is_biased():
     assert naive == pytest.approx(0.69, abs=0.05)
 
 
-def test_length_control_removes_length_bias():
+def test_win_rate_at_equal_length_has_no_length_bias():
     values = []
     for seed in range(5):
         rng = random.Random(seed)
         verdicts = _verdicts(rng, _judge(rng, by_length=0.2), longer=15)
         results = verdict_metrics(verdicts, _spec(("ppo",)))
         assert find(results, "win_rate", "ppo").value > 0.6
-        values.append(find(results, "length_controlled_win_rate", "ppo").value)
+        values.append(find(results, "equal_length_win_rate", "ppo").value)
     assert sum(values) / 5 == pytest.approx(0.5, abs=0.03)
 
 
