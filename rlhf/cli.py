@@ -54,7 +54,7 @@ COMMANDS = (
     Command("chat", "rlhf.chat.cli", "Chat with one or several models in the terminal."),
     Command("serve", "rlhf.chat.web.cli", "Serve models: OpenAI-compatible API and chat page."),
     Command("report", "rlhf.report.write", "Write one HTML page about a run folder."),
-    Command("merge", "rlhf.models.merge", "Merge a LoRA adapter into its base model."),
+    Command("merge", "rlhf.models.merge_cli", "Merge a LoRA adapter into its base model."),
     Command("data check", "rlhf.data.check", "Check the rows of files before a training run."),
     Command("data convert", "rlhf.data.convert", "Convert files of other formats to rows."),
     Command("data verdicts", "rlhf.rewards.verdict_rows", "Turn labels into rows of verdicts."),

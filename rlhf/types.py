@@ -21,6 +21,14 @@ JSONObject = Mapping[str, JSON]
 """An object of a JSON file, by its keys."""
 
 
+# Choices of formulas in `rlhf.ops`. They are here because keys of configurations name them, and
+# `rlhf.ops` imports torch.
+KLEstimator = Literal["k1", "k2", "k3"]
+LossType = Literal["token-mean", "sequence-mean", "dr_grpo", "dapo"]
+ImportanceLevel = Literal["token", "sequence"]
+ImportanceCorrection = Literal["truncate", "mask"]
+
+
 class MessageFields(TypedDict, total=False):
     """Fields that a message may have in addition to its role and content."""
 

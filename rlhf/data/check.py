@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from rlhf.data.config import TEMPLATE_KWARGS
-from rlhf.data.files.read import Row, Unreadable, read_rows
+from rlhf.data.files.read import Row, Unreadable, files_of, read_rows
 from rlhf.data.lengths import length_lines
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.conflicts import find_conflicts
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.model:
         chat = load_tokenizer(args.model, args.chat_template, template_kwargs=variables)
     errors: list[DataError] = []
-    for source in args.files:
+    for source in [file for name in args.files for file in files_of(name)]:
         try:
             lines = check(
                 source,
@@ -133,7 +133,9 @@ def _parser() -> argparse.ArgumentParser:
         "status is 2 if a row cannot be used.",
         allow_abbrev=False,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="Files or hub datasets.")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="Files, folders of files, or hub datasets."
+    )
     parser.add_argument(
         "--rows",
         choices=KINDS,

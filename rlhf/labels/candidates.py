@@ -17,13 +17,15 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError
 from rlhf.labels.records import Candidate
 from rlhf.labels.remote_candidates import sample_from_server
+from rlhf.labels.sample_journal import SUFFIX, SampleJournal, model_version
 from rlhf.manifest import write_atomically
 from rlhf.models.compatibility import check_input_model
-from rlhf.models.generation.generate import sample_responses
+from rlhf.models.generation.generate import sample_batches
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
+from rlhf.runtime.progress import progress
 from rlhf.types import PromptRow
 
 
@@ -39,6 +41,7 @@ def sample_candidates(
     chat_template: str = "auto",
     template_kwargs: Mapping[str, object] | None = None,
     bad_rows: BadRows | None = None,
+    journal_file: Path | None = None,
 ) -> list[Candidate]:
     """`num_responses` responses to each prompt of the file, divided among the models in turn.
 
@@ -56,9 +59,11 @@ def sample_candidates(
         chat_template: "auto", "none" or a file, as the models were trained.
         template_kwargs: variables of the chat template.
         bad_rows: what to do with unusable prompts; by default they raise.
+        journal_file: responses are written there as they are sampled, and those of an interrupted
+            call with the same arguments are taken from there. The caller deletes it.
 
     Raises:
-        ConfigError: fewer responses than models.
+        ConfigError: fewer responses than models, or a journal of other arguments.
         DataError: prompts that cannot be used, or that leave a model no room for a response.
         CheckpointError: a folder that is not a model, or that changed after its manifest.
     """
@@ -72,34 +77,51 @@ def sample_candidates(
         sampling_tokenizer(model, chat_template, max_new_tokens, template_kwargs=template_kwargs)
         for model in models
     ]
-    rows = load_prompts(
+    loaded = load_prompts(
         prompts_file, others=chats, response_length=max_new_tokens, bad_rows=bad_rows
-    ).rows
-    responses: list[list[tuple[str, str]]] = [[] for _ in rows]  # (text, model) by prompt
-    for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
-        samples = sample_responses(
-            load_on_device(model),
-            chat,
-            [row.prompt for row in rows],
-            num_responses=len(range(index, num_responses, len(models))),
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed + 1_000_003 * index,  # a model given twice samples different responses
-            batch_size=batch_size,
-        )
-        for of_prompt, of_model in zip(responses, samples, strict=True):
-            of_prompt += [(sample.response, model) for sample in of_model]
-    return [_candidate(row, of_prompt) for row, of_prompt in zip(rows, responses, strict=True)]
-
-
-def _candidate(row: PromptRow, responses: Sequence[tuple[str, str]]) -> Candidate:
-    """The prompt with its (text, model) pairs."""
-    return Candidate(
-        prompt=row.prompt,
-        responses=[text for text, _ in responses],
-        models=[model for _, model in responses],
-        columns=row.columns,
     )
+    rows = loaded.rows
+    counts = [len(range(index, num_responses, len(models))) for index in range(len(models))]
+    settings = {
+        "models": [[model, model_version(model)] for model in models],
+        "prompts": loaded.use.sha256,
+        "num_responses": num_responses,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "chat_template": chat_template,
+        "template_kwargs": template_kwargs,
+    }
+    with (
+        SampleJournal(journal_file, settings) as journal,
+        progress("responses", num_responses * len(rows), journal.num_texts) as advance,
+    ):
+        for index, (model, chat) in enumerate(zip(models, chats, strict=True)):
+            done = journal.prompts_with(index)
+            if len(done) == len(rows):
+                continue  # its weights are not needed
+            for batch in sample_batches(
+                load_on_device(model),
+                chat,
+                [row.prompt for row in rows],
+                num_responses=counts[index],
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed + 1_000_003 * index,  # a model given twice samples different responses
+                batch_size=batch_size,
+                skip=done,
+            ):
+                for prompt, samples in batch.items():
+                    journal.add(prompt, index, [sample.response for sample in samples])
+                    advance(len(samples))
+        texts = [journal.texts_of(prompt) for prompt in range(len(rows))]
+    authors = [model for model, count in zip(models, counts, strict=True) for _ in range(count)]
+    return [_candidate(row, of_row, authors) for row, of_row in zip(rows, texts, strict=True)]
+
+
+def _candidate(row: PromptRow, responses: Sequence[str], models: Sequence[str]) -> Candidate:
+    """The prompt with its responses and their authors."""
+    return Candidate(prompt=row.prompt, responses=responses, models=models, columns=row.columns)
 
 
 def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:
@@ -121,12 +143,22 @@ def sample(args: argparse.Namespace) -> None:
     """`rlhf sample` with these options."""
     quiet_logs()
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    console = plain_console(stderr=True)
-    rejects = Path(args.output).parent / REJECTS
+    console = plain_console(stderr=True, soft_wrap=True)
+    output = Path(args.output)
+    rejects = output.parent / REJECTS
     bad_rows = BadRows(drop=True, reject_file=rejects) if args.drop_bad_rows else None
-    with console.status(f"sampling from {args.server or ', '.join(args.model)}"):
-        candidates = _sampled(args, bad_rows)
-    write_candidates(Path(args.output), candidates)
+    journal_file = output.with_name(output.name + SUFFIX)
+    if journal_file.is_file():
+        console.print(f"continuing with the responses in {journal_file}")
+    try:
+        candidates = _sampled(args, bad_rows, journal_file)
+    except KeyboardInterrupt:
+        console.print(
+            f"the responses so far are in {journal_file}; the same command continues after them"
+        )
+        raise
+    write_candidates(output, candidates)
+    journal_file.unlink()
     blank = sum(not text.strip() for row in candidates for text in row.responses)
     total = sum(len(row.responses) for row in candidates)
     console.print(
@@ -137,7 +169,9 @@ def sample(args: argparse.Namespace) -> None:
     )
 
 
-def _sampled(args: argparse.Namespace, bad_rows: BadRows | None) -> list[Candidate]:
+def _sampled(
+    args: argparse.Namespace, bad_rows: BadRows | None, journal_file: Path
+) -> list[Candidate]:
     """Responses of a server or of models that are loaded here."""
     if args.server is not None:
         return sample_from_server(
@@ -149,6 +183,7 @@ def _sampled(args: argparse.Namespace, bad_rows: BadRows | None) -> list[Candida
             temperature=args.temperature,
             seed=args.seed,
             bad_rows=bad_rows,
+            journal_file=journal_file,
         )
     return sample_candidates(
         args.model,
@@ -161,6 +196,7 @@ def _sampled(args: argparse.Namespace, bad_rows: BadRows | None) -> list[Candida
         chat_template=args.chat_template,
         template_kwargs=parse_template_kwargs(args.chat_template_kwargs),
         bad_rows=bad_rows,
+        journal_file=journal_file,
     )
 
 

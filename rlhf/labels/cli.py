@@ -25,7 +25,7 @@ from rlhf.runtime.printing import counted, plain_console
 def main(argv: Sequence[str]) -> int:
     """`rlhf label`."""
     args = parser().parse_args(argv)
-    console = plain_console()
+    console = plain_console(soft_wrap=True)  # a line with a command can be pasted
     match args.command:
         case "serve":
             _serve(args)
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         case "simulate":
             _simulate(args, console)
         case "stats":
-            _stats(args, console)
+            _stats(args)
         case "prioritize":
             _prioritize(args, console)
         case "prelabel":
@@ -179,14 +179,15 @@ def _simulate(args: argparse.Namespace, console: Console) -> None:
     )
 
 
-def _stats(args: argparse.Namespace, console: Console) -> None:
+def _stats(args: argparse.Namespace) -> None:
     with LabelStore(args.store, create=False) as store:
         scores = _scores(store, args.gold) if args.gold else None
         stats = label_stats(store, scores)
         items = {item.id: item for item in store.items()}
         results = model_results(games_of(items, store.labels(), category=args.category))
-    print_stats(console, stats, with_gold=scores is not None)
-    print_model_results(console, results)
+    tables = plain_console()
+    print_stats(tables, stats, with_gold=scores is not None)
+    print_model_results(tables, results)
 
 
 def _prioritize(args: argparse.Namespace, console: Console) -> None:

@@ -143,7 +143,7 @@ def _parse_file(source: str, bad_rows: BadRows | None) -> _ParsedFile:
         else:
             rows.append((without_blank, ranking))
     with bad_rows or BadRows() as collector:
-        collector.take(source, problems)
+        collector.take(source, problems, usable=len(rows) + left_out)
     return _ParsedFile(rows=rows, blank=blank, left_out=left_out, dropped=len(problems))
 
 

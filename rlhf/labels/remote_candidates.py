@@ -2,14 +2,16 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_prompts
 from rlhf.errors import ConfigError, TrainingError
 from rlhf.labels.records import Candidate
+from rlhf.labels.sample_journal import SampleJournal
 from rlhf.rollouts.http import request
 from rlhf.runtime.http import Rejected
 from rlhf.runtime.progress import progress
@@ -31,6 +33,7 @@ def sample_from_server(
     temperature: float = 1.0,
     seed: int = 0,
     bad_rows: BadRows | None = None,
+    journal_file: Path | None = None,
 ) -> list[Candidate]:
     """`num_responses` responses to each prompt, divided among the models in turn.
 
@@ -43,9 +46,10 @@ def sample_from_server(
         temperature: 0 is greedy.
         seed: sent with each request, other than the others'.
         bad_rows: what to do with unusable prompts; by default they raise.
+        journal_file: as in `sample_candidates`.
 
     Raises:
-        ConfigError: no server, or fewer responses than models.
+        ConfigError: no server, fewer responses than models, or a journal of other arguments.
         DataError: prompts that cannot be used.
         TrainingError: the server was lost, or rejects the requests.
     """
@@ -56,32 +60,52 @@ def sample_from_server(
             "least one response per model.",
             code="key-conflict",
         )
-    rows = load_prompts(prompts_file, bad_rows=bad_rows).rows
+    loaded = load_prompts(prompts_file, bad_rows=bad_rows)
+    rows = loaded.rows
     authors = [names[index % len(names)] for index in range(num_responses)]
-    jobs = [(row, name, seed + 1000 * place + index)
-            for place, row in enumerate(rows) for index, name in enumerate(authors)]  # fmt: skip
-
-    def ask(job: tuple[PromptRow, str, int]) -> str:
-        row, name, number = job
-        content = _content(row, name, max_new_tokens, temperature, number)
-        text = _response(address, content)
-        advance(1)
-        return text
-
+    settings = {
+        "server": address,
+        "models": names,
+        "prompts": loaded.use.sha256,
+        "num_responses": num_responses,
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "seed": seed,
+    }
     with (
-        ThreadPoolExecutor(AT_ONCE) as pool,
-        progress(f"responses of {address}", len(jobs)) as advance,
+        SampleJournal(journal_file, settings) as journal,
+        progress(
+            f"responses of {address}", len(rows) * num_responses, journal.num_texts
+        ) as advance,
     ):
-        texts = list(pool.map(ask, jobs))
+
+        def ask(place: int, index: int) -> None:
+            seed_of_response = seed + 1000 * place + index
+            content = _content(
+                rows[place], authors[index], max_new_tokens, temperature, seed_of_response
+            )
+            journal.add(place, index, [_response(address, content)])
+            advance(1)
+
+        done = [journal.prompts_with(index) for index in range(num_responses)]
+        jobs = [(p, n) for p in range(len(rows)) for n in range(num_responses) if p not in done[n]]
+        _run_all(ask, jobs)
+        texts = [journal.texts_of(place) for place in range(len(rows))]
     return [
-        Candidate(
-            prompt=row.prompt,
-            responses=texts[place * num_responses :][:num_responses],
-            models=authors,
-            columns=row.columns,
-        )
-        for place, row in enumerate(rows)
+        Candidate(prompt=row.prompt, responses=of_row, models=authors, columns=row.columns)
+        for row, of_row in zip(rows, texts, strict=True)
     ]
+
+
+def _run_all(ask: Callable[[int, int], None], jobs: Sequence[tuple[int, int]]) -> None:
+    """Run the jobs, AT_ONCE at a time; after an error those that wait are not started."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        try:
+            for _ in pool.map(lambda job: ask(*job), jobs):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _content(

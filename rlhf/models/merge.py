@@ -1,6 +1,5 @@
-"""`rlhf merge DIR --output DIR2`: merge a LoRA adapter into its base."""
+"""Merge a LoRA adapter into its base."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from rlhf.models.adapter_folder import adapter_base
 from rlhf.models.lineage import check_base
 from rlhf.models.load import load_config, load_policy
 from rlhf.models.save import save_policy
-from rlhf.runtime.command_parser import CommandParser
-from rlhf.runtime.printing import rlhf_command
 
 
 def merge(folder: Path, output: Path, moved_base: str | None = None) -> str:
@@ -64,20 +61,3 @@ def merge(folder: Path, output: Path, moved_base: str | None = None) -> str:
         )
         write_manifest(output, merged)
     return base
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run `rlhf merge` with these arguments; the exit status."""
-    parser = CommandParser(
-        prog="rlhf merge",
-        description="Merge a LoRA adapter into its base: one model that loads without peft.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("folder", help="The adapter's folder, written by a run with use_peft.")
-    parser.add_argument("--output", required=True, help="New folder for the merged model.")
-    parser.add_argument("--base", help="The base's folder or hub id, if it was moved.")
-    args = parser.parse_args(argv)
-    base = merge(Path(args.folder), Path(args.output), args.base)
-    next_command = rlhf_command("chat", args.output)
-    print(f"{args.folder} merged into {base}: {args.output}; next: {next_command}")
-    return 0

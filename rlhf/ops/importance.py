@@ -1,16 +1,15 @@
 """Weights that correct for responses sampled by another forward pass than the one that trains."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rlhf.ops.masking import masked_mean
+from rlhf.types import ImportanceCorrection as ImportanceCorrection
+from rlhf.types import ImportanceLevel as ImportanceLevel
 
 LOG_RATIO_LIMIT = 20.0  # exp(20) is 4.9e8: larger ratios are a broken step, not a gradient
-ImportanceLevel = Literal["token", "sequence"]
-ImportanceCorrection = Literal["truncate", "mask"]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ the sign of k1's logarithm follows from that): log-ratio = policy_logprobs - ref
 All in nats per token; a sum over a response is nats per response.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-KLEstimator = Literal["k1", "k2", "k3"]
+from rlhf.types import KLEstimator as KLEstimator
 
 
 def kl_k1(policy_logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:

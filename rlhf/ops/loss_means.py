@@ -1,11 +1,9 @@
 """How the losses of response tokens become one loss: a weight per token, and a denominator."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-LossType = Literal["token-mean", "sequence-mean", "dr_grpo", "dapo"]
+from rlhf.types import LossType as LossType
 
 
 def token_weights(loss_mask: Tensor, loss_type: LossType) -> Tensor:

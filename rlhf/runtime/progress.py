@@ -11,34 +11,52 @@ SECONDS = 15.0  # between two lines; a shorter pass prints none
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A function that takes the number of further items that are done.
 
-    On a terminal it moves a bar. Elsewhere it prints a line every `SECONDS`. The main process
-    prints, and nothing is printed if the logger `rlhf` is above INFO.
+    On a terminal it moves a bar with the time that is left. Elsewhere it prints a line every
+    `SECONDS`. The main process prints, and nothing is printed if the logger `rlhf` is above INFO.
+
+    Args:
+        title: of the bar and the lines.
+        total: number of items.
+        done: how many an interrupted pass has done already.
     """
     if not is_main_process() or is_silenced():
         yield lambda count: None
     elif sys.stderr.isatty():
         from tqdm import tqdm  # type: ignore[import-untyped]
 
-        with tqdm(total=total, desc=title, leave=False) as bar:
+        with tqdm(total=total, initial=done, desc=title, leave=False) as bar:
             yield bar.update
     else:
-        yield _Lines(title, total).add
+        yield _Lines(title, total, done).add
 
 
 class _Lines:
-    """Prints `title: done of total` from time to time."""
+    """Prints `title: done of total, about TIME left` from time to time."""
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, done: int) -> None:
         self.title, self.total = title, total
-        self.done = 0
-        self.printed_at = time.monotonic()
+        self.done = self.first = done
+        self.started_at = self.printed_at = time.monotonic()
 
     def add(self, count: int) -> None:
         """Count items; print a line if the last one is `SECONDS` old."""
         self.done += count
-        if time.monotonic() - self.printed_at >= SECONDS:
-            print_once(f"{self.title}: {self.done} of {self.total}")
-            self.printed_at = time.monotonic()
+        now = time.monotonic()
+        if now - self.printed_at >= SECONDS:
+            left = remaining(self.done - self.first, self.total - self.done, now - self.started_at)
+            print_once(f"{self.title}: {self.done} of {self.total}{left}")
+            self.printed_at = now
+
+
+def remaining(done: int, left: int, seconds: float) -> str:
+    """`, about 3 min left`, if `left` items take as long as the `done` ones took."""
+    if not done or not left:
+        return ""
+    expected = seconds * left / done
+    if expected < 90:
+        return f", about {expected:.0f} s left"
+    hours, minutes = divmod(round(expected / 60), 60)
+    return f", about {f'{hours} h ' if hours else ''}{minutes} min left"

@@ -264,3 +264,76 @@ def test_check_hints_at_a_format_behind_texts_and_prompts(tmp_path: Path):
     assert "they look like `helpsteer2`" in check(str(path), None)[-1]
     path.write_text('{"prompt": "Hi", "category": "greeting"}\n')
     assert check(str(path), None)[-1] == "  1 different prompt"
+
+
+def write_csv(path: Path, *lines: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def test_columns_get_the_names_that_recipes_read(tmp_path: Path, capsys):
+    """The label of a CSV file is a number in its new column, as it would be in its own."""
+    source = write_csv(tmp_path / "a.csv", "Q;Good one;Bad one;Weight", "Hi?;Hello;No;2.5")
+    output = tmp_path / "rows.jsonl"
+    columns = ["prompt=Q", "chosen=Good one", "rejected=Bad one", "strength=Weight"]
+    main([source, "--columns", *columns, "--output", str(output)])
+    row = {"prompt": "Hi?", "chosen": "Hello", "rejected": "No", "strength": 2.5}
+    assert [json.loads(line) for line in output.read_text().splitlines()] == [row]
+    assert "1 row in" in capsys.readouterr().out
+    assert load_rankings(str(output)).rows[0].strength == 2.5
+
+
+def test_renamed_columns_of_another_format(tmp_path: Path):
+    source = write_csv(tmp_path / "a.csv", "Aufgabe,Antwort,Thema", "Add,2,maths")
+    columns = {"instruction": "Aufgabe", "output": "Antwort"}
+    conversion = convert(source, "instruction", columns=columns)
+    assert conversion.rows == [{"prompt": "Add", "completion": "2"}]
+    assert conversion.unused == ["Thema"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "names"),
+    [
+        (["prompt"], "bad-value", ["'prompt'", "NAME=COLUMN"]),
+        (["prompt=Q", "prompt=A"], "repeated-key", ["prompt"]),
+        (["prompt=Q", "completion=Q"], "repeated-key", ["Q"]),
+        (["prompt=Question"], "bad-row", ["a.csv:2", "no column Question", "Q, A"]),
+        (["A=Q"], "bad-row", ["a.csv:2", "a column A next to Q"]),
+        (["responses=Q"], "bad-row", ["a.csv:2", "responses is not JSON"]),
+    ],
+)
+def test_mistakes_in_columns_are_named(tmp_path: Path, words, code, names):
+    source = write_csv(tmp_path / "a.csv", "Q,A", "Hi?,Hello")
+    with raises(code, *names):
+        main([source, "--columns", *words, "--output", str(tmp_path / "o.jsonl")])
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_files_and_folders_become_one_file(tmp_path: Path, capsys):
+    """A row of the second file is named by its own file and line."""
+    write_csv(tmp_path / "parts" / "b" / "2.csv", "question,answer", "1 + 1?,2")
+    write_csv(tmp_path / "parts" / "1.csv", "question,answer", "1 + 2?,3")
+    (tmp_path / "parts" / "README.md").write_text("Parts.\n")
+    more = write_csv(tmp_path / "more.csv", "question,answer", "1 + 3?,4")
+    output = tmp_path / "rows.jsonl"
+    words = [str(tmp_path / "parts"), more, "--from", "question_answer", "--output", str(output)]
+    main(words)
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["completion"] for row in rows] == ["3", "2", "4"]
+    write_csv(tmp_path / "parts" / "b" / "2.csv", "question,answer", "1 + 1?,")
+    with raises("bad-row", f"{tmp_path / 'parts' / 'b' / '2.csv'}:2"):
+        main(words)
+    capsys.readouterr()
+    main([str(tmp_path / "parts")])  # prints the format of each file
+    assert capsys.readouterr().out.count("`question_answer` fits") == 2
+
+
+def test_check_reads_the_files_of_a_folder(tmp_path: Path, capsys):
+    write_csv(tmp_path / "one.csv", "prompt,completion", "a,b")
+    write_csv(tmp_path / "two.csv", "prompt,completion", "c,d")
+    check_main([str(tmp_path)])
+    assert capsys.readouterr().out.count("1 row") == 2
+    (tmp_path / "none").mkdir()
+    with raises("missing-file", tmp_path / "none", ".jsonl"):
+        check_main([str(tmp_path / "none")])

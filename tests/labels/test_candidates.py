@@ -8,7 +8,9 @@ import pytest
 from rlhf.labels.candidates import sample_candidates
 from rlhf.labels.importing import import_file
 from rlhf.labels.sample_cli import main
+from rlhf.labels.sample_journal import SampleJournal
 from rlhf.labels.store import LabelStore
+from rlhf.models.generation import generate as generation
 from tests.errors import raises
 from tests.tiny_models import make_model
 
@@ -65,3 +67,53 @@ def test_mistakes_raise_before_weights_load(folder, prompts, tmp_path):
         sample_candidates(model, prompts, num_responses=1, max_new_tokens=250)
     with pytest.raises(OSError, match=str(tmp_path)):
         sample_candidates([str(tmp_path)], prompts, num_responses=1, max_new_tokens=8)
+
+
+def test_interrupted_command_continues_where_it_stopped(
+    folder, prompts, tmp_path, monkeypatch, capsys
+):
+    """Three batches of one prompt; the second one is interrupted. The second run samples two."""
+    whole, output = tmp_path / "whole.jsonl", tmp_path / "c.jsonl"
+    words = ["--model", str(folder), "--prompts", prompts, "--num_responses", "3"]
+    words += ["--max_new_tokens", "8", "--batch_size", "3", "--output"]
+    main([*words, str(whole)])
+    generate, batches = generation.generate, []
+
+    def interrupted(model, batch, **keys):
+        batches.append(batch.prompts[0])
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return generate(model, batch, **keys)
+
+    monkeypatch.setattr(generation, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main([*words, str(output)])
+    partial = tmp_path / "c.jsonl.partial"
+    assert len(partial.read_text().splitlines()) == 2  # settings and a prompt
+    assert str(partial) in capsys.readouterr().err
+    assert not output.exists()
+    with raises("other-run", str(partial), "seed=0"):
+        main([*words, str(output), "--seed", "1"])
+    main([*words, str(output)])
+    assert output.read_text() == whole.read_text()
+    assert not partial.exists()
+    assert len(batches) == 4
+    assert batches[1] in batches[2:]
+    assert batches[0] not in batches[1:]
+
+
+def test_journal_drops_a_line_without_its_end(tmp_path):
+    path = tmp_path / "j"
+    with SampleJournal(path, {"seed": 1}) as journal:
+        journal.add(4, 1, ["b", "c"])
+        journal.add(4, 0, ["a\n"])
+    with path.open("a") as file:
+        file.write('[5, 0, "cut o')
+    with SampleJournal(path, {"seed": 1}) as journal:
+        assert journal.texts_of(4) == ["a\n", "b", "c"]
+        assert (journal.num_texts, journal.prompts_with(0)) == (3, {4})
+        journal.add(5, 0, ["whole"])
+    with SampleJournal(path, {"seed": 1}) as journal:
+        assert journal.texts_of(5) == ["whole"]
+    with raises("other-run", str(path), "seed=1"):
+        SampleJournal(path, {"seed": 2})

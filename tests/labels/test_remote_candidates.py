@@ -130,3 +130,14 @@ def test_options_that_do_not_go_together(prompts, tmp_path, words, code, name):
     output = str(tmp_path / "out.jsonl")
     with raises(code, name):
         cli.run_command(["sample", "--prompts", prompts, "--output", output, *words])
+
+
+def test_responses_of_a_lost_server_are_kept(serve, prompts, tmp_path):
+    """The fourth of four requests is rejected; the next call sends that one alone."""
+    keys = {"num_responses": 2, "max_new_tokens": 9, "journal_file": tmp_path / "j"}
+    server = serve(statuses=[200, 200, 200, 401])
+    with raises("engine-lost", "401"):
+        sample_from_server(server.address, ["x"], prompts, **keys)
+    rows = sample_from_server(server.address, ["x"], prompts, **keys)
+    assert [row.responses for row in rows] == [["x: Who?"] * 2, ["x: Why?"] * 2]
+    assert len(server.asked) == 5

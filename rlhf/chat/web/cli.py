@@ -20,7 +20,13 @@ def main(argv: Sequence[str]) -> int:
             code="missing-key",
         )
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
-    from rlhf.chat.web.serve import serve
+    try:
+        from rlhf.chat.web.serve import serve
+    except ImportError as error:
+        raise ConfigError(
+            f"the server needs {error.name}; run `pip install 'rlhf[labels]'`.",
+            code="missing-package",
+        ) from error
 
     return serve(options)
 

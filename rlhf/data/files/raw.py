@@ -1,11 +1,15 @@
 """A row as it was read, its place, and the reason where it is not a row."""
 
+import io
 import json
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from rlhf.errors import DataError
 
 MAX_ROW_BYTES = 8 << 20  # no chat is that long: a file that lost its newlines looks like this
+
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # its byte order marks
 
 Row = dict[str, object]
 
@@ -38,7 +42,8 @@ def as_row(value: object, text: str) -> Row | Unreadable:
         json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
         # Bytes that were not UTF-8, or "\ud83d" alone in JSON: no tokenizer can take it.
-        return Unreadable("invalid UTF-8: a text contains half a character", ascii(text[:200]))
+        reason = "invalid UTF-8: a text contains half a character; save the file as UTF-8"
+        return Unreadable(reason, ascii(text[:200]))
     return {key: content for key, content in value.items() if content is not None}
 
 
@@ -54,14 +59,20 @@ def reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def reject_utf16(start: bytes, file: str) -> None:
-    """Raise for UTF-16, in which spreadsheets save "Unicode text".
+def as_utf8(file: BinaryIO, name: str) -> BinaryIO:
+    """The file from its beginning; one in UTF-16, such as a spreadsheet's "Unicode text", as UTF-8.
 
     Raises:
-        DataError: `start`, the file's first bytes, is a UTF-16 byte order mark.
+        DataError: the file begins as UTF-16 and is not.
     """
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+    start = file.read(2)
+    file.seek(0)
+    if start not in UTF_16:
+        return file
+    try:
+        return io.BytesIO(file.read().decode("utf-16").encode())
+    except UnicodeError as error:
         raise DataError(
-            f"{file} is UTF-16; save it as UTF-8 (in a spreadsheet: CSV UTF-8).",
+            f"{name} begins as UTF-16 but is damaged ({error}); save it as UTF-8.",
             code="unreadable-file",
-        )
+        ) from error

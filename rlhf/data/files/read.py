@@ -106,6 +106,24 @@ def is_local(path: Path) -> bool:
     return False
 
 
+def files_of(source: str) -> list[str]:
+    """The files with rows in a folder and the folders below it, by name; else the source alone.
+
+    Raises:
+        DataError: a folder without such a file.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return [source]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [str(path) for path in files if _suffix(path.name) in SUFFIXES and path.name[0] != "."]
+    if not names:
+        raise DataError(
+            f"{source} has no file with rows ({', '.join(SUFFIXES)}).", code="missing-file"
+        )
+    return names
+
+
 def _check_suffix(source: str) -> None:
     if _suffix(source) not in SUFFIXES:
         raise DataError(

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from rlhf.data.files import raw
@@ -13,10 +13,11 @@ from rlhf.data.files.raw import (
     Unreadable,
     Where,
     as_row,
+    as_utf8,
     reject_constant,
-    reject_utf16,
     too_long,
 )
+from rlhf.data.files.read_json import ROW_KEYS
 from rlhf.errors import DataError
 
 DELIMITERS = (",", ";", "\t")
@@ -32,6 +33,7 @@ VALUE_COLUMNS = frozenset(
 )
 # … and in these a text, or a list of messages as JSON.
 MESSAGE_COLUMNS = frozenset("prompt chosen rejected completion context".split())
+_KNOWN = JSON_COLUMNS | VALUE_COLUMNS | MESSAGE_COLUMNS | ROW_KEYS | {"output", "answer"}
 # Column of our own tables: which cells of the row are JSON, and which have an apostrophe before
 # a text that a spreadsheet would otherwise run as a formula.
 CELLS_COLUMN = "rlhf_cells"
@@ -43,13 +45,12 @@ def read_csv(name: str, file: BinaryIO) -> Iterator[tuple[Where, Row | Unreadabl
     Raises:
         DataError: a column is repeated in the header.
     """
-    reject_utf16(file.read(2), name)
-    file.seek(0)
+    file = as_utf8(file, name)
     csv.field_size_limit(1 << 30)  # the size is checked below, with a line number
     text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
     delimiter, skipped = _delimiter(text)
     reader = csv.reader(text, delimiter=delimiter)
-    columns = [column.strip() for column in next(reader, [])]
+    columns = _known_columns([column.strip() for column in next(reader, [])])
     _check_repeated(columns, name)
     line = skipped + reader.line_num + 1
     for cells in reader:
@@ -73,6 +74,16 @@ def _delimiter(text: io.TextIOWrapper) -> tuple[str, int]:
     return max(DELIMITERS, key=widths.__getitem__), 0
 
 
+def _known_columns(header: Sequence[str]) -> list[str]:
+    """The header; with `Prompt` as `prompt`, and so on, where it knows no column as it is written.
+
+    A header that has a known column keeps its others, which may differ from it by their case alone.
+    """
+    if any(column in _KNOWN or column == CELLS_COLUMN for column in header):
+        return list(header)
+    return [column.lower() if column.lower() in _KNOWN else column for column in header]
+
+
 def _check_repeated(columns: Sequence[str], name: str) -> None:
     repeated = [column or "(blank)" for column, count in Counter(columns).items() if count > 1]
     if repeated:
@@ -92,18 +103,19 @@ def _row_of_cells(cells: Sequence[str], columns: Sequence[str]) -> Row | Unreada
         return too_long(len(text))
     row = {column: cell for column, cell in zip(columns, cells, strict=True) if cell}
     try:
-        cell_kinds = row.pop(CELLS_COLUMN, None)
-        if cell_kinds is None:
-            values = _guess_cells(row)
-        else:
-            values = _decode_cells(row, json.loads(cell_kinds))
+        kinds = row.pop(CELLS_COLUMN, None)
+        values = cells_of(row) if kinds is None else _decode_cells(row, json.loads(kinds))
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         return Unreadable(str(error), text[:200])
     return as_row(values, text)
 
 
-def _guess_cells(row: dict[str, str]) -> Row:
-    """Values of a table that another program wrote, by the names of its columns."""
+def cells_of(row: Mapping[str, str]) -> Row:
+    """Values of a table that another program wrote, by the names of its columns.
+
+    Raises:
+        ValueError: the cell of a column that holds JSON is not JSON.
+    """
     values: Row = {}
     for column, cell in row.items():
         if column in JSON_COLUMNS:

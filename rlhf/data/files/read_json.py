@@ -10,8 +10,8 @@ from rlhf.data.files.raw import (
     Unreadable,
     Where,
     as_row,
+    as_utf8,
     reject_constant,
-    reject_utf16,
     too_long,
 )
 from rlhf.errors import DataError
@@ -38,8 +38,7 @@ def read_json(name: str, file: BinaryIO, *, lines: bool) -> Iterator[PlacedRow]:
     Raises:
         DataError: the document is damaged, or has rows below several keys.
     """
-    reject_utf16(file.read(2), name)
-    file.seek(0)
+    file = as_utf8(file, name)
     document = _is_document(file, lines)
     file.seek(0)
     if document:

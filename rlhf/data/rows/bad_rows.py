@@ -16,6 +16,8 @@ from rlhf.manifest import write_atomically
 from rlhf.runtime.distributed import is_main_process
 
 MAX_LISTED = 20
+MAX_PLACES = 4  # further lines with the same reason
+ALL_BAD = "No other row can be used: correct the file."
 REJECTS = "rejected.jsonl"
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,13 @@ class BadRows:
         reject_file: where dropped rows are listed; None for nowhere.
 
     Raises:
-        DataError: at the end, up to 20 of them as `file:line reason`.
+        DataError: at the end, up to 20 reasons as `file:line reason`, each once.
     """
 
     drop: bool = False
     next_step: str = "Correct them, or leave them out: --drop_bad_rows."
     reject_file: Path | None = None
+    num_usable: int | None = None  # rows of the sources that can be used; None: not counted
     problems: list[Problem] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
 
@@ -64,11 +67,17 @@ class BadRows:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None and not self.drop:
-            step = _conversion_step(self.problems) or self.next_step
+            step = self.next_step if self.num_usable != 0 else ALL_BAD
+            step = _conversion_step(self.problems) or step
             raise_problems(self.problems, ", ".join(self.sources), next_step=step)
 
-    def take(self, source: str, problems: Sequence[Problem]) -> None:
-        """Add the bad rows of one source, which are raised at the end, or drop them now."""
+    def take(self, source: str, problems: Sequence[Problem], *, usable: int | None = None) -> None:
+        """Add the bad rows of one source, which are raised at the end, or drop them now.
+
+        usable: how many other rows the source has.
+        """
+        if usable is not None:
+            self.num_usable = (self.num_usable or 0) + usable
         if not problems:
             return
         if self.drop:
@@ -92,17 +101,31 @@ def raise_problems(problems: Sequence[Problem], source: str, *, next_step: str =
     """Raise for `problems` if there are any; `next_step` replaces the usual last line.
 
     Raises:
-        DataError: their number, the first 20 with place and reason, and what to do.
+        DataError: their number, the first 20 reasons with the places of their rows, and what to do.
     """
     if not problems:
         return
     count = len(problems)
     lines = [f"{source}: {count} row{'s' * (count > 1)} cannot be used:"]
-    lines += [f"  {problem}" for problem in problems[:MAX_LISTED]]
-    if count > MAX_LISTED:
-        lines.append(f"  and {count - MAX_LISTED} more")
+    alike: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.where.file, problem.reason), []).append(problem)
+    groups = list(alike.values())
+    lines += [f"  {_with_places(group)}" for group in groups[:MAX_LISTED]]
+    if rest := sum(map(len, groups[MAX_LISTED:])):
+        lines.append(f"  and {rest} more")
     lines.append(next_step or _conversion_step(problems) or BadRows.next_step)
     raise DataError("\n".join(lines), code="bad-row")
+
+
+def _with_places(problems: Sequence[Problem]) -> str:
+    """The first problem, with the lines of the others of its file and reason."""
+    first, *others = problems
+    if not others:
+        return str(first)
+    lines = ", ".join(str(problem.where.line) for problem in others[:MAX_PLACES])
+    noun = "line" if len(others) == 1 else "lines"
+    return f"{first} (also {noun} {lines}{', …' if len(others) > MAX_PLACES else ''})"
 
 
 def _conversion_step(problems: Sequence[Problem]) -> str:

@@ -69,6 +69,8 @@ def _describe_unknown(source: str, rows: list[Row]) -> list[str]:
         *lines,
         "  docs/reference/formats.md lists the row types; `rlhf data convert --help` lists the "
         "formats that can be converted.",
+        f"  Other names of columns: rlhf data convert {source} --columns prompt=COLUMN … "
+        "--output ROWS.jsonl",
     ]
 
 

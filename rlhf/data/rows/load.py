@@ -253,7 +253,8 @@ def _settle(loaded: Loaded[T], bad_rows: BadRows | None) -> Loaded[T]:
             return _settle(loaded, bad_rows_of_source)
     if not loaded.rows and (bad_rows.drop or not loaded.problems):
         raise _no_rows_error(loaded)
-    bad_rows.take(loaded.use.path, loaded.problems)
+    usable = len(loaded.rows) + loaded.undecided
+    bad_rows.take(loaded.use.path, loaded.problems, usable=usable)
     if loaded.undecided and is_main_process():
         logger.warning(
             "%s: left out %s whose responses all tie, or are one text",

@@ -14,12 +14,13 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
+        weight = linear.weight.detach()
+        lowest, highest = weight.aminmax(dim=1, keepdim=True)
         # A row of zeros may have any scale.
-        scale = (weight.abs().amax(1, keepdim=True) / 127).clamp(min=1e-12)
+        scale = (torch.maximum(highest, -lowest).float() / 127).clamp(min=1e-12)
         self.weight: Tensor
         self.scale: Tensor
-        self.register_buffer("weight", (weight / scale).round().to(torch.int8))
+        self.register_buffer("weight", (weight / scale).round_().to(torch.int8))
         self.register_buffer("scale", scale[:, 0].to(linear.weight.dtype))
         self.bias = linear.bias
 

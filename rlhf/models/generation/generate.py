@@ -1,7 +1,7 @@
 """Sample responses to prompts, with noise that depends on the row and not on its batch."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -118,14 +118,57 @@ def sample_responses(
         ConfigError: a setting of another type or out of range.
         TrainingError: the model's log-probs are not finite.
     """
+    responses: list[list[SampledResponse]] = [[] for _ in prompts]
+    for batch in sample_batches(
+        model,
+        chat,
+        prompts,
+        num_responses=num_responses,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+    ):
+        for index, sampled in batch.items():
+            responses[index] = sampled
+    return responses
+
+
+def sample_batches(
+    model: CausalLM,
+    chat: ChatTokenizer,
+    prompts: Sequence[Prompt],
+    *,
+    num_responses: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    batch_size: int | None,
+    skip: Collection[int] = (),
+) -> Iterator[dict[int, list[SampledResponse]]]:
+    """`sample_responses` batch by batch: the responses by the index of their prompt.
+
+    The noise of a response depends on its prompt's index and on no other prompt, so an interrupted
+    pass is continued with the finished prompts in `skip`.
+
+    Args:
+        model: the language model.
+        chat: its tokenizer.
+        prompts: all prompts, also those to skip.
+        num_responses: responses per prompt.
+        max_new_tokens: longest response.
+        temperature: 0 takes the most likely tokens.
+        seed: seed of the noise.
+        batch_size: responses sampled at a time; None for all.
+        skip: indices of prompts that get no responses.
+    """
     check_prompts(prompts)
     _check_settings(max_new_tokens, temperature)
-    encoded = [prompt_ids(chat, prompt) for prompt in prompts]
-    responses: list[list[SampledResponse]] = [[] for _ in prompts]
-    by_length = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
-    step = len(prompts) if batch_size is None else batch_size // num_responses
-    for start in range(0, len(by_length), max(1, step)):
-        chosen = by_length[start : start + max(1, step)]
+    encoded = {n: prompt_ids(chat, prompts[n]) for n in range(len(prompts)) if n not in skip}
+    by_length = sorted(encoded, key=lambda index: len(encoded[index]))
+    step = max(1, len(prompts) if batch_size is None else batch_size // num_responses)
+    for start in range(0, len(by_length), step):
+        chosen = by_length[start : start + step]
         batch = prompt_batch(
             [encoded[index] for index in chosen],
             [prompts[index] for index in chosen],
@@ -145,10 +188,10 @@ def sample_responses(
             iteration=0,
         )
         sampled = as_responses(chat, generated)
-        for position, index in enumerate(chosen):
-            start_row = position * num_responses
-            responses[index] = sampled[start_row : start_row + num_responses]
-    return responses
+        yield {
+            index: sampled[position * num_responses :][:num_responses]
+            for position, index in enumerate(chosen)
+        }
 
 
 def _check_settings(max_new_tokens: object, temperature: object) -> None:

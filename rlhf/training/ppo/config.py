@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from rlhf.ops.importance import ImportanceLevel
-from rlhf.ops.kl import KLEstimator
-from rlhf.ops.loss_means import LossType
 from rlhf.rollouts.environment_config import EnvironmentConfig
 from rlhf.runtime.field_types import check_field_types
 from rlhf.training.common.config import OPTIM_HELP, Optim
 from rlhf.training.ppo.correction_config import CorrectionConfig
 from rlhf.training.ppo.validation import check_ppo
+from rlhf.types import ImportanceLevel, KLEstimator, LossType
 
 CUT = (
     "it would cut the distribution that responses are sampled from, and the log-probs of ratio, KL "

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rlhf.ops.importance import ImportanceCorrection, ImportanceLevel
 from rlhf.rollouts.config import RolloutConfig
+from rlhf.types import ImportanceCorrection, ImportanceLevel
 
 DEFAULT_CAP = 2.0  # of importance weights, with another sampler than the policy
 

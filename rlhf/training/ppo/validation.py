@@ -2,10 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from rlhf.errors import ConfigError
-from rlhf.models.compiled import missing_compiler
 from rlhf.rollouts.config import check_rollouts
 from rlhf.rollouts.environment_config import check_environment_keys
 from rlhf.runtime.field_types import changed_fields
@@ -121,6 +118,12 @@ def check_device(config: "PPOConfig") -> None:
     Raises:
         ConfigError: the key.
     """
+    if not (config.cuda_graphs or config.compile):
+        return
+    import torch  # takes a second, and most runs have neither key
+
+    from rlhf.models.compiled import missing_compiler
+
     if config.cuda_graphs and not torch.cuda.is_available():
         raise ConfigError(
             "cuda_graphs=true needs a CUDA GPU and this machine has none; leave it out.",

@@ -1,5 +1,7 @@
 """CSV files as programs and spreadsheets write them."""
 
+import codecs
+import gzip
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,7 @@ def test_python_list_in_a_cell_is_unreadable_with_a_hint(tmp_path: Path):
     ("content", "code", "name"),
     [
         (b"prompt,label,prompt\nx,y,z\n", "repeated-key", "prompt"),
-        ("prompt\nx\n".encode("utf-16"), "unreadable-file", "UTF-16"),
+        (b"\xff\xfep", "unreadable-file", "UTF-16"),
     ],
 )
 def test_csv_with_an_unclear_header_is_rejected(
@@ -81,6 +83,44 @@ def test_csv_with_an_unclear_header_is_rejected(
 ):
     (tmp_path / "a.csv").write_bytes(content)
     with raises(code, "a.csv", name):
+        list(read_rows(str(tmp_path / "a.csv")))
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.jsonl", "a.json", "a.csv.gz"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_utf_16_is_read(tmp_path: Path, name, encoding):
+    """Spreadsheets save "Unicode text" as UTF-16 with tabs."""
+    text = "prompt\tcompletion\nWo ist sie, Ümit?\tHier\n"
+    if "json" in name:
+        text = '{"prompt": "Wo ist sie, Ümit?", "completion": "Hier"}\n'
+    content = (codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b"") + text.encode(encoding)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    [(where, row)] = read_rows(str(path))
+    assert row == {"prompt": "Wo ist sie, Ümit?", "completion": "Hier"}
+    assert where.line == (1 if "json" in name else 2)
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("Prompt,CHOSEN,Rejected,Topic", ["prompt", "chosen", "rejected", "Topic"]),
+        ("Instruction,Output,x,y", ["instruction", "output", "x", "y"]),
+        # As they are: a column of that name is known, or the file is one of ours.
+        ("prompt,Label,c,d", ["prompt", "Label", "c", "d"]),
+        ("Prompt,prompt,c,d", ["Prompt", "prompt", "c", "d"]),
+        ("Where,What,c,d", ["Where", "What", "c", "d"]),
+    ],
+)
+def test_capital_headers_are_known_columns(tmp_path: Path, header, columns):
+    (tmp_path / "a.csv").write_text(f"{header}\na,b,c,d\n")
+    [(_, row)] = read_rows(str(tmp_path / "a.csv"))
+    assert list(row) == columns
+
+
+def test_columns_that_differ_by_case_alone_are_repeated(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("Prompt,PROMPT\na,b\n")
+    with raises("repeated-key", "prompt"):
         list(read_rows(str(tmp_path / "a.csv")))
 
 

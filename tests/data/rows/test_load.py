@@ -52,13 +52,37 @@ def test_all_kinds_of_faults_are_in_one_list(tmp_path: Path, plain: str):
     assert lines[-1].endswith("--drop_bad_rows.")
 
 
-def test_twenty_bad_rows_are_named_and_the_rest_counted(tmp_path: Path):
-    source = write_rows(tmp_path / "a.jsonl", [{"prompt": "x"}] * 25)
+def test_twenty_reasons_are_named_and_the_rest_counted(tmp_path: Path):
+    rows = [{"prompt": "x", f"column_{n}": 1} for n in range(25)]
+    source = write_rows(tmp_path / "a.jsonl", [GOOD, *rows])
     with raises("bad-row") as error:
         load_demonstrations(source)
     lines = str(error.value).splitlines()
     assert sum(line.startswith(f"  {source}:") for line in lines) == 20
     assert lines[-2] == "  and 5 more"
+
+
+def test_rows_with_the_same_reason_are_one_line(tmp_path: Path):
+    source = write_rows(
+        tmp_path / "a.jsonl", [{"prompt": "x"}] * 3 + [GOOD] + [{"prompt": "x"}] * 3
+    )
+    with raises("bad-row", f"{source}: 6 rows cannot be used") as error:
+        load_demonstrations(source)
+    _, line, step = str(error.value).splitlines()
+    assert line.startswith(f"  {source}:1 no completion")
+    assert line.endswith(" (also lines 2, 3, 5, 6, …)")
+    assert step.endswith("--drop_bad_rows.")
+
+
+def test_dropping_is_not_advised_where_every_row_is_bad(tmp_path: Path):
+    source = write_rows(tmp_path / "a.jsonl", [{"prompt": "x"}] * 2)
+    with raises("bad-row", "correct the file") as error:
+        load_demonstrations(source)
+    assert "--drop_bad_rows" not in str(error.value)
+    other = write_rows(tmp_path / "b.jsonl", [GOOD])
+    with raises("bad-row", "--drop_bad_rows"), BadRows() as bad_rows:
+        for name in (source, other):
+            load_demonstrations(name, bad_rows=bad_rows)
 
 
 def test_dropped_rows_are_counted_logged_and_listed_once(tmp_path: Path, caplog):
