@@ -61,11 +61,11 @@ def text_map(model: LoadedModel, prompts: Sequence[str], response: Sequence[int]
             "the map needs three different prompts; give one per line.", code="bad-value"
         )
     ids = [encode_prompt(model, [{"role": "user", "content": text}]) for text in prompts]
-    means = torch.stack([_hidden_states(model, of_prompt).mean(0) for of_prompt in ids])
+    means = torch.stack([hidden_states(model, of_prompt).mean(0) for of_prompt in ids])
     center, axes, explained = principal_axes(means)
     path = torch.zeros(0, means.shape[1])
     if response:
-        states = _hidden_states(model, [*ids[-1], *response])
+        states = hidden_states(model, [*ids[-1], *response])
         counts = torch.arange(1, len(states) + 1)[:, None]
         path = (states.cumsum(0) / counts)[-len(response) :]
     names = [token_text(model, token).text for token in response]
@@ -93,7 +93,7 @@ def principal_axes(matrix: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 @torch.no_grad()
-def _hidden_states(model: LoadedModel, ids: Sequence[int]) -> Tensor:
+def hidden_states(model: LoadedModel, ids: Sequence[int]) -> Tensor:
     """Last hidden states, float32 [T, D] on the CPU."""
     tensor = torch.tensor([list(ids)], device=model.model.device)
     output = model.model.base_model(input_ids=tensor, use_cache=False)

@@ -6,13 +6,15 @@ what is to the left of a row is masked. The cache is laid out again if a row doe
 columns are used up, or if too many rows are finished.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from rlhf.chat.grammar import Grammar
 from rlhf.chat.loading import LoadedModel
+from rlhf.chat.logit_changes import LogitChanges
 from rlhf.chat.sampling import Sampling, sample_tokens, sampling_noise
 from rlhf.data.collate import left_pad
 from rlhf.models.generation.kv_cache import SlabCache
@@ -30,6 +32,8 @@ class GenerationRequest:
     sampling: Sampling
     choice: int = 0  # index among several responses to one prompt; each has its own noise
     alternatives: int = 0  # how many of the likeliest tokens to report with each token
+    logit_bias: Mapping[int, float] = field(default_factory=dict)  # added to logits, by token id
+    grammar: Grammar | None = None  # what the response has to follow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,7 @@ class GeneratedToken:
     """One token of a response."""
 
     id: int
-    logprob: float  # of the model: at temperature 1, without truncation
+    logprob: float  # of the model: at temperature 1, without truncation, penalties and grammar
     likeliest: Sequence[tuple[int, float]]  # (id, logprob), best first
     finish: str  # "" while the response continues; else STOP or LENGTH
 
@@ -48,6 +52,9 @@ class BatchRow:
     def __init__(self, request: GenerationRequest) -> None:
         self.request = request
         self.noise = sampling_noise(request.sampling, request.choice)
+        self.changes = LogitChanges(
+            request.sampling, request.ids, request.logit_bias, request.grammar
+        )
         self.length = len(request.ids)  # tokens in the cache
         self.num_generated = 0
         self.last = -1  # the token that the model has not read yet
@@ -106,7 +113,8 @@ class BatchEngine:
         self, rows: list[BatchRow], logits: Tensor
     ) -> list[tuple[BatchRow, GeneratedToken]]:
         noise = torch.stack([row.noise[row.num_generated] for row in rows])
-        sampled = sample_tokens(logits, [row.request.sampling for row in rows], noise)
+        samplings = [row.request.sampling for row in rows]
+        sampled = sample_tokens(_changed_logits(rows, logits), samplings, noise)
         logprobs = logits.float().log_softmax(-1)
         chosen = logprobs.gather(-1, sampled[:, None])[:, 0].tolist()
         most = max(row.request.alternatives for row in rows)
@@ -117,6 +125,8 @@ class BatchEngine:
             finish = LENGTH if row.num_generated == row.request.sampling.max_new_tokens else ""
             finish = STOP if token_id in self._eos else finish
             row.alive = not finish
+            if row.changes.any:
+                row.changes.add(token_id, last=bool(finish))
             likeliest: Sequence[tuple[int, float]] = ()
             if best is not None and row.request.alternatives:
                 pairs = zip(best.indices[index].tolist(), best.values[index].tolist(), strict=True)
@@ -201,6 +211,17 @@ class BatchEngine:
     @property
     def _layers(self) -> int:
         return int(self._model.model.config.get_text_config().num_hidden_layers)
+
+
+def _changed_logits(rows: Sequence[BatchRow], logits: Tensor) -> Tensor:
+    """The logits with the changes that requests ask for; the same tensor if none does."""
+    changing = [index for index, row in enumerate(rows) if row.changes.any]
+    if not changing:
+        return logits
+    changed = logits.float().clone()
+    for index in changing:
+        changed[index] = rows[index].changes.apply(changed[index])
+    return changed
 
 
 def _mask(lengths: Sequence[int], width: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""How the next token is sampled: temperature, nucleus, seed."""
+"""How the next token is sampled: temperature, truncation, penalties, seed."""
 
 import math
 from collections.abc import Sequence
@@ -23,6 +23,12 @@ class Sampling:
     top_p: float = 1.0  # keep the fewest likeliest tokens whose probabilities reach this sum
     max_new_tokens: int = 256
     seed: int = 0
+    top_k: int = 0  # keep this many of the likeliest tokens; 0 keeps all
+    min_p: float = 0.0  # keep tokens with this share of the likeliest one's probability, or more
+    # Changes of logits, see `LogitChanges`.
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         check_field_types(self)
@@ -41,6 +47,26 @@ class Sampling:
             )
         if not 0 <= self.seed < NUM_SEEDS:
             raise ConfigError(f"seed={self.seed} must be from 0 to 2**63 - 1.", code="bad-value")
+        if self.top_k < 0:
+            raise ConfigError(f"top_k={self.top_k} must be 0 (all) or more.", code="bad-value")
+        if not 0 <= self.min_p <= 1:
+            raise ConfigError(f"min_p={self.min_p} must be from 0 to 1.", code="bad-value")
+        for name in ("frequency_penalty", "presence_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                raise ConfigError(
+                    f"{name}={getattr(self, name)} must be a finite number.", code="bad-value"
+                )
+        if not 0 < self.repetition_penalty < math.inf:
+            raise ConfigError(
+                f"repetition_penalty={self.repetition_penalty} must be above 0; 1 changes nothing.",
+                code="bad-value",
+            )
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether a penalty changes logits."""
+        penalties = (self.frequency_penalty, self.presence_penalty, self.repetition_penalty - 1)
+        return any(penalties)
 
 
 def sampling_noise(sampling: Sampling, choice: int) -> Tensor:
@@ -54,7 +80,8 @@ def sampling_noise(sampling: Sampling, choice: int) -> Tensor:
 def sampling_probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     """Probabilities [B, V] that tokens are sampled with, from logits [B, V]; a sampling per row.
 
-    softmax(logits / temperature), then the nucleus of top_p, renormalised to 1.
+    softmax(logits / temperature), then min_p, top_k and the nucleus of top_p, each renormalised
+    to 1.
     """
     device = logits.device
     temperature = torch.tensor([s.temperature for s in samplings], device=device)
@@ -62,6 +89,13 @@ def sampling_probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Ten
     greedy = temperature < MIN_TEMPERATURE
     logits = logits.float() - logits.float().amax(-1, keepdim=True)
     probabilities = (logits / torch.where(greedy, 1.0, temperature)[:, None]).softmax(-1)
+    likely = torch.tensor([bool(s.top_k or s.min_p) for s in samplings], device=device) & ~greedy
+    if likely.any():
+        top_k = torch.tensor([s.top_k for s in samplings], device=device)
+        min_p = torch.tensor([s.min_p for s in samplings], device=device)
+        probabilities[likely] = likeliest_tokens(
+            probabilities[likely], top_k=top_k[likely], min_p=min_p[likely]
+        )
     truncated = (top_p < 1) & ~greedy
     if truncated.any():
         probabilities[truncated] = nucleus(probabilities[truncated], top_p[truncated])
@@ -69,6 +103,22 @@ def sampling_probabilities(logits: Tensor, samplings: Sequence[Sampling]) -> Ten
         likeliest = logits[greedy].argmax(-1, keepdim=True)
         probabilities[greedy] = torch.zeros_like(logits[greedy]).scatter(-1, likeliest, 1.0)
     return probabilities
+
+
+def likeliest_tokens(probabilities: Tensor, *, top_k: Tensor, min_p: Tensor) -> Tensor:
+    """The top_k likeliest tokens that have min_p of the likeliest one's probability, renormalised.
+
+    [B, V], long [B] (0 keeps all) and float [B] -> [B, V]. Of equal probabilities at the limit of
+    top_k the lower ids are kept. min_p: https://arxiv.org/abs/2407.01082.
+    """
+    sorted_probabilities, order = probabilities.sort(descending=True, stable=True)
+    positions = torch.arange(probabilities.shape[-1], device=probabilities.device)
+    limit = torch.where(top_k > 0, top_k, probabilities.shape[-1])
+    kept = positions < limit[:, None]
+    kept &= sorted_probabilities >= min_p[:, None] * sorted_probabilities[:, :1]
+    kept_sorted = torch.where(kept, sorted_probabilities, 0.0)
+    unnormalised = torch.zeros_like(probabilities).scatter(-1, order, kept_sorted)
+    return unnormalised / unnormalised.sum(-1, keepdim=True)
 
 
 def nucleus(probabilities: Tensor, top_p: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rlhf.chat.conversation import ChatResponse, Conversation, ResponsePiece
@@ -127,8 +127,8 @@ class TerminalSession:
             case _ if command in SETTINGS:
                 sampling = _changed_sampling(self.conversation.sampling, command, arguments)
                 self.conversation.sampling = sampling
-                settings = asdict(sampling).items()
-                self.renderer.note(", ".join(f"{key} {value}" for key, value in settings))
+                names = [name for name, _ in SETTINGS.values()]
+                self.renderer.note(", ".join(f"{name} {getattr(sampling, name)}" for name in names))
             case _ if command in VOTES or command[1:].isdecimal():
                 self._vote(VOTES.get(command, command[1:]))
             case _:

@@ -50,6 +50,7 @@ class RequestGuard:
         authorize: Callable[[Scope, RequestHeaders], Awaitable[None]],
         error_response: Callable[[Scope, Rejected], Response],
         origin_required: bool,
+        origins: Collection[str] = (),
     ) -> None:
         """Wrap `app`.
 
@@ -60,11 +61,13 @@ class RequestGuard:
             error_response: the response to a rejected request.
             origin_required: whether an unsafe request without an Origin header is rejected.
                 Browsers always send one; other programs do not.
+            origins: origins of other sites whose requests are accepted; `*` accepts all.
         """
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._authorize, self._error_response = authorize, error_response
         self._origin_required = origin_required
+        self._origins = frozenset(origin.lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -87,7 +90,9 @@ class RequestGuard:
         host = _checked_host(headers, self._hosts)
         if is_unsafe(scope):
             origin = headers.get("origin", b"").decode("latin-1")
-            if (origin or self._origin_required) and not _is_same_origin(origin, host):
+            known = "*" in self._origins or origin.lower() in self._origins
+            required = origin or self._origin_required
+            if required and not known and not _is_same_origin(origin, host):
                 raise Rejected(403, "the request comes from another site")
         await self._authorize(scope, headers)
 

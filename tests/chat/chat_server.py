@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def serving(
     scores: ScoreQueue | None = None,
     token: str | None = None,
     with_history: bool = True,
+    allowed_origins: Sequence[str] = (),
 ):
     """A `Site` with these models; votes and conversations go into the folder.
 
@@ -75,7 +77,7 @@ def serving(
     store = folder / "labels.sqlite"
     with Votes(store, "Ann") as votes, contextlib.closing(ChatHistory(folder / HISTORY)) as history:
         pool = ModelPool(schedulers=schedulers, limits=limits, blind_names=history.blind_names())
-        config = ChatServerConfig(token=token)
+        config = ChatServerConfig(token=token, allowed_origins=allowed_origins)
         page = PageState(
             votes=votes,
             reward_model=reward_model,

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import httpx
 import openai
 import pytest
 import torch
+from openai import types
 
 from rlhf.chat.engine import BatchEngine, GenerationRequest
 from rlhf.chat.sampling import Sampling
@@ -127,3 +129,78 @@ def test_completions_continue_texts_and_ids(client, model):
     assert several.choices[0].text == several.choices[1].text == one.text
     streamed = client.completions.create(**options, prompt="A cat, a", stream=True)
     assert "".join(event.choices[0].text for event in streamed) == one.text
+
+
+def test_top_k_of_1_is_greedy(client):
+    options = {"model": "tiny", "messages": MESSAGES, "max_tokens": 12}
+    greedy = client.chat.completions.create(**options, temperature=0).choices[0].message.content
+    for truncation in ({"top_k": 1}, {"min_p": 1.0}):
+        sampled = client.chat.completions.create(**options, temperature=2, extra_body=truncation)
+        assert sampled.choices[0].message.content == greedy
+
+
+def test_bias_and_penalties_choose_the_tokens(client):
+    """Biases of 100 and 99 leave two tokens. The frequency penalty of 2 makes them alternate;
+    without it the first is repeated. The log-probabilities stay those of the model."""
+    bias = {"300": 100, "301": 99}
+    options = {"model": "tiny", "messages": MESSAGES, "max_tokens": 6, "temperature": 0}
+    options |= {"logit_bias": bias, "logprobs": True}
+    plain = client.chat.completions.create(**options).choices[0].logprobs.content
+    assert len({entry.token for entry in plain}) == 1
+    assert max(entry.logprob for entry in plain) < -1
+    varied = client.chat.completions.create(**options, frequency_penalty=2).choices[0]
+    tokens = [entry.token for entry in varied.logprobs.content]
+    assert tokens[:2] * 3 == tokens
+    assert tokens[0] != tokens[1]
+    by_presence = client.chat.completions.create(**options, presence_penalty=2).choices[0]
+    tokens = [entry.token for entry in by_presence.logprobs.content]
+    assert tokens[0] != tokens[1]
+
+
+def test_embedding_is_the_mean_of_hidden_states(client, model):
+    """OpenAI's client asks for base64; ids and texts give the same."""
+    raw = replace(model.chat, template_source="none")
+    ids = prompt_ids(raw, "A cat, a dog")
+    with torch.no_grad():
+        states = model.model.base_model(torch.tensor([ids])).last_hidden_state[0]
+    expected = torch.nn.functional.normalize(states.mean(0), dim=0).tolist()
+    reply = client.embeddings.create(model="tiny", input=["A cat, a dog", "A bird"])
+    assert [one.index for one in reply.data] == [0, 1]
+    assert reply.data[0].embedding == pytest.approx(expected, abs=1e-5)
+    assert reply.usage.prompt_tokens == len(ids) + len(prompt_ids(raw, "A bird"))
+    by_ids = client.embeddings.create(model="tiny", input=ids, encoding_format="float")
+    assert by_ids.data[0].embedding == pytest.approx(expected, abs=1e-5)
+    same = client.embeddings.create(model="tiny", input="A cat, a dog", dimensions=32)
+    assert same.data[0].embedding == reply.data[0].embedding
+    with pytest.raises(openai.BadRequestError, match="dimensions=16 is not supported"):
+        client.embeddings.create(model="tiny", input="A", dimensions=16)
+    with pytest.raises(openai.BadRequestError, match="a text is empty"):
+        client.embeddings.create(model="tiny", input="")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_have_openais_types(site, stream):
+    """Its client itself accepts anything; pydantic checks every field here."""
+    chat = {"messages": MESSAGES, "logprobs": True, "top_logprobs": 2, "n": 2, "max_tokens": 4}
+    text = {"prompt": "A cat", "logprobs": 1, "max_tokens": 4}
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    kinds = [
+        ("chat/completions", chat, types.chat.ChatCompletionChunk if stream else
+         types.chat.ChatCompletion),
+        ("completions", text, types.Completion),
+    ]  # fmt: skip
+    for path, body, kind in kinds:
+        reply = httpx.post(
+            f"{site.address}/v1/{path}", json={"model": "tiny", **body, **options}, timeout=240
+        )
+        lines = [line.removeprefix("data: ") for line in reply.text.splitlines() if line]
+        for line in [line for line in lines if line != "[DONE]"]:
+            kind.model_validate_json(line)
+
+
+def test_lists_have_openais_types(site):
+    models = httpx.get(f"{site.address}/v1/models").json()
+    types.Model.model_validate(models["data"][0])
+    body = {"model": "tiny", "input": "A cat"}
+    embeddings = httpx.post(f"{site.address}/v1/embeddings", json=body, timeout=240).json()
+    types.CreateEmbeddingResponse.model_validate(embeddings)

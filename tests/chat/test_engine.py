@@ -34,7 +34,14 @@ def make_requests(model, count: int) -> list[GenerationRequest]:
     return [
         GenerationRequest(
             ids=prompt_ids(model.chat, PROMPTS[n % len(PROMPTS)]),
-            sampling=replace(SAMPLED, seed=n // 2, max_new_tokens=8 + 9 * (n % 5)),
+            sampling=replace(
+                SAMPLED,
+                seed=n // 2,
+                max_new_tokens=8 + 9 * (n % 5),
+                top_k=20 if n % 3 == 1 else 0,
+                repetition_penalty=1.3 if n % 4 == 3 else 1.0,
+                frequency_penalty=0.5 if n % 5 == 2 else 0.0,
+            ),
             choice=n % 2,
             alternatives=n % 3,
         )

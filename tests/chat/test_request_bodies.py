@@ -4,7 +4,10 @@ import gzip
 import json
 
 import httpx
+import openai
 import pytest
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
 
 from rlhf.chat.loading import load_chat_model
 from tests.chat.chat_server import serving
@@ -12,6 +15,7 @@ from tests.tiny_models import make_model
 
 TURN = {"role": "user", "content": "Where is the red ball?"}
 CHAT = {"model": "tiny", "messages": [TURN], "max_tokens": 4, "seed": 3}
+TEXT = {"model": "tiny", "prompt": "A cat", "max_tokens": 4, "seed": 3}
 TOKEN = "t0ken-of-sixteen"
 PNG = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
@@ -50,12 +54,13 @@ def content_of(reply: httpx.Response) -> str:
         {"store": True, "metadata": {"run": "7"}, "user": "ann", "service_tier": "flex"},
         {"safety_identifier": "x", "prompt_cache_key": "y", "prompt_cache_retention": "24h"},
         {"stream_options": {"include_usage": None}, "stop": None, "n": None, "top_p": None},
-        {"reasoning_effort": None, "verbosity": "medium", "web_search_options": None},
+        {"reasoning_effort": "medium", "verbosity": "medium", "web_search_options": None},
         # vLLM and LiteLLM
         {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "ignore_eos": False},
         {"guided_json": None, "chat_template_kwargs": {}, "add_generation_prompt": True},
         {"something_new": None, "and_newer": [], "newest": {}, "yet_newer": ""},
         {"messages": [{**TURN, "tool_calls": None, "function_call": None, "audio": None}]},
+        {"top_k": 0, "logit_bias": {"3": 0.0}, "repetition_penalty": 1, "min_p": None},
         {
             "messages": [
                 {
@@ -77,16 +82,38 @@ def test_neutral_fields_do_not_change_the_response(http, changes):
 
 
 @pytest.mark.parametrize(
+    ("path", "params", "body"),
+    [
+        ("/v1/chat/completions", chat_params.CompletionCreateParamsBase, CHAT),
+        ("/v1/completions", completion_params.CompletionCreateParamsBase, TEXT),
+        ("/v1/embeddings", openai.types.EmbeddingCreateParams, {"model": "tiny", "input": "A"}),
+    ],
+)
+def test_null_is_accepted_in_every_optional_field(http, path, params, body):
+    """The fields are those of OpenAI's own client."""
+    optional = params.__annotations__.keys() - params.__required_keys__ - body.keys()
+    assert len(optional) > 2
+    reply = http.post(path, json={**dict.fromkeys(optional), **body})
+    assert reply.status_code == 200, reply.text
+
+
+def test_refusal_of_an_earlier_turn_is_its_text(http):
+    """OpenAI: content parts of the assistant are texts or one refusal."""
+
+    def tokens(content):
+        turns = [TURN, {"role": "assistant", "content": content}, TURN]
+        reply = http.post("/v1/chat/completions", json=CHAT | {"messages": turns})
+        return reply.json()["usage"]["prompt_tokens"]
+
+    assert tokens([{"type": "refusal", "refusal": "No."}]) == tokens("No.")
+
+
+@pytest.mark.parametrize(
     ("changes", "param", "message"),
     [
         ({"tools": [{"type": "function"}]}, "tools", "tools is ignored by"),
-        (
-            {"response_format": {"type": "json_schema"}},
-            "response_format",
-            'response_format is not supported (got {"type": "json_schema"}); leave it out',
-        ),
         ({"reasoning_effort": "low"}, "reasoning_effort", "chat_template_kwargs"),
-        ({"top_k": 5}, "top_k", "top_k is not supported (got 5); leave it out"),
+        ({"typical_p": 0.5}, "typical_p", "typical_p is not supported (got 0.5); leave it out"),
         ({"think": False}, "think", "think is an unknown field (got false); leave it out"),
         ({"temprature": 1}, "temprature", "did you mean temperature?"),
         ({"temperature": "hot"}, "temperature", 'temperature: got "hot"; should be of type number'),
@@ -115,8 +142,8 @@ def test_neutral_fields_do_not_change_the_response(http, changes):
         ),
         (
             {"messages": [TURN, {"role": "user", "content": [{"type": "text", "text": "a"}, PNG]}]},
-            "messages[1].content[1].type",
-            "messages[1].content[1].type: got \"image_url\"; should be 'text'",
+            "messages[1].content[1]",
+            "messages[1].content[1]: image_url parts are not supported; send text",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
@@ -239,12 +266,20 @@ def test_other_content_types_return_415(http, kind):
 def test_unknown_paths_and_methods_are_rejected(http):
     wrong = http.post("/chat/completions", json=CHAT)
     assert wrong.status_code == 404
-    routes = "/v1/models, /v1/chat/completions, /v1/completions"
+    routes = "/v1/models, /v1/chat/completions, /v1/completions, /v1/embeddings"
     message = f"POST /chat/completions does not exist; the API has {routes}"
     assert wrong.json()["error"]["message"] == message
     method = http.get("/v1/chat/completions")
     assert (method.status_code, method.headers["allow"]) == (405, "POST")
     assert method.json()["error"]["message"] == "GET /v1/chat/completions is not allowed; use POST"
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_responses_api_is_rejected_with_what_to_use(http, method):
+    reply = http.request(method, "/v1/responses", json={"model": "tiny", "input": "Hi"})
+    assert reply.status_code == 404
+    message = f"{method} /v1/responses is not supported; use /v1/chat/completions"
+    assert reply.json()["error"]["message"] == message
 
 
 def test_head_works_like_get(http):

@@ -52,6 +52,35 @@ def test_tokens_outside_the_nucleus_are_never_sampled():
     assert sampled == {1, 2}
 
 
+def test_top_k_min_p_and_top_p_truncate_in_turn():
+    """p = 0.5, 0.3, 0.15, 0.05.
+
+    top_k 2 keeps 0.5 and 0.3 of 0.8. min_p 0.4 keeps what has 0.2 or more, the same; min_p 0.2 what
+    has 0.1 or more. Of three tokens of 0.95 the first has 0.526, so top_p 0.6 keeps two.
+    """
+    two, three = [0.625, 0.375, 0, 0], [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]
+    cases = [
+        ({"top_k": 2}, two),
+        ({"top_k": 9}, [0.5, 0.3, 0.15, 0.05]),
+        ({"min_p": 0.4}, two),
+        ({"min_p": 0.2}, three),
+        ({"min_p": 0.2, "top_k": 2}, two),
+        ({"top_k": 3, "top_p": 0.6}, two),
+        ({"top_k": 3, "temperature": 0.0}, [1, 0, 0, 0]),
+        ({}, [0.5, 0.3, 0.15, 0.05]),
+    ]
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]] * len(cases)).log()
+    samplings = [replace(PLAIN, **changes) for changes, _ in cases]
+    probabilities = sampling_probabilities(logits, samplings)
+    torch.testing.assert_close(probabilities, torch.tensor([expected for _, expected in cases]))
+
+
+def test_top_k_of_equal_tokens_keeps_the_first():
+    logits = torch.zeros(1, 4)
+    probabilities = sampling_probabilities(logits, [replace(PLAIN, top_k=2)])
+    assert probabilities.tolist() == [[0.5, 0.5, 0, 0]]
+
+
 def test_noise_depends_on_seed_choice_and_position():
     four = replace(PLAIN, max_new_tokens=4)
     assert (
@@ -73,6 +102,11 @@ def test_noise_depends_on_seed_choice_and_position():
         {"max_new_tokens": 0},
         {"seed": 10**23},
         {"seed": -1},
+        {"top_k": -1},
+        {"min_p": 1.5},
+        {"frequency_penalty": math.nan},
+        {"presence_penalty": math.inf},
+        {"repetition_penalty": 0.0},
     ],
 )
 def test_settings_out_of_range_are_rejected(changes):

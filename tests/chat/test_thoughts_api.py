@@ -231,7 +231,11 @@ def test_tools_reach_the_template_unless_tool_choice_is_none(site, models):
             "messages[1].tool_calls",
         ),
         ("plain", {"tools": [TOOL]}, "tools"),
-        ("thinker", {"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        (
+            "thinker",
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "x"}}},
+            "tool_choice",
+        ),
         ("thinker", {"messages": [{**MESSAGES[0], "reasoning": "x"}]}, "messages[0].reasoning"),
         (
             "thinker",

@@ -7,11 +7,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from rlhf.chat.scheduler import GenerationFailed, QueueFull
 from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.web.config import ChatServerConfig
+from rlhf.chat.web.embedding_routes import add_embeddings
 from rlhf.chat.web.errors import BadRequest, body_error, error_body, validation_error
 from rlhf.chat.web.guard import guard_chat_app
 from rlhf.chat.web.history_routes import add_history
@@ -25,7 +27,9 @@ from rlhf.errors import RLHFError
 from rlhf.web.guard import TOO_LARGE, BodyTooLarge
 from rlhf.web.server import TEXT_FILES
 
-API = ("/v1/models", "/v1/chat/completions", "/v1/completions", *SCORE_PATHS)
+API = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/embeddings", *SCORE_PATHS)
+# Parts of OpenAI's API that clients may try, with what to use instead.
+INSTEAD_OF_PATH = {"/v1/responses": "/v1/chat/completions", "/v1/edits": "/v1/completions"}
 STATIC = Path(__file__).parent / "static"
 
 
@@ -58,6 +62,7 @@ def create_app(
     _add_generation_errors(app)
     _add_request_errors(app)
     add_openai(app, pool)
+    add_embeddings(app, pool)
     if scores is not None:
         add_scores(app, scores, pool.limits.max_prompt_tokens)
     if pool.schedulers:
@@ -79,7 +84,15 @@ def create_app(
             state["scoring"], state["waiting_for_scores"] = scores.load()
         return state
 
-    return guard_chat_app(app, config.hosts, config.token)
+    guarded = guard_chat_app(app, config.hosts, config.token, config.allowed_origins)
+    if not config.allowed_origins:
+        return guarded
+    return CORSMiddleware(
+        guarded,
+        allow_origins=config.allowed_origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+    )
 
 
 def _add_generation_errors(app: FastAPI) -> None:
@@ -132,6 +145,9 @@ def _status_and_message(request: Request, error: HTTPException) -> tuple[int, st
     route = f"{request.method} {request.url.path}"
     if error.status_code == 404:
         paths = {getattr(each, "path", "") for each in request.app.routes}
+        for unsupported, instead in INSTEAD_OF_PATH.items():
+            if request.url.path.startswith(unsupported) and instead in paths:
+                return 404, f"{route} is not supported; use {instead}"
         served = ", ".join(path for path in API if path in paths)
         return 404, f"{route} does not exist; the API has {served}"
     if error.status_code == 405:

@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--token", help="Token that clients send as api_key; with --public, a random one.")
     add("--allowed_hosts", nargs="*", default=[], help="Host names that requests may use.")
     add(
+        "--allowed_origins",
+        nargs="*",
+        default=[],
+        help="Sites whose pages may use the API (CORS), such as http://localhost:3000; * for all, "
+        "with a token.",
+    )
+    add(
         "--max_requests",
         type=int,
         default=32,

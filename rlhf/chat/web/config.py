@@ -1,5 +1,6 @@
 """Address, access and limits of `rlhf serve`."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from rlhf.chat.web.model_pool import Limits
 from rlhf.errors import ConfigError
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
+ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 MIN_TOKEN_LENGTH = 16  # characters; a shorter token can be guessed
 
 
@@ -20,6 +22,7 @@ class ChatServerConfig:
     public: bool = False
     token: str | None = None  # None: every client that reaches the address has access
     allowed_hosts: Sequence[str] = ()
+    allowed_origins: Sequence[str] = ()  # pages of other sites that may use the API (CORS)
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -34,11 +37,33 @@ class ChatServerConfig:
                 "--token out to get a random one.",
                 code="bad-value",
             )
+        for origin in self.allowed_origins:
+            _check_origin(origin, self.token)
 
     @property
     def hosts(self) -> set[str]:
         """Values of the Host header that are accepted."""
         return {*LOOPBACK_NAMES, self.host, *self.allowed_hosts}
+
+
+def _check_origin(origin: str, token: str | None) -> None:
+    """Check that a value is an origin, or `*` on a server with a token.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if origin == "*" and token is None:
+        raise ConfigError(
+            "allowed_origins=* would let every page that you open use the models; set a --token, "
+            "or name the origins.",
+            code="key-conflict",
+        )
+    if origin != "*" and not ORIGIN.fullmatch(origin):
+        raise ConfigError(
+            f"allowed_origins={origin} is not an origin; write for example http://localhost:3000, "
+            "without a path.",
+            code="bad-value",
+        )
 
 
 def random_token() -> str:

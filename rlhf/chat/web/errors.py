@@ -8,7 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from pydantic_core import ErrorDetails
 
-from rlhf.chat.web.schema import INSTEAD, KNOWN, NEUTRAL, NEUTRAL_IN_MESSAGES
+from rlhf.chat.web.schema import (
+    INSTEAD,
+    KNOWN,
+    NEUTRAL,
+    NEUTRAL_IN_MESSAGES,
+    UNSUPPORTED_PART,
+)
 from rlhf.errors import DataError
 
 TOO_LONG = "context_length_exceeded"  # clients shorten a conversation when they see it
@@ -103,6 +109,8 @@ def _reason(errors: Sequence[ErrorDetails], place: str) -> tuple[str, str]:
         message = f"{place}: got {_preview(first['input'])}; should be of type {expected}"
         return message, "invalid_type"
     error = other[0]
+    if error["type"] == UNSUPPORTED_PART:
+        return f"{place}: {error['msg']}", "unsupported_parameter"
     if error["type"] == "missing":
         return f"{place} is missing", "missing_required_parameter"
     if error["type"] == "extra_forbidden":

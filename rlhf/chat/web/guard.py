@@ -14,8 +14,13 @@ PUBLIC_PATHS = ("/", "/health")
 STATIC = "/static/"
 
 
-def guard_chat_app(app: ASGIApp, hosts: Collection[str], token: str | None) -> ASGIApp:
-    """The app behind all checks. Without a token every client that reaches it has access."""
+def guard_chat_app(
+    app: ASGIApp, hosts: Collection[str], token: str | None, origins: Collection[str] = ()
+) -> ASGIApp:
+    """The app behind all checks. Without a token every client that reaches it has access.
+
+    origins: pages of other sites that may send requests, as `ChatServerConfig.allowed_origins`.
+    """
 
     async def authorize(scope: Scope, headers: RequestHeaders) -> None:
         path = scope["path"]
@@ -29,7 +34,12 @@ def guard_chat_app(app: ASGIApp, hosts: Collection[str], token: str | None) -> A
     # API clients are not browsers: they send no Origin header, and no website can make them send
     # a request.
     return RequestGuard(
-        app, hosts, authorize=authorize, error_response=_error_response, origin_required=False
+        app,
+        hosts,
+        authorize=authorize,
+        error_response=_error_response,
+        origin_required=False,
+        origins=origins,
     )
 
 

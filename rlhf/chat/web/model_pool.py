@@ -1,16 +1,19 @@
 """The models of a server by name, and the limits of requests to them."""
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rlhf.chat.engine import GenerationRequest
+from rlhf.chat.grammar import Grammar, GrammarCompiler
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.prompt import check_prompt_length, remaining_positions
 from rlhf.chat.sampling import NUM_SEEDS, Sampling
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.web.errors import TOO_LONG, BadRequest
-from rlhf.errors import DataError
+from rlhf.chat.web.raw_prompts import vocab_size
+from rlhf.errors import ConfigError, DataError
 
 MAX_BLIND_NAMES = 1000  # the oldest are forgotten
 
@@ -36,6 +39,8 @@ class ModelPool:
     schedulers: dict[str, Scheduler]
     limits: Limits
     blind_names: dict[str, str] = field(default_factory=dict)  # blind name -> name
+    _compilers: dict[Scheduler, GrammarCompiler] = field(default_factory=dict)
+    _compiler_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def scheduler(self, name: str) -> Scheduler:
         """The scheduler of a model, by its name or a blind name.
@@ -74,11 +79,12 @@ class ModelPool:
         prompts: Sequence[list[int]],
         *,
         num_responses: int,
-        temperature: float,
-        top_p: float,
+        sampling: Sampling,
         seed: int | None,
         max_new_tokens: int | None,
         alternatives: int,
+        logit_bias: Mapping[int, float],
+        grammar: Grammar | None,
     ) -> list[GenerationRequest]:
         """`num_responses` requests for each prompt.
 
@@ -86,11 +92,12 @@ class ModelPool:
             model: the model that will generate.
             prompts: prompt ids; the caller has checked their lengths.
             num_responses: responses per prompt.
-            temperature: sampling temperature.
-            top_p: nucleus of the sampling.
+            sampling: how to sample; its seed and length are replaced.
             seed: seed of the sampling; random if None.
             max_new_tokens: maximum length; the server's default if None.
             alternatives: how many of the likeliest tokens to report with each token.
+            logit_bias: what is added to the logits of tokens, by their ids.
+            grammar: what each response has to follow, if anything.
 
         Raises:
             BadRequest: a length beyond the server's limit.
@@ -107,18 +114,35 @@ class ModelPool:
         return [
             GenerationRequest(
                 ids=prompt,
-                sampling=Sampling(
-                    temperature=temperature,
-                    top_p=top_p,
+                sampling=replace(
+                    sampling,
                     max_new_tokens=min(wanted, remaining_positions(model, len(prompt), wanted)),
                     seed=seed,
                 ),
                 choice=choice,
                 alternatives=alternatives,
+                logit_bias=logit_bias,
+                grammar=grammar,
             )
             for prompt in prompts
             for choice in range(num_responses)
         ]
+
+    def compiler(self, scheduler: Scheduler) -> GrammarCompiler:
+        """The compiler of grammars for a model, which is made when it is first needed.
+
+        Raises:
+            BadRequest: llguidance is not installed, or cannot read the model's tokenizer.
+        """
+        with self._compiler_lock:
+            if scheduler not in self._compilers:
+                model = scheduler.model
+                try:
+                    compiler = GrammarCompiler(model.chat, vocab_size(model))
+                except ConfigError as error:
+                    raise BadRequest(str(error), openai_code="unsupported_parameter") from error
+                self._compilers[scheduler] = compiler
+            return self._compilers[scheduler]
 
     def check_length(self, model: LoadedModel, length: int) -> None:
         """Checks the length of a prompt against the server's limit and the model's positions.

@@ -1,7 +1,8 @@
 """POST /v1/chat/completions, /v1/completions, GET /v1/models[/NAME], compatible with OpenAI's API.
 
 https://platform.openai.com/docs/api-reference. Deviations: log-probabilities are the model's at
-temperature 1, whatever the sampling; a field that is not supported is rejected.
+temperature 1, whatever the sampling, the penalties and the grammar; a field that is not supported
+is rejected.
 """
 
 import asyncio
@@ -18,17 +19,25 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from rlhf.chat.engine import LENGTH
+from rlhf.chat.grammar import Grammar
 from rlhf.chat.loading import LoadedModel
+from rlhf.chat.sampling import Sampling
 from rlhf.chat.scheduler import GenerationFailed, RequestGroup, Scheduler
 from rlhf.chat.web.chat_prompt import chat_prompt_ids, with_template_kwargs
 from rlhf.chat.web.echo import echo_chunk
 from rlhf.chat.web.errors import BadRequest, error_param
 from rlhf.chat.web.model_pool import ModelPool
+from rlhf.chat.web.raw_prompts import prompt_list, raw_prompt_ids, vocab_size
 from rlhf.chat.web.response_writer import DONE, ResponseWriter, usage
-from rlhf.chat.web.schema import MAX_RESPONSES, ChatRequest, CompletionRequest
+from rlhf.chat.web.schema import (
+    MAX_RESPONSES,
+    ChatRequest,
+    CompletionRequest,
+    GenerationBody,
+)
 from rlhf.chat.web.sse import ResponseChunk, response_chunks, sse_event
-from rlhf.data.tokenization.chat import decode, prompt_ids
-from rlhf.errors import DataError
+from rlhf.chat.web.structured import grammar_field, request_tools, response_grammar
+from rlhf.data.tokenization.chat import decode
 
 T = TypeVar("T")
 
@@ -73,6 +82,12 @@ async def chat_completion(
     prompt = [*await run_in_threadpool(chat_prompt_ids, model, body), *prefix_ids]
     with error_param("messages"):
         pool.check_length(model, len(prompt))
+    tools = await run_in_threadpool(request_tools, model.chat, body)
+    grammar = None
+    if field := grammar_field(body):
+        with error_param(field):
+            compiler = await run_in_threadpool(pool.compiler, scheduler)
+            grammar = await run_in_threadpool(response_grammar, compiler, model.chat, body, tools)
     writer = ResponseWriter(
         "chat.completion",
         body,
@@ -80,9 +95,12 @@ async def chat_completion(
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0,
         prefix_ids=prefix_ids,
+        tools=tools,
     )
     max_new_tokens = body.max_completion_tokens or body.max_tokens
-    return await _respond(request, pool, scheduler, writer, [prompt], max_new_tokens)
+    return await _respond(
+        request, pool, scheduler, writer, [prompt], max_new_tokens, grammar=grammar
+    )
 
 
 async def text_completion(
@@ -92,7 +110,7 @@ async def text_completion(
     scheduler = pool.scheduler(body.model)
     model = scheduler.model
     with error_param("prompt"):
-        prompts = await run_in_threadpool(_raw_prompts, model, body)
+        prompts = await run_in_threadpool(raw_prompt_ids, model, body.prompt)
         for prompt in prompts:
             pool.check_length(model, len(prompt))
     num_responses = len(prompts) * (body.n or 1)
@@ -142,39 +160,37 @@ def _echoes(
                 prompt if isinstance(prompt, str) else decode(raw, ids),
                 top_logprobs=body.logprobs,
             )
-            for prompt, ids in zip(_prompt_list(body), prompts, strict=True)
+            for prompt, ids in zip(prompt_list(body.prompt), prompts, strict=True)
         ]
     return [chunk for chunk in chunks for _ in range(body.n or 1)]
 
 
-def _prompt_list(body: CompletionRequest) -> Sequence[str | list[int]]:
-    """The prompts of a request, each a text or token ids."""
-    if isinstance(body.prompt, str):
-        return [body.prompt]
-    ids = [part for part in body.prompt if isinstance(part, int)]
-    prompts = [part for part in body.prompt if not isinstance(part, int)]
-    return prompts or [ids]
+def _sampling(body: GenerationBody) -> Sampling:
+    """The request's sampling. The pool sets seed and length."""
+    return Sampling(
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=max(body.top_k or 0, 0),
+        min_p=body.min_p or 0.0,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        presence_penalty=body.presence_penalty or 0.0,
+        repetition_penalty=body.repetition_penalty or 1.0,
+    )
 
 
-def _raw_prompts(model: LoadedModel, body: CompletionRequest) -> list[list[int]]:
-    """Ids of the prompts without a template.
+def _logit_bias(model: LoadedModel, body: GenerationBody) -> dict[int, float]:
+    """The request's biases by token id.
 
     Raises:
-        DataError: an empty prompt, or ids beyond the model's vocabulary.
+        BadRequest: a key that is no id of the model.
     """
-    raw = replace(model.chat, template_source="none")
-    vocab_size = int(model.model.config.get_text_config().vocab_size)
-    prompts = [
-        prompt_ids(raw, prompt) if isinstance(prompt, str) else list(prompt)
-        for prompt in _prompt_list(body)
-    ]
-    if any(not ids for ids in prompts):
-        raise DataError("a prompt is empty; send a text or token ids", code="bad-value")
-    if any(max(ids) >= vocab_size for ids in prompts):
-        raise DataError(
-            f"a prompt has an id beyond the model's {vocab_size} tokens", code="bad-value"
-        )
-    return prompts
+    size = vocab_size(model)
+    for key in body.logit_bias or {}:
+        if not key.isdecimal() or not key.isascii() or int(key) >= size:
+            raise BadRequest(
+                f"logit_bias: {key[:20]!r} is no token id below {size}", param="logit_bias"
+            )
+    return {int(key): value for key, value in (body.logit_bias or {}).items()}
 
 
 async def _respond(
@@ -184,17 +200,20 @@ async def _respond(
     writer: ResponseWriter,
     prompts: Sequence[list[int]],
     max_new_tokens: int | None,
+    *,
+    grammar: Grammar | None = None,
 ) -> Response:
     body = writer.body
     requests = pool.requests(
         scheduler.model,
         prompts,
         num_responses=body.n or 1,
-        temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
+        sampling=_sampling(body),
         seed=body.seed,
         max_new_tokens=max_new_tokens,
         alternatives=writer.top_logprobs,
+        logit_bias=_logit_bias(scheduler.model, body),
+        grammar=grammar,
     )
     group = scheduler.submit(requests)
     stream = response_chunks(group, writer.chat, body.stop_texts, writer.prefix_ids)

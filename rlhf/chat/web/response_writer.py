@@ -1,12 +1,16 @@
 """Responses in OpenAI's format: complete, and as the events of a stream."""
 
+import json
 import secrets
 import time
 from collections.abc import Sequence
 
+from rlhf.chat.engine import STOP
+from rlhf.chat.tool_calls import ToolCall, ToolCallReader
 from rlhf.chat.web.logprobs import TextLogprobs, TokenBytes, chat_logprobs, text_logprobs, with_echo
 from rlhf.chat.web.schema import GenerationBody
 from rlhf.chat.web.sse import ResponseChunk, sse_event
+from rlhf.chat.web.structured import RequestTools
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
 Fields = dict[str, object]  # of a JSON object in a response
@@ -25,6 +29,7 @@ class ResponseWriter:
         top_logprobs: how many of the likeliest tokens to write with each token.
         echoes: the chunk that precedes each response, if any.
         prefix_ids: tokens that a response begins with and that are not written.
+        tools: the tools that a response may call; None leaves calls in its text.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class ResponseWriter:
         top_logprobs: int,
         echoes: Sequence[ResponseChunk] = (),
         prefix_ids: Sequence[int] = (),
+        tools: RequestTools | None = None,
     ) -> None:
         self.kind, self.body, self.chat, self.top_logprobs = kind, body, chat, top_logprobs
         self.prefix_ids = prefix_ids
@@ -46,6 +52,8 @@ class ResponseWriter:
         self._head = {"id": f"{id_prefix}-{secrets.token_hex(12)}", "created": int(time.time())}
         self._echoes = echoes
         self._lengths: dict[int, int] = {}  # of the text of each streamed response so far
+        self._tools = tools
+        self._readers: dict[int, ToolCallReader] = {}  # of streamed responses
 
     @property
     def is_chat(self) -> bool:
@@ -66,8 +74,15 @@ class ResponseWriter:
         if self.is_chat:
             retracted = any(chunk.retracted for chunk in chunks)
             thought = "" if retracted else "".join(chunk.thought for chunk in chunks)
-            message = {"role": "assistant", "content": text, "refusal": None}
-            return {"message": {**message, "reasoning_content": thought or None}, **common}
+            message: Fields = {"role": "assistant", "content": text, "refusal": None}
+            message["reasoning_content"] = thought or None
+            reader = _reader(self._tools) if self._tools else None
+            content = reader.add(text, last=True) if reader else text
+            if reader and reader.calls:
+                message["content"] = content or None
+                message["tool_calls"] = [_call_fields(call) for call in reader.calls]
+                common["finish_reason"] = _finish(finish, reader)
+            return {"message": message, **common}
         return {"text": text, **common}
 
     def event(self, chunk: ResponseChunk) -> str:
@@ -77,8 +92,16 @@ class ResponseWriter:
         choice: Fields = {"index": chunk.index, "finish_reason": chunk.finish or None}
         empty = not chunk.tokens and not chunk.before and not chunk.end
         choice |= {"logprobs": None if empty else self._logprobs(start, [chunk])}
-        if self.is_chat:
-            choice["delta"] = _delta(chunk)
+        if self.is_chat and self._tools:
+            reader = self._readers.setdefault(chunk.index, _reader(self._tools))
+            delta = _delta(chunk, reader.add(chunk.text, last=bool(chunk.finish)))
+            if reader.calls:
+                calls = enumerate(reader.calls)
+                delta["tool_calls"] = [{"index": n, **_call_fields(call)} for n, call in calls]
+                choice["finish_reason"] = _finish(chunk.finish, reader)
+            choice["delta"] = delta
+        elif self.is_chat:
+            choice["delta"] = _delta(chunk, chunk.text)
         else:
             choice["text"] = chunk.text
         return self._event([choice])
@@ -134,7 +157,24 @@ def _thought_tokens(chunks: Sequence[ResponseChunk]) -> int:
     return sum(len(chunk.before) for chunk in chunks if chunk.index in with_thought)
 
 
-def _delta(chunk: ResponseChunk) -> dict[str, str]:
+def _delta(chunk: ResponseChunk, content: str) -> Fields:
     """The new fields of a message. The thought precedes the content."""
-    fields = {"reasoning_content": chunk.thought, "content": chunk.text}
+    fields = {"reasoning_content": chunk.thought, "content": content}
     return {name: text for name, text in fields.items() if text}
+
+
+def _reader(tools: RequestTools) -> ToolCallReader:
+    """A reader of the calls of one response."""
+    return ToolCallReader(form=tools.form, names=tools.parameters)
+
+
+def _call_fields(call: ToolCall) -> Fields:
+    """A tool call in OpenAI's format, whose arguments are JSON text."""
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": function}
+
+
+def _finish(finish: str, reader: ToolCallReader) -> str:
+    """The reason why a response with calls ended."""
+    return "tool_calls" if finish == STOP and reader.calls else finish

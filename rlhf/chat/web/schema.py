@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from rlhf.data.rows.messages import messages_of
 from rlhf.types import Message
@@ -14,9 +15,6 @@ MAX_TOOLS = 128
 # Fields that are not supported, with the values that change nothing. Null and empty values change
 # nothing in any field.
 NEUTRAL: dict[str, tuple[object, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logit_bias": (),
     "response_format": ({"type": "text"},),
     "tools": (),
     "tool_choice": ("none", "auto"),
@@ -27,14 +25,12 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
     "audio": (),
     "web_search_options": (),
     "verbosity": ("medium",),
+    "reasoning_effort": ("medium",),
     "best_of": (1,),
     "echo": (False,),
     "suffix": (),
     # Fields of vLLM and other servers.
-    "top_k": (-1, 0),
-    "min_p": (0,),
     "typical_p": (1,),
-    "repetition_penalty": (1,),
     "length_penalty": (1,),
     "min_tokens": (0,),
     "ignore_eos": (False,),
@@ -49,7 +45,8 @@ NEUTRAL: dict[str, tuple[object, ...]] = {
 # Fields about the sender, storage, priority and caching: no response depends on them.
 WITHOUT_EFFECT = (
     "user", "metadata", "safety_identifier", "store", "service_tier", "priority", "request_id",
-    "prompt_cache_key", "prompt_cache_retention", "cache_control", "prediction",
+    "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "cache_control",
+    "prediction",
 )  # fmt: skip
 # Values of a message's fields that change nothing: lm-evaluation-harness writes a type.
 NEUTRAL_IN_MESSAGES: dict[str, tuple[object, ...]] = {
@@ -67,9 +64,17 @@ INSTEAD = {
     "stop_token_ids": "use stop",
 }
 
+# Types of a message's parts that are not text, of OpenAI and other servers.
+NOT_TEXT = (
+    "image_url", "image", "input_image", "input_audio", "audio", "audio_url", "video", "video_url",
+    "file", "input_file",
+)  # fmt: skip
+UNSUPPORTED_PART = "unsupported_part"  # the type of that validation error
+
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=MAX_RESPONSES)]
 Tokens = Annotated[int, Field(ge=1, le=1_000_000)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 # The pattern excludes every control token.
 SpeakerName = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 
@@ -97,7 +102,7 @@ class StrictBody(BaseModel):
 
 
 class TextPart(StrictBody):
-    """A part of a message; other types are not supported."""
+    """A part of a message; images, audio and files are not supported."""
 
     type: Literal["text"]
     text: str
@@ -106,6 +111,13 @@ class TextPart(StrictBody):
     @classmethod
     def without_neutral_fields(cls, fields: object) -> object:
         """Drop fields without effect; any other unknown field is rejected by name."""
+        kind = fields.get("type") if isinstance(fields, dict) else None
+        if kind in NOT_TEXT:
+            raise PydanticCustomError(
+                UNSUPPORTED_PART, f"{kind} parts are not supported; send text"
+            )
+        if kind == "refusal" and isinstance(fields, dict):
+            return {"type": "text", "text": fields.get("refusal")}
         return effective_fields(fields, {}, keep=("type", "text"))
 
 
@@ -165,8 +177,14 @@ class GenerationBody(StrictBody):
     """Fields that chat and text completions share."""
 
     model: str
-    temperature: Annotated[float, Field(ge=0, le=100)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None  # -1 and 0 keep all
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None  # by token id
     n: Count | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
@@ -186,6 +204,35 @@ class GenerationBody(StrictBody):
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or [])
 
 
+class JSONSchemaFormat(StrictBody):
+    """The schema of a structured response."""
+
+    name: Annotated[str, Field(max_length=64)]
+    schema_: Annotated[dict[str, object], Field(alias="schema")]
+    description: str | None = None
+    strict: bool | None = None  # a response always fits its schema here
+
+
+class ResponseFormat(StrictBody):
+    """The form that a response has to have."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JSONSchemaFormat | None = None
+
+
+class ToolName(StrictBody):
+    """The function of a tool."""
+
+    name: str
+
+
+class NamedTool(StrictBody):
+    """The tool that the response has to call."""
+
+    type: Literal["function"]
+    function: ToolName
+
+
 class ChatRequest(GenerationBody):
     """POST /v1/chat/completions."""
 
@@ -195,20 +242,39 @@ class ChatRequest(GenerationBody):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, object] | None = None
     tools: Annotated[list[dict[str, object]], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    response_format: ResponseFormat | None = None
 
 
 PromptIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)]
 SeveralPromptIds = Annotated[list[PromptIds], Field(min_length=1)]
 
 
+RawPrompts = str | PromptIds | Annotated[list[str], Field(min_length=1)] | SeveralPromptIds
+
+
 class CompletionRequest(GenerationBody):
     """POST /v1/completions."""
 
-    prompt: str | PromptIds | Annotated[list[str], Field(min_length=1)] | SeveralPromptIds
+    prompt: RawPrompts
     max_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None  # 0 with echo
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
 
 
-KNOWN = {*ChatRequest.model_fields, *CompletionRequest.model_fields}
+class EmbeddingRequest(StrictBody):
+    """POST /v1/embeddings."""
+
+    model: str
+    input: RawPrompts
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Tokens | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_neutral_fields(cls, fields: object) -> object:
+        """Drop fields without effect; any other unknown field is rejected by name."""
+        return effective_fields(fields, {}, keep=("model", "input"))
+
+
+KNOWN = {*ChatRequest.model_fields, *CompletionRequest.model_fields, *EmbeddingRequest.model_fields}

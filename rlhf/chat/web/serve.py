@@ -41,6 +41,7 @@ def serve(options: argparse.Namespace) -> int:
         public=options.public,
         token=options.token or (random_token() if options.public else None),
         allowed_hosts=options.allowed_hosts,
+        allowed_origins=options.allowed_origins,
         limits=_limits(options),
     )
     quiet_logs()

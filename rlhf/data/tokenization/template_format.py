@@ -24,10 +24,11 @@ QUESTION, ANSWER, THOUGHT, TOOL_NAME = (
     "Sample thought",
     "sample_tool",
 )
+TOOL_ARGUMENTS = {"place": "here"}
 _USER: Message = {"role": "user", "content": QUESTION}
 _ASSISTANT: Message = {"role": "assistant", "content": ANSWER}
 _SYSTEM: Message = {"role": "system", "content": QUESTION}
-_CALL = {"type": "function", "function": {"name": TOOL_NAME, "arguments": {"place": "here"}}}
+_CALL = {"type": "function", "function": {"name": TOOL_NAME, "arguments": TOOL_ARGUMENTS}}
 _CALLING: Message = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 _RESULT: Message = {"role": "tool", "content": ANSWER, "name": TOOL_NAME}
 _TOOL = {
@@ -56,6 +57,9 @@ class TemplateFormat:
     prompt_opens_thought: bool  # whether the generation prompt ends inside a thought
     renders_tools: bool
     renders_tool_calls: bool
+    tool_call: (
+        str  # what the template writes for a call of TOOL_NAME with TOOL_ARGUMENTS, to the end
+    )
     roles: frozenset[str]  # roles whose content the template renders
     without_thoughts: str  # a rendered conversation without thoughts and tools
 
@@ -145,7 +149,8 @@ def read_format(
         prompt_opens_thought=tail.rstrip().endswith(THINK)
         or (bool(thought) and prompt.rstrip() == opening.rstrip()),
         renders_tools=probe.renders(TOOL_NAME, _USER, _ASSISTANT, tools=[_TOOL]),
-        renders_tool_calls=probe.renders(TOOL_NAME, _USER, _CALLING),
+        renders_tool_calls=TOOL_NAME in call,
+        tool_call=call[shared_length(prompt, call) :],
         roles=_rendered_roles(probe),
         # Tags of a thought are content, also where the template writes an empty one.
         without_thoughts=without_thoughts.replace(THINK, "").replace(END_THINK, ""),
