@@ -132,14 +132,36 @@ def _read_text(path: str) -> str:
 
 
 def _export(args: argparse.Namespace, console: Console) -> None:
-    from rlhf.labels.export import export
+    from rlhf.labels.export import FOR_TOOLS, card_path, export
+    from rlhf.labels.push_to_hub import check_hub_id, push_labels
 
+    if args.push_to_hub is not None:
+        check_hub_id(args.push_to_hub)
+        if args.kind in FOR_TOOLS:
+            raise ConfigError(
+                f"--push_to_hub uploads rows with a card, and {args.kind} has none; use another "
+                "--kind.",
+                code="key-conflict",
+            )
     with LabelStore(args.store, create=False) as store:
-        exported = export(store, args.output, args.kind, _consensus(args, store))
-    kind = args.kind if args.kind == "thumbs" else args.kind.removesuffix("s")
-    console.print(f"{counted(len(exported.rows), kind, args.kind)} in {args.output}")
+        exported = export(
+            store,
+            args.output,
+            args.kind,
+            _consensus(args, store),
+            consent=args.consent,
+            license_name=args.license,
+        )
+    noun = {"thumbs": "thumb", "argilla": "record", "label_studio": "task"}
+    kind = noun.get(args.kind, args.kind.removesuffix("s"))
+    console.print(f"{counted(len(exported.rows), kind)} in {args.output}")
     for reason, count in exported.left_out.items():
         console.print(f"left out: {count} {reason}")
+    if args.push_to_hub is not None:
+        path = Path(args.output)
+        card = card_path(path).read_text(encoding="utf-8")
+        address = push_labels(path, card, args.push_to_hub, public=args.public)
+        console.print(f"uploaded to {address}")
 
 
 def _consensus(args: argparse.Namespace, store: LabelStore) -> ConsensusOptions | None:

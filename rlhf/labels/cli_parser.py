@@ -31,14 +31,21 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(command("serve", "Serve the page on which annotators rank responses."))
     _add_import(command("import", "Add candidates, rankings or pairs to the store."))
     add = command("export", "Write the labels as rows for training.")
-    add("--output", required=True, help="File to write: .jsonl, .csv or .parquet.")
-    kinds = ("rankings", "pairs", "demonstrations", "ratings", "thumbs", "events")
+    add(
+        "--output",
+        required=True,
+        help="File to write: .jsonl, .csv or .parquet; .json of argilla and label_studio.",
+    )
+    kinds = (
+        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "events"),
+        *("argilla", "label_studio"),
+    )
     add(
         "--kind",
         choices=kinds,
         default="rankings",
         help="Kind of rows; rankings keep all information; events are the log, with skips and "
-        "their reasons.",
+        "their reasons; argilla and label_studio are records for these tools.",
     )
     add(
         "--consensus",
@@ -46,6 +53,10 @@ def parser() -> argparse.ArgumentParser:
         help="Write one ranking of each item, made from those of its annotators.",
     )
     add("--reward_model", help="Weighs the annotators of `--consensus reward_weighted`.")
+    add("--consent", default="", help="What the annotators agreed to, for the card of the file.")
+    add("--license", default="", help="Licence in the card, such as cc-by-4.0.")
+    add("--push_to_hub", help="Hub data set, ORG/NAME, to upload the file and its card to.")
+    add("--public", action="store_true", help="Make a new hub data set public instead of private.")
     add = command("stats", "Print counts, agreement and biases, and which model won.")
     add(
         "--category",

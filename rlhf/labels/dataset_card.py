@@ -1,43 +1,44 @@
-"""Dataset cards of exported labels: fields, guideline, agreement, dates."""
+"""The card of exported labels: fields, dates, agreement, consent, guideline."""
 
-import time
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from rlhf.labels.stats import label_stats
+from rlhf.labels.records import LABEL, StoredLabel
+from rlhf.labels.stats import agreement_of, label_stats
 from rlhf.runtime.printing import counted
 
 if TYPE_CHECKING:
     from rlhf.labels.store import LabelStore
 
 FIELDS = {
-    "prompt": "a text, or a list of messages with `role` and `content`",
-    "responses": "the texts that were compared, in the order of the file that brought them",
-    "ranks": "one rank for each response: 1 is best, equal ranks tie",
+    "prompt": "text, or messages with role and content",
+    "responses": "texts, in the order of ranks and models",
+    "ranks": "a rank for each response; 1 is best, equal ranks tie",
+    "annotator": "name of the person who labelled",
+    "strength": "how clear the preference was; 1.0 is ordinary",
+    "models": "names of the models that wrote the responses; empty if unknown",
+    "order_shown": "indices of the responses as they were shown; empty if unknown",
+    "seconds": "from seeing the item to submitting; null if not measured",
+    "guideline_version": "version of the guideline that was shown; 0 without one",
+    "purpose": "label, gold for an item with known ranks, or adjudication for a decision",
+    "probability": "of the item being drawn; null if the order of the queue decided",
+    "extra": "other fields of the form: flags, comment, overall, rewrite",
+    "item_id": "number of the item in the label store",
+    "labelled_at": "time of the label, seconds since 1970",
+    "repeats": "the annotator's later labels of the same item",
     "chosen": "the better response",
     "rejected": "the worse response",
     "completion": "a response",
     "label": "true for a thumb up, false for a thumb down",
-    "annotator": "who gave the label",
-    "strength": "how clear the preference was: 1 is ordinary, 4 is the end of the scale",
-    "models": "the models that wrote the responses; hidden from annotators",
-    "order_shown": "indices into `responses`, first shown first",
-    "seconds": "time in which the annotator was active on the item",
-    "guideline_version": "version of the guideline that was shown; 0 without one",
-    "purpose": "label; gold and qualify (known ranks), repeat (of an own label), or adjudication",
-    "probability": "of the item being drawn; empty if the order of the queue decided",
-    "extra": "other fields of the form: flags, overall, comment, rewrite, corrections",
-    "repeats": "later labels of the same item by the same annotator",
-    "item_id": "number of the item in its store",
-    "labelled_at": "seconds since 1970",
     "consensus": "the method that made one ranking of several; adjudicated: a person decided",
     "annotators": "number of annotators in the consensus",
-    "pair_probabilities": "[first, second, probability that the first is better, low, high]; "
-    "responses count from 0, the interval has 95%",
-    "low": "end of the 95% interval of `probability`",
-    "high": "end of the 95% interval of `probability`",
-    "event_id": "number of the event in its store; events are in their order",
+    "pair_probabilities": "for each pair [first, second, probability that the first is better, "
+    "low, high]; responses count from 0, the interval has 95%",
+    "low": "lower end of the 95% interval of the probability",
+    "high": "upper end of the 95% interval of the probability",
+    "event_id": "number of the event in the label store; events are in their order",
     "kind": "submit, skip, undo, late, or a decision: exclude, reopen, contest",
     "at": "seconds since 1970",
     "reason": "why the item was skipped, or why the administrator acted",
@@ -48,74 +49,92 @@ FIELDS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class CardFacts:
-    """What a card states about the store."""
-
-    agreement: str
-    dates: str
-    guideline: str  # the current one
-    guideline_version: int
-
-
-def card_facts(store: "LabelStore") -> CardFacts:
-    """The facts about the labels that count."""
-    times = [label.at for label in store.labels()]
-    version, text = store.newest_guideline()
-    stats = label_stats(store)
-    return CardFacts(
-        agreement=f"Krippendorff's alpha of the ranks: {stats.alpha}. Same decision on "
-        f"{stats.agreement} of the pairs that two annotators ordered.",
-        dates=f"{_day(min(times))} to {_day(max(times))}" if times else "no labels",
-        guideline=text,
-        guideline_version=version,
-    )
-
-
 def dataset_card(
+    store: "LabelStore",
     kind: str,
-    rows: Sequence[dict[str, object]],
+    rows: Sequence[Mapping[str, object]],
     left_out: Mapping[str, int],
-    facts: CardFacts,
+    *,
+    file: str = "",
+    consent: str = "",
+    license_name: str = "",
 ) -> str:
-    """A dataset card in Markdown."""
-    names = sorted({str(row.get("annotator", "")) for row in rows})
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    omitted = [f"- left out: {count} {reason}" for reason, count in left_out.items()]
-    fields = [f"| `{name}` | {FIELDS.get(name, 'from the imported file')} |" for name in columns]
-    guideline = [
-        f"## Guideline, version {facts.guideline_version}",
-        "",
-        *(f"> {line}".rstrip() for line in facts.guideline.splitlines()),
-        "",
+    """The card in Markdown, with the hub's metadata at its beginning.
+
+    Args:
+        store: the labels.
+        kind: of the rows.
+        rows: the exported rows.
+        left_out: what they leave out, by reason.
+        file: name of the exported file, for the hub's viewer.
+        consent: what the annotators agreed to.
+        license_name: the hub's name of a licence.
+    """
+    labels = store.labels()
+    names = {str(row.get("annotator", "")) for row in rows}
+    sections = [
+        "\n".join(["---", *_metadata(file, license_name), "---"]),
+        f"# {kind}",
+        f"{counted(len(rows), 'row')} of {counted(len(names), 'annotator')}{_dates(labels)}, "
+        "written by `rlhf label export`.",
+        "## Fields",
+        _fields(rows),
+        "## Left out",
+        "\n".join(f"- {count} {reason}" for reason, count in left_out.items()) or "Nothing.",
+        "## Agreement",
+        _agreement(store, labels),
+        "## Consent of the annotators",
+        consent or "Not stated.",
+        *_guidelines(store, labels),
     ]
-    return "\n".join(
-        [
-            "---",
-            "tags: [preferences, rlhf]",
-            "---",
-            f"# {kind}",
-            "",
-            f"{counted(len(rows), 'row')} of {counted(len(names), 'annotator')}, "
-            "written by `rlhf label export`.",
-            "",
-            *omitted,
-            *([""] if omitted else []),
-            "## Fields",
-            "",
-            "| field | meaning |",
-            "|---|---|",
-            *fields,
-            "",
-            "## Labels",
-            "",
-            f"- dates: {facts.dates}",
-            f"- agreement: {facts.agreement}",
-            "",
-            *(guideline if facts.guideline_version else []),
+    return "\n\n".join(sections) + "\n"
+
+
+def _metadata(file: str, license_name: str) -> list[str]:
+    lines = [f"license: {license_name}"] if license_name else []
+    lines.append("tags: [preferences, human-feedback, rlhf]")
+    if file:
+        lines += ["configs:", "- config_name: default", f"  data_files: {json.dumps(file)}"]
+    return lines
+
+
+def _dates(labels: Sequence[StoredLabel]) -> str:
+    """The days of the first and last label, in UTC."""
+    if not labels:
+        return ""
+    days = [datetime.fromtimestamp(label.at, UTC).date().isoformat() for label in labels]
+    first, last = min(days), max(days)
+    return f", labelled on {first}" if first == last else f", labelled from {first} to {last}"
+
+
+def _fields(rows: Sequence[Mapping[str, object]]) -> str:
+    names = dict.fromkeys(key for row in rows for key in row)
+    lines = [f"| {_cell(name)} | {FIELDS.get(name, 'a column of the prompts')} |" for name in names]
+    return "\n".join(["| field | contents |", "|---|---|", *lines])
+
+
+def _cell(text: str) -> str:
+    return "`" + text.replace("|", "\\|").replace("`", "") + "`"
+
+
+def _agreement(store: "LabelStore", labels: Sequence[StoredLabel]) -> str:
+    count = sum(label.purpose == LABEL for label in labels)
+    agreement = agreement_of(label_stats(store))
+    text = str(agreement)
+    if agreement.alpha.n or agreement.pairs.n:
+        text = f"Krippendorff's {text}"
+    return f"{counted(count, 'label')}; {text}. Values in brackets are 95% intervals."
+
+
+def _guidelines(store: "LabelStore", labels: Sequence[StoredLabel]) -> list[str]:
+    """A section for each version of the guideline that a label records."""
+    counts: dict[int, int] = {}
+    for label in labels:
+        counts[label.guideline_version] = counts.get(label.guideline_version, 0) + 1
+    sections = []
+    for version in sorted(counts.keys() - {0}):
+        sections += [
+            f"## Guideline, version {version} ({counted(counts[version], 'label')})",
+            "\n".join(f"> {line}".rstrip() for line in store.guideline(version).splitlines()),
         ]
-    )
-
-
-def _day(at: float) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(at))
+    return sections

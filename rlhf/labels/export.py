@@ -1,18 +1,20 @@
-"""Label store -> files: rows for training, and the log of events."""
+"""Label store -> files: rows for training, the log of events, records of annotation tools."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels import queries
+from rlhf.labels.annotation_tools import argilla_records, label_studio_tasks
 from rlhf.labels.consensus_rows import (
     ConsensusOptions,
     agreed_pairs,
     agreed_ranking,
     consensus_of,
 )
-from rlhf.labels.dataset_card import card_facts, dataset_card
+from rlhf.labels.dataset_card import dataset_card
 from rlhf.labels.events import logged_events
 from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet
 from rlhf.labels.label_rows import BY_LABEL, PAIRS, RANKINGS, ExportedRows
@@ -24,6 +26,13 @@ if TYPE_CHECKING:
     from rlhf.labels.store import LabelStore
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
+# Kinds that other programs read: one JSON array.
+FOR_TOOLS: dict[
+    str,
+    Callable[
+        [Mapping[int, Item], Sequence[StoredLabel]], tuple[list[dict[str, object]], dict[str, int]]
+    ],
+] = {"argilla": argilla_records, "label_studio": label_studio_tasks}
 EVENTS = "events"
 KINDS = (*BY_LABEL, EVENTS)
 
@@ -33,6 +42,9 @@ def export(
     path: str | Path,
     kind: str,
     options: ConsensusOptions | None = None,
+    *,
+    consent: str = "",
+    license_name: str = "",
 ) -> ExportedRows:
     """Write rows of one kind to a .jsonl, .csv or .parquet file, and its card to `FILE.md`.
 
@@ -42,14 +54,18 @@ def export(
     Args:
         store: the labels.
         path: the file to write.
-        kind: one of KINDS.
+        kind: one of KINDS; or argilla or label_studio, a .json file without a card.
         options: for rankings and pairs, one ranking of each item in place of all its labels.
+        consent: what the annotators agreed to, for the card.
+        license_name: the hub's name of a licence, for the card.
 
     Raises:
         DataError: no row of that kind in the store, or another kind or suffix.
         ConfigError: a consensus that does not fit the kind.
     """
     path = Path(path)
+    if kind in FOR_TOOLS and options is None:
+        return _export_for_tool(store, path, kind)
     exported = rows_of(store, kind, options)
     if not exported.rows:
         raise DataError(
@@ -68,9 +84,35 @@ def export(
         raise DataError(
             f"{path}: the file name has to end with {', '.join(SUFFIXES)}.", code="unknown-format"
         )
-    text = dataset_card(kind, exported.rows, exported.left_out, card_facts(store))
-    write_atomically(path.with_name(f"{path.name}.md"), text)
+    text = dataset_card(
+        store,
+        kind,
+        exported.rows,
+        exported.left_out,
+        file=path.name,
+        consent=consent,
+        license_name=license_name,
+    )
+    write_atomically(card_path(path), text)
     return exported
+
+
+def card_path(path: Path) -> Path:
+    """Where the card of an exported file is."""
+    return path.with_name(f"{path.name}.md")
+
+
+def _export_for_tool(store: "LabelStore", path: Path, kind: str) -> ExportedRows:
+    if path.suffix != ".json":
+        raise DataError(
+            f"{path}: the file name of kind {kind} has to end with .json.", code="unknown-format"
+        )
+    items = {item.id: item for item in store.items()}
+    records, left_out = FOR_TOOLS[kind](items, store.labels())
+    if not records:
+        raise DataError(f"no item to export to {path} as {kind}.", code="no-rows")
+    write_atomically(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")
+    return ExportedRows(records, left_out)
 
 
 def rows_of(

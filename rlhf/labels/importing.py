@@ -8,6 +8,8 @@ from rlhf.data.files.read import Row, Unreadable, read_rows
 from rlhf.data.rows.bad_rows import BadRows, Problem
 from rlhf.data.rows.parse import parse_prompt
 from rlhf.data.rows.parse_ranking import parse_ranking
+from rlhf.data.source_formats.annotation_tools import argilla_rows, label_studio_rows
+from rlhf.data.source_formats.formats import FORMATS
 from rlhf.data.source_formats.preferences import hh
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.answers import COLUMN, answers_of_columns
@@ -71,8 +73,9 @@ def import_file(
     """Add the rows of `source` to the store; returns the counts.
 
     Rows are `{"prompt", "responses", "models"?}` as `rlhf sample` writes them (empty responses
-    are left out and counted), rankings, TRL's pairs or Anthropic HH's transcripts, which bring
-    their label along. Importing a file again adds only labels that are not there yet.
+    are left out and counted), rankings, TRL's pairs, Anthropic HH's transcripts, Argilla's records
+    or Label Studio's tasks, which bring their labels along. Importing a file again adds only
+    labels that are not there yet.
 
     Args:
         store: the store to add to.
@@ -131,20 +134,28 @@ def _parse_file(source: str, bad_rows: BadRows | None) -> _ParsedFile:
                     "again",
                     code="bad-row",
                 )
-            candidate, ranking = _parse(row)
+            parsed = [_parse(one) for one in _rows_of(row)]
         except DataError as error:
             raw = row.raw if isinstance(row, Unreadable) else row
             problems.append(Problem(where, str(error), raw))
             continue
-        without_blank = _without_blank(candidate)
-        blank += len(candidate.responses) - len(without_blank.responses)
-        if len(without_blank.responses) < 2:
-            left_out += 1
-        else:
-            rows.append((without_blank, ranking))
+        for candidate, ranking in parsed:
+            without_blank = _without_blank(candidate)
+            blank += len(candidate.responses) - len(without_blank.responses)
+            if len(without_blank.responses) < 2:
+                left_out += 1
+            else:
+                rows.append((without_blank, ranking))
     with bad_rows or BadRows() as collector:
         collector.take(source, problems, usable=len(rows) + left_out)
     return _ParsedFile(rows=rows, blank=blank, left_out=left_out, dropped=len(problems))
+
+
+def _rows_of(row: Row) -> list[Row]:
+    """The rows of a record of an annotation tool; else the row itself."""
+    if FORMATS["argilla"].fits(row):
+        return argilla_rows(row)
+    return label_studio_rows(row) if FORMATS["label_studio"].fits(row) else [row]
 
 
 def _import_gold(store: LabelStore, parsed: _ParsedFile) -> ImportResult:

@@ -173,7 +173,7 @@ def test_admin_page_shows_statistics_and_exports_rows(site):
     assert len(pairs.splitlines()) == 1 + 8 * 5  # one of the 6 pairs per item is tied
     card = admin.http.get("/admin/export/pairs?format=md").text
     assert "40 rows of 2 annotators" in card
-    assert "left out: 8 " in card
+    assert "## Left out\n\n- 8 " in card
     assert admin.http.get("/admin/export/passwords").status_code == 404
     assert admin.http.get("/admin/export/rankings?format=../x").status_code == 404
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlhf.data.files.raw import Row
-from rlhf.data.source_formats import demonstrations, preferences
+from rlhf.data.source_formats import annotation_tools, demonstrations, preferences
 from rlhf.data.source_formats.parts import Converted, thumb
 from rlhf.errors import DataError, reject_row
 
@@ -72,6 +72,15 @@ MESSAGE_A_ROW = (
 FORMATS: dict[str, SourceFormat] = {
     "hh": SourceFormat(
         convert=preferences.hh, keys=["chosen rejected"], uses="prompt|chosen|rejected"
+    ),
+    "argilla": SourceFormat(
+        convert=annotation_tools.argilla,
+        keys=["fields responses suggestions", "fields responses metadata"],
+        uses="id|fields|metadata|responses",
+        note="suggestions, vectors and the answers to other questions than the ranking are lost",
+    ),
+    "label_studio": SourceFormat(
+        convert=annotation_tools.label_studio, keys=["data annotations"], uses="data|annotations"
     ),
     "pandalm": SourceFormat(
         convert=preferences.pandalm,

@@ -10,7 +10,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from rlhf.labels import access
-from rlhf.labels.dataset_card import card_facts, dataset_card
+from rlhf.labels.dataset_card import dataset_card
 from rlhf.labels.export import KINDS, rows_of
 from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet, file_name
 from rlhf.labels.label_rows import ExportedRows
@@ -109,7 +109,7 @@ def _file_content(store: LabelStore, kind: str, exported: ExportedRows, format: 
     if format == "parquet":
         return as_parquet(exported.rows)
     if format == "md":
-        return dataset_card(kind, exported.rows, exported.left_out, card_facts(store))
+        return dataset_card(store, kind, exported.rows, exported.left_out)
     if format == "csv":
         return BYTE_ORDER_MARK + as_csv(exported.rows)
     return as_jsonl(exported.rows)
