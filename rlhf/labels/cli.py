@@ -1,6 +1,7 @@
 """`rlhf label COMMAND`: serve, import, export, stats, simulate, prioritize, prelabel and others."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
             _prelabel(args, console)
         case "invite":
             _invite(args, console)
+        case "token":
+            _token(args, console)
         case "erase":
             _erase(args, console)
     return 0
@@ -52,11 +55,13 @@ def _serve(args: argparse.Namespace) -> None:
     try:
         from rlhf.labels.web.config import LabelServerConfig
         from rlhf.labels.web.serve import serve
+        from rlhf.labels.webhook import Webhook
     except ImportError as error:
         raise ConfigError(
             f"the label page needs {error.name}; run `pip install 'rlhf[labels]'`.",
             code="missing-package",
         ) from error
+    secret = os.environ.get("RLHF_WEBHOOK_SECRET", "")
     config = LabelServerConfig(
         store=args.store,
         host=args.host,
@@ -71,6 +76,7 @@ def _serve(args: argparse.Namespace) -> None:
         num_responses=args.num_responses,
         max_new_tokens=args.max_new_tokens,
         until=args.until,
+        webhook=Webhook(url=args.webhook, secret=secret) if args.webhook else None,
     )
     queue = QueueConfig(
         overlap=args.overlap,
@@ -246,6 +252,17 @@ def _invite(args: argparse.Namespace, console: Console) -> None:
             with store.write() as connection:
                 update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
             console.print(f"{name}: {link}", soft_wrap=True)
+
+
+def _token(args: argparse.Namespace, console: Console) -> None:
+    from rlhf.labels.api_tokens import new_api_token, revoke_api_token
+
+    with LabelStore(args.store, create=False) as store:
+        if args.revoke:
+            revoke_api_token(store, args.name)
+            console.print(f"the token of {args.name} is revoked")
+        else:
+            console.print(f"{args.name}: {new_api_token(store, args.name, args.role)}")
 
 
 def _erase(args: argparse.Namespace, console: Console) -> None:

@@ -84,6 +84,10 @@ def parser() -> argparse.ArgumentParser:
     add("--role", choices=("annotator", "adjudicator"), help="Adjudicators decide contested items.")
     add("--tags", nargs="+", help="Languages and skills; items may require them.")
     add("--address", default="http://127.0.0.1:8000", help="Address of the label page.")
+    add = command("token", "Print a new token for a program that uses the REST API of `serve`.")
+    add("name", help="Name of the program; an old token of that name is revoked.")
+    add("--role", choices=("read", "write"), default="read", help="What the program may do.")
+    add("--revoke", action="store_true", help="Revoke the token instead of making one.")
     add = command(
         "erase",
         "Delete all labels of an annotator; a record with counts and without the name remains.",
@@ -136,6 +140,11 @@ def _add_serve(add: AddArgument) -> None:
     add("--active_floor", type=float, help="Draw by priority, with this share drawn at random.")
     add("--lease_minutes", type=float, default=15.0, help="Free an idle item after this time.")
     add("--until", help="Stop after this many labels, or `all` when every item is labelled.")
+    add(
+        "--webhook",
+        metavar="URL",
+        help="Send new events to this address; RLHF_WEBHOOK_SECRET signs.",
+    )
     add("--model", nargs="*", default=[], help="Models that respond to annotators' prompts.")
     add("--num_responses", type=int, default=4, help="Responses of these models to a prompt.")
     add("--max_new_tokens", type=int, default=128, help="Longest of these responses, in tokens.")

@@ -95,18 +95,29 @@ def item_sizes(connection: sa.Connection, item_ids: set[int]) -> dict[int, int]:
 
 
 def standing_labels(
-    connection: sa.Connection, *, item_id: int | None = None, counting: bool = False
+    connection: sa.Connection,
+    *,
+    item_id: int | None = None,
+    after: int = 0,
+    limit: int | None = None,
+    counting: bool = False,
 ) -> list[StoredLabel]:
     """Labels that were submitted and not undone, of one item or of all, oldest first.
 
-    counting: leave out the labels of excluded items.
+    Args:
+        connection: to read from.
+        item_id: of one item only.
+        after: id of an event; only later labels are read.
+        limit: the most labels to read.
+        counting: leave out the labels of excluded items.
     """
     undo = events.alias("undo")
     query = (
         sa.select(events)
         .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(events.c.kind == SUBMIT, undo.c.id.is_(None))
+        .where(events.c.kind == SUBMIT, undo.c.id.is_(None), events.c.id > after)
         .order_by(events.c.id)
+        .limit(limit)
     )
     if item_id is not None:
         query = query.where(events.c.item_id == item_id)

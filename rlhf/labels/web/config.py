@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
 from rlhf.labels.form_config import FormConfig
+from rlhf.labels.webhook import Webhook
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
 ALL = "all"
@@ -37,6 +38,7 @@ class LabelServerConfig:
     models: Sequence[str] = ()
     num_responses: int = 4
     max_new_tokens: int = 128
+    webhook: Webhook | None = None
     until: str | None = None  # number of labels after which the server stops, or "all"
 
     def __post_init__(self) -> None:

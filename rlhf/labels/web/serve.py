@@ -17,6 +17,8 @@ from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import ALL, LabelServerConfig, WebConfig
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.models import load_sampler
+from rlhf.labels.web.rest import with_rest
+from rlhf.labels.webhook import WebhookSender
 from rlhf.runtime.printing import plain_console
 from rlhf.web.server import http_server, listening_socket, url_host
 
@@ -41,13 +43,17 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         live = LiveSampling(store, load_sampler(config)) if config.models else None
         finish = threading.Event() if config.until is not None else None
         web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
-        app = create_app(Queue(store, queue_config), web, live)
+        queue = Queue(store, queue_config)
+        app = with_rest(create_app(queue, web, live), queue, hosts)
+        sender = WebhookSender(store, config.webhook) if config.webhook else None
         print_links(store, config, page_address(config, port), console)
         server = http_server(app)
         if config.until is not None and finish is not None:
             args = (server, store, queue_config.overlap, config.until, finish)
             threading.Thread(target=_stop_when_reached, args=args, daemon=True).start()
         server.run(sockets=[listener])
+        if sender is not None:
+            sender.close()
 
 
 def _stop_when_reached(

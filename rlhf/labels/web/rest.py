@@ -1,0 +1,181 @@
+"""The REST API of the label server for programs: items, labels, events, progress."""
+
+from collections.abc import Collection, Sequence
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rlhf import __version__
+from rlhf.data.rows.parse import parse_prompt
+from rlhf.errors import DataError
+from rlhf.labels import access, log_queries, validation
+from rlhf.labels.api_tokens import api_access
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.schema import items
+from rlhf.labels.store import LabelStore
+from rlhf.labels.web import rest_schemas as schemas
+from rlhf.labels.web.admin import places_left
+from rlhf.labels.web.app import printable
+from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders, is_unsafe
+
+ROOT = "/rest/v1"
+SCHEMA = f"{ROOT}/openapi.json"
+DESCRIPTION = (
+    "Entries are listed by id: ask again with `after` set to `next`. Events are never changed, so "
+    "a program that keeps the last id misses none. Send the token as `Authorization: Bearer TOKEN`."
+)
+
+
+def with_rest(page: ASGIApp, queue: Queue, hosts: Collection[str]) -> ASGIApp:
+    """The label page, and the REST API below /rest/."""
+    rest = guard_rest(create_rest(queue), queue.store, hosts)
+
+    async def switch(scope: Scope, receive: Receive, send: Send) -> None:
+        is_rest = scope["type"] == "http" and scope["path"].startswith("/rest/")
+        await (rest if is_rest else page)(scope, receive, send)
+
+    return switch
+
+
+def guard_rest(app: ASGIApp, store: LabelStore, hosts: Collection[str]) -> ASGIApp:
+    """The app behind the checks of host, size and token; its description needs no token."""
+
+    async def authorize(scope: Scope, headers: RequestHeaders) -> None:
+        if scope["path"] == SCHEMA:
+            return
+        scheme, _, token = headers.get("authorization", b"").decode("latin-1").partition(" ")
+        known = await run_in_threadpool(api_access, store, token.strip())
+        if scheme.lower() != "bearer" or known is None:
+            raise Rejected(401, "missing or wrong token; send it as `Authorization: Bearer TOKEN`")
+        if is_unsafe(scope) and known.role != "write":
+            raise Rejected(403, f"the token of {known.name} may only read")
+
+    return RequestGuard(
+        app, hosts, authorize=authorize, error_response=_error, origin_required=False
+    )
+
+
+def create_rest(queue: Queue) -> FastAPI:
+    """The app without its checks."""
+    app = FastAPI(
+        title="rlhf label",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url=SCHEMA,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(HTTPBearer(auto_error=False))],  # describes the token
+    )
+    app.add_exception_handler(DataError, _unusable)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    _add_items(app, queue.store)
+    _add_labels(app, queue.store)
+    _add_log(app, queue)
+    return app
+
+
+def _add_items(app: FastAPI, store: LabelStore) -> None:
+    @app.get(f"{ROOT}/items", operation_id="list_items")
+    def list_items(
+        after: Annotated[schemas.After, Query()] = 0, limit: Annotated[schemas.Limit, Query()] = 100
+    ) -> schemas.ItemPage:
+        with store.read() as connection:
+            found = log_queries.items_after(connection, after, limit)
+        entries = [schemas.ItemEntry.model_validate(item) for item in found]
+        return schemas.ItemPage(items=entries, next=_next([item.id for item in found], limit))
+
+    @app.post(f"{ROOT}/items", operation_id="add_items")
+    def add_items(body: schemas.NewItems) -> schemas.ItemIds:
+        return schemas.ItemIds(ids=store.add_candidates([_candidate(one) for one in body.items]))
+
+
+def _add_labels(app: FastAPI, store: LabelStore) -> None:
+    @app.get(f"{ROOT}/labels", operation_id="list_labels")
+    def list_labels(
+        after: Annotated[schemas.After, Query()] = 0, limit: Annotated[schemas.Limit, Query()] = 100
+    ) -> schemas.LabelPage:
+        with store.read() as connection:
+            found = log_queries.labels_after(connection, after, limit)
+        entries = [schemas.LabelEntry.model_validate(label) for label in found]
+        ids = [label.event_id for label in found]
+        return schemas.LabelPage(labels=entries, next=_next(ids, limit))
+
+    @app.post(f"{ROOT}/labels", operation_id="add_label")
+    def add_label(body: schemas.NewLabel) -> schemas.LabelId:
+        access.check_name(body.annotator)
+        strength = validation.check_annotation(body.annotator, body.strength)
+        label = Label(
+            item_id=body.item_id, annotator=body.annotator, ranks=body.ranks, strength=strength
+        )
+        return schemas.LabelId(event_id=store.submit(label, request_key=f"rest:{body.key}"))
+
+
+def _add_log(app: FastAPI, queue: Queue) -> None:
+    store = queue.store
+
+    @app.get(f"{ROOT}/events", operation_id="list_events")
+    def list_events(
+        after: Annotated[schemas.After, Query()] = 0, limit: Annotated[schemas.Limit, Query()] = 100
+    ) -> schemas.EventPage:
+        with store.read() as connection:
+            found = log_queries.events_after(connection, after, limit)
+        entries = [schemas.EventEntry.model_validate(event) for event in found]
+        return schemas.EventPage(events=entries, next=_next([one.id for one in entries], limit))
+
+    @app.get(f"{ROOT}/progress", operation_id="progress")
+    def progress() -> schemas.ProgressEntry:
+        with store.read() as connection:
+            counts = log_queries.counts_by_annotator(connection)
+            labelled = log_queries.count_labelled_items(connection)
+            count = int(connection.scalar(sa.select(sa.func.count()).select_from(items)) or 0)
+        annotators = [schemas.AnnotatorEntry.model_validate(one) for one in counts]
+        return schemas.ProgressEntry(
+            items=count,
+            labelled_items=labelled,
+            labels=sum(one.labels for one in annotators),
+            places_left=places_left(store, queue.config.overlap),
+            annotators=annotators,
+        )
+
+
+def _candidate(item: schemas.NewItem) -> Candidate:
+    """The item, checked as `LabelStore.add` checks one.
+
+    Raises:
+        DataError: a prompt, responses or models that cannot be used.
+    """
+    prompt = parse_prompt({"prompt": item.prompt}).prompt
+    candidate = Candidate(
+        prompt=prompt, responses=item.responses, models=item.models, columns=item.columns
+    )
+    validation.check_arguments(candidate)
+    return candidate
+
+
+def _next(ids: Sequence[int], limit: int) -> int | None:
+    """The id that the following page begins after; None where this page is the last."""
+    return ids[-1] if len(ids) == limit else None
+
+
+def _unusable(request: Request, error: Exception) -> Response:
+    return JSONResponse({"detail": printable(str(error))}, 422)
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    """The problems without the sent values, of which JSON cannot repeat all."""
+    assert isinstance(error, RequestValidationError)
+    places = (".".join(map(str, one["loc"])) for one in error.errors())
+    problems = [f"{place}: {one['msg']}" for place, one in zip(places, error.errors(), strict=True)]
+    return JSONResponse({"detail": printable("; ".join(problems)[:1000])}, 422)
+
+
+def _error(scope: Scope, rejected: Rejected) -> Response:
+    headers = {"www-authenticate": "Bearer"} if rejected.status == 401 else None
+    return JSONResponse({"detail": str(rejected)}, rejected.status, headers)

@@ -1,0 +1,140 @@
+"""Bodies of the label server's REST API."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rlhf.labels.access import MAX_NAME_LENGTH
+from rlhf.labels.web.request_schemas import RequestBody, RequestKey
+
+MAX_NEW = 256  # items or labels of one request
+MAX_PAGE = 1000
+MAX_TEXT = 200_000  # characters
+
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
+Prompt = Text | Annotated[list[dict[str, object]], Field(min_length=1, max_length=1024)]
+After = Annotated[int, Field(ge=0, le=2**62, description="Id of the last entry that you have.")]
+Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="Longest page.")]
+
+
+class Entry(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class NewItem(RequestBody):
+    """A prompt and the responses to rank."""
+
+    prompt: Prompt
+    responses: Annotated[list[Text], Field(min_length=2, max_length=64)]
+    models: Annotated[list[Text], Field(max_length=64, default_factory=list)]
+    columns: Annotated[dict[str, object], Field(default_factory=dict)]
+
+
+class NewItems(RequestBody):
+    """Items to add."""
+
+    items: Annotated[list[NewItem], Field(min_length=1, max_length=MAX_NEW)]
+
+
+class ItemIds(Entry):
+    """Ids of the items, in the order of the request; a known item keeps its id."""
+
+    ids: list[int]
+
+
+class ItemEntry(Entry):
+    """An item of the store."""
+
+    id: int
+    prompt: str | list[dict[str, object]]
+    responses: Sequence[str]
+    models: Sequence[str]
+    columns: dict[str, object]
+
+
+class ItemPage(Entry):
+    """Items by id; `next` is the `after` of the following page, null on the last one."""
+
+    items: list[ItemEntry]
+    next: int | None
+
+
+class NewLabel(RequestBody):
+    """A ranking. A key that was sent before adds nothing."""
+
+    item_id: Annotated[int, Field(ge=1, le=2**62)]
+    annotator: Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+    ranks: Annotated[list[int], Field(min_length=2, max_length=64)]
+    strength: float = 1.0
+    key: RequestKey
+
+
+class LabelId(Entry):
+    """Id of the label's event."""
+
+    event_id: int
+
+
+class LabelEntry(Entry):
+    """A label that was submitted and not undone."""
+
+    event_id: int
+    item_id: int
+    annotator: str
+    ranks: Sequence[int]
+    order_shown: Sequence[int]
+    seconds: float | None
+    guideline_version: int
+    strength: float
+    purpose: str
+    probability: float | None
+    extra: dict[str, object]
+    at: float
+
+
+class LabelPage(Entry):
+    """Labels by the id of their event."""
+
+    labels: list[LabelEntry]
+    next: int | None
+
+
+class EventEntry(Entry):
+    """An entry of the log: submit, undo, skip or late."""
+
+    id: int
+    kind: str
+    item_id: int
+    annotator: str
+    at: float
+    undoes: int | None
+    payload: dict[str, object]
+
+
+class EventPage(Entry):
+    """Events by id."""
+
+    events: list[EventEntry]
+    next: int | None
+
+
+class AnnotatorEntry(Entry):
+    """Events of an annotator that were not undone."""
+
+    name: str
+    labels: int
+    skips: int
+    last_at: float | None
+
+
+class ProgressEntry(Entry):
+    """How far the labelling is."""
+
+    items: int
+    labelled_items: int
+    labels: int
+    places_left: int
+    annotators: list[AnnotatorEntry]

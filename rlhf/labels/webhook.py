@@ -1,0 +1,111 @@
+"""Webhooks: new events of a label store are sent to another server, in order, until it has them."""
+
+import hashlib
+import hmac
+import json
+import logging
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from rlhf.errors import ConfigError
+from rlhf.labels import log_queries
+from rlhf.labels.store import LabelStore
+
+BATCH = 100  # events of one request
+SIGNATURE = "X-Rlhf-Signature"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """Where events are sent.
+
+    Args:
+        url: receives POST requests with `{"events": [...]}`, as GET /rest/v1/events lists them.
+        secret: key of the signature, `sha256=` and the HMAC-SHA256 of the body in hex.
+        poll_seconds: between two looks at the log.
+        first_wait: seconds before the first repetition; it doubles with each one.
+        longest_wait: the longest of these pauses.
+    """
+
+    url: str
+    secret: str = ""
+    poll_seconds: float = 1.0
+    first_wait: float = 1.0
+    longest_wait: float = 300.0
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"webhook={self.url} is no address; write https://HOST/PATH.", code="bad-value"
+            )
+
+    @property
+    def setting(self) -> str:
+        """The store's setting that holds the id of the last event that was delivered."""
+        return f"webhook:{hashlib.sha256(self.url.encode()).hexdigest()}"
+
+
+class WebhookSender:
+    """The thread that follows the log of a store.
+
+    An event is sent again until the server answers with a status of 2xx, also after a restart, so
+    it may arrive twice; its id tells. Events before the first start are not sent.
+    """
+
+    def __init__(self, store: LabelStore, webhook: Webhook) -> None:
+        self._store, self._webhook = store, webhook
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rlhf-webhook", daemon=True)
+        if not store.setting(webhook.setting):
+            with store.read() as connection:
+                newest = log_queries.newest_event(connection)
+            store.set_setting(webhook.setting, str(newest))
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; what was not delivered is sent after the next start."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait = self._webhook.first_wait
+        while not self._stopping.is_set():
+            last = int(self._store.setting(self._webhook.setting))
+            with self._store.read() as connection:
+                events = log_queries.events_after(connection, last, BATCH)
+            if not events:
+                self._stopping.wait(self._webhook.poll_seconds)
+            elif problem := send(self._webhook, events):
+                logger.warning("webhook %s: %s; again in %g s", self._webhook.url, problem, wait)
+                self._stopping.wait(wait)
+                wait = min(2 * wait, self._webhook.longest_wait)
+            else:
+                self._store.set_setting(self._webhook.setting, str(events[-1]["id"]))
+                wait = self._webhook.first_wait
+
+
+def send(webhook: Webhook, events: Sequence[Mapping[str, object]]) -> str:
+    """Send these events; returns why they did not arrive, "" if they did."""
+    body = json.dumps({"events": list(events)}).encode()
+    headers = {"Content-Type": "application/json"}
+    if webhook.secret:
+        headers[SIGNATURE] = f"sha256={signature(webhook.secret, body)}"
+    request = urllib.request.Request(webhook.url, data=body, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}"
+    except OSError as error:
+        return str(getattr(error, "reason", error))
+
+
+def signature(secret: str, body: bytes) -> str:
+    """The HMAC-SHA256 of a body, in hex."""
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

@@ -1,0 +1,183 @@
+"""The REST API: tokens, pages of entries, idempotent labels, its description."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from rlhf.cli import run_command
+from rlhf.labels.api_tokens import api_access, new_api_token, revoke_api_token
+from rlhf.labels.queue import Queue
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.store import LabelStore
+from rlhf.labels.web.app import create_app
+from rlhf.labels.web.config import WebConfig
+from rlhf.labels.web.rest import create_rest, with_rest
+from tests.errors import raises
+from tests.labels.web_server import candidates
+
+HOST = "http://127.0.0.1"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with LabelStore(tmp_path / "labels.sqlite", create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def queue(store):
+    return Queue(store, QueueConfig(overlap=2))
+
+
+@pytest.fixture
+def client(queue):
+    """Requests with a token that may write."""
+    app = with_rest(create_app(queue, WebConfig()), queue, WebConfig.hosts)
+    token = new_api_token(queue.store, "robot", "write")
+    with TestClient(app, base_url=HOST, headers={"authorization": f"Bearer {token}"}) as client:
+        yield client
+
+
+def label(item: int, key: str = "key-number-1", **changes) -> dict:
+    return {"item_id": item, "annotator": "Ann", "ranks": [1, 2, 3, 4], "key": key, **changes}
+
+
+def test_items_are_added_once_and_listed_by_page(client, store):
+    items = [{"prompt": f"p{n}", "responses": ["a", "b"], "models": ["m", "n"]} for n in range(5)]
+    items[0]["prompt"] = [{"role": "user", "content": "p0"}]
+    items[1]["columns"] = {"topic": "x"}
+    ids = client.post("/rest/v1/items", json={"items": items}).json()["ids"]
+    assert client.post("/rest/v1/items", json={"items": items}).json()["ids"] == ids
+    assert len(store.items()) == 5
+    first = client.get("/rest/v1/items", params={"limit": 3}).json()
+    assert [item["id"] for item in first["items"]] == ids[:3]
+    assert first["items"][0]["prompt"] == [{"role": "user", "content": "p0"}]
+    assert first["items"][1]["columns"] == {"topic": "x"}
+    rest = client.get("/rest/v1/items", params={"limit": 3, "after": first["next"]}).json()
+    assert [item["id"] for item in rest["items"]] == ids[3:]
+    assert rest["next"] is None
+
+
+def test_label_counts_once_for_its_key(client, store):
+    [item] = store.add_candidates(candidates(1))
+    one = client.post("/rest/v1/labels", json=label(item)).json()
+    again = client.post("/rest/v1/labels", json=label(item)).json()
+    assert one == again
+    [entry] = client.get("/rest/v1/labels").json()["labels"]
+    assert entry["event_id"] == one["event_id"]
+    assert (entry["annotator"], entry["ranks"], entry["item_id"]) == ("Ann", [1, 2, 3, 4], item)
+    store.undo(one["event_id"])
+    assert client.get("/rest/v1/labels").json() == {"labels": [], "next": None}
+
+
+def test_events_are_complete_and_progress_counts_what_stands(client, store):
+    first, second = store.add_candidates(candidates(2))
+    kept = client.post("/rest/v1/labels", json=label(first)).json()["event_id"]
+    undone = client.post("/rest/v1/labels", json=label(second, "key-number-2")).json()["event_id"]
+    client.post("/rest/v1/labels", json=label(first, "key-number-3", annotator="Bob"))
+    store.undo(undone)
+    events = client.get("/rest/v1/events").json()["events"]
+    assert [event["kind"] for event in events] == ["submit", "submit", "submit", "undo"]
+    assert [event["undoes"] for event in events] == [None, None, None, undone]
+    assert events[0]["payload"]["ranks"] == [1, 2, 3, 4]
+    later = client.get("/rest/v1/events", params={"after": kept}).json()["events"]
+    assert later == events[1:]
+    progress = client.get("/rest/v1/progress").json()
+    assert (progress["items"], progress["labelled_items"], progress["labels"]) == (2, 1, 2)
+    assert progress["places_left"] == 2
+    names = [(one["name"], one["labels"]) for one in progress["annotators"]]
+    assert names == [("Ann", 1), ("Bob", 1)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("labels", label(99), "item 99 is not in the store"),
+        ("labels", label(1, ranks=[1, 2]), "do not fit the 4 responses"),
+        ("labels", label(1, strength=0.0), "strength"),
+        ("labels", label(1, annotator=" Ann"), "' Ann'"),
+        ("labels", label(1, key="short"), "key"),
+        ("labels", {**label(1), "more": 1}, "more"),
+        ("items", {"items": [{"prompt": "p", "responses": ["a"]}]}, "responses"),
+        ("items", {"items": [{"prompt": " ", "responses": ["a", "b"]}]}, "prompt"),
+        ("items", {"items": [{"prompt": [{"role": "x"}], "responses": ["a", "b"]}]}, "role"),
+    ],
+)
+def test_body_that_cannot_be_used_is_named(client, store, path, body, detail):
+    store.add_candidates(candidates(1))
+    reply = client.post(f"/rest/v1/{path}", json=body)
+    assert reply.status_code == 422
+    assert detail in reply.json()["detail"]
+    assert store.count_events() == {}
+    assert len(store.items()) == 1
+
+
+def test_every_route_needs_a_token_and_writing_the_role(client, store, queue):
+    routes = [
+        (method, route.path)
+        for route in create_rest(queue).routes
+        for method in route.methods
+        if method != "HEAD" and "openapi" not in route.path
+    ]
+    assert len(routes) == 6
+    reader = {"authorization": f"Bearer {new_api_token(store, 'reader', 'read')}"}
+    for method, path in routes:
+        for headers in ({"authorization": ""}, {"authorization": "Bearer x"}):
+            assert client.request(method, path, headers=headers).status_code == 401
+        status = client.request(method, path, headers=reader, json={}).status_code
+        assert status == (403 if method == "POST" else 200)
+    assert client.get("/rest/v1/items", headers={"host": "evil.example"}).status_code == 421
+
+
+def test_tokens_of_programs_open_no_page_and_those_of_people_no_api(client, store):
+    from rlhf.labels import access
+
+    invite = access.invite(store, "Ann")
+    assert (
+        client.get("/rest/v1/items", headers={"authorization": f"Bearer {invite}"}).status_code
+        == 401
+    )
+    token = client.headers["authorization"].removeprefix("Bearer ")
+    login = client.post("/login", json={"token": token}, headers={"origin": HOST})
+    assert login.status_code == 401
+
+
+def test_new_token_revokes_the_old_one(store):
+    old = new_api_token(store, "robot", "read")
+    new = new_api_token(store, "robot", "write")
+    assert api_access(store, old) is None
+    assert (api_access(store, new).name, api_access(store, new).role) == ("robot", "write")
+    revoke_api_token(store, "robot")
+    assert api_access(store, new) is None
+    with raises("unknown-name", "robot"):
+        revoke_api_token(store, "robot")
+
+
+def test_command_prints_and_revokes_tokens(tmp_path, capsys):
+    location = tmp_path / "labels.sqlite"
+    LabelStore(location, create=True).close()
+    words = ["label", "token", "--store", str(location), "robot"]
+    run_command([*words, "--role", "write"])
+    token = capsys.readouterr().out.split(": ")[1].strip()
+    with LabelStore(location) as store:
+        assert api_access(store, token).role == "write"
+    run_command([*words, "--revoke"])
+    with LabelStore(location) as store:
+        assert api_access(store, token) is None
+
+
+def test_description_needs_no_token_and_has_every_route(client):
+    description = client.get("/rest/v1/openapi.json", headers={"authorization": ""}).json()
+    operations = {
+        operation["operationId"]
+        for path in description["paths"].values()
+        for operation in path.values()
+    }
+    assert operations == {
+        "list_items", "add_items", "list_labels", "add_label", "list_events", "progress"
+    }  # fmt: skip
+    assert "HTTPBearer" in description["components"]["securitySchemes"]
+
+
+def test_page_is_served_next_to_the_api(client):
+    assert client.get("/health").json() == {"status": "up"}
+    assert client.get("/rest/v1/nothing").status_code == 404
