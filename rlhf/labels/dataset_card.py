@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from rlhf.errors import DataError
 from rlhf.labels.records import LABEL, StoredLabel
 from rlhf.labels.stats import agreement_of, label_stats
 from rlhf.runtime.printing import counted
@@ -135,6 +136,14 @@ def _guidelines(store: "LabelStore", labels: Sequence[StoredLabel]) -> list[str]
     for version in sorted(counts.keys() - {0}):
         sections += [
             f"## Guideline, version {version} ({counted(counts[version], 'label')})",
-            "\n".join(f"> {line}".rstrip() for line in store.guideline(version).splitlines()),
+            _quoted(store, version),
         ]
     return sections
+
+
+def _quoted(store: "LabelStore", version: int) -> str:
+    try:
+        text = store.guideline(version)
+    except DataError:  # imported labels name versions of another store
+        return "This store does not have its text."
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())

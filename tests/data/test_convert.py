@@ -324,6 +324,7 @@ def test_files_and_folders_become_one_file(tmp_path: Path, capsys):
     write_csv(tmp_path / "parts" / "b" / "2.csv", "question,answer", "1 + 1?,")
     with raises("bad-row", f"{tmp_path / 'parts' / 'b' / '2.csv'}:2"):
         main(words)
+    write_csv(tmp_path / "parts" / "b" / "2.csv", "question,answer", "1 + 1?,2")
     capsys.readouterr()
     main([str(tmp_path / "parts")])  # prints the format of each file
     assert capsys.readouterr().out.count("`question_answer` fits") == 2

@@ -42,8 +42,7 @@ def as_row(value: object, text: str) -> Row | Unreadable:
         json.dumps(value, ensure_ascii=False, default=str).encode("utf-8")
     except UnicodeEncodeError:
         # Bytes that were not UTF-8, or "\ud83d" alone in JSON: no tokenizer can take it.
-        reason = "invalid UTF-8: a text contains half a character; save the file as UTF-8"
-        return Unreadable(reason, ascii(text[:200]))
+        return Unreadable("invalid UTF-8: a text contains half a character", ascii(text[:200]))
     return {key: content for key, content in value.items() if content is not None}
 
 

@@ -107,7 +107,10 @@ def _row_of_cells(cells: Sequence[str], columns: Sequence[str]) -> Row | Unreada
         values = cells_of(row) if kinds is None else _decode_cells(row, json.loads(kinds))
     except (ValueError, RecursionError, TypeError, AttributeError) as error:
         return Unreadable(str(error), text[:200])
-    return as_row(values, text)
+    checked = as_row(values, text)
+    if isinstance(checked, Unreadable):  # a spreadsheet saved it in the code page of its country
+        return Unreadable(f"{checked.reason}; save the file as CSV UTF-8", checked.raw)
+    return checked
 
 
 def cells_of(row: Mapping[str, str]) -> Row:

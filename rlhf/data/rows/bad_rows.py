@@ -67,7 +67,8 @@ class BadRows:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         if error is None and not self.drop:
-            step = self.next_step if self.num_usable != 0 else ALL_BAD
+            all_bad = self.num_usable == 0 and self.next_step == BadRows.next_step
+            step = ALL_BAD if all_bad else self.next_step
             step = _conversion_step(self.problems) or step
             raise_problems(self.problems, ", ".join(self.sources), next_step=step)
 

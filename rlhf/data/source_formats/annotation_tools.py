@@ -47,7 +47,10 @@ def argilla_rows(row: Row) -> list[Row]:
     The answers to other questions than the ranking are in the column `extra`.
     """
     fields = _mapping(row.get("fields"), "fields")
-    answers = _mapping(row.get("responses") or {}, "responses")
+    answers = {
+        question: _mappings(given, f"responses.{question}")
+        for question, given in _mapping(row.get("responses") or {}, "responses").items()
+    }
     question, names = _ranking_question(answers, fields)
     names = names or [name for name in fields if _RESPONSE.fullmatch(name.lower())]
     prompt, others = _prompt_of({k: v for k, v in fields.items() if k not in names})
@@ -69,30 +72,29 @@ def argilla_rows(row: Row) -> list[Row]:
     for answer in answers[question]:
         user = answer.get("user_id")
         extra = {
-            name: other["value"]
+            name: other.get("value")
             for name, given in answers.items()
             for other in given
             if name != question and other.get("user_id") == user
         }
-        ranks = _ranks_of_names(answer["value"], names)
+        ranks = _ranks_of_names(answer.get("value"), names)
         named = {"annotator": str(user)} if user else {}
         rows.append({**common, "ranks": ranks, **named, **({"extra": extra} if extra else {})})
     return rows
 
 
 def _ranking_question(
-    answers: Mapping[str, Any], fields: Mapping[str, object]
+    answers: Mapping[str, Sequence[Mapping[str, Any]]], fields: Mapping[str, object]
 ) -> tuple[str | None, list[str]]:
     """The first question whose answers name fields, and the fields with responses, in order."""
     for question, given in answers.items():
-        for answer in given if isinstance(given, list) else []:
+        for answer in given:
             named = [name for name, _ in _ranked_names(answer.get("value"))]
             if named and set(named) <= fields.keys():
-                kind = re.sub(r"\d+", "", named[0])
-                same = [
-                    name for name in fields if name in named or re.sub(r"\d+", "", name) == kind
-                ]
-                return question, same
+                kind = _DIGITS.sub("", named[0])
+                alike = [n for n in fields if n in named or _DIGITS.sub("", n) == kind]
+                usual = [n for n in fields if n in named or _RESPONSE.fullmatch(n.lower())]
+                return question, alike if len(alike) > 1 else usual
     return None, []
 
 
@@ -104,7 +106,10 @@ def _ranked_names(value: object) -> Iterator[tuple[str, int]]:
         if isinstance(each, str):
             yield each, place
         elif isinstance(each, Mapping) and isinstance(each.get("value"), str):
-            yield each["value"], int(each.get("rank") or place)
+            rank = each.get("rank", place)
+            if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+                reject_row(f"the rank {rank!r} is not a whole number from 1 on")
+            yield each["value"], rank
 
 
 def _ranks_of_names(value: object, names: Sequence[str]) -> list[int]:
@@ -145,14 +150,15 @@ def _annotated(common: Row, annotation: Mapping[str, Any], ids: Sequence[str]) -
     """The row of one annotation; None if it ranks nothing."""
     ranks: list[int] | None = None
     extra: Row = {}
-    for result in annotation.get("result") or []:
+    for result in _mappings(annotation.get("result") or [], "result"):
         value = _mapping(result.get("value"), "value")
         if result.get("type") == "ranker":
             ranks = _ranks_of_ids(value.get("ranker"), ids)
         elif result.get("type") == "pairwise":
             ranks = {"left": [1, 2], "right": [2, 1]}.get(str(value.get("selected")))
         elif result.get("type") in ("textarea", "choices", "rating"):
-            given = value.get({"textarea": "text"}.get(result["type"], result["type"]))
+            kind = str(result["type"])
+            given = value.get("text" if kind == "textarea" else kind)
             is_single = isinstance(given, list) and len(given) == 1
             extra[str(result.get("from_name"))] = given[0] if is_single else given
     if ranks is None:
@@ -225,6 +231,12 @@ def _columns(values: Mapping[str, object]) -> Row:
 def _mapping(value: object, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         reject_row(f"{name} is {type(value).__name__}, not an object")
+    return value
+
+
+def _mappings(value: object, name: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
+        reject_row(f"{name} is not a list of objects")
     return value
 
 

@@ -118,6 +118,7 @@ def sample_responses(
         ConfigError: a setting of another type or out of range.
         TrainingError: the model's log-probs are not finite.
     """
+    check_prompts(prompts)
     responses: list[list[SampledResponse]] = [[] for _ in prompts]
     for batch in sample_batches(
         model,

@@ -23,6 +23,10 @@ OWN_COLUMNS = [
 # The keys that the converter of each format reads, at any depth.
 FORMAT_COLUMNS = {
     "hh": ["prompt", "chosen", "rejected"],
+    "argilla": ["fields", "responses", "metadata", "suggestions", "value", "rank", "user_id",
+                "prompt", "response-1", "response-2"],
+    "label_studio": ["data", "annotations", "result", "type", "value", "ranker", "selected",
+                     "completed_by", "items", "id", "body", "answer1", "answer2"],
     "pandalm": ["instruction", "input", "response1", "response2", "annotator1"],
     "oasst": ["messages", "responses", "order"],
     "summeval": ["prompt", "responses", "scores"],
@@ -135,6 +139,9 @@ def test_any_values_in_the_columns_of_a_format(tmp_path: Path, format_row: tuple
 @example(row={"prompt": "x", "responses": ["a"], "scores": {"a": [1], "b": []}}, name="summeval")
 @example(row={"prompt": "x", "responses": ["a", "b"], "scores": [1, None]}, name="scored")
 @example(row={"instruction": "x", "annotator1": [1]}, name="pandalm")
+@example(row={"fields": {"prompt": "x"}, "responses": {"q": [1]}}, name="argilla")
+@example(row={"fields": {}, "responses": {"q": [{"value": [[]]}]}}, name="argilla")
+@example(row={"data": {"prompt": "x", "a": [{"id": []}]}, "annotations": 3}, name="label_studio")
 @example(row={"instruction": "x", "instances": ["y"]}, name="instruction")
 @example(row={"instruction": "x", "instances": 5}, name="instruction")
 @example(row={"text": "x", "label": [1]}, name="sentiment")

@@ -168,7 +168,7 @@ def test_hh_transcripts_that_differ_early_are_dropped(tmp_path: Path):
     assert conversion.lines("hh") == [
         "dropped: 2 x no common prompt: chosen and rejected differ before their last responses"
     ]
-    with raises("bad-row", "in.jsonl:1", "in.jsonl:2"):
+    with raises("bad-row", "in.jsonl:1", "line 2"):
         convert_rows_of(tmp_path, "hh", HH_EARLY_DIFFERENCE, HH_SHORTER, HH_PAIR)
 
 
