@@ -63,7 +63,7 @@ class GrammarCompiler:
 
     def __init__(self, chat: ChatTokenizer, vocab_size: int) -> None:
         self._library = _library()
-        self._tokenizer = chat.tokenizer
+        self._tokenizer: Any = chat.tokenizer  # llguidance names a class that it may not be
         self._lock = threading.Lock()
         from llguidance.hf import from_tokenizer
 

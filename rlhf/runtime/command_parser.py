@@ -46,7 +46,7 @@ class CommandParser(argparse.ArgumentParser):
         meant is missing.
         """
         codes = (code for start, code in CODES.items() if message.startswith(start))
-        code = next(codes, "bad-value")
+        code: ErrorCode = next(codes, "bad-value")
         parser = self._chosen_command()
         names_option = code in ("missing-key", "unknown-key") and "argument COMMAND" not in message
         if names_option and (unknown := parser._unknown_option()):
@@ -64,7 +64,7 @@ class CommandParser(argparse.ArgumentParser):
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 for parser in action.choices.values():
-                    if parser._words:
+                    if isinstance(parser, CommandParser) and parser._words:
                         return parser
         return self
 

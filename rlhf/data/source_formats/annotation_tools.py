@@ -159,8 +159,9 @@ def _annotated(common: Row, annotation: Mapping[str, Any], ids: Sequence[str]) -
         elif result.get("type") in ("textarea", "choices", "rating"):
             kind = str(result["type"])
             given = value.get("text" if kind == "textarea" else kind)
-            is_single = isinstance(given, list) and len(given) == 1
-            extra[str(result.get("from_name"))] = given[0] if is_single else given
+            if isinstance(given, list) and len(given) == 1:
+                given = given[0]
+            extra[str(result.get("from_name"))] = given
     if ranks is None:
         return None
     person = annotation.get("completed_by")

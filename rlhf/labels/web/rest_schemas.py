@@ -103,7 +103,7 @@ class LabelPage(Entry):
 
 
 class EventEntry(Entry):
-    """An entry of the log: submit, undo, skip or late."""
+    """An entry of the log: submit, undo, skip, late, or a decision of the administrator."""
 
     id: int
     kind: str
