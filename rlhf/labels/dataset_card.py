@@ -128,8 +128,8 @@ def _agreement(store: "LabelStore", labels: Sequence[StoredLabel]) -> str:
 
 
 def _guidelines(store: "LabelStore", labels: Sequence[StoredLabel]) -> list[str]:
-    """A section for each version of the guideline that a label records."""
-    counts: dict[int, int] = {}
+    """A section for the newest version of the guideline, and for each that a label records."""
+    counts: dict[int, int] = {store.newest_guideline()[0]: 0}
     for label in labels:
         counts[label.guideline_version] = counts.get(label.guideline_version, 0) + 1
     sections = []

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from rlhf.labels import queries
 from rlhf.labels.records import Item, StoredLabel
-from rlhf.labels.schema import SKIP, SUBMIT, UNDO, events, items
+from rlhf.labels.schema import ADMINISTRATOR, SKIP, SUBMIT, UNDO, events, items
 
 
 def items_after(connection: sa.Connection, after: int, limit: int) -> list[Item]:
@@ -16,8 +16,8 @@ def items_after(connection: sa.Connection, after: int, limit: int) -> list[Item]
 
 
 def labels_after(connection: sa.Connection, after: int, limit: int) -> list[StoredLabel]:
-    """Standing labels whose events have higher ids, by event."""
-    return queries.standing_labels(connection, after=after, limit=limit)
+    """Standing labels whose events have higher ids, by event; without excluded items."""
+    return queries.standing_labels(connection, after=after, limit=limit, counting=True)
 
 
 def events_after(connection: sa.Connection, after: int, limit: int) -> list[dict[str, object]]:
@@ -49,6 +49,7 @@ def counts_by_annotator(connection: sa.Connection) -> list[Mapping[str, object]]
             sa.func.max(events.c.at).label("last_at"),
         )
         .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
+        .where(events.c.annotator != ADMINISTRATOR)
         .group_by(events.c.annotator)
         .order_by(events.c.annotator)
     )

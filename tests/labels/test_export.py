@@ -17,7 +17,6 @@ from rlhf.labels.importing import import_file
 from rlhf.labels.leases import Leases
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Judgment, Label
-from rlhf.labels.review.progress import day_of
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
@@ -205,9 +204,9 @@ def test_export_writes_a_card_and_no_other_file(store, tmp_path, suffix):
     export(store, tmp_path / f"r{suffix}", "rankings")
     card = (tmp_path / f"r{suffix}.md").read_text()
     assert "1 row of 1 annotator" in card
-    assert "| `ranks` | one rank for each response" in card
-    assert f"- dates: {day_of(store.labels()[0].at)} to" in card
-    assert "## Guideline, version 1\n\n> Be fair." in card
+    assert "| `ranks` | a rank for each response" in card
+    assert "1 row of 1 annotator, labelled on 2" in card
+    assert "## Guideline, version 1 (0 labels)\n\n> Be fair." in card
     assert (tmp_path / "r.md").read_text() == "other notes"
 
 
