@@ -28,7 +28,6 @@ from tests.chat.chat_server import MESSAGES
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"logit_bias": {"340": 1}}, "logit_bias: '340' is no token id below 340"),
         ({"logit_bias": {"dog": 1}}, "logit_bias: 'dog' is no token id below 340"),
-        ({"response_format": {"type": "json_schema"}}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"tools": [{"type": "function"}]}, "tools is ignored by this model's chat template"),
         ({"messages": []}, "messages"),

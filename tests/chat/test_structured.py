@@ -167,6 +167,11 @@ def test_json_or_a_call_where_both_are_asked_for(site):
             "response_format",
             "Unimplemented keys",
         ),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "response_format.json_schema",
+            "json_schema is missing",
+        ),
         ({"tool_choice": "required"}, "tool_choice", "tool_choice needs tools"),
         (
             {
