@@ -284,6 +284,15 @@ def test_columns_get_the_names_that_recipes_read(tmp_path: Path, capsys):
     assert load_rankings(str(output)).rows[0].strength == 2.5
 
 
+def test_columns_are_found_by_the_case_of_the_file(tmp_path: Path):
+    """`Question` becomes `question`, which is a column of other formats."""
+    source, output = tmp_path / "a.csv", tmp_path / "a.jsonl"
+    source.write_text("Question;Good;Bad\nq;a;b\n")
+    main([str(source), "--columns", "prompt=Question", "chosen=Good", "rejected=Bad",
+          "--output", str(output)])  # fmt: skip
+    assert json.loads(output.read_text()) == {"prompt": "q", "chosen": "a", "rejected": "b"}
+
+
 def test_renamed_columns_of_another_format(tmp_path: Path):
     source = write_csv(tmp_path / "a.csv", "Aufgabe,Antwort,Thema", "Add,2,maths")
     columns = {"instruction": "Aufgabe", "output": "Antwort"}

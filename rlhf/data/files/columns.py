@@ -36,11 +36,11 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
     Raises:
         DataError: the row lacks a column, or has one of the new names already.
     """
-    others = {key: value for key, value in row.items() if key not in columns.values()}
+    names = {old: _name_in(row, old) for old in columns.values()}
+    others = {key: value for key, value in row.items() if key not in names.values()}
     new_values: Row = {}
-    for new, old in columns.items():
-        if old not in row:
-            reject_row(f"no column {old}; this row has {', '.join(row)}")
+    for new, given in columns.items():
+        old = names[given]
         if new in others:
             reject_row(f"a column {new} next to {old}, which is to get that name; rename it too")
         new_values[new] = row[old]
@@ -49,3 +49,11 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
         return {**new_values, **cells_of(texts), **others}
     except ValueError as error:
         reject_row(str(error))
+
+
+def _name_in(row: Row, name: str) -> str:
+    """The row's column of this name; reading a CSV file may have changed it to lower case."""
+    for column in (name, name.lower()):
+        if column in row:
+            return column
+    reject_row(f"no column {name}; this row has {', '.join(row)}")
