@@ -53,7 +53,7 @@ def renamed(row: Row, columns: Mapping[str, str]) -> Row:
 
 def _name_in(row: Row, name: str) -> str:
     """The row's column of this name; reading a CSV file may have changed it to lower case."""
-    for column in (name, name.lower()):
-        if column in row:
-            return column
-    reject_row(f"no column {name}; this row has {', '.join(row)}")
+    column = name if name in row else name.lower()
+    if column not in row:
+        reject_row(f"no column {name}; this row has {', '.join(row)}")
+    return column
