@@ -18,7 +18,7 @@ def target_lines(sections: Sequence[Section]) -> list[str]:
     rows = [row for section in sections for row in _rows(section)]
     if not rows:
         return []
-    header = ["## Aims", "", "| what | aim | measured | |", "| --- | --- | ---: | --- |"]
+    header = ["## Targets", "", "| metric | target | measured | |", "| --- | --- | ---: | --- |"]
     return [*header, *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
