@@ -85,6 +85,7 @@ def test_token_protects_all_but_the_static_page(model, tmp_path):
 ROUTES = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/tiny"),
+    ("POST", "/v1/embeddings"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/completions"),
     ("GET", "/page/models"),

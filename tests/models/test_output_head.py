@@ -139,7 +139,7 @@ def test_scaled_logits_are_computed_at_once():
     logits = states_and_logits(model, sequences())[1]
     expected = (logits / 0.7).log_softmax(-1)[:6].gather(1, sequences().tokens[:6, None])[:, 0]
     logprobs = policy_logprobs(model, sequences(), temperature=0.7)
-    torch.testing.assert_close(logprobs[sequences().response_mask], expected)
+    torch.testing.assert_close(logprobs[sequences().action_mask], expected)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -106,6 +106,9 @@ EXECUTED: Mapping[str, Sequence[str]] = {
         "toy_tasks/markov/methods.yaml"
     ],
     "recipes/test_compare.py::test_pocket_yaml_is_planned": ["pocket/compare.yaml"],
+    "labels/test_criteria.py::test_forms_of_the_package_load_by_name": [
+        "./rlhf/labels/forms/*.yaml"
+    ],
     "recipes/test_suites.py::test_shipped_suites_run": ["suites/*/suite.yaml"],
     "recipes/test_compare.py::test_toy_yaml_is_planned": ["toy_tasks/markov/compare.yaml"],
     "recipes/test_toy_tasks_run.py::test_ppo_learns_to_take_the_steps": ["toy_tasks/sums/*.yaml"],

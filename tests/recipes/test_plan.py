@@ -20,7 +20,7 @@ from tests.tiny_models import make_model
 RECIPES = Path(__file__).parents[2] / "recipes"
 OTHERS = (
     *("accelerate/", "kubernetes/", "skypilot/", "annotators", "evaluate", "pretrain"),
-    *("rejection", "compare", "generative"),
+    *("rejection", "compare", "generative", "suites/"),
 )
 ALL = sorted(path.relative_to(RECIPES).as_posix() for path in RECIPES.rglob("*.yaml"))
 REWARD = "def f(prompts, completions):\n    return [float(len(text)) for text in completions]\n"

@@ -146,10 +146,11 @@ def test_run_reads_each_text_once_after_the_last_step(llama, tmp_path, monkeypat
 
 def test_progress_is_printed_in_lines(scores, monkeypatch, capsys):
     monkeypatch.setattr("rlhf.runtime.progress.SECONDS", 0.0)
+    monkeypatch.setattr("rlhf.runtime.progress.time.monotonic", lambda: 7.0)
     monkeypatch.setattr("rlhf.models.scorer.TOKENS_ON_CPU", 4)
     scores.read([[1, 2], [3, 4], [5, 6]], title="held-out responses")
     assert capsys.readouterr().out.splitlines() == [
-        "score held-out responses: 2 of 3",
+        "score held-out responses: 2 of 3, about 0 s left",
         "score held-out responses: 3 of 3",
     ]
 
