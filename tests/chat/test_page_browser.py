@@ -456,8 +456,11 @@ def test_page_does_not_overflow_in_light_or_dark(tmp_path, models, open_chat, wi
         page.reload()  # with the system's theme, which may change while the page is open
         page.wait_for_selector("body[data-ready]")
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert dark != before
         page.emulate_media(color_scheme="light")
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == before != dark
+        page.wait_for_function(
+            "color => getComputedStyle(document.body).backgroundColor === color", arg=before
+        )
 
 
 def test_texts_of_users_and_models_are_not_executed(tmp_path, models, open_chat, root):
