@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ class GrammarCompiler:
 
     def __init__(self, chat: ChatTokenizer, vocab_size: int) -> None:
         self._library = _library()
-        self._tokenizer: Any = chat.tokenizer  # llguidance names a class that it may not be
+        self._tokenizer = cast(Any, chat.tokenizer)  # llguidance names a class that it may not be
         self._lock = threading.Lock()
         from llguidance.hf import from_tokenizer
 
