@@ -35,11 +35,14 @@ def compare_parts(cases: Iterable[Case]) -> list[Part]:
     responses: the difference is then paired by prompt. Its standard error is that of the prompts'
     influence on both means,
 
-        d_p = (t_p - r c_p)/Σc  of the part  -  the same of the rest,   SE² = n/(n-1) Σ_p d_p²
+        d_p = (t_p - r c_p)/Σc  of the part  -  the same of the rest,   SE² = Σ_p d_p²
 
-    with a t distribution of n - 1 degrees of freedom, n the prompts of the part or of the rest,
-    whichever has fewer. The interval of the mean itself is of the same kind. Parts with fewer than
-    two prompts, or whose rest has fewer, are left out.
+    For p, the part and the rest each get one prompt more with the value 1 and one with 0, after
+    Agresti & Caffo (2000, https://doi.org/10.1080/00031305.2000.10474560): three prompts that are
+    all won are no evidence, although they do not vary. If most prompts have cases of both, these
+    are the same two prompts. t has n + 1 degrees of freedom, n the prompts of the part or of the
+    rest, whichever has fewer. Parts with fewer than two prompts, or whose rest has fewer, are left
+    out.
     """
     rows = list(cases)
     prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(p for p, _, _ in rows))}
@@ -106,12 +109,27 @@ def _against(name: str, part: _Array, rest: _Array) -> Part | None:
     n, others = int((part[:, 1] > 0).sum()), int((rest[:, 1] > 0).sum())
     if min(n, others) < 2:
         return None
-    difference = _mean(part) - _mean(rest)
-    influence = _influence(part) - _influence(rest)
-    used = int(((part[:, 1] > 0) | (rest[:, 1] > 0)).sum())
-    error = math.sqrt(used / (used - 1) * float((influence**2).sum()))
-    p = _tail(abs(difference) / error, min(n, others) - 1) if error > 0 else float(difference == 0)
+    difference, p = _mean(part) - _mean(rest), _p_value(part, rest, n, others)
     return Part(name=name, estimate=_estimate(part, n), difference=difference, p=p, q=p)
+
+
+def _p_value(part: _Array, rest: _Array, n: int, others: int) -> float:
+    """Two-sided p of the difference, with a win and a loss more of the part and of the rest."""
+    shared = int(((part[:, 1] > 0) & (rest[:, 1] > 0)).sum())
+    none = np.zeros((2, 2))
+    more, more_rest = _win_and_loss(part, n), _win_and_loss(rest, others)
+    if 2 * shared <= min(n, others):  # prompts of their own
+        more, more_rest = np.concatenate([more, none]), np.concatenate([none, more_rest])
+    part, rest = np.concatenate([part, more]), np.concatenate([rest, more_rest])
+    difference = _mean(part) - _mean(rest)
+    error = math.sqrt(float(((_influence(part) - _influence(rest)) ** 2).sum()))
+    return _tail(abs(difference) / error, min(n, others) + 1) if error > 0 else 1.0
+
+
+def _win_and_loss(table: _Array, n: int) -> _Array:
+    """A prompt of value 1 and one of value 0, with the mean count of the table's n prompts."""
+    count = float(table[:, 1].sum()) / n
+    return np.array([[count, count], [0.0, count]])
 
 
 def _mean(table: _Array) -> float:

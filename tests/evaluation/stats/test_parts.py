@@ -17,8 +17,10 @@ def test_benjamini_hochberg_by_hand():
 def test_part_against_rest_by_hand():
     """Facts 1, 1, 0; stories 0, 0, 1 and 0 at the last prompt: means 2/3 and 1/4.
 
-    SE² = 6/5 (Σ (1/9, 1/9, 4/9)/9 + Σ ((0 - 1/4)², (0 - 1/4)², (1 - 2/4)²)/16) = 6/5 (0.07407 +
-    0.02344) = 0.11701, t = (5/12)/0.34207 = 1.2181 with 2 degrees of freedom: p = 0.3473.
+    For p, facts get a 1 and a 0: mean 3/5, Σ d² = (3 · 0.4² + 2 · 0.6²)/25 = 0.048. Stories have
+    4/3 cases a prompt, so they get 4/3 wins and 4/3 losses: mean (7/3)/(20/3) = 0.35, Σ d² = (2 · 0.35²
+    + (1 - 2 · 0.35)² + (4/3)² (0.65² + 0.35²))/(20/3)² = 0.02934. t = 0.25/sqrt(0.07734) = 0.8990
+    with 4 degrees of freedom: p = 0.4195.
     """
     cases = [("a", "facts", 1.0), ("b", "facts", 1.0), ("c", "facts", 0.0), ("d", "stories", 0.0),
              ("e", "stories", 0.0), ("f", "stories", 1.0), ("f", "stories", 0.0)]  # fmt: skip
@@ -27,7 +29,7 @@ def test_part_against_rest_by_hand():
     assert facts.estimate.value == pytest.approx(2 / 3)
     assert stories.estimate.value == pytest.approx(1 / 4)
     assert facts.difference == -stories.difference == pytest.approx(5 / 12)
-    assert facts.p == stories.p == facts.q == pytest.approx(0.3473, abs=2e-4)
+    assert [facts.p, stories.p, facts.q] == pytest.approx([0.4195] * 3, abs=2e-4)
     assert stories.estimate.num_answers == 4
 
 
@@ -52,6 +54,35 @@ def test_paired_groups_without_a_difference_are_rarely_named():
     p = np.array(list(_p_values(np.random.default_rng(0), 800)))
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.025)
     assert np.mean(p < 0.5) == pytest.approx(0.5, abs=0.06)
+
+
+def test_part_without_variance_by_hand():
+    """Three prompts won, three lost; with a win and a loss more the means are 4/5 and 1/5.
+
+    Σ d² = 2 (4 · 0.2² + 0.8²)/25 = 0.064, t = 0.6/0.25298 = 2.3717 with 4 degrees of freedom.
+    """
+    cases = [(f"{name} {i}", name, value) for name, value in (("x", 1.0), ("y", 0.0))
+             for i in range(3)]  # fmt: skip
+    assert [part.p for part in compare_parts(cases)] == pytest.approx([0.0767] * 2, abs=2e-4)
+
+
+@pytest.mark.parametrize(("prompts", "others", "chance"), [(3, 40, 0.5), (10, 100, 0.9)])
+def test_small_parts_without_a_difference_are_rarely_named(prompts, others, chance):
+    """Such a part is often all won: without variance of its own it was named in 25% and 32%."""
+    rng, named = np.random.default_rng(3), []
+    for _ in range(1000):
+        cases = [
+            (f"{name}{i}", name, float(rng.random() < chance))
+            for name, number in (("x", prompts), ("y", others))
+            for i in range(number)
+        ]
+        named.append(compare_parts(cases)[0].p < 0.05)
+    assert np.mean(named) <= 0.05
+
+
+def test_part_and_rest_that_are_equal_on_every_prompt_do_not_differ():
+    same = [(str(prompt), group, 1.0) for prompt in range(5) for group in "xy"]
+    assert [part.p for part in compare_parts(same)] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("different", [0, 3])
