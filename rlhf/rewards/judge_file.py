@@ -1,6 +1,5 @@
 """The settings of an LLM judge as a reward: a YAML file, named `judge:FILE`."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from rlhf.errors import ConfigError
 from rlhf.rewards.kinds import JUDGE
 from rlhf.runtime.config import read_yaml
+from rlhf.runtime.yaml_keys import check_keys, number_of, scale_of, text_of, whole_of
 
 KEYS = ("judge", "model", "rubric", "scale", "compare_with", "fields", "max_tokens", "temperature")
 MAX_TOKENS = 512
@@ -58,25 +58,21 @@ def read_judge(source: str) -> JudgeFile:
             code="missing-file",
         )
     keys: dict[str, Any] = dict(read_yaml(path))
-    for key in keys:
-        if key not in KEYS:
-            raise ConfigError(
-                f"{path}: unknown key {key!r}; the keys are {', '.join(KEYS)}.", code="unknown-key"
-            )
+    check_keys(path, keys, KEYS)
     for key in ("judge", "rubric", "scale"):
         if not keys.get(key):
             raise ConfigError(f"{path} has no {key}; {_ADVICE[key]}.", code="missing-key")
-    low, high = _scale(path, keys["scale"])
+    low, high = scale_of(path, keys["scale"], _ADVICE["scale"])
     read = JudgeFile(
         name=path.name,
-        judge=_text(path, keys, "judge"),
-        rubric=_text(path, keys, "rubric").strip(),
+        judge=text_of(path, keys, "judge"),
+        rubric=text_of(path, keys, "rubric").strip(),
         low=low,
         high=high,
-        model=_text(path, keys, "model"),
-        compare_with=_text(path, keys, "compare_with"),
-        max_tokens=int(_number(path, keys, "max_tokens", MAX_TOKENS, least=1)),
-        temperature=_number(path, keys, "temperature", 0.0, least=0),
+        model=text_of(path, keys, "model"),
+        compare_with=text_of(path, keys, "compare_with"),
+        max_tokens=whole_of(path, keys, "max_tokens", MAX_TOKENS),
+        temperature=number_of(path, keys, "temperature", 0.0, least=0),
         fields=_fields(path, keys.get("fields")),
     )
     _check_judge(path, read)
@@ -100,36 +96,6 @@ def _check_judge(path: Path, read: JudgeFile) -> None:
             f"{path}: {key} is for servers, but judge is {read.judge}; leave it out.",
             code="key-conflict",
         )
-
-
-def _scale(path: Path, value: object) -> tuple[float, float]:
-    numbers = value if isinstance(value, list) and len(value) == 2 else []
-    ends = [float(each) for each in numbers if _is_number(each)]
-    if len(ends) != 2 or not ends[0] < ends[1]:
-        raise ConfigError(f"{path}: scale={value!r}; {_ADVICE['scale']}.", code="bad-value")
-    return ends[0], ends[1]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _text(path: Path, keys: Mapping[str, object], name: str) -> str:
-    value = keys.get(name) or ""
-    if not isinstance(value, str):
-        raise ConfigError(f"{path}: {name}={value!r}; use a text.", code="bad-value")
-    return value
-
-
-def _number(
-    path: Path, keys: Mapping[str, Any], name: str, default: float, *, least: float
-) -> float:
-    value = keys.get(name, default)
-    if not _is_number(value) or value < least:
-        raise ConfigError(
-            f"{path}: {name}={value!r}; use a number of at least {least:g}.", code="bad-value"
-        )
-    return float(value)
 
 
 def _fields(path: Path, value: object) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from rlhf.errors import ConfigError
 from rlhf.manifest import hash_text
 from rlhf.runtime.config import read_yaml
 from rlhf.runtime.shipped import shipped_folder
+from rlhf.runtime.yaml_keys import check_keys, number_of, scale_of, text_of, whole_of
 
 SUITE_FILE = "suite.yaml"
 SHIPPED = "recipes/suites"
@@ -17,6 +18,7 @@ HIGHER, LOWER = "higher", "lower"
 KEYS = ("description", "prompts", "system", "max_completion_length", "temperature",
         "num_generations", "figures", "judge")  # fmt: skip
 FIGURE_KEYS = ("score", "rubric", "scale", "where", "turn", "better", "tolerance")
+SCALE_ADVICE = "write the lowest and the highest grade, such as [1, 10]"
 JUDGE_KEYS = ("judge", "model", "max_tokens", "temperature", "fields")
 
 
@@ -106,7 +108,7 @@ def read_suite(file: Path, prompts: str | None = None) -> Suite:
         ConfigError: a key that is unknown, missing or cannot be used, or a file that is not there.
     """
     keys: dict[str, Any] = dict(read_yaml(file))
-    _check_keys(str(file), keys, KEYS)
+    check_keys(file, keys, KEYS)
     name = file.parent.resolve().name
     source = prompts or keys.get("prompts")
     if not isinstance(source, str) or not source:
@@ -121,7 +123,7 @@ def read_suite(file: Path, prompts: str | None = None) -> Suite:
     judge = keys.get("judge") or {}
     if not isinstance(judge, dict):
         raise ConfigError(f"{file}: judge={judge!r}; write its keys below it.", code="bad-value")
-    _check_keys(f"{file}: judge", judge, JUDGE_KEYS)
+    check_keys(f"{file}: judge", judge, JUDGE_KEYS)
     figures = keys.get("figures")
     if not isinstance(figures, dict) or not figures:
         raise ConfigError(f"{file} has no figures; name one or more.", code="missing-key")
@@ -130,12 +132,12 @@ def read_suite(file: Path, prompts: str | None = None) -> Suite:
         folder=file.parent,
         prompts=path,
         figures=[_figure(file, figure, content) for figure, content in figures.items()],
-        system=_text(file, keys, "system"),
-        max_completion_length=int(_number(file, keys, "max_completion_length", 512, least=1)),
-        temperature=_number(file, keys, "temperature", 0.0, least=0),
-        num_generations=int(_number(file, keys, "num_generations", 1, least=1)),
+        system=text_of(file, keys, "system"),
+        max_completion_length=whole_of(file, keys, "max_completion_length", 512),
+        temperature=number_of(file, keys, "temperature", 0.0, least=0),
+        num_generations=whole_of(file, keys, "num_generations", 1),
         judge=judge,
-        description=_text(file, keys, "description"),
+        description=text_of(file, keys, "description"),
     )
 
 
@@ -143,8 +145,8 @@ def _figure(file: Path, name: object, content: object) -> Figure:
     place = f"{file}: figure {name}"
     if not isinstance(content, dict):
         raise ConfigError(f"{place}: write its keys below it.", code="bad-value")
-    _check_keys(place, content, FIGURE_KEYS)
-    score, rubric = _text(place, content, "score"), _text(place, content, "rubric").strip()
+    check_keys(place, content, FIGURE_KEYS)
+    score, rubric = text_of(place, content, "score"), text_of(place, content, "rubric").strip()
     if bool(score) == bool(rubric):
         raise ConfigError(
             f"{place}: give score or rubric, {'not both' if score else 'one of them'}.",
@@ -158,11 +160,11 @@ def _figure(file: Path, name: object, content: object) -> Figure:
         name=str(name),
         score=_resolved(file.parent, score),
         rubric=rubric,
-        scale=_scale(place, content.get("scale", [1, 10])),
+        scale=scale_of(place, content.get("scale", [1, 10]), SCALE_ADVICE),
         where=_where(place, content.get("where") or {}),
-        turn=None if turn is None else int(_number(place, content, "turn", 1, least=1)),
+        turn=None if turn is None else whole_of(place, content, "turn", 1),
         better=better,
-        tolerance=_number(place, content, "tolerance", 0.0, least=0),
+        tolerance=number_of(place, content, "tolerance", 0.0, least=0),
     )
 
 
@@ -183,44 +185,3 @@ def _where(place: str, value: object) -> dict[str, list[object]]:
         str(column): list(values) if isinstance(values, list) else [values]
         for column, values in value.items()
     }
-
-
-def _scale(place: str, value: object) -> tuple[float, float]:
-    numbers = value if isinstance(value, list) and all(map(_is_number, value)) else []
-    if len(numbers) != 2 or not numbers[0] < numbers[1]:
-        raise ConfigError(
-            f"{place}: scale={value!r}; write the lowest and the highest grade, such as [1, 10].",
-            code="bad-value",
-        )
-    return float(numbers[0]), float(numbers[1])
-
-
-def _check_keys(place: str, keys: Mapping[str, object], known: Sequence[str]) -> None:
-    for key in keys:
-        if key not in known:
-            raise ConfigError(
-                f"{place}: unknown key {key!r}; the keys are {', '.join(known)}.",
-                code="unknown-key",
-            )
-
-
-def _text(place: object, keys: Mapping[str, object], name: str) -> str:
-    value = keys.get(name) or ""
-    if not isinstance(value, str):
-        raise ConfigError(f"{place}: {name}={value!r}; use a text.", code="bad-value")
-    return value
-
-
-def _number(
-    place: object, keys: Mapping[str, Any], name: str, default: float, *, least: float
-) -> float:
-    value = keys.get(name, default)
-    if not _is_number(value) or value < least:
-        raise ConfigError(
-            f"{place}: {name}={value!r}; use a number of at least {least:g}.", code="bad-value"
-        )
-    return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,13 +10,13 @@ methods:
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeGuard, cast, get_args
+from typing import Literal, cast, get_args
 
 from rlhf.errors import ConfigError
+from rlhf.runtime.yaml_keys import is_number
 
 Recipe = Literal["ppo", "dpo", "kto", "rejection_sampling", "best_of_n"]
 BEST_OF_N: Recipe = "best_of_n"
@@ -117,7 +117,7 @@ def _sweep(place: str, sweep: object) -> tuple[str, list[float]]:
             code="missing-key" if not sweep else "bad-value",
         )
     [(key, values)] = sweep.items()
-    if not isinstance(values, list) or not values or not all(map(_is_number, values)):
+    if not isinstance(values, list) or not values or not all(map(is_number, values)):
         raise ConfigError(f"{place}: sweep: {key} is not a list of numbers.", code="bad-value")
     if len(set(values)) < len(values):
         raise ConfigError(
@@ -166,7 +166,3 @@ def _check_best_of_n(place: str, method: Method) -> None:
             f"{place}: num_responses={list(method.values)}; use whole numbers of 2 or more.",
             code="bad-value",
         )
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -18,9 +18,9 @@ def test_part_against_rest_by_hand():
     """Facts 1, 1, 0; stories 0, 0, 1 and 0 at the last prompt: means 2/3 and 1/4.
 
     For p, facts get a 1 and a 0: mean 3/5, Σ d² = (3 · 0.4² + 2 · 0.6²)/25 = 0.048. Stories have
-    4/3 cases a prompt, so they get 4/3 wins and 4/3 losses: mean (7/3)/(20/3) = 0.35, Σ d² = (2 · 0.35²
-    + (1 - 2 · 0.35)² + (4/3)² (0.65² + 0.35²))/(20/3)² = 0.02934. t = 0.25/sqrt(0.07734) = 0.8990
-    with 4 degrees of freedom: p = 0.4195.
+    4/3 cases a prompt, so they get 4/3 wins and 4/3 losses: mean (7/3)/(20/3) = 0.35, Σ d² = (2 ·
+    0.35² + (1 - 2 · 0.35)² + (4/3)² (0.65² + 0.35²))/(20/3)² = 0.02934. t = 0.25/sqrt(0.07734) =
+    0.8990 with 4 degrees of freedom: p = 0.4195.
     """
     cases = [("a", "facts", 1.0), ("b", "facts", 1.0), ("c", "facts", 0.0), ("d", "stories", 0.0),
              ("e", "stories", 0.0), ("f", "stories", 1.0), ("f", "stories", 0.0)]  # fmt: skip

@@ -101,7 +101,10 @@ def test_row_that_is_no_conversation_is_listed(folder, row, named):
         ("scale: [0, 1]", "scale: [1, 0]", "bad-value", "[1, 0]"),
         ("scale: [0, 1]", "score: check:answer", "key-conflict", "grade"),
         ("score: check:answer, ", "", "missing-key", "answer"),
+        ("scale: [0, 1]", "scale: [0, .inf]", "bad-value", "inf"),
+        ("tolerance: 0.1", "tolerance: .nan", "bad-value", "tolerance"),
         ("turn: 2", "turn: 0", "bad-value", "turn"),
+        ("turn: 2", "turn: 1.5", "bad-value", "turn"),
         ("system: Be brief.", "judge: {modell: x}", "unknown-key", "modell"),
     ],
 )
