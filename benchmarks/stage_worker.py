@@ -57,17 +57,12 @@ def main() -> None:
 def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
     """The loop of `rlhf sft`, or TRL's own trainer with the same settings and rows."""
     import trl
-    from transformers import TrainerCallback
 
     from rlhf import SFTConfig, SFTTrainer
     from rlhf.data.config import DataOptions
     from rlhf.models.load import load_policy
     from rlhf.runtime.distributed import start_processes
     from rlhf.training.sft.fine_tune import as_dataset, fine_tune, trl_arguments
-
-    class EndStep(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
-            turns.end_step()
 
     start_processes(job["threads"])
     rows = [
@@ -95,7 +90,7 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
             args=trl_arguments(setup),
             train_dataset=as_dataset(setup.chat, setup.rows.train),
             processing_class=setup.chat.tokenizer,
-            callbacks=[EndStep()],
+            callbacks=[_end_step(turns)],
         )
         turns.begin()
         peer.train()
@@ -158,12 +153,8 @@ def trl_reward(job: dict[str, Any], turns: Turns, folder: str, *, checkpointing:
     """TRL's RewardTrainer with its defaults except for the settings of the job."""
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
     from trl import RewardConfig, RewardTrainer
-
-    class EndStep(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
-            turns.end_step()
 
     torch.set_num_threads(job["threads"])
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
@@ -173,20 +164,10 @@ def trl_reward(job: dict[str, Any], turns: Turns, folder: str, *, checkpointing:
     model.config.pad_token_id = tokenizer.pad_token_id
     trainer = RewardTrainer(
         model=model,
-        args=RewardConfig(
-            output_dir=folder,
-            use_cpu=True,
-            max_steps=job["steps"],
-            per_device_train_batch_size=job["prompts"],
-            bf16=True,
-            gradient_checkpointing=checkpointing,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        ),
+        args=RewardConfig(**_trl_settings(job, folder, checkpointing=checkpointing)),
         train_dataset=Dataset.from_list([_pair(row) for row in job["rankings"]]),
         processing_class=tokenizer,
-        callbacks=[EndStep()],
+        callbacks=[_end_step(turns)],
     )
     turns.begin()
     trainer.train()
@@ -235,33 +216,45 @@ def trl_dpo(job: dict[str, Any], turns: Turns, folder: str, *, checkpointing: bo
     """TRL's DPOTrainer with its defaults except for the settings of the job."""
     import torch
     from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
+
+    torch.set_num_threads(job["threads"])
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32),
+        args=DPOConfig(**_trl_settings(job, folder, checkpointing=checkpointing)),
+        train_dataset=Dataset.from_list([_pair(row) for row in job["rankings"]]),
+        processing_class=AutoTokenizer.from_pretrained(job["model"]),
+        callbacks=[_end_step(turns)],
+    )
+    turns.begin()
+    trainer.train()
+
+
+def _trl_settings(job: dict[str, Any], folder: str, *, checkpointing: bool) -> dict[str, Any]:
+    """Arguments of TRL's trainers of pairs that are not its defaults."""
+    return {
+        "output_dir": folder,
+        "use_cpu": True,
+        "max_steps": job["steps"],
+        "per_device_train_batch_size": job["prompts"],
+        "bf16": True,
+        "gradient_checkpointing": checkpointing,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _end_step(turns: Turns) -> Any:
+    """A callback of transformers' trainers that ends a turn with each optimizer step."""
+    from transformers import TrainerCallback
 
     class EndStep(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
             turns.end_step()
 
-    torch.set_num_threads(job["threads"])
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float32),
-        args=DPOConfig(
-            output_dir=folder,
-            use_cpu=True,
-            max_steps=job["steps"],
-            per_device_train_batch_size=job["prompts"],
-            bf16=True,
-            gradient_checkpointing=checkpointing,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        ),
-        train_dataset=Dataset.from_list([_pair(row) for row in job["rankings"]]),
-        processing_class=AutoTokenizer.from_pretrained(job["model"]),
-        callbacks=[EndStep()],
-    )
-    turns.begin()
-    trainer.train()
+    return EndStep()
 
 
 def _pair(row: dict[str, Any]) -> dict[str, Any]:
