@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def floor_rate(
-    config: PretrainedConfig, rows: int, *, prompt: float, new_tokens: int, copy: float
+    config: PretrainedConfig, rows: int, *, prompt: float, new_tokens: int, read: float
 ) -> float:
     """Tokens per second if memory delivered 2 bytes per weight and step, and keys and values.
 
@@ -80,7 +80,7 @@ def floor_rate(
         rows: sampled at once.
         prompt: mean tokens of a prompt.
         new_tokens: sampled tokens of a row.
-        copy: bytes per second.
+        read: bytes per second.
     """
     heads, keys = config.num_attention_heads, config.num_key_value_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -88,7 +88,7 @@ def floor_rate(
     layer += 3 * config.hidden_size * config.intermediate_size
     weights = config.num_hidden_layers * layer + config.hidden_size * config.vocab_size
     cached = 2 * config.num_hidden_layers * keys * size * (prompt + new_tokens / 2)
-    rate: float = rows * copy / (2 * (weights + rows * cached))
+    rate: float = rows * read / (2 * (weights + rows * cached))
     return rate
 
 
@@ -109,14 +109,14 @@ def page_lines(
         head: the command and lines about the machine.
     """
     lines = ["# Decoding", "", *head]
-    lines += [f"- copy {rates.copy / 1e9:.1f} GB/s", "", READING, ""]
+    lines += [f"- memory is read at {rates.read / 1e9:.1f} GB/s", "", READING, ""]
     header = ["rows", *(engine.name for engine in engines), "floor"]
     header += [f"rlhf / {engine.name}" for engine in engines[1:]]
     table = [header, ["---:"] * len(header)]
     for rows in options.rows:
         middle = [_median(engine, rows) for engine in engines]
         floor = floor_rate(
-            config, rows, prompt=options.prompt, new_tokens=options.new_tokens, copy=rates.copy
+            config, rows, prompt=options.prompt, new_tokens=options.new_tokens, read=rates.read
         )
         own, *others = middle
         assert own is not None

@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 COLUMNS = (
-    "variant", "seconds", "speed, × first", "tokens/s", "tokens/s, × first", "rollout s", "score s",
-    "update s", "score and update, share of matmul rate", "rollout, share of floor", "peak MiB",
-    "memory, × first", "tokens",
+    "variant", "seconds", "range", "speed, × first", "tokens/s", "tokens/s, × first", "rollout s",
+    "score s", "update s", "score and update, share of matmul rate", "rollout, share of floor",
+    "peak MiB", "memory, × first", "tokens",
 )  # fmt: skip
 READING = """\
-Means of the counted iterations, after one that is not counted. The variants of a table are loaded
-together and alternate after each iteration; ratios are against its first row. `trl` is TRL 1.16 as
-its users run it, with gradient checkpointing unless the row says otherwise. In rlhf, threads that
-wait for each other sleep; `spinning` has OpenMP's own default, which TRL has too and which is
-slower by far on a busy machine. Shares refer to counted work: each
-prompt once for all of its responses, logits only at response tokens, causal attention, a backward
-pass of twice the forward pass; a decoding step reads each weight once for all rows. Matmul and copy
-rates are measured before and after a table. Memory is the peak of launcher and worker, with
-imports; TRL is started by `accelerate launch`, rlhf by the launcher of `rlhf ppo`."""
+Means of the counted iterations and their range, after one that is not counted. The variants of a
+table are loaded together and alternate after each iteration; ratios are against its first row.
+`trl` is TRL 1.16 as its users run it, with all rows in one forward pass and gradient checkpointing
+unless the row says otherwise. In rlhf, threads that wait for each other sleep; `spinning` has
+OpenMP's own default, which TRL has too and which is slower by far on a busy machine. Shares refer
+to counted work: each prompt once for all of its responses, logits only at response tokens, causal
+attention, a backward pass of twice the forward pass; a decoding step reads each weight once for all
+rows. The rates of matmul and of reading memory are measured before and after a table. Memory is the
+peak of launcher and worker, with imports; TRL is started by `accelerate launch`, rlhf by the
+launcher of `rlhf ppo`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +83,12 @@ def row_of(line: Measured, rows: Rows) -> list[str]:
     trained = line.mean("seconds_score") + line.mean("seconds_update")
     comparable = variant.mode == "separate" and variant.method != "gae"
     share = f"{work.train_flops / trained / matmul:.0%}" if comparable else ""
-    decoding = work.decode_bytes / rows.rates.copy / line.mean("seconds_rollout")
+    decoding = work.decode_bytes / rows.rates.read / line.mean("seconds_rollout")
     rate = peer.mean("response_tokens") / peer.mean("seconds") if peer else 0.0
     return [
         variant.label,
         f"{seconds:.2f}",
+        line_range(line),
         f"{peer.mean('seconds') / seconds:.2f}" if peer else "",
         f"{tokens / seconds:.0f}",
         f"{tokens / seconds / rate:.2f}" if peer else "",
@@ -97,6 +99,12 @@ def row_of(line: Measured, rows: Rows) -> list[str]:
         f"{line.peak / peer.peak:.2f}" if peer else "",
         f"{tokens:.0f}",
     ]
+
+
+def line_range(line: Measured) -> str:
+    """The shortest and the longest iteration, in seconds."""
+    seconds = [turn["seconds"] for turn in line.turns]
+    return f"{min(seconds):.2f} to {max(seconds):.2f}"
 
 
 def write_page(
@@ -120,7 +128,8 @@ def write_page(
             ]
         lines += [
             f"Matmul {rates.matmul_fp32 / 1e9:.0f} GFLOP/s in fp32, "
-            f"{rates.matmul_bf16 / 1e9:.0f} in bf16; copy {rates.copy / 1e9:.1f} GB/s.",
+            f"{rates.matmul_bf16 / 1e9:.0f} in bf16; "
+            f"memory is read at {rates.read / 1e9:.1f} GB/s.",
             "",
         ]
         cells = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)]]

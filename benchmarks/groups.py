@@ -78,6 +78,11 @@ COMPARISONS: dict[str, dict[str, list[tuple[Engine, str, dict[str, Any]]]]] = {
         ],
         "tuned": [
             ("trl_groups", "trl grpo bf16, no checkpointing", {"bf16": True, "tuned": True}),
+            (
+                "trl_groups",
+                "trl grpo bf16, 8 rows per device",
+                {"bf16": True, "rows_per_device": 8},
+            ),
             ("rlhf", "rlhf grpo bf16", {"bf16": True}),
         ],
         "critic": [

@@ -19,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
 
 import psutil
 
+from benchmarks.options import check_idle
 from benchmarks.results import machine_lines
 from rlhf.manifest import write_atomically
 
@@ -72,8 +74,10 @@ class Run:
 
 def main() -> None:
     """Measure every case, the cases in turns, and write the page."""
-    options = _parser().parse_args()
-    machine = machine_lines(1)
+    parser = _parser()
+    options = parser.parse_args()
+    check_idle(parser, busy=options.busy)
+    machine = machine_lines(1, peer=f"trl {version('trl')}")
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         sections = cases(Path(folder))
@@ -253,6 +257,7 @@ def _mean_and_spread(values: Sequence[float]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=5, help="Counted runs of each case.")
+    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
     parser.add_argument("--output", default="benchmarks/STARTUP.md", help="Page to write.")
     return parser
 

@@ -101,18 +101,22 @@ def _trainer(job: Job, turns: Turns) -> Any:
     `tuned` has no gradient checkpointing, which rlhf does not have by default either.
     """
     lines = Path(job.prompts).read_text(encoding="utf-8").splitlines()
-    rows = [{"prompt": [{"role": "user", "content": json.loads(line)["prompt"]}]} for line in lines]
+    prompts = [json.loads(line)["prompt"] for line in lines]
+    messages = [{"prompt": [{"role": "user", "content": prompt}]} for prompt in prompts]
     # The two configurations have the fields below in common, and so have the two trainers.
     config: Any
     trainer: Any
     config, trainer = (
         (GRPOConfig, GRPOTrainer) if job.variant.method == "grpo" else (RLOOConfig, RLOOTrainer)
     )
+    rows = job.batch_size // job.variant.num_processes
+    per_device = job.variant.rows_per_device or rows
     arguments = config(
         output_dir=job.output_dir,
         use_cpu=not job.on_gpu,
         seed=job.seed,
-        per_device_train_batch_size=job.batch_size // job.variant.num_processes,
+        per_device_train_batch_size=per_device,
+        gradient_accumulation_steps=rows // per_device,
         num_generations=job.num_generations,
         num_iterations=job.num_epochs,
         max_completion_length=job.max_response_length,
@@ -131,7 +135,7 @@ def _trainer(job: Job, turns: Turns) -> Any:
         model=AutoModelForCausalLM.from_pretrained(job.policy, dtype=torch.float32),
         reward_funcs=reward,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(messages),
         processing_class=AutoTokenizer.from_pretrained(job.policy, padding_side="left"),
         peft_config=lora if job.variant.mode == "lora" else None,
         callbacks=[turns],

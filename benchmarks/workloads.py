@@ -42,6 +42,7 @@ class Variant:
     label: str
     bf16: bool = False
     tuned: bool = False  # trl: with settings that make it faster
+    rows_per_device: int | None = None  # trl_groups: of a forward pass; None: all rows
     mode: str = "separate"  # rlhf
     method: Method = "gae"
     num_processes: int = 1

@@ -53,7 +53,7 @@ def ppo_bars(report: str) -> dict[str, list[Bar]]:
 
 
 def group_bars(report: str) -> dict[str, list[Bar]]:
-    """Seconds of an iteration by workload and table, from GROUPS.md."""
+    """Seconds of an iteration by workload and table, from GROUPS.md and GROUPS-long.md."""
     groups: dict[str, list[Bar]] = {}
     for section in report.split("\n## ")[1:]:
         workload, _, body = section.partition("\n")
@@ -101,17 +101,21 @@ def draw(title: str, groups: Mapping[str, Sequence[Bar]], *, one_scale: bool) ->
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def _report(name: str) -> str:
+    return (ROOT / "benchmarks" / name).read_text(encoding="utf-8")
+
+
 def main() -> None:
     """Read the tables, write the pictures."""
     charts = {
         "benchmarks.svg": draw(
             "PPO samples per second on two CPU cores (higher is better)",
-            ppo_bars((ROOT / "benchmarks/RESULTS.md").read_text(encoding="utf-8")),
+            ppo_bars(_report("RESULTS.md")),
             one_scale=True,
         ),
         "groups.svg": draw(
             "Seconds of an iteration on two CPU cores (a scale per group)",
-            group_bars((ROOT / "benchmarks/GROUPS.md").read_text(encoding="utf-8")),
+            group_bars(_report("GROUPS.md") + _report("GROUPS-long.md")),
             one_scale=False,
         ),
     }

@@ -1,4 +1,4 @@
-"""Matmul rates and copy rate of this machine, measured."""
+"""Matmul rates and memory rates of this machine, measured."""
 
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ class Rates:
     matmul_fp32: float  # floating-point operations per second
     matmul_bf16: float
     copy: float  # bytes per second, read and written
+    read: float  # bytes per second, read alone
 
 
 def measure_rates(num_threads: int, *, device: str = "cpu", seconds: float = SECONDS) -> Rates:
@@ -34,6 +35,7 @@ def measure_rates(num_threads: int, *, device: str = "cpu", seconds: float = SEC
         matmul_fp32=matmul(torch.float32),
         matmul_bf16=matmul(torch.bfloat16),
         copy=2 * source.nbytes / _best(lambda: target.copy_(source), seconds),
+        read=source.nbytes / _best(source.sum, seconds),
     )
     torch.set_num_threads(before)
     return rates
@@ -45,6 +47,7 @@ def best_of(rates: list[Rates]) -> Rates:
         matmul_fp32=max(rate.matmul_fp32 for rate in rates),
         matmul_bf16=max(rate.matmul_bf16 for rate in rates),
         copy=max(rate.copy for rate in rates),
+        read=max(rate.read for rate in rates),
     )
 
 

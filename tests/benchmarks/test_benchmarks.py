@@ -32,7 +32,7 @@ from rlhf.models.load import load_policy
 from rlhf.planning.rates import Rates
 from tests.errors import raises
 
-RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)
+RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9, read=1e9)
 
 
 def test_smoke_run_writes_page_and_plot(tmp_path):

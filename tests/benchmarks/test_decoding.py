@@ -33,7 +33,7 @@ def test_page_has_medians_shares_and_ratios():
         for name, rates in (("rlhf", [100, 150, 900]), ("vllm", [50, 75, 80]))
     ]
     options = argparse.Namespace(rows=[3], prompt=7.0, new_tokens=10, threads=1)
-    rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=113_600.0)
+    rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=1.0, read=113_600.0)
     lines = page_lines(engines, rates, CONFIG, options, ["command"])
     assert lines[-1] == "| 3 | 150 (100 to 900) | 75 (50 to 80) | 50% | 2.00 |"
 
@@ -42,7 +42,7 @@ def test_page_leaves_out_rows_that_an_engine_cannot_decode():
     rlhf_engine = Engine(name="rlhf", process=None, worker=None, log=None, rates={2: [40.0]})
     single = Engine(name="llama.cpp", process=None, worker=None, log=None, rates={1: [20.0]})
     options = argparse.Namespace(rows=[2], prompt=7.0, new_tokens=10, threads=1)
-    rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=113_600.0)
+    rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=1.0, read=113_600.0)
     lines = page_lines([rlhf_engine, single], rates, CONFIG, options, ["command"])
     assert lines[-1].startswith("| 2 | 40 (40 to 40) |  | ")
     assert lines[-1].endswith("% |  |")

@@ -23,7 +23,7 @@ CONFIG = SimpleNamespace(
 WORKLOAD = GroupWorkload(
     name="small", num_prompts=1, num_generations=2, prompt_tokens=0, max_response_length=1
 )
-RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=1e9)
+RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=2e9, read=1e9)
 
 
 def rows_of(*measured):
@@ -64,7 +64,7 @@ def test_ratios_refer_to_the_first_row():
     assert ratios == ["2.00", "2.00", "0.50"]
     assert cells["score and update, share of matmul rate"] == "74%"
     assert cells["rollout, share of floor"] == "13%"
-    assert row_of(rows.measured[0], rows)[2] == ""
+    assert row_of(rows.measured[0], rows)[3] == ""
 
 
 def test_reward_reads_texts_and_messages():
