@@ -59,7 +59,8 @@ bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benc
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
 bench-model: setup ## all stages on a chat model, compared with TRL: make bench-model MODEL=FOLDER (an hour and a half, idle machine)
-	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R R-long
+	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R --iterations 5
+	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R-long --iterations 1 --output benchmarks/GROUPS-long.md
 	$(BIN)/python -m benchmarks.stages $(MODEL)
 	$(BIN)/python -m benchmarks.decoding $(MODEL)
 

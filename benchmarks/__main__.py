@@ -21,6 +21,7 @@ import torch
 from benchmarks.learning import Curve, measure_learning
 from benchmarks.measure import measure
 from benchmarks.models import make_folders
+from benchmarks.options import check_idle
 from benchmarks.results import machine_lines, write_results
 from benchmarks.section import Section
 from benchmarks.workloads import (
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     _check_labels(parser, options)
+    check_idle(parser, busy=options.busy or options.smoke)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the workers on its way out
     quiet_logs()
     start, machine = time.monotonic(), machine_lines(options.threads)
@@ -163,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads per process.")
     parser.add_argument("--only", nargs="+", help="Labels of the variants to measure.")
+    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
     parser.add_argument("--smoke", action="store_true", help="A tiny model and rlhf only: seconds.")
     parser.add_argument(
         "--models", default="runs/pocket", help="D: folder with sft/ and reward_model_of_chat/."

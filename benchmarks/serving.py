@@ -26,6 +26,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from benchmarks.options import check_idle
+
 TIMEOUT = 300.0  # seconds for a server to start, or for a response
 
 
@@ -45,7 +47,9 @@ class Throughput:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure every server with every number of clients and print a table."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    check_idle(parser, busy=options.busy)
     prompts = _prompts(options.prompts, options.answers)
     model = str(Path(options.model).resolve())
     rows = []
@@ -230,6 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--servers", nargs="+", choices=servers, default=list(servers), help="Servers to measure."
     )
+    parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
     return parser
 
 

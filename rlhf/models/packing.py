@@ -6,6 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf.errors import ConfigError
+from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.protocols import CausalLM
 from rlhf.models.save import inner_model
 
@@ -25,17 +26,14 @@ def check_packing(model: PreTrainedModel | PeftModel, name: str) -> None:
     Raises:
         ConfigError: the second row's logits differ, or the model cannot read packed rows.
     """
-    training = model.training
-    model.eval()
     try:
-        difference = _difference(model)
+        with evaluation_mode(model):
+            difference = _difference(model)
     except (ValueError, TypeError, RuntimeError) as error:  # architectures raise different ones
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"packing=true: {name} cannot read packed rows ({reason}); {USE}", code="unsupported"
         ) from error
-    finally:
-        model.train(training)
     parameter = next(p for p in model.parameters() if p.is_floating_point())
     if difference > ROUNDING.get(parameter.element_size(), ROUNDING[2]):
         raise ConfigError(

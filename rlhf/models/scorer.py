@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from rlhf.data.collate import right_pad
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
+from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.microbatches import microbatches
 from rlhf.models.packed_rows import pack_rows
 from rlhf.models.save import inner_model
@@ -108,15 +109,14 @@ def head_scores(
         pad_token_id: fills rows on the right.
         on_rows: called with the number of rows of each batch after it.
     """
-    training, device = scorer.training, next(scorer.parameters()).device
-    scorer.eval()
+    device = next(scorer.parameters()).device
     read: list[int] = []
     scores: list[Tensor] = []
-    for group, batch_scores in _batches(scorer, rows, pad_token_id, device):
-        read += group
-        scores.append(batch_scores.cpu())
-        on_rows(len(group))
-    scorer.train(training)
+    with evaluation_mode(scorer):
+        for group, batch_scores in _batches(scorer, rows, pad_token_id, device):
+            read += group
+            scores.append(batch_scores.cpu())
+            on_rows(len(group))
     return torch.cat(scores)[torch.tensor(read).argsort()] if scores else torch.zeros(0, 1)
 
 

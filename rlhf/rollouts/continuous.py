@@ -15,6 +15,7 @@ from transformers import (
 
 from rlhf.errors import TrainingError
 from rlhf.models.cpu_kernels.attention import NAME as WRITTEN_OUT_ATTENTION
+from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.generation.decoder import Generated
 from rlhf.models.save import inner_model
 from rlhf.rollouts.engine import Sampling
@@ -86,19 +87,18 @@ class ContinuousEngine:
 @contextmanager
 def _ready(model: Any) -> Iterator[None]:
     """The model in evaluation mode, with an attention that has pages, and without log lines."""
-    training, attention = model.training, model.config._attn_implementation
+    attention = model.config._attn_implementation
     logger = logging.getLogger("transformers")
     level = logger.level
-    model.eval()
     logger.setLevel(logging.ERROR)
     if attention == WRITTEN_OUT_ATTENTION:
         model.set_attn_implementation("sdpa")
     try:
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
         model.set_attn_implementation(attention)
         logger.setLevel(level)
-        model.train(training)
 
 
 def _generation_config(sampling: Sampling) -> GenerationConfig:

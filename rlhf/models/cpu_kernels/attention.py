@@ -60,13 +60,12 @@ def _attention(
     attention_mask: Tensor | None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function of transformers; a mask without a row per query marks packed rows.
+    """The attention function of transformers; a mask of integers marks packed rows.
 
     Such a mask, long [1, 1, B, T], has the place of each token of B rows among the N packed ones,
-    -1 for padding (`Sequences.cells`, `packed_mask`). Rows may share the tokens of a prompt. T may
-    equal N, as both are rounded up; B is smaller than N, since some row has two tokens.
+    -1 for padding (`Sequences.cells`, `packed_mask`). Rows may share the tokens of a prompt.
     """
-    if attention_mask is None or attention_mask.shape[-2] == query.shape[2]:
+    if attention_mask is None or attention_mask.dtype != torch.long:
         return _attend(module, query, key, value, attention_mask, **options)
     layout = _Layout(attention_mask[0, 0])
     query_rows = layout.to_rows(query, shared=False)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers.masking_utils import sdpa_mask
 
+TOKENS_AT_ONCE = 256  # whose part of a mask is checked
+
 
 def packed_mask(batch_size: int, q_length: int, kv_length: int, **options: Any) -> Tensor | None:
     """The mask of transformers for SDPA, or a grid where that takes less work.
@@ -24,7 +26,7 @@ def packed_mask(batch_size: int, q_length: int, kv_length: int, **options: Any) 
     if mask is None or batch_size != 1 or q_length != kv_length or mask.dtype != torch.bool:
         return mask
     starts = row_starts(mask[0, 0])
-    if starts is None or len(starts) == q_length:  # a grid of single tokens looks like a mask
+    if starts is None:
         return mask
     cells = cells_of(starts, q_length)
     return mask if cells.numel() * cells.shape[1] >= q_length**2 else cells[None, None]
@@ -37,11 +39,13 @@ def row_starts(mask: Tensor) -> Tensor | None:
         mask: bool [N, N], the tokens that each token attends to.
     """
     places = torch.arange(len(mask), device=mask.device)
-    first = mask.int().argmax(dim=-1)
-    # A token attends to all tokens from the first one to itself, and to no other.
-    expected = (places[None, :] >= first[:, None]) & (places[None, :] <= places[:, None])
-    if not bool((mask == expected).all()):
-        return None
+    first = mask.view(torch.uint8).argmax(dim=-1)
+    # A token attends to all tokens from the first one to itself, and to no other. One block of
+    # tokens at a time: a second mask of all tokens would be as large as the first.
+    for block in places.split(TOKENS_AT_ONCE):
+        expected = (places >= first[block, None]) & (places <= block[:, None])
+        if not torch.equal(mask[block[0] : block[-1] + 1], expected):
+            return None
     is_start = first == places
     starts: Tensor = places[is_start]
     # Every token belongs to the row that started last.

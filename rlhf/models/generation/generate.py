@@ -14,6 +14,7 @@ from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError, TrainingError
+from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.generation.decoder import Decoder, Generated, Responses, sample
 from rlhf.models.generation.sampling_noise import uniform_noise
 from rlhf.models.protocols import CausalLM
@@ -68,24 +69,22 @@ def generate(
         row_limits: longest response of each row; default: max_new_tokens.
         cuda_graphs: whether to record a step for each number of rows and replay it.
     """
-    training = model.training
-    model.eval()  # in training mode gradient checkpointing would disable the cache
     device, num_rows = batch.input_ids.device, len(batch.input_ids)
     noise = uniform_noise(seed, iteration, batch.row_ids, max_new_tokens).to(device)
     eos = torch.tensor(list(eos_token_ids), device=device)
     limits = None if row_limits is None else torch.tensor(list(row_limits), device=device)
     responses = Responses(num_rows, max_new_tokens, pad_token_id, device)
-    decoder = Decoder(model, batch, max_new_tokens, cuda_graphs=cuda_graphs)
-    logits = decoder.read_prompts()
-    for t in range(max_new_tokens):
-        sampled = sample(logits, noise[decoder.rows, t], temperature)
-        stops = torch.isin(sampled.tokens, eos)
-        responses.write(t, decoder.rows, decoder.alive, sampled, stops)
-        over = stops if limits is None else stops | (limits[decoder.rows] <= t + 1)
-        if t + 1 == max_new_tokens or not decoder.any_left(over):
-            break
-        logits = decoder.step(sampled.tokens, t)
-    model.train(training)
+    with evaluation_mode(model):  # in training mode gradient checkpointing would disable the cache
+        decoder = Decoder(model, batch, max_new_tokens, cuda_graphs=cuda_graphs)
+        logits = decoder.read_prompts()
+        for t in range(max_new_tokens):
+            sampled = sample(logits, noise[decoder.rows, t], temperature)
+            stops = torch.isin(sampled.tokens, eos)
+            responses.write(t, decoder.rows, decoder.alive, sampled, stops)
+            over = stops if limits is None else stops | (limits[decoder.rows] <= t + 1)
+            if t + 1 == max_new_tokens or not decoder.any_left(over):
+                break
+            logits = decoder.step(sampled.tokens, t)
     return responses.finished()
 
 

@@ -200,7 +200,8 @@ def _projections(inner: Any) -> list[nn.Module]:
 
 def _is_known(module: Any) -> bool:
     if type(module) in PLAIN_LORA:
-        plain = not module.merged and not any(module.use_dora.values())
+        # Variants are DoRA and others that compute more than B A x.
+        plain = not (module.merged or module.lora_variant or any(module.lora_bias.values()))
         return plain and type(module.get_base_layer()) in PLAIN_LINEAR
     return type(module) in PLAIN_LINEAR
 

@@ -8,6 +8,7 @@ from rlhf.data.tokenization.chat import Encoded
 from rlhf.data.tokenization.texts import sft_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.models.config import ModelConfig
+from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.generate import prompt_batch
 from rlhf.models.protocols import CausalLM
@@ -34,11 +35,8 @@ def end_probability(
     max_length: the most tokens of a part of a text.
     """
     ends = [_up_to_end(sft_examples(chat, row, max_length)[-1]) for row in rows[:MAX_ROWS]]
-    training = model.training
-    model.eval()
-    probability = float(_end_logprobs(model, chat, ends).exp().mean())
-    model.train(training)
-    return probability
+    with evaluation_mode(model):
+        return float(_end_logprobs(model, chat, ends).exp().mean())
 
 
 def end_warnings(probability: float, config: ModelConfig, chat: ChatTokenizer) -> list[str]:

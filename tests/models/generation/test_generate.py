@@ -184,6 +184,9 @@ def test_training_mode_is_restored(model):
     model.train()
     sampled(model, batch_of(PROMPTS))
     assert model.training
+    with pytest.raises(IndexError):  # an id beyond the vocabulary
+        sampled(model, batch_of([[10**6]]))
+    assert model.training
     model.eval()
 
 

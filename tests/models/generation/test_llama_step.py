@@ -124,6 +124,16 @@ def test_adapters_are_part_of_the_step(bf16, monkeypatch, tmp_path):
     torch.testing.assert_close(off, before)
 
 
+@pytest.mark.parametrize("options", [{"use_dora": True}, {"lora_bias": True}])
+def test_adapters_of_another_form_use_the_model_itself(options):
+    """`lora_bias` needs layers with a bias, as Qwen2's queries are."""
+    base = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPE))
+    adapted = {"r": 2, "target_modules": ["q_proj"]}
+    assert computes_step(get_peft_model(base, LoraConfig(**adapted)))
+    base = AutoModelForCausalLM.from_config(Qwen2Config(**SHAPE))
+    assert not computes_step(get_peft_model(base, LoraConfig(**adapted, **options)))
+
+
 def test_other_structures_use_the_model_itself(tmp_path):
     others = [family for family in (*FAMILIES, "gpt2") if family not in ("llama", "qwen2", "qwen3")]
     assert others
