@@ -101,8 +101,8 @@ def transformers(job: dict[str, Any]) -> Decode:
 def continuous(job: dict[str, Any]) -> Decode:
     """`generate_batch` of transformers: continuous batching, weights in the computing precision.
 
-    The cache has a page for every token that the rows can have; by default transformers would
-    reserve most of the memory of the machine.
+    One manager serves all turns. Its cache has a page for every token that the most rows can have;
+    by default transformers would reserve most of the memory of the machine.
     """
     import torch
     from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
@@ -116,18 +116,20 @@ def continuous(job: dict[str, Any]) -> Decode:
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=True, top_k=0, top_p=1.0, max_new_tokens=count, pad_token_id=0, eos_token_id=None
     )
+    rows = len(job["prompts"])
+    longest = max(map(len, job["prompts"])) + count
+    batching: Any = ContinuousBatchingConfig(return_logprobs=False, seed=0)
+    batching.page_size, batching.use_cuda_graph = page, False
+    batching.num_blocks = rows * (-(-longest // page) + 1)
+    batching.max_batch_tokens = max(2048, longest, rows)
 
     def decode(prompts: Sequence[Sequence[int]], seed: int) -> int:
-        longest = max(map(len, prompts)) + count
-        batching: Any = ContinuousBatchingConfig(return_logprobs=False, seed=seed)
-        batching.page_size, batching.use_cuda_graph = page, False
-        batching.num_blocks = len(prompts) * (-(-longest // page) + 1)
-        batching.max_batch_tokens = max(2048, longest, len(prompts))
         with torch.no_grad():
             outputs = model.generate_batch(
                 [list(ids) for ids in prompts],
                 generation_config=config,
                 continuous_batching_config=batching,
+                persistent_manager=True,
                 warmup=False,
             )
         return sum(len(row.generated_tokens) for row in outputs.values())

@@ -23,7 +23,7 @@ def test_floor_counts_weights_once_and_cached_tokens_per_row():
     A cached token has 2*2*1*2 = 8 numbers; at 7 + 10/2 = 12 tokens a row reads 96. Three rows read
     2 * (280 + 288) = 1136 bytes a step, of 113600 a second: 100 steps of three tokens.
     """
-    rate = floor_rate(CONFIG, 3, prompt=7, new_tokens=10, copy=113_600)
+    rate = floor_rate(CONFIG, 3, prompt=7, new_tokens=10, read=113_600)
     assert rate == pytest.approx(300)
 
 
