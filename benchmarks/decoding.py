@@ -16,8 +16,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoConfig, PretrainedConfig
-
 from benchmarks.decode_worker import MOST_ROWS
 from benchmarks.engines import SPINNING, Engine, started
 from benchmarks.groups import TOPICS
@@ -25,6 +23,8 @@ from benchmarks.options import check_idle, model_parser
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.models.memory import shape_of
+from rlhf.models.shape import ModelShape, key_value_bytes
 from rlhf.planning.rates import Rates, measure_rates
 
 ROWS = (1, 8, 32, 128)
@@ -60,42 +60,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         with started("benchmarks.decode_worker", pythons, job, threads=options.threads) as engines:
             rates = measure_rates(options.threads)
             _take_turns(engines, options)
-    config = AutoConfig.from_pretrained(options.model)
     command = " ".join(["python -m benchmarks.decoding", *(argv or sys.argv[1:])])
-    lines = page_lines(
-        engines, rates, config, options, [f"`{command}`", "", *(f"- {line}" for line in machine)]
-    )
+    head = [f"`{command}`", "", *(f"- {line}" for line in machine)]
+    lines = page_lines(engines, rates, shape_of(options.model), options, head)
     Path(options.output).write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
     return 0
 
 
 def floor_rate(
-    config: PretrainedConfig, rows: int, *, prompt: float, new_tokens: int, read: float
+    shape: ModelShape, rows: int, *, prompt: float, new_tokens: int, read: float
 ) -> float:
     """Tokens per second if memory delivered 2 bytes per weight and step, and keys and values.
 
     Args:
-        config: of a Llama-like model.
+        shape: of the model.
         rows: sampled at once.
         prompt: mean tokens of a prompt.
         new_tokens: sampled tokens of a row.
         read: bytes per second.
     """
-    heads, keys = config.num_attention_heads, config.num_key_value_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    layer = 2 * config.hidden_size * (heads + keys) * size
-    layer += 3 * config.hidden_size * config.intermediate_size
-    weights = config.num_hidden_layers * layer + config.hidden_size * config.vocab_size
-    cached = 2 * config.num_hidden_layers * keys * size * (prompt + new_tokens / 2)
-    rate: float = rows * read / (2 * (weights + rows * cached))
-    return rate
+    cached = key_value_bytes(shape, itemsize=2) * (prompt + new_tokens / 2)
+    return rows * read / (2 * shape.products + rows * cached)
 
 
 def page_lines(
     engines: Sequence[Engine],
     rates: Rates,
-    config: PretrainedConfig,
+    shape: ModelShape,
     options: argparse.Namespace,
     head: Sequence[str],
 ) -> list[str]:
@@ -104,7 +96,7 @@ def page_lines(
     Args:
         engines: with the measured rates.
         rates: of the machine.
-        config: of the model.
+        shape: of the model.
         options: of the command line.
         head: the command and lines about the machine.
     """
@@ -116,7 +108,7 @@ def page_lines(
     for rows in options.rows:
         middle = [_median(engine, rows) for engine in engines]
         floor = floor_rate(
-            config, rows, prompt=options.prompt, new_tokens=options.new_tokens, read=rates.read
+            shape, rows, prompt=options.prompt, new_tokens=options.new_tokens, read=rates.read
         )
         own, *others = middle
         assert own is not None

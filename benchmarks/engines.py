@@ -8,12 +8,11 @@ from multiprocessing.connection import Listener
 from pathlib import Path
 
 from benchmarks.interleaving import ADDRESS, KEY, Worker
-from benchmarks.measure import own_environment, process_tree, tree_bytes
+from benchmarks.measure import SPINS, own_environment, process_tree, tree_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 LOAD_SECONDS = 600
 SPINNING = ", spinning"  # end of the name of an engine whose waiting threads spin
-SPINS = "300000"  # OpenMP's own default
 
 
 @dataclass(kw_only=True)

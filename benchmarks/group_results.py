@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformers import PretrainedConfig
-
 from benchmarks.measure import Measured
+from rlhf.models.shape import ModelShape, key_value_bytes, query_size
 from rlhf.planning.rates import Rates
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Rows:
     prompt_tokens: float  # mean of a prompt
     measured: list[Measured]
     rates: Rates
-    config: PretrainedConfig
+    shape: ModelShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,25 +52,18 @@ class GroupWork:
 
 def count_group_work(rows: Rows, *, response_tokens: float, bf16: bool) -> GroupWork:
     """Operations and bytes; see READING. response_tokens: of the whole batch."""
-    config, workload = rows.config, rows.workload
-    heads, keys = config.num_attention_heads, config.num_key_value_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    attention = 2 * config.hidden_size * (heads + keys) * size
-    layer = attention + 3 * config.hidden_size * config.intermediate_size
-    trunk, head = config.num_hidden_layers * layer, config.hidden_size * config.vocab_size
+    shape, workload = rows.shape, rows.workload
+    trunk, head = shape.matrices, shape.embedding
     prompts, prompt = workload.num_prompts, rows.prompt_tokens
     responses = prompts * workload.num_generations
     length = response_tokens / responses
     pairs = prompts * prompt**2 / 2 + responses * (prompt * length + length**2 / 2)
     forward = 2 * trunk * (prompts * prompt + response_tokens) + 2 * head * response_tokens
-    forward += 4 * heads * size * config.num_hidden_layers * pairs
+    forward += 4 * query_size(shape) * shape.num_layers * pairs
     itemsize = 2 if bf16 else 4
-    cached = 2 * config.num_hidden_layers * keys * size  # numbers per token
-    read = responses * (prompt * length + length**2 / 2) * cached
+    read = responses * (prompt * length + length**2 / 2) * key_value_bytes(shape, itemsize)
     steps = workload.max_response_length
-    return GroupWork(
-        train_flops=4 * forward, decode_bytes=itemsize * (steps * (trunk + head) + read)
-    )
+    return GroupWork(train_flops=4 * forward, decode_bytes=itemsize * steps * shape.products + read)
 
 
 def row_of(line: Measured, rows: Rows) -> list[str]:

@@ -16,8 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from benchmarks.group_results import Rows, write_page
 from benchmarks.measure import measure
 from benchmarks.options import check_idle, model_parser
@@ -25,6 +23,7 @@ from benchmarks.results import machine_lines
 from benchmarks.workloads import Engine, Job, Variant
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
+from rlhf.models.memory import shape_of
 
 LEARNING_RATE = 1e-6  # TRL's default; the weights hardly change, so every iteration is alike
 REWARD = f"{Path(__file__).with_name('length_reward.py')}:reward"
@@ -138,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         prompt_tokens=length,
                         measured=measured,
                         rates=rates,
-                        config=AutoConfig.from_pretrained(options.model),
+                        shape=shape_of(options.model),
                     )
                 )
     command = " ".join(["python -m benchmarks.groups", *(argv or sys.argv[1:])])

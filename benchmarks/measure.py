@@ -24,6 +24,7 @@ MODULES = {
     "trl_groups": "benchmarks.trl_groups_worker",
 }
 SECONDS_TO_LOAD = 300
+SPINS = "300000"  # OpenMP's own default
 
 
 @dataclass(kw_only=True)
@@ -170,7 +171,7 @@ class _Run:
             "RLHF_HANG_SECONDS": "0",  # all ranks wait while rank 0 waits for its turn
         }
         if self.job.variant.spins:
-            variables["GOMP_SPINCOUNT"] = "300000"
+            variables["GOMP_SPINCOUNT"] = SPINS
         on_cpu = {} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"}
         return own_environment() | variables | on_cpu
 

@@ -4,16 +4,16 @@ import argparse
 import json
 
 import pytest
-from transformers import LlamaConfig
 
 from benchmarks.decode_worker import continuous, rlhf, transformers
 from benchmarks.decoding import Engine, floor_rate, page_lines
+from rlhf.models.shape import ModelShape
 from rlhf.planning.rates import Rates
 from tests.tiny_models import make_model
 
-CONFIG = LlamaConfig(
-    hidden_size=4, intermediate_size=6, num_hidden_layers=2, num_attention_heads=2,
-    num_key_value_heads=1, vocab_size=10, head_dim=2,
+SHAPE = ModelShape(
+    name="small", num_layers=2, hidden_size=4, intermediate_size=6, num_heads=2, num_kv_heads=1,
+    vocab_size=10, tied=True,
 )  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def test_floor_counts_weights_once_and_cached_tokens_per_row():
     A cached token has 2*2*1*2 = 8 numbers; at 7 + 10/2 = 12 tokens a row reads 96. Three rows read
     2 * (280 + 288) = 1136 bytes a step, of 113600 a second: 100 steps of three tokens.
     """
-    rate = floor_rate(CONFIG, 3, prompt=7, new_tokens=10, read=113_600)
+    rate = floor_rate(SHAPE, 3, prompt=7, new_tokens=10, read=113_600)
     assert rate == pytest.approx(300)
 
 
@@ -34,7 +34,7 @@ def test_page_has_medians_shares_and_ratios():
     ]
     options = argparse.Namespace(rows=[3], prompt=7.0, new_tokens=10, threads=1)
     rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=1.0, read=113_600.0)
-    lines = page_lines(engines, rates, CONFIG, options, ["command"])
+    lines = page_lines(engines, rates, SHAPE, options, ["command"])
     assert lines[-1] == "| 3 | 150 (100 to 900) | 75 (50 to 80) | 50% | 2.00 |"
 
 
@@ -43,7 +43,7 @@ def test_page_leaves_out_rows_that_an_engine_cannot_decode():
     single = Engine(name="llama.cpp", process=None, worker=None, log=None, rates={1: [20.0]})
     options = argparse.Namespace(rows=[2], prompt=7.0, new_tokens=10, threads=1)
     rates = Rates(matmul_fp32=1.0, matmul_bf16=1.0, copy=1.0, read=113_600.0)
-    lines = page_lines([rlhf_engine, single], rates, CONFIG, options, ["command"])
+    lines = page_lines([rlhf_engine, single], rates, SHAPE, options, ["command"])
     assert lines[-1].startswith("| 2 | 40 (40 to 40) |  | ")
     assert lines[-1].endswith("% |  |")
 
@@ -51,5 +51,6 @@ def test_page_leaves_out_rows_that_an_engine_cannot_decode():
 @pytest.mark.parametrize("engine", [rlhf, transformers, continuous])
 def test_workers_sample_the_tokens_asked_for(engine, tmp_path):
     job = {"model": str(make_model(tmp_path)), "bf16": True, "new_tokens": 5, "threads": 1}
-    decode = engine(json.loads(json.dumps(job)))
-    assert decode([[5, 6, 7], [8, 9]], 0) == 10
+    prompts = [[5, 6, 7], [8, 9]]
+    decode = engine(json.loads(json.dumps(job | {"prompts": prompts})))
+    assert decode(prompts, 0) == decode(prompts, 1) == 10

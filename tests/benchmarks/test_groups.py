@@ -1,7 +1,5 @@
 """The group benchmark: its counts, its table, and a run of both engines."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from benchmarks import groups
@@ -10,16 +8,13 @@ from benchmarks.groups import GroupWorkload
 from benchmarks.length_reward import reward
 from benchmarks.measure import Measured
 from benchmarks.workloads import Variant
+from rlhf.models.shape import ModelShape
 from rlhf.planning.rates import Rates
 
-CONFIG = SimpleNamespace(
-    num_hidden_layers=1,
-    hidden_size=2,
-    intermediate_size=3,
-    num_attention_heads=1,
-    num_key_value_heads=1,
-    vocab_size=5,
-)
+SHAPE = ModelShape(
+    name="small", num_layers=1, hidden_size=2, intermediate_size=3, num_heads=1, num_kv_heads=1,
+    vocab_size=5, tied=True,
+)  # fmt: skip
 WORKLOAD = GroupWorkload(
     name="small", num_prompts=1, num_generations=2, prompt_tokens=0, max_response_length=1
 )
@@ -28,7 +23,7 @@ RATES = Rates(matmul_fp32=1e9, matmul_bf16=2e9, copy=2e9, read=1e9)
 
 def rows_of(*measured):
     return Rows(
-        workload=WORKLOAD, prompt_tokens=2, measured=list(measured), rates=RATES, config=CONFIG
+        workload=WORKLOAD, prompt_tokens=2, measured=list(measured), rates=RATES, shape=SHAPE
     )
 
 
