@@ -17,7 +17,11 @@ from rlhf.evaluation.stats.confidence_sequence import confidence_sequence, log_c
 from rlhf.evaluation.stats.equal_length import equal_length_win_rate
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
 from rlhf.evaluation.stats.parts import benjamini_hochberg
-from rlhf.evaluation.stats.prediction_powered import prediction_powered_mean
+from rlhf.evaluation.stats.prediction_powered import PredictionPowered, prediction_powered_mean
+from rlhf.evaluation.stats.sampled_length import (
+    sampled_equal_length_win_rate,
+    sampled_length_controlled_win_rate,
+)
 from rlhf.evaluation.stats.sampling_design import sampling_probabilities, systematic_sample
 
 PROMPTS, LABELS = 400, 60
@@ -62,6 +66,20 @@ JUDGES: dict[str, Judge] = {
 }
 
 
+def prefers_longer(rng: np.random.Generator, people: Array, d: Array) -> Array:
+    """Agrees with people on 70% of the prompts and prefers the longer response on the others."""
+    return np.where(rng.random(len(people)) < 0.7, people, (d > 0).astype(float))
+
+
+def no_help(rng: np.random.Generator, people: Array, d: Array) -> Array:
+    """Flips a coin."""
+    return rng.integers(0, 2, len(people)).astype(float)
+
+
+SAMPLED_JUDGES: dict[str, Callable[[np.random.Generator, Array, Array], Array]] = {
+    "prefers longer": prefers_longer,
+    "no help": no_help,
+}
 LENGTH_JUDGES: dict[str, Callable[[Array], Array]] = {
     "no taste for length": lambda d: np.full(len(d), 0.5),
     "taste of one logit": lambda d: 1 / (1 + np.exp(-np.tanh(d))),
@@ -121,6 +139,56 @@ def ppi_coverage(
         people=float(alone_),
         width=float(width / width_alone),
         width_uniform=float(width / width_uniform),
+    )
+
+
+def sampled_length_coverage(
+    judge: Callable[[np.random.Generator, Array, Array], Array],
+    *,
+    repetitions: int,
+    equal_length: bool,
+    seed: int = 0,
+    labels: int = LABELS,
+) -> Coverage:
+    """Coverage of the win rate without the effect of length, 0.6, by people on some prompts.
+
+    People have a taste for length of one logit, and responses are 0.3 standard deviations longer.
+
+    Args:
+        judge: its wins, given the people's and the differences of lengths.
+        repetitions: number of simulated evaluations.
+        equal_length: `equal_length_win_rate`, else `length_controlled_win_rate`.
+        seed: of all draws.
+        labels: number of prompts that people are asked about.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(repetitions):
+        d = rng.normal(0.3, 1.0, PROMPTS)
+        logits = np.log(0.6 / 0.4) + np.tanh(d / d.std(ddof=1))
+        people = (rng.random(PROMPTS) < 1 / (1 + np.exp(-logits))).astype(float)
+        verdicts = judge(rng, people, d)
+        probabilities = sampling_probabilities((4 * verdicts * (1 - verdicts)).tolist(), labels)
+        drawn = set(systematic_sample(probabilities, seed=int(rng.integers(2**31))))
+        answers = [[win] if i in drawn else None for i, win in enumerate(people.tolist())]
+        wins, differences, lengths = (
+            [[float(value)] for value in each]
+            for each in (verdicts, d, np.exp(rng.normal(7.0, 0.4, PROMPTS)))
+        )
+        estimate: PredictionPowered
+        if equal_length:
+            estimate = sampled_equal_length_win_rate(wins, answers, differences, probabilities)
+        else:
+            estimate = sampled_length_controlled_win_rate(
+                wins, answers, differences, lengths, probabilities
+            )
+        both, alone = estimate.combined, estimate.people
+        covered = [each.low <= 0.6 <= each.high for each in (both, alone)]
+        rows.append([*covered, both.high - both.low, alone.high - alone.low])
+    combined, alone_, width, width_alone = np.mean(np.array(rows, dtype=float), 0)
+    ratio = float(width / width_alone)
+    return Coverage(
+        combined=float(combined), people=float(alone_), width=ratio, width_uniform=ratio
     )
 
 
@@ -218,6 +286,15 @@ def main() -> None:
                 f"    {name:9} {'by uncertainty' if by_uncertainty else 'uniform':15} "
                 f"coverage {one.combined:.3f}, people alone {one.people:.3f}, "
                 f"width {one.width:.3f} on the same prompts, {one.width_uniform:.3f} on others"
+            )
+    for name, sampled in SAMPLED_JUDGES.items():
+        for equal_length in (False, True):
+            one = sampled_length_coverage(
+                sampled, repetitions=repetitions, equal_length=equal_length
+            )
+            print(
+                f"    {name:14} {'at equal length' if equal_length else 'length-controlled':17} "
+                f"coverage {one.combined:.3f}, people alone {one.people:.3f}, width {one.width:.3f}"
             )
     for truth in (0.5, 0.6, 0.9):
         betting, plain = anytime_error(truth=truth, labels=1000, repetitions=repetitions)

@@ -10,7 +10,8 @@ from rlhf.evaluation.core.metric_spec import MetricSpec
 from rlhf.evaluation.core.records import RECORDS_FILE, Record
 from rlhf.evaluation.core.results import ANNOTATORS, Result, result_of
 from rlhf.evaluation.core.study_config import HUMAN, HUMAN_LLM, StudyConfig
-from rlhf.evaluation.judges.human_llm import log_combined, sampled_results
+from rlhf.evaluation.judges.human_llm import log_combined
+from rlhf.evaluation.judges.human_results import sampled_results
 from rlhf.evaluation.judges.human_sample import HumanSample, candidate_of, draw_sample
 from rlhf.evaluation.judges.judge_bias import judge_biases, judge_models
 from rlhf.evaluation.judges.pairwise import Pair, PairOutcome, Verdict

@@ -73,41 +73,6 @@ def prompt_wins(
     return [replace(one, answered=answered) if one.asked else one for one in wins]
 
 
-def sampled_results(
-    pairs: Sequence[Pair],
-    judge_wins: Mapping[Pair, float],
-    outcomes: Mapping[Pair, float],
-    labelled: Sequence[Pair],
-    sample: HumanSample,
-    spec: MetricSpec,
-) -> list[Result]:
-    """Every model's win rate by people with the judge, by people alone, and valid at every look.
-
-    The last one only if the prompts were drawn: their order is random then.
-
-    Args:
-        pairs: all pairs of the models with the baseline.
-        judge_wins: the judge's win of each pair; empty without a judge.
-        outcomes: the people's win of each labelled pair, and ½ for pairs of equal texts.
-        labelled: the pairs in the order of their first labels.
-        sample: the drawn prompts.
-        spec: models, baseline and contaminated prompts.
-    """
-    place = {pair: number for number, pair in enumerate(labelled)}
-    results = []
-    for model in spec.models:
-        own = [pair for pair in pairs if (pair.model, pair.baseline) == (model, spec.baseline)]
-        wins = prompt_wins(own, judge_wins, outcomes, sample)
-        results += combined_results(wins, model, spec, with_judge=bool(judge_wins))
-        if sample.probabilities:
-            last: dict[int, int] = {}
-            for pair in own:
-                if pair in place:
-                    last[pair.prompt_index] = max(last.get(pair.prompt_index, 0), place[pair])
-            results += anytime_results(wins, sorted(last, key=last.__getitem__), model, spec)
-    return results
-
-
 def combined_results(
     wins: Sequence[PromptWins], model: str, spec: MetricSpec, *, with_judge: bool
 ) -> list[Result]:
@@ -148,13 +113,18 @@ def _estimates(
     estimate = powered(wins)
     if estimate is None:
         return []
+    return powered_results(estimate, "win_rate", model, spec, with_judge=with_judge)
+
+
+def powered_results(
+    estimate: PredictionPowered, metric: str, model: str, spec: MetricSpec, *, with_judge: bool
+) -> list[Result]:
+    """The estimate by people with the judge, if there is one, and by people alone."""
     people = replace(estimate.people, n=estimate.num_labelled)
-    alone = result_of(people, "win_rate", model, baseline=spec.baseline, judge=HUMAN)
+    alone = result_of(people, metric, model, baseline=spec.baseline, judge=HUMAN)
     if not with_judge:
         return [alone]
-    combined = result_of(
-        estimate.combined, "win_rate", model, baseline=spec.baseline, judge=HUMAN_LLM
-    )
+    combined = result_of(estimate.combined, metric, model, baseline=spec.baseline, judge=HUMAN_LLM)
     return [combined, alone]
 
 

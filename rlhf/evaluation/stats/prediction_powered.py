@@ -36,6 +36,7 @@ def prediction_powered_mean(
     probabilities: Sequence[float] | None = None,
     *,
     level: float = 0.95,
+    parameters: int = 1,
 ) -> PredictionPowered:
     """The mean of the labels that people would give to all prompts, from 0 to 1.
 
@@ -50,9 +51,9 @@ def prediction_powered_mean(
     and λ minimises Σ ψ². The fitted means and λ make the residuals of labels too small: each is
     divided by the root of 1 minus its leverage (HC2, MacKinnon & White 1985), which is exact for
     people alone with equal weights. With equal probabilities this is PPI++ with its λ times
-    N/(N-n). The interval is Student's t on the log-odds with n - 1 - [λ ≠ 0] degrees of freedom, n
-    the labels that were drawn with a probability below 1. The people's own interval is kept if it
-    is the narrower one.
+    N/(N-n). The interval is Student's t on the log-odds with n - k - [λ ≠ 0] degrees of freedom, n
+    the labels that were drawn with a probability below 1, k = 1 for the mean. The people's own
+    interval is kept if it is the narrower one.
 
     Args:
         predictions: the judge's, one per prompt.
@@ -60,6 +61,7 @@ def prediction_powered_mean(
         probabilities: of each prompt's label, 1 where the label is known in advance; those of
             unlabelled prompts are not used. None if they are equal.
         level: of the intervals.
+        parameters: k, fitted to the labels; more than 1 for labels that come from a regression.
 
     Raises:
         ValueError: lengths differ, a probability is not in (0, 1], or there are fewer than three
@@ -71,7 +73,7 @@ def prediction_powered_mean(
     judge_weight = -float((own * by_judge).sum()) / spread if spread > 1e-12 else 0.0
     leverage = w / w.sum()
     people = _estimate(
-        _weighted(y, w), own / np.sqrt(1 - leverage), num_labelled, num_labelled - 1, level
+        _weighted(y, w), own / np.sqrt(1 - leverage), num_labelled, num_labelled - parameters, level
     )
     if judge_weight == 0 or num_labelled < FEWEST_LABELS:
         return PredictionPowered(
@@ -84,7 +86,7 @@ def prediction_powered_mean(
     psi = judge_weight * (f - f.mean()) + w * (residual - _weighted(residual, w)) / np.sqrt(
         1 - leverage
     )
-    combined = _estimate(value, psi, num_labelled, num_labelled - 2, level)
+    combined = _estimate(value, psi, num_labelled, num_labelled - parameters - 1, level)
     if combined.high - combined.low >= people.high - people.low:
         combined, judge_weight = people, 0.0
     return PredictionPowered(

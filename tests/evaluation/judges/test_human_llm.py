@@ -1,6 +1,7 @@
 """An LLM judge on all prompts and annotators on some: the draw, the estimates, the biases."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,7 +182,10 @@ def test_first_run_asks_and_second_run_reads_with_the_first_runs_probabilities(t
     assert anytime.value == pytest.approx(alone.value)
     assert anytime.high - anytime.low > alone.high - alone.low
     assert find(results, "judge_agreement", "ppo", judge="llm") is not None
-    assert find(results, "length_controlled_win_rate", "ppo", judge="human") is None
+    for metric in ("length_controlled_win_rate", "equal_length_win_rate"):
+        assert find(results, metric, "ppo", judge="human").n == 32
+        both = find(results, metric, "ppo", judge="human+llm")
+        assert (both.low < both.value < both.high, both.n) == (True, 80)
     assert "by annotators and llm_judge on 80 prompts" in log[1]
 
 
@@ -197,6 +201,31 @@ def test_without_a_budget_every_prompt_is_asked_and_the_labelled_ones_count(tmp_
     assert people.value == pytest.approx(0.75)
     assert combined.high - combined.low < people.high - people.low
     assert find(results, "win_rate_anytime", "ppo") is None
+
+
+def test_taste_of_people_is_taken_out_at_equal_length(tmp_path):
+    """Every second response is a sentence longer, and people prefer exactly these: half of all.
+
+    At equal length that is 1/2, by symmetry.
+    """
+    study = _study(judge=["human"], llm_judge=None, human_budget=40)
+    records = [
+        replace(one, text=one.text + " and a sentence more")
+        if (one.model == "ppo") == (one.prompt_index % 2 == 0)
+        else one
+        for one in _records(40)
+    ]
+    spec = _spec(40, contaminated=[i < 20 for i in range(40)])
+    arguments = tmp_path, _rows(40), records, spec
+    collect_human_labels(*arguments, study, print)
+    with LabelStore(tmp_path / "human.sqlite") as store:
+        _label(store, lambda i: float(i % 2 == 0))
+    results = collect_human_labels(*arguments, study, print)
+    at_equal_length = find(results, "equal_length_win_rate", "ppo", judge="human")
+    assert at_equal_length.value == pytest.approx(0.5, abs=0.01)
+    clean = find(results, "equal_length_win_rate", "ppo", with_contaminated=False)
+    assert (clean.judge, clean.n) == ("human", 20)
+    assert find(results, "length_controlled_win_rate", "ppo", judge="human+llm") is None
 
 
 def test_store_without_probabilities_cannot_be_used_with_a_budget(tmp_path):
