@@ -108,6 +108,7 @@ def save(
         "ungraded": dict(run.ungraded),
         "baseline_run": config.baseline,
         "changes": [asdict(change) for change in run.changes],
+        "notes": list(run.notes),
     }
     write_results(folder, run.results, content)
     models = list(named_paths(config.models, "models"))

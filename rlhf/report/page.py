@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader
 
+from rlhf.report.changes import changes_light, changes_view
 from rlhf.report.curves import curves
 from rlhf.report.diagnostics import reward_model_view
 from rlhf.report.frontier import frontier_view
@@ -16,7 +17,7 @@ from rlhf.report.rounds import rounds_view
 from rlhf.report.samples import sample_sets
 from rlhf.report.settings import parse_settings
 from rlhf.report.token_map import heat_maps
-from rlhf.report.verdict import verdict
+from rlhf.report.verdict import Light, verdict
 from rlhf.runtime.run_folder import CONFIG
 
 # Command -> a key that only its config.yaml has: a run without a manifest is still training.
@@ -50,7 +51,7 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
     return environment.get_template("report.html.j2").render(
         title=run.folder.resolve().name,
         refresh=refresh,
-        lights=verdict(run),
+        lights=_lights(run, judged),
         rounds=rounds_view(run.rounds, run.folder),
         labels=next((view for view in labels if view), None),
         reward_model=next((view for view in reward_models if view), None),
@@ -66,6 +67,12 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
         command=command(run),
         **_evaluation_variables(judged),
     )
+
+
+def _lights(run: RunView, judged: StageView | None) -> list[Light]:
+    """The indicators; of suites with a baseline whether a figure is worse comes first."""
+    changed = changes_light(judged.evaluation) if judged else None
+    return [*([changed] if changed else []), *verdict(run)]
 
 
 def _evaluation_variables(judged: StageView | None) -> Mapping[str, object]:
@@ -88,6 +95,7 @@ def _evaluation_variables(judged: StageView | None) -> Mapping[str, object]:
         "forest": forest(results, models[-1] if models else ""),
         "strengths": strengths(results),
         "scatter": length_and_score(judged, models),
+        "changes": changes_view(evaluation),
         "frontier": frontier_view(evaluation),
         "data": evaluation.get("data") or {},
         "int8": (evaluation.get("tax") or {}).get("int8_share"),

@@ -123,7 +123,9 @@ def test_regression_ends_with_status_1(root, tmp_path, monkeypatch, capsys, fold
     assert "[regression]" in printed.err
     assert "mine short" in printed.err
     assert "worse" in printed.out
-    assert (third / "report.html").is_file()
+    page = (third / "report.html").read_text()
+    assert "Worse than the baseline: mine short of first (2 figures compared)." in page
+    assert "Since the baseline" not in (first / "report.html").read_text()
     short, second_turn = figures(third)[1]["changes"]
     assert (short["before"], short["regressed"]) == (1.0, True)
     assert (second_turn["change"], second_turn["regressed"]) == (0.0, False)

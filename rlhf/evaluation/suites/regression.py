@@ -28,6 +28,7 @@ class Change:
     high: float
     prompts: int
     tolerance: float
+    better: str  # higher or lower
     regressed: bool
 
     def __str__(self) -> str:
@@ -209,6 +210,7 @@ def _change(
         high=estimate.high,
         prompts=estimate.n,
         tolerance=figure.tolerance,
+        better=figure.better,
         regressed=best < -figure.tolerance,
     )
     return [change], notes
