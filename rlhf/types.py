@@ -106,6 +106,8 @@ class Ranking:
     category: str = ""  # of the prompt, likewise
     strength: float = 1.0  # how clear the preference was; 1.0 where the row has none
     weight: float = 1.0  # in the loss of a reward model, if its `weight_column` is set
+    # Two positions, and the share of people who prefer the first: of all pairs, or of none.
+    probabilities: Sequence[tuple[int, int, float]] = ()
     tools: Tools = ()
     implicit_prompt: bool = False  # whether the prompt was repeated before both responses
 

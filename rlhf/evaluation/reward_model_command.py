@@ -48,7 +48,7 @@ def check_keys(report: ReportConfig, benchmark: BenchmarkConfig) -> None:
     Raises:
         ConfigError: one of these.
     """
-    for key in (*LABELS, "demonstrations"):
+    for key in (*LABELS, "probability_column", "demonstrations"):
         if getattr(report, key) is not None:
             raise ConfigError(
                 f"{key} is for the health report, not for benchmark={benchmark.benchmark}; leave "

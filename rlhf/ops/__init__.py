@@ -4,7 +4,12 @@ import rlhf.ops
 advantages, returns = rlhf.ops.gae(rewards, values, response_mask, gamma=1.0, lam=0.95)
 """
 
-from rlhf.ops.accuracy import auc_with_interval, pairs_in_order, share_with_interval
+from rlhf.ops.accuracy import (
+    auc_with_interval,
+    pairs_in_order,
+    preferences_in_order,
+    share_with_interval,
+)
 from rlhf.ops.advantages import (
     dr_grpo,
     gae,
@@ -52,6 +57,7 @@ from rlhf.ops.ranking import (
     centering_loss,
     plackett_luce_loss,
     ranking_loss,
+    soft_ranking_loss,
     tie_threshold_of,
 )
 from rlhf.ops.rating import expected_verdict, outcome_loss, rating_loss
@@ -110,6 +116,7 @@ __all__ = [
     "penalized_rewards",
     "plackett_luce_loss",
     "policy_loss",
+    "preferences_in_order",
     "ranking_loss",
     "rating_loss",
     "reinforce_plus_plus",
@@ -121,6 +128,7 @@ __all__ = [
     "sequence_log_ratio",
     "share_with_interval",
     "sigmoid_pair_loss",
+    "soft_ranking_loss",
     "tie_threshold_of",
     "token_logprobs",
     "token_logprobs_and_entropy",

@@ -24,10 +24,28 @@ def pairs_in_order(scores: Tensor, ranks: Tensor, group_ids: Tensor) -> tuple[Te
     Returns:
         correct, pairs: float [G].
     """
-    weights = ordered_pairs(ranks, group_ids)
+    return preferences_in_order(scores, ordered_pairs(ranks, group_ids), group_ids)
+
+
+def preferences_in_order(
+    scores: Tensor, preferred: Tensor, group_ids: Tensor
+) -> tuple[Tensor, Tensor]:
+    """For each prompt, the people who order its pairs as the scores do, and all its pairs.
+
+    A pair counts with the share of people who prefer the response of the higher score, the chance
+    that the scores agree with one of them. Equal scores count half.
+
+    Args:
+        scores: float [N].
+        preferred: float [N, N], see `rlhf.ops.ranking.soft_ranking_loss`.
+        group_ids: long [N], 0 … G-1.
+
+    Returns:
+        correct, pairs: float [G].
+    """
     difference = scores[:, None] - scores[None, :]
-    correct = (torch.sign(difference) + 1) / 2 * weights
-    return by_group(correct, group_ids), by_group(weights, group_ids)
+    correct = (torch.sign(difference) + 1) / 2 * preferred
+    return by_group(correct, group_ids), by_group(preferred, group_ids)
 
 
 def share_with_interval(correct: Tensor, pairs: Tensor) -> tuple[float, float, float]:

@@ -78,6 +78,27 @@ def ranking_loss(
     return by_group(losses, group_ids) / by_group(pairs, group_ids).clamp(min=1e-6)
 
 
+def soft_ranking_loss(scores: Tensor, preferred: Tensor, group_ids: Tensor) -> Tensor:
+    """Each ranking's mean over its pairs of the cross-entropy of people's choices.
+
+        -p log σ(d) - (1 - p) log σ(-d),   d = score of the first - score of the second
+
+    p is the share of people who prefer the first of two responses. The loss is lowest at σ(d) = p:
+    a pair on which people split keeps scores that differ little. It is Bradley-Terry on the labels
+    of all annotators, each of whom weighs the same, up to their number. p = 1 is `ranking_loss`.
+
+    Args:
+        scores: float [N], raw logits; their gradient is kept.
+        preferred: float [N, N], p at (i, j) and 1 - p at (j, i) of each pair; else 0.
+        group_ids: long [N], 0 … G-1, every number used.
+
+    Returns:
+        float [G]; 0 for a ranking without a pair.
+    """
+    losses = preferred * F.softplus(scores[None, :] - scores[:, None])
+    return by_group(losses, group_ids) / by_group(preferred, group_ids).clamp(min=1e-6)
+
+
 def tie_threshold_of(tie_rate: float) -> float:
     """η of Rao and Kupper at which two responses of equal score tie with this probability.
 

@@ -208,6 +208,13 @@ def _parsed(stage: RecipeStage) -> tuple[Any, ...]:
 
 def _check_weights(reward: RewardModelConfig, number: int) -> None:
     """Check that the pipeline alone sets weights: it writes the file of rankings."""
+    if reward.probability_column is not None:
+        raise ConfigError(
+            f"probability_column={reward.probability_column}: the pipeline writes the rankings "
+            "that the reward model reads, one per annotator; leave it out, or run `rlhf reward` on "
+            "your own file.",
+            code="key-conflict",
+        )
     if reward.weight_column not in (None, WEIGHT) or (reward.weight_column and number == FIRST):
         raise ConfigError(
             f"weight_column={reward.weight_column}: the pipeline writes the rankings that the "

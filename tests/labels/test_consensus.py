@@ -156,6 +156,18 @@ def test_exported_consensus_loads_for_training_with_its_intervals(store, tmp_pat
         rows_of(store, "events", options)
 
 
+def test_exported_consensus_has_the_probabilities_that_a_reward_model_reads(store, tmp_path):
+    """Ann and Bob rank a, b, c, Cat b, c, a: two of three prefer a to b and a to c, all b to c."""
+    options = ConsensusOptions(method="majority")
+    expected = [(0, 1, pytest.approx(2 / 3)), (0, 2, pytest.approx(2 / 3)), (1, 2, 1.0)]
+    export(store, tmp_path / "r.jsonl", "rankings", options)
+    column = {"probability_column": "pair_probabilities"}
+    assert load_rankings(str(tmp_path / "r.jsonl"), **column).rows[0].probabilities == expected
+    export(store, tmp_path / "p.jsonl", "pairs", options)
+    pairs = load_rankings(str(tmp_path / "p.jsonl"), probability_column="probability").rows
+    assert [row.probabilities[0][2] for row in pairs] == [each[2] for each in expected]
+
+
 def test_pairs_state_the_probability_of_the_chosen_response(sqlite_store):
     sqlite_store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
     for name, ranks in (("ann", (2, 1)), ("bob", (2, 1)), ("cat", (1, 2))):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rlhf.ops.accuracy import pairs_in_order, share_with_interval
+from rlhf.ops.accuracy import pairs_in_order, preferences_in_order, share_with_interval
 
 
 def test_accuracy_counts_ordered_pairs_only():
@@ -14,6 +14,18 @@ def test_accuracy_counts_ordered_pairs_only():
         torch.tensor([1.0, 2.0, 0.0]), torch.tensor([1, 2, 2]), torch.zeros(3, dtype=torch.long)
     )
     assert (correct.tolist(), pairs.tolist()) == ([1.0], [2.0])
+
+
+def test_pair_on_which_people_split_counts_in_part():
+    """70% prefer the first, which scores higher; 90% prefer the third to the fourth, which is
+    scored the other way: 0.7 + 0.1 of two pairs. Equal scores are one half."""
+    preferred = torch.zeros(4, 4)
+    preferred[0, 1], preferred[1, 0] = 0.7, 0.3
+    preferred[2, 3], preferred[3, 2] = 0.9, 0.1
+    groups = torch.zeros(4, dtype=torch.long)
+    correct, pairs = preferences_in_order(torch.tensor([2.0, 1.0, 0.0, 3.0]), preferred, groups)
+    assert (correct.item(), pairs.item()) == (pytest.approx(0.8), pytest.approx(2.0))
+    assert preferences_in_order(torch.zeros(4), preferred, groups)[0].item() == pytest.approx(1.0)
 
 
 def test_constant_model_has_accuracy_one_half():

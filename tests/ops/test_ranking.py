@@ -13,6 +13,7 @@ from rlhf.ops.ranking import (
     centering_loss,
     plackett_luce_loss,
     ranking_loss,
+    soft_ranking_loss,
     tie_threshold_of,
 )
 
@@ -21,6 +22,46 @@ def one(values, ranks, **keys):
     """The loss of a single prompt."""
     groups = torch.zeros(len(ranks), dtype=torch.long)
     return ranking_loss(torch.tensor(values), torch.tensor(ranks), groups, **keys).item()
+
+
+def soft(values, preferred, groups=None):
+    groups = torch.zeros(len(values), dtype=torch.long) if groups is None else groups
+    return soft_ranking_loss(torch.tensor(values), torch.tensor(preferred), groups)
+
+
+def test_pair_on_which_people_split_has_a_cross_entropy():
+    """d = 1 and 70% for the first: 0.7 · 0.313262 + 0.3 · 1.313262 = 0.613262."""
+    assert soft([1.0, 0.0], [[0.0, 0.7], [0.3, 0.0]]).item() == pytest.approx(0.613262, abs=1e-6)
+    even = soft([0.0, 0.0], [[0.0, 0.5], [0.5, 0.0]]).item()
+    assert even == pytest.approx(math.log(2))
+
+
+def test_soft_loss_is_lowest_where_the_model_predicts_the_split():
+    """σ(d) = 0.7 at d = log(7/3): no gradient. A hard label has one at every d."""
+    scores = torch.tensor([math.log(7 / 3), 0.0], requires_grad=True)
+    groups = torch.zeros(2, dtype=torch.long)
+    soft_ranking_loss(scores, torch.tensor([[0.0, 0.7], [0.3, 0.0]]), groups).sum().backward()
+    assert scores.grad.tolist() == pytest.approx([0.0, 0.0], abs=1e-7)
+
+
+def test_soft_loss_is_the_mean_over_annotators():
+    """Seven rank a > b > c and three b > a > c: the mean of ten losses, of value and gradient."""
+    values, groups = [0.4, -0.2, 0.1], torch.zeros(3, dtype=torch.long)
+    scores = [torch.tensor(values, requires_grad=True) for _ in range(2)]
+    ranks = [[1, 2, 3]] * 7 + [[2, 1, 3]] * 3
+    many = [ranking_loss(scores[0], torch.tensor(each), groups) for each in ranks]
+    torch.stack(many).mean().backward()
+    preferred = torch.tensor([[0.0, 0.7, 1.0], [0.3, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    loss = soft_ranking_loss(scores[1], preferred, groups)
+    loss.sum().backward()
+    torch.testing.assert_close(loss[0], torch.stack(many).mean())
+    torch.testing.assert_close(scores[0].grad, scores[1].grad)
+
+
+def test_soft_loss_of_a_ranking_without_a_pair_is_0():
+    preferred = [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    losses = soft([5.0, 1.0, 0.0], preferred, torch.tensor([0, 1, 1]))
+    assert losses.tolist() == pytest.approx([0.0, 0.313262], abs=1e-6)
 
 
 def test_one_pair_is_bradley_terry():

@@ -118,11 +118,10 @@ def test_votes_on_long_texts_raise_before_the_round(keys, run):
     check_rounds(run, config, RoundsConfig(rounds=2))  # it has taken its votes
 
 
-def test_weights_are_the_pipelines_own(keys, run):
-    with raises("key-conflict", "weight_column"):
-        check_rounds(
-            run, AlignConfig(**keys, reward_model_keys=["weight_column=w"]), RoundsConfig()
-        )
+@pytest.mark.parametrize("key", ["weight_column", "probability_column"])
+def test_columns_of_rankings_are_the_pipelines_own(keys, run, key):
+    with raises("key-conflict", key):
+        check_rounds(run, AlignConfig(**keys, reward_model_keys=[f"{key}=w"]), RoundsConfig())
 
 
 def test_dry_run_lists_all_stages_of_all_rounds(keys, run):

@@ -26,7 +26,7 @@ from rlhf.data.rows.length_filter import (
     ranking_fits,
     text_fits,
 )
-from rlhf.data.rows.parse_ranking import ScoreColumns, parse_weighted_ranking
+from rlhf.data.rows.parse_ranking import ScoreColumns, parse_ranking_with_columns
 from rlhf.data.source_formats.formats import CONTEXT_COLUMNS
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import DataError, reject_row
@@ -130,6 +130,7 @@ def load_rankings(
     scores: ScoreColumns = "reject",
     for_policy: bool = False,
     weight_column: str | None = None,
+    probability_column: str | None = None,
 ) -> Loaded[Ranking]:
     """Rankings and pairs. Rankings without an order (all tied) are left out and counted.
 
@@ -145,14 +146,20 @@ def load_rankings(
         for_policy: count the tokens that a policy is trained on instead of those that a reward
             model reads.
         weight_column: the column with each ranking's weight; held-out rankings have none.
+        probability_column: the column with the share of people who prefer a response, see
+            `pair_probabilities`; rows without it are ordered by their ranks.
 
     Raises:
         DataError: see `load_demonstrations`.
     """
     fits_for = policy_ranking_fits if for_policy else ranking_fits
     fits = fits_for(chat, max_length) if chat else None
-    column = weight_column if role == "train" else None
-    parse_row = partial(parse_weighted_ranking, scores=scores, weight_column=column)
+    parse_row = partial(
+        parse_ranking_with_columns,
+        scores=scores,
+        weight_column=weight_column if role == "train" else None,
+        probability_column=probability_column,
+    )
     loaded = _load(source, role, parse_row, fits)
     if (count := sum(row.implicit_prompt for row in loaded.rows)) and is_main_process():
         logger.warning(

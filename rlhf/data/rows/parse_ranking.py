@@ -18,6 +18,7 @@ from rlhf.data.rows.fields import (
     with_system,
 )
 from rlhf.data.rows.messages import messages_of, tools_of
+from rlhf.data.rows.parse_probabilities import pair_probabilities
 from rlhf.data.tokenization.template_format import shared_length
 from rlhf.data.tokenization.thoughts import with_thought
 from rlhf.errors import reject_row
@@ -67,15 +68,24 @@ def parse_ranking(row: Row, scores: ScoreColumns = "reject") -> Ranking:
     )
 
 
-def parse_weighted_ranking(
-    row: Row, scores: ScoreColumns = "reject", weight_column: str | None = None
+def parse_ranking_with_columns(
+    row: Row,
+    scores: ScoreColumns = "reject",
+    weight_column: str | None = None,
+    probability_column: str | None = None,
 ) -> Ranking:
-    """`parse_ranking` with the weight in a column of the row; 1.0 without a column.
+    """`parse_ranking` with the weight and the pairs' probabilities in columns of the row.
+
+    Without the key of a column the weight is 1.0, and there are no probabilities.
 
     Raises:
-        DataError: the row has no such column, or its value is not a number above 0.
+        DataError: the row has no weight, a weight that is not a number above 0, or probabilities
+            that cannot be used.
     """
     ranking = parse_ranking(row, scores)
+    if probability_column is not None:
+        probabilities = pair_probabilities(row, probability_column, ranking.responses)
+        ranking = replace(ranking, probabilities=probabilities)
     if weight_column is None:
         return ranking
     if weight_column not in row:

@@ -95,10 +95,10 @@ def _pick(values: Sequence[float], n: int) -> float:
 def _sorted(one: ScoredRanking) -> tuple[str, list[float], list[float]]:
     """Prompt, scores in descending order, and the annotators' preference for those responses."""
     ranks, count = one.ranking.ranks, len(one.scores)
-    shares = [
-        sum(win(-ranks[i], -ranks[j]) for j in range(count) if j != i) / (count - 1)
-        for i in range(count)
-    ]
+    wins = [[win(-ranks[i], -ranks[j]) for j in range(count)] for i in range(count)]
+    for i, j, share_of_people in one.ranking.probabilities:
+        wins[i][j], wins[j][i] = share_of_people, 1 - share_of_people
+    shares = [(sum(wins[i]) - wins[i][i]) / (count - 1) for i in range(count)]
     order = sorted(one.scores, reverse=True)
     return one.prompt, order, _by_score(one.scores, shares)
 

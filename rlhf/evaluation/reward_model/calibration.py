@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, share
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, agreement, share
 from rlhf.evaluation.stats.bootstrap import Estimate
 
 BINS = 10  # of the confidence, from 0.5 to 1
 RESAMPLES = 500
 Table = NDArray[np.float64]
-Case = tuple[str, float, float]  # prompt, confidence, 1 where the prediction is correct
+Case = tuple[str, float, float]  # prompt, confidence, share of people who agree with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,11 @@ def error_by_chance(scored: Sequence[ScoredRanking], *, seed: int = 0) -> Estima
     It is the mean and the central 95% over draws of the annotators' orders from the scores. A draw
     adds Gumbel noise to a ranking's scores and sorts the responses by the sums. Each of two
     responses is then better with probability σ(difference), and the pairs of a ranking are
-    dependent as in real rankings.
+    dependent as in real rankings. None for fewer than two prompts, and if rows say how people
+    split: how many people they are is not known.
     """
+    if any(one.is_soft for one in scored):
+        return None
     rng = np.random.default_rng(seed)
     sums = np.zeros((RESAMPLES, BINS, 3))
     for one in scored:
@@ -124,14 +127,13 @@ def error_of(sums: Table) -> Table:
 
 
 def _cases(scored: Sequence[ScoredRanking]) -> list[Case]:
-    """Each ordered pair; equal scores are ½ correct."""
+    """Each pair; equal scores are ½ correct, and people who split agree in part."""
     cases = []
     for one in scored:
-        for better, worse in one.ordered:
-            difference = one.scores[better] - one.scores[worse]
-            confidence = 1 / (1 + math.exp(-min(abs(difference), 50.0)))
-            correct = 0.5 if difference == 0 else float(difference > 0)
-            cases.append((one.prompt, confidence, correct))
+        for first, second, share_of_people in one.pairs:
+            scores = one.scores[first], one.scores[second]
+            confidence = 1 / (1 + math.exp(-min(abs(scores[0] - scores[1]), 50.0)))
+            cases.append((one.prompt, confidence, agreement(*scores, share_of_people)))
     return cases
 
 

@@ -108,7 +108,12 @@ def load_held_out(
     chat = _judging(model)
     if config.rankings is not None:
         return load_rankings(
-            config.rankings, role="eval", chat=chat, bad_rows=bad_rows, keep_tied=True
+            config.rankings,
+            role="eval",
+            chat=chat,
+            bad_rows=bad_rows,
+            keep_tied=True,
+            probability_column=config.probability_column,
         ).rows
     needed = "outcome" if config.outcomes is not None else "axes"
     if not isinstance(model, RewardModel) or model.objective != needed or not model.axes:

@@ -26,6 +26,13 @@ class ReportConfig:
     rankings: str | None = field(
         default=None, metadata={"help": "Held-out rankings that it was not trained on."}
     )
+    probability_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column of rankings with the share of people who prefer a response, as in "
+            "`rlhf reward`."
+        },
+    )
     outcomes: str | None = field(
         default=None,
         metadata={"help": "In place of rankings, held-out verdicts for a model of verdicts."},
@@ -57,7 +64,8 @@ def check_report(config: ReportConfig) -> str:
     """The reward model of a report, after a check that there are labels to compare it with.
 
     Raises:
-        ConfigError: there is no reward model, or not exactly one kind of labels.
+        ConfigError: there is no reward model, not exactly one kind of labels, or a key without
+            effect.
     """
     if config.reward_model is None:
         raise ConfigError(
@@ -70,5 +78,10 @@ def check_report(config: ReportConfig) -> str:
         raise ConfigError(
             f"{' and '.join(given) or 'no held-out labels'}: give one of {', '.join(LABELS)}.",
             code="key-conflict" if given else "missing-key",
+        )
+    if config.probability_column is not None and config.rankings is None:
+        raise ConfigError(
+            "probability_column is a column of rankings; give rankings, or leave it out.",
+            code="key-conflict",
         )
     return config.reward_model

@@ -12,12 +12,16 @@ import numpy as np
 from rlhf.evaluation.core.results import Result, result_of
 from rlhf.evaluation.reward_model.calibration import calibration_error, error_by_chance
 from rlhf.evaluation.reward_model.parts import with_parts
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, average, share
+from rlhf.evaluation.reward_model.scored_rankings import (
+    ScoredRanking,
+    agreement,
+    average,
+    share,
+)
 from rlhf.evaluation.reward_model.soft import soft_metrics
 from rlhf.evaluation.stats.bootstrap import Estimate, jackknife
-from rlhf.evaluation.stats.win_rate import win
 
-Case = tuple[ScoredRanking, int, int]  # a ranking, positions of a better and a worse response
+Case = tuple[ScoredRanking, int, int]  # a ranking, and the positions of two responses
 MANY_STRENGTHS = 9  # from so many different strengths on they are grouped
 GAPS = ("gap of 1 rank", "gap of 2 or 3 ranks", "gap of 4 ranks or more")
 
@@ -64,7 +68,8 @@ def accuracy(
 ) -> Estimate | None:
     """Share of the annotators' ordered pairs that `value` orders in the same way, by prompt.
 
-    Equal values count ½. Pairs that an annotator tied are left out.
+    Equal values count ½. Pairs that an annotator tied are left out. A pair on which people split
+    counts with the share of them who order it in the same way.
 
     Args:
         scored: the rankings.
@@ -72,10 +77,10 @@ def accuracy(
         select: which pairs to count; default all.
     """
     return share(
-        (one.prompt, win(value(one, better), value(one, worse)))
+        (one.prompt, agreement(value(one, first), value(one, second), share_of_people))
         for one in scored
-        for better, worse in one.ordered
-        if select((one, better, worse))
+        for first, second, share_of_people in one.pairs
+        if select((one, first, second))
     )
 
 
@@ -136,7 +141,7 @@ def annotators(scored: Sequence[ScoredRanking]) -> list[str]:
 
 def held_out_loss(scored: Sequence[ScoredRanking]) -> Estimate | None:
     """Bradley-Terry loss: the mean over rankings of their mean over pairs; chance is log 2."""
-    return average((one.prompt, fmean(_pair_losses(one))) for one in scored if one.ordered)
+    return average((one.prompt, fmean(_pair_losses(one))) for one in scored if one.pairs)
 
 
 def human_agreement(scored: Sequence[ScoredRanking]) -> Estimate | None:
@@ -198,9 +203,12 @@ def heads_agree(scored: Sequence[ScoredRanking]) -> Estimate | None:
 
 
 def _pair_losses(one: ScoredRanking) -> list[float]:
-    """-log σ(score of the better - score of the worse) of each ordered pair."""
-    margins = [one.scores[better] - one.scores[worse] for better, worse in one.ordered]
-    losses: list[float] = np.logaddexp(0.0, -np.array(margins)).tolist()
+    """-p log σ(d) - (1 - p) log σ(-d) of each pair, p the share of people who prefer the first."""
+    margins = np.array([one.scores[first] - one.scores[second] for first, second, _ in one.pairs])
+    shares = np.array([share_of_people for _, _, share_of_people in one.pairs])
+    losses: list[float] = (
+        shares * np.logaddexp(0.0, -margins) + (1 - shares) * np.logaddexp(0.0, margins)
+    ).tolist()
     return losses
 
 
@@ -209,8 +217,10 @@ def _pearson(sums: np.ndarray) -> float:
 
 
 def _gap(case: Case) -> str:
-    one, better, worse = case
-    gap = one.ranking.ranks[worse] - one.ranking.ranks[better]
+    one, first, second = case
+    gap = abs(one.ranking.ranks[second] - one.ranking.ranks[first])
+    if gap == 0:  # people split evenly
+        return ""
     return GAPS[0] if gap == 1 else GAPS[1] if gap < 4 else GAPS[2]
 
 

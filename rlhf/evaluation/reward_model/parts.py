@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rlhf.evaluation.core.results import Result
 from rlhf.evaluation.core.win_rates import part_result, with_q
-from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking
+from rlhf.evaluation.reward_model.scored_rankings import ScoredRanking, agreement
 from rlhf.evaluation.stats.parts import Case, compare_parts, worst_part
-from rlhf.evaluation.stats.win_rate import win
 
 CATEGORY, GROUP, ANNOTATOR = "category ", "group ", "annotator "  # before a part's name
 WORST = {CATEGORY: "accuracy_worst_category", GROUP: "accuracy_worst_group"}
@@ -53,5 +52,5 @@ def _cases(
     unnamed = "(unnamed)" if kind == ANNOTATOR else "(none)"
     for one in scored:
         name = kind + (part_of(one) or unnamed)
-        for better, worse in one.ordered:
-            yield one.prompt, name, win(one.scores[better], one.scores[worse])
+        for first, second, share in one.pairs:
+            yield one.prompt, name, agreement(one.scores[first], one.scores[second], share)

@@ -18,6 +18,7 @@ from rlhf.data.tokenization.chat import judged_once
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.evaluation.stats.bootstrap import Estimate, ratio
+from rlhf.evaluation.stats.win_rate import win
 from rlhf.ops.accuracy import share_with_interval
 from rlhf.rewards.generative import GenerativeReward
 from rlhf.types import Prompt, Ranking, Tools
@@ -61,6 +62,19 @@ class ScoredRanking:
         """(better, worse) positions of each pair that is not tied."""
         ranks = self.ranking.ranks
         return [(i, j) for i, j in permutations(range(len(ranks)), 2) if ranks[i] < ranks[j]]
+
+    @cached_property
+    def pairs(self) -> Sequence[tuple[int, int, float]]:
+        """(first, second, share of people who prefer the first) of each pair with an order.
+
+        By the ranking's probabilities, or 1 for each pair that is not tied.
+        """
+        return self.ranking.probabilities or [(*pair, 1.0) for pair in self.ordered]
+
+    @property
+    def is_soft(self) -> bool:
+        """Whether the row says how people split on each pair."""
+        return bool(self.ranking.probabilities)
 
 
 def score_rankings(model: ScoringModel, rankings: Sequence[Ranking]) -> list[ScoredRanking]:
@@ -126,6 +140,15 @@ def _check_finite(bad: Sequence[Text], total: int) -> None:
             "overflowed: train with a lower learning_rate.",
             code="non-finite",
         )
+
+
+def agreement(first: float, second: float, share_of_people: float) -> float:
+    """The share of people who order two responses as their scores do; ½ for equal scores.
+
+    share_of_people: of those who prefer the first response.
+    """
+    wins = win(first, second)
+    return share_of_people * wins + (1 - share_of_people) * (1 - wins)
 
 
 def share(cases: Iterable[tuple[str, float]]) -> Estimate | None:

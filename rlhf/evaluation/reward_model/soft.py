@@ -50,11 +50,14 @@ def soft_metrics(scored: Sequence[ScoredRanking], model: str, are_logits: bool) 
 def soft_pairs(scored: Sequence[ScoredRanking]) -> list[SoftPair]:
     """The pairs of different texts that two annotators or more compared.
 
-    An annotator counts once per pair, with the first label; every unnamed row is an annotator.
+    A row with probabilities has the shares of its pairs. Of the others, an annotator counts once
+    per pair, with the first label; every unnamed row is an annotator.
     """
     votes: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     margins: dict[tuple[str, str, str], float] = {}
     for number, one in enumerate(scored):
+        if one.is_soft:
+            continue
         name = one.ranking.annotator or f"\0{number}"
         texts, ranks = one.ranking.responses, one.ranking.ranks
         for i, j in combinations(range(len(texts)), 2):
@@ -63,7 +66,12 @@ def soft_pairs(scored: Sequence[ScoredRanking]) -> list[SoftPair]:
                 pair = (one.prompt, texts[first], texts[second])
                 votes[pair].setdefault(name, win(-ranks[first], -ranks[second]))
                 margins[pair] = one.scores[first] - one.scores[second]
-    return [
+    known = [
+        SoftPair(prompt=one.prompt, margin=one.scores[first] - one.scores[second], share=people)
+        for one in scored
+        for first, second, people in one.ranking.probabilities
+    ]
+    return known + [
         SoftPair(prompt=pair[0], margin=margins[pair], share=sum(each.values()) / len(each))
         for pair, each in votes.items()
         if len(each) > 1

@@ -118,10 +118,12 @@ def _limited(run: Run, run_config: RunConfig, config: CompareConfig) -> Parsed:
 
 def _check_objective(reward: Parsed) -> None:
     """Check that the reward model reads what the split of the labels writes."""
-    if reward[3].objective != "rankings" or reward[3].weight_column:
+    columns = reward[3].weight_column or reward[3].probability_column
+    if reward[3].objective != "rankings" or columns:
         raise ConfigError(
-            "reward_model_config: a comparison trains its reward model on rankings without "
-            "weights; leave objective and weight_column out, or name a finished reward_model.",
+            "reward_model_config: a comparison trains its reward model on rankings without weights "
+            "and probabilities; leave objective, weight_column and probability_column out, or name "
+            "a finished reward_model.",
             code="key-conflict",
         )
 

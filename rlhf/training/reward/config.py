@@ -18,7 +18,18 @@ LOSS_KEYS = (
     *("center_rewards_coefficient", "num_heads"),
 )
 # Keys that only rankings have a use for.
-RANKING_KEYS = (*LOSS_KEYS, "annotator_weights", "score_columns", "weight_column")
+RANKING_KEYS = (
+    *LOSS_KEYS,
+    *("annotator_weights", "score_columns", "weight_column", "probability_column"),
+)
+# Keys that have no effect, or another meaning, if rows say how people split; with their defaults.
+NOT_SOFT = {
+    "loss_type": "bradley_terry",
+    "ties": "out",
+    "margin_coef": 0.0,
+    "label_smoothing": 0.0,
+    "annotator_weights": "none",
+}
 Objective = Literal["rankings", "outcome", "axes"]
 
 
@@ -109,6 +120,14 @@ class RewardModelConfig(TrainingConfig):
             "their mean counts as 1. Default: all rankings weigh the same."
         },
     )
+    probability_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "Column with the share of people who prefer a response, in place of one "
+            "winner: a number for chosen, or [first, second, probability] of each pair. Rows "
+            "without it are ordered by their ranks."
+        },
+    )
     read_thoughts: bool = field(
         default=False,
         metadata={"help": "Score the thought before a response too. Default: only the response."},
@@ -133,6 +152,7 @@ class RewardModelConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_loss(self)
+        _check_probabilities(self)
         _check_objective(self)
 
     @property
@@ -175,6 +195,20 @@ def _check_loss(config: RewardModelConfig) -> None:
                     "uses choices; leave it out or use loss_type=bradley_terry.",
                     code="key-conflict",
                 )
+
+
+def _check_probabilities(config: RewardModelConfig) -> None:
+    """Check that no key contradicts probabilities of the pairs."""
+    if config.probability_column is None:
+        return
+    for name, unset in NOT_SOFT.items():
+        if getattr(config, name) != unset:
+            raise ConfigError(
+                f"{name}={getattr(config, name)} is for one winner of a pair, but "
+                f"probability_column={config.probability_column} says how people split; leave one "
+                "of them out.",
+                code="key-conflict",
+            )
 
 
 def _check_objective(config: RewardModelConfig) -> None:

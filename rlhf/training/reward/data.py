@@ -23,6 +23,8 @@ class TokenRanking:
     annotator: str = ""
     strength: float = 1.0
     weights: Sequence[float] = (1.0,)  # in the loss of each head
+    # Two positions, and the share of people who prefer the first: of all pairs, or of none.
+    probabilities: Sequence[tuple[int, int, float]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,9 @@ class FlatRankings:
     group_ids: Tensor  # long [N], the ranking of each response
     strengths: Tensor  # float [G]
     weights: Tensor  # float [G, heads]
+    # float [N, N], the share of people who prefer i to j of one ranking; None if all are ordered by
+    # their ranks alone.
+    preferred: Tensor | None = None
 
 
 def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]:
@@ -52,6 +57,7 @@ def tokenize(chat: ChatTokenizer, rows: Sequence[Ranking]) -> list[TokenRanking]
             annotator=row.annotator,
             strength=row.strength,
             weights=(row.weight,),
+            probabilities=row.probabilities,
         )
         for row in rows
     ]
@@ -101,4 +107,23 @@ def flatten(rankings: Sequence[TokenRanking]) -> FlatRankings:
         group_ids=torch.arange(len(rankings)).repeat_interleave(sizes),
         strengths=torch.tensor([ranking.strength for ranking in rankings]),
         weights=torch.tensor([list(ranking.weights) for ranking in rankings]),
+        preferred=(
+            torch.block_diag(*[preferred_of(one.ranks, one.probabilities) for one in rankings])
+            if any(ranking.probabilities for ranking in rankings)
+            else None
+        ),
     )
+
+
+def preferred_of(ranks: Sequence[int], probabilities: Sequence[tuple[int, int, float]]) -> Tensor:
+    """float [K, K] of one ranking: at (i, j) the share of people who prefer i to j.
+
+    By the probabilities, if there are any, else 1 where i has the better rank; tied pairs are 0.
+    """
+    if not probabilities:
+        order = torch.tensor(ranks)
+        return (order[:, None] < order[None, :]).float()
+    preferred = torch.zeros(len(ranks), len(ranks))
+    for first, second, probability in probabilities:
+        preferred[first, second], preferred[second, first] = probability, 1 - probability
+    return preferred

@@ -126,4 +126,5 @@ class RewardObjective:
 
 def _hash_rankings(rankings: Sequence[TokenRanking]) -> str:
     """A hash of the rankings' hashes: all tokens as one text could be gigabytes."""
-    return hash_text("".join(hash_text(repr((r.group, r.ids, r.ranks))) for r in rankings))
+    parts = [(row.group, row.ids, row.ranks, *row.probabilities) for row in rankings]
+    return hash_text("".join(hash_text(repr(part)) for part in parts))

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from rlhf.errors import ConfigError
 from rlhf.models.scorer import as_batch
-from rlhf.ops.ranking import centering_loss, plackett_luce_loss, ranking_loss, tie_threshold_of
+from rlhf.ops.ranking import (
+    centering_loss,
+    plackett_luce_loss,
+    ranking_loss,
+    soft_ranking_loss,
+    tie_threshold_of,
+)
 from rlhf.training.reward.config import RewardModelConfig
 from rlhf.training.reward.data import FlatRankings, TokenRanking, flatten
 
@@ -45,7 +51,9 @@ def losses_of(
 ) -> Tensor:
     """float [G]: the loss of each ranking under the scores [N] of one head."""
     ranks, group_ids = flat.ranks.to(scores.device), flat.group_ids.to(scores.device)
-    if config.loss_type == "plackett_luce":
+    if flat.preferred is not None:
+        losses = soft_ranking_loss(scores, flat.preferred.to(scores.device), group_ids)
+    elif config.loss_type == "plackett_luce":
         losses = plackett_luce_loss(scores, ranks, group_ids)
     else:
         margins = None

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rlhf.data.tokenization.chat import judged_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
-from rlhf.ops.accuracy import pairs_in_order, share_with_interval
-from rlhf.ops.ranking import ranking_loss
+from rlhf.ops.accuracy import preferences_in_order, share_with_interval
+from rlhf.ops.ranking import ordered_pairs, soft_ranking_loss
 from rlhf.rewards.shuffled_words import shuffled
 from rlhf.training.reward.data import TokenRanking, flatten
 from rlhf.training.reward.scores import Scores
@@ -22,7 +22,11 @@ CHUNK = 256  # rankings at a time: the pairs of N responses are in [N, N] tables
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """How the model orders held-out responses. Ties are not pairs."""
+    """How the model orders held-out responses.
+
+    Ties are not pairs. A pair with a probability counts with the share of people who order it as
+    the model does.
+    """
 
     loss: float  # Bradley-Terry, mean over rankings of their mean over pairs; chance: log 2
     accuracy: float  # share of pairs ordered as in the rankings
@@ -99,9 +103,12 @@ def _columns(scores: Sequence[Tensor], rankings: Sequence[TokenRanking]) -> list
     flat = flatten(rankings)
     values = torch.cat(list(scores))
     lengths = torch.tensor([float(len(row)) for row in flat.ids])[flat.index]
-    correct, pairs = pairs_in_order(values, flat.ranks, flat.group_ids)
-    longer, _ = pairs_in_order(lengths, flat.ranks, flat.group_ids)
-    losses = ranking_loss(values, flat.ranks, flat.group_ids)
+    preferred = flat.preferred
+    if preferred is None:
+        preferred = ordered_pairs(flat.ranks, flat.group_ids)
+    correct, pairs = preferences_in_order(values, preferred, flat.group_ids)
+    longer, _ = preferences_in_order(lengths, preferred, flat.group_ids)
+    losses = soft_ranking_loss(values, preferred, flat.group_ids)
     columns: list[list[float]] = torch.stack([losses, correct, pairs, longer], dim=1).tolist()
     return columns
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.manifest import write_atomically
-from rlhf.ops.ranking import ranking_loss
+from rlhf.ops.ranking import soft_ranking_loss
+from rlhf.training.reward.data import preferred_of
 from rlhf.training.reward.metrics import Normalization
 from rlhf.types import Ranking
 
@@ -55,7 +56,7 @@ def write_ranked_samples(
 def _loss(row: Ranking, scores: Tensor) -> float:
     """The Bradley-Terry loss of the pairs of a ranking; 0 without any."""
     group = torch.zeros(len(row.ranks), dtype=torch.long)
-    return float(ranking_loss(scores, torch.tensor(row.ranks), group))
+    return float(soft_ranking_loss(scores, preferred_of(row.ranks, row.probabilities), group))
 
 
 def _text(response: str) -> dict[str, str]:

@@ -97,6 +97,7 @@ def check_run(
                 keep_tied=True,
                 scores=config.score_columns,
                 weight_column=config.weight_column,
+                probability_column=config.probability_column,
             ),
             data,
             chat,

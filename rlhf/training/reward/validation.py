@@ -23,13 +23,14 @@ logger = logging.getLogger(__name__)
 def without_undecided(rows: TrainAndHeldOut[Ranking]) -> TrainAndHeldOut[Ranking]:
     """`rows` without the training rankings that tie all responses, for losses without ties.
 
-    They are counted as dropped. Held-out ones are kept, to be reported.
+    Rankings with probabilities are kept. The others are counted as dropped. Held-out ones are kept,
+    to be reported.
 
     Raises:
         DataError: none is left.
     """
     pairs = zip(rows.train, rows.origins, strict=True)
-    decided = [(row, origin) for row, origin in pairs if len(set(row.ranks)) > 1]
+    decided = [(row, origin) for row, origin in pairs if has_order(row)]
     tied = len(rows.train) - len(decided)
     names = ", ".join(use.path for use in rows.uses if use.role == "train")
     if not decided:
@@ -54,7 +55,8 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
 
     Raises:
         ConfigError: early stopping without held-out rankings with an order; weights of a single
-            annotator, or equal weights; a margin without strengths, or with strengths below 1.
+            annotator, or equal weights; probabilities that no row has; a margin without strengths,
+            or with strengths below 1.
     """
     names = {row.annotator for row in rows.train}
     if config.annotator_weights != "none" and len(names) < 2:
@@ -64,9 +66,7 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
             "an `annotator`.",
             code="key-conflict",
         )
-    if config.early_stopping_patience is not None and not any(
-        len(set(row.ranks)) > 1 for row in rows.held_out
-    ):
+    if config.early_stopping_patience is not None and not any(map(has_order, rows.held_out)):
         raise ConfigError(
             "early_stopping_patience needs held-out rankings with an order; give eval_data or "
             "eval_fraction.",
@@ -80,6 +80,17 @@ def check_rankings(config: RewardModelConfig, rows: TrainAndHeldOut[Ranking]) ->
             f"{rows.train[0].weight:g}; leave it out.",
             code="key-conflict",
         )
+    if config.probability_column is not None and not any(row.probabilities for row in rows.train):
+        raise ConfigError(
+            f"probability_column={config.probability_column} has no effect: no training ranking "
+            "has such a column; name the column with the probabilities, or leave the key out.",
+            code="key-conflict",
+        )
+
+
+def has_order(row: Ranking) -> bool:
+    """Whether the ranking orders any pair, or says how people split on it."""
+    return len(set(row.ranks)) > 1 or bool(row.probabilities)
 
 
 def load_normalization(

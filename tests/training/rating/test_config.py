@@ -45,6 +45,7 @@ def test_weights_that_cannot_be_used_raise(keys, code, name):
         {"annotator_weights": "agreement"},
         {"score_columns": "ignore"},
         {"weight_column": "w"},
+        {"probability_column": "p"},
     ],
 )
 def test_key_of_rankings_conflicts_with_other_objectives(keys):
