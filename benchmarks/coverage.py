@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rlhf.evaluation.stats.bootstrap import RESAMPLES, mean, resampled_counts
 from rlhf.evaluation.stats.confidence_sequence import confidence_sequence, log_capital
 from rlhf.evaluation.stats.equal_length import equal_length_win_rate
 from rlhf.evaluation.stats.length_control import length_controlled_win_rate
@@ -192,6 +193,25 @@ def sampled_length_coverage(
     )
 
 
+def few_prompts_coverage(
+    prompts: int, *, repetitions: int, responses: int = 4, seed: int = 0
+) -> tuple[float, float]:
+    """Coverage of a mean score of few prompts: by expanded quantiles, and by 2.5% and 97.5%.
+
+    Half of a score's variance is that of its prompt.
+    """
+    rng = np.random.default_rng(seed)
+    covered = []
+    for number in range(repetitions):
+        scores = rng.normal(size=(prompts, 1)) + rng.normal(size=(prompts, responses))
+        estimate = mean(scores.tolist(), seed=number)
+        counts = np.concatenate(list(resampled_counts(prompts, seed=number, resamples=RESAMPLES)))
+        low, high = np.quantile(counts @ scores.mean(1) / prompts, [0.025, 0.975])
+        covered.append([estimate.low <= 0 <= estimate.high, low <= 0 <= high])
+    expanded, plain = np.mean(covered, 0)
+    return float(expanded), float(plain)
+
+
 def anytime_error(
     *, truth: float, labels: int, repetitions: int, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
@@ -296,6 +316,9 @@ def main() -> None:
                 f"    {name:14} {'at equal length' if equal_length else 'length-controlled':17} "
                 f"coverage {one.combined:.3f}, people alone {one.people:.3f}, width {one.width:.3f}"
             )
+    for prompts in (6, 10, 20, 50):
+        expanded, plain = few_prompts_coverage(prompts, repetitions=repetitions)
+        print(f"{prompts} prompts: coverage {expanded:.3f}, plain quantiles {plain:.3f}")
     for truth in (0.5, 0.6, 0.9):
         betting, plain = anytime_error(truth=truth, labels=1000, repetitions=repetitions)
         print(f"looking 1000 times at {truth}: error {betting:.3f} by betting, {plain:.3f} plainly")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rlhf.evaluation.stats.bootstrap import jackknife, mean, rate, ratio
+from benchmarks.coverage import few_prompts_coverage
+from rlhf.evaluation.stats.bootstrap import expanded_tail, jackknife, mean, rate, ratio
 
 
 def test_mean_counts_every_response_once():
@@ -61,10 +62,36 @@ def test_nan_raises():
         mean([[float("nan")]])
 
 
-def test_jackknife_of_a_mean_has_its_standard_error():
-    """For a mean the jackknife gives s/sqrt(n): of 1, 2, 3 it is 1/sqrt(3)."""
+def test_jackknife_of_a_mean_is_students_t():
+    """For a mean the jackknife gives s/sqrt(n): of 1, 2, 3 it is 1/sqrt(3); t of 2 degrees of
+    freedom is 4.303."""
     estimate = jackknife(2.0, [2.5, 2.0, 1.5])
-    assert estimate.high - estimate.value == pytest.approx(1.96 / np.sqrt(3))
+    assert estimate.se == pytest.approx(1 / np.sqrt(3))
+    assert estimate.high - estimate.value == pytest.approx(4.3027 / np.sqrt(3), abs=1e-3)
+    assert jackknife(1.0, [1.0]).low == 1.0
+
+
+def test_quantiles_move_outwards_for_few_prompts():
+    """t is 2.2622 of 9 degrees of freedom: Φ(-sqrt(10/9) · 2.2622) = Φ(-2.3845) = 0.00855."""
+    assert expanded_tail(10) == pytest.approx(0.00855, abs=1e-5)
+    assert expanded_tail(100_000) == pytest.approx(0.025, abs=1e-5)
+    assert expanded_tail(1) == 0.025
+
+
+def test_interval_of_normal_values_is_students_t():
+    """Ten values: the resampled means are nearly normal, of the deviation s sqrt(9/10)/sqrt(10)."""
+    values = np.array([-1.3, -1.0, -0.6, -0.4, -0.1, 0.1, 0.4, 0.6, 1.0, 1.3])
+    estimate = mean([[value] for value in values], resamples=20_000)
+    half = 2.2622 * values.std(ddof=1) / np.sqrt(10)
+    assert (estimate.high - estimate.low) / 2 == pytest.approx(half, rel=0.06)
+
+
+@pytest.mark.parametrize("prompts", [6, 10, 20])
+def test_interval_of_few_prompts_covers(prompts):
+    """Plain quantiles cover in about 86, 90 and 92% of repetitions; see `few_prompts_coverage`."""
+    expanded, plain = few_prompts_coverage(prompts, repetitions=1000)
+    assert 0.92 <= expanded <= 0.975
+    assert plain < expanded - 0.01
 
 
 def _outcomes(rng):
