@@ -25,6 +25,20 @@ def test_true_strengths_are_recovered():
     assert all(one.low < one.value < one.high for one in estimates)
 
 
+def test_interval_covers_the_true_strength():
+    """Scores s + Gumbel noise: P(i beats j) = σ(s_i - s_j). 40 prompts, a response of each model.
+
+    A game is added to each pair, so strengths are drawn towards 0 by about 1/41.
+    """
+    rng, truth = np.random.default_rng(4), np.array([-0.7, 0.0, 0.7])
+    covered = []
+    for number in range(300):
+        scores = truth[:, None] + rng.gumbel(size=(3, 40))
+        estimates = bradley_terry(scores[:, :, None].tolist(), seed=number, resamples=300)
+        covered += [e.low <= s <= e.high for e, s in zip(estimates, truth, strict=True)]
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
 def test_strength_of_a_model_that_loses_every_game_is_finite():
     scores = [[[0.0]] * 50, [[1.0]] * 50, [[2.0]] * 50]
     values = [one.value for one in bradley_terry(scores, resamples=50)]

@@ -47,6 +47,20 @@ def test_better_model_wins_at_equal_length():
     assert estimate.value == pytest.approx(0.731, abs=0.03)
 
 
+def test_interval_covers_and_is_clustered_by_prompt():
+    """Two comparisons of a prompt always agree; 80 prompts, a taste for length, σ(θ) = 0.6."""
+    rng = np.random.default_rng(5)
+    covered = []
+    for number in range(300):
+        differences = rng.normal(20.0, 40.0, 80)
+        logits = np.log(0.6 / 0.4) + np.tanh(differences / np.sqrt((differences**2).mean()))
+        wins = (rng.random(80) < 1 / (1 + np.exp(-logits))).astype(float)
+        pairs = [[win, win] for win in wins], [[d, d] for d in differences]
+        estimate = equal_length_win_rate(*pairs, seed=number, resamples=300)
+        covered.append(estimate.low <= 0.6 <= estimate.high)
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
 def test_unit_of_length_does_not_matter():
     rng = np.random.default_rng(2)
     wins, differences = _compare(rng, lambda d: 1 / (1 + np.exp(-d / 10)))
