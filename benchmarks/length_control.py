@@ -27,7 +27,7 @@ from rlhf.evaluation.stats.length_control import (
 from rlhf.evaluation.stats.prompt_difficulty import prompt_difficulty
 
 TASTES = (0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
-SIZES = (2, 5, 10, 20)
+SIZES = (2, 5, 8, 10, 15, 18)
 DRAWS = 5  # random sets of models of each size
 Array = NDArray[np.float64]
 Groups = list[list[float]]
@@ -159,12 +159,17 @@ def main(path: str) -> None:
 
 
 def _by_number_of_models(models: Sequence[Model], published: Array) -> None:
-    """Print the error with difficulty from random sets of models, also of fewer than ten."""
+    """Print the error with difficulty from random sets of models, also of fewer than ten.
+
+    Models that lack a prompt are left out; next to it is the error of the same models, each alone.
+    """
     rng = np.random.default_rng(0)
+    complete = [place for place, model in enumerate(models) if all(model.wins)]
+    by_itself = np.abs(each_alone(models) - published)
     for size in SIZES:
-        errors = []
-        for _ in range(DRAWS if size < len(models) else 1):
-            chosen = rng.choice(len(models), size, replace=False)
+        errors, alone_errors = [], []
+        for _ in range(DRAWS):
+            chosen = rng.choice(complete, size, replace=False)
             part = [models[i] for i in chosen]
             difficulty = prompt_difficulty(
                 [model.wins for model in part], [model.differences for model in part]
@@ -172,7 +177,11 @@ def _by_number_of_models(models: Sequence[Model], published: Array) -> None:
             errors += [
                 abs(100 * _with_difficulty(models[i], difficulty) - published[i]) for i in chosen
             ]
-        print(f"difficulty from {size} models: mean absolute difference {np.mean(errors):.2f}")
+            alone_errors += [by_itself[i] for i in chosen]
+        print(
+            f"difficulty from {size} models: mean absolute difference {np.mean(errors):.2f}, "
+            f"{np.mean(alone_errors):.2f} one model at a time"
+        )
 
 
 def _with_difficulty(model: Model, difficulty: Sequence[float]) -> float:
