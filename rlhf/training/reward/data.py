@@ -108,7 +108,7 @@ def flatten(rankings: Sequence[TokenRanking]) -> FlatRankings:
         strengths=torch.tensor([ranking.strength for ranking in rankings]),
         weights=torch.tensor([list(ranking.weights) for ranking in rankings]),
         preferred=(
-            torch.block_diag(*[preferred_of(one.ranks, one.probabilities) for one in rankings])
+            _block_diagonal([preferred_of(one.ranks, one.probabilities) for one in rankings])
             if any(ranking.probabilities for ranking in rankings)
             else None
         ),
@@ -127,3 +127,9 @@ def preferred_of(ranks: Sequence[int], probabilities: Sequence[tuple[int, int, f
     for first, second, probability in probabilities:
         preferred[first, second], preferred[second, first] = probability, 1 - probability
     return preferred
+
+
+def _block_diagonal(tables: Sequence[Tensor]) -> Tensor:
+    """float [N, N] with the tables [K, K] along its diagonal."""
+    whole: Tensor = torch.block_diag(*tables)  # type: ignore[no-untyped-call]
+    return whole
