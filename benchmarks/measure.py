@@ -169,6 +169,7 @@ class _Run:
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "RLHF_HANG_SECONDS": "0",  # all ranks wait while rank 0 waits for its turn
+            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; a share of the memory would leave other runs none
         }
         if self.job.variant.spins:
             variables["GOMP_SPINCOUNT"] = SPINS

@@ -1,7 +1,8 @@
-"""Options that the benchmarks of a chat model share, and the check for an idle machine."""
+"""What the benchmarks of a chat model share: options, versions, the check for an idle machine."""
 
 import argparse
 import os
+import subprocess
 
 LOAD = 0.5
 
@@ -31,3 +32,10 @@ def check_idle(parser: argparse.ArgumentParser, *, busy: bool) -> None:
     load = os.getloadavg()[0]
     if load > LOAD and not busy:
         parser.error(f"the load is {load:.2f}, above {LOAD}; wait, or measure anyway with --busy.")
+
+
+def version_of(python: str, package: str) -> str:
+    """Name and version of a package in the environment of `python`."""
+    code = f"import importlib.metadata as m; print(m.version({package!r}))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return f"{package} {done.stdout.strip()}"

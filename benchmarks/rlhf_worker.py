@@ -11,6 +11,7 @@ from rlhf.data.config import PromptDataConfig
 from rlhf.models.config import BackboneConfig
 from rlhf.rewards.config import RewardConfig
 from rlhf.rewards.spec import parse_rewards
+from rlhf.rollouts.config import EngineName
 from rlhf.runtime.distributed import start_processes
 from rlhf.runtime.printing import quiet_logs
 from rlhf.runtime.run_folder import RunConfig
@@ -45,8 +46,11 @@ def main() -> None:
 def settings_of(job: Job) -> PPOSettings:
     """The settings of the job; other keys have their defaults."""
     mode: Mode = job.variant.mode  # type: ignore[assignment]
+    engine: EngineName = job.variant.rollout_engine  # type: ignore[assignment]
     config = PPOConfig(
         mode=mode,
+        rollout_engine=engine,
+        rollout_python=job.variant.rollout_python,
         advantage=job.variant.method,
         num_generations=job.num_generations,
         max_steps=job.iterations,

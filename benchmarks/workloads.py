@@ -48,6 +48,8 @@ class Variant:
     num_processes: int = 1
     num_threads: int = 2  # of each process
     spins: bool = False  # rlhf: waiting threads spin, as OpenMP's own default is
+    rollout_engine: str = "native"  # rlhf
+    rollout_python: str | None = None  # rlhf: of the environment with vLLM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import (
     ContinuousBatchingConfig,
+    ContinuousBatchingManager,
     GenerationConfig,
     PreTrainedModel,
 )
@@ -24,11 +25,13 @@ from rlhf.types import PromptBatch
 
 PAGE = 32  # tokens of a page of the cache: responses of a batch end at many lengths
 SEED_OF_ITERATION = 1_000_003
+SECONDS_TO_STOP = 5.0
 
 
 class ContinuousEngine:
-    """Samples with the policy itself through `generate_batch`.
+    """Samples with the policy itself, by continuous batching of transformers.
 
+    Its `generate_batch` has one limit for all responses; single requests have limits of their own.
     The samples depend on the seed, the iteration and the whole batch, and so on the number of
     processes too.
     """
@@ -52,36 +55,52 @@ class ContinuousEngine:
             ids[mask].tolist()
             for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
         ]
-        with _ready(model):
-            outputs = model.generate_batch(
-                prompts,
+        with (
+            _ready(model),
+            model.continuous_batching_context_manager(
                 generation_config=_generation_config(sampling),
                 continuous_batching_config=_batching_config(prompts, sampling, model.device),
+                timeout=SECONDS_TO_STOP,
                 warmup=False,
-            )
-        rows = list(outputs.values())
-        if len(rows) != len(prompts) or any(row.error for row in rows):
-            errors = {str(row.error) for row in rows if row.error}
-            raise TrainingError(
-                f"transformers' generate_batch finished {len(rows)} of {len(prompts)} responses "
-                f"({'; '.join(errors) or 'see its log'}); use rollout_engine=native.",
-                code="engine-lost",
-            )
-        return as_generated(
-            [
-                EngineResponse(
-                    ids=row.generated_tokens[: sampling.limit_of(number)],
-                    logprobs=row.logprobs[: sampling.limit_of(number)],
-                )
-                for number, row in enumerate(rows)
-            ],
-            sampling,
-            engine=self.name,
-            device=batch.input_ids.device,
-        )
+            ) as manager,
+        ):
+            responses = _responses(manager, prompts, sampling)
+        return as_generated(responses, sampling, engine=self.name, device=batch.input_ids.device)
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def _responses(
+    manager: ContinuousBatchingManager, prompts: list[list[int]], sampling: Sampling
+) -> list[EngineResponse]:
+    """The response to each prompt.
+
+    Raises:
+        TrainingError: transformers did not finish all of them.
+    """
+    names = [
+        manager.add_request(ids, max_new_tokens=sampling.limit_of(number))
+        for number, ids in enumerate(prompts)
+    ]
+    outputs: dict[str | None, Any] = {}
+    while len(outputs) < len(prompts):
+        output = manager.get_result(timeout=1)
+        if output is not None:
+            outputs[output.request_id] = output
+        elif not manager.is_running():
+            break
+    errors = {str(output.error) for output in outputs.values() if output.error}
+    if len(outputs) < len(prompts) or errors:
+        raise TrainingError(
+            f"continuous batching of transformers finished {len(outputs)} of {len(prompts)} "
+            f"responses ({'; '.join(errors) or 'see its log'}); use rollout_engine=native.",
+            code="engine-lost",
+        )
+    return [
+        EngineResponse(ids=outputs[name].generated_tokens, logprobs=outputs[name].logprobs)
+        for name in names
+    ]
 
 
 @contextmanager
@@ -122,6 +141,7 @@ def _batching_config(
         return_logprobs=True,
         seed=(sampling.seed * SEED_OF_ITERATION + sampling.iteration) % 2**31,
     )
+    config.max_requests_per_batch = len(prompts)
     if device.type == "cpu":
         longest = max(map(len, prompts)) + sampling.max_new_tokens
         config.page_size = PAGE
