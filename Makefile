@@ -63,6 +63,7 @@ bench-model: setup ## all stages on a chat model, compared with TRL: make bench-
 	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R-long --iterations 1 --output benchmarks/GROUPS-long.md
 	$(BIN)/python -m benchmarks.stages $(MODEL)
 	$(BIN)/python -m benchmarks.decoding $(MODEL)
+	$(BIN)/python -m benchmarks.rollout_engines $(MODEL)
 
 # TRL gives its reward model the policy's own tokens; the demo's reward model has another template.
 runs/pocket/reward_model_of_chat/manifest.json: runs/pocket/sft/manifest.json
