@@ -128,4 +128,3 @@ def write_page(
         cells += [row_of(line, rows) for line in rows.measured]
         lines += [*("| " + " | ".join(row) + " |" for row in cells), ""]
     path.write_text("\n".join(lines), encoding="utf-8")
-    print(f"written: {path}")

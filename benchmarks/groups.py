@@ -114,11 +114,12 @@ def variants(workload: str, comparison: str, num_threads: int) -> list[Variant]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, and write the page."""
+    """Measure, and write the page after each comparison."""
     parser = _parser()
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
     machine = machine_lines(options.threads, peer=f"trl {version('trl')}")
+    command = " ".join(["python -m benchmarks.groups", *(argv or sys.argv[1:])])
     results: list[Rows] = []
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
         for workload in map(WORKLOADS.__getitem__, options.workloads):
@@ -140,8 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                         shape=shape_of(options.model),
                     )
                 )
-    command = " ".join(["python -m benchmarks.groups", *(argv or sys.argv[1:])])
-    write_page(Path(options.output), results, machine=machine, command=command)
+                # After each comparison: an interrupted command keeps what it has measured.
+                write_page(Path(options.output), results, machine=machine, command=command)
+    print(f"written: {options.output}")
     return 0
 
 
