@@ -18,6 +18,7 @@ from rlhf.rewards.config import (
 )
 from rlhf.rewards.counts import RewardCounts
 from rlhf.rewards.ensemble import aggregate, check_ensemble
+from rlhf.rewards.function import RewardFunction
 from rlhf.rewards.http_shapes import Texts
 from rlhf.rewards.model import RewardModel, check_verifier
 from rlhf.rewards.options import CallOptions
@@ -179,30 +180,10 @@ def load_reward(
     }  # before models
     sources = []
     for spec in specs:
-        scorer = scorers.get(spec.name)
-        if scorer is not None and not isinstance(scorer, AsyncScorer):
-            sources.append(RewardSource(name=spec.name, weight=spec.weight, scorer=scorer))
-            continue
         template = (templates or {}).get(spec.name, JudgeTemplate())
-        model = scorer or _loaded(spec, template, device, bf16)
-        if normalize == "probability" and isinstance(model, RewardModel):
-            check_verifier(model.path, model.objective)
-        if normalize == "probability" and spec.kind == "server":
-            raise ConfigError(
-                f"normalize_reward=probability is for reward models on this machine, not for "
-                f"{spec.name}; use another value.",
-                code="unsupported",
-            )
-        sources.append(
-            RewardSource(
-                name=spec.name,
-                weight=spec.weight,
-                scorer=model,
-                shift=model.mean if normalize in ("mean", "mean_std") else 0.0,
-                divisor=model.std if normalize == "mean_std" else 1.0,
-                is_probability=normalize == "probability" and isinstance(model, RewardModel),
-            )
-        )
+        if (scorer := scorers.get(spec.name)) is None:
+            scorer = _loaded(spec, template, device, bf16)
+        sources.append(_source(spec, scorer, normalize))
     if aggregation in ENSEMBLES:
         models = [
             (source.name, source.weight, source.scorer.num_heads)
@@ -216,6 +197,33 @@ def load_reward(
         aggregation=aggregation,
         uncertainty_coef=uncertainty_coef,
         calls=calls,
+    )
+
+
+def _source(
+    spec: RewardSpec,
+    scorer: RewardModel | RewardFunction | AsyncScorer,
+    normalize: Normalization,
+) -> RewardSource:
+    """The source with its scale: reward models and servers of this project have one."""
+    if not isinstance(scorer, RewardModel | AsyncScorer):
+        return RewardSource(name=spec.name, weight=spec.weight, scorer=scorer)
+    as_probability = normalize == "probability" and isinstance(scorer, RewardModel)
+    if as_probability:
+        check_verifier(scorer.path, scorer.objective)
+    elif normalize == "probability" and spec.kind == "server":
+        raise ConfigError(
+            f"normalize_reward=probability is for reward models on this machine, not for "
+            f"{spec.name}; use another value.",
+            code="unsupported",
+        )
+    return RewardSource(
+        name=spec.name,
+        weight=spec.weight,
+        scorer=scorer,
+        shift=scorer.mean if normalize in ("mean", "mean_std") else 0.0,
+        divisor=scorer.std if normalize == "mean_std" else 1.0,
+        is_probability=as_probability,
     )
 
 
