@@ -181,8 +181,7 @@ def load_reward(
     sources = []
     for spec in specs:
         template = (templates or {}).get(spec.name, JudgeTemplate())
-        if (scorer := scorers.get(spec.name)) is None:
-            scorer = _loaded(spec, template, device, bf16)
+        scorer = scorers.get(spec.name) or _loaded(spec, template, device, bf16)
         sources.append(_source(spec, scorer, normalize))
     if aggregation in ENSEMBLES:
         models = [
@@ -208,8 +207,9 @@ def _source(
     """The source with its scale: reward models and servers of this project have one."""
     if not isinstance(scorer, RewardModel | AsyncScorer):
         return RewardSource(name=spec.name, weight=spec.weight, scorer=scorer)
-    as_probability = normalize == "probability" and isinstance(scorer, RewardModel)
-    if as_probability:
+    as_probability = False
+    if normalize == "probability" and isinstance(scorer, RewardModel):
+        as_probability = True
         check_verifier(scorer.path, scorer.objective)
     elif normalize == "probability" and spec.kind == "server":
         raise ConfigError(
