@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels.records import normalized_name
-from rlhf.labels.schema import ADMINISTRATOR, people, sessions
+from rlhf.labels.schema import ADMIN, ADMINISTRATOR, ERASED, people, sessions
 from rlhf.labels.store import LabelStore
 
 ADMIN_TOKEN = "admin_token_sha256"
@@ -22,14 +22,15 @@ MAX_NAME_LENGTH = 64
 class WebSession:
     """A logged-in user."""
 
-    annotator: str | None  # None for the administrator
+    annotator: str | None  # None for whoever logged in with the admin link
+    role: str
     csrf: str
     token_sha256: str
 
     @property
-    def is_admin(self) -> bool:
-        """Whether this is the administrator, who sees all statistics and labels nothing."""
-        return self.annotator is None
+    def name(self) -> str:
+        """The user's name, as decisions record it."""
+        return ADMINISTRATOR if self.annotator is None else self.annotator
 
 
 def token_digest(token: str) -> str:
@@ -74,7 +75,7 @@ def check_name(name: str) -> None:
             f"annotator {name!r}: use 1 to {MAX_NAME_LENGTH} characters, no outer spaces.",
             code="bad-value",
         )
-    if name == ADMINISTRATOR:
+    if name in (ADMINISTRATOR, ERASED):
         raise DataError(f"annotator {name!r}: the name is reserved.", code="bad-value")
     if not name.isprintable():
         raise DataError(f"annotator {name!r}: use printable characters.", code="bad-value")
@@ -91,12 +92,16 @@ def log_in(store: LabelStore, token: str) -> tuple[str, WebSession] | None:
     digest = token_digest(token)
     is_admin = hmac.compare_digest(store.setting(ADMIN_TOKEN, "none"), digest)
     with store.write() as connection:
-        name = connection.scalar(sa.select(people.c.name).where(people.c.invite_sha256 == digest))
-        if name is None and not is_admin:
+        query = sa.select(people.c.name, people.c.role).where(people.c.invite_sha256 == digest)
+        person = connection.execute(query).first()
+        if person is None and not is_admin:
             return None
         cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         session = WebSession(
-            annotator=None if is_admin else name, csrf=csrf, token_sha256=token_digest(cookie)
+            annotator=None if person is None else person.name,
+            role=ADMIN if person is None else person.role,
+            csrf=csrf,
+            token_sha256=token_digest(cookie),
         )
         connection.execute(sa.delete(sessions).where(sessions.c.expires_at < time.time()))
         connection.execute(
@@ -111,15 +116,22 @@ def log_in(store: LabelStore, token: str) -> tuple[str, WebSession] | None:
 
 
 def session_of(store: LabelStore, cookie: str) -> WebSession | None:
-    """The unexpired session of a cookie."""
-    query = sa.select(sessions).where(
-        sessions.c.token_sha256 == token_digest(cookie), sessions.c.expires_at > time.time()
+    """The unexpired session of a cookie, with the role that its user has now."""
+    query = (
+        sa.select(sessions, people.c.role)
+        .outerjoin(people, people.c.name == sessions.c.annotator)
+        .where(sessions.c.token_sha256 == token_digest(cookie), sessions.c.expires_at > time.time())
     )
     with store.read() as connection:
         row = connection.execute(query).first()
-    if row is None:
+    if row is None or (row.annotator is not None and row.role is None):
         return None
-    return WebSession(annotator=row.annotator, csrf=row.csrf, token_sha256=row.token_sha256)
+    return WebSession(
+        annotator=row.annotator,
+        role=ADMIN if row.annotator is None else row.role,
+        csrf=row.csrf,
+        token_sha256=row.token_sha256,
+    )
 
 
 def log_out(store: LabelStore, session: WebSession) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.errors import ConfigError, DataError
+from rlhf.labels import people_cli
 from rlhf.labels.cli_parser import parser
 from rlhf.labels.consensus import REWARD_WEIGHTED
 from rlhf.labels.consensus_rows import ConsensusOptions
@@ -43,11 +44,13 @@ def main(argv: Sequence[str]) -> int:
         case "prelabel":
             _prelabel(args, console)
         case "invite":
-            _invite(args, console)
+            people_cli.invite(args, console)
+        case "people":
+            people_cli.people(args, console)
         case "token":
-            _token(args, console)
+            people_cli.token(args, console)
         case "erase":
-            _erase(args, console)
+            people_cli.erase(args, console)
     return 0
 
 
@@ -238,37 +241,4 @@ def _prelabel(args: argparse.Namespace, console: Console) -> None:
     console.print(
         f"{counted(len(scores), 'item')} ranked; `rlhf label serve --pre_label_share 0.8` shows "
         "the ranks after 80% of the labels"
-    )
-
-
-def _invite(args: argparse.Namespace, console: Console) -> None:
-    from rlhf.labels.access import invite
-    from rlhf.labels.people import update_person
-    from rlhf.labels.records import normalized_name
-
-    with LabelStore(args.store, create=False) as store:
-        for name in args.names:
-            link = f"{args.address}/login#{invite(store, name)}"
-            with store.write() as connection:
-                update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
-            console.print(f"{name}: {link}", soft_wrap=True)
-
-
-def _token(args: argparse.Namespace, console: Console) -> None:
-    from rlhf.labels.api_tokens import new_api_token, revoke_api_token
-
-    with LabelStore(args.store, create=False) as store:
-        if args.revoke:
-            revoke_api_token(store, args.name)
-            console.print(f"the token of {args.name} is revoked")
-        else:
-            console.print(f"{args.name}: {new_api_token(store, args.name, args.role)}")
-
-
-def _erase(args: argparse.Namespace, console: Console) -> None:
-    with LabelStore(args.store, create=False) as store:
-        count = store.erase(args.annotator)
-    console.print(
-        f"{counted(count, 'event')} deleted; a record with counts and without the name remains. "
-        "Earlier exports still contain the labels: export again."
     )

@@ -3,13 +3,14 @@
 import argparse
 from collections.abc import Callable
 
+from rlhf.labels.schema import ROLES
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 
 AddArgument = Callable[..., argparse.Action]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser with its nine commands."""
+    """The parser with its commands."""
     root = CommandParser(
         prog="rlhf label",
         description="Collect, import and export preference labels.",
@@ -79,11 +80,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command("prelabel", "Rank the items with a reward model; see `serve --pre_label_share`.")
     add("--reward_model", required=True, help="A reward model, or file.py:function.")
-    add = command("invite", "Print a new link for each annotator; it revokes the old one.")
-    add("names", nargs="+", help="Annotators' names, as in the exported rows.")
-    add("--role", choices=("annotator", "adjudicator"), help="Adjudicators decide contested items.")
-    add("--tags", nargs="+", help="Languages and skills; items may require them.")
+    add = command("invite", "Print a new link for each person; it revokes the old one.")
+    add("names", nargs="+", help="People's names, as in the exported rows.")
+    _add_settings(add)
     add("--address", default="http://127.0.0.1:8000", help="Address of the label page.")
+    add = command("people", "List the people of the store, or change some.")
+    add("names", nargs="*", help="Names of invited people; none lists everybody.")
+    _add_settings(add)
+    add("--revoke", action="store_true", help="End their links and sessions; their labels stay.")
     add = command("token", "Print a new token for a program that uses the REST API of `serve`.")
     add("name", help="Name of the program; an old token of that name is revoked.")
     add("--role", choices=("read", "write"), default="read", help="What the program may do.")
@@ -148,6 +152,16 @@ def _add_serve(add: AddArgument) -> None:
     add("--model", nargs="*", default=[], help="Models that respond to annotators' prompts.")
     add("--num_responses", type=int, default=4, help="Responses of these models to a prompt.")
     add("--max_new_tokens", type=int, default=128, help="Longest of these responses, in tokens.")
+
+
+def _add_settings(add: AddArgument) -> None:
+    add(
+        "--role",
+        choices=ROLES,
+        help="Annotators label, adjudicators decide contested items, researchers see and change "
+        "everything but access, admins set access too.",
+    )
+    add("--tags", nargs="+", help="Languages and skills; items may require them.")
 
 
 def _add_import(add: AddArgument) -> None:

@@ -1,6 +1,7 @@
 """The right to be forgotten: the one exception to the append-only log."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL
 from rlhf.labels.schema import (
+    ERASED,
     LIVE,
     claims,
     drafts,
@@ -45,7 +47,37 @@ def erase_annotator(connection: sa.Connection, annotator: str) -> Erased:
         deletion = sa.delete(table).where(table.c.annotator == annotator)
         rows += connection.execute(deletion).rowcount
     rows += connection.execute(sa.delete(people).where(people.c.name == annotator)).rowcount
+    rows += _forget_decisions(connection, annotator)
     if rows + num_events:
         insert = sa.insert(tombstones).values(at=time.time(), events=num_events, labels=len(labels))
         connection.execute(insert)
     return Erased(rows + num_events, num_events)
+
+
+def _forget_decisions(connection: sa.Connection, name: str) -> int:
+    """Replace the name of whoever decided about an item or a label; returns the number of events.
+
+    The decisions themselves stay: the state of items and the labels of others depend on them.
+    """
+    has_decider = sa.cast(events.c.payload, sa.String).contains('"by"')
+    changed = 0
+    query = sa.select(events.c.id, events.c.payload).where(has_decider)
+    for row in connection.execute(query).all():
+        payload = _without_decider(row.payload, name)
+        if payload != row.payload:
+            update = sa.update(events).where(events.c.id == row.id)
+            connection.execute(update.values(payload=payload))
+            changed += 1
+    return changed
+
+
+def _without_decider(payload: Mapping[str, object], name: str) -> dict[str, object]:
+    """The payload with ERASED for the name in its fields `by`, at any depth."""
+    return {
+        key: ERASED
+        if key == "by" and value == name
+        else _without_decider(value, name)
+        if isinstance(value, Mapping)
+        else value
+        for key, value in payload.items()
+    }

@@ -1,4 +1,4 @@
-"""People who label: their role, and what the administrator has set for them."""
+"""People who log in: their role, and what was set for them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL
 from rlhf.labels.schema import (
-    ADJUDICATOR,
     ANNOTATOR,
     DONE,
     HAS_TAGS,
+    ROLES,
     claims,
     items,
     meta,
@@ -27,7 +27,7 @@ MAX_TAGS, MAX_TAG_LENGTH = 20, 64
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """An annotator or adjudicator. A name without an invite has the default settings."""
+    """A person of the project. A name without an invite has the default settings."""
 
     name: str
     role: str = ANNOTATOR
@@ -80,7 +80,7 @@ def update_person(
     Args:
         connection: in a transaction.
         name: an invited person.
-        role: "annotator" or "adjudicator".
+        role: one of `ROLES`.
         paused: whether they get no items for now; the item that they hold stays theirs.
         cap: the number of labels after which they get no more items.
         no_cap: remove the cap.
@@ -188,6 +188,6 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
 
 
 def _checked_role(role: str) -> str:
-    if role not in (ANNOTATOR, ADJUDICATOR):
-        raise DataError(f"role {role!r} is not {ANNOTATOR} or {ADJUDICATOR}.", code="bad-value")
+    if role not in ROLES:
+        raise DataError(f"role {role!r} is not one of {', '.join(ROLES)}.", code="bad-value")
     return role

@@ -11,16 +11,19 @@ SCHEMA_VERSION = 4
 # Kinds of events. A LATE label came after its place was given to another annotator; it is stored
 # and does not count.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
-# Decisions of the administrator about an item; their payload has `by` and `reason`. If the
-# administrator takes a label back or corrects it, its `undo` event has these two fields.
+# Decisions of a researcher about an item; their payload has `by` and `reason`. If a researcher
+# takes a label back or corrects it, its `undo` event has these two fields.
 EXCLUDE, REOPEN, CONTEST = "exclude", "reopen", "contest"
-ADMINISTRATOR = "(administrator)"  # annotator of these events; not a name that can be invited
+# Annotator of these events, and name of whoever has the admin link; nobody can be invited as it.
+ADMINISTRATOR = "(administrator)"
+ERASED = "(erased)"  # stands for a person's name in what others did, after they were erased
 # Role of an item in the queue: OPEN items are labelled, GOLD items measure the annotators, and a
 # MARKED item is a single response of a chat, which cannot be ranked.
 OPEN, GOLD, MARKED = "open", "gold", "marked"
 EXCLUDED = "excluded"  # an item whose labels do not count
-# Roles of a person.
-ANNOTATOR, ADJUDICATOR = "annotator", "adjudicator"
+# Roles of a person; `web/permissions.py` says what each may do.
+ANNOTATOR, ADJUDICATOR, RESEARCHER, ADMIN = "annotator", "adjudicator", "researcher", "admin"
+ROLES = (ANNOTATOR, ADJUDICATOR, RESEARCHER, ADMIN)
 # States of a claim; LIVE and DONE claims take a place of their item.
 LIVE, DONE, SKIPPED, EXPIRED, UNDONE = "live", "done", "skipped", "expired", "undone"
 # Claims in these states keep an item from being shown to the same annotator again. An expired claim

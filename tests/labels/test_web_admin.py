@@ -9,6 +9,7 @@ import pytest
 
 from rlhf.labels import people
 from rlhf.labels.access import MAX_NAME_LENGTH
+from rlhf.labels.export import rows_of
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.review import questions
 from rlhf.labels.selection import QueueConfig
@@ -68,6 +69,34 @@ def test_decisions_over_http(site):
     assert "excluded" in admin.http.get("/admin/items/2").text
 
 
+def test_decision_records_who_decided(site):
+    labelled(site, "ann")
+    site.token("rita")
+    with site.store.write() as connection:
+        people.update_person(connection, "rita", role="researcher")
+    rita = site.client("rita")
+    event = site.store.labels()[0].event_id
+    rita.post(
+        "/admin/decide", {"action": "exclude", "id": 2, "reason": "cut off"}
+    ).raise_for_status()
+    body = {"action": "correct", "id": event, "reason": "swapped", "ranks": [1, 1, 2, 3]}
+    rita.post("/admin/decide", body).raise_for_status()
+    rows = [
+        (row["kind"], row["annotator"], row["by"]) for row in rows_of(site.store, "events").rows
+    ]
+    assert rows[-3:] == [
+        ("exclude", "(administrator)", "rita"),
+        ("undo", "ann", "rita"),
+        ("submit", "ann", None),
+    ]
+    assert site.store.labels()[-1].extra["corrected"]["by"] == "rita"
+    assert "rita" in rita.http.get("/admin/events").text
+    assert site.store.erase("rita") == 0  # no label of hers; her decisions stay without her name
+    assert "rita" not in site.client("admin").http.get("/admin/events").text
+    assert site.store.labels()[-1].extra["corrected"]["by"] == "(erased)"
+    assert {label.item_id for label in site.store.labels()} == {1, 3, 4}
+
+
 def test_people_are_paused_capped_and_revoked_over_http(site):
     ann, admin = site.client("ann"), site.client("admin")
 
@@ -84,7 +113,7 @@ def test_people_are_paused_capped_and_revoked_over_http(site):
     assert admin.post("/admin/people", {"everyone_paused": True}).status_code == 200
     assert site.queue.obstacle("bob") == "paused"
     assert admin.post("/admin/people", {"name": "zoe", "cap": 1}).status_code == 422
-    assert change(revoke=True) == 200
+    assert admin.post("/admin/access", {"name": "ann", "revoke": True}).status_code == 200
     assert ann.post("/api/next", {}).status_code == 401
 
 

@@ -3,46 +3,51 @@
 import httpx
 import pytest
 
+from rlhf.labels.people import update_person
+from rlhf.labels.web import permissions
 from rlhf.labels.web.app import MAX_FAILED_LOGINS
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.web.guard import MAX_BODY
 from tests.labels.web_server import Client
 
-# Every route of the app; a test checks that a new route is added here.
-ROUTES = [
-    ("GET", "/"),
-    ("GET", "/api/form"),
-    ("GET", "/api/guideline"),
-    ("POST", "/api/next"),
-    ("POST", "/api/heartbeat"),
-    ("POST", "/api/draft"),
-    ("POST", "/api/submit"),
-    ("POST", "/api/skip"),
-    ("POST", "/api/undo"),
-    ("POST", "/api/ask"),
-    ("GET", "/api/ask"),
-    ("POST", "/api/questions"),
-    ("GET", "/api/questions"),
-    ("GET", "/adjudicate"),
-    ("GET", "/api/adjudicate"),
-    ("POST", "/api/adjudicate"),
-    ("POST", "/logout"),
-    ("GET", "/admin"),
-    ("POST", "/admin/invite"),
-    ("POST", "/admin/finish"),
-    ("GET", "/admin/export/rankings"),
-    ("GET", "/admin/items"),
-    ("GET", "/admin/items/1"),
-    ("POST", "/admin/decide"),
-    ("GET", "/admin/events"),
-    ("GET", "/admin/people"),
-    ("POST", "/admin/people"),
-    ("GET", "/admin/guideline"),
-    ("POST", "/admin/guideline"),
-    ("POST", "/admin/answer"),
-    ("GET", "/admin/models"),
-]
+# Every route of the app with the roles that may use it; a test checks that a new route is added.
+EVERYBODY = ("annotator", "adjudicator", "researcher", "admin")
+ROLES_OF_ROUTE = {
+    ("GET", "/"): EVERYBODY,
+    ("GET", "/api/form"): ("annotator", "adjudicator"),
+    ("GET", "/api/guideline"): ("annotator", "adjudicator"),
+    ("POST", "/api/next"): ("annotator",),
+    ("POST", "/api/heartbeat"): ("annotator",),
+    ("POST", "/api/draft"): ("annotator",),
+    ("POST", "/api/submit"): ("annotator",),
+    ("POST", "/api/skip"): ("annotator",),
+    ("POST", "/api/undo"): ("annotator",),
+    ("POST", "/api/ask"): ("annotator",),
+    ("GET", "/api/ask"): ("annotator",),
+    ("POST", "/api/questions"): ("annotator", "adjudicator"),
+    ("GET", "/api/questions"): ("annotator", "adjudicator"),
+    ("GET", "/adjudicate"): ("adjudicator",),
+    ("GET", "/api/adjudicate"): ("adjudicator",),
+    ("POST", "/api/adjudicate"): ("adjudicator",),
+    ("GET", "/admin"): ("researcher", "admin"),
+    ("POST", "/admin/invite"): ("admin",),
+    ("POST", "/admin/finish"): ("researcher", "admin"),
+    ("GET", "/admin/export/rankings"): ("researcher", "admin"),
+    ("GET", "/admin/items"): ("researcher", "admin"),
+    ("GET", "/admin/items/1"): ("researcher", "admin"),
+    ("POST", "/admin/decide"): ("researcher", "admin"),
+    ("GET", "/admin/events"): ("researcher", "admin"),
+    ("GET", "/admin/people"): ("researcher", "admin"),
+    ("POST", "/admin/people"): ("researcher", "admin"),
+    ("POST", "/admin/access"): ("admin",),
+    ("GET", "/admin/guideline"): ("researcher", "admin"),
+    ("POST", "/admin/guideline"): ("researcher", "admin"),
+    ("POST", "/admin/answer"): ("researcher", "admin"),
+    ("GET", "/admin/models"): ("researcher", "admin"),
+    ("POST", "/logout"): EVERYBODY,
+}
+ROUTES = list(ROLES_OF_ROUTE)
 # Values of the parameters of paths.
 PARAMETERS = {"{kind}": "rankings", "{item_id}": "1"}
 
@@ -81,15 +86,78 @@ def test_request_without_session_is_rejected(site, method, path):
     assert response.status_code == (303 if path == "/" else 401)
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_annotator_and_admin_have_separate_routes(site, method, path):
-    is_admin_path = path.startswith("/admin")
-    client = site.client("ann" if is_admin_path else "admin")
-    response = client.http.request(method, path, json={} if method == "POST" else None)
-    if path in ("/", "/logout"):
-        assert response.status_code in (200, 303)
-    else:
-        assert response.status_code == 403
+def with_role(site, name: str, role: str) -> Client:
+    """A person of this role, logged in."""
+    site.token(name)
+    with site.store.write() as connection:
+        update_person(connection, name, role=role)
+    return site.client(name)
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+def test_each_role_may_use_its_routes_and_no_others(site, role):
+    client = with_role(site, "rita", role)
+    for (method, path), roles in ROLES_OF_ROUTE.items():
+        body = {} if method == "POST" else None
+        response = client.http.request(method, path, json=body)
+        # Without a model or a run that waits, /api/ask and /admin/finish are allowed and missing.
+        allowed = (200, 303, 404, 422)
+        assert (response.status_code in allowed) == (role in roles), (path, response.text)
+        if role not in roles:
+            assert response.json()["detail"] == f"this page is not for the role {role}"
+    assert client.post("/api/next", {}).status_code == 401  # the last route logged out
+
+
+def test_admin_link_has_the_role_admin(site):
+    admin = site.client("admin")
+    assert admin.http.get("/").headers["location"] == "/admin"
+    assert admin.post("/admin/access", {}).status_code == 422
+    assert admin.post("/api/next", {}).status_code == 403
+
+
+def test_route_that_is_not_in_the_table_is_closed_to_everybody(site):
+    for client in (site.client("ann"), site.client("admin")):
+        for method, path in (
+            ("GET", "/openapi.json"),
+            ("PUT", "/admin"),
+            ("GET", "/admin/items/1/x"),
+        ):
+            assert client.http.request(method, path).status_code == 404
+
+
+def test_table_of_roles_has_no_route_that_does_not_exist(site):
+    """The REST API's routes are checked in test_rest.py."""
+    listed = {
+        (method, path.replace("/export/*", "/export/rankings").replace("/items/*", "/items/1"))
+        for method, path in (route.split() for route in permissions.ROLES_OF_ROUTE)
+        if not path.startswith("/rest/")
+    }
+    assert listed == {*ROUTES, *PUBLIC_ROUTES}
+
+
+def test_change_of_role_counts_from_the_next_request(site):
+    rita, admin = site.client("rita"), site.client("admin")
+    assert rita.next()["claim"] is not None
+    body = {"name": "rita", "role": "researcher"}
+    admin.post("/admin/access", body).raise_for_status()
+    assert rita.post("/api/next", {}).status_code == 403
+    assert rita.http.get("/").headers["location"] == "/admin"
+    assert rita.http.get("/admin/people").status_code == 200
+    # Neither for herself nor for another: a link would log in as its person.
+    assert rita.post("/admin/access", {"name": "rita", "role": "admin"}).status_code == 403
+    assert rita.post("/admin/people", {"name": "rita", "role": "admin"}).status_code == 422
+    assert rita.post("/admin/invite", {"name": "zoe"}).status_code == 403
+    assert admin.post("/admin/access", {"name": "rita", "role": "boss"}).status_code == 422
+    assert admin.post("/admin/access", {"name": "zoe", "role": "admin"}).status_code == 422
+    admin.post("/admin/access", {"name": "rita", "revoke": True}).raise_for_status()
+    assert rita.http.get("/admin").status_code == 401
+
+
+def test_researcher_sees_no_controls_of_access(site):
+    rita, admin = with_role(site, "rita", "researcher"), site.client("admin")
+    for path, control in (("/admin", 'id="invite"'), ("/admin/people", 'id="revoke"')):
+        assert control in admin.http.get(path).text
+        assert control not in rita.http.get(path).text
 
 
 def test_annotator_cannot_change_the_item_of_another(site):

@@ -1,4 +1,7 @@
-"""What the administrator may decide about an item or a label: each is an event with a reason."""
+"""What a researcher may decide about an item or a label: each is an event with a reason.
+
+`by` is the name of whoever decides.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +33,7 @@ from rlhf.labels.store import LabelStore
 MAX_REASON = 2000
 
 
-def exclude(store: LabelStore, item_id: int, reason: str) -> None:
+def exclude(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTRATOR) -> None:
     """Take an item out of the queue; its labels stay in the log and do not count.
 
     Raises:
@@ -40,10 +43,10 @@ def exclude(store: LabelStore, item_id: int, reason: str) -> None:
         if _queue_of(connection, item_id) == EXCLUDED:
             raise DataError(f"item {item_id} is excluded already.", code="not-allowed")
         _set_queue(connection, item_id, EXCLUDED)
-        _log(connection, EXCLUDE, item_id, reason)
+        _log(connection, EXCLUDE, item_id, reason, by)
 
 
-def reopen(store: LabelStore, item_id: int, reason: str) -> None:
+def reopen(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTRATOR) -> None:
     """Bring an excluded item back with its labels, or let one more annotator label an item.
 
     Raises:
@@ -60,10 +63,10 @@ def reopen(store: LabelStore, item_id: int, reason: str) -> None:
                 f"item {item_id} is not handed out for labels; it cannot be reopened.",
                 code="not-allowed",
             )
-        _log(connection, REOPEN, item_id, reason)
+        _log(connection, REOPEN, item_id, reason, by)
 
 
-def contest(store: LabelStore, item_id: int, reason: str) -> None:
+def contest(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTRATOR) -> None:
     """Send an item to the adjudicators, however much its annotators agree.
 
     Raises:
@@ -72,24 +75,31 @@ def contest(store: LabelStore, item_id: int, reason: str) -> None:
     with store.write() as connection:
         if _queue_of(connection, item_id) != OPEN:
             raise DataError(f"item {item_id} is not one to adjudicate.", code="not-allowed")
-        _log(connection, CONTEST, item_id, reason)
+        _log(connection, CONTEST, item_id, reason, by)
 
 
-def take_back(store: LabelStore, event_id: int, reason: str) -> None:
-    """Undo a label in the name of the administrator; its item goes to an annotator again.
+def take_back(store: LabelStore, event_id: int, reason: str, *, by: str = ADMINISTRATOR) -> None:
+    """Undo a label of an annotator; its item goes to an annotator again.
 
     Raises:
         DataError: no such label, it was undone before, or no reason.
     """
     with store.write() as connection:
-        payload = {"by": ADMINISTRATOR, "reason": checked_reason(reason)}
+        payload = {"by": by, "reason": checked_reason(reason)}
         append_undo(connection, event_id, request_key=None, payload=payload)
         claim = sa.select(events.c.claim_id).where(events.c.id == event_id).scalar_subquery()
         ended = sa.update(claims).where(claims.c.id == claim, claims.c.state == DONE)
         connection.execute(ended.values(state=UNDONE))
 
 
-def correct(store: LabelStore, event_id: int, ranks: Sequence[int], reason: str) -> int:
+def correct(
+    store: LabelStore,
+    event_id: int,
+    ranks: Sequence[int],
+    reason: str,
+    *,
+    by: str = ADMINISTRATOR,
+) -> int:
     """Replace the ranks of a label by a new event; returns its id.
 
     The new label has the same annotator, item and purpose, and records in `extra` who corrected
@@ -101,18 +111,18 @@ def correct(store: LabelStore, event_id: int, ranks: Sequence[int], reason: str)
     reason = checked_reason(reason)
     with store.write() as connection:
         old = _label(connection, event_id)
-        new = corrected(old, validation.whole_ranks(list(ranks)), reason)
+        new = corrected(old, validation.whole_ranks(list(ranks)), reason, by)
         validation.check_label(new, queries.item_sizes(connection, {old.item_id}))
-        payload = {"by": ADMINISTRATOR, "reason": reason}
+        payload = {"by": by, "reason": reason}
         append_undo(connection, event_id, request_key=None, payload=payload)
         return append_label(connection, new, request_key=None)
 
 
-def corrected(old: StoredLabel, ranks: Sequence[int], reason: str) -> Label:
+def corrected(old: StoredLabel, ranks: Sequence[int], reason: str, by: str) -> Label:
     """The label with other ranks; what described the old ranks is left out."""
     described = ("form", "scale", "both_bad")
     extra = {key: value for key, value in old.extra.items() if key not in described}
-    extra["corrected"] = {"by": ADMINISTRATOR, "event_id": old.event_id, "reason": reason}
+    extra["corrected"] = {"by": by, "event_id": old.event_id, "reason": reason}
     values = replace(old, ranks=list(ranks), strength=1.0, extra=extra)
     return Label(**{name: getattr(values, name) for name in Label.__dataclass_fields__})
 
@@ -162,8 +172,8 @@ def _set_queue(connection: sa.Connection, item_id: int, queue: str) -> None:
     connection.execute(sa.update(items).where(items.c.id == item_id).values(queue=queue))
 
 
-def _log(connection: sa.Connection, kind: str, item_id: int, reason: str) -> None:
-    payload = {"by": ADMINISTRATOR, "reason": checked_reason(reason)}
+def _log(connection: sa.Connection, kind: str, item_id: int, reason: str, by: str) -> None:
+    payload = {"by": by, "reason": checked_reason(reason)}
     append(
         connection,
         Event(kind=kind, item_id=item_id, annotator=ADMINISTRATOR, payload=payload),

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from rlhf.labels.disagreement import disagreement, rankings_of
 from rlhf.labels.events import LoggedEvent, logged_events
 from rlhf.labels.records import ADJUDICATION, StoredLabel
-from rlhf.labels.schema import CONTEST, LATE, SKIP, SUBMIT, UNDO, events
+from rlhf.labels.schema import CONTEST, LATE, SKIP, SUBMIT, UNDO, tombstones
 from rlhf.labels.store import LabelStore
 
 BLIND, FINAL = "blind", "final"  # an adjudicator ranks before and after seeing the labels
@@ -52,24 +52,26 @@ def is_decision(label: StoredLabel) -> bool:
 
 
 class Histories:
-    """Histories by item id. Events are only ever added, so each is read once."""
+    """Histories by item id. Events are only ever added, so each is read once.
+
+    After an erasure, which deletes or changes some, all are read again.
+    """
 
     def __init__(self, store: LabelStore) -> None:
         self._store, self._lock = store, threading.Lock()
         self._histories: Mapping[int, ItemHistory] = {}
-        self._last, self._count = 0, 0
+        self._last, self._erasures = 0, 0
 
     def get(self) -> Mapping[int, ItemHistory]:
         """The histories up to now; later calls do not change them."""
         with self._lock:
             with self._store.read() as connection:
+                count = sa.select(sa.func.count()).select_from(tombstones)
+                erasures = connection.scalar(count) or 0
+                if erasures != self._erasures:
+                    self._histories, self._last, self._erasures = {}, 0, erasures
                 new = logged_events(connection, after=self._last)
-                total = connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0
-                if self._count + len(new) != total:  # `rlhf label erase` deleted some
-                    self._histories, self._count = {}, 0
-                    new = logged_events(connection)
             self._histories = {**self._histories, **_with_events(self._histories, new)}
-            self._count += len(new)
             self._last = new[-1].id if new else self._last
             return self._histories
 

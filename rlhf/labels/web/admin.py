@@ -1,4 +1,4 @@
-"""The overview page of the administrator: statistics, invites, exports."""
+"""The overview page of researchers and administrators: statistics, invites, exports."""
 
 import threading
 import time
@@ -9,15 +9,16 @@ import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
-from rlhf.labels import access
+from rlhf.labels import access, people
 from rlhf.labels.dataset_card import dataset_card
 from rlhf.labels.export import KINDS, rows_of
 from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet, file_name
 from rlhf.labels.label_rows import ExportedRows
 from rlhf.labels.queries import is_free
 from rlhf.labels.queue import Queue
+from rlhf.labels.records import normalized_name
 from rlhf.labels.review.history import Histories
-from rlhf.labels.schema import items
+from rlhf.labels.schema import ADMIN, ROLES, items
 from rlhf.labels.stats import StoreStats, label_stats
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.admin_guideline import add_guideline_page
@@ -58,7 +59,7 @@ def add_admin(
     pages: jinja2.Environment,
     histories: Histories,
 ) -> None:
-    """Add the routes below /admin; the guard lets only the administrator in."""
+    """Add the routes below /admin, for researchers and administrators."""
     cache = StatsCache(queue.store)
     _add_overview(app, queue, config, pages, cache)
     add_item_pages(app, queue, pages, histories)
@@ -82,11 +83,16 @@ def _add_overview(
             names=access.names(store),
             kinds=list(KINDS),
             can_finish=config.finish is not None,
+            roles=ROLES,
+            is_admin=request.scope["session"].role == ADMIN,
         )
 
     @app.post("/admin/invite")
     def invite(body: InviteRequest) -> Mapping[str, str]:
-        return {"name": body.name, "token": access.invite(store, body.name)}
+        token = access.invite(store, body.name)
+        with store.write() as connection:
+            people.update_person(connection, normalized_name(body.name), role=body.role)
+        return {"name": body.name, "token": token}
 
     @app.post("/admin/finish")
     def finish() -> Mapping[str, bool]:

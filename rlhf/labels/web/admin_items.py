@@ -93,8 +93,8 @@ def add_item_pages(
         )
 
     @app.post("/admin/decide")
-    def decide(body: DecisionRequest) -> Mapping[str, bool]:
-        apply_decision(store, body)
+    def decide(request: Request, body: DecisionRequest) -> Mapping[str, bool]:
+        apply_decision(store, body, request.scope["session"].name)
         return {"done": True}
 
     @app.get("/admin/events", response_class=HTMLResponse)
@@ -120,22 +120,22 @@ def add_item_pages(
         )
 
 
-def apply_decision(store: LabelStore, body: DecisionRequest) -> None:
-    """Do what the administrator decided.
+def apply_decision(store: LabelStore, body: DecisionRequest, by: str) -> None:
+    """Do what the researcher `by` decided.
 
     Raises:
         DataError: it does not fit the item or label, or has no reason.
     """
     if body.action == "exclude":
-        decisions.exclude(store, body.id, body.reason)
+        decisions.exclude(store, body.id, body.reason, by=by)
     elif body.action == "reopen":
-        decisions.reopen(store, body.id, body.reason)
+        decisions.reopen(store, body.id, body.reason, by=by)
     elif body.action == "contest":
-        decisions.contest(store, body.id, body.reason)
+        decisions.contest(store, body.id, body.reason, by=by)
     elif body.action == "take_back":
-        decisions.take_back(store, body.id, body.reason)
+        decisions.take_back(store, body.id, body.reason, by=by)
     else:
-        decisions.correct(store, body.id, body.ranks, body.reason)
+        decisions.correct(store, body.id, body.ranks, body.reason, by=by)
 
 
 def read_row(store: LabelStore, item_id: int) -> sa.RowMapping:

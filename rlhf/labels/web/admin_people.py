@@ -1,4 +1,4 @@
-"""The page of people: live progress, and what the administrator sets for each person."""
+"""The page of people: live progress, and what is set for each person."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,15 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import normalized_name
 from rlhf.labels.review.history import Histories
 from rlhf.labels.review.progress import progress_of
-from rlhf.labels.web.request_schemas import PersonRequest
+from rlhf.labels.schema import ADMIN, ROLES
+from rlhf.labels.web.request_schemas import AccessRequest, PersonRequest
 
 OBSTACLES = {
     "": "",
     "paused": "paused",
     "cap": "cap reached",
     "failed": "not qualified",
-    "role": "adjudicator",
+    "role": "",  # the row names it
 }
 
 
@@ -47,6 +48,8 @@ def add_people_page(
             progress=progress,
             halted=halted,
             obstacles=OBSTACLES,
+            roles=ROLES,
+            is_admin=request.scope["session"].role == ADMIN,
             duration=duration,
             ago=lambda at: "–" if at is None else f"{duration(time.time() - at)} ago",
         )
@@ -57,18 +60,25 @@ def add_people_page(
         with store.write() as connection:
             if body.everyone_paused is not None:
                 people.pause_everyone(connection, body.everyone_paused)
-            elif body.revoke:
-                people.revoke(connection, name)
             else:
                 people.update_person(
                     connection,
                     name,
-                    role=body.role,
                     paused=body.paused,
                     cap=body.cap,
                     no_cap=body.no_cap,
                     tags=body.tags,
                 )
+        return {"done": True}
+
+    @app.post("/admin/access")
+    def change_access(body: AccessRequest) -> Mapping[str, bool]:
+        name = normalized_name(body.name)
+        with store.write() as connection:
+            if body.revoke:
+                people.revoke(connection, name)
+            else:
+                people.update_person(connection, name, role=body.role)
         return {"done": True}
 
 

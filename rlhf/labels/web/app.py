@@ -1,4 +1,4 @@
-"""The web app: login and label page here, the admin page in `admin.py`."""
+"""The web app: login and label page here, the researcher's pages in `admin.py`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +17,7 @@ from rlhf.labels.form_config import as_json
 from rlhf.labels.queue import Queue, StaleClaimError
 from rlhf.labels.replies import feedback_of, second_look_of
 from rlhf.labels.review.history import Histories
+from rlhf.labels.schema import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
 from rlhf.labels.web.adjudicate import add_adjudication
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.config import WebConfig
@@ -40,6 +41,7 @@ from rlhf.web.server import TEXT_FILES
 HERE = Path(__file__).parent
 MAX_FAILED_LOGINS, LOGIN_SECONDS = 10, 60.0  # per address and time window
 MAX_DETAIL = 1000  # characters of an error message
+HOME = {ANNOTATOR: "/", ADJUDICATOR: "/adjudicate", RESEARCHER: "/admin", ADMIN: "/admin"}
 
 
 def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None) -> ASGIApp:
@@ -93,7 +95,7 @@ def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
             rate_limit.count_failure(address)
             raise HTTPException(401, "this link is invalid, or a newer one has replaced it")
         cookie, session = logged_in
-        response = JSONResponse({"to": "/admin" if session.is_admin else "/"})
+        response = JSONResponse({"to": HOME[session.role]})
         response.set_cookie(
             COOKIE,
             cookie,
@@ -118,10 +120,8 @@ def _add_page(
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
         session = request.scope["session"]
-        if session.is_admin:
-            return RedirectResponse("/admin", 303)
-        if queue.obstacle(session.annotator) == "role":
-            return RedirectResponse("/adjudicate", 303)
+        if HOME[session.role] != "/":
+            return RedirectResponse(HOME[session.role], 303)
         html = pages.get_template("label.html").render(
             csrf=session.csrf, name=session.annotator, live=has_models
         )
@@ -220,7 +220,7 @@ def _form_fields(form: LabelForm | None) -> dict[str, object]:
 
 def _annotator(request: Request) -> str:
     name = request.scope["session"].annotator
-    assert isinstance(name, str)  # the guard keeps the administrator out of these routes
+    assert isinstance(name, str)  # the guard lets only annotators into these routes
     return name
 
 

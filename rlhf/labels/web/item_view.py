@@ -19,7 +19,7 @@ NOTICES = {
     "paused": "The researcher has paused the labelling. Your open item and its draft are kept.",
     "cap": "You have given all the labels that were planned for you.",
     "failed": "You did not reach the pass mark of the qualification round.",
-    "role": "You are an adjudicator; open the page /adjudicate.",
+    "role": "Your role has changed; reload the page.",
 }
 
 

@@ -32,6 +32,7 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+Role = Literal["annotator", "adjudicator", "researcher", "admin"]
 
 
 class LoginRequest(RequestBody):
@@ -89,9 +90,10 @@ class PromptRequest(RequestBody):
 
 
 class InviteRequest(RequestBody):
-    """The name of an annotator who gets a link."""
+    """The name of a person who gets a link; an absent role stays."""
 
     name: Name
+    role: Role | None = None
 
 
 class QuestionRequest(RequestBody):
@@ -124,13 +126,19 @@ class PersonRequest(RequestBody):
     """Settings of a person; an absent one stays."""
 
     name: Name = "-"
-    role: Literal["annotator", "adjudicator"] | None = None
     paused: bool | None = None
     cap: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     no_cap: bool = False
     tags: Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=20)] | None = None
-    revoke: bool = False
     everyone_paused: bool | None = None  # pause or continue the campaign; the name is not read
+
+
+class AccessRequest(RequestBody):
+    """The role of a person, or the end of their access."""
+
+    name: Name
+    role: Role | None = None
+    revoke: bool = False
 
 
 class GuidelineRequest(RequestBody):

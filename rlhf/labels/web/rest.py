@@ -23,7 +23,8 @@ from rlhf.labels.store import LabelStore
 from rlhf.labels.web import rest_schemas as schemas
 from rlhf.labels.web.admin import places_left
 from rlhf.labels.web.app import printable
-from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders, is_unsafe
+from rlhf.labels.web.permissions import PUBLIC, roles_of
+from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders
 
 ROOT = "/rest/v1"
 SCHEMA = f"{ROOT}/openapi.json"
@@ -48,14 +49,17 @@ def guard_rest(app: ASGIApp, store: LabelStore, hosts: Collection[str]) -> ASGIA
     """The app behind the checks of host, size and token; its description needs no token."""
 
     async def authorize(scope: Scope, headers: RequestHeaders) -> None:
-        if scope["path"] == SCHEMA:
+        roles = roles_of(scope["method"], scope["path"])
+        if PUBLIC in roles:
             return
         scheme, _, token = headers.get("authorization", b"").decode("latin-1").partition(" ")
         known = await run_in_threadpool(api_access, store, token.strip())
         if scheme.lower() != "bearer" or known is None:
             raise Rejected(401, "missing or wrong token; send it as `Authorization: Bearer TOKEN`")
-        if is_unsafe(scope) and known.role != "write":
-            raise Rejected(403, f"the token of {known.name} may only read")
+        if not roles:
+            raise Rejected(404, "there is no such route")
+        if known.role not in roles:
+            raise Rejected(403, f"the token of {known.name} may only {known.role}")
 
     return RequestGuard(
         app, hosts, authorize=authorize, error_response=_error, origin_required=False

@@ -1,4 +1,4 @@
-// The administrator's pages: rendered by the server; this file sends forms and renews live parts.
+// The researcher's pages: rendered by the server; this file sends forms and renews live parts.
 import { call } from "./api.js";
 
 const byId = (id) => document.getElementById(id);
@@ -26,7 +26,8 @@ function enableInvites() {
   byId("invite")?.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const { name, token } = await call("/admin/invite", { name: byId("name").value });
+      const role = byId("invite-role").value;
+      const { name, token } = await call("/admin/invite", { name: byId("name").value, ...(role ? { role } : {}) });
       byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}/login#${token}`;
     } catch (error) {
       byId("invite-result").textContent = error.message;
@@ -84,7 +85,7 @@ function enablePeople() {
     if (!button) return;
     name = button.dataset.settings;
     byId("settings-title").textContent = name;
-    byId("settings-role").value = button.dataset.role;
+    if (byId("settings-role")) byId("settings-role").value = button.dataset.role;
     byId("settings-paused").checked = button.dataset.paused === "1";
     byId("settings-cap").value = button.dataset.cap;
     byId("settings-tags").value = button.dataset.tags;
@@ -96,9 +97,13 @@ function enablePeople() {
     const cap = byId("settings-cap").value;
     const tags = byId("settings-tags").value.split(",").map((tag) => tag.trim()).filter(Boolean);
     const limit = cap === "" ? { no_cap: true } : { cap: Number(cap) };
-    send("/admin/people", { name, role: byId("settings-role").value, paused: byId("settings-paused").checked, tags, ...limit }, problem);
+    send("/admin/people", { name, paused: byId("settings-paused").checked, tags, ...limit }, problem);
   });
-  byId("revoke").addEventListener("click", () => send("/admin/people", { name, revoke: true }, problem));
+  byId("access-form")?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send("/admin/access", { name, role: byId("settings-role").value }, problem);
+  });
+  byId("revoke")?.addEventListener("click", () => send("/admin/access", { name, revoke: true }, problem));
   for (const button of document.querySelectorAll("[data-person]")) {
     button.addEventListener("click", () => send("/admin/people", JSON.parse(button.dataset.person), problem));
   }

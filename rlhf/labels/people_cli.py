@@ -1,0 +1,71 @@
+"""`rlhf label invite | people | token | erase`: access to a store, and the data of its people."""
+
+import argparse
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from rlhf.errors import ConfigError
+from rlhf.labels import access
+from rlhf.labels.api_tokens import new_api_token, revoke_api_token
+from rlhf.labels.people import Person, everyone, revoke, update_person
+from rlhf.labels.records import normalized_name
+from rlhf.labels.store import LabelStore
+from rlhf.runtime.printing import counted, plain_console
+
+
+def invite(args: argparse.Namespace, console: Console) -> None:
+    """`rlhf label invite`: print a link for each name."""
+    with LabelStore(args.store, create=False) as store:
+        for name in args.names:
+            link = f"{args.address}/login#{access.invite(store, name)}"
+            with store.write() as connection:
+                update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
+            console.print(f"{name}: {link}", soft_wrap=True)
+
+
+def people(args: argparse.Namespace, console: Console) -> None:
+    """`rlhf label people`: change the named people, then list them; without names list all."""
+    names = [normalized_name(name) for name in args.names]
+    if not names and (args.role or args.tags or args.revoke):
+        raise ConfigError("name the people to change; none are named.", code="missing-key")
+    with LabelStore(args.store, create=False) as store:
+        with store.write() as connection:
+            for name in names:
+                update_person(connection, name, role=args.role, tags=args.tags)
+                if args.revoke:
+                    revoke(connection, name)
+        with store.read() as connection:
+            listed = [one for one in everyone(connection) if not names or one.name in names]
+    plain_console().print(_table(listed))
+
+
+def _table(listed: list[Person]) -> Table:
+    table = Table("name", "role", "link", "tags", "cap", "state", box=box.SIMPLE)
+    for one in listed:
+        link = "yes" if one.has_link else "revoked"
+        cap = "" if one.cap is None else str(one.cap)
+        state = "paused" if one.paused else ""
+        table.add_row(one.name, one.role, link, ", ".join(one.tags), cap, state)
+    return table
+
+
+def token(args: argparse.Namespace, console: Console) -> None:
+    """`rlhf label token`: make or end the token of a program."""
+    with LabelStore(args.store, create=False) as store:
+        if args.revoke:
+            revoke_api_token(store, args.name)
+            console.print(f"the token of {args.name} is revoked")
+        else:
+            console.print(f"{args.name}: {new_api_token(store, args.name, args.role)}")
+
+
+def erase(args: argparse.Namespace, console: Console) -> None:
+    """`rlhf label erase`: delete a person's data."""
+    with LabelStore(args.store, create=False) as store:
+        count = store.erase(args.annotator)
+    console.print(
+        f"{counted(count, 'event')} deleted; a record with counts and without the name remains. "
+        "Earlier exports still contain the labels: export again."
+    )
