@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels.records import normalized_name
-from rlhf.labels.schema import ADMIN, ADMINISTRATOR, ERASED, people, sessions
+from rlhf.labels.schema import ADMIN, ADMINISTRATOR, RESERVED, people, sessions
 from rlhf.labels.store import LabelStore
 
 ADMIN_TOKEN = "admin_token_sha256"
@@ -75,7 +75,7 @@ def check_name(name: str) -> None:
             f"annotator {name!r}: use 1 to {MAX_NAME_LENGTH} characters, no outer spaces.",
             code="bad-value",
         )
-    if name in (ADMINISTRATOR, ERASED):
+    if name in RESERVED:
         raise DataError(f"annotator {name!r}: the name is reserved.", code="bad-value")
     if not name.isprintable():
         raise DataError(f"annotator {name!r}: use printable characters.", code="bad-value")

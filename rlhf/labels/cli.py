@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.errors import ConfigError, DataError
-from rlhf.labels import people_cli
+from rlhf.labels import audit_cli, people_cli
 from rlhf.labels.cli_parser import parser
 from rlhf.labels.consensus import REWARD_WEIGHTED
 from rlhf.labels.consensus_rows import ConsensusOptions
@@ -49,8 +49,12 @@ def main(argv: Sequence[str]) -> int:
             people_cli.people(args, console)
         case "token":
             people_cli.token(args, console)
+        case "audit":
+            audit_cli.audit(args, console)
         case "erase":
-            people_cli.erase(args, console)
+            audit_cli.erase(args, console)
+        case "retain":
+            audit_cli.retain(args, console)
     return 0
 
 

@@ -92,11 +92,21 @@ def parser() -> argparse.ArgumentParser:
     add("name", help="Name of the program; an old token of that name is revoked.")
     add("--role", choices=("read", "write"), default="read", help="What the program may do.")
     add("--revoke", action="store_true", help="Revoke the token instead of making one.")
+    add = command("audit", "Print or write who saw and who changed what.")
+    add("--who", default="", help="Only this person or program.")
+    add("--item", type=int, help="Only this item.")
+    add("--days", type=float, default=0.0, help="Only the last days; 0 for all.")
+    add("--limit", type=int, default=50, help="Newest entries to print.")
+    add("--output", help="JSONL file for all entries, instead of printing.")
     add = command(
         "erase",
-        "Delete all labels of an annotator; a record with counts and without the name remains.",
+        "Delete the data of a person; a record with counts and without the name remains.",
     )
-    add("annotator", help="Name of the annotator.")
+    add("name", help="Name of the person.")
+    add("--dry_run", action="store_true", help="Only print what would be deleted.")
+    add = command("retain", "Delete what people did before the last days, labels included.")
+    add("--days", type=float, required=True, help="Days to keep.")
+    add("--dry_run", action="store_true", help="Only print what would be deleted.")
     return root
 
 

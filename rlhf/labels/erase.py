@@ -1,83 +1,165 @@
-"""The right to be forgotten: the one exception to the append-only log."""
+"""Erasure of a person and of what is old: the one exception to the append-only log."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from rlhf.labels import queries
-from rlhf.labels.records import LABEL
+from rlhf.labels.records import LABEL, StoredLabel, normalized_name
 from rlhf.labels.schema import (
     ERASED,
     LIVE,
+    audit,
     claims,
     drafts,
     events,
+    metadata,
     people,
     questions,
     sessions,
     tombstones,
 )
 
-
-@dataclass(frozen=True)
-class Erased:
-    """Rows of an annotator that were deleted."""
-
-    rows: int  # of all tables
-    events: int
+# In this order: rows that refer to another row are deleted before it, and claims after the events
+# that tell which of them are still needed.
+TABLES = (events, drafts, claims, questions, sessions, audit, people)
+NOT_COUNTED = ("meta",)  # settings, tokens of programs
 
 
-def erase_annotator(connection: sa.Connection, annotator: str) -> Erased:
-    """Delete an annotator's rows, free the places they held, and leave a tombstone."""
-    labels = [one for one in queries.standing_labels(connection) if one.annotator == annotator]
-    query = sa.select(claims.c.id, claims.c.item_id, claims.c.purpose, claims.c.state)
-    held = connection.execute(query.where(claims.c.annotator == annotator)).all()
-    freed = [label.item_id for label in labels if label.purpose == LABEL]
-    freed += [row.item_id for row in held if row.state == LIVE and row.purpose == LABEL]
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """What was removed and what stays, in rows by table."""
+
+    removed: Mapping[str, int]
+    renamed: Mapping[str, int]  # rows in which "(erased)" replaced the name
+    left: Mapping[str, int]
+    labels: int  # removed labels that had not been undone
+    places: int  # places of items that are free again
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was removed or changed."""
+        return not any([*self.removed.values(), *self.renamed.values()])
+
+
+def erase_person(connection: sa.Connection, name: str) -> Erasure:
+    """Delete a person's rows, free the places they held, and leave a tombstone.
+
+    What the person decided about items and labels of others stays without their name: the state of
+    these items depends on it. Texts that others wrote are not searched.
+    """
+    labels = [one for one in queries.standing_labels(connection) if one.annotator == name]
+    own_claims = sa.select(claims.c.id).where(claims.c.annotator == name)
+    held = sa.select(claims.c.item_id).where(
+        claims.c.annotator == name, claims.c.state == LIVE, claims.c.purpose == LABEL
+    )
+    conditions = {
+        events: events.c.annotator == name,
+        drafts: drafts.c.claim_id.in_(own_claims),
+        claims: claims.c.annotator == name,
+        questions: questions.c.annotator == name,
+        sessions: sessions.c.annotator == name,
+        audit: audit.c.who == name,
+        people: people.c.name == name,
+    }
+    renamed = {
+        "events": _rename(connection, events.c.payload, events.c.annotator != name, name, "by"),
+        "audit": _rename(connection, audit.c.details, audit.c.who != name, name, None),
+    }
+    return _remove(connection, conditions, labels, connection.scalars(held).all(), renamed)
+
+
+def erase_older(connection: sa.Connection, before: float) -> Erasure:
+    """Delete what people did before a time, in seconds since 1970, and leave a tombstone.
+
+    The undo of an older label goes with it, and a claim goes with the last event of its annotator
+    and item. Items that are held, people with access or with newer rows, items and guidelines stay.
+    """
+    labels = [one for one in queries.standing_labels(connection) if one.at < before]
+    older = events.alias("older")
+    undoes_older = events.c.undoes.in_(sa.select(older.c.id).where(older.c.at < before))
+    # Of the same item, not only of the claim: a corrected label has none, and takes a place.
+    has_event = sa.exists().where(
+        events.c.item_id == claims.c.item_id, events.c.annotator == claims.c.annotator
+    )
+    ended = sa.and_(claims.c.at < before, claims.c.state != LIVE, ~has_event)
+    is_needed = sa.or_(
+        sa.exists().where(claims.c.annotator == people.c.name),
+        sa.exists().where(events.c.annotator == people.c.name),
+        sa.exists().where(questions.c.annotator == people.c.name),
+    )
+    conditions = {
+        events: sa.or_(events.c.at < before, undoes_older),
+        drafts: drafts.c.claim_id.in_(sa.select(claims.c.id).where(ended)),
+        claims: ended,
+        questions: questions.c.at < before,
+        sessions: sessions.c.expires_at < time.time(),
+        audit: audit.c.at < before,
+        people: sa.and_(people.c.invite_sha256.is_(None), people.c.at < before, ~is_needed),
+    }
+    return _remove(connection, conditions, labels, [], {})
+
+
+def _remove(
+    connection: sa.Connection,
+    conditions: Mapping[sa.Table, sa.ColumnElement[bool]],
+    labels: Sequence[StoredLabel],
+    held: Sequence[int],
+    renamed: Mapping[str, int],
+) -> Erasure:
+    """Delete the rows, and free the places of `labels` and of the `held` items."""
+    freed = [label.item_id for label in labels if label.purpose == LABEL] + list(held)
     for item_id in freed:
         queries.add_taken(connection, item_id, -1)
-    own_claims = sa.select(claims.c.id).where(claims.c.annotator == annotator)
-    # Rows that refer to another row are deleted before it.
-    rows = connection.execute(sa.delete(drafts).where(drafts.c.claim_id.in_(own_claims))).rowcount
-    own_events = sa.delete(events).where(events.c.annotator == annotator)
-    num_events = connection.execute(own_events).rowcount
-    for table in (claims, sessions, questions):
-        deletion = sa.delete(table).where(table.c.annotator == annotator)
-        rows += connection.execute(deletion).rowcount
-    rows += connection.execute(sa.delete(people).where(people.c.name == annotator)).rowcount
-    rows += _forget_decisions(connection, annotator)
-    if rows + num_events:
-        insert = sa.insert(tombstones).values(at=time.time(), events=num_events, labels=len(labels))
-        connection.execute(insert)
-    return Erased(rows + num_events, num_events)
+    removed = {
+        table.name: connection.execute(sa.delete(table).where(conditions[table])).rowcount
+        for table in TABLES
+    }
+    if any([*removed.values(), *renamed.values()]):
+        row = {"at": time.time(), "events": removed["events"], "labels": len(labels)}
+        connection.execute(sa.insert(tombstones).values(**row))
+    left = {
+        table.name: int(connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0)
+        for table in metadata.sorted_tables
+        if table.name not in NOT_COUNTED
+    }
+    return Erasure(
+        removed=removed, renamed=renamed, left=left, labels=len(labels), places=len(freed)
+    )
 
 
-def _forget_decisions(connection: sa.Connection, name: str) -> int:
-    """Replace the name of whoever decided about an item or a label; returns the number of events.
-
-    The decisions themselves stay: the state of items and the labels of others depend on them.
-    """
-    has_decider = sa.cast(events.c.payload, sa.String).contains('"by"')
-    changed = 0
-    query = sa.select(events.c.id, events.c.payload).where(has_decider)
-    for row in connection.execute(query).all():
-        payload = _without_decider(row.payload, name)
-        if payload != row.payload:
-            update = sa.update(events).where(events.c.id == row.id)
-            connection.execute(update.values(payload=payload))
+def _rename(
+    connection: sa.Connection,
+    column: sa.Column[Any],
+    rows: sa.ColumnElement[bool],
+    name: str,
+    only: str | None,
+) -> int:
+    """Write ERASED for the name in a JSON column of some rows; returns the number changed."""
+    table, changed = column.table, 0
+    for row_id, value in connection.execute(sa.select(table.c.id, column).where(rows)).all():
+        new = without_name(value, name, only=only)
+        if new != value:
+            connection.execute(sa.update(table).where(table.c.id == row_id).values({column: new}))
             changed += 1
     return changed
 
 
-def _without_decider(payload: Mapping[str, object], name: str) -> dict[str, object]:
-    """The payload with ERASED for the name in its fields `by`, at any depth."""
-    return {
-        key: ERASED
-        if key == "by" and value == name
-        else _without_decider(value, name)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in payload.items()
-    }
+def without_name(value: object, name: str, *, only: str | None, key: str = "") -> object:
+    """The value with ERASED for every text that is the name.
+
+    Args:
+        value: JSON.
+        name: in Unicode's composed form.
+        only: the only field whose texts are replaced; None for all.
+        key: the field of `value`.
+    """
+    if isinstance(value, Mapping):
+        return {one: without_name(part, name, only=only, key=one) for one, part in value.items()}
+    if isinstance(value, list):
+        return [without_name(part, name, only=only, key=key) for part in value]
+    is_name = isinstance(value, str) and normalized_name(value) == name
+    return ERASED if is_name and only in (None, key) else value

@@ -16,8 +16,9 @@ ADDED_IN_2 = (
     "ALTER TABLE items ADD COLUMN priority FLOAT DEFAULT 0 NOT NULL",
     "ALTER TABLE events ADD COLUMN claim_id INTEGER",
 )
-# Columns of version 4 by table; a table that a migration to version 2 made has them already.
-ADDED_IN_4 = {
+# Columns that later versions added, by table; a table that this migration makes has them already.
+# New tables, such as `audit` of version 5, need no entry: `create_all` makes them.
+ADDED_LATER = {
     "items": {
         "extra": "INTEGER DEFAULT 0 NOT NULL",
         "requires": "VARCHAR DEFAULT '' NOT NULL",
@@ -49,10 +50,10 @@ def migrate(connection: sa.Connection, location: str | Path, *, create: bool) ->
         metadata.create_all(connection)
         row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
         connection.execute(sa.insert(meta), row)
-    elif version in (1, 2, 3):
+    elif version in range(1, SCHEMA_VERSION):
         if version == 1:
             _from_1_to_2(connection)
-        _to_4(connection)
+        _to_newest(connection)
     elif version != SCHEMA_VERSION:
         raise DataError(
             f"{display_location(location)} is a label store of version {version}; this rlhf reads "
@@ -77,9 +78,9 @@ def _from_1_to_2(connection: sa.Connection) -> None:
         queries.add_taken(connection, label.item_id, 1)
 
 
-def _to_4(connection: sa.Connection) -> None:
+def _to_newest(connection: sa.Connection) -> None:
     inspector = sa.inspect(connection)
-    for table, columns in ADDED_IN_4.items():
+    for table, columns in ADDED_LATER.items():
         present = {column["name"] for column in inspector.get_columns(table)}
         for name, definition in columns.items():
             if name not in present:

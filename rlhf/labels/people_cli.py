@@ -1,4 +1,4 @@
-"""`rlhf label invite | people | token | erase`: access to a store, and the data of its people."""
+"""`rlhf label invite | people | token`: access to a store."""
 
 import argparse
 
@@ -9,10 +9,11 @@ from rich.table import Table
 from rlhf.errors import ConfigError
 from rlhf.labels import access
 from rlhf.labels.api_tokens import new_api_token, revoke_api_token
+from rlhf.labels.audit import record_command
 from rlhf.labels.people import Person, everyone, revoke, update_person
 from rlhf.labels.records import normalized_name
 from rlhf.labels.store import LabelStore
-from rlhf.runtime.printing import counted, plain_console
+from rlhf.runtime.printing import plain_console
 
 
 def invite(args: argparse.Namespace, console: Console) -> None:
@@ -22,6 +23,7 @@ def invite(args: argparse.Namespace, console: Console) -> None:
             link = f"{args.address}/login#{access.invite(store, name)}"
             with store.write() as connection:
                 update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
+                record_command(connection, "invite", {"name": name, **_settings(args)})
             console.print(f"{name}: {link}", soft_wrap=True)
 
 
@@ -36,9 +38,17 @@ def people(args: argparse.Namespace, console: Console) -> None:
                 update_person(connection, name, role=args.role, tags=args.tags)
                 if args.revoke:
                     revoke(connection, name)
+                if settings := _settings(args):
+                    record_command(connection, "people", {"name": name, **settings})
         with store.read() as connection:
             listed = [one for one in everyone(connection) if not names or one.name in names]
     plain_console().print(_table(listed))
+
+
+def _settings(args: argparse.Namespace) -> dict[str, object]:
+    """The settings that the command changes."""
+    given = {"role": args.role, "tags": args.tags, "revoke": getattr(args, "revoke", False)}
+    return {name: value for name, value in given.items() if value}
 
 
 def _table(listed: list[Person]) -> Table:
@@ -56,16 +66,10 @@ def token(args: argparse.Namespace, console: Console) -> None:
     with LabelStore(args.store, create=False) as store:
         if args.revoke:
             revoke_api_token(store, args.name)
+            details = {"name": args.name, "revoke": True}
             console.print(f"the token of {args.name} is revoked")
         else:
+            details = {"name": args.name, "role": args.role}
             console.print(f"{args.name}: {new_api_token(store, args.name, args.role)}")
-
-
-def erase(args: argparse.Namespace, console: Console) -> None:
-    """`rlhf label erase`: delete a person's data."""
-    with LabelStore(args.store, create=False) as store:
-        count = store.erase(args.annotator)
-    console.print(
-        f"{counted(count, 'event')} deleted; a record with counts and without the name remains. "
-        "Earlier exports still contain the labels: export again."
-    )
+        with store.write() as connection:
+            record_command(connection, "token", details)

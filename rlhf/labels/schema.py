@@ -7,16 +7,19 @@ the right to be forgotten: `erase` deletes an annotator's rows and leaves a tomb
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Kinds of events. A LATE label came after its place was given to another annotator; it is stored
 # and does not count.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
 # Decisions of a researcher about an item; their payload has `by` and `reason`. If a researcher
 # takes a label back or corrects it, its `undo` event has these two fields.
 EXCLUDE, REOPEN, CONTEST = "exclude", "reopen", "contest"
-# Annotator of these events, and name of whoever has the admin link; nobody can be invited as it.
+# Annotator of these events, and name of whoever has the admin link. Names in parentheses like these
+# belong to no person.
 ADMINISTRATOR = "(administrator)"
-ERASED = "(erased)"  # stands for a person's name in what others did, after they were erased
+COMMAND_LINE = "(command line)"
+ERASED = "(erased)"  # in place of an erased person's name
+RESERVED = (ADMINISTRATOR, COMMAND_LINE, ERASED)
 # Role of an item in the queue: OPEN items are labelled, GOLD items measure the annotators, and a
 # MARKED item is a single response of a chat, which cannot be ranked.
 OPEN, GOLD, MARKED = "open", "gold", "marked"
@@ -152,6 +155,20 @@ questions = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("answer", sa.Text),  # null: not answered yet
     sa.Column("answered_at", sa.Float),
+)
+
+# Who saw and who changed what, apart from what claims (items shown to annotators) and events tell.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False, index=True),
+    sa.Column("who", sa.String, nullable=False, index=True),  # a person, or a program with a token
+    sa.Column("role", sa.String, nullable=False),
+    sa.Column("action", sa.String, nullable=False),  # method and path, or a command
+    sa.Column("item_id", sa.Integer),
+    sa.Column("details", sa.JSON, nullable=False),  # the query or the body of the request
+    sqlite_autoincrement=True,
 )
 
 sessions = sa.Table(

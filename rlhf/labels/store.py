@@ -6,6 +6,7 @@ with synchronous=FULL, so that an acknowledged label survives a power cut (WAL o
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,12 +17,12 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import guidelines, queries, validation
 from rlhf.labels.database import begin, display_location, only_server, open_engine, unusable
-from rlhf.labels.erase import erase_annotator
+from rlhf.labels.erase import Erasure, erase_older, erase_person
 from rlhf.labels.events import append_label, append_undo
 from rlhf.labels.gold_items import gold_ranks, set_gold
 from rlhf.labels.migrate import migrate, version_of
 from rlhf.labels.records import UNNAMED, Candidate, Item, Label, StoredLabel, normalized_name
-from rlhf.labels.schema import MARKED, OPEN, SCHEMA_VERSION
+from rlhf.labels.schema import MARKED, OPEN, RESERVED, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from rlhf.labels.stats import Agreement
@@ -280,19 +281,48 @@ class LabelStore:
         with self.write() as connection:
             return append_undo(connection, event_id, request_key=request_key)
 
-    def erase(self, annotator: str) -> int:
-        """Delete every event, claim, draft and session of an annotator; returns the event count.
+    def erase(self, name: str, *, dry_run: bool = False) -> Erasure:
+        """Delete every row of a person; returns what was removed and what stays.
 
-        A record with counts and without the name remains.
+        A record with counts and without the name remains, and so does what the person decided
+        about others' labels, without the name.
+
+        Args:
+            name: of an annotator or of another person.
+            dry_run: only count.
 
         Raises:
-            DataError: the store has no row of this annotator.
+            DataError: the store has no row of this person.
         """
+        if name in RESERVED:
+            raise DataError(f"{name!r} is no person.", code="unknown-name")
         with self.write() as connection:
-            erased = erase_annotator(connection, normalized_name(annotator))
-        if not erased.rows:
-            raise DataError(f"no rows of annotator {annotator!r}.", code="unknown-name")
-        return erased.events
+            erasure = erase_person(connection, normalized_name(name))
+            if dry_run:
+                connection.rollback()
+        if erasure.is_empty:
+            raise DataError(f"no rows of {name!r}.", code="unknown-name")
+        return erasure
+
+    def retain(self, days: float, *, dry_run: bool = False) -> Erasure:
+        """Delete what people did more than `days` ago, labels included; returns the counts.
+
+        Items, guidelines, and people with access stay. Places of the deleted labels are free again.
+
+        Args:
+            days: above 0.
+            dry_run: only count.
+
+        Raises:
+            DataError: `days` is not above 0.
+        """
+        if not days > 0:
+            raise DataError(f"days={days:g}; keep more than 0 days.", code="bad-value")
+        with self.write() as connection:
+            erasure = erase_older(connection, time.time() - 86_400 * days)
+            if dry_run:
+                connection.rollback()
+        return erasure
 
     def labels(self, *, with_excluded: bool = False) -> list[StoredLabel]:
         """Every label that was submitted and not undone, oldest first; without excluded items."""

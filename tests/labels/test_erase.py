@@ -1,11 +1,17 @@
-"""Erasing an annotator: rows, places and the file."""
+"""Erasing a person, and what is old: rows, places and the file."""
 
 import pytest
 import sqlalchemy as sa
 
+from rlhf.labels.access import invite
+from rlhf.labels.erase import without_name
+from rlhf.labels.people import everyone, revoke
 from rlhf.labels.queue import Queue
-from rlhf.labels.records import Label
-from rlhf.labels.schema import metadata, tombstones
+from rlhf.labels.records import Candidate, Label
+from rlhf.labels.review import decisions
+from rlhf.labels.review.history import Histories
+from rlhf.labels.review.questions import ask, questions_of
+from rlhf.labels.schema import claims, events, metadata, people, questions, tombstones
 from rlhf.labels.selection import QueueConfig
 from tests.errors import raises
 from tests.labels.queues import judgment, queue_of
@@ -18,7 +24,15 @@ def store(each_store):
 
 def test_erase_deletes_the_annotator_and_leaves_a_tombstone(store):
     add_secrets(store)
-    assert store.erase("zebedee") == 3
+    planned = store.erase("zebedee", dry_run=True)
+    assert len(store.labels()) == 2  # a dry run changes nothing
+    erasure = store.erase("zebedee")
+    assert erasure == planned
+    # Two labels and an undo; the claims of the label, of its undo, and of the next item.
+    assert erasure.removed["events"] == 3
+    assert (erasure.labels, erasure.places) == (1, 2)
+    assert erasure.left["items"] == 2
+    assert erasure.left["events"] == 1
     assert [label.annotator for label in store.labels()] == ["bob"]
     queue = Queue(store, QueueConfig())
     assert queue.next("cat").item.id == 1  # the place is free again
@@ -50,3 +64,101 @@ def add_secrets(store):
         "zebedee", queue.next("zebedee").id, judgment(comment="my secret"), request_key="k2"
     )
     store.submit(Label(item_id=2, annotator="bob", ranks=(1, 2), order_shown=(0, 1)))
+
+
+def age(store, days, *, up_to):
+    """Move events, claims and questions with ids up to this one into the past."""
+    with store.write() as connection:
+        for table in (events, claims, questions):
+            older = sa.update(table).where(table.c.id <= up_to)
+            connection.execute(older.values(at=table.c.at - 86_400 * days))
+
+
+def test_retention_erases_what_is_older_and_frees_its_places(store):
+    """Ann labels item 1 ten days ago; Bob labels item 2 and Ann asks today."""
+    queue = queue_of(store, 2)
+    ask(store, "ann", "old?", None)
+    queue.submit("ann", queue.next("ann").id, judgment(comment="old"), request_key="a1")
+    queue.skip("ann", queue.next("ann").id, {"reason": "other"}, request_key="a2")
+    age(store, 10, up_to=2)
+    ask(store, "ann", "new?", None)
+    queue.submit("bob", queue.next("bob").id, judgment(comment="new"), request_key="b1")
+    with raises("bad-value", "days=0"):
+        store.retain(0)
+    assert not any(store.retain(30).removed.values())
+    planned = store.retain(5, dry_run=True)
+    erasure = store.retain(5)
+    assert erasure == planned
+    assert (erasure.removed["events"], erasure.removed["questions"]) == (2, 1)
+    assert erasure.removed["claims"] == 2  # of the label and of the skip
+    assert (erasure.labels, erasure.places, erasure.left["events"]) == (1, 1, 1)
+    assert [label.annotator for label in store.labels()] == ["bob"]
+    assert queue.next("cat").item.id == 1  # the place of Ann's label
+    assert [one.text for one in questions_of(store)] == ["new?"]
+    assert not any(store.retain(5).removed.values())
+
+
+def test_retention_takes_the_later_undo_and_keeps_a_later_correction(store):
+    """The label of item 1 is undone and that of item 2 corrected, both after the cutoff."""
+    queue = queue_of(store, 2, overlap=2)
+    for key in ("a1", "a2"):
+        queue.submit("ann", queue.next("ann").id, judgment((1, 2)), request_key=key)
+    age(store, 10, up_to=2)
+    first, second = store.labels()
+    decisions.take_back(store, first.event_id, "twice")
+    decisions.correct(store, second.event_id, [2, 1], "swapped")
+    erasure = store.retain(5)
+    # Two labels, and the undo of each: none of the labels counted any more.
+    assert (erasure.removed["events"], erasure.labels, erasure.places) == (4, 0, 0)
+    [label] = store.labels()
+    assert (label.item_id, label.ranks) == (2, [2, 1])
+    assert queue.next("ann").item.id == 1  # not item 2: her corrected label has its place
+    assert [queue.next("bob").item.id, len(store.labels())] == [1, 1]
+
+
+def test_retention_keeps_people_with_access_and_held_items(store):
+    queue = queue_of(store, 2)
+    for name in ("ann", "old", "busy"):
+        invite(store, name)
+    held = queue.next("ann")
+    store.submit(Label(item_id=2, annotator="busy", ranks=(1, 2)))
+    with store.write() as connection:
+        connection.execute(sa.update(people).values(at=0.0))
+        connection.execute(sa.update(claims).values(at=0.0))
+        for name in ("old", "busy"):
+            revoke(connection, name)
+    assert store.retain(5).removed["people"] == 1
+    with store.read() as connection:
+        assert [one.name for one in everyone(connection)] == ["ann", "busy"]
+    assert queue.next("ann").id == held.id
+
+
+def test_names_in_parentheses_cannot_be_erased(store):
+    store.add_candidates([Candidate(prompt="p", responses=("a", "b"))])
+    decisions.exclude(store, 1, "broken")
+    for name in ("(administrator)", "(command line)", "(erased)"):
+        with raises("unknown-name", name):
+            store.erase(name)
+
+
+def test_histories_follow_an_erasure(store):
+    """The pages of a running server lose the name at their next request."""
+    add_secrets(store)
+    decisions.exclude(store, 1, "broken", by="zebedee")
+    histories = Histories(store)
+    assert "zebedee" in str(histories.get())
+    store.erase("zebedee")
+    assert "zebedee" not in str(histories.get())
+    assert histories.get()[1].events[-1].payload["by"] == "(erased)"
+
+
+@pytest.mark.parametrize("only", [None, "by"])
+def test_name_is_replaced_at_every_depth(only):
+    value = {"by": "Zoe\u0308", "list": [{"by": "Zoë", "text": "Zoë"}], "n": 1, "text": "Zoë!"}
+    text = "(erased)" if only is None else "Zoë"
+    assert without_name(value, "Zoë", only=only) == {
+        "by": "(erased)",
+        "list": [{"by": "(erased)", "text": text}],
+        "n": 1,
+        "text": "Zoë!",
+    }

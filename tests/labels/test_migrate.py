@@ -4,6 +4,7 @@ import json
 import sqlite3
 
 from rlhf.labels.access import invite
+from rlhf.labels.audit import AuditFilter, entries, record
 from rlhf.labels.people import Person, person_of
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate
@@ -50,7 +51,7 @@ def test_version_1_is_migrated_with_its_labels(tmp_path):
     assert names(tmp_path / "new.sqlite") == names(path)
 
 
-def test_version_2_and_3_get_columns_and_indexes_of_version_4(tmp_path):
+def test_version_2_and_3_get_columns_indexes_and_tables_of_version_5(tmp_path):
     for version in ("2", "3"):
         path = tmp_path / f"old{version}.sqlite"
         with LabelStore(path, create=True) as store:
@@ -64,7 +65,7 @@ def test_version_2_and_3_get_columns_and_indexes_of_version_4(tmp_path):
             for table, added in columns.items():
                 for column in added:
                     connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-            for table in ("questions", "pre_labels"):
+            for table in ("questions", "pre_labels", "audit"):
                 connection.execute(f"DROP TABLE {table}")
             old = "ix_items_next" if version == "3" else "ix_items_queue_priority"
             connection.execute(f"CREATE INDEX {old} ON items (queue, priority, id)")
@@ -74,6 +75,21 @@ def test_version_2_and_3_get_columns_and_indexes_of_version_4(tmp_path):
             with store.read() as connection:
                 assert person_of(connection, "ann") == Person(name="ann", has_link=True)
         assert names(path) == new
+
+
+def test_version_4_gets_the_audit(tmp_path):
+    path = tmp_path / "old.sqlite"
+    with LabelStore(path, create=True) as store:
+        invite(store, "ann")
+    new = names(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE audit")
+        connection.execute("UPDATE meta SET value = '4' WHERE name = 'schema_version'")
+    with LabelStore(path) as store, store.write() as connection:
+        record(connection, who="ann", role="annotator", action="POST /login")
+        [entry] = entries(connection, AuditFilter())
+        assert (entry.who, entry.action) == ("ann", "POST /login")
+    assert names(path) == new
 
 
 def names(path):

@@ -361,5 +361,5 @@ def test_answered_question_joins_the_guideline_without_the_name(each_store):
     assert (own.text, own.answer, own.item_id) == ("Is a tie\nallowed?", "Yes.", 1)
     with raises("unknown-name", 9):
         questions.answer(store, 9, "Yes.", in_guideline=False)
-    assert store.erase("ann") == 0
+    assert store.erase("ann").removed["events"] == 0
     assert [one.annotator for one in questions.questions_of(store)] == ["bob"]

@@ -15,7 +15,7 @@ from rlhf.labels.review import questions
 from rlhf.labels.selection import QueueConfig
 from tests.labels.web_server import candidates, serving
 
-PAGES = ["", "/items", "/items/1", "/events", "/people", "/guideline", "/models"]
+PAGES = ["", "/items", "/items/1", "/events", "/people", "/guideline", "/models", "/audit"]
 
 
 def labelled(site, *names):
@@ -91,7 +91,8 @@ def test_decision_records_who_decided(site):
     ]
     assert site.store.labels()[-1].extra["corrected"]["by"] == "rita"
     assert "rita" in rita.http.get("/admin/events").text
-    assert site.store.erase("rita") == 0  # no label of hers; her decisions stay without her name
+    erasure = site.store.erase("rita")  # her decisions stay, without her name
+    assert (erasure.removed["events"], erasure.renamed["events"]) == (0, 3)
     assert "rita" not in site.client("admin").http.get("/admin/events").text
     assert site.store.labels()[-1].extra["corrected"]["by"] == "(erased)"
     assert {label.item_id for label in site.store.labels()} == {1, 3, 4}
@@ -229,7 +230,13 @@ def hostile(tmp_path):
 def test_hostile_text_stays_text_on_every_page(hostile):
     """No payload's own tag reaches a page: the pages contain only the tags of their templates."""
     admin = hostile.client("admin")
-    for page in [*PAGES, "/items?text=<script>", "/guideline?old=1&new=2", "/models?category=<i>"]:
+    for page in [
+        *PAGES,
+        "/items?text=<script>",
+        "/guideline?old=1&new=2",
+        "/models?category=<i>",
+        "/audit?days=0",
+    ]:
         text = admin.http.get(f"/admin{page}").raise_for_status().text.lower()
         for tag in ("<img", "<iframe", "<svg", "<object", "<embed", "<math", "<video", "<style"):
             assert tag not in text, (page, tag)

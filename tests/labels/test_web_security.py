@@ -41,6 +41,8 @@ ROLES_OF_ROUTE = {
     ("GET", "/admin/people"): ("researcher", "admin"),
     ("POST", "/admin/people"): ("researcher", "admin"),
     ("POST", "/admin/access"): ("admin",),
+    ("GET", "/admin/audit"): ("admin",),
+    ("GET", "/admin/audit/export"): ("admin",),
     ("GET", "/admin/guideline"): ("researcher", "admin"),
     ("POST", "/admin/guideline"): ("researcher", "admin"),
     ("POST", "/admin/answer"): ("researcher", "admin"),

@@ -22,6 +22,14 @@ def add_adjudication(
     """Add the routes of adjudicators; the guard lets nobody else in."""
     store = queue.store
 
+    def next_view(request: Request) -> Mapping[str, object]:
+        name = request.scope["session"].name
+        task = next_task(store, histories.get(), name, queue.config)
+        if task is not None:
+            request.scope["audit"]["item_id"] = task.item.id
+            request.scope["audit"]["labels_shown"] = [one.event_id for one in task.labels]
+        return task_view(task)
+
     @app.get("/adjudicate", response_class=HTMLResponse)
     def page(request: Request) -> str:
         return pages.get_template("adjudicate.html").render(
@@ -30,8 +38,7 @@ def add_adjudication(
 
     @app.get("/api/adjudicate")
     def next_item(request: Request) -> Mapping[str, object]:
-        name = request.scope["session"].name
-        return task_view(next_task(store, histories.get(), name, queue.config))
+        return next_view(request)
 
     @app.post("/api/adjudicate")
     def submit(request: Request, body: RulingRequest) -> Mapping[str, object]:
@@ -51,7 +58,7 @@ def add_adjudication(
             guideline_version=store.newest_guideline()[0],
         )
         rule(store, name, ruling, queue.config, request_key=body.key)
-        return task_view(next_task(store, histories.get(), name, queue.config))
+        return next_view(request)
 
 
 def task_view(task: Task | None) -> dict[str, object]:

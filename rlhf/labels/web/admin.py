@@ -18,9 +18,10 @@ from rlhf.labels.queries import is_free
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import normalized_name
 from rlhf.labels.review.history import Histories
-from rlhf.labels.schema import ADMIN, ROLES, items
+from rlhf.labels.schema import ROLES, items
 from rlhf.labels.stats import StoreStats, label_stats
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.admin_audit import add_audit_page
 from rlhf.labels.web.admin_guideline import add_guideline_page
 from rlhf.labels.web.admin_items import add_item_pages
 from rlhf.labels.web.admin_models import add_models_page
@@ -66,6 +67,7 @@ def add_admin(
     add_people_page(app, queue, pages, histories, lambda: cache.get().annotators)
     add_guideline_page(app, queue.store, pages)
     add_models_page(app, queue.store, pages)
+    add_audit_page(app, queue.store, pages)
 
 
 def _add_overview(
@@ -77,6 +79,7 @@ def _add_overview(
     def page(request: Request) -> str:
         return pages.get_template("admin.html").render(
             csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
             stats=cache.get(),
             places_left=places_left(store, queue.config.overlap),
             overlap=queue.config.overlap,
@@ -84,7 +87,6 @@ def _add_overview(
             kinds=list(KINDS),
             can_finish=config.finish is not None,
             roles=ROLES,
-            is_admin=request.scope["session"].role == ADMIN,
         )
 
     @app.post("/admin/invite")

@@ -30,6 +30,7 @@ def add_guideline_page(app: FastAPI, store: LabelStore, pages: jinja2.Environmen
                 compared = guidelines.guideline_diff(texts[0], texts[1])
         return pages.get_template("guideline.html").render(
             csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
             current=current,
             text=text,
             html=render(text),

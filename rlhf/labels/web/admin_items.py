@@ -67,6 +67,7 @@ def add_item_pages(
         shown = browse(store, known, wanted, overlap)
         return pages.get_template("items.html").render(
             csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
             wanted=wanted,
             shown=shown,
             links_of=page_links(wanted, shown),
@@ -77,11 +78,13 @@ def add_item_pages(
 
     @app.get("/admin/items/{item_id}", response_class=HTMLResponse)
     def one_item(request: Request, item_id: ItemId) -> str:
+        request.scope["audit"]["item_id"] = item_id
         history = histories.get().get(item_id, ItemHistory())
         row = read_row(store, item_id)
         item, state = queries.item_of(row), state_of(row, history, overlap)
         return pages.get_template("item.html").render(
             csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
             item=item,
             state=state,
             turns=turns_of(item),
@@ -110,6 +113,7 @@ def add_item_pages(
         known = {item_id: queries.item_of(read_row(store, item_id)) for item_id in ids}
         return pages.get_template("events.html").render(
             csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
             rows=event_rows(shown, known),
             total=len(log),
             reasons=skip_reasons(log),

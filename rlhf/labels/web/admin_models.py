@@ -18,5 +18,8 @@ def add_models_page(app: FastAPI, store: LabelStore, pages: jinja2.Environment) 
         items = {item.id: item for item in store.items()}
         games = games_of(items, store.labels(), category=category)
         return pages.get_template("models.html").render(
-            csrf=request.scope["session"].csrf, results=model_results(games), category=category
+            csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
+            results=model_results(games),
+            category=category,
         )

@@ -13,7 +13,7 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import normalized_name
 from rlhf.labels.review.history import Histories
 from rlhf.labels.review.progress import progress_of
-from rlhf.labels.schema import ADMIN, ROLES
+from rlhf.labels.schema import ROLES
 from rlhf.labels.web.request_schemas import AccessRequest, PersonRequest
 
 OBSTACLES = {
@@ -45,11 +45,11 @@ def add_people_page(
             halted = people.is_paused(connection)
         return pages.get_template("people.html").render(
             csrf=request.scope["session"].csrf,
+            role=request.scope["session"].role,
             progress=progress,
             halted=halted,
             obstacles=OBSTACLES,
             roles=ROLES,
-            is_admin=request.scope["session"].role == ADMIN,
             duration=duration,
             ago=lambda at: "–" if at is None else f"{duration(time.time() - at)} ago",
         )

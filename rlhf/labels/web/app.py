@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from rlhf.errors import DataError
 from rlhf.labels import access
+from rlhf.labels.audit import record
 from rlhf.labels.form_config import as_json
 from rlhf.labels.queue import Queue, StaleClaimError
 from rlhf.labels.replies import feedback_of, second_look_of
@@ -20,6 +21,7 @@ from rlhf.labels.review.history import Histories
 from rlhf.labels.schema import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
 from rlhf.labels.web.adjudicate import add_adjudication
 from rlhf.labels.web.annotator_questions import add_questions
+from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import LabelForm, judgment_of
 from rlhf.labels.web.guard import COOKIE, guard_label_app
@@ -59,6 +61,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     app.add_exception_handler(StaleClaimError, _conflict)
     app.add_exception_handler(DataError, _unprocessable)
     app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.add_middleware(AuditMiddleware, store=queue.store)
     app.state.queue, app.state.config = queue, config
     _add_login(app, queue, config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
@@ -95,6 +98,8 @@ def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
             rate_limit.count_failure(address)
             raise HTTPException(401, "this link is invalid, or a newer one has replaced it")
         cookie, session = logged_in
+        with queue.store.write() as connection:
+            record(connection, who=session.name, role=session.role, action="POST /login")
         response = JSONResponse({"to": HOME[session.role]})
         response.set_cookie(
             COOKIE,

@@ -53,6 +53,8 @@ ROLES_OF_ROUTE: Mapping[str, Collection[str]] = {
     # A link logs in as its person: who makes links or sets roles can become anybody.
     "POST /admin/invite": (ADMIN,),
     "POST /admin/access": (ADMIN,),
+    "GET /admin/audit": (ADMIN,),
+    "GET /admin/audit/export": (ADMIN,),
     "GET /rest/v1/openapi.json": (PUBLIC,),
     "GET /rest/v1/items": PROGRAMS,
     "GET /rest/v1/labels": PROGRAMS,

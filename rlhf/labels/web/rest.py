@@ -23,6 +23,7 @@ from rlhf.labels.store import LabelStore
 from rlhf.labels.web import rest_schemas as schemas
 from rlhf.labels.web.admin import places_left
 from rlhf.labels.web.app import printable
+from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.permissions import PUBLIC, roles_of
 from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders
 
@@ -54,6 +55,7 @@ def guard_rest(app: ASGIApp, store: LabelStore, hosts: Collection[str]) -> ASGIA
             return
         scheme, _, token = headers.get("authorization", b"").decode("latin-1").partition(" ")
         known = await run_in_threadpool(api_access, store, token.strip())
+        scope["session"] = known
         if scheme.lower() != "bearer" or known is None:
             raise Rejected(401, "missing or wrong token; send it as `Authorization: Bearer TOKEN`")
         if not roles:
@@ -79,6 +81,7 @@ def create_rest(queue: Queue) -> FastAPI:
     )
     app.add_exception_handler(DataError, _unusable)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_middleware(AuditMiddleware, store=queue.store)
     _add_items(app, queue.store)
     _add_labels(app, queue.store)
     _add_log(app, queue)
@@ -112,7 +115,8 @@ def _add_labels(app: FastAPI, store: LabelStore) -> None:
         return schemas.LabelPage(labels=entries, next=_next(ids, limit))
 
     @app.post(f"{ROOT}/labels", operation_id="add_label")
-    def add_label(body: schemas.NewLabel) -> schemas.LabelId:
+    def add_label(request: Request, body: schemas.NewLabel) -> schemas.LabelId:
+        request.scope["audit"]["item_id"] = body.item_id
         access.check_name(body.annotator)
         strength = validation.check_annotation(body.annotator, body.strength)
         label = Label(
