@@ -14,6 +14,7 @@ from rlhf.labels.schema import ADMIN, ADMINISTRATOR, RESERVED, people, sessions
 from rlhf.labels.store import LabelStore
 
 ADMIN_TOKEN = "admin_token_sha256"
+CSRF_SECRET = "csrf_secret"
 SESSION_SECONDS = 30 * 86_400
 MAX_NAME_LENGTH = 64
 
@@ -132,6 +133,30 @@ def session_of(store: LabelStore, cookie: str) -> WebSession | None:
         csrf=row.csrf,
         token_sha256=row.token_sha256,
     )
+
+
+def csrf_secret(store: LabelStore) -> str:
+    """The key of the CSRF tokens of users whom a proxy names; made at its first use."""
+    if not store.setting(CSRF_SECRET):
+        store.set_setting(CSRF_SECRET, secrets.token_urlsafe(32))
+    return store.setting(CSRF_SECRET)
+
+
+def session_by_name(store: LabelStore, name: str, secret: str) -> WebSession | None:
+    """The session of a user whom a proxy names; None for a person without access.
+
+    Nothing is stored: access ends with the login at the proxy. The CSRF token is
+    HMAC-SHA256(secret, name), so that open pages survive a restart.
+    """
+    query = sa.select(people.c.role).where(
+        people.c.name == name, people.c.invite_sha256.is_not(None)
+    )
+    with store.read() as connection:
+        role = connection.scalar(query)
+    if role is None:
+        return None
+    csrf = hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest()
+    return WebSession(annotator=name, role=role, csrf=csrf, token_sha256="")
 
 
 def log_out(store: LabelStore, session: WebSession) -> None:

@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
 def _serve(args: argparse.Namespace) -> None:
     try:
         from rlhf.labels.web.config import LabelServerConfig
+        from rlhf.labels.web.proxy_login import proxy_login
         from rlhf.labels.web.serve import serve
         from rlhf.labels.webhook import Webhook
     except ImportError as error:
@@ -76,6 +77,7 @@ def _serve(args: argparse.Namespace) -> None:
         public=args.public,
         allowed_hosts=args.allowed_hosts,
         https=args.https,
+        proxy=proxy_login(args.proxy_user_header, args.trusted_proxy),
         annotators=args.annotators,
         form=args.form,
         new_admin_token=args.new_admin_token,

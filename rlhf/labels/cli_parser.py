@@ -87,7 +87,12 @@ def parser() -> argparse.ArgumentParser:
     add = command("people", "List the people of the store, or change some.")
     add("names", nargs="*", help="Names of invited people; none lists everybody.")
     _add_settings(add)
-    add("--revoke", action="store_true", help="End their links and sessions; their labels stay.")
+    add(
+        "--add",
+        action="store_true",
+        help="Add unknown names without a link: they log in by a proxy (`--proxy_user_header`).",
+    )
+    add("--revoke", action="store_true", help="End their access; their labels stay.")
     add = command("token", "Print a new token for a program that uses the REST API of `serve`.")
     add("name", help="Name of the program; an old token of that name is revoked.")
     add("--role", choices=("read", "write"), default="read", help="What the program may do.")
@@ -116,6 +121,13 @@ def _add_serve(add: AddArgument) -> None:
     add("--public", action="store_true", help="Allow an address that other machines can reach.")
     add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
     add("--https", action="store_true", help="Behind a proxy with HTTPS: mark cookies Secure.")
+    add("--proxy_user_header", help="Header in which a trusted proxy names the user.")
+    add(
+        "--trusted_proxy",
+        nargs="+",
+        default=[],
+        help="Addresses or networks of the proxies whose header is accepted.",
+    )
     add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
     add(
         "--form",

@@ -35,7 +35,7 @@ class Person:
     cap: int | None = None  # labels after which the person gets no more items
     tags: Sequence[str] = ()
     halted: bool = False  # the administrator paused the whole campaign
-    has_link: bool = False  # False: the link was revoked, or there never was one
+    has_access: bool = False  # False: it was revoked, or the name was never invited
 
 
 def person_of(connection: sa.Connection, name: str) -> Person:
@@ -61,7 +61,7 @@ def _person(row: sa.Row[Any]) -> Person:
         paused=bool(values["paused"]),
         cap=values["cap"],
         tags=tuple(values["tags"]),
-        has_link=values["invite_sha256"] is not None,
+        has_access=values["invite_sha256"] is not None,
     )
 
 

@@ -30,9 +30,13 @@ def invite(args: argparse.Namespace, console: Console) -> None:
 def people(args: argparse.Namespace, console: Console) -> None:
     """`rlhf label people`: change the named people, then list them; without names list all."""
     names = [normalized_name(name) for name in args.names]
-    if not names and (args.role or args.tags or args.revoke):
+    if not names and _settings(args):
         raise ConfigError("name the people to change; none are named.", code="missing-key")
     with LabelStore(args.store, create=False) as store:
+        known = access.names(store)
+        for name in names if args.add else ():
+            if name not in known:
+                access.invite(store, name)  # the link is not printed: they log in elsewhere
         with store.write() as connection:
             for name in names:
                 update_person(connection, name, role=args.role, tags=args.tags)
@@ -47,17 +51,17 @@ def people(args: argparse.Namespace, console: Console) -> None:
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
     """The settings that the command changes."""
-    given = {"role": args.role, "tags": args.tags, "revoke": getattr(args, "revoke", False)}
-    return {name: value for name, value in given.items() if value}
+    names = ("role", "tags", "add", "revoke")
+    return {name: value for name in names if (value := getattr(args, name, None))}
 
 
 def _table(listed: list[Person]) -> Table:
-    table = Table("name", "role", "link", "tags", "cap", "state", box=box.SIMPLE)
+    table = Table("name", "role", "access", "tags", "cap", "state", box=box.SIMPLE)
     for one in listed:
-        link = "yes" if one.has_link else "revoked"
+        has_access = "yes" if one.has_access else "revoked"
         cap = "" if one.cap is None else str(one.cap)
         state = "paused" if one.paused else ""
-        table.add_row(one.name, one.role, link, ", ".join(one.tags), cap, state)
+        table.add_row(one.name, one.role, has_access, ", ".join(one.tags), cap, state)
     return table
 
 

@@ -73,7 +73,7 @@ def test_version_2_and_3_get_columns_indexes_and_tables_of_version_5(tmp_path):
         with LabelStore(path) as store:
             assert Queue(store, QueueConfig()).next("ann").item.prompt == "p"
             with store.read() as connection:
-                assert person_of(connection, "ann") == Person(name="ann", has_link=True)
+                assert person_of(connection, "ann") == Person(name="ann", has_access=True)
         assert names(path) == new
 
 

@@ -25,7 +25,7 @@ def run(tmp_path, capsys):
 
 def everybody(run):
     with LabelStore(run.location) as store, store.read() as connection:
-        return {one.name: (one.role, one.tags, one.has_link) for one in everyone(connection)}
+        return {one.name: (one.role, one.tags, one.has_access) for one in everyone(connection)}
 
 
 def test_people_are_invited_changed_listed_and_revoked(run):

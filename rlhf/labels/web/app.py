@@ -72,7 +72,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     if live is not None:
         _add_live(app, queue, live)
     add_admin(app, queue, config, pages, histories)
-    return guard_label_app(app, queue.store, config.hosts)
+    return guard_label_app(app, queue.store, config.hosts, config.proxy)
 
 
 def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:

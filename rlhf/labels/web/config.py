@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
 from rlhf.labels.form_config import FormConfig
+from rlhf.labels.web.proxy_login import ProxyLogin
 from rlhf.labels.webhook import Webhook
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
@@ -18,6 +19,7 @@ class WebConfig:
 
     hosts: Collection[str] = LOOPBACK_NAMES  # host names that requests may name
     https: bool = False  # behind a proxy with HTTPS: cookies are marked Secure
+    proxy: ProxyLogin | None = None  # names users by a header; None: only links log in
     form: FormConfig = field(default_factory=FormConfig)
     finish: threading.Event | None = None  # set when the administrator ends the labelling
 
@@ -32,6 +34,7 @@ class LabelServerConfig:
     public: bool = False
     allowed_hosts: Sequence[str] = ()
     https: bool = False
+    proxy: ProxyLogin | None = None
     annotators: Sequence[str] = ()
     form: str | None = None
     new_admin_token: bool = False

@@ -8,24 +8,37 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Scope
 
-from rlhf.labels.access import session_of
+from rlhf.labels.access import WebSession, csrf_secret, session_by_name, session_of
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.permissions import PUBLIC, roles_of
+from rlhf.labels.web.proxy_login import ProxyLogin
 from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders, is_unsafe
 
 COOKIE = "rlhf_label"
 STATIC = "/static/"
 
 
-def guard_label_app(app: ASGIApp, store: LabelStore, hosts: Collection[str]) -> ASGIApp:
+def guard_label_app(
+    app: ASGIApp, store: LabelStore, hosts: Collection[str], proxy: ProxyLogin | None = None
+) -> ASGIApp:
     """The app behind all checks; `scope["session"]` holds the request's session or None."""
+    secret = csrf_secret(store) if proxy else ""
+
+    def user_session(scope: Scope, headers: RequestHeaders) -> WebSession | None:
+        user = proxy.user_of(scope) if proxy else None
+        if user is not None:
+            session = session_by_name(store, user, secret)
+            if session is None:
+                raise Rejected(403, f"{user} has no access; ask an administrator of the project")
+            return session
+        cookie = _session_cookie(headers.get("cookie", b"").decode("latin-1"))
+        return session_of(store, cookie) if cookie else None
 
     async def authorize(scope: Scope, headers: RequestHeaders) -> None:
-        cookie = _session_cookie(headers.get("cookie", b"").decode("latin-1"))
-        session = await run_in_threadpool(session_of, store, cookie) if cookie else None
-        scope["session"] = session
         if scope["path"].startswith(STATIC):
             return
+        session = await run_in_threadpool(user_session, scope, headers)
+        scope["session"] = session
         roles = roles_of(scope["method"], scope["path"])
         if PUBLIC in roles:
             return

@@ -42,7 +42,9 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         hosts = {*WebConfig.hosts, url_host(config.host), *config.allowed_hosts}
         live = LiveSampling(store, load_sampler(config)) if config.models else None
         finish = threading.Event() if config.until is not None else None
-        web = WebConfig(hosts=hosts, https=config.https, form=form, finish=finish)
+        web = WebConfig(
+            hosts=hosts, https=config.https, proxy=config.proxy, form=form, finish=finish
+        )
         queue = Queue(store, queue_config)
         app = with_rest(create_app(queue, web, live), queue, hosts)
         sender = WebhookSender(store, config.webhook) if config.webhook else None
