@@ -97,23 +97,28 @@ def log_in(store: LabelStore, token: str) -> tuple[str, WebSession] | None:
         person = connection.execute(query).first()
         if person is None and not is_admin:
             return None
-        cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-        session = WebSession(
-            annotator=None if person is None else person.name,
-            role=ADMIN if person is None else person.role,
-            csrf=csrf,
-            token_sha256=token_digest(cookie),
-        )
-        connection.execute(sa.delete(sessions).where(sessions.c.expires_at < time.time()))
-        connection.execute(
-            sa.insert(sessions).values(
-                token_sha256=session.token_sha256,
-                annotator=session.annotator,
-                csrf=csrf,
-                expires_at=time.time() + SESSION_SECONDS,
-            )
-        )
+        name, role = (None, ADMIN) if person is None else (person.name, person.role)
+        return start_session(connection, name, role, SESSION_SECONDS)
+
+
+def start_session(
+    connection: sa.Connection, name: str | None, role: str, seconds: float
+) -> tuple[str, WebSession]:
+    """(cookie, session) of a new session; old sessions that have ended are deleted."""
+    cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    session = WebSession(annotator=name, role=role, csrf=csrf, token_sha256=token_digest(cookie))
+    connection.execute(sa.delete(sessions).where(sessions.c.expires_at < time.time()))
+    row = {"token_sha256": session.token_sha256, "annotator": name, "csrf": csrf}
+    connection.execute(sa.insert(sessions).values(**row, expires_at=time.time() + seconds))
     return cookie, session
+
+
+def role_of(connection: sa.Connection, name: str) -> str | None:
+    """The role of a person; None for a name without access."""
+    query = sa.select(people.c.role).where(
+        people.c.name == name, people.c.invite_sha256.is_not(None)
+    )
+    return connection.scalar(query)
 
 
 def session_of(store: LabelStore, cookie: str) -> WebSession | None:
@@ -148,11 +153,8 @@ def session_by_name(store: LabelStore, name: str, secret: str) -> WebSession | N
     Nothing is stored: access ends with the login at the proxy. The CSRF token is
     HMAC-SHA256(secret, name), so that open pages survive a restart.
     """
-    query = sa.select(people.c.role).where(
-        people.c.name == name, people.c.invite_sha256.is_not(None)
-    )
     with store.read() as connection:
-        role = connection.scalar(query)
+        role = role_of(connection, name)
     if role is None:
         return None
     csrf = hmac.new(secret.encode(), name.encode(), hashlib.sha256).hexdigest()

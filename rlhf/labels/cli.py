@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
 def _serve(args: argparse.Namespace) -> None:
     try:
         from rlhf.labels.web.config import LabelServerConfig
+        from rlhf.labels.web.oidc import OidcConfig
         from rlhf.labels.web.proxy_login import proxy_login
         from rlhf.labels.web.serve import serve
         from rlhf.labels.webhook import Webhook
@@ -70,6 +71,21 @@ def _serve(args: argparse.Namespace) -> None:
             code="missing-package",
         ) from error
     secret = os.environ.get("RLHF_WEBHOOK_SECRET", "")
+    oidc = None
+    if args.oidc_issuer is not None:
+        oidc = OidcConfig(
+            issuer=args.oidc_issuer,
+            client_id=args.oidc_client_id,
+            client_secret=os.environ.get("RLHF_OIDC_CLIENT_SECRET", ""),
+            name_claim=args.oidc_name_claim,
+            role_claim=args.oidc_role_claim,
+        )
+    elif args.oidc_client_id or args.oidc_role_claim:
+        raise ConfigError(
+            "--oidc_client_id and --oidc_role_claim need --oidc_issuer, the address of the "
+            "provider; add it.",
+            code="missing-key",
+        )
     config = LabelServerConfig(
         store=args.store,
         host=args.host,
@@ -78,6 +94,7 @@ def _serve(args: argparse.Namespace) -> None:
         allowed_hosts=args.allowed_hosts,
         https=args.https,
         proxy=proxy_login(args.proxy_user_header, args.trusted_proxy),
+        oidc=oidc,
         annotators=args.annotators,
         form=args.form,
         new_admin_token=args.new_admin_token,

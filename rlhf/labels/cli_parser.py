@@ -128,6 +128,10 @@ def _add_serve(add: AddArgument) -> None:
         default=[],
         help="Addresses or networks of the proxies whose header is accepted.",
     )
+    add("--oidc_issuer", help="Address of an OpenID Connect provider that logs people in.")
+    add("--oidc_client_id", default="", help="Its client; RLHF_OIDC_CLIENT_SECRET is the secret.")
+    add("--oidc_name_claim", default="preferred_username", help="Claim with the person's name.")
+    add("--oidc_role_claim", help="Claim with roles; without it the store has people and roles.")
     add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
     add(
         "--form",

@@ -53,7 +53,13 @@ ROUTES = list(ROLES_OF_ROUTE)
 # Values of the parameters of paths.
 PARAMETERS = {"{kind}": "rankings", "{item_id}": "1"}
 
-PUBLIC_ROUTES = [("GET", "/login"), ("POST", "/login"), ("GET", "/health")]
+PUBLIC_ROUTES = [
+    ("GET", "/login"),
+    ("POST", "/login"),
+    ("GET", "/health"),
+    ("GET", "/oidc/login"),
+    ("GET", "/oidc/callback"),
+]
 
 
 def with_parameters(path: str) -> str:

@@ -18,15 +18,15 @@ from rlhf.labels.form_config import as_json
 from rlhf.labels.queue import Queue, StaleClaimError
 from rlhf.labels.replies import feedback_of, second_look_of
 from rlhf.labels.review.history import Histories
-from rlhf.labels.schema import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
 from rlhf.labels.web.adjudicate import add_adjudication
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import LabelForm, judgment_of
-from rlhf.labels.web.guard import COOKIE, guard_label_app
+from rlhf.labels.web.guard import COOKIE, HOME, guard_label_app, set_session_cookie
 from rlhf.labels.web.item_view import feedback_view, page_state
 from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
+from rlhf.labels.web.oidc_routes import add_oidc
 from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.labels.web.request_schemas import (
     DraftRequest,
@@ -43,7 +43,6 @@ from rlhf.web.server import TEXT_FILES
 HERE = Path(__file__).parent
 MAX_FAILED_LOGINS, LOGIN_SECONDS = 10, 60.0  # per address and time window
 MAX_DETAIL = 1000  # characters of an error message
-HOME = {ANNOTATOR: "/", ADJUDICATOR: "/adjudicate", RESEARCHER: "/admin", ADMIN: "/admin"}
 
 
 def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None) -> ASGIApp:
@@ -64,6 +63,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     app.add_middleware(AuditMiddleware, store=queue.store)
     app.state.queue, app.state.config = queue, config
     _add_login(app, queue, config, pages)
+    add_oidc(app, queue.store, config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
     _add_items(app, queue, config)
     histories = Histories(queue.store)
@@ -86,7 +86,8 @@ def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
     def login_page(request: Request) -> str:
         session = request.scope["session"]
         user = "" if session is None else session.annotator or "the administrator"
-        return pages.get_template("login.html").render(user=user)
+        provider = "" if config.oidc is None else config.oidc.provider
+        return pages.get_template("login.html").render(user=user, provider=provider, problem="")
 
     @app.post("/login")
     def login(request: Request, body: LoginRequest) -> Response:
@@ -101,14 +102,7 @@ def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envi
         with queue.store.write() as connection:
             record(connection, who=session.name, role=session.role, action="POST /login")
         response = JSONResponse({"to": HOME[session.role]})
-        response.set_cookie(
-            COOKIE,
-            cookie,
-            max_age=access.SESSION_SECONDS,
-            httponly=True,
-            samesite="strict",
-            secure=config.https,
-        )
+        set_session_cookie(response, cookie, access.SESSION_SECONDS, https=config.https)
         return response
 
     @app.post("/logout")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rlhf.errors import ConfigError
 from rlhf.labels.form_config import FormConfig
+from rlhf.labels.web.oidc import OidcConfig, OidcLogin
 from rlhf.labels.web.proxy_login import ProxyLogin
 from rlhf.labels.webhook import Webhook
 from rlhf.web.server import LOOPBACK_NAMES, check_address
@@ -20,6 +21,7 @@ class WebConfig:
     hosts: Collection[str] = LOOPBACK_NAMES  # host names that requests may name
     https: bool = False  # behind a proxy with HTTPS: cookies are marked Secure
     proxy: ProxyLogin | None = None  # names users by a header; None: only links log in
+    oidc: OidcLogin | None = None  # logs users in; None: only links do, or a proxy
     form: FormConfig = field(default_factory=FormConfig)
     finish: threading.Event | None = None  # set when the administrator ends the labelling
 
@@ -35,6 +37,7 @@ class LabelServerConfig:
     allowed_hosts: Sequence[str] = ()
     https: bool = False
     proxy: ProxyLogin | None = None
+    oidc: OidcConfig | None = None
     annotators: Sequence[str] = ()
     form: str | None = None
     new_admin_token: bool = False

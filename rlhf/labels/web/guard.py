@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Scope
 
 from rlhf.labels.access import WebSession, csrf_secret, session_by_name, session_of
+from rlhf.labels.schema import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.permissions import PUBLIC, roles_of
 from rlhf.labels.web.proxy_login import ProxyLogin
@@ -16,6 +17,7 @@ from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders, is_unsafe
 
 COOKIE = "rlhf_label"
 STATIC = "/static/"
+HOME = {ANNOTATOR: "/", ADJUDICATOR: "/adjudicate", RESEARCHER: "/admin", ADMIN: "/admin"}
 
 
 def guard_label_app(
@@ -54,6 +56,13 @@ def guard_label_app(
 
     return RequestGuard(
         app, hosts, authorize=authorize, error_response=_error_response, origin_required=True
+    )
+
+
+def set_session_cookie(response: Response, cookie: str, seconds: int, *, https: bool) -> None:
+    """Let the browser send the cookie of a session, only from this site's own pages."""
+    response.set_cookie(
+        COOKIE, cookie, max_age=seconds, httponly=True, samesite="strict", secure=https
     )
 
 

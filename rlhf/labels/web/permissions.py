@@ -20,6 +20,8 @@ ROLES_OF_ROUTE: Mapping[str, Collection[str]] = {
     "GET /health": (PUBLIC,),
     "GET /login": (PUBLIC,),
     "POST /login": (PUBLIC,),
+    "GET /oidc/login": (PUBLIC,),
+    "GET /oidc/callback": (PUBLIC,),
     "GET /": EVERYBODY,
     "POST /logout": EVERYBODY,
     "GET /api/form": LABELLERS,

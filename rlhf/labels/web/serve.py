@@ -17,6 +17,7 @@ from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import ALL, LabelServerConfig, WebConfig
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.models import load_sampler
+from rlhf.labels.web.oidc import OidcLogin
 from rlhf.labels.web.rest import with_rest
 from rlhf.labels.webhook import WebhookSender
 from rlhf.runtime.printing import plain_console
@@ -27,7 +28,8 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
     """Serve until SIGINT or SIGTERM, or until `config.until` is reached.
 
     Raises:
-        ConfigError: another server holds the store, the port is in use, or the form is unusable.
+        ConfigError: another server holds the store, the port is in use, or the form or the
+            identity provider is unusable.
         DataError: no such store.
     """
     form = load_form(config.form) if config.form else FormConfig()
@@ -42,13 +44,19 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         hosts = {*WebConfig.hosts, url_host(config.host), *config.allowed_hosts}
         live = LiveSampling(store, load_sampler(config)) if config.models else None
         finish = threading.Event() if config.until is not None else None
+        address = page_address(config, port)
         web = WebConfig(
-            hosts=hosts, https=config.https, proxy=config.proxy, form=form, finish=finish
+            hosts=hosts,
+            https=config.https,
+            proxy=config.proxy,
+            oidc=None if config.oidc is None else OidcLogin(config.oidc, address),
+            form=form,
+            finish=finish,
         )
         queue = Queue(store, queue_config)
         app = with_rest(create_app(queue, web, live), queue, hosts)
         sender = WebhookSender(store, config.webhook) if config.webhook else None
-        print_links(store, config, page_address(config, port), console)
+        print_links(store, config, address, console)
         server = http_server(app)
         if config.until is not None and finish is not None:
             args = (server, store, queue_config.overlap, config.until, finish)
