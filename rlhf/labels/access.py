@@ -43,7 +43,7 @@ def admin_token(store: LabelStore, *, renew: bool = False) -> str | None:
     """A new admin token, to be printed once; None if the store has one already."""
     if store.setting(ADMIN_TOKEN) and not renew:
         return None
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     store.set_setting(ADMIN_TOKEN, token_digest(token))
     if renew:
         with store.write() as connection:
@@ -51,15 +51,22 @@ def admin_token(store: LabelStore, *, renew: bool = False) -> str | None:
     return token
 
 
-def invite(store: LabelStore, name: str) -> str:
-    """A new token for an annotator; it revokes the old one and its sessions.
+def new_token() -> str:
+    """A token with 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def invite(store: LabelStore, name: str, token: str | None = None) -> str:
+    """The token of a link for a person; it revokes the old one and its sessions.
+
+    token: one that is used in several stores; None makes one.
 
     Raises:
         DataError: a name that is empty, too long or not printable.
     """
     check_name(name)
     name = normalized_name(name)
-    token = secrets.token_urlsafe(32)
+    token = new_token() if token is None else token
     with store.write() as connection:
         connection.execute(sa.delete(sessions).where(sessions.c.annotator == name))
         link = {"invite_sha256": token_digest(token), "at": time.time()}
@@ -105,7 +112,7 @@ def start_session(
     connection: sa.Connection, name: str | None, role: str, seconds: float
 ) -> tuple[str, WebSession]:
     """(cookie, session) of a new session; old sessions that have ended are deleted."""
-    cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    cookie, csrf = new_token(), new_token()
     session = WebSession(annotator=name, role=role, csrf=csrf, token_sha256=token_digest(cookie))
     connection.execute(sa.delete(sessions).where(sessions.c.expires_at < time.time()))
     row = {"token_sha256": session.token_sha256, "annotator": name, "csrf": csrf}
@@ -143,7 +150,7 @@ def session_of(store: LabelStore, cookie: str) -> WebSession | None:
 def csrf_secret(store: LabelStore) -> str:
     """The key of the CSRF tokens of users whom a proxy names; made at its first use."""
     if not store.setting(CSRF_SECRET):
-        store.set_setting(CSRF_SECRET, secrets.token_urlsafe(32))
+        store.set_setting(CSRF_SECRET, new_token())
     return store.setting(CSRF_SECRET)
 
 

@@ -15,6 +15,7 @@ from rlhf.labels.consensus import REWARD_WEIGHTED
 from rlhf.labels.consensus_rows import ConsensusOptions
 from rlhf.labels.database import display_location
 from rlhf.labels.model_results import games_of, model_results
+from rlhf.labels.project_list import load_projects
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import label_stats
 from rlhf.labels.stats_table import print_model_results, print_stats
@@ -64,6 +65,7 @@ def _serve(args: argparse.Namespace) -> None:
         from rlhf.labels.web.oidc import OidcConfig
         from rlhf.labels.web.proxy_login import proxy_login
         from rlhf.labels.web.serve import serve
+        from rlhf.labels.web.serve_projects import serve_projects
         from rlhf.labels.webhook import Webhook
     except ImportError as error:
         raise ConfigError(
@@ -87,7 +89,8 @@ def _serve(args: argparse.Namespace) -> None:
             code="missing-key",
         )
     config = LabelServerConfig(
-        store=args.store,
+        store=args.store or "",
+        projects=load_projects(args.projects) if args.projects else (),
         host=args.host,
         port=args.port,
         public=args.public,
@@ -118,7 +121,12 @@ def _serve(args: argparse.Namespace) -> None:
         tries=args.tries,
         lease_seconds=60 * args.lease_minutes,
     )
-    serve(config, queue)
+    if config.projects:
+        serve_projects(config, queue)
+    elif config.store:
+        serve(config, queue)
+    else:
+        raise ConfigError("serve needs --store FILE, or --projects FILE.", code="missing-key")
 
 
 def _import(args: argparse.Namespace, console: Console) -> None:

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, sentence: str) -> AddArgument:
+    def command(name: str, sentence: str, *, several: bool = False) -> AddArgument:
         subparser = commands.add_parser(
             name,
             help=sentence,
@@ -26,10 +26,12 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
             formatter_class=DefaultsFormatter,
         )
-        subparser.add_argument("--store", required=True, help="SQLite file or database URL.")
+        subparser.add_argument("--store", required=not several, help="SQLite file or database URL.")
+        if several:
+            subparser.add_argument("--projects", help="YAML file of several stores.")
         return subparser.add_argument
 
-    _add_serve(command("serve", "Serve the page on which annotators rank responses."))
+    _add_serve(command("serve", "Serve the page on which annotators rank responses.", several=True))
     _add_import(command("import", "Add candidates, rankings or pairs to the store."))
     add = command("export", "Write the labels as rows for training.")
     add(
@@ -80,7 +82,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command("prelabel", "Rank the items with a reward model; see `serve --pre_label_share`.")
     add("--reward_model", required=True, help="A reward model, or file.py:function.")
-    add = command("invite", "Print a new link for each person; it revokes the old one.")
+    add = command(
+        "invite", "Print a new link for each person; it revokes the old one.", several=True
+    )
     add("names", nargs="+", help="People's names, as in the exported rows.")
     _add_settings(add)
     add("--address", default="http://127.0.0.1:8000", help="Address of the label page.")

@@ -11,20 +11,28 @@ from rlhf.labels import access
 from rlhf.labels.api_tokens import new_api_token, revoke_api_token
 from rlhf.labels.audit import record_command
 from rlhf.labels.people import Person, everyone, revoke, update_person
+from rlhf.labels.project_list import load_projects
 from rlhf.labels.records import normalized_name
 from rlhf.labels.store import LabelStore
 from rlhf.runtime.printing import plain_console
 
 
 def invite(args: argparse.Namespace, console: Console) -> None:
-    """`rlhf label invite`: print a link for each name."""
-    with LabelStore(args.store, create=False) as store:
-        for name in args.names:
-            link = f"{args.address}/login#{access.invite(store, name)}"
-            with store.write() as connection:
-                update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
-                record_command(connection, "invite", {"name": name, **_settings(args)})
-            console.print(f"{name}: {link}", soft_wrap=True)
+    """`rlhf label invite`: print a link for each name, which opens one store or all projects."""
+    if bool(args.store) == bool(args.projects):
+        raise ConfigError("invite needs --store FILE or --projects FILE.", code="missing-key")
+    entries = load_projects(args.projects) if args.projects else ()
+    locations = [entry.store for entry in entries] or [args.store]
+    tokens = {name: access.new_token() for name in args.names}
+    for location in locations:
+        with LabelStore(location, create=False) as store:
+            for name, token in tokens.items():
+                access.invite(store, name, token)
+                with store.write() as connection:
+                    update_person(connection, normalized_name(name), role=args.role, tags=args.tags)
+                    record_command(connection, "invite", {"name": name, **_settings(args)})
+    for name, token in tokens.items():
+        console.print(f"{name}: {args.address}/login#{token}", soft_wrap=True)
 
 
 def people(args: argparse.Namespace, console: Console) -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from rlhf.labels.people import update_person
 from rlhf.labels.web import permissions
-from rlhf.labels.web.app import MAX_FAILED_LOGINS
 from rlhf.labels.web.live_sampling import LiveSampling
+from rlhf.labels.web.login import MAX_FAILED_LOGINS
 from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.web.guard import MAX_BODY
 from tests.labels.web_server import Client

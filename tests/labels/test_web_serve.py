@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from rlhf.labels.store import LabelStore
@@ -109,3 +110,36 @@ def test_second_server_on_a_store_raises(tmp_path):
         other.serving_lock(),
     ):
         pass
+
+
+def test_projects_are_served_by_one_process(path, tmp_path):
+    """Its links open their projects; a second server on one of the stores raises."""
+    (tmp_path / "guideline.md").write_text("Be fair.")
+    with LabelStore(tmp_path / "other.sqlite", create=True) as store:
+        store.add_candidates(candidates(1))
+    projects = tmp_path / "projects.yaml"
+    projects.write_text(
+        "projects:\n"
+        "  - {name: first, store: labels.sqlite, guideline: guideline.md}\n"
+        "  - {name: second, store: other.sqlite, form: safety}\n"
+    )
+    command = [sys.executable, "-m", "rlhf.cli", "label", "serve", "--port", "0"]
+    server = subprocess.Popen(
+        [*command, "--projects", str(projects)], stdout=subprocess.PIPE, text=True
+    )
+    output = ""
+    while "all projects" not in output:
+        line = server.stdout.readline()
+        assert line, output
+        output += line
+    links = re.findall(r"admin: (\S+)/login#(\S+)", output)
+    for (address, token), title in zip(links, ("first", "second"), strict=True):
+        host = address.removesuffix(f"/p/{title}")
+        page = httpx.post(f"{address}/login", json={"token": token}, headers={"origin": host})
+        assert page.json() == {"to": f"/p/{title}/admin"}
+    with LabelStore(path) as store:
+        assert store.newest_guideline() == (1, "Be fair.")
+        with raises("busy", "labels.sqlite"), store.serving_lock():
+            pass
+    server.terminate()
+    assert server.wait(60) == 0

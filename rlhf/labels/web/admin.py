@@ -63,7 +63,7 @@ def add_admin(
     """Add the routes below /admin, for researchers and administrators."""
     cache = StatsCache(queue.store)
     _add_overview(app, queue, config, pages, cache)
-    add_item_pages(app, queue, pages, histories)
+    add_item_pages(app, queue, config, pages, histories)
     add_people_page(app, queue, pages, histories, lambda: cache.get().annotators)
     add_guideline_page(app, queue.store, pages)
     add_models_page(app, queue.store, pages)

@@ -20,6 +20,7 @@ from rlhf.labels.review.event_rows import event_rows
 from rlhf.labels.review.history import Histories, ItemHistory
 from rlhf.labels.schema import LATE, SKIP, SUBMIT, UNDO, items
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.request_schemas import DecisionRequest
 from rlhf.web.markdown import render
 
@@ -32,7 +33,11 @@ ItemId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 def add_item_pages(
-    app: FastAPI, queue: Queue, pages: jinja2.Environment, histories: Histories
+    app: FastAPI,
+    queue: Queue,
+    config: WebConfig,
+    pages: jinja2.Environment,
+    histories: Histories,
 ) -> None:
     """Add the routes of items, decisions and events."""
     store, overlap = queue.store, queue.config.overlap
@@ -70,7 +75,7 @@ def add_item_pages(
             role=request.scope["session"].role,
             wanted=wanted,
             shown=shown,
-            links_of=page_links(wanted, shown),
+            links_of=page_links(wanted, shown, config.base),
             options=filter_options(store, known.values()),
             has_options=HAS,
             states=STATES,
@@ -205,8 +210,11 @@ def _models_and_categories(store: LabelStore) -> tuple[set[str], set[str]]:
     return models, categories
 
 
-def page_links(wanted: ItemFilter, shown: ItemPage) -> dict[str, str]:
-    """Links to the page before and the next page, with the same filter; "" at an end."""
+def page_links(wanted: ItemFilter, shown: ItemPage, base: str) -> dict[str, str]:
+    """Links to the page before and the next page, with the same filter; "" at an end.
+
+    base: what the paths of the app's pages begin with.
+    """
     query = {
         "text": wanted.text,
         "annotator": wanted.annotator,
@@ -224,7 +232,7 @@ def page_links(wanted: ItemFilter, shown: ItemPage) -> dict[str, str]:
     def link(page: int) -> str:
         if not 1 <= page <= shown.pages:
             return ""
-        return f"/admin/items?{urlencode({**query, 'page': str(page)})}"
+        return f"{base}/admin/items?{urlencode({**query, 'page': str(page)})}"
 
     return {"before": link(shown.page - 1), "after": link(shown.page + 1)}
 

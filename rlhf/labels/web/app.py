@@ -1,4 +1,4 @@
-"""The web app: login and label page here, the researcher's pages in `admin.py`."""
+"""The web app: the label page here, login in `login.py`, researchers' pages in `admin.py`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 
 from rlhf.errors import DataError
 from rlhf.labels import access
-from rlhf.labels.audit import record
 from rlhf.labels.form_config import as_json
 from rlhf.labels.queue import Queue, StaleClaimError
 from rlhf.labels.replies import feedback_of, second_look_of
@@ -23,15 +22,13 @@ from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.form import LabelForm, judgment_of
-from rlhf.labels.web.guard import COOKIE, HOME, guard_label_app, set_session_cookie
+from rlhf.labels.web.guard import HOME, guard_label_app
 from rlhf.labels.web.item_view import feedback_view, page_state
 from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
-from rlhf.labels.web.oidc_routes import add_oidc
-from rlhf.labels.web.rate_limit import RateLimit
+from rlhf.labels.web.login import LoginSite, add_login, add_oidc
 from rlhf.labels.web.request_schemas import (
     DraftRequest,
     HeartbeatRequest,
-    LoginRequest,
     PromptRequest,
     SkipRequest,
     SubmitRequest,
@@ -41,7 +38,7 @@ from rlhf.web.markdown import render
 from rlhf.web.server import TEXT_FILES
 
 HERE = Path(__file__).parent
-MAX_FAILED_LOGINS, LOGIN_SECONDS = 10, 60.0  # per address and time window
+STATIC_FILES = HERE / "static"
 MAX_DETAIL = 1000  # characters of an error message
 
 
@@ -50,20 +47,16 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     from rlhf.labels.web.admin import add_admin
 
     app = FastAPI(title="rlhf label", docs_url=None, redoc_url=None, openapi_url=None)
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    pages = page_templates(config)
     app.mount("/static/text", StaticFiles(directory=TEXT_FILES))
-    app.mount("/static", StaticFiles(directory=HERE / "static"))
-    app.add_exception_handler(StaleClaimError, _conflict)
-    app.add_exception_handler(DataError, _unprocessable)
-    app.add_exception_handler(RequestValidationError, _invalid_body)
+    app.mount("/static", StaticFiles(directory=STATIC_FILES))
+    add_error_handlers(app)
     app.add_middleware(AuditMiddleware, store=queue.store)
     app.state.queue, app.state.config = queue, config
-    _add_login(app, queue, config, pages)
-    add_oidc(app, queue.store, config, pages)
+    site = LoginSite(store=queue.store, config=config)
+    add_login(app, [site], config, pages)
+    if not config.project:  # with several projects, the start page has these routes
+        add_oidc(app, [site], config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
     _add_items(app, queue, config)
     histories = Histories(queue.store)
@@ -72,55 +65,46 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     if live is not None:
         _add_live(app, queue, live)
     add_admin(app, queue, config, pages, histories)
-    return guard_label_app(app, queue.store, config.hosts, config.proxy)
+    return guard_label_app(app, queue.store, config)
 
 
-def _add_login(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment) -> None:
-    rate_limit = RateLimit(MAX_FAILED_LOGINS, LOGIN_SECONDS)
+def page_templates(config: WebConfig) -> jinja2.Environment:
+    """The templates of the pages, for an app with these settings."""
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    pages.globals["base"] = config.base
+    return pages
 
-    @app.get("/health")
-    def health() -> Mapping[str, str]:
-        return {"status": "up"}
 
-    @app.get("/login", response_class=HTMLResponse)
-    def login_page(request: Request) -> str:
-        session = request.scope["session"]
-        user = "" if session is None else session.annotator or "the administrator"
-        provider = "" if config.oidc is None else config.oidc.provider
-        return pages.get_template("login.html").render(user=user, provider=provider, problem="")
-
-    @app.post("/login")
-    def login(request: Request, body: LoginRequest) -> Response:
-        address = request.client.host if request.client else ""
-        if rate_limit.is_exceeded(address):
-            raise HTTPException(429, "too many failed logins; wait a minute")
-        logged_in = access.log_in(queue.store, body.token)
-        if logged_in is None:
-            rate_limit.count_failure(address)
-            raise HTTPException(401, "this link is invalid, or a newer one has replaced it")
-        cookie, session = logged_in
-        with queue.store.write() as connection:
-            record(connection, who=session.name, role=session.role, action="POST /login")
-        response = JSONResponse({"to": HOME[session.role]})
-        set_session_cookie(response, cookie, access.SESSION_SECONDS, https=config.https)
-        return response
-
-    @app.post("/logout")
-    def logout(request: Request) -> Response:
-        access.log_out(queue.store, request.scope["session"])
-        response = JSONResponse({"to": "/login"})
-        response.delete_cookie(COOKIE)
-        return response
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer a request that cannot be carried out with its reason."""
+    app.add_exception_handler(StaleClaimError, _conflict)
+    app.add_exception_handler(DataError, _unprocessable)
+    app.add_exception_handler(RequestValidationError, _invalid_body)
 
 
 def _add_page(
     app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Environment, *, has_models: bool
 ) -> None:
+    @app.get("/health")
+    def health() -> Mapping[str, str]:
+        return {"status": "up"}
+
+    @app.post("/logout")
+    def logout(request: Request) -> Response:
+        access.log_out(queue.store, request.scope["session"])
+        response = JSONResponse({"to": f"{config.base}/login"})
+        response.delete_cookie(config.cookie)
+        return response
+
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
         session = request.scope["session"]
         if HOME[session.role] != "/":
-            return RedirectResponse(HOME[session.role], 303)
+            return RedirectResponse(config.base + HOME[session.role], 303)
         html = pages.get_template("label.html").render(
             csrf=session.csrf, name=session.annotator, live=has_models
         )

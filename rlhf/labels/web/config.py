@@ -4,8 +4,11 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from starlette.types import Scope
+
 from rlhf.errors import ConfigError
 from rlhf.labels.form_config import FormConfig
+from rlhf.labels.project_list import ProjectEntry
 from rlhf.labels.web.oidc import OidcConfig, OidcLogin
 from rlhf.labels.web.proxy_login import ProxyLogin
 from rlhf.labels.webhook import Webhook
@@ -18,6 +21,7 @@ ALL = "all"
 class WebConfig:
     """Settings of the web app."""
 
+    project: str = ""  # name of one of several projects of a server; its pages are below /p/NAME
     hosts: Collection[str] = LOOPBACK_NAMES  # host names that requests may name
     https: bool = False  # behind a proxy with HTTPS: cookies are marked Secure
     proxy: ProxyLogin | None = None  # names users by a header; None: only links log in
@@ -25,12 +29,31 @@ class WebConfig:
     form: FormConfig = field(default_factory=FormConfig)
     finish: threading.Event | None = None  # set when the administrator ends the labelling
 
+    @property
+    def base(self) -> str:
+        """What the paths of the app's pages begin with."""
+        return f"/p/{self.project}" if self.project else ""
+
+    @property
+    def cookie(self) -> str:
+        """Name of the session's cookie."""
+        return f"rlhf_label_{self.project}" if self.project else "rlhf_label"
+
+    def proxy_user_of(self, scope: Scope) -> str | None:
+        """The user that a trusted proxy names; None without one.
+
+        Raises:
+            Rejected: the header comes from elsewhere, or is not one name.
+        """
+        return None if self.proxy is None else self.proxy.user_of(scope)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelServerConfig:
     """Options of `rlhf label serve`."""
 
-    store: str
+    store: str = ""
+    projects: Sequence[ProjectEntry] = ()  # in place of one store
     host: str = "127.0.0.1"
     port: int = 8000
     public: bool = False

@@ -1,6 +1,7 @@
 """`rlhf label serve`: the label page on one store, in one process."""
 
 import threading
+from dataclasses import replace
 
 import uvicorn
 from rich.console import Console
@@ -40,21 +41,12 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         store.serving_lock(),
         listening_socket(config.host, config.port) as listener,
     ):
-        port = listener.getsockname()[1]
-        hosts = {*WebConfig.hosts, url_host(config.host), *config.allowed_hosts}
         live = LiveSampling(store, load_sampler(config)) if config.models else None
         finish = threading.Event() if config.until is not None else None
-        address = page_address(config, port)
-        web = WebConfig(
-            hosts=hosts,
-            https=config.https,
-            proxy=config.proxy,
-            oidc=None if config.oidc is None else OidcLogin(config.oidc, address),
-            form=form,
-            finish=finish,
-        )
+        address = page_address(config, listener.getsockname()[1])
+        web = replace(web_config(config, address), form=form, finish=finish)
         queue = Queue(store, queue_config)
-        app = with_rest(create_app(queue, web, live), queue, hosts)
+        app = with_rest(create_app(queue, web, live), queue, web.hosts)
         sender = WebhookSender(store, config.webhook) if config.webhook else None
         print_links(store, config, address, console)
         server = http_server(app)
@@ -64,6 +56,22 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         server.run(sockets=[listener])
         if sender is not None:
             sender.close()
+
+
+def web_config(config: LabelServerConfig, address: str) -> WebConfig:
+    """Settings of the app, without those of a form and a run.
+
+    address: of the page.
+
+    Raises:
+        ConfigError: the identity provider is unusable.
+    """
+    return WebConfig(
+        hosts={*WebConfig.hosts, url_host(config.host), *config.allowed_hosts},
+        https=config.https,
+        proxy=config.proxy,
+        oidc=None if config.oidc is None else OidcLogin(config.oidc, address),
+    )
 
 
 def _stop_when_reached(

@@ -1,5 +1,6 @@
 // The adjudicator's page: rank an item blind, then see the labels and keep or change the ranking.
 import { call, deliver } from "./api.js";
+import { base } from "./base.js";
 import { letter } from "./form.js";
 import { make } from "./render.js";
 import * as timer from "./timer.js";
@@ -105,7 +106,7 @@ byId("ruling").addEventListener("submit", async (event) => {
 });
 byId("logout").addEventListener("click", async () => {
   await call("/logout", {});
-  location.assign("/login");
+  location.assign(`${base}/login`);
 });
 show(await call("/api/adjudicate"));
 document.body.dataset.ready = "1";

@@ -1,5 +1,6 @@
 // The researcher's pages: rendered by the server; this file sends forms and renews live parts.
 import { call } from "./api.js";
+import { base } from "./base.js";
 
 const byId = (id) => document.getElementById(id);
 const RENEW = 15_000; // milliseconds
@@ -28,7 +29,7 @@ function enableInvites() {
     try {
       const role = byId("invite-role").value;
       const { name, token } = await call("/admin/invite", { name: byId("name").value, ...(role ? { role } : {}) });
-      byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}/login#${token}`;
+      byId("invite-result").textContent = `Link for ${name}, shown only once: ${location.origin}${base}/login#${token}`;
     } catch (error) {
       byId("invite-result").textContent = error.message;
     }
@@ -115,7 +116,7 @@ function enableGuideline() {
     event.preventDefault();
     try {
       const { version } = await call("/admin/guideline", { text: byId("guideline-text").value, base: Number(form.dataset.base) });
-      location.assign(version > 1 ? `/admin/guideline?old=${form.dataset.base}&new=${version}` : "/admin/guideline");
+      location.assign(`${base}/admin/guideline${version > 1 ? `?old=${form.dataset.base}&new=${version}` : ""}`);
     } catch (error) {
       byId("guideline-status").textContent = error.message;
     }
@@ -151,6 +152,6 @@ for (const button of document.querySelectorAll("dialog .close")) {
 if (byId("live")) setInterval(renew, RENEW);
 byId("logout").addEventListener("click", async () => {
   await call("/logout", {});
-  location.assign("/login");
+  location.assign(`${base}/login`);
 });
 document.body.dataset.ready = "1";

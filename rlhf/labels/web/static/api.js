@@ -1,6 +1,8 @@
 // Requests with retries: a click is sent until the server has acknowledged it.
+import { base, ofProject } from "./base.js";
+
 const csrf = document.querySelector("meta[name=csrf]").content;
-const PENDING = "rlhf-label-pending";
+const PENDING = ofProject("rlhf-label-pending");
 const AT_UNLOAD = ["/api/draft", "/api/heartbeat"]; // sent while the page unloads
 const MAX_KEEPALIVE = 15_000; // characters, 60 kB at most: browsers reject larger keepalive bodies
 
@@ -12,13 +14,13 @@ export class RequestError extends Error {
 }
 
 export async function call(path, body) {
-  const response = await fetch(path, {
+  const response = await fetch(base + path, {
     method: body === undefined ? "GET" : "POST",
     headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
     body: body === undefined ? undefined : JSON.stringify(body),
     keepalive: AT_UNLOAD.includes(path) && JSON.stringify(body).length < MAX_KEEPALIVE,
   });
-  if (response.status === 401) location.assign("/login");
+  if (response.status === 401) location.assign(`${base}/login`);
   const content = await response.json().catch(() => ({}));
   if (!response.ok) {
     const detail = content.detail;

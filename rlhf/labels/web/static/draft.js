@@ -1,7 +1,8 @@
 // The unsubmitted form: stored in this window at once, on the server a moment later.
 import { call } from "./api.js";
+import { ofProject } from "./base.js";
 
-const DRAFT = "rlhf-label-draft";
+const DRAFT = ofProject("rlhf-label-draft");
 const SAVE_DELAY = 250; // milliseconds
 const RETRY_DELAY = 3000; // after a failed save
 let timer = null;

@@ -1,7 +1,8 @@
 // The guideline's dialog. A version that was not confirmed in this browser opens by itself.
 import { call } from "./api.js";
+import { ofProject } from "./base.js";
 
-const READ = "rlhf-label-guideline";
+const READ = ofProject("rlhf-label-guideline");
 const dialog = document.getElementById("guideline");
 const button = document.getElementById("guideline-close");
 let guideline = { version: 0, html: "" };

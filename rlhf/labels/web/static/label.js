@@ -1,5 +1,6 @@
 // The ranking page: one item at a time; every click is delivered, keys do nothing in text boxes.
 import { RequestError, call, deliver, deliverPending } from "./api.js";
+import { base } from "./base.js";
 import { renderConversation, toggleEarlier } from "./conversation.js";
 import * as criteria from "./criteria.js";
 import * as draft from "./draft.js";
@@ -404,7 +405,7 @@ function connect() {
   byId("submit").addEventListener("click", submit);
   enableLivePrompt(onLiveResponses);
   enableQuestions(() => item?.claim ?? null);
-  byId("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); item = null; location.assign("/login"); });
+  byId("logout").addEventListener("click", async () => { await draft.save(); await call("/logout", {}); item = null; location.assign(`${base}/login`); });
   document.addEventListener("visibilitychange", () => { if (document.visibilityState === "hidden") leave(); });
   addEventListener("pagehide", leave);
   connectSpans();

@@ -1,4 +1,6 @@
 // The token follows the #, which browsers neither send to a server nor write to a log.
+import { base } from "./base.js";
+
 const field = document.getElementById("token");
 const problem = document.getElementById("login-error");
 
@@ -16,7 +18,7 @@ addEventListener("hashchange", takeToken);
 document.getElementById("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
-    const response = await fetch("/login", {
+    const response = await fetch(`${base}/login`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ token: field.value.trim().split("#").pop() }),

@@ -1,9 +1,10 @@
 // Questions of an annotator to the researcher, and their answers.
 import { call } from "./api.js";
+import { ofProject } from "./base.js";
 import { make } from "./render.js";
 
 const byId = (id) => document.getElementById(id);
-const READ = "rlhf-label-answers"; // number of answers that this browser has shown
+const READ = ofProject("rlhf-label-answers"); // number of answers that this browser has shown
 
 function showQuestions(questions) {
   byId("question-list").replaceChildren(...questions.map((one) => {

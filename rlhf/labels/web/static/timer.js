@@ -1,7 +1,9 @@
 // Seconds of active work: neither hidden time nor time long after the last input counts. They go on
 // after a reload and after undo.
+import { ofProject } from "./base.js";
+
 const IDLE = 120_000; // milliseconds
-const KEPT = "rlhf-label-seconds"; // in this window, for a reload
+const KEPT = ofProject("rlhf-label-seconds"); // in this window, for a reload
 let claim = null;
 let total = 0;
 let since = performance.now();
