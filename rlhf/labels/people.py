@@ -91,7 +91,11 @@ def update_person(
     """
     known = connection.execute(sa.select(people).where(people.c.name == name)).first()
     if known is None:
-        raise DataError(f"{name!r} was not invited; invite them first.", code="unknown-name")
+        raise DataError(
+            f"{name!r} was not invited; use `rlhf label invite`, or `rlhf label people --add` for "
+            "somebody who logs in without a link.",
+            code="unknown-name",
+        )
     person = _person(known)
     if role is not None:
         person = replace(person, role=_checked_role(role))

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +14,7 @@ from rlhf.labels.people import everyone, update_person
 from rlhf.labels.project_list import ProjectEntry, load_projects
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.app import page_templates
 from rlhf.labels.web.config import LabelServerConfig, WebConfig
 from rlhf.labels.web.projects import create_projects_app, split_path
 from rlhf.labels.web.proxy_login import proxy_login
@@ -23,6 +25,24 @@ from tests.labels.test_web_security import ROUTES
 from tests.labels.web_server import candidates
 
 HOST = "http://127.0.0.1"
+# Tags of the templates.
+OWN_TAGS = (
+    *("html", "head", "meta", "title", "script", "link", "body", "main", "h1", "p", "a", "strong"),
+    *(
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "code",
+        "form",
+        "label",
+        "input",
+        "button",
+    ),
+)
 HEADER, PROXY = "X-Forwarded-User", "10.0.0.5"
 
 
@@ -270,3 +290,15 @@ def test_command_invites_to_all_projects(tmp_path, capsys):
         run_command(["label", "invite", "Ann"])
     with raises("missing-key", "--projects"):
         run_command(["label", "serve"])
+
+
+def test_hostile_titles_names_and_errors_stay_text():
+    pages = page_templates(WebConfig())
+    for text in (Path(__file__).parent / "xss.txt").read_text().splitlines():
+        row = {"title": text, "name": text, "role": text, "link": "/p/maths/"}
+        shown = pages.get_template("projects.html").render(rows=[row])
+        shown += pages.get_template("login.html").render(user=text, provider=text, problem=text)
+        for tag in re.findall(r"<([a-zA-Z]+)", shown):
+            assert tag in OWN_TAGS, text
+        assert shown.count("<script") == 3  # theme.js twice, login.js
+        assert len(re.findall(r"<[^>]* on[a-z]+=", shown)) == 0, text
