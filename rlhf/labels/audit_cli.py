@@ -45,18 +45,17 @@ def audit(args: argparse.Namespace, console: Console) -> None:
         console.print(f"{counted(len(found), 'entry', 'entries')} in {args.output}")
         return
     shown = found[-args.limit :]
-    plain_console().print(_entry_table(shown))
+    for one in shown:
+        console.print(_line(one))
     console.print(f"{len(shown)} of {counted(len(found), 'entry', 'entries')}; --output has all")
 
 
-def _entry_table(shown: list[AuditEntry]) -> Table:
-    table = Table("time", "who", "role", "action", "item", "details", box=box.SIMPLE)
-    for one in shown:
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.at))
-        item = "" if one.item_id is None else str(one.item_id)
-        details = json.dumps(one.details, ensure_ascii=False)
-        table.add_row(moment, one.who, one.role or "", one.action, item, details)
-    return table
+def _line(one: AuditEntry) -> str:
+    moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.at))
+    role = "" if one.role is None else f" ({one.role})"
+    item = "" if one.item_id is None else f", item {one.item_id}"
+    details = json.dumps(one.details, ensure_ascii=False) if one.details else ""
+    return f"{moment}  {one.who}{role}: {one.action}{item} {details}".rstrip()
 
 
 def erase(args: argparse.Namespace, console: Console) -> None:

@@ -135,7 +135,7 @@ def test_command_prints_and_writes_the_audit(tmp_path, capsys):
     capsys.readouterr()
     run_command(words)
     printed = capsys.readouterr().out
-    assert "rlhf label invite" in printed
+    assert '(command line) (admin): rlhf label people {"name": "Rita", "revoke": true}' in printed
     assert "4 of 4 entries" in printed
     run_command([*words, "--output", str(output)])
     rows = [json.loads(line) for line in output.read_text().splitlines()]
