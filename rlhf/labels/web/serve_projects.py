@@ -1,6 +1,6 @@
 """`rlhf label serve --projects`: several stores on one server, in one process."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +79,7 @@ def open_project(
 
 def check_options(config: LabelServerConfig) -> None:
     """Raise ConfigError for an option that belongs to one store."""
-    given: dict[str, object | Collection[object]] = {
+    given: dict[str, object] = {
         "--store": config.store,
         "--annotators": config.annotators,
         "--form": config.form,
