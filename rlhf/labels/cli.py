@@ -102,6 +102,7 @@ def _serve(args: argparse.Namespace) -> None:
         form=args.form,
         new_admin_token=args.new_admin_token,
         models=args.model,
+        server=args.server,
         num_responses=args.num_responses,
         max_new_tokens=args.max_new_tokens,
         until=args.until,

@@ -179,7 +179,19 @@ def _add_serve(add: AddArgument) -> None:
         metavar="URL",
         help="Send new events to this address; RLHF_WEBHOOK_SECRET signs.",
     )
-    add("--model", nargs="*", default=[], help="Models that respond to annotators' prompts.")
+    add(
+        "--model",
+        nargs="*",
+        default=[],
+        help="Models that respond to annotators' prompts: folders or hub ids, or with --server "
+        "names that it knows.",
+    )
+    add(
+        "--server",
+        metavar="URL",
+        help="Address of an OpenAI-compatible API, http://HOST:PORT/v1, whose models respond. Its "
+        "key is in OPENAI_API_KEY.",
+    )
     add("--num_responses", type=int, default=4, help="Responses of these models to a prompt.")
     add("--max_new_tokens", type=int, default=128, help="Longest of these responses, in tokens.")
 

@@ -32,7 +32,7 @@ def request(
     except http.Unreachable as error:
         raise TrainingError(
             f"the server {address} cannot be reached ({error}); see its log, start it again, and "
-            "resume from the last checkpoint.",
+            "resume.",
             code="engine-lost",
         ) from error
     except ValueError as error:

@@ -1,50 +1,14 @@
 """`rlhf sample --server`: requests, authors in turn, busy and wrong servers."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from rlhf import cli
-from rlhf.labels import remote_candidates
 from rlhf.labels.remote_candidates import sample_from_server
+from rlhf.rollouts import chat_server
 from tests.errors import raises
-
-
-class Server:
-    """Answers with the question and the model's name, after some statuses."""
-
-    def __init__(self, statuses=(), answer=None):
-        self.statuses, self.answer, self.asked = list(statuses), answer, []
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-    def _handler(server):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._send(200, {"data": [{"id": "first"}, {"id": "second"}]})
-
-            def do_POST(self):
-                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.asked.append((self.headers.get("Authorization"), content))
-                status = server.statuses.pop(0) if server.statuses else 200
-                text = f"{content['model']}: {content['messages'][-1]['content']}"
-                message = {"choices": [{"message": {"content": text}}]}
-                self._send(status, server.answer or message)
-
-            def _send(self, status, content):
-                text = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *words):
-                pass
-
-        return Handler
+from tests.rollouts.fake_chat_server import FakeChatServer
 
 
 @pytest.fixture
@@ -52,13 +16,12 @@ def serve():
     servers = []
 
     def make(**keys):
-        servers.append(Server(**keys))
+        servers.append(FakeChatServer(**keys))
         return servers[-1]
 
     yield make
     for server in servers:
-        server.http.shutdown()
-        server.http.server_close()
+        server.close()
 
 
 @pytest.fixture
@@ -89,7 +52,7 @@ def test_responses_are_divided_among_the_models(serve, prompts, monkeypatch):
 
 
 def test_busy_server_is_asked_again(serve, prompts, monkeypatch):
-    monkeypatch.setattr(remote_candidates.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(chat_server.time, "sleep", lambda seconds: None)
     server = serve(statuses=[503, 429])
     rows = sample_from_server(server.address, [], prompts, num_responses=1, max_new_tokens=9)
     assert rows[0].responses == ["first: Who?"]
@@ -104,8 +67,13 @@ def test_wrong_servers_are_named(serve, prompts):
     other = serve(answer={"text": "hello"})
     with raises("engine-mismatch", other.address):
         sample_from_server(other.address, ["x"], prompts, **keys)
-    with raises("engine-lost", "http://127.0.0.1:9/v1"):
-        sample_from_server("http://127.0.0.1:9/v1", [], prompts, **keys)
+    for names in ([], ["x"]):
+        with raises("engine-lost", "http://127.0.0.1:9/v1"):
+            sample_from_server("http://127.0.0.1:9/v1", names, prompts, **keys)
+    with raises("unknown-name", "'z'", "first"):
+        sample_from_server(other.address, ["z"], prompts, **keys)
+    with raises("bad-value", "server=127.0.0.1:9"):
+        sample_from_server("127.0.0.1:9", ["x"], prompts, **keys)
     with raises("key-conflict", "num_responses=1"):
         sample_from_server(other.address, ["x", "y"], prompts, **keys)
 

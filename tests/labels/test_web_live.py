@@ -8,6 +8,7 @@ from rlhf.labels.web.live_sampling import MAX_WAITING, LiveSampling
 from rlhf.labels.web.models import load_sampler
 from tests.errors import raises
 from tests.labels.web_server import candidates, serving
+from tests.rollouts.fake_chat_server import FakeChatServer
 from tests.tiny_models import make_model
 
 
@@ -79,3 +80,45 @@ def test_more_models_than_responses_raise():
     config = LabelServerConfig(store="x", models=["a", "b", "c"], num_responses=2)
     with raises("key-conflict", "num_responses=2"):
         load_sampler(config)
+
+
+def test_server_gives_fresh_responses_to_each_prompt():
+    """Models in turn; every request has a seed of its own, in the second prompt too."""
+    server = FakeChatServer()
+    config = LabelServerConfig(
+        store="x", server=server.address, models=["x", "y"], num_responses=3, max_new_tokens=6
+    )
+    sampler = load_sampler(config)
+    assert sampler("Why?") == [("x: Why?", "x"), ("y: Why?", "y"), ("x: Why?", "x")]
+    sampler("Who?")
+    assert len({content["seed"] for _, content in server.asked}) == 6
+    assert {content["max_tokens"] for _, content in server.asked} == {6}
+    server.close()
+
+
+def test_prompt_to_a_lost_server_fails_and_the_page_goes_on(tmp_path):
+    server = FakeChatServer()
+    config = LabelServerConfig(store="x", server=server.address, num_responses=2)
+    sampler = load_sampler(config)
+    server.close()
+
+    def live(store):
+        return LiveSampling(store, sampler)
+
+    with serving(tmp_path, candidates(1), live=live) as site:
+        ann = site.client("ann")
+        ann.post("/api/ask", {"prompt": "Why?"}).raise_for_status()
+        while (answer := ann.http.get("/api/ask").json())["state"] == "waiting":
+            time.sleep(0.01)
+        assert answer["state"] == "failed"
+        assert server.address in answer["error"]
+        assert ann.next()["answers"]
+
+
+def test_unusable_servers_raise_before_the_page_is_served():
+    with raises("engine-lost", "http://127.0.0.1:9/v1"):
+        load_sampler(LabelServerConfig(store="x", server="http://127.0.0.1:9/v1"))
+    server = FakeChatServer()
+    with raises("unknown-name", "'other'", server.address):
+        load_sampler(LabelServerConfig(store="x", server=server.address, models=["other"]))
+    server.close()

@@ -64,7 +64,8 @@ class LabelServerConfig:
     annotators: Sequence[str] = ()
     form: str | None = None
     new_admin_token: bool = False
-    models: Sequence[str] = ()
+    models: Sequence[str] = ()  # folders and hub ids, or with a server the names that it knows
+    server: str | None = None  # address of the API that samples, http://HOST:PORT/v1
     num_responses: int = 4
     max_new_tokens: int = 128
     webhook: Webhook | None = None
@@ -76,3 +77,8 @@ class LabelServerConfig:
             raise ConfigError(
                 f"until={self.until} is neither a number of labels nor {ALL}.", code="bad-value"
             )
+
+    @property
+    def samples(self) -> bool:
+        """Whether models respond to annotators' prompts."""
+        return bool(self.models) or self.server is not None

@@ -29,19 +29,19 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
     """Serve until SIGINT or SIGTERM, or until `config.until` is reached.
 
     Raises:
-        ConfigError: another server holds the store, the port is in use, or the form or the
-            identity provider is unusable.
+        ConfigError: another server holds the store, the port is in use, or the form, the identity
+            provider or the server of the models is unusable.
         DataError: no such store.
     """
     form = load_form(config.form) if config.form else FormConfig()
     console = plain_console(soft_wrap=True)
-    create = bool(config.models)  # with live models the store may be empty at first
+    create = config.samples  # with live models the store may be empty at first
     with (
         LabelStore(config.store, create=create) as store,
         store.serving_lock(),
         listening_socket(config.host, config.port) as listener,
     ):
-        live = LiveSampling(store, load_sampler(config)) if config.models else None
+        live = LiveSampling(store, load_sampler(config)) if config.samples else None
         finish = threading.Event() if config.until is not None else None
         address = page_address(config, listener.getsockname()[1])
         web = replace(web_config(config, address), form=form, finish=finish)

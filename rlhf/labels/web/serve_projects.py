@@ -86,6 +86,7 @@ def check_options(config: LabelServerConfig) -> None:
         "--until": config.until,
         "--webhook": config.webhook,
         "--model": config.models,
+        "--server": config.server,
         "--oidc_role_claim": config.oidc is not None and config.oidc.role_claim,
     }
     used: Sequence[str] = [name for name, value in given.items() if value]
