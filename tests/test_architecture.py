@@ -39,7 +39,7 @@ IMPORTS = {
     "evaluation/stats": ["ops"],
     "labels": ["rewards", "rollouts", "web", "evaluation/stats"],
     "chat": ["labels", "web"],
-    "evaluation/core": ["evaluation/stats", "rewards"],
+    "evaluation/core": ["evaluation/stats", "rewards", "rollouts"],
     "evaluation/judges": ["evaluation/core", "labels"],
     "evaluation/reward_model": ["evaluation/core"],
     "evaluation/studies": ["evaluation/judges", "evaluation/reward_model"],

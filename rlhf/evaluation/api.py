@@ -19,6 +19,7 @@ from rlhf.evaluation.evaluation import Evaluation, provenance_of
 from rlhf.evaluation.judges.scoring import ScoringJudge, judges_of_objects
 from rlhf.evaluation.run import (
     PromptSet,
+    check_sampling,
     choose_rows,
     collect_records,
     load_rows,
@@ -63,8 +64,9 @@ def evaluate(
     names of those keys. Intervals resample prompts.
 
     Args:
-        models: folders or hub ids by name; of a list, the last part of each path is the name. One
-            folder or hub id is a list of one.
+        models: folders, hub ids or addresses (http://HOST:PORT/v1#MODEL, which are only sampled
+            from) by name; of a list, the last part of each path is the name. One of them is a list
+            of one.
         prompts: a file, a hub data set, a list of strings or of rows with a `prompt`, or a
             `datasets.Dataset`.
         judge: one or several: `file.py:function` or a Python function with TRL's reward signature
@@ -88,7 +90,8 @@ def evaluate(
         log: called with the progress; default silent.
 
     Raises:
-        ConfigError: an argument out of range, or a function that does not load.
+        ConfigError: an argument out of range, a function that does not load, or a server that
+            cannot be used.
         DataError: prompts that cannot be used.
         CheckpointError: a model that does not exist or does not match its manifest.
         TrainingError: a judge raised an error or returned something other than a number.
@@ -132,6 +135,7 @@ def _evaluate(
         )
     loaded = load_rows(prompts, config, judges)
     rows = choose_rows(loaded.rows, config, seed)
+    check_sampling(config, rows[0])
     contamination = check_contamination(rows, config.train_data)
     prompt_set = PromptSet(rows=rows, config=config, seed=seed)
     records = collect_records(prompt_set, judges, log)

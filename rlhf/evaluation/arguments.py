@@ -10,7 +10,7 @@ from rlhf.rewards.function import RewardFunction
 from rlhf.rewards.model import RewardModel
 
 Models: TypeAlias = str | Path | Mapping[str, str | Path] | Sequence[str | Path]
-"""Folders or hub ids by name, several of them, or one."""
+"""Folders, hub ids or addresses by name, several of them, or one."""
 JudgeLike: TypeAlias = str | Path | RewardFunction | RewardModel
 """`file.py:function`, a reward model's folder or hub id, a Python function, or a loaded model."""
 

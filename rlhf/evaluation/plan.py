@@ -19,21 +19,23 @@ def plan(config: EvaluateConfig, study: StudyConfig, num_prompts: int) -> list[s
     The memory is that of their weights in the precision of `bf16`, with the keys and values of a
     batch of responses.
     """
-    paths = config.model_paths
+    paths = config.loaded_paths
     num_responses = num_prompts * config.num_generations
     lines = []
     size = 2 if config.bf16 else 4
     longest = config.max_prompt_length + config.max_completion_length
     weights, cache = {}, {}
+    work = counted(num_responses, "response") if study.answers is None else "earlier responses"
     for name, path in paths.items():
         weights[name] = count_parameters(path, "CAUSAL_LM") * size
         rows = config.per_device_eval_batch_size
         cache[name] = generation_bytes(path, rows=rows, length=longest, itemsize=size)
-        work = counted(num_responses, "response") if study.answers is None else "earlier responses"
         lines.append(f"{name}: {weights[name] / size / 1e6:,.1f} M parameters; {work}")
-    reference = weights[config.reference_name]
-    peak = max(weights[n] + (reference if n != config.reference_name else 0) + cache[n]
-               for n in paths)  # fmt: skip
+    for name, served in config.served.items():
+        lines.append(f"{name}: behind {served.address}; {work}")
+    reference = weights[config.reference_name] if config.reference_name else 0
+    peak = max((weights[n] + (reference if n != config.reference_name else 0) + cache[n]
+                for n in paths), default=0)  # fmt: skip
     for name, path in named_paths(config.reward_model, "reward_model").items():
         spec = RewardSpec(path)
         language_model = spec.language_model  # of a generative reward model

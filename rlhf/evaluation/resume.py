@@ -6,6 +6,7 @@ from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.results import EVALUATION
 from rlhf.evaluation.core.study_config import HUMAN, StudyConfig
+from rlhf.rollouts.config import OF_A_SERVER
 from rlhf.runtime.config import as_dict, read_yaml
 from rlhf.runtime.config_keys import keys_of
 from rlhf.runtime.run_folder import CONFIG, RunConfig
@@ -13,6 +14,7 @@ from rlhf.runtime.run_folder import CONFIG, RunConfig
 # Keys that change no result, or only where rows come from and which of them are shown.
 WITHOUT_EFFECT = (
     *("answers", "per_device_eval_batch_size", "num_examples", "drop_bad_rows", "human_store"),
+    *OF_A_SERVER,
 )
 # Judges, axes and training files add results, and so do the keys of studies: they may be set later
 # if they were not set before.

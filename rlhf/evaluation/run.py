@@ -18,10 +18,12 @@ from rlhf.errors import ConfigError
 from rlhf.evaluation.core.baselines import baseline_records
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.contamination import ContaminationReport, read_training_prompts
+from rlhf.evaluation.core.engine import check_engine
 from rlhf.evaluation.core.metrics import MetricSpec
 from rlhf.evaluation.core.nearest_prompt import NearestPrompt
 from rlhf.evaluation.core.records import RECORDS_FILE, Record, unscored_records, write_records
-from rlhf.evaluation.core.sampling import load_evaluated_model, sample_records
+from rlhf.evaluation.core.sample_models import sample_models, token_counter
+from rlhf.evaluation.core.served import check_served
 from rlhf.evaluation.judges.scoring import ScoringJudge, judge_records
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.rewards.function import load_function
@@ -29,7 +31,7 @@ from rlhf.rewards.kinds import kind_of
 from rlhf.rewards.options import CallOptions
 from rlhf.rewards.scorers import check_source
 from rlhf.rewards.spec import RewardSpec
-from rlhf.runtime.printing import counted
+from rlhf.runtime.distributed import on_main_process
 from rlhf.types import PromptRow
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ def load_rows(
 ) -> Loaded[PromptRow]:
     """The held-out prompts, checked with every model's tokenizer before any weights are loaded.
 
+    The server of a model behind an address checks the lengths of its prompts itself.
+
     Args:
         prompts: a file, a hub data set or rows in memory.
         config: the models and the limits of lengths.
@@ -68,7 +72,7 @@ def load_rows(
     check_judges(judges, config.axes)
     for source in config.train_data:
         next(read_rows(parse_source(source).name), None)
-    chats = [_checked_tokenizer(path, config) for path in config.model_paths.values()]
+    chats = [_checked_tokenizer(path, config) for path in config.loaded_paths.values()]
     reject_file = reject_folder / REJECTS if reject_folder else None
     with BadRows(drop=config.drop_bad_rows, reject_file=reject_file) as bad_rows:
         loaded = load_prompts(
@@ -81,6 +85,26 @@ def load_rows(
         )
     check_parameters(judges, loaded.rows)
     return loaded
+
+
+def check_sampling(config: EvaluateConfig, row: PromptRow) -> None:
+    """Check the servers that sample, before any weights are loaded. Call it on all processes.
+
+    Args:
+        config: models behind addresses, and the engine of the others.
+        row: a prompt.
+
+    Raises:
+        ConfigError: a server that cannot be reached, has no such model, or cannot take the weights
+            of all models.
+        CheckpointError: a server with another tokenizer.
+    """
+
+    def check() -> None:
+        check_served(config)
+        check_engine(config, row)
+
+    on_main_process(check)
 
 
 def check_judges(judges: Sequence[ScoringJudge], axes: str | None) -> None:
@@ -168,7 +192,7 @@ def collect_records(
         judges: who scores the responses.
         log: called with the progress.
         folder: where the responses are written before they are scored, so that they outlive an
-            error of a judge; or None.
+            error of a judge, and the log of an engine; or None.
         earlier: an earlier answers.jsonl to take the models' responses from, instead of sampling.
 
     Raises:
@@ -177,7 +201,7 @@ def collect_records(
     state, config, rows = PartialState(), prompts.config, prompts.rows
     shard = list(range(state.process_index, len(rows), state.num_processes))
     if earlier is None:
-        records = _sample(prompts, shard, log)
+        records = sample_models(rows, shard, config, prompts.seed, log, folder=folder or Path())
     else:
         records = unscored_records(Path(earlier), rows, list(config.model_paths), shard)
     all_records = _gather(records)
@@ -189,29 +213,9 @@ def collect_records(
         )
     sampled = [r for r in all_records if r.model == config.baseline_name]
     training = [row for source in config.train_data for row in read_training_prompts(source)]
-    chat = _checked_tokenizer(config.model_paths[config.baseline_name], config)
-    records += baseline_records(rows, shard, sampled, NearestPrompt(training), chat)
+    count_tokens = token_counter(config, sampled)
+    records += baseline_records(rows, shard, sampled, NearestPrompt(training), count_tokens)
     return _gather(judge_records(records, rows, judges, axes=config.axes, device=state.device))
-
-
-def _sample(prompts: PromptSet, shard: Sequence[int], log: Callable[[str], None]) -> list[Record]:
-    """Every model's responses to `rows[i] for i in shard`, one model after the other."""
-    device, config, rows = PartialState().device, prompts.config, prompts.rows
-    paths = config.model_paths
-    reference = load_evaluated_model(
-        config.reference_name, paths[config.reference_name], config, device
-    )
-    records: list[Record] = []
-    for name, path in paths.items():
-        responses = counted(config.num_generations, "response")
-        log(f"{name}: {responses} to each of {len(rows)} prompts")
-        if name == reference.name:
-            records += sample_records(reference, reference, rows, shard, config, prompts.seed)
-        else:
-            evaluated = load_evaluated_model(name, path, config, device)
-            records += sample_records(evaluated, reference, rows, shard, config, prompts.seed)
-            del evaluated
-    return records
 
 
 def _checked_tokenizer(path: str, config: EvaluateConfig) -> ChatTokenizer:

@@ -14,7 +14,14 @@ from rlhf.evaluation.judges.remote import adapt_to_server, judge_of
 from rlhf.evaluation.judges.scoring import judges_of_config
 from rlhf.evaluation.plan import plan
 from rlhf.evaluation.resume import check_resumed_keys
-from rlhf.evaluation.run import PromptSet, choose_rows, collect_records, load_rows, metric_spec
+from rlhf.evaluation.run import (
+    PromptSet,
+    check_sampling,
+    choose_rows,
+    collect_records,
+    load_rows,
+    metric_spec,
+)
 from rlhf.evaluation.studies.check import check_sources
 from rlhf.evaluation.studies.context import StudyContext
 from rlhf.evaluation.studies.run import run_studies
@@ -46,7 +53,7 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
 
     # Check
     limits = (config.max_prompt_length, config.max_completion_length)
-    for path in config.model_paths.values():
+    for path in config.loaded_paths.values():
         print_once(*beyond_training(path, sum(limits), limits))
     judges = judges_of_config(config)
     loaded = load_rows(config.eval_data, config, judges, folder)
@@ -54,6 +61,8 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
     remote = judge_of(study)
     remote = adapt_to_server(remote, print_once) if remote else None
     rows = choose_rows(loaded.rows, config, seed)
+    if study.answers is None:
+        check_sampling(config, rows[0])
     contamination = check_contamination(rows, config.train_data)
     print_once(f"{len(rows)} held-out prompts, {contamination.summary}")
     if run_config.dry_run:
@@ -72,6 +81,7 @@ def evaluate(run_config: RunConfig, config: EvaluateConfig, study: StudyConfig) 
         judges=judges,
         rows=rows,
         records=records,
+        folder=folder,
         log=print_once,
     )
     studies = run_studies(context, remote)

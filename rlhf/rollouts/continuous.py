@@ -24,7 +24,6 @@ from rlhf.rollouts.responses import EngineResponse, as_generated
 from rlhf.types import PromptBatch
 
 PAGE = 32  # tokens of a page of the cache: responses of a batch end at many lengths
-SEED_OF_ITERATION = 1_000_003
 SECONDS_TO_STOP = 5.0
 
 
@@ -33,7 +32,7 @@ class ContinuousEngine:
 
     Its `generate_batch` has one limit for all responses; single requests have limits of their own.
     The samples depend on the seed, the iteration and the whole batch, and so on the number of
-    processes too.
+    processes and the size of batches too.
     """
 
     name = "transformers"
@@ -59,7 +58,13 @@ class ContinuousEngine:
             _ready(model),
             model.continuous_batching_context_manager(
                 generation_config=_generation_config(sampling),
-                continuous_batching_config=_batching_config(prompts, sampling, model.device),
+                continuous_batching_config=_batching_config(
+                    prompts,
+                    sampling,
+                    model.device,
+                    # Batches of one iteration, of other processes too, differ in their first row.
+                    seed=sampling.seed_of(int(batch.row_ids[0])) % 2**31,
+                ),
                 timeout=SECONDS_TO_STOP,
                 warmup=False,
             ) as manager,
@@ -134,13 +139,10 @@ def _generation_config(sampling: Sampling) -> GenerationConfig:
 
 
 def _batching_config(
-    prompts: list[list[int]], sampling: Sampling, device: torch.device
+    prompts: list[list[int]], sampling: Sampling, device: torch.device, *, seed: int
 ) -> ContinuousBatchingConfig:
     """A cache for all rows at once on a CPU, whose free memory transformers does not measure."""
-    config: Any = ContinuousBatchingConfig(
-        return_logprobs=True,
-        seed=(sampling.seed * SEED_OF_ITERATION + sampling.iteration) % 2**31,
-    )
+    config: Any = ContinuousBatchingConfig(return_logprobs=True, seed=seed)
     config.max_requests_per_batch = len(prompts)
     if device.type == "cpu":
         longest = max(map(len, prompts)) + sampling.max_new_tokens

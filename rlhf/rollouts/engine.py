@@ -1,5 +1,6 @@
 """The seam between a trainer and the program that samples its responses."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,6 +27,11 @@ class Sampling:
     def limit_of(self, row: int) -> int:
         """Longest response of this row of the batch."""
         return self.max_new_tokens if self.row_limits is None else self.row_limits[row]
+
+    def seed_of(self, row_id: int) -> int:
+        """A seed for an engine that takes one: below 2**56, of seed, iteration and row."""
+        text = f"{self.seed} {self.iteration} {row_id}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
 
 class RolloutEngine(Protocol):

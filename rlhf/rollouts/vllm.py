@@ -5,7 +5,6 @@ The endpoints are vLLM's own (0.32): /v1/completions with token ids, /collective
 VLLM_SERVER_DEV_MODE=1.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -118,7 +117,8 @@ class VLLMEngine:
             replace(sampling, max_new_tokens=sampling.limit_of(first)),
             model=self.server.model,
             count=count,
-            seed=_seed(sampling, int(batch.row_ids[first])),
+            # vLLM adds k for response k, so the seeds of prompts are far apart.
+            seed=sampling.seed_of(int(batch.row_ids[first])),
         )
         answer = self._checked(
             lambda: request(self.server.address, "/v1/completions", content, timeout=None),
@@ -227,9 +227,3 @@ def _first_rows(groups: Sequence[int]) -> list[tuple[int, int]]:
     """(first row, row after the last) of each run of equal group ids."""
     starts = [i for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
     return list(zip(starts, [*starts[1:], len(groups)], strict=True))
-
-
-def _seed(sampling: Sampling, row_id: int) -> int:
-    """The seed of a prompt's responses; vLLM adds k for response k, so seeds are far apart."""
-    text = f"{sampling.seed} {sampling.iteration} {row_id}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])

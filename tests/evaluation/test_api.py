@@ -17,6 +17,7 @@ from rlhf.rewards.model import RewardModel
 from tests.errors import raises
 from tests.tiny_models import make_model
 
+SAMPLE = "rlhf.evaluation.core.sample_models.sample_records"
 PROMPTS = [f"Say {i}." for i in range(6)]
 OPTIONS = {"num_generations": 2, "max_completion_length": 6, "bootstrap_samples": 50}
 GOLD = """
@@ -194,7 +195,9 @@ def test_results_written_below_a_file_raise(models, tmp_path):
 
 
 def test_judge_with_unknown_parameter_is_rejected_before_sampling(models, monkeypatch):
-    monkeypatch.setattr("rlhf.evaluation.run.sample_records", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(
+        "rlhf.evaluation.core.sample_models.sample_records", lambda *_: pytest.fail("sampled")
+    )
     with raises("bad-reward", "by_number", "number"):
         evaluate(models, PROMPTS, judge=by_number, **OPTIONS)
     with raises("bad-reward", "max"):
@@ -204,7 +207,9 @@ def test_judge_with_unknown_parameter_is_rejected_before_sampling(models, monkey
 def test_verifier_is_a_gold_score(models, monkeypatch):
     evaluation = evaluate(models, PROMPTS, judge="verifier:length?max=3", **OPTIONS)
     assert -1 <= evaluation.find(metric="score", model="first", judge="gold").value <= 0
-    monkeypatch.setattr("rlhf.evaluation.run.sample_records", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(
+        "rlhf.evaluation.core.sample_models.sample_records", lambda *_: pytest.fail("sampled")
+    )
     with raises("bad-reward", "verifier:exact_match", "answer"):
         evaluate(models, PROMPTS, judge="verifier:exact_match", **OPTIONS)
 

@@ -12,8 +12,10 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.evaluation.core.sampling import load_policy_model
 from rlhf.evaluation.suites.answers import answer_suite, read_answers, write_answers
 from rlhf.evaluation.suites.prompts import read_prompts
+from rlhf.evaluation.suites.respond import loaded_model
 from rlhf.evaluation.suites.suite import find_suites
 from rlhf.models.generation.generate import sample_responses
+from tests.rollouts.fake_chat_server import FakeChatServer
 from tests.tiny_models import make_model
 
 YAML = """
@@ -76,7 +78,8 @@ def test_second_turn_continues_the_sampled_conversation(folder, model):
         prompts = read_prompts(suite, bad_rows)
     chat = load_tokenizer(str(model))
     evaluated = load_policy_model("m", str(model), chat, device="cpu", bf16=False)
-    own = answer_suite(evaluated, suite, prompts, range(6), seed=0, batch_size=4)
+    respond = loaded_model(evaluated, batch_size=4)
+    own = answer_suite("m", respond, suite, prompts, range(6), seed=0)
     assert [len(one.responses) for one in own] == [1, 1, 1, 2, 2, 2]
     turns = [
         {"role": "user", "content": "Where is 0?"},
@@ -88,7 +91,8 @@ def test_second_turn_continues_the_sampled_conversation(folder, model):
         num_responses=1, max_new_tokens=6, temperature=0, seed=0, batch_size=None,
     )  # fmt: skip
     assert own[3].responses[1] == expected.text
-    part = answer_suite(evaluated, suite, prompts, [4, 1], seed=0, batch_size=1)
+    respond = loaded_model(evaluated, batch_size=1)
+    part = answer_suite("m", respond, suite, prompts, [4, 1], seed=0)
     assert [one.responses for one in part] == [own[4].responses, own[1].responses]
 
 
@@ -171,3 +175,22 @@ def test_shipped_suites_run(root, tmp_path, monkeypatch, capsys, model):
     missing = ["--only", "ifeval"]
     assert evaluate(root, monkeypatch, suites, model, tmp_path / "no", *missing) == 2
     assert "--prompts ifeval=FILE" in capsys.readouterr().err
+
+
+def test_model_behind_an_address_answers_turn_by_turn(root, tmp_path, monkeypatch, capsys, folder):
+    """Each of 9 questions twice; the second turn is asked with the first response."""
+    server = FakeChatServer()
+    output = tmp_path / "run"
+    assert evaluate(root, monkeypatch, folder, f"far={server.address}#x", output) == 0
+    answers = read_answers(output)
+    assert {one.model for one in answers} == {"far"}
+    assert [one.responses for one in answers if one.prompt == "Where is 1?"] == [
+        ["x: Where is 1?", "x: Why?"]
+    ] * 2
+    second = [content for _, content in server.asked if len(content["messages"]) == 3]
+    assert {content["messages"][1]["content"][:8] for content in second} == {"x: Where"}
+    assert (len(second), len(server.asked)) == (6, 18)
+    assert len({content["seed"] for _, content in server.asked}) == 18
+    assert evaluate(root, monkeypatch, folder, f"far={server.address}#other", tmp_path / "no") == 2
+    assert "[unknown-name]" in capsys.readouterr().err
+    server.close()

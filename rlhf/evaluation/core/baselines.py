@@ -8,9 +8,8 @@ training data.
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.evaluation.core.config import CONSTANT, COPY, EMPTY, LONGEST, LOOKUP
 from rlhf.evaluation.core.nearest_prompt import NearestPrompt
 from rlhf.evaluation.core.records import Record
@@ -22,7 +21,7 @@ def baseline_records(
     indices: Sequence[int],
     sampled: Sequence[Record],
     lookup: NearestPrompt,
-    chat: ChatTokenizer,
+    count_tokens: Callable[[str], int],
 ) -> list[Record]:
     """The records of the null baselines for each of `rows[i] for i in indices`.
 
@@ -40,7 +39,7 @@ def baseline_records(
         indices: the rows to make records for.
         sampled: the baseline model's responses to all prompts.
         lookup: the training prompts with their responses.
-        chat: the baseline model's tokenizer, for lengths.
+        count_tokens: the tokens of a text without its EOS.
     """
     texts: dict[int, list[str]] = {}
     for record in sampled:
@@ -59,7 +58,7 @@ def baseline_records(
         if lookup:
             known = lookup.find(prompt).responses
             responses[LOOKUP] = random.Random(index).sample(known, min(len(known), len(own)))
-        records += _records(index, responses, chat)
+        records += _records(index, responses, count_tokens)
     return records
 
 
@@ -71,7 +70,7 @@ def _most_frequent(texts: Mapping[int, Sequence[str]]) -> str:
 
 
 def _records(
-    index: int, responses: Mapping[str, Sequence[str]], chat: ChatTokenizer
+    index: int, responses: Mapping[str, Sequence[str]], count_tokens: Callable[[str], int]
 ) -> list[Record]:
     return [
         Record(
@@ -79,7 +78,7 @@ def _records(
             sample=sample,
             model=name,
             text=text,
-            num_tokens=len(chat.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1,
+            num_tokens=count_tokens(text) + 1,
             ended_with_eos=True,
         )
         for name, texts in responses.items()

@@ -9,6 +9,8 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.rewards.templates import KWARGS_HELP, TEMPLATE_HELP, JudgeTemplate, judge_templates
+from rlhf.rollouts.chat_server import ServedModel, is_address, parse_served
+from rlhf.rollouts.config import RolloutConfig, check_rollouts
 from rlhf.runtime.field_types import check_field_types
 
 # Null baselines, judged next to the models: rlhf/evaluation/core/baselines.py.
@@ -21,13 +23,16 @@ AT_LEAST_ONE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """Which models are compared, on which prompts, by which judges."""
+class EvaluateConfig(RolloutConfig):
+    """Which models are compared, on which prompts, by which judges, and what samples."""
 
     JSON_KEYS: ClassVar[Sequence[str]] = ("chat_template_kwargs", "reward_chat_template_kwargs")
 
     models: list[str] = field(
-        metadata={"help": "Models to compare: folders or hub ids, each as NAME=PATH or PATH."}
+        metadata={
+            "help": "Models to compare: folders, hub ids or addresses (http://HOST:PORT/v1#MODEL), "
+            "each as NAME=PATH or PATH."
+        }
     )
     eval_data: str = field(metadata={"help": "Held-out prompts: a file or `hub_id[:split]`."})
     baseline: str | None = field(
@@ -128,11 +133,54 @@ class EvaluateConfig:
                 raise ConfigError(f"{key}={value}; use at least 1.", code="bad-value")
         if self.num_examples < 0:
             raise ConfigError(f"num_examples={self.num_examples}; use 0 or more.", code="bad-value")
+        self._check_sampling()
+
+    def _check_sampling(self) -> None:
+        """Check the keys of the engine, and what a model behind an address cannot have."""
+        check_rollouts(self)
+        if self.rollout_sleep:
+            raise ConfigError(
+                "rollout_sleep frees memory for training, and an evaluation trains nothing; leave "
+                "it out, or use a smaller rollout_memory_fraction.",
+                code="key-conflict",
+            )
+        if not self.served:
+            return
+        name = next(iter(self.served))
+        if self.rollout_engine != "native" and not self.loaded_paths:
+            raise ConfigError(
+                f"rollout_engine={self.rollout_engine} samples from models that are loaded, and "
+                "all of these are behind addresses; leave it out.",
+                code="key-conflict",
+            )
+        if self.reference in self.served:
+            raise ConfigError(
+                f"reference={self.reference} is behind an address: the KL from it cannot be "
+                "measured. Name a model that is loaded.",
+                code="unsupported",
+            )
+        if self.chat_template == "none":
+            raise ConfigError(
+                f"chat_template=none: {name} is behind an address, whose server renders prompts "
+                "with its own template; leave the key or the model out.",
+                code="key-conflict",
+            )
 
     @property
     def model_paths(self) -> dict[str, str]:
-        """Name -> folder or hub id, in the order of `models`."""
+        """Name -> folder, hub id or address, in the order of `models`."""
         return named_paths(self.models, "models")
+
+    @property
+    def served(self) -> dict[str, ServedModel]:
+        """Name -> model behind an address, which is sampled from and never loaded."""
+        parsed = {name: parse_served(path) for name, path in self.model_paths.items()}
+        return {name: model for name, model in parsed.items() if model is not None}
+
+    @property
+    def loaded_paths(self) -> dict[str, str]:
+        """Name -> folder or hub id of the models that are loaded."""
+        return {name: path for name, path in self.model_paths.items() if not is_address(path)}
 
     @property
     def baseline_name(self) -> str:
@@ -140,9 +188,10 @@ class EvaluateConfig:
         return self.baseline or next(iter(self.model_paths))
 
     @property
-    def reference_name(self) -> str:
-        """The model that KL is measured from."""
-        return self.reference or self.baseline_name
+    def reference_name(self) -> str | None:
+        """The model that KL is measured from; None if that is behind an address."""
+        name = self.reference or self.baseline_name
+        return None if name in self.served else name
 
     @property
     def template_kwargs(self) -> dict[str, object] | None:
@@ -163,14 +212,17 @@ class EvaluateConfig:
 def named_paths(items: list[str], key: str) -> dict[str, str]:
     """`NAME=PATH` items as name -> path; the name of a plain PATH is its last part.
 
+    That of an address with a model, http://HOST:PORT/v1#ORG/MODEL, is the model's last part.
+
     Raises:
         ConfigError: two items have the same name, or one has no name or no path.
     """
     paths: dict[str, str] = {}
     for item in items:
         name, equals, path = item.partition("=")
-        if not equals or Path(item).exists():  # `runs/lr=0.1` is a path
-            name, path = Path(item).name, item
+        if not equals or "://" in name or Path(item).exists():  # `runs/lr=0.1` is a path
+            place = item.rpartition("#")[2] if is_address(item) else item
+            name, path = Path(place).name, item
         if not name or not path:
             raise ConfigError(f"{key}: {item!r} is neither NAME=PATH nor PATH.", code="bad-value")
         if name in paths:

@@ -15,9 +15,11 @@ from rlhf.evaluation.core.records import Record
 from rlhf.manifest import hash_text
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.decoder import Generated
-from rlhf.models.generation.generate import as_responses, generate, prompt_batch
+from rlhf.models.generation.generate import as_responses, prompt_batch
 from rlhf.models.load import load_policy, on_device
 from rlhf.models.tokenizer import tokenizer_of_model
+from rlhf.rollouts.engine import RolloutEngine, Sampling
+from rlhf.rollouts.native import NativeEngine
 from rlhf.types import PromptBatch, PromptRow
 
 
@@ -61,12 +63,13 @@ def sample_records(
     indices: Sequence[int],
     config: EvaluateConfig,
     seed: int,
+    engine: RolloutEngine | None = None,
 ) -> list[Record]:
     """`num_generations` responses of the model to each of `rows[i] for i in indices`.
 
     The random numbers of a response depend only on the seed, the model's name, the row and the
-    sample, not on the batch size and the number of processes. Models have different names, so they
-    are sampled independently of each other.
+    sample, not on the batch size and the number of processes (but see `ContinuousEngine`). Models
+    have different names, so they are sampled independently of each other.
 
     Args:
         evaluated: the model to sample from.
@@ -76,7 +79,11 @@ def sample_records(
         indices: the rows to sample responses for.
         config: sampling parameters.
         seed: of the evaluation.
+        engine: samples, with the model's weights; default: rlhf's decoder.
     """
+    if engine is None:
+        engine = NativeEngine()
+        engine.update_weights(evaluated.model)
     comparable = reference if reference and same_vocabulary(evaluated, reference) else None
     encoded = {i: prompt_ids(evaluated.chat, rows[i].prompt, rows[i].tools) for i in indices}
     by_length = sorted(indices, key=lambda i: (len(encoded[i]), i))
@@ -92,7 +99,7 @@ def sample_records(
             pad_token_id=evaluated.chat.pad_token_id,
             device=evaluated.model.device,
         )
-        records += _sample_batch(evaluated, comparable, batch, chosen, config, seed)
+        records += _sample_batch(evaluated, comparable, engine, batch, chosen, config, seed)
     return records
 
 
@@ -106,20 +113,22 @@ def same_vocabulary(first: EvaluatedModel, second: EvaluatedModel) -> bool:
 def _sample_batch(
     evaluated: EvaluatedModel,
     reference: EvaluatedModel | None,
+    engine: RolloutEngine,
     batch: PromptBatch,
     chosen: Sequence[int],
     config: EvaluateConfig,
     seed: int,
 ) -> list[Record]:
-    generated = generate(
-        evaluated.model,
+    generated = engine.generate(
         batch,
-        max_new_tokens=config.max_completion_length,
-        temperature=config.temperature,
-        eos_token_ids=evaluated.chat.eos_token_ids,
-        pad_token_id=evaluated.chat.pad_token_id,
-        seed=seed + int(hash_text(evaluated.name)[:8], 16),
-        iteration=0,
+        Sampling(
+            max_new_tokens=config.max_completion_length,
+            temperature=config.temperature,
+            eos_token_ids=evaluated.chat.eos_token_ids,
+            pad_token_id=evaluated.chat.pad_token_id,
+            seed=seed + int(hash_text(evaluated.name)[:8], 16),
+            iteration=0,
+        ),
     )
     kl: list[float] | list[None] = [None] * len(generated.ended_with_eos)
     nll: list[float] | list[None] = [None] * len(generated.ended_with_eos)

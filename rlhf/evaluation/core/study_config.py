@@ -239,8 +239,20 @@ def check_studies(config: EvaluateConfig, study: StudyConfig) -> None:
     """Check that the studies have the judges and models that they need.
 
     Raises:
-        ConfigError: a key is missing.
+        ConfigError: a key is missing, or a model whose weights a study needs is behind an address.
     """
+    for name in config.served if study.tax_data or study.lm_eval else ():
+        raise ConfigError(
+            f"{'tax_data' if study.tax_data else 'lm_eval'} needs the weights of every model, and "
+            f"{name} is behind an address; evaluate it in a run of its own.",
+            code="unsupported",
+        )
+    if study.frontier and config.reference_name is None:
+        raise ConfigError(
+            f"frontier measures the KL from the reference, and {config.baseline_name} is behind an "
+            "address; set reference to the model that PPO started from.",
+            code="unsupported",
+        )
     num_reward_models = len(named_paths(config.reward_model, "reward_model"))
     if study.best_of and not num_reward_models:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.metrics import MetricSpec
@@ -21,4 +22,5 @@ class StudyContext:
     judges: Sequence[ScoringJudge]
     rows: Sequence[PromptRow]
     records: Sequence[Record]
+    folder: Path  # of the run
     log: Callable[[str], None]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,7 @@ from accelerate.utils import gather_object
 from rlhf.data.rows.load import load_texts
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import EvaluateConfig
+from rlhf.evaluation.core.engine import engine_of
 from rlhf.evaluation.core.records import Record
 from rlhf.evaluation.core.results import Result
 from rlhf.evaluation.core.sampling import (
@@ -20,6 +22,7 @@ from rlhf.evaluation.core.sampling import (
     same_vocabulary,
     sample_records,
 )
+from rlhf.evaluation.core.served import served_records
 from rlhf.evaluation.judges.llm import local_judge
 from rlhf.evaluation.judges.pairwise import CompareFunction, Verdict, compare_pairs
 from rlhf.evaluation.judges.pairwise_metrics import pairs_to_judge, verdict_metrics
@@ -31,6 +34,7 @@ from rlhf.evaluation.studies.checkpoints import steps_of_run
 from rlhf.evaluation.studies.context import StudyContext
 from rlhf.evaluation.studies.frontier import make_frontier, summary_lines
 from rlhf.evaluation.studies.lm_eval import lm_eval_metrics
+from rlhf.rollouts.engine import RolloutEngine
 from rlhf.runtime.printing import counted
 
 T = TypeVar("T")
@@ -81,11 +85,18 @@ def _best_of(context: StudyContext) -> list[Result]:
     name, most = study.best_of_model or config.baseline_name, max(study.best_of)
     prompts = _draw(len(context.rows), study.best_of_prompts, spec.seed)
     context.log(f"best_of: {counted(most, 'response')} of {name} to each of {len(prompts)} prompts")
-    evaluated = _load(context, name, config.model_paths[name])
     # Another name, so that the random numbers differ from those of the model's other responses.
-    evaluated = replace(evaluated, name=best_of_name(name, most))
+    other_name = best_of_name(name, most)
     many = replace(config, num_generations=most)
-    samples = _sample_and_judge(context, prompts, evaluated, None, many)
+    if (served := config.served.get(name)) is not None:
+        shard = _local_shard(prompts)
+        sampled = served_records(other_name, served, context.rows, shard, many, spec.seed)
+    else:
+        path = config.loaded_paths[name]
+        evaluated = replace(_load(context, name, path), name=other_name)
+        with _engine(context, evaluated, path) as engine:
+            sampled = _sample(context, prompts, evaluated, None, many, engine)
+    samples = _judge(context, sampled)
     chooser = next(judge for judge in spec.judges if judge.kind == "reward_model")
     renamed = [replace(record, model=name) for record in samples]
     return best_of_n_metrics(
@@ -96,21 +107,27 @@ def _best_of(context: StudyContext) -> list[Result]:
 def _frontier(context: StudyContext, run: Path) -> dict[str, object]:
     config, spec = context.config, context.spec
     prompts = _draw(len(context.rows), context.study.frontier_prompts, spec.seed)
-    reference = _load(context, config.reference_name, config.model_paths[config.reference_name])
+    assert config.reference_name is not None  # check_studies
+    path = config.loaded_paths[config.reference_name]
+    reference = _load(context, config.reference_name, path)
     checkpoints = [(reference.name, 0)]
-    records = _sample_and_judge(context, prompts, reference, reference, config)
-    for folder, step in steps_of_run(run):
-        name = f"step {step}"
-        context.log(f"frontier: responses of {folder} to {len(prompts)} prompts")
-        evaluated = _load(context, name, str(folder))
-        if not same_vocabulary(evaluated, reference):
-            raise ConfigError(
-                f"frontier: {folder} has another vocabulary than {reference.name}, so their KL is "
-                "not defined; set reference to the model that PPO started from.",
-                code="tokenizer-mismatch",
-            )
-        records += _sample_and_judge(context, prompts, evaluated, reference, config)
-        checkpoints.append((name, step))
+    with _engine(context, reference, path) as engine:
+        sampled = _sample(context, prompts, reference, reference, config, engine)
+        records = _judge(context, sampled)
+        for folder, step in steps_of_run(run):
+            name = f"step {step}"
+            context.log(f"frontier: responses of {folder} to {len(prompts)} prompts")
+            evaluated = _load(context, name, str(folder))
+            if not same_vocabulary(evaluated, reference):
+                raise ConfigError(
+                    f"frontier: {folder} has another vocabulary than {reference.name}, so their KL "
+                    "is not defined; set reference to the model that PPO started from.",
+                    code="tokenizer-mismatch",
+                )
+            engine.update_weights(evaluated.model)
+            sampled = _sample(context, prompts, evaluated, reference, config, engine)
+            records += _judge(context, sampled)
+            checkpoints.append((name, step))
     reward_models = [judge for judge in spec.judges if judge.kind == "reward_model"]
     held_out = next((judge for judge in spec.judges if judge.key == GOLD), reward_models[-1])
     frontier = make_frontier(
@@ -199,17 +216,29 @@ def _load(context: StudyContext, name: str, path: str) -> EvaluatedModel:
     return load_evaluated_model(name, path, context.config, PartialState().device)
 
 
-def _sample_and_judge(
+def _engine(
+    context: StudyContext, evaluated: EvaluatedModel, path: str
+) -> AbstractContextManager[RolloutEngine]:
+    """The engine of the evaluation with these weights."""
+    seed, folder = context.spec.seed, context.folder
+    return engine_of(evaluated, path, context.rows[0], context.config, seed=seed, folder=folder)
+
+
+def _sample(
     context: StudyContext,
     prompts: Sequence[int],
     evaluated: EvaluatedModel,
     reference: EvaluatedModel | None,
     config: EvaluateConfig,
+    engine: RolloutEngine,
 ) -> list[Record]:
-    """Scored responses to `rows[i] for i in prompts`; complete on all processes."""
-    records = sample_records(
-        evaluated, reference, context.rows, _local_shard(prompts), config, context.spec.seed
-    )
+    """This process's responses to `rows[i] for i in prompts`."""
+    shard, seed = _local_shard(prompts), context.spec.seed
+    return sample_records(evaluated, reference, context.rows, shard, config, seed, engine)
+
+
+def _judge(context: StudyContext, records: list[Record]) -> list[Record]:
+    """The records with their scores; complete on all processes."""
     device = PartialState().device
     return _gather(judge_records(records, context.rows, context.judges, device=device))
 

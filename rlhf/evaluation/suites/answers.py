@@ -6,15 +6,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.errors import DataError
-from rlhf.evaluation.core.sampling import EvaluatedModel
 from rlhf.evaluation.suites.prompts import SuitePrompt
+from rlhf.evaluation.suites.respond import Respond
 from rlhf.evaluation.suites.suite import Suite
-from rlhf.manifest import hash_text, write_atomically
-from rlhf.models.generation.generate import as_responses, generate, prompt_batch
+from rlhf.manifest import write_atomically
 from rlhf.types import Prompt
 
 ANSWERS = "suite_answers.jsonl"
@@ -35,15 +31,14 @@ class Answer:
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by figure
 
 
-@torch.no_grad()
 def answer_suite(
-    evaluated: EvaluatedModel,
+    model: str,
+    respond: Respond,
     suite: Suite,
     prompts: Sequence[SuitePrompt],
     indices: Sequence[int],
     *,
     seed: int,
-    batch_size: int,
 ) -> list[Answer]:
     """The model's responses to `prompts[i] for i in indices`, turn by turn.
 
@@ -51,15 +46,16 @@ def answer_suite(
     the turn, not on the batch and the number of processes.
 
     Args:
-        evaluated: the model with its tokenizer.
+        model: its name.
+        respond: gives a response to each of several prompts.
         suite: how the prompts are answered.
         prompts: all prompts of the suite.
         indices: which of them are answered.
         seed: of the run.
-        batch_size: responses sampled at a time.
 
     Raises:
         DataError: a conversation that leaves no room for a response.
+        TrainingError: a server that was lost.
     """
     places = [(i, sample) for i in indices for sample in range(suite.num_generations)]
     responses: dict[tuple[int, int], list[str]] = {place: [] for place in places}
@@ -68,15 +64,13 @@ def answer_suite(
         open_places = [place for place in places if len(prompts[place[0]].later) >= turn]
         conversations = [prompts[place[0]].at_turn(responses[place]) for place in open_places]
         rows = [i * suite.num_generations + sample for i, sample in open_places]
-        texts = _sample(
-            evaluated, suite, conversations, rows, seed=seed + turn, batch_size=batch_size
-        )
+        texts = respond(suite, conversations, rows, seed + turn)
         for place, text in zip(open_places, texts, strict=True):
             responses[place].append(text)
     return [
         Answer(
             suite=suite.name,
-            model=evaluated.name,
+            model=model,
             key=prompts[i].key,
             sample=sample,
             prompt=prompts[i].prompt,
@@ -86,61 +80,6 @@ def answer_suite(
         )
         for i, sample in places
     ]
-
-
-def _sample(
-    evaluated: EvaluatedModel,
-    suite: Suite,
-    prompts: Sequence[Prompt],
-    rows: Sequence[int],
-    *,
-    seed: int,
-    batch_size: int,
-) -> list[str]:
-    """One response to each prompt; `rows` are the keys of their random numbers."""
-    chat = evaluated.chat
-    encoded = [prompt_ids(chat, prompt) for prompt in prompts]
-    _check_room(suite, evaluated, prompts, [len(ids) for ids in encoded])
-    texts = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda place: -len(encoded[place]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = prompt_batch(
-            [encoded[place] for place in chosen],
-            [prompts[place] for place in chosen],
-            prompt_indices=[rows[place] for place in chosen],
-            num_responses=1,
-            pad_token_id=chat.pad_token_id,
-            device=evaluated.model.device,
-        )
-        generated = generate(
-            evaluated.model,
-            batch,
-            max_new_tokens=suite.max_completion_length,
-            temperature=suite.temperature,
-            eos_token_ids=chat.eos_token_ids,
-            pad_token_id=chat.pad_token_id,
-            seed=(seed + int(hash_text(suite.name)[:8], 16)) % (1 << 32),
-            iteration=0,
-        )
-        for place, response in zip(chosen, as_responses(chat, generated), strict=True):
-            texts[place] = response.text
-    return texts
-
-
-def _check_room(
-    suite: Suite, evaluated: EvaluatedModel, prompts: Sequence[Prompt], lengths: Sequence[int]
-) -> None:
-    """Check that responses fit behind their prompts, where the model has a table of positions."""
-    limit = evaluated.chat.max_positions
-    for prompt, length in zip(prompts, lengths, strict=True):
-        if limit is not None and length + suite.max_completion_length > limit:
-            raise DataError(
-                f"suite {suite.name}: the prompt {str(prompt)[-80:]!r} has {length} tokens, and "
-                f"{evaluated.name} has {limit} positions for it and a response of up to "
-                f"{suite.max_completion_length}; shorten it, or max_completion_length.",
-                code="too-long",
-            )
 
 
 def _category(prompt: SuitePrompt) -> str | None:

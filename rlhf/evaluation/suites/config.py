@@ -9,6 +9,7 @@ from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.data.tokenization.template import parse_template_kwargs
 from rlhf.errors import ConfigError
 from rlhf.evaluation.core.config import named_paths
+from rlhf.rollouts.chat_server import parse_served
 from rlhf.runtime.config import read_yaml
 from rlhf.runtime.field_types import check_field_types
 
@@ -26,7 +27,10 @@ class SuiteConfig:
         }
     )
     models: list[str] = field(
-        metadata={"help": "Models: folders or hub ids, each as NAME=PATH or PATH."}
+        metadata={
+            "help": "Models: folders, hub ids or addresses (http://HOST:PORT/v1#MODEL), each as "
+            "NAME=PATH or PATH."
+        }
     )
     baseline: str | None = field(
         default=None,
@@ -72,9 +76,16 @@ class SuiteConfig:
     def __post_init__(self) -> None:
         check_field_types(self)
         parse_template_kwargs(self.chat_template_kwargs)
-        named_paths(self.models, "models")
+        served = [name for name, path in named_paths(self.models, "models").items()
+                  if parse_served(path) is not None]  # fmt: skip
         if not self.models:
             raise ConfigError("models is empty; name one or several.", code="bad-value")
+        if served and self.chat_template == "none":
+            raise ConfigError(
+                f"chat_template=none: {served[0]} is behind an address, whose server renders "
+                "prompts with its own template; leave the key or the model out.",
+                code="key-conflict",
+            )
         for item in self.prompts:
             if not all(item.partition("=")):
                 raise ConfigError(f"prompts: {item!r} is not SUITE=FILE.", code="bad-value")

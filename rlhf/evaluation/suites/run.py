@@ -14,17 +14,19 @@ from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import TrainingError
 from rlhf.evaluation.core.config import named_paths
 from rlhf.evaluation.core.results import Result
-from rlhf.evaluation.core.sampling import EvaluatedModel, load_policy_model
+from rlhf.evaluation.core.sampling import load_policy_model
 from rlhf.evaluation.suites.answers import Answer, answer_suite
 from rlhf.evaluation.suites.config import SuiteConfig
 from rlhf.evaluation.suites.figures import figure_results
 from rlhf.evaluation.suites.judge import JudgeKeys, judge_file
 from rlhf.evaluation.suites.prompts import SuitePrompt
 from rlhf.evaluation.suites.regression import Baseline, Change, changes
+from rlhf.evaluation.suites.respond import Respond, loaded_model, served_model
 from rlhf.evaluation.suites.scoring import check_figure, score_answers
 from rlhf.evaluation.suites.suite import Suite
 from rlhf.models.compatibility import load_checked_tokenizer
 from rlhf.rewards.judge import check_judge_file
+from rlhf.rollouts.chat_server import parse_served, served_models
 from rlhf.runtime.printing import counted
 
 T = TypeVar("T")
@@ -71,11 +73,14 @@ def check_suites(
     """The suites with at most `max_prompts` prompts, once figures, models and judges are checked.
 
     Raises:
-        ConfigError: a figure that cannot be computed, or a judge that cannot be reached.
+        ConfigError: a figure that cannot be computed, or a judge or server that cannot be reached.
         CheckpointError: a model that does not exist.
     """
     for path in named_paths(config.models, "models").values():
-        _tokenizer(path, config)
+        if (served := parse_served(path)) is None:
+            _tokenizer(path, config)
+        else:
+            served_models(served.address, [served.model])
     keys = judge_keys(config)
     judges: dict[tuple[str, str], None] = {}
     chosen = []
@@ -118,12 +123,12 @@ def run_suites(
     state = PartialState()
     answers: list[Answer] = []
     for name, path in named_paths(config.models, "models").items():
-        chat = _tokenizer(path, config)
-        evaluated = load_policy_model(name, path, chat, device=state.device, bf16=config.bf16)
+        respond = _responder(name, path, config)
         for one in loaded:
             log(f"{name}: {one.suite.name}, {counted(len(one.prompts), 'prompt')}")
-            answers += _answers(evaluated, one, config, seed)
-        del evaluated
+            shard = range(state.process_index, len(one.prompts), state.num_processes)
+            answers += answer_suite(name, respond, one.suite, one.prompts, shard, seed=seed)
+        del respond  # with its model
     by_suite = {one.suite.name: one for one in loaded}
     scored: list[Answer] = []
     ungraded: dict[str, int] = {}
@@ -198,20 +203,13 @@ def judge_keys(config: SuiteConfig) -> JudgeKeys:
     )
 
 
-def _answers(
-    evaluated: EvaluatedModel, one: LoadedSuite, config: SuiteConfig, seed: int
-) -> list[Answer]:
-    """This process's share of the answers: every n-th prompt."""
-    state = PartialState()
-    shard = range(state.process_index, len(one.prompts), state.num_processes)
-    return answer_suite(
-        evaluated,
-        one.suite,
-        one.prompts,
-        list(shard),
-        seed=seed,
-        batch_size=config.per_device_eval_batch_size,
-    )
+def _responder(name: str, path: str, config: SuiteConfig) -> Respond:
+    """The model, loaded here or behind its address."""
+    if (served := parse_served(path)) is not None:
+        return served_model(served, parse_template_kwargs(config.chat_template_kwargs))
+    chat, device = _tokenizer(path, config), PartialState().device
+    evaluated = load_policy_model(name, path, chat, device=device, bf16=config.bf16)
+    return loaded_model(evaluated, batch_size=config.per_device_eval_batch_size)
 
 
 def _drawn(prompts: Sequence[T], at_most: int | None, seed: int) -> list[T]:

@@ -1,7 +1,5 @@
 """Null baselines and the lookup, by value."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from rlhf.evaluation.core.baselines import baseline_records
@@ -17,10 +15,8 @@ TRAINING = [
 ]
 
 
-@pytest.fixture
-def chat():
-    """A tokenizer of words."""
-    return SimpleNamespace(tokenizer=lambda text, **_: {"input_ids": text.split()})
+def count_words(text):
+    return len(text.split())
 
 
 def _sampled(texts):
@@ -31,12 +27,12 @@ def _sampled(texts):
     ]
 
 
-def test_text_of_each_null_baseline(chat):
+def test_text_of_each_null_baseline():
     chat_prompt = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes?"},
                    {"role": "user", "content": "2 plus 3?"}]  # fmt: skip
     rows = [PromptRow(prompt="What does Bob like?"), PromptRow(prompt=chat_prompt)]
     sampled = _sampled([["Yes.", "Bob likes tea."], ["Yes.", "No."]])
-    records = baseline_records(rows, [0, 1], sampled, NearestPrompt(TRAINING), chat)
+    records = baseline_records(rows, [0, 1], sampled, NearestPrompt(TRAINING), count_words)
     texts = {(record.model, record.prompt_index): record.text for record in records}
     assert texts == {
         ("empty", 0): "",
@@ -53,9 +49,11 @@ def test_text_of_each_null_baseline(chat):
     assert {r.num_tokens for r in records if r.model == "empty"} == {1}
 
 
-def test_no_lookup_without_training_responses(chat):
+def test_no_lookup_without_training_responses():
     rows = [PromptRow(prompt="x")]
-    records = baseline_records(rows, [0], _sampled([["y"]]), NearestPrompt([TRAINING[2]]), chat)
+    records = baseline_records(
+        rows, [0], _sampled([["y"]]), NearestPrompt([TRAINING[2]]), count_words
+    )
     assert [record.model for record in records] == ["empty", "constant", "copy", "longest"]
 
 
@@ -91,7 +89,7 @@ def test_rows_with_equal_prompts_are_merged():
     assert match.similarity == pytest.approx(1.0)
 
 
-def test_lookup_has_as_many_responses_as_a_model_at_most(chat):
+def test_lookup_has_as_many_responses_as_a_model_at_most():
     """Two of four, drawn for each row; one of one."""
     rows = [*(PromptRow(prompt="Name a letter.") for _ in range(20)), PromptRow(prompt="2 plus 3?")]
     training = [
@@ -99,7 +97,7 @@ def test_lookup_has_as_many_responses_as_a_model_at_most(chat):
         TRAINING[1],
     ]
     sampled = _sampled([["x", "y"]] * 21)
-    records = baseline_records(rows, range(21), sampled, NearestPrompt(training), chat)
+    records = baseline_records(rows, range(21), sampled, NearestPrompt(training), count_words)
     texts = [[r.text for r in records if (r.model, r.prompt_index) == ("lookup", i)]
              for i in range(21)]  # fmt: skip
     samples = [r.sample for r in records if r.model == "lookup"]

@@ -1,0 +1,91 @@
+"""Who responds to the prompts of a suite: a model that is loaded, or one behind an address."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.errors import DataError
+from rlhf.evaluation.core.sampling import EvaluatedModel
+from rlhf.evaluation.suites.suite import Suite
+from rlhf.manifest import hash_text
+from rlhf.models.generation.generate import as_responses, generate, prompt_batch
+from rlhf.rollouts.chat_server import ServedModel, respond, run_together
+from rlhf.types import Prompt
+
+Respond: TypeAlias = Callable[[Suite, Sequence[Prompt], Sequence[int], int], list[str]]
+"""(suite, prompts, keys of their random numbers, seed) -> a response to each prompt."""
+
+
+def loaded_model(evaluated: EvaluatedModel, *, batch_size: int) -> Respond:
+    """Responses of a model with its tokenizer, `batch_size` at a time."""
+
+    def respond_all(
+        suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int
+    ) -> list[str]:
+        chat = evaluated.chat
+        encoded = [prompt_ids(chat, prompt) for prompt in prompts]
+        _check_room(suite, evaluated, prompts, [len(ids) for ids in encoded])
+        texts = [""] * len(prompts)
+        order = sorted(range(len(prompts)), key=lambda place: -len(encoded[place]))
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            batch = prompt_batch(
+                [encoded[place] for place in chosen],
+                [prompts[place] for place in chosen],
+                prompt_indices=[rows[place] for place in chosen],
+                num_responses=1,
+                pad_token_id=chat.pad_token_id,
+                device=evaluated.model.device,
+            )
+            generated = generate(
+                evaluated.model,
+                batch,
+                max_new_tokens=suite.max_completion_length,
+                temperature=suite.temperature,
+                eos_token_ids=chat.eos_token_ids,
+                pad_token_id=chat.pad_token_id,
+                seed=(seed + int(hash_text(suite.name)[:8], 16)) % (1 << 32),
+                iteration=0,
+            )
+            for place, response in zip(chosen, as_responses(chat, generated), strict=True):
+                texts[place] = response.text
+        return texts
+
+    return respond_all
+
+
+def served_model(served: ServedModel, template_kwargs: Mapping[str, object] | None) -> Respond:
+    """Responses of a model behind an address; each request has a seed of its own."""
+
+    def respond_all(
+        suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int
+    ) -> list[str]:
+        def ask(place: int) -> str:
+            response = respond(
+                served,
+                prompts[place],
+                max_new_tokens=suite.max_completion_length,
+                temperature=suite.temperature,
+                seed=int(hash_text(f"{seed} {suite.name} {rows[place]}")[:14], 16),
+                template_kwargs=template_kwargs,
+            )
+            return response.text
+
+        return run_together(ask, range(len(prompts)))
+
+    return respond_all
+
+
+def _check_room(
+    suite: Suite, evaluated: EvaluatedModel, prompts: Sequence[Prompt], lengths: Sequence[int]
+) -> None:
+    """Check that responses fit behind their prompts, where the model has a table of positions."""
+    limit = evaluated.chat.max_positions
+    for prompt, length in zip(prompts, lengths, strict=True):
+        if limit is not None and length + suite.max_completion_length > limit:
+            raise DataError(
+                f"suite {suite.name}: the prompt {str(prompt)[-80:]!r} has {length} tokens, and "
+                f"{evaluated.name} has {limit} positions for it and a response of up to "
+                f"{suite.max_completion_length}; shorten it, or max_completion_length.",
+                code="too-long",
+            )
