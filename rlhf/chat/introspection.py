@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from rlhf.chat.engine import GeneratedToken
 from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.sampling import Sampling, sampling_probabilities
 from rlhf.data.tokenization.chat import decode
 from rlhf.errors import DataError
 from rlhf.rewards.model import RewardModel
 from rlhf.types import Prompt
+
+BLOCK = 256  # tokens per forward pass: logits of a long prompt would need gigabytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +32,8 @@ class LikelyToken:
 
     token: TokenText
     probability: float  # of the model: at temperature 1, without truncation
-    reshaped: float  # with temperature and top-p: the one used for sampling
+    # With temperature and top-p: the one used for sampling; None where a server does not tell.
+    reshaped: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +55,7 @@ class TokenDifference:
     kl: Sequence[float]  # of the first model from each other one at this position, nats
 
 
-def token_text(model: LoadedModel, token: int) -> TokenText:
+def token_text(model: PolicyInfo, token: int) -> TokenText:
     """The text of a token; the name of a control token or of a part of a character."""
     text = decode(replace(model.chat, template_source="none", eos_token_ids=()), [token])
     if not text or "\ufffd" in text:
@@ -63,6 +68,35 @@ def next_tokens(
 ) -> list[LikelyToken]:
     """The `most` likeliest tokens after `ids`, best first."""
     return _likeliest(model, _logits(model, ids, 1), sampling, most)[0]
+
+
+@torch.no_grad()
+def scored_tokens(model: LoadedModel, ids: Sequence[int], *, most: int) -> list[GeneratedToken]:
+    """Every token after the first, given those before it, at temperature 1."""
+    policy = model.model
+    cache = None
+    scored: list[GeneratedToken] = []
+    for start in range(0, len(ids) - 1, BLOCK):
+        block = list(ids[start : min(start + BLOCK, len(ids) - 1)])
+        output = policy(
+            input_ids=torch.tensor([block], device=policy.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = output.past_key_values
+        logprobs = output.logits[0].float().log_softmax(-1)
+        best = logprobs.topk(min(max(most, 1), logprobs.shape[-1]))
+        for t, token in enumerate(ids[start + 1 : start + 1 + len(block)]):
+            likeliest = zip(best.indices[t].tolist(), best.values[t].tolist(), strict=True)
+            scored.append(
+                GeneratedToken(
+                    id=token,
+                    logprob=float(logprobs[t, token]),
+                    likeliest=list(likeliest)[:most],
+                    finish="",
+                )
+            )
+    return scored
 
 
 def token_positions(
@@ -140,7 +174,7 @@ def token_differences(
 
 
 def prefix_rewards(
-    reward_model: RewardModel, model: LoadedModel, prompt: Prompt, response: Sequence[int]
+    reward_model: RewardModel, model: PolicyInfo, prompt: Prompt, response: Sequence[int]
 ) -> list[float]:
     """The normalised reward of each prefix of the response: its first token, first two, and so on.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, check_vocabulary, load_tokenizer
 from rlhf.errors import CheckpointError
 from rlhf.manifest import Manifest, check_folder, read_manifest
@@ -27,15 +28,34 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")  # reading these can 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A policy with its tokenizer and chat template, ready to generate."""
+class LoadedModel(PolicyInfo):
+    """A policy with its weights, ready to generate."""
 
-    name: str  # folder or hub id it was loaded from
     model: PreTrainedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedFolder:
+    """A policy's folder or hub id after all checks without weights."""
+
+    name: str
+    base: str | None  # of a LoRA adapter
+    manifest: Manifest | None
+    config: PretrainedConfig
     chat: ChatTokenizer
-    positions: int | None  # tokens that prompt and response may have together; None: no limit
-    facts: tuple[str, ...]  # size, stage, chat template and stop tokens, a line each
-    warnings: tuple[str, ...]  # differences from how it was trained
+
+    def info(self, num_parameters: int, notes: Sequence[str] = ()) -> PolicyInfo:
+        """What is known of it; `notes` are further facts."""
+        text_config = self.config.get_text_config()
+        facts = _facts(self.name, num_parameters, self.base, self.chat, self.manifest)
+        return PolicyInfo(
+            name=self.name,
+            chat=self.chat,
+            positions=getattr(text_config, "max_position_embeddings", None),
+            vocab_size=int(text_config.vocab_size),
+            facts=(*facts, *notes),
+            warnings=tuple(_differences(self.chat, self.manifest)),
+        )
 
 
 class BaseNeeded(CheckpointError):
@@ -64,6 +84,34 @@ def load_chat_model(
             files changed after the folder's manifest was written.
         BaseNeeded: an adapter whose base is missing.
     """
+    checked = check_policy(path, chat_template, template_kwargs, base)
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    model = load_policy(checked.name, dtype=dtype, base=checked.base)
+    num_parameters = model.num_parameters()
+    notes = _to_int8(model) if int8 else ()
+    info = checked.info(num_parameters, notes)
+    return LoadedModel(
+        name=info.name,
+        chat=info.chat,
+        positions=info.positions,
+        vocab_size=int(model.config.get_text_config().vocab_size),
+        facts=info.facts,
+        warnings=info.warnings,
+        model=on_device(model, torch.device("cuda" if on_gpu else "cpu")),
+    )
+
+
+def check_policy(
+    path: str,
+    chat_template: str,
+    template_kwargs: Mapping[str, object] | None,
+    base: str | None = None,
+) -> CheckedFolder:
+    """The policy in `path`, checked without its weights.
+
+    Arguments and errors as in `load_chat_model`.
+    """
     folder = find_policy(path)
     manifest = read_manifest(folder) if folder else None
     if folder:
@@ -80,19 +128,7 @@ def load_chat_model(
     chat = load_tokenizer(name, chat_template, template_kwargs=template_kwargs)
     chat = noting_other_kwargs(chat, manifest)
     check_vocabulary(config, chat)
-    on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu else torch.float32
-    model = load_policy(name, dtype=dtype, base=base)
-    num_parameters = model.num_parameters()
-    notes = _to_int8(model) if int8 else ()
-    return LoadedModel(
-        name=name,
-        model=on_device(model, torch.device("cuda" if on_gpu else "cpu")),
-        chat=chat,
-        positions=getattr(config.get_text_config(), "max_position_embeddings", None),
-        facts=(*_facts(name, num_parameters, base, chat, manifest), *notes),
-        warnings=tuple(_differences(chat, manifest)),
-    )
+    return CheckedFolder(name=name, base=base, manifest=manifest, config=config, chat=chat)
 
 
 def find_policy(path: str) -> Path | None:

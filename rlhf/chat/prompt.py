@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.data.rows.messages import messages_of
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.errors import DataError
@@ -13,7 +13,7 @@ MIN_RESPONSE_TOKENS = 32  # where fewer positions are left, the oldest turns are
 
 
 def fit_prompt(
-    model: LoadedModel,
+    model: PolicyInfo,
     messages: Sequence[Message],
     max_new_tokens: int,
     max_prompt_tokens: int | None = None,
@@ -61,7 +61,7 @@ def messages_of_prompt(prompt: str | Sequence[Message]) -> list[Message]:
         ) from error
 
 
-def encode_prompt(model: LoadedModel, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
+def encode_prompt(model: PolicyInfo, messages: Sequence[Message], tools: Tools = ()) -> list[int]:
     """Prompt ids of these messages. A raw model gets the text of the last message alone.
 
     Raises:
@@ -78,7 +78,7 @@ def encode_prompt(model: LoadedModel, messages: Sequence[Message], tools: Tools 
     return ids
 
 
-def check_prompt_length(model: LoadedModel, length: int) -> None:
+def check_prompt_length(model: PolicyInfo, length: int) -> None:
     """Checks that a prompt leaves at least one position for the response.
 
     Raises:
@@ -92,7 +92,7 @@ def check_prompt_length(model: LoadedModel, length: int) -> None:
         )
 
 
-def remaining_positions(model: LoadedModel, length: int, default: int) -> int:
+def remaining_positions(model: PolicyInfo, length: int, default: int) -> int:
     """Positions left after a prompt of `length` tokens; `default` for a model without a limit."""
     return default if model.positions is None else model.positions - length
 

@@ -4,60 +4,24 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 
+from rlhf.chat.backend import GenerationFailed, QueueFull, RequestGroup
 from rlhf.chat.engine import BatchEngine, BatchRow, GeneratedToken, GenerationRequest
+from rlhf.chat.introspection import (
+    LikelyToken,
+    TokenPosition,
+    next_tokens,
+    scored_tokens,
+    token_positions,
+)
 from rlhf.chat.loading import LoadedModel
+from rlhf.chat.sampling import Sampling
 from rlhf.runtime.printing import counted
 
 
-class QueueFull(Exception):
-    """Too many requests wait already."""
-
-
-class GenerationFailed(Exception):
-    """The model raised while it generated this response."""
-
-
-class RequestGroup:
-    """The responses of one HTTP request, token by token. Closing it frees their slots."""
-
-    def __init__(self, scheduler: "Scheduler", requests: Sequence[GenerationRequest]) -> None:
-        self._scheduler = scheduler
-        self._loop = asyncio.get_running_loop()
-        self._tokens: asyncio.Queue[tuple[int, GeneratedToken] | GenerationFailed] = asyncio.Queue()
-        self.requests = requests
-        self._open = set(range(len(requests)))
-
-    async def __aiter__(self) -> AsyncIterator[tuple[int, GeneratedToken]]:
-        """(index of the request, token), until every response has ended or was dropped.
-
-        Raises:
-            GenerationFailed: the model raised.
-        """
-        while self._open:
-            item = await self._tokens.get()
-            if isinstance(item, GenerationFailed):
-                raise item
-            index, token = item
-            if index in self._open:
-                if token.finish:
-                    self._open.discard(index)
-                yield index, token
-
-    def drop(self, index: int) -> None:
-        """Cancel one response."""
-        self._open.discard(index)
-        self._scheduler.cancel(self, [index])
-
-    def close(self) -> None:
-        """Cancel all responses. It can be called repeatedly."""
-        indices, self._open = self._open, set()
-        self._scheduler.cancel(self, indices)
-
-
 class Scheduler:
-    """The thread of one model.
+    """The thread of one model: a `Backend` with rlhf's decoder.
 
     Args:
         model: the model to serve.
@@ -108,6 +72,22 @@ class Scheduler:
         with self._changed:
             return len(self._running), len(self._waiting)
 
+    def scored_tokens(self, ids: Sequence[int], *, most: int) -> list[GeneratedToken]:
+        """See `Backend`."""
+        return scored_tokens(self.model, ids, most=most)
+
+    def next_tokens(
+        self, ids: Sequence[int], sampling: Sampling, *, most: int
+    ) -> list[LikelyToken]:
+        """See `Backend`."""
+        return next_tokens(self.model, ids, sampling, most=most)
+
+    def positions(
+        self, prompt: Sequence[int], response: Sequence[int], sampling: Sampling, *, most: int
+    ) -> list[TokenPosition]:
+        """See `Backend`."""
+        return token_positions(self.model, prompt, response, sampling, most=most)
+
     def close(self) -> None:
         """End the thread and abandon the running responses."""
         with self._changed:
@@ -146,7 +126,7 @@ class Scheduler:
         with self._changed:
             for row, token in generated:
                 group, index = self._running[row]
-                by_loop.setdefault(group._loop, []).append((group, index, token))
+                by_loop.setdefault(group.loop, []).append((group, index, token))
                 if token.finish:
                     del self._running[row]
         for loop, tokens in by_loop.items():
@@ -159,11 +139,9 @@ class Scheduler:
             self._running.clear()
             self._engine.clear()
         for group in groups:
-            failed = GenerationFailed(f"{type(error).__name__}: {error}"[:300])
-            with contextlib.suppress(RuntimeError):
-                group._loop.call_soon_threadsafe(group._tokens.put_nowait, failed)
+            group.put_from_thread(GenerationFailed(f"{type(error).__name__}: {error}"[:300]))
 
 
 def _deliver(tokens: Sequence[tuple[RequestGroup, int, GeneratedToken]]) -> None:
     for group, index, token in tokens:
-        group._tokens.put_nowait((index, token))
+        group.put((index, token))

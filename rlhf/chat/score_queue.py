@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from rlhf.chat.scheduler import GenerationFailed, QueueFull
+from rlhf.chat.backend import GenerationFailed, QueueFull
 from rlhf.rewards.model import RewardModel
 from rlhf.runtime.printing import counted
 

@@ -25,7 +25,7 @@ def position_table(positions: Sequence[TokenPosition]) -> Table:
     table = Table("token", "p", "", "rank", "likeliest: p -> sampled with", box=None)
     for position in positions:
         likeliest = "   ".join(
-            f"{visible(other.token.text)} {other.probability:.3f}->{other.reshaped:.3f}"
+            f"{visible(other.token.text)} {other.probability:.3f}->{_three_digits(other.reshaped)}"
             for other in position.likeliest
         )
         table.add_row(
@@ -61,3 +61,7 @@ def difference_table(
 def visible(text: str) -> Text:
     """A token's text with visible spaces and line breaks."""
     return Text(printable(text.replace("\n", "⏎")).replace(" ", "·") or "∅")
+
+
+def _three_digits(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3f}"

@@ -25,6 +25,7 @@ SECONDS_TO_START, SECONDS_TO_END = 1200.0, 20.0
 LINES_OF_LOG = 15
 NAME = "policy"  # of the model on a started server
 GIB = 2**30
+OF_ROLLOUTS = ("--logprobs-mode", "processed_logprobs")  # those at the sampling temperature
 
 
 @dataclass(kw_only=True)
@@ -82,7 +83,14 @@ def connected(address: str) -> Server:
 
 
 def started(
-    config: RolloutConfig, *, model: str, max_length: int, bf16: bool, seed: int, log: Path
+    config: RolloutConfig,
+    *,
+    model: str,
+    max_length: int,
+    bf16: bool,
+    seed: int,
+    log: Path,
+    options: Sequence[str] = OF_ROLLOUTS,
 ) -> Server:
     """A server of the model that this process starts; it is not waited for.
 
@@ -95,11 +103,12 @@ def started(
         bf16: whether it computes in bf16.
         seed: of sampling without a seed of its own.
         log: file for its output.
+        options: further words of its command line.
     """
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     command = server_command(
-        config, model=model, max_length=max_length, bf16=bf16, seed=seed, port=port
+        config, model=model, max_length=max_length, bf16=bf16, seed=seed, port=port, extra=options
     )
     log.parent.mkdir(parents=True, exist_ok=True)
     guarded = [sys.executable, "-m", "rlhf.rollouts.guard", str(os.getpid()), *command]
@@ -115,9 +124,16 @@ def started(
 
 
 def server_command(
-    config: RolloutConfig, *, model: str, max_length: int, bf16: bool, seed: int, port: int
+    config: RolloutConfig,
+    *,
+    model: str,
+    max_length: int,
+    bf16: bool,
+    seed: int,
+    port: int,
+    extra: Sequence[str] = OF_ROLLOUTS,
 ) -> list[str]:
-    """The command line of a server. Arguments as in `started`."""
+    """The command line of a server. Arguments as in `started`; `extra` are its options."""
     python = config.rollout_python or sys.executable
     words: dict[str, object] = {
         "model": model,
@@ -128,10 +144,10 @@ def server_command(
         "seed": seed,
         "max-model-len": max_length,
         "generation-config": "vllm",  # not the model's own settings of sampling
-        "logprobs-mode": "processed_logprobs",  # those at the sampling temperature
         "tensor-parallel-size": config.rollout_tensor_parallel,
     }
     options = [word for name, value in words.items() for word in (f"--{name}", str(value))]
+    options += extra
     if torch.cuda.is_available():
         options += ["--gpu-memory-utilization", str(config.rollout_memory_fraction)]
         options += ["--enable-sleep-mode"] if config.rollout_sleep else []

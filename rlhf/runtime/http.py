@@ -4,6 +4,8 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 READ, SHOWN = 4000, 300  # characters of an error's answer: that are read; in a message
@@ -54,6 +56,40 @@ def request_json(
         Unreachable: no connection, or one that was lost.
         ValueError: an answer that is not JSON, or an address that is none.
     """
+    with _answer(address, content, timeout, token) as answer:
+        text = answer.read()
+    return json.loads(text) if text.strip() else None
+
+
+def stream_json(
+    address: str, content: object, *, timeout: float | None, token: str | None = None
+) -> Generator[Any]:
+    """The JSON of each server-sent event of the answer to a POST request, up to `[DONE]`.
+
+    Closing the generator closes the connection, at which servers stop to generate. Arguments as in
+    `request_json`.
+
+    Raises:
+        Rejected: an error status.
+        Unreachable: no connection, or one that was lost before the end.
+        ValueError: an event that is not JSON, or an address that is none.
+    """
+    with _answer(address, content, timeout, token) as answer:
+        for line in answer:
+            if not line.startswith(b"data:"):
+                continue  # empty lines between events, and comments that keep a connection open
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            yield json.loads(data)
+    raise Unreachable("the answer broke off", timed_out=False)
+
+
+@contextmanager
+def _answer(
+    address: str, content: object, timeout: float | None, token: str | None
+) -> Iterator[Any]:
+    """The answer to read; errors that occur while it is read too are those of `request_json`."""
     data = None if content is None else json.dumps(content).encode()
     headers = {"Content-Type": "application/json"}
     if token:
@@ -61,14 +97,13 @@ def request_json(
     request = urllib.request.Request(address, data=data, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
-            text = answer.read()
+            yield answer
     except urllib.error.HTTPError as error:
         raise _rejected(error) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error) or type(error).__name__
         timed_out = isinstance(error, TimeoutError)
         raise Unreachable(str(reason), timed_out=timed_out) from error
-    return json.loads(text) if text.strip() else None
 
 
 def _rejected(error: urllib.error.HTTPError) -> Rejected:

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import openai
 import uvicorn
 
+from rlhf.chat.backend import Backend
 from rlhf.chat.conversation import Conversation
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.sampling import Sampling
@@ -46,7 +47,7 @@ class Site:
         """Responses running and waiting over all models, once both are 0 or the time is up."""
         end = time.monotonic() + seconds
         while True:
-            loads = [scheduler.load() for scheduler in self.pool.schedulers.values()]
+            loads = [backend.load() for backend in self.pool.backends.values()]
             total = (sum(running for running, _ in loads), sum(waiting for _, waiting in loads))
             if total == (0, 0) or time.monotonic() > end:
                 return total
@@ -64,19 +65,21 @@ def serving(
     token: str | None = None,
     with_history: bool = True,
     allowed_origins: Sequence[str] = (),
+    backends: Mapping[str, Backend] | None = None,
 ):
     """A `Site` with these models; votes and conversations go into the folder.
 
-    With a token the page is one of several people.
+    With a token the page is one of several people. `backends` serve further models.
     """
     limits = limits or Limits(slots=4, waiting=64, max_new_tokens=64)
-    schedulers = {
+    own = {
         name: Scheduler(model, slots=limits.slots, waiting=limits.waiting)
         for name, model in models.items()
     }
+    backends = {**own, **(backends or {})}
     store = folder / "labels.sqlite"
     with Votes(store, "Ann") as votes, contextlib.closing(ChatHistory(folder / HISTORY)) as history:
-        pool = ModelPool(schedulers=schedulers, limits=limits, blind_names=history.blind_names())
+        pool = ModelPool(backends=backends, limits=limits, blind_names=history.blind_names())
         config = ChatServerConfig(token=token, allowed_origins=allowed_origins)
         page = PageState(
             votes=votes,
@@ -98,8 +101,8 @@ def serving(
         yield Site(f"http://127.0.0.1:{port}", pool, store, app)
         server.should_exit = True
         thread.join(30)
-        for scheduler in schedulers.values():
-            scheduler.close()
+        for backend in backends.values():
+            backend.close()
 
 
 def conversation_text(model, sampling: Sampling) -> str:

@@ -69,7 +69,7 @@ def test_disconnected_client_frees_its_slots(endless, tmp_path, stream):
                     events = reply.iter_lines()
                     for _ in range(20):  # opening events of the three, then tokens
                         next(events)
-                    assert site.pool.schedulers["tiny"].load() == (3, 0)
+                    assert site.pool.backends["tiny"].load() == (3, 0)
             except httpx.ReadTimeout:
                 assert not stream  # there is no response yet, and the client stops waiting
         assert site.settle() == (0, 0)

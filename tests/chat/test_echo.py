@@ -6,8 +6,8 @@ import openai
 import pytest
 import torch
 
+from rlhf.chat.introspection import BLOCK
 from rlhf.chat.loading import load_chat_model
-from rlhf.chat.web.echo import BLOCK
 from rlhf.chat.web.model_pool import Limits
 from rlhf.data.tokenization.chat import decode, prompt_ids
 from tests.chat.chat_server import serving

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,9 @@ class FakeServer:
     stale: bool = False  # it serves the weights before the last ones
     die_after: int | None = None  # requests for responses
     missing: tuple[str, ...] = ()  # addresses that it does not have
+    seconds: float = 0.0  # between two events of a stream
+    break_after: int | None = None  # events of a stream
+    broken_off: int = 0  # streams that their clients left
     asked: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,7 +53,7 @@ class FakeServer:
         if path in self.missing:
             return 404, {"detail": "Not Found"}
         if path == "/v1/models":
-            return 200, {"data": [{"id": "served"}]}
+            return 200, {"data": [{"id": "served", "max_model_len": 256}]}
         if path == "/tokenize":
             ids = self.chat.tokenizer(content["prompt"], add_special_tokens=False)["input_ids"]
             return 200, {"tokens": ids}
@@ -62,8 +66,57 @@ class FakeServer:
                 self.die_after -= 1
                 if self.die_after < 0:
                     raise ConnectionAbortedError
-            return 200, self.complete(content)
+            if content.get("prompt_logprobs") is not None:
+                return 200, self.prompt_logprobs(content)
+            if "n" in content:
+                return 200, self.complete(content)
+            return 200, self.events(content) if content.get("stream") else self.next_token(content)
         return 200, {}
+
+    @torch.no_grad()
+    def logprobs(self, ids):
+        """Float [T, V] at temperature 1: after each of the ids."""
+        return self.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+
+    def prompt_logprobs(self, content):
+        ids, most = content["prompt"], content["prompt_logprobs"]
+        positions = [None]
+        for row, token in zip(self.logprobs(ids), ids[1:], strict=False):
+            tokens = dict.fromkeys([token, *row.topk(most).indices.tolist()])
+            positions.append(
+                {
+                    str(each): {
+                        "logprob": float(row[each]),
+                        "rank": int((row > row[each]).sum()) + 1,
+                    }
+                    for each in tokens
+                }
+            )
+        return {"choices": [{"index": 0, "prompt_logprobs": positions}]}
+
+    def next_token(self, content):
+        top = top_of(self.logprobs(content["prompt"])[-1], content["logprobs"])
+        return {"choices": [{"index": 0, "logprobs": {"top_logprobs": [top]}}]}
+
+    def events(self, content):
+        """Events of one token, then two, then one, …; the last one has the reason of the end."""
+        [choice] = self.complete(content | {"n": 1})["choices"]
+        prompt, ids = content["prompt"], choice["token_ids"]
+        rows = self.logprobs([*prompt, *ids])[len(prompt) - 1 :]
+        ended = ids[-1] in content["stop_token_ids"]
+        events, start = [], 0
+        while start < len(ids):
+            end = min(start + 1 + len(events) % 2, len(ids))
+            part = range(start, end)
+            logprobs = {
+                "token_logprobs": [float(rows[t][ids[t]]) for t in part],
+                "top_logprobs": [top_of(rows[t], content["logprobs"], ids[t]) for t in part],
+            }
+            reason = None if end < len(ids) else "stop" if ended else "length"
+            part_of = {"index": 0, "token_ids": ids[start:end], "finish_reason": reason}
+            events.append({"choices": [part_of | {"logprobs": logprobs}]})
+            start = end
+        return events
 
     def complete(self, content):
         batch = prompt_batch(
@@ -91,6 +144,13 @@ class FakeServer:
         return {"choices": choices[::-1]}
 
 
+def top_of(row, most, sampled=None):
+    """The likeliest tokens, and the sampled one, as `return_tokens_as_token_ids` names them."""
+    tokens = row.topk(most).indices.tolist() if most else []
+    tokens = dict.fromkeys([*([] if sampled is None else [sampled]), *tokens])
+    return {f"token_id:{each}": float(row[each]) for each in tokens}
+
+
 def _handler(server):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -106,11 +166,27 @@ def _handler(server):
                 except ConnectionAbortedError:
                     self.connection.close()
                     return
+            if isinstance(answer, list):
+                self._stream(answer)
+                return
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
+
+        def _stream(self, events):
+            self.send_response(200)
+            self.end_headers()
+            try:
+                for number, event in enumerate(events):
+                    if number == server.break_after:
+                        return
+                    self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                    time.sleep(server.seconds)
+                self.wfile.write(b"data: [DONE]\n\n")
+            except OSError:
+                server.broken_off += 1
 
         def log_message(self, *words):
             pass

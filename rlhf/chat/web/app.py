@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from rlhf.chat.scheduler import GenerationFailed, QueueFull
+from rlhf.chat.backend import GenerationFailed, QueueFull
 from rlhf.chat.score_queue import ScoreQueue
 from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.embedding_routes import add_embeddings
@@ -65,7 +65,7 @@ def create_app(
     add_embeddings(app, pool)
     if scores is not None:
         add_scores(app, scores, pool.limits.max_prompt_tokens)
-    if pool.schedulers:
+    if pool.backends:
         add_page(app, pool, page)
         add_inspection(app, pool, page)
         if page.history is not None:
@@ -77,7 +77,7 @@ def create_app(
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     def health() -> dict[str, object]:
-        loads = [scheduler.load() for scheduler in pool.schedulers.values()]
+        loads = [backend.load() for backend in pool.backends.values()]
         running, waiting = (sum(load[place] for load in loads) for place in (0, 1))
         state: dict[str, object] = {"status": "up", "writing": running, "waiting": waiting}
         if scores is not None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.prompt import encode_prompt
 from rlhf.chat.web.errors import BadRequest, error_param
 from rlhf.chat.web.schema import ChatMessage, ChatRequest
@@ -19,8 +19,8 @@ UNSUPPORTED = "unsupported_parameter"  # OpenAI's code for a field that the temp
 
 
 def with_template_kwargs(
-    model: LoadedModel, template_kwargs: Mapping[str, object] | None
-) -> LoadedModel:
+    model: PolicyInfo, template_kwargs: Mapping[str, object] | None
+) -> PolicyInfo:
     """The model with a request's template variables, which override its own.
 
     The response has to be decoded with them too: they decide whether the prompt opens a thought.
@@ -44,7 +44,7 @@ def with_template_kwargs(
     return replace(model, chat=chat)
 
 
-def chat_prompt_ids(model: LoadedModel, body: ChatRequest) -> list[int]:
+def chat_prompt_ids(model: PolicyInfo, body: ChatRequest) -> list[int]:
     """Ids of the request's prompt.
 
     Raises:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from rlhf.data.config import TEMPLATE_KWARGS
 from rlhf.errors import ConfigError
+from rlhf.rollouts.config import OF_A_SERVER, RolloutConfig, check_rollouts
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
+from rlhf.runtime.config_keys import Key, keys_of
 
 HISTORY_OFF = "off"
+NATIVE, VLLM = "native", "vllm"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
             "(--reward_model DIR).",
             code="missing-key",
         )
+    rollout_config(options)
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     try:
         from rlhf.chat.web.serve import serve
@@ -29,6 +33,50 @@ def main(argv: Sequence[str]) -> int:
         ) from error
 
     return serve(options)
+
+
+def rollout_config(options: argparse.Namespace) -> RolloutConfig:
+    """The keys of the vLLM server.
+
+    Raises:
+        ConfigError: options that do not go with the backend, or with each other.
+    """
+    keys = {key.name: getattr(options, key.name) for key in _server_keys()}
+    if options.backend == NATIVE:
+        for key in _server_keys():
+            if keys[key.name] != key.default:
+                raise ConfigError(
+                    f"--{key.name} is an option of --backend vllm; add it, or leave {key.name} "
+                    "out.",
+                    code="key-conflict",
+                )
+        return RolloutConfig()
+    if not options.models:
+        raise ConfigError(
+            "--backend vllm needs the folder or hub id of the policy, whose tokenizer and chat "
+            "template are read here: rlhf serve DIR --backend vllm.",
+            code="missing-key",
+        )
+    for name in ("int8", "base"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name} is an option of --backend native; leave it out.", code="key-conflict"
+            )
+    if options.rollout_server is not None and len(options.models) > 1:
+        raise ConfigError(
+            f"--rollout_server {options.rollout_server} serves one policy, and "
+            f"{len(options.models)} are named; leave it out, and a server is started for each.",
+            code="key-conflict",
+        )
+    config = RolloutConfig(rollout_engine="vllm", **keys)
+    check_rollouts(config)
+    return config
+
+
+def _server_keys() -> list[Key]:
+    """Keys of a vLLM server; it serves all the time and never sleeps."""
+    names = set(OF_A_SERVER) - {"rollout_sleep"}
+    return [key for key in keys_of(RolloutConfig) if key.name in names]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,4 +140,13 @@ def _parser() -> argparse.ArgumentParser:
         help="Folder of the reward model whose rewards the page shows, and that answers "
         "/v1/score, /classify (as vLLM) and /get_reward (as OpenRLHF). DIR may be left out then.",
     )
+    add(
+        "--backend",
+        choices=(NATIVE, VLLM),
+        default=NATIVE,
+        help="What generates: rlhf's decoder, or a vLLM server that is started and ended, or that "
+        "runs at --rollout_server.",
+    )
+    for key in _server_keys():
+        add(f"--{key.name}", type=key.type, default=key.default, help=key.help)
     return parser

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from rlhf.chat.embedding_map import hidden_states
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.web.errors import BadRequest, error_param
-from rlhf.chat.web.model_pool import ModelPool
+from rlhf.chat.web.model_pool import ModelPool, with_weights
 from rlhf.chat.web.raw_prompts import prompt_list, raw_prompt_ids
 from rlhf.chat.web.schema import EmbeddingRequest
 
@@ -28,7 +28,7 @@ def add_embeddings(app: FastAPI, pool: ModelPool) -> None:
 
     @app.post("/v1/embeddings")
     def embed(body: EmbeddingRequest) -> Response:
-        model = pool.scheduler(body.model).model
+        model = with_weights(pool.backend(body.model), "embeddings")
         with error_param("input"):
             if "" in prompt_list(body.input):
                 raise BadRequest("a text is empty; send a text or token ids")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.prompt import encode_prompt
 from rlhf.data.tokenization.chat import decode, encode_response
 from rlhf.data.tokenization.thoughts import split_thought
@@ -10,7 +10,7 @@ from rlhf.types import Message
 
 
 def exchange_ids(
-    model: LoadedModel, messages: Sequence[Message], response: str, ids: Sequence[int] | None
+    model: PolicyInfo, messages: Sequence[Message], response: str, ids: Sequence[int] | None
 ) -> tuple[list[int], list[int]]:
     """Ids of prompt and response. If `ids` is None, the text of the response is tokenized again.
 
@@ -29,7 +29,7 @@ def exchange_ids(
     return before, after[:end] if text else _open_thought(model, after[:end], thought)
 
 
-def _open_thought(model: LoadedModel, ids: list[int], thought: str) -> list[int]:
+def _open_thought(model: PolicyInfo, ids: list[int], thought: str) -> list[int]:
     """The ids of a thought that was cut off, without the end tag that the template added."""
     for end in range(len(ids) + 1):
         if split_thought(decode(model.chat, ids[:end]))[0] == thought:
@@ -37,7 +37,7 @@ def _open_thought(model: LoadedModel, ids: list[int], thought: str) -> list[int]
     return ids
 
 
-def _ids_without_control_tokens(model: LoadedModel, text: str) -> list[int]:
+def _ids_without_control_tokens(model: PolicyInfo, text: str) -> list[int]:
     """Ids of a text in which no part is read as a control token."""
     encoded = model.chat.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
     return list(encoded["input_ids"])

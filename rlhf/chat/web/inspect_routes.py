@@ -1,23 +1,24 @@
 """Routes that inspect a response: tokens, probabilities, differences of models, embeddings."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from fastapi import FastAPI
 
+from rlhf.chat.backend import Backend
 from rlhf.chat.detokenizer import Detokenizer
 from rlhf.chat.embedding_map import text_map, token_map
 from rlhf.chat.introspection import (
-    next_tokens,
+    TokenDifference,
     prefix_rewards,
     token_differences,
-    token_positions,
     token_text,
 )
 from rlhf.chat.loading import LoadedModel
 from rlhf.chat.sampling import Sampling
 from rlhf.chat.votes import as_prompt
 from rlhf.chat.web.exchange_ids import exchange_ids
-from rlhf.chat.web.model_pool import ModelPool
+from rlhf.chat.web.model_pool import ModelPool, with_weights
 from rlhf.chat.web.page_schema import MAX_INSPECTED, CompareBody, EmbeddingBody, InspectBody
 from rlhf.chat.web.page_state import PageState
 from rlhf.errors import DataError
@@ -32,7 +33,8 @@ def add_inspection(app: FastAPI, pool: ModelPool, page: PageState) -> None:
 def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     @app.post("/page/tokens")
     def tokens(body: InspectBody) -> dict[str, object]:
-        model, prompt, response = _inspected(pool, body)
+        backend, prompt, response = _inspected(pool, body)
+        model = backend.model
         decoded = Detokenizer(model.chat, prefix_ids=response)
         return {
             "prompt": [asdict(token_text(model, token)) for token in prompt],
@@ -43,31 +45,31 @@ def _add_tokens(app: FastAPI, pool: ModelPool, page: PageState) -> None:
 
     @app.post("/page/positions")
     def positions(body: InspectBody) -> list[dict[str, object]]:
-        model, prompt, response = _inspected(pool, body)
+        backend, prompt, response = _inspected(pool, body)
         sampling = Sampling(temperature=body.temperature, top_p=body.top_p)
         with page.inspection_lock:
-            ranked = token_positions(model, prompt, response, sampling, most=body.most)
+            ranked = backend.positions(prompt, response, sampling, most=body.most)
         return [asdict(position) for position in ranked]
 
     @app.post("/page/next")
     def next_token(body: InspectBody) -> list[dict[str, object]]:
-        model, prompt, response = _inspected(pool, body)
+        backend, prompt, response = _inspected(pool, body)
         sampling = Sampling(temperature=body.temperature, top_p=body.top_p)
         with page.inspection_lock:
-            likeliest = next_tokens(model, [*prompt, *response], sampling, most=body.most)
+            likeliest = backend.next_tokens([*prompt, *response], sampling, most=body.most)
         return [asdict(token) for token in likeliest]
 
 
 def _add_comparison(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     @app.post("/page/why")
     def why(body: CompareBody) -> dict[str, object]:
-        model, prompt, response = _inspected(pool, body)
-        others = [pool.scheduler(name).model for name in body.others]
+        backend, prompt, response = _inspected(pool, body)
+        others = [pool.backend(name) for name in body.others]
         messages = as_prompt([message.as_message() for message in body.messages])
         with page.inspection_lock:
-            differences = token_differences([model, *others], prompt, response)
+            differences = _differences(backend, others, prompt, response)
             rewards = (
-                prefix_rewards(page.reward_model, model, messages, response)
+                prefix_rewards(page.reward_model, backend.model, messages, response)
                 if page.reward_model
                 else []
             )
@@ -75,7 +77,8 @@ def _add_comparison(app: FastAPI, pool: ModelPool, page: PageState) -> None:
 
     @app.post("/page/space")
     def embeddings(body: EmbeddingBody) -> dict[str, object]:
-        model, _, response = _inspected(pool, body)
+        backend, _, response = _inspected(pool, body)
+        model = with_weights(backend, "embeddings")
         with page.inspection_lock:
             if not body.texts:
                 return asdict(token_map(model, response))
@@ -84,14 +87,34 @@ def _add_comparison(app: FastAPI, pool: ModelPool, page: PageState) -> None:
             return asdict(text_map(model, prompts, response))
 
 
-def _inspected(pool: ModelPool, body: InspectBody) -> tuple[LoadedModel, list[int], list[int]]:
+def _differences(
+    backend: Backend, others: Sequence[Backend], prompt: Sequence[int], response: Sequence[int]
+) -> list[TokenDifference]:
+    """Each token of the response under the models; a model on a server has log-probs, but no KL.
+
+    Raises:
+        BadRequest: one of several models runs on a server.
+    """
+    if not others and not isinstance(backend.model, LoadedModel):
+        scored = backend.scored_tokens([*prompt, *response], most=0)[len(prompt) - 1 :]
+        return [
+            TokenDifference(token=token_text(backend.model, one.id), logprobs=[one.logprob], kl=[])
+            for one in scored
+        ]
+    purpose = "differences between models"
+    models = [with_weights(each, purpose) for each in (backend, *others)]
+    return token_differences(models, prompt, response)
+
+
+def _inspected(pool: ModelPool, body: InspectBody) -> tuple[Backend, list[int], list[int]]:
     """The model, the prompt's ids and the response's ids.
 
     Raises:
         DataError: the response is too long, or has an id beyond the model's vocabulary.
         BadRequest: prompt and response are longer than the server's limit.
     """
-    model = pool.scheduler(body.model).model
+    backend = pool.backend(body.model)
+    model = backend.model
     messages = [message.as_message() for message in body.messages]
     prompt, response = exchange_ids(model, messages, body.response, body.ids)
     if len(response) > MAX_INSPECTED:
@@ -99,10 +122,10 @@ def _inspected(pool: ModelPool, body: InspectBody) -> tuple[LoadedModel, list[in
             f"the response has {len(response)} tokens; at most {MAX_INSPECTED} can be inspected.",
             code="too-long",
         )
-    vocab_size = int(model.model.config.get_text_config().vocab_size)
-    if response and max(response) >= vocab_size:
+    if response and max(response) >= model.vocab_size:
         raise DataError(
-            f"an id of the response is beyond the model's {vocab_size} tokens.", code="bad-value"
+            f"an id of the response is beyond the model's {model.vocab_size} tokens.",
+            code="bad-value",
         )
     pool.check_length(model, len(prompt) + len(response))
-    return model, prompt, response
+    return backend, prompt, response

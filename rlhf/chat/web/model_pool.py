@@ -5,14 +5,14 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rlhf.chat.backend import Backend
 from rlhf.chat.engine import GenerationRequest
 from rlhf.chat.grammar import Grammar, GrammarCompiler
 from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.prompt import check_prompt_length, remaining_positions
 from rlhf.chat.sampling import NUM_SEEDS, Sampling
-from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.web.errors import TOO_LONG, BadRequest
-from rlhf.chat.web.raw_prompts import vocab_size
 from rlhf.errors import ConfigError, DataError
 
 MAX_BLIND_NAMES = 1000  # the oldest are forgotten
@@ -34,21 +34,21 @@ class Limits:
 
 @dataclass(kw_only=True)
 class ModelPool:
-    """Schedulers by name. A blind comparison gives its models random names in a random order."""
+    """Backends by name. A blind comparison gives its models random names in a random order."""
 
-    schedulers: dict[str, Scheduler]
+    backends: dict[str, Backend]
     limits: Limits
     blind_names: dict[str, str] = field(default_factory=dict)  # blind name -> name
-    _compilers: dict[Scheduler, GrammarCompiler] = field(default_factory=dict)
+    _compilers: dict[Backend, GrammarCompiler] = field(default_factory=dict)
     _compiler_lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def scheduler(self, name: str) -> Scheduler:
-        """The scheduler of a model, by its name or a blind name.
+    def backend(self, name: str) -> Backend:
+        """The backend of a model, by its name or a blind name.
 
         Raises:
             UnknownModel: there is no such model.
         """
-        return self.schedulers[self.served_name(name)]
+        return self.backends[self.served_name(name)]
 
     def served_name(self, name: str) -> str:
         """The name of a model, given that name or a blind name.
@@ -57,15 +57,15 @@ class ModelPool:
             UnknownModel: there is no such model.
         """
         served = self.blind_names.get(name, name)
-        if served not in self.schedulers:
+        if served not in self.backends:
             raise UnknownModel(
-                f"unknown model {name!r}; this server has {', '.join(self.schedulers)}"
+                f"unknown model {name!r}; this server has {', '.join(self.backends)}"
             )
         return served
 
     def add_blind_names(self, names: Sequence[str]) -> list[str]:
         """Blind names for these models, in random order."""
-        shuffled = [name for name in names if self.scheduler(name)]
+        shuffled = [name for name in names if self.backend(name)]
         secrets.SystemRandom().shuffle(shuffled)
         added = {f"blind-{secrets.token_hex(8)}": name for name in shuffled}
         self.blind_names |= added
@@ -75,7 +75,7 @@ class ModelPool:
 
     def requests(
         self,
-        model: LoadedModel,
+        model: PolicyInfo,
         prompts: Sequence[list[int]],
         *,
         num_responses: int,
@@ -128,23 +128,24 @@ class ModelPool:
             for choice in range(num_responses)
         ]
 
-    def compiler(self, scheduler: Scheduler) -> GrammarCompiler:
+    def compiler(self, backend: Backend) -> GrammarCompiler:
         """The compiler of grammars for a model, which is made when it is first needed.
 
         Raises:
-            BadRequest: llguidance is not installed, or cannot read the model's tokenizer.
+            BadRequest: llguidance is not installed, cannot read the model's tokenizer, or the
+                model runs on a server.
         """
+        model = with_weights(backend, "responses that follow a grammar")
         with self._compiler_lock:
-            if scheduler not in self._compilers:
-                model = scheduler.model
+            if backend not in self._compilers:
                 try:
-                    compiler = GrammarCompiler(model.chat, vocab_size(model))
+                    compiler = GrammarCompiler(model.chat, model.vocab_size)
                 except ConfigError as error:
                     raise BadRequest(str(error), openai_code="unsupported_parameter") from error
-                self._compilers[scheduler] = compiler
-            return self._compilers[scheduler]
+                self._compilers[backend] = compiler
+            return self._compilers[backend]
 
-    def check_length(self, model: LoadedModel, length: int) -> None:
+    def check_length(self, model: PolicyInfo, length: int) -> None:
         """Checks the length of a prompt against the server's limit and the model's positions.
 
         Raises:
@@ -160,3 +161,22 @@ class ModelPool:
             check_prompt_length(model, length)
         except DataError as error:
             raise BadRequest(str(error), openai_code=TOO_LONG) from error
+
+
+def with_weights(backend: Backend, purpose: str) -> LoadedModel:
+    """The model with its weights.
+
+    Args:
+        backend: of the model.
+        purpose: what the weights are needed for, in the plural.
+
+    Raises:
+        BadRequest: it runs on a server, which does not give them.
+    """
+    if isinstance(backend.model, LoadedModel):
+        return backend.model
+    raise BadRequest(
+        f"{backend.model.name} runs on a vLLM server, which gives log-probs of tokens only: "
+        f"{purpose} need the weights. Serve it with --backend native.",
+        openai_code="unsupported_parameter",
+    )

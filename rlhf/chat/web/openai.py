@@ -18,16 +18,16 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from rlhf.chat.backend import Backend, GenerationFailed, RequestGroup
 from rlhf.chat.engine import LENGTH
 from rlhf.chat.grammar import Grammar
-from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.sampling import Sampling
-from rlhf.chat.scheduler import GenerationFailed, RequestGroup, Scheduler
 from rlhf.chat.web.chat_prompt import chat_prompt_ids, with_template_kwargs
 from rlhf.chat.web.echo import echo_chunk
 from rlhf.chat.web.errors import BadRequest, error_param
 from rlhf.chat.web.model_pool import ModelPool
-from rlhf.chat.web.raw_prompts import prompt_list, raw_prompt_ids, vocab_size
+from rlhf.chat.web.raw_prompts import prompt_list, raw_prompt_ids
 from rlhf.chat.web.response_writer import DONE, ResponseWriter, usage
 from rlhf.chat.web.schema import (
     MAX_RESPONSES,
@@ -53,11 +53,11 @@ def add_openai(app: FastAPI, pool: ModelPool) -> None:
 
     @app.api_route("/v1/models", methods=["GET", "HEAD"])
     def models() -> dict[str, object]:
-        return {"object": "list", "data": [{"id": name, **common} for name in pool.schedulers]}
+        return {"object": "list", "data": [{"id": name, **common} for name in pool.backends]}
 
     @app.get("/v1/models/{name:path}")  # a hub id has a slash
     def model(name: str) -> dict[str, object]:
-        pool.scheduler(name)
+        pool.backend(name)
         return {"id": name, **common}
 
     @app.post("/v1/chat/completions")
@@ -73,12 +73,10 @@ async def chat_completion(
     request: Request, pool: ModelPool, body: ChatRequest, prefix_ids: Sequence[int] = ()
 ) -> Response:
     """The next message of a conversation; it continues the tokens `prefix_ids`."""
-    scheduler = pool.scheduler(body.model)
+    backend = pool.backend(body.model)
     if body.top_logprobs and not body.logprobs:
         raise BadRequest("top_logprobs needs logprobs: true", param="top_logprobs")
-    model = await run_in_threadpool(
-        with_template_kwargs, scheduler.model, body.chat_template_kwargs
-    )
+    model = await run_in_threadpool(with_template_kwargs, backend.model, body.chat_template_kwargs)
     prompt = [*await run_in_threadpool(chat_prompt_ids, model, body), *prefix_ids]
     with error_param("messages"):
         pool.check_length(model, len(prompt))
@@ -86,7 +84,7 @@ async def chat_completion(
     grammar = None
     if field := grammar_field(body):
         with error_param(field):
-            compiler = await run_in_threadpool(pool.compiler, scheduler)
+            compiler = await run_in_threadpool(pool.compiler, backend)
             grammar = await run_in_threadpool(response_grammar, compiler, model.chat, body, tools)
     writer = ResponseWriter(
         "chat.completion",
@@ -98,17 +96,15 @@ async def chat_completion(
         tools=tools,
     )
     max_new_tokens = body.max_completion_tokens or body.max_tokens
-    return await _respond(
-        request, pool, scheduler, writer, [prompt], max_new_tokens, grammar=grammar
-    )
+    return await _respond(request, pool, backend, writer, [prompt], max_new_tokens, grammar=grammar)
 
 
 async def text_completion(
     request: Request, pool: ModelPool, body: CompletionRequest, echo_lock: threading.Lock
 ) -> Response:
     """Raw continuations of texts or token ids."""
-    scheduler = pool.scheduler(body.model)
-    model = scheduler.model
+    backend = pool.backend(body.model)
+    model = backend.model
     with error_param("prompt"):
         prompts = await run_in_threadpool(raw_prompt_ids, model, body.prompt)
         for prompt in prompts:
@@ -121,13 +117,13 @@ async def text_completion(
         replace(model.chat, template_source="none"),
         logprobs=body.logprobs is not None,
         top_logprobs=body.logprobs or 0,
-        echoes=await run_in_threadpool(_echoes, model, body, prompts, echo_lock),
+        echoes=await run_in_threadpool(_echoes, backend, body, prompts, echo_lock),
     )
     if body.max_tokens == 0:
         choices = [writer.choice(index, [EMPTY]) for index in range(num_responses)]
         return JSONResponse(writer.completion(choices, usage(sum(map(len, prompts)), [])))
     max_new_tokens = body.max_tokens or DEFAULT_MAX_TOKENS
-    return await _respond(request, pool, scheduler, writer, prompts, max_new_tokens)
+    return await _respond(request, pool, backend, writer, prompts, max_new_tokens)
 
 
 def _check_completion(body: CompletionRequest, num_prompts: int, num_responses: int) -> None:
@@ -143,7 +139,7 @@ def _check_completion(body: CompletionRequest, num_prompts: int, num_responses: 
 
 
 def _echoes(
-    model: LoadedModel,
+    backend: Backend,
     body: CompletionRequest,
     prompts: Sequence[list[int]],
     echo_lock: threading.Lock,
@@ -151,11 +147,11 @@ def _echoes(
     """The prompt of each response as a chunk, if `echo` is set."""
     if not body.echo:
         return []
-    raw = replace(model.chat, template_source="none", eos_token_ids=())
+    raw = replace(backend.model.chat, template_source="none", eos_token_ids=())
     with echo_lock:
         chunks = [
             echo_chunk(
-                model,
+                backend,
                 ids,
                 prompt if isinstance(prompt, str) else decode(raw, ids),
                 top_logprobs=body.logprobs,
@@ -178,13 +174,13 @@ def _sampling(body: GenerationBody) -> Sampling:
     )
 
 
-def _logit_bias(model: LoadedModel, body: GenerationBody) -> dict[int, float]:
+def _logit_bias(model: PolicyInfo, body: GenerationBody) -> dict[int, float]:
     """The request's biases by token id.
 
     Raises:
         BadRequest: a key that is no id of the model.
     """
-    size = vocab_size(model)
+    size = model.vocab_size
     for key in body.logit_bias or {}:
         if not key.isdecimal() or not key.isascii() or int(key) >= size:
             raise BadRequest(
@@ -196,7 +192,7 @@ def _logit_bias(model: LoadedModel, body: GenerationBody) -> dict[int, float]:
 async def _respond(
     request: Request,
     pool: ModelPool,
-    scheduler: Scheduler,
+    backend: Backend,
     writer: ResponseWriter,
     prompts: Sequence[list[int]],
     max_new_tokens: int | None,
@@ -205,17 +201,17 @@ async def _respond(
 ) -> Response:
     body = writer.body
     requests = pool.requests(
-        scheduler.model,
+        backend.model,
         prompts,
         num_responses=body.n or 1,
         sampling=_sampling(body),
         seed=body.seed,
         max_new_tokens=max_new_tokens,
         alternatives=writer.top_logprobs,
-        logit_bias=_logit_bias(scheduler.model, body),
+        logit_bias=_logit_bias(backend.model, body),
         grammar=grammar,
     )
-    group = scheduler.submit(requests)
+    group = backend.submit(requests)
     stream = response_chunks(group, writer.chat, body.stop_texts, writer.prefix_ids)
     prompt_tokens = sum(map(len, prompts))
     if body.stream:

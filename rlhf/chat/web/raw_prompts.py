@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.web.schema import RawPrompts
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.errors import DataError
@@ -18,14 +18,14 @@ def prompt_list(prompt: RawPrompts) -> Sequence[str | list[int]]:
     return prompts or [ids]
 
 
-def raw_prompt_ids(model: LoadedModel, prompt: RawPrompts) -> list[list[int]]:
+def raw_prompt_ids(model: PolicyInfo, prompt: RawPrompts) -> list[list[int]]:
     """Ids of the prompts without a template.
 
     Raises:
         DataError: an empty prompt, or ids beyond the model's vocabulary.
     """
     raw = replace(model.chat, template_source="none")
-    size = vocab_size(model)
+    size = model.vocab_size
     prompts = [
         prompt_ids(raw, each) if isinstance(each, str) else list(each)
         for each in prompt_list(prompt)
@@ -35,8 +35,3 @@ def raw_prompt_ids(model: LoadedModel, prompt: RawPrompts) -> list[list[int]]:
     if any(max(ids) >= size for ids in prompts):
         raise DataError(f"a prompt has an id beyond the model's {size} tokens", code="bad-value")
     return prompts
-
-
-def vocab_size(model: LoadedModel) -> int:
-    """Number of the model's logits."""
-    return int(model.model.config.get_text_config().vocab_size)

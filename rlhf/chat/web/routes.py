@@ -5,7 +5,7 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from rlhf.chat.introspection import normalised_rewards
-from rlhf.chat.loading import LoadedModel
+from rlhf.chat.policy_info import PolicyInfo
 from rlhf.chat.prompt import fit_prompt
 from rlhf.chat.votes import as_prompt
 from rlhf.chat.web.chat_prompt import request_messages
@@ -34,7 +34,7 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     @app.get("/page/models")
     def models() -> dict[str, object]:
         return {
-            "models": [_description(name, one.model) for name, one in pool.schedulers.items()],
+            "models": [_description(name, one.model) for name, one in pool.backends.items()],
             "reward": page.reward_model is not None,
             "store": page.votes.location,
             "max_new_tokens": pool.limits.max_new_tokens,
@@ -54,7 +54,7 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         with error_param("messages"):
             dropped = [
                 fit_prompt(
-                    pool.scheduler(name).model, messages, wanted, pool.limits.max_prompt_tokens
+                    pool.backend(name).model, messages, wanted, pool.limits.max_prompt_tokens
                 )[1]
                 for name in body.models
             ]
@@ -65,7 +65,7 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
         """A chat completion that continues the tokens `ids`, or the tokens of `response`."""
         ids = body.ids
         if ids is None:
-            model = pool.scheduler(body.model).model
+            model = pool.backend(body.model).model
             messages = request_messages(body.messages)
             ids = (await run_in_threadpool(exchange_ids, model, messages, body.response, None))[1]
         return await chat_completion(request, pool, body, ids)
@@ -86,7 +86,7 @@ def add_page(app: FastAPI, pool: ModelPool, page: PageState) -> None:
             return normalised_rewards(page.reward_model, prompt, body.responses)
 
 
-def _description(name: str, model: LoadedModel) -> dict[str, object]:
+def _description(name: str, model: PolicyInfo) -> dict[str, object]:
     return {
         "id": name,
         "facts": list(model.facts),

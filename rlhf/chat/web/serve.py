@@ -4,19 +4,20 @@ import argparse
 import contextlib
 import getpass
 import re
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import transformers
 from rich.console import Console
 
+from rlhf.chat.backend import Backend
 from rlhf.chat.loading import load_chat_model, short_names
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.score_queue import ScoreQueue
+from rlhf.chat.vllm_start import described_policy, vllm_backend
 from rlhf.chat.votes import Votes
 from rlhf.chat.web.app import create_app
-from rlhf.chat.web.cli import HISTORY_OFF
+from rlhf.chat.web.cli import HISTORY_OFF, VLLM, rollout_config
 from rlhf.chat.web.config import ChatServerConfig, random_token
 from rlhf.chat.web.history import ChatHistory
 from rlhf.chat.web.model_pool import Limits, ModelPool
@@ -51,8 +52,10 @@ def serve(options: argparse.Namespace) -> int:
         listening_socket(config.host, config.port) as listener,
         Votes(options.store, options.annotator or getpass.getuser()) as votes,
         _open_history(options.history) as history,
+        contextlib.ExitStack() as stack,
     ):
-        schedulers = _start_schedulers(options, config.limits, console)
+        backends = _start_backends(options, config.limits, console)
+        stack.callback(_close, backends)
         scores = _start_scores(options, config.limits)
         page = PageState(
             votes=votes,
@@ -62,18 +65,16 @@ def serve(options: argparse.Namespace) -> int:
         )
         blind_names = history.blind_names() if history else {}
         app = create_app(
-            ModelPool(schedulers=schedulers, limits=config.limits, blind_names=blind_names),
+            ModelPool(backends=backends, limits=config.limits, blind_names=blind_names),
             page,
             config,
             scores=scores,
         )
         address = f"http://{url_host(config.host)}:{listener.getsockname()[1]}"
-        announce(config, address, console, chats=bool(schedulers), scores=scores is not None)
+        announce(config, address, console, chats=bool(backends), scores=scores is not None)
         server = http_server(app, shutdown_seconds=SHUTDOWN_SECONDS)
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
             server.run(sockets=[listener])
-        for scheduler in schedulers.values():
-            scheduler.close()
         if scores is not None:
             scores.close()
     return 0
@@ -95,26 +96,75 @@ def _limits(options: argparse.Namespace) -> Limits:
     )
 
 
-def _start_schedulers(
+def _start_backends(
     options: argparse.Namespace, limits: Limits, console: Console
-) -> dict[str, Scheduler]:
-    load = partial(
-        load_chat_model,
-        chat_template=options.chat_template,
-        template_kwargs=parse_template_kwargs(options.chat_template_kwargs),
-        base=options.base,
-        int8=options.int8,
-    )
-    schedulers: dict[str, Scheduler] = {}
-    for name, path in named_models(options.models).items():
+) -> dict[str, Backend]:
+    """The backend of each policy by its name; those that started are closed after an error."""
+    backends: dict[str, Backend] = {}
+    start = _vllm_starter if options.backend == VLLM else _native_starter
+    start_one = start(options, limits, console)
+    try:
+        for name, path in named_models(options.models).items():
+            backends[name] = start_one(name, path)
+            for fact in backends[name].model.facts:
+                console.print(fact, style="dim", markup=False)
+            for warning in backends[name].model.warnings:
+                console.print(f"warning: {warning}", style="yellow", markup=False)
+    except BaseException:
+        _close(backends)
+        raise
+    return backends
+
+
+def _close(backends: Mapping[str, Backend]) -> None:
+    for backend in backends.values():
+        backend.close()
+
+
+def _native_starter(
+    options: argparse.Namespace, limits: Limits, console: Console
+) -> Callable[[str, str], Backend]:
+    def start(name: str, path: str) -> Backend:
         with console.status(f"loading {path}"):
-            model = load(path)
-        for fact in model.facts:
-            console.print(fact, style="dim", markup=False)
-        for warning in model.warnings:
-            console.print(f"warning: {warning}", style="yellow", markup=False)
-        schedulers[name] = Scheduler(model, slots=limits.slots, waiting=limits.waiting)
-    return schedulers
+            model = load_chat_model(
+                path,
+                chat_template=options.chat_template,
+                template_kwargs=parse_template_kwargs(options.chat_template_kwargs),
+                base=options.base,
+                int8=options.int8,
+            )
+        return Scheduler(model, slots=limits.slots, waiting=limits.waiting)
+
+    return start
+
+
+def _vllm_starter(
+    options: argparse.Namespace, limits: Limits, console: Console
+) -> Callable[[str, str], Backend]:
+    """Every policy is checked before the first server starts."""
+    described = {
+        name: described_policy(
+            path,
+            chat_template=options.chat_template,
+            template_kwargs=parse_template_kwargs(options.chat_template_kwargs),
+        )
+        for name, path in named_models(options.models).items()
+    }
+
+    def start(name: str, path: str) -> Backend:
+        log = Path(f"vllm_server_{name.replace('/', '_')}.log")
+        if options.rollout_server is None:
+            console.print(f"starting vLLM for {path}; its log is {log}", style="dim", markup=False)
+        return vllm_backend(
+            described[name],
+            rollout_config(options),
+            max_length=limits.max_prompt_tokens + limits.max_new_tokens,
+            log=log,
+            slots=limits.slots,
+            waiting=limits.waiting,
+        )
+
+    return start
 
 
 def named_models(arguments: Sequence[str]) -> dict[str, str]:

@@ -4,9 +4,9 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rlhf.chat.backend import RequestGroup
 from rlhf.chat.detokenizer import Detokenizer
 from rlhf.chat.engine import STOP, GeneratedToken
-from rlhf.chat.scheduler import RequestGroup
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 
 

@@ -14,8 +14,8 @@ from rlhf.runtime.printing import counted
 
 def add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     """Add the routes of votes and thumbs."""
-    served = list(pool.schedulers)
-    paths = [scheduler.model.name for scheduler in pool.schedulers.values()]
+    served = list(pool.backends)
+    paths = [backend.model.name for backend in pool.backends.values()]
     stored = dict(zip(served, stored_names(paths), strict=True))
 
     @app.post("/page/blind")

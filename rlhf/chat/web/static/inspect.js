@@ -97,7 +97,7 @@ async function next() {
   return [
     el("div", { className: "tokens" }, ...tokenButtons(false)),
     temperatureLabel, topPLabel,
-    el("p", { className: "legend" }, "Bar: probability used for sampling. ", el("b", { textContent: "Line" }), ": probability at temperature 1. Click a token to continue from it; the response so far stays."),
+    el("p", { className: "legend" }, "Bar: probability used for sampling (?: a server does not tell it). ", el("b", { textContent: "Line" }), ": probability at temperature 1. Click a token to continue from it; the response so far stays."),
     container,
     allPositions(() => ({ ...settings(), most: 5 })),
   ];
@@ -132,7 +132,7 @@ function likeliestTable(likeliest, ids) {
     const name = token(candidate.text);
     if (candidate.id === sampled?.id) name.append(" ✓");
     const row = el("tr", { className: "candidate", tabIndex: 0, title: "continue from this token, in another version of the response" },
-      cell(name), cell(`${candidate.id}`), cell(probability.toFixed(3)), cell(reshaped.toFixed(3)), cell(bar(probability, reshaped)));
+      cell(name), cell(`${candidate.id}`), cell(probability.toFixed(3)), cell(reshaped?.toFixed(3) ?? "?"), cell(bar(probability, reshaped ?? probability)));
     row.onclick = () => replaceToken(candidate, ids).catch(showError);
     row.onkeydown = (event) => { if (event.key === "Enter") row.onclick(); };
     return row;
