@@ -1,5 +1,6 @@
 """Decoding token by token: unfinished rows, and the model with its cache."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from rlhf.types import PromptBatch
 # Finished rows are dropped when at most this share of the rows is unfinished: dropping copies the
 # cache, so doing it for every finished row would cost more than it saves.
 ALIVE_SHARE = 0.75
+# Tokens of prompts that are read together, and the least share of them that parts have to save.
+TOKENS_AT_ONCE, TOKENS_AT_ONCE_OF_GPUS, LEAST_SAVED = 1024, 1 << 15, 0.1
 CACHED = 1 << 17  # logits that are sampled from at a time on a CPU
 ALIVE_SHARE_OF_GRAPHS = 0.5  # a step with fewer rows has to be recorded again
 
@@ -105,19 +108,43 @@ class Decoder:
         groups = self.batch.group_ids
         unique, group_of_row = torch.unique(groups, return_inverse=True)
         first = torch.stack([(groups == group).nonzero()[0, 0] for group in unique])
-        mask = self.batch.attention_mask[first]
-        logits: Tensor = self.model(
-            input_ids=self.batch.input_ids[first],
-            attention_mask=mask,
-            position_ids=mask.cumsum(1) - mask.long(),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+        at_once = TOKENS_AT_ONCE if groups.device.type == "cpu" else TOKENS_AT_ONCE_OF_GPUS
+        parts = similar_lengths(self.prompt_lengths[first].tolist(), at_once)
+        if len(parts) == 1:
+            logits = self._read(first, self.cache, self.width)
+        else:
+            logits = self._read_parts(first, parts)
         self.cache.select(group_of_row)
         if computes_step(self.model):
             self.fused = LlamaStep(self.model, self.cache)
         return logits[group_of_row]
+
+    def _read_parts(self, rows: Tensor, parts: Sequence[Sequence[int]]) -> Tensor:
+        """Logits of these rows, read part by part. parts: indices of `rows`."""
+        logits = []
+        for number, part in enumerate(parts):
+            chosen = torch.tensor(part, device=rows.device)
+            width = int(self.prompt_lengths[rows[chosen]].max())
+            cache = SlabCache(self.model.config.num_hidden_layers, width)
+            logits.append(self._read(rows[chosen], cache, width))
+            if number == 0:
+                self.cache.start(cache, len(rows), self.width)
+            self.cache.put(chosen, cache, torch.arange(len(part), device=rows.device), width)
+        order = torch.tensor([index for part in parts for index in part], device=rows.device)
+        return torch.cat(logits)[order.argsort()]
+
+    def _read(self, rows: Tensor, cache: SlabCache, width: int) -> Tensor:
+        """Logits after the prompts of these rows, whose last `width` columns fill the cache."""
+        mask = self.batch.attention_mask[rows, -width:]
+        logits: Tensor = self.model(
+            input_ids=self.batch.input_ids[rows, -width:],
+            attention_mask=mask,
+            position_ids=mask.cumsum(1) - mask.long(),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        return logits
 
     def any_left(self, over: Tensor) -> bool:
         """Mark rows as finished; whether any is left. over: bool [b], of the rows of the cache."""
@@ -150,6 +177,26 @@ class Decoder:
             mask = self.mask[self.rows]
             self.graphed = GraphedStep(self.model, self.cache, mask, length=place)
         return self.graphed(tokens, positions, place)
+
+
+def similar_lengths(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Indices of prompts in parts of similar length, so that little padding is read.
+
+    All of them are one part where that saves less than LEAST_SAVED.
+
+    Args:
+        lengths: of the prompts, in tokens.
+        tokens: with padding, that a part has at least, except for the last.
+    """
+    by_length = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    parts: list[list[int]] = []
+    for index in by_length:
+        if not parts or len(parts[-1]) * lengths[parts[-1][-1]] >= tokens:
+            parts.append([])
+        parts[-1].append(index)
+    read = sum(len(part) * lengths[part[-1]] for part in parts)
+    saves = read <= (1 - LEAST_SAVED) * len(lengths) * max(lengths)
+    return parts if saves else [list(range(len(lengths)))]
 
 
 def sample(logits: Tensor, noise: Tensor, temperature: float) -> Sampled:

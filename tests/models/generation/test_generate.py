@@ -91,6 +91,31 @@ def test_compaction_does_not_change_samples(model, monkeypatch):
     assert torch.equal(compacted.response_ids, uncompacted.response_ids)
 
 
+def test_prompts_of_similar_length_are_parts():
+    """2 3 3, 9, 9, 10: a part is full at 9 tokens with padding; 9 + 9 + 9 + 10 of 60 are read."""
+    assert decode.similar_lengths([9, 3, 10, 2, 3, 9], 9) == [[3, 1, 4], [0], [5], [2]]
+    assert decode.similar_lengths([9, 3, 10, 2, 3, 9], 100) == [[0, 1, 2, 3, 4, 5]]
+    assert decode.similar_lengths([9, 10, 9, 10], 9) == [[0, 1, 2, 3]]  # 38 of 40: not worth it
+
+
+@pytest.mark.parametrize("num_responses", [1, 2])
+def test_parts_of_prompts_do_not_change_samples(model, monkeypatch, num_responses):
+    batch = batch_of([[7], *PROMPTS, [5] * 20, [9] * 19], num_responses=num_responses)
+    whole = sampled(model, batch)
+    reads = []
+    read = decode.Decoder._read
+    monkeypatch.setattr(decode, "TOKENS_AT_ONCE", 6)
+    monkeypatch.setattr(
+        decode.Decoder, "_read", lambda *args: reads.append(args[1].tolist()) or read(*args)
+    )
+    parts = sampled(model, batch)
+    first = [row * num_responses for row in (0, 3, 1, 2, 5, 4)]
+    assert [row for rows in reads for row in rows] == first
+    assert len(reads) == 4  # 1 2 3 | 6 | 19 | 20 tokens
+    assert torch.equal(parts.response_ids, whole.response_ids)
+    torch.testing.assert_close(parts.logprobs, whole.logprobs, atol=1e-5, rtol=0)
+
+
 def test_graph_step_equals_plain_step(model):
     """Fixed shapes: attention over the whole slab under a mask, rows compacted at half of them."""
     batch = batch_of(PROMPTS * 5, num_responses=2)
