@@ -43,7 +43,7 @@ from recipes.toy_tasks.stage_runs import (  # noqa: E402
     run_seeds,
     write_rows,
 )
-from recipes.toy_tasks.tiny_model import make_model  # noqa: E402
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer  # noqa: E402
 from rlhf.evaluation.core.contamination import TrainingPrompt  # noqa: E402
 from rlhf.evaluation.core.nearest_prompt import NearestPrompt  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
@@ -53,7 +53,7 @@ Row = Mapping[str, str]
 
 def run(folder: Path, seed: int, jobs: int) -> Metrics:
     """Run the pipeline in one world; returns the shares of balanced responses and more."""
-    make_model(folder / "base", SYMBOLS, seed=seed)
+    make_model(folder / "base", make_tokenizer(SYMBOLS), seed=seed)
     files: dict[str, Iterable[Row]] = {
         "demonstrations": demonstrations(
             seed, prompts(seed, "demonstrations", SEEN, 2000, held_out=False), each=4

@@ -13,7 +13,7 @@ from recipes.toy_tasks.markov.chain import (
     prompt_rows,
 )
 from recipes.toy_tasks.stage_runs import TOY_TASKS, run_recipe, write_rows
-from recipes.toy_tasks.tiny_model import make_model
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer
 
 DEMONSTRATIONS, PROMPTS = "demonstrations.jsonl", "prompts.jsonl"
 HELD_OUT, HELD_OUT_PAIRS = "prompts_heldout.jsonl", 500
@@ -28,7 +28,7 @@ def make_sft(folder: Path, world: int) -> Path:
         HELD_OUT: prompt_rows(world, 256, part=1),
     }.items():
         write_rows(folder / name, rows)
-    make_model(folder / "base", SYMBOLS, seed=world)
+    make_model(folder / "base", make_tokenizer(SYMBOLS), seed=world)
     return run_recipe(
         folder / "sft",
         "sft",

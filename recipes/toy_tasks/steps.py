@@ -24,7 +24,7 @@ from recipes.toy_tasks.stage_runs import (  # noqa: E402
     write_rows,
 )
 from recipes.toy_tasks.sums.code import SYMBOLS, demonstrations, prompt_rows  # noqa: E402
-from recipes.toy_tasks.tiny_model import make_model  # noqa: E402
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer  # noqa: E402
 
 CODE = TOY_TASKS / "sums" / "code.py"
 DEMONSTRATIONS, PROMPTS, HELD_OUT = 6000, 4000, 500
@@ -38,7 +38,7 @@ EPOCHS = {"glance": 8, "steps": 16, "both": 24}  # half of the rows of `both` ha
 
 def run(folder: Path, seed: int, jobs: int) -> Metrics:
     """Train three SFT models, and PPO from the third; returns how often each is right, and how."""
-    make_model(folder / "base", SYMBOLS, seed=seed)
+    make_model(folder / "base", make_tokenizer(SYMBOLS), seed=seed)
     models = run_parallel(jobs, {way: partial(make_sft, folder, seed, way) for way in WAYS})
     models["ppo"] = make_policy(folder, seed, models["both"])
     evaluation = run_recipe(

@@ -7,7 +7,7 @@ A text is a list of symbols separated by spaces, one token each. A conversation 
 Nothing is pretrained: such a model learns everything in SFT.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,25 +23,41 @@ CHAT_TEMPLATE = (
 )
 
 
-def make_tokenizer(symbols: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer with one token per symbol; other text is not expected."""
-    vocabulary = {word: i for i, word in enumerate([PAD, END, ANSWER, *symbols])}
+def make_tokenizer(
+    symbols: Sequence[str],
+    *,
+    control: Sequence[str] = (),
+    chat_template: str = CHAT_TEMPLATE,
+    response_template: Mapping[str, object] | None = None,
+) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per symbol; other text is not expected.
+
+    Args:
+        symbols: the vocabulary, without special tokens.
+        control: special tokens of the template, apart from <|answer|> and <|end|>.
+        chat_template: the template.
+        response_template: how transformers parses what the model writes, for tool calls.
+    """
+    special = [ANSWER, *control]
+    vocabulary = {word: i for i, word in enumerate([PAD, END, *special, *symbols])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
-        additional_special_tokens=[ANSWER],
+        additional_special_tokens=special,
         clean_up_tokenization_spaces=False,
     )
-    fast.chat_template = CHAT_TEMPLATE
+    fast.chat_template = chat_template
+    if response_template is not None:
+        fast.response_template = dict(response_template)
     return fast
 
 
 def make_model(
     folder: Path,
-    symbols: Sequence[str],
+    tokenizer: PreTrainedTokenizerFast,
     *,
     seed: int,
     hidden_size: int = 64,
@@ -54,7 +70,7 @@ def make_model(
 
     Args:
         folder: folder of the model.
-        symbols: the vocabulary, without special tokens.
+        tokenizer: see `make_tokenizer`.
         seed: seed of the weights.
         hidden_size: width of the model.
         num_hidden_layers: number of layers.
@@ -62,7 +78,6 @@ def make_model(
     """
     if (folder / "model.safetensors").exists():
         return
-    tokenizer = make_tokenizer(symbols)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(

@@ -12,6 +12,7 @@ import yaml
 
 from recipes.toy_tasks.markov.chain import SYMBOLS, demonstrations, pairs, prompt_rows
 from recipes.toy_tasks.tiny_model import make_model as make_toy_model
+from recipes.toy_tasks.tiny_model import make_tokenizer
 from rlhf.recipes import compare
 from tests.errors import raises
 from tests.recipes.two_steps import make_data, write_rows
@@ -275,7 +276,7 @@ def test_pocket_yaml_is_planned(config, tmp_path, monkeypatch, capsys):
 
 
 def test_toy_yaml_is_planned(tmp_path, monkeypatch, capsys):
-    make_toy_model(tmp_path / "base", SYMBOLS, seed=0)
+    make_toy_model(tmp_path / "base", make_tokenizer(SYMBOLS), seed=0)
     world = {
         "model_name_or_path": str(tmp_path / "base"),
         "labels": write_rows(tmp_path / "labels.jsonl", pairs(0, 20, part=0)),

@@ -112,6 +112,9 @@ EXECUTED: Mapping[str, Sequence[str]] = {
     "recipes/test_suites.py::test_shipped_suites_run": ["suites/*/suite.yaml"],
     "recipes/test_compare.py::test_toy_yaml_is_planned": ["toy_tasks/markov/compare.yaml"],
     "recipes/test_toy_tasks_run.py::test_ppo_learns_to_take_the_steps": ["toy_tasks/sums/*.yaml"],
+    "recipes/test_toy_tasks_run.py::test_ppo_learns_to_call_the_calculator": [
+        "toy_tasks/calls/*.yaml"
+    ],
     "test_docs.py::test_site_builds_without_warnings": ["./mkdocs.yml"],
     "recipes/test_every_yaml.py::test_pre_commit_reads_its_hooks": ["./.pre-commit-config.yaml"],
 }

@@ -9,7 +9,7 @@ import torch
 from recipes.toy_tasks.exact.best import Reference, best_gold, efficiency, gold_of_reference, tilted
 from recipes.toy_tasks.exact.reference import ENDED, previous_symbols, reference_of_model
 from recipes.toy_tasks.markov import chain as world
-from recipes.toy_tasks.tiny_model import make_model
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer
 from rlhf.data.tokenization.chat import decode, sequence_ids
 from rlhf.models.load import load_policy
 from rlhf.models.tokenizer import tokenizer_of_model
@@ -147,8 +147,8 @@ def test_rows_depend_on_world_and_part_only():
 
 
 def test_model_has_100_352_weights_and_decodes_its_tokens(tmp_path):
-    make_model(tmp_path / "one", world.SYMBOLS, seed=0)
-    make_model(tmp_path / "two", world.SYMBOLS, seed=0)
+    make_model(tmp_path / "one", make_tokenizer(world.SYMBOLS), seed=0)
+    make_model(tmp_path / "two", make_tokenizer(world.SYMBOLS), seed=0)
     one, two = (load_policy(tmp_path / name) for name in ("one", "two"))
     assert sum(p.numel() for p in one.parameters()) == 100_352
     assert torch.equal(one.lm_head.weight, two.lm_head.weight)

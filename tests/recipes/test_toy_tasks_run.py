@@ -64,3 +64,12 @@ def test_ppo_learns_to_take_the_steps(root, tmp_path):
     assert metrics["both: takes the steps"] == pytest.approx(0.5, abs=0.1)
     assert metrics["ppo: takes the steps"] > 0.95
     assert metrics["ppo: right"] > metrics["both: right"] + 0.25
+
+
+def test_ppo_learns_to_call_the_calculator(root, tmp_path):
+    """Half of the dialogues call it; without a call hardly any sum is right."""
+    metrics = run_seed_0("calculator", root, tmp_path)
+    assert metrics["sft: calls"] == pytest.approx(0.5, abs=0.15)
+    assert metrics["sft: right"] < 0.65
+    assert metrics["ppo: calls"] > 0.95
+    assert metrics["ppo: right"] > 0.85

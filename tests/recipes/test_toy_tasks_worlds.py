@@ -8,10 +8,15 @@ from itertools import product
 import pytest
 
 from recipes.toy_tasks.brackets import grammar
+from recipes.toy_tasks.calls import world as calls
 from recipes.toy_tasks.parentheses import lookup_metrics
 from recipes.toy_tasks.stage_runs import as_table, run_parallel, write_rows
 from recipes.toy_tasks.sums import code
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer
 from rlhf.data.config import DataConfig
+from rlhf.data.tokenization.chat import prompt_ids
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.data.tokenization.turns import ids_between_turns, written_turn
 from rlhf.evaluation.core.config import EvaluateConfig
 from rlhf.evaluation.core.study_config import StudyConfig
 from rlhf.labels.simulate import load_annotators
@@ -35,7 +40,7 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("task", ["markov", "sums", "brackets"])
+@pytest.mark.parametrize("task", ["markov", "sums", "brackets", "calls"])
 def test_every_yaml_has_known_keys(root, task):
     files = sorted((root / "recipes" / "toy_tasks" / task).glob("*.yaml"))
     assert files
@@ -140,6 +145,61 @@ def test_demonstrations_have_the_selected_kinds():
         }.items()
     }
     assert ways == {"glance": {1}, "steps": {6}, "both": {1, 6}}
+
+
+def test_calculator_adds_two_numbers_and_nothing_else():
+    def call(**arguments):
+        return {"name": "add", "arguments": arguments}
+
+    assert calls.result_of(call(a=12, b=30)) == "42"
+    assert calls.result_of(call(a=99, b=99)) == "198"
+    for wrong in (
+        call(a=100, b=1),
+        call(a=12),
+        call(a="12", b=30),
+        call(a=12, b=30) | {"name": "a"},
+    ):
+        assert calls.result_of(wrong) == "wrong"
+    calculator = calls.Calculator()
+    calculator.reset("12 + 30", "42")
+    turn = {"role": "assistant", "content": "", "tool_calls": [{"function": call(a=12, b=30)}]}
+    assert calculator.step([turn]) == ([{"role": "tool", "content": "42"}], 0.0, False)
+    for content, reward in (("42", 1.0), ("41", 0.0), ("add a 12", 0.0)):
+        assert calculator.step([{"role": "assistant", "content": content}]) == ([], reward, True)
+
+
+def test_calls_are_written_and_read_in_the_format_of_the_template(tmp_path):
+    """All symbols are in the vocabulary, and what the model writes is parsed with integers."""
+    tokenizer = make_tokenizer(
+        calls.SYMBOLS, control=calls.CONTROL, chat_template=calls.CHAT_TEMPLATE,
+        response_template=calls.RESPONSE_TEMPLATE,
+    )  # fmt: skip
+    make_model(tmp_path, tokenizer, seed=0)
+    chat = load_tokenizer(str(tmp_path))
+    before = prompt_ids(chat, "12 + 30", [calls.TOOL])
+    assert chat.tokenizer.convert_ids_to_tokens(before) == ["add", "12", "+", "30", "<|answer|>"]
+    written = ["<|call|>", "add", "a", "12", "b", "30", "<|end|>"]
+    ids = chat.tokenizer.convert_tokens_to_ids(written)
+    turn = written_turn(chat, before, ids, [calls.TOOL])
+    assert turn["content"] == ""
+    [call] = turn["tool_calls"]
+    assert call["function"] == {"name": "add", "arguments": {"a": 12, "b": 30}}
+    between = ids_between_turns(chat, turn, [{"role": "tool", "content": "42"}])
+    assert chat.tokenizer.convert_ids_to_tokens(between) == ["<|result|>", "42", "<|answer|>"]
+    guess = written_turn(chat, before, chat.tokenizer.convert_tokens_to_ids(["42", "<|end|>"]),
+                         [calls.TOOL])  # fmt: skip
+    assert guess == {"role": "assistant", "content": "42"}
+
+
+def test_a_share_of_the_dialogues_calls_the_tool_and_no_question_repeats():
+    rows = list(calls.demonstrations(3, 2000, calls=0.25))
+    lengths = [len(row["messages"]) for row in rows]
+    assert set(lengths) == {2, 4}
+    assert lengths.count(4) / 2000 == pytest.approx(0.25, abs=0.03)
+    assert all(row["messages"][-1]["content"].isdigit() for row in rows)
+    trained = [row["messages"][0]["content"] for row in rows]
+    unseen = [row["prompt"] for row in calls.prompt_rows(3, 500, start=2000)]
+    assert len({*trained, *unseen}) == 2500
 
 
 def test_table_has_median_range_and_each_seed():

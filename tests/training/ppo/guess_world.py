@@ -6,7 +6,7 @@ Without reading the hint two different guesses find it in two of three episodes.
 
 from pathlib import Path
 
-from recipes.toy_tasks.tiny_model import make_model
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer
 from rlhf.types import PromptRow
 
 NUMBERS = ("1", "2", "3")
@@ -31,6 +31,6 @@ class Guess:
 
 def make_world(folder: Path, *, seed: int) -> Path:
     """An untrained policy in `folder`."""
-    symbols = ["guess", *NUMBERS, "higher", "lower", "again"]
-    make_model(folder / "policy", symbols, seed=seed, hidden_size=32, num_attention_heads=2)
+    tokenizer = make_tokenizer(["guess", *NUMBERS, "higher", "lower", "again"])
+    make_model(folder / "policy", tokenizer, seed=seed, hidden_size=32, num_attention_heads=2)
     return folder
