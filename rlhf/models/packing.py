@@ -6,8 +6,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rlhf.errors import ConfigError
-from rlhf.models.evaluation_mode import evaluation_mode
-from rlhf.models.protocols import CausalLM
+from rlhf.models.protocols import CausalLM, evaluation_mode
 from rlhf.models.save import inner_model
 
 FIRST, SECOND = 7, 6  # tokens of the two rows

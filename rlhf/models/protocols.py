@@ -5,6 +5,7 @@ few members.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -64,3 +65,23 @@ class CausalLM(Protocol):
 
     def eval(self) -> object:
         """Switch to evaluation mode."""
+
+
+class HasMode(Protocol):
+    """A module, or what wraps one."""
+
+    training: bool
+
+    def eval(self) -> object: ...
+    def train(self, mode: bool = True) -> object: ...
+
+
+@contextmanager
+def evaluation_mode(module: HasMode) -> Iterator[None]:
+    """No dropout and no gradient checkpointing; then the former mode, also after an error."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 
 from rlhf.data.collate import right_pad
 from rlhf.models.cpu_kernels.attention import reads_packed_rows
-from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.microbatches import microbatches
 from rlhf.models.packed_rows import pack_rows
+from rlhf.models.protocols import evaluation_mode
 from rlhf.models.save import inner_model
 from rlhf.models.sequences import find_shared_beginnings
 from rlhf.models.shared_prefix import can_share_prefixes, last_states, prefix_groups

@@ -16,8 +16,8 @@ from transformers import (
 
 from rlhf.errors import TrainingError
 from rlhf.models.cpu_kernels.attention import NAME as WRITTEN_OUT_ATTENTION
-from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.generation.decoder import Generated
+from rlhf.models.protocols import evaluation_mode
 from rlhf.models.save import inner_model
 from rlhf.rollouts.engine import Sampling
 from rlhf.rollouts.responses import EngineResponse, as_generated

@@ -14,10 +14,9 @@ from rlhf.data.tokenization.decode import decode, thought_length
 from rlhf.data.tokenization.thoughts import split_thought, with_thought
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.errors import ConfigError, TrainingError
-from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.generation.decoder import Decoder, Generated, Responses, sample
 from rlhf.models.generation.sampling_noise import uniform_noise
-from rlhf.models.protocols import CausalLM
+from rlhf.models.protocols import CausalLM, evaluation_mode
 from rlhf.types import Prompt, PromptBatch
 
 

@@ -8,10 +8,9 @@ from rlhf.data.tokenization.chat import Encoded
 from rlhf.data.tokenization.texts import sft_examples
 from rlhf.data.tokenization.tokenizer import ChatTokenizer
 from rlhf.models.config import ModelConfig
-from rlhf.models.evaluation_mode import evaluation_mode
 from rlhf.models.forward import response_logprobs
 from rlhf.models.generation.generate import prompt_batch
-from rlhf.models.protocols import CausalLM
+from rlhf.models.protocols import CausalLM, evaluation_mode
 from rlhf.types import SFTRow
 
 MAX_ROWS = 128
