@@ -88,7 +88,7 @@ def test_interval_of_normal_values_is_students_t():
 
 @pytest.mark.parametrize("prompts", [6, 10, 20])
 def test_interval_of_few_prompts_covers(prompts):
-    """Plain quantiles cover in about 86, 90 and 92% of repetitions; see `few_prompts_coverage`."""
+    """Plain quantiles cover in 86, 91 and 93% of 2000 repetitions (docs/research/evaluation.md)."""
     expanded, plain = few_prompts_coverage(prompts, repetitions=1000)
     assert 0.92 <= expanded <= 0.975
     assert plain < expanded - 0.01
