@@ -33,45 +33,9 @@ def parser() -> argparse.ArgumentParser:
 
     _add_serve(command("serve", "Serve the page on which annotators rank responses.", several=True))
     _add_import(command("import", "Add candidates, rankings or pairs to the store."))
-    add = command("export", "Write the labels as rows for training.")
-    add(
-        "--output",
-        required=True,
-        help="File to write: .jsonl, .csv or .parquet; .json of argilla and label_studio.",
-    )
-    kinds = (
-        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "events"),
-        *("argilla", "label_studio"),
-    )
-    add(
-        "--kind",
-        choices=kinds,
-        default="rankings",
-        help="Kind of rows; rankings keep all information; events are the log, with skips and "
-        "their reasons; argilla and label_studio are records for these tools.",
-    )
-    add(
-        "--consensus",
-        choices=("majority", "mean_rank", "dawid_skene", "reward_weighted"),
-        help="Write one ranking of each item, made from those of its annotators.",
-    )
-    add("--reward_model", help="Weighs the annotators of `--consensus reward_weighted`.")
-    add("--consent", default="", help="What the annotators agreed to, for the card of the file.")
-    add("--license", default="", help="Licence in the card, such as cc-by-4.0.")
-    add("--push_to_hub", help="Hub data set, ORG/NAME, to upload the file and its card to.")
-    add("--public", action="store_true", help="Make a new hub data set public instead of private.")
-    add = command("stats", "Print counts, agreement and biases, and which model won.")
-    add(
-        "--category",
-        default="category",
-        help="Column of the items by which win rates of models are listed.",
-    )
-    add("--gold", help="Gold score to compare with: file.py:function or a reward model.")
-    add = command("simulate", "Label the items with simulated annotators.")
-    add("--annotators", required=True, help="YAML file of annotators, their noise and biases.")
-    add("--gold", required=True, help="Gold score of the annotators: file.py:function.")
-    add("--overlap", type=int, default=1, help="Annotators per item.")
-    add("--seed", type=int, default=0, help="Seed of noise and errors.")
+    _add_export(command("export", "Write the labels as rows for training."))
+    _add_stats(command("stats", "Print counts, agreement and biases, and which model won."))
+    _add_simulate(command("simulate", "Label the items with simulated annotators."))
     add = command("prioritize", "Give a high priority to items that reward models are unsure of.")
     add(
         "--reward_model",
@@ -224,3 +188,48 @@ def _add_import(add: AddArgument) -> None:
         help="Columns whose texts are the tags that an annotator of the row needs.",
     )
     add("--as_candidates", action="store_true", help="Import without the ranks in the rows.")
+
+
+def _add_export(add: AddArgument) -> None:
+    add(
+        "--output",
+        required=True,
+        help="File to write: .jsonl, .csv or .parquet; .json of argilla and label_studio.",
+    )
+    kinds = (
+        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "events"),
+        *("argilla", "label_studio"),
+    )
+    add(
+        "--kind",
+        choices=kinds,
+        default="rankings",
+        help="Kind of rows; rankings keep all information; events are the log, with skips and "
+        "their reasons; argilla and label_studio are records for these tools.",
+    )
+    add(
+        "--consensus",
+        choices=("majority", "mean_rank", "dawid_skene", "reward_weighted"),
+        help="Write one ranking of each item, made from those of its annotators.",
+    )
+    add("--reward_model", help="Weighs the annotators of `--consensus reward_weighted`.")
+    add("--consent", default="", help="What the annotators agreed to, for the card of the file.")
+    add("--license", default="", help="Licence in the card, such as cc-by-4.0.")
+    add("--push_to_hub", help="Hub data set, ORG/NAME, to upload the file and its card to.")
+    add("--public", action="store_true", help="Make a new hub data set public instead of private.")
+
+
+def _add_stats(add: AddArgument) -> None:
+    add(
+        "--category",
+        default="category",
+        help="Column of the items by which win rates of models are listed.",
+    )
+    add("--gold", help="Gold score to compare with: file.py:function or a reward model.")
+
+
+def _add_simulate(add: AddArgument) -> None:
+    add("--annotators", required=True, help="YAML file of annotators, their noise and biases.")
+    add("--gold", required=True, help="Gold score of the annotators: file.py:function.")
+    add("--overlap", type=int, default=1, help="Annotators per item.")
+    add("--seed", type=int, default=0, help="Seed of noise and errors.")

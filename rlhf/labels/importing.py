@@ -4,30 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlhf.data.files.read import Row, Unreadable, read_rows
-from rlhf.data.rows.bad_rows import BadRows, Problem
-from rlhf.data.rows.parse import parse_prompt
-from rlhf.data.rows.parse_ranking import parse_ranking
-from rlhf.data.source_formats.annotation_tools import argilla_rows, label_studio_rows
-from rlhf.data.source_formats.formats import FORMATS
-from rlhf.data.source_formats.preferences import hh
+from rlhf.data.rows.bad_rows import BadRows
 from rlhf.errors import ConfigError, DataError
-from rlhf.labels.answers import COLUMN, answers_of_columns
+from rlhf.labels.answers import answers_of_columns
+from rlhf.labels.import_rows import ImportedRanking, ParsedFile, parse_file
 from rlhf.labels.people import set_requirements
 from rlhf.labels.queries import identity
 from rlhf.labels.records import LABEL, REPEAT, UNNAMED, Candidate, Label
 from rlhf.labels.store import LabelStore
-from rlhf.runtime.printing import counted
-
-# Columns with a meaning of their own; all others are stored with the item.
-ITEM_COLUMNS = (
-    *("prompt", "responses", "models", "ranks", "chosen", "rejected", "annotator"),
-    *("strength", "margin"),
-)
-LABEL_COLUMNS = (
-    *("order_shown", "seconds", "guideline_version", "extra", "item_id", "labelled_at"),
-    *("purpose", "probability", "repeats"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,25 +24,6 @@ class ImportResult:
     blank: int  # empty responses left out
     left_out: int  # rows with fewer than two non-empty responses
     dropped: int  # bad rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ImportedRanking:
-    """A ranking that came with its candidate, before the item has its id."""
-
-    ranks: Sequence[int]
-    strength: float
-    row: Row
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ParsedFile:
-    """The usable rows of a file, and counts of the others."""
-
-    rows: list[tuple[Candidate, _ImportedRanking | None]]
-    blank: int
-    left_out: int
-    dropped: int
 
 
 def import_file(
@@ -91,7 +56,7 @@ def import_file(
         DataError: rows that cannot be used, each with its place.
         ConfigError: both `as_gold` and `as_candidates`.
     """
-    parsed = _parse_file(source, bad_rows)
+    parsed = parse_file(source, bad_rows)
     if as_gold and as_candidates:
         raise ConfigError(
             "as_gold and as_candidates exclude each other; give one of them.", code="key-conflict"
@@ -120,45 +85,7 @@ def import_file(
     )
 
 
-def _parse_file(source: str, bad_rows: BadRows | None) -> _ParsedFile:
-    rows: list[tuple[Candidate, _ImportedRanking | None]] = []
-    problems: list[Problem] = []
-    blank = left_out = 0
-    for where, row in read_rows(source):
-        try:
-            if isinstance(row, Unreadable):
-                raise DataError(row.reason, code="bad-row")
-            if isinstance(row.get("item_id"), str):
-                raise DataError(
-                    "the table does not record which of its cells are JSON; export the rankings "
-                    "again",
-                    code="bad-row",
-                )
-            parsed = [_parse(one) for one in _rows_of(row)]
-        except DataError as error:
-            raw = row.raw if isinstance(row, Unreadable) else row
-            problems.append(Problem(where, str(error), raw))
-            continue
-        for candidate, ranking in parsed:
-            without_blank = _without_blank(candidate)
-            blank += len(candidate.responses) - len(without_blank.responses)
-            if len(without_blank.responses) < 2:
-                left_out += 1
-            else:
-                rows.append((without_blank, ranking))
-    with bad_rows or BadRows() as collector:
-        collector.take(source, problems, usable=len(rows) + left_out)
-    return _ParsedFile(rows=rows, blank=blank, left_out=left_out, dropped=len(problems))
-
-
-def _rows_of(row: Row) -> list[Row]:
-    """The rows of a record of an annotation tool; else the row itself."""
-    if FORMATS["argilla"].fits(row):
-        return argilla_rows(row)
-    return label_studio_rows(row) if FORMATS["label_studio"].fits(row) else [row]
-
-
-def _import_gold(store: LabelStore, parsed: _ParsedFile) -> ImportResult:
+def _import_gold(store: LabelStore, parsed: ParsedFile) -> ImportResult:
     known = [(candidate, ranking.ranks) for candidate, ranking in parsed.rows if ranking]
     if len(known) < len(parsed.rows) or parsed.blank:
         raise DataError(
@@ -173,63 +100,6 @@ def _import_gold(store: LabelStore, parsed: _ParsedFile) -> ImportResult:
         blank=0,
         left_out=parsed.left_out,
         dropped=parsed.dropped,
-    )
-
-
-def _parse(row: Row) -> tuple[Candidate, _ImportedRanking | None]:
-    if _is_transcript(row):
-        row = {**row, **hh(row).rows[0]}
-    columns = {
-        key: value
-        for key, value in row.items()
-        if key not in ITEM_COLUMNS + LABEL_COLUMNS and not key.startswith(COLUMN)
-    }
-    models = row.get("models") or ()
-    if not isinstance(models, list | tuple):
-        raise DataError("models is not a list of names", code="bad-row")
-    if "ranks" in row or "chosen" in row or "rejected" in row:
-        ranking = parse_ranking(row)
-        candidate = Candidate(
-            prompt=ranking.prompt, responses=ranking.responses, models=models, columns=columns
-        )
-        return candidate, _ImportedRanking(ranks=ranking.ranks, strength=ranking.strength, row=row)
-    if "completion" in row:
-        raise DataError(
-            "a demonstration or a thumb is not a candidate; give a list of responses to rank",
-            code="bad-row",
-        )
-    reserved = sorted(set(row) & {*LABEL_COLUMNS, "annotator", "strength", "margin"})
-    reserved += [key for key in row if key.startswith(COLUMN)]
-    if reserved:
-        raise DataError(
-            f"the row has no ranks, so it cannot have the label column {reserved[0]}; add `ranks` "
-            "or remove the column",
-            code="bad-row",
-        )
-    responses = row.get("responses")
-    if not isinstance(responses, list) or not all(isinstance(text, str) for text in responses):
-        raise DataError("responses is not a list of texts", code="bad-row")
-    if models and len(models) != len(responses):
-        raise DataError(
-            f"{counted(len(models), 'model')} for {counted(len(responses), 'response')}",
-            code="bad-row",
-        )
-    prompt = parse_prompt({"prompt": row["prompt"]} if "prompt" in row else row).prompt
-    return Candidate(prompt=prompt, responses=responses, models=models, columns=columns), None
-
-
-def _is_transcript(row: Row) -> bool:
-    start = row.get("prompt", row.get("chosen"))
-    return "chosen" in row and isinstance(start, str) and start.startswith("\n\nHuman:")
-
-
-def _without_blank(candidate: Candidate) -> Candidate:
-    indices = [index for index, text in enumerate(candidate.responses) if text.strip()]
-    return Candidate(
-        prompt=candidate.prompt,
-        responses=[candidate.responses[index] for index in indices],
-        models=[candidate.models[index] for index in indices] if candidate.models else (),
-        columns=candidate.columns,
     )
 
 
@@ -249,7 +119,7 @@ def _tags(candidate: Candidate, columns: Sequence[str]) -> list[str]:
     return tags
 
 
-def _labels(item_id: int, ranking: _ImportedRanking) -> list[Label]:
+def _labels(item_id: int, ranking: ImportedRanking) -> list[Label]:
     """The row's label, and its annotator's labels of the repeated item."""
     row: dict[str, Any] = dict(ranking.row)
     extra = dict(row.get("extra") or {})

@@ -1,21 +1,17 @@
-"""The queue that annotators work from: claims, drafts, labels, skips, undo.
+"""The queue that annotators work from: drafts, labels, skips, undo.
 
-A claim takes a place of an item, and its id is a fencing token. A submission under an answered
-claim is rejected. A submission after the place was given to another annotator is stored as a
-`late` event and does not count. Every writing request carries a key of the client; a repeated key
-returns the same result and writes nothing.
+Every writing request carries a key of the client; a repeated key returns the same result and writes
+nothing. `claiming.py` has the claims that order these requests.
 """
 
-import random
-import time
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from rlhf.errors import DataError
-from rlhf.labels import claim_queries, queries
+from rlhf.labels import claim_queries, claiming, queries
 from rlhf.labels.adaptive import widen
-from rlhf.labels.claim_queries import ClaimRow, seconds_of, set_state
+from rlhf.labels.claim_queries import seconds_of, set_state
+from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.database import new_id
 from rlhf.labels.events import append, claim_event, label_of_claim
 from rlhf.labels.leases import Leases
@@ -33,19 +29,10 @@ from rlhf.labels.schema import (
     SUBMIT,
     UNDO,
     UNDONE,
-    claims,
-    items,
 )
 from rlhf.labels.selection import Choice, QueueConfig, choose, is_suitable, obstacle
 from rlhf.labels.store import LabelStore
-from rlhf.labels.validation import check_label, content_sha256
-
-
-class StaleClaimError(DataError):
-    """A request for a claim that has ended or belongs to another annotator."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="bad-label")
+from rlhf.labels.validation import check_label
 
 
 class Queue:
@@ -72,7 +59,9 @@ class Queue:
         with self.store.write() as connection:
             is_repeat = claim_queries.has_label(connection, annotator, item_id)
             choice = Choice(item_id, REPEAT if is_repeat else LABEL)
-            claim_id = self._claim(connection, annotator, choice)
+            claim_id = claiming.new_claim(
+                connection, annotator, choice, seed=self.config.seed, leases=self.leases
+            )
             return claim_queries.read(connection, claim_id)
 
     def heartbeat(self, annotator: str, claim_id: int, *, seconds: float | None = None) -> bool:
@@ -187,7 +176,9 @@ class Queue:
             set_state(connection, old.id, UNDONE)
             # A label holds its place; the place of a skip or of a late label may be taken by now.
             holds_place = last.kind == SUBMIT or old.purpose != LABEL
-            is_live = holds_place or self._take_place(connection, old.item_id)
+            is_live = holds_place or claiming.take_place(
+                connection, old.item_id, self.config.overlap
+            )
             held = new_id(connection, claim_queries.copy_of(old, LIVE if is_live else EXPIRED))
             form = claim_queries.draft_of(last.payload)
             claim_queries.put_draft(connection, held, form, seconds_of(last.payload))
@@ -218,11 +209,13 @@ class Queue:
             return None  # their open item waits
         held = claim_queries.held(connection, annotator, self.config.overlap)
         if held is None:
-            self._expire(connection)
+            claiming.expire(connection, self.leases)
             choice = choose(connection, person, self.config)
             if choice is None:
                 return None
-            held = self._claim(connection, annotator, choice)
+            held = claiming.new_claim(
+                connection, annotator, choice, seed=self.config.seed, leases=self.leases
+            )
         self.leases.renew(held)
         return claim_queries.read(connection, held)
 
@@ -234,14 +227,14 @@ class Queue:
         judgment: Judgment,
         key: str,
     ) -> str:
-        row = self._open_claim(connection, annotator, claim_id)
+        row = claiming.open_claim(connection, annotator, claim_id)
         share = self.config.pre_label_share
         if share is not None:
             seed = self.config.seed
             judgment = with_pre_label(connection, row, judgment, share=share, seed=seed)
         label = label_of_claim(row, judgment)
         check_label(label, queries.item_sizes(connection, {row.item_id}))
-        kind = SUBMIT if self._has_place(connection, row) else LATE
+        kind = SUBMIT if claiming.has_place(connection, row, self.config.overlap) else LATE
         append(connection, claim_event(kind, row, queries.payload_of(label), key))
         set_state(connection, claim_id, DONE)
         if kind == SUBMIT and row.purpose == LABEL:
@@ -256,69 +249,8 @@ class Queue:
         reason: Mapping[str, object],
         key: str,
     ) -> None:
-        row = self._open_claim(connection, annotator, claim_id)
+        row = claiming.open_claim(connection, annotator, claim_id)
         if row.state == LIVE and row.purpose == LABEL:
             queries.add_taken(connection, row.item_id, -1)
         append(connection, claim_event(SKIP, row, reason, key))
         set_state(connection, claim_id, SKIPPED)
-
-    def _claim(self, connection: sa.Connection, annotator: str, choice: Choice) -> int:
-        row = connection.execute(sa.select(items).where(items.c.id == choice.item_id)).one()
-        item = queries.item_of(row._mapping)
-        if choice.purpose == LABEL:
-            queries.add_taken(connection, item.id, 1)
-            expired = claim_queries.expired(connection, annotator, item.id)
-            if expired is not None:  # revived, so that a page that still shows it works too
-                update = sa.update(claims).where(claims.c.id == expired)
-                connection.execute(update.values(state=LIVE, probability=choice.probability))
-                self.leases.renew(expired)
-                return expired
-        seed = f"{self.config.seed} {content_sha256(item)} {annotator} {choice.purpose}"
-        count = len(item.responses)
-        claim_id = new_id(
-            connection,
-            sa.insert(claims).values(
-                item_id=item.id,
-                annotator=annotator,
-                purpose=choice.purpose,
-                state=LIVE,
-                order_shown=random.Random(seed).sample(range(count), count),
-                probability=choice.probability,
-                at=time.time(),
-            ),
-        )
-        self.leases.renew(claim_id)
-        return claim_id
-
-    def _expire(self, connection: sa.Connection) -> None:
-        """Free the places of claims whose lease has run out."""
-        live = sa.select(claims.c.id, claims.c.item_id, claims.c.purpose)
-        for row in connection.execute(live.where(claims.c.state == LIVE)).all():
-            if self.leases.expired(row.id):
-                update = sa.update(claims).where(claims.c.id == row.id)
-                connection.execute(update.values(state=EXPIRED))
-                if row.purpose == LABEL:
-                    queries.add_taken(connection, row.item_id, -1)
-                self.leases.drop(row.id)
-
-    def _open_claim(self, connection: sa.Connection, annotator: str, claim_id: int) -> ClaimRow:
-        row = claim_queries.own(connection, annotator, claim_id)
-        if row is None or row.state not in (LIVE, EXPIRED):
-            raise StaleClaimError(
-                "this item was submitted before, perhaps in another window; label the next one."
-            )
-        return row
-
-    def _has_place(self, connection: sa.Connection, row: ClaimRow) -> bool:
-        """Whether a submission counts; an expired claim takes the place if it is still free."""
-        if row.state == LIVE or row.purpose != LABEL:
-            return True
-        return self._take_place(connection, row.item_id)
-
-    def _take_place(self, connection: sa.Connection, item_id: int) -> bool:
-        """Take a place of the item; False if all are taken."""
-        free = sa.select(items.c.id).where(items.c.id == item_id)
-        if connection.scalar(free.where(queries.is_free(self.config.overlap))) is None:
-            return False
-        queries.add_taken(connection, item_id, 1)
-        return True

@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
+from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.leases import Leases
-from rlhf.labels.queue import Queue, StaleClaimError
+from rlhf.labels.queue import Queue
 from rlhf.labels.records import competition_ranks
 from tests.errors import raises
 from tests.labels.queues import Clock, judgment, label_all, queue_of

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL, Item
 from rlhf.labels.review.history import ItemHistory
@@ -98,6 +99,19 @@ def _items(
         if len(rows) < CHUNK:
             return
         last = rows[-1]["id"]
+
+
+def read_row(store: LabelStore, item_id: int) -> sa.RowMapping:
+    """The item's row of the table `items`.
+
+    Raises:
+        DataError: no such item.
+    """
+    with store.read() as connection:
+        row = connection.execute(items.select().where(items.c.id == item_id)).mappings().first()
+    if row is None:
+        raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
+    return row
 
 
 def state_of(row: sa.RowMapping, history: ItemHistory, overlap: int) -> str:

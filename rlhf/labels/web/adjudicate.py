@@ -10,8 +10,9 @@ from rlhf.labels.queries import item_of
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import StoredLabel
 from rlhf.labels.review.adjudication import Ruling, Task, next_task, order_shown, rule
+from rlhf.labels.review.browse import read_row
 from rlhf.labels.review.history import Histories
-from rlhf.labels.web.admin_items import read_row, turns_of
+from rlhf.labels.web.item_view import turns_of
 from rlhf.labels.web.request_schemas import RulingRequest
 from rlhf.web.markdown import render
 

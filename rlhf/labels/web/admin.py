@@ -22,8 +22,10 @@ from rlhf.labels.schema import ROLES, items
 from rlhf.labels.stats import StoreStats, label_stats
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.admin_audit import add_audit_page
+from rlhf.labels.web.admin_events import add_event_page
 from rlhf.labels.web.admin_guideline import add_guideline_page
-from rlhf.labels.web.admin_items import add_item_pages
+from rlhf.labels.web.admin_item import add_item_page
+from rlhf.labels.web.admin_items import add_item_list
 from rlhf.labels.web.admin_models import add_models_page
 from rlhf.labels.web.admin_people import add_people_page
 from rlhf.labels.web.config import WebConfig
@@ -63,7 +65,9 @@ def add_admin(
     """Add the routes below /admin, for researchers and administrators."""
     cache = StatsCache(queue.store)
     _add_overview(app, queue, config, pages, cache)
-    add_item_pages(app, queue, config, pages, histories)
+    add_item_list(app, queue, config, pages, histories)
+    add_item_page(app, queue, pages, histories)
+    add_event_page(app, queue.store, pages, histories)
     add_people_page(app, queue, pages, histories, lambda: cache.get().annotators)
     add_guideline_page(app, queue.store, pages)
     add_models_page(app, queue.store, pages)

@@ -1,45 +1,33 @@
-"""Pages of items and events: search, filters, all labels of an item, decisions about them."""
+"""The page of all items: search and filters."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import urlencode
 
 import jinja2
-import sqlalchemy as sa
-from fastapi import FastAPI, Path, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
 
-from rlhf.errors import DataError
-from rlhf.labels import queries
-from rlhf.labels.events import LoggedEvent
 from rlhf.labels.queue import Queue
-from rlhf.labels.records import Item, StoredLabel
-from rlhf.labels.review import decisions
-from rlhf.labels.review.browse import HAS, STATES, ItemFilter, ItemPage, browse, flags_of, state_of
-from rlhf.labels.review.event_rows import event_rows
+from rlhf.labels.review.browse import HAS, STATES, ItemFilter, ItemPage, browse, flags_of
 from rlhf.labels.review.history import Histories, ItemHistory
-from rlhf.labels.schema import LATE, SKIP, SUBMIT, UNDO, items
+from rlhf.labels.schema import items
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import WebConfig
-from rlhf.labels.web.request_schemas import DecisionRequest
-from rlhf.web.markdown import render
 
-MAX_EVENTS = 200  # on the page of events; the export has all
-KINDS = (SUBMIT, SKIP, UNDO, LATE, "exclude", "reopen", "contest")
 Word = Annotated[str, Query(max_length=200)]
 PageNumber = Annotated[int, Query(ge=1, le=1_000_000)]
 Share = Annotated[float, Query(ge=0, le=1)]
-ItemId = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-def add_item_pages(
+def add_item_list(
     app: FastAPI,
     queue: Queue,
     config: WebConfig,
     pages: jinja2.Environment,
     histories: Histories,
 ) -> None:
-    """Add the routes of items, decisions and events."""
+    """Add the route of the list."""
     store, overlap = queue.store, queue.config.overlap
 
     @app.get("/admin/items", response_class=HTMLResponse)
@@ -80,107 +68,6 @@ def add_item_pages(
             has_options=HAS,
             states=STATES,
         )
-
-    @app.get("/admin/items/{item_id}", response_class=HTMLResponse)
-    def one_item(request: Request, item_id: ItemId) -> str:
-        request.scope["audit"]["item_id"] = item_id
-        history = histories.get().get(item_id, ItemHistory())
-        row = read_row(store, item_id)
-        item, state = queries.item_of(row), state_of(row, history, overlap)
-        return pages.get_template("item.html").render(
-            csrf=request.scope["session"].csrf,
-            role=request.scope["session"].role,
-            item=item,
-            state=state,
-            turns=turns_of(item),
-            responses=[render(text) for text in item.responses],
-            labels=[label_view(label) for label in history.standing],
-            rows=event_rows(history.events, {item.id: item}),
-            disagreement=history.disagreement,
-            flags=flags_of(history),
-        )
-
-    @app.post("/admin/decide")
-    def decide(request: Request, body: DecisionRequest) -> Mapping[str, bool]:
-        apply_decision(store, body, request.scope["session"].name)
-        return {"done": True}
-
-    @app.get("/admin/events", response_class=HTMLResponse)
-    def list_events(request: Request, kind: Word = "", annotator: Word = "") -> str:
-        log = [event for history in histories.get().values() for event in history.events]
-        log = [
-            event
-            for event in sorted(log, key=lambda event: -event.id)
-            if kind in ("", event.kind) and annotator in ("", event.annotator)
-        ]
-        shown = log[:MAX_EVENTS]
-        ids = {event.item_id for event in shown}
-        known = {item_id: queries.item_of(read_row(store, item_id)) for item_id in ids}
-        return pages.get_template("events.html").render(
-            csrf=request.scope["session"].csrf,
-            role=request.scope["session"].role,
-            rows=event_rows(shown, known),
-            total=len(log),
-            reasons=skip_reasons(log),
-            kinds=KINDS,
-            kind=kind,
-            annotator=annotator,
-            names=sorted({event.annotator for event in log}),
-        )
-
-
-def apply_decision(store: LabelStore, body: DecisionRequest, by: str) -> None:
-    """Do what the researcher `by` decided.
-
-    Raises:
-        DataError: it does not fit the item or label, or has no reason.
-    """
-    if body.action == "exclude":
-        decisions.exclude(store, body.id, body.reason, by=by)
-    elif body.action == "reopen":
-        decisions.reopen(store, body.id, body.reason, by=by)
-    elif body.action == "contest":
-        decisions.contest(store, body.id, body.reason, by=by)
-    elif body.action == "take_back":
-        decisions.take_back(store, body.id, body.reason, by=by)
-    else:
-        decisions.correct(store, body.id, body.ranks, body.reason, by=by)
-
-
-def read_row(store: LabelStore, item_id: int) -> sa.RowMapping:
-    """The item's row of the table `items`.
-
-    Raises:
-        DataError: no such item.
-    """
-    with store.read() as connection:
-        row = connection.execute(items.select().where(items.c.id == item_id)).mappings().first()
-    if row is None:
-        raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
-    return row
-
-
-def turns_of(item: Item) -> list[dict[str, str]]:
-    """The conversation as roles and sanitized HTML."""
-    turns = item.prompt if isinstance(item.prompt, list) else None
-    if turns is None:
-        return [{"role": "user", "html": render(str(item.prompt))}]
-    return [{"role": turn["role"], "html": render(turn["content"])} for turn in turns]
-
-
-def label_view(label: StoredLabel) -> dict[str, object]:
-    """A label as the page shows it: one column for each response, in the stored order."""
-    flags, overall = label.extra.get("flags"), label.extra.get("overall")
-    count = len(label.ranks)
-    return {
-        "label": label,
-        "flags": flags if isinstance(flags, list) else [[]] * count,
-        "overall": overall if isinstance(overall, list) else [None] * count,
-        "comment": label.extra.get("comment", ""),
-        "rewrite": label.extra.get("rewrite", ""),
-        "corrected": label.extra.get("corrected"),
-        "both_bad": label.extra.get("both_bad", False),
-    }
 
 
 def filter_options(store: LabelStore, known: Collection[ItemHistory]) -> dict[str, list[str]]:
@@ -235,14 +122,3 @@ def page_links(wanted: ItemFilter, shown: ItemPage, base: str) -> dict[str, str]
         return f"{base}/admin/items?{urlencode({**query, 'page': str(page)})}"
 
     return {"before": link(shown.page - 1), "after": link(shown.page + 1)}
-
-
-def skip_reasons(log: Sequence[LoggedEvent]) -> list[tuple[str, int]]:
-    """(reason, number of skips that were not undone), most frequent first."""
-    undone = {event.undoes for event in log}
-    counts: dict[str, int] = {}
-    for event in log:
-        if event.kind == SKIP and event.id not in undone:
-            reason = str(event.payload.get("reason", ""))
-            counts[reason] = counts.get(reason, 0) + 1
-    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))

@@ -1,11 +1,10 @@
-"""The web app: the label page here, login in `login.py`, researchers' pages in `admin.py`."""
+"""The web app: the label page here and in `annotator_items.py`, researchers' in `admin.py`."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import jinja2
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -13,27 +12,18 @@ from starlette.types import ASGIApp
 
 from rlhf.errors import DataError
 from rlhf.labels import access
+from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.form_config import as_json
-from rlhf.labels.queue import Queue, StaleClaimError
-from rlhf.labels.replies import feedback_of, second_look_of
+from rlhf.labels.queue import Queue
 from rlhf.labels.review.history import Histories
 from rlhf.labels.web.adjudicate import add_adjudication
+from rlhf.labels.web.annotator_items import add_items, add_live
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
-from rlhf.labels.web.form import LabelForm, judgment_of
 from rlhf.labels.web.guard import HOME, guard_label_app
-from rlhf.labels.web.item_view import feedback_view, page_state
-from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
+from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.login import LoginSite, add_login, add_oidc
-from rlhf.labels.web.request_schemas import (
-    DraftRequest,
-    HeartbeatRequest,
-    PromptRequest,
-    SkipRequest,
-    SubmitRequest,
-    UndoRequest,
-)
 from rlhf.web.markdown import render
 from rlhf.web.server import TEXT_FILES
 
@@ -58,12 +48,12 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     if not config.project:  # with several projects, the start page has these routes
         add_oidc(app, [site], config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
-    _add_items(app, queue, config)
+    add_items(app, queue, config.form)
     histories = Histories(queue.store)
     add_questions(app, queue.store)
     add_adjudication(app, queue, pages, histories)
     if live is not None:
-        _add_live(app, queue, live)
+        add_live(app, queue, live)
     add_admin(app, queue, config, pages, histories)
     return guard_label_app(app, queue.store, config)
 
@@ -118,93 +108,6 @@ def _add_page(
     def guideline() -> Mapping[str, object]:
         version, text = queue.store.newest_guideline()
         return {"version": version, "html": render(text)}
-
-
-def _add_items(app: FastAPI, queue: Queue, config: WebConfig) -> None:
-    @app.post("/api/next")
-    def next_item(request: Request) -> Mapping[str, object]:
-        name = _annotator(request)
-        return page_state(queue, name, queue.next(name))
-
-    @app.post("/api/heartbeat")
-    def heartbeat(request: Request, body: HeartbeatRequest) -> Mapping[str, bool]:
-        holds = queue.heartbeat(_annotator(request), body.claim, seconds=body.seconds)
-        return {"holds": holds}
-
-    @app.post("/api/draft")
-    def draft(request: Request, body: DraftRequest) -> Mapping[str, bool]:
-        form, name = _form_fields(body.form), _annotator(request)
-        saved = queue.save_draft(name, body.claim, form, seconds=body.seconds)
-        return {"saved": saved}
-
-    @app.post("/api/submit")
-    def submit(request: Request, body: SubmitRequest) -> Mapping[str, object]:
-        name = _annotator(request)
-        order_shown = queue.order_shown(name, body.claim)
-        needs_texts = config.form.marks_passages
-        judgment = judgment_of(
-            body.form,
-            order_shown,
-            config.form,
-            seconds=body.seconds,
-            guideline_version=body.guideline_version,
-            responses=queue.responses(name, body.claim) if needs_texts else (),
-        )
-        kind, following = queue.submit(name, body.claim, judgment, request_key=body.key)
-        state = {"kind": kind, **page_state(queue, name, following)}
-        if (feedback := feedback_of(queue, name, body.claim)) is not None:
-            state["feedback"] = feedback_view(feedback)
-        if (look := second_look_of(queue, name, body.claim)) is not None:
-            state["second_look"] = asdict(look)
-        return state
-
-    @app.post("/api/skip")
-    def skip(request: Request, body: SkipRequest) -> Mapping[str, object]:
-        name = _annotator(request)
-        reason: dict[str, object]
-        reason = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
-        if form := _form_fields(body.form):
-            reason["form"] = form
-        following = queue.skip(name, body.claim, reason, request_key=body.key)
-        return {"kind": "skip", **page_state(queue, name, following)}
-
-    @app.post("/api/undo")
-    def undo(request: Request, body: UndoRequest) -> Mapping[str, object]:
-        name = _annotator(request)
-        claim = queue.undo(name, request_key=body.key)
-        kind = "nothing" if claim is None else "undo"
-        return {"kind": kind, **page_state(queue, name, claim or queue.next(name))}
-
-
-def _add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:
-    @app.post("/api/ask")
-    def submit_prompt(request: Request, body: PromptRequest) -> Mapping[str, str]:
-        try:
-            live.submit(_annotator(request), body.prompt)
-        except PromptPending as error:
-            raise HTTPException(409, str(error)) from error
-        except PromptQueueFull as error:
-            raise HTTPException(503, str(error)) from error
-        return {"state": "waiting"}
-
-    @app.get("/api/ask")
-    def prompt_state(request: Request) -> Mapping[str, object]:
-        name = _annotator(request)
-        state = live.take(name)
-        if state.item_id is not None:
-            queue.claim_item(name, state.item_id)
-        return {"state": state.state, "error": state.error}
-
-
-def _form_fields(form: LabelForm | None) -> dict[str, object]:
-    """The fields that were filled in."""
-    return {} if form is None else form.model_dump(exclude_defaults=True)
-
-
-def _annotator(request: Request) -> str:
-    name = request.scope["session"].annotator
-    assert isinstance(name, str)  # the guard lets only annotators into these routes
-    return name
 
 
 def _conflict(request: Request, error: Exception) -> Response:

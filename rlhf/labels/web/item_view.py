@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.labels.qualification import Feedback, score
 from rlhf.labels.queue import Queue
-from rlhf.labels.records import Claim
+from rlhf.labels.records import Claim, Item
 from rlhf.web.markdown import render
 
 if TYPE_CHECKING:
@@ -41,15 +41,20 @@ def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, o
     texts = [claim.item.responses[index] for index in claim.order_shown]
     return state | {
         "claim": claim.id,
-        "prompt": [
-            {"role": turn["role"], "text": turn["content"], "html": render(turn["content"])}
-            for turn in turns
-        ],
+        "prompt": [_turn_view(turn["role"], turn["content"]) for turn in turns],
         "answers": [_response_view(text) for text in texts],
         "same": same_texts(texts),
         "draft": claim.draft,
         "seconds": claim.seconds or 0.0,
     }
+
+
+def turns_of(item: Item) -> list[dict[str, str]]:
+    """The conversation as roles and sanitized HTML."""
+    turns = item.prompt if isinstance(item.prompt, list) else None
+    if turns is None:
+        return [{"role": "user", "html": render(str(item.prompt))}]
+    return [{"role": turn["role"], "html": render(turn["content"])} for turn in turns]
 
 
 def same_texts(texts: Sequence[str]) -> list[int]:
@@ -80,6 +85,10 @@ def feedback_view(feedback: Feedback) -> dict[str, object]:
         "failed": standing.failed,
         "complete": standing.done == standing.items,
     }
+
+
+def _turn_view(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "text": text, "html": render(text)}
 
 
 def _response_view(response: str) -> dict[str, object]:

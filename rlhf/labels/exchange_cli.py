@@ -1,0 +1,106 @@
+"""`rlhf label import | export`: between files and the store."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from rlhf.data.rows.bad_rows import REJECTS, BadRows
+from rlhf.errors import ConfigError, DataError
+from rlhf.labels.consensus import REWARD_WEIGHTED
+from rlhf.labels.consensus_rows import ConsensusOptions
+from rlhf.labels.scores import scores_by_item
+from rlhf.labels.store import LabelStore
+from rlhf.runtime.printing import counted
+
+# Modules that load torch are imported by the command that needs them.
+
+
+def import_files(args: argparse.Namespace, console: Console) -> None:
+    """`rlhf label import`: files and a guideline into the store."""
+    from rlhf.labels.importing import import_file
+
+    if not args.files and not args.guideline:
+        raise ConfigError("import needs files, or --guideline FILE.", code="missing-key")
+    with LabelStore(args.store, create=True) as store:
+        if args.guideline:
+            version = store.add_guideline(_read_text(args.guideline))
+            console.print(f"guideline version {version}: {args.guideline}")
+        for source in args.files:
+            rejects = _folder_of(args.store) / f"{Path(source).name}.{REJECTS}"
+            result = import_file(
+                store,
+                source,
+                bad_rows=BadRows(drop=args.drop_bad_rows, reject_file=rejects),
+                as_gold=args.as_gold,
+                as_candidates=args.as_candidates,
+                tag_columns=args.tag_columns,
+            )
+            console.print(
+                f"{source}: {counted(result.rows, 'row')}, {counted(result.items, 'new item')}, "
+                f"{counted(result.labels, 'new label')}; left out: "
+                f"{counted(result.blank, 'empty response')} and {counted(result.left_out, 'row')} "
+                f"with fewer than two responses; {counted(result.dropped, 'bad row')} dropped"
+                + (f" into {rejects}" if result.dropped else "")
+            )
+
+
+def _folder_of(store: str) -> Path:
+    """The folder of a store's file; the current folder for a database URL."""
+    return Path() if "://" in store else Path(store).parent
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"guideline {path} cannot be read: {error}", code="unreadable-file"
+        ) from error
+
+
+def export_labels(args: argparse.Namespace, console: Console) -> None:
+    """`rlhf label export`: a file of labels, and its card; on request on the hub too."""
+    from rlhf.labels.export import FOR_TOOLS, card_path, export
+    from rlhf.labels.push_to_hub import check_hub_id, push_labels
+
+    if args.push_to_hub is not None:
+        check_hub_id(args.push_to_hub)
+        if args.kind in FOR_TOOLS:
+            raise ConfigError(
+                f"--push_to_hub uploads rows with a card, and {args.kind} has none; use another "
+                "--kind.",
+                code="key-conflict",
+            )
+    with LabelStore(args.store, create=False) as store:
+        exported = export(
+            store,
+            args.output,
+            args.kind,
+            _consensus(args, store),
+            consent=args.consent,
+            license_name=args.license,
+        )
+    noun = {"thumbs": "thumb", "argilla": "record", "label_studio": "task"}
+    kind = noun.get(args.kind, args.kind.removesuffix("s"))
+    console.print(f"{counted(len(exported.rows), kind)} in {args.output}")
+    for reason, count in exported.left_out.items():
+        console.print(f"left out: {count} {reason}")
+    if args.push_to_hub is not None:
+        path = Path(args.output)
+        card = card_path(path).read_text(encoding="utf-8")
+        address = push_labels(path, card, args.push_to_hub, public=args.public)
+        console.print(f"uploaded to {address}")
+
+
+def _consensus(args: argparse.Namespace, store: LabelStore) -> ConsensusOptions | None:
+    if args.reward_model and args.consensus != REWARD_WEIGHTED:
+        raise ConfigError(
+            f"reward_model={args.reward_model} is read with --consensus {REWARD_WEIGHTED}; add "
+            "it, or leave the model out.",
+            code="key-conflict",
+        )
+    if args.consensus is None:
+        return None
+    scores = scores_by_item(store, args.reward_model) if args.reward_model else None
+    return ConsensusOptions(method=args.consensus, scores=scores)

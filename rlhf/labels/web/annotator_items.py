@@ -1,0 +1,111 @@
+"""Routes of the label page: the next item, drafts, labels, skips, undo, prompts to models."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from fastapi import FastAPI, HTTPException, Request
+
+from rlhf.labels.form_config import FormConfig
+from rlhf.labels.queue import Queue
+from rlhf.labels.replies import feedback_of, second_look_of
+from rlhf.labels.web.form import LabelForm, judgment_of
+from rlhf.labels.web.item_view import feedback_view, page_state
+from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
+from rlhf.labels.web.request_schemas import (
+    DraftRequest,
+    HeartbeatRequest,
+    PromptRequest,
+    SkipRequest,
+    SubmitRequest,
+    UndoRequest,
+)
+
+
+def add_items(app: FastAPI, queue: Queue, config: FormConfig) -> None:
+    """Add the routes of an annotator's items, with the form `config`."""
+
+    @app.post("/api/next")
+    def next_item(request: Request) -> Mapping[str, object]:
+        name = _annotator(request)
+        return page_state(queue, name, queue.next(name))
+
+    @app.post("/api/heartbeat")
+    def heartbeat(request: Request, body: HeartbeatRequest) -> Mapping[str, bool]:
+        holds = queue.heartbeat(_annotator(request), body.claim, seconds=body.seconds)
+        return {"holds": holds}
+
+    @app.post("/api/draft")
+    def draft(request: Request, body: DraftRequest) -> Mapping[str, bool]:
+        form, name = _form_fields(body.form), _annotator(request)
+        saved = queue.save_draft(name, body.claim, form, seconds=body.seconds)
+        return {"saved": saved}
+
+    @app.post("/api/submit")
+    def submit(request: Request, body: SubmitRequest) -> Mapping[str, object]:
+        name = _annotator(request)
+        order_shown = queue.order_shown(name, body.claim)
+        judgment = judgment_of(
+            body.form,
+            order_shown,
+            config,
+            seconds=body.seconds,
+            guideline_version=body.guideline_version,
+            responses=queue.responses(name, body.claim) if config.marks_passages else (),
+        )
+        kind, following = queue.submit(name, body.claim, judgment, request_key=body.key)
+        state = {"kind": kind, **page_state(queue, name, following)}
+        if (feedback := feedback_of(queue, name, body.claim)) is not None:
+            state["feedback"] = feedback_view(feedback)
+        if (look := second_look_of(queue, name, body.claim)) is not None:
+            state["second_look"] = asdict(look)
+        return state
+
+    @app.post("/api/skip")
+    def skip(request: Request, body: SkipRequest) -> Mapping[str, object]:
+        name = _annotator(request)
+        reason: dict[str, object]
+        reason = {"reason": body.reason, "comment": body.comment, "seconds": body.seconds}
+        if form := _form_fields(body.form):
+            reason["form"] = form
+        following = queue.skip(name, body.claim, reason, request_key=body.key)
+        return {"kind": "skip", **page_state(queue, name, following)}
+
+    @app.post("/api/undo")
+    def undo(request: Request, body: UndoRequest) -> Mapping[str, object]:
+        name = _annotator(request)
+        claim = queue.undo(name, request_key=body.key)
+        kind = "nothing" if claim is None else "undo"
+        return {"kind": kind, **page_state(queue, name, claim or queue.next(name))}
+
+
+def add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:
+    """Add the routes of prompts that annotators send to models."""
+
+    @app.post("/api/ask")
+    def submit_prompt(request: Request, body: PromptRequest) -> Mapping[str, str]:
+        try:
+            live.submit(_annotator(request), body.prompt)
+        except PromptPending as error:
+            raise HTTPException(409, str(error)) from error
+        except PromptQueueFull as error:
+            raise HTTPException(503, str(error)) from error
+        return {"state": "waiting"}
+
+    @app.get("/api/ask")
+    def prompt_state(request: Request) -> Mapping[str, object]:
+        name = _annotator(request)
+        state = live.take(name)
+        if state.item_id is not None:
+            queue.claim_item(name, state.item_id)
+        return {"state": state.state, "error": state.error}
+
+
+def _form_fields(form: LabelForm | None) -> dict[str, object]:
+    """The fields that were filled in."""
+    return {} if form is None else form.model_dump(exclude_defaults=True)
+
+
+def _annotator(request: Request) -> str:
+    name = request.scope["session"].annotator
+    assert isinstance(name, str)  # the guard lets only annotators into these routes
+    return name
