@@ -72,6 +72,18 @@ def add_item(connection: sa.Connection, candidate: Candidate, content: str, queu
     return new_id(connection, insert)
 
 
+def queue_of(connection: sa.Connection, item_id: int) -> str:
+    """The item's role in the queue.
+
+    Raises:
+        DataError: no such item.
+    """
+    queue = connection.scalar(sa.select(items.c.queue).where(items.c.id == item_id))
+    if queue is None:
+        raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
+    return str(queue)
+
+
 def item_ids_by_content(connection: sa.Connection) -> dict[str, int]:
     """content_sha256 -> item id."""
     rows = connection.execute(sa.select(items.c.content_sha256, items.c.id))

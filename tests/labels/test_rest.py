@@ -6,6 +6,7 @@ from starlette.testclient import TestClient
 from rlhf.cli import run_command
 from rlhf.labels.api_tokens import api_access, new_api_token, revoke_api_token
 from rlhf.labels.queue import Queue
+from rlhf.labels.review import decisions
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web import permissions
@@ -110,6 +111,29 @@ def test_body_that_cannot_be_used_is_named(client, store, path, body, detail):
     assert detail in reply.json()["detail"]
     assert store.count_events() == {}
     assert len(store.items()) == 1
+
+
+def test_item_whose_labels_are_no_data_takes_none(client, store):
+    """An excluded item and a gold item; a key that was sent before still gives its label's id."""
+    first, second = store.add_candidates(candidates(2))
+    sent = client.post("/rest/v1/labels", json=label(first)).json()
+    decisions.exclude(store, first, "the prompt is cut off")
+    store.add_gold(candidates(2)[1:], [[1, 2, 3, 4]])
+    for item, reason in ((first, "excluded"), (second, "gold")):
+        reply = client.post("/rest/v1/labels", json=label(item, "key-number-2"))
+        assert (reply.status_code, reason in reply.json()["detail"]) == (409, True)
+    assert client.post("/rest/v1/labels", json=label(first)).json() == sent
+    assert len(store.labels(with_excluded=True)) == 1
+    decisions.reopen(store, first, "complete after all")
+    body = label(first, "key-number-2", annotator="Bob")
+    assert client.post("/rest/v1/labels", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("paging", [{"limit": 0}, {"limit": 1001}, {"after": -1}, {"after": "x"}])
+@pytest.mark.parametrize("kind", ["items", "labels", "events"])
+def test_page_of_a_list_out_of_range_is_rejected(client, kind, paging):
+    reply = client.get(f"/rest/v1/{kind}", params=paging)
+    assert (reply.status_code, next(iter(paging)) in reply.json()["detail"]) == (422, True)
 
 
 def test_every_route_needs_a_token_and_writing_the_role(client, store, queue):

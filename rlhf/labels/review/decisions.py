@@ -40,7 +40,7 @@ def exclude(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTR
         DataError: no such item, it is excluded already, or no reason.
     """
     with store.write() as connection:
-        if _queue_of(connection, item_id) == EXCLUDED:
+        if queries.queue_of(connection, item_id) == EXCLUDED:
             raise DataError(f"item {item_id} is excluded already.", code="not-allowed")
         _set_queue(connection, item_id, EXCLUDED)
         _log(connection, EXCLUDE, item_id, reason, by)
@@ -53,7 +53,7 @@ def reopen(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTRA
         DataError: no such item, no reason, or an item that is not labelled.
     """
     with store.write() as connection:
-        queue = _queue_of(connection, item_id)
+        queue = queries.queue_of(connection, item_id)
         if queue == EXCLUDED:
             _set_queue(connection, item_id, _former_queue(connection, item_id))
         elif queue == OPEN:
@@ -73,7 +73,7 @@ def contest(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTR
         DataError: no such item, no reason, or an item without two responses to compare.
     """
     with store.write() as connection:
-        if _queue_of(connection, item_id) != OPEN:
+        if queries.queue_of(connection, item_id) != OPEN:
             raise DataError(f"item {item_id} is not one to adjudicate.", code="not-allowed")
         _log(connection, CONTEST, item_id, reason, by)
 
@@ -151,13 +151,6 @@ def _label(connection: sa.Connection, event_id: int) -> StoredLabel:
     raise DataError(
         f"event {event_id} is not a label, or it was undone before.", code="unknown-name"
     )
-
-
-def _queue_of(connection: sa.Connection, item_id: int) -> str:
-    queue = connection.scalar(sa.select(items.c.queue).where(items.c.id == item_id))
-    if queue is None:
-        raise DataError(f"item {item_id} is not in the store.", code="unknown-name")
-    return str(queue)
 
 
 def _former_queue(connection: sa.Connection, item_id: int) -> str:

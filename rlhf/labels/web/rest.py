@@ -1,7 +1,7 @@
 """The REST API of the label server for programs: items, labels, events, progress."""
 
-from collections.abc import Collection, Sequence
-from typing import Annotated
+from collections.abc import Callable, Collection, Mapping
+from typing import Annotated, TypeVar
 
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Query, Request
@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rlhf import __version__
 from rlhf.data.rows.parse import parse_prompt
 from rlhf.errors import DataError
-from rlhf.labels import access, log_queries, validation
+from rlhf.labels import access, log_queries, queries, validation
 from rlhf.labels.api_tokens import api_access
+from rlhf.labels.events import append_label
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
-from rlhf.labels.schema import items
+from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, items
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web import rest_schemas as schemas
 from rlhf.labels.web.admin import places_left
@@ -29,6 +30,13 @@ from rlhf.web.guard import Rejected, RequestGuard, RequestHeaders
 
 ROOT = "/rest/v1"
 SCHEMA = f"{ROOT}/openapi.json"
+# Why an item in this state of the queue takes no label of a program.
+NO_LABELS = {
+    EXCLUDED: "it is excluded, so the label would not count",
+    GOLD: "it is a gold item, which measures annotators on the page",
+    MARKED: "it is a single response of a chat",
+}
+Found = TypeVar("Found")
 DESCRIPTION = (
     "Entries are listed by id: ask again with `after` set to `next`. Events are never changed, so "
     "a program that keeps the last id misses none. Send the token as `Authorization: Bearer TOKEN`."
@@ -90,13 +98,10 @@ def create_rest(queue: Queue) -> FastAPI:
 
 def _add_items(app: FastAPI, store: LabelStore) -> None:
     @app.get(f"{ROOT}/items", operation_id="list_items")
-    def list_items(
-        after: Annotated[schemas.After, Query()] = 0, limit: Annotated[schemas.Limit, Query()] = 100
-    ) -> schemas.ItemPage:
-        with store.read() as connection:
-            found = log_queries.items_after(connection, after, limit)
+    def list_items(paging: Annotated[schemas.Paging, Query()]) -> schemas.ItemPage:
+        found, following = _page(store, log_queries.items_after, paging, lambda item: item.id)
         entries = [schemas.ItemEntry.model_validate(item) for item in found]
-        return schemas.ItemPage(items=entries, next=_next([item.id for item in found], limit))
+        return schemas.ItemPage(items=entries, next=following)
 
     @app.post(f"{ROOT}/items", operation_id="add_items")
     def add_items(body: schemas.NewItems) -> schemas.ItemIds:
@@ -105,14 +110,10 @@ def _add_items(app: FastAPI, store: LabelStore) -> None:
 
 def _add_labels(app: FastAPI, store: LabelStore) -> None:
     @app.get(f"{ROOT}/labels", operation_id="list_labels")
-    def list_labels(
-        after: Annotated[schemas.After, Query()] = 0, limit: Annotated[schemas.Limit, Query()] = 100
-    ) -> schemas.LabelPage:
-        with store.read() as connection:
-            found = log_queries.labels_after(connection, after, limit)
+    def list_labels(paging: Annotated[schemas.Paging, Query()]) -> schemas.LabelPage:
+        found, following = _page(store, log_queries.labels_after, paging, lambda one: one.event_id)
         entries = [schemas.LabelEntry.model_validate(label) for label in found]
-        ids = [label.event_id for label in found]
-        return schemas.LabelPage(labels=entries, next=_next(ids, limit))
+        return schemas.LabelPage(labels=entries, next=following)
 
     @app.post(f"{ROOT}/labels", operation_id="add_label")
     def add_label(request: Request, body: schemas.NewLabel) -> schemas.LabelId:
@@ -122,20 +123,37 @@ def _add_labels(app: FastAPI, store: LabelStore) -> None:
         label = Label(
             item_id=body.item_id, annotator=body.annotator, ranks=body.ranks, strength=strength
         )
-        return schemas.LabelId(event_id=store.submit(label, request_key=f"rest:{body.key}"))
+        return schemas.LabelId(event_id=_submit(store, label, f"rest:{body.key}"))
+
+
+def _submit(store: LabelStore, label: Label, key: str) -> int:
+    """The id of the label's event; a key that was sent before gives the id of its label.
+
+    Raises:
+        DataError: a label that does not fit its item, or an item whose labels are no data.
+    """
+    with store.write() as connection:
+        earlier = queries.event_of_request(connection, key)
+        if earlier is not None:
+            return earlier
+        validation.check_label(label, queries.item_sizes(connection, {label.item_id}))
+        queue = queries.queue_of(connection, label.item_id)
+        if queue != OPEN:
+            raise DataError(
+                f"item {label.item_id} takes no label here: {NO_LABELS[queue]}.",
+                code="not-allowed",
+            )
+        return append_label(connection, label, request_key=key)
 
 
 def _add_log(app: FastAPI, queue: Queue) -> None:
     store = queue.store
 
     @app.get(f"{ROOT}/events", operation_id="list_events")
-    def list_events(
-        after: Annotated[schemas.After, Query()] = 0, limit: Annotated[schemas.Limit, Query()] = 100
-    ) -> schemas.EventPage:
-        with store.read() as connection:
-            found = log_queries.events_after(connection, after, limit)
+    def list_events(paging: Annotated[schemas.Paging, Query()]) -> schemas.EventPage:
+        found, following = _page(store, log_queries.events_after, paging, _event_id)
         entries = [schemas.EventEntry.model_validate(event) for event in found]
-        return schemas.EventPage(events=entries, next=_next([one.id for one in entries], limit))
+        return schemas.EventPage(events=entries, next=following)
 
     @app.get(f"{ROOT}/progress", operation_id="progress")
     def progress() -> schemas.ProgressEntry:
@@ -153,6 +171,12 @@ def _add_log(app: FastAPI, queue: Queue) -> None:
         )
 
 
+def _event_id(event: Mapping[str, object]) -> int:
+    number = event["id"]
+    assert isinstance(number, int)
+    return number
+
+
 def _candidate(item: schemas.NewItem) -> Candidate:
     """The item, checked as `LabelStore.add` checks one.
 
@@ -167,13 +191,23 @@ def _candidate(item: schemas.NewItem) -> Candidate:
     return candidate
 
 
-def _next(ids: Sequence[int], limit: int) -> int | None:
-    """The id that the following page begins after; None where this page is the last."""
-    return ids[-1] if len(ids) == limit else None
+def _page(
+    store: LabelStore,
+    read: Callable[[sa.Connection, int, int], list[Found]],
+    paging: schemas.Paging,
+    id_of: Callable[[Found], int],
+) -> tuple[list[Found], int | None]:
+    """Entries after an id, and the id that the following page begins after; None on the last."""
+    with store.read() as connection:
+        found = read(connection, paging.after, paging.limit)
+    return found, id_of(found[-1]) if len(found) == paging.limit else None
 
 
 def _unusable(request: Request, error: Exception) -> Response:
-    return JSONResponse({"detail": printable(str(error))}, 422)
+    """409 for what the state of an item forbids, otherwise 422."""
+    assert isinstance(error, DataError)
+    status = 409 if error.code == "not-allowed" else 422
+    return JSONResponse({"detail": printable(str(error))}, status)
 
 
 def _invalid(request: Request, error: Exception) -> Response:

@@ -14,8 +14,13 @@ MAX_TEXT = 200_000  # characters
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Prompt = Text | Annotated[list[dict[str, object]], Field(min_length=1, max_length=1024)]
-After = Annotated[int, Field(ge=0, le=2**62, description="Id of the last entry that you have.")]
-Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="Longest page.")]
+
+
+class Paging(BaseModel):
+    """Which page of a list."""
+
+    after: int = Field(0, ge=0, le=2**62, description="Id of the last entry that you have.")
+    limit: int = Field(100, ge=1, le=MAX_PAGE, description="Longest page.")
 
 
 class Entry(BaseModel):
