@@ -4,10 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.errors import DataError
-from rlhf.labels.criteria import AnswerType, Checklist, Choice, Criterion, Rating, Spans, Text
+from rlhf.labels.criteria import (
+    OVERALL,
+    About,
+    AnswerType,
+    Checklist,
+    Choice,
+    Criterion,
+    Rating,
+    Spans,
+    Text,
+)
 
 COLUMN = "criteria."  # prefix of the columns of an exported label
-OVERALL = "overall"  # the axis of the form's own rating
 
 
 def stored_answers(
@@ -17,12 +26,15 @@ def stored_answers(
     ranks: Sequence[int],
     responses: Sequence[str],
 ) -> dict[str, object]:
-    """Criterion -> its answer; K answers in the stored order where it is about each response.
+    """Criterion -> its answer; a criterion without any answer is left out.
 
-    A response without an answer has None there; a criterion without any answer is left out.
+    An answer about each response is K answers in the stored order, None for a response without
+    one. Answers about the best or the worst are `{"response", "answer"}` of each such response: a
+    reason belongs to its response. Those that were given for a response which is no longer the
+    best or the worst are left out.
 
     Args:
-        answers: of the page; those about each response in the order shown.
+        answers: of the page; all but those about the item are K answers in the order shown.
         criteria: of the form.
         order_shown: K indices into the stored responses, first shown first.
         ranks: K, in the stored order.
@@ -39,19 +51,65 @@ def stored_answers(
     stored: dict[str, object] = {}
     for criterion in criteria:
         given = answers.get(criterion.name)
-        if criterion.about == "response":
-            of_response = _in_stored_order(criterion, given, order_shown, responses)
-            if any(answer is not None for answer in of_response):
-                stored[criterion.name] = of_response
-        elif (answer := _checked(criterion, given, "")) is not None:
-            stored[criterion.name] = answer
-        elif criterion.required and (criterion.about == "item" or len(set(ranks)) > 1):
-            raise _missing(criterion, "")
+        if criterion.about == "item":
+            answer = _checked(criterion, given, "")
+            if answer is not None:
+                stored[criterion.name] = answer
+            elif criterion.required:
+                raise _missing(criterion, "")
+            continue
+        asked = asked_responses(criterion.about, ranks)
+        of_response = _in_stored_order(criterion, given, order_shown, responses, asked)
+        if all(answer is None for answer in of_response):
+            continue
+        stored[criterion.name] = of_response if criterion.about == "response" else ends(of_response)
     return stored
 
 
+def asked_responses(about: About, ranks: Sequence[int]) -> list[int]:
+    """Indices of the responses that a criterion about `about` asks for.
+
+    about: "response" for all of them; "best" or "worst" for those with that rank, and for none if
+        all are equal.
+    """
+    if about == "response":
+        return list(range(len(ranks)))
+    if len(set(ranks)) < 2:
+        return []
+    end = min(ranks) if about == "best" else max(ranks)
+    return [index for index, rank in enumerate(ranks) if rank == end]
+
+
+def ends(of_response: Sequence[object]) -> list[dict[str, object]]:
+    """Answers about the best or the worst as they are stored: those that there are."""
+    return [
+        {"response": index, "answer": answer}
+        for index, answer in enumerate(of_response)
+        if answer is not None
+    ]
+
+
+def by_response(value: object, count: int) -> list[object] | None:
+    """A stored answer as K answers, None for a response without one; None if it has no such form.
+
+    value: K answers, or those about the best or the worst.
+    """
+    if not isinstance(value, list):
+        return None
+    if value and all(isinstance(one, dict) and set(one) == {"response", "answer"} for one in value):
+        answers: list[object] = [None] * count
+        for one in value:
+            answers[one["response"]] = one["answer"]
+        return answers
+    return value if len(value) == count else None
+
+
 def _in_stored_order(
-    criterion: Criterion, given: object, order_shown: Sequence[int], responses: Sequence[str]
+    criterion: Criterion,
+    given: object,
+    order_shown: Sequence[int],
+    responses: Sequence[str],
+    asked: Sequence[int],
 ) -> list[object]:
     count = len(order_shown)
     values = [None] * count if given is None else given
@@ -62,8 +120,9 @@ def _in_stored_order(
         )
     stored: list[object] = [None] * count
     for place, (value, index) in enumerate(zip(values, order_shown, strict=True)):
-        text = responses[index] if responses else ""
-        stored[index] = _checked(criterion, value, text)
+        if index not in asked:
+            continue
+        stored[index] = _checked(criterion, value, responses[index] if responses else "")
         if stored[index] is None and criterion.required:
             raise _missing(criterion, f" of response {chr(65 + place)}")
     return stored

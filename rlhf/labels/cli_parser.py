@@ -174,11 +174,12 @@ def _add_import(add: AddArgument) -> None:
     add(
         "files",
         nargs="*",
-        help="JSONL, JSON, Parquet or CSV files, or hub ids; none with --guideline alone.",
+        help="JSONL, JSON, Parquet or CSV files, or hub ids; none to add a guideline or form.",
     )
     add(
         "--guideline", help="Text file with the annotators' guideline; a new text is a new version."
     )
+    add("--form", help="Form that labels in the files were given in: a YAML file, or its name.")
     add("--drop_bad_rows", action="store_true", help="Leave bad rows out instead of stopping.")
     add("--as_gold", action="store_true", help="Import as gold items, which measure annotators.")
     add(

@@ -18,7 +18,7 @@ from rlhf.errors import ConfigError, ErrorCode
 
 About = Literal["response", "item", "best", "worst"]
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-RESERVED = ("overall",)  # the form's own rating, an axis of its own
+OVERALL = "overall"  # the form's own rating, an axis of its own
 MAX_DIGIT = 9  # a rating and an option have a digit key each
 MAX_STATEMENTS = 30
 
@@ -93,8 +93,6 @@ class Criterion:
                 "digits and _, a letter first, since it names a column of the exported labels.",
                 code="bad-value",
             )
-        if self.name in RESERVED:
-            raise self.error(f"is the form's own rating; use another name than {self.name}")
         if self.about not in get_args(About):
             raise self.error(f"about is {self.about!r}; write {', '.join(get_args(About))}")
         if not isinstance(self.question, str) or not isinstance(self.required, bool):
@@ -161,7 +159,10 @@ def parse_criterion(entry: Any) -> Criterion:
         )
     answer = answer_type(**{key: entry[key] for key in own & set(entry)})
     given = {key: entry[key] for key in shared & set(entry)}
-    return Criterion(name=entry["name"], answer=answer, **given)
+    criterion = Criterion(name=entry["name"], answer=answer, **given)
+    if criterion.name == OVERALL:
+        raise criterion.error(f"is the form's own rating; use another name than {OVERALL}")
+    return criterion
 
 
 def as_json(criterion: Criterion) -> Mapping[str, object]:

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rlhf.errors import DataError
+from rlhf.labels.answers import COLUMN
+from rlhf.labels.form_config import FormConfig
+from rlhf.labels.form_versions import forms_of
 from rlhf.labels.records import LABEL, StoredLabel
 from rlhf.labels.stats import agreement_of, label_stats
 from rlhf.runtime.printing import counted
@@ -23,6 +26,9 @@ FIELDS = {
     "order_shown": "indices of the responses as they were shown; empty if unknown",
     "seconds": "from seeing the item to submitting; null if not measured",
     "guideline_version": "version of the guideline that was shown; 0 without one",
+    "form_version": "version of the form that asked; 0 for labels from elsewhere",
+    "guideline_sha256": "hash of that guideline's text; null if the store does not have it",
+    "form_sha256": "hash of that form; null if the store does not have it",
     "purpose": "label, gold for an item with known ranks, or adjudication for a decision",
     "probability": "of the item being drawn; null if the order of the queue decided",
     "extra": "other fields of the form: flags, comment, overall, rewrite",
@@ -87,6 +93,7 @@ def dataset_card(
         "## Consent of the annotators",
         consent or "Not stated.",
         *_guidelines(store, labels),
+        *_forms(store, labels),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -110,8 +117,14 @@ def _dates(labels: Sequence[StoredLabel]) -> str:
 
 def _fields(rows: Sequence[Mapping[str, object]]) -> str:
     names = dict.fromkeys(key for row in rows for key in row)
-    lines = [f"| {_cell(name)} | {FIELDS.get(name, 'a column of the prompts')} |" for name in names]
+    lines = [f"| {_cell(name)} | {_contents(name)} |" for name in names]
     return "\n".join(["| field | contents |", "|---|---|", *lines])
+
+
+def _contents(name: str) -> str:
+    is_answer = name.startswith(COLUMN)
+    unknown = "the answer to this criterion of the form" if is_answer else "a column of the prompts"
+    return FIELDS.get(name, unknown)
 
 
 def _cell(text: str) -> str:
@@ -147,3 +160,23 @@ def _quoted(store: "LabelStore", version: int) -> str:
     except DataError:  # imported labels name versions of another store
         return "This store does not have its text."
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+
+
+def _forms(store: "LabelStore", labels: Sequence[StoredLabel]) -> list[str]:
+    """A section for each form with criteria in which a label was given."""
+    with store.read() as connection:
+        forms = forms_of(connection)
+    sections = []
+    for version, form in sorted(forms.items()):
+        count = sum(label.form_version == version for label in labels)
+        if count and form.criteria:
+            sections += [f"## Form, version {version} ({counted(count, 'label')})", _criteria(form)]
+    return sections
+
+
+def _criteria(form: FormConfig) -> str:
+    lines = ["| criterion | kind | about | question |", "|---|---|---|---|"]
+    for one in form.criteria:
+        question = " ".join(one.question.split()).replace("|", "\\|")
+        lines.append(f"| {_cell(one.name)} | {one.kind} | {one.about} | {question} |")
+    return "\n".join(lines)

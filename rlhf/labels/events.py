@@ -154,6 +154,7 @@ def label_of_claim(row: ClaimRow, judgment: Judgment) -> Label:
         order_shown=row.order_shown,
         seconds=judgment.seconds,
         guideline_version=judgment.guideline_version,
+        form_version=judgment.form_version,
         strength=judgment.strength,
         purpose=row.purpose,
         probability=row.probability,

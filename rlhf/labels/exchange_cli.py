@@ -9,6 +9,8 @@ from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.consensus import REWARD_WEIGHTED
 from rlhf.labels.consensus_rows import ConsensusOptions
+from rlhf.labels.form_config import load_form
+from rlhf.labels.form_versions import add_form
 from rlhf.labels.scores import scores_by_item
 from rlhf.labels.store import LabelStore
 from rlhf.runtime.printing import counted
@@ -17,15 +19,22 @@ from rlhf.runtime.printing import counted
 
 
 def import_files(args: argparse.Namespace, console: Console) -> None:
-    """`rlhf label import`: files and a guideline into the store."""
+    """`rlhf label import`: files, a guideline and a form into the store."""
     from rlhf.labels.importing import import_file
 
-    if not args.files and not args.guideline:
-        raise ConfigError("import needs files, or --guideline FILE.", code="missing-key")
+    if not args.files and not args.guideline and not args.form:
+        raise ConfigError(
+            "import needs files, --guideline FILE or --form FORM.", code="missing-key"
+        )
+    form = load_form(args.form) if args.form else None
     with LabelStore(args.store, create=True) as store:
         if args.guideline:
             version = store.add_guideline(_read_text(args.guideline))
             console.print(f"guideline version {version}: {args.guideline}")
+        if form is not None:
+            with store.write() as connection:
+                version = add_form(connection, form)
+            console.print(f"form version {version}: {args.form}")
         for source in args.files:
             rejects = _folder_of(args.store) / f"{Path(source).name}.{REJECTS}"
             result = import_file(

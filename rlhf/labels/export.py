@@ -20,6 +20,7 @@ from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet
 from rlhf.labels.label_rows import BY_LABEL, PAIRS, RANKINGS, ExportedRows
 from rlhf.labels.records import Item, StoredLabel
 from rlhf.labels.review.event_rows import event_rows
+from rlhf.labels.row_versions import digests_of, with_digests
 from rlhf.manifest import write_atomically
 
 if TYPE_CHECKING:
@@ -137,11 +138,15 @@ def rows_of(
         if kind == EVENTS:
             return ExportedRows(event_rows(logged_events(connection), items), {})
         excluded = queries.count_excluded_labels(connection)
+        digests = digests_of(connection)
     labels = store.labels()
     if options is None:
         exported = BY_LABEL[kind](items, labels)
     else:
         exported = _by_item(items, labels, options, kind)
+    if kind == RANKINGS and options is None:  # an import takes these rows as labels
+        rows = [with_digests(row, digests) for row in exported.rows]
+        exported = ExportedRows(rows, exported.left_out)
     if not excluded:
         return exported
     return ExportedRows(exported.rows, {**exported.left_out, "labels of excluded items": excluded})

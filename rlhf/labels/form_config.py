@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -75,9 +76,19 @@ def load_form(source: str | Path) -> FormConfig:
         raise ConfigError(
             f"{path}: a form has the keys {', '.join(sorted(known))}.", code="unknown-key"
         )
-    if "criteria" in content:
-        content["criteria"] = parse_criteria(content["criteria"])
-    return FormConfig(**content)
+    return parse_form(content)
+
+
+def parse_form(content: Mapping[str, Any]) -> FormConfig:
+    """The form with these values of `FormConfig`'s fields: the inverse of `as_json`.
+
+    Raises:
+        ConfigError: a value or a criterion that cannot be used.
+    """
+    values = dict(content)
+    if "criteria" in values:
+        values["criteria"] = parse_criteria(values["criteria"])
+    return FormConfig(**values)
 
 
 def shipped_forms() -> list[str]:

@@ -13,6 +13,7 @@ from rlhf.data.source_formats.preferences import hh
 from rlhf.errors import DataError
 from rlhf.labels.answers import COLUMN
 from rlhf.labels.records import Candidate
+from rlhf.labels.row_versions import DIGEST_COLUMNS, VERSION_COLUMNS
 from rlhf.runtime.printing import counted
 
 # Columns with a meaning of their own; all others are stored with the item.
@@ -21,8 +22,8 @@ ITEM_COLUMNS = (
     *("strength", "margin"),
 )
 LABEL_COLUMNS = (
-    *("order_shown", "seconds", "guideline_version", "extra", "item_id", "labelled_at"),
-    *("purpose", "probability", "repeats"),
+    *("order_shown", "seconds", "extra", "item_id", "labelled_at", "purpose", "probability"),
+    *("repeats", *VERSION_COLUMNS, *DIGEST_COLUMNS),
 )
 
 

@@ -1,6 +1,6 @@
 """Files -> label store: sampled candidates, and rankings or pairs from elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from rlhf.labels.import_rows import ImportedRanking, ParsedFile, parse_file
 from rlhf.labels.people import set_requirements
 from rlhf.labels.queries import identity
 from rlhf.labels.records import LABEL, REPEAT, UNNAMED, Candidate, Label
+from rlhf.labels.row_versions import ELSEWHERE, Digests, digests_of, versions_here
 from rlhf.labels.store import LabelStore
 
 
@@ -40,7 +41,8 @@ def import_file(
     Rows are `{"prompt", "responses", "models"?}` as `rlhf sample` writes them (empty responses
     are left out and counted), rankings, TRL's pairs, Anthropic HH's transcripts, Argilla's records
     or Label Studio's tasks, which bring their labels along. Importing a file again adds only
-    labels that are not there yet.
+    labels that are not there yet. Versions of guideline and form are numbers of the store that
+    exported the row: a label gets the number that the same content has here, or 0.
 
     Args:
         store: the store to add to.
@@ -69,11 +71,13 @@ def import_file(
         tags = [_tags(candidate, tag_columns) for candidate, _ in parsed.rows]
         with store.write() as connection:
             set_requirements(connection, dict(zip(ids, tags, strict=True)))
+    with store.read() as connection:
+        digests = digests_of(connection)
     labels = [
         label
         for item_id, (_, ranking) in zip(ids, parsed.rows, strict=True)
         if ranking and not as_candidates
-        for label in _labels(item_id, ranking)
+        for label in _labels(item_id, ranking, digests)
     ]
     return ImportResult(
         rows=len(parsed.rows),
@@ -119,10 +123,10 @@ def _tags(candidate: Candidate, columns: Sequence[str]) -> list[str]:
     return tags
 
 
-def _labels(item_id: int, ranking: ImportedRanking) -> list[Label]:
+def _labels(item_id: int, ranking: ImportedRanking, digests: Digests) -> list[Label]:
     """The row's label, and its annotator's labels of the repeated item."""
     row: dict[str, Any] = dict(ranking.row)
-    extra = dict(row.get("extra") or {})
+    versions, extra = _with_versions(row, row.get("extra") or {}, digests)
     if answers := answers_of_columns(row):
         extra["criteria"] = answers
     label = Label(
@@ -131,27 +135,39 @@ def _labels(item_id: int, ranking: ImportedRanking) -> list[Label]:
         ranks=ranking.ranks,
         order_shown=row.get("order_shown") or (),
         seconds=row.get("seconds"),
-        guideline_version=row.get("guideline_version") or 0,
         strength=ranking.strength,
         purpose=row.get("purpose") or LABEL,
         probability=row.get("probability"),
+        guideline_version=versions["guideline_version"],
+        form_version=versions["form_version"],
         extra=extra,
     )
-    repeats = [
-        replace(
-            label,
-            ranks=repeat["ranks"],
-            order_shown=repeat["order_shown"],
-            seconds=repeat.get("seconds"),
-            # Older exports have no such columns; the label's own values would be wrong here.
-            strength=float(repeat.get("strength", 1.0)),
-            guideline_version=repeat.get("guideline_version", label.guideline_version),
-            extra=repeat.get("extra") or {},
-            purpose=REPEAT,
-        )
-        for repeat in row.get("repeats") or []
-    ]
-    return [label, *repeats]
+    return [label, *(_repeat(label, repeat, digests) for repeat in row.get("repeats") or [])]
+
+
+def _repeat(label: Label, repeat: dict[str, Any], digests: Digests) -> Label:
+    """The annotator's later label of the item."""
+    versions, extra = _with_versions(repeat, repeat.get("extra") or {}, digests)
+    return replace(
+        label,
+        ranks=repeat["ranks"],
+        order_shown=repeat["order_shown"],
+        seconds=repeat.get("seconds"),
+        # Older exports have no such column; the label's own strength would be wrong here.
+        strength=float(repeat.get("strength", 1.0)),
+        guideline_version=versions["guideline_version"],
+        form_version=versions["form_version"],
+        extra=extra,
+        purpose=REPEAT,
+    )
+
+
+def _with_versions(
+    row: Mapping[str, object], extra: Mapping[str, object], digests: Digests
+) -> tuple[dict[str, int], dict[str, object]]:
+    """This store's versions of guideline and form, and `extra` with those of another store."""
+    here, elsewhere = versions_here(row, digests)
+    return here, {**extra, ELSEWHERE: elsewhere} if elsewhere else dict(extra)
 
 
 def _submit_new(store: LabelStore, labels: Sequence[Label]) -> int:

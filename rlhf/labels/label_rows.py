@@ -81,6 +81,7 @@ def _demonstrations(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Ex
             "completion": _rewrite(label),
             "annotator": label.annotator,
             "item_id": label.item_id,
+            **_versions(label),
         }
         for label in labels
         if _rewrite(label) and label.purpose == LABEL
@@ -105,7 +106,7 @@ def _thumbs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRo
             else:
                 row = {"prompt": item.prompt, "completion": text, "label": rating > 4}
                 who = {"annotator": label.annotator, "item_id": item.id}
-                rows.append({**row, **who, **_origins(label, [index])})
+                rows.append({**row, **who, **_versions(label), **_origins(label, [index])})
     left_out = {"responses without an overall rating": unrated, "overall ratings of 4": neutral}
     return ExportedRows(rows, left_out)
 
@@ -125,7 +126,7 @@ def _ratings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedR
                 continue
             row = {"prompt": item.prompt, "response": text, "ratings": ratings}
             who = {"annotator": label.annotator, "item_id": item.id}
-            rows.append({**item.columns, **row, **who})
+            rows.append({**item.columns, **row, **who, **_versions(label)})
             if item.models:
                 rows[-1]["model"] = item.models[index]
     return ExportedRows(rows, {"responses without a rating": unrated})
@@ -154,7 +155,7 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, object]:
         "models": list(item.models),
         "order_shown": list(label.order_shown),
         "seconds": label.seconds,
-        "guideline_version": label.guideline_version,
+        **_versions(label),
         "purpose": label.purpose,
         "probability": label.probability,
         "extra": _exported_extra(label.extra, ranks),
@@ -184,13 +185,21 @@ def _repeats_column(labels: Sequence[StoredLabel]) -> dict[str, object]:
             "strength": label.strength,
             "order_shown": list(label.order_shown),
             "seconds": label.seconds,
-            "guideline_version": label.guideline_version,
+            **_versions(label),
             "extra": {key: value for key, value in label.extra.items() if key != "form"},
             "labelled_at": label.at,
         }
         for label in labels
     ]
     return {"repeats": repeats} if repeats else {}
+
+
+def _versions(label: StoredLabel) -> dict[str, object]:
+    """What the annotator followed; numbers of this store."""
+    return {
+        "guideline_version": label.guideline_version,
+        "form_version": label.form_version,
+    }
 
 
 def _origins(label: StoredLabel, indices: Sequence[int]) -> dict[str, object]:
@@ -211,4 +220,5 @@ def _pair(item: Item, label: StoredLabel, chosen: str, rejected: str) -> dict[st
         "annotator": label.annotator,
         "strength": label.strength,
         "item_id": item.id,
+        **_versions(label),
     }

@@ -17,7 +17,7 @@ ADDED_IN_2 = (
     "ALTER TABLE events ADD COLUMN claim_id INTEGER",
 )
 # Columns that later versions added, by table; a table that this migration makes has them already.
-# New tables, such as `audit` of version 5, need no entry: `create_all` makes them.
+# New tables, `audit` of version 5 and `forms` of version 6, need no entry: `create_all` makes them.
 ADDED_LATER = {
     "items": {
         "extra": "INTEGER DEFAULT 0 NOT NULL",

@@ -241,6 +241,7 @@ def payload_of(label: Label) -> dict[str, object]:
         "order_shown": list(label.order_shown),
         "seconds": label.seconds,
         "guideline_version": label.guideline_version,
+        "form_version": label.form_version,
         "strength": label.strength,
         "purpose": label.purpose,
         "probability": label.probability,

@@ -51,6 +51,7 @@ class Label:
     order_shown: Sequence[int] = ()  # K indices into item.responses, first shown first; () unknown
     seconds: float | None = None  # from seeing the item to submitting; None if not measured
     guideline_version: int = 0  # 0 without a guideline
+    form_version: int = 0  # 0 for labels that were not given in a form of this store
     strength: float = 1.0  # how clear the preference was
     purpose: str = LABEL  # or GOLD_CHECK, REPEAT, which measure the annotator; THUMB
     probability: float | None = None  # of the item being drawn; None if the order decided
@@ -90,6 +91,7 @@ class Judgment:
     seconds: float | None
     strength: float = 1.0
     guideline_version: int = 0
+    form_version: int = 0
     extra: Mapping[str, object] = field(default_factory=dict)
 
 

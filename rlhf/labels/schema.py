@@ -7,7 +7,7 @@ the right to be forgotten: `erase` deletes an annotator's rows and leaves a tomb
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # Kinds of events. A LATE label came after its place was given to another annotator; it is stored
 # and does not count.
 SUBMIT, UNDO, SKIP, LATE = "submit", "undo", "skip", "late"
@@ -50,6 +50,14 @@ guidelines = sa.Table(
     sa.Column("version", sa.Integer, primary_key=True),
     sa.Column("sha256", sa.String, nullable=False, unique=True),
     sa.Column("text", sa.Text, nullable=False),
+)
+
+forms = sa.Table(
+    "forms",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("sha256", sa.String, nullable=False, unique=True),
+    sa.Column("content", sa.JSON, nullable=False),  # `form_config.as_json`
 )
 
 items = sa.Table(

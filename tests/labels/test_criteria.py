@@ -5,6 +5,8 @@ import pytest
 from rlhf.labels.answers import (
     answer_columns,
     answers_of_columns,
+    asked_responses,
+    by_response,
     ratings_of,
     stored_answers,
 )
@@ -15,6 +17,7 @@ from tests.labels.forms import FORM, span
 
 TEXTS = ("<think>\nhm 🙂\n</think>\n\nOn 4 May. 🙂 It rains.", "No.")
 ORDER = (1, 0)  # the second stored response is shown first
+WHY = [None, "x"]  # the first stored response is the best, and is shown second
 
 
 def stored(ranks=(1, 2), **answers):
@@ -85,12 +88,12 @@ def test_forms_of_the_package_load_by_name(tmp_path):
 
 def test_answers_are_stored_in_the_order_of_the_stored_responses():
     """Shown first is the second response; it got the 4, and the first one the 0."""
-    answers = stored(tone=["kind", None], topics=["food", "maths"], why=" clear ")
+    answers = stored(tone=["kind", None], topics=["food", "maths"], why=[None, " clear "])
     assert answers == {
         "helpful": [0, 4],
         "tone": [None, "kind"],
         "topics": ["food", "maths"],
-        "why": "clear",
+        "why": [{"response": 0, "answer": "clear"}],
     }
 
 
@@ -98,7 +101,7 @@ def test_passages_count_the_characters_of_the_stored_response():
     """The page shows the text after the thought and counts an emoji as one character."""
     shown = "On 4 May. 🙂 It rains."
     marked = [span(shown, "It rains", "unclear"), span(shown, "4 May")]
-    [first, second] = stored(wrong=[None, marked], why="x")["wrong"][0]
+    [first, second] = stored(wrong=[None, marked], why=WHY)["wrong"][0]
     assert (first["option"], second["option"]) == ("untrue", "unclear")
     for one in (first, second):
         assert TEXTS[0][one["start"] : one["end"]] == one["text"]
@@ -119,21 +122,45 @@ def test_passages_count_the_characters_of_the_stored_response():
         ({"rubric": [{"It is short.": True}, None]}, "rubric"),
         ({"wrong": [[span("No.", "No") | {"end": 3}], None]}, "wrong"),
         ({"wrong": [[span("No.", "No", "odd")], None]}, "wrong"),
-        ({"why": "  "}, "why"),
+        ({"why": [None, "  "]}, "why of response B"),
+        ({"why": ["the worse one has a reason", None]}, "why of response B"),
+        ({"why": "one for all"}, "why"),
         ({"colour": "red"}, "colour"),
     ],
 )
 def test_answers_that_do_not_fit_their_criterion_are_rejected(answers, name):
     with raises("bad-label", name):
-        stored(**{"why": "x", **answers})
+        stored(**{"why": WHY, **answers})
 
 
 def test_reason_for_the_best_is_not_required_where_all_are_tied():
     assert stored(ranks=(1, 1)) == {"helpful": [0, 4]}
 
 
+def test_reason_stays_with_its_response_when_the_ranking_changes():
+    """Both responses have a reason to be the best; the one that is not the best is left out."""
+    reasons = ["shown first", "shown second"]
+    assert stored(ranks=(1, 2), why=reasons)["why"] == [{"response": 0, "answer": "shown second"}]
+    assert stored(ranks=(2, 1), why=reasons)["why"] == [{"response": 1, "answer": "shown first"}]
+    assert "why" not in stored(ranks=(1, 1), why=reasons)
+
+
+def test_every_response_that_is_tied_for_the_best_or_the_worst_is_asked_for():
+    assert asked_responses("best", (2, 1, 1, 4)) == [1, 2]
+    assert asked_responses("worst", (4, 1, 2, 4)) == [0, 3]
+    assert asked_responses("worst", (1, 1)) == []
+    assert asked_responses("response", (1, 1)) == [0, 1]
+
+
+def test_stored_answers_are_read_by_response():
+    assert by_response([{"response": 2, "answer": "x"}], 3) == [None, None, "x"]
+    assert by_response([1, None, 2], 3) == [1, None, 2]
+    assert by_response(["of", "item"], 3) is None
+    assert by_response("of the item", 3) is None
+
+
 def test_columns_restore_the_answers():
-    answers = stored(tone=["kind", None], why="clear")
+    answers = stored(tone=["kind", None], why=WHY)
     columns = answer_columns({"criteria": answers, "comment": "x"})
     assert columns["criteria.helpful"] == [0, 4]
     assert answers_of_columns({"prompt": "p", "criteria.gone": None, **columns}) == answers
@@ -148,6 +175,8 @@ def test_ratings_and_rubrics_are_axes_of_each_response():
     }
     assert ratings_of(extra, 2) == [{"helpful": 0.0, "overall": 7.0}, {"rubric": 0.5}]
     assert ratings_of({"criteria": {"of_item": 3}}, 2) == [{}, {}]
+    of_best = [{"response": index, "answer": 3} for index in range(2)]  # two that are tied
+    assert ratings_of({"criteria": {"of_best": of_best}}, 2) == [{}, {}]
 
 
 def test_form_without_criteria_takes_no_answers():

@@ -10,6 +10,8 @@ from rlhf.data.rows.bad_rows import BadRows
 from rlhf.data.rows.load import load_rankings
 from rlhf.labels.cli import main
 from rlhf.labels.export import export
+from rlhf.labels.form_config import FormConfig
+from rlhf.labels.form_versions import add_form
 from rlhf.labels.importing import import_file
 from rlhf.labels.people import person_of
 from rlhf.labels.records import Label
@@ -139,13 +141,14 @@ def test_command_writes_dropped_rows_next_to_the_store(tmp_path, capsys):
 
 def test_import_of_an_export_restores_the_store(tmp_path, store):
     import_file(store, write(tmp_path / "c.jsonl", SAMPLED))
+    store.add_guideline("Be fair.")
     label = Label(
         item_id=1,
         annotator="ann",
         ranks=(2, 1),
         order_shown=(1, 0),
         seconds=7.25,
-        guideline_version=3,
+        guideline_version=1,
         strength=2.0,
         extra={"flags": ["untrue"]},
     )
@@ -155,11 +158,20 @@ def test_import_of_an_export_restores_the_store(tmp_path, store):
     assert row["prompt"] == TALK
     assert (row["ranks"], row["responses"], row["category"]) == ([2, 1], ["a", "b"], "q")
     with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
+        copy.add_guideline("Be fair.")
         import_file(copy, str(tmp_path / "r.jsonl"))
         assert copy.items() == store.items()
         [restored], [original] = copy.labels(), store.labels()
     for name in Label.__dataclass_fields__:
         assert getattr(restored, name) == getattr(original, name), name
+
+
+def add_texts(store):
+    """Two guidelines and a form, in the same order."""
+    for text in ("Be fair.", "Be kind."):
+        store.add_guideline(text)
+    with store.write() as connection:
+        add_form(connection, FormConfig())
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
@@ -183,12 +195,15 @@ def test_columns_of_mixed_types_are_restored(tmp_path, store, suffix):
         order_shown=(0, 1),
         strength=4.0,
         guideline_version=2,
+        form_version=1,
         purpose="repeat",
         extra={"comment": "of the repeat"},
     )
     store.submit(repeat)
+    add_texts(store)
     export(store, tmp_path / f"r{suffix}", "rankings")
     with LabelStore(tmp_path / "copy.sqlite", create=True) as copy:
+        add_texts(copy)
         import_file(copy, str(tmp_path / f"r{suffix}"))
         assert copy.items() == store.items()
         restored, original = copy.labels(), store.labels()

@@ -5,6 +5,8 @@ import sqlite3
 
 from rlhf.labels.access import invite
 from rlhf.labels.audit import AuditFilter, entries, record
+from rlhf.labels.form_config import FormConfig
+from rlhf.labels.form_versions import add_form
 from rlhf.labels.people import Person, person_of
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate
@@ -51,7 +53,7 @@ def test_version_1_is_migrated_with_its_labels(tmp_path):
     assert names(tmp_path / "new.sqlite") == names(path)
 
 
-def test_version_2_and_3_get_columns_indexes_and_tables_of_version_5(tmp_path):
+def test_version_2_and_3_get_columns_indexes_and_tables_of_version_6(tmp_path):
     for version in ("2", "3"):
         path = tmp_path / f"old{version}.sqlite"
         with LabelStore(path, create=True) as store:
@@ -65,7 +67,7 @@ def test_version_2_and_3_get_columns_indexes_and_tables_of_version_5(tmp_path):
             for table, added in columns.items():
                 for column in added:
                     connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-            for table in ("questions", "pre_labels", "audit"):
+            for table in ("questions", "pre_labels", "audit", "forms"):
                 connection.execute(f"DROP TABLE {table}")
             old = "ix_items_next" if version == "3" else "ix_items_queue_priority"
             connection.execute(f"CREATE INDEX {old} ON items (queue, priority, id)")
@@ -89,6 +91,25 @@ def test_version_4_gets_the_audit(tmp_path):
         record(connection, who="ann", role="annotator", action="POST /login")
         [entry] = entries(connection, AuditFilter())
         assert (entry.who, entry.action) == ("ann", "POST /login")
+    assert names(path) == new
+
+
+def test_version_5_gets_the_forms_and_keeps_its_labels(tmp_path):
+    """A label of that version has no version of the form: 0."""
+    path = tmp_path / "old.sqlite"
+    with LabelStore(path, create=True) as store:
+        store.add("p", ["a", "b"], ranks=[1, 2], annotator="ann")
+    new = names(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE forms")
+        payload = "json_remove(payload, '$.form_version')"
+        connection.execute(f"UPDATE events SET payload = {payload}")
+        connection.execute("UPDATE meta SET value = '5' WHERE name = 'schema_version'")
+    with LabelStore(path) as store:
+        [label] = store.labels()
+        assert (label.ranks, label.form_version) == ([1, 2], 0)
+        with store.write() as connection:
+            assert add_form(connection, FormConfig()) == 1
     assert names(path) == new
 
 

@@ -7,6 +7,7 @@ import pytest
 from rlhf.labels.criteria import parse_criteria
 from rlhf.labels.form_config import FormConfig, load_form
 from rlhf.labels.records import Candidate
+from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import WebConfig
 from tests.browsing import done, press
 from tests.labels.forms import FORM
@@ -62,7 +63,7 @@ def test_form_is_filled_in_by_the_keyboard_alone(tmp_path, open_page):
         assert focused(page) == "card"
         press(page, "Enter")
         page.locator("#status.problem", has_text="Why").wait_for()
-        assert focused(page) == "why||"
+        assert focused(page) == "why|0|"
         page.keyboard.type("it answers 1 2 3")
         press(page, "Control+Enter")
         done(page, 1)
@@ -80,7 +81,7 @@ def test_form_is_filled_in_by_the_keyboard_alone(tmp_path, open_page):
             "tone": ["rude", None],
             "rubric": [{"It names a date.": True, "It is short.": False}, None],
         }
-        assert answers["why"] == "it answers 1 2 3"
+        assert answers["why"] == [{"response": order[0], "answer": "it answers 1 2 3"}]
         assert label.strength == 3.0
 
 
@@ -109,15 +110,66 @@ def test_questions_about_the_best_appear_with_the_ranking(tmp_path, open_page):
     with serving(tmp_path, candidates(1), web=WebConfig(form=load_form("reasons"))) as site:
         page = open_page(site, "ann")
         best = page.locator(".question[data-name=best_reasons]")
-        assert not best.is_visible()
+        assert best.locator("visible=true").count() == 0
         press(page, "2", "1", "3", "4")
         page.locator("legend", has_text="Best reasons B").wait_for()
         page.locator("legend", has_text="Worst reasons D").wait_for()
-        best.locator("input[value=correct]").check()
+        best.nth(1).locator("input[value=correct]").check()
         press(page, "3", "Enter")  # another option of the question that has the focus
         page.locator("#empty-title", has_text="All done").wait_for()
         [label] = site.store.labels()
-        assert label.extra["criteria"] == {"best_reasons": ["correct", "clear"]}
+        reasons = {"response": label.order_shown[1], "answer": ["correct", "clear"]}
+        assert label.extra["criteria"] == {"best_reasons": [reasons]}
+
+
+def test_reason_follows_its_response_when_the_ranking_changes(tmp_path, open_page):
+    """B is the best and gets a reason; then A is, without one; then both are, and B has its own."""
+    with serving(tmp_path, candidates(1), web=WebConfig(form=load_form("reasons"))) as site:
+        page = open_page(site, "ann")
+        best = page.locator(".question[data-name=best_reasons]")
+        press(page, "2", "1", "3", "4")
+        best.nth(1).locator("input[value=correct]").check()
+        rank = "input[name=tier-{}][value='{}']"
+        page.locator(rank.format(1, 3)).check()
+        page.locator(rank.format(0, 1)).check()
+        page.locator("legend", has_text="Best reasons A").wait_for()
+        assert best.nth(0).locator("input:checked").count() == 0
+        assert not best.nth(1).is_visible()
+        page.reload()  # the draft keeps the reason of B
+        page.wait_for_selector("body[data-ready]")
+        page.locator(rank.format(1, 1)).check()
+        page.locator("legend", has_text="Best reasons B").wait_for()
+        page.locator("legend", has_text="Best reasons A").wait_for()
+        assert best.nth(1).locator("input:checked").get_attribute("value") == "correct"
+        assert best.nth(0).locator("input:checked").count() == 0
+        page.click("#submit")
+        page.locator("#empty-title", has_text="All done").wait_for()
+        [label] = site.store.labels()
+        reasons = {"response": label.order_shown[1], "answer": ["correct"]}
+        assert label.extra["criteria"] == {"best_reasons": [reasons]}
+
+
+def test_page_loads_a_form_that_changed_and_keeps_what_was_entered(tmp_path, open_page):
+    """The server gets another form; the old page submits, and is asked what is new."""
+    criteria = [{"name": "why", "kind": "text", "about": "item", "required": True}]
+    forms = [FormConfig(), FormConfig(criteria=parse_criteria(criteria))]
+    with serving(tmp_path, PAIRS, web=WebConfig(form=forms[0])) as site:
+        page = open_page(site, "ann")
+        press(page, "2", "c")
+        page.keyboard.type("a comment")
+        press(page, "Escape")
+        site.app._app = create_app(site.queue, WebConfig(form=forms[1]))._app
+        press(page, "Enter")
+        page.locator("#status.problem", has_text="form has changed").wait_for()
+        assert page.locator("#comment").input_value() == "a comment"
+        press(page, "Enter")
+        page.locator("#status.problem", has_text="Why").wait_for()
+        page.keyboard.type("the May one")
+        press(page, "Control+Enter")
+        done(page, 1)
+        [label] = site.store.labels()
+        assert (label.form_version, label.extra["comment"]) == (2, "a comment")
+        assert label.extra["criteria"] == {"why": "the May one"}
 
 
 def test_typed_response_survives_a_skip(tmp_path, open_page):

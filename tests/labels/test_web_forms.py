@@ -34,7 +34,7 @@ def answer(item, **more):
         "helpful": [3 if index == may else 1 for index in range(2)],
         "wrong": marked,
         "topics": ["food"],
-        "why": "clear",
+        "why": ["clear" if index == may else None for index in range(2)],
     }
     return {"scale": -2 if may == 0 else 2, "answers": answers | more}
 

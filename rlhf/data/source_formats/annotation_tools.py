@@ -22,7 +22,8 @@ _DIGITS = re.compile(r"\d+")
 # Columns of a row with a meaning of their own: metadata of that name gets a prefix.
 _RESERVED = frozenset(
     "prompt responses models ranks chosen rejected annotator strength margin order_shown seconds "
-    "guideline_version extra item_id labelled_at purpose probability repeats".split()
+    "guideline_version form_version guideline_sha256 form_sha256 extra item_id labelled_at purpose "
+    "probability repeats".split()
 )
 
 

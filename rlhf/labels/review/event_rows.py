@@ -36,6 +36,7 @@ def _row(event: LoggedEvent, item: Item, undone_by: int | None) -> dict[str, obj
         "order_shown": payload.get("order_shown"),
         "strength": payload.get("strength"),
         "guideline_version": payload.get("guideline_version"),
+        "form_version": payload.get("form_version"),
         "extra": {key: value for key, value in fields.items() if key != "form"} or None,
         "by": payload.get("by"),
         "undoes": event.undoes,

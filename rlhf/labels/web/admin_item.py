@@ -8,6 +8,8 @@ from fastapi import FastAPI, Path, Request
 from fastapi.responses import HTMLResponse
 
 from rlhf.labels import queries
+from rlhf.labels.form_config import FormConfig
+from rlhf.labels.form_versions import forms_of
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import StoredLabel
 from rlhf.labels.review import decisions
@@ -15,6 +17,7 @@ from rlhf.labels.review.browse import flags_of, read_row, state_of
 from rlhf.labels.review.event_rows import event_rows
 from rlhf.labels.review.history import Histories, ItemHistory
 from rlhf.labels.store import LabelStore
+from rlhf.labels.web.answer_view import answer_rows
 from rlhf.labels.web.item_view import turns_of
 from rlhf.labels.web.request_schemas import DecisionRequest
 from rlhf.web.markdown import render
@@ -37,6 +40,8 @@ def add_item_page(
         history = histories.get().get(item_id, ItemHistory())
         row = read_row(store, item_id)
         item, state = queries.item_of(row), state_of(row, history, overlap)
+        with store.read() as connection:
+            forms = forms_of(connection)
         return pages.get_template("item.html").render(
             csrf=request.scope["session"].csrf,
             role=request.scope["session"].role,
@@ -44,7 +49,7 @@ def add_item_page(
             state=state,
             turns=turns_of(item),
             responses=[render(text) for text in item.responses],
-            labels=[label_view(label) for label in history.standing],
+            labels=[label_view(label, forms) for label in history.standing],
             rows=event_rows(history.events, {item.id: item}),
             disagreement=history.disagreement,
             flags=flags_of(history),
@@ -74,8 +79,11 @@ def apply_decision(store: LabelStore, body: DecisionRequest, by: str) -> None:
         decisions.correct(store, body.id, body.ranks, body.reason, by=by)
 
 
-def label_view(label: StoredLabel) -> dict[str, object]:
-    """A label as the page shows it: one column for each response, in the stored order."""
+def label_view(label: StoredLabel, forms: Mapping[int, FormConfig]) -> dict[str, object]:
+    """A label as the page shows it: one column for each response, in the stored order.
+
+    forms: version -> form, of all versions in the store.
+    """
     flags, overall = label.extra.get("flags"), label.extra.get("overall")
     count = len(label.ranks)
     return {
@@ -86,4 +94,5 @@ def label_view(label: StoredLabel) -> dict[str, object]:
         "rewrite": label.extra.get("rewrite", ""),
         "corrected": label.extra.get("corrected"),
         "both_bad": label.extra.get("both_bad", False),
+        "answers": answer_rows(label, forms),
     }

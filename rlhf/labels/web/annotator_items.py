@@ -5,8 +5,10 @@ from dataclasses import asdict
 
 from fastapi import FastAPI, HTTPException, Request
 
+from rlhf.labels.claiming import StaleClaimError
 from rlhf.labels.form_config import FormConfig
 from rlhf.labels.queue import Queue
+from rlhf.labels.records import Claim
 from rlhf.labels.replies import feedback_of, second_look_of
 from rlhf.labels.web.form import LabelForm, judgment_of
 from rlhf.labels.web.item_view import feedback_view, page_state
@@ -21,13 +23,23 @@ from rlhf.labels.web.request_schemas import (
 )
 
 
-def add_items(app: FastAPI, queue: Queue, config: FormConfig) -> None:
-    """Add the routes of an annotator's items, with the form `config`."""
+def add_items(app: FastAPI, queue: Queue, config: FormConfig, form_version: int) -> None:
+    """Add the routes of an annotator's items.
+
+    Args:
+        app: the app.
+        queue: where the items come from.
+        config: the form.
+        form_version: its version in the store.
+    """
+
+    def state_of(name: str, claim: Claim | None) -> dict[str, object]:
+        return {**page_state(queue, name, claim), "form": form_version}
 
     @app.post("/api/next")
     def next_item(request: Request) -> Mapping[str, object]:
         name = _annotator(request)
-        return page_state(queue, name, queue.next(name))
+        return state_of(name, queue.next(name))
 
     @app.post("/api/heartbeat")
     def heartbeat(request: Request, body: HeartbeatRequest) -> Mapping[str, bool]:
@@ -44,16 +56,22 @@ def add_items(app: FastAPI, queue: Queue, config: FormConfig) -> None:
     def submit(request: Request, body: SubmitRequest) -> Mapping[str, object]:
         name = _annotator(request)
         order_shown = queue.order_shown(name, body.claim)
+        if body.form_version not in (None, form_version):
+            raise StaleClaimError(
+                "the form has changed; what you entered is kept: answer what is new and submit it "
+                "again."
+            )
         judgment = judgment_of(
             body.form,
             order_shown,
             config,
             seconds=body.seconds,
             guideline_version=body.guideline_version,
+            form_version=form_version,
             responses=queue.responses(name, body.claim) if config.marks_passages else (),
         )
         kind, following = queue.submit(name, body.claim, judgment, request_key=body.key)
-        state = {"kind": kind, **page_state(queue, name, following)}
+        state = {"kind": kind, **state_of(name, following)}
         if (feedback := feedback_of(queue, name, body.claim)) is not None:
             state["feedback"] = feedback_view(feedback)
         if (look := second_look_of(queue, name, body.claim)) is not None:
@@ -68,14 +86,14 @@ def add_items(app: FastAPI, queue: Queue, config: FormConfig) -> None:
         if form := _form_fields(body.form):
             reason["form"] = form
         following = queue.skip(name, body.claim, reason, request_key=body.key)
-        return {"kind": "skip", **page_state(queue, name, following)}
+        return {"kind": "skip", **state_of(name, following)}
 
     @app.post("/api/undo")
     def undo(request: Request, body: UndoRequest) -> Mapping[str, object]:
         name = _annotator(request)
         claim = queue.undo(name, request_key=body.key)
         kind = "nothing" if claim is None else "undo"
-        return {"kind": kind, **page_state(queue, name, claim or queue.next(name))}
+        return {"kind": kind, **state_of(name, claim or queue.next(name))}
 
 
 def add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:

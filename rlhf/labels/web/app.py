@@ -13,7 +13,8 @@ from starlette.types import ASGIApp
 from rlhf.errors import DataError
 from rlhf.labels import access
 from rlhf.labels.claiming import StaleClaimError
-from rlhf.labels.form_config import as_json
+from rlhf.labels.form_config import FormConfig, as_json
+from rlhf.labels.form_versions import add_form
 from rlhf.labels.queue import Queue
 from rlhf.labels.review.history import Histories
 from rlhf.labels.web.adjudicate import add_adjudication
@@ -43,12 +44,15 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     add_error_handlers(app)
     app.add_middleware(AuditMiddleware, store=queue.store)
     app.state.queue, app.state.config = queue, config
+    with queue.store.write() as connection:
+        form_version = add_form(connection, config.form)
     site = LoginSite(store=queue.store, config=config)
     add_login(app, [site], config, pages)
     if not config.project:  # with several projects, the start page has these routes
         add_oidc(app, [site], config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
-    add_items(app, queue, config.form)
+    _add_form(app, config.form, form_version)
+    add_items(app, queue, config.form, form_version)
     histories = Histories(queue.store)
     add_questions(app, queue.store)
     add_adjudication(app, queue, pages, histories)
@@ -100,14 +104,16 @@ def _add_page(
         )
         return HTMLResponse(html)
 
-    @app.get("/api/form")
-    def form() -> Mapping[str, object]:
-        return as_json(config.form)
-
     @app.get("/api/guideline")
     def guideline() -> Mapping[str, object]:
         version, text = queue.store.newest_guideline()
         return {"version": version, "html": render(text)}
+
+
+def _add_form(app: FastAPI, form: FormConfig, version: int) -> None:
+    @app.get("/api/form")
+    def current_form() -> Mapping[str, object]:
+        return {**as_json(form), "version": version}
 
 
 def _conflict(request: Request, error: Exception) -> Response:

@@ -66,6 +66,7 @@ def judgment_of(
     *,
     seconds: float | None,
     guideline_version: int,
+    form_version: int,
     responses: Sequence[str] = (),
 ) -> Judgment:
     """The form as a judgment of the stored item's responses.
@@ -76,6 +77,7 @@ def judgment_of(
         config: the fields of the form.
         seconds: time from seeing the item to submitting; None if not measured.
         guideline_version: version of the guideline that the page showed.
+        form_version: version of `config` in the store.
         responses: K stored texts, needed if the form marks passages.
 
     Raises:
@@ -108,6 +110,7 @@ def judgment_of(
         seconds=seconds,
         strength=float(max(1, abs(form.scale or 0))),
         guideline_version=guideline_version,
+        form_version=form_version,
         extra=extra,
     )
 

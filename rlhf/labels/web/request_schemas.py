@@ -57,6 +57,7 @@ class SubmitRequest(RequestBody):
     key: RequestKey
     seconds: Seconds
     guideline_version: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    form_version: RowId | None = None  # of the form that the page shows; absent: the current one
 
 
 class SkipRequest(RequestBody):

@@ -93,6 +93,7 @@ class LabelEntry(Entry):
     order_shown: Sequence[int]
     seconds: float | None
     guideline_version: int
+    form_version: int
     strength: float
     purpose: str
     probability: float | None

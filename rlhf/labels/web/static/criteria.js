@@ -1,6 +1,7 @@
 // The form's criteria: their questions on the page, and the answers in the form.
 // A question is a fieldset with the name of its criterion and the index of its response ("" if it
-// is about the item). A line is a part that is answered by one key: all of a question, or one
+// is about the item). Questions about the best or the worst exist for each response and are shown
+// for those with that rank, so that a reason stays with its response. A line is a part that is answered by one key: all of a question, or one
 // statement of a checklist.
 import { endsOf, letter } from "./form.js";
 import { make } from "./render.js";
@@ -56,12 +57,15 @@ function answerNodes(criterion, name, label) {
   }
 }
 
-function question(criterion, index) {
-  const place = index === null ? "" : ` of ${letter(index)}`;
+const isAboutEnd = ({ about }) => about === "best" || about === "worst";
+
+// `nameOf`: index of a response -> its name on the page.
+function question(criterion, index, nameOf) {
+  const place = index === null ? "" : ` of ${nameOf(index)}`;
   const label = `${titleOf(criterion)}${place}`;
-  const node = make("fieldset", { className: "question" }, [
+  const node = make("fieldset", { className: "question", hidden: isAboutEnd(criterion) }, [
     make("legend", {}, [
-      make("strong", { textContent: titleOf(criterion) }), make("span", { className: "ends" }),
+      make("strong", { textContent: `${titleOf(criterion)}${isAboutEnd(criterion) ? ` ${nameOf(index)}` : ""}` }),
       ...(criterion.required ? [] : [make("span", { className: "dim", textContent: " optional" })]),
     ]),
     ...(criterion.question ? [make("p", { className: "asked", textContent: criterion.question })] : []),
@@ -72,10 +76,18 @@ function question(criterion, index) {
   return node;
 }
 
-// The questions about one response, or with null those about the item, its best and its worst.
-export function renderQuestions(criteria, index) {
-  const own = criteria.filter((criterion) => (criterion.about === "response") === (index !== null));
-  return own.length ? [make("div", { className: "questions" }, own.map((criterion) => question(criterion, index)))] : [];
+const block = (questions) => (questions.length ? [make("div", { className: "questions" }, questions)] : []);
+
+// The questions about one response.
+export function renderQuestions(criteria, index, nameOf = letter) {
+  return block(criteria.filter(({ about }) => about === "response").map((criterion) => question(criterion, index, nameOf)));
+}
+
+// The questions about the item, and those about its best and its worst of `count` responses.
+export function renderItemQuestions(criteria, count, nameOf = letter) {
+  const indices = (criterion) => (isAboutEnd(criterion) ? [...Array(count).keys()] : [null]);
+  return block(criteria.filter(({ about }) => about !== "response").flatMap((criterion) =>
+    indices(criterion).map((index) => question(criterion, index, nameOf))));
 }
 
 const indexOf = (node) => (node.dataset.index === "" ? null : Number(node.dataset.index));
@@ -93,14 +105,27 @@ export function setAnswer(form, name, index, answer) {
   else form.answers[name] = all;
 }
 
-// The form without answers to questions that it no longer has, as a draft of an older form does.
-export function withKnownAnswers(form, criteria) {
+function fits({ kind, several, options, statements, low, high }, answer) {
+  if (kind === "spans") return Array.isArray(answer) && answer.every((one) => options.includes(one.option));
+  if (kind === "choice" && several) return Array.isArray(answer) && answer.every((one) => options.includes(one));
+  if (kind === "choice") return options.includes(answer);
+  if (kind === "checklist") return Object.keys(answer).every((one) => statements.includes(one));
+  return kind === "rating" ? answer >= low && answer <= high : typeof answer === "string";
+}
+
+// The form without answers and flags that it no longer asks for, as in a draft of an older form.
+export function withKnownFields(form, { criteria, flags }) {
   const isKnown = ([name, answer]) => {
     const criterion = criteria.find((one) => one.name === name);
-    const isOfResponses = Array.isArray(answer) && answer.length === form.tiers.length;
-    return criterion !== undefined && (criterion.about !== "response" || isOfResponses);
+    if (criterion === undefined) return false;
+    if (criterion.about === "item") return fits(criterion, answer);
+    return Array.isArray(answer) && answer.length === form.tiers.length && answer.every((one) => one === null || fits(criterion, one));
   };
-  return { ...form, answers: Object.fromEntries(Object.entries(form.answers).filter(isKnown)) };
+  return {
+    ...form,
+    flags: form.flags.map((given) => given.filter((flag) => flags.includes(flag))),
+    answers: Object.fromEntries(Object.entries(form.answers).filter(isKnown)),
+  };
 }
 
 // Takes the answer of the question with this input into the form.
@@ -139,15 +164,12 @@ function showAnswer(node, criterion, answer) {
   );
 }
 
-// Shows the form's answers; a question about the best or the worst is hidden while there is none.
+// Shows the form's answers, and those questions about the best and the worst that are asked now.
 export function showAnswers(form, criteria) {
   for (const node of document.querySelectorAll(".question")) {
     const criterion = criteria.find(({ name }) => name === node.dataset.name);
     showAnswer(node, criterion, answerOf(form, criterion.name, indexOf(node)));
-    if (criterion.about !== "best" && criterion.about !== "worst") continue;
-    const ends = endsOf(form, criterion.about);
-    node.hidden = ends.length === 0;
-    node.querySelector(".ends").textContent = ` ${ends.map(letter).join(", ")}`;
+    if (isAboutEnd(criterion)) node.hidden = !endsOf(form, criterion.about).includes(indexOf(node));
   }
 }
 
@@ -187,7 +209,7 @@ export function nextLine(form, criteria, node) {
   const card = node.closest(".card");
   const open = lines.filter((one) => isOpen(form, criteria, one));
   const start = card ? Number(card.dataset.index) : 0;
-  const indexOfLine = (one) => { const { index } = one.closest(".question").dataset; return index === "" ? Infinity : Number(index); };
+  const indexOfLine = (one) => Number(one.closest(".card")?.dataset.index ?? Infinity);
   return open.find((one) => indexOfLine(one) >= start) ?? open[0] ?? lines[0] ?? null;
 }
 

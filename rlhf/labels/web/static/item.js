@@ -1,4 +1,5 @@
 // Shows the item and its form: everything that follows from the page's state.
+import { call } from "./api.js";
 import { renderConversation } from "./conversation.js";
 import * as criteria from "./criteria.js";
 import * as draft from "./draft.js";
@@ -10,7 +11,14 @@ import { layOut } from "./reading.js";
 import { announce, byId, page, showStatus } from "./state.js";
 import * as timer from "./timer.js";
 
-export function showItem(state) {
+// Loads the form's settings: at the start, and when the server serves another version of the form.
+export async function loadSettings() {
+  page.settings = await call("/api/form");
+  document.dispatchEvent(new Event("settings"));
+}
+
+export async function showItem(state) {
+  if (state.form !== page.settings.version) await loadSettings();
   showProgress(state);
   page.item = state.claim === null ? null : state;
   byId("main").hidden = byId("dock").hidden = page.item === null;
@@ -29,13 +37,13 @@ function showNewItem(item) {
   const { settings } = page;
   const count = item.answers.length;
   const unsaved = draft.unsavedForm(item.claim);
-  page.form = criteria.withKnownAnswers(formOf(unsaved ?? item.draft, count), settings.criteria);
+  page.form = criteria.withKnownFields(formOf(unsaved ?? item.draft, count), settings);
   page.current = Math.max(0, nextUnranked(page.form, count - 1));
   page.confirmed = false;
   byId("conversation").replaceChildren();
   render();
   renderControls(byId("controls"), count);
-  byId("item-questions").replaceChildren(...criteria.renderQuestions(settings.criteria, null));
+  byId("item-questions").replaceChildren(...criteria.renderItemQuestions(settings.criteria, count));
   renderStarts(count);
   showBoxes(page.form);
   scrollTo(0, 0);

@@ -5,7 +5,7 @@ import { base } from "./base.js";
 import * as draft from "./draft.js";
 import { enableDrag } from "./drag.js";
 import { loadGuideline, openGuideline } from "./guideline.js";
-import { formChanged, redraw, select, showItem, toggleRaw } from "./item.js";
+import { formChanged, loadSettings, redraw, select, showItem, toggleRaw } from "./item.js";
 import { onKey, setRows, toggleRows } from "./keyboard.js";
 import { enableLivePrompt } from "./live_prompt.js";
 import { enableQuestions } from "./questions.js";
@@ -43,7 +43,7 @@ async function onLiveResponses(isOpen) {
     return;
   }
   await draft.save();
-  showItem(await call("/api/next", {}));
+  await showItem(await call("/api/next", {}));
 }
 
 function onClick(event) {
@@ -104,13 +104,13 @@ function startPolling() {
 
 async function start() {
   setRows(localStorage.getItem("rlhf-label-rows") === "1");
-  page.settings = await call("/api/form");
+  document.addEventListener("settings", renderReasons);
+  await loadSettings();
   await loadGuideline();
   connect();
-  renderReasons();
   startPolling();
   const error = await deliverPending(onRetry);
-  showItem(await call("/api/next", {}));
+  await showItem(await call("/api/next", {}));
   if (error) showStatus(error, true);
   document.body.dataset.ready = "1";
 }

@@ -24,10 +24,10 @@ async function sendAction(path, body) {
     const state = await deliver(path, body, onRetry);
     endRetry();
     if (path !== "/api/undo") draft.drop();
-    showItem(state);
+    await showItem(state);
     showOutcome(state);
   } catch (error) {
-    if (error instanceof RequestError && error.status === 409) showItem(await call("/api/next", {}));
+    if (error instanceof RequestError && error.status === 409) await showItem(await call("/api/next", {}));
     showStatus(error.message, true);
   } finally {
     busy = false;
@@ -65,7 +65,9 @@ export function submit() {
     showStatus("This is the order in which the responses were shown. Submit again to confirm it.", true);
     return;
   }
-  sendAction("/api/submit", { claim: item.claim, form, seconds: timer.seconds(), guideline_version: guidelineVersion() });
+  sendAction("/api/submit", {
+    claim: item.claim, form, seconds: timer.seconds(), guideline_version: guidelineVersion(), form_version: settings.version,
+  });
 }
 
 export function openSkip() {

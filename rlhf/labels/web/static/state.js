@@ -4,7 +4,7 @@ export const byId = (id) => document.getElementById(id);
 export const page = {
   item: null, // as /api/next describes it; null: there is none
   form: null, // of the item, as the annotator fills it in
-  settings: null, // of the form: its criteria, flags and others
+  settings: null, // of the form: its version, criteria, flags and others
   current: 0, // the selected response
   raw: false, // plain texts
   confirmed: false, // the page asks once per item to confirm the order shown
