@@ -4,9 +4,11 @@ import pytest
 
 from rlhf.labels import people
 from rlhf.labels.pre_labels import set_pre_labels
-from rlhf.labels.records import Candidate
+from rlhf.labels.records import Candidate, Label
 from rlhf.labels.selection import QueueConfig
+from rlhf.labels.web.config import WebConfig
 from tests.browsing import press
+from tests.labels.forms import FORM, span
 from tests.labels.test_web_access import CONTRASTS, DOUBLE_IDS, NAMELESS
 from tests.labels.test_web_admin import PAGES, hostile, labelled  # noqa: F401
 from tests.labels.web_server import candidates, serving
@@ -53,7 +55,7 @@ def test_item_is_found_corrected_and_excluded(campaign, open_page):
     page.click("tbody tr a")
     page.wait_for_selector("body[data-ready]")
     page.locator("button[data-action=correct]").first.click()
-    ranks = page.locator("#reason-ranks input")
+    ranks = page.locator("#correction .rank-input")
     assert [ranks.nth(i).input_value() for i in range(4)] == ["1", "2", "3", "4"]
     ranks.nth(0).fill("4")
     page.fill("#reason", "first and last were swapped")
@@ -68,6 +70,68 @@ def test_item_is_found_corrected_and_excluded(campaign, open_page):
     page.click("#reason-form button.primary")
     page.locator("h1 .state.excluded").wait_for()
     assert len(campaign.store.labels()) == 6
+
+
+@pytest.fixture
+def answered(tmp_path):
+    """Three responses in a form with each kind of criterion, ranked and answered by two people."""
+    item = Candidate(prompt="When?", responses=("On 4 May.", "Never, as far as I know.", "Soon."))
+    web = WebConfig(form=FORM)
+    with serving(tmp_path, [item], QueueConfig(overlap=2), web) as site:
+        rubric = {"It names a date.": True, "It is short.": False}
+        answers = {
+            "helpful": [4, 0, 2],
+            "rubric": [rubric, None, None],
+            "topics": ["food", "law"],
+            "wrong": [None, [span("Never, as far as I know.", "Never")], None],
+            "why": [{"response": 0, "answer": "It has a date."}],
+        }
+        for name in ("ann", "bob"):
+            extra = {"criteria": answers, "flags": [[], ["untrue"], []]}
+            label = Label(item_id=1, annotator=name, ranks=(1, 3, 2), form_version=1, extra=extra)
+            site.store.submit(label)
+        yield site
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["1280", "360"])
+def test_answers_are_shown_and_corrected(answered, open_page, options):
+    """The question about the best follows the ranks in the dialog; passages stay."""
+    page = open_page(answered, "admin", reduced_motion="reduce", **options)
+    assert page.evaluate(WIDER) <= 0
+    assert page.evaluate(CONTRASTS) == []
+    visit(page, answered, "/admin/items/1")
+    assert page.evaluate(WIDER) <= 0
+    assert page.evaluate(CONTRASTS) == []
+    page.locator(".given", has_text="It has a date.").first.wait_for()
+    page.locator("button[data-action=correct]").first.click()
+    why = page.locator("#correction .question[data-name=why]")
+    assert why.nth(0).locator("textarea").input_value() == "It has a date."
+    assert not why.nth(2).is_visible()
+    helpful = page.locator("#correction .question[data-name=helpful]")
+    assert helpful.nth(0).locator("input:checked").get_attribute("value") == "4"
+    for index, rank in enumerate(("2", "3", "1")):
+        page.locator(".rank-input").nth(index).fill(rank)
+    assert why.nth(2).is_visible()
+    assert not why.nth(0).is_visible()
+    why.nth(2).locator("textarea").fill("Shorter.")
+    helpful.nth(2).locator("input[value='3']").check()
+    page.locator(".flag-input[value=untrue]").nth(1).uncheck()
+    page.locator(".overall-input").nth(2).select_option("6")
+    assert page.evaluate(NAMELESS) == []
+    assert page.evaluate(DOUBLE_IDS) == []
+    assert page.evaluate(WIDER) <= 0
+    page.fill("#reason", "first and last were swapped")
+    page.click("#reason-form button.primary")
+    page.locator("table", has_text="first and last were swapped").first.wait_for()
+    label = answered.store.labels()[-1]
+    assert (label.annotator, label.ranks) == ("ann", [2, 3, 1])
+    assert label.extra["overall"] == [None, None, 6]
+    assert "flags" not in label.extra
+    answers = label.extra["criteria"]
+    assert answers["helpful"] == [4, 0, 3]
+    assert answers["why"] == [{"response": 2, "answer": "Shorter."}]
+    assert answers["topics"] == ["food", "law"]
+    assert answers["wrong"][1][0]["text"] == "Never"
 
 
 def test_person_is_paused_and_the_table_renews_itself(campaign, open_page):

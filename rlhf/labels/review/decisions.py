@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import queries, validation
 from rlhf.labels.events import Event, append, append_label, append_undo
+from rlhf.labels.form_versions import forms_of
 from rlhf.labels.records import Label, StoredLabel
+from rlhf.labels.review.correction import NOTHING, CorrectedFields, corrected_extra
 from rlhf.labels.schema import (
     ADMINISTRATOR,
     CONTEST,
@@ -97,33 +99,35 @@ def correct(
     event_id: int,
     ranks: Sequence[int],
     reason: str,
+    fields: CorrectedFields = NOTHING,
     *,
     by: str = ADMINISTRATOR,
 ) -> int:
-    """Replace the ranks of a label by a new event; returns its id.
+    """Replace the ranks of a label, and fields of its form, by a new event; returns its id.
 
     The new label has the same annotator, item and purpose, and records in `extra` who corrected
     which event and why. Its annotator can no longer undo it.
 
     Raises:
-        DataError: no such label, it was undone before, ranks that do not fit, or no reason.
+        DataError: no such label, it was undone before, ranks or fields that do not fit, or no
+            reason.
     """
     reason = checked_reason(reason)
     with store.write() as connection:
         old = _label(connection, event_id)
-        new = corrected(old, validation.whole_ranks(list(ranks)), reason, by)
+        new = with_ranks(old, validation.whole_ranks(list(ranks)))
         validation.check_label(new, queries.item_sizes(connection, {old.item_id}))
+        extra = corrected_extra(old, new.ranks, fields, forms_of(connection).get(old.form_version))
+        extra["corrected"] = {"by": by, "event_id": event_id, "reason": reason}
         payload = {"by": by, "reason": reason}
         append_undo(connection, event_id, request_key=None, payload=payload)
-        return append_label(connection, new, request_key=None)
+        return append_label(connection, replace(new, extra=extra), request_key=None)
 
 
-def corrected(old: StoredLabel, ranks: Sequence[int], reason: str, by: str) -> Label:
-    """The label with other ranks; what described the old ranks is left out."""
-    described = ("form", "scale", "both_bad")
-    extra = {key: value for key, value in old.extra.items() if key not in described}
-    extra["corrected"] = {"by": by, "event_id": old.event_id, "reason": reason}
-    values = replace(old, ranks=list(ranks), strength=1.0, extra=extra)
+def with_ranks(old: StoredLabel, ranks: Sequence[int]) -> Label:
+    """The label with these ranks; other ranks have the strength of an ordinary preference."""
+    strength = old.strength if list(ranks) == list(old.ranks) else 1.0
+    values = replace(old, ranks=list(ranks), strength=strength)
     return Label(**{name: getattr(values, name) for name in Label.__dataclass_fields__})
 
 

@@ -14,10 +14,11 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import StoredLabel
 from rlhf.labels.review import decisions
 from rlhf.labels.review.browse import flags_of, read_row, state_of
+from rlhf.labels.review.correction import CorrectedFields
 from rlhf.labels.review.event_rows import event_rows
 from rlhf.labels.review.history import Histories, ItemHistory
 from rlhf.labels.store import LabelStore
-from rlhf.labels.web.answer_view import answer_rows
+from rlhf.labels.web.answer_view import answer_rows, correction_form
 from rlhf.labels.web.item_view import turns_of
 from rlhf.labels.web.request_schemas import DecisionRequest
 from rlhf.web.markdown import render
@@ -76,7 +77,8 @@ def apply_decision(store: LabelStore, body: DecisionRequest, by: str) -> None:
     elif body.action == "take_back":
         decisions.take_back(store, body.id, body.reason, by=by)
     else:
-        decisions.correct(store, body.id, body.ranks, body.reason, by=by)
+        fields = CorrectedFields(answers=body.answers, overall=body.overall, flags=body.flags)
+        decisions.correct(store, body.id, body.ranks, body.reason, fields, by=by)
 
 
 def label_view(label: StoredLabel, forms: Mapping[int, FormConfig]) -> dict[str, object]:
@@ -95,4 +97,5 @@ def label_view(label: StoredLabel, forms: Mapping[int, FormConfig]) -> dict[str,
         "corrected": label.extra.get("corrected"),
         "both_bad": label.extra.get("both_bad", False),
         "answers": answer_rows(label, forms),
+        "correction": correction_form(label, forms),
     }

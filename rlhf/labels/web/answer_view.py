@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf.labels.answers import by_response
-from rlhf.labels.criteria import AnswerType, Checklist, Criterion, Rating, Spans
+from rlhf.labels.criteria import AnswerType, Checklist, Criterion, Rating, Spans, as_json
 from rlhf.labels.form_config import FormConfig
 from rlhf.labels.records import StoredLabel
 
@@ -71,3 +71,30 @@ def _rating_text(rating: Rating, value: int) -> str:
     else:
         word = rating.words[value - rating.low] if rating.words else ""
     return f"{value}, {word}" if word else str(value)
+
+
+def correction_form(label: StoredLabel, forms: Mapping[int, FormConfig]) -> dict[str, object]:
+    """What the dialog of a correction needs: the label's form and its present values.
+
+    Responses are in the stored order. Passages are not corrected.
+    """
+    form = forms.get(label.form_version)
+    stored = label.extra.get("criteria")
+    answers = stored if form and isinstance(stored, Mapping) else {}
+    criteria = [one for one in form.criteria if not isinstance(one.answer, Spans)] if form else []
+    count = len(label.ranks)
+    return {
+        "ranks": list(label.ranks),
+        "criteria": [as_json(one) for one in criteria],
+        "flags": list(form.flags) if form else [],
+        "overall": form.overall if form else False,
+        "answers": {
+            one.name: answers[one.name]
+            if one.about == "item"
+            else by_response(answers[one.name], count)
+            for one in criteria
+            if one.name in answers
+        },
+        "given_flags": label.extra.get("flags") or [[] for _ in label.ranks],
+        "given_overall": label.extra.get("overall") or [None for _ in label.ranks],
+    }

@@ -42,6 +42,7 @@ OneAnswer = (
 )
 # One answer, or one for each response.
 Answer = OneAnswer | Annotated[list[OneAnswer], Field(max_length=MAX_RESPONSES)]
+Answers = Annotated[dict[Name, Answer], Field(max_length=MAX_ANSWERS)]
 
 
 class LabelForm(BaseModel):
@@ -56,7 +57,7 @@ class LabelForm(BaseModel):
     overall: Annotated[list[Overall], Field(max_length=MAX_RESPONSES)] = []
     comment: Text = ""
     rewrite: Text = ""
-    answers: Annotated[dict[Name, Answer], Field(max_length=MAX_ANSWERS)] = {}
+    answers: Answers = {}
 
 
 def judgment_of(

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rlhf.labels.access import MAX_NAME_LENGTH
-from rlhf.labels.web.form import LabelForm
+from rlhf.labels.web.form import MAX_RESPONSES, Answers, LabelForm, Overall
+from rlhf.labels.web.form import Name as FlagName
 
 MAX_SECONDS = 86_400.0
 
@@ -120,7 +121,11 @@ class DecisionRequest(RequestBody):
     action: Literal["exclude", "reopen", "contest", "take_back", "correct"]
     id: RowId  # of the item; of the label's event for take_back and correct
     reason: Annotated[str, Field(max_length=2_000)]
-    ranks: Ranks = []  # for correct, in the order of the item's responses
+    # For correct, in the order of the item's responses; an absent field stays as it is.
+    ranks: Ranks = []
+    answers: Answers | None = None
+    overall: Annotated[list[Overall], Field(max_length=MAX_RESPONSES)] | None = None
+    flags: Annotated[list[list[FlagName]], Field(max_length=MAX_RESPONSES)] | None = None
 
 
 class PersonRequest(RequestBody):

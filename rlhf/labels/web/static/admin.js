@@ -1,6 +1,7 @@
 // The researcher's pages: rendered by the server; this file sends forms and renews live parts.
 import { call } from "./api.js";
 import { base } from "./base.js";
+import { correction } from "./correction.js";
 
 const byId = (id) => document.getElementById(id);
 const RENEW = 15_000; // milliseconds
@@ -41,9 +42,10 @@ function enableInvites() {
   });
 }
 
-// Decisions about an item or a label: a dialog asks for the reason, and for ranks if needed.
+// Decisions about an item or a label: a dialog asks for the reason, and for a correction.
 function enableDecisions() {
   let decision = null;
+  let corrected = null;
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-action]");
     if (!button) return;
@@ -51,29 +53,15 @@ function enableDecisions() {
     byId("reason-title").textContent = button.dataset.title;
     byId("reason").value = "";
     byId("reason-problem").textContent = "";
-    byId("reason-ranks").replaceChildren(...rankInputs(button.dataset.ranks));
+    corrected = button.dataset.correction ? correction(JSON.parse(button.dataset.correction)) : null;
+    byId("correction").replaceChildren(...(corrected?.nodes ?? []));
+    corrected?.show();
     byId("reason-dialog").showModal();
   });
   byId("reason-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const ranks = [...byId("reason-ranks").querySelectorAll("input")].map((input) => Number(input.value));
-    send("/admin/decide", { ...decision, reason: byId("reason").value, ...(ranks.length ? { ranks } : {}) }, byId("reason-problem"));
+    send("/admin/decide", { ...decision, reason: byId("reason").value, ...corrected?.values() }, byId("reason-problem"));
   });
-}
-
-function rankInputs(ranks) {
-  if (!ranks) return [];
-  const values = ranks.split(",");
-  const box = document.createElement("div");
-  box.className = "rank-inputs";
-  box.append(...values.map((rank, index) => {
-    const label = document.createElement("label");
-    const input = document.createElement("input");
-    Object.assign(input, { type: "number", min: "1", max: "64", value: rank, required: true });
-    label.append(`Rank of response ${index + 1}`, input);
-    return label;
-  }));
-  return [box];
 }
 
 function enablePeople() {
