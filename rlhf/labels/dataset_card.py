@@ -133,11 +133,15 @@ def _cell(text: str) -> str:
 
 def _agreement(store: "LabelStore", labels: Sequence[StoredLabel]) -> str:
     count = sum(label.purpose == LABEL for label in labels)
-    agreement = agreement_of(label_stats(store))
+    stats = label_stats(store)
+    agreement = agreement_of(stats)
     text = str(agreement)
     if agreement.alpha.n or agreement.pairs.n:
         text = f"Krippendorff's {text}"
-    return f"{counted(count, 'label')}; {text}. Values in brackets are 95% intervals."
+    lines = [f"{counted(count, 'label')}; {text}. Values in brackets are 95% intervals."]
+    shared = [one for one in stats.answers.criteria if one.alpha.n]
+    lines += [f"- {_cell(one.name)}: alpha {one.alpha}" for one in shared]
+    return "\n".join([lines[0], "", *lines[1:]] if shared else lines)
 
 
 def _guidelines(store: "LabelStore", labels: Sequence[StoredLabel]) -> list[str]:

@@ -13,7 +13,9 @@ from rlhf.labels.annotator_stats import (
     gold_agreement,
     median_seconds_per_word,
 )
+from rlhf.labels.answer_stats import AnswerStats, answer_stats
 from rlhf.labels.concerns import Concern, concerns_of
+from rlhf.labels.form_versions import forms_of
 from rlhf.labels.pre_label_effect import PreLabelEffect, pre_label_effect
 from rlhf.labels.records import LABEL, StoredLabel, competition_ranks
 from rlhf.labels.schema import LATE, SKIP
@@ -39,6 +41,7 @@ class StoreStats:
     skips: int
     late: int  # labels that came after their place was given to another annotator
     pre_labels: PreLabelEffect | None  # None if no label has one
+    answers: AnswerStats  # to the form's criteria
 
     @property
     def names(self) -> Sequence[str]:
@@ -74,6 +77,8 @@ def label_stats(
     """
     items = {item.id: item for item in store.items()}
     all_labels = store.labels()
+    with store.read() as connection:
+        forms = forms_of(connection)
     labels = [label for label in all_labels if label.purpose == LABEL]
     by_item: dict[int, list[StoredLabel]] = {}
     for label in labels:
@@ -111,6 +116,7 @@ def label_stats(
         skips=counts.get(SKIP, 0),
         late=counts.get(LATE, 0),
         pre_labels=pre_label_effect(all_labels, data.gold_ranks),
+        answers=answer_stats(labels, forms),
     )
 
 

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.labels.answer_stats import AnswerStats
 from rlhf.labels.model_results import ModelResults
 from rlhf.labels.pre_label_effect import PreLabelEffect
 from rlhf.labels.shares import Share
@@ -31,6 +33,14 @@ def print_stats(console: Console, stats: StoreStats, *, with_gold: bool) -> None
         console.print(_agreement_table(stats))
     if stats.pre_labels is not None:
         console.print(_pre_label_table(stats.pre_labels))
+    if stats.answers.criteria:
+        console.print(_answer_table(stats.answers))
+    if stats.answers.unknown:
+        console.print(
+            f"{counted(stats.answers.unknown, 'label')} with answers in an unknown form, not "
+            "counted: older than version 6 of the store, or imported before `rlhf label import "
+            "--form FORM`"
+        )
     for concern in stats.concerns:
         console.print(f"check {concern.annotator}: {concern.reason}", markup=False)
 
@@ -49,6 +59,25 @@ def _pre_label_table(effect: PreLabelEffect) -> Table:
     for name, group in (("shown", effect.shown), ("held out", effect.held_out)):
         shares = (group.with_model, group.with_others, group.gold)
         table.add_row(name, str(group.labels), *map(str, shares))
+    return table
+
+
+def _answer_table(answers: AnswerStats) -> Table:
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        caption="answers to the form: how often each was given; Krippendorff's alpha, ordinal for "
+        "ratings and nominal for the others",
+    )
+    table.add_column("criterion", overflow="fold")
+    table.add_column("answers", justify="right")
+    table.add_column("given", overflow="fold")
+    table.add_column("alpha", justify="right")
+    for one in answers.criteria:
+        given = ", ".join(f"{value}: {count}" for value, count in one.counts.items())
+        mean = "" if one.mean is None else f"; mean {one.mean:.2f}"
+        alpha = f"{one.alpha.value:.2f} (n={one.alpha.n})" if one.alpha.n else "-"
+        table.add_row(Text(one.name), str(one.answers), Text(given + mean), alpha)
     return table
 
 

@@ -97,6 +97,7 @@ def answered(tmp_path):
 def test_answers_are_shown_and_corrected(answered, open_page, options):
     """The question about the best follows the ranks in the dialog; passages stay."""
     page = open_page(answered, "admin", reduced_motion="reduce", **options)
+    page.get_by_role("heading", name="Answers to the form").wait_for()
     assert page.evaluate(WIDER) <= 0
     assert page.evaluate(CONTRASTS) == []
     visit(page, answered, "/admin/items/1")

@@ -32,6 +32,7 @@ from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.request_schemas import InviteRequest
 
 STATS_SECONDS = 10.0  # the statistics are not computed more often
+STATS_SHARE = 0.05  # of the time they may take, since annotators wait meanwhile
 MEDIA_TYPES = {
     "jsonl": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
@@ -41,18 +42,22 @@ MEDIA_TYPES = {
 
 
 class StatsCache:
-    """The store's statistics, at most STATS_SECONDS old."""
+    """The store's statistics, recomputed after STATS_SECONDS, or later if that takes long."""
 
     def __init__(self, store: LabelStore) -> None:
         self._store, self._lock = store, threading.Lock()
-        self._computed: tuple[float, StoreStats] | None = None
+        self._computed: StoreStats | None = None
+        self._next = 0.0
 
     def get(self) -> StoreStats:
         """The cached statistics, or new ones."""
         with self._lock:
-            if self._computed is None or time.monotonic() - self._computed[0] > STATS_SECONDS:
-                self._computed = (time.monotonic(), label_stats(self._store))
-            return self._computed[1]
+            start = time.monotonic()
+            if self._computed is None or start >= self._next:
+                self._computed = label_stats(self._store)
+                now = time.monotonic()
+                self._next = now + max(STATS_SECONDS, (now - start) / STATS_SHARE)
+            return self._computed
 
 
 def add_admin(
