@@ -96,6 +96,7 @@ def _serve(args: argparse.Namespace) -> None:
         max_new_tokens=args.max_new_tokens,
         until=args.until,
         webhook=Webhook(url=args.webhook, secret=secret) if args.webhook else None,
+        pictures=args.pictures,
     )
     queue = QueueConfig(
         overlap=args.overlap,

@@ -105,6 +105,7 @@ def _add_serve(add: AddArgument) -> None:
         "--form",
         help="YAML file of the form, or a form of the package: helpsteer | safety | reasons.",
     )
+    add("--pictures", metavar="FOLDER", help="Show the pictures of this folder that prompts name.")
     add("--new_admin_token", action="store_true", help="Replace the admin link.")
     add("--overlap", type=int, default=1, help="Annotators per item.")
     add("--seed", type=int, default=0, help="Seed of the order in which responses are shown.")

@@ -9,7 +9,7 @@ from rlhf.errors import ConfigError
 from rlhf.runtime.config_yaml import read_yaml
 from rlhf.runtime.yaml_keys import check_keys, text_of
 
-KEYS = ("name", "title", "store", "form", "guideline")
+KEYS = ("name", "title", "store", "form", "guideline", "pictures")
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 
 
@@ -22,6 +22,7 @@ class ProjectEntry:
     store: str
     form: str | None
     guideline: Path | None
+    pictures: Path | None = None  # folder of the pictures that prompts name
 
 
 def load_projects(path: str | Path) -> Sequence[ProjectEntry]:
@@ -64,12 +65,16 @@ def _entry(path: Path, number: int, keys: object) -> ProjectEntry:
     if not texts["store"]:
         raise ConfigError(f"{place}: store is missing.", code="missing-key")
     store, form = texts["store"], texts["form"]
+    pictures = path.parent / texts["pictures"] if texts["pictures"] else None
+    if pictures is not None and not pictures.is_dir():
+        raise ConfigError(f"{place}: pictures={pictures} is not a folder.", code="missing-file")
     return ProjectEntry(
         name=texts["name"],
         title=texts["title"] or texts["name"],
         store=store if "://" in store else str(path.parent / store),
         form=_form(path.parent, form) if form else None,
         guideline=path.parent / texts["guideline"] if texts["guideline"] else None,
+        pictures=pictures,
     )
 
 

@@ -12,17 +12,23 @@ from markdown_it.utils import EnvType, OptionsDict
 
 from rlhf.web.code_colors import colored_code
 from rlhf.web.formulas import add_formulas
+from rlhf.web.picture_links import ADDRESS_OF, AddressOf, add_pictures
 from rlhf.web.sanitizer import INDENT, sanitized
 
 
-def render(text: str) -> str:
+def render(text: str, address_of: AddressOf | None = None) -> str:
     """Markdown as sanitized HTML: no script, style, image, form or id.
 
     HTML in the text stays text. An image would be a request to another server, so it is a link.
     Other than in CommonMark, line breaks and the indentation of lines are kept, since models write
     code and verse without marking it.
+
+    address_of: with it, `picture:NAME` and `![text](NAME)` are pictures at the address that it
+        gives; a name without an address stays text.
     """
-    return sanitized(_MARKDOWN.render(text))
+    if address_of is None:
+        return sanitized(_MARKDOWN.render(text))
+    return sanitized(_MARKDOWN.render(text, {ADDRESS_OF: address_of}), with_pictures=True)
 
 
 def _parser() -> MarkdownIt:
@@ -33,6 +39,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", options).enable(["table", "strikethrough"])
     parser.disable("image")
     add_formulas(parser)
+    add_pictures(parser)
     parser.inline.ruler.at("newline", _keep_indentation)
     parser.add_render_rule(INDENT, _render_indentation)
     parser.core.ruler.push("directions", _set_directions)

@@ -1,5 +1,7 @@
 """The tags, attributes and values that rendered text may have; everything else is removed."""
 
+import re
+
 import nh3
 
 from rlhf.web.code_colors import CODE_CLASSES
@@ -18,6 +20,8 @@ TAGS = {
 ATTRIBUTES = {"a": {"href", "title", "target"}, "ol": {"start"}}
 LINKS = {"http", "https", "mailto"}
 INDENT = "indent"
+PICTURES = "/pictures/"  # path of the pictures that a page serves itself
+_PICTURE = re.compile(rf"(?:/[\w-]+)*{PICTURES}[^/]+")  # on this server, below any project
 
 _AUTO = {"dir": {"auto"}}
 _ALIGNED = {"align": {"left", "center", "right"}}
@@ -48,14 +52,24 @@ VALUES: dict[str, dict[str, set[str]]] = {
 }
 
 
-def sanitized(html: str) -> str:
-    """The HTML without anything that is not listed above; links open in a new tab."""
+def sanitized(html: str, *, with_pictures: bool = False) -> str:
+    """The HTML without anything that is not listed above; links open in a new tab.
+
+    with_pictures: keep images, if they are below `PICTURES` on this server.
+    """
     return nh3.clean(
         html,
-        tags=TAGS,
-        attributes=ATTRIBUTES,
+        tags=TAGS | {"img"} if with_pictures else TAGS,
+        attributes=ATTRIBUTES | {"img": {"src", "alt"}} if with_pictures else ATTRIBUTES,
+        attribute_filter=_kept,
         tag_attribute_values=VALUES,
         url_schemes=LINKS,
         link_rel="noopener noreferrer nofollow",
         set_tag_attribute_values={"a": {"target": "_blank"}},
     )
+
+
+def _kept(tag: str, attribute: str, value: str) -> str | None:
+    """The value of an attribute; None for an image from elsewhere."""
+    is_foreign = (tag, attribute) == ("img", "src") and not _PICTURE.fullmatch(value)
+    return None if is_foreign else value

@@ -215,7 +215,7 @@ def test_list_of_projects_is_read_and_checked(tmp_path):
     path.write_text(
         "projects:\n"
         "  - {name: maths, title: Maths, store: m.sqlite, form: helpsteer, guideline: g.md}\n"
-        "  - {name: chat-2, store: 'postgresql+psycopg://h/db', form: form.yaml}\n"
+        "  - {name: chat-2, store: 'postgresql+psycopg://h/db', form: form.yaml, pictures: .}\n"
     )
     assert load_projects(path) == [
         ProjectEntry(
@@ -231,6 +231,7 @@ def test_list_of_projects_is_read_and_checked(tmp_path):
             store="postgresql+psycopg://h/db",
             form=str(tmp_path / "form.yaml"),
             guideline=None,
+            pictures=tmp_path,
         ),
     ]
 
@@ -243,6 +244,7 @@ def test_list_of_projects_is_read_and_checked(tmp_path):
         ("projects: [maths]", "missing-key", "project 1"),
         ("stores: []", "unknown-key", "stores"),
         ("projects: [{name: a, store: x, people: y}]", "unknown-key", "people"),
+        ("projects: [{name: a, store: x, pictures: none}]", "missing-file", "none"),
         ("projects: [{store: x}]", "bad-value", "project 1"),
         ("projects: [{name: ../a, store: x}]", "bad-value", "../a"),
         ("projects: [{name: A, store: x}]", "bad-value", "'A'"),

@@ -22,7 +22,12 @@ requests = pytest.importorskip("requests", reason="needs requests")
 
 SECONDS = 120.0  # for a response on a busy machine
 OPERATIONS = [
-    (method, path.replace("/rankings", "/{kind}").replace("/items/1", "/items/{item_id}"))
+    (
+        method,
+        path.replace("/rankings", "/{kind}")
+        .replace("/items/1", "/items/{item_id}")
+        .replace("/cat.png", "/{name}"),
+    )
     for method, path in [*ROUTES, *PUBLIC_ROUTES]
 ]
 FORM = '{"claim": 1, "key": "key-00000001", "seconds": %s, "form": {"comment": %s}}'

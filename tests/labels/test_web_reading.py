@@ -1,8 +1,12 @@
 """How the label page shows texts: long ones, differences, formulas, tables, right-to-left text."""
 
+import struct
+import zlib
+
 import pytest
 
 from rlhf.labels.records import Candidate
+from rlhf.labels.web.config import WebConfig
 from tests.browsing import press, wait_until
 from tests.labels.web_server import serving
 
@@ -114,3 +118,34 @@ def test_code_has_colours_in_both_themes(tmp_path, open_page):
                 page.locator(".code-keyword").first.evaluate("node => getComputedStyle(node).color")
             )
         assert len(colours) == 2
+
+
+def png(width: int, height: int) -> bytes:
+    """A grey picture of this size."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * width) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desktop", "phone"])
+def test_pictures_of_the_prompt_load_and_fit(tmp_path, open_page, options):
+    """The policy of the page allows them; a wide one shrinks; `r` shows the name."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "wide.png").write_bytes(png(2400, 1600))
+    item = Candidate(prompt="What is it?\n\npicture:wide.png", responses=("a", "b"))
+    with serving(tmp_path, [item], web=WebConfig(pictures=folder)) as site:
+        page = open_page(site, "ann", **options)
+        picture = page.locator("#conversation img")
+        wait_until(lambda: picture.evaluate("img => img.naturalWidth") == 2400)
+        box, width = picture.bounding_box(), page.viewport_size["width"]
+        assert box["width"] <= width
+        assert box["width"] / box["height"] == pytest.approx(1.5, rel=0.02)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        press(page, "r")
+        page.locator("#conversation pre", has_text="picture:wide.png").wait_for()

@@ -47,11 +47,12 @@ ROLES_OF_ROUTE = {
     ("POST", "/admin/guideline"): ("researcher", "admin"),
     ("POST", "/admin/answer"): ("researcher", "admin"),
     ("GET", "/admin/models"): ("researcher", "admin"),
+    ("GET", "/pictures/cat.png"): EVERYBODY,
     ("POST", "/logout"): EVERYBODY,
 }
 ROUTES = list(ROLES_OF_ROUTE)
 # Values of the parameters of paths.
-PARAMETERS = {"{kind}": "rankings", "{item_id}": "1"}
+PARAMETERS = {"{kind}": "rankings", "{item_id}": "1", "{name}": "cat.png"}
 
 PUBLIC_ROUTES = [
     ("GET", "/login"),
@@ -136,7 +137,12 @@ def test_route_that_is_not_in_the_table_is_closed_to_everybody(site):
 def test_table_of_roles_has_no_route_that_does_not_exist(site):
     """The REST API's routes are checked in test_rest.py."""
     listed = {
-        (method, path.replace("/export/*", "/export/rankings").replace("/items/*", "/items/1"))
+        (
+            method,
+            path.replace("/export/*", "/export/rankings")
+            .replace("/items/*", "/items/1")
+            .replace("/pictures/*", "/pictures/cat.png"),
+        )
         for method, path in (route.split() for route in permissions.ROLES_OF_ROUTE)
         if not path.startswith("/rest/")
     }

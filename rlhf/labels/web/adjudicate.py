@@ -13,12 +13,17 @@ from rlhf.labels.review.adjudication import Ruling, Task, next_task, order_shown
 from rlhf.labels.review.browse import read_row
 from rlhf.labels.review.history import Histories
 from rlhf.labels.web.item_view import turns_of
+from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.request_schemas import RulingRequest
 from rlhf.web.markdown import render
 
 
 def add_adjudication(
-    app: FastAPI, queue: Queue, pages: jinja2.Environment, histories: Histories
+    app: FastAPI,
+    queue: Queue,
+    pages: jinja2.Environment,
+    histories: Histories,
+    pictures: Pictures,
 ) -> None:
     """Add the routes of adjudicators; the guard lets nobody else in."""
     store = queue.store
@@ -29,7 +34,7 @@ def add_adjudication(
         if task is not None:
             request.scope["audit"]["item_id"] = task.item.id
             request.scope["audit"]["labels_shown"] = [one.event_id for one in task.labels]
-        return task_view(task)
+        return task_view(task, pictures)
 
     @app.get("/adjudicate", response_class=HTMLResponse)
     def page(request: Request) -> str:
@@ -62,14 +67,14 @@ def add_adjudication(
         return next_view(request)
 
 
-def task_view(task: Task | None) -> dict[str, object]:
+def task_view(task: Task | None, pictures: Pictures) -> dict[str, object]:
     """The JSON that the page reads: responses in the order shown, nobody's name."""
     if task is None:
         return {"item": None, "left": 0}
     return {
         "item": task.item.id,
         "left": task.left,
-        "turns": turns_of(task.item),
+        "turns": turns_of(task.item, pictures),
         "answers": [render(task.item.responses[index]) for index in task.order_shown],
         "blind": None if task.blind is None else in_order(task.blind.ranks, task.order_shown),
         "labels": [label_view(label, task.order_shown) for label in task.labels],

@@ -29,6 +29,7 @@ from rlhf.labels.web.admin_items import add_item_list
 from rlhf.labels.web.admin_models import add_models_page
 from rlhf.labels.web.admin_people import add_people_page
 from rlhf.labels.web.config import WebConfig
+from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.request_schemas import InviteRequest
 
 STATS_SECONDS = 10.0  # the statistics are not computed more often
@@ -71,7 +72,7 @@ def add_admin(
     cache = StatsCache(queue.store)
     _add_overview(app, queue, config, pages, cache)
     add_item_list(app, queue, config, pages, histories)
-    add_item_page(app, queue, pages, histories)
+    add_item_page(app, queue, pages, histories, Pictures(config.pictures, config.base))
     add_event_page(app, queue.store, pages, histories)
     add_people_page(app, queue, pages, histories, lambda: cache.get().annotators)
     add_guideline_page(app, queue.store, pages)

@@ -20,6 +20,7 @@ from rlhf.labels.review.history import Histories, ItemHistory
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.answer_view import answer_rows, correction_form
 from rlhf.labels.web.item_view import turns_of
+from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.request_schemas import DecisionRequest
 from rlhf.web.markdown import render
 
@@ -31,6 +32,7 @@ def add_item_page(
     queue: Queue,
     pages: jinja2.Environment,
     histories: Histories,
+    pictures: Pictures,
 ) -> None:
     """Add the routes of an item and of decisions."""
     store, overlap = queue.store, queue.config.overlap
@@ -48,7 +50,7 @@ def add_item_page(
             role=request.scope["session"].role,
             item=item,
             state=state,
-            turns=turns_of(item),
+            turns=turns_of(item, pictures),
             responses=[render(text) for text in item.responses],
             labels=[label_view(label, forms) for label in history.standing],
             rows=event_rows(history.events, {item.id: item}),

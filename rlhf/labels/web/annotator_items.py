@@ -13,6 +13,7 @@ from rlhf.labels.replies import feedback_of, second_look_of
 from rlhf.labels.web.form import LabelForm, judgment_of
 from rlhf.labels.web.item_view import feedback_view, page_state
 from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
+from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.request_schemas import (
     DraftRequest,
     HeartbeatRequest,
@@ -23,7 +24,9 @@ from rlhf.labels.web.request_schemas import (
 )
 
 
-def add_items(app: FastAPI, queue: Queue, config: FormConfig, form_version: int) -> None:
+def add_items(
+    app: FastAPI, queue: Queue, config: FormConfig, form_version: int, pictures: Pictures
+) -> None:
     """Add the routes of an annotator's items.
 
     Args:
@@ -31,10 +34,11 @@ def add_items(app: FastAPI, queue: Queue, config: FormConfig, form_version: int)
         queue: where the items come from.
         config: the form.
         form_version: its version in the store.
+        pictures: those that prompts may show.
     """
 
     def state_of(name: str, claim: Claim | None) -> dict[str, object]:
-        return {**page_state(queue, name, claim), "form": form_version}
+        return {**page_state(queue, name, claim, pictures), "form": form_version}
 
     @app.post("/api/next")
     def next_item(request: Request) -> Mapping[str, object]:

@@ -25,6 +25,7 @@ from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.guard import HOME, guard_label_app
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.login import LoginSite, add_login, add_oidc
+from rlhf.labels.web.pictures import Pictures, add_picture_route
 from rlhf.web.markdown import render
 from rlhf.web.server import TEXT_FILES
 
@@ -52,10 +53,12 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
         add_oidc(app, [site], config, pages)
     _add_page(app, queue, config, pages, has_models=live is not None)
     _add_form(app, config.form, form_version)
-    add_items(app, queue, config.form, form_version)
+    pictures = Pictures(config.pictures, config.base)
+    add_items(app, queue, config.form, form_version, pictures)
+    add_picture_route(app, pictures)
     histories = Histories(queue.store)
     add_questions(app, queue.store)
-    add_adjudication(app, queue, pages, histories)
+    add_adjudication(app, queue, pages, histories, pictures)
     if live is not None:
         add_live(app, queue, live)
     add_admin(app, queue, config, pages, histories)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.types import Scope
 
@@ -28,6 +29,7 @@ class WebConfig:
     oidc: OidcLogin | None = None  # logs users in; None: only links do, or a proxy
     form: FormConfig = field(default_factory=FormConfig)
     finish: threading.Event | None = None  # set when the administrator ends the labelling
+    pictures: Path | None = None  # folder of the pictures that prompts name; None shows none
 
     @property
     def base(self) -> str:
@@ -69,10 +71,17 @@ class LabelServerConfig:
     num_responses: int = 4
     max_new_tokens: int = 128
     webhook: Webhook | None = None
+    pictures: str | None = None
     until: str | None = None  # number of labels after which the server stops, or "all"
 
     def __post_init__(self) -> None:
         check_address(self.host, self.port, public=self.public)
+        if self.pictures is not None and not Path(self.pictures).is_dir():
+            raise ConfigError(
+                f"pictures={self.pictures} is not a folder; name the one with the pictures of the "
+                "prompts.",
+                code="missing-file",
+            )
         if self.until not in (None, ALL) and not str(self.until).isdigit():
             raise ConfigError(
                 f"until={self.until} is neither a number of labels nor {ALL}.", code="bad-value"

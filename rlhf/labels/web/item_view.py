@@ -8,6 +8,7 @@ from rlhf.data.tokenization.thoughts import split_thought
 from rlhf.labels.qualification import Feedback, score
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Claim, Item
+from rlhf.labels.web.pictures import Pictures
 from rlhf.web.markdown import render
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ NOTICES = {
 }
 
 
-def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, object]:
-    """The annotator's progress and, if they hold a claim, its item and draft."""
+def page_state(
+    queue: Queue, annotator: str, claim: Claim | None, pictures: Pictures
+) -> dict[str, object]:
+    """The annotator's progress and, if they hold a claim, its item and draft.
+
+    pictures: those that prompts may show.
+    """
     progress = queue.progress(annotator)
     state: dict[str, object] = {
         "claim": None,
@@ -41,7 +47,7 @@ def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, o
     texts = [claim.item.responses[index] for index in claim.order_shown]
     return state | {
         "claim": claim.id,
-        "prompt": [_turn_view(turn["role"], turn["content"]) for turn in turns],
+        "prompt": [_turn_view(turn["role"], turn["content"], pictures) for turn in turns],
         "answers": [_response_view(text) for text in texts],
         "same": same_texts(texts),
         "draft": claim.draft,
@@ -49,12 +55,12 @@ def page_state(queue: Queue, annotator: str, claim: Claim | None) -> dict[str, o
     }
 
 
-def turns_of(item: Item) -> list[dict[str, str]]:
+def turns_of(item: Item, pictures: Pictures) -> list[dict[str, str]]:
     """The conversation as roles and sanitized HTML."""
     turns = item.prompt if isinstance(item.prompt, list) else None
     if turns is None:
-        return [{"role": "user", "html": render(str(item.prompt))}]
-    return [{"role": turn["role"], "html": render(turn["content"])} for turn in turns]
+        return [{"role": "user", "html": pictures.render(str(item.prompt))}]
+    return [{"role": turn["role"], "html": pictures.render(turn["content"])} for turn in turns]
 
 
 def same_texts(texts: Sequence[str]) -> list[int]:
@@ -87,8 +93,8 @@ def feedback_view(feedback: Feedback) -> dict[str, object]:
     }
 
 
-def _turn_view(role: str, text: str) -> dict[str, str]:
-    return {"role": role, "text": text, "html": render(text)}
+def _turn_view(role: str, text: str, pictures: Pictures) -> dict[str, str]:
+    return {"role": role, "text": text, "html": pictures.render(text)}
 
 
 def _response_view(response: str) -> dict[str, object]:

@@ -24,6 +24,7 @@ ROLES_OF_ROUTE: Mapping[str, Collection[str]] = {
     "GET /oidc/callback": (PUBLIC,),
     "GET /": EVERYBODY,
     "POST /logout": EVERYBODY,
+    "GET /pictures/*": EVERYBODY,
     "GET /api/form": LABELLERS,
     "GET /api/guideline": LABELLERS,
     "GET /api/questions": LABELLERS,

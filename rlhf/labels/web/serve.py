@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import uvicorn
 from rich.console import Console
@@ -19,9 +20,10 @@ from rlhf.labels.web.config import ALL, LabelServerConfig, WebConfig
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.models import load_sampler
 from rlhf.labels.web.oidc import OidcLogin
+from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.rest import with_rest
 from rlhf.labels.webhook import WebhookSender
-from rlhf.runtime.printing import plain_console
+from rlhf.runtime.printing import counted, plain_console
 from rlhf.web.server import http_server, listening_socket, url_host
 
 
@@ -44,11 +46,14 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
         live = LiveSampling(store, load_sampler(config)) if config.samples else None
         finish = threading.Event() if config.until is not None else None
         address = page_address(config, listener.getsockname()[1])
-        web = replace(web_config(config, address), form=form, finish=finish)
+        folder = Path(config.pictures) if config.pictures else None
+        web = replace(web_config(config, address), form=form, finish=finish, pictures=folder)
         queue = Queue(store, queue_config)
         app = with_rest(create_app(queue, web, live), queue, web.hosts)
         sender = WebhookSender(store, config.webhook) if config.webhook else None
         print_links(store, config, address, console)
+        if folder is not None:
+            print_missing(store, Pictures(folder), console)
         server = http_server(app)
         if config.until is not None and finish is not None:
             args = (server, store, queue_config.overlap, config.until, finish)
@@ -112,6 +117,17 @@ def print_links(
             continue
         link = f"{address}/login#{access.invite(store, name)}"
         console.print(f"annotator {name}: {link}", markup=False)
+
+
+def print_missing(store: LabelStore, pictures: Pictures, console: Console) -> None:
+    """Print how many prompts name a picture that is not in the folder."""
+    count, name = pictures.missing(store.items())
+    if count:
+        console.print(
+            f"{counted(count, 'prompt')} with a picture that {pictures.folder} does not have, such "
+            f"as {name}; its name is shown as text",
+            markup=False,
+        )
 
 
 def page_address(config: LabelServerConfig, port: int) -> str:

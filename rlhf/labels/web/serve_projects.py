@@ -71,7 +71,7 @@ def open_project(
     """
     if entry.guideline is not None:
         store.add_guideline(_read(entry.guideline))
-    config = replace(start, project=entry.name, form=form)
+    config = replace(start, project=entry.name, form=form, pictures=entry.pictures)
     queue = Queue(store, queue_config)
     app = with_rest(create_app(queue, config), queue, config.hosts)
     return Project(title=entry.title, queue=queue, config=config, app=app)
@@ -83,6 +83,7 @@ def check_options(config: LabelServerConfig) -> None:
         "--store": config.store,
         "--annotators": config.annotators,
         "--form": config.form,
+        "--pictures": config.pictures,
         "--until": config.until,
         "--webhook": config.webhook,
         "--model": config.models,
