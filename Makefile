@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUN := runs/pocket
 PEER := benchmarks/.venv-peer
 
-.PHONY: help setup demo demo-short test test-slow test-browser docs dist bench bench-model bench-full test-peer lint format clean
+.PHONY: help setup demo demo-short test test-slow test-browser docs dist bench bench-model bench-full bench-gpu test-peer lint format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,8 +74,11 @@ runs/pocket/reward_model_of_chat/manifest.json: runs/pocket/sft/manifest.json
 runs/pocket/sft/manifest.json:
 	@echo "bench-full needs the models of the demo; run make demo first" >&2; exit 2
 
-bench-full: setup $(PEER)/.installed runs/pocket/reward_model_of_chat/manifest.json ## the learning curves (D) and the GPU's workloads too; needs make demo first (an hour without a GPU)
-	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C D E GPU
+bench-full: setup $(PEER)/.installed runs/pocket/reward_model_of_chat/manifest.json ## the learning curves (D) too; needs make demo first (an hour)
+	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C D E
+
+bench-gpu: setup ## a machine with one GPU: runs/gpu/GPU.md (ten minutes)
+	$(BIN)/python -m benchmarks.gpu
 
 test-peer: setup $(PEER)/.installed ## the formulas against TRL 1.12's
 	RLHF_PEER_PYTHON=$(CURDIR)/$(PEER)/bin/python $(BIN)/python -m pytest -m peer

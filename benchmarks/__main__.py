@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from benchmarks.learning import Curve, measure_learning
 from benchmarks.measure import measure
 from benchmarks.models import make_folders
@@ -31,14 +29,13 @@ from benchmarks.workloads import (
     Job,
     Variant,
     Workload,
-    gpu_workloads,
     process_variants,
     variants,
 )
 from rlhf.models.config import fast_bf16
 from rlhf.runtime.printing import quiet_logs
 
-NAMES = ("A", "B", "C", "D", "E", "GPU")
+NAMES = ("A", "B", "C", "D", "E")
 LEARNING_RATE = 1e-6  # the weights hardly change, so that every iteration has the same work
 
 
@@ -54,8 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     sections: list[Section] = []
     curves: list[Curve] = []
     notes: list[str] = []
-    if not torch.cuda.is_available():
-        notes.append("No GPU: the GPU workloads were not run.")
     peer = Path(options.peer) if options.peer else None
     if not fast_bf16():
         notes.append("This device is not fast at bf16: bf16 variants were left out.")
@@ -67,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if name == "D":
                 models, seeds = Path(options.models).resolve(), options.seeds
                 curves = measure_learning(models, seeds, options.threads, folder, peer)
-            elif name != "GPU" or torch.cuda.is_available():
-                sections += _sections(name, options, folder, peer)
+            else:
+                sections.append(_section(name, options, folder, peer))
             shutil.rmtree(folder, ignore_errors=True)
     minutes = (time.monotonic() - start) / 60
     command = " ".join(["python -m benchmarks", *(argv if argv is not None else sys.argv[1:])])
@@ -92,22 +87,15 @@ def _check_labels(parser: argparse.ArgumentParser, options: argparse.Namespace) 
             parser.error(f"--only {label}: no such variant; choose from {', '.join(known)}.")
 
 
-def _sections(
-    name: str, options: argparse.Namespace, folder: Path, peer: Path | None
-) -> list[Section]:
+def _section(name: str, options: argparse.Namespace, folder: Path, peer: Path | None) -> Section:
     if name == "smoke":
         smallest = [line for line in variants(1, bf16=False) if line.label == "rlhf fp32"]
-        return [_run(SMOKE, smallest, options, folder, peer)]
+        return _run(SMOKE, smallest, options, folder, peer)
     if name == "E":
         section = _run(A, process_variants(bf16=fast_bf16()), options, folder, peer)
-        return [replace(section, title="E: processes (workload A)")]
+        return replace(section, title="E: processes (workload A)")
     lines = variants(options.threads, bf16=fast_bf16())
-    if name == "GPU":
-        return [
-            _run(workload, lines, options, folder / str(number), peer)
-            for number, workload in enumerate(gpu_workloads())
-        ]
-    return [_run(WORKLOADS[name], lines, options, folder, peer)]
+    return _run(WORKLOADS[name], lines, options, folder, peer)
 
 
 def _run(
@@ -148,7 +136,6 @@ def _job(workload: Workload, line: Variant, folder: Path, options: argparse.Name
         kl_coef=0.05,
         missing_eos_penalty=None,
         variant=line,
-        on_gpu=workload.on_gpu,
     )
 
 

@@ -113,7 +113,6 @@ def _job(
         variant=Variant(
             engine=name, label=label, method="grpo", bf16=True, num_threads=options.threads
         ),
-        on_gpu=False,
         num_generations=workload.num_generations,
     )
 

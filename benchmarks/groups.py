@@ -199,7 +199,6 @@ def job_of(
         kl_coef=0.05,
         missing_eos_penalty=None,
         variant=variant,
-        on_gpu=False,
         num_generations=workload.num_generations,
     )
 

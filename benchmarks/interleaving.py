@@ -24,10 +24,7 @@ class WorkerConnection:
         self.report({"imported": True})
 
     def report(self, metrics: Mapping[str, object]) -> None:
-        """Send the metrics of a turn; on a GPU with the peak of allocated memory."""
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_available():
-            metrics = {**metrics, "gpu_bytes": torch.cuda.max_memory_allocated()}
+        """Send the metrics of a turn."""
         if self.connection is not None:
             self.connection.send_bytes(json.dumps(metrics).encode())
 

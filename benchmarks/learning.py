@@ -191,7 +191,6 @@ def _job(models: Path, prompts: Path, variant: Variant, output_dir: Path, seed: 
         kl_coef=0.3,
         missing_eos_penalty=1.0,
         variant=variant,
-        on_gpu=False,
     )
 
 

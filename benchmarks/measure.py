@@ -32,8 +32,8 @@ class Measured:
     """The counted turns of one variant."""
 
     variant: Variant
-    after_imports: int = 0  # bytes of the process tree; on a GPU 0
-    peak: int = 0  # bytes, the sum of the processes' peaks; on a GPU the allocated memory
+    after_imports: int = 0  # bytes of the process tree
+    peak: int = 0  # bytes, the sum of the processes' peaks
     turns: list[dict[str, float]] = field(default_factory=list)
 
     @property
@@ -59,17 +59,16 @@ def measure(
     """
     runs: list[_Run] = []
     threads = max(job.variant.num_threads * job.variant.num_processes for job in jobs)
-    device = "cuda" if jobs[0].on_gpu else "cpu"
     with ExitStack() as stack:
         for number, job in enumerate(jobs):
             runs.append(_Run(job, folder / f"run-{number}", peer_python))
             stack.callback(runs[-1].end)
             runs[-1].start()
-        rates = [measure_rates(threads, device=device)]
+        rates = [measure_rates(threads)]
         for turn in range(jobs[0].iterations):
             for run in runs if turn % 2 == 0 else reversed(runs):
                 run.take_turn(counted=turn >= warm_up)
-        rates.append(measure_rates(threads, device=device))
+        rates.append(measure_rates(threads))
     return [run.measured for run in runs], best_of(rates)
 
 
@@ -111,8 +110,6 @@ class _Run:
         if counted:
             self.measured.turns.append(metrics)
         peak = tree_bytes(self.process.pid, "VmHWM")
-        if self.job.on_gpu:
-            self.measured.after_imports, peak = 0, int(metrics["gpu_bytes"])
         self.measured.peak = max(self.measured.peak, peak)
 
     def end(self) -> None:
@@ -168,13 +165,13 @@ class _Run:
             "OMP_NUM_THREADS": str(self.job.variant.num_threads),
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "ACCELERATE_USE_CPU": "true",
             "RLHF_HANG_SECONDS": "0",  # all ranks wait while rank 0 waits for its turn
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; a share of the memory would leave other runs none
         }
         if self.job.variant.spins:
             variables["GOMP_SPINCOUNT"] = SPINS
-        on_cpu = {} if self.job.on_gpu else {"ACCELERATE_USE_CPU": "true"}
-        return own_environment() | variables | on_cpu
+        return own_environment() | variables
 
 
 def own_environment() -> dict[str, str]:

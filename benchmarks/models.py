@@ -13,8 +13,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
 )
 
 from benchmarks.workloads import Workload
@@ -39,7 +37,7 @@ def make_folders(workload: Workload, folder: Path, *, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     policy = _policy(workload)
     policy.save_pretrained(folder / "policy")
-    _tokenizer(workload.vocab_size).save_pretrained(folder / "policy")
+    word_tokenizer(workload.vocab_size).save_pretrained(folder / "policy")
     chat = load_tokenizer(str(folder / "policy"))
     reward_model = new_reward_model(folder / "policy", seed=seed)
     save_reward_model(folder / "reward_model", reward_model, chat, 0.0, 1.0)
@@ -64,9 +62,7 @@ def _policy(workload: Workload) -> PreTrainedModel:
         "eos_token_id": EOS,
         "pad_token_id": PAD,
     }
-    qwen = workload.on_gpu
-    model: Any = Qwen2ForCausalLM(Qwen2Config(**shape)) if qwen else None
-    model = model or LlamaForCausalLM(LlamaConfig(**shape))
+    model: Any = LlamaForCausalLM(LlamaConfig(**shape))
     model.generation_config.update(eos_token_id=EOS, pad_token_id=PAD)
     _fix_eos(model, workload)
     policy: PreTrainedModel = model.eval()
@@ -96,7 +92,7 @@ def _fix_eos(model: Any, workload: Workload) -> None:
         head[token, 0] = value / constant
 
 
-def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+def word_tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
     """A tokenizer with one token per word, so that text and ids are equivalent for both engines."""
     words = ["<pad>", "<eos>", "<unk>", *(f"w{i}" for i in range(FIRST_WORD, vocab_size))]
     vocabulary = {word: index for index, word in enumerate(words)}

@@ -19,15 +19,12 @@ from benchmarks.scaling_cases import (
     H100,
     H200,
     L4,
-    LLAMA2_7B,
-    LLAMA_8B,
     MODELS,
     NUM_GPUS,
     PLANNED,
     PPO,
-    QWEN_05B,
-    QWEN_15B,
 )
+from benchmarks.shapes import LLAMA2_7B, LLAMA_8B, QWEN_05B, QWEN_15B
 from rlhf.models.shape import GIB, ModelShape, forward_flops, key_value_bytes
 from rlhf.planning.activations import BF16, FP32
 from rlhf.planning.case import GRAPHED, NATIVE, Batch, Case

@@ -8,9 +8,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
@@ -25,10 +25,20 @@ from benchmarks.length_reward import reward
 from benchmarks.workloads import Job, job_from
 
 
+class Connection(Protocol):
+    """Where the metrics of an iteration go."""
+
+    def report(self, metrics: Mapping[str, object]) -> None:
+        """Take the metrics."""
+
+    def wait(self) -> None:
+        """Return when the next iteration may begin."""
+
+
 class Turns(TrainerCallback):
     """Reports the metrics of the iteration and waits for the next turn."""
 
-    def __init__(self, connection: WorkerConnection, job: Job) -> None:
+    def __init__(self, connection: Connection, job: Job) -> None:
         self.connection, self.job = connection, job
         self.logged: dict[str, float] = {}
         self.start = self.generated = self.scored = 0.0
@@ -39,7 +49,7 @@ class Turns(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **fields: Any) -> None:
         """TRL logs after this; the turn ends there."""
-        self.updated = time.perf_counter()
+        self.updated = _now()
         control.should_log = True
 
     def end_turn(self, step: int) -> None:
@@ -65,8 +75,13 @@ def main() -> None:
     job = job_from(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     connection = WorkerConnection()
     torch.set_num_threads(job.variant.num_threads)
+    train(job, connection, use_cpu=True)
+
+
+def train(job: Job, connection: Connection, *, use_cpu: bool) -> None:
+    """Take the job's optimizer steps, and report each."""
     turns = Turns(connection, job)
-    trainer = _trainer(job, turns)
+    trainer = _trainer(job, turns, use_cpu=use_cpu)
     _time(trainer, "_generate", turns, "generated")
     _time(trainer, "_generate_and_score_completions", turns, "scored")
     log = trainer.log
@@ -89,13 +104,19 @@ def _time(trainer: Any, method: str, turns: Turns, name: str) -> None:
 
     def timed(*arguments: Any, **options: Any) -> Any:
         result = call(*arguments, **options)
-        setattr(turns, name, time.perf_counter())
+        setattr(turns, name, _now())
         return result
 
     setattr(trainer, method, timed)
 
 
-def _trainer(job: Job, turns: Turns) -> Any:
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _trainer(job: Job, turns: Turns, *, use_cpu: bool) -> Any:
     """TRL's defaults except for the settings of the job.
 
     `tuned` has no gradient checkpointing, which rlhf does not have by default either.
@@ -113,7 +134,7 @@ def _trainer(job: Job, turns: Turns) -> Any:
     per_device = job.variant.rows_per_device or rows
     arguments = config(
         output_dir=job.output_dir,
-        use_cpu=not job.on_gpu,
+        use_cpu=use_cpu,
         seed=job.seed,
         per_device_train_batch_size=per_device,
         gradient_accumulation_steps=rows // per_device,

@@ -43,7 +43,7 @@ class Phases:
 
     def seconds(self) -> dict[str, float]:
         """Seconds of each phase of this iteration; the update starts after the last score."""
-        now = _now()
+        now = time.perf_counter()
         return {
             "seconds_rollout": self.rollout_end - self.start,
             "seconds_score": self.score_end - self.rollout_end,
@@ -51,14 +51,14 @@ class Phases:
         }
 
     def _sampled(self, result: Sequence[Tensor], arguments: Sequence[Any]) -> None:
-        self.rollout_end = _now()
+        self.rollout_end = time.perf_counter()
         responses = result[0][:, arguments[1].shape[1] :]
         is_end = responses == self.eos_token_id
         length = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, responses.shape[1])
         self.response_tokens, self.ended = int(length.sum()), int(is_end.any(1).sum())
 
     def _scored(self, result: object, arguments: object) -> None:
-        self.score_end = _now()
+        self.score_end = time.perf_counter()
 
     def _after(
         self, function: Callable[..., T], record: Callable[[T, Sequence[Any]], None]
@@ -96,7 +96,7 @@ class TurnCallback(TrainerCallback):
         }
         self.turns.report(metrics | self.phases.seconds())
         self.turns.wait()  # after the last one too: the end of a run is not part of a turn
-        self.phases.start = _now()
+        self.phases.start = time.perf_counter()
 
 
 def main() -> None:
@@ -109,10 +109,9 @@ def main() -> None:
     trainer = _trainer(job, tokenizer, TurnCallback(turns, phases, job))
     turns.report({"loaded": True})
     turns.wait()
-    phases.start = _now()
+    phases.start = time.perf_counter()
     # PPOConfig's bf16 flag has no effect here; a user can use autocast instead.
-    device = "cuda" if job.on_gpu else "cpu"
-    autocast = torch.autocast(device, torch.bfloat16) if job.variant.bf16 else None
+    autocast = torch.autocast("cpu", torch.bfloat16) if job.variant.bf16 else None
     with autocast or contextlib.nullcontext():
         trainer.train()
 
@@ -148,7 +147,7 @@ def _config(job: Job) -> PPOConfig:
     local = job.batch_size // job.variant.num_processes
     config = PPOConfig(
         output_dir=job.output_dir,
-        use_cpu=not job.on_gpu,
+        use_cpu=True,
         seed=job.seed,
         total_episodes=job.iterations * job.batch_size,
         per_device_train_batch_size=local,
@@ -171,12 +170,6 @@ def _config(job: Job) -> PPOConfig:
         # Smaller parts of a rollout: less of [B, R, V] at once, and short responses end a part.
         config.local_rollout_forward_batch_size = max(1, local // 4)
     return config
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ class Workload:
     batch_size: int  # responses per iteration, over all processes
     num_epochs: int = 4
     num_minibatches: int = 4
-    on_gpu: bool = False
     num_mlp_matrices: ClassVar[int] = 3
 
     @property
@@ -71,7 +70,6 @@ class Job:
     kl_coef: float
     missing_eos_penalty: float | None
     variant: Variant
-    on_gpu: bool
     num_generations: int = 1  # responses to each prompt
 
     def as_dict(self) -> dict[str, object]:
@@ -137,31 +135,6 @@ SMOKE = Workload(
     num_minibatches=2,
 )
 WORKLOADS = {workload.name: workload for workload in (A, B, C)}
-
-
-def gpu_workloads() -> list[Workload]:
-    """Qwen2.5-0.5B's and 1.5B's shapes at two response lengths and three batch sizes."""
-    shapes = {"0.5B": (24, 896, 4864, 14, 2), "1.5B": (28, 1536, 8960, 12, 2)}
-    return [
-        Workload(
-            name=f"{size} R{length} B{batch}",
-            about=f"Qwen2.5-{size}'s shape, random weights",
-            num_layers=shape[0],
-            hidden_size=shape[1],
-            intermediate_size=shape[2],
-            num_heads=shape[3],
-            num_kv_heads=shape[4],
-            vocab_size=151936,
-            prompt_lengths=(128, 128),
-            max_response_length=length,
-            eos_hazard=0.0,
-            batch_size=batch,
-            on_gpu=True,
-        )
-        for size, shape in shapes.items()
-        for length in (128, 512)
-        for batch in (64, 256, 512)
-    ]
 
 
 def variants(num_threads: int, *, bf16: bool) -> list[Variant]:

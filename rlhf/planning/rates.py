@@ -23,13 +23,15 @@ def measure_rates(num_threads: int, *, device: str = "cpu", seconds: float = SEC
     """The rates of this machine now."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
-    size = 1024 if device == "cpu" else 8192
+    on_cpu = device == "cpu"
+    size = 1024 if on_cpu else 8192
 
     def matmul(dtype: torch.dtype) -> float:
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         return 2 * size**3 / _best(lambda: left @ right, seconds)
 
-    source = torch.ones(1 << 25, device=device)  # 128 MiB: beyond any cache
+    # 128 MiB: beyond any cache; 1 GiB on a GPU, so that its copy takes longer than to start it.
+    source = torch.ones(1 << (25 if on_cpu else 28), device=device)
     target = torch.empty_like(source)
     rates = Rates(
         matmul_fp32=matmul(torch.float32),

@@ -15,14 +15,12 @@ from benchmarks.scaling_cases import (
     BATCHES,
     GRPO,
     H200,
-    LLAMA_8B,
     MODELS,
     NUM_GPUS,
     PLANNED,
     PPO,
-    QWEN_05B,
-    QWEN_15B,
 )
+from benchmarks.shapes import LLAMA_8B, QWEN_05B, QWEN_15B
 from benchmarks.workloads import Workload
 from rlhf.models.generation.decoder import Decoder, Responses, sample
 from rlhf.models.generation.generate import prompt_batch

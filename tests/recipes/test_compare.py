@@ -13,6 +13,9 @@ import yaml
 from recipes.toy_tasks.markov.chain import SYMBOLS, demonstrations, pairs, prompt_rows
 from recipes.toy_tasks.tiny_model import make_model as make_toy_model
 from recipes.toy_tasks.tiny_model import make_tokenizer
+from rlhf.data.tokenization.tokenizer import load_tokenizer
+from rlhf.models.load import new_reward_model
+from rlhf.models.save import save_reward_model
 from rlhf.recipes import compare
 from tests.errors import raises
 from tests.recipes.two_steps import make_data, write_rows
@@ -273,6 +276,25 @@ def test_pocket_yaml_is_planned(config, tmp_path, monkeypatch, capsys):
     assert "\nbest_of_n: num_responses 2 4 8 16; no training, 16 responses" in printed
     assert "evaluation: 35 policies x 4 responses to 408 prompts" in printed
     assert "in total 33 runs" in printed
+
+
+def test_smollm2_yaml_is_planned(config, tmp_path, monkeypatch, capsys):
+    """The judge is a reward model of the policy's format."""
+    judge = tmp_path / "judge"
+    chat = load_tokenizer(config["model_name_or_path"])
+    save_reward_model(judge, new_reward_model(config["model_name_or_path"], seed=1), chat, 0.0, 1.0)
+    words = [f"--judge={judge}", f"--prompts={config['labels']}"]
+    words += [
+        f"--{key}={config[key]}" for key in ("model_name_or_path", "labels", "heldout_prompts")
+    ]
+    printed = dry_run("smollm2-135m", words, tmp_path, monkeypatch, capsys)
+    for method in ("ppo", "grpo"):
+        line = f"\n{method}: kl_coef 0.02 0.05 0.2, seeds 0 1 2: 9 runs of 3,840 sampled responses"
+        assert line in printed
+    assert "\ndpo: beta 0.03 0.1 0.3, seeds 0 1 2: 9 runs of 0 sampled responses" in printed
+    assert "evaluation: 29 policies x 2 responses to 12 prompts" in printed
+    assert f"by {judge}" in printed
+    assert "in total 27 runs" in printed
 
 
 def test_toy_yaml_is_planned(tmp_path, monkeypatch, capsys):

@@ -106,6 +106,7 @@ EXECUTED: Mapping[str, Sequence[str]] = {
         "toy_tasks/markov/methods.yaml"
     ],
     "recipes/test_compare.py::test_pocket_yaml_is_planned": ["pocket/compare.yaml"],
+    "recipes/test_compare.py::test_smollm2_yaml_is_planned": ["smollm2-135m/compare.yaml"],
     "labels/test_criteria.py::test_forms_of_the_package_load_by_name": [
         "./rlhf/labels/forms/*.yaml"
     ],
