@@ -208,13 +208,19 @@ def words_of(run: Run, folder: Path, model: Path) -> list[str]:
 def plan_of(run: Run, words: Sequence[str], machine: Machine) -> Plan:
     """The plan for this machine and the lengths of the rows here."""
     target = Target(machine=machine, num_devices=1)
-    configs = parse_config(*CLASSES[run.recipe], description=None, argv=list(words))
-    if run.recipe == "ppo":
-        return ppo_plan(settings_of(configs), target, SAMPLED_LENGTHS)
+    lengths = SAMPLED_LENGTHS if run.recipe == "ppo" else LENGTHS
+    return plan_of_words(run.recipe, words, target, lengths)
+
+
+def plan_of_words(recipe: str, words: Sequence[str], target: Target, lengths: Assumed) -> Plan:
+    """The plan of sft, reward_model or ppo with these arguments."""
+    configs = parse_config(*CLASSES[recipe], description=None, argv=list(words))
+    if recipe == "ppo":
+        return ppo_plan(settings_of(configs), target, lengths)
     _, model, data, config = configs
-    if run.recipe == "sft":
-        return sft_plan(model, data, config, target, assumed=LENGTHS)
-    return reward_plan(model, data, config, target, assumed=LENGTHS)
+    if recipe == "sft":
+        return sft_plan(model, data, config, target, assumed=lengths)
+    return reward_plan(model, data, config, target, assumed=lengths)
 
 
 def measure(run: Run, words: Sequence[str], log: Path) -> tuple[int, float]:

@@ -22,7 +22,7 @@ from rlhf.models.response_logprobs import ResponseLogprobs, response_batch
 from rlhf.models.shard import full
 from rlhf.training.common.sharded import sharded
 
-LEARNING_RATE = 1e-5
+LEARNING_RATE = 1e-3  # the loss falls within a few steps
 
 
 def main() -> None:

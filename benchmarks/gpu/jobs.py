@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.sections import PPO_MINIBATCHES, Section, Sizes
+from benchmarks.gpu.sections import PPO_MINIBATCHES, Section, Sizes, keys, stages
+from benchmarks.gpu.work import EXAMPLES_PER_ROW
 from benchmarks.workloads import Job, Variant
 
 REWARD = Path(__file__).parents[1] / "length_reward.py"
@@ -12,6 +13,7 @@ REWARD = Path(__file__).parents[1] / "length_reward.py"
 MODULES = {
     "machine": "machine",
     "inputs": "inputs",
+    "plan": "plans",
     "sft": "recipe",
     "reward_model": "recipe",
     "ppo": "recipe",
@@ -46,19 +48,33 @@ def job_of(section: Section, sizes: Sizes, inputs: Path, run: Path) -> dict[str,
         return trl_job(section, sizes, inputs, run)
     if section.stage == "fsdp2":
         return {"model": str(inputs / "policy"), "sizes": vars(sizes)}
-    keys = recipe_keys(section, sizes, inputs, run)
+    if section.stage == "plan":
+        model = section.model
+        recipes = [each for each in (*stages(model), *keys(model)) if each.stage in RECIPES]
+        return {"recipes": {each.name: recipe_job(each, sizes, inputs, run) for each in recipes}}
+    return recipe_job(section, sizes, inputs, run)
+
+
+def recipe_job(section: Section, sizes: Sizes, inputs: Path, run: Path) -> dict[str, Any]:
+    """A recipe with its arguments, and the lengths of its rows in tokens."""
+    prompt, response = sizes.prompt_tokens, sizes.response_tokens
+    if section.stage == "sft":
+        prompt = response = sizes.row_tokens // EXAMPLES_PER_ROW // 2
+    words = recipe_keys(section, sizes, inputs, run)
     return {
         "recipe": RECIPES[section.stage],
         "run": str(run),
-        "words": [f"--{name}={value}" for name, value in keys.items()],
+        "words": [f"--{name}={value}" for name, value in words.items()],
         "tokens": tokens_of_a_step(section, sizes),
         "responses": sizes.responses,
+        "prompt": prompt,
+        "response": response,
     }
 
 
 def recipe_keys(section: Section, sizes: Sizes, inputs: Path, run: Path) -> Mapping[str, Any]:
     """Keys of the recipe: model, rows and work of a step; the other keys have their defaults."""
-    keys: dict[str, Any] = {
+    own: dict[str, Any] = {
         "model_name_or_path": inputs / "policy",
         "output_dir": run,
         "bf16": True,
@@ -70,7 +86,7 @@ def recipe_keys(section: Section, sizes: Sizes, inputs: Path, run: Path) -> Mapp
         "skip_plan": True,  # the plans of a GPU have not been compared with one yet
     }
     if section.stage == "sft":
-        keys |= {
+        own |= {
             "train_data": inputs / "demonstrations.jsonl",
             "max_length": sizes.row_tokens,
             "per_device_train_batch_size": sizes.sft_rows,
@@ -78,7 +94,7 @@ def recipe_keys(section: Section, sizes: Sizes, inputs: Path, run: Path) -> Mapp
             "num_samples": 0,
         }
     elif section.stage == "reward_model":
-        keys |= {
+        own |= {
             "train_data": inputs / "pairs.jsonl",
             "max_length": sizes.prompt_tokens + sizes.response_tokens + 1,
             "per_device_train_batch_size": sizes.pairs,
@@ -86,13 +102,13 @@ def recipe_keys(section: Section, sizes: Sizes, inputs: Path, run: Path) -> Mapp
             "num_samples": 0,
         }
     else:
-        keys |= ppo_keys(section, sizes, inputs)
-    return keys | section.keys
+        own |= ppo_keys(section, sizes, inputs)
+    return own | section.keys
 
 
 def ppo_keys(section: Section, sizes: Sizes, inputs: Path) -> Mapping[str, Any]:
     """Keys of PPO against a reward model of the policy's size, or of GRPO with a function."""
-    keys: dict[str, Any] = {
+    own: dict[str, Any] = {
         "train_data": inputs / "prompts.jsonl",
         "normalize_reward": "none",
         "rollout_batch_size": sizes.responses,
@@ -104,8 +120,8 @@ def ppo_keys(section: Section, sizes: Sizes, inputs: Path) -> Mapping[str, Any]:
         "kl_coef": KL_COEF,
     }
     if section.stage == "ppo":
-        return keys | {"reward": inputs / "reward_model", "num_minibatches": PPO_MINIBATCHES}
-    return keys | {
+        return own | {"reward": inputs / "reward_model", "num_minibatches": PPO_MINIBATCHES}
+    return own | {
         "reward": f"{REWARD}:reward",
         "advantage": "grpo",
         "num_generations": sizes.num_generations,

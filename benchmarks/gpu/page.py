@@ -10,7 +10,8 @@ from benchmarks.gpu.work import decoded_bytes, trained_flops
 GIB = 2**30
 COLUMNS = (
     "section", "seconds", "range", "tokens/s", "× TRL", "rollout s", "score s", "update s",
-    "training, share of matmul rate", "rollout, share of copy rate", "peak GiB",
+    "training, share of matmul rate", "rollout, share of copy rate", "planned s", "peak GiB",
+    "planned GiB",
 )  # fmt: skip
 BASELINE = "TRL GRPO"
 READING = """\
@@ -21,7 +22,8 @@ those that a step of SFT or a reward model reads, or that an iteration of PPO or
 otherwise. Shares refer to counted work: each row once with its prompt, logits only at response
 tokens, causal attention, a backward pass of twice the forward pass, no recomputation; a decoding
 step reads every weight and all keys and values so far in bf16. Their rates were measured in the
-same run. The peak is that of the memory of tensors on the GPU; a server has memory of its own."""
+same run. The peak is that of the memory of tensors on the GPU; a server has memory of its own.
+*Planned* is what `rlhf plan` predicts; its peak has half a gigabyte for CUDA in addition."""
 Line = Mapping[str, Any]
 
 
@@ -82,6 +84,7 @@ def row_of(
     trained = line.get("seconds_update", line["seconds"])
     rollout, moved = phases[0], decoded_bytes(section, sizes)
     fast, slow = line["range"]
+    plan = found.get((section.model.name, "plan"), {}).get("plans", {}).get(section.name)
     return [
         section.name,
         f"{line['seconds']:.3g}",
@@ -91,7 +94,9 @@ def row_of(
         *("" if phase is None else f"{phase:.3g}" for phase in phases),
         f"{flops / trained / best(machines, 'matmul_bf16'):.1%}" if flops and machines else "",
         f"{moved / rollout / best(machines, 'copy'):.1%}" if rollout and machines else "",
+        f"{plan['seconds']:.3g}" if plan else "",
         f"{line['peak_bytes'] / GIB:.2f}",
+        f"{plan['peak_bytes'] / GIB:.2f}" if plan else "",
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from benchmarks.shapes import QWEN_05B, QWEN_15B
 from rlhf.models.shape import ModelShape
 
-Stage = Literal["machine", "inputs", "sft", "reward_model", "ppo", "grpo", "trl", "fsdp2"]
+Stage = Literal["machine", "inputs", "plan", "sft", "reward_model", "ppo", "grpo", "trl", "fsdp2"]
 ZERO3 = ("-m", "rlhf.runtime.agent", "--config_file", "recipes/accelerate/zero3.yaml",
          "--num_processes", "1", "--module")  # fmt: skip
 
@@ -116,10 +116,11 @@ def stages(model: Model) -> list[Section]:
         section("reward model", "reward_model", model),
         section("GRPO, compile", "grpo", model, {"compile": True}, more=TO_COMPILE),
         section("TRL GRPO, no checkpointing", "trl", model, {"tuned": True}),
+        section("plan", "plan", model),
     ]
 
 
-def keys(model: Model, vllm: str | None) -> list[Section]:
+def keys(model: Model, vllm: str | None = None) -> list[Section]:
     """Keys, engines and launches that no test on a CPU covers."""
     qlora = {"use_peft": True, "load_in_4bit": True}
     server: dict[str, Any] = {

@@ -97,13 +97,17 @@ def test_row_has_shares_of_the_rates_and_the_ratio_to_trl():
     found = {
         ("tiny", "GRPO"): line("GRPO", 2.0, **phases),
         ("tiny", "TRL GRPO"): line("TRL GRPO", 5.0),
+        ("tiny", "plan"): {"plans": {"GRPO": {"seconds": 3.0, "peak_bytes": 2**31}}},
     }
     slower = MACHINE | {"matmul_bf16": 1.0, "copy": 1.0}
     cells = row_of(of("grpo", "GRPO"), SIZES, found, [slower, MACHINE])
     assert cells == [
-        *("GRPO", "2", "1 to 9", "4", "2.50", "0.5", "0.5", "1", "50.0%", "50.0%", "1.50"),
+        *("GRPO", "2", "1 to 9", "4", "2.50", "0.5", "0.5", "1", "50.0%", "50.0%", "3", "1.50"),
+        "2.00",
     ]
     assert len(cells) == len(COLUMNS)
+    trl = dict(zip(COLUMNS, row_of(of("trl", "TRL GRPO"), SIZES, found, [MACHINE]), strict=True))
+    assert (trl["× TRL"], trl["rollout s"], trl["planned s"]) == ("1.00", "", "")
 
 
 def test_page_lists_failures_and_what_did_not_begin(tmp_path):
@@ -273,8 +277,11 @@ def test_every_section_runs_on_a_cpu_or_names_what_it_needs(tmp_path):
         if "GRPO" in name and "error" not in each:
             assert 0.5 * sampled < each["tokens"] <= sampled
             assert each["seconds_rollout"] > 0
+    plans = results["plan"]["plans"]
+    assert {"SFT", "reward model", "PPO", "GRPO", "SFT, QLoRA"} <= set(plans)
+    assert all(plan["seconds"] > 0 and plan["peak_bytes"] > 0 for plan in plans.values())
     sharded = results["FSDP2 on one rank"]
-    assert sharded["losses"] == pytest.approx(sharded["losses_whole"], rel=1e-3)
+    assert sharded["losses"] == pytest.approx(sharded["losses_whole"], rel=1e-2)
     assert sharded["losses"][-1] < sharded["losses"][0]
     assert sharded["saved_parameters"] == SMALL_MODELS[0].shape.parameters
 
