@@ -21,7 +21,6 @@ HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 SMALL = {
     "max_steps": 2,
     "max_length": 240,
-    "max_prompt_length": 240,
     "max_completion_length": 6,
     "rollout_batch_size": 16,
     "critic_warmup_steps": 1,
