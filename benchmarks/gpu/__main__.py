@@ -49,15 +49,17 @@ Line = dict[str, Any]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, and write the page."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     end = time.monotonic() + 60 * options.minutes
     # Ends the process of a section, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    models, sizes = (SMALL_MODELS, SMALL_SIZES) if options.small else (MODELS, SIZES)
+    planned = sections(models, vllm=options.vllm)
+    _check(parser, options, planned)
     folder = Path(options.folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     python = install(Path(options.wheels), folder) if options.wheels else Path(sys.executable)
-    models, sizes = (SMALL_MODELS, SMALL_SIZES) if options.small else (MODELS, SIZES)
-    planned = sections(models, vllm=options.vllm)
     for section in missing(planned, read_results(folder), folder, options.only):
         left = end - time.monotonic()
         if left < LEAST_SECONDS:
@@ -69,6 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_page(folder / PAGE, planned, sizes, read_results(folder))
     print(f"written: {folder / PAGE}")
     return 0
+
+
+def _check(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, planned: Sequence[Section]
+) -> None:
+    known = dict.fromkeys(section.name for section in planned)
+    for name in options.only or ():
+        if name not in known:
+            parser.error(f"--only {name}: no such section; choose from {'; '.join(known)}.")
+    if options.wheels and not Path(options.wheels).is_dir():
+        parser.error(f"--wheels {options.wheels}: no such folder; see {REQUIREMENTS.name}.")
 
 
 def install(wheels: Path, folder: Path) -> Path:

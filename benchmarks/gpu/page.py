@@ -21,7 +21,7 @@ those that a step of SFT or a reward model reads, or that an iteration of PPO or
 `TRL` is TRL 1.16 without vLLM, in bf16, with gradient checkpointing unless the section says
 otherwise. Shares refer to counted work: each row once with its prompt, logits only at response
 tokens, causal attention, a backward pass of twice the forward pass, no recomputation; a decoding
-step reads every weight and all keys and values so far in bf16. Their rates were measured in the
+step reads every weight and all keys and values so far in bf16. The rates were measured in the
 same run. The peak is that of the memory of tensors on the GPU; a server has memory of its own.
 *Planned* is what `rlhf plan` predicts; its peak has half a gigabyte for CUDA in addition."""
 Line = Mapping[str, Any]

@@ -235,6 +235,20 @@ def test_last_line_of_a_section_counts_and_all_lines_of_the_machine(tmp_path):
     assert [each.get("seconds") for each in results] == [None, 2.0, None]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "GRP"], "--only GRP: no such section; choose from machine; inputs; GRPO; "),
+        (["--wheels", "nowhere"], "--wheels nowhere: no such folder"),
+    ],
+)
+def test_wrong_option_exits_before_anything_is_written(tmp_path, capsys, words, message):
+    with pytest.raises(SystemExit, match="2"):
+        driver.main(["--folder", str(tmp_path / "out"), *words])
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_driver_needs_no_package(root):
     """-S leaves out the folder of installed packages."""
     command = [sys.executable, "-S", "-m", "benchmarks.gpu", "--help"]
