@@ -103,7 +103,7 @@ def recipe_keys(section: Section, sizes: Sizes, inputs: Path, run: Path) -> Mapp
         }
     else:
         own |= ppo_keys(section, sizes, inputs)
-    return own | section.keys
+    return {**own, **section.keys}
 
 
 def ppo_keys(section: Section, sizes: Sizes, inputs: Path) -> Mapping[str, Any]:
