@@ -147,11 +147,16 @@ def trl_job(section: Section, sizes: Sizes, inputs: Path, run: Path) -> dict[str
         kl_coef=KL_COEF,
         missing_eos_penalty=None,
         variant=Variant(
-            engine="trl_groups", label=section.name, bf16=True, method="grpo", **section.keys
+            engine="trl_groups",
+            label=section.name,
+            bf16=True,
+            method="grpo",
+            rows_per_device=sizes.microbatch_rows,
+            **section.keys,
         ),
         num_generations=sizes.num_generations,
     )
-    return {"job": job.as_dict(), "microbatch_rows": sizes.microbatch_rows}
+    return job.as_dict()
 
 
 def tokens_of_a_step(section: Section, sizes: Sizes) -> int:

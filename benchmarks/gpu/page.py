@@ -10,7 +10,7 @@ from benchmarks.gpu.work import decoded_bytes, trained_flops
 GIB = 2**30
 COLUMNS = (
     "section", "seconds", "range", "tokens/s", "× TRL", "rollout s", "score s", "update s",
-    "training, share of matmul rate", "rollout, share of copy rate", "planned s", "peak GiB",
+    "training, share of matmul rate", "rollout, share of read rate", "planned s", "peak GiB",
     "planned GiB",
 )  # fmt: skip
 BASELINE = "TRL GRPO"
@@ -54,8 +54,8 @@ def machine_lines(machines: Sequence[Line]) -> list[str]:
     lines = [f"- {line}" for line in machines[-1]["lines"]]
     lines.append(
         f"- matmul {best(machines, 'matmul_bf16') / 1e12:.2f} TFLOP/s in bf16 and "
-        f"{best(machines, 'matmul_fp32') / 1e12:.2f} in fp32; copy "
-        f"{best(machines, 'copy') / 1e9:.0f} GB/s, read and written"
+        f"{best(machines, 'matmul_fp32') / 1e12:.2f} in fp32; memory "
+        f"is read at {best(machines, 'read') / 1e9:.0f} GB/s"
     )
     if not machines[-1]["on_gpu"]:
         lines.append("- **measured on a CPU: this page tells nothing about a GPU**")
@@ -93,7 +93,7 @@ def row_of(
         f"{_rate(line) / _rate(trl):.2f}" if is_compared else "",
         *("" if phase is None else f"{phase:.3g}" for phase in phases),
         f"{flops / trained / best(machines, 'matmul_bf16'):.1%}" if flops and machines else "",
-        f"{moved / rollout / best(machines, 'copy'):.1%}" if rollout and machines else "",
+        f"{moved / rollout / best(machines, 'read'):.1%}" if rollout and machines else "",
         f"{plan['seconds']:.3g}" if plan else "",
         f"{line['peak_bytes'] / GIB:.2f}",
         f"{plan['peak_bytes'] / GIB:.2f}" if plan else "",

@@ -28,16 +28,11 @@ class Recorder:
 
 def main() -> None:
     """Train."""
-    content = read_job()
+    job = job_from(read_job())
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     recorder = Recorder()
-    train(
-        job_from(content["job"]),
-        recorder,
-        use_cpu=device().type == "cpu",
-        microbatch_rows=content["microbatch_rows"],
-    )
+    train(job, recorder, use_cpu=device().type == "cpu")
     turns = [turn for turn in recorder.turns if "seconds_update" in turn][1:]
     write_result(
         iteration_result(turns, statistics.median(turn["response_tokens"] for turn in turns))

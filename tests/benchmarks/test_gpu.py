@@ -41,7 +41,7 @@ MACHINE = {
     "lines": ["a machine"],
     "matmul_bf16": 3120.0,
     "matmul_fp32": 1.0,
-    "copy": 512.0,
+    "read": 512.0,
     "on_gpu": True,
 }
 NEED_A_GPU = {
@@ -100,7 +100,7 @@ def test_row_has_shares_of_the_rates_and_the_ratio_to_trl():
         ("tiny", "TRL GRPO"): line("TRL GRPO", 5.0),
         ("tiny", "plan"): {"plans": {"GRPO": {"seconds": 3.0, "peak_bytes": 2**31}}},
     }
-    slower = MACHINE | {"matmul_bf16": 1.0, "copy": 1.0}
+    slower = MACHINE | {"matmul_bf16": 1.0, "read": 1.0}
     cells = row_of(of("grpo", "GRPO"), SIZES, found, [slower, MACHINE])
     assert cells == [
         *("GRPO", "2", "1 to 9", "4", "2.50", "0.5", "0.5", "1", "50.0%", "50.0%", "3", "1.50"),
