@@ -95,7 +95,8 @@ def test_commands_of_the_page_run_one_after_the_other(folder):
 
     run(folder, labels)
     results = read_results(folder / "runs" / "smollm2-135m" / "evaluation")
-    assert 0 <= find(results, "win_rate", model="ppo", judge="judge").value <= 1
+    of_judge = {"judge": "reward_model", "judge_source": "judge"}
+    assert 0 <= find(results, "win_rate", "ppo", **of_judge).value <= 1
     assert (folder / "runs" / "smollm2-135m" / "dpo" / "manifest.json").exists()
 
     assert "in total 27 runs" in run(folder, comparison)
@@ -111,5 +112,5 @@ def test_commands_of_the_page_run_one_after_the_other(folder):
     run(folder, probes)
     results = read_results(folder / "runs" / "smollm2-135m" / "probes")
     for model in ("before", "ppo", "grpo"):
-        recalled = find(results, "score", model=model, judge="gold", subset="recall")
+        recalled = find(results, "score", model, judge="gold", subset="recall")
         assert 0 <= recalled.value <= 1
