@@ -56,6 +56,7 @@ class ContinuousEngine:
         ]
         with (
             _ready(model),
+            _in_float32(model),
             model.continuous_batching_context_manager(
                 generation_config=_generation_config(sampling),
                 continuous_batching_config=_batching_config(
@@ -123,6 +124,27 @@ def _ready(model: Any) -> Iterator[None]:
     finally:
         model.set_attn_implementation(attention)
         logger.setLevel(level)
+
+
+@contextmanager
+def _in_float32(model: Any) -> Iterator[None]:
+    """Give linear layers that are held in bf16 the type of the other weights.
+
+    `hold_in_bf16` makes such models for autocast, which does not reach transformers' own thread.
+    """
+    if model.get_input_embeddings().weight.dtype != torch.float32:
+        yield
+        return
+    held = [
+        (weight, weight.data) for weight in model.parameters() if weight.dtype == torch.bfloat16
+    ]
+    for weight, data in held:
+        weight.data = data.float()
+    try:
+        yield
+    finally:
+        for weight, data in held:
+            weight.data = data
 
 
 def _generation_config(sampling: Sampling) -> GenerationConfig:
