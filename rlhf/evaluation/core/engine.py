@@ -54,7 +54,7 @@ def engine_of(
     engine = load_engine(
         config,
         model=adapter_base(path) or path,  # the weights of an adapter are sent merged
-        max_length=_longest(config, chat),
+        max_length=_longest(config, path),
         bf16=config.bf16,
         seed=seed,
         folder=folder,
@@ -102,10 +102,11 @@ def check_engine(config: EvaluateConfig, row: PromptRow) -> None:
         check_tokens(server, [text], [_ids(chat, text)])
 
 
-def _longest(config: EvaluateConfig, chat: ChatTokenizer) -> int:
-    """Tokens of the longest prompt and response together."""
+def _longest(config: EvaluateConfig, path: str) -> int:
+    """Tokens of the longest prompt and response together; vLLM takes no more than positions."""
     wanted = config.max_prompt_length + config.max_completion_length
-    return min(wanted, chat.max_positions or wanted)
+    positions = getattr(load_config(path).get_text_config(), "max_position_embeddings", None)
+    return min(wanted, positions or wanted)
 
 
 def _ids(chat: ChatTokenizer, text: str) -> list[int]:
