@@ -1,0 +1,35 @@
+"""The engines of wrong_engines.py are wrong in the way that their names tell."""
+
+import torch
+
+from recipes.toy_tasks.markov.chain import SYMBOLS
+from recipes.toy_tasks.tiny_model import make_model, make_tokenizer
+from recipes.toy_tasks.wrong_engines import ARMS, WrongEngine
+from rlhf.models.load import load_policy
+from rlhf.rollouts.engine import Sampling
+from rlhf.rollouts.native import NativeEngine
+
+SAMPLING = Sampling(
+    max_new_tokens=2, temperature=1.0, eos_token_ids=(1,), pad_token_id=0, seed=0, iteration=0
+)
+
+
+def test_old_engine_samples_with_the_weights_before_the_last(tmp_path):
+    """Weights of 0, 1 and 2 in turn: the engine has 0, 0 and 1."""
+    make_model(tmp_path, make_tokenizer(SYMBOLS), seed=0)
+    policy, engine = load_policy(tmp_path), WrongEngine(ARMS["old"])
+    found = []
+    for value in (0.0, 1.0, 2.0):
+        with torch.no_grad():
+            policy.model.norm.weight.fill_(value)
+        engine.update_weights(policy)
+        found.append(float(engine.policy.model.norm.weight[0]))
+    assert found == [0.0, 0.0, 1.0]
+
+
+def test_hot_engine_samples_at_another_temperature(monkeypatch):
+    asked = []
+    monkeypatch.setattr(NativeEngine, "generate", lambda self, batch, s: asked.append(s))
+    for arm in ("right", "hot", "hot, corrected"):
+        WrongEngine(ARMS[arm]).generate(None, SAMPLING)
+    assert [sampling.temperature for sampling in asked] == [1.0, 1.1, 1.1]
