@@ -97,6 +97,11 @@ class RequestGroup:
         with contextlib.suppress(RuntimeError):  # the loop has ended: there are no readers
             self.loop.call_soon_threadsafe(self.put, item)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a response has not ended."""
+        return bool(self._open)
+
     def drop(self, index: int) -> None:
         """Cancel one response."""
         self._open.discard(index)

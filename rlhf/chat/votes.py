@@ -103,9 +103,11 @@ class Votes:
             models=list(compared.models),
             columns={"source": "chat"},
         )
-        ranks = _ranks(vote, count)
+        ranks = ranks_of_vote(vote, count)
         [item] = self._open_store().add_candidates([candidate])
-        extra: dict[str, object] = {"blind": compared.blind, **_marks(compared.origins)}
+        # Other models may have written the same texts before, and their item is used again.
+        extra: dict[str, object] = {"blind": compared.blind, "models": list(compared.models)}
+        extra |= origin_fields(compared.origins)
         voter = voter or self.voter
         self._submit(
             voter,
@@ -158,7 +160,10 @@ class Votes:
                 ranks=[1],
                 order_shown=[0],
                 purpose=THUMB,
-                extra={"overall": [UP if up else DOWN], **_marks([origin] if origin else [])},
+                extra={
+                    "overall": [UP if up else DOWN],
+                    **origin_fields([origin] if origin else []),
+                },
             ),
         )
 
@@ -186,7 +191,7 @@ def as_prompt(messages: Sequence[Message]) -> Prompt:
     return list(messages)
 
 
-def _marks(origins: Sequence[ResponseOrigin]) -> dict[str, object]:
+def origin_fields(origins: Sequence[ResponseOrigin]) -> dict[str, object]:
     """Fields of a label; none if every response is its model's own and complete."""
     if all(origin == ResponseOrigin() for origin in origins):
         return {}
@@ -196,7 +201,12 @@ def _marks(origins: Sequence[ResponseOrigin]) -> dict[str, object]:
     }
 
 
-def _ranks(vote: str, count: int) -> list[int]:
+def ranks_of_vote(vote: str, count: int) -> list[int]:
+    """Ranks of `count` responses for the number of the better one, `tie` or `bad`.
+
+    Raises:
+        DataError: another vote.
+    """
     if vote in (TIE, BOTH_BAD):
         return [1] * count
     if not vote.isdecimal() or not 1 <= int(vote) <= count:

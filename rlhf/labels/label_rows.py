@@ -1,15 +1,26 @@
 """Labels as rows of rankings, pairs, demonstrations, ratings and thumbs."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlhf.labels.answers import answer_columns, ratings_of
 from rlhf.labels.equal_texts import one_rank_per_text
-from rlhf.labels.records import ADJUDICATION, LABEL, QUALIFY, REPEAT, THUMB, Item, StoredLabel
+from rlhf.labels.records import (
+    ADJUDICATION,
+    DISCOUNTED,
+    LABEL,
+    QUALIFY,
+    REPEAT,
+    THUMB,
+    Item,
+    StoredLabel,
+    models_of,
+)
 from rlhf.labels.review.history import is_decision
 
 RANKINGS, PAIRS = "rankings", "pairs"
+DISCOUNTED_VOTES = "votes that the arena discounts"
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,13 @@ def _rankings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported
         ranking_row(items[label.item_id], label)
         | _repeats_column(repeats.get((label.item_id, label.annotator), []))
         for label in labels
-        if label.purpose not in (REPEAT, THUMB, QUALIFY) and not _is_blind(label)
+        if label.purpose not in (REPEAT, THUMB, QUALIFY, DISCOUNTED) and not _is_blind(label)
     ]
     left_out = {
         "thumbs on single responses": sum(label.purpose == THUMB for label in labels),
         "labels of qualification rounds": sum(label.purpose == QUALIFY for label in labels),
         "blind rankings that wait for an adjudicator": sum(map(_is_blind, labels)),
+        DISCOUNTED_VOTES: _num_discounted(labels),
     }
     return ExportedRows(rows, {reason: count for reason, count in left_out.items() if count})
 
@@ -44,12 +56,16 @@ def _is_blind(label: StoredLabel) -> bool:
     return label.purpose == ADJUDICATION and not is_decision(label)
 
 
+def _num_discounted(labels: Sequence[StoredLabel]) -> int:
+    return sum(label.purpose == DISCOUNTED for label in labels)
+
+
 def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRows:
     rows, ties, checks = [], 0, 0
     for label in labels:
         item = items[label.item_id]
         if label.purpose != LABEL:
-            checks += label.purpose not in (THUMB, ADJUDICATION)
+            checks += label.purpose not in (THUMB, ADJUDICATION, DISCOUNTED)
             continue
         ranks = one_rank_per_text(item.responses, label.ranks)
         for i, j in itertools.combinations(range(len(ranks)), 2):
@@ -58,14 +74,18 @@ def _pairs(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedRow
                 ties += 1
             else:
                 pair = _pair(item, label, item.responses[better], item.responses[worse])
-                models = [item.models[better], item.models[worse]] if item.models else []
+                authors = models_of(item, label)
+                models = [authors[better], authors[worse]] if authors else []
                 origins = _origins(label, [better, worse])
                 rows.append({**pair, "models": models, **origins})
         if rewrite := _rewrite(label):
             best = min(range(len(ranks)), key=ranks.__getitem__)
             if rewrite.strip() != item.responses[best].strip():
                 rows.append(_pair(item, label, rewrite, item.responses[best]))
-    return ExportedRows(rows, {"tied pairs": ties, "gold and repeated items": checks})
+    left_out = {"tied pairs": ties, "gold and repeated items": checks}
+    if discounted := _num_discounted(labels):
+        left_out[DISCOUNTED_VOTES] = discounted
+    return ExportedRows(rows, left_out)
 
 
 def _rewrite(label: StoredLabel) -> str:
@@ -152,13 +172,13 @@ def ranking_row(item: Item, label: StoredLabel) -> dict[str, object]:
         "ranks": ranks,
         "annotator": label.annotator,
         "strength": label.strength if _decides(ranks) else 1.0,
-        "models": list(item.models),
+        "models": list(models_of(item, label)),
         "order_shown": list(label.order_shown),
         "seconds": label.seconds,
         **_versions(label),
         "purpose": label.purpose,
         "probability": label.probability,
-        "extra": _exported_extra(label.extra, ranks),
+        "extra": _exported_extra(item, label, ranks),
         "item_id": item.id,
         "labelled_at": label.at,
     }
@@ -169,10 +189,14 @@ def _decides(ranks: Sequence[int]) -> bool:
     return len(set(ranks)) > 1
 
 
-def _exported_extra(extra: Mapping[str, object], ranks: Sequence[int]) -> dict[str, object]:
+def _exported_extra(item: Item, label: StoredLabel, ranks: Sequence[int]) -> dict[str, object]:
     """`extra` without the page's raw form, which repeats the other fields in the order shown, and
-    without the answers, which are columns. Copies of one text that were compared are equal."""
-    exported = {key: value for key, value in extra.items() if key not in ("form", "criteria")}
+    without the answers, which are columns. Copies of one text that were compared are equal. The
+    models remain if they are not the item's: an import finds the item, which has others."""
+    left_out = ["form", "criteria"]
+    if list(models_of(item, label)) == list(item.models):
+        left_out.append("models")
+    exported = {key: value for key, value in label.extra.items() if key not in left_out}
     if exported.get("scale") and not _decides(ranks):
         exported["scale"] = 0
     return exported

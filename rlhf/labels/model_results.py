@@ -2,7 +2,7 @@
 
 Every two responses of a label by different models are compared. Each two models of a label make one
 game, whose result is the mean over their responses; a tie is half a win. Gold items, repeats and
-adjudications make none.
+adjudications make none, and neither do votes that the arena discounts.
 """
 
 import itertools
@@ -15,10 +15,18 @@ from numpy.typing import NDArray
 
 from rlhf.evaluation.stats.bootstrap import Estimate, rate
 from rlhf.evaluation.stats.bradley_terry import bradley_terry_of_wins
-from rlhf.labels.records import LABEL, Item, StoredLabel, order_of
+from rlhf.labels.records import (
+    LABEL,
+    Item,
+    StoredLabel,
+    is_of_visitor,
+    models_of,
+    order_of,
+)
 
 RESAMPLES = 1000
 NO_CATEGORY = ""
+VISITORS = "(visitors)"  # annotator of all votes of the arena
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,30 +73,31 @@ def games_of(
     games = []
     for label in labels:
         item = items[label.item_id]
-        if label.purpose != LABEL or not item.models:
+        models = models_of(item, label)
+        if label.purpose != LABEL or not models:
             continue
         prompt = json.dumps(item.prompt, sort_keys=True)
         value = item.columns.get(category)
-        for first, second in itertools.combinations(sorted(set(item.models)), 2):
+        for first, second in itertools.combinations(sorted(set(models)), 2):
             games.append(
                 Game(
                     prompt=prompt,
-                    annotator=label.annotator,
+                    annotator=VISITORS if is_of_visitor(label) else label.annotator,
                     category=value if isinstance(value, str) else NO_CATEGORY,
                     first=first,
                     second=second,
-                    won=_won(item, label, first, second),
+                    won=_won(models, label.ranks, first, second),
                 )
             )
     return games
 
 
-def _won(item: Item, label: StoredLabel, first: str, second: str) -> float:
+def _won(models: Sequence[str], ranks: Sequence[int], first: str, second: str) -> float:
     """Share of the pairs of responses that the first model wins; a tie is ½."""
     wins = [
-        (1 + order_of(label.ranks, i, j)) / 2
-        for i, one in enumerate(item.models)
-        for j, other in enumerate(item.models)
+        (1 + order_of(ranks, i, j)) / 2
+        for i, one in enumerate(models)
+        for j, other in enumerate(models)
         if (one, other) == (first, second)
     ]
     return sum(wins) / len(wins)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 LABEL, GOLD_CHECK, REPEAT, THUMB = "label", "gold", "repeat", "thumb"
 # A gold item of the qualification round; an adjudicator's decision about an item.
 QUALIFY, ADJUDICATION = "qualify", "adjudication"
+ARENA = "arena"  # in `extra` of a vote by a visitor of the public arena
+DISCOUNTED = "discounted"  # a vote of the public arena that does not count; `extra` has the rules
 UNNAMED = "unnamed"  # annotator of a ranking that names none
 
 
@@ -102,6 +104,20 @@ class AnnotatorProgress:
     done: int
     left: int  # ordinary items that are open to them, including the one that they hold
     seconds: float | None  # median of their last labels
+
+
+def is_of_visitor(label: Label) -> bool:
+    """Whether the label is a vote of the arena, whose many visitors vote a few times each."""
+    return ARENA in label.extra
+
+
+def models_of(item: Item, label: Label) -> Sequence[str]:
+    """The models that wrote the item's responses; () if they are unknown.
+
+    Two pairs of models may write the same texts, which are one item: a vote names its own models.
+    """
+    own = label.extra.get("models")
+    return own if isinstance(own, list) and len(own) == len(item.responses) else item.models
 
 
 def competition_ranks(tiers: Sequence[int]) -> list[int]:

@@ -17,7 +17,7 @@ from rlhf.labels.answer_stats import AnswerStats, answer_stats
 from rlhf.labels.concerns import Concern, concerns_of
 from rlhf.labels.form_versions import forms_of
 from rlhf.labels.pre_label_effect import PreLabelEffect, pre_label_effect
-from rlhf.labels.records import LABEL, StoredLabel, competition_ranks
+from rlhf.labels.records import LABEL, StoredLabel, competition_ranks, is_of_visitor
 from rlhf.labels.schema import LATE, SKIP
 from rlhf.labels.shares import Share, same_decisions, share_of_counts
 
@@ -40,6 +40,7 @@ class StoreStats:
     concerns: Sequence[Concern]
     skips: int
     late: int  # labels that came after their place was given to another annotator
+    visitors_votes: int  # of the arena; they are in none of the other figures
     pre_labels: PreLabelEffect | None  # None if no label has one
     answers: AnswerStats  # to the form's criteria
 
@@ -76,7 +77,8 @@ def label_stats(
     gold_scores: item id -> gold score of each response; gold columns stay empty without them.
     """
     items = {item.id: item for item in store.items()}
-    all_labels = store.labels()
+    stored = store.labels()
+    all_labels = [label for label in stored if not is_of_visitor(label)]
     with store.read() as connection:
         forms = forms_of(connection)
     labels = [label for label in all_labels if label.purpose == LABEL]
@@ -115,6 +117,7 @@ def label_stats(
         concerns=[concern for one in annotators for concern in concerns_of(one, annotators)],
         skips=counts.get(SKIP, 0),
         late=counts.get(LATE, 0),
+        visitors_votes=len(stored) - len(all_labels),
         pre_labels=pre_label_effect(all_labels, data.gold_ranks),
         answers=answer_stats(labels, forms),
     )

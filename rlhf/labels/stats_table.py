@@ -28,6 +28,11 @@ def print_stats(console: Console, stats: StoreStats, *, with_gold: bool) -> None
         f"Krippendorff's alpha of the ranks: {stats.alpha}; "
         f"{counted(stats.skips, 'skip')}, {counted(stats.late, 'late label')}"
     )
+    if stats.visitors_votes:
+        console.print(
+            f"{counted(stats.visitors_votes, 'vote')} of the arena's visitors, in the results of "
+            "the models only"
+        )
     console.print(_annotator_table(stats, with_gold=with_gold))
     if len(stats.names) > 1:
         console.print(_agreement_table(stats))

@@ -179,10 +179,12 @@ class LabelStore:
             return queries.ensure_items(connection, candidates, OPEN)
 
     def add_marked(self, candidate: Candidate) -> int:
-        """The item id of a single response, for thumbs; the queue never hands it out.
+        """The item id of responses that the queue never hands out.
+
+        These are a single response with a thumb, and responses whose only vote does not count.
 
         Raises:
-            DataError: several responses, or an empty one.
+            DataError: no response or an empty one, or model names that do not fit them.
         """
         validation.check_marked(candidate)
         content = validation.content_sha256(candidate)

@@ -127,9 +127,11 @@ def check_candidate(candidate: Candidate, number: int) -> None:
 
 
 def check_marked(candidate: Candidate) -> None:
-    """Raise DataError unless the candidate is one response with text, as training needs it."""
-    if len(candidate.responses) != 1 or not candidate.responses[0].strip():
-        raise DataError("a thumbs label needs exactly one non-empty response.", code="bad-label")
+    """Raise DataError for a single response without text, or several that cannot be ranked."""
+    if len(candidate.responses) > 1:
+        check_candidate(candidate, 1)
+    elif not candidate.responses or not candidate.responses[0].strip():
+        raise DataError("a thumb needs a response with text.", code="bad-label")
 
 
 def check_label(label: Label, sizes: Mapping[int, int]) -> None:

@@ -12,7 +12,7 @@ from rlhf.manifest import write_atomically
 from rlhf.pipeline.rounds import FIRST, align_folder
 from rlhf.pipeline.rounds_config import RoundsConfig
 
-CHAT = "chat"  # the `source` column of an item from a chat
+SOURCES = ("chat", "arena")  # the `source` column of items with votes of chats and the arena
 MIDDLE = 4  # overall ratings above it are thumbs up
 STORE = "votes.sqlite"  # in output_dir
 ROWS, COUNTS = "votes.jsonl", "votes.json"
@@ -70,7 +70,7 @@ def read_votes(store: str, after: int) -> ChatVotes:
     if not store_exists(store):
         return _as_rankings([], store, after)
     with LabelStore(store, create=False) as label_store:
-        items = {i.id: i for i in label_store.items() if i.columns.get("source") == CHAT}
+        items = {i.id: i for i in label_store.items() if i.columns.get("source") in SOURCES}
         labels = [label for label in label_store.labels() if label.item_id in items]
     newest = max((label.event_id for label in labels), default=after)
     start = after if newest >= after else 0

@@ -124,7 +124,7 @@ def test_second_vote_replaces_the_first(tmp_path):
     with LabelStore(tmp_path / "labels.sqlite") as store:
         [label] = store.labels()
         assert label.ranks == [1, 1]
-        assert label.extra == {"blind": True, "both_bad": True}
+        assert label.extra == {"blind": True, "models": ["m/a", "m/b"], "both_bad": True}
         assert rows_of(store, "pairs").left_out["tied pairs"] == 1
 
 

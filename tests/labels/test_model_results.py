@@ -5,7 +5,8 @@ from rich.console import Console
 
 from rlhf.labels.model_results import games_of, model_results
 from rlhf.labels.records import Candidate, Label
-from rlhf.labels.stats_table import print_model_results
+from rlhf.labels.stats import label_stats
+from rlhf.labels.stats_table import print_model_results, print_stats
 
 
 def results_of(store, **options):
@@ -97,3 +98,22 @@ def test_table_names_models_and_groups(campaign):
     assert "0.62 [" in text
     for name in ("maths", "chat", "ann", "bob", "20 prompts"):
         assert name in text
+
+
+def test_votes_of_visitors_are_one_annotator_and_in_no_other_statistic(sqlite_store):
+    """Two votes of visitors and a label of Ann: three games, and one label in the statistics."""
+    pair = Candidate(prompt="p", responses=("x", "y"), models=("a", "b"))
+    sqlite_store.add_candidates([pair])
+    for name in ("visitor-1", "visitor-2"):
+        extra = {"arena": True}
+        sqlite_store.submit(Label(item_id=1, annotator=name, ranks=(1, 2), extra=extra))
+    sqlite_store.submit(Label(item_id=1, annotator="ann", ranks=(2, 1)))
+    results = results_of(sqlite_store)
+    assert results.by_annotator["(visitors)"]["a"].value == 1.0
+    assert results.by_annotator["ann"]["a"].value == 0.0
+    assert results.games == 3
+    stats = label_stats(sqlite_store)
+    assert (stats.names, stats.labels, stats.visitors_votes) == (["ann"], 1, 2)
+    console = Console(record=True, width=100)
+    print_stats(console, stats, with_gold=False)
+    assert "2 votes of the arena's visitors" in console.export_text()

@@ -7,7 +7,6 @@ from rlhf.labels.people import update_person
 from rlhf.labels.web import permissions
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.login import MAX_FAILED_LOGINS
-from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.web.guard import MAX_BODY
 from tests.labels.web_server import Client
 
@@ -242,16 +241,6 @@ def test_failed_logins_are_rate_limited(site):
         401
     ] * MAX_FAILED_LOGINS
     assert log_in(site.token("ann")).status_code == 429
-
-
-def test_rate_limit_forgets_failures_after_its_window():
-    now = [0.0]
-    limit = RateLimit(2, 60.0, clock=lambda: now[0])
-    limit.count_failure("a")
-    limit.count_failure("a")
-    assert (limit.is_exceeded("a"), limit.is_exceeded("b")) == (True, False)
-    now[0] = 61.0
-    assert not limit.is_exceeded("a")
 
 
 def test_new_link_revokes_the_old_one_and_logout_ends_the_session(site):

@@ -8,6 +8,7 @@ from rlhf.errors import ConfigError
 from rlhf.rollouts.config import OF_A_SERVER, RolloutConfig, check_rollouts
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 from rlhf.runtime.config_keys import Key, keys_of
+from rlhf.web.addresses import parse_proxies
 
 HISTORY_OFF = "off"
 NATIVE, VLLM = "native", "vllm"
@@ -23,8 +24,10 @@ def main(argv: Sequence[str]) -> int:
             code="missing-key",
         )
     rollout_config(options)
+    _check_arena(options)
     # This loads torch and transformers, which takes seconds: mistakes in options come before.
     try:
+        from rlhf.chat.arena.serve import serve_arena
         from rlhf.chat.web.serve import serve
     except ImportError as error:
         raise ConfigError(
@@ -32,7 +35,32 @@ def main(argv: Sequence[str]) -> int:
             code="missing-package",
         ) from error
 
-    return serve(options)
+    return serve_arena(options) if options.arena else serve(options)
+
+
+def _check_arena(options: argparse.Namespace) -> None:
+    """Raise ConfigError for options that do not go together, or a proxy that is no address."""
+    if not options.arena:
+        for name in ("questions_per_hour", "trusted_proxy"):
+            if getattr(options, name) != _parser().get_default(name):
+                raise ConfigError(
+                    f"--{name} belongs to the arena; add --arena, or leave it out.",
+                    code="key-conflict",
+                )
+        return
+    if len(options.models) < 2:
+        raise ConfigError(
+            f"--arena compares two models or more, and got {len(options.models)}; name another.",
+            code="missing-key",
+        )
+    for name in ("token", "allowed_origins", "annotator", "history", "reward_model"):
+        if getattr(options, name) != _parser().get_default(name):
+            raise ConfigError(
+                f"--{name} has no effect with --arena, which serves a page for everybody and no "
+                "API; leave it out.",
+                code="key-conflict",
+            )
+    parse_proxies(options.trusted_proxy)
 
 
 def rollout_config(options: argparse.Namespace) -> RolloutConfig:
@@ -83,7 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="rlhf serve",
         description="Serve policies, with an OpenAI-compatible API and a chat page, and the scores "
-        "of a reward model for other programs.",
+        "of a reward model for other programs. With --arena, a public page on which visitors "
+        "compare them.",
         allow_abbrev=False,
         formatter_class=DefaultsFormatter,
     )
@@ -134,6 +163,24 @@ def _parser() -> argparse.ArgumentParser:
         "--history",
         default="chats.sqlite",
         help="File with the page's conversations; off keeps them in their browser tabs only.",
+    )
+    add(
+        "--arena",
+        action="store_true",
+        help="Serve the arena alone: two random models answer a question, visitors vote without "
+        "their names.",
+    )
+    add(
+        "--questions_per_hour",
+        type=int,
+        default=60,
+        help="Questions that one address may ask the arena in an hour.",
+    )
+    add(
+        "--trusted_proxy",
+        nargs="*",
+        default=[],
+        help="Addresses of proxies whose X-Forwarded-For names the visitor of the arena.",
     )
     add(
         "--reward_model",

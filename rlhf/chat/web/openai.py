@@ -215,7 +215,7 @@ async def _respond(
     stream = response_chunks(group, writer.chat, body.stop_texts, writer.prefix_ids)
     prompt_tokens = sum(map(len, prompts))
     if body.stream:
-        return EventStream(group, _events(stream, writer, len(requests), prompt_tokens))
+        return EventStream([group], _events(stream, writer, len(requests), prompt_tokens))
     with contextlib.closing(group):
         chunks = await unless_disconnected(request, _collect(stream))
     if chunks is None:
@@ -226,15 +226,17 @@ async def _respond(
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events. However the stream ends, the group's slots are freed."""
+    """Server-sent events. However the stream ends, the slots of its groups are freed."""
 
-    def __init__(self, group: RequestGroup, content: AsyncIterator[str]) -> None:
+    def __init__(self, groups: Sequence[RequestGroup], content: AsyncIterator[str]) -> None:
         super().__init__(content, media_type="text/event-stream")
-        self._group = group
+        self._groups = groups
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # StreamingResponse alone would keep generating after the client has disconnected.
-        with contextlib.closing(self._group):
+        with contextlib.ExitStack() as stack:
+            for group in self._groups:
+                stack.enter_context(contextlib.closing(group))
             await unless_disconnected(Request(scope, receive), self.stream_response(send))
 
 

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import getpass
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import transformers
@@ -43,10 +43,9 @@ def serve(options: argparse.Namespace) -> int:
         token=options.token or (random_token() if options.public else None),
         allowed_hosts=options.allowed_hosts,
         allowed_origins=options.allowed_origins,
-        limits=_limits(options),
+        limits=limits_of(options),
     )
-    quiet_logs()
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quiet_libraries()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with (
         listening_socket(config.host, config.port) as listener,
@@ -54,8 +53,8 @@ def serve(options: argparse.Namespace) -> int:
         _open_history(options.history) as history,
         contextlib.ExitStack() as stack,
     ):
-        backends = _start_backends(options, config.limits, console)
-        stack.callback(_close, backends)
+        backends = start_backends(options, config.limits, console)
+        stack.callback(close_backends, backends)
         scores = _start_scores(options, config.limits)
         page = PageState(
             votes=votes,
@@ -80,7 +79,18 @@ def serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _limits(options: argparse.Namespace) -> Limits:
+def quiet_libraries() -> None:
+    """Keep logs and progress bars of libraries out of the terminal."""
+    quiet_logs()
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def limits_of(options: argparse.Namespace) -> Limits:
+    """The limits that the command line sets.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
     for name in ("max_requests", "max_new_tokens", "max_prompt_tokens"):
         if getattr(options, name) < 1:
             raise ConfigError(
@@ -96,7 +106,7 @@ def _limits(options: argparse.Namespace) -> Limits:
     )
 
 
-def _start_backends(
+def start_backends(
     options: argparse.Namespace, limits: Limits, console: Console
 ) -> dict[str, Backend]:
     """The backend of each policy by its name; those that started are closed after an error."""
@@ -111,12 +121,13 @@ def _start_backends(
             for warning in backends[name].model.warnings:
                 console.print(f"warning: {warning}", style="yellow", markup=False)
     except BaseException:
-        _close(backends)
+        close_backends(backends)
         raise
     return backends
 
 
-def _close(backends: Mapping[str, Backend]) -> None:
+def close_backends(backends: Mapping[str, Backend]) -> None:
+    """End the threads and servers of these backends."""
     for backend in backends.values():
         backend.close()
 
@@ -242,8 +253,13 @@ def announce(
         paths = ", ".join(f"{address}{path}" for path in SCORE_PATHS)
         token = f" (Authorization: Bearer {config.token})" if config.token else ""
         console.print(f"scores: {paths}{token}", markup=False)
-    if config.public and not config.allowed_hosts:
-        names = ", ".join(sorted(config.hosts))
+    print_notes(console, hosts=config.hosts if config.public and not config.allowed_hosts else ())
+
+
+def print_notes(console: Console, *, hosts: Collection[str]) -> None:
+    """Print how to stop the server and, if they are given, the names that requests may use."""
+    if hosts:
+        names = ", ".join(sorted(hosts))
         note = f"accepts requests for the hosts {names}; add others with --allowed_hosts"
         console.print(note, style="yellow", markup=False)
     console.print("Ctrl-C stops the server.", style="dim")

@@ -15,9 +15,9 @@ from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.guard import HOME
 from rlhf.labels.web.oidc import CALLBACK, STATE_SECONDS, OidcLogin, OidcUser
-from rlhf.labels.web.rate_limit import RateLimit
 from rlhf.labels.web.request_schemas import LoginRequest
 from rlhf.web.guard import Rejected
+from rlhf.web.rate_limit import RateLimit
 
 MAX_FAILED_LOGINS, LOGIN_SECONDS = 10, 60.0  # per address and time window
 STATE_COOKIE, STATE_PATH = "rlhf_oidc_state", "/oidc/"
@@ -60,7 +60,7 @@ def add_login(
             raise HTTPException(429, "too many failed logins; wait a minute")
         opened = [one for site in sites if (one := by_token(site, body.token)) is not None]
         if not opened:
-            rate_limit.count_failure(address)
+            rate_limit.count(address)
             raise HTTPException(401, "this link is invalid, or a newer one has replaced it")
         response = JSONResponse({"to": home_of(opened)})
         set_cookies(response, opened, access.SESSION_SECONDS)

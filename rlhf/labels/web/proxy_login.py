@@ -4,7 +4,6 @@ The header counts only in requests from the addresses of trusted proxies: every 
 write any name into it, so its requests with this header are rejected.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from starlette.types import Scope
 
 from rlhf.errors import ConfigError
 from rlhf.labels.records import normalized_name
+from rlhf.web.addresses import Network, is_proxy, parse_proxies
 from rlhf.web.guard import Rejected
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Headers with a meaning of their own.
 TAKEN = ("authorization", "cookie", "host", "origin", "content-length", "x-csrf-token")
 
@@ -37,22 +36,14 @@ class ProxyLogin:
         values = [value for name, value in scope["headers"] if name == key]
         if not values:
             return None
-        if not self._is_trusted(scope):
+        client = scope.get("client")
+        if not is_proxy(client[0] if client else "", self.trusted):
             raise Rejected(403, f"the header {self.header} is accepted only from a trusted proxy")
         try:
             [name] = [normalized_name(value.decode().strip()) for value in values]
         except ValueError as error:  # several, or not UTF-8
             raise Rejected(400, f"the header {self.header} is not one name in UTF-8") from error
         return name or None  # some proxies send an empty header before the login
-
-    def _is_trusted(self, scope: Scope) -> bool:
-        client = scope.get("client")
-        try:
-            address = ipaddress.ip_address(client[0] if client else "")
-        except ValueError:  # a Unix socket
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)  # of a socket for both kinds of addresses
-        return any((mapped or address) in network for network in self.trusted)
 
 
 def proxy_login(header: str | None, addresses: Sequence[str]) -> ProxyLogin | None:
@@ -79,15 +70,4 @@ def proxy_login(header: str | None, addresses: Sequence[str]) -> ProxyLogin | No
             "and removes from requests of browsers, such as X-Forwarded-User.",
             code="bad-value",
         )
-    return ProxyLogin(header=header.lower(), trusted=[_network(one) for one in addresses])
-
-
-def _network(address: str) -> Network:
-    try:
-        return ipaddress.ip_network(address)
-    except ValueError as error:
-        raise ConfigError(
-            f"trusted_proxy={address!r} is no address: {error}; write one such as 127.0.0.1 or "
-            "10.0.0.0/8.",
-            code="bad-value",
-        ) from error
+    return ProxyLogin(header=header.lower(), trusted=parse_proxies(addresses))

@@ -35,11 +35,11 @@ export async function call(path, body, options) {
   return response.json();
 }
 
-// Yields what each event adds to thought and text, and at the end the finish reason.
-export async function* stream(path, body, signal) {
+// Yields the events of a stream; throws if one is an error, or if the connection is lost before the end.
+export async function* events(path, body, signal) {
   let response;
   try {
-    response = await send(path, { ...body, stream: true }, { signal });
+    response = await send(path, body, { signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error(AWAY);
@@ -61,11 +61,18 @@ export async function* stream(path, body, signal) {
       }
       const event = JSON.parse(line.slice(6));
       if (event.error) throw new Error(event.error.message);
-      for (const choice of event.choices) {
-        const { reasoning_content: thought = "", content: text = "" } = choice.delta;
-        yield { thought, text, finish: choice.finish_reason };
-      }
+      yield event;
     }
   }
   if (!finished) throw new Error("the connection was lost before the response ended");
+}
+
+// Yields what each chunk of a chat completion adds to thought and text, and at the end the finish reason.
+export async function* stream(path, body, signal) {
+  for await (const event of events(path, { ...body, stream: true }, signal)) {
+    for (const choice of event.choices) {
+      const { reasoning_content: thought = "", content: text = "" } = choice.delta;
+      yield { thought, text, finish: choice.finish_reason };
+    }
+  }
 }

@@ -1,0 +1,1 @@
+"""The public arena: two models answer a question, and visitors vote without their names."""

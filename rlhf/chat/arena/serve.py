@@ -1,0 +1,58 @@
+"""`rlhf serve --arena`: the arena of several models, in one process."""
+
+import argparse
+import contextlib
+
+from rich.console import Console
+
+from rlhf.chat.arena.app import create_arena_app
+from rlhf.chat.arena.battles import Battles
+from rlhf.chat.arena.config import ArenaConfig
+from rlhf.chat.arena.votes import ArenaVotes
+from rlhf.chat.loading import stored_names
+from rlhf.chat.web.model_pool import ModelPool
+from rlhf.chat.web.serve import (
+    SHUTDOWN_SECONDS,
+    close_backends,
+    limits_of,
+    print_notes,
+    quiet_libraries,
+    start_backends,
+)
+from rlhf.labels.store import LabelStore
+from rlhf.web.server import http_server, listening_socket, url_host
+
+
+def serve_arena(options: argparse.Namespace) -> int:
+    """The exit status of `rlhf serve --arena` with these options."""
+    config = ArenaConfig(
+        host=options.host,
+        port=options.port,
+        public=options.public,
+        allowed_hosts=options.allowed_hosts,
+        trusted_proxy=options.trusted_proxy,
+        questions_per_hour=options.questions_per_hour,
+        limits=limits_of(options),
+    )
+    quiet_libraries()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with (
+        listening_socket(config.host, config.port) as listener,
+        LabelStore(options.store, create=True) as store,
+        contextlib.ExitStack() as stack,
+    ):
+        backends = start_backends(options, config.limits, console)
+        stack.callback(close_backends, backends)
+        paths = [backend.model.name for backend in backends.values()]
+        votes = ArenaVotes(store, dict(zip(backends, stored_names(paths), strict=True)))
+        pool = ModelPool(backends=backends, limits=config.limits)
+        app = create_arena_app(pool, Battles(list(backends)), votes, config)
+        address = f"http://{url_host(config.host)}:{listener.getsockname()[1]}"
+        console.print(f"arena: {address}/", markup=False)
+        console.print(f"leaderboard: {address}/leaderboard", markup=False)
+        unnamed = config.public and not config.allowed_hosts
+        print_notes(console, hosts=config.hosts if unnamed else ())
+        server = http_server(app, shutdown_seconds=SHUTDOWN_SECONDS)
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its shutdown
+            server.run(sockets=[listener])
+    return 0

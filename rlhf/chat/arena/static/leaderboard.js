@@ -1,0 +1,4 @@
+import { enableTheme } from "/static/settings.js";
+
+enableTheme();
+document.body.dataset.ready = "";
