@@ -20,6 +20,7 @@ from rlhf.labels.audit import (
 )
 from rlhf.labels.erase import Erasure
 from rlhf.labels.formats import as_jsonl
+from rlhf.labels.participants_cli import forget_participant
 from rlhf.labels.records import normalized_name
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
@@ -64,6 +65,7 @@ def erase(args: argparse.Namespace, console: Console) -> None:
         erasure = store.erase(args.name, dry_run=args.dry_run)
         if not args.dry_run:
             _record(store, "erase", {}, erasure)
+            forget_participant(args.store, args.name)
     print_report(erasure, console, dry_run=args.dry_run)
 
 

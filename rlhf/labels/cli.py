@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from rlhf.errors import ConfigError
-from rlhf.labels import audit_cli, exchange_cli, measure_cli, people_cli
+from rlhf.labels import audit_cli, exchange_cli, measure_cli, participants_cli, people_cli
 from rlhf.labels.cli_parser import parser
 from rlhf.labels.project_list import load_projects
 from rlhf.labels.selection import QueueConfig
@@ -41,6 +41,8 @@ def main(argv: Sequence[str]) -> int:
             people_cli.token(args, console)
         case "audit":
             audit_cli.audit(args, console)
+        case "participants":
+            participants_cli.participants(args, console)
         case "erase":
             audit_cli.erase(args, console)
         case "retain":
@@ -97,6 +99,7 @@ def _serve(args: argparse.Namespace) -> None:
         until=args.until,
         webhook=Webhook(url=args.webhook, secret=secret) if args.webhook else None,
         pictures=args.pictures,
+        crowd=participants_cli.crowd_of(args),
     )
     queue = QueueConfig(
         overlap=args.overlap,

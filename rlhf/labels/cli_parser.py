@@ -72,6 +72,10 @@ def parser() -> argparse.ArgumentParser:
     add("--limit", type=int, default=50, help="Newest entries to print.")
     add("--output", help="JSONL file for all entries, instead of printing.")
     add = command(
+        "participants", "Write who is who on the crowd platform, with the number of labels."
+    )
+    add("--output", required=True, help="CSV file to write; only you can read it.")
+    add = command(
         "erase",
         "Delete the data of a person; a record with counts and without the name remains.",
     )
@@ -144,6 +148,13 @@ def _add_serve(add: AddArgument) -> None:
         metavar="URL",
         help="Send new events to this address; RLHF_WEBHOOK_SECRET signs.",
     )
+    add(
+        "--crowd",
+        choices=("prolific", "mturk"),
+        help="Admit participants of this platform, at /crowd. Their ids are kept apart.",
+    )
+    add("--completion_code", help="Code that participants get at the end, from the platform.")
+    add("--labels_per_person", type=int, help="Items of one participant; default: all items.")
     add(
         "--model",
         nargs="*",

@@ -22,6 +22,7 @@ ROLES_OF_ROUTE = {
     ("POST", "/api/submit"): ("annotator",),
     ("POST", "/api/skip"): ("annotator",),
     ("POST", "/api/undo"): ("annotator",),
+    ("GET", "/api/completion"): ("annotator",),
     ("POST", "/api/ask"): ("annotator",),
     ("GET", "/api/ask"): ("annotator",),
     ("POST", "/api/questions"): ("annotator", "adjudicator"),
@@ -57,6 +58,8 @@ PUBLIC_ROUTES = [
     ("GET", "/login"),
     ("POST", "/login"),
     ("GET", "/health"),
+    ("GET", "/crowd"),
+    ("POST", "/crowd"),
     ("GET", "/oidc/login"),
     ("GET", "/oidc/callback"),
 ]

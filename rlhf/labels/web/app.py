@@ -22,6 +22,7 @@ from rlhf.labels.web.annotator_items import add_items, add_live
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
+from rlhf.labels.web.crowd import add_crowd
 from rlhf.labels.web.guard import HOME, guard_label_app
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.login import LoginSite, add_login, add_oidc
@@ -57,6 +58,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     add_items(app, queue, config.form, form_version, pictures)
     add_picture_route(app, pictures)
     histories = Histories(queue.store)
+    add_crowd(app, queue, config, pages)
     add_questions(app, queue.store)
     add_adjudication(app, queue, pages, histories, pictures)
     if live is not None:
@@ -103,7 +105,10 @@ def _add_page(
         if HOME[session.role] != "/":
             return RedirectResponse(config.base + HOME[session.role], 303)
         html = pages.get_template("label.html").render(
-            csrf=session.csrf, name=session.annotator, live=has_models
+            csrf=session.csrf,
+            name=session.annotator,
+            live=has_models,
+            crowd=config.crowd is not None,
         )
         return HTMLResponse(html)
 

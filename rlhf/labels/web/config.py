@@ -8,6 +8,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from rlhf.errors import ConfigError
+from rlhf.labels.crowd import CrowdConfig, Participants
 from rlhf.labels.form_config import FormConfig
 from rlhf.labels.project_list import ProjectEntry
 from rlhf.labels.web.oidc import OidcConfig, OidcLogin
@@ -16,6 +17,14 @@ from rlhf.labels.webhook import Webhook
 from rlhf.web.server import LOOPBACK_NAMES, check_address
 
 ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrowdStudy:
+    """A study on a crowd platform, and the file of its participants."""
+
+    config: CrowdConfig
+    participants: Participants
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +39,7 @@ class WebConfig:
     form: FormConfig = field(default_factory=FormConfig)
     finish: threading.Event | None = None  # set when the administrator ends the labelling
     pictures: Path | None = None  # folder of the pictures that prompts name; None shows none
+    crowd: CrowdStudy | None = None
 
     @property
     def base(self) -> str:
@@ -72,6 +82,7 @@ class LabelServerConfig:
     max_new_tokens: int = 128
     webhook: Webhook | None = None
     pictures: str | None = None
+    crowd: CrowdConfig | None = None
     until: str | None = None  # number of labels after which the server stops, or "all"
 
     def __post_init__(self) -> None:

@@ -1,6 +1,8 @@
 """`rlhf label serve`: the label page on one store, in one process."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,13 @@ import uvicorn
 from rich.console import Console
 
 from rlhf.labels import access
+from rlhf.labels.crowd import (
+    PLATFORMS,
+    CrowdConfig,
+    Participants,
+    participants_file,
+    study_link,
+)
 from rlhf.labels.database import display_location
 from rlhf.labels.form_config import FormConfig, load_form
 from rlhf.labels.queue import Queue
@@ -16,7 +25,7 @@ from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.admin import places_left
 from rlhf.labels.web.app import create_app
-from rlhf.labels.web.config import ALL, LabelServerConfig, WebConfig
+from rlhf.labels.web.config import ALL, CrowdStudy, LabelServerConfig, WebConfig
 from rlhf.labels.web.live_sampling import LiveSampling
 from rlhf.labels.web.models import load_sampler
 from rlhf.labels.web.oidc import OidcLogin
@@ -41,13 +50,16 @@ def serve(config: LabelServerConfig, queue_config: QueueConfig) -> None:
     with (
         LabelStore(config.store, create=create) as store,
         store.serving_lock(),
+        _open_study(config) as crowd,
         listening_socket(config.host, config.port) as listener,
     ):
         live = LiveSampling(store, load_sampler(config)) if config.samples else None
         finish = threading.Event() if config.until is not None else None
         address = page_address(config, listener.getsockname()[1])
         folder = Path(config.pictures) if config.pictures else None
-        web = replace(web_config(config, address), form=form, finish=finish, pictures=folder)
+        web = replace(
+            web_config(config, address), form=form, finish=finish, pictures=folder, crowd=crowd
+        )
         queue = Queue(store, queue_config)
         app = with_rest(create_app(queue, web, live), queue, web.hosts)
         sender = WebhookSender(store, config.webhook) if config.webhook else None
@@ -77,6 +89,16 @@ def web_config(config: LabelServerConfig, address: str) -> WebConfig:
         proxy=config.proxy,
         oidc=None if config.oidc is None else OidcLogin(config.oidc, address),
     )
+
+
+@contextlib.contextmanager
+def _open_study(config: LabelServerConfig) -> Iterator[CrowdStudy | None]:
+    """The study on a crowd platform, if there is one."""
+    if config.crowd is None:
+        yield None
+        return
+    with contextlib.closing(Participants(participants_file(config.store))) as participants:
+        yield CrowdStudy(config=config.crowd, participants=participants)
 
 
 def _stop_when_reached(
@@ -117,6 +139,17 @@ def print_links(
             continue
         link = f"{address}/login#{access.invite(store, name)}"
         console.print(f"annotator {name}: {link}", markup=False)
+    if config.crowd is not None:
+        print_study(config, config.crowd, address, console)
+
+
+def print_study(
+    config: LabelServerConfig, crowd: CrowdConfig, address: str, console: Console
+) -> None:
+    """Print the link for the platform, and where the participants' ids are."""
+    platform = PLATFORMS[crowd.platform]
+    console.print(f"{platform.name}: {study_link(crowd, address)}", markup=False)
+    console.print(f"ids of participants: {participants_file(config.store)}", markup=False)
 
 
 def print_missing(store: LabelStore, pictures: Pictures, console: Console) -> None:

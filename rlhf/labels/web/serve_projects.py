@@ -88,6 +88,7 @@ def check_options(config: LabelServerConfig) -> None:
         "--webhook": config.webhook,
         "--model": config.models,
         "--server": config.server,
+        "--crowd": config.crowd,
         "--oidc_role_claim": config.oidc is not None and config.oidc.role_claim,
     }
     used: Sequence[str] = [name for name, value in given.items() if value]

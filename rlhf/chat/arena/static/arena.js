@@ -77,7 +77,7 @@ async function ask(question) {
   clear(question);
   try {
     await receive(question);
-    $("text").value = "";
+    if ($("text").value.trim() === question) $("text").value = "";
   } catch (error) {
     if (error.name !== "AbortError") showError(error);
     $("battle").hidden = true;

@@ -1,5 +1,6 @@
 // Shows the item and its form: everything that follows from the page's state.
 import { call } from "./api.js";
+import { showCompletion } from "./completion.js";
 import { renderConversation } from "./conversation.js";
 import * as criteria from "./criteria.js";
 import * as draft from "./draft.js";
@@ -30,6 +31,7 @@ export async function showItem(state) {
 function showEmpty(state) {
   byId("empty-title").textContent = state.done ? "All done. Thank you!" : "No items to rank yet";
   byId("empty-text").textContent = "New items appear here automatically. You may close this page.";
+  showCompletion().catch((error) => showStatus(error.message, true));
   if (state.notice) [byId("empty-title").textContent, byId("empty-text").textContent] = ["No items for now", state.notice];
 }
 

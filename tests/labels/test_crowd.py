@@ -1,0 +1,308 @@
+"""Participants of crowd platforms: their entrance, their code, and that no export has their ids."""
+
+import contextlib
+import csv
+import json
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from rlhf.labels import access, cli
+from rlhf.labels.crowd import (
+    CrowdConfig,
+    Participants,
+    PlatformIds,
+    participants_file,
+    platform_ids,
+    study_link,
+)
+from rlhf.labels.export import FOR_TOOLS, KINDS, rows_of
+from rlhf.labels.people import revoke
+from rlhf.labels.selection import QueueConfig
+from rlhf.labels.web import crowd as crowd_routes
+from rlhf.labels.web.config import CrowdStudy, WebConfig
+from tests.errors import raises
+from tests.labels.web_server import candidates, serving
+
+PID, OTHER_PID = "5f3a1c2b9d8e7f6a5b4c3d2e", "600000000000000000000001"
+STUDY, SESSION = "61aa00000000000000000001", "62bb00000000000000000002"
+LINK = {"PROLIFIC_PID": PID, "STUDY_ID": STUDY, "SESSION_ID": SESSION}
+PROLIFIC = CrowdConfig(platform="prolific", completion_code="C1A2B3C4", labels_per_person=2)
+
+
+@contextlib.contextmanager
+def study(folder, config: CrowdConfig = PROLIFIC, items: int = 4):
+    """A label server with a study; its participants are in the folder."""
+    path = participants_file(str(folder / "labels.sqlite"))
+    with contextlib.closing(Participants(path)) as participants:
+        web = WebConfig(crowd=CrowdStudy(config=config, participants=participants))
+        with serving(folder, candidates(items), QueueConfig(overlap=2), web=web) as site:
+            yield site
+
+
+class Participant:
+    """A browser that has opened the platform's link."""
+
+    def __init__(self, site, query) -> None:
+        self.http = httpx.Client(base_url=site.address, headers={"origin": site.address})
+        self.entered = self.http.post("/crowd", json={"query": query})
+        if self.entered.status_code == 200:
+            page = self.http.get("/").text
+            self.http.headers["x-csrf-token"] = page.split('name="csrf" content="')[1].split('"')[0]
+
+    def label(self, count: int) -> None:
+        for _ in range(count):
+            item = self.http.post("/api/next", json={}).json()
+            form = {"tiers": [4, 3, 2, 1]}
+            body = {"claim": item["claim"], "key": f"key-{item['claim']:08}", "seconds": 3.0}
+            self.http.post("/api/submit", json={**body, "form": form}).raise_for_status()
+
+    def completion(self) -> dict[str, object]:
+        return self.http.get("/api/completion").raise_for_status().json()
+
+
+def test_a_participant_gets_the_code_after_the_quota(tmp_path):
+    with study(tmp_path) as site:
+        participant = Participant(site, LINK)
+        assert participant.entered.json() == {"to": "/"}
+        participant.label(1)
+        assert participant.completion() == {"complete": False}
+        participant.label(1)
+        assert participant.http.post("/api/next", json={}).json()["claim"] is None
+        assert participant.completion() == {
+            "complete": True,
+            "code": "C1A2B3C4",
+            "link": "https://app.prolific.com/submissions/complete?cc=C1A2B3C4",
+        }
+
+
+def test_without_a_quota_the_code_comes_when_no_item_is_left(tmp_path):
+    config = CrowdConfig(platform="mturk", completion_code="thanks-7")
+    query = {"workerId": "A1B2C3D4E5", "hitId": "3HIT", "assignmentId": "3ASSIGN"}
+    with study(tmp_path, config, items=1) as site:
+        worker = Participant(site, query)
+        assert worker.completion() == {"complete": False}
+        worker.label(1)
+        assert worker.completion() == {"complete": True, "code": "thanks-7", "link": ""}
+        Participant(site, {**query, "workerId": "A0000"}).label(1)
+        late = Participant(site, {**query, "workerId": "A1111"})  # for whom nothing is left
+        assert late.http.post("/api/next", json={}).json()["claim"] is None
+        assert late.completion() == {"complete": False}
+
+
+def test_other_annotators_get_no_code(tmp_path):
+    with study(tmp_path, items=1) as site:
+        ann = site.client("ann")
+        ann.submit(ann.next(), "key-00000001").raise_for_status()
+        assert ann.http.get("/api/completion").json() == {"complete": False}
+
+
+def test_the_same_link_brings_a_participant_back(tmp_path):
+    with study(tmp_path) as site:
+        first = Participant(site, LINK)
+        first.label(1)
+        again = Participant(site, {**LINK, "SESSION_ID": "63cc00000000000000000003"})
+        assert first.http.post("/api/next", json={}).status_code in (401, 403)  # one session
+        again.label(1)
+        assert again.completion()["complete"]
+        assert len({label.annotator for label in site.store.labels()}) == 1
+        other = Participant(site, {**LINK, "PROLIFIC_PID": OTHER_PID})
+        other.label(1)
+        names = {label.annotator for label in site.store.labels()}
+    assert len(names) == 2
+    assert all(name.startswith("prolific-") for name in names)
+
+
+def test_a_participant_whose_access_was_revoked_cannot_come_back(tmp_path):
+    with study(tmp_path) as site:
+        Participant(site, LINK)
+        [name] = access.names(site.store)
+        with site.store.write() as connection:
+            revoke(connection, name)
+        assert Participant(site, LINK).entered.status_code == 403
+
+
+def test_ids_of_the_platform_are_in_no_export_and_not_in_the_store(tmp_path):
+    with study(tmp_path) as site:
+        participant = Participant(site, LINK)
+        participant.label(1)
+        item = participant.http.post("/api/next", json={}).json()
+        skip = {"claim": item["claim"], "key": "key-99999999", "reason": "other", "seconds": 1.0}
+        participant.http.post("/api/skip", json=skip).raise_for_status()
+        exports = [json.dumps(rows_of(site.store, kind).rows) for kind in KINDS]
+        items = {one.id: one for one in site.store.items()}
+        exports += [json.dumps(make(items, site.store.labels())[0]) for make in FOR_TOOLS.values()]
+        admin = site.client("admin").http
+        pages = [admin.get(path).text for path in ("/admin", "/admin/people", "/admin/events")]
+    store = (tmp_path / "labels.sqlite").read_bytes()
+    for value in (PID, STUDY, SESSION):
+        assert value.encode() not in store
+        assert not any(value in text for text in [*exports, *pages])
+    assert any("prolific-" in text for text in exports)
+    assert (tmp_path / "labels.participants.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_participants_are_listed_for_payment_and_forgotten_when_erased(tmp_path, capsys):
+    with study(tmp_path) as site:
+        Participant(site, LINK).label(2)
+        Participant(site, {**LINK, "PROLIFIC_PID": OTHER_PID})
+        [name] = {label.annotator for label in site.store.labels()}
+    store, output = str(tmp_path / "labels.sqlite"), tmp_path / "paid" / "participants.csv"
+    cli.main(["participants", "--store", store, "--output", str(output)])
+    assert "2 participants" in capsys.readouterr().out
+    with output.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    ids = ("prolific", PID, STUDY, SESSION, "2")
+    columns = ("platform", "person", "study", "session", "labels")
+    assert tuple(first[column] for column in columns) == ids
+    assert (first["annotator"], second["person"], second["labels"]) == (name, OTHER_PID, "0")
+    assert output.stat().st_mode & 0o777 == 0o600
+    cli.main(["erase", name, "--store", store])
+    assert PID.encode() not in participants_file(store).read_bytes()
+    assert OTHER_PID.encode() in participants_file(store).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("platform", "query", "fragment"),
+    [
+        ("prolific", {**LINK, "PROLIFIC_PID": ""}, "PROLIFIC_PID"),
+        ("prolific", {"PROLIFIC_PID": PID, "STUDY_ID": STUDY}, "SESSION_ID"),
+        ("prolific", {**LINK, "STUDY_ID": "{{%STUDY_ID%}}"}, "STUDY_ID"),  # not replaced
+        ("prolific", {**LINK, "PROLIFIC_PID": "=1+1"}, "PROLIFIC_PID"),
+        (
+            "mturk",
+            {"workerId": "", "hitId": "3HIT", "assignmentId": "ASSIGNMENT_ID_NOT_AVAILABLE"},
+            "accept the HIT",
+        ),
+    ],
+)
+def test_a_link_without_ids_admits_nobody(tmp_path, platform, query, fragment):
+    with raises("bad-value", fragment):
+        platform_ids(platform, query)
+    with study(tmp_path, CrowdConfig(platform=platform, completion_code="x")) as site:
+        page = httpx.get(f"{site.address}/crowd", params=query)
+        assert (page.status_code, fragment in page.text) == (200, True)
+        assert "<form" not in page.text
+        assert Participant(site, query).entered.status_code == 422
+        assert access.names(site.store) == []
+
+
+def test_entrance_is_closed_to_other_sites_and_limited(tmp_path, monkeypatch):
+    monkeypatch.setattr(crowd_routes, "MAX_NEW", 3)
+    with study(tmp_path) as site:
+        body = {"query": LINK}
+        for headers in ({}, {"origin": "http://evil.example"}):
+            assert (
+                httpx.post(f"{site.address}/crowd", json=body, headers=headers).status_code == 403
+            )
+        for number in range(3):
+            query = {**LINK, "PROLIFIC_PID": f"{number:024}"}
+            assert Participant(site, query).entered.status_code == 200
+        assert Participant(site, LINK).entered.status_code == 429
+        known = {**LINK, "PROLIFIC_PID": f"{0:024}"}
+        assert Participant(site, known).entered.status_code == 200
+
+
+def test_a_server_without_a_study_has_no_entrance(site):
+    assert httpx.get(f"{site.address}/crowd").status_code in (401, 404)
+
+
+def test_hostile_texts_in_the_link_do_not_reach_the_page(tmp_path, root):
+    payloads = (root / "tests" / "labels" / "xss.txt").read_text().splitlines()
+    with study(tmp_path) as site, httpx.Client(base_url=site.address) as client:
+        for payload in payloads:
+            for query in ({**LINK, "PROLIFIC_PID": payload}, {**LINK, payload: "x"}):
+                page = client.get("/crowd", params=query)
+                assert payload not in page.text
+                assert "unsafe" not in page.headers["content-security-policy"]
+
+
+def test_names_do_not_depend_on_the_ids(tmp_path):
+    """The same person has another name in another study, so that studies cannot be joined."""
+    ids = PlatformIds(person=PID, study=STUDY, session=SESSION)
+    names = set()
+    for file in ("a", "b"):
+        with contextlib.closing(Participants(tmp_path / file)) as participants:
+            assert not participants.knows("prolific", ids)
+            name = participants.enter("prolific", ids)
+            assert participants.knows("prolific", ids)
+            assert participants.enter("prolific", ids) == name
+            assert participants.enter("mturk", ids) != name
+            names.add(name)
+    assert len(names) == 2
+
+
+def test_link_for_the_platform_has_its_placeholders():
+    assert study_link(PROLIFIC, "https://x.example") == (
+        "https://x.example/crowd?PROLIFIC_PID={{%PROLIFIC_PID%}}&STUDY_ID={{%STUDY_ID%}}"
+        "&SESSION_ID={{%SESSION_ID%}}"
+    )
+    mturk = CrowdConfig(platform="mturk", completion_code="x")
+    assert study_link(mturk, "https://x.example") == (
+        "https://x.example/crowd?workerId={workerId}&hitId={hitId}&assignmentId={assignmentId}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "fragment"),
+    [
+        (["--crowd", "prolific"], "missing-key", "--completion_code"),
+        (["--completion_code", "x"], "key-conflict", "--crowd"),
+        (["--labels_per_person", "3"], "key-conflict", "--crowd"),
+        (["--crowd", "mturk", "--completion_code", "a b"], "bad-value", "a b"),
+        (
+            ["--crowd", "mturk", "--completion_code", "ab", "--labels_per_person", "0"],
+            "bad-value",
+            "labels_per_person",
+        ),
+    ],
+)
+def test_options_of_a_study_that_do_not_fit_are_rejected(tmp_path, options, code, fragment):
+    with raises(code, fragment):
+        cli.main(["serve", "--store", str(tmp_path / "labels.sqlite"), *options])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_participants_need_a_study(tmp_path, sqlite_store):
+    store = str(tmp_path / "labels.sqlite")
+    with raises("missing-file", "labels.participants.sqlite"):
+        cli.main(["participants", "--store", store, "--output", str(tmp_path / "x.csv")])
+    (tmp_path / "labels.participants.sqlite").write_text("no database, but a text of some length")
+    with raises("bad-store", "labels.participants.sqlite"):
+        cli.main(["participants", "--store", store, "--output", str(tmp_path / "x.csv")])
+
+
+def test_command_prints_the_link_for_the_platform(tmp_path, sqlite_store):
+    sqlite_store.add_candidates(candidates(1))
+    command = [sys.executable, "-m", "rlhf.cli", "label", "serve", "--port", "0"]
+    command += ["--store", str(tmp_path / "labels.sqlite")]
+    command += ["--crowd", "prolific", "--completion_code", "C1A2B3C4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        lines = [server.stdout.readline() for _ in range(4)]
+        server.terminate()
+    assert "/crowd?PROLIFIC_PID={{%PROLIFIC_PID%}}" in lines[2]
+    assert "labels.participants.sqlite" in lines[3]
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_participant_works_from_the_link_to_the_code(tmp_path, window):
+    config = CrowdConfig(platform="prolific", completion_code="C1A2B3C4", labels_per_person=1)
+    with study(tmp_path, config) as site:
+        page = window().page()
+        page.goto(f"{site.address}/crowd?" + "&".join(f"{k}={v}" for k, v in LINK.items()))
+        page.wait_for_selector("body[data-ready]")
+        assert "Your part is 1 item." in page.locator("main").inner_text()
+        page.click("text=Begin")
+        page.locator(".card").nth(3).wait_for()
+        assert PID not in page.url
+        for key in ("4", "3", "2", "1"):
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        link = page.locator("#completion-link")
+        link.wait_for()
+        assert link.get_attribute("href") == PROLIFIC.completion_link
+        assert page.locator("#completion-code").inner_text() == "C1A2B3C4"
+        assert page.locator("#empty-title").inner_text() == "All done. Thank you!"
