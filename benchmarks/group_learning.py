@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rate=options.learning_rate,
         kl=options.kl_coef,
     )
-    machine = machine_lines(options.threads, peer=f"trl {version('trl')}")
+    # Without the load: the page has no speed.
+    machine = machine_lines(options.threads, peer=f"trl {version('trl')}")[:-1]
     page = ["# What GRPO learns", "", f"`{command}`", "", *(f"- {line}" for line in machine), ""]
     page += [text, "", *learning_rows(curves)]
     Path(options.output).write_text("\n".join(page) + "\n", encoding="utf-8")

@@ -42,6 +42,7 @@ PPO = {
     "rollout_batch_size": 8,
     "num_minibatches": 2,
     "num_ppo_epochs": 1,
+    "learning_rate": 3e-3,  # far enough for a KL above rounding
     "max_prompt_length": 64,
     "max_completion_length": 6,
 }
@@ -130,7 +131,7 @@ def test_comparison_runs_from_labels_to_verdict(finished):
     assert ppo["runs"][0]["responses"] == 16
     assert ppo["runs"][0]["seconds"] > 0
     assert ppo["runs"][0]["tokens"] > 16
-    assert ppo["kl"]["value"] > 0
+    assert ppo["kl"]["value"] > 1e-4
     assert best["kl"] == pytest.approx(
         {"value": 0.19315, "low": 0.19315, "high": 0.19315, "se": 0, "n": 12, "is_bound": True},
         abs=1e-4,
