@@ -96,8 +96,10 @@ def _listed_models(address: str) -> list[str]:
         answer: Any = request(address, "/models", timeout=SECONDS_TO_LIST, key=os.environ.get(KEY))
         names = [str(each["id"]) for each in answer["data"]]
     except (TrainingError, Rejected, LookupError, TypeError) as error:
+        # The reason alone: the advice of a TrainingError is for a run that has begun.
+        reason = error.__cause__ or error
         raise ConfigError(
-            f"the server {address} lists no models ({error}); start it, use its whole address, "
+            f"the server {address} lists no models ({reason}); start it, use its whole address, "
             f"such as {EXAMPLE}, and check ${KEY}.",
             code="engine-lost",
         ) from error
