@@ -40,9 +40,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _check_arena(options: argparse.Namespace) -> None:
     """Raise ConfigError for options that do not go together, or a proxy that is no address."""
+    default = _parser().get_default
     if not options.arena:
         for name in ("questions_per_hour", "trusted_proxy"):
-            if getattr(options, name) != _parser().get_default(name):
+            if getattr(options, name) != default(name):
                 raise ConfigError(
                     f"--{name} belongs to the arena; add --arena, or leave it out.",
                     code="key-conflict",
@@ -54,7 +55,7 @@ def _check_arena(options: argparse.Namespace) -> None:
             code="missing-key",
         )
     for name in ("token", "allowed_origins", "annotator", "history", "reward_model"):
-        if getattr(options, name) != _parser().get_default(name):
+        if getattr(options, name) != default(name):
             raise ConfigError(
                 f"--{name} has no effect with --arena, which serves a page for everybody and no "
                 "API; leave it out.",
@@ -116,13 +117,28 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         formatter_class=DefaultsFormatter,
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "models",
         metavar="[NAME=]DIR",
         nargs="*",
         help="Folder or hub id of a policy; its name is that of the folder, or NAME.",
     )
+    _add_access(parser)
+    _add_limits(parser)
+    _add_loading(parser)
+    _add_page(parser)
+    _add_arena(parser)
+    parser.add_argument(
+        "--reward_model",
+        help="Folder of the reward model whose rewards the page shows, and that answers "
+        "/v1/score, /classify (as vLLM) and /get_reward (as OpenRLHF). DIR may be left out then.",
+    )
+    _add_backend(parser)
+    return parser
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--host", default="127.0.0.1", help="Address to bind; others need --public.")
     add("--port", type=int, default=8080, help="Port to bind; 0 takes a free one.")
     add("--public", action="store_true", help="Allow an address that other machines can reach.")
@@ -135,6 +151,10 @@ def _parser() -> argparse.ArgumentParser:
         help="Sites whose pages may use the API (CORS), such as http://localhost:3000; * for all, "
         "with a token.",
     )
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--max_requests",
         type=int,
@@ -149,6 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--max_new_tokens", type=int, default=512, help="Maximum response length, in tokens.")
     add("--max_prompt_tokens", type=int, default=8192, help="Maximum prompt length, in tokens.")
+
+
+def _add_loading(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--chat_template",
         default="auto",
@@ -157,6 +181,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--chat_template_kwargs", help=TEMPLATE_KWARGS["help"])
     add("--base", help="Folder of a LoRA adapter's base model, if it was moved.")
     add("--int8", action="store_true", help="Keep linear layers in 8 bits, to save memory.")
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--store", default="labels.sqlite", help="Label store for votes: a file or database URL.")
     add("--annotator", help="Your name in the label store; default: your login.")
     add(
@@ -164,6 +192,10 @@ def _parser() -> argparse.ArgumentParser:
         default="chats.sqlite",
         help="File with the page's conversations; off keeps them in their browser tabs only.",
     )
+
+
+def _add_arena(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--arena",
         action="store_true",
@@ -182,11 +214,10 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="Addresses of proxies whose X-Forwarded-For names the visitor of the arena.",
     )
-    add(
-        "--reward_model",
-        help="Folder of the reward model whose rewards the page shows, and that answers "
-        "/v1/score, /classify (as vLLM) and /get_reward (as OpenRLHF). DIR may be left out then.",
-    )
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--backend",
         choices=(NATIVE, VLLM),
@@ -196,4 +227,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     for key in _server_keys():
         add(f"--{key.name}", type=key.type, default=key.default, help=key.help)
-    return parser
