@@ -2,7 +2,6 @@
 
 import json
 import random
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from rlhf.chat.arena.app import create_arena_app
 from rlhf.chat.arena.battles import Battles
@@ -20,6 +18,7 @@ from rlhf.chat.loading import LoadedModel
 from rlhf.chat.scheduler import Scheduler
 from rlhf.chat.web.model_pool import ModelPool
 from rlhf.labels.store import LabelStore
+from tests.chat.running_app import running
 
 
 @dataclass
@@ -63,18 +62,7 @@ def serving_arena(
     with LabelStore(folder / "labels.sqlite") as store:
         votes = ArenaVotes(store, {name: f"runs/{name}" for name in models})
         app = create_arena_app(pool, battles, votes, config)
-        settings = uvicorn.Config(
-            app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
-        )
-        server = uvicorn.Server(settings)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Arena(f"http://127.0.0.1:{port}", store, battles, app)
-        server.should_exit = True
-        thread.join(30)
+        with running(app) as address:
+            yield Arena(address, store, battles, app)
         for scheduler in schedulers.values():
             scheduler.close()

@@ -1,7 +1,6 @@
 """A chat server for tests: the app in a thread, on a free port."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import openai
-import uvicorn
 
 from rlhf.chat.backend import Backend
 from rlhf.chat.conversation import Conversation
@@ -25,6 +23,7 @@ from rlhf.chat.web.history import ChatHistory
 from rlhf.chat.web.model_pool import Limits, ModelPool
 from rlhf.chat.web.page_state import PageState
 from rlhf.rewards.model import RewardModel
+from tests.chat.running_app import running
 
 HISTORY = "chats.sqlite"
 MESSAGES = [{"role": "user", "content": "Where is the red ball?"}]
@@ -88,19 +87,8 @@ def serving(
             shared=token is not None,
         )
         app = create_app(pool, page, config, scores=scores)
-        settings = uvicorn.Config(
-            app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
-        )
-        server = uvicorn.Server(settings)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", pool, store, app)
-        server.should_exit = True
-        thread.join(30)
+        with running(app) as address:
+            yield Site(address, pool, store, app)
         for backend in backends.values():
             backend.close()
 
