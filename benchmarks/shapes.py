@@ -2,6 +2,10 @@
 
 from rlhf.models.shape import ModelShape
 
+SMOLLM2 = ModelShape(
+    name="SmolLM2-135M", num_layers=30, hidden_size=576, intermediate_size=1536, num_heads=9,
+    num_kv_heads=3, vocab_size=49152, tied=True,
+)  # fmt: skip
 QWEN_05B = ModelShape(
     name="0.5B", num_layers=24, hidden_size=896, intermediate_size=4864, num_heads=14,
     num_kv_heads=2, vocab_size=151936, tied=True, bias=True,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from benchmarks.shapes import QWEN_05B, QWEN_15B
+from benchmarks.shapes import QWEN_05B, QWEN_15B, SMOLLM2
 from rlhf.models.shape import ModelShape
 
 Stage = Literal["machine", "inputs", "plan", "sft", "reward_model", "ppo", "grpo", "trl", "fsdp2"]
@@ -59,10 +59,6 @@ class Section:
         return self.model.name, self.name
 
 
-SMOLLM2 = ModelShape(
-    name="SmolLM2-135M", num_layers=30, hidden_size=576, intermediate_size=1536, num_heads=9,
-    num_kv_heads=3, vocab_size=49152, tied=True,
-)  # fmt: skip
 SMALL_SHAPE = ModelShape(
     name="small", num_layers=2, hidden_size=32, intermediate_size=64, num_heads=4,
     num_kv_heads=2, vocab_size=128, tied=True,
