@@ -30,7 +30,7 @@ def pair_probabilities(row: Row, column: str, responses: Sequence[str]) -> list[
                 f"{column} {value!r} is one number for {len(responses)} responses; write "
                 "[first, second, probability] of each pair"
             )
-        return [(0, 1, _probability(column, value))]
+        value = [[0, 1, value]]
     pairs = [_pair(column, entry, len(responses)) for entry in value]
     expected = set(combinations(range(len(responses)), 2))
     if len(pairs) != len(expected) or {(i, j) for i, j, _ in pairs} != expected:

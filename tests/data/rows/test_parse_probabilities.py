@@ -34,6 +34,8 @@ def test_pairs_of_equal_texts_are_left_out():
     assert parse({**row, "p": [[0, 1, 0.5], [0, 2, 0.9], [1, 2, 0.9]]}) == [
         (0, 2, 0.9), (1, 2, 0.9),
     ]  # fmt: skip
+    two = {"prompt": "Where?", "responses": ["a", "a "], "ranks": [1, 1]}
+    assert parse({**two, "p": 0.5}) == parse({**two, "p": [[0, 1, 0.5]]}) == []
 
 
 @pytest.mark.parametrize(
