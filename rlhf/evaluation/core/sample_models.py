@@ -34,15 +34,15 @@ def sample_models(
         log: called with the progress.
         folder: for the log of an engine.
     """
+    reference = _reference(config, log)
 
     def of_loaded(evaluated: EvaluatedModel, path: str) -> list[Record]:
         with engine_of(evaluated, path, rows[0], config, seed=seed, folder=folder) as engine:
             return sample_records(evaluated, reference, rows, indices, config, seed, engine)
 
-    reference = _reference(config, log)
+    responses = counted(config.num_generations, "response")
     records: list[Record] = []
     for name, path in config.model_paths.items():
-        responses = counted(config.num_generations, "response")
         log(f"{name}: {responses} to each of {len(rows)} prompts")
         if (served := config.served.get(name)) is not None:
             log(f"{name}: only sampled from, at {served.address}; no KL and no reference loss")
