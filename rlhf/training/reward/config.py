@@ -22,14 +22,8 @@ RANKING_KEYS = (
     *LOSS_KEYS,
     *("annotator_weights", "score_columns", "weight_column", "probability_column"),
 )
-# Keys that have no effect, or another meaning, if rows say how people split; with their defaults.
-NOT_SOFT = {
-    "loss_type": "bradley_terry",
-    "ties": "out",
-    "margin_coef": 0.0,
-    "label_smoothing": 0.0,
-    "annotator_weights": "none",
-}
+# Keys that have no effect, or another meaning, if rows say how people split.
+NOT_SOFT = ("loss_type", "ties", "margin_coef", "label_smoothing", "annotator_weights")
 Objective = Literal["rankings", "outcome", "axes"]
 
 
@@ -201,14 +195,13 @@ def _check_probabilities(config: RewardModelConfig) -> None:
     """Check that no key contradicts probabilities of the pairs."""
     if config.probability_column is None:
         return
-    for name, unset in NOT_SOFT.items():
-        if getattr(config, name) != unset:
-            raise ConfigError(
-                f"{name}={getattr(config, name)} is for one winner of a pair, but "
-                f"probability_column={config.probability_column} says how people split; leave one "
-                "of them out.",
-                code="key-conflict",
-            )
+    for name in changed_fields(config, NOT_SOFT):
+        raise ConfigError(
+            f"{name}={getattr(config, name)} is for one winner of a pair, but "
+            f"probability_column={config.probability_column} says how people split; leave one "
+            "of them out.",
+            code="key-conflict",
+        )
 
 
 def _check_objective(config: RewardModelConfig) -> None:
