@@ -87,12 +87,20 @@ def combined_results(
         spec: baseline and contaminated prompts.
         with_judge: whether there is a judge.
     """
-    results = _estimates(wins, model, spec, with_judge)
+    return with_clean(wins, spec, lambda some: _estimates(some, model, spec, with_judge))
+
+
+def with_clean(
+    wins: Sequence[PromptWins],
+    spec: MetricSpec,
+    results_of: Callable[[Sequence[PromptWins]], list[Result]],
+) -> list[Result]:
+    """The results of all prompts and, if some are contaminated and some not, of the clean ones."""
+    results = results_of(wins)
     flags = spec.contaminated
     clean = [one for one in wins if flags and not flags[one.prompt_index]]
     if 0 < len(clean) < len(wins):
-        without = _estimates(clean, model, spec, with_judge)
-        results += [replace(result, with_contaminated=False) for result in without]
+        results += [replace(result, with_contaminated=False) for result in results_of(clean)]
     return results
 
 

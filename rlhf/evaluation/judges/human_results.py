@@ -1,7 +1,6 @@
 """All results of people on some prompts, alone and with a judge on all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from rlhf.evaluation.core.metric_spec import MetricSpec
 from rlhf.evaluation.core.results import Result
@@ -11,6 +10,7 @@ from rlhf.evaluation.judges.human_llm import (
     combined_results,
     powered_results,
     prompt_wins,
+    with_clean,
 )
 from rlhf.evaluation.judges.human_sample import HumanSample
 from rlhf.evaluation.judges.pairwise import Pair
@@ -82,13 +82,9 @@ def length_results(
     by_prompt: dict[int, list[Pair]] = {one.prompt_index: [] for one in wins}
     for pair in pairs:
         by_prompt[pair.prompt_index].append(pair)
-    results = _results(by_prompt, judge_wins, outcomes, wins, model, spec)
-    flags = spec.contaminated
-    clean = [one for one in wins if flags and not flags[one.prompt_index]]
-    if 0 < len(clean) < len(wins):
-        without = _results(by_prompt, judge_wins, outcomes, clean, model, spec)
-        results += [replace(result, with_contaminated=False) for result in without]
-    return results
+    return with_clean(
+        wins, spec, lambda some: _results(by_prompt, judge_wins, outcomes, some, model, spec)
+    )
 
 
 def _results(
