@@ -119,9 +119,6 @@ def as_row(entry: AuditEntry) -> dict[str, object]:
 
 
 def _recorded(connection: sa.Connection, wanted: AuditFilter) -> Sequence[AuditEntry]:
-    query = _filtered(sa.select(audit), audit, wanted)
-    if wanted.who:
-        query = query.where(audit.c.who == wanted.who)
     return [
         AuditEntry(
             at=row.at,
@@ -131,14 +128,11 @@ def _recorded(connection: sa.Connection, wanted: AuditFilter) -> Sequence[AuditE
             item_id=row.item_id,
             details=row.details,
         )
-        for row in connection.execute(query.order_by(audit.c.at, audit.c.id))
+        for row in _rows(connection, audit, wanted, audit.c.who == wanted.who)
     ]
 
 
 def _seen(connection: sa.Connection, wanted: AuditFilter) -> Sequence[AuditEntry]:
-    query = _filtered(sa.select(claims), claims, wanted)
-    if wanted.who:
-        query = query.where(claims.c.annotator == wanted.who)
     return [
         AuditEntry(
             at=row.at,
@@ -149,18 +143,15 @@ def _seen(connection: sa.Connection, wanted: AuditFilter) -> Sequence[AuditEntry
             details={"claim_id": row.id, "purpose": row.purpose},
             source="claims",
         )
-        for row in connection.execute(query.order_by(claims.c.at, claims.c.id))
+        for row in _rows(connection, claims, wanted, claims.c.annotator == wanted.who)
     ]
 
 
 def _logged(connection: sa.Connection, wanted: AuditFilter) -> Sequence[AuditEntry]:
-    query = _filtered(sa.select(events), events, wanted)
-    if wanted.who:  # who decided is in the payload, which is compared below
-        decided = sa.cast(events.c.payload, sa.String).contains('"by"')
-        query = query.where(sa.or_(events.c.annotator == wanted.who, decided))
-    logged = [
-        _of_event(row) for row in connection.execute(query.order_by(events.c.at, events.c.id))
-    ]
+    # Who decided is in the payload, which is compared below.
+    decided = sa.cast(events.c.payload, sa.String).contains('"by"')
+    may_be_who = sa.or_(events.c.annotator == wanted.who, decided)
+    logged = [_of_event(row) for row in _rows(connection, events, wanted, may_be_who)]
     return [one for one in logged if wanted.who in ("", one.who)]
 
 
@@ -186,6 +177,16 @@ def _of_event(row: sa.Row[Any]) -> AuditEntry:
     )
 
 
-def _filtered(query: sa.Select[Any], table: sa.Table, wanted: AuditFilter) -> sa.Select[Any]:
-    query = query.where(table.c.at >= wanted.since)
-    return query if wanted.item_id is None else query.where(table.c.item_id == wanted.item_id)
+def _rows(
+    connection: sa.Connection,
+    table: sa.Table,
+    wanted: AuditFilter,
+    is_who: sa.ColumnElement[bool],
+) -> sa.CursorResult[Any]:
+    """The rows that fit, oldest first; `is_who` is the condition of a filter by person."""
+    query = sa.select(table).where(table.c.at >= wanted.since)
+    if wanted.item_id is not None:
+        query = query.where(table.c.item_id == wanted.item_id)
+    if wanted.who:
+        query = query.where(is_who)
+    return connection.execute(query.order_by(table.c.at, table.c.id))
