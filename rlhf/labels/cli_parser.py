@@ -132,14 +132,14 @@ def _add_serve(add: AddArgument) -> None:
         default=0,
         help="Gold items with feedback that an annotator labels first.",
     )
+    add("--pass_mark", type=float, default=0.8, help="Share of them to decide correctly.")
+    add("--tries", type=int, default=2, help="Rounds of qualification.")
     add(
         "--pre_label_share",
         type=float,
         help="Share of labels after which the ranks of `prelabel` are shown; the others are held "
         "out.",
     )
-    add("--pass_mark", type=float, default=0.8, help="Share of them to decide correctly.")
-    add("--tries", type=int, default=2, help="Rounds of qualification.")
     add("--active_floor", type=float, help="Draw by priority, with this share drawn at random.")
     add("--lease_minutes", type=float, default=15.0, help="Free an idle item after this time.")
     add("--until", help="Stop after this many labels, or `all` when every item is labelled.")
