@@ -7,6 +7,7 @@ from rlhf.labels.schema import ROLES
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 
 AddArgument = Callable[..., argparse.Action]
+AddCommand = Callable[..., AddArgument]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,6 +47,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command("prelabel", "Rank the items with a reward model; see `serve --pre_label_share`.")
     add("--reward_model", required=True, help="A reward model, or file.py:function.")
+    _add_access(command)
+    _add_audit(command)
+    return root
+
+
+def _add_access(command: AddCommand) -> None:
     add = command(
         "invite", "Print a new link for each person; it revokes the old one.", several=True
     )
@@ -65,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     add("name", help="Name of the program; an old token of that name is revoked.")
     add("--role", choices=("read", "write"), default="read", help="What the program may do.")
     add("--revoke", action="store_true", help="Revoke the token instead of making one.")
+
+
+def _add_audit(command: AddCommand) -> None:
     add = command("audit", "Print or write who saw and who changed what.")
     add("--who", default="", help="Only this person or program.")
     add("--item", type=int, help="Only this item.")
@@ -84,15 +94,26 @@ def parser() -> argparse.ArgumentParser:
     add = command("retain", "Delete what people did before the last days, labels included.")
     add("--days", type=float, required=True, help="Days to keep.")
     add("--dry_run", action="store_true", help="Only print what would be deleted.")
-    return root
 
 
 def _add_serve(add: AddArgument) -> None:
+    _add_address(add)
+    _add_logins(add)
+    _add_pages(add)
+    _add_queue(add)
+    _add_study(add)
+    _add_models(add)
+
+
+def _add_address(add: AddArgument) -> None:
     add("--host", default="127.0.0.1", help="Address to bind; a public one needs --public.")
     add("--port", type=int, default=8000, help="Port to bind; 0 takes a free one.")
     add("--public", action="store_true", help="Allow an address that other machines can reach.")
     add("--allowed_hosts", nargs="*", default=[], help="Host names that browsers may use.")
     add("--https", action="store_true", help="Behind a proxy with HTTPS: mark cookies Secure.")
+
+
+def _add_logins(add: AddArgument) -> None:
     add("--proxy_user_header", help="Header in which a trusted proxy names the user.")
     add(
         "--trusted_proxy",
@@ -104,6 +125,9 @@ def _add_serve(add: AddArgument) -> None:
     add("--oidc_client_id", default="", help="Its client; RLHF_OIDC_CLIENT_SECRET is the secret.")
     add("--oidc_name_claim", default="preferred_username", help="Claim with the person's name.")
     add("--oidc_role_claim", help="Claim with roles; without it the store has people and roles.")
+
+
+def _add_pages(add: AddArgument) -> None:
     add("--annotators", nargs="*", default=[], help="Print an invite link for each new name.")
     add(
         "--form",
@@ -111,6 +135,9 @@ def _add_serve(add: AddArgument) -> None:
     )
     add("--pictures", metavar="FOLDER", help="Show the pictures of this folder that prompts name.")
     add("--new_admin_token", action="store_true", help="Replace the admin link.")
+
+
+def _add_queue(add: AddArgument) -> None:
     add("--overlap", type=int, default=1, help="Annotators per item.")
     add("--seed", type=int, default=0, help="Seed of the order in which responses are shown.")
     add("--gold_rate", type=float, default=0.0, help="Share of gold items mixed in.")
@@ -148,6 +175,9 @@ def _add_serve(add: AddArgument) -> None:
         metavar="URL",
         help="Send new events to this address; RLHF_WEBHOOK_SECRET signs.",
     )
+
+
+def _add_study(add: AddArgument) -> None:
     add(
         "--crowd",
         choices=("prolific", "mturk"),
@@ -155,6 +185,9 @@ def _add_serve(add: AddArgument) -> None:
     )
     add("--completion_code", help="Code that participants get at the end, from the platform.")
     add("--labels_per_person", type=int, help="Items of one participant; default: all items.")
+
+
+def _add_models(add: AddArgument) -> None:
     add(
         "--model",
         nargs="*",
