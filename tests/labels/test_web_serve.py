@@ -115,13 +115,14 @@ def test_second_server_on_a_store_raises(tmp_path):
 def test_projects_are_served_by_one_process(path, tmp_path):
     """Its links open their projects; a second server on one of the stores raises."""
     (tmp_path / "guideline.md").write_text("Be fair.")
+    (tmp_path / "pictures").mkdir()
     with LabelStore(tmp_path / "other.sqlite", create=True) as store:
-        store.add_candidates(candidates(1))
+        store.add("picture:none.png", ["a", "b"])
     projects = tmp_path / "projects.yaml"
     projects.write_text(
         "projects:\n"
         "  - {name: first, store: labels.sqlite, guideline: guideline.md}\n"
-        "  - {name: second, store: other.sqlite, form: safety}\n"
+        "  - {name: second, store: other.sqlite, form: safety, pictures: pictures}\n"
     )
     command = [sys.executable, "-m", "rlhf.cli", "label", "serve", "--port", "0"]
     server = subprocess.Popen(
@@ -132,6 +133,8 @@ def test_projects_are_served_by_one_process(path, tmp_path):
         line = server.stdout.readline()
         assert line, output
         output += line
+    assert output.count("1 prompt with a picture") == 1
+    assert "such as none.png" in output
     links = re.findall(r"admin: (\S+)/login#(\S+)", output)
     for (address, token), title in zip(links, ("first", "second"), strict=True):
         host = address.removesuffix(f"/p/{title}")

@@ -13,9 +13,10 @@ from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.app import create_app
 from rlhf.labels.web.config import LabelServerConfig, WebConfig
+from rlhf.labels.web.pictures import Pictures
 from rlhf.labels.web.projects import Project, create_projects_app
 from rlhf.labels.web.rest import with_rest
-from rlhf.labels.web.serve import page_address, print_links, web_config
+from rlhf.labels.web.serve import page_address, print_links, print_missing, web_config
 from rlhf.runtime.printing import plain_console
 from rlhf.web.server import http_server, listening_socket
 
@@ -45,6 +46,8 @@ def serve_projects(config: LabelServerConfig, queue_config: QueueConfig) -> None
             project = open_project(entry, store, form, start, queue_config)
             single = replace(config, store=entry.store, projects=())
             print_links(store, single, address + project.config.base, console)
+            if entry.pictures is not None:
+                print_missing(store, Pictures(entry.pictures), console)
             projects.append(project)
         console.print(f"all projects: {address}", markup=False)
         http_server(create_projects_app(projects, start)).run(sockets=[listener])
