@@ -1,4 +1,4 @@
-"""The seam between a trainer and the program that samples its responses."""
+"""The interface between a trainer and the program that samples its responses."""
 
 import hashlib
 from collections.abc import Sequence
