@@ -1,6 +1,6 @@
 """Labels of single responses for the pocket pipeline: verdicts, and ratings by axis.
 
-    python recipes/pocket/rate.py --rankings runs/pocket/rankings.jsonl \\
+    python recipes/pocket/rate.py --rankings runs/pocket/labels/rankings.jsonl \\
         --outcomes runs/pocket/outcomes.jsonl --ratings runs/pocket/ratings.jsonl
 
 The responses are those of a file of rankings, each once. The axes are those of the gold scorer

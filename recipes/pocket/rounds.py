@@ -10,7 +10,8 @@ fresh: the same number of labels, all at once on responses of the SFT model, or 
 each on responses of the newest policy. PPO has a small KL penalty, so that it exploits its reward
 model. Is the gap between the proxy's win rate and gold's smaller with fresh labels?
 
-Keys of `rlhf align` may follow after `--`. A seed that is complete is not run again.
+Keys of `rlhf align` may follow after `--`. Complete stages are not run again. With --results FILE
+seeds in that file are not run, and others are added to it.
 """
 
 import argparse
@@ -28,6 +29,13 @@ sys.path.append(str(ROOT))
 
 from recipes.pocket.gold import score  # noqa: E402
 from recipes.pocket.taste import shorter  # noqa: E402
+from recipes.seed_results import (  # noqa: E402
+    Numbers,
+    add_seed,
+    interval,
+    mean_of,
+    read_numbers,
+)
 from rlhf.evaluation.core.results import find, read_results  # noqa: E402
 
 CONFIG = "recipes/pocket/align.yaml"
@@ -118,15 +126,30 @@ def values_of(of_round: Mapping[str, Any]) -> dict[str, float]:
     return {**values, "gap": float(of_round["gap"]), "KL": float(of_round["kl"]["value"])}
 
 
-def as_markdown(columns: Sequence[str], tables: Mapping[int, Table]) -> str:
-    """One row per measurement and seed, and the mean over seeds."""
+def as_metrics(table: Table, columns: Sequence[str]) -> dict[str, float]:
+    """The table as one number per name: `gap, round 1`."""
+    return {
+        f"{name}, {column}": value
+        for name, values in table.items()
+        for column, value in zip(columns, values, strict=True)
+    }
+
+
+def as_markdown(columns: Sequence[str], seeds: Mapping[int, Numbers]) -> str:
+    """One row per measurement and seed, and the mean over seeds with its 95% interval."""
     lines = ["| | seed | " + " | ".join(columns) + " |", "|---|---:|" + "---:|" * len(columns)]
-    for name in next(iter(tables.values())):
-        rows = {str(seed): table[name] for seed, table in tables.items()}
-        means = [mean(values) for values in zip(*rows.values(), strict=True)]
-        for seed, values in [*rows.items(), ("mean", means)]:
-            cells = " | ".join(f"{value:.2f}" for value in values)
-            lines.append(f"| {name} | {seed} | {cells} |")
+    metrics = next(iter(seeds.values()))
+    for name in dict.fromkeys(metric.rpartition(", ")[0] for metric in metrics):
+        rows = {
+            str(seed): [f"{numbers[f'{name}, {column}']:.2f}" for column in columns]
+            for seed, numbers in seeds.items()
+        }
+        means = [
+            mean_of([numbers[f"{name}, {column}"] for numbers in seeds.values()])
+            for column in columns
+        ]
+        rows["mean"] = [interval(mean) for mean in means]
+        lines += [f"| {name} | {seed} | {' | '.join(cells)} |" for seed, cells in rows.items()]
     return "\n".join(lines)
 
 
@@ -139,6 +162,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("experiment", choices=["drift", "fresh"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output_dir", default="runs/rounds", help="parent of the folders")
+    parser.add_argument(
+        "--results", type=Path, help="file of results (default: results.jsonl in the output folder)"
+    )
     parser.add_argument("--per_round", type=int, default=500, help="prompts to rank per round")
     parser.add_argument("--kl_coef", type=float, default=0.05, help="of PPO in `fresh`")
     parser.add_argument("--ppo_keys", nargs="*", default=[], help="further keys of PPO")
@@ -150,18 +176,23 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def main() -> None:
     """Run the missing seeds and print the table."""
     args = parse(sys.argv[1:])
-    tables = {}
     ppo = [f"kl_coef={args.kl_coef}"] if args.experiment == "fresh" else []
     ppo_keys = [*ppo, *args.ppo_keys]
     keys = [*args.keys, *(["--ppo_keys", *ppo_keys] if ppo_keys else [])]
-    for seed in args.seeds:
-        folder = Path(args.output_dir).resolve() / args.experiment / f"seed-{seed}"
-        run = drift if args.experiment == "drift" else fresh
-        tables[seed] = run(folder, seed, keys, args.per_round)
     columns = list(MODELS)
     if args.experiment == "fresh":
         columns = ["at once", *(f"round {number}" for number in range(1, ROUNDS + 1))]
-    print(as_markdown(columns, tables))
+    folder = Path(args.output_dir).resolve() / args.experiment
+    results = args.results or folder / "results.jsonl"
+    for seed in args.seeds:
+        if args.results and seed in read_numbers(results):
+            print(f"seed {seed}: its results are in {results}")
+            continue
+        run = drift if args.experiment == "drift" else fresh
+        table = run(folder / f"seed-{seed}", seed, keys, args.per_round)
+        add_seed(results, seed, as_metrics(table, columns), threads=None)
+    seeds = read_numbers(results)
+    print(as_markdown(columns, {seed: seeds[seed] for seed in args.seeds}))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@
 The world is that of frontier.py. `rlhf compare` trains PPO, GRPO, DPO and rejection sampling at
 several strengths on 2,500 noisy pairs (500 of them held out), and samples best of N. The efficiency
 of a point is its gain in gold over the best gain that is possible at its KL. That of best of N is
-at the bound of its KL, so it is a lower bound. draw_compare.py draws the result.
+at the bound of its KL, so it is a lower bound. draw_compare.py draws the result. With
+--results FILE worlds in that file are not run, and others are added to it.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
+from recipes.seed_results import numbers_of  # noqa: E402
+from recipes.toy_tasks.compare_points import table_of_methods, table_of_points  # noqa: E402
 from recipes.toy_tasks.exact.best import (  # noqa: E402
     Reference,
     best_gold,
@@ -91,7 +95,7 @@ def methods() -> Any:
 
 
 def point_metrics(content: Any, reference: Reference) -> Metrics:
-    """Efficiency, KL, gold, gain and seconds of every point, and the frontier."""
+    """Efficiency, KL, gold, gain and cost of every point, and the frontier."""
     start = gold_of_reference(reference)
     metrics: Metrics = {
         f"frontier {kl:g}: gain": best_gold(reference, kl) - start for kl in FRONTIER
@@ -107,9 +111,16 @@ def point_metrics(content: Any, reference: Reference) -> Metrics:
             f"{name}: win rate": point["win_rate"]["value"],
         }
         for run_of_point in point["runs"]:
-            metrics[f"{name}: seconds"] = run_of_point["seconds"]
+            for cost in ("responses", "tokens", "seconds"):
+                metrics[f"{name}: {cost}"] = run_of_point[cost]
     return metrics
 
 
+def tables(worlds: Mapping[int, Metrics]) -> str:
+    """Markdown: the points, and the methods at the same KL."""
+    numbers = [numbers_of(metrics) for metrics in worlds.values()]
+    return f"{table_of_points(numbers)}\n\n{table_of_methods(numbers)}"
+
+
 if __name__ == "__main__":
-    run_seeds("compare", __doc__, run)
+    run_seeds("compare", __doc__, run, table=tables)

@@ -7,9 +7,15 @@ Needs matplotlib (`pip install 'rlhf[eval]'`).
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT))
+
+from recipes.seed_results import read_numbers  # noqa: E402
 
 TICKS = {"glance": "sum\nalone", "steps": "every\nsum", "both": "either", "ppo": "PPO from\neither"}
 ARMS = ("0% flipped", "25% flipped", "200 labels", "50% flipped", "100% flipped")
@@ -22,12 +28,12 @@ def load(path: Path) -> Any:
 
 def frontier(axes: Any, folder: Path) -> None:
     """Plot the gain in gold score over the best possible gain at the same KL."""
-    for seed, metrics in load(folder / "frontier" / "figures.json").items():
+    for seed, metrics in read_numbers(folder / "frontier" / "results.jsonl").items():
         start = metrics["gold of the reference, exact"]
         for index, coef in enumerate(("0.1", "0.3", "1.0")):
             best = metrics[f"kl_coef {coef}: best gold at that KL"] - start
             gained = metrics[f"kl_coef {coef}: gold"] - start
-            label = f"kl_coef {coef}" if seed == "0" else None
+            label = f"kl_coef {coef}" if seed == 0 else None
             axes.plot(best, gained, "o", color=f"C{index}", label=label)
     highest = axes.get_xlim()[1]
     axes.plot([0, highest], [0, highest], color="grey", linewidth=1)
@@ -37,7 +43,7 @@ def frontier(axes: Any, folder: Path) -> None:
 
 def dose(axes: Any, folder: Path) -> None:
     """Plot the win rates of every arm."""
-    seeds = load(folder / "dose" / "figures.json").values()
+    seeds = read_numbers(folder / "dose" / "results.jsonl").values()
     for index, arm in enumerate(ARMS):
         wins = [metrics[f"{arm}: win rate"] for metrics in seeds]
         axes.plot([index] * len(wins), wins, "o", color="C0")
@@ -86,7 +92,7 @@ def _unbalanced(axes: Any, folder: Path, by: str) -> None:
 
 def steps(axes: Any, folder: Path) -> None:
     """Plot how often the sum is right, for each kind of demonstrations and after PPO."""
-    seeds = load(folder / "steps" / "figures.json").values()
+    seeds = read_numbers(folder / "steps" / "results.jsonl").values()
     for index, model in enumerate(TICKS):
         axes.plot([index] * len(seeds), [metrics[f"{model}: right"] for metrics in seeds], "o")
     axes.axhline(0.1, color="grey", linewidth=1)

@@ -1,28 +1,26 @@
 """Draw the methods of compare.py below the exact frontier.
 
-    python recipes/toy_tasks/draw_compare.py runs/toy_tasks/compare/figures.json \\
-        --output docs/images/compare-frontier.svg
+    python recipes/toy_tasks/draw_compare.py runs/toy_tasks/compare/results.jsonl \\
+        --output compare.svg
 
 Left: gain in gold against √KL, with the gain that is possible. Right: the share of it that each
 method reaches. Means over worlds with 95% intervals (Student's t).
 """
 
 import argparse
-import json
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 
 from markupsafe import Markup
-from scipy.stats import t as student
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
+from recipes.seed_results import Numbers, read_numbers  # noqa: E402
+from recipes.toy_tasks.compare_points import Point, frontier_of, points_of  # noqa: E402
 from rlhf.report.comparison_chart import (  # noqa: E402
     CSS,
     HUES,
@@ -40,39 +38,10 @@ from rlhf.report.svg_parts import line, path, words  # noqa: E402
 
 WIDTH, LEFT, TOP, PLOT, HEIGHT = 940, 58, 84, 520, 400  # of the left plot: width and height
 LIST, SHARES, ROW, GAP = 640, 180, 19, 12  # of the right plot: x, width, height of a row, of a gap
-BOUND = "best_of_n"  # its KL is an upper bound
-POINT = re.compile(r"(\S+) (\S+) ([\d.e+-]+): efficiency")
 EXTRA_CSS = (
     ".methods polygon.reach { fill: var(--ink); opacity: .05; } "
     ".methods polyline.frontier { stroke: var(--ink); stroke-width: 1.6; }"
 )
-Metrics = Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mean:
-    """A mean over worlds and its 95% interval, which has no width for a single world."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """A method at one strength."""
-
-    method: str
-    key: str
-    value: str
-    kl: Mean
-    gain: Mean
-    efficiency: Mean
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether the KL is an upper bound, and the efficiency a lower one."""
-        return self.method == BOUND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,39 +60,7 @@ class Axes:
         return TOP + (1 - gain / self.gain_max) * HEIGHT
 
 
-def mean_of(values: Sequence[float]) -> Mean:
-    """The mean with its interval."""
-    value = mean(values)
-    if len(values) == 1:
-        return Mean(value=value, low=value, high=value)
-    width = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
-    return Mean(value=value, low=value - width, high=value + width)
-
-
-def points_of(worlds: Sequence[Metrics]) -> list[Point]:
-    """The points of all methods in their order."""
-    points = []
-    for match in filter(None, map(POINT.fullmatch, worlds[0])):
-        method, key, value = match.groups()
-        name = f"{method} {key} {value}"
-        kl, gain, efficiency = (
-            mean_of([world[f"{name}: {metric}"] for world in worlds])
-            for metric in ("KL", "gain", "efficiency")
-        )
-        points.append(
-            Point(method=method, key=key, value=value, kl=kl, gain=gain, efficiency=efficiency)
-        )
-    return points
-
-
-def frontier_of(worlds: Sequence[Metrics]) -> list[tuple[float, float]]:
-    """KL in nats and the mean over worlds of the best gain at it."""
-    kls = [name.split()[1].rstrip(":") for name in worlds[0] if name.startswith("frontier ")]
-    gains = [mean(world[f"frontier {kl}: gain"] for world in worlds) for kl in kls]
-    return [(0.0, 0.0), *zip(map(float, kls), gains, strict=True)]
-
-
-def picture(worlds: Sequence[Metrics]) -> Markup:
+def picture(worlds: Sequence[Numbers]) -> Markup:
     """The SVG of both plots."""
     points, frontier = points_of(worlds), frontier_of(worlds)
     names = list(dict.fromkeys(point.method for point in points))
@@ -261,11 +198,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("figures", type=Path, help="figures.json of compare.py")
+    parser.add_argument("results", type=Path, help="results.jsonl of compare.py")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    content: Mapping[str, Metrics] = json.loads(args.figures.read_text(encoding="utf-8"))
-    args.output.write_text(picture(list(content.values())), encoding="utf-8")
+    worlds = list(read_numbers(args.results).values())
+    args.output.write_text(picture(worlds), encoding="utf-8")
 
 
 if __name__ == "__main__":

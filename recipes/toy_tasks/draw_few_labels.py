@@ -9,27 +9,34 @@ interval.
 """
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 from markupsafe import Markup
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from recipes.toy_tasks.draw_compare import mean_of  # noqa: E402
+from recipes.seed_results import mean_of, read_numbers  # noqa: E402
+from recipes.toy_tasks.few_labels_found import (  # noqa: E402
+    BASE,
+    LAST,
+    Learner,
+    Worlds,
+    base_of,
+    differences,
+    found_in,
+)
 from rlhf.report.comparison_chart import CSS, NAME_SIZE  # noqa: E402
 from rlhf.report.label_places import disk_box, least_overlap, name_places  # noqa: E402
 from rlhf.report.svg_parts import line, path, words  # noqa: E402
 
 WIDTH, LEFT, TOP, PLOT, HEIGHT = 940, 58, 84, 420, 400  # of the left plot: width and height
 LIST, CHANGES, ROW = 720, 150, 22  # of the right plot: x of its scale, width, height of a row
-NETWORK, DPO, LEARNER = "reward model", "implicit reward of DPO", "last"
+NETWORK, DPO = "reward model", "implicit reward of DPO"
 CURVES = {
     "Bayes": "knows the family",
     "right features": "knows the features",
@@ -38,64 +45,55 @@ CURVES = {
     "SFT features": "linear, SFT states",
     "neighbours": "bag of words",
 }
-HEADLINE, BASE_PAIRS = "2", 2500
-Line = Mapping[str, Any]
+BASE_PAIRS = 2500
 
 
-def read(results: Path) -> list[Line]:
-    """The lines of results.jsonl."""
-    return [json.loads(text) for text in results.read_text(encoding="utf-8").splitlines()]
-
-
-def curves_of(lines: Sequence[Line]) -> dict[str, dict[int, list[float]]]:
+def curves_of(worlds: Worlds) -> dict[str, dict[int, list[float]]]:
     """Learner -> number of pairs -> efficiency in every world."""
     curves: dict[str, dict[int, list[float]]] = {name: {} for name in CURVES}
-    for each in lines:
-        name = curve_name(each)
-        if name in curves and each["choices"] == 2:
-            curves[name].setdefault(each["pairs"], []).append(each["efficiency"][HEADLINE])
+    for learner, values in found_in(worlds).items():
+        name = curve_name(learner)
+        if name in curves and learner.choices == 2:
+            curves[name][learner.pairs] = list(values.values())
     return {name: dict(sorted(points.items())) for name, points in curves.items() if points}
 
 
-def curve_name(each: Line) -> str | None:
-    """The curve that a line belongs to, if any."""
-    experiment, learner = str(each["experiment"]), str(each["learner"])
-    if experiment == "linear":
-        return learner
-    plain, of_dpo = (f"{each['pairs']} pairs", f"{DPO}, {each['pairs']} pairs")
-    names = {"base": NETWORK, plain: NETWORK, DPO: DPO, of_dpo: DPO}
-    return names.get(experiment) if learner == LEARNER else None
+def curve_name(learner: Learner) -> str | None:
+    """The curve that a learner belongs to, if any."""
+    if learner.experiment == "linear":
+        return learner.learner
+    plain, of_dpo = (f"{learner.pairs} pairs", f"{DPO}, {learner.pairs} pairs")
+    names = {BASE: NETWORK, plain: NETWORK, DPO: DPO, of_dpo: DPO}
+    return names.get(learner.experiment) if learner.learner == LAST else None
 
 
-def changes_of(lines: Sequence[Line]) -> dict[str, list[float]]:
+def changes_of(worlds: Worlds) -> dict[str, list[float]]:
     """Change -> difference from the plain reward model in every world, at 2,500 pairs."""
-    by_world: dict[str, dict[int, float]] = {}
-    for each in lines:
-        if each["pairs"] == BASE_PAIRS and each["experiment"] != "linear":
-            name = change_name(each["experiment"], each["learner"])
-            by_world.setdefault(name, {})[each["world"]] = each["efficiency"][HEADLINE]
-    plain = by_world.pop(change_name("base", LEARNER), {})
+    found = found_in(worlds)
+    base = base_of(found)
     return {
-        name: [value - plain[world] for world, value in values.items() if world in plain]
-        for name, values in by_world.items()
+        change_name(learner.experiment, learner.learner): differences(values, base)
+        for learner, values in found.items()
+        if learner.pairs == BASE_PAIRS
+        and learner.experiment != "linear"
+        and learner[:2] != (BASE, LAST)
     }
 
 
 def change_name(experiment: str, learner: str) -> str:
     """`rankings of 4`, or with another learner `base, last`."""
-    return experiment if learner == LEARNER else f"{experiment}: {learner}"
+    return experiment if learner == LAST else f"{experiment}: {learner}"
 
 
-def picture(lines: Sequence[Line], shown: Sequence[str]) -> Markup:
+def picture(worlds: Worlds, shown: Sequence[str]) -> Markup:
     """The SVG of both plots; shown: names of the changes, in their order."""
-    curves, changes = curves_of(lines), changes_of(lines)
-    worlds = len({each["world"] for each in lines})
+    curves, changes = curves_of(worlds), changes_of(worlds)
     height = max(TOP + HEIGHT + 62, TOP + ROW * len(shown) + 30)
     parts = [
         Markup("<style>{}</style>").format(Markup(CSS.read_text(encoding="utf-8"))),
         Markup('<rect class="page" width="{}" height="{}" rx="8"/>').format(WIDTH, height),
         words(20, 30, "What a reward model from few labels lets a policy reach", "title"),
-        words(20, 50, f"{worlds} drawn worlds · share of the best gain at 2 nats", "dim"),
+        words(20, 50, f"{len(worlds)} drawn worlds · share of the best gain at 2 nats", "dim"),
         _grid(),
         *(_curve(points, _hue(name)) for name, points in curves.items()),
         _names(curves),
@@ -189,9 +187,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--changes", nargs="*", help="changes to show; default: all")
     args = parser.parse_args()
-    lines = read(args.results)
-    shown = list(changes_of(lines)) if args.changes is None else args.changes
-    args.output.write_text(picture(lines, shown), encoding="utf-8")
+    worlds = read_numbers(args.results)
+    shown = list(changes_of(worlds)) if args.changes is None else args.changes
+    args.output.write_text(picture(worlds, shown), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 The world is that of frontier.py. The reward is the gold score itself, so that what a method does
 not reach is not due to a reward model. Each method samples about 256 responses in each of 60
 iterations, with the same learning rate and `kl_coef`, which were not tuned for any of them.
+draw_methods.py draws the result. With --results FILE worlds that have the chosen methods in that
+file are not run, and others are added to it.
 """
 
 import json
@@ -18,9 +20,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
+from recipes.seed_results import numbers_of  # noqa: E402
 from recipes.toy_tasks.exact.best import Reference, efficiency, gold_of_reference  # noqa: E402
 from recipes.toy_tasks.exact.reference import reference_of_model  # noqa: E402
 from recipes.toy_tasks.markov.chain import chain_of, gold  # noqa: E402
+from recipes.toy_tasks.methods_found import table_of_methods  # noqa: E402
 from recipes.toy_tasks.pipeline import PROMPTS, WORLD, evaluate, make_sft  # noqa: E402
 from recipes.toy_tasks.stage_runs import (  # noqa: E402
     Metrics,
@@ -69,7 +73,22 @@ def main() -> None:
         del sys.argv[start : start + 1 + count]
         if unknown := [name for name in chosen if name not in METHODS]:
             sys.exit(f"unknown methods {unknown}; there are {list(METHODS)}")
-    run_seeds("methods", __doc__ or "", partial(run, methods=chosen))
+
+    def is_complete(metrics: Metrics) -> bool:
+        return all(f"{name}: efficiency" in metrics for name in chosen)
+
+    run_seeds(
+        "methods",
+        __doc__ or "",
+        partial(run, methods=chosen),
+        is_complete=is_complete,
+        table=table,
+    )
+
+
+def table(worlds: Mapping[int, Metrics]) -> str:
+    """Markdown: a row for each method."""
+    return table_of_methods([numbers_of(metrics) for metrics in worlds.values()])
 
 
 def run(folder: Path, seed: int, jobs: int, *, methods: list[str]) -> Metrics:

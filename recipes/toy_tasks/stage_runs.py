@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from recipes.seed_results import Metrics as Metrics  # noqa: E402
+from recipes.seed_results import add_seed, interval, mean_of, read_seeds  # noqa: E402
 from rlhf.evaluation.core.records import RECORDS_FILE  # noqa: E402
 from rlhf.evaluation.core.results import find, read_results  # noqa: E402
 from rlhf.manifest import write_atomically  # noqa: E402
@@ -25,7 +27,7 @@ from rlhf.runtime.distributed import print_once  # noqa: E402
 from rlhf.runtime.paths import make_folder  # noqa: E402
 from rlhf.runtime.run_lock import locked  # noqa: E402
 
-Metrics = dict[str, float | str]
+RESULTS = "results.jsonl"
 TOY_TASKS = Path(__file__).resolve().parent
 
 
@@ -104,11 +106,42 @@ def run_parallel(jobs: int, makers: Mapping[str, Callable[[], Path]]) -> dict[st
             raise
 
 
-def run_seeds(name: str, description: str, run: Callable[[Path, int, int], Metrics]) -> None:
+def run_seeds(
+    name: str,
+    description: str,
+    run: Callable[[Path, int, int], Metrics],
+    *,
+    is_complete: Callable[[Metrics], bool] = bool,
+    table: Callable[[Mapping[int, Metrics]], str] | None = None,
+) -> None:
     """The command line of a task: run the missing seeds, then print a table over all of them.
 
-    Every metric of every seed is written to figures.json, next to the seeds' folders.
+    Args:
+        name: of the task, and of the folder of its runs.
+        description: of the command line.
+        run: runs a seed in its folder, with so many parallel stages, and returns its metrics.
+        is_complete: whether a seed with these metrics in the file of --results is not run again.
+        table: of the metrics by seed; default: `as_table`.
     """
+    args = seed_arguments(name, description)
+    stop_on_sigterm()
+    folder = Path(args.output_dir).resolve()
+    results = args.results or folder / RESULTS
+    for seed in args.seeds:
+        if args.results and is_complete(read_seeds(results).get(seed, {})):
+            print(f"seed {seed}: its results are in {results}")
+            continue
+        make_folder(folder / f"seed-{seed}")
+        with locked(folder / f"seed-{seed}"):
+            metrics = run(folder / f"seed-{seed}", seed, args.jobs)
+        metrics["minutes of one thread"] = minutes(folder / f"seed-{seed}")
+        add_seed(results, seed, metrics, threads=1)
+    metrics_by_seed = read_seeds(results)
+    print((table or as_table)({seed: metrics_by_seed[seed] for seed in args.seeds}))
+
+
+def seed_arguments(name: str, description: str) -> argparse.Namespace:
+    """The options of a task."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,30 +150,26 @@ def run_seeds(name: str, description: str, run: Callable[[Path, int, int], Metri
         "--output_dir", default=f"runs/toy_tasks/{name}", help="parent of the seed-N folders"
     )
     parser.add_argument("--jobs", type=int, default=2, help="parallel stages, one thread each")
-    args = parser.parse_args()
-    stop_on_sigterm()
-    folder = Path(args.output_dir).resolve()
-    metrics_by_seed = {}
-    for seed in args.seeds:
-        make_folder(folder / f"seed-{seed}")
-        with locked(folder / f"seed-{seed}"):
-            metrics = run(folder / f"seed-{seed}", seed, args.jobs)
-        metrics["minutes of one thread"] = minutes(folder / f"seed-{seed}")
-        metrics_by_seed[seed] = metrics
-    write_atomically(folder / "figures.json", json.dumps(metrics_by_seed, indent=1) + "\n")
-    print(as_table(metrics_by_seed))
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="file of results: seeds in it are not run, others are added to it "
+        f"(default: {RESULTS} in the output folder, and every seed is checked again)",
+    )
+    return parser.parse_args()
 
 
 def as_table(metrics_by_seed: Mapping[int, Metrics]) -> str:
-    """Markdown: one row per metric with its median, lowest and highest value, and every seed's."""
+    """Markdown: a row for each metric with its mean, its median and range, and every seed's."""
     lines = [
-        f"| metric, {len(metrics_by_seed)} seeds | median | lowest | highest | each |",
-        "|---|---:|---:|---:|---|",
+        f"| metric, {len(metrics_by_seed)} seeds | mean [95%] | median | lowest | highest | each |",
+        "|---|---:|---:|---:|---:|---|",
     ]
-    for name in next(iter(metrics_by_seed.values())):
-        values = [metrics[name] for metrics in metrics_by_seed.values()]
+    for name in dict.fromkeys(name for metrics in metrics_by_seed.values() for name in metrics):
+        values = [metrics[name] for metrics in metrics_by_seed.values() if name in metrics]
         numbers = [value for value in values if not isinstance(value, str)]
-        summary = [f"{f(numbers):.2f}" if numbers else "" for f in (median, min, max)]
-        each = " ".join(str(v) if isinstance(v, str) else f"{v:.2f}" for v in values)
+        summary = [interval(mean_of(numbers)) if numbers else ""]
+        summary += [f"{f(numbers):.2f}" if numbers else "" for f in (median, min, max)]
+        each = " ".join(v if isinstance(v, str) else f"{v:.2f}" for v in values)
         lines.append(f"| {name} | {' | '.join(summary)} | {each} |")
     return "\n".join(lines)

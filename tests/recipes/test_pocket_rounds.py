@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from recipes.pocket.gold import score
-from recipes.pocket.rounds import as_markdown, parse, prompt_files, taste_table, values_of
+from recipes.pocket.rounds import (
+    as_markdown,
+    as_metrics,
+    parse,
+    prompt_files,
+    taste_table,
+    values_of,
+)
 from recipes.pocket.taste import shorter
 
 PROMPT = "Tom has a red key. Who has the key?"
@@ -53,10 +60,14 @@ def test_keys_of_the_pipeline_follow_two_dashes():
     assert parse(["fresh"]).keys == []
 
 
-def test_markdown_has_each_seed_and_the_mean():
-    tables = {0: {"gap": [0.2, 0.1]}, 3: {"gap": [0.4, 0.2]}}
-    assert as_markdown(["at once", "round 1"], tables).splitlines()[2:] == [
-        "| gap | 0 | 0.20 | 0.10 |",
-        "| gap | 3 | 0.40 | 0.20 |",
-        "| gap | mean | 0.30 | 0.15 |",
+def test_markdown_has_each_seed_and_the_mean_with_its_interval():
+    """0.2 and 0.4: 0.3 ± 12.706 * 0.1; 0.1 and 0.2: 0.15 ± 12.706 * 0.05."""
+    columns = ["at once", "round 1"]
+    tables = {0: {"gap, KL": [0.2, 0.1]}, 3: {"gap, KL": [0.4, 0.2]}}
+    seeds = {seed: as_metrics(table, columns) for seed, table in tables.items()}
+    assert seeds[0] == {"gap, KL, at once": 0.2, "gap, KL, round 1": 0.1}
+    assert as_markdown(columns, seeds).splitlines()[2:] == [
+        "| gap, KL | 0 | 0.20 | 0.10 |",
+        "| gap, KL | 3 | 0.40 | 0.20 |",
+        "| gap, KL | mean | 0.30 [-0.97, 1.57] | 0.15 [-0.49, 0.79] |",
     ]

@@ -1,13 +1,13 @@
 """The drawn worlds, the exact efficiency of rewards, and learners on stacked networks."""
 
 import itertools
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from recipes.seed_results import read_numbers
 from recipes.toy_tasks import few_labels
 from recipes.toy_tasks.drawn import bench as benches
 from recipes.toy_tasks.drawn import linear, linear_experiments, pool, world
@@ -274,7 +274,11 @@ def test_experiment_has_all_learners(bench, keys):
     }
     np.testing.assert_array_equal(found["last"], found["after 1 epochs"])
     assert all(values.shape == (2, 2, 64) for values in found.values())
-    assert 0 < metrics["held-out loss"] <= metrics["held-out loss, last"] < 1
+    lowest, last = metrics["held-out loss"], metrics["held-out loss, last"]
+    assert lowest.shape == (2,)
+    assert (lowest > 0).all()
+    assert (lowest <= last).all()
+    assert (last < 1).all()
 
 
 def test_linear_learners_in_rounds_and_on_sft_features(bench):
@@ -292,12 +296,16 @@ def test_finished_experiments_are_not_run_again(bench, tmp_path, monkeypatch, ca
     monkeypatch.setitem(
         few_labels.EXPERIMENTS, "base", Experiment(pairs=20, keys=Training(epochs=1.0))
     )
-    few_labels.run_one("base", bench, tmp_path / few_labels.RESULTS)
-    lines = [json.loads(line) for line in (tmp_path / few_labels.RESULTS).read_text().splitlines()]
-    assert len(lines) == 2 * 3  # worlds, learners
-    assert few_labels.missing_worlds(lines, "base", [0, 1, 2]) == [2]
-    table = few_labels.as_table(lines, [0, 1]).splitlines()
+    results = tmp_path / few_labels.RESULTS
+    few_labels.run_one("base", bench, results)
+    worlds = read_numbers(results)
+    assert list(worlds) == [0, 1]
+    assert few_labels.missing_worlds(results, "base", [0, 1, 2]) == [2]
+    assert few_labels.missing_worlds(results, "13 epochs", [0, 1]) == [0, 1]
+    table = few_labels.as_table(worlds, [0, 1]).splitlines()
     assert [row.split(" | ")[1] for row in table[2:]] == ["last", "best", "best average"]
-    values = [line["efficiency"]["2"] for line in lines if line["learner"] == "best"]
+    metric = "base | best | 20 pairs | rankings of 2: 2 nats"
+    values = [metrics[metric] for metrics in worlds.values()]
     assert f"| {np.mean(values):.3f} |" in table[3]  # the median of two is their mean
+    assert "base | held-out loss" in worlds[0]
     assert "base: " in capsys.readouterr().out

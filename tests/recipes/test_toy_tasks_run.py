@@ -1,10 +1,11 @@
 """Run each toy task once from its script; bounds are looser than the targets over ten seeds."""
 
-import json
 import subprocess
 import sys
 
 import pytest
+
+from recipes.seed_results import read_seeds
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +17,7 @@ def run_seed_0(world, root, folder):
         [*command, "--output_dir", str(folder)], cwd=root, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((folder / "figures.json").read_text())["0"]
+    return read_seeds(folder / "results.jsonl")[0]
 
 
 def test_frontier_is_nearly_reached_but_not_passed(root, tmp_path):

@@ -202,15 +202,17 @@ def test_a_share_of_the_dialogues_calls_the_tool_and_no_question_repeats():
     assert len({*trained, *unseen}) == 2500
 
 
-def test_table_has_median_range_and_each_seed():
+def test_table_has_mean_median_range_and_each_seed():
+    """1 and 3: mean 2, standard error 1, Student's quantile of one degree of freedom 12.71. The
+    third metric is missing in one seed."""
     metrics_by_seed = {
         0: {"KL": 1.0, "gate": "pass"},
-        1: {"KL": 4.0, "gate": "fail"},
-        2: {"KL": 2.0, "gate": "pass"},
+        1: {"KL": 3.0, "gate": "fail", "gold": 0.5},
     }
     assert as_table(metrics_by_seed).splitlines()[2:] == [
-        "| KL | 2.00 | 1.00 | 4.00 | 1.00 4.00 2.00 |",
-        "| gate |  |  |  | pass fail pass |",
+        "| KL | 2.00 [-10.71, 14.71] | 2.00 | 1.00 | 3.00 | 1.00 3.00 |",
+        "| gate |  |  |  |  | pass fail |",
+        "| gold | 0.50 | 0.50 | 0.50 | 0.50 | 0.50 |",
     ]
 
 

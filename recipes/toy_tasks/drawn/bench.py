@@ -49,7 +49,7 @@ def train_sft(numbers: Sequence[int], *, count: int = 4000, epochs: int = 4) -> 
 def efficiencies(bench: Bench, rewards: Array) -> list[Metrics]:
     """For each world the efficiency of rewards [W, P, M] at every KL, and their correlation."""
     return [
-        {f"{kl:g}": efficiency(pool, values, kl) for kl in KLS}
+        {f"{kl:g} nats": efficiency(pool, values, kl) for kl in KLS}
         | {"correlation": correlation(values, pool.gold)}
         for pool, values in zip(bench.pools, rewards, strict=True)
     ]

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from recipes.toy_tasks.drawn.bench import Bench, Metrics
+from recipes.toy_tasks.drawn.bench import Bench
 from recipes.toy_tasks.drawn.labels_by_policy import active_pairs, on_policy_pairs
 from recipes.toy_tasks.drawn.network import (
     Params,
@@ -82,17 +82,19 @@ EXPERIMENTS: Mapping[str, Experiment] = {
 }
 
 
-def run(experiment: Experiment, bench: Bench) -> tuple[Rewards, Metrics]:
-    """Rewards of the pools by every learner of the experiment, and its held-out losses."""
+def run(experiment: Experiment, bench: Bench) -> tuple[Rewards, Mapping[str, Array]]:
+    """Rewards of the pools by every learner of the experiment, and held-out losses by world [W]."""
     labels = labels_of(experiment, bench)
     snapshots = train(experiment, bench, labels, seed=1)
+    losses = {
+        "held-out loss": torch.stack([s.loss for s in snapshots]).amin(dim=0),
+        "held-out loss, averaged": torch.stack([s.average_loss for s in snapshots]).amin(dim=0),
+        "held-out loss, last": snapshots[-1].loss,
+        "best epoch": torch.tensor([snapshots[i].epoch for i in lowest(snapshots, "loss")]),
+    }
     return learners(experiment, bench, snapshots), {
-        "held-out loss": float(torch.stack([s.loss for s in snapshots]).amin(dim=0).mean()),
-        "held-out loss, averaged": float(
-            torch.stack([s.average_loss for s in snapshots]).amin(dim=0).mean()
-        ),
-        "held-out loss, last": float(snapshots[-1].loss.mean()),
-        "best epoch": float(np.median([snapshots[i].epoch for i in lowest(snapshots, "loss")])),
+        name: values.double().view(-1, experiment.members).mean(dim=1).numpy()
+        for name, values in losses.items()
     }
 
 
