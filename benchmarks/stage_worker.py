@@ -61,10 +61,12 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
     from rlhf import SFTConfig, SFTTrainer
     from rlhf.data.config import DataOptions
     from rlhf.models.load import load_policy
-    from rlhf.runtime.distributed import start_processes
+    from rlhf.runtime import distributed
     from rlhf.training.sft.fine_tune import as_dataset, fine_tune, trl_arguments
 
-    start_processes(job["threads"])
+    if plain:  # TRL as its users run it: the C library returns freed memory
+        distributed.keep_freed_memory = _nothing
+    distributed.start_processes(job["threads"])
     rows = [
         {"prompt": row["prompt"], "completion": response}
         for row in job["rankings"]
@@ -99,6 +101,10 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
         policy = trainer._loaded()
         turns.begin()
         fine_tune(policy, setup, resume=None, on_step=lambda step: turns.end_step())
+
+
+def _nothing() -> None:
+    """Leave the C library as it is."""
 
 
 def rlhf_reward(job: dict[str, Any], turns: Turns, folder: str, size: int) -> None:

@@ -31,10 +31,11 @@ READING = """\
 Median of the counted steps and their range. All weights are trained, in bf16 autocast, with TRL's
 defaults; `no checkpointing` has `gradient_checkpointing=False`, which rlhf has by default. SFT is
 TRL's trainer in both cases, with packed rows of 512 tokens and without checkpointing: units are
-tokens. A reward model's prompts have about 100 tokens and its responses 15 to 90: units are
-responses. DPO has the same prompts and responses. rlhf reads the log-probs of the reference before
-the first step, and a step is charged its share of that time; TRL computes them in each step. Memory
-is the peak of the process, with imports."""
+tokens. Only `rlhf` makes the C library keep freed memory and has the fast CPU layers. A reward
+model's prompts have about 100 tokens and its responses 15 to 90: units are responses. DPO has the
+same prompts and responses. rlhf reads the log-probs of the reference before the first step, and a
+step is charged its share of that time; TRL computes them in each step. Memory is the peak of the
+process, with imports."""
 STAGES = {  # stage -> name of an engine -> units of a step for one prompt or row
     "sft": {"rlhf": ROW_TOKENS, "trl": ROW_TOKENS},
     "reward": {"rlhf": 2, "rlhf K=4": 4, "trl": 2, "trl, no checkpointing": 2},
