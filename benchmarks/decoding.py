@@ -23,7 +23,7 @@ from benchmarks.results import machine_lines
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.memory import shape_of
-from rlhf.models.shape import ModelShape, key_value_bytes
+from rlhf.models.shape import ModelShape, key_value_bytes, query_size
 from rlhf.planning.rates import Rates, measure_rates
 
 ROWS = (1, 8, 32, 128)
@@ -32,9 +32,10 @@ Tokens per second of whole batches, prompts included: median of the counted turn
 `rlhf` is the decoder of PPO's rollouts: float32 weights under bf16 autocast, log-probs and
 entropies of all tokens. The others have bf16 weights and return tokens alone: `transformers` is
 `generate`, `transformers continuous` is `generate_batch`, `llama.cpp` decodes one row. `floor` is
-the share of the rate at which the memory could deliver the weights once for each step, and the keys
-and values. In `rlhf`, threads that wait for each other sleep; in `rlhf, spinning` and in the others
-they spin, which is OpenMP's own default."""
+the share of the rate that the machine could reach: a step takes the longer of two times, that of
+reading the weights once, and the keys and values, at the rate of memory, and that of its operations
+at the matmul rate. In `rlhf`, threads that wait for each other sleep; in `rlhf, spinning` and in
+the others they spin, which is OpenMP's own default."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,19 +69,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def floor_rate(
-    shape: ModelShape, rows: int, *, prompt: float, new_tokens: int, read: float
+    shape: ModelShape, rows: int, *, prompt: float, new_tokens: int, rates: Rates
 ) -> float:
-    """Tokens per second if memory delivered 2 bytes per weight and step, and keys and values.
+    """Tokens per second if a step in bf16 took no longer than its reads or its operations.
 
     Args:
         shape: of the model.
         rows: sampled at once.
         prompt: mean tokens of a prompt.
         new_tokens: sampled tokens of a row.
-        read: bytes per second.
+        rates: of the machine.
     """
-    cached = key_value_bytes(shape, itemsize=2) * (prompt + new_tokens / 2)
-    return rows * read / (2 * shape.products + rows * cached)
+    length = prompt + new_tokens / 2
+    cached = key_value_bytes(shape, itemsize=2) * length
+    reading = (2 * shape.products + rows * cached) / rates.read
+    attention = 4 * query_size(shape) * shape.num_layers * length
+    computing = rows * (2 * shape.products + attention) / rates.matmul_bf16
+    return rows / max(reading, computing)
 
 
 def page_lines(
@@ -100,14 +105,20 @@ def page_lines(
         head: the command and lines about the machine.
     """
     lines = ["# Decoding", "", *head]
-    lines += [f"- memory is read at {rates.read / 1e9:.1f} GB/s", "", READING, ""]
+    lines += [
+        f"- matmul in bf16 {rates.matmul_bf16 / 1e9:.0f} GFLOP/s; "
+        f"memory is read at {rates.read / 1e9:.1f} GB/s",
+        "",
+        READING,
+        "",
+    ]
     header = ["rows", *(engine.name for engine in engines), "floor"]
     header += [f"rlhf / {engine.name}" for engine in engines[1:]]
     table = [header, ["---:"] * len(header)]
     for rows in options.rows:
         middle = [_median(engine, rows) for engine in engines]
         floor = floor_rate(
-            shape, rows, prompt=options.prompt, new_tokens=options.new_tokens, read=rates.read
+            shape, rows, prompt=options.prompt, new_tokens=options.new_tokens, rates=rates
         )
         own, *others = middle
         assert own is not None

@@ -26,9 +26,10 @@ unless the row says otherwise. In rlhf, threads that wait for each other sleep; 
 OpenMP's own default, which TRL has too and which is slower by far on a busy machine. Shares refer
 to counted work: each prompt once for all of its responses, logits only at response tokens, causal
 attention, a backward pass of twice the forward pass; a decoding step reads each weight once for all
-rows. The rates of matmul and of reading memory are measured before and after a table. Memory is the
-peak of launcher and worker, with imports; TRL is started by `accelerate launch`, rlhf by the
-launcher of `rlhf ppo`."""
+rows. The floor of the rollout is the longer of two times: that of its operations at the matmul
+rate, and that of its reads at the rate of memory. Both rates are measured before and after a table.
+Memory is the peak of launcher and worker, with imports; TRL is started by `accelerate launch`, rlhf
+by the launcher of `rlhf ppo`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class GroupWork:
     """Minimal work of an iteration with a policy, a reference and no critic."""
 
     train_flops: float  # reference, forward and backward pass
+    rollout_flops: float  # prompts once, and each sampled token
     decode_bytes: float  # weights, keys and values read while decoding
 
 
@@ -63,7 +65,11 @@ def count_group_work(rows: Rows, *, response_tokens: float, bf16: bool) -> Group
     itemsize = 2 if bf16 else 4
     read = responses * (prompt * length + length**2 / 2) * key_value_bytes(shape, itemsize)
     steps = workload.max_response_length
-    return GroupWork(train_flops=4 * forward, decode_bytes=itemsize * steps * shape.products + read)
+    return GroupWork(
+        train_flops=4 * forward,
+        rollout_flops=forward,
+        decode_bytes=itemsize * steps * shape.products + read,
+    )
 
 
 def row_of(line: Measured, rows: Rows) -> list[str]:
@@ -75,7 +81,7 @@ def row_of(line: Measured, rows: Rows) -> list[str]:
     trained = line.mean("seconds_score") + line.mean("seconds_update")
     comparable = variant.mode == "separate" and variant.method != "gae"
     share = f"{work.train_flops / trained / matmul:.0%}" if comparable else ""
-    decoding = work.decode_bytes / rows.rates.read / line.mean("seconds_rollout")
+    floor = max(work.rollout_flops / matmul, work.decode_bytes / rows.rates.read)
     rate = peer.mean("response_tokens") / peer.mean("seconds") if peer else 0.0
     return [
         variant.label,
@@ -86,7 +92,7 @@ def row_of(line: Measured, rows: Rows) -> list[str]:
         f"{tokens / seconds / rate:.2f}" if peer else "",
         *(f"{line.mean(f'seconds_{phase}'):.2f}" for phase in ("rollout", "score", "update")),
         share,
-        f"{decoding:.0%}",
+        f"{floor / line.mean('seconds_rollout'):.0%}",
         f"{line.peak / MIB:.0f}",
         f"{line.peak / peer.peak:.2f}" if peer else "",
         f"{tokens:.0f}",
