@@ -58,7 +58,7 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 to 30 minutes)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
-bench-model: setup ## all stages on a chat model, compared with TRL: make bench-model MODEL=FOLDER (an hour and a half, idle machine)
+bench-model: setup ## all stages on a chat model, compared with TRL: make bench-model MODEL=FOLDER (three hours, idle machine)
 	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R --iterations 5
 	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R-long --iterations 1 --output benchmarks/GROUPS-long.md
 	$(BIN)/python -m benchmarks.stages $(MODEL)

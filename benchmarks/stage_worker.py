@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.interleaving import WorkerConnection
 
@@ -65,7 +66,7 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
     from rlhf.training.sft.fine_tune import as_dataset, fine_tune, trl_arguments
 
     if plain:  # TRL as its users run it: the C library returns freed memory
-        distributed.keep_freed_memory = _nothing
+        patch.object(distributed, "keep_freed_memory").start()
     distributed.start_processes(job["threads"])
     rows = [
         {"prompt": row["prompt"], "completion": response}
@@ -101,10 +102,6 @@ def sft(job: dict[str, Any], turns: Turns, folder: str, *, plain: bool) -> None:
         policy = trainer._loaded()
         turns.begin()
         fine_tune(policy, setup, resume=None, on_step=lambda step: turns.end_step())
-
-
-def _nothing() -> None:
-    """Leave the C library as it is."""
 
 
 def rlhf_reward(job: dict[str, Any], turns: Turns, folder: str, size: int) -> None:
