@@ -243,15 +243,16 @@ def _add_export(add: AddArgument) -> None:
         help="File to write: .jsonl, .csv or .parquet; .json of argilla and label_studio.",
     )
     kinds = (
-        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "events"),
+        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "gold", "events"),
         *("argilla", "label_studio"),
     )
     add(
         "--kind",
         choices=kinds,
         default="rankings",
-        help="Kind of rows; rankings keep all information; events are the log, with skips and "
-        "their reasons; argilla and label_studio are records for these tools.",
+        help="Kind of rows; rankings keep all information; gold are the labels of gold items; "
+        "events are the log, with skips and their reasons; argilla and label_studio are records "
+        "for these tools.",
     )
     add(
         "--consensus",

@@ -30,6 +30,7 @@ FIELDS = {
     "guideline_sha256": "hash of that guideline's text; null if the store does not have it",
     "form_sha256": "hash of that form; null if the store does not have it",
     "purpose": "label, gold for an item with known ranks, or adjudication for a decision",
+    "gold_ranks": "the known ranks of the item, which the annotator did not see",
     "probability": "of the item being drawn; null if the order of the queue decided",
     "extra": "other fields of the form: flags, comment, overall, rewrite",
     "item_id": "number of the item in the label store",

@@ -10,6 +10,7 @@ from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.claim_queries import ClaimRow
 from rlhf.labels.database import new_id
+from rlhf.labels.gold_items import check_not_gold
 from rlhf.labels.records import LABEL, Judgment, Label
 from rlhf.labels.schema import SUBMIT, UNDO, events
 
@@ -82,11 +83,16 @@ def logged_events(
 
 
 def append_label(connection: sa.Connection, label: Label, *, request_key: str | None) -> int:
-    """The id of the label's event; an ordinary label takes a place of its item."""
+    """The id of the label's event; an ordinary label takes a place of its item.
+
+    Raises:
+        DataError: an ordinary label of a gold item.
+    """
     earlier = queries.event_of_request(connection, request_key)
     if earlier is not None:
         return earlier
     if label.purpose == LABEL:
+        check_not_gold(connection, label.item_id)
         queries.add_taken(connection, label.item_id, 1)
     return append(
         connection,

@@ -90,7 +90,12 @@ def export_labels(args: argparse.Namespace, console: Console) -> None:
             consent=args.consent,
             license_name=args.license,
         )
-    noun = {"thumbs": "thumb", "argilla": "record", "label_studio": "task"}
+    noun = {
+        "thumbs": "thumb",
+        "gold": "gold label",
+        "argilla": "record",
+        "label_studio": "task",
+    }
     kind = noun.get(args.kind, args.kind.removesuffix("s"))
     console.print(f"{counted(len(exported.rows), kind)} in {args.output}")
     for reason, count in exported.left_out.items():

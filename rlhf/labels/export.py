@@ -17,7 +17,14 @@ from rlhf.labels.consensus_rows import (
 from rlhf.labels.dataset_card import dataset_card
 from rlhf.labels.events import logged_events
 from rlhf.labels.formats import BYTE_ORDER_MARK, as_csv, as_jsonl, as_parquet
-from rlhf.labels.label_rows import BY_LABEL, PAIRS, RANKINGS, ExportedRows
+from rlhf.labels.label_rows import (
+    BY_LABEL,
+    GOLD_ITEMS,
+    PAIRS,
+    RANKINGS,
+    ExportedRows,
+    gold_rows,
+)
 from rlhf.labels.records import Item, StoredLabel
 from rlhf.labels.review.event_rows import event_rows
 from rlhf.labels.row_versions import digests_of, with_digests
@@ -35,7 +42,7 @@ FOR_TOOLS: dict[
     ],
 ] = {"argilla": argilla_records, "label_studio": label_studio_tasks}
 EVENTS = "events"
-KINDS = (*BY_LABEL, EVENTS)
+KINDS = (*BY_LABEL, GOLD_ITEMS, EVENTS)
 
 
 def export(
@@ -51,6 +58,7 @@ def export(
 
     Rankings have one row per label and lose nothing but an order among equal texts
     (`one_rank_per_text`): importing the file into an empty store gives the same items and labels.
+    Labels of gold items are in a file of their own, which training does not read.
 
     Args:
         store: the labels.
@@ -119,7 +127,7 @@ def _export_for_tool(store: "LabelStore", path: Path, kind: str) -> ExportedRows
 def rows_of(
     store: "LabelStore", kind: str, options: ConsensusOptions | None = None
 ) -> ExportedRows:
-    """Rows of one of KINDS, without excluded items; see `export`.
+    """Rows of one of KINDS, without labels that do not count; see `export`.
 
     Raises:
         DataError: another kind.
@@ -137,19 +145,19 @@ def rows_of(
     with store.read() as connection:
         if kind == EVENTS:
             return ExportedRows(event_rows(logged_events(connection), items), {})
-        excluded = queries.count_excluded_labels(connection)
+        uncounted = queries.count_uncounted_labels(connection)
         digests = digests_of(connection)
     labels = store.labels()
-    if options is None:
+    if kind == GOLD_ITEMS:
+        exported = gold_rows(items, labels, store.gold_ranks())
+    elif options is None:
         exported = BY_LABEL[kind](items, labels)
     else:
         exported = _by_item(items, labels, options, kind)
-    if kind == RANKINGS and options is None:  # an import takes these rows as labels
-        rows = [with_digests(row, digests) for row in exported.rows]
-        exported = ExportedRows(rows, exported.left_out)
-    if not excluded:
-        return exported
-    return ExportedRows(exported.rows, {**exported.left_out, "labels of excluded items": excluded})
+    rows = exported.rows
+    if kind in (RANKINGS, GOLD_ITEMS) and options is None:  # an import takes these rows as labels
+        rows = [with_digests(row, digests) for row in rows]
+    return ExportedRows(rows, {**exported.left_out, **uncounted})
 
 
 def _by_item(

@@ -1,6 +1,6 @@
 """Rows of a file -> candidates, with their rankings if they have any."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rlhf.data.files.read import Row, Unreadable, read_rows
@@ -12,6 +12,7 @@ from rlhf.data.source_formats.formats import FORMATS
 from rlhf.data.source_formats.preferences import hh
 from rlhf.errors import DataError
 from rlhf.labels.answers import COLUMN
+from rlhf.labels.label_rows import GOLD_RANKS
 from rlhf.labels.records import Candidate
 from rlhf.labels.row_versions import DIGEST_COLUMNS, VERSION_COLUMNS
 from rlhf.runtime.printing import counted
@@ -23,7 +24,7 @@ ITEM_COLUMNS = (
 )
 LABEL_COLUMNS = (
     *("order_shown", "seconds", "extra", "item_id", "labelled_at", "purpose", "probability"),
-    *("repeats", *VERSION_COLUMNS, *DIGEST_COLUMNS),
+    *("repeats", GOLD_RANKS, *VERSION_COLUMNS, *DIGEST_COLUMNS),
 )
 
 
@@ -46,8 +47,17 @@ class ParsedFile:
     dropped: int
 
 
-def parse_file(source: str, bad_rows: BadRows | None) -> ParsedFile:
+def parse_file(
+    source: str,
+    bad_rows: BadRows | None,
+    check: Callable[[Candidate, ImportedRanking], None] | None = None,
+) -> ParsedFile:
     """The file's candidates with two or more responses that are not empty.
+
+    Args:
+        source: a file or a hub id.
+        bad_rows: what to do with rows that cannot be used.
+        check: raises DataError for a ranking that cannot be used.
 
     Raises:
         DataError: rows that cannot be used, unless `bad_rows` drops them.
@@ -66,6 +76,9 @@ def parse_file(source: str, bad_rows: BadRows | None) -> ParsedFile:
                     code="bad-row",
                 )
             parsed = [_parse(one) for one in _rows_of(row)]
+            for candidate, ranking in parsed:
+                if check is not None and ranking is not None:
+                    check(candidate, ranking)
         except DataError as error:
             raw = row.raw if isinstance(row, Unreadable) else row
             problems.append(Problem(where, str(error), raw))

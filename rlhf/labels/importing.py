@@ -1,18 +1,21 @@
 """Files -> label store: sampled candidates, and rankings or pairs from elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rlhf.data.rows.bad_rows import BadRows
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.answers import answers_of_columns
+from rlhf.labels.gold_items import gold_contents
 from rlhf.labels.import_rows import ImportedRanking, ParsedFile, parse_file
+from rlhf.labels.label_rows import GOLD_RANKS
 from rlhf.labels.people import set_requirements
 from rlhf.labels.queries import identity
-from rlhf.labels.records import LABEL, REPEAT, UNNAMED, Candidate, Label
+from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT, UNNAMED, Candidate, Label
 from rlhf.labels.row_versions import ELSEWHERE, Digests, digests_of, versions_here
 from rlhf.labels.store import LabelStore
+from rlhf.labels.validation import content_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,9 @@ def import_file(
     labels that are not there yet. Versions of guideline and form are numbers of the store that
     exported the row: a label gets the number that the same content has here, or 0.
 
+    A ranking of a gold item is a bad row: training would learn from it. The rows that this store
+    exports as `gold` say that they measure their annotator, and come back as such labels.
+
     Args:
         store: the store to add to.
         source: a file or a hub id.
@@ -58,7 +64,8 @@ def import_file(
         DataError: rows that cannot be used, each with its place.
         ConfigError: both `as_gold` and `as_candidates`.
     """
-    parsed = parse_file(source, bad_rows)
+    keeps_ranks = not as_gold and not as_candidates
+    parsed = parse_file(source, bad_rows, _no_gold_item(store) if keeps_ranks else None)
     if as_gold and as_candidates:
         raise ConfigError(
             "as_gold and as_candidates exclude each other; give one of them.", code="key-conflict"
@@ -66,6 +73,8 @@ def import_file(
     if as_gold:
         return _import_gold(store, parsed)
     num_before = len(store.items())
+    if keeps_ranks:
+        _add_gold(store, [row for row in parsed.rows if row[1] and _is_check(row[1])])
     ids = store.add_candidates([candidate for candidate, _ in parsed.rows])
     if tag_columns:
         tags = [_tags(candidate, tag_columns) for candidate, _ in parsed.rows]
@@ -76,7 +85,7 @@ def import_file(
     labels = [
         label
         for item_id, (_, ranking) in zip(ids, parsed.rows, strict=True)
-        if ranking and not as_candidates
+        if ranking and keeps_ranks
         for label in _labels(item_id, ranking, digests)
     ]
     return ImportResult(
@@ -90,7 +99,11 @@ def import_file(
 
 
 def _import_gold(store: LabelStore, parsed: ParsedFile) -> ImportResult:
-    known = [(candidate, ranking.ranks) for candidate, ranking in parsed.rows if ranking]
+    known = [
+        (candidate, ranking.row.get(GOLD_RANKS) or ranking.ranks)
+        for candidate, ranking in parsed.rows
+        if ranking
+    ]
     if len(known) < len(parsed.rows) or parsed.blank:
         raise DataError(
             "gold rows need ranks (or chosen and rejected) and no empty response.", code="bad-row"
@@ -105,6 +118,41 @@ def _import_gold(store: LabelStore, parsed: ParsedFile) -> ImportResult:
         left_out=parsed.left_out,
         dropped=parsed.dropped,
     )
+
+
+def _is_check(ranking: ImportedRanking) -> bool:
+    """Whether the label measured its annotator on a gold item."""
+    return ranking.row.get("purpose") == GOLD_CHECK
+
+
+def _no_gold_item(store: LabelStore) -> Callable[[Candidate, ImportedRanking], None]:
+    """A check that raises DataError for an ordinary label of one of the store's gold items."""
+    with store.read() as connection:
+        contents = gold_contents(connection)
+
+    def check(candidate: Candidate, ranking: ImportedRanking) -> None:
+        if not _is_check(ranking) and content_sha256(candidate) in contents:
+            raise DataError(
+                "a ranking of a gold item of this store, which takes no ordinary label; leave the "
+                "row out, or add --drop_bad_rows",
+                code="bad-row",
+            )
+
+    return check
+
+
+def _add_gold(
+    store: LabelStore, rows: Sequence[tuple[Candidate, ImportedRanking | None]]
+) -> None:
+    """Add the gold items that the store does not have; those that it has keep their known ranks."""
+    with store.read() as connection:
+        contents = gold_contents(connection)
+    new: dict[str, tuple[Candidate, Sequence[int]]] = {}
+    for candidate, ranking in rows:
+        content = content_sha256(candidate)
+        if ranking and GOLD_RANKS in ranking.row and content not in contents:
+            new[content] = (candidate, ranking.row[GOLD_RANKS])
+    store.add_gold([item for item, _ in new.values()], [ranks for _, ranks in new.values()])
 
 
 def _tags(candidate: Candidate, columns: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Labels as rows of rankings, pairs, demonstrations, ratings and thumbs."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rlhf.labels.answers import answer_columns, ratings_of
@@ -9,6 +9,7 @@ from rlhf.labels.equal_texts import one_rank_per_text
 from rlhf.labels.records import (
     ADJUDICATION,
     DISCOUNTED,
+    GOLD_CHECK,
     LABEL,
     QUALIFY,
     REPEAT,
@@ -19,7 +20,8 @@ from rlhf.labels.records import (
 )
 from rlhf.labels.review.history import is_decision
 
-RANKINGS, PAIRS = "rankings", "pairs"
+RANKINGS, PAIRS, GOLD_ITEMS = "rankings", "pairs", "gold"
+GOLD_RANKS = "gold_ranks"  # column of the known ranks
 DISCOUNTED_VOTES = "votes that the arena discounts"
 
 
@@ -40,10 +42,12 @@ def _rankings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> Exported
         ranking_row(items[label.item_id], label)
         | _repeats_column(repeats.get((label.item_id, label.annotator), []))
         for label in labels
-        if label.purpose not in (REPEAT, THUMB, QUALIFY, DISCOUNTED) and not _is_blind(label)
+        if label.purpose not in (REPEAT, THUMB, GOLD_CHECK, QUALIFY, DISCOUNTED)
+        and not _is_blind(label)
     ]
     left_out = {
         "thumbs on single responses": sum(label.purpose == THUMB for label in labels),
+        "labels of gold items": sum(label.purpose == GOLD_CHECK for label in labels),
         "labels of qualification rounds": sum(label.purpose == QUALIFY for label in labels),
         "blind rankings that wait for an adjudicator": sum(map(_is_blind, labels)),
         DISCOUNTED_VOTES: _num_discounted(labels),
@@ -150,6 +154,23 @@ def _ratings(items: dict[int, Item], labels: Sequence[StoredLabel]) -> ExportedR
             if item.models:
                 rows[-1]["model"] = item.models[index]
     return ExportedRows(rows, {"responses without a rating": unrated})
+
+
+def gold_rows(
+    items: Mapping[int, Item], labels: Sequence[StoredLabel], known: Mapping[int, Sequence[int]]
+) -> ExportedRows:
+    """Labels of gold items as rankings, with the known ranks of the item; no training reads them.
+
+    known: item id -> ranks.
+    """
+    measuring = [label for label in labels if label.purpose == GOLD_CHECK]
+    rows = [
+        {**ranking_row(items[label.item_id], label), GOLD_RANKS: list(known[label.item_id])}
+        for label in measuring
+        if label.item_id in known
+    ]
+    unknown = len(measuring) - len(rows)
+    return ExportedRows(rows, {"labels of items without known ranks": unknown} if unknown else {})
 
 
 BY_LABEL: dict[str, Callable[[dict[int, Item], Sequence[StoredLabel]], ExportedRows]] = {

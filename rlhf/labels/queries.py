@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from rlhf.errors import DataError
 from rlhf.labels.database import new_id
-from rlhf.labels.records import Candidate, Item, Label, StoredLabel
+from rlhf.labels.records import MEASURING, Candidate, Item, Label, StoredLabel
 from rlhf.labels.schema import (
     EXCLUDED,
     LIVE,
@@ -16,6 +16,7 @@ from rlhf.labels.schema import (
     UNDO,
     claims,
     events,
+    gold,
     items,
     meta,
 )
@@ -24,10 +25,12 @@ from rlhf.labels.validation import content_sha256
 VARIABLES = 500  # SQLite limits the number of variables in a statement
 
 
-def items_of(connection: sa.Connection) -> list[Item]:
-    """Every item, oldest first."""
-    rows = connection.execute(sa.select(items).order_by(items.c.id)).mappings()
-    return [item_of(row) for row in rows]
+def items_of(connection: sa.Connection, queue: str | None = None) -> list[Item]:
+    """Every item, or those in one state of the queue; oldest first."""
+    query = sa.select(items).order_by(items.c.id)
+    if queue is not None:
+        query = query.where(items.c.queue == queue)
+    return [item_of(row) for row in connection.execute(query).mappings()]
 
 
 def item_of(row: sa.RowMapping) -> Item:
@@ -121,7 +124,8 @@ def standing_labels(
         item_id: of one item only.
         after: id of an event; only later labels are read.
         limit: the most labels to read.
-        counting: leave out the labels of excluded items.
+        counting: leave out labels that do not count: those of excluded items, and those of gold
+            items that measure nobody.
     """
     undo = events.alias("undo")
     query = (
@@ -134,7 +138,7 @@ def standing_labels(
     if item_id is not None:
         query = query.where(events.c.item_id == item_id)
     if counting:
-        query = query.where(events.c.item_id.not_in(_excluded()))
+        query = query.where(events.c.item_id.not_in(_excluded()), sa.not_(_is_idle()))
     return [stored_label(row) for row in connection.execute(query)]
 
 
@@ -145,20 +149,34 @@ def stored_label(row: sa.Row[Any]) -> StoredLabel:
     )
 
 
-def count_excluded_labels(connection: sa.Connection) -> int:
-    """Number of labels, not undone, of excluded items."""
+def count_uncounted_labels(connection: sa.Connection) -> dict[str, int]:
+    """Reason -> number of labels, not undone, that do not count for it; without zeros."""
     undo = events.alias("undo")
     query = (
         sa.select(sa.func.count())
         .select_from(events)
         .outerjoin(undo, sa.and_(undo.c.undoes == events.c.id, undo.c.kind == UNDO))
-        .where(events.c.kind == SUBMIT, undo.c.id.is_(None), events.c.item_id.in_(_excluded()))
+        .where(events.c.kind == SUBMIT, undo.c.id.is_(None))
     )
-    return int(connection.scalar(query) or 0)
+    is_excluded = events.c.item_id.in_(_excluded())
+    counts = {
+        "labels of excluded items": connection.scalar(query.where(is_excluded)),
+        "labels from before their item became a gold item": connection.scalar(
+            query.where(sa.not_(is_excluded), _is_idle())
+        ),
+    }
+    return {reason: int(count) for reason, count in counts.items() if count}
 
 
 def _excluded() -> sa.Select[tuple[int]]:
     return sa.select(items.c.id).where(items.c.queue == EXCLUDED)
+
+
+def _is_idle() -> sa.ColumnElement[bool]:
+    """A label of a gold item that does not measure its annotator."""
+    purpose = sa.func.coalesce(events.c.payload["purpose"].as_string(), "")
+    of_gold = events.c.item_id.in_(sa.select(gold.c.item_id))
+    return sa.and_(of_gold, purpose.not_in(MEASURING))
 
 
 def is_free(overlap: int) -> sa.ColumnElement[bool]:

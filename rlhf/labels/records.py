@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 LABEL, GOLD_CHECK, REPEAT, THUMB = "label", "gold", "repeat", "thumb"
 # A gold item of the qualification round; an adjudicator's decision about an item.
 QUALIFY, ADJUDICATION = "qualify", "adjudication"
+MEASURING = (GOLD_CHECK, QUALIFY)  # purposes of the labels of a gold item that count
 ARENA = "arena"  # in `extra` of a vote by a visitor of the public arena
 DISCOUNTED = "discounted"  # a vote of the public arena that does not count; `extra` has the rules
 UNNAMED = "unnamed"  # annotator of a ranking that names none

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from rlhf.errors import ConfigError
+from rlhf.labels import queries
 from rlhf.labels.records import Item, Label, normalized_name
+from rlhf.labels.schema import OPEN
 from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import content_sha256
 
@@ -114,7 +116,8 @@ def simulate_labels(
             f"overlap={overlap} is not between 1 and the {len(annotators)} annotators.",
             code="bad-value",
         )
-    items = store.items()
+    with store.read() as connection:
+        items = queries.items_of(connection, queue=OPEN)
     done = {(label.item_id, label.annotator) for label in store.labels(with_excluded=True)}
     labels = []
     for item, scores in zip(items, gold_scores(items, gold), strict=True):

@@ -122,7 +122,8 @@ class LabelStore:
             models: names of the K models that wrote the responses, or none.
 
         Raises:
-            DataError: an argument that cannot be used, or does not fit the responses.
+            DataError: an argument that cannot be used, or does not fit the responses; or ranks of
+                a gold item.
         """
         from rlhf.data.rows.parse import parse_prompt  # loads torch; the label page does without
 
@@ -263,7 +264,8 @@ class LabelStore:
         """`submit` for many labels in one transaction.
 
         Raises:
-            DataError: an unknown item, no annotator, or ranks or an order that do not fit.
+            DataError: an unknown item, no annotator, ranks or an order that do not fit, or an
+                ordinary label of a gold item.
         """
         keys = request_keys if request_keys is not None else [None] * len(labels)
         with self.write() as connection:
@@ -327,7 +329,12 @@ class LabelStore:
         return erasure
 
     def labels(self, *, with_excluded: bool = False) -> list[StoredLabel]:
-        """Every label that was submitted and not undone, oldest first; without excluded items."""
+        """Every label that was submitted, not undone, and counts; oldest first.
+
+        Labels of excluded items do not count, nor do labels of gold items that measure nobody.
+
+        with_excluded: list these labels too.
+        """
         with self.read() as connection:
             return queries.standing_labels(connection, counting=not with_excluded)
 

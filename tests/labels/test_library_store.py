@@ -9,6 +9,7 @@ import pytest
 from rlhf.data.rows.load import load_rankings
 from rlhf.labels.export import export
 from rlhf.labels.importing import import_file
+from rlhf.labels.records import Candidate, Label
 from rlhf.labels.shares import Share
 from rlhf.labels.store import LabelStore
 from tests.errors import raises
@@ -63,6 +64,18 @@ def test_same_label_is_added_once_and_again_after_undo(sqlite_store):
     sqlite_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann")
     sqlite_store.add(PROMPT, RESPONSES, ranks=[2, 1], annotator="Bob")
     assert [label.annotator for label in sqlite_store.labels()] == ["Ann", "Bob"]
+
+
+def test_gold_item_takes_no_label_that_training_would_read(each_store):
+    each_store.add_gold([Candidate(prompt=PROMPT, responses=RESPONSES)], [(1, 2)])
+    with raises("not-allowed", "item 1", "gold item"):
+        each_store.add(PROMPT, RESPONSES, ranks=[1, 2], annotator="Ann")
+    with raises("not-allowed", "item 1"):
+        each_store.submit(Label(item_id=1, annotator="Ann", ranks=[1, 2]))
+    assert each_store.labels(with_excluded=True) == []
+    each_store.submit(Label(item_id=1, annotator="Ann", ranks=[1, 2], purpose="gold"))
+    assert [label.purpose for label in each_store.labels()] == ["gold"]
+    assert each_store.rankings() == []
 
 
 def test_item_without_ranks_waits_to_be_ranked(sqlite_store):

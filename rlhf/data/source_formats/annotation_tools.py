@@ -23,7 +23,7 @@ _DIGITS = re.compile(r"\d+")
 _RESERVED = frozenset(
     "prompt responses models ranks chosen rejected annotator strength margin order_shown seconds "
     "guideline_version form_version guideline_sha256 form_sha256 extra item_id labelled_at purpose "
-    "probability repeats".split()
+    "probability repeats gold_ranks".split()
 )
 
 
