@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from rlhf.errors import DataError
+from rlhf.labels.audit import record
 from rlhf.labels.records import normalized_name
 from rlhf.labels.schema import ADMIN, ADMINISTRATOR, RESERVED, people, sessions
 from rlhf.labels.store import LabelStore
@@ -64,15 +65,20 @@ def invite(store: LabelStore, name: str, token: str | None = None) -> str:
     Raises:
         DataError: a name that is empty, too long or not printable.
     """
+    with store.write() as connection:
+        return set_link(connection, name, token)
+
+
+def set_link(connection: sa.Connection, name: str, token: str | None = None) -> str:
+    """`invite` as a part of a transaction."""
     check_name(name)
     name = normalized_name(name)
     token = new_token() if token is None else token
-    with store.write() as connection:
-        connection.execute(sa.delete(sessions).where(sessions.c.annotator == name))
-        link = {"invite_sha256": token_digest(token), "at": time.time()}
-        renewed = sa.update(people).where(people.c.name == name).values(link)
-        if connection.execute(renewed).rowcount == 0:
-            connection.execute(sa.insert(people).values(name=name, **link))
+    connection.execute(sa.delete(sessions).where(sessions.c.annotator == name))
+    link = {"invite_sha256": token_digest(token), "at": time.time()}
+    renewed = sa.update(people).where(people.c.name == name).values(link)
+    if connection.execute(renewed).rowcount == 0:
+        connection.execute(sa.insert(people).values(name=name, **link))
     return token
 
 
@@ -95,8 +101,13 @@ def names(store: LabelStore) -> list[str]:
         return list(connection.scalars(sa.select(people.c.name).order_by(people.c.name)))
 
 
-def log_in(store: LabelStore, token: str) -> tuple[str, WebSession] | None:
-    """(cookie, session) for the admin token or an invite; None for any other token."""
+def log_in(
+    store: LabelStore, token: str, *, action: str = "POST /login"
+) -> tuple[str, WebSession] | None:
+    """(cookie, session) for the admin token or an invite; None for any other token.
+
+    action: of the entry in the audit.
+    """
     digest = token_digest(token)
     is_admin = hmac.compare_digest(store.setting(ADMIN_TOKEN, "none"), digest)
     with store.write() as connection:
@@ -105,7 +116,9 @@ def log_in(store: LabelStore, token: str) -> tuple[str, WebSession] | None:
         if person is None and not is_admin:
             return None
         name, role = (None, ADMIN) if person is None else (person.name, person.role)
-        return start_session(connection, name, role, SESSION_SECONDS)
+        cookie, session = start_session(connection, name, role, SESSION_SECONDS)
+        record(connection, who=session.name, role=role, action=action)
+        return cookie, session
 
 
 def start_session(

@@ -20,7 +20,7 @@ from rlhf.labels.audit import (
 )
 from rlhf.labels.erase import Erasure
 from rlhf.labels.formats import as_jsonl
-from rlhf.labels.participants_cli import forget_participant
+from rlhf.labels.participants_cli import forget_older, forget_participant
 from rlhf.labels.records import normalized_name
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
@@ -72,10 +72,15 @@ def erase(args: argparse.Namespace, console: Console) -> None:
 def retain(args: argparse.Namespace, console: Console) -> None:
     """`rlhf label retain`: delete what is older and print a report."""
     with LabelStore(args.store, create=False) as store:
+        before = since_days(args.days, now=time.time())
         erasure = store.retain(args.days, dry_run=args.dry_run)
         if not args.dry_run:
             _record(store, "retain", {"days": args.days}, erasure)
+        forgotten = forget_older(store, args.store, before, dry_run=args.dry_run)
     print_report(erasure, console, dry_run=args.dry_run)
+    if forgotten:
+        verb = "would be removed" if args.dry_run else "removed"
+        console.print(f"platform ids of {counted(forgotten, 'participant')} {verb}")
 
 
 def _record(store: LabelStore, command: str, details: dict[str, object], erasure: Erasure) -> None:
@@ -94,9 +99,13 @@ def print_report(erasure: Erasure, console: Console, *, dry_run: bool) -> None:
         counts = (erasure.removed.get(name, 0), erasure.renamed.get(name, 0), left)
         table.add_row(name, *map(str, counts))
     plain_console().print(table)
-    freed = f"{counted(erasure.places, 'place')} of items "
-    freed += "would be free again" if dry_run else f"{'is' if erasure.places == 1 else 'are'} free"
-    console.print(f"{counted(erasure.labels, 'label')} among the removed events; {freed}.")
+    console.print(f"{counted(erasure.labels, 'label')} among the removed events.")
+    after = [(erasure.places, "place of an item", "places of items", "free again")]
+    after += [(erasure.retired, "item", "items", "retired, which the queue hands out no more")]
+    for number, one, many, state in after:
+        if number:
+            verb = "would be" if dry_run else "is" if number == 1 else "are"
+            console.print(f"{counted(number, one, many)} {verb} {state}.")
     console.print(
         "Not in the store, and not changed: earlier exports, backups, events that webhooks have "
         "sent, and texts of others that name the person. Export again."

@@ -103,7 +103,7 @@ class Participant(PlatformIds):
 
     platform: str
     annotator: str
-    entered: float  # seconds since 1970
+    entered: float  # when they last opened the link, in seconds since 1970
 
 
 def platform_ids(platform: str, query: Mapping[str, str]) -> PlatformIds:
@@ -183,8 +183,9 @@ class Participants:
             ).fetchone()
             if known:
                 connection.execute(
-                    "UPDATE participants SET study = ?, session = ? WHERE annotator = ?",
-                    (ids.study, ids.session, known[0]),
+                    "UPDATE participants SET study = ?, session = ?, entered = ? "
+                    "WHERE annotator = ?",
+                    (ids.study, ids.session, time.time(), known[0]),
                 )
                 return str(known[0])
             # Random, not a hash of the id: a platform's ids can be listed and hashed.
@@ -208,7 +209,7 @@ class Participants:
             return connection.execute(deletion, (annotator,)).rowcount > 0
 
     def everyone(self) -> list[Participant]:
-        """All participants, in the order in which they came."""
+        """All participants, in the order in which they last came."""
         query = """SELECT annotator, platform, person, study, session, entered FROM participants
             ORDER BY entered, annotator"""
         with self._lock:

@@ -1,8 +1,8 @@
 """Erasure of a person and of what is old: the one exception to the append-only log."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +12,13 @@ from rlhf.labels.records import LABEL, StoredLabel, normalized_name
 from rlhf.labels.schema import (
     ERASED,
     LIVE,
+    OPEN,
+    RETIRED,
     audit,
     claims,
     drafts,
     events,
+    items,
     metadata,
     people,
     questions,
@@ -38,6 +41,7 @@ class Erasure:
     left: Mapping[str, int]
     labels: int  # removed labels that had not been undone
     places: int  # places of items that are free again
+    retired: int = 0  # items that are no longer handed out
 
     @property
     def is_empty(self) -> bool:
@@ -77,6 +81,8 @@ def erase_older(connection: sa.Connection, before: float) -> Erasure:
 
     The undo of an older label goes with it, and a claim goes with the last event of its annotator
     and item. Items that are held, people with access or with newer rows, items and guidelines stay.
+    An item that loses a label is retired: nobody knows any more who has seen it, and its campaign
+    is over.
     """
     labels = [one for one in queries.standing_labels(connection) if one.at < before]
     older = events.alias("older")
@@ -100,7 +106,22 @@ def erase_older(connection: sa.Connection, before: float) -> Erasure:
         audit: audit.c.at < before,
         people: sa.and_(people.c.invite_sha256.is_(None), people.c.at < before, ~is_needed),
     }
-    return _remove(connection, conditions, labels, [], {})
+    retired = _retire(connection, {one.item_id for one in labels if one.purpose == LABEL})
+    erasure = _remove(connection, conditions, labels, [], {})
+    return replace(erasure, places=0, retired=retired)
+
+
+def _retire(connection: sa.Connection, item_ids: Collection[int]) -> int:
+    """Take open items out of the queue; returns their number."""
+    ids = sorted(item_ids)
+    return sum(
+        connection.execute(
+            sa.update(items)
+            .where(items.c.id.in_(ids[start : start + queries.VARIABLES]), items.c.queue == OPEN)
+            .values(queue=RETIRED)
+        ).rowcount
+        for start in range(0, len(ids), queries.VARIABLES)
+    )
 
 
 def _remove(

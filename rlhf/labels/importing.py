@@ -141,9 +141,7 @@ def _no_gold_item(store: LabelStore) -> Callable[[Candidate, ImportedRanking], N
     return check
 
 
-def _add_gold(
-    store: LabelStore, rows: Sequence[tuple[Candidate, ImportedRanking | None]]
-) -> None:
+def _add_gold(store: LabelStore, rows: Sequence[tuple[Candidate, ImportedRanking | None]]) -> None:
     """Add the gold items that the store does not have; those that it has keep their known ranks."""
     with store.read() as connection:
         contents = gold_contents(connection)

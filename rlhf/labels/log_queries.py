@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from rlhf.labels import queries
 from rlhf.labels.records import Item, StoredLabel
-from rlhf.labels.schema import ADMINISTRATOR, SKIP, SUBMIT, UNDO, events, items
+from rlhf.labels.schema import ADMINISTRATOR, SKIP, SUBMIT, UNDO, claims, events, items
 
 
 def items_after(connection: sa.Connection, after: int, limit: int) -> list[Item]:
@@ -31,6 +31,15 @@ def events_after(connection: sa.Connection, after: int, limit: int) -> list[dict
 def newest_event(connection: sa.Connection) -> int:
     """Id of the last event; 0 without one."""
     return int(connection.scalar(sa.select(sa.func.max(events.c.id))) or 0)
+
+
+def active_since(connection: sa.Connection, since: float) -> set[str]:
+    """Annotators who got an item, or did something with one, since a time."""
+    return {
+        name
+        for table in (claims, events)
+        for name in connection.scalars(sa.select(table.c.annotator).where(table.c.at >= since))
+    }
 
 
 def counts_by_annotator(connection: sa.Connection) -> list[Mapping[str, object]]:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from rlhf.errors import ConfigError, DataError
 from rlhf.labels.crowd import CrowdConfig, Participants, participants_file
+from rlhf.labels.log_queries import active_since
 from rlhf.labels.records import LABEL
 from rlhf.labels.store import LabelStore
 from rlhf.runtime.printing import counted
@@ -90,6 +91,34 @@ def forget_participant(location: str, annotator: str) -> bool:
         return False
     with contextlib.closing(Participants(file)) as listed:
         return listed.forget(annotator)
+
+
+def forget_older(store: LabelStore, location: str, before: float, *, dry_run: bool) -> int:
+    """Delete the ids of participants who came before a time and of whom nothing newer is stored.
+
+    Args:
+        store: the labels.
+        location: of the store; the participants' file is next to it.
+        before: in seconds since 1970.
+        dry_run: only count.
+
+    Returns:
+        their number.
+    """
+    file = participants_file(location)
+    if not file.is_file():
+        return 0
+    with store.read() as connection:
+        newer = active_since(connection, before)
+    with contextlib.closing(Participants(file)) as listed:
+        old = [
+            one.annotator
+            for one in listed.everyone()
+            if one.entered < before and one.annotator not in newer
+        ]
+        for name in [] if dry_run else old:
+            listed.forget(name)
+    return len(old)
 
 
 def _write_private(path: Path, text: str) -> None:

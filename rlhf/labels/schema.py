@@ -24,6 +24,7 @@ RESERVED = (ADMINISTRATOR, COMMAND_LINE, ERASED)
 # MARKED item is a single response of a chat, which cannot be ranked.
 OPEN, GOLD, MARKED = "open", "gold", "marked"
 EXCLUDED = "excluded"  # an item whose labels do not count
+RETIRED = "retired"  # an item whose labels were deleted because they were old
 # Roles of a person; `web/permissions.py` says what each may do.
 ANNOTATOR, ADJUDICATOR, RESEARCHER, ADMIN = "annotator", "adjudicator", "researcher", "admin"
 ROLES = (ANNOTATOR, ADJUDICATOR, RESEARCHER, ADMIN)

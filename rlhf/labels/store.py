@@ -311,7 +311,8 @@ class LabelStore:
     def retain(self, days: float, *, dry_run: bool = False) -> Erasure:
         """Delete what people did more than `days` ago, labels included; returns the counts.
 
-        Items, guidelines, and people with access stay. Places of the deleted labels are free again.
+        Items, guidelines, and people with access stay. Items of the deleted labels are retired:
+        the queue does not hand them out again.
 
         Args:
             days: above 0.

@@ -3,13 +3,16 @@
 import contextlib
 import csv
 import json
+import sqlite3
 import subprocess
 import sys
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from rlhf.labels import access, cli
+from rlhf.labels.audit import AuditFilter, entries
 from rlhf.labels.crowd import (
     CrowdConfig,
     Participants,
@@ -20,6 +23,7 @@ from rlhf.labels.crowd import (
 )
 from rlhf.labels.export import FOR_TOOLS, KINDS, rows_of
 from rlhf.labels.people import revoke
+from rlhf.labels.schema import claims, events
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.web import crowd as crowd_routes
 from rlhf.labels.web.config import CrowdStudy, WebConfig
@@ -76,6 +80,17 @@ def test_a_participant_gets_the_code_after_the_quota(tmp_path):
             "code": "C1A2B3C4",
             "link": "https://app.prolific.com/submissions/complete?cc=C1A2B3C4",
         }
+
+
+def test_the_entrance_has_its_own_name_in_the_audit(tmp_path):
+    with study(tmp_path) as site:
+        Participant(site, LINK)
+        [name] = access.names(site.store)
+        with site.store.read() as connection:
+            found = list(entries(connection, AuditFilter()))
+    assert [(one.who, one.role, one.action) for one in found] == [
+        (name, "annotator", "POST /crowd")
+    ]
 
 
 def test_without_a_quota_the_code_comes_when_no_item_is_left(tmp_path):
@@ -162,6 +177,32 @@ def test_participants_are_listed_for_payment_and_forgotten_when_erased(tmp_path,
     cli.main(["erase", name, "--store", store])
     assert PID.encode() not in participants_file(store).read_bytes()
     assert OTHER_PID.encode() in participants_file(store).read_bytes()
+
+
+def test_retention_deletes_the_ids_of_participants_who_left_nothing_newer(tmp_path, capsys):
+    """Of three who came ten days ago, one labels today and one opens the link again today."""
+    queries = [{**LINK, "PROLIFIC_PID": f"{number:024}"} for number in range(3)]
+    with study(tmp_path) as site:
+        gone, busy, back = (Participant(site, query) for query in queries)
+        gone.label(1)
+        path = participants_file(str(tmp_path / "labels.sqlite"))
+        with contextlib.closing(sqlite3.connect(path)) as file, file:
+            file.execute("UPDATE participants SET entered = entered - 864000")
+        with site.store.write() as connection:
+            for table in (events, claims):
+                connection.execute(sa.update(table).values(at=table.c.at - 864_000))
+        busy.label(1)
+        back = Participant(site, queries[2])
+        assert back.entered.status_code == 200
+    retain = ["retain", "--store", str(tmp_path / "labels.sqlite"), "--days", "5"]
+    cli.main([*retain, "--dry_run"])
+    assert "platform ids of 1 participant would be removed" in capsys.readouterr().out
+    cli.main(retain)
+    printed = capsys.readouterr().out
+    assert "platform ids of 1 participant removed" in printed
+    assert "1 item is retired" in printed
+    ids = path.read_bytes()
+    assert [query["PROLIFIC_PID"].encode() in ids for query in queries] == [False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from rlhf.labels.people import everyone, revoke
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.review import decisions
+from rlhf.labels.review.browse import ItemFilter, browse
 from rlhf.labels.review.history import Histories
 from rlhf.labels.review.questions import ask, questions_of
 from rlhf.labels.schema import claims, events, metadata, people, questions, tombstones
@@ -74,7 +75,7 @@ def age(store, days, *, up_to):
             connection.execute(older.values(at=table.c.at - 86_400 * days))
 
 
-def test_retention_erases_what_is_older_and_frees_its_places(store):
+def test_retention_erases_what_is_older_and_retires_its_items(store):
     """Ann labels item 1 ten days ago; Bob labels item 2 and Ann asks today."""
     queue = queue_of(store, 2)
     ask(store, "ann", "old?", None)
@@ -91,11 +92,30 @@ def test_retention_erases_what_is_older_and_frees_its_places(store):
     assert erasure == planned
     assert (erasure.removed["events"], erasure.removed["questions"]) == (2, 1)
     assert erasure.removed["claims"] == 2  # of the label and of the skip
-    assert (erasure.labels, erasure.places, erasure.left["events"]) == (1, 1, 1)
+    assert (erasure.labels, erasure.places, erasure.left["events"]) == (1, 0, 1)
+    assert erasure.retired == 1
     assert [label.annotator for label in store.labels()] == ["bob"]
-    assert queue.next("cat").item.id == 1  # the place of Ann's label
+    assert [queue.next(name) for name in ("ann", "cat")] == [None, None]
+    assert queue.progress("cat").left == 0
     assert [one.text for one in questions_of(store)] == ["new?"]
     assert not any(store.retain(5).removed.values())
+    page = browse(store, Histories(store).get(), ItemFilter(state="retired"), overlap=1)
+    assert [row.item.id for row in page.rows] == [1]
+    decisions.reopen(store, 1, "a new round")
+    assert queue.next("cat").item.id == 1
+
+
+def test_retired_item_keeps_its_other_label_and_gets_no_further_one(store):
+    """Of two places one label is old and one new: nobody knows any more who has seen the item."""
+    queue = queue_of(store, 1, overlap=3)
+    queue.submit("ann", queue.next("ann").id, judgment(), request_key="a")
+    age(store, 10, up_to=1)
+    held = queue.next("cat")
+    queue.submit("bob", queue.next("bob").id, judgment(), request_key="b")
+    assert store.retain(5).retired == 1
+    assert (queue.next("ann"), queue.next("dan")) == (None, None)
+    queue.submit("cat", held.id, judgment(), request_key="c")  # an item in hand is finished
+    assert [label.annotator for label in store.labels()] == ["bob", "cat"]
 
 
 def test_retention_takes_the_later_undo_and_keeps_a_later_correction(store):

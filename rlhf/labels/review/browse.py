@@ -9,7 +9,7 @@ from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL, Item
 from rlhf.labels.review.history import ItemHistory
-from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, items
+from rlhf.labels.schema import OPEN, items
 from rlhf.labels.store import LabelStore
 
 PAGE_SIZE = 50
@@ -17,7 +17,7 @@ CHUNK = 500  # items read at once, so that annotators wait only for a part of a 
 EXCERPT = 160  # characters
 NEWEST, DISAGREEMENT, MOST_SKIPPED = "newest", "disagreement", "skips"
 HAS = ("flag", "comment", "skip", "rewrite", "correction", "decision")
-STATES = ("open", "done", "unlabelled", "excluded", "gold", "marked")
+STATES = ("open", "done", "unlabelled", "excluded", "gold", "marked", "retired")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def read_row(store: LabelStore, item_id: int) -> sa.RowMapping:
 def state_of(row: sa.RowMapping, history: ItemHistory, overlap: int) -> str:
     """One of STATES, of a row of the table `items`; claims without a label do not count."""
     if row["queue"] != OPEN:
-        return {EXCLUDED: "excluded", GOLD: "gold", MARKED: "marked"}[str(row["queue"])]
+        return str(row["queue"])
     labels = sum(label.purpose == LABEL for label in history.standing)
     if labels >= overlap + row["extra"]:
         return "done"

@@ -24,6 +24,7 @@ from rlhf.labels.schema import (
     MARKED,
     OPEN,
     REOPEN,
+    RETIRED,
     UNDONE,
     claims,
     events,
@@ -49,7 +50,8 @@ def exclude(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTR
 
 
 def reopen(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTRATOR) -> None:
-    """Bring an excluded item back with its labels, or let one more annotator label an item.
+    """Bring an excluded item back with its labels, hand a retired one out again, or let one more
+    annotator label an item.
 
     Raises:
         DataError: no such item, no reason, or an item that is not labelled.
@@ -58,6 +60,8 @@ def reopen(store: LabelStore, item_id: int, reason: str, *, by: str = ADMINISTRA
         queue = queries.queue_of(connection, item_id)
         if queue == EXCLUDED:
             _set_queue(connection, item_id, _former_queue(connection, item_id))
+        elif queue == RETIRED:
+            _set_queue(connection, item_id, OPEN)
         elif queue == OPEN:
             queries.add_places(connection, item_id, 1)
         else:

@@ -59,7 +59,8 @@ def add_crowd(app: FastAPI, queue: Queue, config: WebConfig, pages: jinja2.Envir
                 raise HTTPException(429, "too many new participants; try again in a minute")
             rate_limit.count(address)
         name = study.participants.enter(study.config.platform, ids)
-        opened = by_token(site, _new_token(queue, study.config, name))
+        token = _new_token(queue, study.config, name)
+        opened = by_token(site, token, action="POST /crowd")
         assert opened is not None  # the token is a new one
         response = JSONResponse({"to": home_of([opened])})
         set_cookies(response, [opened], access.SESSION_SECONDS)
@@ -88,14 +89,13 @@ def _new_token(queue: Queue, crowd: CrowdConfig, name: str) -> str:
     Raises:
         HTTPException: the researcher has revoked the participant's access.
     """
-    with queue.store.read() as connection:
+    with queue.store.write() as connection:
         query = sa.select(people.c.invite_sha256).where(people.c.name == name)
         known = connection.execute(query).first()
-    if known is not None and known.invite_sha256 is None:
-        raise HTTPException(403, "the researcher has ended your part in the study")
-    token = access.invite(queue.store, name)
-    if known is None:
-        with queue.store.write() as connection:
+        if known is not None and known.invite_sha256 is None:
+            raise HTTPException(403, "the researcher has ended your part in the study")
+        token = access.set_link(connection, name)
+        if known is None:
             update_person(connection, name, cap=crowd.labels_per_person)
     return token
 

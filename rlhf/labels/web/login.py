@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jinja2
+import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from rlhf.labels import access
 from rlhf.labels.audit import record
 from rlhf.labels.people import update_person
+from rlhf.labels.schema import people
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.guard import HOME
@@ -104,14 +106,15 @@ def add_oidc(
         return response
 
 
-def by_token(site: LoginSite, token: str) -> Opened | None:
-    """A session for the token of a link; None if the store has no such link."""
-    found = access.log_in(site.store, token)
+def by_token(site: LoginSite, token: str, *, action: str = "POST /login") -> Opened | None:
+    """A session for the token of a link; None if the store has no such link.
+
+    action: of the entry in the audit.
+    """
+    found = access.log_in(site.store, token, action=action)
     if found is None:
         return None
     cookie, session = found
-    with site.store.write() as connection:
-        record(connection, who=session.name, role=session.role, action="POST /login")
     return Opened(site=site, cookie=cookie, session=session)
 
 
@@ -129,12 +132,12 @@ def by_provider(sites: Sequence[LoginSite], user: OidcUser) -> list[Opened]:
 
 
 def _admit(site: LoginSite, user: OidcUser) -> Opened | None:
-    if user.role is not None:
-        if user.name not in access.names(site.store):
-            access.invite(site.store, user.name)  # the link is thrown away
-        with site.store.write() as connection:
-            update_person(connection, user.name, role=user.role)
     with site.store.write() as connection:
+        if user.role is not None:
+            known = sa.select(people.c.name).where(people.c.name == user.name)
+            if connection.scalar(known) is None:
+                access.set_link(connection, user.name)  # the link is thrown away
+            update_person(connection, user.name, role=user.role)
         role = access.role_of(connection, user.name)
         if role is None:
             return None

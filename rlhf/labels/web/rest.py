@@ -19,7 +19,7 @@ from rlhf.labels.api_tokens import api_access
 from rlhf.labels.events import append_label
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
-from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, items
+from rlhf.labels.schema import EXCLUDED, GOLD, MARKED, OPEN, RETIRED, items
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web import rest_schemas as schemas
 from rlhf.labels.web.admin import places_left
@@ -35,6 +35,7 @@ NO_LABELS = {
     EXCLUDED: "it is excluded, so the label would not count",
     GOLD: "it is a gold item, which measures annotators on the page",
     MARKED: "it is a single response of a chat",
+    RETIRED: "it is retired, as its labels were deleted",
 }
 Found = TypeVar("Found")
 DESCRIPTION = (
