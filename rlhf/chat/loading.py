@@ -1,6 +1,6 @@
 """Find the policy in a folder or hub id, and load it the way it was trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,6 +209,17 @@ def stored_names(paths: Sequence[str]) -> list[str]:
         else short
         for path, short in zip(paths, short_names(paths), strict=True)
     ]
+
+
+def names_in_store(paths: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
+    """Served name -> the name under which responses of the model are stored.
+
+    Args:
+        paths: served name -> folder or hub id.
+        given: names that the user chose, which are kept; the others are named by their paths.
+    """
+    by_path = dict(zip(paths, stored_names(list(paths.values())), strict=True))
+    return {name: name if name in given else by_path[name] for name in paths}
 
 
 def _base_of(folder: Path, requested: str | None) -> str | None:

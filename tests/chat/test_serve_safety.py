@@ -15,10 +15,10 @@ from fastapi.routing import APIRoute
 from rich.console import Console
 from transformers import AutoTokenizer
 
-from rlhf.chat.loading import load_chat_model, short_names, stored_names
+from rlhf.chat.loading import load_chat_model, names_in_store, short_names, stored_names
 from rlhf.chat.prompt import encode_prompt
 from rlhf.chat.web.config import ChatServerConfig
-from rlhf.chat.web.serve import announce, named_models
+from rlhf.chat.web.serve import announce, given_names, named_models
 from rlhf.data.tokenization.template import supplied_template
 from tests.chat.chat_server import serving
 from tests.chat.scripted_model import make_scripted
@@ -265,6 +265,19 @@ def test_models_in_folders_of_one_name_are_told_apart(tmp_path, monkeypatch):
         "../two/model",
         "owner/name",
     ]
+
+
+def test_names_that_the_user_gave_are_stored(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "sft").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["a=runs/sft", "b=runs/sft", "owner/name"]
+    assert given_names(arguments) == {"a", "b"}
+    assert names_in_store(named_models(arguments), given_names(arguments)) == {
+        "a": "a",
+        "b": "b",
+        "owner/name": "owner/name",
+    }
+    assert names_in_store({"sft": "runs/sft"}, ()) == {"sft": "runs/sft"}
 
 
 def test_models_are_named_on_the_command_line(tmp_path, monkeypatch):

@@ -9,11 +9,12 @@ from rlhf.chat.arena.app import create_arena_app
 from rlhf.chat.arena.battles import Battles
 from rlhf.chat.arena.config import ArenaConfig
 from rlhf.chat.arena.votes import ArenaVotes
-from rlhf.chat.loading import stored_names
+from rlhf.chat.loading import names_in_store
 from rlhf.chat.web.model_pool import ModelPool
 from rlhf.chat.web.serve import (
     SHUTDOWN_SECONDS,
     close_backends,
+    given_names,
     limits_of,
     print_notes,
     quiet_libraries,
@@ -43,8 +44,8 @@ def serve_arena(options: argparse.Namespace) -> int:
     ):
         backends = start_backends(options, config.limits, console)
         stack.callback(close_backends, backends)
-        paths = [backend.model.name for backend in backends.values()]
-        votes = ArenaVotes(store, dict(zip(backends, stored_names(paths), strict=True)))
+        paths = {name: backend.model.name for name, backend in backends.items()}
+        votes = ArenaVotes(store, names_in_store(paths, given_names(options.models)))
         pool = ModelPool(backends=backends, limits=config.limits)
         app = create_arena_app(pool, Battles(list(backends)), votes, config)
         address = f"http://{url_host(config.host)}:{listener.getsockname()[1]}"

@@ -1,6 +1,7 @@
 """What the routes of the chat page share: the votes, the history, the browser of a request."""
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -23,6 +24,7 @@ class PageState:
     # Whether several people use the page: each names themselves to vote, and sees only the
     # conversations of their own browser.
     shared: bool = False
+    given_names: Collection[str] = ()  # served names that the user chose (`NAME=DIR`)
     # One forward pass at a time for inspection and rewards: running responses take precedence.
     inspection_lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -61,6 +61,7 @@ def serve(options: argparse.Namespace) -> int:
             reward_model=scores.model if scores else None,
             history=history,
             shared=config.token is not None,
+            given_names=given_names(options.models),
         )
         blind_names = history.blind_names() if history else {}
         app = create_app(
@@ -194,6 +195,11 @@ def named_models(arguments: Sequence[str]) -> dict[str, str]:
             code="repeated-key",
         )
     return dict(zip(names, (path for _, path in split), strict=True))
+
+
+def given_names(arguments: Sequence[str]) -> set[str]:
+    """The names of each `NAME=DIR`."""
+    return {name for name, _ in map(_split_name, arguments) if name}
 
 
 def _split_name(argument: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI, Request
 
-from rlhf.chat.loading import stored_names
+from rlhf.chat.loading import names_in_store
 from rlhf.chat.votes import ComparedResponses, Voter, as_prompt
 from rlhf.chat.web.errors import BadRequest
 from rlhf.chat.web.model_pool import MAX_BLIND_NAMES, ModelPool
@@ -14,9 +14,8 @@ from rlhf.runtime.printing import counted
 
 def add_votes(app: FastAPI, pool: ModelPool, page: PageState) -> None:
     """Add the routes of votes and thumbs."""
-    served = list(pool.backends)
-    paths = [backend.model.name for backend in pool.backends.values()]
-    stored = dict(zip(served, stored_names(paths), strict=True))
+    paths = {name: backend.model.name for name, backend in pool.backends.items()}
+    stored = names_in_store(paths, page.given_names)
 
     @app.post("/page/blind")
     def blind(body: BlindBody) -> dict[str, list[str]]:
