@@ -133,8 +133,7 @@ def _no_gold_item(store: LabelStore) -> Callable[[Candidate, ImportedRanking], N
     def check(candidate: Candidate, ranking: ImportedRanking) -> None:
         if not _is_check(ranking) and content_sha256(candidate) in contents:
             raise DataError(
-                "a ranking of a gold item of this store, which takes no ordinary label; leave the "
-                "row out, or add --drop_bad_rows",
+                "a ranking of a gold item of this store, which takes no ordinary label",
                 code="bad-row",
             )
 

@@ -1,5 +1,6 @@
 """The content of report.html."""
 
+import re
 import shlex
 from collections.abc import Mapping
 
@@ -31,6 +32,8 @@ COMMANDS = {
     "sft": "packing",
 }
 BASELINE_METRICS = ("win_rate", "score", "bradley_terry", "kl_bound")
+HEADING = re.compile("<h2>(.*?)</h2>")
+CONTENTS = "<!-- contents -->"  # where the template wants the links to its sections
 PEOPLE = "people"  # the model name of metrics about the human judges
 
 
@@ -48,7 +51,7 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
     judged = next((stage for stage in run.stages if stage.evaluation), None)
     reward_models = (reward_model_view(stage.reward_evaluation) for stage in run.stages)
     labels = (label_view(stage.label_stats) for stage in run.stages)
-    return environment.get_template("report.html.j2").render(
+    html = environment.get_template("report.html.j2").render(
         title=run.folder.resolve().name,
         refresh=refresh,
         lights=_lights(run, judged),
@@ -67,6 +70,24 @@ def render(run: RunView, *, refresh: int | None = None) -> str:
         command=command(run),
         **_evaluation_variables(judged),
     )
+    return with_contents(html)
+
+
+def with_contents(html: str) -> str:
+    """The page with links to its sections after the verdict.
+
+    Only headings of the template are found: Jinja escapes the `<` of every text.
+    """
+    titles: list[str] = []
+
+    def numbered(heading: re.Match[str]) -> str:
+        titles.append(heading[1])
+        return f'<h2 id="s{len(titles)}">{heading[1]}</h2>'
+
+    html = HEADING.sub(numbered, html)
+    links = [f'<a href="#s{number}">{title}</a>' for number, title in enumerate(titles, 1)]
+    contents = f'<nav class="contents" aria-label="Contents">{" ".join(links)}</nav>'
+    return html.replace(CONTENTS, contents if len(links) > 1 else "")
 
 
 def _lights(run: RunView, judged: StageView | None) -> list[Light]:

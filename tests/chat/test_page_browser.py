@@ -66,6 +66,15 @@ def send(page, text: str, responses: int = 1) -> None:
     assert page.locator(".turn.assistant").last.locator(".response").count() == responses
 
 
+def strike(page, key: str, code: str) -> None:
+    """A key as a browser reports it on another layout."""
+    page.evaluate(
+        """(event) => document.body.dispatchEvent(
+            new KeyboardEvent("keydown", { ...event, bubbles: true }))""",
+        {"key": key, "code": code},
+    )
+
+
 def select_single_model(page, name: str) -> None:
     page.select_option("#first", name)
     page.select_option("#second", "")
@@ -311,11 +320,11 @@ def test_keyboard_shortcuts(tmp_path, models, open_chat):
         page.keyboard.press("e")
         page.locator(".edit textarea:focus").wait_for()
         page.keyboard.press("Escape")
-        # On a Greek keyboard the key of N writes a letter that is not Latin.
-        page.evaluate(
-            """() => document.body.dispatchEvent(
-                new KeyboardEvent("keydown", { key: "ν", code: "KeyN", bubbles: true }))"""
-        )
+        strike(page, "&", "Digit1")  # 1 without Shift on a French keyboard
+        page.locator(".response.chosen[data-n='0']").wait_for()
+        strike(page, "ъ", "BracketRight")  # Russian
+        page.locator(".branches", has_text="2/2").wait_for()
+        strike(page, "ν", "KeyN")  # Greek
         wait_until(lambda: page.locator(".turn").count() == 0)
 
 

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer
 
 from rlhf.chat.loading import load_chat_model, names_in_store, short_names, stored_names
 from rlhf.chat.prompt import encode_prompt
+from rlhf.chat.web.cli import main
 from rlhf.chat.web.config import ChatServerConfig
 from rlhf.chat.web.serve import announce, given_names, named_models
 from rlhf.data.tokenization.template import supplied_template
@@ -330,6 +331,15 @@ def test_public_server_prints_its_accepted_host_names():
         replace(public_config, allowed_hosts=("chat.example",)), "http://0.0.0.0:8080", console
     )
     assert "--allowed_hosts" not in output.getvalue()
+
+
+def test_missing_extra_is_named(tmp_path, monkeypatch):
+    """As after `pip install rlhf`: the modules of the server are imported without fastapi."""
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    for module in ("rlhf.chat.arena.serve", "rlhf.chat.arena.app"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with raises("missing-package", "fastapi", "rlhf[labels]"):
+        main([str(tmp_path), "--port", "0"])
 
 
 def test_invalid_options_exit_with_status_2(tmp_path):

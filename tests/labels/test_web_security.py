@@ -23,6 +23,7 @@ ROLES_OF_ROUTE = {
     ("POST", "/api/skip"): ("annotator",),
     ("POST", "/api/undo"): ("annotator",),
     ("GET", "/api/completion"): ("annotator",),
+    ("GET", "/api/work"): ("annotator",),
     ("POST", "/api/ask"): ("annotator",),
     ("GET", "/api/ask"): ("annotator",),
     ("POST", "/api/questions"): ("annotator", "adjudicator"),

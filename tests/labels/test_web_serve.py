@@ -7,6 +7,7 @@ import sys
 import httpx
 import pytest
 
+from rlhf.labels import cli
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import LabelServerConfig
 from rlhf.labels.web.serve import page_address
@@ -98,6 +99,15 @@ def test_public_host_requires_the_public_option():
     assert LabelServerConfig(store="x", host="0.0.0.0", public=True).host == "0.0.0.0"
     with raises("bad-value", "until=soon"):
         LabelServerConfig(store="x", until="soon")
+
+
+def test_missing_extra_is_named(tmp_path, monkeypatch):
+    """As after `pip install rlhf`: the page's modules are imported without fastapi."""
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    for module in ("rlhf.labels.web.serve", "rlhf.labels.web.app"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    with raises("missing-package", "fastapi", "rlhf[labels]"):
+        cli.main(["serve", "--store", str(tmp_path / "labels.sqlite")])
 
 
 def test_second_server_on_a_store_raises(tmp_path):

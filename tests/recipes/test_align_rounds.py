@@ -113,7 +113,7 @@ def test_two_rounds_then_a_third_with_votes(root, tmp_path, config):
     assert content["rounds"][1]["comparison"]["against"] == 1
     strengths = [each["model"] for each in content["strengths"] if each["judge"] == "gold"]
     assert strengths == ["sft", "round-1", "round-2"]
-    assert "<h2>Rounds</h2>" in (folder / "report.html").read_text()
+    assert ">Rounds</h2>" in (folder / "report.html").read_text()
     assert "--continue" in output
 
     first = {path: path.stat().st_mtime_ns for path in (folder / "ppo").glob("*.safetensors")}

@@ -36,6 +36,15 @@ def test_page_has_the_results(page):
     assert "3 of 200 prompts also occur in the training data" in page
 
 
+def test_contents_lead_to_every_section(page):
+    nav = re.search('<nav class="contents".*?</nav>', page)[0]
+    links = re.findall('<a href="#(s[0-9]+)">(.*?)</a>', nav)
+    assert links == re.findall('<h2 id="(s[0-9]+)">(.*?)</h2>', page)
+    assert [title for _, title in links][:1] == ["Held-out prompts"]
+    assert links[-1][1] == "Run"
+    assert "<!-- contents -->" not in page
+
+
 def test_model_text_is_escaped(page):
     """Only the template may write markup."""
     assert "<script" not in page
@@ -207,7 +216,7 @@ def test_results_of_another_form_are_ignored(run, results):
     """An evaluation.json of another tool, or one edited by hand."""
     path = run / "evaluation" / "evaluation.json"
     path.write_text(json.dumps({"results": results, "models": {"ppo": "x"}}))
-    assert "<h2>Run</h2>" in write_report(run).read_text()
+    assert ">Run</h2>" in write_report(run).read_text()
 
 
 def test_run_without_config_has_no_command(run):
@@ -331,7 +340,7 @@ def test_reward_model_evaluation_has_its_own_section(tmp_path):
         view = read_run(run)
         assert [stage.name for stage in view.stages] == ["reward_model"]
         page = render(view)
-        assert "<h2>Reward model</h2>" in page
+        assert ">Reward model</h2>" in page
         assert "annotator &lt;b&gt;Ann&lt;/b&gt;" in page
         assert "<b>Ann" not in page
         assert "calibration" in page

@@ -80,7 +80,7 @@ def test_no_section_without_rounds(tmp_path):
     assert rounds_view({}, tmp_path) is None
     assert rounds_view({"rounds": []}, tmp_path) is None
     run = read_run(write_run(tmp_path / "run"))
-    assert "<h2>Rounds</h2>" not in render(run)
+    assert ">Rounds</h2>" not in render(run)
 
 
 def test_other_sections_are_of_the_last_round(tmp_path):
@@ -94,7 +94,7 @@ def test_other_sections_are_of_the_last_round(tmp_path):
     content = {**CONTENT, "rounds": CONTENT["rounds"][:2], "stopped": ""}
     (root / "rounds.json").write_text(json.dumps(content))
     page = write_report(root).read_text()
-    assert "<h2>Rounds</h2>" in page
+    assert ">Rounds</h2>" in page
     assert "Use the policy of round 2." in page
     assert "ppo wins 81%" in page
     assert "Curves: sft" in page
@@ -105,4 +105,4 @@ def test_other_sections_are_of_the_last_round(tmp_path):
 def test_torn_file_of_rounds_is_left_out(tmp_path):
     root = write_run(tmp_path / "run")
     (root / "rounds.json").write_text('{"rounds": [{"rou')
-    assert "<h2>Rounds</h2>" not in write_report(root).read_text()
+    assert ">Rounds</h2>" not in write_report(root).read_text()

@@ -174,7 +174,8 @@ def length_correlation(scored: Sequence[ScoredRanking]) -> Estimate | None:
     """Pearson's r of score and length in tokens among the responses to one prompt.
 
     Both are centred within a ranking, so that responses to a long prompt are not compared with
-    those to a short one. Jackknife over prompts; None if score or length is constant.
+    those to a short one. Jackknife over prompts of Fisher's z = atanh(r), whose interval stays
+    within [-1, 1]; None if score or length is constant.
     """
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(3))
     for one in scored:
@@ -187,7 +188,9 @@ def length_correlation(scored: Sequence[ScoredRanking]) -> Estimate | None:
         return None
     left_out = total - by_prompt
     defined = left_out[(left_out[:, 1:] > 0).all(1)]
-    return jackknife(_pearson(total), [_pearson(row) for row in defined])
+    z = jackknife(_fisher_z(total), [_fisher_z(row) for row in defined])
+    value, low, high = (math.tanh(one) for one in (z.value, z.low, z.high))
+    return Estimate(value=value, low=low, high=high, n=z.n)
 
 
 def heads_agree(scored: Sequence[ScoredRanking]) -> Estimate | None:
@@ -212,8 +215,10 @@ def _pair_losses(one: ScoredRanking) -> list[float]:
     return losses
 
 
-def _pearson(sums: np.ndarray) -> float:
-    return float(sums[0] / np.sqrt(sums[1] * sums[2]))
+def _fisher_z(sums: np.ndarray) -> float:
+    """atanh(r) of (Σxy, Σx², Σy²) of centred values; finite for r = 1 too."""
+    r = float(sums[0] / np.sqrt(sums[1] * sums[2]))
+    return math.atanh(max(min(r, 1 - 1e-12), 1e-12 - 1))
 
 
 def _gap(case: Case) -> str:

@@ -10,6 +10,8 @@ from rlhf.labels.form_config import FormConfig
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import Claim
 from rlhf.labels.replies import feedback_of, second_look_of
+from rlhf.labels.review.own_work import own_work
+from rlhf.labels.store import LabelStore
 from rlhf.labels.web.form import LabelForm, judgment_of
 from rlhf.labels.web.item_view import feedback_view, page_state
 from rlhf.labels.web.live_sampling import LiveSampling, PromptPending, PromptQueueFull
@@ -98,6 +100,18 @@ def add_items(
         claim = queue.undo(name, request_key=body.key)
         kind = "nothing" if claim is None else "undo"
         return {"kind": kind, **state_of(name, claim or queue.next(name))}
+
+
+def add_work(app: FastAPI, store: LabelStore) -> None:
+    """Add the route of what the annotator has done."""
+
+    @app.get("/api/work")
+    def work(request: Request) -> Mapping[str, object]:
+        own = own_work(store, _annotator(request))
+        return {
+            "days": [{"day": day, **asdict(of)} for day, of in own.by_day.items()],
+            "newest": [asdict(one) for one in own.newest],
+        }
 
 
 def add_live(app: FastAPI, queue: Queue, live: LiveSampling) -> None:

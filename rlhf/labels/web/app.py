@@ -18,7 +18,7 @@ from rlhf.labels.form_versions import add_form
 from rlhf.labels.queue import Queue
 from rlhf.labels.review.history import Histories
 from rlhf.labels.web.adjudicate import add_adjudication
-from rlhf.labels.web.annotator_items import add_items, add_live
+from rlhf.labels.web.annotator_items import add_items, add_live, add_work
 from rlhf.labels.web.annotator_questions import add_questions
 from rlhf.labels.web.audit_middleware import AuditMiddleware
 from rlhf.labels.web.config import WebConfig
@@ -60,6 +60,7 @@ def create_app(queue: Queue, config: WebConfig, live: LiveSampling | None = None
     histories = Histories(queue.store)
     add_crowd(app, queue, config, pages)
     add_questions(app, queue.store)
+    add_work(app, queue.store)
     add_adjudication(app, queue, pages, histories, pictures)
     if live is not None:
         add_live(app, queue, live)

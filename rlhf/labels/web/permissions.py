@@ -38,6 +38,7 @@ ROLES_OF_ROUTE: Mapping[str, Collection[str]] = {
     "POST /api/skip": (ANNOTATOR,),
     "POST /api/undo": (ANNOTATOR,),
     "GET /api/completion": (ANNOTATOR,),
+    "GET /api/work": (ANNOTATOR,),
     "GET /api/ask": (ANNOTATOR,),
     "POST /api/ask": (ANNOTATOR,),
     "GET /adjudicate": (ADJUDICATOR,),

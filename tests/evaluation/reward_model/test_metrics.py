@@ -159,6 +159,19 @@ def test_length_correlation_is_within_prompts():
     assert length_correlation([scored([0.0, 1.0], [1, 2], p) for p in "pq"]) is None
 
 
+def test_interval_of_a_length_correlation_stays_below_1():
+    """Each prompt has x = (-½, ½) and y = (-c, c): Σxy = c, Σx² = ½, Σy² = 2c².
+
+    c = 1, 1, 1, 3 give r = 6 / sqrt(2 * 24) = 0.8660. Without a 1: 5 / sqrt(1.5 * 22) = 0.8704;
+    without the 3: 3 / sqrt(1.5 * 6) = 1, whose plain interval would reach above 1.
+    """
+    scores = [[0.0, 2.0], [0.0, 2.0], [0.0, 2.0], [0.0, 6.0]]
+    rows = [scored(s, [2, 1], p, lengths=[1, 2]) for s, p in zip(scores, "pqrs", strict=True)]
+    estimate = length_correlation(rows)
+    assert estimate.value == pytest.approx(0.8660, abs=1e-4)
+    assert -1 <= estimate.low < estimate.value < estimate.high <= 1
+
+
 def test_heads_agree_if_all_order_a_pair_alike():
     """Two pairs, three heads: 2, 1, 3 above 0 each; 1, -1, 1 against 0."""
     rows = [

@@ -52,10 +52,17 @@ const WHILE_GENERATING = ["/", "s", "?"];
 
 const isTyping = (node) => node.matches("textarea, select, input:not([type=checkbox], [type=range])");
 
-// The key as ACTIONS names it; by its place on the keyboard if the layout writes no Latin letters.
+const PLACES = { BracketLeft: "[", BracketRight: "]", Slash: "/" };
+
+// The key as ACTIONS names it; by its place on the keyboard if the layout writes no Latin letters
+// there, or digits only with Shift.
 function nameOf({ key, code }) {
-  const letter = /^Key([A-Z])$/.exec(code)?.[1];
-  return letter && !/^[a-z]$/i.test(key) ? letter.toLowerCase() : key.toLowerCase();
+  const name = key.toLowerCase();
+  if (name in ACTIONS) return name;
+  const [, letter, digit] = /^(?:Key([A-Z])|Digit([0-9]))$/.exec(code) ?? [];
+  if (digit) return digit;
+  if (/^[a-z]$/.test(name)) return name;
+  return letter?.toLowerCase() ?? (/^\p{L}$/u.test(key) ? PLACES[code] : undefined) ?? name;
 }
 
 function onKey(event) {

@@ -8,6 +8,7 @@ import { compare, onDigit, rank, setBad } from "./ranking.js";
 import { scrollPane, toggle } from "./reading.js";
 import { openSkip, skip, submit, undo } from "./send.js";
 import { byId, page } from "./state.js";
+import { openWork } from "./work.js";
 
 export function setRows(rows) {
   document.body.classList.toggle("rows", rows);
@@ -31,6 +32,7 @@ const ALWAYS = {
   guideline: openGuideline,
   undo,
   questions: () => byId("open-questions").click(),
+  work: openWork,
   prompt: () => byId("prompt-dialog")?.showModal(),
 };
 const WITH_ITEM = {

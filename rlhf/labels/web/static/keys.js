@@ -22,6 +22,7 @@ export const ACTIONS = [
   ["full", "l", "long responses at full length, or in panes"],
   ["guideline", "g", "guideline"],
   ["questions", "q", "ask the researcher; read the answers"],
+  ["work", "p", "your labels and working time by day"],
   ["prompt", "a", "send a prompt of your own to the models"],
 ];
 // The other keys: [keys, description].

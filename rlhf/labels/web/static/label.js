@@ -17,6 +17,7 @@ import { renderShortcuts } from "./shortcuts.js";
 import { connectSpans } from "./spans.js";
 import { byId, onRetry, page, showStatus } from "./state.js";
 import * as timer from "./timer.js";
+import { openWork } from "./work.js";
 
 function onChange(event) {
   const input = event.target;
@@ -64,7 +65,7 @@ function connectButtons() {
   const open = { "open-keys": "keys", "open-prompt": "prompt-dialog", "open-logout": "logout-dialog" };
   for (const [button, dialog] of Object.entries(open)) byId(button)?.addEventListener("click", () => byId(dialog).showModal());
   for (const name of ["full", "fold", "differences"]) byId(`toggle-${name}`).addEventListener("click", () => toggle(name, redraw));
-  const clicks = { "open-guideline": openGuideline, "toggle-raw": toggleRaw, "toggle-rows": toggleRows, undo, skip: openSkip, submit, logout: logOut };
+  const clicks = { "open-guideline": openGuideline, "toggle-raw": toggleRaw, "toggle-rows": toggleRows, "open-work": openWork, undo, skip: openSkip, submit, logout: logOut };
   for (const [button, action] of Object.entries(clicks)) byId(button).addEventListener("click", () => action());
 }
 

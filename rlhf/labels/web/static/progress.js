@@ -1,7 +1,7 @@
 // The annotator's progress: items done and left, and the pace once there is one.
 const MIN_PACED = 5; // labels before the page estimates the time that is left
 
-function duration(seconds) {
+export function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
