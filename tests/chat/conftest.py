@@ -71,3 +71,28 @@ def open_page(browser):
     for context in contexts:
         context.close()
     assert problems == []
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    loaded = [load_chat_model(str(make_model(folder / name))) for name in ("one", "two")]
+    loaded[1] = load_chat_model(str(make_model(folder / "other", seed=1)))
+    return {
+        name: replace(model, positions=100_000)
+        for name, model in zip(("one", "two"), loaded, strict=True)
+    }
+
+
+@pytest.fixture
+def open_chat(open_page):
+    """Opens the page with short responses and a fixed seed."""
+
+    def open_at(site, **options):
+        page = open_page(site, **options)
+        page.click("#settings summary")
+        page.fill("#max-tokens", "12")
+        page.fill("#seed", "5")
+        return page
+
+    return open_at
