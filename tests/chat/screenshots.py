@@ -43,14 +43,17 @@ def pictures(browser, paths: list[str], folder: Path) -> None:
         page.locator(".branches").wait_for()
         page.click(".turn:last-child >> text=1 is better")
         page.locator(".response.chosen").wait_for()
+        wait_until(lambda: page.locator(".response > .text.plain").count() == 0)  # as Markdown
         page.screenshot(path=folder / "chat.png")
         page.click("#menu")
         page.click(".turn:last-child .response >> nth=0 >> text=inspect")
         page.click("[data-tab=next]")
         page.locator("#pane .tokens button").nth(2).click()
-        page.locator("tr.candidate").first.wait_for()
+        page.locator("#pane .tokens button:nth-child(3)[aria-pressed=true]").wait_for()
+        reshaped = page.locator("tr.candidate:first-child td:nth-child(4)")
+        before = reshaped.inner_text()
         page.locator("#pane input[type=range]").first.fill("1.4")
-        page.wait_for_timeout(500)
+        wait_until(lambda: reshaped.inner_text() != before)
         page.screenshot(path=folder / "inside.png")
 
 
