@@ -116,8 +116,10 @@ def _export_for_tool(store: "LabelStore", path: Path, kind: str) -> ExportedRows
         raise DataError(
             f"{path}: the file name of kind {kind} has to end with .json.", code="unknown-format"
         )
-    items = {item.id: item for item in store.items()}
+    gold = store.gold_ranks()  # their rankings could not come back as labels
+    items = {item.id: item for item in store.items() if item.id not in gold}
     records, left_out = FOR_TOOLS[kind](items, store.labels())
+    left_out |= {"gold items": len(gold)} if gold else {}
     if not records:
         raise DataError(f"no item to export to {path} as {kind}.", code="no-rows")
     write_atomically(path, json.dumps(records, ensure_ascii=False, indent=1) + "\n")

@@ -226,6 +226,14 @@ def test_tasks_have_the_keys_that_label_studio_reads(store, tmp_path):
     assert annotation["result"][0]["value"] == {"ranker": {"rank": ["2", "1", "3"]}}
 
 
+def test_gold_items_stay_in_the_store(store, tmp_path):
+    count = len(store.items())
+    store.add_gold([Candidate(prompt="g", responses=("a", "b"))], [(1, 2)])
+    exported = export(store, tmp_path / "x.json", "label_studio")
+    assert len(exported.rows) == count
+    assert exported.left_out["gold items"] == 1
+
+
 def test_other_file_names_are_rejected(store, tmp_path):
     with raises("unknown-format", ".json"):
         export(store, tmp_path / "x.csv", "argilla")
