@@ -243,7 +243,7 @@ def _add_export(add: AddArgument) -> None:
         help="File to write: .jsonl, .csv or .parquet; .json of argilla and label_studio.",
     )
     kinds = (
-        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "gold", "events"),
+        *("rankings", "pairs", "demonstrations", "ratings", "thumbs", "gold", "events", "work"),
         *("argilla", "label_studio"),
     )
     add(
@@ -251,8 +251,8 @@ def _add_export(add: AddArgument) -> None:
         choices=kinds,
         default="rankings",
         help="Kind of rows; rankings keep all information; gold are the labels of gold items; "
-        "events are the log, with skips and their reasons; argilla and label_studio are records "
-        "for these tools.",
+        "events are the log, with skips and their reasons; work is the time of each annotator by "
+        "day; argilla and label_studio are records for these tools.",
     )
     add(
         "--consensus",

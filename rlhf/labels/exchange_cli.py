@@ -93,6 +93,7 @@ def export_labels(args: argparse.Namespace, console: Console) -> None:
     noun = {
         "thumbs": "thumb",
         "gold": "gold label",
+        "work": "row",
         "argilla": "record",
         "label_studio": "task",
     }

@@ -1,4 +1,4 @@
-"""Label store -> files: rows for training, the log of events, records of annotation tools."""
+"""Label store -> files: rows for training, events, hours of work, records of annotation tools."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +27,8 @@ from rlhf.labels.label_rows import (
 )
 from rlhf.labels.records import Item, StoredLabel
 from rlhf.labels.review.event_rows import event_rows
+from rlhf.labels.review.history import Histories
+from rlhf.labels.review.progress import work_rows
 from rlhf.labels.row_versions import digests_of, with_digests
 from rlhf.manifest import write_atomically
 
@@ -41,8 +43,8 @@ FOR_TOOLS: dict[
         [Mapping[int, Item], Sequence[StoredLabel]], tuple[list[dict[str, object]], dict[str, int]]
     ],
 ] = {"argilla": argilla_records, "label_studio": label_studio_tasks}
-EVENTS = "events"
-KINDS = (*BY_LABEL, GOLD_ITEMS, EVENTS)
+EVENTS, WORK = "events", "work"
+KINDS = (*BY_LABEL, GOLD_ITEMS, EVENTS, WORK)
 
 
 def export(
@@ -143,6 +145,8 @@ def rows_of(
             "it out.",
             code="key-conflict",
         )
+    if kind == WORK:
+        return ExportedRows(work_rows(Histories(store).get().values()), {})
     items = {item.id: item for item in store.items()}
     with store.read() as connection:
         if kind == EVENTS:

@@ -4,9 +4,13 @@ import itertools
 
 import pytest
 
+from rlhf.labels.queue import Queue
+from rlhf.labels.records import Candidate
+from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from tests.browsing import Window, chromium
 from tests.labels.postgres import new_schema, running
+from tests.labels.queues import judgment
 
 numbers = itertools.count()
 
@@ -82,8 +86,35 @@ def open_page(window):
 @pytest.fixture
 def site(tmp_path):
     """A label server over four items, with two annotators per item."""
-    from rlhf.labels.selection import QueueConfig
     from tests.labels.web_server import candidates, serving
 
     with serving(tmp_path, candidates(4), QueueConfig(overlap=2)) as site:
         yield site
+
+
+@pytest.fixture
+def browsed(sqlite_store):
+    """Three items. Item 1: two annotators contradict each other. Item 2: skipped by Bob, a flag by
+    Ann. Item 3: nothing."""
+    store = sqlite_store
+    store.add_candidates(
+        [
+            Candidate(
+                prompt=f"Prompt {i}",
+                responses=("Grüße", "b"),
+                models=("m1", f"m{2 + i % 2}"),
+                columns={"category": "maths" if i == 1 else "chat"},
+            )
+            for i in range(3)
+        ]
+    )
+    queue = Queue(store, QueueConfig(overlap=2))
+    for name, ranks in (("ann", (1, 2)), ("bob", (2, 1))):
+        claim = queue.next(name)
+        queue.submit(name, claim.id, judgment(ranks), request_key=f"{name}1")
+    claim = queue.next("ann")
+    extra = {"flags": [["unsafe"], []], "comment": "Odd"}
+    queue.submit("ann", claim.id, judgment((1, 2), **extra), request_key="ann2")
+    skip = {"reason": "unclear", "comment": "too SHORT", "seconds": 3.0}
+    queue.skip("bob", queue.next("bob").id, skip, request_key="bob2")
+    return store

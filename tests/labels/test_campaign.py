@@ -1,11 +1,13 @@
 """A campaign in the store: people, progress, guideline, questions."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from rlhf.labels import people
 from rlhf.labels.access import invite, log_in
+from rlhf.labels.export import rows_of
 from rlhf.labels.guidelines import guideline_diff, publish_guideline
 from rlhf.labels.importing import import_file
 from rlhf.labels.queue import Queue
@@ -124,6 +126,22 @@ def test_progress_counts_activity_by_person_and_day(browsed):
     yesterday = progress_of(browsed, Histories(browsed).get(), [], config, now=now + 86_400)
     assert next(one for one in yesterday.people if one.person.name == "ann").today == Work()
     assert yesterday.by_day[yesterday.days[-2]][""].labels == 3
+    day = {"day": day_of(now)}
+    assert rows_of(browsed, "work").rows == [
+        day | {"annotator": "ann", "labels": 2, "skips": 0, "seconds": 4.0},
+        day | {"annotator": "bob", "labels": 1, "skips": 1, "seconds": 5.0},
+    ]
+
+
+def test_progress_has_the_guideline_of_the_last_label(store):
+    queue = queue_of(store, 2)
+    for version in (1, 2):
+        claim, followed = queue.next("ann"), replace(judgment(), guideline_version=version)
+        queue.submit("ann", claim.id, followed, request_key=f"k{version}")
+    invite(store, "bob")
+    progress = progress_of(store, Histories(store).get(), [], QueueConfig(), now=time.time())
+    versions = {one.person.name: one.guideline for one in progress.people}
+    assert versions == {"ann": 2, "bob": 0}
 
 
 def test_undone_label_counts_no_working_time(store):

@@ -4,12 +4,10 @@ import pytest
 
 from rlhf.labels.export import rows_of
 from rlhf.labels.importing import import_file
-from rlhf.labels.queue import Queue
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.review import decisions
 from rlhf.labels.review.browse import ItemFilter, browse
 from rlhf.labels.review.history import Histories
-from rlhf.labels.selection import QueueConfig
 from rlhf.labels.stats import label_stats
 from tests.errors import raises
 from tests.labels.queues import judgment, label_all, queue_of
@@ -115,34 +113,6 @@ def test_correction_is_a_new_event_that_its_annotator_cannot_undo(each_store):
 def test_decision_about_an_unknown_item_raises(store, action):
     with raises("unknown-name", 7):
         action(store, 7, "why")
-
-
-@pytest.fixture
-def browsed(sqlite_store):
-    """Three items. Item 1: two annotators contradict each other. Item 2: skipped by Bob, a flag by
-    Ann. Item 3: nothing."""
-    store = sqlite_store
-    store.add_candidates(
-        [
-            Candidate(
-                prompt=f"Prompt {i}",
-                responses=("Grüße", "b"),
-                models=("m1", f"m{2 + i % 2}"),
-                columns={"category": "maths" if i == 1 else "chat"},
-            )
-            for i in range(3)
-        ]
-    )
-    queue = Queue(store, QueueConfig(overlap=2))
-    for name, ranks in (("ann", (1, 2)), ("bob", (2, 1))):
-        claim = queue.next(name)
-        queue.submit(name, claim.id, judgment(ranks), request_key=f"{name}1")
-    claim = queue.next("ann")
-    extra = {"flags": [["unsafe"], []], "comment": "Odd"}
-    queue.submit("ann", claim.id, judgment((1, 2), **extra), request_key="ann2")
-    skip = {"reason": "unclear", "comment": "too SHORT", "seconds": 3.0}
-    queue.skip("bob", queue.next("bob").id, skip, request_key="bob2")
-    return store
 
 
 @pytest.mark.parametrize(

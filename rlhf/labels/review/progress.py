@@ -50,6 +50,7 @@ class PersonProgress:
     last_seen: float | None  # seconds since 1970 of their last label, skip or new item
     agreement: Share
     gold: Share
+    guideline: int  # version that their last label followed; 0 without one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,7 @@ def progress_of(
         names = [person.name for person in everyone(connection)]
         names += sorted(set(by_person) - set(names))
         seen = _last_seen(connection, histories.values())
+        followed = _last_guidelines(histories.values())
         rows = []
         for name in names:
             person = person_of(connection, name)
@@ -105,6 +107,7 @@ def progress_of(
                     last_seen=seen.get(name),
                     agreement=of.agreement if of else NO_SHARE,
                     gold=of.gold_items if of else NO_SHARE,
+                    guideline=followed.get(name, 0),
                 )
             )
     by_day = {
@@ -133,6 +136,29 @@ def work_by_day(histories: Iterable[ItemHistory]) -> dict[str, dict[str, Work]]:
             seconds = float(measured) if isinstance(measured, int | float) else 0.0
             _add(work, skip.annotator, skip.at, Work(skips=1, seconds=seconds))
     return work
+
+
+def work_rows(histories: Iterable[ItemHistory]) -> list[dict[str, object]]:
+    """One row per day and annotator, as `work_by_day` counts, the oldest day first."""
+    rows = [
+        {
+            "day": day,
+            "annotator": name,
+            "labels": work.labels,
+            "skips": work.skips,
+            "seconds": round(work.seconds, 3),
+        }
+        for name, days in work_by_day(histories).items()
+        for day, work in days.items()
+    ]
+    return sorted(rows, key=lambda row: (str(row["day"]), str(row["annotator"])))
+
+
+def _last_guidelines(histories: Iterable[ItemHistory]) -> dict[str, int]:
+    """Annotator -> version of the guideline that their last label followed."""
+    labels = [label for history in histories for label in history.standing]
+    ordered = sorted(labels, key=lambda label: label.event_id)
+    return {label.annotator: label.guideline_version for label in ordered}
 
 
 def _add(work: dict[str, dict[str, Work]], name: str, at: float, more: Work) -> None:
