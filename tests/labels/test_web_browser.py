@@ -172,6 +172,8 @@ def test_click_during_server_outage_is_delivered(tmp_path, open_page):
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         page.locator("#status.problem", has_text="Not saved yet").wait_for()
+        page.keyboard.press("2")  # a change of the form does not hide it
+        assert "Not saved yet" in page.locator("#status").inner_text()
         page.unroute("**/api/submit")
         page.reload()  # even if the page is reloaded in between
         page.locator("#empty-title", has_text="All done").wait_for()

@@ -97,6 +97,15 @@ def test_link_pasted_into_the_open_login_page_logs_in(tmp_path, window):
         page.wait_for_selector("body[data-ready]")
 
 
+def test_login_page_tells_that_the_server_is_away(tmp_path, window):
+    with serving(tmp_path, PAIRS) as site:
+        page = window().page()
+        page.goto(f"{site.address}/login")
+    page.fill("#token", "any")
+    page.click("button.primary")
+    page.locator("#login-error", has_text="does not respond").wait_for()
+
+
 def test_keys_work_on_other_layouts_and_can_be_changed(tmp_path, open_page):
     """French digits without Shift, Russian and Hebrew letters by their place."""
     with serving(tmp_path, PAIRS) as site:
