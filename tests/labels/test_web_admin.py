@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from rlhf.labels import people
 from rlhf.labels.access import MAX_NAME_LENGTH
 from rlhf.labels.export import rows_of
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.review import questions
+from rlhf.labels.schema import events
 from rlhf.labels.selection import QueueConfig
 from tests.labels.web_server import candidates, serving
 
@@ -67,6 +69,23 @@ def test_decisions_over_http(site):
     assert "corrected" in page
     assert "swapped" in page
     assert "excluded" in admin.http.get("/admin/items/2").text
+
+
+def test_retired_item_is_handed_out_again_on_request(site):
+    labelled(site, "ann", "bob")
+    with site.store.write() as connection:
+        old = events.c.item_id == 1
+        connection.execute(sa.update(events).where(old).values(at=events.c.at - 864_000))
+    assert site.store.retain(5).retired == 1
+    admin = site.client("admin")
+    found = admin.http.get("/admin/items", params={"state": "retired"}).text
+    assert "1 item<" in found
+    assert "Hand out again" in admin.http.get("/admin/items/1").text
+    assert site.client("cat").next()["claim"] is None
+    body = {"action": "reopen", "id": 1, "reason": "a new round"}
+    admin.post("/admin/decide", body).raise_for_status()
+    assert site.client("cat").next()["claim"] is not None
+    assert "One more annotator" in admin.http.get("/admin/items/1").text
 
 
 def test_decision_records_who_decided(site):
