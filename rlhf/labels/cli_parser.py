@@ -273,6 +273,7 @@ def _add_stats(add: AddArgument) -> None:
         help="Column of the items by which win rates of models are listed.",
     )
     add("--gold", help="Gold score to compare with: file.py:function or a reward model.")
+    add("--output", help="JSON file to write the statistics to, with intervals.")
 
 
 def _add_simulate(add: AddArgument) -> None:

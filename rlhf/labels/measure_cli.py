@@ -1,6 +1,7 @@
 """`rlhf label stats | simulate | prioritize | prelabel`."""
 
 import argparse
+from pathlib import Path
 
 from rich.console import Console
 
@@ -8,8 +9,11 @@ from rlhf.labels.database import display_location
 from rlhf.labels.model_results import games_of, model_results
 from rlhf.labels.scores import scores_by_item
 from rlhf.labels.stats import label_stats
+from rlhf.labels.stats_json import stats_text
 from rlhf.labels.stats_table import print_model_results, print_stats
 from rlhf.labels.store import LabelStore
+from rlhf.manifest import write_atomically
+from rlhf.runtime.paths import check_output_file
 from rlhf.runtime.printing import counted, plain_console
 
 # Modules that load torch are imported by the command that needs them.
@@ -32,6 +36,8 @@ def simulate(args: argparse.Namespace, console: Console) -> None:
 
 def stats(args: argparse.Namespace) -> None:
     """`rlhf label stats`: counts, agreement, answers, and which model won."""
+    if args.output:
+        check_output_file(Path(args.output))
     with LabelStore(args.store, create=False) as store:
         scores = scores_by_item(store, args.gold) if args.gold else None
         found = label_stats(store, scores)
@@ -40,6 +46,8 @@ def stats(args: argparse.Namespace) -> None:
     tables = plain_console()
     print_stats(tables, found, with_gold=scores is not None)
     print_model_results(tables, results)
+    if args.output:
+        write_atomically(Path(args.output), stats_text(found, results))
 
 
 def prioritize(args: argparse.Namespace, console: Console) -> None:

@@ -1,7 +1,6 @@
 """The stage between SFT and reward model: sample responses, rank them, split by prompt."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from rlhf.data.rows.bad_rows import REJECTS, BadRows
 from rlhf.data.rows.load import load_rankings
 from rlhf.data.rows.split import split_by_prompt
 from rlhf.labels.stats import label_stats
+from rlhf.labels.stats_json import stats_text
 from rlhf.labels.store import LabelStore
 from rlhf.manifest import write_atomically
 from rlhf.pipeline.commands import as_arguments, run_module
@@ -134,25 +134,12 @@ def split(source: str, folder: Path, run_config: RunConfig, config: AlignConfig)
 
 
 def write_stats(folder: Path) -> None:
-    """Write `stats.json` for the report: labels per annotator, agreement, biases.
-
-    Shares of no cases and an undefined alpha are null: NaN is not JSON.
-    """
+    """Write `stats.json` for the report: labels per annotator, agreement, biases."""
     store_path = folder / STORE
     if store_path.is_file():
         with LabelStore(store_path, create=False) as store:
-            stats = _with_nulls(asdict(label_stats(store)))
-        text = json.dumps(stats, ensure_ascii=False, allow_nan=False)
-        write_atomically(folder / STATS, text + "\n")
-
-
-def _with_nulls(value: object) -> object:
-    """`value` with None in place of NaN, at any depth."""
-    if isinstance(value, Mapping):
-        return {key: _with_nulls(content) for key, content in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_nulls(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+            text = stats_text(label_stats(store))
+        write_atomically(folder / STATS, text)
 
 
 def _command(name: str, arguments: Sequence[str], leftovers: Sequence[Path] = ()) -> Step:

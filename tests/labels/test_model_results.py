@@ -1,12 +1,17 @@
 """Which model won, by value."""
 
+import json
+
 import pytest
 from rich.console import Console
 
+from rlhf.labels.cli import main
 from rlhf.labels.model_results import games_of, model_results
 from rlhf.labels.records import Candidate, Label
 from rlhf.labels.stats import label_stats
 from rlhf.labels.stats_table import print_model_results, print_stats
+from rlhf.labels.store import LabelStore
+from tests.errors import raises
 
 
 def results_of(store, **options):
@@ -117,3 +122,20 @@ def test_votes_of_visitors_are_one_annotator_and_in_no_other_statistic(sqlite_st
     console = Console(record=True, width=100)
     print_stats(console, stats, with_gold=False)
     assert "2 votes of the arena's visitors" in console.export_text()
+
+
+def test_command_writes_all_figures_as_json(tmp_path, capsys):
+    """Two models, one game; alpha needs a second annotator and is null."""
+    path, output = str(tmp_path / "labels.sqlite"), tmp_path / "out" / "stats.json"
+    with LabelStore(path) as store:
+        store.add("p", ["x", "y"], ranks=[1, 2], annotator="ann", models=["a", "b"])
+    assert main(["stats", "--store", path, "--output", str(output)]) == 0
+    assert "Krippendorff" in capsys.readouterr().out
+    written = json.loads(output.read_text())
+    assert (written["labels"], written["alpha"]["value"]) == (1, None)
+    models = written["models"]
+    assert [one["model"] for one in models["models"]] == ["a", "b"]
+    assert models["head_to_head"]["a"]["b"]["value"] == 1.0
+    assert models["by_annotator"]["ann"]["b"]["value"] == 0.0
+    with raises("bad-value", str(tmp_path)):
+        main(["stats", "--store", path, "--output", str(tmp_path)])
