@@ -65,6 +65,7 @@ def serving(
     with_history: bool = True,
     allowed_origins: Sequence[str] = (),
     backends: Mapping[str, Backend] | None = None,
+    given_names: Sequence[str] = (),
 ):
     """A `Site` with these models; votes and conversations go into the folder.
 
@@ -85,6 +86,7 @@ def serving(
             reward_model=reward_model,
             history=history if with_history else None,
             shared=token is not None,
+            given_names=given_names,
         )
         app = create_app(pool, page, config, scores=scores)
         with running(app) as address:

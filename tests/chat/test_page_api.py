@@ -57,6 +57,17 @@ def test_blind_vote_is_stored_under_the_models_names(http, models, tmp_path):
     assert (mark["completion"], mark["label"]) == ("x", True)
 
 
+def test_vote_keeps_the_name_that_the_user_gave(models, tmp_path):
+    """`rlhf serve mine=DIR DIR` of one folder."""
+    twice = {"mine": models["one"], "one": models["one"]}
+    vote = {"messages": MESSAGES, "responses": ["x", "y"], "models": list(twice), "vote": "1"}
+    with serving(tmp_path, twice, given_names=["mine"]) as site:
+        httpx.post(f"{site.address}/page/vote", json=vote).raise_for_status()
+    with LabelStore(tmp_path / "labels.sqlite") as store:
+        [row] = rows_of(store, "rankings").rows
+    assert row["models"] == ["mine", "one"]
+
+
 def test_inspection_routes_equal_library_functions(http, models):
     one, two = models.values()
     prompt = prompt_ids(one.chat, MESSAGES)
