@@ -212,14 +212,21 @@ def stored_names(paths: Sequence[str]) -> list[str]:
 
 
 def names_in_store(paths: Mapping[str, str], given: Collection[str]) -> dict[str, str]:
-    """Served name -> the name under which responses of the model are stored.
+    """Served name -> the name under which responses of the model are stored, another for each.
 
     Args:
         paths: served name -> folder or hub id.
-        given: names that the user chose, which are kept; the others are named by their paths.
+        given: names that the user chose, which are kept; the others are named by their paths, or
+            as they are served where that name is taken.
     """
-    by_path = dict(zip(paths, stored_names(list(paths.values())), strict=True))
-    return {name: name if name in given else by_path[name] for name in paths}
+    others = [name for name in paths if name not in given]
+    by_path = dict(zip(others, stored_names([paths[name] for name in others]), strict=True))
+    stored: dict[str, str] = {}
+    for name in paths:
+        own = by_path.get(name, name)
+        is_taken = name in others and own in {*given, *stored.values()}
+        stored[name] = name if is_taken else own
+    return stored
 
 
 def _base_of(folder: Path, requested: str | None) -> str | None:

@@ -279,6 +279,12 @@ def test_names_that_the_user_gave_are_stored(tmp_path, monkeypatch):
         "owner/name": "owner/name",
     }
     assert names_in_store({"sft": "runs/sft"}, ()) == {"sft": "runs/sft"}
+    once_more = {"runs/sft": "runs/a", "sft": "runs/sft", "sft#2": "runs/sft"}
+    assert names_in_store(once_more, ["runs/sft"]) == {
+        "runs/sft": "runs/sft",
+        "sft": "sft",
+        "sft#2": "sft#2",
+    }
 
 
 def test_models_are_named_on_the_command_line(tmp_path, monkeypatch):
