@@ -148,12 +148,14 @@ class ModelPool:
     def check_length(self, model: PolicyInfo, length: int) -> None:
         """Checks the length of a prompt against the server's limit and the model's positions.
 
+        LiteLLM knows the error by the words "prompt is too long", OpenAI's client by its code.
+
         Raises:
             BadRequest: it is too long; the message has both numbers.
         """
         if length > self.limits.max_prompt_tokens:
             raise BadRequest(
-                f"the prompt has {length} tokens; this server's limit is "
+                f"the prompt is too long: it has {length} tokens, and this server's limit is "
                 f"{self.limits.max_prompt_tokens}",
                 openai_code=TOO_LONG,
             )
