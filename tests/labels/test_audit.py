@@ -150,6 +150,7 @@ def test_command_prints_and_writes_the_audit(tmp_path, capsys):
     assert "1 of 1 entry" in capsys.readouterr().out
     run_command(["label", "erase", "--store", str(path), "Ann"])
     report = capsys.readouterr().out
-    assert "1 label among the removed events; 1 place of items is free." in report
+    assert "1 label among the removed events." in report
+    assert "1 place of an item is free again." in report
     run_command([*words, "--output", str(output)])
     assert "Ann" not in output.read_text()

@@ -38,7 +38,7 @@ def test_command_writes_rows_that_the_store_imports(folder, prompts, tmp_path, c
     assert [row["category"] for row in rows] == ["c0", "c1", "c2"]
     assert all(row["models"] == [str(folder)] * 3 for row in rows)
     assert len({text for row in rows for text in row["responses"]}) > 6
-    [following] = [line for line in capsys.readouterr().out.splitlines() if "next: " in line]
+    [following] = [line for line in capsys.readouterr().err.splitlines() if "next: " in line]
     assert following.endswith(f"label import {output} --store STORE")  # can be pasted
     with LabelStore(tmp_path / "s.sqlite", create=True) as store:
         assert import_file(store, str(output)).rows == 3
