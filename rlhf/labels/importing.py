@@ -15,7 +15,7 @@ from rlhf.labels.queries import identity
 from rlhf.labels.records import GOLD_CHECK, LABEL, REPEAT, UNNAMED, Candidate, Label
 from rlhf.labels.row_versions import ELSEWHERE, Digests, digests_of, versions_here
 from rlhf.labels.store import LabelStore
-from rlhf.labels.validation import content_sha256
+from rlhf.labels.validation import content_sha256, whole_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +99,7 @@ def import_file(
 
 
 def _import_gold(store: LabelStore, parsed: ParsedFile) -> ImportResult:
-    known = [
-        (candidate, ranking.row.get(GOLD_RANKS) or ranking.ranks)
-        for candidate, ranking in parsed.rows
-        if ranking
-    ]
+    known = [(candidate, _known_ranks(ranking)) for candidate, ranking in parsed.rows if ranking]
     if len(known) < len(parsed.rows) or parsed.blank:
         raise DataError(
             "gold rows need ranks (or chosen and rejected) and no empty response.", code="bad-row"
@@ -118,6 +114,11 @@ def _import_gold(store: LabelStore, parsed: ParsedFile) -> ImportResult:
         left_out=parsed.left_out,
         dropped=parsed.dropped,
     )
+
+
+def _known_ranks(ranking: ImportedRanking) -> Sequence[int]:
+    """The known ranks of the item, of which the row has an annotator's label; else its own."""
+    return whole_ranks(ranking.row[GOLD_RANKS]) if GOLD_RANKS in ranking.row else ranking.ranks
 
 
 def _is_check(ranking: ImportedRanking) -> bool:
@@ -148,7 +149,7 @@ def _add_gold(store: LabelStore, rows: Sequence[tuple[Candidate, ImportedRanking
     for candidate, ranking in rows:
         content = content_sha256(candidate)
         if ranking and GOLD_RANKS in ranking.row and content not in contents:
-            new[content] = (candidate, ranking.row[GOLD_RANKS])
+            new[content] = (candidate, _known_ranks(ranking))
     store.add_gold([item for item, _ in new.values()], [ranks for _, ranks in new.values()])
 
 
