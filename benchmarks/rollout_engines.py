@@ -34,9 +34,9 @@ WARM_UP_TOKENS = 8  # of a response, before the counted turns
 READING = """\
 An engine samples as in `rlhf ppo --rollout_engine`, through the same interface: it is given the
 policy's weights and then a batch, and returns log-probs with the tokens. The policy has float32
-weights. `native` computes under the run's autocast. `transformers` computes in float32: its
-continuous batching runs in a thread of its own, without autocast. `vllm` is a server on this
-machine with weights in the run's precision."""
+weights. `native` computes under the run's autocast. `transformers` has copies of the weights in
+the run's precision, which it makes for each batch: its continuous batching runs in a thread of its
+own, without autocast. `vllm` is a server on this machine with weights in the run's precision."""
 READING_RATES = """\
 Prompts and responses have different lengths, drawn once. A response has exactly the length drawn
 for it, with every engine: if sampled end tokens ended it, the engines would do different amounts of
