@@ -162,13 +162,6 @@ def copy_of(module: M) -> M:
     return copied
 
 
-@torch.no_grad()
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Copy the weights of a module to a copy of it."""
-    for own, other in zip(target.parameters(), source.parameters(), strict=True):
-        own.copy_(other)
-
-
 def fill(empty: nn.Module, sharded: nn.Module) -> None:
     """Give a copy `without_weights` the whole weights of `sharded`, on every process.
 

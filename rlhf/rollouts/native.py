@@ -5,7 +5,7 @@ from transformers import PreTrainedModel
 
 from rlhf.models.generation.decoder import Generated
 from rlhf.models.generation.generate import generate
-from rlhf.models.shard import copy_of, copy_weights
+from rlhf.models.shard import copy_of
 from rlhf.rollouts.engine import Sampling
 from rlhf.types import PromptBatch
 
@@ -28,12 +28,9 @@ class NativeEngine:
 
     def update_weights(self, policy: PreTrainedModel | PeftModel) -> None:
         """See `RolloutEngine`."""
-        if not self.copies:
-            self.policy = policy
-        elif self.policy is None:
-            self.policy = copy_of(policy)
-        else:
-            copy_weights(policy, self.policy)
+        self.policy = None  # frees the last copy before the next one is made
+        # A new copy each time: of the policy, or of a LoRA policy whose adapters are disabled.
+        self.policy = copy_of(policy) if self.copies else policy
 
     def generate(self, batch: PromptBatch, sampling: Sampling) -> Generated:
         """See `RolloutEngine`. The noise of a token depends on seed, iteration, row and place."""

@@ -48,6 +48,20 @@ def test_sampled_weights_are_those_before_the_update(folder, tmp_path):
     assert before.keys() == ahead.models.policy.state_dict().keys()
 
 
+def test_reference_of_a_lora_policy_is_sampled_without_adapters(folder, tmp_path):
+    """After responses of the policy; the sampler's log-probs are those of the reference."""
+    made = trainer(folder, tmp_path, max_steps=2, mode="lora", **LAG)
+    with torch.no_grad():
+        for parameter in made.models.policy_parameters:
+            parameter += 0.05
+    made.sampler.roll_out(made.models.policy, made.sampler.next_prompts(1), 1)
+    rollouts = made.sampler.score_held_out(1, reference=True).rollouts
+    torch.testing.assert_close(rollouts.sampler_logprobs, rollouts.logprobs, atol=1e-4, rtol=0)
+    after = made.sampler.score_held_out(1).rollouts
+    torch.testing.assert_close(after.sampler_logprobs, after.logprobs, atol=1e-4, rtol=0)
+    assert after.response_ids.tolist() != rollouts.response_ids.tolist()
+
+
 @pytest.mark.parametrize("keys", [{}, {"mode": "lora"}], ids=str)
 def test_resumed_run_equals_uninterrupted_run(folder, tmp_path, keys):
     """The checkpoint has the responses that were sampled ahead."""
