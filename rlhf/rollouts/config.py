@@ -1,6 +1,5 @@
 """Keys of the engine that samples responses."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,14 +7,9 @@ from rlhf.errors import ConfigError
 from rlhf.runtime.field_types import changed_fields
 
 EngineName = Literal["native", "vllm", "transformers"]
-OF_A_SERVER = (
-    *("rollout_server", "rollout_python", "rollout_tensor_parallel"),
-    *("rollout_memory_fraction", "rollout_sleep"),
-)
 # Keys of a server that the run starts itself.
-OF_OWN_SERVER: Sequence[str] = (
-    *("rollout_python", "rollout_tensor_parallel", "rollout_memory_fraction", "rollout_sleep"),
-)
+OF_OWN_SERVER = ("rollout_python", "rollout_tensor_parallel", "rollout_memory_fraction")
+OF_A_SERVER = ("rollout_server", *OF_OWN_SERVER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +42,6 @@ class RolloutConfig:
         metadata={
             "help": "Share of each GPU's memory that the started server may use, for weights and "
             "cache; without a GPU the share of the machine's free memory for its cache."
-        },
-    )
-    rollout_sleep: bool = field(
-        default=False,
-        metadata={
-            "help": "Free the started server's GPU memory while the run trains on the same GPU."
         },
     )
 

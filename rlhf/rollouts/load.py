@@ -19,6 +19,8 @@ from rlhf.runtime.nodes import spans_nodes
 
 MEMORY = Path("/dev/shm")
 LOG = "rollout_server.log"
+OPTIONS = ("--logprobs-mode", "processed_logprobs")  # those at the sampling temperature
+SLEEP = "--enable-sleep-mode"
 
 
 def load_engine(
@@ -33,6 +35,7 @@ def load_engine(
     copies: bool,
     texts: Sequence[str],
     ids: Sequence[Sequence[int]],
+    sleeps: bool = False,
 ) -> RolloutEngine:
     """The engine, ready to be given weights. Call it on all processes, and `close` it.
 
@@ -47,6 +50,7 @@ def load_engine(
         copies: whether the native engine samples from a copy of the policy.
         texts: some rendered prompts, which a server's tokenizer has to read as the policy's does.
         ids: their token ids.
+        sleeps: whether a started server frees its GPU memory between rollouts.
 
     Raises:
         ConfigError: a server that cannot be reached or started.
@@ -65,7 +69,13 @@ def load_engine(
             server = connected(config.rollout_server)
         else:
             server = started(
-                config, model=model, max_length=max_length, bf16=bf16, seed=seed, log=folder / LOG
+                config,
+                model=model,
+                max_length=max_length,
+                bf16=bf16,
+                seed=seed,
+                log=folder / LOG,
+                options=[*OPTIONS, SLEEP] if sleeps else OPTIONS,
             )
             print_once(f"vLLM starts at {server.address}; its log is {folder / LOG}")
             wait_until_ready(server)
@@ -75,7 +85,7 @@ def load_engine(
     on_main_process(prepare)
     server = _shared(servers[0] if servers else None)
     dtype = torch.bfloat16 if bf16 else torch.float32
-    return VLLMEngine(server, _weights_folder(folder), dtype=dtype, sleeps=config.rollout_sleep)
+    return VLLMEngine(server, _weights_folder(folder), dtype=dtype, sleeps=sleeps)
 
 
 def _shared(server: Server | None) -> Server:

@@ -25,7 +25,6 @@ SECONDS_TO_START, SECONDS_TO_END = 1200.0, 20.0
 LINES_OF_LOG = 15
 NAME = "policy"  # of the model on a started server
 GIB = 2**30
-OF_ROLLOUTS = ("--logprobs-mode", "processed_logprobs")  # those at the sampling temperature
 
 
 @dataclass(kw_only=True)
@@ -90,7 +89,7 @@ def started(
     bf16: bool,
     seed: int,
     log: Path,
-    options: Sequence[str] = OF_ROLLOUTS,
+    options: Sequence[str],
 ) -> Server:
     """A server of the model that this process starts; it is not waited for.
 
@@ -108,7 +107,7 @@ def started(
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     command = server_command(
-        config, model=model, max_length=max_length, bf16=bf16, seed=seed, port=port, extra=options
+        config, model=model, max_length=max_length, bf16=bf16, seed=seed, port=port, options=options
     )
     log.parent.mkdir(parents=True, exist_ok=True)
     guarded = [sys.executable, "-m", "rlhf.rollouts.guard", str(os.getpid()), *command]
@@ -131,9 +130,9 @@ def server_command(
     bf16: bool,
     seed: int,
     port: int,
-    extra: Sequence[str] = OF_ROLLOUTS,
+    options: Sequence[str],
 ) -> list[str]:
-    """The command line of a server. Arguments as in `started`; `extra` are its options."""
+    """The command line of a server. Arguments as in `started`."""
     python = config.rollout_python or sys.executable
     words: dict[str, object] = {
         "model": model,
@@ -146,17 +145,16 @@ def server_command(
         "generation-config": "vllm",  # not the model's own settings of sampling
         "tensor-parallel-size": config.rollout_tensor_parallel,
     }
-    options = [word for name, value in words.items() for word in (f"--{name}", str(value))]
-    options += extra
+    arguments = [word for name, value in words.items() for word in (f"--{name}", str(value))]
+    arguments += options
     if torch.cuda.is_available():
-        options += ["--gpu-memory-utilization", str(config.rollout_memory_fraction)]
-        options += ["--enable-sleep-mode"] if config.rollout_sleep else []
+        arguments += ["--gpu-memory-utilization", str(config.rollout_memory_fraction)]
     else:
         # A prompt that is read in parts takes a step back in its random numbers, which vLLM's
         # generators on CPUs cannot.
-        options += ["--no-enable-chunked-prefill", "--enforce-eager"]
-        options += ["--max-num-batched-tokens", str(max(8192, max_length))]
-    return [python, "-m", "vllm.entrypoints.openai.api_server", *options]
+        arguments += ["--no-enable-chunked-prefill", "--enforce-eager"]
+        arguments += ["--max-num-batched-tokens", str(max(8192, max_length))]
+    return [python, "-m", "vllm.entrypoints.openai.api_server", *arguments]
 
 
 def server_environment(config: RolloutConfig) -> dict[str, str]:

@@ -13,6 +13,7 @@ from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import load_policy
 from rlhf.rollouts.config import RolloutConfig, check_rollouts
 from rlhf.rollouts.engine import Sampling
+from rlhf.rollouts.load import OPTIONS, load_engine
 from rlhf.rollouts.responses import EngineResponse, as_generated
 from rlhf.rollouts.server import Server, check_tokens, connected, server_command, started
 from rlhf.rollouts.vllm import VLLMEngine, completion_request, read_completion
@@ -134,7 +135,9 @@ def test_server_with_another_tokenizer_is_named(make_server):
 
 def test_command_of_a_started_server():
     config = RolloutConfig(rollout_engine="vllm", rollout_python="/env/python")
-    words = server_command(config, model="m", max_length=96, bf16=True, seed=5, port=81)
+    words = server_command(
+        config, model="m", max_length=96, bf16=True, seed=5, port=81, options=OPTIONS
+    )
     assert words[:3] == ["/env/python", "-m", "vllm.entrypoints.openai.api_server"]
     options = dict(zip(words[3::2], words[4::2], strict=False))
     assert options["--model"] == "m"
@@ -147,12 +150,25 @@ def test_command_of_a_started_server():
 def test_server_that_does_not_start_is_shown_with_its_log(tmp_path):
     config = RolloutConfig(rollout_engine="vllm", rollout_python="/bin/false")
     server = started(
-        config, model="m", max_length=8, bf16=False, seed=0, log=tmp_path / "server.log"
-    )
+        config, model="m", max_length=8, bf16=False, seed=0, log=tmp_path / "server.log",
+        options=OPTIONS,
+    )  # fmt: skip
     from rlhf.rollouts.server import wait_until_ready
 
     with raises("engine-lost", "server.log", "rollout_python"):
         wait_until_ready(server)
+
+
+@pytest.mark.parametrize("sleeps", [False, True])
+def test_started_server_can_free_its_memory_if_it_is_to(tmp_path, sleeps):
+    """In place of Python the server is started by echo, so that its log has its arguments."""
+    config = RolloutConfig(rollout_engine="vllm", rollout_python="/bin/echo")
+    with raises("engine-lost", "processed_logprobs") as caught:
+        load_engine(
+            config, model="m", max_length=8, bf16=False, seed=0, folder=tmp_path,
+            cuda_graphs=False, copies=False, texts=[], ids=[], sleeps=sleeps,
+        )  # fmt: skip
+    assert ("--enable-sleep-mode" in str(caught.value)) == sleeps
 
 
 def test_server_ends_with_the_process_that_started_it(tmp_path):
@@ -186,7 +202,7 @@ def test_ended_server_is_reported_with_its_log(tmp_path):
     ("keys", "code", "name"),
     [
         ({"rollout_server": "http://x"}, "key-conflict", "rollout_server"),
-        ({"rollout_engine": "transformers", "rollout_sleep": True}, "key-conflict", "sleep"),
+        ({"rollout_engine": "transformers", "rollout_python": "p"}, "key-conflict", "python"),
         (
             {"rollout_engine": "vllm", "rollout_server": "http://x", "rollout_python": "p"},
             "key-conflict",

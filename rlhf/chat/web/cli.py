@@ -103,9 +103,8 @@ def rollout_config(options: argparse.Namespace) -> RolloutConfig:
 
 
 def _server_keys() -> list[Key]:
-    """Keys of a vLLM server; it serves all the time and never sleeps."""
-    names = set(OF_A_SERVER) - {"rollout_sleep"}
-    return [key for key in keys_of(RolloutConfig) if key.name in names]
+    """Keys of a vLLM server."""
+    return [key for key in keys_of(RolloutConfig) if key.name in OF_A_SERVER]
 
 
 def _parser() -> argparse.ArgumentParser:

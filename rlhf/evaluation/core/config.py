@@ -138,12 +138,6 @@ class EvaluateConfig(RolloutConfig):
     def _check_sampling(self) -> None:
         """Check the keys of the engine, and what a model behind an address cannot have."""
         check_rollouts(self)
-        if self.rollout_sleep:
-            raise ConfigError(
-                "rollout_sleep frees memory for training, and an evaluation trains nothing; leave "
-                "it out, or use a smaller rollout_memory_fraction.",
-                code="key-conflict",
-            )
         if not self.served:
             return
         name = next(iter(self.served))

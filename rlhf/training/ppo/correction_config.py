@@ -1,4 +1,4 @@
-"""Keys of sampling with other log-probs than those of training, and of what corrects for it."""
+"""Keys of sampling next to training, and of what corrects for other log-probs than its own."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,8 +11,14 @@ DEFAULT_CAP = 2.0  # of importance weights, with another sampler than the policy
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectionConfig(RolloutConfig):
-    """Keys of sampling with other log-probs than those of training."""
+    """Keys of sampling next to training."""
 
+    rollout_sleep: bool = field(
+        default=False,
+        metadata={
+            "help": "Free the started server's GPU memory while the run trains on the same GPU."
+        },
+    )
     rollout_lag: int = field(
         default=0,
         metadata={

@@ -105,4 +105,5 @@ def _engine(setup: PPOSetup, compute: Compute) -> RolloutEngine:
         copies=setup.config.rollout_lag > 0,
         texts=[text],
         ids=[chat.tokenizer(text, add_special_tokens=False)["input_ids"]],
+        sleeps=setup.config.rollout_sleep,
     )

@@ -33,12 +33,8 @@ def check_sampler(config: "PPOConfig") -> None:
         )
     if config.rollout_lag:
         _check_lag(config)
-    if config.rollout_sleep and config.environment is not None:
-        raise ConfigError(
-            "rollout_sleep=true with an environment: the server would sleep between the turns, at "
-            "which processes do not meet; leave one of them out.",
-            code="key-conflict",
-        )
+    if config.rollout_sleep:
+        _check_sleep(config)
     if config.importance_weight_cap is not None and not config.recomputes_logprobs:
         raise ConfigError(
             "importance_weight_cap weighs tokens by recomputed log-probs, and recompute_logprobs="
@@ -64,6 +60,22 @@ def check_sampler(config: "PPOConfig") -> None:
             f"importance_weight_floor={floor} would leave out tokens on which both forward passes "
             "agree; use a number above 0, and 1 at most.",
             code="bad-value",
+        )
+
+
+def _check_sleep(config: "PPOConfig") -> None:
+    """Check that a server that the run starts may free its memory between the rollouts."""
+    if config.rollout_engine != "vllm" or config.rollout_server is not None:
+        raise ConfigError(
+            "rollout_sleep=true is an option of a vLLM server that the run starts; set "
+            "rollout_engine=vllm without rollout_server, or leave it out.",
+            code="key-conflict",
+        )
+    if config.environment is not None:
+        raise ConfigError(
+            "rollout_sleep=true with an environment: the server would sleep between the turns, at "
+            "which processes do not meet; leave one of them out.",
+            code="key-conflict",
         )
 
 

@@ -126,6 +126,12 @@ def test_weights_correct_for_another_temperature(folder, tmp_path, serve):
             "1.5",
         ),
         ({"rollout_engine": "transformers", "cuda_graphs": True}, "key-conflict", "cuda_graphs"),
+        ({"rollout_sleep": True}, "key-conflict", "rollout_sleep"),
+        (
+            {"rollout_engine": "vllm", "rollout_server": "http://x", "rollout_sleep": True},
+            "key-conflict",
+            "rollout_sleep",
+        ),
     ],
 )  # fmt: skip
 def test_keys_that_do_not_go_together(keys, code, name):
