@@ -26,6 +26,7 @@ from rlhf.evaluation.run import (
     metric_spec,
 )
 from rlhf.rewards.templates import JudgeTemplate
+from rlhf.rollouts.config import EngineName
 from rlhf.runtime.distributed import start_processes
 
 
@@ -49,6 +50,11 @@ def evaluate(
     chat_template: str = "auto",
     bf16: bool = False,
     drop_bad_rows: bool = False,
+    rollout_engine: EngineName = "native",
+    rollout_server: str | None = None,
+    rollout_python: str | None = None,
+    rollout_tensor_parallel: int = 1,
+    rollout_memory_fraction: float = 0.3,
     seed: int = 0,
     log: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -86,6 +92,11 @@ def evaluate(
         chat_template: auto, none, or a file.
         bf16: whether to load the models in bfloat16.
         drop_bad_rows: whether to drop and count bad rows instead of raising an error.
+        rollout_engine: what samples from models that are loaded: native, vllm or transformers.
+        rollout_server: address of a running vLLM server; default: one is started for each model.
+        rollout_python: Python of the environment with vLLM; default: that of this program.
+        rollout_tensor_parallel: GPUs that a started server splits a model over.
+        rollout_memory_fraction: share of the memory that a started server may use.
         seed: of the prompts and responses.
         log: called with the progress; default silent.
 
@@ -114,6 +125,11 @@ def evaluate(
         chat_template=chat_template,
         bf16=bf16,
         drop_bad_rows=drop_bad_rows,
+        rollout_engine=rollout_engine,
+        rollout_server=rollout_server,
+        rollout_python=rollout_python,
+        rollout_tensor_parallel=rollout_tensor_parallel,
+        rollout_memory_fraction=rollout_memory_fraction,
     )
     template = JudgeTemplate(template="none" if chat_template == "none" else "auto")
     judges = judges_of_objects(several_judges(judge), template)

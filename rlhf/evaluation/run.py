@@ -1,9 +1,12 @@
 """The steps of an evaluation on one process or several: prompts, responses, scores."""
 
 import random
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TypeVar
 
 from accelerate import PartialState
@@ -192,7 +195,8 @@ def collect_records(
         judges: who scores the responses.
         log: called with the progress.
         folder: where the responses are written before they are scored, so that they outlive an
-            error of a judge, and the log of an engine; or None.
+            error of a judge, and the log of an engine; or None. The log is then in a temporary
+            folder, which is kept if there is an error.
         earlier: an earlier answers.jsonl to take the models' responses from, instead of sampling.
 
     Raises:
@@ -201,7 +205,8 @@ def collect_records(
     state, config, rows = PartialState(), prompts.config, prompts.rows
     shard = list(range(state.process_index, len(rows), state.num_processes))
     if earlier is None:
-        records = sample_models(rows, shard, config, prompts.seed, log, folder=folder or Path())
+        with _log_folder(folder) as logs:
+            records = sample_models(rows, shard, config, prompts.seed, log, folder=logs)
     else:
         records = unscored_records(Path(earlier), rows, list(config.model_paths), shard)
     all_records = _gather(records)
@@ -216,6 +221,17 @@ def collect_records(
     count_tokens = token_counter(config, sampled)
     records += baseline_records(rows, shard, sampled, NearestPrompt(training), count_tokens)
     return _gather(judge_records(records, rows, judges, axes=config.axes, device=state.device))
+
+
+@contextmanager
+def _log_folder(folder: Path | None) -> Iterator[Path]:
+    """`folder`, or a temporary one that is deleted unless there is an error."""
+    if folder is not None:
+        yield folder
+        return
+    temporary = Path(mkdtemp(prefix="rlhf-evaluate-"))
+    yield temporary
+    shutil.rmtree(temporary)
 
 
 def _checked_tokenizer(path: str, config: EvaluateConfig) -> ChatTokenizer:

@@ -1,5 +1,7 @@
 """`rlhf evaluate` with engines: equal texts where sampling is greedy, equal metrics elsewhere."""
 
+import dataclasses
+import inspect
 import json
 import os
 import runpy
@@ -7,8 +9,11 @@ import sys
 
 import pytest
 
+from rlhf.evaluation import api
 from rlhf.evaluation.core.records import read_records
 from rlhf.evaluation.core.results import find, read_results
+from rlhf.rollouts.config import RolloutConfig
+from tests.errors import raises
 from tests.rollouts.fake_server import FakeServer
 from tests.tiny_models import make_model
 
@@ -110,6 +115,36 @@ def test_each_model_is_sampled_with_its_own_weights(evaluate, tmp_path, server):
     assert server.asked.count("/v1/completions") == 12
 
 
+def test_keys_of_the_engine_are_arguments_of_the_function():
+    arguments = inspect.signature(api.evaluate).parameters
+    for field in dataclasses.fields(RolloutConfig):
+        assert arguments[field.name].default == field.default, field.name
+
+
+def test_function_samples_by_the_engine(folder, server):
+    """Greedy responses, from a server that is given the weights of both models."""
+    options = {"num_generations": 1, "max_completion_length": 6, "bootstrap_samples": 50}
+    options["temperature"] = 0.000001
+    models = {name: folder / name for name in ("first", "second")}
+    native = api.evaluate(models, folder / "prompts.jsonl", **options)
+    keys = {"rollout_engine": "vllm", "rollout_server": server.address}
+    served = api.evaluate(models, folder / "prompts.jsonl", **options, **keys)
+    assert [r.text for r in served.records] == [r.text for r in native.records]
+    assert server.asked.count("/collective_rpc") == 2
+    assert served.content["rollout_engine"] == "vllm"
+
+
+def test_function_names_the_log_of_a_server_that_does_not_start(folder, tmp_path, monkeypatch):
+    """The log is in a temporary folder, and not in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    keys = {"rollout_engine": "vllm", "rollout_python": "/bin/false"}
+    with raises("engine-lost", "rlhf-evaluate-", "rollout_server.log"):
+        api.evaluate(folder / "first", folder / "prompts.jsonl", **keys)
+    assert not list(tmp_path.iterdir())
+    with raises("key-conflict", "rollout_python"):
+        api.evaluate(folder / "first", folder / "prompts.jsonl", rollout_python="/bin/false")
+
+
 @pytest.mark.parametrize(
     ("models", "code", "words"),
     [
@@ -133,7 +168,7 @@ def test_server_that_cannot_take_a_model_is_reported_before_sampling(
     [
         (["--rollout_engine=vllm", "--rollout_server=http://127.0.0.1:9"], "engine-lost"),
         (["--rollout_server=http://127.0.0.1:9"], "key-conflict"),
-        (["--rollout_engine=vllm", "--rollout_sleep=true"], "key-conflict"),
+        (["--rollout_engine=vllm", "--rollout_sleep=true"], "unknown-key"),
         (["--rollout_engine=vlm"], "bad-value"),
     ],
 )
