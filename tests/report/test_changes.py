@@ -58,6 +58,57 @@ def test_drop_within_its_interval_is_no_regression():
     assert tolerated.tone == "amber"
 
 
+@pytest.mark.parametrize(
+    ("row", "verdict"),
+    [
+        (change(-0.2), "worse"),  # regressed although it fell: higher is better
+        (change(0.2, regressed=True), "worse"),
+        (change(0.2, regressed=False), "better"),
+        (change(-0.2, regressed=False), "better"),  # fell beyond its tolerance without regressing
+        (change(0.3, tolerance=0.1, regressed=True), "worse"),
+    ],
+)
+def test_direction_of_an_older_change_follows_from_whether_it_regressed(row, verdict):
+    """Without `better`, an interval beyond the tolerance is worse if and only if it regressed."""
+    older = {key: value for key, value in row.items() if key != "better"}
+    view = changes_view({"changes": [older]})
+    assert [cells[-1] for cells in view.rows] == [verdict]
+    assert view.notes == []
+    assert ("whisker good" in view.plot) == (verdict == "better")
+
+
+@pytest.mark.parametrize(
+    ("value", "tolerance"),
+    [(0.05, 0.0), (-0.05, 0.0), (0.2, 0.15)],  # intervals of ±0.1 that reach the tolerance
+)
+def test_older_change_of_unknown_direction_is_not_shown(value, tolerance):
+    older = change(value, tolerance=tolerance, regressed=False)
+    del older["better"]
+    view = changes_view({"changes": [older]})
+    assert (view.rows, view.plot) == ([], "")
+    assert "mine good of new does not say whether higher or lower is better" in view.notes[0]
+    light = changes_light({"changes": [older, change(0.2)]})
+    assert light.tone == "amber"
+    assert light.text.endswith("1 figure compared; 1 better; 1 not shown.")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("text", "it is not an object"),
+        (change(0.2, low=None, prompts="40"), "mine good of new has no number in low, prompts"),
+        (change(float("nan")), "mine good of new has no number in after, change, low, high"),
+        (change(0.2, regressed="no"), "regressed of mine good of new is neither true nor false"),
+        (change(0.2, better="up"), "mine good of new does not say whether higher or lower"),
+    ],
+)
+def test_malformed_change_is_left_out_with_its_reason(row, reason):
+    view = changes_view({"changes": [change(0.2), row], "notes": ["a note"]})
+    assert len(view.rows) == 1
+    assert view.notes[0] == "a note"
+    assert view.notes[1].startswith(f"Change 2 in evaluation.json is not shown: {reason}")
+
+
 def test_page_of_a_run_of_suites(tmp_path):
     """The section is there with a baseline only, and its texts are escaped."""
     result = {"metric": "suite", "model": "new", "axis": "mine good", "value": 0.3, "low": 0.2,
@@ -72,3 +123,4 @@ def test_page_of_a_run_of_suites(tmp_path):
     assert "Since the baseline" in page
     assert "Worse than the baseline: mine &lt;bad&gt; of new (1 figure compared)." in page
     assert "<bad>" not in page
+    assert "Change 2 in evaluation.json is not shown: of another form of ? has no number" in page
