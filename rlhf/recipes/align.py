@@ -102,16 +102,17 @@ def delete_stages(folder: Path, config: AlignConfig) -> None:
 
 def summarize(folder: Path, report: Path, store: str) -> None:
     """Print the results of SFT and PPO, and where the files are."""
-    from rlhf.evaluation.core.results import cell_text, find, read_results, row_label
+    from rlhf.evaluation.core.results import CAPTION, add_rows, find, read_results, row_label
 
     results = read_results(folder / "evaluation")
-    table = Table("held-out prompts", "sft", "ppo", title="before and after, with 95% intervals")
+    title = "before and after, with 95% intervals"
+    table = Table("held-out prompts", "sft", "ppo", title=title, caption=CAPTION)
     for result in results:
         is_overall = result.subset is None and result.with_contaminated
         if result.model == "ppo" and is_overall and result.metric in SUMMARY:
             fields = {key: getattr(result, key) for key in IDENTIFYING_FIELDS}
             before = find(results, result.metric, "sft", **fields)
-            table.add_row(row_label(result), cell_text(before), cell_text(result))
+            add_rows(table, row_label(result), [before, result])
     plain_console().print(table)
     print_once(
         f"report:   {report}",

@@ -123,14 +123,13 @@ def save(
 
 def print_changes(changes: Sequence[Change]) -> None:
     """Print the changes since the baseline."""
-    caption = "intervals hold for all figures together (95%)"
+    caption = "intervals hold for all figures together (95%); detects: change found with 80% power"
     table = Table(title="Since the baseline", title_justify="left", caption=caption)
-    for column in ("figure", "model", "before", "now", "change", ""):
+    for column in ("figure", "model", "before", "now", "change", "detects", ""):
         table.add_column(column)
     for one in changes:
         interval = f"{one.change:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
         mark = "worse" if one.regressed else ""
-        table.add_row(
-            one.figure, one.model, f"{one.before:.3f}", f"{one.after:.3f}", interval, mark
-        )
+        values = (f"{one.before:.3f}", f"{one.after:.3f}", interval, f"± {one.mde:.3f}")
+        table.add_row(one.figure, one.model, *values, mark)
     plain_console().print(table)

@@ -12,7 +12,7 @@ from rlhf.report.read import Row
 from rlhf.report.verdict import AMBER, GREEN, RED, Light
 from rlhf.runtime.printing import counted
 
-HEADER = ("figure", "model", "before", "now", "change [interval]", "prompts", "verdict")
+HEADER = ("figure", "model", "before", "now", "change [interval]", "detects", "prompts", "verdict")
 WORSE, TOLERATED = "worse", "worse, within its tolerance"
 DROPPED, UNCHANGED = "dropped, within its interval", "no clear change"
 BETTER = "better"
@@ -151,6 +151,7 @@ def _row(change: Row) -> list[str]:
         f"{float(change['before']):.3f}",
         f"{float(change['after']):.3f}",
         f"{float(change['change']):+.3f} [{low:+.3f}, {high:+.3f}]",
+        f"± {float(change['mde']):.3f}" if _is_number(change.get("mde")) else "–",
         str(change["prompts"]),
         verdict_of(change),
     ]

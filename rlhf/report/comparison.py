@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader
 
 from rlhf.manifest import write_atomically
 from rlhf.report.comparison_chart import comparison_chart
+from rlhf.report.interval import interval_text
 from rlhf.report.read import Row
 
 SVG, HTML = "compare.svg", "compare.html"
@@ -37,13 +38,14 @@ def write_page(folder: Path, content: Row) -> Path:
 
 def point_row(point: Row) -> list[str]:
     """A row of the table of points."""
+    kl = point["kl"]
     return [
         str(point["method"]),
         f"{point['key']} {point['value']:g}",
-        cell(point["win_rate"]),
-        f"≤ {point['kl']['value']:.3g}" if point["kl"].get("is_bound") else cell(point["kl"]),
-        cell(point["reward"]),
-        cell(point["score"]),
+        interval_text(point["win_rate"]),
+        f"≤ {kl['value']:.3g}" if kl.get("is_bound") else interval_text(kl),
+        interval_text(point["reward"]),
+        interval_text(point["score"]),
         f"{point['length']:.1f}",
         ", ".join(marks(point)),
     ]
@@ -70,12 +72,6 @@ def marks(point: Row) -> list[str]:
     if point["peak"] is not None:
         texts.append("over-optimised" if point["over_optimized"] else "beyond its peak")
     return texts
-
-
-def cell(estimate: Row) -> str:
-    """`0.73 [0.70, 0.76]`."""
-    value, low, high = (f"{float(estimate[key]):.3g}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
 
 
 def about(content: Row) -> list[str]:

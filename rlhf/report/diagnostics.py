@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from rlhf.report.charts import Bar, Series, forest_plot, line_chart
+from rlhf.report.interval import interval_text
 from rlhf.report.read import Row
 
 SHARES = ("accuracy", "human_agreement", "longer_wins", "demonstrations_above")
@@ -32,7 +33,7 @@ def reward_model_view(evaluation: Row) -> RewardModelView | None:
     return RewardModelView(
         forest=_forest(results),
         charts=[*_calibration(evaluation), *_best_of_n(evaluation)],
-        metrics=[(_label(r), _cell(r), int(r["n"])) for r in results],
+        metrics=[(_label(r), interval_text(r), int(r["n"])) for r in results],
     )
 
 
@@ -76,8 +77,3 @@ def _label(result: Row) -> str:
     label = str(result["metric"]).replace("_", " ")
     label = f"{label}: {result['axis']}" if result.get("axis") else label
     return f"{label}, {result['subset']}" if result.get("subset") else label
-
-
-def _cell(result: Row) -> str:
-    value, low, high = (f"{float(result[key]):.3g}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from rlhf.report.charts import Bar, Dot, forest_plot, scatter
+from rlhf.report.interval import interval_text
 from rlhf.report.read import Row, StageView
 from rlhf.report.samples import plain
 
@@ -64,11 +65,8 @@ def judge_name(result: Row) -> str:
 
 
 def cell(result: Row) -> str:
-    """`0.73 [0.70, 0.76]`; of a win rate also what it detects, and q of a part."""
-    value, low, high = (f"{float(result[key]):.3g}" for key in ("value", "low", "high"))
-    text = f"{value} [{low}, {high}]"
-    if result.get("metric") == "win_rate" and result.get("mde"):
-        text += f", detects ± {float(result['mde']):.2g}"
+    """The figure with its interval and what it detects, and q of a part."""
+    text = interval_text(result)
     return f"{text}, q = {float(result['q']):.2g}" if result.get("q") is not None else text
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from rlhf.report.charts import Bar, Series, forest_plot, line_chart
+from rlhf.report.interval import interval_text
 from rlhf.report.read import Row
 
 JUDGES = {"proxy": "reward model (proxy)", "gold": "gold"}
@@ -78,11 +79,8 @@ def _row(each: Row) -> list[str]:
 
 
 def cell(interval: object) -> str:
-    """`0.73 [0.70, 0.76]`, or a dash."""
-    if not isinstance(interval, Mapping):
-        return "–"
-    value, low, high = (f"{float(interval[key]):.3g}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    """The figure with its interval, or a dash."""
+    return interval_text(interval) if isinstance(interval, Mapping) else "–"
 
 
 def _charts(rounds: Sequence[Row]) -> list[tuple[str, Markup, list[str]]]:

@@ -13,7 +13,7 @@ def change(value, spread=0.1, **fields):
     return {
         "figure": "mine good", "model": "new", "before": 0.5, "after": 0.5 + value,
         "change": value, "low": value - spread, "high": value + spread, "prompts": 40,
-        "tolerance": 0.0, "better": "higher", "regressed": value + spread < 0,
+        "mde": 0.1431, "tolerance": 0.0, "better": "higher", "regressed": value + spread < 0,
     } | fields  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_regressions_come_first_and_name_the_figure():
     evaluation = {"changes": rows, "baseline_run": "runs/last", "notes": ["2 prompts left out"]}
     view = changes_view(evaluation)
     assert view.rows[0] == [
-        "mine <bad>", "new", "0.500", "0.300", "-0.200 [-0.300, -0.100]", "40", "worse",
+        "mine <bad>", "new", "0.500", "0.300", "-0.200 [-0.300, -0.100]", "± 0.143", "40", "worse",
     ]  # fmt: skip
     assert len(view.header) == len(view.rows[0])
     assert (view.baseline, view.notes) == ("runs/last", ["2 prompts left out"])

@@ -137,7 +137,11 @@ def test_page_has_verdict_picture_and_tables(content, comparison, tmp_path):
     assert page.count("seed 2</td>") == 4  # a row for each run
     assert "budget_responses: 640" in page
     table = (tmp_path / "compare.md").read_text()
-    assert "| ppo | kl_coef 0.3 | 0.70 [" in table
+    win_rate = content["points"][1]["win_rate"]
+    assert win_rate["mde"] == pytest.approx(2.8016 * win_rate["se"], rel=1e-4)
+    detects = f"{win_rate['mde']:.2f}"
+    assert re.search(rf"\| ppo \| kl_coef 0.3 \| 0.70 \[.*?\], detects ± {detects} \|", table)
+    assert f"], detects ± {win_rate['mde']:.2g}</td>" in page
     assert "≤ 1.20" in table
     assert "over-optimised" in table
     assert (tmp_path / "compare.svg").read_text().startswith("<svg")

@@ -7,8 +7,11 @@ import threading
 import numpy as np
 import pytest
 
+from rlhf.report.diagnostics import reward_model_view
 from rlhf.report.frontier import frontier_view
+from rlhf.report.interval import interval_text
 from rlhf.report.labels import label_view
+from rlhf.report.metrics import table
 from rlhf.report.plateau import plateau
 from rlhf.report.prompt_map import principal_plane, prompt_map
 from rlhf.report.settings import parse_settings
@@ -167,6 +170,16 @@ def _frontier(**fields):
     ]  # fmt: skip
     fit = {"form": "d(α-βd)", "judge": "held_out", "alpha": 1.0, "beta": 2.0, "r2": 0.9}
     return {"points": points, "fits": [fit], "says": "Over-optimised: take step 1.", **fields}
+
+
+def test_every_figure_has_what_it_detects():
+    """Of policies and of reward models; not in files of earlier versions, which lack it."""
+    score = {"metric": "score", "model": "ppo", "value": 0.731, "low": 0.7, "high": 0.76, "n": 50}
+    results = [score | {"mde": 0.0429}]
+    text = "0.731 [0.7, 0.76], detects ± 0.043"
+    assert table(results, ["ppo"]) == [("score", [text])]
+    assert reward_model_view({"results": results}).metrics == [("score", text, 50)]
+    assert interval_text(score) == "0.731 [0.7, 0.76]"
 
 
 def test_frontier_is_drawn_with_its_fits():

@@ -18,7 +18,7 @@ from rlhf.evaluation.benchmarks.implicit import implicit_reward, implicit_scores
 from rlhf.evaluation.benchmarks.pairwise import judge_cases, order_decides
 from rlhf.evaluation.benchmarks.rules import SCORE
 from rlhf.evaluation.benchmarks.scoring import ScoredCases, reward_scores, score_cases
-from rlhf.evaluation.core.results import Result, number, result_of
+from rlhf.evaluation.core.results import Result, detects_text, number, result_of
 from rlhf.evaluation.judges.llm import is_address, local_judge
 from rlhf.evaluation.judges.pairwise import CompareFunction
 from rlhf.evaluation.judges.remote import RemoteJudge, adapt_to_server, remote_judge
@@ -43,7 +43,7 @@ class BenchmarkReport:
     @property
     def content(self) -> dict[str, object]:
         """The report as an object of JSON."""
-        fields = ("metric", "model", "subset", "value", "low", "high", "n")
+        fields = ("metric", "model", "subset", "value", "low", "high", "n", "mde")
         rows = [{name: getattr(result, name) for name in fields} for result in self.results]
         return {
             "benchmark": self.benchmark,
@@ -152,11 +152,13 @@ def write_benchmark(folder: Path, report: BenchmarkReport, data: dict[str, str])
 def print_benchmark(report: BenchmarkReport, log: Log) -> None:
     """Print the table, and what limits its meaning."""
     title = f"{report.benchmark}: {report.judge}, {counted(len(report.judged), 'case')}"
-    table = Table("", "value [95%]", "prompts", title=title, title_justify="left")
+    heads = ("", "value [95%]", "detects (80% power)", "prompts")
+    table = Table(*heads, title=title, title_justify="left")
     for result in report.results:
         cell = f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
         label = result.metric.replace("_", " ")
-        table.add_row(f"{label}, {result.subset}" if result.subset else label, cell, str(result.n))
+        label = f"{label}, {result.subset}" if result.subset else label
+        table.add_row(label, cell, detects_text(result), str(result.n))
     plain_console().print(table)
     if not any(result.metric == SCORE and result.subset is None for result in report.results):
         log("no score: a part of it has no case, or there are fewer than two prompts")

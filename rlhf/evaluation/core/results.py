@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from rlhf.errors import DataError
-from rlhf.evaluation.stats.power import detectable_difference
+from rlhf.evaluation.stats.power import detectable_effect
 from rlhf.manifest import write_atomically
 from rlhf.runtime.printing import plain_console
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # it loads torch, and reading results needs none
 
 EVALUATION = "evaluation.json"
 ANNOTATORS = "people"  # the model name of results about the human judges
+CAPTION = "value [95% interval]; detects: smallest true difference found with 80% power"
 MAX_COLUMNS = 4  # of the tables of null baselines, in a terminal of 80 characters
 # Tables of the null baselines; their other metrics are in the file and the report.
 BASELINE_TABLES = {
@@ -50,12 +51,11 @@ class Result:
 
     @property
     def mde(self) -> float | None:
-        """The smallest true difference that this figure's interval finds with 80% power.
+        """The minimal detectable effect: the smallest true difference found with 80% power.
 
         From the standard error, or from the interval if there is none; None for an exact value.
         """
-        se = self.se if self.se is not None else (self.high - self.low) / (2 * 1.96)
-        return detectable_difference(se) if se > 0 else None
+        return detectable_effect(self.se, self.low, self.high)
 
 
 def result_of(
@@ -146,11 +146,11 @@ def print_table(results: Sequence[Result], models: Sequence[str], title: str) ->
 def result_tables(results: Sequence[Result], models: Sequence[str], title: str) -> list[Table]:
     """A table with one row per metric and one column per model, without categories.
 
-    Without contaminated prompts only the win rate and the score have a row. The null baselines
-    have their own tables, and so have the human judges.
+    Below each row is what its figures detect. Without contaminated prompts only the win rate and
+    the score have a row. The null baselines have their own tables, and so have the human judges.
     """
     chosen = [r for r in results if r.subset is None and _is_in_tables(r)]
-    tables = [_table(chosen, models, title, "value [95% interval]")]
+    tables = [_table(chosen, models, title, CAPTION)]
     others = [r for r in chosen if r.with_contaminated and r.model not in (*models, ANNOTATORS)]
     for name, metrics in BASELINE_TABLES.items():
         part = [r for r in others if r.metric in metrics]
@@ -182,14 +182,18 @@ def _table(
         table.add_column(name, justify="right", no_wrap=models_across, overflow="fold")
     if models_across:
         for label in labels:
-            row = [cells.get((label, model)) for model in models]
-            table.add_row(label, *(cell_text(cell) for cell in row))
-            if any(cell is not None and cell.metric == "win_rate" for cell in row):
-                table.add_row("  detects, 80% power", *(_detects(cell) for cell in row))
+            add_rows(table, label, [cells.get((label, model)) for model in models])
     else:
         for model in models:
-            table.add_row(model, *(cell_text(cells.get((label, model))) for label in labels))
+            add_rows(table, model, [cells.get((label, model)) for label in labels])
     return table
+
+
+def add_rows(table: Table, label: str, results: Sequence[Result | None]) -> None:
+    """Add a row of values with intervals and, if one is not exact, a row of what they detect."""
+    table.add_row(label, *(cell_text(result) for result in results))
+    if any(result is not None and result.mde is not None for result in results):
+        table.add_row("  detects", *(detects_text(result) for result in results))
 
 
 def _is_in_tables(result: Result) -> bool:
@@ -220,8 +224,8 @@ def cell_text(result: Result | None) -> str:
     return f"{number(result.value)} [{number(result.low)},{number(result.high)}]"
 
 
-def _detects(result: Result | None) -> str:
-    """`± 0.05`, the minimal detectable difference."""
+def detects_text(result: Result | None) -> str:
+    """`± 0.05`, the minimal detectable effect; a dash for an exact value."""
     return f"± {number(result.mde)}" if result is not None and result.mde is not None else "–"
 
 

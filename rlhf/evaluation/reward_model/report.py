@@ -11,7 +11,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from rlhf.evaluation.core.results import Result, number, result_of, write_results
+from rlhf.evaluation.core.results import (
+    Result,
+    detects_text,
+    number,
+    result_of,
+    write_results,
+)
 from rlhf.evaluation.reward_model.best_of_n import BestOfN, best_of_n
 from rlhf.evaluation.reward_model.calibration import Bin, reliability
 from rlhf.evaluation.reward_model.gate import GATE, Gate, judge_reward_model
@@ -91,10 +97,11 @@ def write_gate(path: Path, gate: Gate) -> None:
 def print_report(report: RewardReport, title: str) -> None:
     """Print the table of metrics, the best-of-N curve and the verdict."""
     console = plain_console()
-    table = Table("metric", "value [95%]", "prompts", title=title, title_justify="left")
+    heads = ("metric", "value [95%]", "detects (80% power)", "prompts")
+    table = Table(*heads, title=title, title_justify="left")
     for result in report.results:
         cell = f"{number(result.value)} [{number(result.low)}, {number(result.high)}]"
-        table.add_row(label_of(result), cell, str(result.n))
+        table.add_row(label_of(result), cell, detects_text(result), str(result.n))
     console.print(table)
     for point in report.best_of_n:
         console.print(

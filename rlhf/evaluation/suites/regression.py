@@ -8,6 +8,7 @@ from pathlib import Path
 from rlhf.errors import ConfigError, DataError
 from rlhf.evaluation.core.results import EVALUATION
 from rlhf.evaluation.stats.paired import paired_difference
+from rlhf.evaluation.stats.power import detectable_difference
 from rlhf.evaluation.suites.answers import Answer, read_answers
 from rlhf.evaluation.suites.figures import figure_label, values_by_prompt
 from rlhf.evaluation.suites.suite import Figure, Suite
@@ -27,6 +28,7 @@ class Change:
     low: float
     high: float
     prompts: int
+    mde: float  # change that these prompts detect with 80% power; 0 if none changed
     tolerance: float
     better: str  # higher or lower
     regressed: bool
@@ -209,6 +211,7 @@ def _change(
         low=estimate.low,
         high=estimate.high,
         prompts=estimate.n,
+        mde=detectable_difference(estimate.se or 0.0, level=level),
         tolerance=figure.tolerance,
         better=figure.better,
         regressed=best < -figure.tolerance,

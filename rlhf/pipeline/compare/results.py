@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rlhf.evaluation.core.results import number
 from rlhf.evaluation.stats.bootstrap import Estimate
+from rlhf.evaluation.stats.power import detectable_effect
 from rlhf.manifest import write_atomically
 from rlhf.pipeline.compare.analysis import Comparison, Difference, Marked
 from rlhf.pipeline.compare.points import Numbers
@@ -69,8 +70,9 @@ def write_results(folder: Path, content: Mapping[str, object], comparison: Compa
         *_table(HEAD, rows_of(comparison)),
         "",
         "Win rate, KL, reward and score are means over seeds and held-out prompts with 95% "
-        "intervals; tokens are the mean length of a response. Cost is the mean of a run: responses "
-        "sampled while it trained, response tokens of its optimizer steps, seconds.",
+        "intervals, and the smallest true difference that they detect with 80% power; tokens are "
+        "the mean length of a response. Cost is the mean of a run: responses sampled while it "
+        "trained, response tokens of its optimizer steps, seconds.",
         "",
         "## Runs",
         "",
@@ -89,10 +91,10 @@ def rows_of(comparison: Comparison) -> list[list[str]]:
             [
                 point.method.name,
                 point.swept_text,
-                interval(m.win_rate),
-                f"{bound}{number(m.kl.value)}" if bound else interval(m.kl),
-                interval(m.reward),
-                interval(m.score),
+                _figure(m.win_rate),
+                f"{bound}{number(m.kl.value)}" if bound else _figure(m.kl),
+                _figure(m.reward),
+                _figure(m.score),
                 number(m.length),
                 f"{sampled:,.0f}" if point.costs else f"{point.per_answer} per answer",
                 f"{_mean(m, 'tokens'):,.0f}" if point.costs else "–",
@@ -169,7 +171,21 @@ def _difference(each: Difference) -> dict[str, object]:
 
 def _estimate(estimate: Estimate) -> dict[str, object]:
     names = ("value", "low", "high", "se", "n")
-    return {name: getattr(estimate, name) for name in names}
+    mde = _mde(estimate)
+    return {
+        **{name: getattr(estimate, name) for name in names},
+        **({"mde": mde} if mde is not None else {}),
+    }
+
+
+def _figure(estimate: Estimate) -> str:
+    """`0.71 [0.68, 0.74], detects ± 0.04`; the last is the minimal detectable effect."""
+    mde = _mde(estimate)
+    return interval(estimate) + (f", detects ± {number(mde)}" if mde is not None else "")
+
+
+def _mde(estimate: Estimate) -> float | None:
+    return detectable_effect(estimate.se, estimate.low, estimate.high)
 
 
 def _mean(m: Marked, name: str) -> float:

@@ -8,7 +8,14 @@ import pytest
 from rlhf.evaluation.core.examples import write_examples
 from rlhf.evaluation.core.metrics import Judge, MetricSpec, all_metrics
 from rlhf.evaluation.core.records import Record, by_prompt, read_records, write_records
-from rlhf.evaluation.core.results import ANNOTATORS, find, print_table, read_results, write_results
+from rlhf.evaluation.core.results import (
+    ANNOTATORS,
+    Result,
+    find,
+    print_table,
+    read_results,
+    write_results,
+)
 from rlhf.evaluation.judges.pairwise_metrics import health_results
 from rlhf.evaluation.stats.bootstrap import Estimate
 from rlhf.types import PromptRow
@@ -157,7 +164,7 @@ def test_worst_category_is_named_and_differs_from_the_rest():
     assert [r.model for r in results if r.metric == "win_rate_worst_category"] == ["ppo"]
 
 
-def test_minimal_detectable_difference_is_next_to_every_figure(records, spec, tmp_path, capsys):
+def test_minimal_detectable_effect_is_written_next_to_every_figure(records, spec, tmp_path):
     """2.8016 standard errors; of [0, 1, 1] over three prompts the standard error is 1/3."""
     results = all_metrics(records, spec)
     win_rate = find(results, "win_rate", "ppo", judge="gold")
@@ -167,8 +174,34 @@ def test_minimal_detectable_difference_is_next_to_every_figure(records, spec, tm
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["results"][0]["mde"] == pytest.approx(win_rate.mde)
     assert read_results(tmp_path) == results
+
+
+def test_tables_say_what_each_figure_detects(capsys):
+    """2.8016 standard errors: of 0.1 they are 0.28; an interval of 0.07 has one of 0.07/3.92.
+
+    The figure of a suite has no standard error: 2.8016 * 0.07/3.92 = 0.05. An exact value has no
+    row, and a dash next to one that is not exact.
+    """
+    of = {"n": 50, "baseline": None}
+    results = [
+        Result(metric="score", model="ppo", value=1.0, low=0.8, high=1.2, se=0.1, **of),
+        Result(metric="suite", model="ppo", axis="mine good", value=0.0, low=0.0, high=0.07, **of),
+        Result(metric="kl", model="ppo", value=0.0, low=0.0, high=0.0, se=0.0, **of),
+        Result(metric="score", model="sft", value=0.0, low=0.0, high=0.0, **of),
+        Result(metric="score", model="empty", value=3.0, low=2.0, high=4.0, se=1.0, **of),
+    ]
     print_table(results, ("sft", "ppo"), "made up")
-    assert "± 0.93" in capsys.readouterr().out
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]]
+             for line in capsys.readouterr().out.splitlines() if line.startswith("│")]  # fmt: skip
+    assert lines == [
+        ["score", "0.00 [0.00,0.00]", "1.00 [0.80,1.20]"],
+        ["detects", "–", "± 0.28"],
+        ["mine good", "–", "0.00 [0.00,0.07]"],
+        ["detects", "–", "± 0.05"],
+        ["kl", "–", "0.00 [0.00,0.00]"],
+        ["empty", "3.00 [2.00,4.00]"],
+        ["detects", "± 2.80"],
+    ]
 
 
 def test_kl_per_response_and_per_token(records, spec):

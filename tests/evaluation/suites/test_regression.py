@@ -58,6 +58,10 @@ def test_fall_beyond_chance_is_a_regression(tmp_path):
     assert good.regressed
     assert not bad.regressed
     assert notes == []
+    # With one prompt of +1 and one of -1 added, 12 of 62 changes are -1 and two more ±1: standard
+    # error sqrt((14/62 - (12/62)²) / 62) = 0.05512. At 97.5% and 80% power it counts
+    # 2.2414 + 0.8416 times.
+    assert good.mde == pytest.approx(0.1699, abs=1e-4)
     rise = answers({"good": [1.0] * 60, "bad": [0.0] * 48 + [1.0] * 12})
     (good, bad), _ = changes(baseline(tmp_path, one, rise), [one], before)
     assert not good.regressed
@@ -82,6 +86,7 @@ def test_regressions_are_one_error_with_all_figures(tmp_path):
     with raises("regression", "2 figures", "mine good", "mine other", "-1.000"):
         run.check_regressions()
     same, _ = changes(baseline(tmp_path, one, before), [one], before)
+    assert [change.mde for change in same] == [0.0, 0.0]
     SuiteRun(answers=before, results=[], ungraded={}, changes=same).check_regressions()
 
 

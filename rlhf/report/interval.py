@@ -1,0 +1,14 @@
+"""A figure with its interval as text."""
+
+from rlhf.report.read import Row
+
+
+def interval_text(figure: Row) -> str:
+    """`0.73 [0.70, 0.76], detects ± 0.04`.
+
+    The last part is the minimal detectable effect; files of earlier versions and exact values have
+    none.
+    """
+    value, low, high = (f"{float(figure[key]):.3g}" for key in ("value", "low", "high"))
+    detects = f", detects ± {float(figure['mde']):.2g}" if figure.get("mde") else ""
+    return f"{value} [{low}, {high}]{detects}"
