@@ -11,7 +11,7 @@ from rlhf.evaluation.core.records import RECORDS_FILE, Record
 from rlhf.evaluation.core.results import ANNOTATORS, Result, result_of
 from rlhf.evaluation.core.study_config import HUMAN, HUMAN_LLM, StudyConfig
 from rlhf.evaluation.judges.human_llm import log_combined
-from rlhf.evaluation.judges.human_results import sampled_results
+from rlhf.evaluation.judges.human_results import KnownWins, sampled_results
 from rlhf.evaluation.judges.human_sample import HumanSample, candidate_of, draw_sample
 from rlhf.evaluation.judges.judge_bias import judge_biases, judge_models
 from rlhf.evaluation.judges.pairwise import Pair, PairOutcome, Verdict
@@ -93,9 +93,8 @@ def collect_human_labels(
         return results
     wins = {one.pair: one.win for one in human.outcomes}
     ties = {pair: 0.5 for pair in pairs if pair.ours == pair.theirs}
-    combined = sampled_results(
-        pairs, judge_wins if is_combined else {}, ties | wins, _order(human.votes), sample, spec
-    )
+    known = KnownWins(judge=judge_wins if is_combined else {}, people=ties | wins)
+    combined = sampled_results(pairs, known, _order(human.votes), sample, spec)
     log_combined(combined, log, len(rows))
     if study.human_budget is None:  # people alone are among the pairwise metrics
         combined = [one for one in combined if one.judge != HUMAN]

@@ -1,6 +1,7 @@
 """All results of people on some prompts, alone and with a judge on all."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from rlhf.evaluation.core.metric_spec import MetricSpec
 from rlhf.evaluation.core.results import Result
@@ -14,6 +15,7 @@ from rlhf.evaluation.judges.human_llm import (
 )
 from rlhf.evaluation.judges.human_sample import HumanSample
 from rlhf.evaluation.judges.pairwise import Pair
+from rlhf.evaluation.stats.prediction_powered import PredictionPowered
 from rlhf.evaluation.stats.sampled_length import (
     FEWEST_LABELS,
     sampled_equal_length_win_rate,
@@ -21,10 +23,17 @@ from rlhf.evaluation.stats.sampled_length import (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownWins:
+    """The win of each pair, as far as it is known."""
+
+    judge: Mapping[Pair, float]  # of all pairs; empty without a judge
+    people: Mapping[Pair, float]  # of each labelled pair, and ½ for pairs of equal texts
+
+
 def sampled_results(
     pairs: Sequence[Pair],
-    judge_wins: Mapping[Pair, float],
-    outcomes: Mapping[Pair, float],
+    known: KnownWins,
     labelled: Sequence[Pair],
     sample: HumanSample,
     spec: MetricSpec,
@@ -35,32 +44,25 @@ def sampled_results(
 
     Args:
         pairs: all pairs of the models with the baseline.
-        judge_wins: the judge's win of each pair; empty without a judge.
-        outcomes: the people's win of each labelled pair, and ½ for pairs of equal texts.
+        known: their wins.
         labelled: the pairs in the order of their first labels.
         sample: the drawn prompts.
         spec: models, baseline and contaminated prompts.
     """
-    place = {pair: number for number, pair in enumerate(labelled)}
     results = []
     for model in spec.models:
         own = [pair for pair in pairs if (pair.model, pair.baseline) == (model, spec.baseline)]
-        wins = prompt_wins(own, judge_wins, outcomes, sample)
-        results += combined_results(wins, model, spec, with_judge=bool(judge_wins))
-        results += length_results(own, judge_wins, outcomes, wins, model, spec)
+        wins = prompt_wins(own, known.judge, known.people, sample)
+        results += combined_results(wins, model, spec, with_judge=bool(known.judge))
+        results += length_results(own, known, wins, model, spec)
         if sample.probabilities:
-            last: dict[int, int] = {}
-            for pair in own:
-                if pair in place:
-                    last[pair.prompt_index] = max(last.get(pair.prompt_index, 0), place[pair])
-            results += anytime_results(wins, sorted(last, key=last.__getitem__), model, spec)
+            results += anytime_results(wins, _order(labelled, own), model, spec)
     return results
 
 
 def length_results(
     pairs: Sequence[Pair],
-    judge_wins: Mapping[Pair, float],
-    outcomes: Mapping[Pair, float],
+    known: KnownWins,
     wins: Sequence[PromptWins],
     model: str,
     spec: MetricSpec,
@@ -73,49 +75,54 @@ def length_results(
 
     Args:
         pairs: of the model with the baseline, at all prompts.
-        judge_wins: the judge's win of each pair; empty without a judge.
-        outcomes: the people's win of each labelled pair, and ½ for pairs of equal texts.
-        wins: of these pairs by prompt, as `prompt_wins` returns them.
+        known: their wins.
+        wins: the same by prompt, as `prompt_wins` returns them.
         model: its name.
         spec: baseline and contaminated prompts.
     """
     by_prompt: dict[int, list[Pair]] = {one.prompt_index: [] for one in wins}
     for pair in pairs:
         by_prompt[pair.prompt_index].append(pair)
-    return with_clean(
-        wins, spec, lambda some: _results(by_prompt, judge_wins, outcomes, some, model, spec)
-    )
+
+    def results_of(some: Sequence[PromptWins]) -> list[Result]:
+        groups = [by_prompt[one.prompt_index] for one in some]
+        return [
+            result
+            for metric, estimate in _estimates(groups, known, some).items()
+            for result in powered_results(
+                estimate, metric, model, spec, with_judge=bool(known.judge)
+            )
+        ]
+
+    return with_clean(wins, spec, results_of)
 
 
-def _results(
-    by_prompt: Mapping[int, Sequence[Pair]],
-    judge_wins: Mapping[Pair, float],
-    outcomes: Mapping[Pair, float],
-    wins: Sequence[PromptWins],
-    model: str,
-    spec: MetricSpec,
-) -> list[Result]:
+def _estimates(
+    groups: Sequence[Sequence[Pair]], known: KnownWins, wins: Sequence[PromptWins]
+) -> dict[str, PredictionPowered]:
+    """Both estimates by metric, from the pairs of each prompt; empty with too few labels."""
     if sum(one.people is not None for one in wins) < FEWEST_LABELS:
-        return []
-    groups = [by_prompt[one.prompt_index] for one in wins]
+        return {}
     labels = [
-        None if one.people is None else [outcomes[pair] for pair in group]
+        None if one.people is None else [known.people[pair] for pair in group]
         for one, group in zip(wins, groups, strict=True)
     ]
-    verdicts = [[judge_wins.get(pair, 0.5) for pair in group] for group in groups]
+    judge = [[known.judge.get(pair, 0.5) for pair in group] for group in groups]
     differences = [[float(len(pair.ours) - len(pair.theirs)) for pair in group] for group in groups]
     lengths = [[float(len(pair.theirs)) for pair in group] for group in groups]
     probabilities = [one.probability * one.answered for one in wins]
-    estimates = {
+    return {
         "length_controlled_win_rate": sampled_length_controlled_win_rate(
-            verdicts if judge_wins else None, labels, differences, lengths, probabilities
+            judge if known.judge else None, labels, differences, lengths, probabilities
         ),
         "equal_length_win_rate": sampled_equal_length_win_rate(
-            verdicts if judge_wins else None, labels, differences, probabilities
+            judge if known.judge else None, labels, differences, probabilities
         ),
     }
-    return [
-        result
-        for metric, estimate in estimates.items()
-        for result in powered_results(estimate, metric, model, spec, with_judge=bool(judge_wins))
-    ]
+
+
+def _order(labelled: Sequence[Pair], own: Sequence[Pair]) -> list[int]:
+    """The prompts of these pairs in the order in which their last pair was labelled."""
+    ours = set(own)
+    last = {pair.prompt_index: place for place, pair in enumerate(labelled) if pair in ours}
+    return sorted(last, key=last.__getitem__)
