@@ -26,7 +26,6 @@ from rlhf.models.recurrent import check_not_recurrent
 from rlhf.models.tokenizer import tokenizer_of_model
 from rlhf.runtime.printing import counted, plain_console, quiet_logs, rlhf_command
 from rlhf.runtime.progress import progress
-from rlhf.types import PromptRow
 
 
 def sample_candidates(
@@ -100,7 +99,7 @@ def sample_candidates(
             done = journal.prompts_with(index)
             if len(done) == len(rows):
                 continue  # its weights are not needed
-            for batch in sample_batches(
+            batches = sample_batches(
                 load_on_device(model),
                 chat,
                 [row.prompt for row in rows],
@@ -110,18 +109,12 @@ def sample_candidates(
                 seed=seed + 1_000_003 * index,  # a model given twice samples different responses
                 batch_size=batch_size,
                 skip=done,
-            ):
-                for prompt, samples in batch.items():
-                    journal.add(prompt, index, [sample.response for sample in samples])
-                    advance(len(samples))
-        texts = [journal.texts_of(prompt) for prompt in range(len(rows))]
+            )
+            for prompt, samples in (item for batch in batches for item in batch.items()):
+                journal.add(prompt, index, [sample.response for sample in samples])
+                advance(len(samples))
     authors = [model for model, count in zip(models, counts, strict=True) for _ in range(count)]
-    return [_candidate(row, of_row, authors) for row, of_row in zip(rows, texts, strict=True)]
-
-
-def _candidate(row: PromptRow, responses: Sequence[str], models: Sequence[str]) -> Candidate:
-    """The prompt with its responses and their authors."""
-    return Candidate(prompt=row.prompt, responses=responses, models=models, columns=row.columns)
+    return journal.candidates(rows, authors)
 
 
 def write_candidates(path: Path, candidates: Sequence[Candidate]) -> None:

@@ -63,11 +63,10 @@ def sample_from_server(
         "temperature": temperature,
         "seed": seed,
     }
+    total = len(rows) * num_responses
     with (
         SampleJournal(journal_file, settings) as journal,
-        progress(
-            f"responses of {address}", len(rows) * num_responses, journal.num_texts
-        ) as advance,
+        progress(f"responses of {address}", total, journal.num_texts) as advance,
     ):
 
         def ask(job: tuple[int, int]) -> None:
@@ -86,8 +85,4 @@ def sample_from_server(
         done = [journal.prompts_with(index) for index in range(num_responses)]
         jobs = [(p, n) for p in range(len(rows)) for n in range(num_responses) if p not in done[n]]
         run_together(ask, jobs)
-        texts = [journal.texts_of(place) for place in range(len(rows))]
-    return [
-        Candidate(prompt=row.prompt, responses=of_row, models=authors, columns=row.columns)
-        for row, of_row in zip(rows, texts, strict=True)
-    ]
+    return journal.candidates(rows, authors)

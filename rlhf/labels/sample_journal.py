@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from rlhf.errors import ConfigError
+from rlhf.labels.records import Candidate
 from rlhf.manifest import MANIFEST, hash_file
+from rlhf.types import PromptRow
 
 SUFFIX = ".partial"  # after the name of the output file
 
@@ -59,6 +61,15 @@ class SampleJournal:
     def texts_of(self, prompt: int) -> list[str]:
         """The texts of all parts of a prompt, in the order of the parts."""
         return [text for _, texts in sorted(self._texts[prompt].items()) for text in texts]
+
+    def candidates(self, rows: Sequence[PromptRow], models: Sequence[str]) -> list[Candidate]:
+        """Each prompt with its texts; `models` are the models of a prompt's texts."""
+        return [
+            Candidate(
+                prompt=row.prompt, responses=self.texts_of(n), models=models, columns=row.columns
+            )
+            for n, row in enumerate(rows)
+        ]
 
     def add(self, prompt: int, part: int, texts: Sequence[str]) -> None:
         """Store the texts of a part of a prompt. Threads may call it."""
