@@ -1,6 +1,7 @@
 """`rlhf evaluate --suite`: the shipped suites on a tiny model, and a test of regressions."""
 
 import json
+import re
 import runpy
 import sys
 from dataclasses import replace
@@ -69,8 +70,12 @@ def figures(output):
     return {r["axis"]: r["value"] for r in content["results"] if "subset" not in r}, content
 
 
-def test_second_turn_continues_the_sampled_conversation(folder, model):
-    """Greedy: the second response is that to the conversation with the first one."""
+def test_second_turn_continues_the_sampled_conversation(folder, model, monkeypatch, capsys):
+    """Greedy: the second response is that to the conversation with the first one.
+
+    Six prompts in batches of four, then the three that have a second turn.
+    """
+    monkeypatch.setattr("rlhf.runtime.progress.SECONDS", 0.0)
     text = YAML.replace("temperature: 1", "temperature: 0").replace("num_generations: 2", "")
     (folder / "suite.yaml").write_text(text)
     (suite,) = find_suites(str(folder), [], {})
@@ -81,6 +86,9 @@ def test_second_turn_continues_the_sampled_conversation(folder, model):
     respond = loaded_model(evaluated, batch_size=4)
     own = answer_suite("m", respond, suite, prompts, range(6), seed=0)
     assert [len(one.responses) for one in own] == [1, 1, 1, 2, 2, 2]
+    assert re.findall(f"m, {suite.name}: (.*?)(?:,|$)", capsys.readouterr().out, re.M) == [
+        "4 of 6", "6 of 6", "3 of 3",
+    ]  # fmt: skip
     turns = [
         {"role": "user", "content": "Where is 0?"},
         {"role": "assistant", "content": own[3].responses[0]},

@@ -8,9 +8,15 @@ from rlhf.errors import DataError
 from rlhf.evaluation.core.sampling import EvaluatedModel
 from rlhf.evaluation.suites.suite import Suite
 from rlhf.manifest import hash_text
-from rlhf.models.generation.generate import as_responses, generate, prompt_batch
+from rlhf.models.generation.generate import (
+    SampledResponse,
+    as_responses,
+    generate,
+    prompt_batch,
+)
 from rlhf.rollouts.chat_server import ServedModel, respond, run_together
-from rlhf.types import Prompt
+from rlhf.runtime.progress import progress
+from rlhf.types import Prompt, PromptBatch
 
 Respond: TypeAlias = Callable[[Suite, Sequence[Prompt], Sequence[int], int], list[str]]
 """(suite, prompts, keys of their random numbers, seed) -> a response to each prompt."""
@@ -27,28 +33,21 @@ def loaded_model(evaluated: EvaluatedModel, *, batch_size: int) -> Respond:
         _check_room(suite, evaluated, prompts, [len(ids) for ids in encoded])
         texts = [""] * len(prompts)
         order = sorted(range(len(prompts)), key=lambda place: -len(encoded[place]))
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = prompt_batch(
-                [encoded[place] for place in chosen],
-                [prompts[place] for place in chosen],
-                prompt_indices=[rows[place] for place in chosen],
-                num_responses=1,
-                pad_token_id=chat.pad_token_id,
-                device=evaluated.model.device,
-            )
-            generated = generate(
-                evaluated.model,
-                batch,
-                max_new_tokens=suite.max_completion_length,
-                temperature=suite.temperature,
-                eos_token_ids=chat.eos_token_ids,
-                pad_token_id=chat.pad_token_id,
-                seed=(seed + int(hash_text(suite.name)[:8], 16)) % (1 << 32),
-                iteration=0,
-            )
-            for place, response in zip(chosen, as_responses(chat, generated), strict=True):
-                texts[place] = response.text
+        with progress(f"{evaluated.name}, {suite.name}", len(prompts)) as advance:
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                batch = prompt_batch(
+                    [encoded[place] for place in chosen],
+                    [prompts[place] for place in chosen],
+                    prompt_indices=[rows[place] for place in chosen],
+                    num_responses=1,
+                    pad_token_id=chat.pad_token_id,
+                    device=evaluated.model.device,
+                )
+                responses = _sampled(suite, evaluated, batch, seed)
+                for place, response in zip(chosen, responses, strict=True):
+                    texts[place] = response.text
+                advance(len(chosen))
         return texts
 
     return respond_all
@@ -60,20 +59,41 @@ def served_model(served: ServedModel, template_kwargs: Mapping[str, object] | No
     def respond_all(
         suite: Suite, prompts: Sequence[Prompt], rows: Sequence[int], seed: int
     ) -> list[str]:
-        def ask(place: int) -> str:
-            response = respond(
-                served,
-                prompts[place],
-                max_new_tokens=suite.max_completion_length,
-                temperature=suite.temperature,
-                seed=int(hash_text(f"{seed} {suite.name} {rows[place]}")[:14], 16),
-                template_kwargs=template_kwargs,
-            )
-            return response.text
+        with progress(f"{served.model}, {suite.name}", len(prompts)) as advance:
 
-        return run_together(ask, range(len(prompts)))
+            def ask(place: int) -> str:
+                response = respond(
+                    served,
+                    prompts[place],
+                    max_new_tokens=suite.max_completion_length,
+                    temperature=suite.temperature,
+                    seed=int(hash_text(f"{seed} {suite.name} {rows[place]}")[:14], 16),
+                    template_kwargs=template_kwargs,
+                )
+                advance(1)
+                return response.text
+
+            return run_together(ask, range(len(prompts)))
 
     return respond_all
+
+
+def _sampled(
+    suite: Suite, evaluated: EvaluatedModel, batch: PromptBatch, seed: int
+) -> list[SampledResponse]:
+    """A response to each row of the batch."""
+    chat = evaluated.chat
+    generated = generate(
+        evaluated.model,
+        batch,
+        max_new_tokens=suite.max_completion_length,
+        temperature=suite.temperature,
+        eos_token_ids=chat.eos_token_ids,
+        pad_token_id=chat.pad_token_id,
+        seed=(seed + int(hash_text(suite.name)[:8], 16)) % (1 << 32),
+        iteration=0,
+    )
+    return as_responses(chat, generated)
 
 
 def _check_room(
