@@ -88,7 +88,7 @@ def check_named(source: str, place: str) -> Check:
     """The check of `check:NAME`.
 
     Raises:
-        ConfigError: there is no such check, or the package of its checks is not installed.
+        ConfigError: there is no such check, or a package or data that it needs is not installed.
     """
     name = source.removeprefix(CHECK)
     if name not in CHECKS:
@@ -98,6 +98,7 @@ def check_named(source: str, place: str) -> Check:
         )
     if name.startswith("ifeval"):
         _ifeval_package(place)
+        _check_sentence_data(place)
     return CHECKS[name]
 
 
@@ -146,3 +147,22 @@ def _ifeval_package(place: str) -> Callable[..., Mapping[str, Any]]:
             code="missing-package",
         ) from error
     return process_results  # type: ignore[no-any-return]
+
+
+def _check_sentence_data(place: str) -> None:
+    """Check that IFEval can count sentences: without network its package lacks NLTK's data.
+
+    Raises:
+        ConfigError: the data are not installed.
+    """
+    from lm_eval.tasks.ifeval.instructions_util import count_sentences
+
+    try:
+        count_sentences("One. Two.")
+    except LookupError as error:
+        raise ConfigError(
+            f"{place}: IFEval's checks count sentences with NLTK's data punkt_tab, which are not "
+            "installed; run `python -m nltk.downloader punkt_tab` with network, and without copy "
+            "nltk_data from a machine that has it to your home folder.",
+            code="missing-package",
+        ) from error

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf.evaluation.suites.checks import CHECKS, answer, kept_answer, refusal
+from rlhf.evaluation.suites.checks import CHECKS, answer, check_named, kept_answer, refusal
+from tests.errors import raises
 
 ROOT = Path(__file__).parents[3]
 DECLINED = (
@@ -80,6 +81,21 @@ def test_shipped_answers_pass_their_own_check():
         for column, value in (("answer", 1.0), ("wrong", 0.0)):
             texts = row[column] if isinstance(row[column], list) else [row[column]]
             assert [answer(f"{text}.", row, ()) for text in texts] == [[value]] * len(texts)
+
+
+def test_missing_data_of_ifeval_raise_before_sampling(monkeypatch):
+    """A machine without network: the package is there, its sentence data are not."""
+    util = pytest.importorskip(
+        "lm_eval.tasks.ifeval.instructions_util", reason="needs pip install 'rlhf[ifeval]'"
+    )
+
+    def load(name):
+        raise LookupError(f"Resource {name} not found")
+
+    util._get_sentence_tokenizer.cache_clear()
+    monkeypatch.setattr(util.nltk.data, "load", load)
+    with raises("missing-package", "punkt_tab"):
+        check_named("check:ifeval_prompt", "suite ifeval")
 
 
 def test_ifeval_is_checked_by_the_benchmark(shared_dir):
