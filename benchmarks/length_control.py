@@ -2,22 +2,27 @@
 
     python -m benchmarks.length_control ../shared/data/judgements/alpacaeval2-20-models.jsonl.gz
 
+With `--clone DIR`, a clone of https://github.com/tatsu-lab/alpaca_eval, its other models are the
+test, with the difficulties of the file; and difficulty is estimated from all models together.
+
 Each row of the file is a model: `preference` (of the judge, 0 baseline to 1 model), `length` and
 `baseline_length` (characters) at the same prompts in the same order, and the published `win_rate`,
 `standard_error` and `length_controlled_winrate` in percent. A model may lack some prompts.
 """
 
+import argparse
 import gzip
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.alpaca_eval_clone import clone_rows
 from rlhf.evaluation.stats.bootstrap import rate
 from rlhf.evaluation.stats.equal_length import equal_length_win_rate
 from rlhf.evaluation.stats.length_control import (
@@ -51,7 +56,11 @@ def read_models(path: str) -> list[Model]:
     it.
     """
     with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+        return models_of([json.loads(line) for line in lines])
+
+
+def models_of(rows: Sequence[Mapping[str, Any]]) -> list[Model]:
+    """The models of rows with the keys of the file."""
     whole = max((row["baseline_length"] for row in rows), key=len)
     return [_model(row, whole) for row in rows]
 
@@ -90,6 +99,33 @@ def together(models: Sequence[Model], taste: float = 1.0) -> Array:
     return 100 * np.array([estimate.value for estimate in estimates])
 
 
+def paired_by_place(models: Sequence[Model]) -> Array:
+    """`together`, with the difficulties of prompts paired as AlpacaEval's code pairs them.
+
+    It looks a difficulty up by the place of the comparison in the model's own list. A model that
+    lacks a prompt gets those of its neighbours after the gap.
+    """
+    return with_difficulty(models, _difficulty(models))
+
+
+def with_difficulty(models: Sequence[Model], difficulty: Sequence[float]) -> Array:
+    """Length-controlled win rates in percent, difficulties paired as AlpacaEval's code does."""
+    return 100 * np.array(
+        [_with_difficulty(model, _by_place(model, difficulty)) for model in models]
+    )
+
+
+def _by_place(model: Model, difficulty: Sequence[float]) -> list[float]:
+    places = iter(difficulty)
+    return [next(places) if group else 0.0 for group in model.wins]
+
+
+def _difficulty(models: Sequence[Model]) -> list[float]:
+    return prompt_difficulty(
+        [model.wins for model in models], [model.differences for model in models]
+    )
+
+
 def alone(model: Model, *, with_lengths: bool = True, taste: float = 1.0) -> float:
     """The length-controlled win rate of one model in percent."""
     lengths = model.baseline_lengths if with_lengths else None
@@ -126,10 +162,13 @@ def cross_validate(of: Callable[[float], Array], published: Array) -> None:
     print(f"    chosen on the other models ({chosen}): {left_out.mean():.2f}")
 
 
-def main(path: str) -> None:
+def main(path: str, clone: str | None, max_bytes: int) -> None:
     """All comparisons."""
     models = read_models(path)
-    published = np.array([model.published["length_controlled_winrate"] for model in models])
+    if clone is not None:
+        compare_clone(models, Path(clone), max_bytes)
+        return
+    published = _published(models)
     errors = [100 * float(rate(model.wins).se or 0.0) for model in models]
     listed = [model.published["standard_error"] for model in models]
     print(f"{len(models)} models; standard errors of the win rate differ by at most "
@@ -137,6 +176,7 @@ def main(path: str) -> None:
     raw = [100 * rate(model.wins).value for model in models]
     compare("raw win rate", raw, published)
     compare("all models together", together(models), published)
+    compare("the same, difficulties paired by place", paired_by_place(models), published)
     compare("one model alone", each_alone(models), published)
     without = [alone(model, with_lengths=False) for model in models]
     compare("one model alone, baseline's length unknown", without, published)
@@ -151,11 +191,39 @@ def main(path: str) -> None:
     cross_validate(partial(each_alone, models), published)
     _by_number_of_models(models, published)
     values = together(models)
+    by_place = paired_by_place(models)
     for i in np.argsort(-published):
-        print(f"    {models[i].name:32} {raw[i]:6.2f} {published[i]:6.2f} {values[i]:6.2f}")
-    for model, value in zip(models, published, strict=True):
-        if not all(model.wins):
-            _misaligned(model, models, value)
+        print(
+            f"    {models[i].name:32} {raw[i]:6.2f} {published[i]:6.2f} {values[i]:6.2f}"
+            f" {by_place[i]:6.2f}"
+        )
+
+
+def compare_clone(models: Sequence[Model], clone: Path, max_bytes: int) -> None:
+    """Print the error on the clone's other models, and that with difficulty from all models."""
+    names = {model.name for model in models}
+    everyone = models_of(list(clone_rows(clone, max_bytes)))
+    others = [model for model in everyone if model.name not in names]
+    published, of_others = _published(models), _published(others)
+    raw = [100 * rate(model.wins, resamples=1).value for model in others]
+    print(f"{len(others)} other models, {sum(not all(one.wins) for one in others)} lack prompts")
+    difficulty = _difficulty(models)
+    compare("others: raw win rate", raw, of_others)
+    compare(
+        "others: difficulty of the file's models", with_difficulty(others, difficulty), of_others
+    )
+    complete = [model for model in others if all(model.wins)]
+    values = with_difficulty(complete, difficulty)
+    compare("  those that lack no prompt", values, _published(complete))
+    compare("others: one model alone", each_alone(others), of_others)
+    joint = _difficulty([*models, *others])
+    print(f"difficulty from {len(models) + len(others)} models:")
+    compare("models of the file", with_difficulty(models, joint), published)
+    compare("others", with_difficulty(others, joint), of_others)
+
+
+def _published(models: Sequence[Model]) -> Array:
+    return np.array([model.published["length_controlled_winrate"] for model in models])
 
 
 def _by_number_of_models(models: Sequence[Model], published: Array) -> None:
@@ -171,9 +239,7 @@ def _by_number_of_models(models: Sequence[Model], published: Array) -> None:
         for _ in range(DRAWS):
             chosen = rng.choice(complete, size, replace=False)
             part = [models[i] for i in chosen]
-            difficulty = prompt_difficulty(
-                [model.wins for model in part], [model.differences for model in part]
-            )
+            difficulty = _difficulty(part)
             errors += [
                 abs(100 * _with_difficulty(models[i], difficulty) - published[i]) for i in chosen
             ]
@@ -190,19 +256,15 @@ def _with_difficulty(model: Model, difficulty: Sequence[float]) -> float:
     ).value
 
 
-def _misaligned(model: Model, models: Sequence[Model], published: float) -> None:
-    """Print the value if difficulties are taken by place in the list of a model that lacks some."""
-    difficulty = prompt_difficulty(
-        [one.wins for one in models], [one.differences for one in models]
-    )
-    places = iter(difficulty)
-    shifted = [next(places) if group else 0.0 for group in model.wins]
-    print(
-        f"{model.name} lacks {model.wins.count([])} prompt: published {published:.2f}, "
-        f"{100 * _with_difficulty(model, difficulty):.2f} with each prompt's difficulty, "
-        f"{100 * _with_difficulty(model, shifted):.2f} with difficulties shifted by the gap"
-    )
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Length control against AlpacaEval 2.")
+    parser.add_argument("file", help="Models with their comparisons.")
+    parser.add_argument("--clone", help="Folder of a clone of AlpacaEval.")
+    parser.add_argument(
+        "--max_bytes",
+        type=int,
+        default=1 << 30,
+        help="Models of the clone with a larger file of annotations are left out.",
+    )
+    options = parser.parse_args()
+    main(options.file, options.clone, options.max_bytes)
