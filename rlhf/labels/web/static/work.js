@@ -12,7 +12,7 @@ function showDays(days) {
   const cells = (name, of) => [name, of.labels, of.skips, duration(of.seconds)];
   const all = { labels: sum("labels"), skips: sum("skips"), seconds: sum("seconds") };
   byId("work-days").replaceChildren(
-    make("thead", {}, [row("th", ["day", "labels", "skipped", "working time"])]),
+    make("thead", {}, [row("th", ["day", "labels", "skipped", "time"])]),
     make("tbody", {}, [...days.map((day) => row("td", cells(day.day, day))), row("th", cells("all", all))]),
   );
 }
