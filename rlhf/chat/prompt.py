@@ -86,8 +86,8 @@ def check_prompt_length(model: PolicyInfo, length: int) -> None:
     """
     if remaining_positions(model, length, 1) < 1:
         raise DataError(
-            f"the prompt is too long: it has {length} tokens, and the model {model.positions} "
-            "positions, which leaves none for the response; send a shorter prompt.",
+            f"the prompt is too long: {length} tokens, and the model has {model.positions} "
+            "positions for prompt and response; send a shorter prompt.",
             code="too-long",
         )
 
