@@ -1,5 +1,7 @@
 """Write docs/reference/{cli,config,errors,api}.md from parsers, dataclasses, codes, signatures.
 
+Tables and pictures of docs/research/ come from the results of experiments (research_pages.py).
+
 python docs/generate.py            # tests/test_docs.py checks that the pages are up to date
 """
 
@@ -12,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
+
+import research_pages
 
 import rlhf
 from rlhf import errors, ops
@@ -308,13 +312,19 @@ def signature_row(name: str, item: property | Callable[..., object]) -> str:
     return f"| `{name}{'(KEY=value, …)' if is_keys else arguments}` | {cell(first)} |"
 
 
-PAGES = {"cli": cli_page, "config": config_page, "errors": errors_page, "api": api_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/cli.md": cli_page,
+    "reference/config.md": config_page,
+    "reference/errors.md": errors_page,
+    "reference/api.md": api_page,
+    **research_pages.PAGES,
+}
 
 
 def main() -> None:
-    """Write the four pages."""
+    """Write all pages."""
     for name, page in PAGES.items():
-        path = ROOT / f"docs/reference/{name}.md"
+        path = ROOT / "docs" / name
         path.write_text(page().rstrip() + "\n", encoding="utf-8")
         print(path.relative_to(ROOT), file=sys.stderr)
 
