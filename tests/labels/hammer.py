@@ -11,8 +11,6 @@ import argparse
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,40 +19,20 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.campaigns.process import ServerProcess
+from benchmarks.campaigns.rlhf_server import serve_command
 from rlhf.labels.access import invite
 from rlhf.labels.store import LabelStore
 from tests.labels.web_server import candidates
 
-PORT_TRIES = 600
 OVERLAP = 3
 SECONDS = 1200  # missing labels count as lost after this time
 
 
-class Server:
-    """`rlhf label serve` on one port, which can be killed and restarted."""
-
-    def __init__(
-        self, store: str | Path, port: int, overlap: int, options: Sequence[str] = ()
-    ) -> None:
-        options = ["--store", str(store), "--port", str(port), "--overlap", str(overlap), *options]
-        self._command = [sys.executable, "-m", "rlhf.cli", "label", "serve", *options]
-        self.address = f"http://127.0.0.1:{port}"
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        for _ in range(PORT_TRIES):
-            try:
-                httpx.get(f"{self.address}/health", timeout=5)
-                return
-            except httpx.TransportError:
-                assert self.process.poll() is None, "the server stopped"
-                time.sleep(0.1)
-        raise TimeoutError("the server did not start")
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
+def serve(store: str | Path, port: int, overlap: int, options: Sequence[str] = ()) -> ServerProcess:
+    """`rlhf label serve` in a process of its own."""
+    command = [*serve_command(store, port, overlap), *options]
+    return ServerProcess(command, f"http://127.0.0.1:{port}")
 
 
 class Annotator(threading.Thread):
@@ -134,7 +112,7 @@ def hammer(location: str | Path, *, annotators: int, kills: int, items: int, por
     with LabelStore(location, create=True) as store:
         store.add_candidates(candidates(items))
         tokens = {f"a{i}": invite(store, f"a{i}") for i in range(annotators)}
-    server, finished = Server(location, port, OVERLAP), threading.Event()
+    server, finished = serve(location, port, OVERLAP), threading.Event()
     workers = [Annotator(server.address, name, token, finished) for name, token in tokens.items()]
     start, killed = time.monotonic(), 0
     for worker in workers:

@@ -5,11 +5,13 @@
 
 Each annotator holds an item for about `think` seconds, saves `drafts` drafts of it and submits it;
 the reply contains the next item. The server runs in a separate process on the same cores. Prints
-the milliseconds of a submission with its reply, and of a draft, as JSON.
+the milliseconds of a submission with its reply, and of a draft, the server's processor time for
+a label with its drafts, and the load average of the minute before the end, as JSON.
 """
 
 import argparse
 import json
+import os
 import random
 import threading
 import time
@@ -18,11 +20,12 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 
 from rlhf.labels.access import invite
 from rlhf.labels.records import Candidate
 from rlhf.labels.store import LabelStore
-from tests.labels.hammer import Server
+from tests.labels.hammer import serve
 from tests.labels.web_server import Client
 
 WORDS = 60  # per response
@@ -40,7 +43,7 @@ def measure(
     active_floor: float | None,
     port: int,
 ) -> dict:
-    """Quantiles of milliseconds from a submission to the next item, and of a draft."""
+    """Quantiles of milliseconds from a submission to the next item and of a draft, and the load."""
     path = folder / "labels.sqlite"
     draw = random.Random(1)
     with LabelStore(path, create=True) as store:
@@ -58,7 +61,7 @@ def measure(
         )
         tokens = [invite(store, f"a{i}") for i in range(annotators)]
     active = [] if active_floor is None else ["--active_floor", str(active_floor)]
-    server = Server(path, port, overlap=3, options=active)
+    server = serve(path, port, overlap=3, options=active)
     times: dict[str, list[float]] = {"next_item": [], "draft": []}
     end = time.monotonic() + seconds
 
@@ -81,13 +84,25 @@ def measure(
             key = f"key-{index:04}-{item['claim']:08}"
             item = timed("next_item", partial(client.submit, item, key))
 
+    before = processor_seconds(server.process.pid)
     threads = [threading.Thread(target=work, args=(i,)) for i in range(annotators)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    used = processor_seconds(server.process.pid) - before
     server.kill()
-    return {name: summary(sorted(measured)) for name, measured in times.items()}
+    return {
+        **{name: summary(sorted(measured)) for name, measured in times.items()},
+        "cpu_ms_per_label": round(1000 * used / len(times["next_item"]), 1),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process so far."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def summary(ordered: Sequence[float]) -> dict:

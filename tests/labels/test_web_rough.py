@@ -7,7 +7,7 @@ from rlhf.labels.records import Candidate
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 from tests.browsing import done, press
-from tests.labels.hammer import Server
+from tests.labels.hammer import serve
 from tests.labels.test_reliability import free_port
 from tests.labels.web_server import candidates, serving
 
@@ -126,7 +126,7 @@ def test_server_crash_loses_neither_click_nor_draft(tmp_path, window):
     with LabelStore(path, create=True) as store:
         store.add_candidates(candidates(2))
         token = access.invite(store, "ann")
-    server = Server(path, free_port(), overlap=1)
+    server = serve(path, free_port(), overlap=1)
     page = window().enter(f"{server.address}/login#{token}")
     press(page, "4", "3", "2", "1")
     server.kill()

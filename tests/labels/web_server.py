@@ -49,7 +49,12 @@ class Client:
     """Logs in and sends the requests of the page."""
 
     def __init__(self, address: str, token: str, timeout: float = 60.0) -> None:
-        self.http = httpx.Client(base_url=address, headers={"origin": address}, timeout=timeout)
+        # uvicorn closes a connection after 5 s without a request, httpx by default as well: a
+        # request at that moment would meet a connection that is being closed.
+        limits = httpx.Limits(keepalive_expiry=4)
+        self.http = httpx.Client(
+            base_url=address, headers={"origin": address}, timeout=timeout, limits=limits
+        )
         self.http.post("/login", json={"token": token}).raise_for_status()
         page = self.http.get("/", follow_redirects=True).text
         csrf = page.split('name="csrf" content="')[1].split('"')[0]
