@@ -219,15 +219,14 @@ def counts(
 
     free: the items with a free place that suit them.
     """
-    own_claims = (
-        sa.select(sa.func.count()).select_from(claims).where(claims.c.annotator == annotator)
-    )
-    done = connection.scalar(own_claims.where(claims.c.state == DONE)) or 0
+    own_claims = sa.select(claims.c.state, sa.func.count()).where(claims.c.annotator == annotator)
+    rows = connection.execute(own_claims.group_by(claims.c.state))
+    by_state: dict[str, int] = {row[0]: row[1] for row in rows}
     num_free = connection.scalar(sa.select(sa.func.count()).select_from(items).where(free)) or 0
     seen = (
         sa.select(sa.func.count(claims.c.item_id.distinct()))
         .select_from(claims.join(items, items.c.id == claims.c.item_id))
         .where(claims.c.annotator == annotator, claims.c.state.in_(SEEN), free)
     )
-    num_held = connection.scalar(own_claims.where(claims.c.state == LIVE)) or 0
-    return done, max(0, num_free - (connection.scalar(seen) or 0)) + num_held
+    num_others = max(0, num_free - (connection.scalar(seen) or 0))
+    return by_state.get(DONE, 0), num_others + by_state.get(LIVE, 0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from rlhf.labels import claim_queries, claiming, queries
+from rlhf.labels import claim_queries, claiming, guidelines, queries
 from rlhf.labels.adaptive import widen
 from rlhf.labels.claim_queries import seconds_of, set_state
 from rlhf.labels.claiming import StaleClaimError
@@ -186,7 +186,7 @@ class Queue:
             return claim_queries.read(connection, held)
 
     def progress(self, annotator: str) -> AnnotatorProgress:
-        """The annotator's finished and open items, and their pace."""
+        """The annotator's finished and open items, their pace, and the guideline to follow."""
         with self.store.read() as connection:
             person = person_of(connection, annotator)
             free = is_suitable(connection, person, self.config.overlap)
@@ -194,8 +194,12 @@ class Queue:
             if person.cap is not None:
                 left = min(left, max(0, person.cap - num_labels(connection, annotator)))
             seconds = sorted(claim_queries.last_seconds(connection, annotator))
+            guideline, _ = guidelines.newest_guideline(connection)
         return AnnotatorProgress(
-            done=done, left=left, seconds=seconds[len(seconds) // 2] if seconds else None
+            done=done,
+            left=left,
+            seconds=seconds[len(seconds) // 2] if seconds else None,
+            guideline=guideline,
         )
 
     def obstacle(self, annotator: str) -> str:

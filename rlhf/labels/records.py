@@ -105,6 +105,7 @@ class AnnotatorProgress:
     done: int
     left: int  # ordinary items that are open to them, including the one that they hold
     seconds: float | None  # median of their last labels
+    guideline: int  # version that was published last; 0 without one
 
 
 def is_of_visitor(label: Label) -> bool:

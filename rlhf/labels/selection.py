@@ -92,6 +92,9 @@ def choose(connection: sa.Connection, person: Person, config: QueueConfig) -> Ch
     if goal is not None and not qualification.standing(connection, annotator, goal).passed:
         item_id = qualification.next_item(connection, annotator, goal, config.seed)
         return None if item_id is None else Choice(item_id, QUALIFY)
+    is_drawn = config.gold_rate or config.repeat_rate or config.active_floor is not None
+    if not is_drawn:
+        return _first(connection, is_open(connection, person, config.overlap))
     num_claims = connection.scalar(
         sa.select(sa.func.count()).select_from(claims).where(claims.c.annotator == annotator)
     )

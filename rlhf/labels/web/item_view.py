@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rlhf.data.tokenization.thoughts import split_thought
@@ -37,7 +38,7 @@ def page_state(
         "done": progress.done,
         "left": progress.left,
         "pace": progress.seconds,
-        "guideline": queue.store.newest_guideline()[0],
+        "guideline": progress.guideline,
     }
     if claim is None:
         return state | {"notice": NOTICES[queue.obstacle(annotator)]}
@@ -100,9 +101,14 @@ def _turn_view(role: str, text: str, pictures: Pictures) -> dict[str, str]:
 def _response_view(response: str) -> dict[str, object]:
     """Text and HTML of a response; its thought is separate, since the page folds it."""
     thought, text = split_thought(response)
-    view: dict[str, object] = {"text": text, "html": render(text)}
+    view: dict[str, object] = {"text": text, "html": _html(text)}
     if is_blank(text):
         view["blank"] = True
     if thought:
-        view["thought"] = {"text": thought, "html": render(thought)}
+        view["thought"] = {"text": thought, "html": _html(thought)}
     return view
+
+
+@lru_cache(maxsize=2000)  # the annotators of an item see it soon after one another
+def _html(text: str) -> str:
+    return render(text)
