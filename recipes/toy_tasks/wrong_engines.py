@@ -3,11 +3,18 @@
     python recipes/toy_tasks/wrong_engines.py --seeds 0 1 2
 
 The world is that of frontier.py, and the reward is the gold score itself. Responses are sampled by
-the policy, by an engine whose temperature is 0.1 too high, or by one whose weights are one
-iteration old. Log-probs are those of training in each run. Corrected runs weigh each token by
-p_train / p_sampler, up to 2. All policies are then sampled by the right engine.
+the policy (right), by an engine whose temperature is 0.1 too high (hot) or too low (cold), or by
+one whose weights are four iterations old (old). Log-probs are those of training in each run.
+Corrected runs weigh each token by p_train / p_sampler, up to 2. All policies are then sampled by
+the right engine.
+
+With advantages of mean c over the samples of a prompt, the mean gradient has a part
+c Σ_a (p_sampler(a) - p_train(a)) ∇ log p_train(a). It is 0 for the right engine, whatever c is.
+ReMax's baseline is the score of the likeliest response, so that c is far below 0, and an
+uncorrected policy moves away from its sampler. RLOO's baseline is the mean of the samples: c is 0.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -43,6 +50,10 @@ from rlhf.rollouts.native import NativeEngine  # noqa: E402
 from rlhf.types import PromptBatch  # noqa: E402
 
 KEYS = TOY_TASKS / "markov" / "methods.yaml"
+KL_COEF = 0.3
+STEPS = {"max_steps": 40, "kl_coef": KL_COEF}
+REMAX = {**STEPS, "advantage": "remax"}
+RLOO = {**STEPS, "advantage": "rloo"}
 CORRECTED, AS_IT_IS = {"importance_weight_cap": 2.0}, {"recompute_logprobs": "always"}
 
 
@@ -56,11 +67,15 @@ class Arm:
 
 
 ARMS = {
-    "right": Arm(keys=AS_IT_IS),
-    "hot": Arm(temperature_error=0.1, keys=AS_IT_IS),
-    "hot, corrected": Arm(temperature_error=0.1, keys=CORRECTED),
-    "old": Arm(lag=1, keys=AS_IT_IS),
-    "old, corrected": Arm(lag=1, keys=CORRECTED),
+    "right": Arm(keys=REMAX | AS_IT_IS),
+    "hot": Arm(temperature_error=0.1, keys=REMAX | AS_IT_IS),
+    "hot, corrected": Arm(temperature_error=0.1, keys=REMAX | CORRECTED),
+    "cold": Arm(temperature_error=-0.1, keys=REMAX | AS_IT_IS),
+    "cold, corrected": Arm(temperature_error=-0.1, keys=REMAX | CORRECTED),
+    "old": Arm(lag=4, keys=REMAX | AS_IT_IS),
+    "old, corrected": Arm(lag=4, keys=REMAX | CORRECTED),
+    "right, rloo": Arm(keys=RLOO | AS_IT_IS),
+    "hot, rloo": Arm(temperature_error=0.1, keys=RLOO | AS_IT_IS),
 }
 
 
@@ -78,13 +93,13 @@ class WrongEngine(NativeEngine):
         self.policy = self.versions[0]
 
     def generate(self, batch: PromptBatch, sampling: Sampling) -> Generated:
-        """See `RolloutEngine`."""
-        temperature = sampling.temperature + self.arm.temperature_error
+        """See `RolloutEngine`. The likeliest tokens, at temperature 0, are those of the model."""
+        temperature = sampling.temperature and sampling.temperature + self.arm.temperature_error
         return super().generate(batch, replace(sampling, temperature=temperature))
 
 
 def run(folder: Path, seed: int, jobs: int) -> Metrics:
-    """Run all arms in one world; returns gold, KL and efficiency of each.
+    """Run all arms in one world; returns gold, KL and what they come to.
 
     jobs: not used; the arms are trained in this process.
     """
@@ -105,7 +120,9 @@ def run(folder: Path, seed: int, jobs: int) -> Metrics:
         metrics |= {
             f"{name}: gold": score,
             f"{name}: KL": kl,
+            f"{name}: gold less its penalty": score - KL_COEF * kl,
             f"{name}: efficiency": efficiency(reference, score, kl),
+            f"{name}: largest KL": max(line["kl"] for line in read_metrics(policies[slug(name)])),
         }
     return metrics
 
@@ -131,6 +148,12 @@ def train(folder: Path, name: str, seed: int, arm: Arm) -> Path:
     trainer.sampler.engine = WrongEngine(arm)
     trainer.train()
     return trainer.save()
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's metrics.jsonl."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def slug(name: str) -> str:

@@ -1,5 +1,7 @@
 """The engines of wrong_engines.py are wrong in the way that their names tell."""
 
+from dataclasses import replace
+
 import torch
 
 from recipes.toy_tasks.markov.chain import SYMBOLS
@@ -14,22 +16,24 @@ SAMPLING = Sampling(
 )
 
 
-def test_old_engine_samples_with_the_weights_before_the_last(tmp_path):
-    """Weights of 0, 1 and 2 in turn: the engine has 0, 0 and 1."""
+def test_old_engine_samples_with_the_weights_of_four_iterations_before(tmp_path):
+    """Weights of 0 to 6 in turn: the engine has 0 five times, then 1 and 2."""
     make_model(tmp_path, make_tokenizer(SYMBOLS), seed=0)
     policy, engine = load_policy(tmp_path), WrongEngine(ARMS["old"])
     found = []
-    for value in (0.0, 1.0, 2.0):
+    for value in range(7):
         with torch.no_grad():
             policy.model.norm.weight.fill_(value)
         engine.update_weights(policy)
         found.append(float(engine.policy.model.norm.weight[0]))
-    assert found == [0.0, 0.0, 1.0]
+    assert found == [0, 0, 0, 0, 0, 1, 2]
 
 
-def test_hot_engine_samples_at_another_temperature(monkeypatch):
+def test_hot_and_cold_engines_sample_at_another_temperature(monkeypatch):
+    """The greedy responses that ReMax compares with stay greedy."""
     asked = []
     monkeypatch.setattr(NativeEngine, "generate", lambda self, batch, s: asked.append(s))
-    for arm in ("right", "hot", "hot, corrected"):
+    for arm in ("right", "hot", "hot, corrected", "cold"):
         WrongEngine(ARMS[arm]).generate(None, SAMPLING)
-    assert [sampling.temperature for sampling in asked] == [1.0, 1.1, 1.1]
+        WrongEngine(ARMS[arm]).generate(None, replace(SAMPLING, temperature=0.0))
+    assert [sampling.temperature for sampling in asked] == [1.0, 0, 1.1, 0, 1.1, 0, 0.9, 0]
