@@ -33,6 +33,22 @@ def test_importance_weights_correct_the_mean():
     assert (rollout * weights * f).sum().item() == pytest.approx(1.0, abs=1e-6)
 
 
+def test_constant_advantage_moves_a_policy_away_from_its_sampler_without_weights():
+    """Σ_a q(a) c ∇ log p(a) = c (q - p) in the logits of p: q = [0.6, 0.4], p = [0.5, 0.5].
+
+    With weights it is 0: whatever the baseline of the advantages is, it costs no bias.
+    """
+    logits = torch.zeros(2, requires_grad=True)
+    rollout, train = torch.tensor([0.6, 0.4]), logits.log_softmax(0)
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    weights = importance_weights(train[None], rollout.log()[None], mask, cap=10.0)[0]
+    for factor, expected in ((1.0, [-0.2, 0.2]), (weights, [0.0, 0.0])):
+        (given,) = torch.autograd.grad(
+            (rollout * factor * -2.0 * train).sum(), logits, retain_graph=True
+        )
+        torch.testing.assert_close(given, torch.tensor(expected), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
