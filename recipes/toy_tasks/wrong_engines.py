@@ -3,8 +3,8 @@
     python recipes/toy_tasks/wrong_engines.py --seeds 0 1 2
 
 The world is that of frontier.py, and the reward is the gold score itself. Responses are sampled by
-the policy (right), by an engine whose temperature is 0.1 too high (hot) or too low (cold), or by
-one whose weights are two iterations old (old). Log-probs are those of training in each run.
+the policy (right), by an engine whose temperature is 0.1 too high (hot), or by one whose weights
+are two iterations old (old). Log-probs are those of training in each run.
 Corrected runs weigh each token by p_train / p_sampler, up to 2. All policies are then sampled by
 the right engine. A run whose engine is too far from the policy ends early (engine-mismatch).
 
@@ -53,7 +53,8 @@ from rlhf.types import PromptBatch  # noqa: E402
 
 KEYS = TOY_TASKS / "markov" / "methods.yaml"
 KL_COEF = 0.3
-STEPS = {"max_steps": 40, "kl_coef": KL_COEF}
+# ReMax's advantages are large, so its steps are smaller than those of methods.py.
+STEPS = {"max_steps": 60, "num_ppo_epochs": 1, "learning_rate": 5e-4, "kl_coef": KL_COEF}
 REMAX = {**STEPS, "advantage": "remax"}
 RLOO = {**STEPS, "advantage": "rloo"}
 CORRECTED, AS_IT_IS = {"importance_weight_cap": 2.0}, {"recompute_logprobs": "always"}
@@ -72,8 +73,6 @@ ARMS = {
     "right": Arm(keys=REMAX | AS_IT_IS),
     "hot": Arm(temperature_error=0.1, keys=REMAX | AS_IT_IS),
     "hot, corrected": Arm(temperature_error=0.1, keys=REMAX | CORRECTED),
-    "cold": Arm(temperature_error=-0.1, keys=REMAX | AS_IT_IS),
-    "cold, corrected": Arm(temperature_error=-0.1, keys=REMAX | CORRECTED),
     "old": Arm(lag=2, keys=REMAX | AS_IT_IS),
     "old, corrected": Arm(lag=2, keys=REMAX | CORRECTED),
     "right, rloo": Arm(keys=RLOO | AS_IT_IS),

@@ -29,11 +29,11 @@ def test_old_engine_samples_with_the_weights_of_two_iterations_before(tmp_path):
     assert found == [0, 0, 0, 1, 2]
 
 
-def test_hot_and_cold_engines_sample_at_another_temperature(monkeypatch):
+def test_hot_engine_samples_at_another_temperature(monkeypatch):
     """The greedy responses that ReMax compares with stay greedy."""
     asked = []
     monkeypatch.setattr(NativeEngine, "generate", lambda self, batch, s: asked.append(s))
-    for arm in ("right", "hot", "hot, corrected", "cold"):
+    for arm in ("right", "hot", "hot, corrected"):
         WrongEngine(ARMS[arm]).generate(None, SAMPLING)
         WrongEngine(ARMS[arm]).generate(None, replace(SAMPLING, temperature=0.0))
-    assert [sampling.temperature for sampling in asked] == [1.0, 0, 1.1, 0, 1.1, 0, 0.9, 0]
+    assert [sampling.temperature for sampling in asked] == [1.0, 0, 1.1, 0, 1.1, 0]
