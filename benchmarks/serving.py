@@ -137,13 +137,18 @@ def _measure(
 
 @contextmanager
 def running(name: str, model: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Run the server in its own process; yields its address and the process."""
+    """Run the server in its own process; yields its address and the process.
+
+    `rlhf scores` serves a reward model alone.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     python = Path(sys.executable)
+    serve = [str(python), "-m", "rlhf.cli", "serve", "--port", str(port)]
     commands = {
-        "rlhf": [str(python), "-m", "rlhf.cli", "serve", model, "--port", str(port)],
+        "rlhf": [*serve, model],
+        "rlhf scores": [*serve, "--reward_model", model],
         "transformers": [
             str(python.with_name("transformers")),
             "serve",
