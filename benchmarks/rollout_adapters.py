@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 change(policy, seed=number)
                 for way, engine in engines.items():
                     turns[way].append(take_turn(engine, policy, chat, options, seed=number))
+                    print(f"turn {number}, {way}: {turns[way][-1]}", flush=True)
         finally:
             for server in servers.values():
                 server.close()
