@@ -4,14 +4,15 @@
 
 The world is that of frontier.py, and the reward is the gold score itself. Responses are sampled by
 the policy (right), by an engine whose temperature is 0.1 too high (hot), or by one whose weights
-are two iterations old (old). Log-probs are those of training in each run.
-Corrected runs weigh each token by p_train / p_sampler, up to 2. All policies are then sampled by
-the right engine. A run whose engine is too far from the policy ends early (engine-mismatch).
+are two iterations old (old). Log-probs are those of training in each run. Corrected runs weigh each
+token by p_train / p_sampler, up to 2. All policies are then sampled by the right engine. A run
+whose engine is too far from the policy ends early (engine-mismatch).
 
 With advantages of mean c over the samples of a prompt, the mean gradient has a part
 c Σ_a (p_sampler(a) - p_train(a)) ∇ log p_train(a). It is 0 for the right engine, whatever c is.
 ReMax's baseline is the score of the likeliest response, so that c is far below 0, and an
-uncorrected policy moves away from its sampler. RLOO's baseline is the mean of the samples: c is 0.
+uncorrected policy moves away from its sampler. With the mean of the samples as the baseline, as in
+RLOO and GRPO, c is 0.
 """
 
 import json
@@ -54,9 +55,12 @@ from rlhf.types import PromptBatch  # noqa: E402
 KEYS = TOY_TASKS / "markov" / "methods.yaml"
 KL_COEF = 0.3
 # ReMax's advantages are large, so its steps are smaller than those of methods.py.
-STEPS = {"max_steps": 60, "num_ppo_epochs": 1, "learning_rate": 5e-4, "kl_coef": KL_COEF}
-REMAX = {**STEPS, "advantage": "remax"}
-RLOO = {**STEPS, "advantage": "rloo"}
+REMAX = {
+    "advantage": "remax",
+    "num_ppo_epochs": 1,
+    "learning_rate": 5e-4,
+    "kl_coef": KL_COEF,
+}
 CORRECTED, AS_IT_IS = {"importance_weight_cap": 2.0}, {"recompute_logprobs": "always"}
 
 
@@ -75,8 +79,6 @@ ARMS = {
     "hot, corrected": Arm(temperature_error=0.1, keys=REMAX | CORRECTED),
     "old": Arm(lag=2, keys=REMAX | AS_IT_IS),
     "old, corrected": Arm(lag=2, keys=REMAX | CORRECTED),
-    "right, rloo": Arm(keys=RLOO | AS_IT_IS),
-    "hot, rloo": Arm(temperature_error=0.1, keys=RLOO | AS_IT_IS),
 }
 
 
