@@ -21,12 +21,14 @@ from benchmarks.serving import running
 from rlhf.data.tokenization.tokenizer import load_tokenizer
 from rlhf.models.load import new_reward_model
 from rlhf.models.save import save_reward_model
+from rlhf.rewards.rendered import whole_text
 from rlhf.rollouts.config import RolloutConfig
 from rlhf.rollouts.http import request
 from rlhf.rollouts.server import started, wait_until_ready
 
+PROMPT = "Write some words."
 WORDS = ("river", "bread", "winter", "a", "the", "walks", "over", "slowly", "green", "and", "of")
-LENGTHS = (10, 150)  # words of a text, drawn
+LENGTHS = (10, 150)  # words of a response, drawn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     check_idle(parser, busy=options.busy)
-    texts = draw_texts(options.texts)
+    chat = load_tokenizer(options.model)
+    texts = [whole_text(chat, PROMPT, words) for words in draw_responses(options.texts)]
     rates: dict[str, list[float]] = {"rlhf": [], "vLLM": []}
     scores: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch:
@@ -64,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def draw_texts(count: int) -> list[str]:
-    """Texts of different lengths."""
+def draw_responses(count: int) -> list[str]:
+    """Responses of different lengths."""
     draw = random.Random(0)
     return [" ".join(draw.choices(WORDS, k=draw.randint(*LENGTHS))) for _ in range(count)]
 

@@ -4,9 +4,9 @@
 
 The world is that of frontier.py, and the reward is the gold score itself. Responses are sampled by
 the policy (right), by an engine whose temperature is 0.1 too high (hot), or by one whose weights
-are two iterations old (old). Log-probs are those of training in each run. Corrected runs weigh each
-token by p_train / p_sampler, up to 2. All policies are then sampled by the right engine. A run
-whose engine is too far from the policy ends early (engine-mismatch).
+are one iteration old (old) or two (older). Log-probs are those of training in each run. Corrected
+runs weigh each token by p_train / p_sampler, up to 2. All policies are then sampled by the right
+engine. A run whose engine is too far from the policy ends early (engine-mismatch).
 
 With advantages of mean c over the samples of a prompt, the mean gradient has a part
 c Σ_a (p_sampler(a) - p_train(a)) ∇ log p_train(a). It is 0 for the right engine, whatever c is.
@@ -77,8 +77,10 @@ ARMS = {
     "right": Arm(keys=REMAX | AS_IT_IS),
     "hot": Arm(temperature_error=0.1, keys=REMAX | AS_IT_IS),
     "hot, corrected": Arm(temperature_error=0.1, keys=REMAX | CORRECTED),
-    "old": Arm(lag=2, keys=REMAX | AS_IT_IS),
-    "old, corrected": Arm(lag=2, keys=REMAX | CORRECTED),
+    "old": Arm(lag=1, keys=REMAX | AS_IT_IS),
+    "old, corrected": Arm(lag=1, keys=REMAX | CORRECTED),
+    "older": Arm(lag=2, keys=REMAX | AS_IT_IS),
+    "older, corrected": Arm(lag=2, keys=REMAX | CORRECTED),
 }
 
 

@@ -26,7 +26,7 @@ def test_scores_of_two_servers_are_compared():
     ]
 
 
-def test_texts_are_drawn_the_same_each_time():
-    texts = score_servers.draw_texts(5)
-    assert texts == score_servers.draw_texts(6)[:5]
+def test_responses_are_drawn_the_same_each_time():
+    texts = score_servers.draw_responses(5)
+    assert texts == score_servers.draw_responses(6)[:5]
     assert len({len(text.split()) for text in texts}) > 1

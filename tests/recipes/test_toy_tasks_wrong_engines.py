@@ -16,10 +16,10 @@ SAMPLING = Sampling(
 )
 
 
-def test_old_engine_samples_with_the_weights_of_two_iterations_before(tmp_path):
+def test_older_engine_samples_with_the_weights_of_two_iterations_before(tmp_path):
     """Weights of 0 to 4 in turn: the engine has 0 three times, then 1 and 2."""
     make_model(tmp_path, make_tokenizer(SYMBOLS), seed=0)
-    policy, engine = load_policy(tmp_path), WrongEngine(ARMS["old"])
+    policy, engine = load_policy(tmp_path), WrongEngine(ARMS["older"])
     found = []
     for value in range(5):
         with torch.no_grad():
