@@ -23,13 +23,16 @@ def detectable_difference(se: float, *, power: float = POWER, level: float = LEV
     return (normal.inv_cdf((1 + level) / 2) + normal.inv_cdf(power)) * se
 
 
+ROUNDING = 1e-12  # a standard error below it is that of equal numbers, which a mean rounds
+
+
 def detectable_effect(se: float | None, low: float, high: float) -> float | None:
     """`detectable_difference` of a figure with a 95% interval; None for an exact value.
 
     se: its standard error; None: half of the interval over 1.96.
     """
     error = (high - low) / (2 * 1.96) if se is None else se
-    return detectable_difference(error) if error > 0 else None
+    return detectable_difference(error) if error > ROUNDING else None
 
 
 def prompts_needed(

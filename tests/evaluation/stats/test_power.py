@@ -6,6 +6,7 @@ import pytest
 from rlhf.evaluation.stats.power import (
     WinVariance,
     detectable_difference,
+    detectable_effect,
     prompts_needed,
     win_variance,
     worst_variance,
@@ -20,6 +21,14 @@ def test_textbook_sample_size():
     assert detectable_difference(0.02) == pytest.approx(0.056032, abs=1e-6)
     with pytest.raises(ValueError, match="effect of 0"):
         prompts_needed(0.25, 0.0)
+
+
+def test_detectable_effect_of_an_error_and_of_an_interval():
+    """1.96 + 0.84 standard errors; an interval is 1.96 of them on each side. A mean of equal
+    numbers is exact but for rounding."""
+    assert detectable_effect(0.01, 0.0, 1.0) == pytest.approx(0.0280, abs=1e-4)
+    assert detectable_effect(None, 0.5 - 0.0196, 0.5 + 0.0196) == pytest.approx(0.0280, abs=1e-4)
+    assert detectable_effect(8e-18, 0.19315, 0.19315) is None
 
 
 def test_planned_prompts_find_the_win_rate_with_80_percent_power():
