@@ -1,5 +1,6 @@
 """evaluate.py with pairwise judges, best of N, a frontier and int8."""
 
+import importlib.util
 import json
 import os
 import runpy
@@ -305,7 +306,6 @@ def test_local_judge_without_verdicts_ties_every_pair(root, tmp_path, monkeypatc
         (["--best_of_model=third", "--best_of", "2"], "best_of_model='third'"),
         (["--frontier=nowhere"], "[no-checkpoint]"),
         (["--tax_data=nowhere.jsonl"], "nowhere.jsonl"),
-        (["--lm_eval", "hellaswag"], "[missing-package]"),
         (["--human_store=x"], "human_store"),
         (["--judge", "human", "--annotator_groups=nowhere.yaml"], "nowhere.yaml"),
         (["--answers=nowhere.jsonl"], "[unreadable-file]"),
@@ -314,6 +314,18 @@ def test_local_judge_without_verdicts_ties_every_pair(root, tmp_path, monkeypatc
 def test_bad_key_exits_with_status_2(root, tmp_path, monkeypatch, capsys, folder, words, name):
     assert _evaluate(root, monkeypatch, folder, tmp_path / "run", *words) == 2
     assert name in capsys.readouterr().err
+
+
+def test_lm_eval_without_its_package_exits_with_status_2(
+    root, tmp_path, monkeypatch, capsys, folder
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, package=None: None if name == "lm_eval" else find(name, package),
+    )
+    assert _evaluate(root, monkeypatch, folder, tmp_path / "run", "--lm_eval", "hellaswag") == 2
+    assert "[missing-package]" in capsys.readouterr().err
 
 
 def test_responses_to_other_prompts_raise(root, tmp_path, monkeypatch, capsys, folder):
