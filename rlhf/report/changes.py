@@ -145,13 +145,14 @@ def _name(change: Row) -> str:
 
 def _row(change: Row) -> list[str]:
     low, high = float(change["low"]), float(change["high"])
+    mde = change.get("mde")
     return [
         str(change.get("figure", "")),
         str(change.get("model", "")),
         f"{float(change['before']):.3f}",
         f"{float(change['after']):.3f}",
         f"{float(change['change']):+.3f} [{low:+.3f}, {high:+.3f}]",
-        f"± {float(change['mde']):.3f}" if _is_number(change.get("mde")) else "–",
+        f"± {mde:.3f}" if _is_number(mde) and mde > 0 else "–",
         str(change["prompts"]),
         verdict_of(change),
     ]

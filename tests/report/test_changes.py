@@ -36,13 +36,14 @@ def test_verdict_of_an_interval(row, verdict):
 
 
 def test_regressions_come_first_and_name_the_figure():
-    rows = [change(0.0, 0.0, figure="mine same"), change(-0.2, figure="mine <bad>")]
+    rows = [change(0.0, 0.0, figure="mine same", mde=0.0), change(-0.2, figure="mine <bad>")]
     evaluation = {"changes": rows, "baseline_run": "runs/last", "notes": ["2 prompts left out"]}
     view = changes_view(evaluation)
     assert view.rows[0] == [
         "mine <bad>", "new", "0.500", "0.300", "-0.200 [-0.300, -0.100]", "± 0.143", "40", "worse",
     ]  # fmt: skip
     assert len(view.header) == len(view.rows[0])
+    assert view.rows[1][5] == "–"  # if no prompt changed, its standard error tells nothing
     assert (view.baseline, view.notes) == ("runs/last", ["2 prompts left out"])
     assert "whisker bad" in view.plot
     light = changes_light(evaluation)
