@@ -1,4 +1,4 @@
-"""Keys of sampling next to training, and of what corrects for other log-probs than its own."""
+"""Keys of sampling next to training, and of the correction for a sampler's other log-probs."""
 
 from dataclasses import dataclass, field
 from typing import Literal
