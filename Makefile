@@ -58,12 +58,12 @@ $(PEER)/.installed: benchmarks/requirements-peer.txt
 bench: setup $(PEER)/.installed ## both engines on workloads A, B, C and E: benchmarks/RESULTS.md (20 to 30 minutes)
 	$(BIN)/python -m benchmarks --peer $(PEER)/bin/python --workloads A B C E
 
-bench-model: setup ## all stages on a chat model, compared with TRL: make bench-model MODEL=FOLDER (three hours, idle machine)
+bench-model: setup ## all stages on a chat model, compared with TRL: make bench-model MODEL=FOLDER [VLLM=PYTHON] (three hours, idle machine)
 	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R --iterations 5
 	$(BIN)/python -m benchmarks.groups $(MODEL) --workloads R-long --iterations 1 --output benchmarks/GROUPS-long.md
 	$(BIN)/python -m benchmarks.stages $(MODEL)
-	$(BIN)/python -m benchmarks.decoding $(MODEL)
-	$(BIN)/python -m benchmarks.rollout_engines $(MODEL)
+	$(BIN)/python -m benchmarks.decoding $(MODEL) $(if $(VLLM),--vllm $(VLLM))
+	$(BIN)/python -m benchmarks.rollout_engines $(MODEL) $(if $(VLLM),--vllm $(VLLM))
 
 # TRL gives its reward model the policy's own tokens; the demo's reward model has another template.
 runs/pocket/reward_model_of_chat/manifest.json: runs/pocket/sft/manifest.json
