@@ -53,7 +53,8 @@ def ppo_bars(report: str) -> dict[str, list[Bar]]:
 
 
 def group_bars(report: str) -> dict[str, list[Bar]]:
-    """Seconds of an iteration by workload and table, from GROUPS.md and GROUPS-long.md."""
+    """Seconds of an iteration by workload, table and machine, from GROUPS.md or GROUPS-long.md."""
+    machine = report.split("\n- ", 1)[1].partition(",")[0].replace("(R)", "")
     groups: dict[str, list[Bar]] = {}
     for section in report.split("\n## ")[1:]:
         workload, _, body = section.partition("\n")
@@ -61,7 +62,7 @@ def group_bars(report: str) -> dict[str, list[Bar]]:
             found = re.findall(r"^\| ((?:trl|rlhf) [^|]+?) \| ([0-9.]+) \|", table, re.MULTILINE)
             bars = [(name, float(seconds)) for name, seconds in found]
             if bars and bars[0][0].startswith("trl"):
-                title = f"{workload}: {bars[0][0].removeprefix('trl ')}"
+                title = f"{workload}: {bars[0][0].removeprefix('trl ')} ({machine})"
                 groups[title] = [
                     Bar(name, seconds, f"{seconds:.1f} s" + _times(bars[0][1] / seconds, name))
                     for name, seconds in bars
@@ -115,7 +116,7 @@ def main() -> None:
         ),
         "groups.svg": draw(
             "Seconds of an iteration on two CPU cores (a scale per group)",
-            group_bars(_report("GROUPS.md") + _report("GROUPS-long.md")),
+            group_bars(_report("GROUPS.md")) | group_bars(_report("GROUPS-long.md")),
             one_scale=False,
         ),
     }
