@@ -7,13 +7,13 @@ import subprocess
 LOAD = 0.5
 
 
-def model_parser(name: str, description: str | None, output: str) -> argparse.ArgumentParser:
-    """A parser with model, threads, --busy and --output.
+def model_parser(name: str, description: str | None, output: str | None) -> argparse.ArgumentParser:
+    """A parser with model, --threads, --busy and --output.
 
     Args:
         name: of the module in benchmarks/.
         description: the module's docstring.
-        output: name of the page in benchmarks/.
+        output: name of the page in benchmarks/; None for a command that only prints.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
@@ -23,7 +23,8 @@ def model_parser(name: str, description: str | None, output: str) -> argparse.Ar
     parser.add_argument("model", help="Folder of a chat model.")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of an engine.")
     parser.add_argument("--busy", action="store_true", help="Measure on a busy machine too.")
-    parser.add_argument("--output", default=f"benchmarks/{output}", help="Results page.")
+    if output is not None:
+        parser.add_argument("--output", default=f"benchmarks/{output}", help="Results page.")
     return parser
 
 

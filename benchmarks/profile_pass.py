@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.options import check_idle
+from benchmarks.options import check_idle, model_parser
 from rlhf.data.tokenization.policy_rows import TokenResponse
 from rlhf.models.config import ModelConfig
 from rlhf.models.cpu_kernels.layers import use_fast_cpu_layers
@@ -63,19 +63,12 @@ def _rows(vocabulary: int, prompt: int, response: int, responses: int) -> list[T
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.profile_pass",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = model_parser("profile_pass", __doc__, None)
     add = parser.add_argument
-    add("model", help="Folder of a chat model.")
     add("--prompt", type=int, default=512, help="Tokens of the prompt.")
     add("--response", type=int, default=256, help="Tokens of a response.")
     add("--responses", type=int, default=4, help="Responses to the prompt.")
     add("--operators", type=int, default=25, help="Rows of the table.")
-    add("--threads", type=int, default=2, help="CPU threads.")
-    add("--busy", action="store_true", help="Measure on a busy machine too.")
     return parser
 
 

