@@ -19,13 +19,9 @@ def stats_text(stats: StoreStats, results: ModelResults | None = None) -> str:
         against: dict[str, dict[str, object]] = {}
         for (model, other), won in results.head_to_head.items():
             against.setdefault(model, {})[other] = asdict(won)
-        # asdict would keep the pairs of names, which cannot be keys in JSON.
-        content["models"] = {**_without_pairs(results), "head_to_head": against}
+        # Pairs of names cannot be keys in JSON.
+        content["models"] = asdict(results) | {"head_to_head": against}
     return json.dumps(_with_nulls(content), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _without_pairs(results: ModelResults) -> dict[str, object]:
-    return {key: value for key, value in asdict(results).items() if key != "head_to_head"}
 
 
 def _with_nulls(value: object) -> object:
