@@ -76,11 +76,9 @@ def open_page(browser):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    loaded = [load_chat_model(str(make_model(folder / name))) for name in ("one", "two")]
-    loaded[1] = load_chat_model(str(make_model(folder / "other", seed=1)))
+    paths = {"one": make_model(folder / "one"), "two": make_model(folder / "other", seed=1)}
     return {
-        name: replace(model, positions=100_000)
-        for name, model in zip(("one", "two"), loaded, strict=True)
+        name: replace(load_chat_model(str(path)), positions=100_000) for name, path in paths.items()
     }
 
 
