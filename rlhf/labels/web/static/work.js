@@ -2,8 +2,8 @@
 import { call } from "./api.js";
 import { duration } from "./progress.js";
 import { make } from "./render.js";
+import { byId } from "./state.js";
 
-const byId = (id) => document.getElementById(id);
 const row = (tag, cells) => make("tr", {}, cells.map((textContent) => make(tag, { textContent: String(textContent) })));
 const time = (at) => new Date(1000 * at).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
