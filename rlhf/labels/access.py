@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels.audit import record
 from rlhf.labels.records import normalized_name
-from rlhf.labels.schema import ADMIN, ADMINISTRATOR, RESERVED, people, sessions
+from rlhf.labels.roles import ADMIN
+from rlhf.labels.schema import ADMINISTRATOR, RESERVED, people, sessions
 from rlhf.labels.store import LabelStore
 
 ADMIN_TOKEN = "admin_token_sha256"

@@ -14,15 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rlhf.labels.schema import (
-    ADMIN,
-    ADMINISTRATOR,
-    ANNOTATOR,
-    COMMAND_LINE,
-    audit,
-    claims,
-    events,
-)
+from rlhf.labels.roles import ADMIN, ANNOTATOR
+from rlhf.labels.schema import ADMINISTRATOR, COMMAND_LINE, audit, claims, events
 
 LONGEST_TEXT, LONGEST_LIST, LONGEST_ENTRY = 200, 20, 4000  # characters, parts, characters
 SAW = "saw item"  # action of a claim

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from rlhf.labels.schema import ROLES
+from rlhf.labels.roles import ROLES
 from rlhf.runtime.command_parser import CommandParser, DefaultsFormatter
 
 AddArgument = Callable[..., argparse.Action]

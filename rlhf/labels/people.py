@@ -9,17 +9,8 @@ import sqlalchemy as sa
 from rlhf.errors import DataError
 from rlhf.labels import queries
 from rlhf.labels.records import LABEL
-from rlhf.labels.schema import (
-    ANNOTATOR,
-    DONE,
-    HAS_TAGS,
-    ROLES,
-    claims,
-    items,
-    meta,
-    people,
-    sessions,
-)
+from rlhf.labels.roles import ANNOTATOR, ROLES
+from rlhf.labels.schema import DONE, HAS_TAGS, claims, items, meta, people, sessions
 
 PAUSED = "paused"  # setting: "1" while nobody gets items
 MAX_TAGS, MAX_TAG_LENGTH = 20, 64

@@ -18,18 +18,8 @@ from rlhf.labels.leases import Leases
 from rlhf.labels.people import num_labels, person_of
 from rlhf.labels.pre_labels import with_pre_label
 from rlhf.labels.records import LABEL, QUALIFY, REPEAT, AnnotatorProgress, Claim, Judgment
-from rlhf.labels.schema import (
-    ANNOTATOR,
-    DONE,
-    EXPIRED,
-    LATE,
-    LIVE,
-    SKIP,
-    SKIPPED,
-    SUBMIT,
-    UNDO,
-    UNDONE,
-)
+from rlhf.labels.roles import ANNOTATOR
+from rlhf.labels.schema import DONE, EXPIRED, LATE, LIVE, SKIP, SKIPPED, SUBMIT, UNDO, UNDONE
 from rlhf.labels.selection import Choice, QueueConfig, choose, is_suitable, obstacle
 from rlhf.labels.store import LabelStore
 from rlhf.labels.validation import check_label

@@ -7,6 +7,8 @@ the right to be forgotten: `erase` deletes an annotator's rows and leaves a tomb
 
 import sqlalchemy as sa
 
+from rlhf.labels.roles import ANNOTATOR
+
 SCHEMA_VERSION = 6
 # Kinds of events. A LATE label came after its place was given to another annotator; it is stored
 # and does not count.
@@ -25,9 +27,6 @@ RESERVED = (ADMINISTRATOR, COMMAND_LINE, ERASED)
 OPEN, GOLD, MARKED = "open", "gold", "marked"
 EXCLUDED = "excluded"  # an item whose labels do not count
 RETIRED = "retired"  # an item whose labels were deleted because they were old
-# Roles of a person; `web/permissions.py` says what each may do.
-ANNOTATOR, ADJUDICATOR, RESEARCHER, ADMIN = "annotator", "adjudicator", "researcher", "admin"
-ROLES = (ANNOTATOR, ADJUDICATOR, RESEARCHER, ADMIN)
 # States of a claim; LIVE and DONE claims take a place of their item.
 LIVE, DONE, SKIPPED, EXPIRED, UNDONE = "live", "done", "skipped", "expired", "undone"
 # Claims in these states keep an item from being shown to the same annotator again. An expired claim

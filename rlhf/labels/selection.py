@@ -10,7 +10,8 @@ from rlhf.labels import qualification
 from rlhf.labels.people import Person, num_labels, suitable_tags
 from rlhf.labels.queries import is_free
 from rlhf.labels.records import GOLD_CHECK, LABEL, QUALIFY, REPEAT
-from rlhf.labels.schema import ANNOTATOR, DONE, GOLD, SEEN, SKIPPED, claims, items
+from rlhf.labels.roles import ANNOTATOR
+from rlhf.labels.schema import DONE, GOLD, SEEN, SKIPPED, claims, items
 
 
 @dataclass(frozen=True, kw_only=True)

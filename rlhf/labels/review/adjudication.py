@@ -17,7 +17,8 @@ from rlhf.labels.events import append_label, append_undo, logged_events
 from rlhf.labels.people import person_of
 from rlhf.labels.records import ADJUDICATION, LABEL, Item, Label, StoredLabel
 from rlhf.labels.review.history import BLIND, FINAL, ItemHistory, add_event
-from rlhf.labels.schema import ADJUDICATOR, OPEN, items
+from rlhf.labels.roles import ADJUDICATOR
+from rlhf.labels.schema import OPEN, items
 from rlhf.labels.selection import QueueConfig
 from rlhf.labels.store import LabelStore
 

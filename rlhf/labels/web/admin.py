@@ -18,7 +18,8 @@ from rlhf.labels.queries import is_free
 from rlhf.labels.queue import Queue
 from rlhf.labels.records import normalized_name
 from rlhf.labels.review.history import Histories
-from rlhf.labels.schema import ROLES, items
+from rlhf.labels.roles import ROLES
+from rlhf.labels.schema import items
 from rlhf.labels.stats import StoreStats, label_stats
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.admin_audit import add_audit_page

@@ -13,7 +13,7 @@ from rlhf.labels.queue import Queue
 from rlhf.labels.records import normalized_name
 from rlhf.labels.review.history import Histories
 from rlhf.labels.review.progress import progress_of
-from rlhf.labels.schema import ROLES
+from rlhf.labels.roles import ROLES
 from rlhf.labels.web.request_schemas import AccessRequest, PersonRequest
 
 OBSTACLES = {

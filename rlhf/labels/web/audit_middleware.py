@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rlhf.labels.audit import record
-from rlhf.labels.schema import ANNOTATOR
+from rlhf.labels.roles import ANNOTATOR
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.permissions import PUBLIC, roles_of
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Scope
 
 from rlhf.labels.access import WebSession, csrf_secret, session_by_name, session_of
-from rlhf.labels.schema import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
+from rlhf.labels.roles import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
 from rlhf.labels.store import LabelStore
 from rlhf.labels.web.config import WebConfig
 from rlhf.labels.web.permissions import PUBLIC, roles_of

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from rlhf.errors import ConfigError
 from rlhf.labels.records import normalized_name
-from rlhf.labels.schema import ROLES
+from rlhf.labels.roles import ROLES
 from rlhf.runtime import http
 from rlhf.web.guard import Rejected
 from rlhf.web.server import LOOPBACK_HOSTS

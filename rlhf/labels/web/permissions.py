@@ -5,7 +5,7 @@ A route that is not in the table is closed to everybody.
 
 from collections.abc import Collection, Mapping
 
-from rlhf.labels.schema import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
+from rlhf.labels.roles import ADJUDICATOR, ADMIN, ANNOTATOR, RESEARCHER
 
 PUBLIC = "public"  # a route of this role needs no login
 READ, WRITE = "read", "write"  # roles of programs, which send a token
