@@ -5,7 +5,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -145,15 +144,20 @@ def test_every_recipe_rejects_a_folder_in_use_before_reading_data(tmp_path, hold
 def test_only_one_of_two_simultaneous_runs_continues(tmp_path):
     """Both have passed the first check, which takes no lock."""
     code = (
-        "import sys, time\n"
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
         "from rlhf.runtime.run_folder import RunConfig, claim_run_folder, open_run_folder\n"
         "run = RunConfig(output_dir=sys.argv[1], resume_from_checkpoint='latest')\n"
         "claim_run_folder(run)\n"
-        "time.sleep(max(0, float(sys.argv[2]) - time.time()))\n"
+        "ready = Path(sys.argv[2])\n"
+        "(ready / str(os.getpid())).touch()\n"
+        "while len(os.listdir(ready)) < 2: time.sleep(0.01)\n"
         "open_run_folder(run)\n"
         "time.sleep(4)\n"
     )
-    words = [sys.executable, "-c", code, str(tmp_path / "run"), str(time.time() + 15)]
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    words = [sys.executable, "-c", code, str(tmp_path / "run"), str(ready)]
     both = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     errors = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 1]
