@@ -59,6 +59,9 @@ class AlignConfig:
     sample_max_new_tokens: int = field(
         default=128, metadata={"help": "Longest of these responses, in tokens."}
     )
+    sample_batch_size: int = field(
+        default=128, metadata={"help": "Of these responses: number sampled at a time."}
+    )
     label_overlap: int = field(default=1, metadata={"help": "Number of annotators per prompt."})
     label_names: list[str] = field(
         default_factory=lambda: ["annotator"],

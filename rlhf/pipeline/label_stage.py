@@ -90,6 +90,7 @@ def steps_to_label(
         "num_responses": config.num_responses,
         "temperature": config.sample_temperature,
         "max_new_tokens": config.sample_max_new_tokens,
+        "batch_size": config.sample_batch_size,
         "seed": run_config.seed,
         "output": candidates,
         **chat_keys(config),
