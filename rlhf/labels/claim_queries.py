@@ -203,13 +203,12 @@ def last_event(connection: sa.Connection, annotator: str) -> LastEvent | None:
 def last_seconds(connection: sa.Connection, annotator: str) -> Sequence[float]:
     """Measured seconds of the annotator's newest labels."""
     query = (
-        sa.select(events.c.payload)
+        sa.select(events.c.payload[SECONDS].as_float())
         .where(events.c.annotator == annotator, events.c.kind == SUBMIT)
         .order_by(events.c.id.desc())
         .limit(PACE_LABELS)
     )
-    measured = [payload.get("seconds") for payload in connection.scalars(query)]
-    return [seconds for seconds in measured if seconds is not None]
+    return [seconds for seconds in connection.scalars(query) if seconds is not None]
 
 
 def counts(
@@ -219,14 +218,17 @@ def counts(
 
     free: the items with a free place that suit them.
     """
-    own_claims = sa.select(claims.c.state, sa.func.count()).where(claims.c.annotator == annotator)
-    rows = connection.execute(own_claims.group_by(claims.c.state))
-    by_state: dict[str, int] = {row[0]: row[1] for row in rows}
-    num_free = connection.scalar(sa.select(sa.func.count()).select_from(items).where(free)) or 0
+    num_free = sa.select(sa.func.count()).select_from(items).where(free)
     seen = (
         sa.select(sa.func.count(claims.c.item_id.distinct()))
         .select_from(claims.join(items, items.c.id == claims.c.item_id))
         .where(claims.c.annotator == annotator, claims.c.state.in_(SEEN), free)
+        .correlate(None)
     )
-    num_others = max(0, num_free - (connection.scalar(seen) or 0))
-    return by_state.get(DONE, 0), num_others + by_state.get(LIVE, 0)
+    in_state = [sa.func.count(sa.case((claims.c.state == state, 1))) for state in (DONE, LIVE)]
+    # One query: the server asks after each label.
+    query = sa.select(*in_state, num_free.scalar_subquery(), seen.scalar_subquery())
+    done, live, free_items, seen_items = connection.execute(
+        query.where(claims.c.annotator == annotator)
+    ).one()
+    return done, max(0, free_items - seen_items) + live

@@ -37,7 +37,7 @@ def publish_guideline(connection: sa.Connection, text: str, base: int) -> int:
     Raises:
         DataError: another version was published meanwhile.
     """
-    current, _ = newest_guideline(connection)
+    current = newest_version(connection)
     if current != base:
         raise DataError(
             f"version {current} of the guideline was published meanwhile, and you edited version "
@@ -61,12 +61,17 @@ def guideline_text(connection: sa.Connection, version: int) -> str:
 
 def newest_guideline(connection: sa.Connection) -> tuple[int, str]:
     """(version, text) of the guideline that was published last; (0, "") if there is none."""
-    query = sa.select(guidelines).order_by(guidelines.c.version.desc())
-    again = queries.setting(connection, CURRENT, "")
-    if again:
-        query = query.where(guidelines.c.version == int(again))
-    row = connection.execute(query).first()
-    return (row.version, row.text) if row is not None else (0, "")
+    version = newest_version(connection)
+    return version, guideline_text(connection, version) if version else ""
+
+
+def newest_version(connection: sa.Connection) -> int:
+    """The version of `newest_guideline`, without its text."""
+    again = sa.select(meta.c.value).where(meta.c.name == CURRENT)
+    newest = sa.select(sa.func.max(guidelines.c.version))
+    query = sa.select(again.scalar_subquery(), newest.scalar_subquery())
+    version, last = connection.execute(query).one()
+    return int(version or last or 0)
 
 
 def guideline_versions(connection: sa.Connection) -> list[int]:

@@ -26,17 +26,19 @@ class Person:
     cap: int | None = None  # labels after which the person gets no more items
     tags: Sequence[str] = ()
     halted: bool = False  # the administrator paused the whole campaign
+    tags_matter: bool = True  # False: no item requires a tag
     has_access: bool = False  # False: it was revoked, or the name was never invited
 
 
 def person_of(connection: sa.Connection, name: str) -> Person:
     """The person with this name, in one query: the queue asks before each item."""
     halted = sa.select(meta.c.value).where(meta.c.name == PAUSED).scalar_subquery()
-    query = sa.select(people, halted.label("halted")).where(people.c.name == name)
-    row = connection.execute(query).first()
+    tagged = sa.select(items.c.id).where(HAS_TAGS).limit(1).scalar_subquery()
+    campaign = (halted.label("halted"), tagged.label("tagged"))
+    row = connection.execute(sa.select(people, *campaign).where(people.c.name == name)).first()
     if row is None:
         return Person(name=name, halted=is_paused(connection))
-    return replace(_person(row), halted=row.halted == "1")
+    return replace(_person(row), halted=row.halted == "1", tags_matter=row.tagged is not None)
 
 
 def everyone(connection: sa.Connection) -> list[Person]:
@@ -155,6 +157,8 @@ def suitable_tags(connection: sa.Connection, person: Person) -> sa.ColumnElement
 
     Items share few combinations of tags, so each combination is compared here, once.
     """
+    if not person.tags_matter:
+        return None
     # A literal condition: with a bound value SQLite would not use the index of these rows.
     query = sa.select(items.c.requires).distinct().where(HAS_TAGS)
     required = connection.scalars(query).all()

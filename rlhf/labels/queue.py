@@ -184,7 +184,7 @@ class Queue:
             if person.cap is not None:
                 left = min(left, max(0, person.cap - num_labels(connection, annotator)))
             seconds = sorted(claim_queries.last_seconds(connection, annotator))
-            guideline, _ = guidelines.newest_guideline(connection)
+            guideline = guidelines.newest_version(connection)
         return AnnotatorProgress(
             done=done,
             left=left,
